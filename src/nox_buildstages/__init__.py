@@ -1,0 +1,1 @@
+"""Build stages for nox: locked environments that turn sources into wheels."""

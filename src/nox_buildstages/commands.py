@@ -1,0 +1,126 @@
+"""Running programs: a Command is a value, a Runner carries it out."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from nox_buildstages.errors import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+GRACE = 3.0
+"""Seconds that a program has between being asked to end and being killed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """A program to run.
+
+    Attributes:
+        argv: The program and its arguments; never a shell's line.
+        cwd: Where it runs; None for here.
+        env: All of its environment; None for ours.
+        log: A file that its output is appended to; None to capture it.
+    """
+
+    argv: tuple[str, ...]
+    cwd: Path | None = None
+    env: Mapping[str, str] | None = field(default=None, repr=False)
+    log: Path | None = None
+
+    def __str__(self) -> str:
+        return subprocess.list2cmdline(self.argv)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completed:
+    """How a program ended.
+
+    Attributes:
+        returncode: Its exit status; negative for the signal that killed it.
+        stdout: What it wrote there; empty where it went to a log.
+        stderr: Likewise.
+    """
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Runner(Protocol):
+    """Runs a command to its end."""
+
+    def __call__(self, command: Command) -> Completed:
+        """Run it, and return however it ended.
+
+        Raises:
+            CommandError: It could not be started.
+        """
+
+
+def run(command: Command) -> Completed:
+    """Run a command as a subprocess; end it when we are interrupted.
+
+    The program stays in our process group, so that whoever ends the group, a
+    terminal's Ctrl-C or nox's ``-j``, ends the compilers below it too.
+
+    Raises:
+        CommandError: It could not be started.
+    """
+    if command.log is None:
+        return _communicate(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with command.log.open("ab") as log:
+        return _communicate(command, stdout=log, stderr=subprocess.STDOUT)
+
+
+def checked(runner: Runner, command: Command) -> str:
+    """Run a command that must succeed, and return what it printed.
+
+    Raises:
+        CommandError: It could not be started, or ended with another status than 0.
+    """
+    completed = runner(command)
+    if completed.returncode:
+        raise CommandError(
+            command=str(command),
+            reason=f"exit status {completed.returncode}",
+            output=completed.stderr or completed.stdout,
+        )
+    return completed.stdout
+
+
+def _communicate(command: Command, **streams: object) -> Completed:
+    try:
+        process = subprocess.Popen(
+            command.argv,
+            cwd=command.cwd,
+            env=command.env,
+            stdin=subprocess.DEVNULL,
+            encoding="utf-8",
+            errors="replace",
+            **streams,  # type: ignore[call-overload]
+        )
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename}"
+        raise CommandError(command=str(command), reason=reason) from error
+    try:
+        stdout, stderr = process.communicate()
+    except BaseException:
+        _end(process)
+        raise
+    return Completed(
+        returncode=process.returncode, stdout=stdout or "", stderr=stderr or ""
+    )
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

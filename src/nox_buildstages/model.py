@@ -1,0 +1,270 @@
+"""The nouns: frozen values that the rooms hand to each other, and no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from packaging.utils import canonicalize_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from packaging.markers import Environment
+    from packaging.requirements import Requirement
+    from packaging.tags import Tag
+    from packaging.utils import NormalizedName
+    from packaging.version import Version
+
+FINAL = "final"
+"""The name of the final environment's lock; no stage may bear it."""
+
+ConfigSettings: TypeAlias = "Mapping[str, str | tuple[str, ...]]"
+"""PEP 517 config settings, as a build backend receives them."""
+
+Learned: TypeAlias = Literal["static", "hook", "config"]
+"""From where an output's metadata is known: PEP 643, a hook, or the table."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """A requirement that a stage turns into exactly one wheel.
+
+    Attributes:
+        requirement: As declared; its URL is absolute where it named a directory.
+        place: Where it was declared, for messages.
+    """
+
+    requirement: Requirement
+    place: str
+
+    @property
+    def name(self) -> NormalizedName:
+        """The normalized name of the project that is built."""
+        return canonicalize_name(self.requirement.name)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One locked environment, and the wheels that are built in it.
+
+    Attributes:
+        name: As in the session ``build-stage-NAME``.
+        dependencies: What is wanted in the environment beyond what outputs declare.
+        outputs: What is built.
+        needs: Stages that come first though no wheel of theirs is named.
+        env: Variables that every hook of the stage sees; part of the key.
+        pass_env: Variables let through from outside; their values are part of the key.
+        tools: Programs whose ``--version`` is part of the key.
+        place: Where it was declared, for messages.
+    """
+
+    name: str
+    dependencies: tuple[Requirement, ...] = ()
+    outputs: tuple[Output, ...]
+    needs: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    pass_env: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    place: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackageRules:
+    """What one output needs, whichever stage builds it.
+
+    Attributes:
+        build_requires_add: Build requirements that it forgot to declare.
+        build_requires_remove: Names of declared ones that are wrong.
+        config_settings: PEP 517 config settings for each of its hooks.
+        env: Variables for its hooks, over those of the stage; part of the key.
+        requires_dist: Its run-time requirements, where not even the backend can
+            say without building; None where the table doesn't say.
+    """
+
+    build_requires_add: tuple[Requirement, ...] = ()
+    build_requires_remove: tuple[NormalizedName, ...] = ()
+    config_settings: ConfigSettings = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    requires_dist: tuple[Requirement, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Final:
+    """The runtime: what is installed from the wheelhouse, and how it is checked.
+
+    Attributes:
+        requirements: Everything asked for, extras and groups already spelled out.
+        imports: Modules imported there.
+        checks: Argument lists run there.
+    """
+
+    requirements: tuple[Requirement, ...]
+    imports: tuple[str, ...] = ()
+    checks: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Project:
+    """A pyproject.toml's table ``[tool.nox-buildstages]``, read and checked.
+
+    Attributes:
+        pyproject: The file it was read from, absolute.
+        python: The interpreter for all sessions; None for the one that runs nox.
+        lock_dir: Where the lock files are, absolute.
+        wheelhouse: Where the wheels go, absolute.
+        match_runtime: Projects that have one version in every environment.
+        constraints: On every resolution.
+        build_constraints: On the stages' resolutions only.
+        exclude_newer: An RFC 3339 time; what was uploaded later isn't seen.
+        final: The runtime.
+        stages: In the table's order.
+        packages: Rules by output.
+        uv: The ``[tool.uv]`` table of the same file, unread: indexes, sources.
+    """
+
+    pyproject: Path
+    python: str | None = None
+    lock_dir: Path
+    wheelhouse: Path
+    match_runtime: tuple[NormalizedName, ...] = ()
+    constraints: tuple[Requirement, ...] = ()
+    build_constraints: tuple[Requirement, ...] = ()
+    exclude_newer: str | None = None
+    final: Final
+    stages: tuple[Stage, ...]
+    packages: Mapping[NormalizedName, PackageRules] = field(default_factory=dict)
+    uv: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Path:
+        """The folder of the pyproject.toml, to which its paths are relative."""
+        return self.pyproject.parent
+
+    def rules(self, name: NormalizedName) -> PackageRules:
+        """Return the rules for an output, empty ones where the table has none."""
+        return self.packages.get(name, PackageRules())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchiveSource:
+    """A source distribution: a file, on an index, at a URL or in the project.
+
+    Attributes:
+        location: A URL, or a POSIX path relative to the project's root.
+        sha256: Of the file, in hex.
+        subdirectory: Of the project within the archive.
+    """
+
+    location: str
+    sha256: str
+    subdirectory: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.location} (sha256:{self.sha256})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GitSource:
+    """A commit of a git repository.
+
+    Attributes:
+        url: Of the repository, as git takes it.
+        commit: Its full hash.
+        subdirectory: Of the project within the repository.
+    """
+
+    url: str
+    commit: str
+    subdirectory: str | None = None
+
+    def __str__(self) -> str:
+        return f"git+{self.url}@{self.commit}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DirectorySource:
+    """A folder whose contents are read when it is built.
+
+    Attributes:
+        path: POSIX, relative to the project's root where it lies within.
+    """
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+
+Source: TypeAlias = ArchiveSource | GitSource | DirectorySource
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metadata:
+    """What an output says of itself, as far as a resolution needs it.
+
+    Attributes:
+        version: Of the wheel.
+        requires_dist: PEP 508 strings, sorted.
+        requires_python: A PEP 440 specifier, or None.
+        provides_extra: Normalized names, sorted.
+        learned: From where this is known.
+    """
+
+    version: Version
+    requires_dist: tuple[str, ...] = ()
+    requires_python: str | None = None
+    provides_extra: tuple[str, ...] = ()
+    learned: Learned
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interpreter:
+    """A Python that environments are made for.
+
+    Attributes:
+        markers: PEP 508 environment markers.
+        tags: Wheel tags that it accepts, best first.
+        abi: ``SOABI``, such as ``cpython-311-x86_64-linux-gnu``.
+        platform: As ``sysconfig.get_platform()``.
+    """
+
+    markers: Environment
+    tags: tuple[Tag, ...]
+    abi: str
+    platform: str
+
+    @property
+    def requires_python(self) -> str:
+        """The minor version as a specifier, such as ``==3.11.*``."""
+        return f"=={self.markers['python_version']}.*"
+
+    def __str__(self) -> str:
+        name = self.markers["platform_python_implementation"]
+        return f"{name} {self.markers['python_full_version']} on {self.platform}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuiltWheel:
+    """A wheel in the store.
+
+    Attributes:
+        name: Of the project.
+        version: Of the wheel.
+        path: Of the file.
+        sha256: Of the file, in hex.
+        size: Of the file, in bytes.
+        seconds: That the build took.
+        log: The build's log.
+        key: Under which the store holds it.
+    """
+
+    name: NormalizedName
+    version: Version
+    path: Path
+    sha256: str
+    size: int
+    seconds: float
+    log: Path
+    key: str
