@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -180,3 +180,303 @@ class WheelError(BuildError):
     def lines(self) -> Iterator[str]:
         """Yield the wheel and what is wrong."""
         yield f"{self.wheel}: {self.problem}"
+
+
+class LockError(BuildStagesError):
+    """Something is wrong with the locks, or with making them."""
+
+
+@dataclass(kw_only=True, eq=False)
+class InvalidLockError(LockError):
+    """A lock file can't be used.
+
+    Attributes:
+        lock: The file's name.
+        problem: What is wrong with it.
+    """
+
+    lock: str
+    problem: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield the file, the problem, and the command that mends it."""
+        yield f"{self.lock} {self.problem}"
+        yield "run: nox -s build-stages-lock"
+
+
+@dataclass(kw_only=True, eq=False)
+class ResolutionError(LockError):
+    """No set of versions satisfies what is required.
+
+    Attributes:
+        name: The stage, or ``final``.
+        output: What uv said of it.
+        mend: What to do, where more is known than uv knows.
+    """
+
+    name: str
+    output: str
+    mend: str = ""
+
+    def lines(self) -> Iterator[str]:
+        """Yield for whom it was, uv's own words, and what to do."""
+        yield f"can't lock {self.name}"
+        yield from (f"  {line}" for line in self.output.rstrip().splitlines())
+        if self.mend:
+            yield self.mend
+
+
+@dataclass(kw_only=True, eq=False)
+class MissingLockError(LockError):
+    """There are no lock files.
+
+    Attributes:
+        folder: Where they would be.
+    """
+
+    folder: Path
+
+    def lines(self) -> Iterator[str]:
+        """Yield where there are none, and the command that makes them."""
+        yield f"no lock files in {self.folder}"
+        yield "run: nox -s build-stages-lock"
+
+
+@dataclass(kw_only=True, eq=False)
+class StaleLockError(LockError):
+    """The lock files are not those of the table.
+
+    Attributes:
+        problem: How one can tell.
+    """
+
+    problem: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield how one can tell, and the command that refreshes them."""
+        yield f"the lock files are stale: {self.problem}"
+        yield "run: nox -s build-stages-lock"
+
+
+@dataclass(kw_only=True, eq=False)
+class MatchRuntimeError(LockError):
+    """There is no one version for every environment.
+
+    Attributes:
+        name: The project that has to match.
+        versions: What each environment would have.
+        wishes: Who asks for which versions.
+        stage: Whose resolution failed.
+        output: What uv said of it.
+    """
+
+    name: str
+    versions: Mapping[str, str]
+    wishes: tuple[str, ...] = ()
+    stage: str = ""
+    output: str = ""
+
+    def lines(self) -> Iterator[str]:
+        """Yield both sides, who wishes what, and what can be changed."""
+        yield f"no version of {self.name} suits every environment (match-runtime)"
+        yield from (f"  {stage}: {version}" for stage, version in self.versions.items())
+        yield from (f"  {wish}" for wish in self.wishes)
+        if self.output:
+            yield f"with that, {self.stage} can't be locked:"
+            yield from (f"  {line}" for line in self.output.rstrip().splitlines())
+        yield f"change one of these, or take {self.name} out of match-runtime"
+
+
+@dataclass(kw_only=True, eq=False)
+class UnorderedOutputError(LockError):
+    """An environment wants an output that isn't built before it.
+
+    Attributes:
+        stage: Whose environment.
+        output: What it wants.
+        provider: The stage that builds it.
+    """
+
+    stage: str
+    output: str
+    provider: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield what is wanted where, and how to order the two."""
+        yield (
+            f"stage {self.stage} wants {self.output} in its environment,"
+            f" which is an output of stage {self.provider}"
+        )
+        if self.stage == self.provider:
+            yield f"build what needs {self.output} in a later stage of its own"
+        else:
+            yield (
+                f"add {self.output!r} to the dependencies of stage {self.stage},"
+                f" so that stage {self.provider} comes first"
+            )
+
+
+@dataclass(kw_only=True, eq=False)
+class MetadataError(LockError):
+    """What an output requires can't be known.
+
+    Attributes:
+        output: The output.
+        stage: That builds it.
+        problem: Why not.
+    """
+
+    output: str
+    stage: str
+    problem: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield the output, the problem, and the lines to add to the table."""
+        yield f"{self.output} (stage {self.stage}): {self.problem}"
+        yield "say it in pyproject.toml:"
+        yield f"  [tool.nox-buildstages.package.{self.output}]"
+        yield '  metadata = { requires-dist = ["…"] }'
+
+
+@dataclass(kw_only=True, eq=False)
+class SyncError(BuildStagesError):
+    """An environment could not be made.
+
+    Attributes:
+        environment: Its folder.
+        output: What uv said.
+    """
+
+    environment: Path
+    output: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield the environment and uv's own words."""
+        yield f"the environment {self.environment} could not be made equal to its lock"
+        yield from (f"  {line}" for line in self.output.rstrip().splitlines())
+
+
+@dataclass(kw_only=True, eq=False)
+class EnvironmentDiffersError(BuildStagesError):
+    """An environment isn't what its lock says.
+
+    Attributes:
+        environment: Its folder.
+        differences: Each in words.
+        mend: What to do.
+    """
+
+    environment: Path
+    differences: tuple[str, ...]
+    mend: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield the differences, and how to make the environment equal."""
+        yield f"the environment {self.environment} differs from its lock"
+        yield from (f"  {difference}" for difference in self.differences)
+        yield self.mend
+
+
+@dataclass(kw_only=True, eq=False)
+class NotRunError(BuildStagesError):
+    """Something had to be built, and nox was told not to run anything.
+
+    Attributes:
+        stage: Whose outputs.
+        outputs: That were not built.
+    """
+
+    stage: str
+    outputs: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """Yield what was not built, and how to build it."""
+        yield f"stage {self.stage} did not build {', '.join(self.outputs)}"
+        yield "its environment is ready; run nox without --install-only to build"
+
+
+@dataclass(kw_only=True, eq=False)
+class BackendError(BuildError):
+    """A build backend failed.
+
+    Attributes:
+        output: That was to be built.
+        stage: In which stage.
+        hook: Of PEP 517.
+        reason: How it ended.
+        tail: The last lines of its log.
+        log: The log.
+    """
+
+    output: str
+    stage: str
+    hook: str
+    reason: str
+    tail: tuple[str, ...]
+    log: Path
+
+    def lines(self) -> Iterator[str]:
+        """Yield what failed, the end of the log, and where the log is."""
+        yield f"{self.output} (stage {self.stage}): {self.hook} failed: {self.reason}"
+        yield from (f"  {line}" for line in self.tail)
+        yield f"log: {self.log}"
+
+
+@dataclass(kw_only=True, eq=False)
+class WrongWheelError(BuildError):
+    """A backend made something else than the wheel that was asked for.
+
+    Attributes:
+        output: That was asked for.
+        stage: In which stage.
+        wheel: The file's name.
+        problem: What is wrong with it.
+        log: The build's log.
+    """
+
+    output: str
+    stage: str
+    wheel: str
+    problem: str
+    log: Path
+
+    def lines(self) -> Iterator[str]:
+        """Yield what was made, what is wrong with it, and where the log is."""
+        yield f"{self.output} (stage {self.stage}): {self.wheel}: {self.problem}"
+        yield f"log: {self.log}"
+
+
+@dataclass(kw_only=True, eq=False)
+class MissingWheelError(BuildStagesError):
+    """A stage's wheel isn't in the store.
+
+    Attributes:
+        stage: That provides it.
+        output: Of which project.
+    """
+
+    stage: str
+    output: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield what is missing, and the command that builds it."""
+        yield f"{self.output} of stage {self.stage} isn't built, or is damaged"
+        yield f"run: nox -s build-stage-{self.stage}"
+
+
+@dataclass(kw_only=True, eq=False)
+class MissingToolError(BuildStagesError):
+    """A program that a stage names isn't there.
+
+    Attributes:
+        tool: The program.
+        stage: That names it.
+    """
+
+    tool: str
+    stage: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield the program, and what to do about it."""
+        yield f"stage {self.stage} names the tool {self.tool!r}, which isn't on PATH"
+        yield "install it, or take it out of the stage's tools"

@@ -1,0 +1,180 @@
+"""PEP 517 hooks, run in a stage's interpreter."""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pyproject_hooks import (
+    BackendUnavailable,
+    BuildBackendHookCaller,
+    BuildBackendWarning,
+    HookMissing,
+    UnsupportedOperation,
+)
+
+from nox_buildstages import core_metadata
+from nox_buildstages.commands import Command
+from nox_buildstages.errors import BackendError, CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from nox_buildstages.commands import Runner
+    from nox_buildstages.core_metadata import CoreMetadata
+    from nox_buildstages.model import ConfigSettings
+    from nox_buildstages.source_tree import BuildSystem
+
+LAST_LINES = 30
+"""Of a log, that are shown when a hook fails."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backend:
+    """A source tree's build backend, ready to be called.
+
+    Attributes:
+        output: What is built, for messages.
+        stage: In which stage, for messages.
+        tree: The source tree.
+        system: How it is built.
+        python: The stage's interpreter.
+        env: All the variables that it sees.
+        settings: Config settings for each hook.
+        log: Where its output goes.
+        runner: Runs it.
+    """
+
+    output: str
+    stage: str
+    tree: Path
+    system: BuildSystem
+    python: Path
+    env: Mapping[str, str]
+    settings: ConfigSettings
+    log: Path
+    runner: Runner
+
+    def requires(self) -> tuple[str, ...]:
+        """Return what it wants for building a wheel beyond what is declared.
+
+        Raises:
+            BackendError: The hook failed.
+        """
+        hook = "get_requires_for_build_wheel"
+        answer = self._call(
+            hook, lambda hooks: hooks.get_requires_for_build_wheel(self._settings())
+        )
+        return tuple(answer)
+
+    def metadata(self, folder: Path) -> CoreMetadata | None:
+        """Return the metadata of the wheel; None where it can't say without building.
+
+        Raises:
+            BackendError: The hook failed.
+        """
+        hook = "prepare_metadata_for_build_wheel"
+        try:
+            name = self._call(
+                hook,
+                lambda hooks: hooks.prepare_metadata_for_build_wheel(
+                    str(folder), self._settings(), _allow_fallback=False
+                ),
+            )
+        except HookMissing:
+            return None
+        try:
+            return core_metadata.parse((folder / name / "METADATA").read_bytes())
+        except (OSError, ValueError) as error:
+            raise self._failed(hook, f"its METADATA can't be read: {error}") from error
+
+    def wheel(self, folder: Path) -> str:
+        """Build the wheel into a folder, and return the file name that it says.
+
+        Raises:
+            BackendError: The hook failed.
+        """
+        answer = self._call(
+            "build_wheel",
+            lambda hooks: hooks.build_wheel(str(folder), self._settings()),
+        )
+        return str(answer)
+
+    def _call(self, hook: str, call: Callable[[BuildBackendHookCaller], Any]) -> Any:  # noqa: ANN401
+        hooks = BuildBackendHookCaller(
+            str(self.tree),
+            self.system.backend,
+            self.system.backend_path,
+            runner=self._run,
+            python_executable=str(self.python),
+        )
+        try:
+            with self._warnings_logged():
+                return call(hooks)
+        except CommandError as error:
+            raise self._failed(hook, error.reason) from error
+        except BackendUnavailable as error:
+            raise self._failed(hook, str(error)) from error
+        except UnsupportedOperation as error:
+            raise self._failed(hook, error.traceback) from error
+        except (ValueError, OSError) as error:
+            raise self._failed(hook, f"{type(error).__name__}: {error}") from error
+
+    @contextmanager
+    def _warnings_logged(self) -> Iterator[None]:
+        """Write the warnings that hooks hand back into the log, and not elsewhere."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", BuildBackendWarning)
+            yield
+        with self.log.open("a", encoding="utf-8") as log:
+            log.writelines(f"warning: {warning.message}\n" for warning in caught)
+
+    def _run(
+        self,
+        cmd: Sequence[str],
+        cwd: str | None = None,
+        extra_environ: Mapping[str, str] | None = None,
+    ) -> None:
+        command = Command(
+            argv=tuple(cmd),
+            cwd=None if cwd is None else self.tree,
+            env={**self.env, **(extra_environ or {})},
+            log=self.log,
+        )
+        completed = self.runner(command)
+        if completed.returncode:
+            raise CommandError(command=str(command), reason=_how(completed.returncode))
+
+    def _settings(self) -> dict[str, str | list[str]]:
+        return {
+            name: value if isinstance(value, str) else list(value)
+            for name, value in self.settings.items()
+        }
+
+    def _failed(self, hook: str, reason: str) -> BackendError:
+        return BackendError(
+            output=self.output,
+            stage=self.stage,
+            hook=hook,
+            reason=reason,
+            tail=last_lines(self.log),
+            log=self.log,
+        )
+
+
+def last_lines(log: Path) -> tuple[str, ...]:
+    """Return the end of a log; nothing where there is none."""
+    if not log.is_file():
+        return ()
+    with log.open(encoding="utf-8", errors="replace") as stream:
+        return tuple(line.rstrip() for line in deque(stream, LAST_LINES))
+
+
+def _how(returncode: int) -> str:
+    if returncode < 0:
+        return f"killed by signal {-returncode}"
+    return f"exit status {returncode}"

@@ -1,0 +1,177 @@
+"""Where the stages of one project are built, and what their wheels are made of."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nox_buildstages.build.key import Ingredient, Recipe
+from nox_buildstages.commands import Command, checked
+from nox_buildstages.errors import MissingToolError, MissingWheelError
+from nox_buildstages.lock.lockfile import IndexPin, pins
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from packaging.utils import NormalizedName
+
+    from nox_buildstages.build.environment import Syncer
+    from nox_buildstages.build.sources import Sources
+    from nox_buildstages.build.store import Entry, Store
+    from nox_buildstages.commands import Runner
+    from nox_buildstages.declare.graph import Graph
+    from nox_buildstages.lock.lockfile import Lock, LockedOutput, Pin
+    from nox_buildstages.model import BuiltWheel, Interpreter, Project, Stage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tools:
+    """What building is done with.
+
+    Attributes:
+        store: Keeps what was built.
+        sources: Fetches what is to be built.
+        syncer: Makes environments equal to locks.
+        runner: Runs programs.
+        outer: The environment variables that nox was started with.
+        report: Tells the user how far it is, a line at a time.
+    """
+
+    store: Store
+    sources: Sources
+    syncer: Syncer
+    runner: Runner
+    outer: Mapping[str, str]
+    report: Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bench:
+    """A project with its locks, as far as they are known, ready to be built.
+
+    Attributes:
+        project: What is declared.
+        graph: Its stages in order.
+        interpreter: What the environments are made for.
+        tools: What it is done with.
+        locks: By stage.
+        logs: The folder that builds write their logs to.
+    """
+
+    project: Project
+    graph: Graph
+    interpreter: Interpreter
+    tools: Tools
+    locks: Mapping[str, Lock]
+    logs: Path
+    _recipes: dict[tuple[str, NormalizedName], Recipe] = field(default_factory=dict)
+    _entries: dict[str, Entry] = field(default_factory=dict)
+
+    def pins(self, name: str) -> tuple[Pin, ...]:
+        """Return what the environment of a stage, or of ``final``, holds."""
+        return pins(self.locks[name], self.interpreter)
+
+    def ingredients(self, name: str) -> dict[str, Ingredient]:
+        """Return the wheels of an environment, by hash.
+
+        Raises:
+            MissingWheelError: A stage hasn't built one of them yet.
+        """
+        found: dict[str, Ingredient] = {}
+        for pin in self.pins(name):
+            if isinstance(pin, IndexPin):
+                found[pin.name] = Ingredient(
+                    version=str(pin.version), sha256=pin.sha256
+                )
+            else:
+                found[pin.name] = Ingredient(
+                    version=str(pin.version),
+                    sha256=self.entry(pin.stage, pin.name).wheel.sha256,
+                    stage=pin.stage,
+                )
+        return found
+
+    def wheels(self, name: str) -> dict[NormalizedName, BuiltWheel]:
+        """Return the wheels that earlier stages provide to an environment.
+
+        Raises:
+            MissingWheelError: A stage hasn't built one of them yet.
+        """
+        return {
+            pin.name: self.entry(pin.stage, pin.name).wheel
+            for pin in self.pins(name)
+            if not isinstance(pin, IndexPin)
+        }
+
+    def entry(self, stage: str, output: NormalizedName) -> Entry:
+        """Return an output's wheel from the store.
+
+        Raises:
+            MissingWheelError: It hasn't been built yet.
+        """
+        entry = self.find(self.recipe(stage, output))
+        if entry is None:
+            raise MissingWheelError(stage=stage, output=output)
+        return entry
+
+    def find(self, recipe: Recipe) -> Entry | None:
+        """Return a wheel from the store; None where it hasn't been built yet."""
+        key = recipe.key
+        if key not in self._entries:
+            entry = self.tools.store.find(key)
+            if entry is None:
+                return None
+            self._entries[key] = entry
+        return self._entries[key]
+
+    def forget(self, recipe: Recipe) -> None:
+        """Look into the store anew for a wheel that was built just now."""
+        self._entries.pop(recipe.key, None)
+
+    def recipe(self, stage: str, output: NormalizedName) -> Recipe:
+        """Return what an output is made of.
+
+        Raises:
+            MissingWheelError: An earlier stage's wheel goes into it and isn't there.
+            MissingToolError: A program isn't there.
+            SourceError: A folder can't be read.
+        """
+        if (stage, output) not in self._recipes:
+            locked = next(o for o in self.locks[stage].outputs if o.name == output)
+            self._recipes[stage, output] = self.recipe_of(
+                self.graph.stage(stage), locked
+            )
+        return self._recipes[stage, output]
+
+    def recipe_of(self, stage: Stage, output: LockedOutput) -> Recipe:
+        """Return what an output is made of in a stage's environment."""
+        markers = self.interpreter.markers
+        rules = self.project.rules(output.name)
+        return Recipe(
+            name=output.name,
+            version=str(output.metadata.version),
+            source=self.tools.sources.identity(output.source),
+            environment=self.ingredients(stage.name),
+            env=self.variables(stage, output.name),
+            config_settings=rules.config_settings,
+            interpreter={
+                "implementation": markers["implementation_name"],
+                "version": markers["python_full_version"],
+                "abi": self.interpreter.abi,
+                "platform": self.interpreter.tags[0].platform,
+            },
+            tools={program: self._version(program, stage) for program in stage.tools},
+        )
+
+    def variables(self, stage: Stage, output: NormalizedName) -> dict[str, str | None]:
+        """Return the variables that are declared for an output, or let through."""
+        passed = {name: self.tools.outer.get(name) for name in stage.pass_env}
+        return {**passed, **stage.env, **self.project.rules(output).env}
+
+    def _version(self, program: str, stage: Stage) -> str:
+        path = shutil.which(program, path=self.tools.outer.get("PATH"))
+        if path is None:
+            raise MissingToolError(tool=program, stage=stage.name)
+        return checked(self.tools.runner, Command(argv=(path, "--version"))).strip()

@@ -1,0 +1,233 @@
+"""Environments: made equal to their locks, and what a backend sees of the outer one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from nox_buildstages.commands import Command
+from nox_buildstages.errors import EnvironmentDiffersError, SyncError
+from nox_buildstages.files import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from nox_buildstages.build.key import Ingredient
+    from nox_buildstages.commands import Runner
+
+OUTER_VARIABLES = (
+    "CURL_CA_BUNDLE",
+    "LANG",
+    "LANGUAGE",
+    "PATH",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "SYSTEMROOT",
+    "TZ",
+)
+"""What of the outer environment a backend sees, besides ``LC_*`` and ``pass-env``."""
+
+EPOCH = "315532800"
+"""1980-01-01, the first moment that a zip file can hold (``SOURCE_DATE_EPOCH``)."""
+
+_STAMP = "nox-buildstages.json"
+
+
+def _yes() -> bool:
+    return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Environment:
+    """A virtual environment.
+
+    Attributes:
+        location: Its folder.
+        bin: The folder of its programs.
+        python: Its interpreter.
+        may_install: Whether nox lets it be changed; not so with ``-R``.
+        may_run: Whether nox lets programs run in it; not so with ``--install-only``.
+    """
+
+    location: Path
+    bin: Path
+    python: Path
+    may_install: Callable[[], bool] = _yes
+    may_run: Callable[[], bool] = _yes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Syncer:
+    """Makes environments equal to locks.
+
+    Attributes:
+        uv: The program.
+        runner: Runs it.
+    """
+
+    uv: Path
+    runner: Runner
+
+    def sync(
+        self, environment: Environment, wanted: Mapping[str, Ingredient], lock: Path
+    ) -> None:
+        """Make an environment hold exactly what is wanted, and see that it does.
+
+        Args:
+            environment: To be changed, unless it is as wanted.
+            wanted: What ``lock`` holds for its interpreter.
+            lock: A PEP 751 file of wheels.
+
+        Raises:
+            SyncError: A wheel can't be had, or isn't the one that was locked.
+            EnvironmentDiffersError: Nox doesn't let it be changed, or it is still
+                another one afterwards.
+        """
+        stale = set(changed(environment, wanted))
+        if not stale:
+            return
+        if not environment.may_install():
+            mend = "run nox without -R (--no-install), so that it can be made equal"
+            check(environment, wanted, mend=mend)
+        self._uninstall(environment, stale - wanted.keys())
+        argv = [str(self.uv), "pip", "sync", str(lock), "--quiet"]
+        argv += ["--preview-features", "pylock", "--python", str(environment.python)]
+        argv += ["--no-build", "--allow-empty-requirements"]
+        for name in sorted(stale & wanted.keys()):
+            argv += ["--reinstall-package", name]
+        self._run(environment, argv)
+        _write_stamp(environment, wanted)
+        check(environment, wanted, mend=f"remove the folder {environment.location}")
+
+    def _uninstall(self, environment: Environment, names: Collection[str]) -> None:
+        """Remove what isn't wanted; syncing would leave pip where it is."""
+        if names:
+            argv = [str(self.uv), "pip", "uninstall", "--quiet"]
+            argv += ["--python", str(environment.python), *sorted(names)]
+            self._run(environment, argv)
+
+    def _run(self, environment: Environment, argv: Sequence[str]) -> None:
+        completed = self.runner(Command(argv=tuple(argv)))
+        if completed.returncode:
+            raise SyncError(environment=environment.location, output=completed.stderr)
+
+
+def check(
+    environment: Environment, wanted: Mapping[str, Ingredient], *, mend: str
+) -> None:
+    """See that an environment holds exactly what is wanted.
+
+    Args:
+        environment: To look at.
+        wanted: What it should hold.
+        mend: What the user can do where it doesn't.
+
+    Raises:
+        EnvironmentDiffersError: It doesn't.
+    """
+    differences = tuple(changed(environment, wanted).values())
+    if differences:
+        raise EnvironmentDiffersError(
+            environment=environment.location, differences=differences, mend=mend
+        )
+
+
+def changed(
+    environment: Environment, wanted: Mapping[str, Ingredient]
+) -> dict[str, str]:
+    """Return what in an environment isn't as wanted, by project, in words."""
+    present = _inventory(environment)
+    stamp = _read_stamp(environment)
+    differences = {
+        name: f"{name} {version} is there and not in the lock"
+        for name, (version, _) in present.items()
+        if name not in wanted
+    }
+    for name, ingredient in wanted.items():
+        if name not in present:
+            differences[name] = f"{name} {ingredient.version} is missing"
+            continue
+        version, record = present[name]
+        if version != ingredient.version:
+            differences[name] = f"{name} is {version}, not {ingredient.version}"
+        elif stamp.get(name) != [ingredient.sha256, record]:
+            differences[name] = f"{name} {version} is not from the locked wheel"
+    return dict(sorted(differences.items()))
+
+
+def scrubbed(
+    outer: Mapping[str, str], environment: Environment, *, home: Path
+) -> dict[str, str]:
+    """Return the environment variables of a build backend.
+
+    Args:
+        outer: The variables that nox was started with.
+        environment: In which the backend runs; its programs come first on ``PATH``.
+        home: A folder of its own, for ``HOME`` and for temporary files.
+    """
+    inner = {
+        name: value
+        for name, value in outer.items()
+        if name in OUTER_VARIABLES or name.startswith("LC_")
+    }
+    path = os.pathsep.join(filter(None, (str(environment.bin), inner.get("PATH"))))
+    return {
+        **inner,
+        "HOME": str(home),
+        "PATH": path,
+        "PYTHONHASHSEED": "0",
+        "PYTHONNOUSERSITE": "1",
+        "SOURCE_DATE_EPOCH": EPOCH,
+        "TMPDIR": str(home),
+        "VIRTUAL_ENV": str(environment.location),
+    }
+
+
+def _inventory(environment: Environment) -> dict[str, tuple[str, str]]:
+    """Return each project's version, and a digest of the list of its files."""
+    found: dict[str, tuple[str, str]] = {}
+    for folder in _site_packages(environment.location):
+        for info in sorted(folder.glob("*.dist-info")):
+            name, _, version = info.name[: -len(".dist-info")].partition("-")
+            record = info / "RECORD"
+            listed = record.read_bytes() if record.is_file() else b""
+            digest = hashlib.sha256(listed).hexdigest()
+            found[canonicalize_name(name)] = (version, digest)
+        for info in sorted(folder.glob("*.egg-info")):
+            name, _, version = info.name[: -len(".egg-info")].partition("-")
+            found[canonicalize_name(name)] = (version.partition("-py")[0], "")
+    return found
+
+
+def _site_packages(location: Path) -> Iterator[Path]:
+    for library in ("lib", "lib64"):
+        if not (location / library).is_symlink():
+            yield from sorted((location / library).glob("python*/site-packages"))
+    if os.name == "nt":  # pragma: no cover
+        yield location / "Lib" / "site-packages"
+
+
+def _read_stamp(environment: Environment) -> dict[str, list[str]]:
+    try:
+        text = (environment.location / _STAMP).read_text(encoding="utf-8")
+        stamp: dict[str, list[str]] = json.loads(text)
+    except (OSError, ValueError):
+        return {}
+    return stamp
+
+
+def _write_stamp(environment: Environment, wanted: Mapping[str, Ingredient]) -> None:
+    present = _inventory(environment)
+    stamp = {
+        name: [wanted[name].sha256, record]
+        for name, (_, record) in present.items()
+        if name in wanted
+    }
+    write_text(environment.location / _STAMP, json.dumps(stamp, indent=1))

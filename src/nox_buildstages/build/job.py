@@ -1,0 +1,73 @@
+"""One output's build, with all it needs at hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nox_buildstages import source_tree
+from nox_buildstages.build.backend import Backend
+from nox_buildstages.build.environment import scrubbed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nox_buildstages.build.bench import Bench
+    from nox_buildstages.build.environment import Environment
+    from nox_buildstages.build.key import Recipe
+    from nox_buildstages.lock.lockfile import LockedOutput
+    from nox_buildstages.model import Stage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """An output to be built.
+
+    Attributes:
+        bench: Where.
+        stage: In which stage.
+        output: What.
+        environment: Equal to the stage's lock.
+    """
+
+    bench: Bench
+    stage: Stage
+    output: LockedOutput
+    environment: Environment
+
+    @property
+    def recipe(self) -> Recipe:
+        """Everything that goes into the wheel."""
+        return self.bench.recipe(self.stage.name, self.output.name)
+
+    @property
+    def log(self) -> Path:
+        """Where the backend's output goes."""
+        return self.bench.logs / f"{self.output.name}.log"
+
+    def backend(self, tree: Path, *, home: Path) -> Backend:
+        """Return the build backend of the unpacked source.
+
+        Args:
+            tree: The source.
+            home: A folder that takes the place of the user's.
+        """
+        bench = self.bench
+        declared = bench.variables(self.stage, self.output.name)
+        set_ones = {
+            name: value for name, value in declared.items() if value is not None
+        }
+        return Backend(
+            output=self.output.name,
+            stage=self.stage.name,
+            tree=tree,
+            system=source_tree.build_system(tree),
+            python=self.environment.python,
+            env={
+                **scrubbed(bench.tools.outer, self.environment, home=home),
+                **set_ones,
+            },
+            settings=bench.project.rules(self.output.name).config_settings,
+            log=self.log,
+            runner=bench.tools.runner,
+        )

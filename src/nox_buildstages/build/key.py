@@ -1,0 +1,131 @@
+"""What goes into a wheel, as one digest, and how two of them differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SCHEME = 1
+"""Of the key; a change of it makes every wheel a new one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ingredient:
+    """A wheel in the environment.
+
+    Attributes:
+        version: Of the wheel.
+        sha256: Of the file, in hex.
+        stage: That provides it; empty where it comes from an index.
+    """
+
+    version: str
+    sha256: str
+    stage: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """Everything that the bytes of a wheel may depend on.
+
+    What only makes its building faster or slower, such as jobs, is not here.
+
+    Attributes:
+        name: Of the project.
+        version: Of the wheel.
+        source: What identifies the source: ``sha256:…``, ``git:…``, ``tree:sha256:…``.
+        environment: The wheels in the environment, by name.
+        env: The variables that the table declares, and those let through.
+        config_settings: As the build backend receives them.
+        interpreter: Implementation, version, ABI and platform.
+        tools: What each program says of its version.
+    """
+
+    name: str
+    version: str
+    source: str
+    environment: Mapping[str, Ingredient]
+    env: Mapping[str, str | None]
+    config_settings: Mapping[str, Any]
+    interpreter: Mapping[str, str]
+    tools: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """The sha256 of it all, in hex."""
+        value = {"scheme": SCHEME, **asdict(self)}
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON takes it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Recipe:
+        """Return what ``to_dict`` was called on.
+
+        Raises:
+            TypeError: It is of another scheme.
+            LookupError: Likewise.
+        """
+        environment = {
+            name: Ingredient(**ingredient)
+            for name, ingredient in value["environment"].items()
+        }
+        return cls(**{**value, "environment": environment})
+
+
+def difference(old: Recipe, new: Recipe) -> tuple[str, ...]:
+    """Return what changed from one recipe to another, in words, most telling first."""
+    return tuple(_differences(old, new))
+
+
+def _differences(old: Recipe, new: Recipe) -> Iterator[str]:
+    if old.version != new.version:
+        yield f"version {old.version} → {new.version}"
+    elif old.source != new.source:
+        yield f"source {_short(old.source)} → {_short(new.source)}"
+    for name, before, after in _changes(old.environment, new.environment):
+        yield _ingredient(name, before, after)
+    for name, was, now in _changes(old.env, new.env):
+        yield f"env {name} {_value(was)} → {_value(now)}"
+    for name, was, now in _changes(old.config_settings, new.config_settings):
+        yield f"config setting {name} {_value(was)} → {_value(now)}"
+    for name, was, now in _changes(old.interpreter, new.interpreter):
+        yield f"interpreter's {name} {_value(was)} → {_value(now)}"
+    for name, was, now in _changes(old.tools, new.tools):
+        yield f"tool {name} {_value(was)} → {_value(now)}"
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Any]:
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if before != after:
+            yield name, before, after
+
+
+def _ingredient(name: str, old: Ingredient | None, new: Ingredient | None) -> str:
+    if new is None:
+        return f"{name} is no longer in the environment"
+    if old is None:
+        return f"{name} {new.version} came into the environment"
+    if old.version != new.version:
+        return f"{name} {old.version} → {new.version}"
+    if new.stage:
+        return f"the wheel {name} of stage {new.stage} changed"
+    return f"{name} {new.version} is another wheel"
+
+
+def _value(value: object) -> str:
+    return "unset" if value is None else repr(value)
+
+
+def _short(source: str) -> str:
+    kind, _, digest = source.rpartition(":")
+    return f"{kind}:{digest[:12]}"

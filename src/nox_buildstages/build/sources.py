@@ -1,0 +1,234 @@
+"""Sources: what identifies them, and fresh trees of them to build in."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import lzma
+import os
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from nox_buildstages.build import archives, trees
+from nox_buildstages.build.downloads import download, reason, redacted
+from nox_buildstages.build.git import Repository, is_local
+from nox_buildstages.digests import sha256_of
+from nox_buildstages.errors import CommandError, HashMismatchError, SourceError
+from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nox_buildstages.commands import Runner
+    from nox_buildstages.model import Source
+
+_UPGRADE = "nox -s build-stages-lock -- --upgrade"
+_LEAVE_OUT = "mend the file, or let .gitignore leave it out"
+_DAMAGED = (
+    ValueError,  # a member that is refused, too
+    OSError,
+    EOFError,
+    RuntimeError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where sources come from and where fetched ones are kept.
+
+    Attributes:
+        root: The project's folder, to which paths are relative.
+        cache: A folder of ours; what is in it is never trusted unseen.
+        runner: Runs git.
+    """
+
+    root: Path
+    cache: Path
+    runner: Runner
+
+    def identity(self, source: Source) -> str:
+        """Return what a source contributes to a content key.
+
+        Equal identities mean equal bytes to build from. Nothing is fetched.
+
+        Raises:
+            SourceError: A directory isn't there or can't be read.
+        """
+        if isinstance(source, ArchiveSource):
+            return f"sha256:{source.sha256}{_fragment(source.subdirectory)}"
+        if isinstance(source, GitSource):
+            return f"git:{source.commit}{_fragment(source.subdirectory)}"
+        tree = self._directory(source)
+        with _blaming(source, _LEAVE_OUT):
+            files = trees.source_files(tree, self.runner)
+            return f"tree:sha256:{trees.digest(tree, files)}"
+
+    def unpack(self, source: Source, target: Path) -> Path:
+        """Make a fresh tree of a source, and return the project's folder in it.
+
+        Args:
+            source: To fetch, where it isn't here already, and to verify.
+            target: A folder to make; its parents are made too. It is gone again
+                after any failure.
+
+        Raises:
+            FileExistsError: The target is there.
+            HashMismatchError: A file isn't the one that was locked.
+            SourceError: The source can't be had, or can't be trusted.
+        """
+        target.mkdir(parents=True)
+        try:
+            if isinstance(source, ArchiveSource):
+                top = self._unpack_archive(source, target)
+                return _project(source, top, source.subdirectory)
+            if isinstance(source, GitSource):
+                self._check_out(source, target)
+                return _project(source, target, source.subdirectory)
+            self._copy(source, target)
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
+        return target
+
+    def _unpack_archive(self, source: ArchiveSource, target: Path) -> Path:
+        archive = self._archive(source)
+        with _blaming(source, "name another release, a git commit or a folder of it"):
+            archives.unpack(archive, target)
+            return _top(target)
+
+    def _archive(self, source: ArchiveSource) -> Path:
+        with _blaming(source, f"see that {self.cache} can be written"):
+            url = self._url(source.location)
+            name = PurePosixPath(unquote(urlsplit(url).path)).name.strip(".")
+            file = self.cache / "sources" / source.sha256 / (name or "source")
+            if file.is_file() and sha256_of(file) == source.sha256:
+                return file
+            file.parent.mkdir(parents=True, exist_ok=True)
+        _fetch(source, url, file)
+        return file
+
+    def _url(self, location: str) -> str:
+        if "://" in location or location.startswith("file:"):
+            return location
+        return Path(self.root, location).absolute().as_uri()
+
+    def _check_out(self, source: GitSource, target: Path) -> None:
+        url = source.url
+        if is_local(url) and not url.startswith("file://"):
+            url = str(Path(self.root, url).absolute())
+        name = hashlib.sha256(url.encode()).hexdigest()
+        mirror = self.cache / "git" / name
+        with _failing_git(source), _blaming(source, f"lock it again: {_UPGRADE}"):
+            repository = Repository(url=url, mirror=mirror, runner=self.runner)
+            repository.check_out(source.commit, target)
+
+    def _copy(self, source: DirectorySource, target: Path) -> None:
+        tree = self._directory(source)
+        with _blaming(source, _LEAVE_OUT):
+            files = trees.source_files(tree, self.runner)
+            trees.copy(tree, files, target)
+
+    def _directory(self, source: DirectorySource) -> Path:
+        tree = self.root / source.path
+        if not tree.is_dir():
+            raise SourceError(
+                source=str(source),
+                problem=f"there is no folder {tree}",
+                mend="correct the path in the output's requirement",
+            )
+        return tree
+
+
+def _fetch(source: ArchiveSource, url: str, file: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        partial = Path(folder, file.name)
+        try:
+            found = download(url, partial)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise SourceError(
+                source=redacted(str(source)),
+                problem=redacted(f"can't be fetched: {reason(error)}"),
+                mend=f"see that it can be reached from here, or lock again: {_UPGRADE}",
+            ) from error
+        if found != source.sha256:
+            raise HashMismatchError(
+                source=redacted(source.location),
+                problem="it isn't the file that was locked",
+                mend=f"if it was replaced for a good reason, lock again: {_UPGRADE}",
+                expected=source.sha256,
+                found=found,
+            )
+        os.replace(partial, file)  # noqa: PTH105 - the name that says it is atomic
+
+
+def _top(tree: Path) -> Path:
+    """Return the one folder of an sdist, or the tree where it is the project."""
+    entries = list(tree.iterdir())
+    if len(entries) == 1 and entries[0].is_dir():
+        return entries[0]
+    if any((tree / name).is_file() for name in ("pyproject.toml", "setup.py")):
+        return tree
+    names = ", ".join(sorted(entry.name for entry in entries)) or "nothing"
+    raise ValueError(f"an sdist holds one folder at its top, this one {names}")
+
+
+def _project(source: Source, tree: Path, subdirectory: str | None) -> Path:
+    project = tree / (subdirectory or "")
+    inside = project.resolve().is_relative_to(tree.resolve())
+    if not (inside and project.is_dir()):
+        raise SourceError(
+            source=redacted(str(source)),
+            problem=f"it has no folder {subdirectory}",
+            mend="correct #subdirectory= in the output's requirement",
+        )
+    return project
+
+
+def _fragment(subdirectory: str | None) -> str:
+    return f"#{subdirectory}" if subdirectory else ""
+
+
+@contextmanager
+def _blaming(source: Source, mend: str) -> Iterator[None]:
+    """Word whatever is found wrong with a source as a SourceError about it."""
+    try:
+        yield
+    except _DAMAGED as error:
+        raise SourceError(
+            source=redacted(str(source)),
+            problem=redacted(str(error) or type(error).__name__),
+            mend=mend,
+        ) from error
+
+
+@contextmanager
+def _failing_git(source: GitSource) -> Iterator[None]:
+    try:
+        yield
+    except CommandError as error:
+        reach = "see that the repository can be reached and has the commit"
+        raise SourceError(
+            source=redacted(str(source)),
+            problem=redacted(f"git failed: {_last_words(error)}"),
+            mend=reach if error.output else "install git, and see that it can be run",
+        ) from error
+
+
+def _last_words(error: CommandError) -> str:
+    """Return why git gave up, with the line before: there ssh says its own reason."""
+    said = [line for line in error.output.splitlines() if line] or [error.reason]
+    fatal = (number for number, line in enumerate(said) if line.startswith("fatal:"))
+    last = next(fatal, len(said) - 1)
+    return "; ".join(said[max(last - 1, 0) : last + 1])

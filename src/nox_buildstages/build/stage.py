@@ -1,0 +1,233 @@
+"""One stage: key → store, else source → environment → backend → check → store."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+
+from nox_buildstages import files
+from nox_buildstages.build.job import Job
+from nox_buildstages.errors import NotRunError, WheelError, WrongWheelError
+from nox_buildstages.lock import pylock
+from nox_buildstages.lock.lockfile import file_name
+from nox_buildstages.wheelhouse import wheel as wheels
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from nox_buildstages.build.bench import Bench
+    from nox_buildstages.build.environment import Environment
+    from nox_buildstages.build.store import Entry
+    from nox_buildstages.lock.lockfile import LockedOutput
+    from nox_buildstages.model import Metadata, Stage
+    from nox_buildstages.wheelhouse.wheel import WheelFile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of an output.
+
+    Attributes:
+        entry: Its wheel, and what went into it.
+        output: As it is locked.
+        stage: That provides it.
+        built: Whether it was built now; else it was found in the store.
+    """
+
+    entry: Entry
+    output: LockedOutput
+    stage: str
+    built: bool
+
+
+def provide(
+    bench: Bench,
+    stage: Stage,
+    environment: Environment,
+    *,
+    rebuild: Collection[str] = (),
+) -> tuple[Outcome, ...]:
+    """Make the store hold every wheel of a stage.
+
+    Args:
+        bench: With the locks of the stage and of those before it.
+        stage: Whose outputs are wanted.
+        environment: To build in; untouched where nothing is to be built.
+        rebuild: Outputs that are built although the store has them.
+
+    Returns:
+        The outcomes, in the order of the outputs.
+
+    Raises:
+        MissingWheelError: An earlier stage's wheel isn't in the store.
+        NotRunError: Something is to be built and nox was told not to run.
+        SyncError: The environment could not be made.
+        BuildError: An output could not be built.
+    """
+    outputs = bench.locks[stage.name].outputs
+    recipes = {output.name: bench.recipe(stage.name, output.name) for output in outputs}
+    missing = [
+        output
+        for output in outputs
+        if output.name in rebuild or bench.find(recipes[output.name]) is None
+    ]
+    built = set()
+    if missing:
+        prepare(bench, stage.name, environment)
+        if not environment.may_run():
+            raise NotRunError(stage=stage.name, outputs=tuple(o.name for o in missing))
+        for output in missing:
+            job = Job(bench=bench, stage=stage, output=output, environment=environment)
+            if _build(job, again=output.name in rebuild):
+                built.add(output.name)
+    return tuple(
+        Outcome(
+            entry=bench.entry(stage.name, output.name),
+            output=output,
+            stage=stage.name,
+            built=output.name in built,
+        )
+        for output in outputs
+    )
+
+
+def prepare(bench: Bench, name: str, environment: Environment) -> None:
+    """Make an environment equal to a stage's lock, with wheels out of the store.
+
+    Raises:
+        MissingWheelError: A stage hasn't built a wheel that it holds.
+        SyncError: It could not be made.
+        EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
+    """
+    folder = environment.location
+    bound = pylock.bind(bench.locks[name].pylock, bench.wheels(name), folder=folder)
+    path = folder / file_name(name)
+    files.write_text(path, pylock.dumps(bound))
+    sync(bench, name, environment, path)
+
+
+def sync(bench: Bench, name: str, environment: Environment, lock: Path) -> None:
+    """Make an environment equal to a lock whose wheels are all bound.
+
+    Args:
+        bench: Knows what the lock holds.
+        name: Of the stage, or ``final``.
+        environment: To be made equal.
+        lock: A PEP 751 file.
+
+    Raises:
+        SyncError: It could not be made.
+        EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
+    """
+    tools = bench.tools
+    place = hashlib.sha256(str(environment.location).encode()).hexdigest()
+    with tools.store.locked(f"environment-{place[:16]}"):
+        tools.syncer.sync(environment, bench.ingredients(name), lock)
+
+
+def _build(job: Job, *, again: bool) -> bool:
+    """Build an output, unless another process did so while we waited for it."""
+    tools, recipe = job.bench.tools, job.recipe
+    with tools.store.locked(recipe.key):
+        if not again and tools.store.find(recipe.key) is not None:
+            return False
+        tools.report(f"building {recipe.name} {recipe.version} (log: {job.log})")
+        started = time.monotonic()
+        with tools.store.workplace(recipe.key) as place:
+            wheel = _build_wheel(job, place)
+            seconds = time.monotonic() - started
+            tools.store.put(recipe, wheel.path, log=job.log, seconds=seconds)
+        job.bench.forget(recipe)
+    tools.report(f"built {wheel.path.name} in {seconds:.1f} s")
+    return True
+
+
+def _build_wheel(job: Job, place: Path) -> WheelFile:
+    home, folder = place / "home", place / "wheel"
+    home.mkdir()
+    folder.mkdir()
+    _begin_log(job)
+    tree = job.bench.tools.sources.unpack(job.output.source, place / "source")
+    said = job.backend(tree, home=home).wheel(folder)
+    try:
+        wheel = _only_wheel(folder, said)
+        _check_identity(wheel, job.output)
+    except WheelError as error:
+        raise WrongWheelError(
+            output=job.output.name,
+            stage=job.stage.name,
+            wheel=error.wheel,
+            problem=error.problem,
+            log=job.log,
+        ) from error
+    return wheel
+
+
+def _begin_log(job: Job) -> None:
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    recipe = job.recipe
+    lines = [
+        f"{recipe.name} {recipe.version}, stage {job.stage.name}",
+        f"source: {job.output.source}",
+        f"key: {recipe.key}",
+        f"environment: {job.environment.location}",
+        *(f"  {name} {held.version}" for name, held in recipe.environment.items()),
+        "",
+    ]
+    job.log.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _only_wheel(folder: Path, said: str) -> WheelFile:
+    found = sorted(path.name for path in folder.glob("*.whl"))
+    if not found:
+        raise WheelError(wheel=said, problem="the backend made no wheel")
+    if len(found) > 1:
+        listed = ", ".join(found)
+        raise WheelError(wheel=said, problem=f"the backend made several: {listed}")
+    if found != [said]:
+        raise WheelError(wheel=said, problem=f"the backend made {found[0]} instead")
+    wheels.verify(folder / said)
+    return wheels.read(folder / said)
+
+
+def _check_identity(wheel: WheelFile, output: LockedOutput) -> None:
+    """See that a wheel is what its lock promises.
+
+    Raises:
+        WheelError: It isn't.
+    """
+    file_name, locked = wheel.path.name, output.metadata
+    if wheel.name != output.name:
+        problem = f"is of {wheel.name}; {output.name} was asked for"
+        raise WheelError(wheel=file_name, problem=problem)
+    if wheel.version != locked.version:
+        problem = f"is version {wheel.version}; the lock says {locked.version}"
+        raise WheelError(wheel=file_name, problem=problem)
+    differences = _requirement_differences(wheel, locked)
+    if differences:
+        listed = "; ".join(differences)
+        problem = f"its METADATA and the lock ({locked.learned}) disagree: {listed}"
+        raise WheelError(wheel=file_name, problem=problem)
+
+
+def _requirement_differences(wheel: WheelFile, locked: Metadata) -> list[str]:
+    if locked.learned == "config":
+        return []
+    said = set(map(Requirement, wheel.requires_dist))
+    expected = set(map(Requirement, locked.requires_dist))
+    differences = [f"only the wheel has {text}" for text in _sorted(said - expected)]
+    differences += [f"only the lock has {text}" for text in _sorted(expected - said)]
+    if wheel.requires_python != locked.requires_python:
+        differences.append(
+            f"Requires-Python is {wheel.requires_python}, not {locked.requires_python}"
+        )
+    return differences
+
+
+def _sorted(requirements: set[Requirement]) -> list[str]:
+    return sorted(map(str, requirements))

@@ -1,0 +1,166 @@
+"""Wheels by key, whole or not at all, shared by every process of a user."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+from packaging.utils import NormalizedName
+from packaging.version import Version
+from platformdirs import user_cache_path
+
+from nox_buildstages import files
+from nox_buildstages.build.key import Recipe
+from nox_buildstages.digests import sha256_of
+from nox_buildstages.model import BuiltWheel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+CACHE_VARIABLE = "NOX_BUILDSTAGES_CACHE_DIR"
+FORMAT = 1
+_RECORD = "record.json"
+_LOG = "build.log"
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Return where this user's store is."""
+    chosen = environ.get(CACHE_VARIABLE)
+    return Path(chosen).absolute() if chosen else user_cache_path("nox-buildstages")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A wheel in the store, and all that went into it.
+
+    Attributes:
+        wheel: The file and what is known of it.
+        recipe: What its key is the digest of.
+    """
+
+    wheel: BuiltWheel
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A folder of wheels, each in a folder named by its key.
+
+    Attributes:
+        folder: Of the store; made when something is put into it.
+    """
+
+    folder: Path
+
+    def find(self, key: str) -> Entry | None:
+        """Return the entry of a key; None where there is none that is sound.
+
+        The wheel is hashed: what was tampered with, or damaged, isn't found.
+        """
+        entry = self.peek(key)
+        if entry is None or not _is_sound(entry.wheel):
+            return None
+        return entry
+
+    def peek(self, key: str) -> Entry | None:
+        """Return the entry of a key without looking at the wheel."""
+        folder = self.folder / "wheels" / key
+        try:
+            record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+            return _read(record, folder)
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+
+    def put(
+        self, recipe: Recipe, wheel: Path, *, log: Path, seconds: float
+    ) -> BuiltWheel:
+        """Put a wheel under its recipe's key, in place of what may be there.
+
+        Returns:
+            The wheel as it lies in the store.
+        """
+        key = recipe.key
+        target = self.folder / "wheels" / key
+        record = {
+            "format": FORMAT,
+            "wheel": wheel.name,
+            "sha256": sha256_of(wheel),
+            "size": wheel.stat().st_size,
+            "seconds": round(seconds, 3),
+            "recipe": recipe.to_dict(),
+        }
+        with self._staging() as staging:
+            shutil.copyfile(wheel, staging / wheel.name)
+            shutil.copyfile(log, staging / _LOG)
+            text = json.dumps(record, indent=1, sort_keys=True)
+            (staging / _RECORD).write_text(text, encoding="utf-8")
+            if sha256_of(staging / wheel.name) != record["sha256"]:
+                raise OSError("the copy in the store isn't what was copied")
+            files.remove(target)
+            staging.replace(target)
+        return _read(record, target).wheel
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Hold a lock that only one process at a time can hold."""
+        folder = self.folder / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{name}.lock"):
+            yield
+
+    @contextmanager
+    def workplace(self, name: str) -> Iterator[Path]:
+        """Yield an empty folder whose path depends on the name alone.
+
+        It is removed at the end, unless the block was stopped; then the next one
+        of that name empties it.
+        """
+        folder = self.folder / "builds" / name
+        files.remove(folder)
+        folder.mkdir(parents=True)
+        yield folder
+        files.remove(folder)
+
+    @contextmanager
+    def _staging(self) -> Iterator[Path]:
+        folder = self.folder / "wheels"
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+        try:
+            yield staging
+        finally:
+            files.remove(staging)
+
+
+def _read(record: Mapping[str, Any], folder: Path) -> Entry:
+    if record["format"] != FORMAT:
+        raise LookupError("format")
+    recipe = Recipe.from_dict(record["recipe"])
+    wheel = BuiltWheel(
+        name=NormalizedName(recipe.name),
+        version=Version(recipe.version),
+        path=folder / os.path.basename(record["wheel"]),  # noqa: PTH119
+        sha256=record["sha256"],
+        size=record["size"],
+        seconds=record["seconds"],
+        log=folder / _LOG,
+        key=folder.name,
+    )
+    return Entry(wheel=wheel, recipe=recipe)
+
+
+def _is_sound(wheel: BuiltWheel) -> bool:
+    try:
+        return (
+            wheel.path.stat().st_size == wheel.size
+            and sha256_of(wheel.path) == wheel.sha256
+        )
+    except OSError:
+        return False

@@ -1,0 +1,153 @@
+"""Where locking has its questions answered: sources unpacked, hooks run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from packaging.version import Version
+
+from nox_buildstages import source_tree
+from nox_buildstages.build.job import Job
+from nox_buildstages.build.stage import prepare, provide
+from nox_buildstages.errors import NotRunError
+from nox_buildstages.files import write_text
+from nox_buildstages.lock.lockfile import LockedOutput, StagePin, digest
+from nox_buildstages.lock.relock import Answer
+from nox_buildstages.model import Metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from nox_buildstages.build.bench import Bench
+    from nox_buildstages.build.environment import Environment
+    from nox_buildstages.lock.relock import Inquiry
+    from nox_buildstages.model import Source
+
+_UNKNOWN = Metadata(version=Version("0"), learned="hook")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageWorkshop:
+    """Runs hooks in an environment that is made equal to each stage's lock in turn.
+
+    Attributes:
+        bench: Of the project; its locks are not looked at.
+        environment: To run in.
+        scratch: A folder that is gone when locking is over.
+    """
+
+    bench: Bench
+    environment: Environment
+    scratch: Path
+    _trees: dict[Source, Path] = field(default_factory=dict)
+
+    def tree(self, source: Source) -> Path:
+        """Return a folder with the source, to read in."""
+        if source not in self._trees:
+            target = self.scratch / f"source-{len(self._trees)}"
+            self._trees[source] = self.bench.tools.sources.unpack(source, target)
+        return self._trees[source]
+
+    def ask(self, inquiry: Inquiry) -> Answer:
+        """Run an output's hooks in its stage's environment.
+
+        Wheels of earlier stages that the environment holds are built first. An
+        answer is kept for as long as nothing that goes into the wheel changes.
+
+        Raises:
+            BuildError: A hook failed, or such a wheel could not be built.
+            NotRunError: Nox was told not to run.
+        """
+        logs = self.bench.tools.store.folder / "logs"
+        bench = replace(
+            self.bench, locks=inquiry.locks, logs=logs, _recipes={}, _entries={}
+        )
+        for name in _providers(bench, inquiry.stage.name):
+            provide(bench, bench.graph.stage(name), self.environment)
+        output = LockedOutput(
+            name=inquiry.output,
+            source=inquiry.source,
+            build_requires=(),
+            metadata=_UNKNOWN,
+        )
+        kept = self._kept(bench, inquiry, output)
+        try:
+            return _read(json.loads(kept.read_text(encoding="utf-8")))
+        except (OSError, ValueError, LookupError):
+            answer = self._run(bench, inquiry, output)
+        write_text(kept, json.dumps(_to_dict(answer)))
+        return answer
+
+    def _kept(self, bench: Bench, inquiry: Inquiry, output: LockedOutput) -> Path:
+        recipe = bench.recipe_of(inquiry.stage, output)
+        name = digest([recipe.to_dict(), inquiry.wants_metadata]).partition(":")[2]
+        return bench.tools.store.folder / "answers" / f"{name}.json"
+
+    def _run(self, bench: Bench, inquiry: Inquiry, output: LockedOutput) -> Answer:
+        stage = inquiry.stage
+        prepare(bench, stage.name, self.environment)
+        if not self.environment.may_run():
+            raise NotRunError(stage=stage.name, outputs=(output.name,))
+        job = Job(bench=bench, stage=stage, output=output, environment=self.environment)
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        job.log.write_text("", encoding="utf-8")
+        bench.tools.report(f"asking the build backend of {output.name}")
+        home = self.scratch / "home"
+        home.mkdir(exist_ok=True)
+        backend = job.backend(self.tree(inquiry.source), home=home)
+        requires = backend.requires()
+        folder = self.scratch / f"metadata-{output.name}"
+        folder.mkdir(exist_ok=True)
+        said = backend.metadata(folder) if inquiry.wants_metadata else None
+        return Answer(
+            requires=requires,
+            metadata=None
+            if said is None
+            else source_tree.from_core(said, learned="hook"),
+        )
+
+
+def _providers(bench: Bench, stage: str) -> Iterator[str]:
+    """Yield the stages whose wheels an environment holds, each after its own."""
+    seen: set[str] = set()
+
+    def visit(name: str) -> Iterator[str]:
+        for pin in bench.pins(name):
+            if isinstance(pin, StagePin) and pin.stage not in seen:
+                seen.add(pin.stage)
+                yield from visit(pin.stage)
+                yield pin.stage
+
+    yield from visit(stage)
+
+
+def _to_dict(answer: Answer) -> dict[str, Any]:
+    said = answer.metadata
+    return {
+        "requires": answer.requires,
+        "metadata": said
+        and {
+            "version": str(said.version),
+            "requires-dist": said.requires_dist,
+            "requires-python": said.requires_python,
+            "provides-extra": said.provides_extra,
+        },
+    }
+
+
+def _read(kept: dict[str, Any]) -> Answer:
+    said = kept["metadata"]
+    return Answer(
+        requires=tuple(kept["requires"]),
+        metadata=said
+        and Metadata(
+            version=Version(said["version"]),
+            requires_dist=tuple(said["requires-dist"]),
+            requires_python=said["requires-python"],
+            provides_extra=tuple(said["provides-extra"]),
+            learned="hook",
+        ),
+    )

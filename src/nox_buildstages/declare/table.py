@@ -1,0 +1,312 @@
+"""From ``[tool.nox-buildstages]`` of a pyproject.toml to the model."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nox_buildstages.declare.reading import (
+    Document,
+    Item,
+    Keys,
+    any_table,
+    by_name,
+    did_you_mean,
+    list_of,
+    mapping,
+    normalized,
+    some,
+    string,
+    table,
+    text,
+    variable,
+)
+from nox_buildstages.declare.requirements import (
+    dependency,
+    output,
+    refuse_placeholders,
+    requirement,
+)
+from nox_buildstages.declare.runtime import final
+from nox_buildstages.model import FINAL, Final, PackageRules, Project, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from packaging.requirements import Requirement
+    from packaging.utils import NormalizedName
+
+    from nox_buildstages.declare.reading import Getter
+
+TOOL = "nox-buildstages"
+
+_EXAMPLE = """; add
+
+      [[tool.nox-buildstages.stage]]
+      name = "kernels"
+      outputs = ["flash-attn==2.8.3"]"""
+# Stands in for a faulty one until the problems are told.
+_NOTHING = Final(requirements=())
+
+_STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_MEMORY = re.compile(r"[0-9]+(\.[0-9]+)? ?[KMGT]i?B")
+_TIMEOUT = re.compile(r"(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+s)?")
+_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(T[0-9]{2}:[0-9]{2}:[0-9]{2})?(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?"
+)
+
+
+def read(document: Mapping[str, Any], *, pyproject: Path) -> Project:
+    """Read what the user declared.
+
+    Args:
+        document: The parsed pyproject.toml.
+        pyproject: Its absolute path, to whose folder its paths are relative.
+
+    Raises:
+        DeclarationError: If anything is wrong: all of it at once.
+    """
+    reading = Document(content=document, path=pyproject)
+    project = _project(reading)
+    reading.finish()
+    assert project is not None  # noqa: S101 - else there is a problem
+    return project
+
+
+def _project(document: Document) -> Project | None:
+    item = document.at("tool", TOOL)
+    top = None if item is None else table(item, _TOP)
+    if item is None and document.sound():
+        missing = Item(value=None, steps=("tool", TOOL), document=document)
+        missing.fault(f"there is no such table{_EXAMPLE}")
+    if item is None or top is None:
+        return None
+    stages = top.get("stage", _stages, ())
+    if "stage" not in top:
+        item.fault(f"no stage is declared{_EXAMPLE}")
+    return Project(
+        pyproject=document.path,
+        python=top.child("python", _python),
+        lock_dir=top.get("lock-dir", _path, _below(item, "build-stages")),
+        wheelhouse=top.get("wheelhouse", _path, _below(item, "wheelhouse")),
+        match_runtime=top.get("match-runtime", list_of(normalized), ()),
+        constraints=top.get("constraints", list_of(requirement), ()),
+        build_constraints=top.get("build-constraints", list_of(requirement), ()),
+        exclude_newer=top.child("exclude-newer", _time),
+        final=final(top.item.child("final", top.content.get("final", {}))) or _NOTHING,
+        stages=stages,
+        packages=top.get("package", _packages_of(stages), {}),
+        uv=_uv(document),
+    )
+
+
+def _below(item: Item, folder: str) -> Path:
+    return Path(os.path.normpath(item.document.path.parent / folder))
+
+
+def _path(item: Item) -> Path | None:
+    value = text(item)
+    return None if value is None else _below(item, value)
+
+
+def _uv(document: Document) -> Mapping[str, Any]:
+    found = document.at("tool", "uv")
+    return {} if found is None else any_table(found) or {}
+
+
+def _python(item: Item) -> str | None:
+    versions = some(list_of(text), 'version such as "3.11"')(item)
+    if not versions:
+        return None
+    if len(versions) > 1:
+        item.fault("more than one Python is not supported yet")
+    return versions[0]
+
+
+def _time(item: Item) -> str | None:
+    value = item.value
+    written = value.isoformat() if isinstance(value, dt.date) else value
+    if isinstance(written, str) and _is_time(written):
+        return written
+    item.expected(
+        "a date or a time with its zone, such as 2026-11-01 or 2026-11-01T00:00:00Z"
+    )
+    return None
+
+
+def _is_time(written: str) -> bool:
+    match = _TIME.fullmatch(written)
+    if match is None:
+        return False
+    day, clock, fraction, zone = match.groups(default="")
+    if (bool(clock) != bool(zone)) or (fraction and not clock):
+        return False
+    try:
+        # Python 3.10 knows neither Z nor any number of digits of a second.
+        dt.datetime.fromisoformat(day + clock + zone.replace("Z", "+00:00"))
+    except ValueError:
+        return False
+    return True
+
+
+def _stages(item: Item) -> tuple[Stage, ...] | None:
+    if isinstance(item.value, list):
+        return some(list_of(_stage), "stage")(item)
+    item.expected("an array of tables", hint=f"write [[{item.place}]]")
+    return None
+
+
+def _stage(item: Item) -> Stage | None:
+    found = table(item, _STAGE)
+    if found is None:
+        return None
+    name = found.need("name", _stage_name)
+    outputs = found.need("outputs", some(list_of(output), "output"))
+    # Where one of the two is missing, there is a problem, and no one sees the stage.
+    return Stage(
+        name=name or "",
+        outputs=outputs or (),
+        dependencies=found.get("dependencies", list_of(dependency), ()),
+        needs=found.get("needs", list_of(text), ()),
+        env=found.get("env", _env, {}),
+        pass_env=found.get("pass-env", list_of(variable), ()),
+        tools=found.get("tools", list_of(text), ()),
+        place=item.place,
+    )
+
+
+def _stage_name(item: Item) -> str | None:
+    value = string(item)
+    if value is None:
+        return None
+    if not _STAGE_NAME.fullmatch(value):
+        item.expected("a name of lower-case letters, digits, '-' and '_'")
+    elif value == FINAL:
+        item.fault(f"{FINAL!r} is the name of the runtime's lock file; choose another")
+    return value
+
+
+def _env_value(item: Item) -> str | None:
+    value = string(item)
+    if value is not None:
+        refuse_placeholders(item)
+    return value
+
+
+def _packages_of(
+    stages: tuple[Stage, ...],
+) -> Getter[Mapping[NormalizedName, PackageRules]]:
+    """Return a getter for the rules of what these stages build."""
+
+    def packages(item: Item) -> Mapping[NormalizedName, PackageRules] | None:
+        outputs = {output.name for stage in stages for output in stage.outputs}
+        found: dict[NormalizedName, PackageRules] = {}
+        for name, child in (by_name(item) or {}).items():
+            # Of faulty stages it isn't known what they build.
+            if name not in outputs and item.document.sound("tool", TOOL, "stage"):
+                hint = did_you_mean(name, sorted(outputs))
+                child.fault(f"no stage has an output of this name{hint}")
+            rules = _rules(child)
+            if rules is not None:
+                found[name] = rules
+        return found
+
+    return packages
+
+
+def _rules(item: Item) -> PackageRules | None:
+    found = table(item, _PACKAGE)
+    if found is None:
+        return None
+    add, remove = found.get("build-requires", _build_requires, ((), ()))
+    return PackageRules(
+        build_requires_add=add,
+        build_requires_remove=remove,
+        config_settings=found.get("config-settings", mapping(_setting, "strings"), {}),
+        env=found.get("env", _env, {}),
+        requires_dist=found.child("metadata", _metadata),
+    )
+
+
+def _build_requires(
+    item: Item,
+) -> tuple[tuple[Requirement, ...], tuple[NormalizedName, ...]] | None:
+    found = table(item, _BUILD_REQUIRES)
+    if found is None:
+        return None
+    add = found.get("add", list_of(requirement), ())
+    return add, found.get("remove", list_of(normalized), ())
+
+
+def _setting(item: Item) -> str | tuple[str, ...] | None:
+    if isinstance(item.value, list):
+        return list_of(string)(item)
+    if isinstance(item.value, str):
+        return item.value
+    item.expected("a string or a list of strings")
+    return None
+
+
+def _metadata(item: Item) -> tuple[Requirement, ...] | None:
+    found = table(item, _METADATA)
+    return None if found is None else found.child("requires-dist", list_of(requirement))
+
+
+def _jobs(item: Item) -> None:
+    value = item.value
+    if value == "auto" or (type(value) is int and value > 0):
+        return
+    item.expected('"auto" or a number above 0')
+
+
+def _network(item: Item) -> None:
+    if not isinstance(item.value, bool) and item.value != "require-off":
+        item.expected('true, false or "require-off"')
+
+
+def _written_as(pattern: re.Pattern[str], what: str) -> Getter[object]:
+    """Return a getter for a string of some form."""
+
+    def check(item: Item) -> None:
+        if not isinstance(item.value, str) or not pattern.fullmatch(item.value):
+            item.expected(what)
+
+    return check
+
+
+_env = mapping(_env_value, "strings", key=variable)
+
+_TOP = Keys(
+    known=(
+        "python",
+        "lock-dir",
+        "wheelhouse",
+        "match-runtime",
+        "constraints",
+        "build-constraints",
+        "exclude-newer",
+        "final",
+        "stage",
+        "package",
+    ),
+    later={"matrix": any_table},
+)
+_STAGE = Keys(
+    known=("name", "dependencies", "outputs", "needs", "env", "pass-env", "tools"),
+    later={
+        "network": _network,
+        "jobs": _jobs,
+        "memory-per-job": _written_as(_MEMORY, 'a size such as "4GB"'),
+        "timeout": _written_as(_TIMEOUT, 'a time such as "5h" or "1h30m"'),
+    },
+)
+_PACKAGE = Keys(
+    known=("build-requires", "config-settings", "env", "metadata"),
+    later={"patches": list_of(text), "local-version": text},
+)
+_BUILD_REQUIRES = Keys(known=("add", "remove"))
+_METADATA = Keys(known=("requires-dist",))

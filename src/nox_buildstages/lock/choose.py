@@ -1,0 +1,159 @@
+"""Which source each output is built from: a version on an index, a commit, a folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from nox_buildstages.errors import InvalidLockError, ResolutionError
+from nox_buildstages.lock import pylock
+from nox_buildstages.lock.lockfile import loads
+from nox_buildstages.lock.resolver import Question
+from nox_buildstages.model import ArchiveSource, DirectorySource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from packaging.pylock import Package
+    from packaging.requirements import Requirement
+    from packaging.utils import NormalizedName
+    from packaging.version import Version
+
+    from nox_buildstages.lock.resolver import Resolver
+    from nox_buildstages.model import Output, Project, Source
+
+_DIRECT = frozenset(("git", "path", "url"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chosen:
+    """The source of an output.
+
+    Attributes:
+        version: As its index says; None where only the source itself can say.
+        source: What is built.
+    """
+
+    version: Version | None
+    source: Source
+
+
+def choose(
+    project: Project, resolver: Resolver, *, earlier: str | None = None
+) -> dict[NormalizedName, Chosen]:
+    """Choose the source of every output of a project.
+
+    What the final requirements and the stages' dependencies say of an output's
+    version counts; what other packages say is seen when they are resolved.
+
+    Args:
+        project: Its outputs are chosen.
+        resolver: Knows the indexes.
+        earlier: A PEP 751 text of sources chosen before, which are kept.
+
+    Raises:
+        ResolutionError: An output has no such source.
+    """
+    outputs = {output.name: output for output in declared(project)}
+    unversioned = tuple(n for n in outputs if is_direct(project, outputs[n]))
+    question = Question(
+        name="outputs",
+        requirements=tuple(str(output.requirement) for output in outputs.values()),
+        constraints=tuple(_constraints(project, outputs.keys() - set(unversioned))),
+        sources=tuple(outputs),
+        unversioned=unversioned,
+    )
+    answer = resolver.resolve(question, earlier=earlier)
+    packages = {package.name: package for package in answer.packages}
+    return {
+        name: _chosen(packages[name], project.root, versioned=name not in unversioned)
+        for name in outputs
+    }
+
+
+def declared(project: Project) -> Iterator[Output]:
+    """Yield every output of a project, stage by stage."""
+    for stage in project.stages:
+        yield from stage.outputs
+
+
+def sources_text(earlier: Mapping[str, str]) -> str | None:
+    """Return what was chosen in earlier lock files as a PEP 751 text.
+
+    Args:
+        earlier: Their texts, by stage; those that can't be read don't count.
+    """
+    packages = []
+    for name, text in earlier.items():
+        try:
+            lock = loads(text, name=name)
+        except InvalidLockError:
+            continue
+        packages += [
+            pylock.provided(
+                output.name, output.metadata.version, output.source, stage=name
+            )
+            for output in lock.outputs
+            if not isinstance(output.source, DirectorySource)
+        ]
+    return pylock.dumps(pylock.make(packages)) if packages else None
+
+
+def is_direct(project: Project, output: Output) -> bool:
+    """Whether an output's source is named outright, so that no index has a say."""
+    if output.requirement.url is not None:
+        return True
+    sources = project.uv.get("sources", {})
+    return any(
+        canonicalize_name(name) == output.name and not _DIRECT.isdisjoint(source)
+        for name, source in sources.items()
+    )
+
+
+def _constraints(project: Project, names: set[NormalizedName]) -> Iterator[str]:
+    yield from map(str, project.constraints)
+    for requirement in _mentions(project):
+        if canonicalize_name(requirement.name) in names and requirement.specifier:
+            marker = f" ; {requirement.marker}" if requirement.marker else ""
+            yield f"{requirement.name}{requirement.specifier}{marker}"
+
+
+def _mentions(project: Project) -> Iterator[Requirement]:
+    yield from project.final.requirements
+    for stage in project.stages:
+        yield from stage.dependencies
+
+
+def _chosen(package: Package, root: Path, *, versioned: bool) -> Chosen:
+    source = pylock.source(package)
+    if source is None:
+        raise ResolutionError(
+            name="outputs",
+            output=f"{package.name} {package.version} has wheels but no sdist",
+            mend=f"take {package.name} as a dependency, or name its source: "
+            f'"{package.name} @ git+https://…@<ref>"',
+        )
+    return Chosen(
+        version=package.version if versioned else None,
+        source=_portable(source, root),
+    )
+
+
+def _portable(source: Source, root: Path) -> Source:
+    if isinstance(source, DirectorySource):
+        return DirectorySource(path=_relative(source.path, root))
+    if isinstance(source, ArchiveSource) and "://" not in source.location:
+        return ArchiveSource(
+            location=_relative(source.location, root),
+            sha256=source.sha256,
+            subdirectory=source.subdirectory,
+        )
+    return source
+
+
+def _relative(path: str, root: Path) -> str:
+    return Path(os.path.relpath(path, root)).as_posix()

@@ -1,0 +1,93 @@
+"""The folder of lock files: read together, written together, current or stale."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nox_buildstages.errors import InvalidLockError, MissingLockError, StaleLockError
+from nox_buildstages.files import replacing
+from nox_buildstages.lock.lockfile import dumps, file_name, loads
+from nox_buildstages.model import FINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from nox_buildstages.lock.lockfile import Lock
+    from nox_buildstages.model import Project
+
+
+def names(project: Project) -> tuple[str, ...]:
+    """Return the names of the locks that a project has."""
+    return (*(stage.name for stage in project.stages), FINAL)
+
+
+def texts(project: Project) -> dict[str, str]:
+    """Return the texts of the lock files that there are, by name."""
+    paths = {name: project.lock_dir / file_name(name) for name in names(project)}
+    return {
+        name: path.read_text(encoding="utf-8")
+        for name, path in paths.items()
+        if path.is_file()
+    }
+
+
+def read(project: Project, *, inputs: str) -> dict[str, Lock]:
+    """Return the lock of every stage and that of ``final``, if they are current.
+
+    Raises:
+        MissingLockError: There is none.
+        StaleLockError: They were made from other inputs, or not all by one run.
+        InvalidLockError: One can't be read.
+    """
+    found = texts(project)
+    if not found:
+        raise MissingLockError(folder=project.lock_dir)
+    missing = [name for name in names(project) if name not in found]
+    if missing:
+        raise StaleLockError(problem=f"{file_name(missing[0])} is missing")
+    locks = {name: loads(text, name=name) for name, text in found.items()}
+    _check_current(locks.values(), inputs)
+    return locks
+
+
+def _check_current(locks: Iterable[Lock], inputs: str) -> None:
+    series = set()
+    for lock in locks:
+        if lock.inputs != inputs:
+            problem = f"{file_name(lock.name)} was made from another declaration"
+            raise StaleLockError(problem=f"{problem}, or for another interpreter")
+        series.add(lock.series)
+    if len(series) > 1:
+        raise StaleLockError(problem="they were not all written by one run")
+
+
+def write(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:
+    """Write all lock files, and remove those of stages that are gone.
+
+    A run that is stopped in between leaves files of two series, which are stale.
+
+    Returns:
+        The files that were not already as they should be.
+    """
+    wanted = {project.lock_dir / file_name(lock.name): dumps(lock) for lock in locks}
+    changed = [path for path, text in wanted.items() if not _holds(path, text)]
+    for path in changed:
+        with replacing(path) as new:
+            new.write_text(wanted[path], encoding="utf-8", newline="\n")
+    for path in sorted(project.lock_dir.glob(file_name("*"))):
+        if path not in wanted and _is_ours(path):
+            path.unlink()
+    return tuple(changed)
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        loads(path.read_text(encoding="utf-8"), name=path.name)
+    except InvalidLockError:
+        return False
+    return True

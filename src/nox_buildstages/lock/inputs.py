@@ -1,0 +1,108 @@
+"""Everything that lock files are made from, as one digest; no network is needed."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from packaging.utils import canonicalize_name
+
+from nox_buildstages.lock.choose import declared
+from nox_buildstages.lock.lockfile import FORMAT, digest
+from nox_buildstages.lock.resolver import UV_KEYS
+from nox_buildstages.source_tree import METADATA_FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from packaging.requirements import Requirement
+
+    from nox_buildstages.model import Interpreter, PackageRules, Project, Stage
+
+
+def inputs_digest(project: Project, interpreter: Interpreter) -> str:
+    """Return a digest that differs whenever the locks might come out differently."""
+    return digest(
+        {
+            "format": FORMAT,
+            "interpreter": _interpreter(interpreter),
+            "stages": [_stage(stage, project.root) for stage in project.stages],
+            "packages": {
+                name: _rules(rules) for name, rules in project.packages.items()
+            },
+            "final": _texts(project.final.requirements),
+            "match-runtime": project.match_runtime,
+            "constraints": _texts(project.constraints),
+            "build-constraints": _texts(project.build_constraints),
+            "exclude-newer": project.exclude_newer,
+            "uv": {key: project.uv[key] for key in UV_KEYS if key in project.uv},
+            "folders": {
+                name: _metadata_files(folder) for name, folder in _folders(project)
+            },
+        }
+    )
+
+
+def _interpreter(interpreter: Interpreter) -> tuple[str, ...]:
+    markers = interpreter.markers
+    return (
+        markers["implementation_name"],
+        markers["python_version"],
+        markers["sys_platform"],
+        markers["platform_machine"],
+    )
+
+
+def _stage(stage: Stage, root: Path) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "dependencies": _texts(stage.dependencies),
+        "outputs": [
+            str(output.requirement).replace(root.as_uri(), "file:")
+            for output in stage.outputs
+        ],
+        "needs": stage.needs,
+        "env": dict(stage.env),
+        "pass-env": stage.pass_env,
+    }
+
+
+def _rules(rules: PackageRules) -> dict[str, Any]:
+    requires_dist = rules.requires_dist
+    return {
+        "add": _texts(rules.build_requires_add),
+        "remove": rules.build_requires_remove,
+        "config-settings": dict(rules.config_settings),
+        "env": dict(rules.env),
+        "requires-dist": None if requires_dist is None else _texts(requires_dist),
+    }
+
+
+def _texts(requirements: Iterable[Requirement]) -> list[str]:
+    return list(map(str, requirements))
+
+
+def _folders(project: Project) -> Iterator[tuple[str, Path]]:
+    """Yield the outputs that are built from a folder, with the folder."""
+    sources = {
+        canonicalize_name(name): source
+        for name, source in project.uv.get("sources", {}).items()
+        if isinstance(source, dict) and "path" in source
+    }
+    for output in declared(project):
+        url = urlsplit(output.requirement.url or "")
+        if url.scheme == "file":
+            yield output.name, Path(url2pathname(url.path))
+        elif output.name in sources:
+            yield output.name, project.root / sources[output.name]["path"]
+
+
+def _metadata_files(folder: Path) -> dict[str, str]:
+    return {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in METADATA_FILES
+        if (folder / name).is_file()
+    }

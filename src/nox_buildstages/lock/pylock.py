@@ -1,0 +1,211 @@
+"""What we do with PEP 751 locks beyond `packaging.pylock`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+from packaging.markers import Marker
+from packaging.pylock import (
+    Package,
+    PackageArchive,
+    PackageDirectory,
+    PackageSdist,
+    PackageVcs,
+    PackageWheel,
+    Pylock,
+)
+from packaging.specifiers import SpecifierSet
+from packaging.utils import (
+    InvalidSdistFilename,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
+from packaging.version import Version
+
+from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from packaging.utils import NormalizedName
+
+    from nox_buildstages.model import BuiltWheel, Interpreter, Source
+
+TOOL = "nox-buildstages"
+"""Of the tables that are ours, and what made the lock."""
+
+
+def make(
+    packages: Iterable[Package],
+    *,
+    environments: Iterable[Marker] | None = None,
+    requires_python: SpecifierSet | None = None,
+) -> Pylock:
+    """Return a lock of ours, its packages sorted by name."""
+    return Pylock(
+        lock_version=Version("1.0"),
+        environments=None if environments is None else list(environments),
+        requires_python=requires_python,
+        created_by=TOOL,
+        packages=sorted(packages, key=lambda package: package.name),
+    )
+
+
+def provided(
+    name: NormalizedName, version: Version, source: Source, *, stage: str
+) -> Package:
+    """Return the entry of a package that a stage provides.
+
+    It names the source, its paths relative to the lock file, so that any installer
+    can make something of it; and the stage, whose wheel we take instead.
+    """
+    return Package(
+        name=name,
+        version=version,
+        tool={TOOL: {"stage": stage}},
+        **_source_fields(name, version, source),
+    )
+
+
+def provider(package: Package) -> str | None:
+    """Return the stage that provides a package; None where an index does."""
+    stage = (package.tool or {}).get(TOOL, {}).get("stage")
+    return None if stage is None else str(stage)
+
+
+def source(package: Package) -> Source | None:
+    """Return the source that an entry names; None where it has wheels only."""
+    if package.directory is not None:
+        return DirectorySource(path=package.directory.path)
+    if package.vcs is not None:
+        return GitSource(
+            url=package.vcs.url or package.vcs.path or "",
+            commit=package.vcs.commit_id,
+            subdirectory=package.vcs.subdirectory,
+        )
+    archive = package.archive or package.sdist
+    if archive is None:
+        return None
+    return ArchiveSource(
+        location=archive.url or archive.path or "",
+        sha256=archive.hashes["sha256"],
+        subdirectory=getattr(archive, "subdirectory", None),
+    )
+
+
+def restrict(pylock: Pylock, interpreter: Interpreter) -> Pylock:
+    """Return a lock with the wheels an interpreter accepts, and those only.
+
+    It was resolved for that interpreter's platform and minor version alone, so
+    it says so (``requires-python`` and ``environments``).
+    """
+    tags = frozenset(interpreter.tags)
+
+    def restricted(package: Package) -> Package:
+        if not package.wheels:
+            return package
+        fitting = [
+            wheel
+            for wheel in package.wheels
+            if not tags.isdisjoint(parse_wheel_filename(wheel.filename)[3])
+        ]
+        return Package(
+            name=package.name,
+            version=package.version,
+            marker=package.marker,
+            requires_python=package.requires_python,
+            index=package.index,
+            wheels=fitting or package.wheels,
+        )
+
+    markers = interpreter.markers
+    platform = " and ".join(
+        f'{name} == "{markers[name]}"'
+        for name in ("implementation_name", "platform_machine", "sys_platform")
+    )
+    return make(
+        map(restricted, pylock.packages),
+        environments=[Marker(platform)],
+        requires_python=SpecifierSet(interpreter.requires_python),
+    )
+
+
+def bind(
+    pylock: Pylock, wheels: Mapping[NormalizedName, BuiltWheel], *, folder: Path
+) -> Pylock:
+    """Return a lock in which each provided package is a wheel at a path.
+
+    Args:
+        pylock: With packages that stages provide.
+        wheels: Those packages' wheels.
+        folder: Where the result will be written; wheels in it are named
+            relative to it (PEP 751 ``packages.wheels.path``).
+    """
+
+    def bound(package: Package) -> Package:
+        if provider(package) is None:
+            return package
+        wheel = wheels[package.name]
+        path = wheel.path
+        if path.is_relative_to(folder):
+            path = path.relative_to(folder)
+        return Package(
+            name=package.name,
+            version=wheel.version,
+            marker=package.marker,
+            wheels=[
+                PackageWheel(
+                    name=path.name,
+                    path=path.as_posix(),
+                    size=wheel.size,
+                    hashes={"sha256": wheel.sha256},
+                )
+            ],
+            tool=package.tool,
+        )
+
+    return make(
+        map(bound, pylock.packages),
+        environments=pylock.environments,
+        requires_python=pylock.requires_python,
+    )
+
+
+def dumps(pylock: Pylock) -> str:
+    """Return a lock as the text of its file."""
+    return tomli_w.dumps(dict(pylock.to_dict()))
+
+
+def _source_fields(
+    name: NormalizedName, version: Version, source: Source
+) -> dict[str, Any]:
+    if isinstance(source, DirectorySource):
+        return {"directory": PackageDirectory(path=source.path)}
+    if isinstance(source, GitSource):
+        return {
+            "vcs": PackageVcs(
+                type="git",
+                url=source.url,
+                commit_id=source.commit,
+                subdirectory=source.subdirectory,
+            )
+        }
+    remote = "://" in source.location
+    where: dict[str, Any] = {
+        "url": source.location if remote else None,
+        "path": None if remote else source.location,
+        "hashes": {"sha256": source.sha256},
+    }
+    if source.subdirectory is None and _is_sdist_of(name, version, source.location):
+        return {"sdist": PackageSdist(**where)}
+    return {"archive": PackageArchive(**where, subdirectory=source.subdirectory)}
+
+
+def _is_sdist_of(name: NormalizedName, version: Version, location: str) -> bool:
+    file_name = location.rpartition("/")[2].partition("#")[0]
+    try:
+        return parse_sdist_filename(file_name) == (name, version)
+    except InvalidSdistFilename:
+        return False

@@ -1,0 +1,281 @@
+"""Asking uv which versions go together, so that it can't build anything.
+
+An output is no wheel yet when its place in an environment is resolved. A
+*stand-in* takes it: a wheel of nothing but metadata, named by path in the
+constraints. Whatever wants the project gets the stand-in and never a namesake
+from an index; its requirements count; and nothing needs to be built.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import tomli_w
+from packaging.pylock import Pylock, PylockValidationError
+from packaging.utils import canonicalize_name
+
+from nox_buildstages import toml
+from nox_buildstages.commands import Command
+from nox_buildstages.errors import ResolutionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from packaging.utils import NormalizedName
+
+    from nox_buildstages.commands import Runner
+    from nox_buildstages.model import Interpreter, Metadata
+
+UV_KEYS = (
+    "allow-insecure-host",
+    "constraint-dependencies",
+    "dependency-metadata",
+    "exclude-newer",
+    "exclude-newer-package",
+    "extra-index-url",
+    "find-links",
+    "index",
+    "index-strategy",
+    "index-url",
+    "keyring-provider",
+    "no-index",
+    "override-dependencies",
+    "pip",
+    "prerelease",
+    "resolution",
+    "sources",
+    "system-certs",
+)
+"""What of ``[tool.uv]`` has a say in which versions are taken, and from where."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StandIn:
+    """An output's place in a resolution.
+
+    Attributes:
+        name: Of the project.
+        metadata: What its wheel will say.
+    """
+
+    name: NormalizedName
+    metadata: Metadata
+
+    @property
+    def file_name(self) -> str:
+        """The name of its wheel."""
+        name = self.name.replace("-", "_")
+        return f"{name}-{self.metadata.version}-py3-none-any.whl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What is to be resolved.
+
+    Attributes:
+        name: For whom, in messages.
+        requirements: PEP 508 strings.
+        constraints: PEP 508 strings.
+        stand_ins: Outputs that are available.
+        sources: Projects of which the source is wanted, alone and without what
+            they require; where empty, wheels are wanted with all they require.
+        unversioned: Those of them that are not on an index: a folder, a commit.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    constraints: tuple[str, ...] = ()
+    stand_ins: tuple[StandIn, ...] = ()
+    sources: tuple[NormalizedName, ...] = ()
+    unversioned: tuple[NormalizedName, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resolver:
+    """Resolves for one interpreter and one project's indexes and sources.
+
+    Attributes:
+        uv: The program.
+        python: The interpreter.
+        interpreter: What it is.
+        runner: Runs uv.
+        root: The project's folder, to which paths in ``settings`` are relative.
+        settings: The project's ``[tool.uv]``.
+        exclude_newer: An RFC 3339 time, or None.
+        upgrade: Whether versions of earlier answers don't count.
+        upgrade_packages: Projects whose earlier versions don't count.
+    """
+
+    uv: Path
+    python: Path
+    interpreter: Interpreter
+    runner: Runner
+    root: Path
+    settings: Mapping[str, Any]
+    exclude_newer: str | None = None
+    upgrade: bool = False
+    upgrade_packages: tuple[str, ...] = ()
+    _answers: dict[Question, Pylock | ResolutionError] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def resolve(self, question: Question, *, earlier: str | None = None) -> Pylock:
+        """Return the newest versions that go together; the earlier ones if they do.
+
+        Args:
+            question: What is wanted; the same question gets the same answer.
+            earlier: The text of the lock file that this one succeeds.
+
+        Raises:
+            ResolutionError: There are no such versions, or an index can't be reached.
+        """
+        if question not in self._answers:
+            with tempfile.TemporaryDirectory(prefix="nox-buildstages-") as scratch:
+                self._answers[question] = self._ask(question, earlier, Path(scratch))
+        answer = self._answers[question]
+        if isinstance(answer, ResolutionError):
+            raise answer
+        return answer
+
+    def _ask(
+        self, question: Question, earlier: str | None, scratch: Path
+    ) -> Pylock | ResolutionError:
+        answer = scratch / "pylock.toml"
+        if earlier is not None and not self.upgrade:
+            answer.write_text(earlier, encoding="utf-8")
+        constraints = [*question.constraints]
+        for stand_in in question.stand_ins:
+            wheel = write_stand_in(stand_in, scratch)
+            constraints.append(f"{stand_in.name} @ {wheel.as_uri()}")
+        _write_lines(scratch / "constraints.txt", constraints)
+        project = self._synthetic_project(question)
+        (scratch / "pyproject.toml").write_text(tomli_w.dumps(project), "utf-8")
+        completed = self.runner(self._command(question, scratch))
+        if completed.returncode:
+            return ResolutionError(name=question.name, output=completed.stderr)
+        return _read_answer(question, answer)
+
+    def _command(self, question: Question, scratch: Path) -> Command:
+        argv = [str(self.uv), "pip", "compile", "pyproject.toml", "--quiet"]
+        argv += ["--python", str(self.python), "--no-python-downloads"]
+        argv += ["--format", "pylock.toml", "--output-file", "pylock.toml"]
+        argv += ["--no-header", "--constraints", "constraints.txt"]
+        if question.sources:
+            argv += ["--no-deps", "--only-binary", ":all:"]
+            for name in question.sources:
+                argv += ["--no-binary", name]
+        else:
+            argv += ["--no-build"]
+        if self.exclude_newer is not None:
+            argv += ["--exclude-newer", self.exclude_newer]
+        for package in self.upgrade_packages:
+            argv += ["--upgrade-package", package]
+        return Command(argv=tuple(argv), cwd=scratch)
+
+    def _synthetic_project(self, question: Question) -> dict[str, Any]:
+        settings = _absolute(
+            {key: self.settings[key] for key in UV_KEYS if key in self.settings},
+            self.root,
+        )
+        stood_in = {stand_in.name for stand_in in question.stand_ins}
+        sources = settings.get("sources", {})
+        settings["sources"] = {
+            name: source
+            for name, source in sources.items()
+            if canonicalize_name(name) not in stood_in
+        }
+        settings["dependency-metadata"] = [
+            *settings.get("dependency-metadata", ()),
+            *_stated_metadata(question),
+        ]
+        return {
+            "project": {
+                "name": "nox-buildstages-question",
+                "version": "0",
+                "requires-python": self.interpreter.requires_python,
+                "dependencies": list(question.requirements),
+            },
+            "tool": {"uv": settings},
+        }
+
+
+def write_stand_in(stand_in: StandIn, folder: Path) -> Path:
+    """Write the wheel of a stand-in, which holds metadata and nothing else."""
+    path = folder / stand_in.file_name
+    metadata = stand_in.metadata
+    lines = ["Metadata-Version: 2.2", f"Name: {stand_in.name}"]
+    lines += [f"Version: {metadata.version}"]
+    lines += [f"Requires-Dist: {text}" for text in metadata.requires_dist]
+    lines += [f"Provides-Extra: {extra}" for extra in metadata.provides_extra]
+    if metadata.requires_python is not None:
+        lines += [f"Requires-Python: {metadata.requires_python}"]
+    info = "-".join(stand_in.file_name.split("-")[:2]) + ".dist-info"
+    wheel = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{info}/METADATA", "\n".join(lines) + "\n")
+        archive.writestr(f"{info}/WHEEL", wheel)
+        archive.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def _stated_metadata(question: Question) -> list[dict[str, Any]]:
+    """Return entries without which uv would run a backend to learn a version.
+
+    They are as good as any where ``--no-deps`` is given: nobody reads them.
+    """
+    return [
+        {
+            "name": name,
+            "requires-dist": [],
+            **({"version": "0"} if name in question.unversioned else {}),
+        }
+        for name in question.sources
+    ]
+
+
+def _read_answer(question: Question, path: Path) -> Pylock | ResolutionError:
+    try:
+        return Pylock.from_dict(toml.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, PylockValidationError) as error:
+        return ResolutionError(name=question.name, output=f"uv's answer: {error}")
+
+
+def _absolute(settings: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """Make the paths in uv's settings independent of where they are read."""
+    absolute = dict(settings)
+    if "find-links" in absolute:
+        absolute["find-links"] = [
+            _location(entry, root) for entry in absolute["find-links"]
+        ]
+    if "index" in absolute:
+        absolute["index"] = [
+            {**index, "url": _location(index["url"], root)}
+            for index in absolute["index"]
+        ]
+    if "sources" in absolute:
+        absolute["sources"] = {
+            name: _absolute_source(source, root)
+            for name, source in absolute["sources"].items()
+        }
+    return absolute
+
+
+def _absolute_source(source: Any, root: Path) -> Any:  # noqa: ANN401 - uv's own schema
+    if isinstance(source, list):
+        return [_absolute_source(entry, root) for entry in source]
+    if "path" in source:
+        return {**source, "path": str(root / source["path"])}
+    return source
+
+
+def _location(text: str, root: Path) -> str:
+    return text if urlsplit(text).scheme else str(root / text)
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

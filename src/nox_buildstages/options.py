@@ -1,0 +1,118 @@
+"""The words after ``--``; nox hands them to every session of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from nox_buildstages.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+_KNOWN = {
+    "--locked": "never write lock files; missing or stale ones are an error",
+    "--check": "build-stages-lock: say whether the lock files are current",
+    "--upgrade": "lock the newest versions, not those that are locked",
+    "--upgrade-package NAME": "lock the newest version of one project",
+    "--rebuild [NAME]": "build although the store has it: everything, or one output",
+}
+_LATER = frozenset(
+    (
+        "--check-reproducible",
+        "--github",
+        "--json",
+        "--larger-than",
+        "--older-than",
+        "--only-missing",
+        "--repair",
+        "--vendor",
+        "--write",
+    )
+)
+_FLAGS = {"--locked": "locked", "--check": "check", "--upgrade": "upgrade"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What was asked for after ``--``.
+
+    Attributes:
+        locked: Lock files must be current and are never written.
+        check: Only say whether they are.
+        upgrade: Locked versions don't count.
+        upgrade_packages: Projects whose locked version doesn't count.
+        rebuild_all: Everything is built although the store has it.
+        rebuild: Outputs that are.
+    """
+
+    locked: bool = False
+    check: bool = False
+    upgrade: bool = False
+    upgrade_packages: tuple[str, ...] = ()
+    rebuild_all: bool = False
+    rebuild: tuple[str, ...] = ()
+
+
+def parse(words: Sequence[str], *, outputs: Collection[str]) -> Options:
+    """Read the words after ``--``.
+
+    Args:
+        words: In their order.
+        outputs: All outputs of the project, which ``--rebuild`` may name.
+
+    Raises:
+        UsageError: A word isn't known, lacks its value, or names no output.
+    """
+    flags: dict[str, bool] = {}
+    upgraded: list[str] = []
+    rebuilt: list[str] = []
+    queue = list(words)
+    while queue:
+        word, _, value = queue.pop(0).partition("=")
+        if value:
+            queue.insert(0, value)
+        if word in _FLAGS and not value:
+            flags[_FLAGS[word]] = True
+        elif word == "--upgrade-package":
+            upgraded.append(canonicalize_name(_value(word, queue)))
+        elif word == "--rebuild" and (not queue or queue[0].startswith("-")):
+            flags["rebuild_all"] = True
+        elif word == "--rebuild":
+            rebuilt.append(_output(queue.pop(0), outputs))
+        else:
+            raise _unknown(word)
+    return Options(**flags, upgrade_packages=tuple(upgraded), rebuild=tuple(rebuilt))
+
+
+def _value(word: str, queue: list[str]) -> str:
+    if not queue or queue[0].startswith("-"):
+        raise UsageError(message=f"{word} lacks its value", mend=f"write {word} NAME")
+    return queue.pop(0)
+
+
+def _output(text: str, outputs: Collection[str]) -> str:
+    name = canonicalize_name(text)
+    if name not in outputs:
+        listed = ", ".join(sorted(outputs))
+        raise UsageError(
+            message=f"--rebuild {text}: no stage has such an output",
+            mend=f"the outputs are: {listed}",
+        )
+    return name
+
+
+def _unknown(word: str) -> UsageError:
+    known = "\n".join(f"  {name:<24} {meaning}" for name, meaning in _KNOWN.items())
+    if word in _LATER:
+        return UsageError(
+            message=f"{word} is not supported yet", mend=f"known words:\n{known}"
+        )
+    near = get_close_matches(word, [name.split()[0] for name in _KNOWN], n=1)
+    hint = f", did you mean {near[0]}?" if near else ""
+    return UsageError(
+        message=f"unknown word after --: {word!r}{hint}", mend=f"known words:\n{known}"
+    )

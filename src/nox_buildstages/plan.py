@@ -1,0 +1,109 @@
+"""What would be built, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nox_buildstages.build.key import difference
+from nox_buildstages.errors import MissingWheelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from nox_buildstages.build.bench import Bench
+    from nox_buildstages.lock.lockfile import LockedOutput
+    from nox_buildstages.model import Project, Stage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    """What would become of an output.
+
+    Attributes:
+        stage: That provides it.
+        name: Of the project.
+        version: Of the wheel; empty where it isn't locked yet.
+        reasons: Why it would be built, most telling first; none where it is cached.
+    """
+
+    stage: str
+    name: str
+    version: str
+    reasons: tuple[str, ...]
+
+    @property
+    def state(self) -> str:
+        """``cached`` or ``build``."""
+        return "build" if self.reasons else "cached"
+
+
+def unlocked(project: Project, reason: str) -> tuple[Planned, ...]:
+    """Plan without locks: everything would be locked first."""
+    return tuple(
+        Planned(stage=stage.name, name=output.name, version="", reasons=(reason,))
+        for stage in project.stages
+        for output in stage.outputs
+    )
+
+
+def plan(bench: Bench, keys: Mapping[str, str]) -> tuple[Planned, ...]:
+    """Plan every output of a project, stage by stage.
+
+    Args:
+        bench: With all locks.
+        keys: Under which the store has what was last built of each output.
+    """
+    return tuple(
+        _planned(bench, stage, output, keys)
+        for stage in bench.graph.order
+        for output in bench.locks[stage.name].outputs
+    )
+
+
+def render(planned: tuple[Planned, ...]) -> Iterator[str]:
+    """Yield a line for each output: state, name, version, stage, first reason."""
+    widths = [
+        max((len(text) for text in column), default=0)
+        for column in zip(*((p.name, p.version, p.stage) for p in planned), strict=True)
+    ]
+    for p in planned:
+        name, version, stage = (
+            text.ljust(width)
+            for text, width in zip((p.name, p.version, p.stage), widths, strict=True)
+        )
+        yield f"{p.state:<6}  {name}  {version}  {stage}  {_first(p.reasons)}".rstrip()
+
+
+def _first(reasons: tuple[str, ...]) -> str:
+    if len(reasons) > 1:
+        return f"{reasons[0]} (and {len(reasons) - 1} more)"
+    return reasons[0] if reasons else ""
+
+
+def _planned(
+    bench: Bench, stage: Stage, output: LockedOutput, keys: Mapping[str, str]
+) -> Planned:
+    return Planned(
+        stage=stage.name,
+        name=output.name,
+        version=str(output.metadata.version),
+        reasons=_reasons(bench, stage, output, keys.get(output.name)),
+    )
+
+
+def _reasons(
+    bench: Bench, stage: Stage, output: LockedOutput, key: str | None
+) -> tuple[str, ...]:
+    try:
+        recipe = bench.recipe(stage.name, output.name)
+    except MissingWheelError as missing:
+        return (f"{missing.output} of stage {missing.stage} is built first",)
+    if bench.find(recipe) is not None:
+        return ()
+    before = None if key is None else bench.tools.store.peek(key)
+    if before is None:
+        return ("not built yet",)
+    if before.recipe == recipe:
+        return ("its wheel in the store is damaged",)
+    return difference(before.recipe, recipe)

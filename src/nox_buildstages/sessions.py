@@ -1,0 +1,247 @@
+"""The nox sessions; the only module that imports nox."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nox
+from nox_buildstages import commands, interpreter, plan, toml
+from nox_buildstages.build.bench import Tools
+from nox_buildstages.build.environment import Environment, Syncer
+from nox_buildstages.build.sources import Sources
+from nox_buildstages.build.store import Store, cache_folder
+from nox_buildstages.declare.graph import arrange
+from nox_buildstages.declare.table import read
+from nox_buildstages.errors import (
+    BuildStagesError,
+    DeclarationError,
+    Problem,
+    UsageError,
+)
+from nox_buildstages.options import parse
+from nox_buildstages.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nox_buildstages.declare.graph import Graph
+    from nox_buildstages.model import Project, Stage
+
+TAG = "build-stage"
+_BACKENDS = ("uv", "virtualenv", "venv")
+_IMPORT = "import sys, importlib; [importlib.import_module(n) for n in sys.argv[1:]]"
+
+
+def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
+    """Register the sessions that a pyproject.toml declares.
+
+    Nothing but that file is read. Call it from a noxfile; a faulty table ends nox
+    with a message that lists every problem.
+
+    Args:
+        pyproject: The file, relative to the noxfile's folder.
+    """
+    try:
+        project = _load(Path(pyproject).absolute())
+        graph = arrange(project)
+    except BuildStagesError as error:
+        raise SystemExit(str(error)) from None
+    _Registration(project=project, graph=graph).register()
+
+
+def _load(path: Path) -> Project:
+    try:
+        document = toml.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        problem = Problem(place=path.name, message=f"can't be read: {error.strerror}")
+        raise DeclarationError(path=path, problems=(problem,)) from error
+    except ValueError as error:
+        problem = Problem(place=path.name, message=f"is not TOML: {error}")
+        raise DeclarationError(path=path, problems=(problem,)) from error
+    return read(document, pyproject=path)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Registration:
+    project: Project
+    graph: Graph
+
+    def register(self) -> None:
+        """Register every session, stages first."""
+        for stage in self.graph.order:
+            self._add(
+                f"build-stage-{stage.name}",
+                partial(_provide, stage=stage),
+                f"Build {', '.join(output.name for output in stage.outputs)}.",
+                requires=[
+                    self._session(f"build-stage-{name}")
+                    for name in self.graph.requires(stage.name)
+                ],
+                tags=[TAG],
+                default=False,
+            )
+        self._add(
+            "build-stages",
+            _install,
+            "Build every stage, install the runtime from the wheelhouse, check it.",
+            requires=[
+                self._session(f"build-stage-{stage.name}") for stage in self.graph.order
+            ],
+        )
+        self._add("build-stages-lock", _lock, "Write the lock files.", default=False)
+        self._add("build-stages-plan", _plan, "Say what would be built.", default=False)
+
+    def _session(self, name: str) -> str:
+        python = self.project.python
+        return name if python is None else f"{name}-{python}"
+
+    def _add(
+        self,
+        name: str,
+        body: Callable[[nox.Session, Workspace], None],
+        doc: str,
+        **settings: Any,  # noqa: ANN401 - nox's own
+    ) -> None:
+        def session(session: nox.Session) -> None:
+            _guarded(session, lambda: body(session, self._workspace(session)))
+
+        session.__doc__ = doc
+        python = self.project.python
+        many = name not in ("build-stages-lock", "build-stages-plan")
+        nox.session(
+            name=name,
+            python=[python] if python is not None and many else python,
+            reuse_venv=True,
+            allow_parallel=True,
+            **settings,
+        )(session)
+
+    def _workspace(self, session: nox.Session) -> Workspace:
+        names = {output.name for stage in self.graph.order for output in stage.outputs}
+        options = parse(session.posargs, outputs=names)
+        environment = _environment(session)
+        tools = _tools(session, self.project)
+        return Workspace(
+            project=self.project,
+            graph=self.graph,
+            interpreter=interpreter.probe(
+                environment.python,
+                runner=tools.runner,
+                cache=tools.store.folder / "interpreters",
+            ),
+            environment=environment,
+            options=options,
+            tools=tools,
+        )
+
+
+def _provide(session: nox.Session, workspace: Workspace, *, stage: Stage) -> None:
+    for outcome in workspace.provide(stage):
+        state = "built" if outcome.built else "cached"
+        session.log(f"{state} {outcome.entry.wheel.path.name}")
+
+
+def _install(session: nox.Session, workspace: Workspace) -> None:
+    table = workspace.install()
+    final = workspace.project.final
+    if (final.imports or final.checks) and not workspace.environment.may_run():
+        session.skip("--install-only: the environment is ready, nothing was checked")
+    with session.chdir(workspace.project.root):
+        if final.imports:
+            session.run("python", "-I", "-c", _IMPORT, *final.imports)
+        for check in final.checks:
+            session.run(*check)
+    for line in _rendered(table):
+        session.log(line)
+
+
+def _lock(session: nox.Session, workspace: Workspace) -> None:
+    options = workspace.options
+    if options.check or options.locked:
+        workspace.read_locks()
+        session.log("the lock files are current")
+        return
+    workspace.relock()
+
+
+def _plan(_session: nox.Session, workspace: Workspace) -> None:
+    for line in plan.render(workspace.plan()):
+        print(line)  # noqa: T201 - it is what was asked for
+
+
+def _guarded(session: nox.Session, work: Callable[[], None]) -> None:
+    """Do the work of a session; end it with our message if that fails."""
+    try:
+        work()
+    except BuildStagesError as error:
+        session.error(str(error))
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        session.error(f"{error.strerror or error}{where}")
+
+
+def _environment(session: nox.Session) -> Environment:
+    if session.venv_backend not in _BACKENDS:
+        raise UsageError(
+            message=f"the backend {session.venv_backend!r} makes no environment that"
+            " could be made equal to a lock (--no-venv?)",
+            mend=f"use one of these: -db {', -db '.join(_BACKENDS)}",
+        )
+    nothing = ("python", "-c", "")
+    return Environment(
+        location=session.env_dir.absolute(),
+        bin=Path(session.bin).absolute(),
+        python=Path(session.bin, "python").absolute(),
+        may_install=lambda: (
+            session.run_install(*nothing, silent=True, log=False) is not None
+        ),
+        may_run=lambda: session.run(*nothing, silent=True, log=False) is not None,
+    )
+
+
+def _tools(session: nox.Session, project: Project) -> Tools:
+    import uv  # noqa: PLC0415 - only where something is done
+
+    outer = dict(os.environ)
+    store = Store(cache_folder(outer))
+    return Tools(
+        store=store,
+        sources=Sources(root=project.root, cache=store.folder, runner=commands.run),
+        syncer=Syncer(uv=Path(uv.find_uv_bin()), runner=commands.run),
+        runner=commands.run,
+        outer=outer,
+        report=session.log,
+    )
+
+
+def _rendered(table: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the closing table: a line for each output."""
+    rows = [("output", "version", "stage", "state", "seconds", "size")]
+    rows += [
+        (
+            entry["name"],
+            entry["version"],
+            entry["stage"],
+            entry["status"],
+            f"{entry['seconds']:.1f}",
+            _human(entry["size"]),
+        )
+        for entry in table
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = zip(row, widths, strict=True)
+        yield "  ".join(text.ljust(width) for text, width in cells).rstrip()
+
+
+def _human(size: float) -> str:
+    """Return a size in bytes as people write it, in powers of 1000."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:  # noqa: PLR2004
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

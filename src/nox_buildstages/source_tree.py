@@ -1,0 +1,159 @@
+"""What a source tree says of itself, with nothing run: PEP 518, 621 and 643."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from packaging.markers import Marker
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from nox_buildstages import core_metadata, toml
+from nox_buildstages.errors import SourceError
+from nox_buildstages.model import Metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from nox_buildstages.core_metadata import CoreMetadata
+    from nox_buildstages.model import Learned
+
+METADATA_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO")
+"""The files of a tree that decide what it requires; not its code."""
+
+_LEGACY = "setuptools.build_meta:__legacy__"
+
+_TABLE_FIELDS = frozenset(("dependencies", "optional-dependencies"))
+_DEPENDENCY_FIELDS = frozenset(("requires-dist", "requires-python", "provides-extra"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildSystem:
+    """How a source tree is built (PEP 517, PEP 518).
+
+    Attributes:
+        requires: PEP 508 strings.
+        backend: An entry point, such as ``setuptools.build_meta``.
+        backend_path: Folders of the tree in which the backend lies.
+    """
+
+    requires: tuple[str, ...] = ("setuptools",)
+    backend: str = _LEGACY
+    backend_path: tuple[str, ...] = ()
+
+
+def build_system(tree: Path) -> BuildSystem:
+    """Return how a tree is built: as it declares, else with setuptools.
+
+    Raises:
+        SourceError: Its pyproject.toml can't be read.
+    """
+    table = _pyproject(tree).get("build-system")
+    if table is None:
+        return BuildSystem()
+    requires = tuple(table.get("requires", ()))
+    try:
+        for text in requires:
+            Requirement(text)
+    except InvalidRequirement as error:
+        raise _invalid(tree, f"build-system.requires: {error}") from error
+    return BuildSystem(
+        requires=requires,
+        backend=table.get("build-backend", _LEGACY),
+        backend_path=tuple(table.get("backend-path", ())),
+    )
+
+
+def static_metadata(tree: Path) -> Metadata | None:
+    """Return what a tree's wheel will say, where that is promised; else None.
+
+    An sdist promises what its PKG-INFO doesn't list as dynamic (PEP 643); any
+    tree what its ``[project]`` table doesn't (PEP 621).
+
+    Raises:
+        SourceError: A promise can't be read.
+    """
+    try:
+        said = _pkg_info(tree)
+        if said is not None and _promises(said):
+            return from_core(said, learned="static")
+        version = None if said is None else said.version
+        return _from_project(_pyproject(tree), version)
+    except ValueError as error:  # packaging's errors all are
+        raise _invalid(tree, str(error)) from error
+
+
+def from_core(said: CoreMetadata, *, learned: Learned) -> Metadata:
+    """Return what matters of a METADATA or PKG-INFO."""
+    return Metadata(
+        version=said.version,
+        requires_dist=said.requires_dist,
+        requires_python=said.requires_python,
+        provides_extra=said.provides_extra,
+        learned=learned,
+    )
+
+
+def _pkg_info(tree: Path) -> CoreMetadata | None:
+    path = tree / "PKG-INFO"
+    return core_metadata.parse(path.read_bytes()) if path.is_file() else None
+
+
+def _promises(said: CoreMetadata) -> bool:
+    is_static = Version(said.metadata_version) >= Version("2.2")
+    return is_static and _DEPENDENCY_FIELDS.isdisjoint(said.dynamic)
+
+
+def _from_project(
+    pyproject: Mapping[str, Any], version: Version | None
+) -> Metadata | None:
+    project = pyproject.get("project")
+    if project is None or not _TABLE_FIELDS.isdisjoint(project.get("dynamic", ())):
+        return None
+    stated = project.get("version")
+    if stated is None and version is None:
+        return None
+    extras = project.get("optional-dependencies", {})
+    requires = [Requirement(text) for text in project.get("dependencies", ())]
+    for extra, texts in extras.items():
+        requires += [_with_extra(text, extra) for text in texts]
+    python = project.get("requires-python")
+    return Metadata(
+        version=version or Version(stated),
+        requires_dist=tuple(sorted(map(str, requires))),
+        requires_python=None if python is None else str(SpecifierSet(python)),
+        provides_extra=tuple(sorted(map(canonicalize_name, extras))),
+        learned="static",
+    )
+
+
+def _with_extra(text: str, extra: str) -> Requirement:
+    requirement = Requirement(text)
+    condition = f'extra == "{canonicalize_name(extra)}"'
+    marker = requirement.marker
+    requirement.marker = Marker(
+        condition if marker is None else f"({marker}) and {condition}"
+    )
+    return requirement
+
+
+def _pyproject(tree: Path) -> dict[str, Any]:
+    path = tree / "pyproject.toml"
+    if not path.is_file():
+        return {}
+    try:
+        return toml.loads(path.read_text(encoding="utf-8"))
+    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise _invalid(tree, f"pyproject.toml: {error}") from error
+
+
+def _invalid(tree: Path, problem: str) -> SourceError:
+    return SourceError(
+        source=tree.name,
+        problem=f"its metadata can't be read: {problem}",
+        mend="mend the source, or take another version of it",
+    )

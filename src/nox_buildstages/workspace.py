@@ -1,0 +1,214 @@
+"""A project at work: locks made when needed, stages provided, the runtime installed."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nox_buildstages import plan
+from nox_buildstages.build.bench import Bench
+from nox_buildstages.build.downloads import redacted
+from nox_buildstages.build.stage import provide, sync
+from nox_buildstages.build.workshop import StageWorkshop
+from nox_buildstages.errors import LockError
+from nox_buildstages.lock import folder
+from nox_buildstages.lock.choose import sources_text
+from nox_buildstages.lock.inputs import inputs_digest
+from nox_buildstages.lock.relock import Relock
+from nox_buildstages.lock.resolver import Resolver
+from nox_buildstages.model import FINAL
+from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from nox_buildstages.build.bench import Tools
+    from nox_buildstages.build.environment import Environment
+    from nox_buildstages.build.stage import Outcome
+    from nox_buildstages.declare.graph import Graph
+    from nox_buildstages.lock.lockfile import Lock, LockedOutput
+    from nox_buildstages.model import Interpreter, Project, Stage
+    from nox_buildstages.options import Options
+    from nox_buildstages.plan import Planned
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workspace:
+    """What one session works with.
+
+    Attributes:
+        project: What is declared.
+        graph: Its stages in order.
+        interpreter: Of the session's environment.
+        environment: The session's own, made equal to a lock when it is needed.
+        options: The words after ``--``.
+        tools: What the work is done with.
+    """
+
+    project: Project
+    graph: Graph
+    interpreter: Interpreter
+    environment: Environment
+    options: Options
+    tools: Tools
+
+    @property
+    def wheelhouse(self) -> Wheelhouse:
+        """Where the project's wheels go."""
+        return Wheelhouse(self.project.wheelhouse)
+
+    def read_locks(self) -> dict[str, Lock]:
+        """Return the locks as they are.
+
+        Raises:
+            LockError: There are none, or they aren't current.
+        """
+        inputs = inputs_digest(self.project, self.interpreter)
+        return folder.read(self.project, inputs=inputs)
+
+    def current_locks(self) -> dict[str, Lock]:
+        """Return the locks, and make them first where they aren't current.
+
+        Raises:
+            LockError: They aren't current and may not be written; or there are none
+                that satisfy what is declared.
+        """
+        try:
+            return self.read_locks()
+        except LockError as error:
+            if self.options.locked or self.tools.outer.get("CI"):
+                raise
+            reason = next(error.lines())
+        with self._alone():
+            try:
+                return self.read_locks()
+            except LockError:
+                self.tools.report(f"{reason}; locking")
+                return self._relock()
+
+    def relock(self) -> dict[str, Lock]:
+        """Make the locks, newer than those there are where that was asked for.
+
+        Raises:
+            LockError: There are none that satisfy what is declared.
+        """
+        with self._alone():
+            return self._relock()
+
+    def plan(self) -> tuple[Planned, ...]:
+        """Return what would become of every output."""
+        try:
+            locks = self.read_locks()
+        except LockError as error:
+            return plan.unlocked(self.project, next(error.lines()))
+        keys = {entry["name"]: entry["key"] for entry in self.wheelhouse.manifest()}
+        return plan.plan(self._bench(locks), keys)
+
+    def provide(self, stage: Stage) -> tuple[Outcome, ...]:
+        """Make the store and the wheelhouse hold every wheel of a stage.
+
+        Raises:
+            BuildStagesError: They can't.
+        """
+        bench = self._bench(self.current_locks())
+        outputs = {output.name for output in stage.outputs}
+        rebuild = outputs if self.options.rebuild_all else set(self.options.rebuild)
+        outcomes = provide(bench, stage, self.environment, rebuild=rebuild & outputs)
+        self.wheelhouse.deliver(
+            _delivery(bench, stage.name, outcome.output, built=outcome.built)
+            for outcome in outcomes
+        )
+        return outcomes
+
+    def install(self) -> list[dict[str, Any]]:
+        """Make the environment the runtime, from the wheelhouse alone.
+
+        Returns:
+            What the manifest says of every output, stage by stage.
+
+        Raises:
+            BuildStagesError: It can't be made.
+        """
+        bench = self._bench(self.current_locks())
+        deliveries = [
+            _delivery(bench, stage.name, output, built=None)
+            for stage in self.graph.order
+            for output in bench.locks[stage.name].outputs
+        ]
+        house = self.wheelhouse
+        house.deliver(deliveries)
+        house.keep_only({delivery.wheel.name for delivery in deliveries})
+        bound = house.bind(bench.locks[FINAL].pylock, bench.wheels(FINAL))
+        sync(bench, FINAL, self.environment, bound)
+        order = [delivery.wheel.name for delivery in deliveries]
+        return sorted(house.manifest(), key=lambda entry: order.index(entry["name"]))
+
+    def _bench(self, locks: Mapping[str, Lock]) -> Bench:
+        return Bench(
+            project=self.project,
+            graph=self.graph,
+            interpreter=self.interpreter,
+            tools=self.tools,
+            locks=locks,
+            logs=self.wheelhouse.logs,
+        )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one process at a time make the locks of this project."""
+        place = hashlib.sha256(str(self.project.pyproject).encode()).hexdigest()
+        with self.tools.store.locked(f"locking-{place[:16]}"):
+            yield
+
+    def _relock(self) -> dict[str, Lock]:
+        builds = self.tools.store.folder / "builds"
+        builds.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="locking-", dir=builds) as scratch:
+            locks = self._relocking(Path(scratch)).locks()
+        written = folder.write(self.project, locks)
+        names = ", ".join(path.name for path in written) or "nothing; all were right"
+        self.tools.report(f"wrote to {self.project.lock_dir}: {names}")
+        return {lock.name: lock for lock in locks}
+
+    def _relocking(self, scratch: Path) -> Relock:
+        project, options = self.project, self.options
+        earlier = folder.texts(project)
+        return Relock(
+            project=project,
+            graph=self.graph,
+            resolver=Resolver(
+                uv=self.tools.syncer.uv,
+                python=self.environment.python,
+                interpreter=self.interpreter,
+                runner=self.tools.runner,
+                root=project.root,
+                settings=project.uv,
+                exclude_newer=project.exclude_newer,
+                upgrade=options.upgrade,
+                upgrade_packages=options.upgrade_packages,
+            ),
+            workshop=StageWorkshop(
+                bench=self._bench({}), environment=self.environment, scratch=scratch
+            ),
+            inputs=inputs_digest(project, self.interpreter),
+            earlier=earlier,
+            earlier_sources=sources_text(earlier),
+        )
+
+
+def _delivery(
+    bench: Bench, stage: str, output: LockedOutput, *, built: bool | None
+) -> Delivery:
+    entry = bench.entry(stage, output.name)
+    held = entry.recipe.environment
+    return Delivery(
+        wheel=entry.wheel,
+        stage=stage,
+        built=built,
+        source=redacted(str(output.source)),
+        environment={name: held[name].version for name in held},
+    )

@@ -1,0 +1,860 @@
+"""Sources are fetched, verified and unpacked safely; real archives, HTTP and git."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import socket
+import stat
+import subprocess
+import tarfile
+import threading
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nox_buildstages.build.sources import Sources
+from nox_buildstages.commands import Command, run
+from nox_buildstages.errors import CommandError, HashMismatchError, SourceError
+from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nox_buildstages.commands import Completed
+
+PYPROJECT = b"[build-system]\n"
+MTIME = 1_000_000_000
+
+
+@pytest.fixture(autouse=True)
+def git_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, os.devnull)
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "A")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "a@example.invalid")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def sources(root: Path, tmp_path: Path) -> Sources:
+    return Sources(root, tmp_path / "cache", run)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "build" / "tree"
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def in_project(root: Path, name: str, content: bytes) -> ArchiveSource:
+    (root / name).write_bytes(content)
+    return ArchiveSource(location=name, sha256=sha256(content))
+
+
+# Archives ------------------------------------------------------------------------
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.mtime, info.mode = kind, link, MTIME, 0o644
+    return info
+
+
+def tar_of(
+    *members: tarfile.TarInfo | tuple[tarfile.TarInfo, bytes], mode: str = "w:gz"
+) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode) as tar:  # type: ignore[call-overload]
+        for member in members:
+            info, content = member if isinstance(member, tuple) else (member, b"")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def zip_of(*members: tuple[str, int, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, mode, content in members:
+            info = zipfile.ZipInfo(name, (2001, 9, 9, 1, 46, 40))
+            info.external_attr = mode << 16
+            archive.writestr(info, content)
+    return stream.getvalue()
+
+
+SDIST = (
+    entry("a-1/", tarfile.DIRTYPE),
+    (entry("a-1/pyproject.toml"), PYPROJECT),
+    (entry("a-1/sub/setup.py"), b""),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("a-1.tar.gz", "w:gz"),
+        ("a-1.tgz", "w:gz"),
+        ("a-1.tar.bz2", "w:bz2"),
+        ("a-1.tar.xz", "w:xz"),
+        ("a-1.tar", "w"),
+        ("no-suffix", "w:gz"),
+    ],
+)
+def test_every_kind_of_tar_is_unpacked(
+    sources: Sources, root: Path, target: Path, name: str, mode: str
+) -> None:
+    """The folder of the project comes back; what a file is, its bytes say."""
+    project = sources.unpack(in_project(root, name, tar_of(*SDIST, mode=mode)), target)
+    assert project == target / "a-1"
+    assert (project / "pyproject.toml").read_bytes() == PYPROJECT
+    assert (project / "pyproject.toml").stat().st_mtime == MTIME
+
+
+def test_a_zip_keeps_executables_links_and_times(
+    sources: Sources, root: Path, target: Path
+) -> None:
+    """What zipfile itself would drop is kept; every other bit of the mode is not."""
+    content = zip_of(
+        ("a-1/", 0o40755, b""),
+        ("a-1/pyproject.toml", 0, PYPROJECT),
+        ("a-1/configure", 0o104777, b"#!/bin/sh\n"),
+        ("a-1/link", 0o120777, b"configure"),
+    )
+    project = sources.unpack(in_project(root, "a-1.zip", content), target)
+    assert stat.S_IMODE((project / "configure").stat().st_mode) == 0o755
+    assert stat.S_IMODE((project / "pyproject.toml").stat().st_mode) == 0o644
+    assert (project / "link").readlink() == Path("configure")
+    assert (project / "configure").stat().st_mtime == MTIME
+
+
+def test_a_zip_without_a_date_is_unpacked(
+    sources: Sources, root: Path, target: Path
+) -> None:
+    """Some tools write a month and a day of 0."""
+    content = bytearray(zip_of(("a-1/pyproject.toml", 0, PYPROJECT)))
+    for signature, offset in ((b"PK\x03\x04", 12), (b"PK\x01\x02", 14)):
+        place = content.index(signature) + offset
+        content[place : place + 2] = b"\0\0"
+    project = sources.unpack(in_project(root, "a-1.zip", bytes(content)), target)
+    assert (project / "pyproject.toml").is_file()
+
+
+def test_a_tar_keeps_executables_and_links_inside(
+    sources: Sources, root: Path, target: Path
+) -> None:
+    """Set-uid bits are dropped, hard links become files, the last of a name counts."""
+    script = entry("./a-1/configure")
+    script.mode = 0o6755
+    undated = entry("./a-1/undated")
+    undated.mtime = -1
+    content = tar_of(
+        entry("./", tarfile.DIRTYPE),
+        (script, b"#!/bin/sh\n"),
+        entry("./a-1/sub/link", tarfile.SYMTYPE, "../configure"),
+        entry("./a-1/hard", tarfile.LNKTYPE, "./a-1/configure"),
+        (undated, b""),
+        (entry("./a-1/twice"), b"first"),
+        (entry("./a-1/twice"), b"second"),
+    )
+    project = sources.unpack(in_project(root, "a-1.tar.gz", content), target)
+    assert stat.S_IMODE((project / "configure").stat().st_mode) == 0o755
+    assert (project / "sub/link").read_bytes() == b"#!/bin/sh\n"
+    assert (project / "hard").read_bytes() == b"#!/bin/sh\n"
+    assert (project / "undated").stat().st_mtime == 0
+    assert (project / "twice").read_bytes() == b"second"
+
+
+SYM, HARD = tarfile.SYMTYPE, tarfile.LNKTYPE
+PROJECT = (entry("a-1/pyproject.toml"), PYPROJECT)
+EVIL = {
+    "absolute path": (tar_of(entry("/tmp/evil")), "'/tmp/evil' has an absolute path"),  # noqa: S108
+    "parent": (tar_of(entry("a-1/../../evil")), "evil' leads out of the archive"),
+    "symlink out": (
+        tar_of(entry("a-1/l", SYM, "../../x")),
+        "'a-1/l' links to '../../x'",
+    ),
+    "absolute symlink": (
+        tar_of(entry("a-1/l", SYM, "/etc")),
+        "'a-1/l' links to '/etc'",
+    ),
+    "chain of symlinks": (
+        tar_of(
+            entry("a-1/b/c", tarfile.DIRTYPE),
+            entry("a-1/b/c/top", SYM, "../../.."),
+            entry("a-1/out", SYM, "b/c/top/../.."),
+        ),
+        "a-1/out",
+    ),
+    "behind a symlink": (
+        tar_of(entry("a-1/l", SYM, "."), entry("a-1/l/evil")),
+        "'a-1/l/evil' lies behind a link",
+    ),
+    "over a symlink": (
+        tar_of(entry("a-1/l", SYM, "b"), (entry("a-1/l"), b"evil")),
+        "'a-1/l' is there twice, once as a link",
+    ),
+    "hard link out": (tar_of(entry("a-1/h", HARD, "../x")), "'a-1/h' links to '../x'"),
+    "absolute hard link": (tar_of(entry("a-1/h", HARD, "/x")), "'a-1/h' links to '/x'"),
+    "hard link by symlink": (
+        tar_of(entry("a-1/l", SYM, "b"), entry("a-1/h", HARD, "a-1/l")),
+        "'a-1/h' links to 'a-1/l'",
+    ),
+    "hard link to nothing": (tar_of(entry("a-1/h", HARD, "a-1/x")), "No such file"),
+    "device": (
+        tar_of(entry("a-1/d", tarfile.CHRTYPE)),
+        "'a-1/d' is a device or a pipe",
+    ),
+    "pipe": (tar_of(entry("a-1/f", tarfile.FIFOTYPE)), "'a-1/f' is a device or a pipe"),
+    "no name": (tar_of(entry(".", SYM, "a")), "'.' has no name"),
+    "zip: absolute path": (zip_of(("/tmp/evil", 0, b"")), "has an absolute path"),  # noqa: S108
+    "zip: parent": (zip_of(("a-1/../../evil", 0, b"")), "leads out of the archive"),
+    "zip: symlink out": (zip_of(("l", 0o120777, b"../x")), "'l' links to '../x'"),
+    "zip: device": (zip_of(("d", 0o20666, b"")), "'d' is a device or a pipe"),
+    "two folders": (
+        tar_of(PROJECT, entry("b-1/setup.py")),
+        "an sdist holds one folder at its top, this one a-1, b-1",
+    ),
+    "nothing": (tar_of(), "an sdist holds one folder at its top, this one nothing"),
+    "not an archive": (b"<html>", "file could not be opened successfully"),
+    "cut short": (tar_of(*SDIST)[:-30], "end-of-stream"),
+    "zip cut short": (zip_of(("a-1/setup.py", 0, b"x"))[:-30], "not a zip file"),
+}
+
+
+@pytest.mark.parametrize("filtered", [True, False], ids=["filter", "no filter"])
+@pytest.mark.parametrize("case", EVIL)
+def test_an_evil_or_broken_archive_is_refused(
+    sources: Sources,
+    target: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    case: str,
+    *,
+    filtered: bool,
+) -> None:
+    """Nothing of it remains, nothing lies elsewhere; also without tarfile's filters."""
+    if not filtered:
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    content, problem = EVIL[case]
+    source = in_project(sources.root, "a-1.tar.gz", content)
+    before = sorted(target.parent.parent.rglob("*evil*"))
+    with pytest.raises(SourceError) as caught:
+        sources.unpack(source, target)
+    assert problem in caught.value.problem
+    assert str(caught.value).startswith("a-1.tar.gz (sha256:")
+    assert not target.exists()
+    assert sorted(target.parent.parent.rglob("*evil*")) == before
+
+
+def test_a_project_at_the_top_is_accepted(
+    sources: Sources, root: Path, target: Path
+) -> None:
+    """An archive from a URL may have no folder around the project."""
+    content = tar_of((entry("setup.py"), b""), entry("src", tarfile.DIRTYPE))
+    assert sources.unpack(in_project(root, "a.tar.gz", content), target) == target
+
+
+def test_a_subdirectory_is_the_project(
+    sources: Sources, root: Path, target: Path
+) -> None:
+    """It is counted from the archive's folder, and part of the identity."""
+    plain = in_project(root, "a-1.tar.gz", tar_of(*SDIST))
+    source = ArchiveSource(
+        location=plain.location, sha256=plain.sha256, subdirectory="sub"
+    )
+    assert sources.unpack(source, target) == target / "a-1/sub"
+    assert sources.identity(source) == f"sha256:{plain.sha256}#sub"
+    assert sources.identity(plain) == f"sha256:{plain.sha256}"
+
+
+@pytest.mark.parametrize("subdirectory", ["gone", "../..", "pyproject.toml"])
+def test_a_subdirectory_must_be_a_folder_inside(
+    sources: Sources, root: Path, target: Path, subdirectory: str
+) -> None:
+    """What isn't there, or is elsewhere, is refused, and nothing remains."""
+    plain = in_project(root, "a-1.tar.gz", tar_of(*SDIST))
+    source = ArchiveSource(
+        location=plain.location, sha256=plain.sha256, subdirectory=subdirectory
+    )
+    with pytest.raises(SourceError, match=f"it has no folder {subdirectory}"):
+        sources.unpack(source, target)
+    assert not target.exists()
+
+
+def test_a_target_that_is_there_is_left_alone(
+    sources: Sources, root: Path, target: Path
+) -> None:
+    """A tree is always fresh; an old one is the caller's to remove."""
+    target.mkdir(parents=True)
+    (target / "kept").touch()
+    with pytest.raises(FileExistsError):
+        sources.unpack(in_project(root, "a-1.tar.gz", tar_of(*SDIST)), target)
+    assert (target / "kept").exists()
+
+
+# Downloads -----------------------------------------------------------------------
+
+
+@dataclass
+class Server:
+    """Serves one file, and answers what it is told first."""
+
+    content: bytes
+    answers: list[int | str] = field(default_factory=list)
+    authorization: list[str | None] = field(default_factory=list)
+    port: int = 0
+
+    def source(self, credentials: str = "") -> ArchiveSource:
+        """Return what it serves, as a source."""
+        at = f"{credentials}@" if credentials else ""
+        url = f"http://{at}127.0.0.1:{self.port}/files/a-1.tar.gz#sha256=x"
+        return ArchiveSource(location=url, sha256=sha256(self.content))
+
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        """Return what answers in its name."""
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.authorization.append(self.headers["Authorization"])
+                answer = server.answers.pop(0) if server.answers else 200
+                if answer == "hang up":
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    return
+                self.send_response(200 if isinstance(answer, str) else answer)
+                self.send_header("Content-Length", str(len(server.content)))
+                self.end_headers()
+                cut = 10 if answer == "cut" else len(server.content)
+                self.wfile.write(server.content[:cut])
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        return Handler
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server(tar_of(*SDIST))
+    with ThreadingHTTPServer(("127.0.0.1", 0), server.handler()) as http:
+        server.port = http.server_port
+        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        http.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def cached(sources: Sources) -> list[str]:
+    files = (path for path in sources.cache.rglob("*") if path.is_file())
+    return [path.relative_to(sources.cache).as_posix() for path in files]
+
+
+def test_a_download_is_kept_under_its_hash(
+    sources: Sources, server: Server, target: Path
+) -> None:
+    """It is fetched once, and the second tree comes from the cache."""
+    sources.unpack(server.source(), target)
+    sources.unpack(server.source(), target.with_name("again"))
+    assert cached(sources) == [f"sources/{sha256(server.content)}/a-1.tar.gz"]
+    assert len(server.authorization) == 1
+
+
+def test_a_cached_file_is_not_trusted(
+    sources: Sources, server: Server, target: Path
+) -> None:
+    """One that was tampered with is fetched again."""
+    sources.unpack(server.source(), target)
+    file = sources.cache / cached(sources)[0]
+    file.write_bytes(b"tampered")
+    sources.unpack(server.source(), target.with_name("again"))
+    assert file.read_bytes() == server.content
+
+
+@pytest.mark.parametrize("location", ["a-1.tar.gz", "{root}/a-1.tar.gz", "{url}"])
+def test_a_file_may_be_named_in_three_ways(
+    sources: Sources, root: Path, target: Path, location: str
+) -> None:
+    """By a path relative to the project, an absolute one, or a file URL."""
+    source = in_project(root, "a-1.tar.gz", tar_of(*SDIST))
+    url = (root / "a-1.tar.gz").as_uri()
+    source = ArchiveSource(
+        location=location.format(root=root, url=url), sha256=source.sha256
+    )
+    assert sources.unpack(source, target).name == "a-1"
+
+
+def test_another_file_than_the_locked_one_is_refused(
+    sources: Sources, server: Server, target: Path
+) -> None:
+    """Both hashes are shown, and nothing lies in the cache."""
+    source = server.source("user:secret")
+    server.content = b"something else"
+    with pytest.raises(HashMismatchError) as caught:
+        sources.unpack(source, target)
+    assert caught.value.expected == source.sha256
+    assert caught.value.found == sha256(b"something else")
+    assert "secret" not in str(caught.value)
+    assert cached(sources) == []
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    "answers", [[503], ["hang up", "cut", 429]], ids=["one 5xx", "three at once"]
+)
+def test_what_passes_by_itself_is_tried_again(
+    sources: Sources, server: Server, target: Path, answers: list[int | str]
+) -> None:
+    """Three failures in a row are outlived, whatever they are."""
+    server.answers = answers
+    assert sources.unpack(server.source(), target).name == "a-1"
+
+
+@pytest.mark.parametrize(
+    ("answers", "problem"),
+    [
+        ([404], "can't be fetched: HTTP 404 Not Found"),
+        ([500] * 4, "can't be fetched: HTTP 500 Internal Server Error"),
+        (["cut"] * 4, "bytes early"),
+    ],
+)
+def test_what_does_not_pass_is_an_error(
+    sources: Sources,
+    server: Server,
+    target: Path,
+    answers: list[int | str],
+    problem: str,
+) -> None:
+    """The reason is said; the server isn't asked more often than makes sense."""
+    server.answers = [*answers]
+    with pytest.raises(SourceError, match=problem):
+        sources.unpack(server.source(), target)
+    assert len(server.authorization) == len(answers)
+    assert cached(sources) == []
+
+
+def test_credentials_are_sent_and_never_shown(
+    sources: Sources, server: Server, target: Path
+) -> None:
+    """A URL's user and password go to the server, not into a message."""
+    server.answers = [401]
+    source = server.source("user:p%40ss")
+    with pytest.raises(SourceError, match="HTTP 401") as caught:
+        sources.unpack(source, target)
+    assert "p%40ss" not in str(caught.value)
+    assert "://****@127.0.0.1" in str(caught.value)
+    assert server.authorization == ["Basic dXNlcjpwQHNz"]
+
+
+@pytest.mark.parametrize(
+    ("location", "problem"),
+    [
+        ("gone.tar.gz", "No such file"),
+        ("ftp://127.0.0.1/a.tar.gz", "the scheme 'ftp' is none of"),
+        ("http://127.0.0.1:1/a.tar.gz", "Connection refused"),
+        ("http://[::1/a.tar.gz", "Invalid IPv6 URL"),
+        ("file:///", "Is a directory"),
+    ],
+)
+def test_what_cannot_be_reached_is_an_error(
+    sources: Sources, target: Path, location: str, problem: str
+) -> None:
+    """Whatever is wrong with a location, it is worded and nothing remains."""
+    source = ArchiveSource(location=location, sha256="0" * 64)
+    with pytest.raises(SourceError, match=problem):
+        sources.unpack(source, target)
+    assert not target.exists()
+
+
+# Git -----------------------------------------------------------------------------
+
+
+def git(cwd: Path, *argv: str) -> str:
+    settings = ("-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main")
+    command = ["git", *settings, *argv]
+    done = subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit(repository: Path, **files: str) -> str:
+    for name, content in files.items():
+        (repository / name).write_text(content)
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", "x")
+    return git(repository, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def upstream(tmp_path: Path) -> Path:
+    folder = tmp_path / "upstream"
+    folder.mkdir()
+    git(folder, "init", "--quiet")
+    (folder / "sub").mkdir()
+    (folder / "sub/setup.py").touch()
+    commit(folder, version="1")
+    git(folder, "tag", "v1")
+    return folder
+
+
+def head(repository: Path) -> str:
+    return git(repository, "rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize("form", ["{path}", "file://{path}", "../upstream"])
+def test_a_commit_is_checked_out_with_its_history(
+    sources: Sources, upstream: Path, target: Path, form: str
+) -> None:
+    """Exactly that commit, though the branch went on; with tags for setuptools-scm."""
+    old = head(upstream)
+    commit(upstream, version="2")
+    source = GitSource(url=form.format(path=upstream), commit=old)
+    assert sources.unpack(source, target) == target
+    assert (target / "version").read_text() == "1"
+    assert git(target, "describe", "--tags") == "v1"
+    assert head(target) == old
+    assert sources.identity(source) == f"git:{old}"
+
+
+def test_a_commit_that_is_here_is_not_fetched(
+    sources: Sources, upstream: Path, target: Path
+) -> None:
+    """The mirror is enough, so that a build goes on when the server is away."""
+    source = GitSource(url=str(upstream), commit=head(upstream), subdirectory="sub")
+    assert sources.unpack(source, target) == target / "sub"
+    assert sources.identity(source) == f"git:{source.commit}#sub"
+    upstream.rename(upstream.with_name("away"))
+    assert sources.unpack(source, target.with_name("again")).name == "sub"
+
+
+def test_a_commit_on_no_branch_is_found(
+    sources: Sources, upstream: Path, target: Path
+) -> None:
+    """A commit that was force-pushed away is asked for by its hash, and then kept."""
+    lost = commit(upstream, version="lost")
+    git(upstream, "reset", "--quiet", "--hard", "v1")
+    source = GitSource(url=str(upstream), commit=lost)
+    sources.unpack(source, target)
+    assert (target / "version").read_text() == "lost"
+
+
+def test_one_mirror_serves_many_at_once(
+    sources: Sources, upstream: Path, target: Path
+) -> None:
+    """Stages that build outputs of one repository in parallel don't meet in it."""
+    source = GitSource(url=str(upstream), commit=head(upstream))
+    targets = [target.with_name(str(number)) for number in range(4)]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(partial(sources.unpack, source), targets))
+    assert {head(tree) for tree in targets} == {source.commit}
+
+
+def test_submodules_come_along(
+    sources: Sources, upstream: Path, tmp_path: Path, target: Path
+) -> None:
+    """Their relative URLs are relative to where the repository really is from."""
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    git(inner, "init", "--quiet")
+    commit(inner, header="h")
+    git(upstream, "submodule", "--quiet", "add", "../inner", "third_party")
+    source = GitSource(url=upstream.as_uri(), commit=commit(upstream))
+    sources.unpack(source, target)
+    assert (target / "third_party/header").read_text() == "h"
+
+
+def test_hooks_of_the_user_do_not_run(
+    sources: Sources,
+    upstream: Path,
+    tmp_path: Path,
+    target: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor do variables that git sets for its own hooks lead us astray."""
+    hook = tmp_path / "hooks/post-checkout"
+    hook.parent.mkdir()
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    hook.chmod(0o755)
+    config = tmp_path / "gitconfig"
+    config.write_text(f"[core]\nhooksPath = {hook.parent}\nautocrlf = true\n")
+    source = GitSource(url=str(upstream), commit=commit(upstream, text="a\n"))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    sources.unpack(source, target)
+    assert (target / "text").read_bytes() == b"a\n"
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "locked", "problem"),
+    [
+        ("{}", "0" * 40, "git failed: .*not our ref 0000"),
+        ("{}", "v1", "'v1' isn't the full hash of a commit"),
+        ("{}/gone", "0" * 40, "git failed: fatal: .*does not (appear|exist)"),
+        ("http://u:secret@127.0.0.1:1/r", "0" * 40, r"git failed: fatal: .*:1/r"),
+    ],
+)
+@pytest.mark.usefixtures("upstream")
+def test_what_git_says_is_said(
+    sources: Sources, target: Path, url: str, locked: str, problem: str
+) -> None:
+    """Its last word is the reason, without credentials; nothing remains."""
+    source = GitSource(url=url.format("../upstream"), commit=locked)
+    with pytest.raises(SourceError, match=problem) as caught:
+        sources.unpack(source, target)
+    assert "secret" not in str(caught.value)
+    assert not target.exists()
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Runs git as if a URL that can't be reached here were a folder."""
+
+    url: str
+    folder: Path
+
+    def __call__(self, command: Command) -> Completed:
+        """Run it with one more setting."""
+        config = ("-c", f"url.{self.folder}.insteadOf={self.url}")
+        allow = ("-c", "protocol.file.allow=always")
+        argv = (command.argv[0], *config, *allow, *command.argv[1:])
+        return run(Command(argv=argv, cwd=command.cwd, env=command.env))
+
+
+def test_credentials_do_not_reach_the_backend(
+    root: Path, tmp_path: Path, upstream: Path, target: Path
+) -> None:
+    """A clone that someone else's code runs in doesn't know our password."""
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    git(inner, "init", "--quiet")
+    commit(inner, header="h")
+    git(upstream, "submodule", "--quiet", "add", "../inner", "third_party")
+    url = "https://user:secret@host.invalid/upstream"
+    elsewhere = Elsewhere("https://user:secret@host.invalid", tmp_path)
+    sources = Sources(root, tmp_path / "cache", elsewhere)
+    sources.unpack(GitSource(url=url, commit=commit(upstream)), target)
+    assert (target / "third_party/header").read_text() == "h"
+    configs = [*target.rglob("config"), *sources.cache.rglob("config")]
+    assert len(configs) == 3
+    assert not any("secret" in config.read_text() for config in configs)
+
+
+def missing(command: Command) -> Completed:
+    reason = "No such file or directory: git"
+    raise CommandError(command=str(command), reason=reason)
+
+
+def test_without_git_the_error_says_so(
+    root: Path, tmp_path: Path, upstream: Path, target: Path
+) -> None:
+    """Installing it is what mends it."""
+    sources = Sources(root, tmp_path / "cache", missing)
+    source = GitSource(url=str(upstream), commit=head(upstream))
+    with pytest.raises(SourceError, match="install git") as caught:
+        sources.unpack(source, target)
+    assert "No such file or directory: git" in caught.value.problem
+
+
+# Directories ---------------------------------------------------------------------
+
+HERE = DirectorySource(path="vendor/a")
+
+
+@pytest.fixture
+def vendored(root: Path) -> Path:
+    folder = root / "vendor/a"
+    (folder / "src").mkdir(parents=True)
+    (folder / "pyproject.toml").write_bytes(PYPROJECT)
+    (folder / "src/a.c").write_text("int a;")
+    (folder / "link").symlink_to("src/a.c")
+    return folder
+
+
+def make_executable(folder: Path) -> None:
+    (folder / "src/a.c").chmod(0o755)
+
+
+def relink(folder: Path) -> None:
+    (folder / "link").unlink()
+    (folder / "link").symlink_to("pyproject.toml")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        make_executable,
+        relink,
+        lambda folder: (folder / "src/a.c").write_text("int b;"),
+        lambda folder: (folder / "src/a.c").rename(folder / "src/b.c"),
+        lambda folder: (folder / "new").touch(),
+    ],
+)
+@pytest.mark.parametrize("versioned", [True, False], ids=["git", "no git"])
+def test_every_change_of_a_directory_changes_its_identity(
+    sources: Sources,
+    root: Path,
+    vendored: Path,
+    change: Callable[[Path], object],
+    *,
+    versioned: bool,
+) -> None:
+    """Paths, contents, executable bits and links count, in a work tree or not."""
+    if versioned:
+        git(root, "init", "--quiet")
+        commit(root)
+    before = sources.identity(HERE)
+    assert before.startswith("tree:sha256:")
+    assert sources.identity(HERE) == before
+    change(vendored)
+    assert sources.identity(HERE) != before
+
+
+def test_what_git_ignores_does_not_count(
+    sources: Sources, root: Path, vendored: Path, target: Path
+) -> None:
+    """Build outputs neither change the identity nor reach the tree; new files do."""
+    git(root, "init", "--quiet")
+    (vendored / ".gitignore").write_text("build/\n")
+    commit(root)
+    before = sources.identity(HERE)
+    (vendored / "build").mkdir()
+    (vendored / "build/a.o").touch()
+    assert sources.identity(HERE) == before
+    (vendored / "src/a.c").unlink()
+    (vendored / "link").unlink()
+    (vendored / "untracked").touch()
+    assert sources.unpack(HERE, target) == target
+    assert tree(target) == [".gitignore", "pyproject.toml", "untracked"]
+
+
+def tree(folder: Path) -> list[str]:
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
+
+
+def test_without_git_all_but_its_folders_counts(
+    sources: Sources, vendored: Path, target: Path
+) -> None:
+    """Where nothing says what is ignored, only the obvious is left out."""
+    for name in (".hg/store", "src/__pycache__/a.pyc"):
+        (vendored / name).parent.mkdir()
+        (vendored / name).touch()
+    os.utime(vendored / "pyproject.toml", (MTIME, MTIME))
+    make_executable(vendored)
+    sources.unpack(HERE, target)
+    assert tree(target) == ["link", "pyproject.toml", "src/a.c"]
+    assert (target / "pyproject.toml").stat().st_mtime == MTIME
+    assert (target / "src/a.c").stat().st_mode & 0o100
+    assert (target / "link").readlink() == Path("src/a.c")
+
+
+def test_an_identity_does_not_depend_on_git(
+    sources: Sources, root: Path, tmp_path: Path, vendored: Path
+) -> None:
+    """The same files are the same source where git isn't installed."""
+    git(root, "init", "--quiet")
+    without = Sources(root, tmp_path / "cache", missing)
+    assert vendored.is_dir()
+    assert without.identity(HERE) == sources.identity(HERE)
+
+
+def test_a_folder_that_the_repository_ignores_counts_as_a_whole(
+    sources: Sources, root: Path, vendored: Path
+) -> None:
+    """Vendored sources are often ignored by the project around them."""
+    before = sources.identity(HERE)
+    git(root, "init", "--quiet")
+    (root / ".gitignore").write_text("vendor/\n")
+    assert vendored.is_dir()
+    assert sources.identity(HERE) == before
+
+
+def test_repositories_inside_count_by_their_files(
+    sources: Sources, vendored: Path, upstream: Path, target: Path
+) -> None:
+    """A submodule is more than its commit; one that isn't there yet is empty."""
+    git(vendored, "init", "--quiet")
+    git(vendored, "submodule", "--quiet", "add", str(upstream), "here")
+    git(vendored, "submodule", "--quiet", "add", str(upstream), "away")
+    commit(vendored)
+    git(vendored, "submodule", "--quiet", "deinit", "--force", "away")
+    before = sources.identity(HERE)
+    sources.unpack(HERE, target)
+    assert "here/version" in tree(target)
+    assert not [name for name in tree(target) if name.startswith("away")]
+    (vendored / "here/version").write_text("changed")
+    assert sources.identity(HERE) != before
+
+
+def test_a_folder_replaced_by_a_link_is_a_link(
+    sources: Sources, vendored: Path, target: Path
+) -> None:
+    """Files that git still has in its index aren't looked for behind a link."""
+    git(vendored, "init", "--quiet")
+    commit(vendored)
+    (vendored / "link").unlink()
+    (vendored / "src").rename(vendored / "source")
+    (vendored / "src").symlink_to("source")
+    sources.unpack(HERE, target)
+    assert tree(target) == ["pyproject.toml", "source/a.c", "src"]
+
+
+@pytest.mark.parametrize("link", ["../../secret", "/etc/passwd"])
+def test_a_link_out_of_the_directory_is_refused(
+    sources: Sources, root: Path, vendored: Path, target: Path, link: str
+) -> None:
+    """What is behind it isn't covered by the identity."""
+    (root / "secret").touch()
+    (vendored / "out").symlink_to(link)
+    problem = f"'out' links to '{link}', outside the source tree"
+    with pytest.raises(SourceError, match=problem):
+        sources.unpack(HERE, target)
+    assert not target.exists()
+
+
+def test_pipes_are_passed_over(sources: Sources, vendored: Path) -> None:
+    """Git wouldn't track one, and reading it would never end."""
+    before = sources.identity(HERE)
+    os.mkfifo(vendored / "pipe")
+    assert sources.identity(HERE) == before
+
+
+def test_a_name_that_is_not_text_is_refused(sources: Sources, vendored: Path) -> None:
+    """A file that can't be named in the identity mustn't be missing from it."""
+    git(vendored, "init", "--quiet")
+    Path(os.fsdecode(os.fsencode(vendored) + b"/\xff")).touch()
+    with pytest.raises(SourceError, match="isn't UTF-8"):
+        sources.identity(HERE)
+
+
+def test_a_directory_must_be_there(sources: Sources, root: Path, target: Path) -> None:
+    """The folder that was looked for is named."""
+    with pytest.raises(SourceError, match=f"there is no folder {root}/vendor/a"):
+        sources.identity(HERE)
+    with pytest.raises(SourceError, match="there is no folder"):
+        sources.unpack(HERE, target)
+    assert not target.exists()

@@ -1,0 +1,78 @@
+"""Whatever a wheel holds: made right it verifies, damaged it never does."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import tempfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from nox_buildstages.errors import WheelError
+from nox_buildstages.wheelhouse.wheel import verify
+
+INFO = "a-1.dist-info"
+PARTS = st.text(
+    st.characters(codec="utf-8", exclude_characters="/\0\\\r\n", exclude_categories=()),
+    min_size=1,
+    max_size=8,
+).filter(lambda part: part not in {".", ".."})
+CONTENTS = st.dictionaries(
+    PARTS.map("package/{}".format), st.binary(max_size=64), min_size=1, max_size=4
+)
+
+
+def row(name: str, content: bytes) -> tuple[str, str, int]:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode()
+    return name, f"sha256={digest.rstrip('=')}", len(content)
+
+
+def make(path: Path, contents: dict[str, bytes]) -> None:
+    files = {**contents, f"{INFO}/METADATA": b"Name: a", f"{INFO}/WHEEL": b""}
+    record = io.StringIO(newline="")
+    rows = [row(*item) for item in files.items()]
+    csv.writer(record).writerows([*rows, (f"{INFO}/RECORD", "", "")])
+    files[f"{INFO}/RECORD"] = record.getvalue().encode()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+
+
+def stored_bytes(path: Path) -> list[int]:
+    """Return the offsets of all bytes that are the contents of a member."""
+    header = 30
+    with zipfile.ZipFile(path) as archive:
+        starts = [
+            (info.header_offset + header + len(info.filename.encode()), info.file_size)
+            for info in archive.infolist()
+        ]
+    return [offset for start, size in starts for offset in range(start, start + size)]
+
+
+@given(contents=CONTENTS)
+def test_a_wheel_made_right_verifies(contents: dict[str, bytes]) -> None:
+    """Any names and any bytes, listed with their hashes, are sound."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a-1-py3-none-any.whl")
+        make(path, contents)
+        verify(path)
+
+
+@given(contents=CONTENTS, draw=st.data(), flip=st.integers(1, 255))
+def test_any_flipped_byte_is_noticed(
+    contents: dict[str, bytes], draw: st.DataObject, flip: int
+) -> None:
+    """No byte of any member can differ, RECORD's own included."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a-1-py3-none-any.whl")
+        make(path, contents)
+        damaged = bytearray(path.read_bytes())
+        damaged[draw.draw(st.sampled_from(stored_bytes(path)))] ^= flip
+        path.write_bytes(damaged)
+        with pytest.raises(WheelError):
+            verify(path)

@@ -1,0 +1,761 @@
+"""What ``[tool.nox-buildstages]`` means, and what is said of a faulty one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nox_buildstages.declare.table import read
+from nox_buildstages.errors import DeclarationError, Problem
+from nox_buildstages.model import Project
+from nox_buildstages.toml import loads
+
+ROOT = Path("/project")
+TABLE = "tool.nox-buildstages"
+STAGE = """
+[[tool.nox-buildstages.stage]]
+name = "kernels"
+outputs = ["flash-attn==2.8.3"]
+"""
+
+
+def declared(toml: str) -> Project:
+    return read(loads(toml), pyproject=ROOT / "pyproject.toml")
+
+
+def declared_final(toml: str) -> list[str]:
+    return [str(it) for it in declared(STAGE + toml).final.requirements]
+
+
+def problems(toml: str) -> tuple[Problem, ...]:
+    with pytest.raises(DeclarationError) as caught:
+        declared(toml)
+    assert caught.value.path == ROOT / "pyproject.toml"
+    return caught.value.problems
+
+
+def told(toml: str) -> list[str]:
+    return [str(problem).removeprefix(f"{TABLE}.") for problem in problems(toml)]
+
+
+def in_stage(line: str) -> str:
+    return f"{STAGE}{line}\n"
+
+
+def in_top(line: str) -> str:
+    return f"[tool.nox-buildstages]\n{line}\n{STAGE}"
+
+
+def in_final(line: str) -> str:
+    return f"{STAGE}[tool.nox-buildstages.final]\n{line}\n"
+
+
+def in_package(line: str) -> str:
+    return f"{STAGE}[tool.nox-buildstages.package.flash-attn]\n{line}\n"
+
+
+def test_defaults() -> None:
+    """One stage with a name and an output is enough."""
+    project = declared(STAGE)
+    assert project.root == ROOT
+    assert project.lock_dir == ROOT / "build-stages"
+    assert project.wheelhouse == ROOT / "wheelhouse"
+    assert project.python is None
+    assert project.exclude_newer is None
+    assert project.final.requirements == ()
+    assert project.packages == {}
+    assert project.uv == {}
+    (stage,) = project.stages
+    assert (stage.name, stage.place) == ("kernels", f"{TABLE}.stage[0]")
+    (output,) = stage.outputs
+    assert str(output.requirement) == "flash-attn==2.8.3"
+    assert output.place == f"{TABLE}.stage[0].outputs[0]"
+
+
+def test_the_whole_table() -> None:
+    """Every supported key is read."""
+    project = declared(
+        """
+        [tool.uv]
+        no-index = true
+
+        [tool.nox-buildstages]
+        python = ["3.11"]
+        lock-dir = "locks/now"
+        wheelhouse = "../wheels"
+        match-runtime = ["Torch"]
+        constraints = ["numpy<2.4"]
+        build-constraints = ["cython<3.1"]
+        exclude-newer = "2026-11-01T00:00:00Z"
+
+        [tool.nox-buildstages.final]
+        requirements = ["flash-attn", "models"]
+        project = false
+        imports = ["flash_attn.ops"]
+        checks = [["python", "-c", ""]]
+
+        [[tool.nox-buildstages.stage]]
+        name = "kernels"
+        dependencies = ["torch[opt]; python_version < '4'"]
+        outputs = ["flash-attn==2.8.3", "Grouped_GEMM @ git+https://host/x@main"]
+        needs = ["other"]
+        env = { FORCE = "TRUE" }
+        pass-env = ["CUDA_HOME"]
+        tools = ["nvcc", "c++"]
+
+        [tool.nox-buildstages.package."grouped.gemm"]
+        build-requires = { add = ["wheel>1"], remove = ["Torch"] }
+        config-settings = { "--build-option" = ["a", "b"], plain = "x" }
+        env = { CUTLASS = "1" }
+        metadata = { requires-dist = ["torch"] }
+        """
+    )
+    assert project.uv == {"no-index": True}
+    assert project.python == "3.11"
+    assert project.lock_dir == ROOT / "locks/now"
+    assert project.wheelhouse == Path("/wheels")
+    assert project.match_runtime == ("torch",)
+    assert [str(it) for it in project.constraints] == ["numpy<2.4"]
+    assert [str(it) for it in project.build_constraints] == ["cython<3.1"]
+    assert project.exclude_newer == "2026-11-01T00:00:00Z"
+    assert [str(it) for it in project.final.requirements] == ["flash-attn", "models"]
+    assert project.final.imports == ("flash_attn.ops",)
+    assert project.final.checks == (("python", "-c", ""),)
+    (stage,) = project.stages
+    assert [it.name for it in stage.outputs] == ["flash-attn", "grouped-gemm"]
+    assert stage.outputs[1].requirement.url == "git+https://host/x@main"
+    assert str(stage.dependencies[0]) == 'torch[opt]; python_version < "4"'
+    assert stage.needs == ("other",)
+    assert stage.env == {"FORCE": "TRUE"}
+    assert stage.pass_env == ("CUDA_HOME",)
+    assert stage.tools == ("nvcc", "c++")
+    (name,) = project.packages
+    rules = project.rules(name)
+    assert name == "grouped-gemm"
+    assert [str(it) for it in rules.build_requires_add] == ["wheel>1"]
+    assert rules.build_requires_remove == ("torch",)
+    assert rules.config_settings == {"--build-option": ("a", "b"), "plain": "x"}
+    assert rules.env == {"CUTLASS": "1"}
+    assert [str(it) for it in rules.requires_dist or ()] == ["torch"]
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("./vendor/x", "file:///project/vendor/x"),
+        ("vendor/x", "file:///project/vendor/x"),
+        ("../x", "file:///x"),
+        (".", "file:///project"),
+        ("/abs/x", "file:///abs/x"),
+        ("./x.tar.gz", "file:///project/x.tar.gz"),
+        ("./x#subdirectory=y", "file:///project/x#subdirectory=y"),
+        ("./50%25", "file:///project/50%2525"),
+        ("file:vendor/a%20b", "file:///project/vendor/a%20b"),
+        ("file:///abs/a%20b", "file:///abs/a%20b"),
+        ("FILE://localhost/abs", "file:///abs"),
+        ("https://host/x.tar.gz", "https://host/x.tar.gz"),
+        ("git+file:///repo@main", "git+file:///repo@main"),
+    ],
+)
+def test_a_folder_becomes_absolute(written: str, url: str) -> None:
+    """A path is relative to the pyproject.toml; a URL elsewhere stays as it is."""
+    toml = STAGE.replace("flash-attn==2.8.3", f"x @ {written}")
+    (output,) = declared(toml).stages[0].outputs
+    assert output.requirement.url == url
+
+
+def test_a_folder_is_absolute_everywhere() -> None:
+    """Not only outputs may name a folder."""
+    assert declared_final(
+        """
+        [dependency-groups]
+        dev = ["x @ ./x"]
+        [tool.nox-buildstages.final]
+        requirements = ["y @ ./y; python_version > '3'"]
+        groups = ["dev"]
+        """
+    ) == ['y @ file:///project/y ; python_version > "3"', "x @ file:///project/x"]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ('"2026-11-01"', "2026-11-01"),
+        ('"2026-11-01T01:02:03.1234Z"', "2026-11-01T01:02:03.1234Z"),
+        ('"2026-11-01T01:02:03+01:00"', "2026-11-01T01:02:03+01:00"),
+        ("2026-11-01", "2026-11-01"),
+        ("2026-11-01T00:00:00Z", "2026-11-01T00:00:00+00:00"),
+    ],
+)
+def test_exclude_newer(written: str, value: str) -> None:
+    """A time is an RFC 3339 string, or TOML's own."""
+    assert declared(in_top(f"exclude-newer = {written}")).exclude_newer == value
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '"1 week"',
+        '"2026-13-01"',
+        '"2026-11-01T25:00:00Z"',
+        '"2026-11-01T00:00:00"',
+        '"2026-11-01Z"',
+        '"2026-11-01.5"',
+        "2026-11-01T00:00:00",
+        "00:00:00",
+        "1",
+        "[]",
+        "{}",
+    ],
+)
+def test_what_is_no_time(written: str) -> None:
+    """A time that means different things in different places is refused."""
+    (message,) = told(in_top(f"exclude-newer = {written}"))
+    assert message.startswith("exclude-newer: expected a date or a time with its zone")
+
+
+def test_the_runtime_is_the_project_by_default() -> None:
+    """Without requirements, those of [project] hold."""
+    toml = '[project]\ndependencies = ["models", "flash-attn>2"]'
+    assert declared_final(toml) == ["models", "flash-attn>2"]
+
+
+def test_no_project_no_requirements() -> None:
+    """A [project] without dependencies asks for nothing."""
+    assert declared_final("[project]\nname = 'x'\ndynamic = ['version']") == []
+
+
+def test_extras_and_groups_are_spelled_out() -> None:
+    """An extra that names others of the project brings them, under its marker."""
+    toml = """
+    [project]
+    name = "My.Project"
+    dependencies = ["a"]
+    [project.optional-dependencies]
+    all = ["my-project[GPU,docs]; python_version > '3'", "my_project[all, none]"]
+    gpu = ["b", "c; sys_platform == 'linux'"]
+    docs = ["d"]
+    [dependency-groups]
+    test = ["pytest", { include-group = "more" }]
+    more = ["hypothesis"]
+    [tool.nox-buildstages.final]
+    extras = ["All", "docs"]
+    groups = ["Test"]
+    """
+    assert declared_final(toml) == [
+        "a",
+        'b; python_version > "3"',
+        'c; python_version > "3" and sys_platform == "linux"',
+        'd; python_version > "3"',
+        "d",
+        "pytest",
+        "hypothesis",
+    ]
+
+
+def test_extras_of_a_nameless_project() -> None:
+    """Where the project has no name, no extra can name it."""
+    toml = """
+    [project.optional-dependencies]
+    docs = ["x[docs]"]
+    [tool.nox-buildstages.final]
+    extras = ["docs"]
+    """
+    assert declared_final(toml) == ["x[docs]"]
+
+
+def test_no_extras() -> None:
+    """An empty list of extras adds nothing."""
+    assert declared_final("[tool.nox-buildstages.final]\nextras = []") == []
+
+
+EXAMPLE = """; add
+
+      [[tool.nox-buildstages.stage]]
+      name = "kernels"
+      outputs = ["flash-attn==2.8.3"]"""
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("", f"{TABLE}: there is no such table{EXAMPLE}"),
+        ("[tool]", f"{TABLE}: there is no such table{EXAMPLE}"),
+        ("tool = 1", "tool: expected a table, found the number 1"),
+        ("[tool]\nnox-buildstages = []", f"{TABLE}: expected a table, found a list"),
+        ("[tool.nox-buildstages]", f"{TABLE}: no stage is declared{EXAMPLE}"),
+    ],
+)
+def test_no_table(toml: str, message: str) -> None:
+    """What is missing is shown as it would be written."""
+    assert [str(it) for it in problems(toml)] == [message]
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        (in_top("mtrix = 1"), "mtrix: unknown key; did you mean 'matrix'?"),
+        (in_top("zzz = 1"), "zzz: unknown key"),
+        (
+            in_top('python = "3.11"'),
+            "python: expected a list of strings, found the string '3.11'; "
+            'write ["3.11"]',
+        ),
+        (
+            in_top("python = 3.10"),
+            "python: expected a list of strings, found the number 3.1",
+        ),
+        (
+            in_top("python = [3.10]"),
+            "python[0]: expected a string, found the number 3.1; put it in quotes",
+        ),
+        (
+            in_top("python = []"),
+            'python: expected at least one version such as "3.11"',
+        ),
+        (
+            in_top('python = ["3.11", "3.12"]'),
+            "python: more than one Python is not supported yet",
+        ),
+        (
+            in_top('lock-dir = ""'),
+            "lock-dir: expected a string that is not empty, found the string ''",
+        ),
+        (
+            in_top('match-runtime = ["torch==2"]'),
+            "match-runtime[0]: expected a name without version, "
+            "found the string 'torch==2'",
+        ),
+        (
+            in_top("match-runtime = [1]"),
+            'match-runtime[0]: expected a string, found the number 1; write "1"',
+        ),
+        (
+            in_top("constraints = [1979-05-27]"),
+            "constraints[0]: expected a requirement such as 'torch>=2.8', "
+            "found the date 1979-05-27",
+        ),
+        (in_top("matrix = {}"), "matrix: matrix is not supported yet"),
+        (
+            "[tool.nox-buildstages.stage.kernels]\noutputs = []",
+            "stage: expected an array of tables, found a table; "
+            "write [[tool.nox-buildstages.stage]]",
+        ),
+        (
+            "[tool.nox-buildstages]\nstage = []",
+            "stage: expected at least one stage",
+        ),
+        (
+            "[tool.nox-buildstages]\nstage = [1]",
+            "stage[0]: expected a table, found the number 1",
+        ),
+    ],
+)
+def test_problems_at_the_top(toml: str, message: str) -> None:
+    """Each problem has its place and says what would be right."""
+    assert told(toml) == [message]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "env = { A = 1 }",
+            'env.A: expected a string, found the number 1; write "1"',
+        ),
+        (
+            "env = { A = true }",
+            'env.A: expected a string, found true; write "true"',
+        ),
+        (
+            'env = { "A B" = "1" }',
+            'env."A B": expected the name of an environment variable, '
+            "found the string 'A B'",
+        ),
+        ("env = 1", "env: expected a table of strings, found the number 1"),
+        (
+            'env = { A = "x{cuda-arch}" }',
+            "env.A: the placeholder {cuda-arch} is not supported yet",
+        ),
+        (
+            'pass-env = ["$HOME"]',
+            "pass-env[0]: expected the name of an environment variable, "
+            "found the string '$HOME'",
+        ),
+        (
+            "pass-env = [00:00:00]",
+            "pass-env[0]: expected a string, found the time 00:00:00",
+        ),
+        (
+            'tools = [" "]',
+            "tools[0]: expected a string that is not empty, found the string ' '",
+        ),
+        (
+            "needs = [[]]",
+            "needs[0]: expected a string, found a list",
+        ),
+        (
+            'dependencies = ["torch=={torch}.*"]',
+            "dependencies[0]: the placeholder {torch} is not supported yet",
+        ),
+        (
+            'dependencies = ["a=1"]',
+            "dependencies[0]: 'a=1' is not a requirement: Expected semicolon "
+            "(after name with no version specifier) or end",
+        ),
+        (
+            'dependencies = ["x @ file://./vendor"]',
+            "dependencies[0]: 'file://./vendor' names a host; "
+            "a folder is written './folder'",
+        ),
+        ('output = ["x"]', "output: unknown key; did you mean 'outputs'?"),
+        ("network = false", "network: network is not supported yet"),
+        ("network = true", "network: network is not supported yet"),
+        ('network = "require-off"', "network: network is not supported yet"),
+        ("jobs = 4", "jobs: jobs is not supported yet"),
+        ('jobs = "auto"', "jobs: jobs is not supported yet"),
+        (
+            'memory-per-job = "4GB"',
+            "memory-per-job: memory-per-job is not supported yet",
+        ),
+        ('timeout = "1h30m"', "timeout: timeout is not supported yet"),
+    ],
+)
+def test_problems_in_a_stage(line: str, message: str) -> None:
+    """Each problem has its place; what is of a later version is never ignored."""
+    assert told(in_stage(line)) == [f"stage[0].{message}"]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('network = "off"', 'true, false or "require-off"'),
+        ("jobs = 0", '"auto" or a number above 0'),
+        ("jobs = true", '"auto" or a number above 0'),
+        ('jobs = "all"', '"auto" or a number above 0'),
+        ("memory-per-job = 4", 'a size such as "4GB"'),
+        ('memory-per-job = "4 apples"', 'a size such as "4GB"'),
+        ('timeout = "5"', 'a time such as "5h" or "1h30m"'),
+        ('timeout = ""', 'a time such as "5h" or "1h30m"'),
+    ],
+)
+def test_typos_in_what_is_not_supported_yet(line: str, expected: str) -> None:
+    """What is refused is still checked, so that all is told at once."""
+    key = line.partition(" ")[0]
+    first, second = told(in_stage(line))
+    assert first.startswith(f"stage[0].{key}: expected {expected}, found ")
+    assert second == f"stage[0].{key}: {key} is not supported yet"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("final", "'final' is the name of the runtime's lock file; choose another"),
+        (
+            "Kernels",
+            "expected a name of lower-case letters, digits, '-' and '_', "
+            "found the string 'Kernels'",
+        ),
+    ],
+)
+def test_names_that_no_stage_may_bear(name: str, message: str) -> None:
+    """A stage's name is part of a session's, and of a file's."""
+    assert told(STAGE.replace("kernels", name)) == [f"stage[0].name: {message}"]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ("[]", "outputs: expected at least one output"),
+        (
+            '"flash-attn"',
+            "outputs: expected a list of strings, found the string 'flash-attn'; "
+            'write ["flash-attn"]',
+        ),
+        (
+            '["x[y]"]',
+            "outputs[0]: an output is one wheel, with all its extras: "
+            "it can't name some",
+        ),
+        (
+            "[\"x; python_version > '3'\"]",
+            "outputs[0]: an output is one wheel, always: it can't have a marker",
+        ),
+        (
+            '["x @ https://host/x-1-py3-none-any.whl#sha256=0"]',
+            "outputs[0]: a wheel is built already: an output is the source of one",
+        ),
+        (
+            '["x @ ./{torch}"]',
+            "outputs[0]: the placeholder {torch} is not supported yet",
+        ),
+    ],
+)
+def test_what_is_no_output(outputs: str, message: str) -> None:
+    """An output is a source that always becomes one wheel."""
+    toml = STAGE.replace('["flash-attn==2.8.3"]', outputs)
+    assert told(toml) == [f"stage[0].{message}"]
+
+
+def test_a_stage_needs_a_name_and_outputs() -> None:
+    """What a stage can't do without is named."""
+    assert told("[[tool.nox-buildstages.stage]]\nname = 1\n") == [
+        "stage[0]: outputs is missing",
+        'stage[0].name: expected a string, found the number 1; write "1"',
+    ]
+    assert told("[[tool.nox-buildstages.stage]]\noutputs = ['x']\n") == [
+        "stage[0]: name is missing"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "project = true",
+            "project: installing the project itself is not supported yet",
+        ),
+        ("project = 1", "project: expected true or false, found the number 1"),
+        (
+            'imports = ["flash-attn"]',
+            "imports[0]: expected the name of a module, "
+            "found the string 'flash-attn'; did you mean 'flash_attn'?",
+        ),
+        (
+            'imports = ["a..b"]',
+            "imports[0]: expected the name of a module, found the string 'a..b'",
+        ),
+        (
+            "imports = [1]",
+            'imports[0]: expected a string, found the number 1; write "1"',
+        ),
+        (
+            'checks = "pytest"',
+            "checks: expected a list of lists of strings, found the string 'pytest'; "
+            'write [["python", "-m", "pytest"]]',
+        ),
+        (
+            'checks = ["pytest"]',
+            "checks[0]: expected a list of strings, found the string 'pytest'; "
+            'write ["pytest"]',
+        ),
+        ("checks = [[]]", "checks[0]: expected at least one argument"),
+        (
+            'checks = [["", "x"]]',
+            "checks[0]: expected a program first, found a list",
+        ),
+        ('extras = ["docs"]', "extras[0]: this project has no extra 'docs'"),
+        (
+            "extras = [1]",
+            'extras[0]: expected a string, found the number 1; write "1"',
+        ),
+        ('groups = ["docs"]', "groups[0]: this file has no dependency group 'docs'"),
+        (
+            "groups = [1]",
+            'groups[0]: expected a string, found the number 1; write "1"',
+        ),
+        ("requirement = []", "requirement: unknown key; did you mean 'requirements'?"),
+    ],
+)
+def test_problems_in_the_runtime(line: str, message: str) -> None:
+    """Each problem of the final table has its place."""
+    assert told(in_final(line)) == [f"final.{message}"]
+
+
+def test_the_runtime_is_a_table() -> None:
+    """The final table can't be a list of them."""
+    assert told(f"{STAGE}[[tool.nox-buildstages.final]]") == [
+        "final: expected a table, found a list"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("toml", "expected"),
+    [
+        (
+            'project = { dynamic = ["dependencies"] }',
+            [
+                "final: requirements is missing; the dependencies of this project are "
+                "dynamic, so they can't be taken from [project]"
+            ],
+        ),
+        ("project = 1", ["project: expected a table, found the number 1"]),
+        (
+            'project = { dependencies = ["x", 1] }',
+            [
+                "project.dependencies[1]: expected a requirement such as 'torch>=2.8', "
+                "found the number 1"
+            ],
+        ),
+        (
+            'project = { dependencies = "x" }',
+            [
+                "project.dependencies: expected a list of strings, "
+                "found the string 'x'; write [\"x\"]"
+            ],
+        ),
+    ],
+)
+def test_problems_in_the_project(toml: str, expected: list[str]) -> None:
+    """What is taken from [project] is checked where it stands."""
+    assert told(toml + STAGE) == expected
+
+
+@pytest.mark.parametrize(
+    ("optional", "expected"),
+    [
+        (
+            "{ doc = [] }",
+            "final.extras[0]: this project has no extra 'docs'; did you mean",
+        ),
+        ("1", "project.optional-dependencies: expected a table, found the number 1"),
+        ("{ docs = 1 }", "project.optional-dependencies.docs: expected a list"),
+        (
+            "{ docs = [], Docs = [] }",
+            "project.optional-dependencies.Docs: the same name",
+        ),
+        ('{ docs = ["a=1"] }', "project.optional-dependencies.docs[0]: 'a=1' is not"),
+    ],
+)
+def test_problems_in_the_extras(optional: str, expected: str) -> None:
+    """Extras are checked where they stand, each once."""
+    toml = in_final('extras = ["docs", "docs"]')
+    messages = told(f"project.optional-dependencies = {optional}\n{toml}")
+    assert messages[0].startswith(expected)
+    assert len(messages) == len({*messages})
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ('{ dco = [], docs-more = ["a"] }', "this file has no dependency group 'doc'"),
+        ("{ doc = 1 }", "Dependency group 'doc' is not a sequence type."),
+        ('{ doc = ["a=1"] }', "Expected semicolon"),
+        ('{ doc = [{ include-group = "doc" }] }', "Cyclic dependency group include"),
+        ('{ doc = [{ include-group = "no" }] }', "Dependency group 'no' not found"),
+        ("{ doc = [], Doc = [] }", "Duplicate dependency group names"),
+    ],
+)
+def test_problems_in_the_groups(groups: str, expected: str) -> None:
+    """A dependency group that can't be resolved is told where it is asked for."""
+    toml = in_final('groups = ["doc"]')
+    (message,) = told(f"dependency-groups = {groups}\n{toml}")
+    assert message.startswith(f"final.groups[0]: {expected}")
+
+
+def test_groups_are_a_table() -> None:
+    """The dependency groups of the file must be a table."""
+    messages = told("dependency-groups = 1\n" + in_final('groups = ["doc"]'))
+    assert messages[0] == "dependency-groups: expected a table, found the number 1"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("build-requires = []", ["build-requires: expected a table, found a list"]),
+        (
+            "build-requires = { ad = [] }",
+            ["build-requires.ad: unknown key; did you mean 'add'?"],
+        ),
+        (
+            "config-settings = { a = 1 }",
+            [
+                "config-settings.a: expected a string or a list of strings, "
+                "found the number 1"
+            ],
+        ),
+        ("metadata = 1", ["metadata: expected a table, found the number 1"]),
+        (
+            "metadata = { requires = [] }",
+            ["metadata.requires: unknown key; did you mean 'requires-dist'?"],
+        ),
+        (
+            'env = { A = "{b}" }',
+            ["env.A: the placeholder {b} is not supported yet"],
+        ),
+        ('patches = ["x.patch"]', ["patches: patches is not supported yet"]),
+        (
+            'patches = "x.patch"',
+            [
+                "patches: expected a list of strings, found the string 'x.patch'; "
+                'write ["x.patch"]',
+                "patches: patches is not supported yet",
+            ],
+        ),
+        ('local-version = "t"', ["local-version: local-version is not supported yet"]),
+    ],
+)
+def test_problems_in_a_package(line: str, expected: list[str]) -> None:
+    """Each problem of a package's rules has its place."""
+    assert told(in_package(line)) == [f"package.flash-attn.{it}" for it in expected]
+
+
+@pytest.mark.parametrize(
+    ("package", "expected"),
+    [
+        ("1", "package: expected a table, found the number 1"),
+        ("{ flash-attn = 1 }", "package.flash-attn: expected a table"),
+        (
+            "{ flash-atn = {} }",
+            "package.flash-atn: no stage has an output of this name; "
+            "did you mean 'flash-attn'?",
+        ),
+        (
+            "{ flash-attn = {}, Flash_Attn = {} }",
+            "package.Flash_Attn: the same name as "
+            "tool.nox-buildstages.package.flash-attn",
+        ),
+        ('{ "a b" = {} }', 'package."a b": expected a name without version'),
+    ],
+)
+def test_packages_are_keyed_by_outputs(package: str, expected: str) -> None:
+    """Rules for something that no stage builds are a mistake."""
+    (message,) = told(in_top(f"package = {package}"))
+    assert message.startswith(expected)
+
+
+def test_a_faulty_output_is_told_once() -> None:
+    """Of a faulty stage it isn't said that it doesn't build a package."""
+    toml = in_package("").replace("==2.8.3", "=2.8.3")
+    (message,) = told(toml)
+    assert message.startswith("stage[0].outputs[0]: ")
+
+
+def test_uv_is_a_table() -> None:
+    """The uv table isn't read, but it must be one."""
+    assert told(f"tool.uv = 1\n{STAGE}") == [
+        "tool.uv: expected a table, found the number 1"
+    ]
+
+
+def test_every_problem_at_once_in_the_order_of_the_file() -> None:
+    """All problems come in one error, in the file's order."""
+    toml = """
+    [tool.nox-buildstages]
+    zzz = 1
+    python = "3"
+    stage = [{ outputs = ["x=1", 2], nme = "a" }, { name = "B", outputs = ["x"] }]
+    final = { imports = [1], extras = ["x"] }
+    [project]
+    dependencies = [1]
+    """
+    assert [problem.place.removeprefix(f"{TABLE}.") for problem in problems(toml)] == [
+        "zzz",
+        "python",
+        "stage[0]",
+        "stage[0].outputs[0]",
+        "stage[0].outputs[1]",
+        "stage[0].nme",
+        "stage[1].name",
+        "final.imports[0]",
+        "final.extras[0]",
+        "project.dependencies[0]",
+    ]
+
+
+def test_a_document_is_only_read() -> None:
+    """Reading twice gives equal values."""
+    document = loads(in_stage('dependencies = ["x @ ./x"]'))
+    path = ROOT / "pyproject.toml"
+    assert read(document, pyproject=path) == read(document, pyproject=path)

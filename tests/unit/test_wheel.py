@@ -1,0 +1,241 @@
+"""What a wheel file says, and which wheels are refused."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import warnings
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.tags import Tag
+from packaging.version import Version
+
+from nox_buildstages.digests import sha256_of
+from nox_buildstages.errors import WheelError
+from nox_buildstages.wheelhouse.wheel import WheelFile, read, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+NAME = "some_package-1.0+torch2.13-py2.py3-none-any.whl"
+INFO = "some_package-1.0+torch2.13.dist-info"
+METADATA = b"Metadata-Version: 2.1\nName: Some.Package\nVersion: 1.0+torch2.13\n"
+FILES = {
+    "some_package/__init__.py": b"x = 1\n",
+    f"{INFO}/METADATA": METADATA,
+    f"{INFO}/WHEEL": b"Wheel-Version: 1.0\n",
+}
+
+
+def row(name: str, content: bytes, *, algorithm: str = "sha256", size: str = "") -> str:
+    digest = hashlib.new(algorithm, content).digest()
+    encoded = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    return f"{name},{algorithm}={encoded},{size or len(content)}\n"
+
+
+def record_of(files: dict[str, bytes]) -> str:
+    rows = (row(name, content) for name, content in files.items())
+    return "".join(rows) + f"{INFO}/RECORD,,\n"
+
+
+def write(path: Path, files: Iterable[tuple[str, bytes]]) -> Path:
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
+        warnings.filterwarnings("ignore", "Duplicate name")
+        for name, content in files:
+            archive.writestr(name, content)
+    return path
+
+
+def make(
+    folder: Path, files: dict[str, bytes] | None = None, record: str | None = None
+) -> Path:
+    files = FILES if files is None else files
+    record = record_of(files) if record is None else record
+    whole = {**files, f"{INFO}/RECORD": record.encode()}
+    return write(folder / NAME, whole.items())
+
+
+def test_a_wheel_says_what_it_is(tmp_path: Path) -> None:
+    """Everything comes normalized, and tags come expanded."""
+    more = b"Requires-Python: >=3.9\nRequires-Dist: b\nRequires-Dist: a>1\n"
+    extra = b"Provides-Extra: All_Of\n"
+    path = make(tmp_path, {**FILES, f"{INFO}/METADATA": METADATA + more + extra})
+    assert read(path) == WheelFile(
+        path=path,
+        name="some-package",  # type: ignore[arg-type]
+        version=Version("1.0+torch2.13"),
+        tags=frozenset({Tag("py2", "none", "any"), Tag("py3", "none", "any")}),
+        requires_dist=("a>1", "b"),
+        requires_python=">=3.9",
+        provides_extra=("all-of",),
+    )
+
+
+def test_a_file_name_must_be_that_of_a_wheel(tmp_path: Path) -> None:
+    """A file with another name isn't opened."""
+    with pytest.raises(WheelError, match=r"Invalid wheel filename"):
+        read(tmp_path / "some_package-1.0.whl")
+
+
+def without(name: str) -> dict[str, bytes]:
+    return {key: content for key, content in FILES.items() if key != name}
+
+
+def renamed(folder: str) -> dict[str, bytes]:
+    return {key.replace(INFO, folder): content for key, content in FILES.items()}
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({**FILES, "b-1.dist-info/WHEEL": b""}, r"found b-1\.dist-info, some_package"),
+        (without(f"{INFO}/METADATA"), r"/METADATA is missing"),
+        (without(f"{INFO}/WHEEL"), r"/WHEEL is missing"),
+        ({**FILES, f"{INFO}/METADATA": b"Name: a\n"}, r"METADATA: Version is missing"),
+        (
+            {**FILES, f"{INFO}/METADATA": METADATA.replace(b"torch2.13", b"cpu")},
+            r"METADATA says some-package 1\.0\+cpu, the file name some-package",
+        ),
+        (
+            {**FILES, f"{INFO}/METADATA": METADATA.replace(b"Some.", b"Other.")},
+            r"METADATA says other-package",
+        ),
+    ],
+)
+def test_parts_that_disagree_are_refused(
+    tmp_path: Path, files: dict[str, bytes], problem: str
+) -> None:
+    """A wheel that says two things of itself is no wheel, and the error says both."""
+    with pytest.raises(WheelError, match=problem) as caught:
+        read(make(tmp_path, files))
+    assert caught.value.wheel == NAME
+
+
+@pytest.mark.parametrize(
+    ("folder", "problem"),
+    [
+        ("some_package-2.0.dist-info", r"dist-info says some-package 2\.0, the file"),
+        ("other-1.0+torch2.13.dist-info", r"dist-info says other 1\.0\+torch2\.13"),
+        ("some_package.dist-info", r"isn't NAME-VERSION\.dist-info"),
+    ],
+)
+def test_the_folder_must_agree_with_the_file_name(
+    tmp_path: Path, folder: str, problem: str
+) -> None:
+    """An installer trusts the .dist-info folder, so it is compared as well."""
+    path = write(tmp_path / NAME, renamed(folder).items())
+    with pytest.raises(WheelError, match=problem):
+        read(path)
+
+
+def test_a_folder_may_be_spelled_another_way(tmp_path: Path) -> None:
+    """Names and versions are compared as what they mean."""
+    files = renamed("Some.Package-1.0.0+torch2_13.dist-info")
+    assert read(write(tmp_path / NAME, files.items())).name == "some-package"
+
+
+def test_a_wheel_without_dist_info_is_refused(tmp_path: Path) -> None:
+    """Where there is none, the error says none."""
+    with pytest.raises(WheelError, match="found none"):
+        read(write(tmp_path / NAME, [("a.py", b"")]))
+
+
+@pytest.mark.parametrize("function", [read, verify])
+def test_what_cannot_be_read_is_a_wheel_error(tmp_path: Path, function: object) -> None:
+    """Neither a missing file nor one of another format escapes as something else."""
+    assert callable(function)
+    path = tmp_path / NAME
+    with pytest.raises(WheelError, match="No such file"):
+        function(path)
+    path.write_bytes(b"not a zip")
+    with pytest.raises(WheelError, match="not a zip file"):
+        function(path)
+
+
+def test_a_sound_wheel_verifies(tmp_path: Path) -> None:
+    """Folders, signatures and RECORD itself need no hash."""
+    files = {**FILES, "some_package/": b"", f"{INFO}/RECORD.jws": b"{}"}
+    verify(make(tmp_path, files, record_of(FILES)))
+
+
+@pytest.mark.parametrize("algorithm", ["sha384", "sha512"])
+def test_stronger_hashes_are_taken(tmp_path: Path, algorithm: str) -> None:
+    """The standard asks for sha256 or better."""
+    rows = (row(*item, algorithm=algorithm) for item in FILES.items())
+    verify(make(tmp_path, record="".join(rows)))
+
+
+def test_a_size_may_be_left_out(tmp_path: Path) -> None:
+    """A hash says more than a size, and is enough."""
+    rows = (row(*item).rpartition(",")[0] + ",\n" for item in FILES.items())
+    verify(make(tmp_path, record="".join(rows)))
+
+
+MODULE = "some_package/__init__.py"
+OTHERS = record_of(without(MODULE))
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        (OTHERS, r"'some_package/__init__\.py' isn't listed in RECORD"),
+        (OTHERS + row(MODULE, b"y"), r"__init__\.py' isn't what RECORD says: sha256"),
+        (
+            OTHERS + row(MODULE, FILES[MODULE], size="7"),
+            r"__init__\.py' isn't what RECORD says: size",
+        ),
+        (OTHERS + f"{MODULE},,\n", r"__init__\.py' has no sha256 or better in RECORD"),
+        (
+            OTHERS + row(MODULE, FILES[MODULE], algorithm="md5"),
+            r"__init__\.py' has no sha256 or better in RECORD",
+        ),
+        (
+            record_of(FILES) + row("some_package/gone.py", b""),
+            r"RECORD lists 'some_package/gone\.py', which isn't there",
+        ),
+        (
+            record_of(FILES) + row(MODULE, b"y"),
+            r"RECORD lists 'some_package/__init__\.py' twice, differently",
+        ),
+        (record_of(FILES) + "a,b\n", r"a line that isn't PATH,HASH,SIZE"),
+    ],
+)
+def test_a_record_that_does_not_fit_is_noticed(
+    tmp_path: Path, record: str, problem: str
+) -> None:
+    """RECORD and contents are held against each other both ways, naming the member."""
+    with pytest.raises(WheelError, match=problem):
+        verify(make(tmp_path, record=record))
+
+
+@pytest.mark.parametrize(
+    ("extra", "problem"),
+    [
+        ((MODULE, b"evil"), r"__init__\.py' is there twice"),
+        (("/etc/passwd", b""), r"'/etc/passwd' leads out of the wheel"),
+        (("a/../../b", b""), r"'a/\.\./\.\./b' leads out of the wheel"),
+    ],
+)
+def test_members_out_of_place_are_refused(
+    tmp_path: Path, extra: tuple[str, bytes], problem: str
+) -> None:
+    """What an installer could put elsewhere, or choose between, is never installed."""
+    whole = [*FILES.items(), extra, (f"{INFO}/RECORD", record_of(FILES).encode())]
+    with pytest.raises(WheelError, match=problem):
+        verify(write(tmp_path / NAME, whole))
+
+
+def test_a_wheel_without_record_is_refused(tmp_path: Path) -> None:
+    """Nothing can be said about the contents of a wheel that has no RECORD."""
+    with pytest.raises(WheelError, match="RECORD is missing"):
+        verify(write(tmp_path / NAME, FILES.items()))
+
+
+def test_the_sha256_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
+    """Files that don't fit into one chunk are hashed as a whole."""
+    content = bytes(range(256)) * 10_000
+    (tmp_path / "file").write_bytes(content)
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
