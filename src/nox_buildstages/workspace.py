@@ -18,7 +18,7 @@ from nox_buildstages.errors import LockError
 from nox_buildstages.lock import folder
 from nox_buildstages.lock.choose import sources_text
 from nox_buildstages.lock.inputs import inputs_digest
-from nox_buildstages.lock.relock import Relock
+from nox_buildstages.lock.relock import Earlier, Relock
 from nox_buildstages.lock.resolver import Resolver
 from nox_buildstages.model import FINAL
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
@@ -195,8 +195,7 @@ class Workspace:
                 bench=self._bench({}), environment=self.environment, scratch=scratch
             ),
             inputs=inputs_digest(project, self.interpreter),
-            earlier=earlier,
-            earlier_sources=sources_text(earlier),
+            earlier=Earlier(texts=earlier, sources=sources_text(earlier)),
         )
 
 

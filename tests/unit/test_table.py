@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from nox_buildstages.declare.table import read
 from nox_buildstages.errors import DeclarationError, Problem
-from nox_buildstages.model import Project
 from nox_buildstages.toml import loads
+
+if TYPE_CHECKING:
+    from nox_buildstages.model import Project
 
 ROOT = Path("/project")
 TABLE = "tool.nox-buildstages"
@@ -172,7 +175,7 @@ def test_a_folder_is_absolute_everywhere() -> None:
         [dependency-groups]
         dev = ["x @ ./x"]
         [tool.nox-buildstages.final]
-        requirements = ["y @ ./y; python_version > '3'"]
+        requirements = ["y @ ./y ; python_version > '3'"]
         groups = ["dev"]
         """
     ) == ['y @ file:///project/y ; python_version > "3"', "x @ file:///project/x"]
@@ -233,7 +236,8 @@ def test_extras_and_groups_are_spelled_out() -> None:
     name = "My.Project"
     dependencies = ["a"]
     [project.optional-dependencies]
-    all = ["my-project[GPU,docs]; python_version > '3'", "my_project[all, none]"]
+    all = ["my-project[GPU,docs]; python_version > '3'", "my_project[all, none, extra]"]
+    extra = ["e"]
     gpu = ["b", "c; sys_platform == 'linux'"]
     docs = ["d"]
     [dependency-groups]
@@ -248,6 +252,7 @@ def test_extras_and_groups_are_spelled_out() -> None:
         'b; python_version > "3"',
         'c; python_version > "3" and sys_platform == "linux"',
         'd; python_version > "3"',
+        "e",
         "d",
         "pytest",
         "hypothesis",
@@ -299,8 +304,10 @@ def test_no_table(toml: str, message: str) -> None:
         (in_top("zzz = 1"), "zzz: unknown key"),
         (
             in_top('python = "3.11"'),
-            "python: expected a list of strings, found the string '3.11'; "
-            'write ["3.11"]',
+            (
+                "python: expected a list of strings, found the string '3.11'; "
+                'write ["3.11"]'
+            ),
         ),
         (
             in_top("python = 3.10"),
@@ -324,8 +331,10 @@ def test_no_table(toml: str, message: str) -> None:
         ),
         (
             in_top('match-runtime = ["torch==2"]'),
-            "match-runtime[0]: expected a name without version, "
-            "found the string 'torch==2'",
+            (
+                "match-runtime[0]: expected a name without version, "
+                "found the string 'torch==2'"
+            ),
         ),
         (
             in_top("match-runtime = [1]"),
@@ -333,14 +342,18 @@ def test_no_table(toml: str, message: str) -> None:
         ),
         (
             in_top("constraints = [1979-05-27]"),
-            "constraints[0]: expected a requirement such as 'torch>=2.8', "
-            "found the date 1979-05-27",
+            (
+                "constraints[0]: expected a requirement such as 'torch>=2.8', "
+                "found the date 1979-05-27"
+            ),
         ),
         (in_top("matrix = {}"), "matrix: matrix is not supported yet"),
         (
             "[tool.nox-buildstages.stage.kernels]\noutputs = []",
-            "stage: expected an array of tables, found a table; "
-            "write [[tool.nox-buildstages.stage]]",
+            (
+                "stage: expected an array of tables, found a table; "
+                "write [[tool.nox-buildstages.stage]]"
+            ),
         ),
         (
             "[tool.nox-buildstages]\nstage = []",
@@ -370,8 +383,10 @@ def test_problems_at_the_top(toml: str, message: str) -> None:
         ),
         (
             'env = { "A B" = "1" }',
-            'env."A B": expected the name of an environment variable, '
-            "found the string 'A B'",
+            (
+                'env."A B": expected the name of an environment variable, '
+                "found the string 'A B'"
+            ),
         ),
         ("env = 1", "env: expected a table of strings, found the number 1"),
         (
@@ -380,8 +395,10 @@ def test_problems_at_the_top(toml: str, message: str) -> None:
         ),
         (
             'pass-env = ["$HOME"]',
-            "pass-env[0]: expected the name of an environment variable, "
-            "found the string '$HOME'",
+            (
+                "pass-env[0]: expected the name of an environment variable, "
+                "found the string '$HOME'"
+            ),
         ),
         (
             "pass-env = [00:00:00]",
@@ -401,13 +418,17 @@ def test_problems_at_the_top(toml: str, message: str) -> None:
         ),
         (
             'dependencies = ["a=1"]',
-            "dependencies[0]: 'a=1' is not a requirement: Expected semicolon "
-            "(after name with no version specifier) or end",
+            (
+                "dependencies[0]: 'a=1' is not a requirement: Expected semicolon "
+                "(after name with no version specifier) or end"
+            ),
         ),
         (
             'dependencies = ["x @ file://./vendor"]',
-            "dependencies[0]: 'file://./vendor' names a host; "
-            "a folder is written './folder'",
+            (
+                "dependencies[0]: 'file://./vendor' names a host; "
+                "a folder is written './folder'"
+            ),
         ),
         ('output = ["x"]', "output: unknown key; did you mean 'outputs'?"),
         ("network = false", "network: network is not supported yet"),
@@ -454,8 +475,10 @@ def test_typos_in_what_is_not_supported_yet(line: str, expected: str) -> None:
         ("final", "'final' is the name of the runtime's lock file; choose another"),
         (
             "Kernels",
-            "expected a name of lower-case letters, digits, '-' and '_', "
-            "found the string 'Kernels'",
+            (
+                "expected a name of lower-case letters, digits, '-' and '_', "
+                "found the string 'Kernels'"
+            ),
         ),
     ],
 )
@@ -470,13 +493,17 @@ def test_names_that_no_stage_may_bear(name: str, message: str) -> None:
         ("[]", "outputs: expected at least one output"),
         (
             '"flash-attn"',
-            "outputs: expected a list of strings, found the string 'flash-attn'; "
-            'write ["flash-attn"]',
+            (
+                "outputs: expected a list of strings, found the string 'flash-attn'; "
+                'write ["flash-attn"]'
+            ),
         ),
         (
             '["x[y]"]',
-            "outputs[0]: an output is one wheel, with all its extras: "
-            "it can't name some",
+            (
+                "outputs[0]: an output is one wheel, with all its extras: "
+                "it can't name some"
+            ),
         ),
         (
             "[\"x; python_version > '3'\"]",
@@ -519,8 +546,10 @@ def test_a_stage_needs_a_name_and_outputs() -> None:
         ("project = 1", "project: expected true or false, found the number 1"),
         (
             'imports = ["flash-attn"]',
-            "imports[0]: expected the name of a module, "
-            "found the string 'flash-attn'; did you mean 'flash_attn'?",
+            (
+                "imports[0]: expected the name of a module, "
+                "found the string 'flash-attn'; did you mean 'flash_attn'?"
+            ),
         ),
         (
             'imports = ["a..b"]',
@@ -532,13 +561,18 @@ def test_a_stage_needs_a_name_and_outputs() -> None:
         ),
         (
             'checks = "pytest"',
-            "checks: expected a list of lists of strings, found the string 'pytest'; "
-            'write [["python", "-m", "pytest"]]',
+            (
+                "checks: expected a list of lists of strings, "
+                "found the string 'pytest'; "
+                'write [["python", "-m", "pytest"]]'
+            ),
         ),
         (
             'checks = ["pytest"]',
-            "checks[0]: expected a list of strings, found the string 'pytest'; "
-            'write ["pytest"]',
+            (
+                "checks[0]: expected a list of strings, found the string 'pytest'; "
+                'write ["pytest"]'
+            ),
         ),
         ("checks = [[]]", "checks[0]: expected at least one argument"),
         (
@@ -576,23 +610,29 @@ def test_the_runtime_is_a_table() -> None:
         (
             'project = { dynamic = ["dependencies"] }',
             [
-                "final: requirements is missing; the dependencies of this project are "
-                "dynamic, so they can't be taken from [project]"
+                (
+                    "final: requirements is missing; the dependencies of this "
+                    "project are dynamic, so they can't be taken from [project]"
+                )
             ],
         ),
         ("project = 1", ["project: expected a table, found the number 1"]),
         (
             'project = { dependencies = ["x", 1] }',
             [
-                "project.dependencies[1]: expected a requirement such as 'torch>=2.8', "
-                "found the number 1"
+                (
+                    "project.dependencies[1]: expected a requirement such as "
+                    "'torch>=2.8', found the number 1"
+                )
             ],
         ),
         (
             'project = { dependencies = "x" }',
             [
-                "project.dependencies: expected a list of strings, "
-                "found the string 'x'; write [\"x\"]"
+                (
+                    "project.dependencies: expected a list of strings, "
+                    "found the string 'x'; write [\"x\"]"
+                )
             ],
         ),
     ],
@@ -661,8 +701,10 @@ def test_groups_are_a_table() -> None:
         (
             "config-settings = { a = 1 }",
             [
-                "config-settings.a: expected a string or a list of strings, "
-                "found the number 1"
+                (
+                    "config-settings.a: expected a string or a list of strings, "
+                    "found the number 1"
+                )
             ],
         ),
         ("metadata = 1", ["metadata: expected a table, found the number 1"]),
@@ -678,8 +720,10 @@ def test_groups_are_a_table() -> None:
         (
             'patches = "x.patch"',
             [
-                "patches: expected a list of strings, found the string 'x.patch'; "
-                'write ["x.patch"]',
+                (
+                    "patches: expected a list of strings, found the string 'x.patch'; "
+                    'write ["x.patch"]'
+                ),
                 "patches: patches is not supported yet",
             ],
         ),
@@ -698,13 +742,17 @@ def test_problems_in_a_package(line: str, expected: list[str]) -> None:
         ("{ flash-attn = 1 }", "package.flash-attn: expected a table"),
         (
             "{ flash-atn = {} }",
-            "package.flash-atn: no stage has an output of this name; "
-            "did you mean 'flash-attn'?",
+            (
+                "package.flash-atn: no stage has an output of this name; "
+                "did you mean 'flash-attn'?"
+            ),
         ),
         (
             "{ flash-attn = {}, Flash_Attn = {} }",
-            "package.Flash_Attn: the same name as "
-            "tool.nox-buildstages.package.flash-attn",
+            (
+                "package.Flash_Attn: the same name as "
+                "tool.nox-buildstages.package.flash-attn"
+            ),
         ),
         ('{ "a b" = {} }', 'package."a b": expected a name without version'),
     ],

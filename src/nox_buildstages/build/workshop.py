@@ -13,8 +13,8 @@ from nox_buildstages.build.job import Job
 from nox_buildstages.build.stage import prepare, provide
 from nox_buildstages.errors import NotRunError
 from nox_buildstages.files import write_text
+from nox_buildstages.lock.facts import Answer
 from nox_buildstages.lock.lockfile import LockedOutput, StagePin, digest
-from nox_buildstages.lock.relock import Answer
 from nox_buildstages.model import Metadata
 
 if TYPE_CHECKING:

@@ -1,0 +1,210 @@
+"""Resolving environments while not everything that they may hold is known yet."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from nox_buildstages.errors import ResolutionError, UnorderedOutputError
+from nox_buildstages.lock import pylock
+from nox_buildstages.lock.lockfile import Lock, pins
+from nox_buildstages.lock.resolver import Question, StandIn
+from nox_buildstages.model import FINAL, ArchiveSource, DirectorySource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from packaging.pylock import Package, Pylock
+    from packaging.requirements import Requirement
+    from packaging.utils import NormalizedName
+    from packaging.version import Version
+
+    from nox_buildstages.declare.graph import Graph
+    from nox_buildstages.lock.facts import Facts
+    from nox_buildstages.lock.lockfile import Pin
+    from nox_buildstages.lock.resolver import Resolver
+    from nox_buildstages.model import Project, Source, Stage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draft:
+    """One environment as far as it is known.
+
+    Attributes:
+        lock: What it holds.
+        pins: The same for the interpreter at hand.
+        complete: Whether everything it may hold was known.
+    """
+
+    lock: Lock
+    pins: tuple[Pin, ...]
+    complete: bool
+
+    def version(self, name: NormalizedName) -> Version | None:
+        """Return the version of a project in it; None where it isn't in it."""
+        return next((pin.version for pin in self.pins if pin.name == name), None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drafter:
+    """Makes drafts of a project's environments.
+
+    Attributes:
+        graph: The stages in order.
+        resolver: Answers which versions go together.
+        facts: What is known of the outputs.
+        inputs: The digest for the locks.
+        earlier: The texts of the lock files that there were, by stage.
+    """
+
+    graph: Graph
+    resolver: Resolver
+    facts: Facts
+    inputs: str
+    earlier: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def project(self) -> Project:
+        """What is declared."""
+        return self.facts.project
+
+    def drafts(self, bounds: Sequence[str]) -> dict[str, Draft]:
+        """Return the drafts of all stages in order and of ``final``, last.
+
+        One that isn't complete, and can't be resolved as it is, is left out.
+
+        Args:
+            bounds: Constraints that hold versions back, PEP 508 strings.
+
+        Raises:
+            ResolutionError: A complete one can't be resolved.
+            UnorderedOutputError: A stage wants an output that isn't built before it.
+        """
+        found = (self._draft(stage, bounds) for stage in (*self.graph.order, None))
+        return {draft.lock.name: draft for draft in found if draft is not None}
+
+    def _draft(self, stage: Stage | None, bounds: Sequence[str]) -> Draft | None:
+        available = self._available(stage)
+        complete = not self.facts.unknown(available)
+        question = self._question(stage, available, bounds)
+        earlier = self.earlier.get(question.name)
+        try:
+            answer = self.resolver.resolve(question, earlier=earlier)
+        except ResolutionError:
+            if complete:
+                raise
+            return None
+        lock = Lock(
+            name=question.name,
+            inputs=self.inputs,
+            pylock=self._ours(answer, question, complete=complete),
+            outputs=() if stage is None else self.facts.locked(stage),
+        )
+        held = pins(lock, self.resolver.interpreter)
+        return Draft(lock=lock, pins=held, complete=complete)
+
+    def _available(self, stage: Stage | None) -> list[NormalizedName]:
+        """Return the outputs that are built when a stage, or the final one, begins."""
+        before: Iterable[Stage] = self.graph.order
+        if stage is not None:
+            before = map(self.graph.stage, self.graph.ancestors(stage.name))
+        return [output.name for other in before for output in other.outputs]
+
+    def _question(
+        self,
+        stage: Stage | None,
+        available: Sequence[NormalizedName],
+        bounds: Sequence[str],
+    ) -> Question:
+        wanted = list(self._wanted(stage))
+        constraints = [*map(str, self.project.constraints), *bounds]
+        if stage is not None:
+            constraints += map(str, self.project.build_constraints)
+            self._check_order(stage, wanted, available)
+        unknown = self.facts.unknown(available)
+        return Question(
+            name=FINAL if stage is None else stage.name,
+            requirements=tuple(
+                str(requirement)
+                for requirement in wanted
+                if canonicalize_name(requirement.name) not in unknown
+            ),
+            constraints=tuple(constraints),
+            stand_ins=tuple(
+                StandIn(name=output, metadata=metadata)
+                for output in available
+                if (metadata := self.facts.metadata(output)) is not None
+            ),
+        )
+
+    def _wanted(self, stage: Stage | None) -> Iterator[Requirement]:
+        if stage is None:
+            yield from self.project.final.requirements
+        else:
+            yield from self.facts.requirements(stage)
+
+    def _check_order(
+        self,
+        stage: Stage,
+        wanted: Iterable[Requirement],
+        available: Sequence[NormalizedName],
+    ) -> None:
+        for requirement in wanted:
+            name = canonicalize_name(requirement.name)
+            if name in self.facts.promises and name not in available:
+                raise self._unordered(stage.name, name)
+
+    def _ours(self, answer: Pylock, question: Question, *, complete: bool) -> Pylock:
+        """Make uv's answer a lock of ours, with stages in place of stand-ins."""
+        stood_in = {stand_in.name: stand_in for stand_in in question.stand_ins}
+        packages = []
+        for package in answer.packages:
+            if package.name in stood_in:
+                packages.append(self._provided(stood_in[package.name]))
+            else:
+                _require_wheel(package, question.name)
+                packages.append(package)
+                if package.name in self.facts.promises and complete:
+                    raise self._unordered(question.name, package.name)
+        return pylock.restrict(pylock.make(packages), self.resolver.interpreter)
+
+    def _provided(self, stand_in: StandIn) -> Package:
+        source = self.facts.promises[stand_in.name].chosen.source
+        return pylock.provided(
+            stand_in.name,
+            stand_in.metadata.version,
+            _from_lock_dir(source, self.project),
+            stage=self.graph.providers[stand_in.name].name,
+        )
+
+    def _unordered(self, stage: str, output: NormalizedName) -> UnorderedOutputError:
+        provider = self.graph.providers[output].name
+        return UnorderedOutputError(stage=stage, output=output, provider=provider)
+
+
+def _require_wheel(package: Package, name: str) -> None:
+    archive = package.archive
+    location = (archive.url or archive.path or "") if archive else ""
+    if not package.wheels and not location.partition("#")[0].endswith(".whl"):
+        raise ResolutionError(
+            name=name,
+            output=f"{package.name} would have to be built: it comes from a source",
+            mend=f'make it an output of a stage: outputs = ["{package.name}"]',
+        )
+
+
+def _from_lock_dir(source: Source, project: Project) -> Source:
+    """Name a source's path as seen from the lock files (PEP 751)."""
+
+    def seen(path: str) -> str:
+        return Path(os.path.relpath(project.root / path, project.lock_dir)).as_posix()
+
+    if isinstance(source, DirectorySource):
+        return replace(source, path=seen(source.path))
+    if isinstance(source, ArchiveSource) and "://" not in source.location:
+        return replace(source, location=seen(source.location))
+    return source

@@ -1,0 +1,175 @@
+"""What is known of the outputs while the locks are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from nox_buildstages import source_tree
+from nox_buildstages.lock.lockfile import LockedOutput
+from nox_buildstages.model import Metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from packaging.utils import NormalizedName
+    from packaging.version import Version
+
+    from nox_buildstages.lock.choose import Chosen
+    from nox_buildstages.lock.lockfile import Pin
+    from nox_buildstages.model import PackageRules, Project, Stage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promise:
+    """What is known of an output before anything is run.
+
+    Attributes:
+        chosen: Its source.
+        requires: Its declared build requirements, PEP 508 strings.
+        metadata: What its wheel will say; None where only its backend knows.
+    """
+
+    chosen: Chosen
+    requires: tuple[str, ...]
+    metadata: Metadata | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What an output's build backend said.
+
+    Attributes:
+        requires: Of ``get_requires_for_build_wheel``, PEP 508 strings.
+        metadata: Of ``prepare_metadata_for_build_wheel``; None where it wasn't
+            asked, or can't say without building.
+    """
+
+    requires: tuple[str, ...]
+    metadata: Metadata | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """An answer, the environment it was given in, and how often it was asked for."""
+
+    pins: tuple[Pin, ...]
+    answer: Answer
+    times: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What is known of every output so far; grows as backends are asked.
+
+    Attributes:
+        project: What is declared.
+        promises: By output.
+        asked: By output.
+    """
+
+    project: Project
+    promises: dict[NormalizedName, Promise]
+    asked: dict[NormalizedName, Asked] = field(default_factory=dict)
+
+    def metadata(self, name: NormalizedName) -> Metadata | None:
+        """Return what an output's wheel will say; None where that isn't known yet."""
+        promised = self.promises[name].metadata
+        if promised is None and name in self.asked:
+            return self.asked[name].answer.metadata
+        return promised
+
+    def unknown(self, names: Iterable[NormalizedName]) -> set[NormalizedName]:
+        """Return those outputs whose wheels it isn't known yet what they will say."""
+        return {name for name in names if self.metadata(name) is None}
+
+    def build_requires(self, name: NormalizedName) -> tuple[str, ...]:
+        """Return what an output's build wants, as corrected by the table, sorted."""
+        asked = self.asked.get(name)
+        wanted = set(self.promises[name].requires)
+        if asked is not None:
+            wanted.update(asked.answer.requires)
+        return _corrected(wanted, self.project.rules(name))
+
+    def requirements(self, stage: Stage) -> Iterator[Requirement]:
+        """Yield everything that is wanted in a stage's environment."""
+        yield from stage.dependencies
+        for output in stage.outputs:
+            yield from map(Requirement, self.build_requires(output.name))
+
+    def locked(self, stage: Stage) -> tuple[LockedOutput, ...]:
+        """Return the outputs of a stage as far as they can be locked."""
+        return tuple(
+            LockedOutput(
+                name=output.name,
+                source=self.promises[output.name].chosen.source,
+                build_requires=self.build_requires(output.name),
+                metadata=metadata,
+            )
+            for output in stage.outputs
+            if (metadata := self.metadata(output.name)) is not None
+        )
+
+    def learn(
+        self, name: NormalizedName, answer: Answer, pins: tuple[Pin, ...]
+    ) -> Asked:
+        """Take note of an answer that was given in an environment."""
+        configured = self.project.rules(name).requires_dist
+        if configured is not None and answer.metadata is not None:
+            said = answer.metadata
+            metadata = _configured(said.version, configured, said)
+            answer = replace(answer, metadata=metadata)
+        before = self.asked.get(name)
+        times = 1 + (before.times if before else 0)
+        self.asked[name] = Asked(pins=pins, answer=answer, times=times)
+        return self.asked[name]
+
+
+def survey(chosen: Chosen, tree: Path, rules: PackageRules) -> Promise:
+    """Return what a source says of itself with nothing run, as the table amends it.
+
+    Args:
+        chosen: The source.
+        tree: The same, unpacked.
+        rules: What the table says of the output.
+
+    Raises:
+        SourceError: The tree's metadata can't be read.
+    """
+    promised = source_tree.static_metadata(tree)
+    version = chosen.version or (promised.version if promised else None)
+    if rules.requires_dist is not None and version is not None:
+        promised = _configured(version, rules.requires_dist, promised)
+    elif promised is not None and chosen.version is not None:
+        promised = replace(promised, version=chosen.version)
+    return Promise(
+        chosen=chosen,
+        requires=source_tree.build_system(tree).requires,
+        metadata=promised,
+    )
+
+
+def _configured(
+    version: Version, requires: Sequence[Requirement], said: Metadata | None
+) -> Metadata:
+    return Metadata(
+        version=version,
+        requires_dist=tuple(sorted(map(str, requires))),
+        requires_python=None if said is None else said.requires_python,
+        provides_extra=() if said is None else said.provides_extra,
+        learned="config",
+    )
+
+
+def _corrected(wanted: Iterable[str], rules: PackageRules) -> tuple[str, ...]:
+    removed = set(rules.build_requires_remove)
+    kept = (
+        text
+        for text in wanted
+        if canonicalize_name(Requirement(text).name) not in removed
+    )
+    return tuple(sorted({*kept, *map(str, rules.build_requires_add)}))
