@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Project, Stage
 
 TAG = "build-stage"
+_RUN_VARIABLE = "NOX_BUILDSTAGES_RUN"
 _BACKENDS = ("uv", "virtualenv", "venv")
 _IMPORT = "import sys, importlib; [importlib.import_module(n) for n in sys.argv[1:]]"
 
@@ -50,7 +52,15 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
         graph = arrange(project)
     except BuildStagesError as error:
         raise SystemExit(str(error)) from None
+    _begin_run()
     _Registration(project=project, graph=graph).register()
+
+
+def _begin_run() -> None:
+    """Name this run of nox; the processes that ``-j`` starts inherit the name."""
+    process, _, _ = os.environ.get(_RUN_VARIABLE, "").partition("-")
+    if process not in (str(os.getpid()), str(os.getppid())):
+        os.environ[_RUN_VARIABLE] = f"{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def _load(path: Path) -> Project:
@@ -215,6 +225,7 @@ def _tools(session: nox.Session, project: Project) -> Tools:
         runner=commands.run,
         outer=outer,
         report=session.log,
+        run=os.environ[_RUN_VARIABLE],
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nox_buildstages import plan
 from nox_buildstages.build.bench import Bench
 from nox_buildstages.build.downloads import redacted
-from nox_buildstages.build.stage import provide, sync
+from nox_buildstages.build.stage import outcomes, provide, sync
 from nox_buildstages.build.workshop import StageWorkshop
 from nox_buildstages.errors import LockError
 from nox_buildstages.lock import folder
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nox_buildstages.build.environment import Environment
     from nox_buildstages.build.stage import Outcome
     from nox_buildstages.declare.graph import Graph
-    from nox_buildstages.lock.lockfile import Lock, LockedOutput
+    from nox_buildstages.lock.lockfile import Lock
     from nox_buildstages.model import Interpreter, Project, Stage
     from nox_buildstages.options import Options
     from nox_buildstages.plan import Planned
@@ -117,12 +117,9 @@ class Workspace:
         bench = self._bench(self.current_locks())
         outputs = {output.name for output in stage.outputs}
         rebuild = outputs if self.options.rebuild_all else set(self.options.rebuild)
-        outcomes = provide(bench, stage, self.environment, rebuild=rebuild & outputs)
-        self.wheelhouse.deliver(
-            _delivery(bench, stage.name, outcome.output, built=outcome.built)
-            for outcome in outcomes
-        )
-        return outcomes
+        provided = provide(bench, stage, self.environment, rebuild=rebuild & outputs)
+        self.wheelhouse.deliver(map(_delivery, provided))
+        return provided
 
     def install(self) -> list[dict[str, Any]]:
         """Make the environment the runtime, from the wheelhouse alone.
@@ -135,9 +132,9 @@ class Workspace:
         """
         bench = self._bench(self.current_locks())
         deliveries = [
-            _delivery(bench, stage.name, output, built=None)
+            _delivery(outcome)
             for stage in self.graph.order
-            for output in bench.locks[stage.name].outputs
+            for outcome in outcomes(bench, stage)
         ]
         house = self.wheelhouse
         house.deliver(deliveries)
@@ -199,15 +196,13 @@ class Workspace:
         )
 
 
-def _delivery(
-    bench: Bench, stage: str, output: LockedOutput, *, built: bool | None
-) -> Delivery:
-    entry = bench.entry(stage, output.name)
+def _delivery(outcome: Outcome) -> Delivery:
+    entry = outcome.entry
     held = entry.recipe.environment
     return Delivery(
         wheel=entry.wheel,
-        stage=stage,
-        built=built,
-        source=redacted(str(output.source)),
+        stage=outcome.stage,
+        built=outcome.built,
+        source=redacted(str(outcome.output.source)),
         environment={name: held[name].version for name in held},
     )

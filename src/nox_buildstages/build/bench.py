@@ -37,6 +37,7 @@ class Tools:
         runner: Runs programs.
         outer: The environment variables that nox was started with.
         report: Tells the user how far it is, a line at a time.
+        run: Identifies this run of nox, all of its processes.
     """
 
     store: Store
@@ -45,6 +46,7 @@ class Tools:
     runner: Runner
     outer: Mapping[str, str]
     report: Callable[[str], None]
+    run: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 
 from nox_buildstages import files
 from nox_buildstages.build.job import Job
+from nox_buildstages.build.store import Product
 from nox_buildstages.errors import NotRunError, WheelError, WrongWheelError
 from nox_buildstages.lock import pylock
 from nox_buildstages.lock.lockfile import file_name
@@ -36,7 +37,7 @@ class Outcome:
         entry: Its wheel, and what went into it.
         output: As it is locked.
         stage: That provides it.
-        built: Whether it was built now; else it was found in the store.
+        built: Whether it was built in this run; else it was found in the store.
     """
 
     entry: Entry
@@ -58,7 +59,8 @@ def provide(
         bench: With the locks of the stage and of those before it.
         stage: Whose outputs are wanted.
         environment: To build in; untouched where nothing is to be built.
-        rebuild: Outputs that are built although the store has them.
+        rebuild: Outputs that are built although the store has them, unless this
+            run has put them there.
 
     Returns:
         The outcomes, in the order of the outputs.
@@ -76,23 +78,32 @@ def provide(
         for output in outputs
         if output.name in rebuild or bench.find(recipes[output.name]) is None
     ]
-    built = set()
     if missing:
         prepare(bench, stage.name, environment)
         if not environment.may_run():
             raise NotRunError(stage=stage.name, outputs=tuple(o.name for o in missing))
         for output in missing:
             job = Job(bench=bench, stage=stage, output=output, environment=environment)
-            if _build(job, again=output.name in rebuild):
-                built.add(output.name)
+            _build(job, again=output.name in rebuild)
+    return outcomes(bench, stage)
+
+
+def outcomes(bench: Bench, stage: Stage) -> tuple[Outcome, ...]:
+    """Return what became of the outputs of a stage.
+
+    Raises:
+        MissingWheelError: One isn't in the store.
+    """
+    outputs = bench.locks[stage.name].outputs
+    entries = [bench.entry(stage.name, output.name) for output in outputs]
     return tuple(
         Outcome(
-            entry=bench.entry(stage.name, output.name),
+            entry=entry,
             output=output,
             stage=stage.name,
-            built=output.name in built,
+            built=entry.run == bench.tools.run,
         )
-        for output in outputs
+        for entry, output in zip(entries, outputs, strict=True)
     )
 
 
@@ -130,21 +141,24 @@ def sync(bench: Bench, name: str, environment: Environment, lock: Path) -> None:
         tools.syncer.sync(environment, bench.ingredients(name), lock)
 
 
-def _build(job: Job, *, again: bool) -> bool:
+def _build(job: Job, *, again: bool) -> None:
     """Build an output, unless another process did so while we waited for it."""
     tools, recipe = job.bench.tools, job.recipe
     with tools.store.locked(recipe.key):
-        if not again and tools.store.find(recipe.key) is not None:
-            return False
+        there = tools.store.find(recipe.key)
+        if there is not None and (there.run == tools.run or not again):
+            return
         tools.report(f"building {recipe.name} {recipe.version} (log: {job.log})")
         started = time.monotonic()
         with tools.store.workplace(recipe.key) as place:
             wheel = _build_wheel(job, place)
             seconds = time.monotonic() - started
-            tools.store.put(recipe, wheel.path, log=job.log, seconds=seconds)
+            product = Product(
+                wheel=wheel.path, log=job.log, seconds=seconds, run=tools.run
+            )
+            tools.store.put(recipe, product)
         job.bench.forget(recipe)
     tools.report(f"built {wheel.path.name} in {seconds:.1f} s")
-    return True
 
 
 def _build_wheel(job: Job, place: Path) -> WheelFile:

@@ -43,10 +43,29 @@ class Entry:
     Attributes:
         wheel: The file and what is known of it.
         recipe: What its key is the digest of.
+        run: That built it.
     """
 
     wheel: BuiltWheel
     recipe: Recipe
+    run: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Product:
+    """What a build leaves behind.
+
+    Attributes:
+        wheel: The file.
+        log: What the backend said.
+        seconds: That it took.
+        run: In which run of nox.
+    """
+
+    wheel: Path
+    log: Path
+    seconds: float
+    run: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +97,13 @@ class Store:
         except (OSError, ValueError, LookupError, TypeError):
             return None
 
-    def put(
-        self, recipe: Recipe, wheel: Path, *, log: Path, seconds: float
-    ) -> BuiltWheel:
+    def put(self, recipe: Recipe, product: Product) -> Entry:
         """Put a wheel under its recipe's key, in place of what may be there.
 
         Returns:
             The wheel as it lies in the store.
         """
+        wheel = product.wheel
         key = recipe.key
         target = self.folder / "wheels" / key
         record = {
@@ -93,19 +111,20 @@ class Store:
             "wheel": wheel.name,
             "sha256": sha256_of(wheel),
             "size": wheel.stat().st_size,
-            "seconds": round(seconds, 3),
+            "seconds": round(product.seconds, 3),
+            "run": product.run,
             "recipe": recipe.to_dict(),
         }
         with self._staging() as staging:
             shutil.copyfile(wheel, staging / wheel.name)
-            shutil.copyfile(log, staging / _LOG)
+            shutil.copyfile(product.log, staging / _LOG)
             text = json.dumps(record, indent=1, sort_keys=True)
             (staging / _RECORD).write_text(text, encoding="utf-8")
             if sha256_of(staging / wheel.name) != record["sha256"]:
                 raise OSError("the copy in the store isn't what was copied")
             files.remove(target)
             staging.replace(target)
-        return _read(record, target).wheel
+        return _read(record, target)
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
@@ -153,7 +172,7 @@ def _read(record: Mapping[str, Any], folder: Path) -> Entry:
         log=folder / _LOG,
         key=folder.name,
     )
-    return Entry(wheel=wheel, recipe=recipe)
+    return Entry(wheel=wheel, recipe=recipe, run=record["run"])
 
 
 def _is_sound(wheel: BuiltWheel) -> bool:
