@@ -16,12 +16,15 @@
     │   └── MetadataError        what an output requires can't be known
     ├── SourceError              fetching, verifying or unpacking a source
     │   └── HashMismatchError
+    ├── SyncError                an environment can't be made equal to its lock
     ├── EnvironmentDiffersError  an environment isn't what its lock says
+    ├── NotRunError              nox was told not to run what had to be built
     ├── BuildError
     │   ├── BackendError         a hook failed
-    │   └── WheelError           a backend made something else than the wheel asked for
+    │   ├── WheelError           a file isn't a sound wheel
+    │   └── WrongWheelError      a backend made something else than what was asked for
     ├── MissingWheelError        a stage's wheel isn't in the store
-    └── StoreError               the store can't be read or written
+    └── MissingToolError         a program that a stage names isn't there
 
 Each holds data and words itself: what is wrong, where, and what mends it.
 """

@@ -72,10 +72,10 @@ def parse(words: Sequence[str], *, outputs: Collection[str]) -> Options:
     rebuilt: list[str] = []
     queue = list(words)
     while queue:
-        word, _, value = queue.pop(0).partition("=")
+        word, value = _divided(queue.pop(0))
         if value:
             queue.insert(0, value)
-        if word in _FLAGS and not value:
+        if word in _FLAGS:
             flags[_FLAGS[word]] = True
         elif word == "--upgrade-package":
             upgraded.append(canonicalize_name(_value(word, queue)))
@@ -86,6 +86,15 @@ def parse(words: Sequence[str], *, outputs: Collection[str]) -> Options:
         else:
             raise _unknown(word)
     return Options(**flags, upgrade_packages=tuple(upgraded), rebuild=tuple(rebuilt))
+
+
+def _divided(text: str) -> tuple[str, str]:
+    word, equals, value = text.partition("=")
+    if equals and word in _FLAGS:
+        raise UsageError(message=f"{word} takes no value", mend=f"write {word} alone")
+    if equals and not value:
+        raise UsageError(message=f"{text} lacks its value", mend=f"write {word}=NAME")
+    return word, value
 
 
 def _value(word: str, queue: list[str]) -> str:

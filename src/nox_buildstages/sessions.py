@@ -10,11 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nox
-from nox_buildstages import commands, interpreter, plan, toml
-from nox_buildstages.build.bench import Tools
-from nox_buildstages.build.environment import Environment, Syncer
-from nox_buildstages.build.sources import Sources
-from nox_buildstages.build.store import Store, cache_folder
+from nox_buildstages import toml
+from nox_buildstages.build.environment import Environment, Setting
 from nox_buildstages.declare.graph import arrange
 from nox_buildstages.declare.table import read
 from nox_buildstages.errors import (
@@ -24,13 +21,13 @@ from nox_buildstages.errors import (
     UsageError,
 )
 from nox_buildstages.options import parse
-from nox_buildstages.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nox_buildstages.declare.graph import Graph
     from nox_buildstages.model import Project, Stage
+    from nox_buildstages.workspace import Workspace
 
 TAG = "build-stage"
 _RUN_VARIABLE = "NOX_BUILDSTAGES_RUN"
@@ -131,21 +128,19 @@ class _Registration:
         )(session)
 
     def _workspace(self, session: nox.Session) -> Workspace:
+        from nox_buildstages.workspace import opened  # noqa: PLC0415 - --list is instant
+
         names = {output.name for stage in self.graph.order for output in stage.outputs}
-        options = parse(session.posargs, outputs=names)
-        environment = _environment(session)
-        tools = _tools(session, self.project)
-        return Workspace(
-            project=self.project,
-            graph=self.graph,
-            interpreter=interpreter.probe(
-                environment.python,
-                runner=tools.runner,
-                cache=tools.store.folder / "interpreters",
+        return opened(
+            self.project,
+            self.graph,
+            _environment(session),
+            parse(session.posargs, outputs=names),
+            Setting(
+                outer=dict(os.environ),
+                report=session.log,
+                run=os.environ[_RUN_VARIABLE],
             ),
-            environment=environment,
-            options=options,
-            tools=tools,
         )
 
 
@@ -179,7 +174,7 @@ def _lock(session: nox.Session, workspace: Workspace) -> None:
 
 
 def _plan(_session: nox.Session, workspace: Workspace) -> None:
-    for line in plan.render(workspace.plan()):
+    for line in workspace.plan():
         print(line)  # noqa: T201 - it is what was asked for
 
 
@@ -210,22 +205,6 @@ def _environment(session: nox.Session) -> Environment:
             session.run_install(*nothing, silent=True, log=False) is not None
         ),
         may_run=lambda: session.run(*nothing, silent=True, log=False) is not None,
-    )
-
-
-def _tools(session: nox.Session, project: Project) -> Tools:
-    import uv  # noqa: PLC0415 - only where something is done
-
-    outer = dict(os.environ)
-    store = Store(cache_folder(outer))
-    return Tools(
-        store=store,
-        sources=Sources(root=project.root, cache=store.folder, runner=commands.run),
-        syncer=Syncer(uv=Path(uv.find_uv_bin()), runner=commands.run),
-        runner=commands.run,
-        outer=outer,
-        report=session.log,
-        run=os.environ[_RUN_VARIABLE],
     )
 
 

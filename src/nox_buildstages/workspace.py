@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages import plan
-from nox_buildstages.build.bench import Bench
+from uv import find_uv_bin
+
+from nox_buildstages import commands, interpreter, plan
+from nox_buildstages.build.bench import Bench, Tools
 from nox_buildstages.build.downloads import redacted
+from nox_buildstages.build.environment import Syncer
+from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import outcomes, provide, sync
+from nox_buildstages.build.store import Store, cache_folder
 from nox_buildstages.build.workshop import StageWorkshop
 from nox_buildstages.errors import LockError
 from nox_buildstages.lock import folder
@@ -26,14 +31,54 @@ from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from nox_buildstages.build.bench import Tools
-    from nox_buildstages.build.environment import Environment
+    from nox_buildstages.build.environment import Environment, Setting
     from nox_buildstages.build.stage import Outcome
     from nox_buildstages.declare.graph import Graph
     from nox_buildstages.lock.lockfile import Lock
     from nox_buildstages.model import Interpreter, Project, Stage
     from nox_buildstages.options import Options
-    from nox_buildstages.plan import Planned
+
+
+def opened(
+    project: Project,
+    graph: Graph,
+    environment: Environment,
+    options: Options,
+    setting: Setting,
+) -> Workspace:
+    """Return a session's workspace, with this user's store and uv.
+
+    Args:
+        project: What is declared.
+        graph: Its stages in order.
+        environment: The session's own.
+        options: The words after ``--``.
+        setting: What is around the session.
+
+    Raises:
+        CommandError: The environment's interpreter doesn't run.
+    """
+    store = Store(cache_folder(setting.outer))
+    tools = Tools(
+        store=store,
+        sources=Sources(project.root, store.folder, commands.run),
+        syncer=Syncer(uv=Path(find_uv_bin()), runner=commands.run),
+        runner=commands.run,
+        outer=setting.outer,
+        report=setting.report,
+        run=setting.run,
+    )
+    probed = interpreter.probe(
+        environment.python, runner=commands.run, cache=store.folder / "interpreters"
+    )
+    return Workspace(
+        project=project,
+        graph=graph,
+        interpreter=probed,
+        environment=environment,
+        options=options,
+        tools=tools,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,14 +144,14 @@ class Workspace:
         with self._alone():
             return self._relock()
 
-    def plan(self) -> tuple[Planned, ...]:
-        """Return what would become of every output."""
+    def plan(self) -> Iterator[str]:
+        """Return what would become of every output, a line for each."""
         try:
             locks = self.read_locks()
         except LockError as error:
-            return plan.unlocked(self.project, next(error.lines()))
+            return plan.render(plan.unlocked(self.project, next(error.lines())))
         keys = {entry["name"]: entry["key"] for entry in self.wheelhouse.manifest()}
-        return plan.plan(self._bench(locks), keys)
+        return plan.render(plan.plan(self._bench(locks), keys))
 
     def provide(self, stage: Stage) -> tuple[Outcome, ...]:
         """Make the store and the wheelhouse hold every wheel of a stage.

@@ -167,9 +167,10 @@ class Bench:
             tools={program: self._version(program, stage) for program in stage.tools},
         )
 
-    def variables(self, stage: Stage, output: NormalizedName) -> dict[str, str | None]:
+    def variables(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
         """Return the variables that are declared for an output, or let through."""
-        passed = {name: self.tools.outer.get(name) for name in stage.pass_env}
+        outer = self.tools.outer
+        passed = {name: outer[name] for name in stage.pass_env if name in outer}
         return {**passed, **stage.env, **self.project.rules(output).env}
 
     def _version(self, program: str, stage: Stage) -> str:

@@ -64,6 +64,21 @@ class Environment:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """What is around a session.
+
+    Attributes:
+        outer: The environment variables that nox was started with.
+        report: Tells the user how far it is, a line at a time.
+        run: Identifies this run of nox, all of its processes.
+    """
+
+    outer: Mapping[str, str]
+    report: Callable[[str], None]
+    run: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Syncer:
     """Makes environments equal to locks.
 

@@ -53,10 +53,6 @@ class Job:
             home: A folder that takes the place of the user's.
         """
         bench = self.bench
-        declared = bench.variables(self.stage, self.output.name)
-        set_ones = {
-            name: value for name, value in declared.items() if value is not None
-        }
         return Backend(
             output=self.output.name,
             stage=self.stage.name,
@@ -65,7 +61,7 @@ class Job:
             python=self.environment.python,
             env={
                 **scrubbed(bench.tools.outer, self.environment, home=home),
-                **set_ones,
+                **bench.variables(self.stage, self.output.name),
             },
             settings=bench.project.rules(self.output.name).config_settings,
             log=self.log,

@@ -40,7 +40,7 @@ class Recipe:
         version: Of the wheel.
         source: What identifies the source: ``sha256:…``, ``git:…``, ``tree:sha256:…``.
         environment: The wheels in the environment, by name.
-        env: The variables that the table declares, and those let through.
+        env: The variables that the table declares, and those let through that are set.
         config_settings: As the build backend receives them.
         interpreter: Implementation, version, ABI and platform.
         tools: What each program says of its version.
@@ -50,7 +50,7 @@ class Recipe:
     version: str
     source: str
     environment: Mapping[str, Ingredient]
-    env: Mapping[str, str | None]
+    env: Mapping[str, str]
     config_settings: Mapping[str, Any]
     interpreter: Mapping[str, str]
     tools: Mapping[str, str]
@@ -76,9 +76,19 @@ class Recipe:
         """
         environment = {
             name: Ingredient(**ingredient)
-            for name, ingredient in value["environment"].items()
+            for name, ingredient in _mapping(value["environment"]).items()
         }
-        return cls(**{**value, "environment": environment})
+        settings = {
+            name: setting if isinstance(setting, str) else tuple(setting)
+            for name, setting in _mapping(value["config_settings"]).items()
+        }
+        return cls(**{**value, "environment": environment, "config_settings": settings})
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is no table")
+    return value
 
 
 def difference(old: Recipe, new: Recipe) -> tuple[str, ...]:
@@ -87,6 +97,8 @@ def difference(old: Recipe, new: Recipe) -> tuple[str, ...]:
 
 
 def _differences(old: Recipe, new: Recipe) -> Iterator[str]:
+    if old.name != new.name:
+        yield f"name {old.name} → {new.name}"
     if old.version != new.version:
         yield f"version {old.version} → {new.version}"
     elif old.source != new.source:
@@ -127,5 +139,6 @@ def _value(value: object) -> str:
 
 
 def _short(source: str) -> str:
-    kind, _, digest = source.rpartition(":")
-    return f"{kind}:{digest[:12]}"
+    identity, hashed, subdirectory = source.partition("#")
+    kind, _, digest = identity.rpartition(":")
+    return f"{kind}:{digest[:12]}{hashed}{subdirectory}"

@@ -1,0 +1,100 @@
+"""The project's own sessions; ``nox -s build-stages`` runs the first example."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nox
+import nox_buildstages
+
+nox.needs_version = ">=2026.10.20"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "typing", "tests", "minimums", "docs"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+
+nox_buildstages.register("examples/first/pyproject.toml")
+
+
+def _group(name: str) -> tuple[str, ...]:
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+def _test(session: nox.Session) -> None:
+    """Run the tests against the wheel, with coverage of its branches."""
+    shutil.rmtree("build/coverage", ignore_errors=True)
+    env = {"COVERAGE_FILE": str(Path("build/coverage/data").absolute())}
+    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=env)
+    session.run("coverage", "combine", "--quiet", env=env)
+    session.run("coverage", "report", env=env)
+
+
+def _install_wheel(session: nox.Session, *arguments: str) -> None:
+    """Build the wheel and install it: what is tested is what users get."""
+    folder = Path(session.create_tmp(), "wheel")
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run_install(
+        "uv", "build", "--quiet", "--wheel", "--out-dir", str(folder), external=True
+    )
+    (wheel,) = folder.glob("*.whl")
+    session.install(str(wheel), *arguments)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run all tests, those that build packages from PyPI too."""
+    _install_wheel(session, *_group("tests"))
+    _test(session)
+
+
+@nox.session(name="tests-pythons", python=PYTHONS, default=False)
+def tests_pythons(session: nox.Session) -> None:
+    """Run the tests on every Python that is supported and at hand."""
+    _install_wheel(session, *_group("tests"))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(venv_backend="uv")
+def minimums(session: nox.Session) -> None:
+    """Run the tests that need no PyPI with every dependency at its floor."""
+    session.install("-e", ".", *_group("tests"), "--resolution=lowest-direct")
+    session.run("uv", "pip", "list", external=True)
+    session.run("pytest", "-m", "not network", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting; ``-- --fix`` mends what can be mended."""
+    session.install(*_group("lint"))
+    if "--fix" in session.posargs:
+        session.run("ruff", "check", "--fix")
+        session.run("ruff", "format")
+    else:
+        session.run("ruff", "check")
+        session.run("ruff", "format", "--check")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check types, strictly."""
+    session.install("-e", ".", *_group("typing"))
+    session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; warnings are errors."""
+    session.install("-e", ".", *_group("docs"))
+    session.run(
+        *("sphinx-build", "-W", "--keep-going", "--quiet", "--builder", "html"),
+        *("docs", "docs/_build/html"),
+    )
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure, and print a table of ratios."""
+    _install_wheel(session)
+    session.run("python", "tests/bench.py", *session.posargs)
