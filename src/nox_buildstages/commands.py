@@ -107,11 +107,12 @@ def _communicate(command: Command, **streams: object) -> Completed:
     except OSError as error:
         reason = f"{error.strerror}: {error.filename}"
         raise CommandError(command=str(command), reason=reason) from error
-    try:
-        stdout, stderr = process.communicate()
-    except BaseException:
-        _end(process)
-        raise
+    with process:
+        try:
+            stdout, stderr = process.communicate()
+        except BaseException:
+            _end(process)
+            raise
     return Completed(
         returncode=process.returncode, stdout=stdout or "", stderr=stderr or ""
     )

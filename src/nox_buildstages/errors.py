@@ -24,13 +24,15 @@
     │   ├── WheelError           a file isn't a sound wheel
     │   └── WrongWheelError      a backend made something else than what was asked for
     ├── MissingWheelError        a stage's wheel isn't in the store
-    └── MissingToolError         a program that a stage names isn't there
+    ├── MissingToolError         a program that a stage names isn't there
+    └── FileSystemError          a file can't be read or written
 
 Each holds data and words itself: what is wrong, where, and what mends it.
 """
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -409,6 +411,7 @@ class BackendError(BuildError):
         reason: How it ended.
         tail: The last lines of its log.
         log: The log.
+        hint: The likely cause and what mends it; None where none is known.
     """
 
     output: str
@@ -417,12 +420,15 @@ class BackendError(BuildError):
     reason: str
     tail: tuple[str, ...]
     log: Path
+    hint: str | None = None
 
     def lines(self) -> Iterator[str]:
-        """Yield what failed, the end of the log, and where the log is."""
+        """Yield what failed, the end of the log, where it is, and the hint."""
         yield f"{self.output} (stage {self.stage}): {self.hook} failed: {self.reason}"
         yield from (f"  {line}" for line in self.tail)
         yield f"log: {self.log}"
+        if self.hint is not None:
+            yield self.hint
 
 
 @dataclass(kw_only=True, eq=False)
@@ -483,3 +489,36 @@ class MissingToolError(BuildStagesError):
         """Yield the program, and what to do about it."""
         yield f"stage {self.stage} names the tool {self.tool!r}, which isn't on PATH"
         yield "install it, or take it out of the stage's tools"
+
+
+_MAKE_ROOM = (
+    "make room, in the project, the temporary folder and the store (which"
+    " NOX_BUILDSTAGES_CACHE_DIR moves), and run it again;"
+    " nothing that is half written counts as done"
+)
+_MENDS = {
+    errno.ENOSPC: _MAKE_ROOM,
+    errno.EDQUOT: _MAKE_ROOM,
+    errno.EACCES: "see that it can be read and written",
+    errno.EROFS: "see that it can be written",
+}
+
+
+@dataclass(kw_only=True, eq=False)
+class FileSystemError(BuildStagesError):
+    """A file can't be read or written.
+
+    Attributes:
+        error: What the operating system said.
+    """
+
+    error: OSError
+
+    def lines(self) -> Iterator[str]:
+        """Yield what the system said, of which file, and what to do."""
+        reason = self.error.strerror or str(self.error)
+        where = self.error.filename
+        yield reason if where is None else f"{reason}: {where}"
+        mend = _MENDS.get(self.error.errno or 0)
+        if mend is not None:
+            yield mend

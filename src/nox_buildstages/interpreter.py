@@ -12,6 +12,7 @@ import packaging
 from packaging.tags import Tag
 
 from nox_buildstages.commands import Command, checked
+from nox_buildstages.errors import CommandError
 from nox_buildstages.files import write_text
 from nox_buildstages.model import Interpreter
 
@@ -41,11 +42,16 @@ def probe(python: Path, *, runner: Runner, cache: Path) -> Interpreter:
     Raises:
         CommandError: It doesn't run.
     """
-    answer = cache / f"{_identity(python)}.json"
+    question = _question(python)
+    try:
+        answer = cache / f"{_identity(python)}.json"
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename}"
+        raise CommandError(command=str(question), reason=reason) from error
     try:
         return _read(json.loads(answer.read_text(encoding="utf-8")))
-    except (OSError, ValueError, LookupError):
-        text = checked(runner, _question(python))
+    except (OSError, ValueError, LookupError, TypeError):
+        text = checked(runner, question)
     write_text(answer, text)
     return _read(json.loads(text))
 

@@ -17,6 +17,7 @@ from nox_buildstages.declare.table import read
 from nox_buildstages.errors import (
     BuildStagesError,
     DeclarationError,
+    FileSystemError,
     Problem,
     UsageError,
 )
@@ -185,8 +186,7 @@ def _guarded(session: nox.Session, work: Callable[[], None]) -> None:
     except BuildStagesError as error:
         session.error(str(error))
     except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        session.error(f"{error.strerror or error}{where}")
+        session.error(str(FileSystemError(error=error)))
 
 
 def _environment(session: nox.Session) -> Environment:

@@ -27,7 +27,7 @@ METADATA_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO")
 
 _LEGACY = "setuptools.build_meta:__legacy__"
 
-_TABLE_FIELDS = frozenset(("dependencies", "optional-dependencies"))
+_TABLE_FIELDS = frozenset(("dependencies", "optional-dependencies", "requires-python"))
 _DEPENDENCY_FIELDS = frozenset(("requires-dist", "requires-python", "provides-extra"))
 
 
@@ -52,20 +52,17 @@ def build_system(tree: Path) -> BuildSystem:
     Raises:
         SourceError: Its pyproject.toml can't be read.
     """
-    table = _pyproject(tree).get("build-system")
-    if table is None:
-        return BuildSystem()
-    requires = tuple(table.get("requires", ()))
     try:
-        for text in requires:
-            Requirement(text)
-    except InvalidRequirement as error:
-        raise _invalid(tree, f"build-system.requires: {error}") from error
-    return BuildSystem(
-        requires=requires,
-        backend=table.get("build-backend", _LEGACY),
-        backend_path=tuple(table.get("backend-path", ())),
-    )
+        table = _table(_pyproject(tree), "build-system")
+        if table is None:
+            return BuildSystem()
+        return BuildSystem(
+            requires=_build_requires(table),
+            backend=_string(table, "build-backend") or _LEGACY,
+            backend_path=_strings(table, "backend-path"),
+        )
+    except ValueError as error:
+        raise _invalid(tree, str(error)) from error
 
 
 def static_metadata(tree: Path) -> Metadata | None:
@@ -98,6 +95,18 @@ def from_core(said: CoreMetadata, *, learned: Learned) -> Metadata:
     )
 
 
+def _build_requires(table: Mapping[str, Any]) -> tuple[str, ...]:
+    if "requires" not in table:  # PEP 518
+        raise ValueError("build-system.requires is missing")
+    requires = _strings(table, "requires")
+    for text in requires:
+        try:
+            Requirement(text)
+        except InvalidRequirement as error:
+            raise ValueError(f"build-system.requires: {error}") from error
+    return requires
+
+
 def _pkg_info(tree: Path) -> CoreMetadata | None:
     path = tree / "PKG-INFO"
     return core_metadata.parse(path.read_bytes()) if path.is_file() else None
@@ -111,19 +120,21 @@ def _promises(said: CoreMetadata) -> bool:
 def _from_project(
     pyproject: Mapping[str, Any], version: Version | None
 ) -> Metadata | None:
-    project = pyproject.get("project")
-    if project is None or not _TABLE_FIELDS.isdisjoint(project.get("dynamic", ())):
+    project = _table(pyproject, "project")
+    if project is None or not _TABLE_FIELDS.isdisjoint(_strings(project, "dynamic")):
         return None
-    stated = project.get("version")
-    if stated is None and version is None:
-        return None
-    extras = project.get("optional-dependencies", {})
-    requires = [Requirement(text) for text in project.get("dependencies", ())]
-    for extra, texts in extras.items():
-        requires += [_with_extra(text, extra) for text in texts]
-    python = project.get("requires-python")
+    stated = _string(project, "version")
+    if version is None:
+        if stated is None:
+            return None
+        version = Version(stated)
+    extras = _table(project, "optional-dependencies") or {}
+    requires = [Requirement(text) for text in _strings(project, "dependencies")]
+    for extra in extras:
+        requires += [_with_extra(text, extra) for text in _strings(extras, extra)]
+    python = _string(project, "requires-python")
     return Metadata(
-        version=version or Version(stated),
+        version=version,
         requires_dist=tuple(sorted(map(str, requires))),
         requires_python=None if python is None else str(SpecifierSet(python)),
         provides_extra=tuple(sorted(map(canonicalize_name, extras))),
@@ -147,8 +158,29 @@ def _pyproject(tree: Path) -> dict[str, Any]:
         return {}
     try:
         return toml.loads(path.read_text(encoding="utf-8"))
-    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _invalid(tree, f"pyproject.toml: {error}") from error
+    except ValueError as error:  # neither TOML nor UTF-8
+        raise ValueError(f"pyproject.toml: {error}") from error
+
+
+def _table(table: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    value = table.get(key)
+    if value is None or isinstance(value, dict):
+        return value
+    raise ValueError(f"{key} is {value!r}, not a table")
+
+
+def _string(table: Mapping[str, Any], key: str) -> str | None:
+    value = table.get(key)
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(f"{key} is {value!r}, not a string")
+
+
+def _strings(table: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = table.get(key, [])
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise ValueError(f"{key} is {value!r}, not a list of strings")
 
 
 def _invalid(tree: Path, problem: str) -> SourceError:

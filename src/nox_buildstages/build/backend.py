@@ -17,6 +17,7 @@ from pyproject_hooks import (
 )
 
 from nox_buildstages import core_metadata
+from nox_buildstages.build.hints import hint
 from nox_buildstages.commands import Command
 from nox_buildstages.errors import BackendError, CommandError
 
@@ -156,13 +157,15 @@ class Backend:
         }
 
     def _failed(self, hook: str, reason: str) -> BackendError:
+        tail = last_lines(self.log)
         return BackendError(
             output=self.output,
             stage=self.stage,
             hook=hook,
             reason=reason,
-            tail=last_lines(self.log),
+            tail=tail,
             log=self.log,
+            hint=hint((reason, *tail), stage=self.stage),
         )
 
 

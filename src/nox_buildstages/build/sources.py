@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import lzma
@@ -157,6 +158,8 @@ def _fetch(source: ArchiveSource, url: str, file: Path) -> None:
         try:
             found = download(url, partial)
         except (OSError, http.client.HTTPException, ValueError) as error:
+            if _is_full_disk(error):
+                raise
             raise SourceError(
                 source=redacted(str(source)),
                 problem=redacted(f"can't be fetched: {reason(error)}"),
@@ -200,12 +203,20 @@ def _fragment(subdirectory: str | None) -> str:
     return f"#{subdirectory}" if subdirectory else ""
 
 
+def _is_full_disk(error: Exception) -> bool:
+    """Whether it is our disk that is at fault, and not the source."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, OSError) and error.errno in full
+
+
 @contextmanager
 def _blaming(source: Source, mend: str) -> Iterator[None]:
     """Word whatever is found wrong with a source as a SourceError about it."""
     try:
         yield
     except _DAMAGED as error:
+        if _is_full_disk(error):
+            raise
         raise SourceError(
             source=redacted(str(source)),
             problem=redacted(str(error) or type(error).__name__),

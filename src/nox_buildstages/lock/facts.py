@@ -55,7 +55,10 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """An answer, the environment it was given in, and how often it was asked for."""
+    """An answer, the environment it was given in, and how many there were so far.
+
+    The same answer in another environment is not counted.
+    """
 
     pins: tuple[Pin, ...]
     answer: Answer
@@ -124,7 +127,7 @@ class Facts:
             metadata = _configured(said.version, configured, said)
             answer = replace(answer, metadata=metadata)
         before = self.asked.get(name)
-        times = 1 + (before.times if before else 0)
+        times = 1 if before is None else before.times + (answer != before.answer)
         self.asked[name] = Asked(pins=pins, answer=answer, times=times)
         return self.asked[name]
 

@@ -146,7 +146,7 @@ def loads(text: str, *, name: str) -> Lock:
             name=name,
             inputs=table["inputs"],
             series=table["series"],
-            pylock=Pylock.from_dict(document),
+            pylock=replace(Pylock.from_dict(document), tool=None),
             outputs=tuple(map(_read_output, table.get("outputs", ()))),
         )
     except (ValueError, LookupError, TypeError, PylockValidationError) as error:
@@ -178,6 +178,9 @@ def _pin(package: Package, artifact: object) -> Pin:
         return StagePin(name=package.name, version=version, stage=stage)
     if version is None or not isinstance(artifact, (PackageWheel, PackageArchive)):
         msg = f"{package.name} is neither a wheel nor provided by a stage"
+        raise PylockSelectError(msg)
+    if "sha256" not in artifact.hashes:
+        msg = f"{package.name} has no sha256"
         raise PylockSelectError(msg)
     return IndexPin(
         name=package.name, version=version, sha256=artifact.hashes["sha256"]

@@ -1,0 +1,63 @@
+"""From what a build backend said to the likely cause, and what mends it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_DEPENDENCY = 'add "{what}" to the dependencies of stage {stage}'
+_CUDA_HOME = 'pass-env = ["CUDA_HOME"] for stage {stage}'
+
+_HINTS = (
+    (
+        r"No module named '(?P<what>\w+)",
+        (f"its build wants the module {{what}}: {_DEPENDENCY},"
+        " or the project that has that module"),
+    ),
+    (
+        r"No space left on device",
+        "a disk is full: make room; NOX_BUILDSTAGES_CACHE_DIR moves the store",
+    ),
+    (
+        r"fatal error: Killed signal|died due to signal 9|MemoryError",
+        ("a compiler was killed, most likely for memory: let fewer run at once,"
+        ' env = {{ MAX_JOBS = "1" }} for stage {stage}'),
+    ),
+    (
+        r"detected CUDA version \((?P<what>[\d.]+)\) mismatches",
+        ("nvcc is of CUDA {what} and torch of another: let CUDA_HOME name the one"
+        f" that matches, and {_CUDA_HOME}"),
+    ),
+    (
+        r"CUDA_HOME environment variable is not set|nvcc.{0,20}(not found|No such)",
+        f"nvcc isn't found: let CUDA_HOME name the CUDA toolkit, and {_CUDA_HOME}",
+    ),
+    (
+        r"[Nn]inja is required|[Cc]ould not find (?P<what>[Nn]inja)",
+        "ninja is missing: " + _DEPENDENCY.replace("{what}", "ninja"),
+    ),
+    (
+        r"(?P<what>gcc|g\+\+|cc|c\+\+|clang).{0,20}(not found|No such file)",
+        "the compiler {what} is missing: install it; it is looked for on PATH",
+    ),
+)
+"""Patterns of a log, and what to say; ``{what}`` is the pattern's group."""
+
+
+def hint(lines: Iterable[str], *, stage: str) -> str | None:
+    """Return the likely cause of a failure and what mends it; None if none is known.
+
+    Args:
+        lines: Of a build's log.
+        stage: Whose build it was.
+    """
+    text = "\n".join(lines)
+    for pattern, words in _HINTS:
+        found = re.search(pattern, text)
+        if found is not None:
+            what = found.groupdict().get("what", "")
+            return words.format(what=what, stage=stage)
+    return None

@@ -1,0 +1,75 @@
+"""A disk that fills up is told, and does no harm."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.packages import make_sdist
+
+if TYPE_CHECKING:
+    from support.index import Index
+    from support.project import Project
+
+PRIVATE = ("unshare", "--map-root-user", "--mount")
+TABLE = """
+    [tool.nox-buildstages.final]
+    requirements = ["big"]
+
+    [[tool.nox-buildstages.stage]]
+    name = "only"
+    outputs = ["big"]
+"""
+
+
+def _can_mount() -> bool:
+    mounting = [*PRIVATE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    try:
+        return (
+            subprocess.run(mounting, check=False, capture_output=True).returncode == 0
+        )
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not _can_mount(), reason="no mount namespaces here")
+def test_a_full_disk_is_told_and_the_next_run_on_a_bigger_one_ends_well(
+    project: Project, index: Index
+) -> None:
+    """The message says what is full and what to do; nothing damaged is left."""
+    noise = random.Random(1).randbytes(3_000_000).hex()  # noqa: S311 - not a secret
+    make_sdist(index.folder, "big", "1.0", files={"big/noise.txt": noise})
+    project.write(TABLE)
+    project.nox("-s", "build-stages-lock")
+    failed = _nox_on_small_disk(project, size="8m")
+    assert failed.returncode != 0
+    assert "No space left on device" in failed.stdout
+    assert "make room" in failed.stdout, failed.stdout
+    assert "Traceback" not in failed.stdout
+    assert project.wheels() == []
+    project.nox("-s", "build-stages")
+    assert len(project.wheels()) == 1
+
+
+def _nox_on_small_disk(
+    project: Project, *, size: str
+) -> subprocess.CompletedProcess[str]:
+    """Run nox with a store that holds so much and no more."""
+    mount = (
+        'mkdir -p "$0" && mount -t tmpfs -o size=$1 tmpfs "$0" && shift && exec "$@"'
+    )
+    nox = [sys.executable, "-m", "nox", "-db", "uv", "-s", "build-stages"]
+    return subprocess.run(
+        [*PRIVATE, "sh", "-c", mount, str(project.store), size, *nox],
+        cwd=project.folder,
+        env={**project.env, "PATH": os.environ["PATH"]},
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )

@@ -1,0 +1,43 @@
+"""A build's log, and the hint that it earns."""
+
+from __future__ import annotations
+
+import pytest
+
+from nox_buildstages.build.hints import hint
+
+CASES = [
+    ("ModuleNotFoundError: No module named 'torch'", '"torch"'),
+    ("ModuleNotFoundError: No module named 'numpy.core'", '"numpy"'),
+    ("OSError: [Errno 28] No space left on device", "a disk is full"),
+    ("g++: fatal error: Killed signal terminated program cc1plus", "MAX_JOBS"),
+    ("nvcc error   : 'cicc' died due to signal 9 (Kill signal)", "memory"),
+    (
+        "The detected CUDA version (12.4) mismatches the version of PyTorch (13.0)",
+        "nvcc is of CUDA 12.4",
+    ),
+    ("OSError: CUDA_HOME environment variable is not set.", 'pass-env = ["CUDA_HOME"]'),
+    ("/usr/local/cuda/bin/nvcc: No such file or directory", "CUDA_HOME"),
+    ("RuntimeError: Ninja is required to load C++ extensions", '"ninja"'),
+    ("error: command 'g++' failed: No such file or directory", "compiler g++"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), CASES)
+def test_a_known_cause_earns_a_hint(line: str, words: str) -> None:
+    """It is found wherever in the log it stands, and names what mends it."""
+    found = hint(["running build_ext", line, "error: exit status 1"], stage="kernels")
+    assert found is not None
+    assert words in found
+
+
+def test_the_hint_names_the_stage() -> None:
+    """So that the user knows which table to change."""
+    found = hint(["No module named 'torch'"], stage="kernels")
+    assert found is not None
+    assert found.endswith("of stage kernels")
+
+
+def test_an_unknown_cause_earns_none() -> None:
+    """A guess would lead astray."""
+    assert hint(["x.cpp:1:2: error: expected ';'"], stage="kernels") is None
