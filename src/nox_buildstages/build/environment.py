@@ -232,10 +232,10 @@ def _site_packages(location: Path) -> Iterator[Path]:
 def _read_stamp(environment: Environment) -> dict[str, list[str]]:
     try:
         text = (environment.location / _STAMP).read_text(encoding="utf-8")
-        stamp: dict[str, list[str]] = json.loads(text)
+        stamp = json.loads(text)
     except (OSError, ValueError):
         return {}
-    return stamp
+    return stamp if isinstance(stamp, dict) else {}
 
 
 def _write_stamp(environment: Environment, wanted: Mapping[str, Ingredient]) -> None:

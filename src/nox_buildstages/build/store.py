@@ -84,7 +84,7 @@ class Store:
         The wheel is hashed: what was tampered with, or damaged, isn't found.
         """
         entry = self.peek(key)
-        if entry is None or not _is_sound(entry.wheel):
+        if entry is None or entry.recipe.key != key or not _is_sound(entry.wheel):
             return None
         return entry
 
@@ -122,8 +122,9 @@ class Store:
             (staging / _RECORD).write_text(text, encoding="utf-8")
             if sha256_of(staging / wheel.name) != record["sha256"]:
                 raise OSError("the copy in the store isn't what was copied")
-            files.remove(target)
-            staging.replace(target)
+            with self.locked("put"):
+                files.remove(target)
+                staging.replace(target)
         return _read(record, target)
 
     @contextmanager
@@ -180,6 +181,7 @@ def _is_sound(wheel: BuiltWheel) -> bool:
         return (
             wheel.path.stat().st_size == wheel.size
             and sha256_of(wheel.path) == wheel.sha256
+            and wheel.log.is_file()
         )
     except OSError:
         return False
