@@ -496,11 +496,17 @@ _MAKE_ROOM = (
     " NOX_BUILDSTAGES_CACHE_DIR moves), and run it again;"
     " nothing that is half written counts as done"
 )
+_MOVE = (
+    "a file is where a folder should be: move it away,"
+    " or name another folder (NOX_BUILDSTAGES_CACHE_DIR, lock-dir, wheelhouse)"
+)
 _MENDS = {
     errno.ENOSPC: _MAKE_ROOM,
     errno.EDQUOT: _MAKE_ROOM,
     errno.EACCES: "see that it can be read and written",
     errno.EROFS: "see that it can be written",
+    errno.EEXIST: _MOVE,
+    errno.ENOTDIR: _MOVE,
 }
 
 

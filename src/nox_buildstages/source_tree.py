@@ -99,11 +99,10 @@ def _build_requires(table: Mapping[str, Any]) -> tuple[str, ...]:
     if "requires" not in table:  # PEP 518
         raise ValueError("build-system.requires is missing")
     requires = _strings(table, "requires")
-    for text in requires:
-        try:
-            Requirement(text)
-        except InvalidRequirement as error:
-            raise ValueError(f"build-system.requires: {error}") from error
+    try:
+        list(map(Requirement, requires))
+    except InvalidRequirement as error:
+        raise ValueError(f"build-system.requires: {error}") from error
     return requires
 
 

@@ -16,7 +16,7 @@ from nox_buildstages.build.bench import Bench, Tools
 from nox_buildstages.build.downloads import redacted
 from nox_buildstages.build.environment import Syncer
 from nox_buildstages.build.sources import Sources
-from nox_buildstages.build.stage import outcomes, provide, sync
+from nox_buildstages.build.stage import outcomes, prepare, provide, sync
 from nox_buildstages.build.store import Store, cache_folder
 from nox_buildstages.build.workshop import StageWorkshop
 from nox_buildstages.errors import LockError
@@ -122,18 +122,22 @@ class Workspace:
             LockError: They aren't current and may not be written; or there are none
                 that satisfy what is declared.
         """
+        return self._current_or_made_locks()[0]
+
+    def _current_or_made_locks(self) -> tuple[dict[str, Lock], bool]:
+        """Return the locks, and whether they were made here and now."""
         try:
-            return self.read_locks()
+            return self.read_locks(), False
         except LockError as error:
             if self.options.locked or self.tools.outer.get("CI"):
                 raise
             reason = next(error.lines())
         with self._alone():
             try:
-                return self.read_locks()
+                return self.read_locks(), False
             except LockError:
                 self.tools.report(f"{reason}; locking")
-                return self._relock()
+                return self._relock(), True
 
     def relock(self) -> dict[str, Lock]:
         """Make the locks, newer than those there are where that was asked for.
@@ -159,10 +163,13 @@ class Workspace:
         Raises:
             BuildStagesError: They can't.
         """
-        bench = self._bench(self.current_locks())
+        locks, made = self._current_or_made_locks()
+        bench = self._bench(locks)
         outputs = {output.name for output in stage.outputs}
         rebuild = outputs if self.options.rebuild_all else set(self.options.rebuild)
         provided = provide(bench, stage, self.environment, rebuild=rebuild & outputs)
+        if made:  # and so backends of other stages were asked in this environment
+            prepare(bench, stage.name, self.environment)
         self.wheelhouse.deliver(map(_delivery, provided))
         return provided
 
@@ -218,7 +225,7 @@ class Workspace:
 
     def _relocking(self, scratch: Path) -> Relock:
         project, options = self.project, self.options
-        earlier = folder.texts(project)
+        earlier = folder.readable_texts(project)
         return Relock(
             project=project,
             graph=self.graph,

@@ -13,7 +13,6 @@ from pyproject_hooks import (
     BuildBackendHookCaller,
     BuildBackendWarning,
     HookMissing,
-    UnsupportedOperation,
 )
 
 from nox_buildstages import core_metadata
@@ -70,6 +69,11 @@ class Backend:
         answer = self._call(
             hook, lambda hooks: hooks.get_requires_for_build_wheel(self._settings())
         )
+        if not isinstance(answer, list) or not all(
+            isinstance(requirement, str) for requirement in answer
+        ):
+            reason = f"it returned {answer!r}, which is no list of requirements"
+            raise self._failed(hook, reason)
         return tuple(answer)
 
     def metadata(self, folder: Path) -> CoreMetadata | None:
@@ -89,7 +93,7 @@ class Backend:
         except HookMissing:
             return None
         try:
-            return core_metadata.parse((folder / name / "METADATA").read_bytes())
+            return core_metadata.parse((folder / str(name) / "METADATA").read_bytes())
         except (OSError, ValueError) as error:
             raise self._failed(hook, f"its METADATA can't be read: {error}") from error
 
@@ -106,22 +110,20 @@ class Backend:
         return str(answer)
 
     def _call(self, hook: str, call: Callable[[BuildBackendHookCaller], Any]) -> Any:  # noqa: ANN401
-        hooks = BuildBackendHookCaller(
-            str(self.tree),
-            self.system.backend,
-            self.system.backend_path,
-            runner=self._run,
-            python_executable=str(self.python),
-        )
         try:
+            hooks = BuildBackendHookCaller(
+                str(self.tree),
+                self.system.backend,
+                self.system.backend_path,
+                runner=self._run,
+                python_executable=str(self.python),
+            )
             with self._warnings_logged():
                 return call(hooks)
         except CommandError as error:
             raise self._failed(hook, error.reason) from error
         except BackendUnavailable as error:
             raise self._failed(hook, str(error)) from error
-        except UnsupportedOperation as error:
-            raise self._failed(hook, error.traceback) from error
         except (ValueError, OSError) as error:
             raise self._failed(hook, f"{type(error).__name__}: {error}") from error
 

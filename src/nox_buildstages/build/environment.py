@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, canonicalize_version
 
 from nox_buildstages.commands import Command
 from nox_buildstages.errors import EnvironmentDiffersError, SyncError
@@ -199,6 +199,7 @@ def scrubbed(
         "PATH": path,
         "PYTHONHASHSEED": "0",
         "PYTHONNOUSERSITE": "1",
+        "PYTHONUNBUFFERED": "1",  # a log has its last words when it is killed
         "SOURCE_DATE_EPOCH": EPOCH,
         "TMPDIR": str(home),
         "VIRTUAL_ENV": str(environment.location),
@@ -210,7 +211,8 @@ def _inventory(environment: Environment) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for folder in _site_packages(environment.location):
         for info in sorted(folder.glob("*.dist-info")):
-            name, _, version = info.name[: -len(".dist-info")].partition("-")
+            name, _, spelled = info.name[: -len(".dist-info")].rpartition("-")
+            version = canonicalize_version(spelled, strip_trailing_zero=False)
             record = info / "RECORD"
             listed = record.read_bytes() if record.is_file() else b""
             digest = hashlib.sha256(listed).hexdigest()

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 from nox_buildstages import files
@@ -232,8 +233,8 @@ def _check_identity(wheel: WheelFile, output: LockedOutput) -> None:
 def _requirement_differences(wheel: WheelFile, locked: Metadata) -> list[str]:
     if locked.learned == "config":
         return []
-    said = set(map(Requirement, wheel.requires_dist))
-    expected = set(map(Requirement, locked.requires_dist))
+    said = set(map(_comparable, wheel.requires_dist))
+    expected = set(map(_comparable, locked.requires_dist))
     differences = [f"only the wheel has {text}" for text in _sorted(said - expected)]
     differences += [f"only the lock has {text}" for text in _sorted(expected - said)]
     if wheel.requires_python != locked.requires_python:
@@ -241,6 +242,18 @@ def _requirement_differences(wheel: WheelFile, locked: Metadata) -> list[str]:
             f"Requires-Python is {wheel.requires_python}, not {locked.requires_python}"
         )
     return differences
+
+
+def _comparable(text: str) -> Requirement:
+    """Return a requirement without the brackets that one backend sets and another not.
+
+    ``(a and b) and c`` is ``a and b and c``; beside an ``or`` they have a meaning.
+    """
+    requirement = Requirement(text)
+    marker = str(requirement.marker or "")
+    if marker and " or " not in marker:
+        requirement.marker = Marker(marker.replace("(", "").replace(")", ""))
+    return requirement
 
 
 def _sorted(requirements: set[Requirement]) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
@@ -19,7 +21,6 @@ from nox_buildstages.model import Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from nox_buildstages.build.bench import Bench
     from nox_buildstages.build.environment import Environment
@@ -99,9 +100,8 @@ class StageWorkshop:
         home.mkdir(exist_ok=True)
         backend = job.backend(self.tree(inquiry.source), home=home)
         requires = backend.requires()
-        folder = self.scratch / f"metadata-{output.name}"
-        folder.mkdir(exist_ok=True)
-        said = backend.metadata(folder) if inquiry.wants_metadata else None
+        folder = tempfile.mkdtemp(prefix="metadata-", dir=self.scratch)
+        said = backend.metadata(Path(folder)) if inquiry.wants_metadata else None
         return Answer(
             requires=requires,
             metadata=None

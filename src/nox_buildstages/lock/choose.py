@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from nox_buildstages.errors import InvalidLockError, ResolutionError
 from nox_buildstages.lock import pylock
 from nox_buildstages.lock.lockfile import loads
-from nox_buildstages.lock.resolver import Question
+from nox_buildstages.lock.resolver import NO_SDIST, Question
 from nox_buildstages.model import ArchiveSource, DirectorySource
 
 if TYPE_CHECKING:
@@ -109,8 +109,9 @@ def is_direct(project: Project, output: Output) -> bool:
         return True
     sources = project.uv.get("sources", {})
     return any(
-        canonicalize_name(name) == output.name and not _DIRECT.isdisjoint(source)
+        canonicalize_name(name) == output.name and not _DIRECT.isdisjoint(entry)
         for name, source in sources.items()
+        for entry in (source if isinstance(source, list) else [source])
     )
 
 
@@ -134,8 +135,7 @@ def _chosen(package: Package, root: Path, *, versioned: bool) -> Chosen:
         raise ResolutionError(
             name="outputs",
             output=f"{package.name} {package.version} has wheels but no sdist",
-            mend=f"take {package.name} as a dependency, or name its source: "
-            f'"{package.name} @ git+https://…@<ref>"',
+            mend=NO_SDIST.format(package.name),
         )
     return Chosen(
         version=package.version if versioned else None,

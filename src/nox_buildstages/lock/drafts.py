@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from nox_buildstages.errors import ResolutionError, UnorderedOutputError
 from nox_buildstages.lock import pylock
 from nox_buildstages.lock.lockfile import Lock, pins
-from nox_buildstages.lock.resolver import Question, StandIn
+from nox_buildstages.lock.resolver import NO_WHEEL, Question, StandIn
 from nox_buildstages.model import FINAL, ArchiveSource, DirectorySource
 
 if TYPE_CHECKING:
@@ -98,10 +98,15 @@ class Drafter:
             if complete:
                 raise
             return None
+        namesake = self._namesake(answer, question)
+        if namesake is not None:
+            if complete:
+                raise self._unordered(question.name, namesake)
+            return None
         lock = Lock(
             name=question.name,
             inputs=self.inputs,
-            pylock=self._ours(answer, question, complete=complete),
+            pylock=self._ours(answer, question),
             outputs=() if stage is None else self.facts.locked(stage),
         )
         held = pins(lock, self.resolver.interpreter)
@@ -155,10 +160,23 @@ class Drafter:
     ) -> None:
         for requirement in wanted:
             name = canonicalize_name(requirement.name)
-            if name in self.facts.promises and name not in available:
+            missing = name in self.facts.promises and name not in available
+            if missing and self._applies(requirement):
                 raise self._unordered(stage.name, name)
 
-    def _ours(self, answer: Pylock, question: Question, *, complete: bool) -> Pylock:
+    def _applies(self, requirement: Requirement) -> bool:
+        markers = self.resolver.interpreter.markers
+        environment = {name: str(value) for name, value in markers.items()}
+        return requirement.marker is None or requirement.marker.evaluate(environment)
+
+    def _namesake(self, answer: Pylock, question: Question) -> NormalizedName | None:
+        """Return an output that an answer takes from elsewhere than from its stage."""
+        stood_in = {stand_in.name for stand_in in question.stand_ins}
+        names = (package.name for package in answer.packages)
+        promised = self.facts.promises.keys() - stood_in
+        return next((name for name in names if name in promised), None)
+
+    def _ours(self, answer: Pylock, question: Question) -> Pylock:
         """Make uv's answer a lock of ours, with stages in place of stand-ins."""
         stood_in = {stand_in.name: stand_in for stand_in in question.stand_ins}
         packages = []
@@ -168,8 +186,6 @@ class Drafter:
             else:
                 _require_wheel(package, question.name)
                 packages.append(package)
-                if package.name in self.facts.promises and complete:
-                    raise self._unordered(question.name, package.name)
         return pylock.restrict(pylock.make(packages), self.resolver.interpreter)
 
     def _provided(self, stand_in: StandIn) -> Package:
@@ -193,7 +209,7 @@ def _require_wheel(package: Package, name: str) -> None:
         raise ResolutionError(
             name=name,
             output=f"{package.name} would have to be built: it comes from a source",
-            mend=f'make it an output of a stage: outputs = ["{package.name}"]',
+            mend=NO_WHEEL.format(package.name),
         )
 
 

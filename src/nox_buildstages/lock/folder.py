@@ -26,9 +26,18 @@ def texts(project: Project) -> dict[str, str]:
     """Return the texts of the lock files that there are, by name."""
     paths = {name: project.lock_dir / file_name(name) for name in names(project)}
     return {
-        name: path.read_text(encoding="utf-8")
+        name: path.read_text(encoding="utf-8", errors="replace")
         for name, path in paths.items()
         if path.is_file()
+    }
+
+
+def readable_texts(project: Project) -> dict[str, str]:
+    """Return the texts of those lock files that are sound, by name."""
+    return {
+        name: text
+        for name, text in texts(project).items()
+        if _is_lock(text, file_name(name))
     }
 
 
@@ -76,18 +85,19 @@ def write(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:
         with replacing(path) as new:
             new.write_text(wanted[path], encoding="utf-8", newline="\n")
     for path in sorted(project.lock_dir.glob(file_name("*"))):
-        if path not in wanted and _is_ours(path):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if path not in wanted and _is_lock(text, path.name):
             path.unlink()
     return tuple(changed)
 
 
 def _holds(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == text
+    return path.is_file() and path.read_bytes() == text.encode()
 
 
-def _is_ours(path: Path) -> bool:
+def _is_lock(text: str, name: str) -> bool:
     try:
-        loads(path.read_text(encoding="utf-8"), name=path.name)
+        loads(text, name=name)
     except InvalidLockError:
         return False
     return True

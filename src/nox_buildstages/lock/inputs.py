@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -25,23 +26,25 @@ if TYPE_CHECKING:
 
 def inputs_digest(project: Project, interpreter: Interpreter) -> str:
     """Return a digest that differs whenever the locks might come out differently."""
+    root = project.root
     return digest(
         {
             "format": FORMAT,
             "interpreter": _interpreter(interpreter),
-            "stages": [_stage(stage, project.root) for stage in project.stages],
+            "lock-dir": Path(os.path.relpath(project.lock_dir, root)).as_posix(),
+            "stages": [_stage(stage, root) for stage in project.stages],
             "packages": {
-                name: _rules(rules) for name, rules in project.packages.items()
+                name: _rules(rules, root) for name, rules in project.packages.items()
             },
-            "final": _texts(project.final.requirements),
+            "final": _texts(project.final.requirements, root),
             "match-runtime": project.match_runtime,
-            "constraints": _texts(project.constraints),
-            "build-constraints": _texts(project.build_constraints),
+            "constraints": _texts(project.constraints, root),
+            "build-constraints": _texts(project.build_constraints, root),
             "exclude-newer": project.exclude_newer,
             "uv": {key: project.uv[key] for key in UV_KEYS if key in project.uv},
-            "folders": {
-                name: _metadata_files(folder) for name, folder in _folders(project)
-            },
+            "folders": [
+                (name, _metadata_files(folder)) for name, folder in _folders(project)
+            ],
         }
     )
 
@@ -59,45 +62,43 @@ def _interpreter(interpreter: Interpreter) -> tuple[str, ...]:
 def _stage(stage: Stage, root: Path) -> dict[str, Any]:
     return {
         "name": stage.name,
-        "dependencies": _texts(stage.dependencies),
-        "outputs": [
-            str(output.requirement).replace(root.as_uri(), "file:")
-            for output in stage.outputs
-        ],
+        "dependencies": _texts(stage.dependencies, root),
+        "outputs": _texts((output.requirement for output in stage.outputs), root),
         "needs": stage.needs,
         "env": dict(stage.env),
         "pass-env": stage.pass_env,
     }
 
 
-def _rules(rules: PackageRules) -> dict[str, Any]:
+def _rules(rules: PackageRules, root: Path) -> dict[str, Any]:
     requires_dist = rules.requires_dist
     return {
-        "add": _texts(rules.build_requires_add),
+        "add": _texts(rules.build_requires_add, root),
         "remove": rules.build_requires_remove,
         "config-settings": dict(rules.config_settings),
         "env": dict(rules.env),
-        "requires-dist": None if requires_dist is None else _texts(requires_dist),
+        "requires-dist": None if requires_dist is None else _texts(requires_dist, root),
     }
 
 
-def _texts(requirements: Iterable[Requirement]) -> list[str]:
-    return list(map(str, requirements))
+def _texts(requirements: Iterable[Requirement], root: Path) -> list[str]:
+    """Return requirements as they are said in a checkout in any place."""
+    return [str(text).replace(f"{root.as_uri()}/", "file:") for text in requirements]
 
 
 def _folders(project: Project) -> Iterator[tuple[str, Path]]:
     """Yield the outputs that are built from a folder, with the folder."""
-    sources = {
-        canonicalize_name(name): source
+    sources: dict[str, list[dict[str, Any]]] = {
+        canonicalize_name(name): source if isinstance(source, list) else [source]
         for name, source in project.uv.get("sources", {}).items()
-        if isinstance(source, dict) and "path" in source
     }
     for output in declared(project):
         url = urlsplit(output.requirement.url or "")
         if url.scheme == "file":
             yield output.name, Path(url2pathname(url.path))
-        elif output.name in sources:
-            yield output.name, project.root / sources[output.name]["path"]
+        for source in sources.get(output.name, ()):
+            if "path" in source:
+                yield output.name, project.root / source["path"]
 
 
 def _metadata_files(folder: Path) -> dict[str, str]:

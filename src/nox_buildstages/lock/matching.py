@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,11 @@ class Bound:
 
     def __str__(self) -> str:
         return f"{self.name}<={self.version.public}"
+
+    def is_named_in(self, text: str) -> bool:
+        """Whether a text speaks of this very bound."""
+        whole = rf"(?<![\w.-]){re.escape(str(self))}(?!\.?\w)"
+        return re.search(whole, text) is not None
 
 
 def held_back(
@@ -84,7 +90,7 @@ def unmatched(
         facts: Knows who wishes what.
         graph: The stages in order.
     """
-    bound = next((b for b in bounds.values() if str(b) in error.output), None)
+    bound = next((b for b in bounds.values() if b.is_named_in(error.output)), None)
     if bound is None:
         return None
     return MatchRuntimeError(

@@ -9,10 +9,14 @@ stage that has something to learn learn it, until nothing changes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from nox_buildstages.errors import MetadataError, ResolutionError
+from nox_buildstages.errors import (
+    MatchRuntimeError,
+    MetadataError,
+    ResolutionError,
+)
 from nox_buildstages.lock.choose import choose
 from nox_buildstages.lock.drafts import Drafter
 from nox_buildstages.lock.facts import Facts, survey
@@ -107,6 +111,16 @@ class Relock:
             SourceError: A source can't be had.
             BuildError: A hook failed, or a wheel it needs could not be built.
         """
+        try:
+            return self._settled()
+        except MatchRuntimeError as error:
+            # An earlier version of it was kept, which may be what stands in the way.
+            if not self.earlier.texts or self.resolver.upgrades(error.name):
+                raise
+            resolver = self.resolver.upgrading(error.name)
+        return replace(self, resolver=resolver).locks()
+
+    def _settled(self) -> tuple[Lock, ...]:
         facts = self._surveyed()
         drafter = Drafter(
             graph=self.graph,

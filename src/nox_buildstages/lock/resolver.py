@@ -8,9 +8,10 @@ from an index; its requirements count; and nothing needs to be built.
 
 from __future__ import annotations
 
+import re
 import tempfile
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -52,6 +53,18 @@ UV_KEYS = (
     "system-certs",
 )
 """What of ``[tool.uv]`` has a say in which versions are taken, and from where."""
+
+NO_WHEEL = 'make it an output of a stage: outputs = ["{0}"]'
+"""What to do about a dependency that would have to be built."""
+
+NO_SDIST = 'take it as a dependency, or name its source: "{0} @ git+https://…@<ref>"'
+"""What to do about an output that has nothing to be built from."""
+
+_HINTS = (
+    (re.compile("Wheels are required for `([^`]+)`"), NO_WHEEL),
+    (re.compile("A source distribution is required for `([^`]+)`"), NO_SDIST),
+)
+"""What uv says when it may not build, or has to; and what to do about it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,6 +155,15 @@ class Resolver:
             raise answer
         return answer
 
+    def upgrades(self, name: str) -> bool:
+        """Whether earlier versions of a project don't count."""
+        return self.upgrade or name in self.upgrade_packages
+
+    def upgrading(self, name: str) -> Resolver:
+        """Return one for which a project's earlier versions don't count."""
+        names = (*self.upgrade_packages, name)
+        return replace(self, upgrade_packages=names, _answers={})
+
     def _ask(
         self, question: Question, earlier: str | None, scratch: Path
     ) -> Pylock | ResolutionError:
@@ -157,7 +179,7 @@ class Resolver:
         (scratch / "pyproject.toml").write_text(tomli_w.dumps(project), "utf-8")
         completed = self.runner(self._command(question, scratch))
         if completed.returncode:
-            return ResolutionError(name=question.name, output=completed.stderr)
+            return _failure(question, completed.stderr)
         return _read_answer(question, answer)
 
     def _command(self, question: Question, scratch: Path) -> Command:
@@ -238,20 +260,35 @@ def _stated_metadata(question: Question) -> list[dict[str, Any]]:
     ]
 
 
+def _failure(question: Question, output: str) -> ResolutionError:
+    found = ((hint.search(output), mend) for hint, mend in _HINTS)
+    mends = (mend.format(match[1]) for match, mend in found if match is not None)
+    return ResolutionError(name=question.name, output=output, mend=next(mends, ""))
+
+
 def _read_answer(question: Question, path: Path) -> Pylock | ResolutionError:
     try:
-        return Pylock.from_dict(toml.loads(path.read_text(encoding="utf-8")))
+        answer = Pylock.from_dict(toml.loads(path.read_text(encoding="utf-8")))
     except (ValueError, PylockValidationError) as error:
         return ResolutionError(name=question.name, output=f"uv's answer: {error}")
+    for package in answer.packages:
+        for file in (*(package.wheels or ()), package.sdist, package.archive):
+            if file is not None and "sha256" not in file.hashes:
+                problem = f"the index names no sha256 of {file.url or file.path}"
+                return ResolutionError(name=question.name, output=problem)
+    return answer
 
 
 def _absolute(settings: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Make the paths in uv's settings independent of where they are read."""
     absolute = dict(settings)
-    if "find-links" in absolute:
-        absolute["find-links"] = [
-            _location(entry, root) for entry in absolute["find-links"]
-        ]
+    for key in ("find-links", "extra-index-url"):
+        if key in absolute:
+            absolute[key] = [_location(entry, root) for entry in absolute[key]]
+    if "index-url" in absolute:
+        absolute["index-url"] = _location(absolute["index-url"], root)
+    if "pip" in absolute:
+        absolute["pip"] = _absolute(absolute["pip"], root)
     if "index" in absolute:
         absolute["index"] = [
             {**index, "url": _location(index["url"], root)}

@@ -1,0 +1,351 @@
+"""Environments are made equal to their locks by uv, and backends see little else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import uv
+from packaging.pylock import Package, PackageWheel
+from packaging.utils import parse_wheel_filename
+
+from nox_buildstages.build.environment import (
+    Environment,
+    Syncer,
+    changed,
+    check,
+    scrubbed,
+)
+from nox_buildstages.build.key import Ingredient
+from nox_buildstages.commands import run
+from nox_buildstages.digests import sha256_of
+from nox_buildstages.errors import EnvironmentDiffersError, SyncError
+from nox_buildstages.lock import pylock
+from support.packages import make_wheel
+
+if TYPE_CHECKING:
+    from nox_buildstages.commands import Command, Completed
+
+UV = Path(uv.find_uv_bin())
+QUIET = ("-q", "--no-config", "--offline")
+
+
+@dataclass
+class Counting:
+    """Runs programs, and keeps what it was asked to run."""
+
+    commands: list[Command] = field(default_factory=list)
+
+    def __call__(self, command: Command) -> Completed:
+        """Run it."""
+        self.commands.append(command)
+        return run(replace(command, env={**os.environ, "UV_NO_CONFIG": "1"}))
+
+
+@pytest.fixture
+def runner() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+def syncer(runner: Counting, caches: Path, monkeypatch: pytest.MonkeyPatch) -> Syncer:
+    monkeypatch.setenv("UV_CACHE_DIR", str(caches / "uv"))
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    return Syncer(uv=UV, runner=runner)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    location = tmp_path / "venv"
+    run_uv("venv", "-p", sys.executable, location)
+    return Environment(
+        location=location, bin=location / "bin", python=location / "bin/python"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked:
+    """A lock file of wheels, and what it holds."""
+
+    path: Path
+    wanted: dict[str, Ingredient]
+
+
+def lock(folder: Path, *wheels: Path, hashes: str = "") -> Locked:
+    """Write a lock of wheels; their hashes can be made wrong."""
+    packages = []
+    wanted: dict[str, Ingredient] = {}
+    for wheel in wheels:
+        name, version, _, _ = parse_wheel_filename(wheel.name)
+        sha256 = hashes or sha256_of(wheel)
+        entry = PackageWheel(
+            name=wheel.name, path=str(wheel), hashes={"sha256": sha256}
+        )
+        packages.append(Package(name=name, version=version, wheels=[entry]))
+        wanted[name] = Ingredient(version=str(version), sha256=sha256)
+    path = folder / "pylock.test.toml"
+    path.write_text(pylock.dumps(pylock.make(packages)))
+    return Locked(path=path, wanted=wanted)
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Locked:
+    wheels = tmp_path / "wheels"
+    return lock(
+        tmp_path,
+        make_wheel(wheels, "Some.Package", "1.0"),
+        make_wheel(wheels, "other", "2.0+cpu"),
+    )
+
+
+def installed(environment: Environment) -> dict[str, str]:
+    said = run_uv("pip", "list", "--format", "freeze", "--python", environment.python)
+    pairs = (line.partition("==") for line in said.splitlines())
+    return {name: version for name, _, version in pairs}
+
+
+def imported(environment: Environment, module: str) -> str:
+    code = f"print(__import__({module!r}).__doc__)"
+    return output_of(environment.python, "-c", code).strip()
+
+
+def run_uv(*arguments: str | Path) -> str:
+    return output_of(UV, *arguments, *QUIET)
+
+
+def output_of(*command: str | Path) -> str:
+    argv = list(map(str, command))
+    return subprocess.run(argv, capture_output=True, check=True, text=True).stdout
+
+
+BOTH = {"some-package": "1.0", "other": "2.0+cpu"}
+
+
+def test_an_environment_becomes_equal_to_its_lock(
+    syncer: Syncer, environment: Environment, locked: Locked
+) -> None:
+    """It holds what the lock holds, importable, and its check finds nothing."""
+    syncer.sync(environment, locked.wanted, locked.path)
+    assert installed(environment) == BOTH
+    assert imported(environment, "some_package") == "Some.Package 1.0."
+    assert changed(environment, locked.wanted) == {}
+    check(environment, locked.wanted, mend="")
+
+
+def test_an_environment_that_is_equal_is_left_alone(
+    syncer: Syncer, runner: Counting, environment: Environment, locked: Locked
+) -> None:
+    """Not even uv is started."""
+    syncer.sync(environment, locked.wanted, locked.path)
+    started = len(runner.commands)
+    syncer.sync(environment, locked.wanted, locked.path)
+    assert len(runner.commands) == started
+
+
+def test_an_empty_lock_makes_an_empty_environment(
+    syncer: Syncer, environment: Environment, locked: Locked, tmp_path: Path
+) -> None:
+    """A stage may need nothing at all."""
+    syncer.sync(environment, locked.wanted, locked.path)
+    nothing = lock(tmp_path)
+    syncer.sync(environment, nothing.wanted, nothing.path)
+    assert installed(environment) == {}
+
+
+def test_what_is_not_in_the_lock_goes(
+    syncer: Syncer, environment: Environment, locked: Locked, tmp_path: Path
+) -> None:
+    """Pip and setuptools too, with which other tools' environments come."""
+    more = [
+        make_wheel(tmp_path / "more", name, "1") for name in ("pip", "setuptools", "x")
+    ]
+    run_uv("pip", "install", "--no-index", "--python", environment.python, *more)
+    assert changed(environment, locked.wanted) == {
+        "other": "other 2.0+cpu is missing",
+        "pip": "pip 1 is there and not in the lock",
+        "setuptools": "setuptools 1 is there and not in the lock",
+        "some-package": "some-package 1.0 is missing",
+        "x": "x 1 is there and not in the lock",
+    }
+    syncer.sync(environment, locked.wanted, locked.path)
+    assert installed(environment) == BOTH
+
+
+def test_an_egg_info_is_seen(environment: Environment, locked: Locked) -> None:
+    """What an old installer put there is there as well."""
+    (site,) = environment.location.glob("lib/python*/site-packages")
+    (site / "Old_Thing-1.2-py3.11.egg-info").write_text("")
+    found = changed(environment, locked.wanted)
+    assert found["old-thing"] == "old-thing 1.2 is there and not in the lock"
+
+
+def test_another_version_is_replaced(
+    syncer: Syncer, environment: Environment, locked: Locked, tmp_path: Path
+) -> None:
+    """And while it is there, the difference names both."""
+    syncer.sync(environment, locked.wanted, locked.path)
+    newer = lock(
+        tmp_path,
+        make_wheel(tmp_path / "wheels", "some-package", "1.1"),
+        tmp_path / "wheels/other-2.0+cpu-py3-none-any.whl",
+    )
+    assert changed(environment, newer.wanted) == {
+        "some-package": "some-package is 1.0, not 1.1"
+    }
+    syncer.sync(environment, newer.wanted, newer.path)
+    assert installed(environment) == {**BOTH, "some-package": "1.1"}
+
+
+def test_the_same_version_with_other_bytes_is_replaced(
+    syncer: Syncer, environment: Environment, locked: Locked, tmp_path: Path
+) -> None:
+    """What counts is the hash: a wheel built anew is installed anew."""
+    syncer.sync(environment, locked.wanted, locked.path)
+    rebuilt = make_wheel(
+        tmp_path / "rebuilt",
+        "some-package",
+        "1.0",
+        files={"some_package/__init__.py": '"""Rebuilt."""\n'},
+    )
+    newer = lock(tmp_path, rebuilt, tmp_path / "wheels/other-2.0+cpu-py3-none-any.whl")
+    assert changed(environment, newer.wanted) == {
+        "some-package": "some-package 1.0 is not from the locked wheel"
+    }
+    syncer.sync(environment, newer.wanted, newer.path)
+    assert imported(environment, "some_package") == "Rebuilt."
+
+
+def test_a_version_may_be_spelled_another_way(
+    syncer: Syncer, environment: Environment, tmp_path: Path
+) -> None:
+    """A wheel of 2024.01.0 is one of 2024.1.0, which is what its lock says."""
+    odd = lock(tmp_path, make_wheel(tmp_path / "wheels", "odd", "2024.01.0"))
+    assert odd.wanted["odd"].version == "2024.1.0"
+    syncer.sync(environment, odd.wanted, odd.path)
+    assert changed(environment, odd.wanted) == {}
+
+
+def test_what_was_installed_past_us_is_replaced(
+    syncer: Syncer, environment: Environment, locked: Locked, tmp_path: Path
+) -> None:
+    """The same version, from elsewhere, isn't what is locked."""
+    other = make_wheel(
+        tmp_path / "else", "some-package", "1.0", files={"some_package.py": "'''X'''"}
+    )
+    syncer.sync(environment, locked.wanted, locked.path)
+    run_uv("pip", "install", "--reinstall", "--python", environment.python, other)
+    assert list(changed(environment, locked.wanted)) == ["some-package"]
+    syncer.sync(environment, locked.wanted, locked.path)
+    assert imported(environment, "some_package") == "Some.Package 1.0."
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"other": 1}', "\0"])
+def test_a_damaged_stamp_is_written_anew(
+    syncer: Syncer, environment: Environment, locked: Locked, text: str
+) -> None:
+    """Then nothing is known, and everything is installed again."""
+    syncer.sync(environment, locked.wanted, locked.path)
+    (environment.location / "nox-buildstages.json").write_text(text)
+    assert set(changed(environment, locked.wanted)) == set(BOTH)
+    syncer.sync(environment, locked.wanted, locked.path)
+    assert changed(environment, locked.wanted) == {}
+
+
+def test_a_wheel_of_another_hash_is_refused(
+    syncer: Syncer, environment: Environment, tmp_path: Path
+) -> None:
+    """Both hashes are shown, and it isn't installed."""
+    wheel = make_wheel(tmp_path / "wheels", "some-package", "1.0")
+    tampered = lock(tmp_path, wheel, hashes="ab" * 32)
+    with pytest.raises(SyncError) as caught:
+        syncer.sync(environment, tampered.wanted, tampered.path)
+    assert caught.value.environment == environment.location
+    assert "ab" * 32 in caught.value.output
+    assert sha256_of(wheel) in caught.value.output
+    assert installed(environment) == {}
+
+
+def test_a_wheel_that_is_gone_is_an_error(
+    syncer: Syncer, environment: Environment, locked: Locked, tmp_path: Path
+) -> None:
+    """Uv names the file."""
+    (tmp_path / "wheels/other-2.0+cpu-py3-none-any.whl").unlink()
+    with pytest.raises(SyncError, match=r"other-2\.0\+cpu"):
+        syncer.sync(environment, locked.wanted, locked.path)
+
+
+def test_an_environment_that_stays_another_is_an_error(
+    syncer: Syncer, environment: Environment, locked: Locked
+) -> None:
+    """Uv's word isn't taken for it: what is there is looked at."""
+    more = {**locked.wanted, "gone": Ingredient(version="1", sha256="00")}
+    with pytest.raises(EnvironmentDiffersError) as caught:
+        syncer.sync(environment, more, locked.path)
+    assert caught.value.differences == ("gone 1 is missing",)
+    assert caught.value.mend == f"remove the folder {environment.location}"
+
+
+def test_nothing_is_changed_where_nox_forbids_it(
+    syncer: Syncer, runner: Counting, environment: Environment, locked: Locked
+) -> None:
+    """With -R an environment is as it should be, or it is an error."""
+    fixed = replace(environment, may_install=lambda: False)
+    with pytest.raises(EnvironmentDiffersError) as caught:
+        syncer.sync(fixed, locked.wanted, locked.path)
+    assert len(caught.value.differences) == 2
+    assert "run nox without -R" in caught.value.mend
+    assert runner.commands == []
+    syncer.sync(environment, locked.wanted, locked.path)
+    syncer.sync(fixed, locked.wanted, locked.path)
+
+
+# What a backend sees -------------------------------------------------------------
+
+PLACE = Environment(location=Path("/e"), bin=Path("/e/bin"), python=Path("/e/python"))
+KEPT = {
+    "CURL_CA_BUNDLE": "1",
+    "LANG": "2",
+    "LANGUAGE": "3",
+    "REQUESTS_CA_BUNDLE": "4",
+    "SSL_CERT_DIR": "5",
+    "SSL_CERT_FILE": "6",
+    "SYSTEMROOT": "7",
+    "TZ": "8",
+    "LC_ALL": "9",
+    "LC_TIME": "10",
+}
+OWN = {
+    "HOME": "/h",
+    "PYTHONHASHSEED": "0",
+    "PYTHONNOUSERSITE": "1",
+    "PYTHONUNBUFFERED": "1",
+    "SOURCE_DATE_EPOCH": "315532800",
+    "TMPDIR": "/h",
+    "VIRTUAL_ENV": "/e",
+}
+
+
+def test_nothing_of_the_outer_environment_is_seen_but_what_is_listed() -> None:
+    """Neither PYTHONPATH nor PIP_*, CFLAGS, HOME, nor what nobody thought of."""
+    outer = {
+        **KEPT,
+        **dict.fromkeys(("PYTHONPATH", "PIP_INDEX_URL", "CFLAGS", "HOME", "X"), "y"),
+        **dict.fromkeys(OWN, "z"),
+        "PATH": "/usr/bin:/bin",
+    }
+    assert scrubbed(outer, PLACE, home=Path("/h")) == {
+        **KEPT,
+        **OWN,
+        "PATH": "/e/bin:/usr/bin:/bin",
+    }
+
+
+@pytest.mark.parametrize("outer", [{}, {"PATH": ""}])
+def test_a_path_is_never_empty_in_parts(outer: dict[str, str]) -> None:
+    """An empty entry of PATH would be the source tree."""
+    assert scrubbed(outer, PLACE, home=Path("/h"))["PATH"] == "/e/bin"

@@ -1,0 +1,160 @@
+"""What an interpreter says of itself, asked once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import uv
+from packaging.markers import default_environment
+from packaging.tags import sys_tags
+
+from nox_buildstages.commands import run
+from nox_buildstages.errors import CommandError
+from nox_buildstages.interpreter import probe
+
+if TYPE_CHECKING:
+    from nox_buildstages.commands import Command, Completed
+
+OTHERS = sorted(Path.home().joinpath(".pyenv/versions").glob("3.1[0-9].*/bin/python"))
+HERE = Path(sys.executable)
+
+
+@dataclass
+class Counting:
+    """Runs programs, and keeps what it was asked to run."""
+
+    commands: list[Command] = field(default_factory=list)
+
+    def __call__(self, command: Command) -> Completed:
+        """Run it."""
+        self.commands.append(command)
+        return run(command)
+
+
+@pytest.fixture
+def runner() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def test_an_interpreter_is_what_packaging_says_of_it(
+    runner: Counting, cache: Path
+) -> None:
+    """Markers and tags are those that an installer in it would go by."""
+    found = probe(HERE, runner=runner, cache=cache)
+    assert found.markers == default_environment()
+    assert found.tags == tuple(sys_tags())
+    assert found.abi == sysconfig.get_config_var("SOABI")
+    assert found.platform == sysconfig.get_platform()
+    minor = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert found.requires_python == f"=={minor}.*"
+    assert str(found).startswith(f"CPython {minor}.")
+    assert str(found).endswith(f" on {found.platform}")
+
+
+def test_an_interpreter_is_asked_once(runner: Counting, cache: Path) -> None:
+    """The second time nothing is started, and the answer is the same."""
+    first = probe(HERE, runner=runner, cache=cache)
+    assert probe(HERE, runner=runner, cache=cache) == first
+    assert len(runner.commands) == 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"tags": [1]}', "\0"])
+def test_a_damaged_answer_is_asked_for_anew(
+    runner: Counting, cache: Path, text: str
+) -> None:
+    """What can't be read isn't believed, and doesn't stay."""
+    first = probe(HERE, runner=runner, cache=cache)
+    (answer,) = cache.iterdir()
+    answer.write_text(text)
+    assert probe(HERE, runner=runner, cache=cache) == first
+    assert probe(HERE, runner=runner, cache=cache) == first
+    assert len(runner.commands) == 2
+
+
+def test_another_program_at_the_same_place_is_another_interpreter(
+    runner: Counting, cache: Path, tmp_path: Path
+) -> None:
+    """An upgraded Python is asked again, whatever its path."""
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\nexec "{HERE}" "$@"\n')
+    program.chmod(0o755)
+    probe(program, runner=runner, cache=cache)
+    os.utime(program, ns=(1, 1))
+    probe(program, runner=runner, cache=cache)
+    assert len(runner.commands) == 2
+
+
+def test_an_interpreter_that_is_not_there_is_an_error(
+    runner: Counting, cache: Path, tmp_path: Path
+) -> None:
+    """It is said of the program, and nothing is kept."""
+    with pytest.raises(CommandError, match=r"No such file or directory: .*/gone"):
+        probe(tmp_path / "gone", runner=runner, cache=cache)
+    assert not cache.exists()
+
+
+def test_an_interpreter_that_does_not_run_is_an_error(
+    runner: Counting, cache: Path, tmp_path: Path
+) -> None:
+    """The error has what it said."""
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho broken >&2\nexit 3\n")
+    program.chmod(0o755)
+    with pytest.raises(CommandError, match=r"exit status 3\)\nbroken"):
+        probe(program, runner=runner, cache=cache)
+    assert not cache.exists()
+
+
+def test_a_folder_in_the_way_is_not_looked_into(
+    runner: Counting, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the working folder nor PYTHONPATH decides what the answer is."""
+    (tmp_path / "json.py").write_text("raise SystemExit('wrong json')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert probe(HERE, runner=runner, cache=cache).platform
+
+
+@pytest.mark.skipif(not OTHERS, reason="no other Python here")
+@pytest.mark.parametrize("python", OTHERS, ids=lambda it: it.parts[-3])
+def test_other_pythons_speak_for_themselves(
+    runner: Counting, cache: Path, python: Path
+) -> None:
+    """Asked is the interpreter named, with our packaging, which it needn't have."""
+    version = subprocess.run(
+        [python, "-c", "import platform; print(platform.python_version())"],
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout.strip()
+    found = probe(python, runner=runner, cache=cache)
+    assert found.markers["python_full_version"] == version
+    major, minor, _ = version.split(".")
+    assert found.tags[0].interpreter == f"cp{major}{minor}"
+    assert f"-{major}{minor}" in found.abi
+
+
+def test_a_virtual_environment_is_its_base_with_a_place_of_its_own(
+    runner: Counting, cache: Path, tmp_path: Path
+) -> None:
+    """It is asked for itself: its settings file is part of what it is."""
+    environment = tmp_path / "venv"
+    subprocess.run(
+        [uv.find_uv_bin(), "venv", "-q", "--no-config", "-p", HERE, environment],
+        check=True,
+    )
+    found = probe(environment / "bin/python", runner=runner, cache=cache)
+    assert found == probe(HERE, runner=runner, cache=cache)
+    assert len(list(cache.iterdir())) == len(runner.commands)

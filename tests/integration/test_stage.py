@@ -1,0 +1,536 @@
+"""One stage: what is built, what is found, and what never comes into the store."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uv
+from packaging.pylock import Package, PackageWheel
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.version import Version
+
+from nox_buildstages.build.bench import Bench, Tools
+from nox_buildstages.build.environment import Environment, Syncer
+from nox_buildstages.build.sources import Sources
+from nox_buildstages.build.stage import Outcome, provide
+from nox_buildstages.build.store import Store
+from nox_buildstages.commands import run
+from nox_buildstages.declare.graph import arrange
+from nox_buildstages.digests import sha256_of
+from nox_buildstages.errors import (
+    BackendError,
+    MissingToolError,
+    MissingWheelError,
+    NotRunError,
+    WrongWheelError,
+)
+from nox_buildstages.interpreter import probe
+from nox_buildstages.lock import pylock
+from nox_buildstages.lock.lockfile import Lock, LockedOutput
+from nox_buildstages.model import (
+    ArchiveSource,
+    DirectorySource,
+    Final,
+    Metadata,
+    Output,
+    PackageRules,
+    Project,
+    Stage,
+)
+from nox_buildstages.plan import plan
+from support.packages import (
+    make_sdist,
+    make_tinybackend,
+    make_tree,
+    read_from_wheel,
+)
+
+if TYPE_CHECKING:
+    from nox_buildstages.commands import Command, Completed
+    from nox_buildstages.model import Interpreter, Source
+
+UV = Path(uv.find_uv_bin())
+
+
+@dataclass
+class Counting:
+    """Runs programs, and keeps what it was asked to run."""
+
+    commands: list[Command] = field(default_factory=list)
+
+    def __call__(self, command: Command) -> Completed:
+        """Run it."""
+        self.commands.append(command)
+        return run(command)
+
+
+@dataclass(kw_only=True)
+class Shop:
+    """A project with two stages, ``low`` and ``high``, whose locks are made by hand.
+
+    Stage ``high`` has the output of ``low`` in its environment.
+    """
+
+    root: Path
+    interpreter: Interpreter
+    environment: Environment
+    store: Path
+    runner: Counting = field(default_factory=Counting)
+    reports: list[str] = field(default_factory=list)
+    stage: dict[str, Any] = field(default_factory=dict)
+    rules: PackageRules = field(default_factory=PackageRules)
+    outer: dict[str, str] = field(default_factory=lambda: {"PATH": os.environ["PATH"]})
+    metadata: Metadata = field(
+        default_factory=lambda: Metadata(version=Version("1.0"), learned="static")
+    )
+    source: Source = field(default_factory=lambda: DirectorySource(path="low-lib"))
+    run: str = "run-1"
+
+    def bench(self) -> Bench:
+        """Return a new bench, as another session would have."""
+        stages = (
+            Stage(name="low", outputs=(output("low-lib"),), **self.stage),
+            Stage(
+                name="high",
+                outputs=(output("high-lib"),),
+                dependencies=(Requirement("low-lib"),),
+            ),
+        )
+        project = Project(
+            pyproject=self.root / "pyproject.toml",
+            lock_dir=self.root / "build-stages",
+            wheelhouse=self.root / "wheelhouse",
+            final=Final(requirements=()),
+            stages=stages,
+            packages={canonicalize_name("low-lib"): self.rules},
+        )
+        return Bench(
+            project=project,
+            graph=arrange(project),
+            interpreter=self.interpreter,
+            tools=self.tools(),
+            locks=self.locks(),
+            logs=self.root / "logs",
+        )
+
+    def tools(self) -> Tools:
+        """Return what the bench works with."""
+        store = Store(self.store)
+        return Tools(
+            store=store,
+            sources=Sources(self.root, self.store, run),
+            syncer=Syncer(uv=UV, runner=self.runner),
+            runner=self.runner,
+            outer=self.outer,
+            report=self.reports.append,
+            run=self.run,
+        )
+
+    def locks(self) -> dict[str, Lock]:
+        """Return the locks of both stages, as relocking would write them."""
+        backend = locked_wheel(self.root / "tinybackend-1.0-py3-none-any.whl")
+        low = pylock.provided(
+            canonicalize_name("low-lib"), Version("1.0"), self.source, stage="low"
+        )
+        other = Metadata(version=Version("1.0"), learned="static")
+        high = DirectorySource(path="high-lib")
+        return {
+            "low": Lock(
+                name="low",
+                inputs="",
+                pylock=pylock.make([backend]),
+                outputs=(locked("low-lib", self.source, self.metadata),),
+            ),
+            "high": Lock(
+                name="high",
+                inputs="",
+                pylock=pylock.make([backend, low]),
+                outputs=(locked("high-lib", high, other),),
+            ),
+        }
+
+    def provide(self, name: str = "low", *rebuild: str) -> Outcome:
+        """Provide a stage in a session of its own, and return its one outcome."""
+        bench = self.bench()
+        stage = bench.graph.stage(name)
+        (outcome,) = provide(bench, stage, self.environment, rebuild=rebuild)
+        return outcome
+
+    def wheels(self) -> list[str]:
+        """Return the names of the wheels in the store."""
+        return sorted(path.name for path in self.store.glob("wheels/*/*.whl"))
+
+    def write(self, name: str = "low-lib", **settings: Any) -> None:  # noqa: ANN401
+        """Write a source tree, steered by settings for tinybackend."""
+        make_tree(self.root / name, name, "1.0", settings=settings)
+
+
+def output(name: str) -> Output:
+    return Output(requirement=Requirement(name), place=name)
+
+
+def locked(name: str, source: Source, metadata: Metadata) -> LockedOutput:
+    return LockedOutput(
+        name=canonicalize_name(name),
+        source=source,
+        build_requires=("tinybackend",),
+        metadata=metadata,
+    )
+
+
+def locked_wheel(wheel: Path) -> Package:
+    name, version, _, _ = parse_wheel_filename(wheel.name)
+    entry = PackageWheel(
+        name=wheel.name, path=str(wheel), hashes={"sha256": sha256_of(wheel)}
+    )
+    return Package(name=name, version=version, wheels=[entry])
+
+
+@pytest.fixture(scope="module")
+def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Interpreter:
+    cache = tmp_path_factory.mktemp("interpreters")
+    return probe(Path(sys.executable), runner=run, cache=cache)
+
+
+@pytest.fixture
+def shop(
+    tmp_path: Path,
+    interpreter: Interpreter,
+    caches: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Shop:
+    monkeypatch.setenv("UV_CACHE_DIR", str(caches / "uv"))
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_NO_CONFIG", "1")
+    location = tmp_path / "venv"
+    subprocess.run([UV, "venv", "-q", "-p", sys.executable, location], check=True)
+    root = tmp_path / "project"
+    root.mkdir()
+    make_tinybackend(root)
+    shop = Shop(
+        root=root,
+        interpreter=interpreter,
+        environment=Environment(
+            location=location, bin=location / "bin", python=location / "bin/python"
+        ),
+        store=tmp_path / "store",
+    )
+    shop.write("low-lib")
+    shop.write("high-lib", stamp=["low-lib"], env=["VIRTUAL_ENV"])
+    return shop
+
+
+# Building and finding ------------------------------------------------------------
+
+
+def test_what_is_missing_is_built(shop: Shop) -> None:
+    """The wheel comes into the store, with its log, and the user is told."""
+    outcome = shop.provide()
+    wheel = outcome.entry.wheel
+    assert (outcome.stage, outcome.output.name, outcome.built) == (
+        "low",
+        "low-lib",
+        True,
+    )
+    assert shop.wheels() == ["low_lib-1.0-py3-none-any.whl"]
+    assert sha256_of(wheel.path) == wheel.sha256
+    assert shop.reports[0].startswith("building low-lib 1.0 (log: ")
+    assert shop.reports[1].startswith("built low_lib-1.0-py3-none-any.whl in ")
+    assert list((shop.store / "builds").iterdir()) == []
+
+
+def test_what_is_there_is_found(shop: Shop) -> None:
+    """Nothing runs, and the environment isn't touched, as if there were none."""
+    built = shop.provide()
+    shop.run = "run-2"
+    shop.runner.commands.clear()
+    nowhere = shop.root / "nowhere"
+    shop.environment = Environment(location=nowhere, bin=nowhere, python=nowhere)
+    found = shop.provide()
+    assert found.entry == built.entry
+    assert not found.built
+    assert shop.runner.commands == []
+    assert len(shop.reports) == 2
+
+
+def test_another_process_of_the_same_run_says_built(shop: Shop) -> None:
+    """Built is what this run of nox built, in whichever of its sessions."""
+    shop.provide()
+    assert shop.provide().built
+    assert len(shop.reports) == 2
+
+
+def test_what_is_asked_for_is_built_again(shop: Shop) -> None:
+    """Once in a run; the next run needs to be asked anew."""
+    shop.provide()
+    shop.provide("low", "low-lib")
+    assert len(shop.reports) == 2
+    shop.run = "run-2"
+    assert shop.provide("low", "low-lib").built
+    assert len(shop.reports) == 4
+    shop.run = "run-3"
+    assert not shop.provide().built
+
+
+def test_a_damaged_wheel_is_built_again(shop: Shop) -> None:
+    """The store is never believed unseen."""
+    path = shop.provide().entry.wheel.path
+    path.write_bytes(b"tampered")
+    (planned, _) = plan(shop.bench(), {"low-lib": path.parent.name})
+    assert planned.reasons == ("its wheel in the store is damaged",)
+    shop.run = "run-2"
+    assert shop.provide().built
+
+
+def test_an_earlier_wheel_is_in_the_environment(shop: Shop) -> None:
+    """That wheel, by its hash; what is built on it is built anew when it changes."""
+    low = shop.provide().entry
+    high = shop.provide("high").entry
+    held = high.recipe.environment["low-lib"]
+    assert (held.sha256, held.stage) == (low.wheel.sha256, "low")
+    stamp = read_from_wheel(high.wheel.path, "high_lib/built_against.json")
+    assert json.loads(stamp)["low-lib"]["version"] == "1.0"
+    changed = '"""Changed."""\n'
+    (shop.root / "low-lib/low_lib/__init__.py").write_text(changed)
+    shop.provide()
+    again = shop.provide("high").entry
+    assert again.wheel.key != high.wheel.key
+    stamp = read_from_wheel(again.wheel.path, "high_lib/built_against.json")
+    assert json.loads(stamp)["low-lib"]["content"] == changed
+
+
+def test_an_earlier_wheel_must_be_there(shop: Shop) -> None:
+    """A stage that was skipped didn't build, whatever nox thinks."""
+    with pytest.raises(MissingWheelError) as caught:
+        shop.provide("high")
+    assert (caught.value.stage, caught.value.output) == ("low", "low-lib")
+    assert shop.wheels() == []
+
+
+def test_nothing_is_built_where_nox_forbids_it(shop: Shop) -> None:
+    """With --install-only the environment is made, and the stage isn't done."""
+    shop.environment = replace(shop.environment, may_run=lambda: False)
+    with pytest.raises(NotRunError) as caught:
+        shop.provide()
+    assert (caught.value.stage, caught.value.outputs) == ("low", ("low-lib",))
+    site = shop.environment.location.glob("lib/*/site-packages/tinybackend.py")
+    assert len(list(site)) == 1
+    assert shop.wheels() == []
+
+
+def test_a_log_says_what_was_built_from_what(shop: Shop) -> None:
+    """Its head is ours, then the backend speaks; the store keeps it too."""
+    wheel = shop.provide().entry.wheel
+    lines = wheel.log.read_text().splitlines()
+    assert lines[:6] == [
+        "low-lib 1.0, stage low",
+        "source: low-lib",
+        f"key: {wheel.key}",
+        f"environment: {shop.environment.location}",
+        "  tinybackend 1.0",
+        "",
+    ]
+    assert lines[6] == "tinybackend: building low-lib 1.0"
+    assert (shop.root / "logs/low-lib.log").read_text() == wheel.log.read_text()
+
+
+# What goes in --------------------------------------------------------------------
+
+
+def test_equal_inputs_give_equal_bytes(shop: Shop, tmp_path: Path) -> None:
+    """At the same path, from another store, in a compiled wheel."""
+    code = "int answer(void) { return 42; }\n"
+    (shop.root / "low-lib/a.c").write_text(code)
+    shop.write(compile=["a.c"], record=["cwd"])
+    first = shop.provide().entry.wheel
+    (tmp_path / "store").rename(tmp_path / "old-store")
+    second = shop.provide().entry.wheel
+    assert (second.key, second.sha256) == (first.key, first.sha256)
+    cwd = json.loads(read_from_wheel(second.path, "low_lib/record.json"))["cwd"]
+    assert cwd == str(shop.store / "builds" / second.key / "source")
+
+
+def test_a_build_sees_what_is_declared_and_let_through(shop: Shop) -> None:
+    """Variables of the stage, over them those of the package; nothing else comes in."""
+    names = ["STAGE", "BOTH", "PASSED", "UNSET", "OTHER", "HOME"]
+    shop.write(env=names)
+    shop.stage = {
+        "env": {"STAGE": "1", "BOTH": "stage"},
+        "pass_env": ("PASSED", "UNSET"),
+    }
+    shop.rules = PackageRules(env={"BOTH": "package"})
+    shop.outer |= {"PASSED": "2", "OTHER": "3", "HOME": "/home"}
+    entry = shop.provide().entry
+    seen = json.loads(read_from_wheel(entry.wheel.path, "low_lib/env.json"))
+    home = seen.pop("HOME")
+    assert home == str(shop.store / "builds" / entry.wheel.key / "home")
+    declared = {"STAGE": "1", "BOTH": "package", "PASSED": "2"}
+    assert seen == {**declared, "UNSET": None, "OTHER": None}
+    assert entry.recipe.env == declared
+
+
+def test_letting_through_what_is_not_set_changes_nothing(shop: Shop) -> None:
+    """The build is the same one."""
+    key = shop.provide().entry.wheel.key
+    shop.stage = {"pass_env": ("UNSET",)}
+    assert shop.provide().entry.wheel.key == key
+
+
+def test_config_settings_go_in(shop: Shop) -> None:
+    """They reach the backend, and a plan names them where they change."""
+    shop.write(record=["config-settings"])
+    shop.rules = PackageRules(config_settings={"--x": ("y",)})
+    wheel = shop.provide().entry.wheel
+    seen = json.loads(read_from_wheel(wheel.path, "low_lib/record.json"))
+    assert seen == {"config-settings": {"--x": ["y"]}}
+    shop.rules = PackageRules(config_settings={"--x": ("z",)})
+    (planned, later) = plan(shop.bench(), {"low-lib": wheel.key})
+    assert planned.reasons == ("config setting --x ('y',) → ('z',)",)
+    assert later.reasons == ("low-lib of stage low is built first",)
+
+
+def test_a_tool_goes_in_with_its_version(shop: Shop, tmp_path: Path) -> None:
+    """Another compiler is another wheel; one that isn't there is an error."""
+    shop.stage = {"tools": ("mycc",)}
+    shop.outer = {"PATH": f"{tmp_path / 'tools'}{os.pathsep}{os.environ['PATH']}"}
+    with pytest.raises(MissingToolError, match="'mycc'"):
+        shop.provide()
+    program = tmp_path / "tools" / "mycc"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho mycc 1.0\n")
+    program.chmod(0o755)
+    entry = shop.provide().entry
+    assert entry.recipe.tools == {"mycc": "mycc 1.0"}
+    (planned, _) = plan(shop.bench(), {"low-lib": entry.wheel.key})
+    assert planned.state == "cached"
+    program.write_text("#!/bin/sh\necho mycc 1.1\n")
+    (planned, _) = plan(shop.bench(), {"low-lib": entry.wheel.key})
+    assert planned.reasons == ("tool mycc 'mycc 1.0' → 'mycc 1.1'",)
+
+
+def test_a_plan_without_history_says_not_built(shop: Shop) -> None:
+    """There is nothing to compare with, whether no key is known or an old one."""
+    assert plan(shop.bench(), {})[0].reasons == ("not built yet",)
+    assert plan(shop.bench(), {"low-lib": "gone"})[0].reasons == ("not built yet",)
+
+
+def test_an_sdist_is_built_from_its_archive(shop: Shop) -> None:
+    """Unpacked afresh, its folder is the project."""
+    sdist = make_sdist(shop.root, "low-lib", "1.0")
+    shop.source = ArchiveSource(location=sdist.name, sha256=sha256_of(sdist))
+    entry = shop.provide().entry
+    assert entry.recipe.source == f"sha256:{sha256_of(sdist)}"
+    assert entry.wheel.log.read_text().splitlines()[1].startswith("source: low_lib-1")
+
+
+# What never comes into the store -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "problem"),
+    [
+        ("no-wheel", "the backend made no wheel"),
+        ("two-wheels", "the backend made several: low_lib-1.0-py3-none-any.whl, "),
+        ("wrong-name", "is of not-low-lib; low-lib was asked for"),
+        ("wrong-version", "is version 0.0.0; the lock says 1.0"),
+        ("bad-record", "'low_lib-1.0.dist-info/WHEEL' isn't what RECORD says"),
+        ("bad-metadata", "disagree: only the wheel has undeclared>=1"),
+    ],
+)
+def test_another_wheel_than_the_one_asked_for_is_refused(
+    shop: Shop, fault: str, problem: str
+) -> None:
+    """The error says what was made, and where the log is."""
+    shop.write(faults=[fault])
+    with pytest.raises(WrongWheelError) as caught:
+        shop.provide()
+    assert problem in caught.value.problem
+    assert (caught.value.output, caught.value.stage) == ("low-lib", "low")
+    assert caught.value.log == shop.root / "logs/low-lib.log"
+    assert shop.wheels() == []
+
+
+def test_a_name_that_is_another_than_the_files_is_refused(shop: Shop) -> None:
+    """What the hook returns is what there must be."""
+    code = "def build_wheel(folder, *_):\n"
+    code += "    open(folder + '/x.whl', 'w').close()\n    return 'y.whl'\n"
+    (shop.root / "low-lib/own.py").write_text(code)
+    (shop.root / "low-lib/pyproject.toml").write_text(
+        "[build-system]\nrequires = []\nbuild-backend = 'own'\nbackend-path = ['.']\n"
+    )
+    with pytest.raises(WrongWheelError) as caught:
+        shop.provide()
+    assert caught.value.wheel == "y.whl"
+    assert caught.value.problem == "the backend made x.whl instead"
+
+
+@pytest.mark.parametrize("fault", ["raise", "exit", "kill"])
+def test_a_backend_that_fails_leaves_nothing_in_the_store(
+    shop: Shop, fault: str
+) -> None:
+    """And what the user repairs is built then."""
+    shop.write(faults=[fault])
+    with pytest.raises(BackendError) as caught:
+        shop.provide()
+    assert "tinybackend: building low-lib 1.0" in caught.value.tail
+    assert shop.wheels() == []
+    shop.write()
+    assert shop.provide().built
+
+
+def test_a_wheel_must_keep_what_the_lock_promised(shop: Shop) -> None:
+    """Requirements and Python alike, each difference named with its side."""
+    shop.write(requires=["both", "x>=1"])
+    shop.metadata = Metadata(
+        version=Version("1.0"),
+        requires_dist=("both", "y"),
+        requires_python=">=3.9",
+        learned="hook",
+    )
+    with pytest.raises(WrongWheelError) as caught:
+        shop.provide()
+    assert caught.value.problem == (
+        "its METADATA and the lock (hook) disagree: only the wheel has x>=1; "
+        "only the lock has y; Requires-Python is None, not >=3.9"
+    )
+
+
+SAME = [
+    ('a; python_version < "4"', "a ; python_version<'4'"),
+    (
+        'a; (python_version < "4" and os_name == "posix") and extra == "x"',
+        'a; python_version < "4" and os_name == "posix" and extra == "x"',
+    ),
+    (
+        'a; (os_name == "nt" or os_name == "posix") and extra == "x"',
+        'a; (os_name == "nt" or os_name == "posix") and extra == "x"',
+    ),
+    ("a<2,>=1", "A>=1,<2"),
+]
+
+
+@pytest.mark.parametrize(("promised", "said"), SAME)
+def test_a_requirement_may_be_spelled_another_way(
+    shop: Shop, promised: str, said: str
+) -> None:
+    """Each backend writes markers its own way; what they mean counts."""
+    shop.write(requires=[said], extras=["x"])
+    shop.metadata = replace(
+        shop.metadata, requires_dist=(promised,), provides_extra=("x",)
+    )
+    assert shop.provide().built
+
+
+def test_metadata_from_the_table_is_not_held_against_the_wheel(shop: Shop) -> None:
+    """The user said so because the package says something wrong, or nothing."""
+    shop.write(requires=["x>=1"])
+    shop.metadata = replace(shop.metadata, requires_dist=("y",), learned="config")
+    assert shop.provide().built

@@ -1,0 +1,313 @@
+"""The store: wheels by key, whole or not at all, whoever else is at it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from filelock import FileLock, Timeout
+from packaging.version import Version
+from platformdirs import user_cache_path
+
+from nox_buildstages.build.key import Ingredient, Recipe
+from nox_buildstages.build.store import Product, Store, cache_folder
+from nox_buildstages.digests import sha256_of
+from support.packages import make_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RECIPE = Recipe(
+    name="some-package",
+    version="1.0",
+    source="sha256:aa",
+    environment={"torch": Ingredient(version="2.13.0", sha256="bb")},
+    env={},
+    config_settings={"--listed": ("x", "y")},
+    interpreter={"version": "3.11.7"},
+    tools={},
+)
+KEY = RECIPE.key
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def make_product(tmp_path: Path, content: str = "x = 1\n") -> Product:
+    files = {"some_package.py": content}
+    wheel = make_wheel(tmp_path / "built", "some-package", "1.0", files=files)
+    log = tmp_path / "built" / "log"
+    log.write_text("made it\n")
+    return Product(wheel=wheel, log=log, seconds=1.23456, run="run-1")
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Product:
+    return make_product(tmp_path)
+
+
+def folder_of(store: Store) -> Path:
+    return store.folder / "wheels" / KEY
+
+
+def leftovers(store: Store) -> list[Path]:
+    return list(store.folder.glob("wheels/.new-*"))
+
+
+def test_what_is_put_is_found(store: Store, product: Product) -> None:
+    """With all that is known of it, and all that went into it."""
+    put = store.put(RECIPE, product)
+    assert store.find(KEY) == store.peek(KEY) == put
+    assert (put.recipe, put.run) == (RECIPE, "run-1")
+    wheel = put.wheel
+    assert (wheel.name, wheel.version) == ("some-package", Version("1.0"))
+    assert wheel.path.name == product.wheel.name
+    assert wheel.path.read_bytes() == product.wheel.read_bytes()
+    assert wheel.sha256 == sha256_of(product.wheel)
+    assert wheel.size == product.wheel.stat().st_size
+    assert wheel.seconds == 1.235
+    assert wheel.log.read_text() == "made it\n"
+    assert wheel.key == KEY
+
+
+def test_what_was_not_put_is_not_found(store: Store) -> None:
+    """Looking makes nothing."""
+    assert store.find(KEY) is None
+    assert store.peek(KEY) is None
+    assert not store.folder.exists()
+
+
+def append(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [append, flip, truncate, empty, Path.unlink])
+def test_a_damaged_wheel_is_not_found(
+    store: Store, product: Product, damage: Callable[[Path], None]
+) -> None:
+    """It is never installed; what went into it can still be told."""
+    path = store.put(RECIPE, product).wheel.path
+    damage(path)
+    assert store.find(KEY) is None
+    peeked = store.peek(KEY)
+    assert peeked is not None
+    assert peeked.recipe == RECIPE
+
+
+def test_a_wheel_without_its_log_is_not_found(store: Store, product: Product) -> None:
+    """An entry is whole or it is none."""
+    store.put(RECIPE, product).wheel.log.unlink()
+    assert store.find(KEY) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"format": 1}', "\0"])
+def test_a_record_that_cannot_be_read_is_none(
+    store: Store, product: Product, text: str
+) -> None:
+    """No error of another kind escapes."""
+    store.put(RECIPE, product)
+    (folder_of(store) / "record.json").write_text(text)
+    assert store.peek(KEY) is None
+    assert store.find(KEY) is None
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, Path.unlink])
+def test_a_damaged_record_is_none(
+    store: Store, product: Product, damage: Callable[[Path], None]
+) -> None:
+    """A wheel of which nothing is known isn't used."""
+    store.put(RECIPE, product)
+    damage(folder_of(store) / "record.json")
+    assert store.peek(KEY) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("format", 2),
+        ("recipe", []),
+        ("recipe", {**RECIPE.to_dict(), "environment": []}),
+        ("recipe", {**RECIPE.to_dict(), "version": "x y"}),
+        ("recipe", {**RECIPE.to_dict(), "version": 1}),
+        ("wheel", None),
+        ("sha256", "00"),
+        ("size", "1"),
+        ("recipe", {**RECIPE.to_dict(), "source": "sha256:cc"}),
+        ("wheel", "../../../outside.whl"),
+    ],
+)
+def test_a_record_that_says_something_else_is_not_believed(
+    store: Store, product: Product, field: str, value: object
+) -> None:
+    """Of another format, of other types, of another key, or of a file elsewhere."""
+    store.put(RECIPE, product)
+    shutil.copy(product.wheel, store.folder / "outside.whl")
+    path = folder_of(store) / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    assert store.find(KEY) is None
+
+
+def test_a_damaged_entry_is_replaced(
+    store: Store, product: Product, tmp_path: Path
+) -> None:
+    """Whatever lies at its place, even what can't be written to."""
+    folder = folder_of(store)
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "file").write_text("")
+    (folder / "deep").chmod(0o500)
+    folder.chmod(0o500)
+    store.put(RECIPE, product)
+    again = replace(make_product(tmp_path, "x = 2\n"), run="run-2")
+    store.put(RECIPE, again)
+    found = store.find(KEY)
+    assert found is not None
+    assert found.run == "run-2"
+    assert found.wheel.sha256 == sha256_of(again.wheel)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"record.json", "build.log", again.wheel.name}
+
+
+def test_a_put_that_fails_leaves_nothing(
+    store: Store, product: Product, tmp_path: Path
+) -> None:
+    """What was there stays, and no half of the new one is left."""
+    first = store.put(RECIPE, product)
+    with pytest.raises(FileNotFoundError):
+        store.put(RECIPE, replace(product, log=tmp_path / "gone"))
+    assert store.find(KEY) == first
+    assert leftovers(store) == []
+
+
+PUT = """
+import sys
+from pathlib import Path
+from nox_buildstages.build.key import Recipe
+from nox_buildstages.build.store import Product, Store
+import json
+
+folder, wheel, log, recipe = sys.argv[1:]
+store = Store(Path(folder))
+product = Product(wheel=Path(wheel), log=Path(log), seconds=1, run="x")
+sys.stdin.readline()
+for _ in range(100):
+    entry = store.put(Recipe.from_dict(json.loads(recipe)), product)
+"""
+
+
+def test_many_may_put_the_same_at_once(store: Store, product: Product) -> None:
+    """Each ends well, and what is there at the end is sound."""
+    paths = map(str, (store.folder, product.wheel, product.log))
+    arguments = [*paths, json.dumps(RECIPE.to_dict())]
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", PUT, *arguments],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    said = [writer.communicate(timeout=60)[1] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0, 0], said
+    assert store.find(KEY) is not None
+    assert leftovers(store) == []
+
+
+def test_a_lock_is_held_by_one_process(store: Store) -> None:
+    """Another one waits; a lock of another name is free; afterwards it is too."""
+    with store.locked("a"):
+        assert not can_lock(store, "a")
+        assert can_lock(store, "b")
+    assert can_lock(store, "a")
+
+
+def can_lock(store: Store, name: str) -> bool:
+    code = "import sys, filelock; filelock.FileLock(sys.argv[1], 0).acquire()"
+    path = store.folder / "locks" / f"{name}.lock"
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert done.returncode == 0 or "Timeout" in done.stderr, done.stderr
+    return done.returncode == 0
+
+
+def test_a_lock_is_let_go_where_the_block_fails(store: Store) -> None:
+    """An error leaves nobody waiting."""
+
+    def fail() -> None:
+        with store.locked("a"):
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    lock = FileLock(store.folder / "locks" / "a.lock", 0)
+    try:
+        lock.acquire()
+    except Timeout:  # pragma: no cover
+        pytest.fail("it is still held")
+    lock.release()
+
+
+def test_a_workplace_is_empty_and_goes(store: Store) -> None:
+    """Its path depends on the name alone, and nothing is left of it."""
+    with store.workplace("a") as first:
+        assert list(first.iterdir()) == []
+        (first / "file").write_text("")
+    assert not first.exists()
+    with store.workplace("a") as second:
+        assert second == first
+    with store.workplace("b") as third:
+        assert third != first
+
+
+def test_a_workplace_stays_where_the_block_was_stopped(store: Store) -> None:
+    """One can look at what went wrong; the next one begins with nothing."""
+
+    def fail() -> None:
+        with store.workplace("a") as place:
+            (place / "file").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert (store.folder / "builds/a/file").read_text() == "half"
+    with store.workplace("a") as place:
+        assert list(place.iterdir()) == []
+
+
+def test_the_store_is_where_the_user_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else in the user's cache; an empty variable is none, a path is made whole."""
+    assert cache_folder({}) == user_cache_path("nox-buildstages")
+    assert cache_folder({"NOX_BUILDSTAGES_CACHE_DIR": ""}) == cache_folder({})
+    chosen = {"NOX_BUILDSTAGES_CACHE_DIR": str(tmp_path / "x")}
+    assert cache_folder(chosen) == tmp_path / "x"
+    monkeypatch.chdir(tmp_path)
+    relative = {"NOX_BUILDSTAGES_CACHE_DIR": "x"}
+    assert cache_folder(relative) == tmp_path / "x"

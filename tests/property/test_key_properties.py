@@ -1,0 +1,86 @@
+"""What holds for any recipe."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given, strategies as st
+
+from nox_buildstages.build.key import Ingredient, Recipe, difference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+words = st.text(min_size=1, max_size=6)
+digests = st.text("0123456789abcdef", min_size=12, max_size=12)
+ingredients = st.builds(
+    Ingredient,
+    version=words,
+    sha256=digests,
+    stage=st.one_of(st.just(""), words),
+)
+settings = st.one_of(st.text(max_size=4), st.lists(words, max_size=3).map(tuple))
+strings = st.dictionaries(words, st.text(max_size=4), max_size=3)
+parts: dict[str, st.SearchStrategy[Any]] = {
+    "name": words,
+    "version": words,
+    "source": st.builds("{}:{}".format, st.sampled_from(("git", "sha256")), digests),
+    "environment": st.dictionaries(words, ingredients, max_size=3),
+    "env": strings,
+    "config_settings": st.dictionaries(words, settings, max_size=3),
+    "interpreter": strings,
+    "tools": strings,
+}
+recipes = st.builds(Recipe, **parts)
+
+
+def shuffled(value: Any) -> Any:  # noqa: ANN401 - of any field
+    return dict(reversed(value.items())) if isinstance(value, dict) else value
+
+
+def of(recipe: Recipe) -> Mapping[str, Any]:
+    return {field.name: getattr(recipe, field.name) for field in fields(recipe)}
+
+
+def test_every_field_is_tried() -> None:
+    """A field that comes to be is tried here too."""
+    assert parts.keys() == {field.name for field in fields(Recipe)}
+
+
+@given(recipes)
+def test_the_order_of_names_does_not_matter(recipe: Recipe) -> None:
+    """Equal recipes have equal keys, however their tables were filled."""
+    turned = Recipe(**{name: shuffled(value) for name, value in of(recipe).items()})
+    assert turned.key == recipe.key
+    assert difference(recipe, turned) == ()
+
+
+@given(recipe=recipes, draw=st.data(), name=st.sampled_from(sorted(parts)))
+def test_a_change_of_one_field_is_seen_and_told(
+    recipe: Recipe, draw: st.DataObject, name: str
+) -> None:
+    """Any other value of any field is another key, and there is a reason to show."""
+    was = getattr(recipe, name)
+    now = draw.draw(parts[name].filter(lambda value: value != was))
+    changed = replace(recipe, **{name: now})
+    assert changed.key != recipe.key
+    there, back = difference(recipe, changed), difference(changed, recipe)
+    assert there
+    assert len(there) == len(back)
+    assert len(set(there)) == len(there)
+
+
+@given(recipes, recipes)
+def test_keys_are_equal_where_recipes_are(one: Recipe, other: Recipe) -> None:
+    """Equality, equality of keys and the lack of a difference are one thing."""
+    assert (one == other) == (one.key == other.key) == (not difference(one, other))
+
+
+@given(recipes)
+def test_json_keeps_everything(recipe: Recipe) -> None:
+    """A recipe that went through a file is the same one."""
+    again = Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())))
+    assert again == recipe
+    assert again.key == recipe.key

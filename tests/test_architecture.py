@@ -1,0 +1,172 @@
+"""The rooms of the house: which way imports run, and what stays pure."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "nox_buildstages"
+PACKAGE = SOURCE.name
+
+ROOMS = (
+    {
+        *("__init__", "errors", "model", "digests", "files", "toml", "commands"),
+        *("core_metadata", "source_tree", "interpreter"),
+    },
+    {"declare"},
+    {"lock", "build", "wheelhouse"},
+    {"plan", "options", "workspace"},
+    {"sessions"},
+)
+"""From the ground up: a room may import from its own floor and from those below."""
+
+BARRED = {"lock": {"build", "wheelhouse"}}
+"""Rooms of one floor that may not import from each other."""
+
+PURE = (
+    "model",
+    "options",
+    "declare/*",
+    "lock/lockfile",
+    "lock/pylock",
+    "build/key",
+)
+"""Modules that neither open a file, nor run a program, nor look at the environment."""
+
+IMPURE_MODULES = {
+    *("asyncio", "io", "multiprocessing", "shutil", "socket", "subprocess"),
+    *("tempfile", "time", "urllib.request"),
+}
+LEXICAL = {"os.path", "os.path.normpath", "os.sep", "os.fspath"}
+"""What of ``os`` only works on text."""
+IMPURE_NAMES = {"open", "input", "print", "exec", "eval"}
+IMPURE_METHODS = {
+    *("open", "read_text", "read_bytes", "write_text", "write_bytes"),
+    *("exists", "is_file", "is_dir", "is_symlink", "stat", "lstat", "lexists"),
+    *("mkdir", "unlink", "rmdir", "rename", "chmod", "touch", "readlink"),
+    *("iterdir", "glob", "rglob", "walk", "cwd", "home", "expanduser", "absolute"),
+}
+
+FILES = {
+    path.relative_to(SOURCE).with_suffix("").as_posix(): path
+    for path in sorted(SOURCE.rglob("*.py"))
+}
+
+
+@cache
+def tree(name: str) -> ast.Module:
+    return ast.parse(FILES[name].read_text("utf-8"))
+
+
+@cache
+def imports(name: str) -> frozenset[str]:
+    """Return the dotted names that a module imports, those only for types too."""
+    found: set[str] = set()
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: imports are absolute"
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return frozenset(found)
+
+
+@cache
+def own_imports(name: str) -> frozenset[str]:
+    """Return the modules of ours that a module imports."""
+    found: set[str] = set()
+    for dotted in imports(name):
+        top, _, rest = dotted.partition(".")
+        if top == PACKAGE:
+            path = rest.replace(".", "/")
+            inner = path if path in FILES else path.rpartition("/")[0]
+            found.add(inner or "__init__")
+    return frozenset(found)
+
+
+def room(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def floor(name: str) -> int:
+    return next(level for level, rooms in enumerate(ROOMS) if room(name) in rooms)
+
+
+def test_every_module_has_a_floor() -> None:
+    """A module that comes to be is given its place here, and none is left over."""
+    assert {room(name) for name in FILES} == set().union(*ROOMS)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_run_one_way(name: str) -> None:
+    """What the user declared, locks, builds, wheelhouse, sessions: never back up."""
+    above = {it for it in own_imports(name) if floor(it) > floor(name)}
+    assert above <= ({"sessions"} if name == "__init__" else set())
+    barred = BARRED.get(room(name), set())
+    assert not {it for it in own_imports(name) if room(it) in barred}
+
+
+def test_no_modules_import_each_other() -> None:
+    """Not even for types: each can be read after those that it names."""
+    graph = {name: own_imports(name) - {"__init__"} for name in FILES}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_one_module_knows_nox() -> None:
+    """Everything else works from any session, and with no nox at all."""
+    users = {
+        name
+        for name in FILES
+        if any(it.partition(".")[0] == "nox" for it in imports(name))
+    }
+    assert users == {"sessions"}
+
+
+def pure() -> list[str]:
+    found = [
+        name
+        for name in FILES
+        for pattern in PURE
+        if name == pattern
+        or (pattern.endswith("/*") and room(name) == pattern.removesuffix("/*"))
+    ]
+    assert len(found) >= len(PURE)
+    return found
+
+
+@pytest.mark.parametrize("name", pure())
+def test_a_pure_module_does_no_io(name: str) -> None:
+    """It opens no file, runs no program, and looks at no variable of the system."""
+    modules = {it for it in imports(name) if touches(it)}
+    assert not modules
+    used = {
+        ast.unparse(node)
+        for node in ast.walk(tree(name))
+        if (isinstance(node, ast.Name) and node.id in IMPURE_NAMES)
+        or (isinstance(node, ast.Attribute) and node.attr in IMPURE_METHODS)
+        or (isinstance(node, ast.Attribute) and is_of_system(ast.unparse(node)))
+    }
+    assert not used
+
+
+@pytest.mark.parametrize("name", pure())
+def test_a_pure_module_imports_no_running_module(name: str) -> None:
+    """Purity isn't lost through the back door: no runner, no files, no interpreter."""
+    impure = {"commands", "files", "digests", "interpreter", "source_tree"}
+    assert own_imports(name).isdisjoint(impure)
+
+
+def touches(dotted: str) -> bool:
+    barred = any(f"{dotted}.".startswith(f"{module}.") for module in IMPURE_MODULES)
+    return barred or dotted.startswith("os.")
+
+
+def is_of_system(attribute: str) -> bool:
+    return attribute.startswith("os.") and attribute not in LEXICAL

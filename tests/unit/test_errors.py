@@ -1,0 +1,306 @@
+"""Every way to fail words itself, and the tree in the docstring is the real one."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nox_buildstages import errors
+from nox_buildstages.errors import (
+    BackendError,
+    BuildError,
+    BuildStagesError,
+    CommandError,
+    DeclarationError,
+    EnvironmentDiffersError,
+    FileSystemError,
+    HashMismatchError,
+    InvalidLockError,
+    LockError,
+    MatchRuntimeError,
+    MetadataError,
+    MissingLockError,
+    MissingToolError,
+    MissingWheelError,
+    NotRunError,
+    Problem,
+    ResolutionError,
+    SourceError,
+    StaleLockError,
+    SyncError,
+    UnorderedOutputError,
+    UsageError,
+    WheelError,
+    WrongWheelError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOLDER = Path("folder")
+LOG = FOLDER / "a.log"
+UV_SAID = "error: no\n  because\n"
+
+WORDED: list[tuple[BuildStagesError, list[str]]] = [
+    (BuildStagesError("a\nb"), ["a", "b"]),
+    (BuildError("no wheel"), ["no wheel"]),
+    (LockError("no lock"), ["no lock"]),
+    (
+        DeclarationError(
+            path=FOLDER / "pyproject.toml",
+            problems=(Problem(place="tool.x", message="is missing"),),
+        ),
+        ["1 problem in folder/pyproject.toml", "  tool.x: is missing"],
+    ),
+    (
+        DeclarationError(
+            path=FOLDER / "pyproject.toml",
+            problems=(
+                Problem(place="tool.x", message="is missing"),
+                Problem(place="tool.y[0]", message="isn't a string"),
+            ),
+        ),
+        [
+            "2 problems in folder/pyproject.toml",
+            "  tool.x: is missing",
+            "  tool.y[0]: isn't a string",
+        ],
+    ),
+    (
+        UsageError(message="--rebuild torch: no", mend="the outputs are: a"),
+        ["--rebuild torch: no", "the outputs are: a"],
+    ),
+    (
+        CommandError(command="git clone x", reason="exit status 1"),
+        ["git clone x failed (exit status 1)"],
+    ),
+    (
+        CommandError(command="git", reason="exit status 1", output="fatal: no\n\n"),
+        ["git failed (exit status 1)", "fatal: no"],
+    ),
+    (
+        SourceError(source="a-1.tar.gz", problem="is empty", mend="lock it again"),
+        ["a-1.tar.gz: is empty", "lock it again"],
+    ),
+    (
+        HashMismatchError(
+            source="a-1.tar.gz",
+            problem="isn't what was locked",
+            mend="lock it again",
+            expected="aa",
+            found="bb",
+        ),
+        [
+            "a-1.tar.gz: isn't what was locked",
+            "  expected sha256 aa",
+            "  found    sha256 bb",
+            "lock it again",
+        ],
+    ),
+    (
+        WheelError(wheel="a-1-py3-none-any.whl", problem="no RECORD"),
+        ["a-1-py3-none-any.whl: no RECORD"],
+    ),
+    (
+        InvalidLockError(lock="pylock.a.toml", problem="can't be read"),
+        ["pylock.a.toml can't be read", "run: nox -s build-stages-lock"],
+    ),
+    (
+        ResolutionError(name="kernels", output=UV_SAID),
+        ["can't lock kernels", "  error: no", "    because"],
+    ),
+    (
+        ResolutionError(name="kernels", output=UV_SAID, mend="build it in a stage"),
+        ["can't lock kernels", "  error: no", "    because", "build it in a stage"],
+    ),
+    (
+        MissingLockError(folder=FOLDER),
+        ["no lock files in folder", "run: nox -s build-stages-lock"],
+    ),
+    (
+        StaleLockError(problem="pylock.a.toml is missing"),
+        [
+            "the lock files are stale: pylock.a.toml is missing",
+            "run: nox -s build-stages-lock",
+        ],
+    ),
+    (
+        MatchRuntimeError(name="torch", versions={"kernels": "2.8", "final": "2.13"}),
+        [
+            "no version of torch suits every environment (match-runtime)",
+            "  kernels: 2.8",
+            "  final: 2.13",
+            "change one of these, or take torch out of match-runtime",
+        ],
+    ),
+    (
+        MatchRuntimeError(
+            name="torch",
+            versions={},
+            wishes=("kernels wants torch<2.8",),
+            stage="kernels",
+            output=UV_SAID,
+        ),
+        [
+            "no version of torch suits every environment (match-runtime)",
+            "  kernels wants torch<2.8",
+            "with that, kernels can't be locked:",
+            "  error: no",
+            "    because",
+            "change one of these, or take torch out of match-runtime",
+        ],
+    ),
+    (
+        UnorderedOutputError(stage="a", output="x", provider="b"),
+        [
+            "stage a wants x in its environment, which is an output of stage b",
+            "add 'x' to the dependencies of stage a, so that stage b comes first",
+        ],
+    ),
+    (
+        UnorderedOutputError(stage="a", output="x", provider="a"),
+        [
+            "stage a wants x in its environment, which is an output of stage a",
+            "build what needs x in a later stage of its own",
+        ],
+    ),
+    (
+        MetadataError(output="x", stage="a", problem="there is no hook"),
+        [
+            "x (stage a): there is no hook",
+            "say it in pyproject.toml:",
+            "  [tool.nox-buildstages.package.x]",
+            '  metadata = { requires-dist = ["…"] }',
+        ],
+    ),
+    (
+        SyncError(environment=FOLDER, output=UV_SAID),
+        [
+            "the environment folder could not be made equal to its lock",
+            "  error: no",
+            "    because",
+        ],
+    ),
+    (
+        EnvironmentDiffersError(
+            environment=FOLDER, differences=("a is missing",), mend="run nox"
+        ),
+        ["the environment folder differs from its lock", "  a is missing", "run nox"],
+    ),
+    (
+        NotRunError(stage="a", outputs=("x", "y")),
+        [
+            "stage a did not build x, y",
+            "its environment is ready; run nox without --install-only to build",
+        ],
+    ),
+    (
+        BackendError(
+            output="x",
+            stage="a",
+            hook="build_wheel",
+            reason="exit status 1",
+            tail=("Traceback", "Error: no"),
+            log=LOG,
+        ),
+        [
+            "x (stage a): build_wheel failed: exit status 1",
+            "  Traceback",
+            "  Error: no",
+            "log: folder/a.log",
+        ],
+    ),
+    (
+        BackendError(
+            output="x",
+            stage="a",
+            hook="build_wheel",
+            reason="exit status 1",
+            tail=(),
+            log=LOG,
+            hint="name torch in dependencies",
+        ),
+        [
+            "x (stage a): build_wheel failed: exit status 1",
+            "log: folder/a.log",
+            "name torch in dependencies",
+        ],
+    ),
+    (
+        FileSystemError(error=OSError(errno.EACCES, "Permission denied", "a.whl")),
+        ["Permission denied: a.whl", "see that it can be read and written"],
+    ),
+    (FileSystemError(error=OSError("it went away")), ["it went away"]),
+    (
+        WrongWheelError(
+            output="x", stage="a", wheel="y.whl", problem="is of y", log=LOG
+        ),
+        ["x (stage a): y.whl: is of y", "log: folder/a.log"],
+    ),
+    (
+        MissingWheelError(stage="a", output="x"),
+        [
+            "x of stage a isn't built, or is damaged",
+            "run: nox -s build-stage-a",
+        ],
+    ),
+    (
+        MissingToolError(tool="nvcc", stage="a"),
+        [
+            "stage a names the tool 'nvcc', which isn't on PATH",
+            "install it, or take it out of the stage's tools",
+        ],
+    ),
+]
+
+
+def name(value: object) -> str:
+    return type(value).__name__ if isinstance(value, Exception) else ""
+
+
+@pytest.mark.parametrize(("error", "lines"), WORDED, ids=name)
+def test_an_error_words_itself(error: BuildStagesError, lines: list[str]) -> None:
+    """What is wrong and which, then where, then what mends it."""
+    assert list(error.lines()) == lines
+    assert str(error) == "\n".join(lines)
+
+
+@pytest.mark.parametrize("error", [error for error, _ in WORDED], ids=name)
+def test_no_error_ends_with_a_full_stop(error: BuildStagesError) -> None:
+    """Nox adds one."""
+    assert not str(error).endswith(".")
+
+
+def classes() -> dict[str, type[BuildStagesError]]:
+    found = inspect.getmembers(errors, inspect.isclass)
+    return {
+        name: cls for name, cls in found if issubclass(cls, errors.BuildStagesError)
+    }
+
+
+def test_every_error_is_in_the_table() -> None:
+    """An error that comes to be says its words here too."""
+    assert {type(error).__name__ for error, _ in WORDED} == set(classes())
+
+
+def drawn() -> Iterator[tuple[str, str]]:
+    """Yield each class of the tree in the docstring with the one above it."""
+    above: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        found = re.match(r" {4}([│├└─ ]*)(\w+Error)\b", line)
+        if found is None:
+            continue
+        depth = len(found[1]) // 4
+        above[depth:] = [found[2]]
+        yield found[2], above[depth - 1] if depth else "Exception"
+
+
+def test_the_tree_in_the_docstring_is_the_real_one() -> None:
+    """Who looks for a way to fail finds all of them, each in its place."""
+    real = {name: cls.__mro__[1].__name__ for name, cls in classes().items()}
+    assert sorted(drawn()) == sorted(real.items())

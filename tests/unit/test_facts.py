@@ -1,0 +1,241 @@
+"""What is known of an output: from its source, from the table, from its backend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from nox_buildstages.errors import SourceError
+from nox_buildstages.lock.choose import Chosen
+from nox_buildstages.lock.facts import Answer, Facts, Promise, survey
+from nox_buildstages.lock.lockfile import IndexPin
+from nox_buildstages.model import (
+    DirectorySource,
+    Final,
+    Metadata,
+    Output,
+    PackageRules,
+    Project,
+    Stage,
+)
+
+A, B = canonicalize_name("a"), canonicalize_name("b")
+SOURCE = DirectorySource(path="a")
+PYPROJECT = '[build-system]\nrequires = ["flit-core>=3", "torch<2.8"]\n'
+STATIC = "Metadata-Version: 2.2\nName: a\nVersion: 1.0\n"
+TABLE = '[project]\nname = "a"\nversion = "1.0"\ndependencies = ["numpy"]\n'
+STAGE = Stage(
+    name="kernels",
+    dependencies=(Requirement("torch>=2"),),
+    outputs=(
+        Output(requirement=Requirement("a"), place=""),
+        Output(requirement=Requirement("b"), place=""),
+    ),
+)
+PINS = (IndexPin(name=B, version=Version("1"), sha256="0"),)
+
+
+def tree(folder: Path, **files: str) -> Path:
+    names = {"pyproject": "pyproject.toml", "pkg_info": "PKG-INFO"}
+    for name, text in files.items():
+        (folder / names[name]).write_text(text, "utf-8")
+    return folder
+
+
+def chosen(version: str | None = None) -> Chosen:
+    return Chosen(version=None if version is None else Version(version), source=SOURCE)
+
+
+def rules(*requires_dist: str) -> PackageRules:
+    return PackageRules(requires_dist=tuple(map(Requirement, requires_dist)))
+
+
+def metadata(version: str = "1.0", *requires: str, **fields: Any) -> Metadata:  # noqa: ANN401
+    fields.setdefault("learned", "hook")
+    return Metadata(version=Version(version), requires_dist=requires, **fields)
+
+
+def facts(
+    rules: dict[str, PackageRules] | None = None, *, known: Metadata | None = None
+) -> Facts:
+    promise = Promise(chosen=chosen(), requires=("torch<2.8", "wheel"), metadata=known)
+    project = Project(
+        pyproject=Path("/project/pyproject.toml"),
+        lock_dir=Path("/project/build-stages"),
+        wheelhouse=Path("/project/wheelhouse"),
+        final=Final(requirements=()),
+        stages=(STAGE,),
+        packages={canonicalize_name(name): it for name, it in (rules or {}).items()},
+    )
+    return Facts(project=project, promises={A: promise, B: promise})
+
+
+def test_a_static_tree_says_it_all(tmp_path: Path) -> None:
+    """What PKG-INFO promises counts; nothing has to be run for it."""
+    text = f"{STATIC}Requires-Dist: numpy\nRequires-Python: >=3.9\nProvides-Extra: x\n"
+    promise = survey(
+        chosen("1.0"), tree(tmp_path, pkg_info=text, pyproject=PYPROJECT), rules_none()
+    )
+    assert promise == Promise(
+        chosen=chosen("1.0"),
+        requires=("flit-core>=3", "torch<2.8"),
+        metadata=metadata(
+            "1.0",
+            "numpy",
+            requires_python=">=3.9",
+            provides_extra=("x",),
+            learned="static",
+        ),
+    )
+
+
+def rules_none() -> PackageRules:
+    return PackageRules()
+
+
+@pytest.mark.parametrize("version", [None, "1.0"])
+def test_a_folder_with_a_project_table_says_it_all(
+    tmp_path: Path, version: str | None
+) -> None:
+    """A checkout has no PKG-INFO, its [project] table does."""
+    promise = survey(chosen(version), tree(tmp_path, pyproject=TABLE), rules_none())
+    assert promise.metadata == metadata("1.0", "numpy", learned="static")
+    assert promise.requires == ("setuptools",)
+
+
+def test_the_index_knows_the_version(tmp_path: Path) -> None:
+    """Where file name and metadata disagree, what was resolved counts."""
+    promise = survey(chosen("1.1"), tree(tmp_path, pkg_info=STATIC), rules_none())
+    assert promise.metadata == metadata("1.1", learned="static")
+
+
+@pytest.mark.parametrize("version", [None, "1.0"])
+def test_a_tree_may_say_nothing(tmp_path: Path, version: str | None) -> None:
+    """Then its backend is asked; it is built with setuptools, as PEP 517 has it."""
+    promise = survey(chosen(version), tree(tmp_path), rules_none())
+    assert promise == Promise(
+        chosen=chosen(version), requires=("setuptools",), metadata=None
+    )
+
+
+def test_the_table_counts_more_than_the_tree(tmp_path: Path) -> None:
+    """What the user says is required is; what else the tree says stays."""
+    text = f"{STATIC}Requires-Dist: numpy\nRequires-Python: >=3.9\nProvides-Extra: x\n"
+    promise = survey(
+        chosen("1.0"), tree(tmp_path, pkg_info=text), rules("torch", "einops")
+    )
+    assert promise.metadata == metadata(
+        "1.0",
+        "einops",
+        "torch",
+        requires_python=">=3.9",
+        provides_extra=("x",),
+        learned="config",
+    )
+
+
+def test_the_table_is_enough_where_the_version_is_known(tmp_path: Path) -> None:
+    """A backend that can't say it without building is never asked then."""
+    promise = survey(chosen("1.0"), tree(tmp_path), rules("torch"))
+    assert promise.metadata == metadata("1.0", "torch", learned="config")
+
+
+def test_the_table_may_say_that_nothing_is_required(tmp_path: Path) -> None:
+    """An empty list is something said."""
+    promise = survey(chosen("1.0"), tree(tmp_path), rules())
+    assert promise.metadata == metadata("1.0", learned="config")
+
+
+def test_a_version_is_in_no_table(tmp_path: Path) -> None:
+    """A folder with a dynamic version has its backend asked all the same."""
+    assert survey(chosen(), tree(tmp_path), rules("torch")).metadata is None
+
+
+def test_a_tree_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """A pyproject.toml that isn't TOML is no reason to build with setuptools."""
+    with pytest.raises(SourceError, match=r"pyproject\.toml"):
+        survey(chosen("1.0"), tree(tmp_path, pyproject="["), rules_none())
+
+
+def test_build_requirements_are_sorted_and_come_once() -> None:
+    """What is declared and what the hook returns are one set."""
+    known = facts()
+    assert known.build_requires(A) == ("torch<2.8", "wheel")
+    answer = Answer(requires=("ninja", "wheel"), metadata=None)
+    known.learn(A, answer, PINS)
+    assert known.build_requires(A) == ("ninja", "torch<2.8", "wheel")
+    assert known.build_requires(B) == ("torch<2.8", "wheel")
+
+
+def test_the_table_corrects_build_requirements() -> None:
+    """It removes by name, of the hook's answer too, and adds; adding wins."""
+    corrections = PackageRules(
+        build_requires_add=(Requirement("torch>=2.13"), Requirement("numpy")),
+        build_requires_remove=(canonicalize_name("torch"), canonicalize_name("ninja")),
+    )
+    known = facts({"a": corrections})
+    known.learn(A, Answer(requires=("Ninja>=1.10",), metadata=None), PINS)
+    assert known.build_requires(A) == ("numpy", "torch>=2.13", "wheel")
+    assert known.build_requires(B) == ("torch<2.8", "wheel")
+
+
+def test_a_stage_wants_its_dependencies_and_build_requirements() -> None:
+    """Both come into its environment, the dependencies first."""
+    known = facts({"b": PackageRules(build_requires_add=(Requirement("numpy"),))})
+    wanted = ["torch>=2", "torch<2.8", "wheel", "numpy", "torch<2.8", "wheel"]
+    assert list(map(str, known.requirements(STAGE))) == wanted
+
+
+def test_metadata_is_unknown_until_the_backend_has_spoken() -> None:
+    """An output of which nothing is known can't be locked yet."""
+    known = facts()
+    assert known.unknown([A, B]) == {A, B}
+    assert known.locked(STAGE) == ()
+    known.learn(A, Answer(requires=(), metadata=metadata("2.0", "torch")), PINS)
+    assert known.unknown([A, B]) == {B}
+    (locked,) = known.locked(STAGE)
+    assert (locked.name, locked.source) == (A, SOURCE)
+    assert locked.metadata == metadata("2.0", "torch")
+    assert locked.build_requires == ("torch<2.8", "wheel")
+
+
+def test_what_is_promised_counts_more_than_an_answer() -> None:
+    """A backend isn't believed over the metadata that its sdist promises."""
+    known = facts(known=metadata("1.0", learned="static"))
+    known.learn(A, Answer(requires=(), metadata=metadata("2.0")), PINS)
+    assert known.metadata(A) == metadata("1.0", learned="static")
+
+
+def test_the_table_counts_more_than_an_answer() -> None:
+    """The hook says the version, the table what is required."""
+    known = facts({"a": rules("torch")})
+    said = metadata("2.0", "numpy", requires_python=">=3.9", provides_extra=("x",))
+    known.learn(A, Answer(requires=(), metadata=said), PINS)
+    assert known.metadata(A) == metadata(
+        "2.0", "torch", requires_python=">=3.9", provides_extra=("x",), learned="config"
+    )
+
+
+def test_the_table_has_no_say_where_nothing_was_answered() -> None:
+    """Without a version there is nothing to lock, whatever is required."""
+    known = facts({"a": rules("torch")})
+    known.learn(A, Answer(requires=(), metadata=None), PINS)
+    assert known.metadata(A) is None
+
+
+def test_other_answers_are_counted() -> None:
+    """A backend that says the same in another environment has settled."""
+    known = facts()
+    first = Answer(requires=("ninja",), metadata=None)
+    assert known.learn(A, first, ()).times == 1
+    assert known.learn(A, first, PINS).times == 1
+    other = Answer(requires=(), metadata=None)
+    assert known.learn(A, other, PINS).times == 2
+    assert known.asked[A].pins == PINS
+    assert known.learn(A, first, PINS).times == 3
+    assert known.learn(B, first, PINS).times == 1

@@ -1,0 +1,113 @@
+"""Files that appear whole or not at all, and folders that go."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nox_buildstages.files import remove, replacing, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def test_a_file_appears_at_the_end(tmp_path: Path) -> None:
+    """Until the block is over there is nothing at its place; folders are made."""
+    path = tmp_path / "new" / "file"
+    with replacing(path) as new:
+        new.write_text("whole")
+        assert not path.exists()
+        assert new.parent == path.parent
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_is_replaced_at_once(tmp_path: Path) -> None:
+    """Whoever reads meanwhile reads the old one, and has it to the end."""
+    path = tmp_path / "file"
+    path.write_text("old")
+    with path.open() as stream, replacing(path) as new:
+        new.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert stream.closed
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_block_that_fails_changes_nothing(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    """The old file stays, the new one is gone, the error comes through."""
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail() -> None:
+        with replacing(path) as new:
+            new.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.usefixtures("umask")
+def test_the_mode_is_what_the_user_gives_new_files(tmp_path: Path) -> None:
+    """The umask decides, as with any file, not the privacy of a temporary one."""
+    write_text(tmp_path / "file", "")
+    assert mode(tmp_path / "file") == 0o640
+
+
+def test_text_is_utf_8_with_plain_line_ends(tmp_path: Path) -> None:
+    """The same bytes on every system."""
+    write_text(tmp_path / "file", "ä\n")
+    assert (tmp_path / "file").read_bytes() == b"\xc3\xa4\n"
+
+
+def test_a_folder_that_is_not_there_is_removed_already(tmp_path: Path) -> None:
+    """Nothing to do is nothing wrong."""
+    remove(tmp_path / "none")
+
+
+def test_read_only_folders_are_removed(tmp_path: Path) -> None:
+    """What a build made read-only doesn't stay for that; the top one neither."""
+    inner = tmp_path / "top" / "inner" / "innermost"
+    inner.mkdir(parents=True)
+    (inner / "file").write_text("")
+    for folder in (inner, inner.parent, tmp_path / "top"):
+        folder.chmod(0o500)
+    remove(tmp_path / "top")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:
+    """What a link leads to keeps its contents and its mode, or needn't be there."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("precious")
+    kept.chmod(0o550)
+    top = tmp_path / "top"
+    top.mkdir()
+    (top / "folder").symlink_to(kept)
+    (top / "file").symlink_to(kept / "file")
+    (top / "dangling").symlink_to(tmp_path / "nowhere")
+    remove(top)
+    assert not top.exists()
+    assert (kept / "file").read_text() == "precious"
+    assert mode(kept) == 0o550

@@ -1,0 +1,159 @@
+"""What the key of a wheel covers, and how two recipes are told apart."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from nox_buildstages.build.key import Ingredient, Recipe, difference
+
+TORCH = Ingredient(version="2.13.0", sha256="aa" * 32)
+FLASH = Ingredient(version="2.8.3", sha256="bb" * 32, stage="kernels")
+RECIPE = Recipe(
+    name="some-package",
+    version="1.0",
+    source="sha256:" + "c" * 64,
+    environment={"torch": TORCH, "flash-attn": FLASH},
+    env={"MAX": "1"},
+    config_settings={"--plain": "x", "--listed": ("y", "z")},
+    interpreter={"version": "3.11.7", "abi": "cpython-311"},
+    tools={"nvcc": "13.0"},
+)
+
+
+def environment(**changed: Ingredient) -> dict[str, Ingredient]:
+    return {**RECIPE.environment, **changed}
+
+
+CHANGES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    ({"name": "other"}, ("name some-package → other",)),
+    ({"version": "1.1"}, ("version 1.0 → 1.1",)),
+    (
+        {"source": "git:" + "d" * 40},
+        ("source sha256:cccccccccccc → git:dddddddddddd",),
+    ),
+    (
+        {"source": RECIPE.source + "#python"},
+        ("source sha256:cccccccccccc → sha256:cccccccccccc#python",),
+    ),
+    (
+        {"version": "1.1", "source": "tree:sha256:" + "e" * 64},
+        ("version 1.0 → 1.1",),
+    ),
+    (
+        {"environment": environment(numpy=Ingredient(version="2.0", sha256="dd" * 32))},
+        ("numpy 2.0 came into the environment",),
+    ),
+    (
+        {"environment": {"torch": TORCH}},
+        ("flash-attn is no longer in the environment",),
+    ),
+    (
+        {"environment": environment(torch=replace(TORCH, version="2.14"))},
+        ("torch 2.13.0 → 2.14",),
+    ),
+    (
+        {"environment": environment(torch=replace(TORCH, sha256="ee" * 32))},
+        ("torch 2.13.0 is another wheel",),
+    ),
+    (
+        {"environment": {**environment(), "flash-attn": replace(FLASH, sha256="ff")}},
+        ("the wheel flash-attn of stage kernels changed",),
+    ),
+    ({"env": {"MAX": "2"}}, ("env MAX '1' → '2'",)),
+    ({"env": {}}, ("env MAX '1' → unset",)),
+    ({"env": {"MAX": "1", "NEW": ""}}, ("env NEW unset → ''",)),
+    (
+        {"config_settings": {"--plain": "x"}},
+        ("config setting --listed ('y', 'z') → unset",),
+    ),
+    (
+        {"config_settings": {**RECIPE.config_settings, "--plain": ("x",)}},
+        ("config setting --plain 'x' → ('x',)",),
+    ),
+    (
+        {"interpreter": {"version": "3.11.8", "abi": "cpython-311"}},
+        ("interpreter's version '3.11.7' → '3.11.8'",),
+    ),
+    ({"tools": {"nvcc": "13.1"}}, ("tool nvcc '13.0' → '13.1'",)),
+    ({"tools": {}}, ("tool nvcc '13.0' → unset",)),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), CHANGES)
+def test_every_change_is_another_key_and_is_named(
+    change: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    """Whatever changes, the key does; the reason says what, from what, to what."""
+    changed = replace(RECIPE, **change)
+    assert changed.key != RECIPE.key
+    assert difference(RECIPE, changed) == words
+
+
+def test_the_most_telling_difference_comes_first() -> None:
+    """Source before environment before variables, names in order."""
+    changed = replace(
+        RECIPE,
+        source="git:1",
+        environment={},
+        env={"A": "1", "MAX": "1", "B": "2"},
+        tools={},
+    )
+    assert difference(RECIPE, changed) == (
+        "source sha256:cccccccccccc → git:1",
+        "flash-attn is no longer in the environment",
+        "torch is no longer in the environment",
+        "env A unset → '1'",
+        "env B unset → '2'",
+        "tool nvcc '13.0' → unset",
+    )
+
+
+def test_equal_recipes_do_not_differ() -> None:
+    """The order in which things were declared is no difference."""
+    turned = replace(
+        RECIPE,
+        environment=dict(reversed(list(RECIPE.environment.items()))),
+        config_settings=dict(reversed(list(RECIPE.config_settings.items()))),
+    )
+    assert turned.key == RECIPE.key
+    assert difference(RECIPE, turned) == ()
+
+
+def test_a_key_is_a_sha256_that_stays() -> None:
+    """Another process, and another release, gives the same recipe the same key."""
+    assert RECIPE.key == (
+        "b554c89826f4e76d03f2311eb182379903145d645325efb9b12b1642497270de"
+    )
+
+
+def test_a_recipe_comes_back_from_json() -> None:
+    """What was written is what is read: no difference, no other key, equal."""
+    again = Recipe.from_dict(json.loads(json.dumps(RECIPE.to_dict())))
+    assert again == RECIPE
+    assert again.key == RECIPE.key
+    assert difference(RECIPE, again) == ()
+
+
+def without(key: str) -> dict[str, Any]:
+    return {name: value for name, value in RECIPE.to_dict().items() if name != key}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        without("environment"),
+        without("tools"),
+        {**RECIPE.to_dict(), "jobs": 4},
+        {**RECIPE.to_dict(), "environment": {"torch": {"version": "1"}}},
+        {**RECIPE.to_dict(), "environment": ["torch"]},
+        {**RECIPE.to_dict(), "config_settings": None},
+    ],
+)
+def test_another_scheme_is_refused(value: dict[str, Any]) -> None:
+    """What isn't a recipe of ours doesn't become half a one."""
+    with pytest.raises((TypeError, LookupError)):
+        Recipe.from_dict(value)

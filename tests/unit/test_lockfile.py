@@ -1,0 +1,353 @@
+"""What stands in a lock file, and which files are no locks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import tomli_w
+from packaging.markers import Marker, default_environment
+from packaging.pylock import (
+    Package,
+    PackageArchive,
+    PackageDirectory,
+    PackageSdist,
+    PackageWheel,
+    Pylock,
+)
+from packaging.specifiers import SpecifierSet
+from packaging.tags import Tag
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from nox_buildstages import toml
+from nox_buildstages.errors import InvalidLockError
+from nox_buildstages.lock import pylock
+from nox_buildstages.lock.lockfile import (
+    FORMAT,
+    IndexPin,
+    Lock,
+    LockedOutput,
+    StagePin,
+    digest,
+    dumps,
+    file_name,
+    loads,
+    numbered,
+    pins,
+)
+from nox_buildstages.model import (
+    ArchiveSource,
+    DirectorySource,
+    GitSource,
+    Interpreter,
+    Metadata,
+    Source,
+)
+
+SHA = "ab" * 32
+COMMIT = "c0ffee" * 6 + "abcd"
+NATIVE = Tag("cp311", "cp311", "linux_x86_64")
+PURE = Tag("py3", "none", "any")
+SOURCES: list[Source] = [
+    ArchiveSource(location="https://host/files/a-1.tar.gz", sha256=SHA),
+    ArchiveSource(location="sdists/a-1.zip", sha256=SHA, subdirectory="python"),
+    GitSource(url="ssh://git@host/a.git", commit=COMMIT),
+    GitSource(url="https://host/a", commit=COMMIT, subdirectory="python/a"),
+    DirectorySource(path="vendor/a"),
+    DirectorySource(path="../elsewhere"),
+]
+
+
+def interpreter() -> Interpreter:
+    markers = default_environment()
+    markers["implementation_name"] = "cpython"
+    markers["python_version"] = "3.11"
+    markers["python_full_version"] = "3.11.7"
+    markers["sys_platform"] = "linux"
+    markers["platform_machine"] = "x86_64"
+    return Interpreter(
+        markers=markers, tags=(NATIVE, PURE), abi="cpython-311", platform="linux-x86_64"
+    )
+
+
+def wheel(name: str, sha256: str, *, version: str = "1.0") -> PackageWheel:
+    return PackageWheel(
+        name=name.format(version),
+        url=f"https://host/{name.format(version)}",
+        hashes={"sha256": sha256},
+    )
+
+
+def indexed(name: str, version: str = "1.0", **fields: Any) -> Package:  # noqa: ANN401
+    fields.setdefault("wheels", [wheel(f"{name}-{version}-py3-none-any.whl", SHA)])
+    return Package(name=canonicalize_name(name), version=Version(version), **fields)
+
+
+def built(name: str, stage: str = "kernels") -> Package:
+    source = DirectorySource(path=f"../vendor/{name}")
+    return pylock.provided(canonicalize_name(name), Version("1.0"), source, stage=stage)
+
+
+def output(source: Source, metadata: Metadata | None = None) -> LockedOutput:
+    return LockedOutput(
+        name=canonicalize_name("a"),
+        source=source,
+        build_requires=("setuptools", "torch>=2"),
+        metadata=metadata or Metadata(version=Version("1.0"), learned="static"),
+    )
+
+
+def lock(*packages: Package, outputs: tuple[LockedOutput, ...] = ()) -> Lock:
+    return Lock(
+        name="kernels",
+        inputs="sha256:1",
+        series="2",
+        pylock=pylock.make(packages),
+        outputs=outputs,
+    )
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_a_lock_comes_back_as_it_was(source: Source) -> None:
+    """Whatever an output is built from, its lock file holds all of it."""
+    written = lock(indexed("b"), built("c"), outputs=(output(source),))
+    assert loads(dumps(written), name="kernels") == written
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        Metadata(version=Version("1!1.0rc1+cpu"), learned="hook"),
+        Metadata(
+            version=Version("1.0"),
+            requires_dist=("torch>=2", 'numpy ; extra == "np"'),
+            requires_python=">=3.9",
+            provides_extra=("np",),
+            learned="config",
+        ),
+    ],
+)
+def test_metadata_comes_back_with_its_origin(metadata: Metadata) -> None:
+    """What an output requires stands in the file, and from where it is known."""
+    written = lock(outputs=(output(SOURCES[0], metadata),))
+    assert loads(dumps(written), name="kernels").outputs[0].metadata == metadata
+
+
+def test_a_final_lock_has_no_outputs() -> None:
+    """Nothing is built in the final environment, and its file doesn't say otherwise."""
+    text = dumps(lock(indexed("b")))
+    assert "outputs" not in text
+    assert loads(text, name="final").outputs == ()
+
+
+def test_equal_locks_are_equal_text() -> None:
+    """The order in which packages were found leaves no trace in the file."""
+    one = lock(indexed("b"), indexed("c"), built("d"))
+    other = lock(built("d"), indexed("c"), indexed("b"))
+    assert dumps(one) == dumps(other)
+    assert dumps(one) != dumps(lock(indexed("b")))
+
+
+def test_a_file_says_how_it_is_made_anew() -> None:
+    """Who opens a lock file finds the command in its first line."""
+    assert "nox -s build-stages-lock" in dumps(lock()).splitlines()[0]
+
+
+def test_a_lock_is_a_valid_pep_751_file() -> None:
+    """Another tool reads it, and our table is no obstacle."""
+    written = lock(indexed("b"), built("c"), outputs=tuple(map(output, SOURCES)))
+    read = Pylock.from_dict(toml.loads(dumps(written)))
+    read.validate()
+    assert [package.name for package in read.packages] == ["b", "c"]
+
+
+def test_the_name_of_a_file_is_that_of_its_stage() -> None:
+    """PEP 751 has a place for a name in the file's."""
+    assert file_name("kernels") == "pylock.kernels.toml"
+
+
+def without(*path: str) -> str:
+    """Return a lock file that lacks a key."""
+    document = toml.loads(dumps(lock(indexed("b"), outputs=(output(SOURCES[0]),))))
+    table: Any = document
+    for step in path[:-1]:
+        table = table[0][step] if isinstance(table, list) else table[step]
+    del (table[0] if isinstance(table, list) else table)[path[-1]]
+    return tomli_w.dumps(document)
+
+
+def replaced(old: str, new: str) -> str:
+    text = dumps(lock(indexed("b"), outputs=(output(SOURCES[0]),)))
+    assert old in text
+    return text.replace(old, new)
+
+
+OURS = ("tool", "nox-buildstages")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("<<<<<<< ours\n", "TOMLDecodeError"),
+        ("", "'tool'"),
+        ("tool = 1\n", "TypeError"),
+        (without(*OURS), "'nox-buildstages'"),
+        (without(*OURS, "format"), "'format'"),
+        (without(*OURS, "inputs"), "'inputs'"),
+        (without(*OURS, "series"), "'series'"),
+        (without("lock-version"), "lock-version"),
+        (without("packages"), "packages"),
+        (without("packages", "wheels"), "wheels"),
+        (without(*OURS, "outputs", "name"), "'name'"),
+        (without(*OURS, "outputs", "version"), "'version'"),
+        (without(*OURS, "outputs", "source"), "'source'"),
+        (without(*OURS, "outputs", "source", "url"), "'path'"),
+        (without(*OURS, "outputs", "source", "sha256"), "'sha256'"),
+        (without(*OURS, "outputs", "build-requires"), "'build-requires'"),
+        (without(*OURS, "outputs", "metadata"), "'metadata'"),
+        (without(*OURS, "outputs", "requires-dist"), "'requires-dist'"),
+        (replaced('version = "1.0"', 'version = "one"'), "one"),
+        (replaced('name = "b"', "name = 1"), "name"),
+        (replaced(f'[packages.wheels.hashes]\nsha256 = "{SHA}"\n', ""), "hashes"),
+    ],
+)
+def test_a_faulty_file_is_refused(text: str, problem: str) -> None:
+    """The message names the file, what is wrong, and the command that mends it."""
+    with pytest.raises(InvalidLockError, match=re.escape(problem)) as caught:
+        loads(text, name="kernels")
+    first, last = str(caught.value).splitlines()
+    assert first.startswith("pylock.kernels.toml can't be read: ")
+    assert last == "run: nox -s build-stages-lock"
+
+
+def test_a_file_of_another_format_is_refused() -> None:
+    """What an older or a newer release wrote isn't guessed at."""
+    text = replaced(f"format = {FORMAT}", f"format = {FORMAT + 1}")
+    with pytest.raises(InvalidLockError) as caught:
+        loads(text, name="kernels")
+    said = f"pylock.kernels.toml is of format {FORMAT + 1}, and this reads {FORMAT}"
+    assert str(caught.value).splitlines()[0] == said
+
+
+def test_locks_of_one_run_share_a_number() -> None:
+    """It depends on all of them, and not on the number that they had before."""
+    one, other = lock(indexed("b")), replace(lock(indexed("c")), name="final")
+    first = numbered([one, other])
+    assert len({it.series for it in first}) == 1
+    assert first == numbered(replace(it, series="old") for it in (one, other))
+    assert first[0].series != numbered([one])[0].series
+    assert [replace(it, series="2") for it in first] == [one, other]
+
+
+def test_pins_are_what_an_environment_holds() -> None:
+    """Wheels come by hash, outputs by their stage, all of them in order."""
+    held = lock(indexed("z"), built("m", stage="models"), indexed("a", "2.0"))
+    assert pins(held, interpreter()) == (
+        IndexPin(name=canonicalize_name("a"), version=Version("2.0"), sha256=SHA),
+        StagePin(name=canonicalize_name("m"), version=Version("1.0"), stage="models"),
+        IndexPin(name=canonicalize_name("z"), version=Version("1.0"), sha256=SHA),
+    )
+
+
+def test_the_best_wheel_is_pinned() -> None:
+    """Of several wheels it is the one that the interpreter likes best."""
+    native = wheel("b-1.0-cp311-cp311-linux_x86_64.whl", "cd" * 32)
+    other = wheel("b-1.0-cp312-cp312-linux_x86_64.whl", "ef" * 32)
+    pure = wheel("b-1.0-py3-none-any.whl", SHA)
+    (pin,) = pins(lock(indexed("b", wheels=[pure, other, native])), interpreter())
+    assert pin == IndexPin(
+        name=canonicalize_name("b"), version=Version("1.0"), sha256="cd" * 32
+    )
+
+
+def test_a_wheel_at_a_url_is_pinned() -> None:
+    """What isn't on an index is an archive, as PEP 751 calls it."""
+    url = "https://host/b-1.0-py3-none-any.whl"
+    archive = PackageArchive(url=url, hashes={"sha256": SHA})
+    (pin,) = pins(lock(indexed("b", wheels=None, archive=archive)), interpreter())
+    assert isinstance(pin, IndexPin)
+    assert pin.sha256 == SHA
+
+
+def test_what_a_marker_excludes_is_not_pinned() -> None:
+    """A package for another platform is in the file and not in the environment."""
+    elsewhere = indexed("b", marker=Marker("sys_platform == 'win32'"))
+    assert pins(lock(elsewhere), interpreter()) == ()
+
+
+SDIST = PackageSdist(
+    name="b-1.0.tar.gz", url="https://host/b-1.0.tar.gz", hashes={"sha256": SHA}
+)
+
+
+@pytest.mark.parametrize(
+    ("package", "problem"),
+    [
+        (
+            indexed("b", wheels=None, sdist=SDIST),
+            "b is neither a wheel nor provided by a stage",
+        ),
+        (
+            indexed("b", wheels=None, directory=PackageDirectory(path="b")),
+            "b is neither a wheel nor provided by a stage",
+        ),
+        (
+            Package(
+                name=canonicalize_name("b"),
+                wheels=[wheel("b-1.0-py3-none-any.whl", SHA)],
+            ),
+            "b is neither a wheel nor provided by a stage",
+        ),
+        (
+            indexed("b", wheels=[wheel("b-1.0-cp27-none-any.whl", SHA)]),
+            "No wheel",
+        ),
+        (
+            indexed(
+                "b",
+                wheels=[
+                    PackageWheel(
+                        name="b-1.0-py3-none-any.whl",
+                        url="https://host/b-1.0-py3-none-any.whl",
+                        hashes={"md5": "0" * 32},
+                    )
+                ],
+            ),
+            "b has no sha256",
+        ),
+    ],
+)
+def test_what_would_have_to_be_built_is_no_pin(package: Package, problem: str) -> None:
+    """An environment is made of wheels by hash; a file that asks for more is faulty."""
+    with pytest.raises(InvalidLockError, match=problem) as caught:
+        pins(lock(package), interpreter())
+    assert caught.value.lock == "pylock.kernels.toml"
+
+
+def test_a_lock_for_another_interpreter_is_refused() -> None:
+    """A lock made for 3.12 says so, and 3.11 hears it."""
+    held = lock()
+    other = pylock.make((), requires_python=SpecifierSet("==3.12.*"))
+    with pytest.raises(InvalidLockError, match=r"3\.12"):
+        pins(replace(held, pylock=other), interpreter())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"c": 2, "b": 1}}, True),
+        (["a", "b"], ["b", "a"], False),
+        (["a"], ("a",), True),
+        ({"a": 1}, {"a": "1"}, False),
+        ({"a": None}, {}, False),
+        ({"a": "b"}, {"a": "c"}, False),
+    ],
+)
+def test_a_digest_tells_values_apart(one: object, other: object, *, same: bool) -> None:
+    """The order of keys doesn't count, everything else does."""
+    assert (digest(one) == digest(other)) is same
+    assert re.fullmatch("sha256:[0-9a-f]{64}", digest(one))

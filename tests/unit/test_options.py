@@ -1,0 +1,92 @@
+"""The words after ``--``: those that are known, and what is said of the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from nox_buildstages.errors import UsageError
+from nox_buildstages.options import Options, parse
+
+OUTPUTS = ("flash-attn", "some-package")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", Options()),
+        ("--locked", Options(locked=True)),
+        ("--check --upgrade", Options(check=True, upgrade=True)),
+        ("--locked --locked", Options(locked=True)),
+        ("--upgrade-package Some.Thing", Options(upgrade_packages=("some-thing",))),
+        ("--upgrade-package=numpy", Options(upgrade_packages=("numpy",))),
+        (
+            "--upgrade-package b --upgrade-package=a --check",
+            Options(upgrade_packages=("b", "a"), check=True),
+        ),
+        ("--rebuild", Options(rebuild_all=True)),
+        ("--rebuild --locked", Options(rebuild_all=True, locked=True)),
+        ("--rebuild Flash_Attn", Options(rebuild=("flash-attn",))),
+        ("--rebuild=flash-attn", Options(rebuild=("flash-attn",))),
+        (
+            "--rebuild flash-attn --rebuild some.package",
+            Options(rebuild=("flash-attn", "some-package")),
+        ),
+    ],
+)
+def test_known_words_are_followed(words: str, expected: Options) -> None:
+    """Names come normalized, a value may follow a space or an equals sign."""
+    assert parse(words.split(), outputs=OUTPUTS) == expected
+
+
+def refusal(words: str) -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        parse(words.split(), outputs=OUTPUTS)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--upgade", "unknown word after --: '--upgade', did you mean --upgrade?"),
+        ("--locked kernels", "unknown word after --: 'kernels'"),
+        ("-x", "unknown word after --: '-x'"),
+        ("--json", "--json is not supported yet"),
+        ("--older-than 30d", "--older-than is not supported yet"),
+        ("--older-than=30d", "--older-than is not supported yet"),
+    ],
+)
+def test_unknown_words_are_refused_with_the_list_of_known_ones(
+    words: str, message: str
+) -> None:
+    """A near miss gets a suggestion, a word of a later release says that it is one."""
+    error = refusal(words)
+    assert error.message == message
+    for known in ("--locked", "--check", "--upgrade-package NAME", "--rebuild [NAME]"):
+        assert f"  {known} " in error.mend
+
+
+@pytest.mark.parametrize("words", ["--upgrade-package", "--upgrade-package --check"])
+def test_a_value_that_is_missing_is_asked_for(words: str) -> None:
+    """The next word isn't taken for the value where it is one of ours."""
+    error = refusal(words)
+    assert error.message == "--upgrade-package lacks its value"
+    assert error.mend == "write --upgrade-package NAME"
+
+
+@pytest.mark.parametrize("words", ["--locked=yes", "--check=1", "--upgrade=numpy"])
+def test_a_value_that_is_too_much_is_refused(words: str) -> None:
+    """A flag takes no value, and none is dropped in silence."""
+    assert words.partition("=")[0] in refusal(words).message
+
+
+@pytest.mark.parametrize("words", ["--upgrade-package=", "--rebuild="])
+def test_an_empty_value_is_refused(words: str) -> None:
+    """An equals sign with nothing behind it, as of an unset variable, is no value."""
+    assert words.partition("=")[0] in refusal(words).message
+
+
+def test_only_outputs_can_be_rebuilt() -> None:
+    """Where no stage builds what is named, the outputs are listed."""
+    error = refusal("--rebuild torch")
+    assert error.message == "--rebuild torch: no stage has such an output"
+    assert error.mend == "the outputs are: flash-attn, some-package"

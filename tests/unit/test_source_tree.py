@@ -1,0 +1,276 @@
+"""What a source tree says of itself, and what it only seems to say."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.version import Version
+
+from nox_buildstages import core_metadata
+from nox_buildstages.errors import SourceError
+from nox_buildstages.model import Metadata
+from nox_buildstages.source_tree import (
+    BuildSystem,
+    build_system,
+    from_core,
+    static_metadata,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LEGACY = "setuptools.build_meta:__legacy__"
+
+
+def tree(folder: Path, pyproject: str | None = None, pkg_info: str = "") -> Path:
+    if pyproject is not None:
+        (folder / "pyproject.toml").write_text(dedent(pyproject), "utf-8")
+    if pkg_info:
+        (folder / "PKG-INFO").write_text(dedent(pkg_info).lstrip(), "utf-8")
+    return folder
+
+
+# How it is built -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "expected"),
+    [
+        (None, BuildSystem(requires=("setuptools",), backend=LEGACY)),
+        ("[project]\nname = 'a'", BuildSystem(requires=("setuptools",))),
+        (
+            "[build-system]\nrequires = ['setuptools>=61', 'wheel']",
+            BuildSystem(requires=("setuptools>=61", "wheel"), backend=LEGACY),
+        ),
+        (
+            """
+            [build-system]
+            requires = []
+            build-backend = "own:main"
+            backend-path = [".", "tools"]
+            """,
+            BuildSystem(requires=(), backend="own:main", backend_path=(".", "tools")),
+        ),
+    ],
+)
+def test_a_tree_says_how_it_is_built(
+    tmp_path: Path, pyproject: str | None, expected: BuildSystem
+) -> None:
+    """Where it doesn't, it is setuptools, as before there was a pyproject.toml."""
+    assert build_system(tree(tmp_path, pyproject)) == expected
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(SourceError) as caught:
+        build_system(folder)
+    assert caught.value.source == folder.name
+    assert caught.value.mend == "mend the source, or take another version of it"
+    return caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ("[build-system", "pyproject.toml: "),
+        ("build-system = 'x'", "build-system is 'x', not a table"),
+        ("[[build-system]]", "build-system is [{}], not a table"),
+        ("[build-system]", "build-system.requires is missing"),
+        ("[build-system]\nrequires = 'a'", "requires is 'a', not a list of strings"),
+        ("[build-system]\nrequires = 1", "requires is 1, not a list of strings"),
+        ("[build-system]\nrequires = [1]", "requires is [1], not a list of strings"),
+        ("[build-system]\nrequires = ['a b']", "build-system.requires: "),
+        (
+            "[build-system]\nrequires = []\nbuild-backend = 1",
+            "build-backend is 1, not a string",
+        ),
+        (
+            "[build-system]\nrequires = []\nbackend-path = '.'",
+            "backend-path is '.', not a list of strings",
+        ),
+    ],
+)
+def test_a_bad_table_is_an_error_of_the_source(
+    tmp_path: Path, table: str, problem: str
+) -> None:
+    """Nothing is guessed of what is written wrongly, and no other error escapes."""
+    found = refusal(tree(tmp_path, table))
+    assert found.startswith(f"its metadata can't be read: {problem}")
+
+
+def test_a_pyproject_must_be_utf_8(tmp_path: Path) -> None:
+    """As TOML has it."""
+    (tmp_path / "pyproject.toml").write_bytes(b"# \xe4\n")
+    assert "pyproject.toml: 'utf-8' codec can't decode" in refusal(tmp_path)
+
+
+# What its wheel will say ---------------------------------------------------------
+
+PKG_INFO = """\
+Metadata-Version: {version}
+Name: a
+Version: 1.0
+Requires-Python: >=3.9
+Provides-Extra: Some_Extra
+Requires-Dist: y
+Requires-Dist: x<2,>=1
+"""
+
+
+def static(
+    *requires: str, version: str = "1.0", python: str | None = None, extras: str = ""
+) -> Metadata:
+    return Metadata(
+        version=Version(version),
+        requires_dist=requires,
+        requires_python=python,
+        provides_extra=tuple(extras.split()),
+        learned="static",
+    )
+
+
+@pytest.mark.parametrize("version", ["2.2", "2.4", "10.0"])
+def test_a_pkg_info_since_2_2_is_a_promise(tmp_path: Path, version: str) -> None:
+    """PEP 643: what it doesn't call dynamic, every wheel says."""
+    folder = tree(tmp_path, pkg_info=PKG_INFO.format(version=version))
+    assert static_metadata(folder) == static(
+        "x<2,>=1", "y", python=">=3.9", extras="some-extra"
+    )
+
+
+@pytest.mark.parametrize(
+    "field", ["Requires-Dist", "requires-python", "Provides-Extra"]
+)
+def test_a_dynamic_field_is_no_promise(tmp_path: Path, field: str) -> None:
+    """Only the backend can say what a wheel requires then."""
+    pkg_info = PKG_INFO.format(version="2.4") + f"Dynamic: {field}\n"
+    assert static_metadata(tree(tmp_path, pkg_info=pkg_info)) is None
+
+
+def test_other_dynamic_fields_do_not_matter(tmp_path: Path) -> None:
+    """A description that varies breaks no promise."""
+    pkg_info = PKG_INFO.format(version="2.4") + "Dynamic: Description\n"
+    assert static_metadata(tree(tmp_path, pkg_info=pkg_info)) is not None
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.2", "2.1"])
+def test_an_old_pkg_info_is_no_promise(tmp_path: Path, version: str) -> None:
+    """Before 2.2 a wheel could say anything."""
+    pkg_info = PKG_INFO.format(version=version)
+    assert static_metadata(tree(tmp_path, pkg_info=pkg_info)) is None
+
+
+PROJECT = """
+[project]
+name = "a"
+version = "1.0"
+requires-python = ">= 3.9"
+dependencies = ["y", "x >=1, <2; python_version < '4'"]
+[project.optional-dependencies]
+Some_Extra = [
+  "z",
+  "w; sys_platform == 'linux'",
+  "v; os_name == 'nt' or os_name == 'posix'",
+]
+"""
+REQUIRES = (
+    'v; (os_name == "nt" or os_name == "posix") and extra == "some-extra"',
+    'w; sys_platform == "linux" and extra == "some-extra"',
+    'x<2,>=1; python_version < "4"',
+    "y",
+    'z; extra == "some-extra"',
+)
+
+
+def test_a_project_table_is_a_promise(tmp_path: Path) -> None:
+    """PEP 621; what an extra asks for holds where its own marker does, too."""
+    assert static_metadata(tree(tmp_path, PROJECT)) == static(
+        *REQUIRES, python=">=3.9", extras="some-extra"
+    )
+
+
+def test_a_project_table_is_believed_over_an_old_pkg_info(tmp_path: Path) -> None:
+    """What 2.1 can't promise the table can; the version is that of the sdist."""
+    pkg_info = "Metadata-Version: 2.1\nName: a\nVersion: 1.0.post1\n"
+    assert static_metadata(tree(tmp_path, PROJECT, pkg_info)) == static(
+        *REQUIRES, version="1.0.post1", python=">=3.9", extras="some-extra"
+    )
+
+
+def test_a_dynamic_version_is_that_of_the_sdist(tmp_path: Path) -> None:
+    """As with setuptools-scm: the PKG-INFO has it, the table doesn't."""
+    project = "[project]\nname = 'a'\ndynamic = ['version']\ndependencies = ['x']"
+    pkg_info = "Metadata-Version: 2.1\nName: a\nVersion: 3.1\n"
+    assert static_metadata(tree(tmp_path, project, pkg_info)) == static(
+        "x", version="3.1"
+    )
+
+
+@pytest.mark.parametrize(
+    "pyproject",
+    [
+        None,
+        "[build-system]\nrequires = []",
+        "[project]\nname = 'a'\ndynamic = ['version']",
+        "[project]\nname = 'a'\nversion = '1'\ndynamic = ['dependencies']",
+        "[project]\nname = 'a'\nversion = '1'\ndynamic = ['optional-dependencies']",
+        "[project]\nname = 'a'\nversion = '1'\ndynamic = ['requires-python']",
+    ],
+)
+def test_a_tree_may_promise_nothing(tmp_path: Path, pyproject: str | None) -> None:
+    """What is dynamic, or not said, is asked of the backend."""
+    assert static_metadata(tree(tmp_path, pyproject)) is None
+
+
+def test_a_project_without_dependencies_has_none(tmp_path: Path) -> None:
+    """PEP 621: a field that is neither there nor dynamic is empty."""
+    project = "[project]\nname = 'a'\nversion = '1'"
+    assert static_metadata(tree(tmp_path, project)) == static(version="1")
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ("project = []", "project is [], not a table"),
+        ("[project]\nversion = 1", "version is 1, not a string"),
+        ("[project]\nversion = 'x y'", "Invalid version: 'x y'"),
+        ("[project]\nversion = '1'\ndynamic = 'dependencies'", "dynamic is "),
+        ("[project]\nversion = '1'\ndependencies = 'x'", "dependencies is 'x', not"),
+        ("[project]\nversion = '1'\ndependencies = ['x y']", "Expected "),
+        ("[project]\nversion = '1'\nrequires-python = 3", "requires-python is 3, not"),
+        ("[project]\nversion = '1'\nrequires-python = 'x'", "Invalid specifier: 'x'"),
+        (
+            "[project]\nversion = '1'\noptional-dependencies = ['x']",
+            "optional-dependencies is ['x'], not a table",
+        ),
+        (
+            "[project]\nversion = '1'\noptional-dependencies.x = 'y'",
+            "x is 'y', not a list of strings",
+        ),
+        ("[project", "pyproject.toml: "),
+    ],
+)
+def test_a_promise_that_cannot_be_read_is_an_error(
+    tmp_path: Path, table: str, problem: str
+) -> None:
+    """It isn't taken for no promise, and its place is named."""
+    with pytest.raises(SourceError) as caught:
+        static_metadata(tree(tmp_path, table))
+    found = caught.value.problem
+    assert found.startswith(f"its metadata can't be read: {problem}")
+
+
+def test_a_bad_pkg_info_is_an_error(tmp_path: Path) -> None:
+    """It is the sdist's own word, so it isn't passed over."""
+    with pytest.raises(SourceError, match="Version is missing"):
+        static_metadata(tree(tmp_path, pkg_info="Metadata-Version: 2.4\nName: a\n"))
+
+
+def test_what_a_hook_said_is_told_apart() -> None:
+    """From where metadata was learned goes with it into the lock."""
+    said = core_metadata.parse(PKG_INFO.format(version="2.1").encode())
+    found = from_core(said, learned="hook")
+    assert found.learned == "hook"
+    assert found.requires_dist == ("x<2,>=1", "y")
+    assert found.provides_extra == ("some-extra",)
