@@ -224,11 +224,17 @@ class ResolutionError(LockError):
     mend: str = ""
 
     def lines(self) -> Iterator[str]:
-        """Yield for whom it was, uv's own words, and what to do."""
+        """Yield for whom it was, uv's own words, what to do or where to look."""
         yield f"can't lock {self.name}"
         yield from (f"  {line}" for line in self.output.rstrip().splitlines())
-        if self.mend:
-            yield self.mend
+        yield self.mend or f"what is asked for there: {self._asked_for()}"
+
+    def _asked_for(self) -> str:
+        if self.name == "outputs":
+            return "the outputs, as final.requirements and dependencies limit them"
+        if self.name == "final":
+            return "final.requirements, and what the outputs require once built"
+        return f"the dependencies of stage {self.name}, and what its outputs declare"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -359,6 +365,10 @@ class SyncError(BuildStagesError):
         """Yield the environment and uv's own words."""
         yield f"the environment {self.environment} could not be made equal to its lock"
         yield from (f"  {line}" for line in self.output.rstrip().splitlines())
+        yield (
+            "see that its wheels can be reached; one that was replaced for good"
+            " is locked anew by: nox -s build-stages-lock -- --upgrade-package NAME"
+        )
 
 
 @dataclass(kw_only=True, eq=False)

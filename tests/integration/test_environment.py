@@ -338,7 +338,7 @@ def test_nothing_of_the_outer_environment_is_seen_but_what_is_listed() -> None:
         **dict.fromkeys(OWN, "z"),
         "PATH": "/usr/bin:/bin",
     }
-    assert scrubbed(outer, PLACE, home=Path("/h")) == {
+    assert scrubbed(outer, PLACE, declared={}, home=Path("/h")) == {
         **KEPT,
         **OWN,
         "PATH": "/e/bin:/usr/bin:/bin",
@@ -348,4 +348,12 @@ def test_nothing_of_the_outer_environment_is_seen_but_what_is_listed() -> None:
 @pytest.mark.parametrize("outer", [{}, {"PATH": ""}])
 def test_a_path_is_never_empty_in_parts(outer: dict[str, str]) -> None:
     """An empty entry of PATH would be the source tree."""
-    assert scrubbed(outer, PLACE, home=Path("/h"))["PATH"] == "/e/bin"
+    assert scrubbed(outer, PLACE, declared={}, home=Path("/h"))["PATH"] == "/e/bin"
+
+
+def test_what_is_declared_wins_but_the_environments_programs_come_first() -> None:
+    """A PATH of the table, or one let through, comes after the environment's."""
+    declared = {"PATH": "/tools", "TZ": "UTC"}
+    seen = scrubbed({"TZ": "CET"}, PLACE, declared=declared, home=Path("/h"))
+    assert seen["PATH"] == os.pathsep.join(("/e/bin", "/tools"))
+    assert seen["TZ"] == "UTC"

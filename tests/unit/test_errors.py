@@ -112,7 +112,31 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
     ),
     (
         ResolutionError(name="kernels", output=UV_SAID),
-        ["can't lock kernels", "  error: no", "    because"],
+        [
+            "can't lock kernels",
+            "  error: no",
+            "    because",
+            "what is asked for there: the dependencies of stage kernels, and what its"
+            " outputs declare",
+        ],
+    ),
+    (
+        ResolutionError(name="final", output="error: no"),
+        [
+            "can't lock final",
+            "  error: no",
+            "what is asked for there: final.requirements, and what the outputs require"
+            " once built",
+        ],
+    ),
+    (
+        ResolutionError(name="outputs", output="error: no"),
+        [
+            "can't lock outputs",
+            "  error: no",
+            "what is asked for there: the outputs, as final.requirements and"
+            " dependencies limit them",
+        ],
     ),
     (
         ResolutionError(name="kernels", output=UV_SAID, mend="build it in a stage"),
@@ -184,6 +208,8 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             "the environment folder could not be made equal to its lock",
             "  error: no",
             "    because",
+            "see that its wheels can be reached; one that was replaced for good"
+            " is locked anew by: nox -s build-stages-lock -- --upgrade-package NAME",
         ],
     ),
     (

@@ -178,32 +178,39 @@ def changed(
 
 
 def scrubbed(
-    outer: Mapping[str, str], environment: Environment, *, home: Path
+    outer: Mapping[str, str],
+    environment: Environment,
+    *,
+    declared: Mapping[str, str],
+    home: Path,
 ) -> dict[str, str]:
     """Return the environment variables of a build backend.
 
     Args:
         outer: The variables that nox was started with.
-        environment: In which the backend runs; its programs come first on ``PATH``.
+        environment: In which the backend runs; its programs come first on ``PATH``,
+            whatever is declared.
+        declared: The variables that the table declares or lets through.
         home: A folder of its own, for ``HOME`` and for temporary files.
     """
-    inner = {
+    let_through = {
         name: value
         for name, value in outer.items()
         if name in OUTER_VARIABLES or name.startswith("LC_")
     }
-    path = os.pathsep.join(filter(None, (str(environment.bin), inner.get("PATH"))))
-    return {
-        **inner,
+    variables = {
+        **let_through,
         "HOME": str(home),
-        "PATH": path,
         "PYTHONHASHSEED": "0",
         "PYTHONNOUSERSITE": "1",
         "PYTHONUNBUFFERED": "1",  # a log has its last words when it is killed
         "SOURCE_DATE_EPOCH": EPOCH,
         "TMPDIR": str(home),
         "VIRTUAL_ENV": str(environment.location),
+        **declared,
     }
+    path = os.pathsep.join(filter(None, (str(environment.bin), variables.get("PATH"))))
+    return {**variables, "PATH": path}
 
 
 def _inventory(environment: Environment) -> dict[str, tuple[str, str]]:

@@ -14,8 +14,10 @@ _CUDA_HOME = 'pass-env = ["CUDA_HOME"] for stage {stage}'
 _HINTS = (
     (
         r"No module named '(?P<what>\w+)",
-        (f"its build wants the module {{what}}: {_DEPENDENCY},"
-        " or the project that has that module"),
+        (
+            f"its build wants the module {{what}}: {_DEPENDENCY},"
+            " or the project that has that module"
+        ),
     ),
     (
         r"No space left on device",
@@ -23,13 +25,17 @@ _HINTS = (
     ),
     (
         r"fatal error: Killed signal|died due to signal 9|MemoryError",
-        ("a compiler was killed, most likely for memory: let fewer run at once,"
-        ' env = {{ MAX_JOBS = "1" }} for stage {stage}'),
+        (
+            "a compiler was killed, most likely for memory: let fewer run at once,"
+            ' env = {{ MAX_JOBS = "1" }} for stage {stage}'
+        ),
     ),
     (
         r"detected CUDA version \((?P<what>[\d.]+)\) mismatches",
-        ("nvcc is of CUDA {what} and torch of another: let CUDA_HOME name the one"
-        f" that matches, and {_CUDA_HOME}"),
+        (
+            "nvcc is of CUDA {what} and torch of another: let CUDA_HOME name the one"
+            f" that matches, and {_CUDA_HOME}"
+        ),
     ),
     (
         r"CUDA_HOME environment variable is not set|nvcc.{0,20}(not found|No such)",

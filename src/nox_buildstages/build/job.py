@@ -59,10 +59,12 @@ class Job:
             tree=tree,
             system=source_tree.build_system(tree),
             python=self.environment.python,
-            env={
-                **scrubbed(bench.tools.outer, self.environment, home=home),
-                **bench.variables(self.stage, self.output.name),
-            },
+            env=scrubbed(
+                bench.tools.outer,
+                self.environment,
+                declared=bench.variables(self.stage, self.output.name),
+                home=home,
+            ),
             settings=bench.project.rules(self.output.name).config_settings,
             log=self.log,
             runner=bench.tools.runner,

@@ -82,8 +82,16 @@ def _rules(rules: PackageRules, root: Path) -> dict[str, Any]:
 
 
 def _texts(requirements: Iterable[Requirement], root: Path) -> list[str]:
-    """Return requirements as they are said in a checkout in any place."""
-    return [str(text).replace(f"{root.as_uri()}/", "file:") for text in requirements]
+    return [_text(requirement, root) for requirement in requirements]
+
+
+def _text(requirement: Requirement, root: Path) -> str:
+    """Return a requirement as it is in any checkout, wherever that lies."""
+    url = urlsplit(requirement.url or "")
+    if url.scheme != "file":
+        return str(requirement)
+    path = Path(os.path.relpath(url2pathname(url.path), root)).as_posix()
+    return str(requirement).replace(f"file://{url.path}", f"file:{path}")
 
 
 def _folders(project: Project) -> Iterator[tuple[str, Path]]:

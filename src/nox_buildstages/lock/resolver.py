@@ -217,7 +217,7 @@ class Resolver:
         ]
         return {
             "project": {
-                "name": "nox-buildstages-question",
+                "name": f"{question.name}-environment",
                 "version": "0",
                 "requires-python": self.interpreter.requires_python,
                 "dependencies": list(question.requirements),
