@@ -116,8 +116,10 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             "can't lock kernels",
             "  error: no",
             "    because",
-            "what is asked for there: the dependencies of stage kernels, and what its"
-            " outputs declare",
+            (
+                "what is asked for there: the dependencies of stage kernels, and what its"
+                " outputs declare"
+            ),
         ],
     ),
     (
@@ -125,8 +127,10 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         [
             "can't lock final",
             "  error: no",
-            "what is asked for there: final.requirements, and what the outputs require"
-            " once built",
+            (
+                "what is asked for there: final.requirements, and what the outputs require"
+                " once built"
+            ),
         ],
     ),
     (
@@ -134,8 +138,10 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         [
             "can't lock outputs",
             "  error: no",
-            "what is asked for there: the outputs, as final.requirements and"
-            " dependencies limit them",
+            (
+                "what is asked for there: the outputs, as final.requirements and"
+                " dependencies limit them"
+            ),
         ],
     ),
     (
@@ -208,8 +214,10 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             "the environment folder could not be made equal to its lock",
             "  error: no",
             "    because",
-            "see that its wheels can be reached; one that was replaced for good"
-            " is locked anew by: nox -s build-stages-lock -- --upgrade-package NAME",
+            (
+                "see that its wheels can be reached; one that was replaced for good"
+                " is locked anew by: nox -s build-stages-lock -- --upgrade-package NAME"
+            ),
         ],
     ),
     (
