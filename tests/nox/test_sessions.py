@@ -1,0 +1,370 @@
+"""The sessions, called in every way that nox has."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uv
+
+from support.packages import make_sdist, make_wheel
+from support.pair import (
+    KERNELS,
+    MODELS,
+    Pair,
+    built,
+    declare,
+    entry,
+    installed,
+    lock_texts,
+    publish,
+    refused,
+    stored,
+)
+from support.project import Project, make_project
+
+if TYPE_CHECKING:
+    from support.index import Index
+
+MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@pytest.fixture(autouse=True)
+def _published(index: Index) -> None:
+    publish(index)
+
+
+def declare_four(project: Project, index: Index) -> None:
+    """Declare stages a and b, c on the wheels of both, and d on nothing."""
+    names = {"a": [], "b": [], "c": ["out-a", "out-b"], "d": []}
+    for name, needed in names.items():
+        stamp: dict[str, Any] = {"stamp": needed}
+        make_sdist(index.folder, f"out-{name}", "1.0", settings=stamp)
+    stages = [
+        {"name": name, "dependencies": needed, "outputs": [f"out-{name}"]}
+        for name, needed in names.items()
+    ]
+    runtime = [f"out-{name}" for name in names]
+    declare(project, {"final": {"requirements": runtime}, "stage": stages})
+
+
+# One by one
+
+
+def test_one_stage_pulls_in_the_stages_it_needs(project: Project) -> None:
+    """`-s build-stage-second` builds stage first before, and installs no runtime."""
+    Pair().write(project)
+    done = project.nox("-s", "build-stage-second")
+    assert built(done) == ["kernels", "models"]
+    assert project.wheels() == [KERNELS, MODELS]
+    assert "Running session build-stages\n" not in done.output
+    assert not (project.folder / ".nox/build-stages").exists()
+
+
+def test_first_stage_alone_builds_nothing_of_the_second(project: Project) -> None:
+    """`-s build-stage-first` stops there; the rest is built when it is asked for."""
+    Pair().write(project)
+    assert built(project.nox("-s", "build-stage-first")) == ["kernels"]
+    assert project.wheels() == [KERNELS]
+    assert built(project.nox("-s", "build-stages")) == ["models"]
+
+
+def test_tag_and_plain_nox_select_what_is_ours(project: Project) -> None:
+    """The tag `build-stage` runs the stages; plain nox the final session as well."""
+    Pair().write(project)
+    done = project.nox("-t", "build-stage")
+    assert built(done) == ["kernels", "models"]
+    assert "Running session build-stages\n" not in done.output
+    done = project.nox()
+    assert "* build-stages: success" in done.output
+    assert "build-stages-lock" not in done.output
+    assert "build-stages-plan" not in done.output
+
+
+# In parallel
+
+
+def test_parallel_run_from_nothing(project: Project, index: Index) -> None:
+    """Under -j with no lock it is locked once, and each wheel is built once."""
+    declare_four(project, index)
+    check_parallel(project, "2")
+    again = project.nox("-j", "2", "-s", "build-stages")
+    assert built(again) == []
+    assert {wheel["status"] for wheel in project.manifest()["wheels"]} == {"cached"}
+
+
+def test_parallel_and_sequential_runs_agree(
+    tmp_path: Path, project: Project, index: Index
+) -> None:
+    """The locks and the wheels are the same byte for byte, however nox ran."""
+    declare_four(project, index)
+    check_parallel(project, "4")
+    other = make_project(tmp_path / "other", project.env)
+    declare_four(other, index)
+    other.nox("-s", "build-stages")
+    assert lock_texts(project) == lock_texts(other)
+    for name in ("out-a", "out-c"):
+        assert entry(project, name)["sha256"] == entry(other, name)["sha256"]
+
+
+def check_parallel(project: Project, jobs: str) -> None:
+    """Run four stages from nothing, and see that nothing is done twice."""
+    done = project.nox("-j", jobs, "-s", "build-stages")
+    assert done.output.count("; locking") == 1
+    assert sorted(built(done)) == ["out-a", "out-b", "out-c", "out-d"]
+    assert len(stored(project)) == len(project.wheels()) == 4
+    said = {wheel["status"] for wheel in project.manifest()["wheels"]}
+    assert said == {"built"}
+
+
+# Backends and folders
+
+
+@pytest.mark.parametrize("backend", ["uv", "virtualenv"])
+def test_environment_holds_nothing_but_its_lock(project: Project, backend: str) -> None:
+    """No backend of nox leaves pip or setuptools in an environment."""
+    Pair(final={"imports": ["models"]}).write(project)
+    project.nox("-db", backend, "-s", "build-stages")
+    wanted = {"kernels": "1.0", "tensorlib": "2.0", "tinybackend": "1.0"}
+    assert installed(project.folder / ".nox/build-stage-second") == wanted
+    wanted = {"kernels": "1.0", "models": "1.0", "tensorlib": "2.0"}
+    assert installed(project.folder / ".nox/build-stages") == wanted
+
+
+def test_backend_of_nox_has_no_say_in_the_wheels(project: Project) -> None:
+    """What was built under uv is found under virtualenv, in fresh environments."""
+    Pair().write(project)
+    project.nox("-db", "uv", "-s", "build-stages")
+    done = project.nox("-db", "virtualenv", "-r", "-s", "build-stages")
+    assert built(done) == []
+    assert "Creating virtual environment (virtualenv)" in done.output
+    assert installed(project.folder / ".nox/build-stages")["models"] == "1.0"
+
+
+def test_envdir_holds_the_environments(project: Project, tmp_path: Path) -> None:
+    """`--envdir` moves the environments and has no say in the wheels."""
+    Pair().write(project)
+    folder = tmp_path / "environments"
+    args = ("--envdir", str(folder), "-s", "build-stages")
+    assert built(project.nox(*args)) == ["kernels", "models"]
+    assert installed(folder / "build-stages")["models"] == "1.0"
+    assert not (project.folder / ".nox/build-stages").exists()
+    assert built(project.nox("-s", "build-stages")) == []
+
+
+def test_noxfile_of_another_folder(project: Project, tmp_path: Path) -> None:
+    """`nox -f path/noxfile.py` works on that project, from wherever it is called."""
+    Pair(first={"outputs": ["kernels"]}).write(project)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    command = [sys.executable, "-m", "nox", "-db", "uv", "-f", str(project.noxfile)]
+    command += ["-s", "build-stages"]
+    subprocess.run(command, cwd=outside, env=dict(project.env), check=True)
+    assert project.wheels() == [KERNELS, MODELS]
+    assert lock_texts(project)
+    assert list(outside.iterdir()) == []
+
+
+def test_folder_with_spaces_and_letters_of_every_kind(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    """Any folder name will do, with either backend's environments."""
+    project = make_project(tmp_path / "mes café ünder 試し", env)
+    Pair(final={"imports": ["models"]}).write(project)
+    project.nox("-s", "build-stages")
+    assert project.wheels() == [KERNELS, MODELS]
+    assert built(project.nox("-j", "2", "-s", "build-stages")) == []
+
+
+def test_lock_dir_and_wheelhouse_can_be_elsewhere(project: Project) -> None:
+    """`lock-dir` and `wheelhouse` are honoured, relative to the pyproject.toml."""
+    top = {"lock-dir": "conf/locks", "wheelhouse": "out/wheels"}
+    Pair(top=top).write(project)
+    project.nox("-s", "build-stages")
+    locks = sorted(path.name for path in project.folder.glob("conf/locks/*"))
+    assert locks == ["pylock.final.toml", "pylock.first.toml", "pylock.second.toml"]
+    assert (project.folder / "out/wheels" / KERNELS).is_file()
+    assert (project.folder / "out/wheels/pylock.toml").is_file()
+    assert not project.wheelhouse.exists()
+    assert not (project.folder / "build-stages").exists()
+
+
+def test_python_gives_the_sessions_its_name(project: Project) -> None:
+    """With `python` nox adds its usual suffix, and the interpreter is that one."""
+    path = f"{Path(sys.executable).parent}:{project.env['PATH']}"
+    Pair(top={"python": [MINOR]}).write(project)
+    done = project.nox("-s", "build-stages", env={"PATH": path})
+    assert f"* build-stage-first-{MINOR}: success" in done.output
+    assert f"* build-stages-{MINOR}: success" in done.output
+    assert built(done) == ["kernels", "models"]
+    again = project.nox("-s", f"build-stage-second-{MINOR}", env={"PATH": path})
+    assert built(again) == []
+    project.nox("-s", "build-stages-lock", "--", "--check", env={"PATH": path})
+
+
+# What nox is told not to do
+
+
+def test_no_install_builds_where_the_environment_is_right(project: Project) -> None:
+    """With -R and an environment equal to its lock, a missing wheel is built."""
+    Pair().write(project)
+    project.nox("-s", "build-stages")
+    shutil.rmtree(project.store / "wheels")
+    done = project.nox("-R", "-s", "build-stages")
+    assert built(done) == ["kernels", "models"]
+
+
+@pytest.mark.parametrize("session", ["build-stage-second", "build-stages"])
+def test_no_install_never_uses_another_environment(
+    project: Project, index: Index, session: str
+) -> None:
+    """With -R and an environment that differs from its lock, it ends and says why."""
+    Pair().write(project)
+    project.nox("-s", "build-stages")
+    stray = make_wheel(index.folder, "stray", "1.0")
+    python = project.folder / ".nox" / session / "bin/python"
+    command = [uv.find_uv_bin(), "pip", "install", "-q", "--python", str(python)]
+    subprocess.run([*command, str(stray)], env=dict(project.env), check=True)
+    shutil.rmtree(project.store / "wheels")
+    output = refused(project, "-R", "-s", session)
+    assert "stray 1.0 is there and not in the lock" in output
+    assert "run nox without -R" in output
+    project.nox("-s", session)
+    assert "stray" not in installed(project.folder / ".nox" / session)
+
+
+def test_no_install_fills_an_environment_that_nox_has_just_made(
+    project: Project,
+) -> None:
+    """-R keeps its meaning: what is made anew is filled, what is reused is left."""
+    Pair().write(project)
+    project.nox("-s", "build-stages-lock")
+    assert "models" in built(project.nox("-R", "-s", "build-stages"))
+    Pair(top={"constraints": ["tensorlib==1.0"]}).write(project)
+    project.nox("-s", "build-stages-lock")
+    output = refused(project, "-R", "-s", "build-stages")
+    assert "tensorlib is 2.0, not 1.0" in output
+    assert "build-stages: success" not in output
+
+
+def test_install_only_says_that_it_built_nothing(project: Project) -> None:
+    """With --install-only a stage with something to build fails, and says what."""
+    Pair().write(project)
+    project.nox("-s", "build-stages-lock")
+    shutil.rmtree(project.store)
+    output = refused(project, "--install-only", "-s", "build-stages")
+    assert "stage first did not build kernels" in output
+    assert "without --install-only" in output
+    assert "build-stages: success" not in output
+    assert stored(project) == project.wheels() == []
+
+
+def test_install_only_from_nothing_never_looks_like_success(project: Project) -> None:
+    """With --install-only and no lock, no lock is left that nobody could make."""
+    Pair().write(project)
+    output = refused(project, "--install-only", "-s", "build-stages")
+    assert "without --install-only" in output
+    assert lock_texts(project) == {}
+
+
+def test_install_only_with_everything_stored_makes_the_environments(
+    project: Project,
+) -> None:
+    """With --install-only and all wheels, the runtime is made; it isn't called checked.
+
+    The session is skipped, not passed, for its imports didn't run.
+    """
+    Pair(final={"imports": ["models"]}).write(project)
+    project.nox("-s", "build-stages")
+    shutil.rmtree(project.folder / ".nox")
+    done = project.nox("--install-only", "-s", "build-stages")
+    assert installed(project.folder / ".nox/build-stages")["models"] == "1.0"
+    assert "nothing was checked" in done.output
+    assert "* build-stages: skipped" in done.output
+    assert "* build-stage-first: success" in done.output
+
+
+def test_reuse_flag_keeps_the_environments(project: Project) -> None:
+    """`-r` reuses environments and still makes them equal to a new lock."""
+    Pair().write(project)
+    project.nox("-s", "build-stages")
+    Pair(top={"constraints": ["tensorlib==1.0"]}).write(project)
+    done = project.nox("-r", "-s", "build-stages")
+    assert "Reusing existing virtual environment" in done.output
+    assert installed(project.folder / ".nox/build-stages")["tensorlib"] == "1.0"
+    assert installed(project.folder / ".nox/build-stage-second")["tensorlib"] == "1.0"
+
+
+@pytest.mark.parametrize("flags", [("--no-venv",), ("-db", "none")])
+def test_no_environment_is_refused(project: Project, flags: tuple[str, ...]) -> None:
+    """Without environments of their own stages can't be locked; nox says so."""
+    Pair().write(project)
+    output = refused(project, *flags, "-s", "build-stages")
+    assert "makes no environment that could be made equal to a lock" in output
+    assert "-db uv" in output
+    assert "Traceback" not in output
+    assert not project.store.exists()
+
+
+# Listing
+
+
+def test_list_does_no_work(project: Project, index: Index) -> None:
+    """`nox --list` names the sessions, makes no folder and asks no index."""
+    Pair().write(project)
+    before = len(index.requests)
+    output = project.nox("--list").output
+    for name in ("build-stage-first", "build-stage-second", "build-stages"):
+        assert f"* {name} " in output
+    for name in ("build-stages-lock", "build-stages-plan"):
+        assert f"- {name} " in output
+    made = {path.name for path in project.folder.iterdir()}
+    assert made <= {"noxfile.py", "pyproject.toml", ".nox", "__pycache__"}
+    assert not project.store.exists()
+    assert index.requests[before:] == []
+
+
+def test_faulty_table_shows_every_problem_at_once(project: Project) -> None:
+    """A faulty table ends even `--list`, with each problem and its place."""
+    project.write("""
+        [tool.nox-buildstages]
+        wheelhuose = "x"
+        [[tool.nox-buildstages.stage]]
+        name = "Kernels!"
+        outputs = ["not a requirement"]
+    """)
+    output = refused(project, "--list")
+    assert "problems in" in output
+    assert "pyproject.toml" in output
+    assert "did you mean 'wheelhouse'" in output
+    assert "tool.nox-buildstages.stage[0].name" in output
+    assert "tool.nox-buildstages.stage[0].outputs[0]" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [(None, "can't be read"), ("[tool", "is not TOML")]
+)
+def test_file_that_cannot_be_read_is_named(
+    project: Project, text: str | None, said: str
+) -> None:
+    """A missing or broken pyproject.toml ends nox with its name and the reason."""
+    if text is not None:
+        project.write(text)
+    output = refused(project, "--list")
+    assert "pyproject.toml" in output
+    assert said in output
+    assert "Traceback" not in output
+
+
+def test_cycle_is_found_before_anything_runs(project: Project) -> None:
+    """Stages that need each other are an error at once, with the way round."""
+    Pair(first={"dependencies": ["models"]}).write(project)
+    output = refused(project, "--list")
+    assert "first" in output
+    assert "second" in output
+    assert "Traceback" not in output

@@ -1,0 +1,77 @@
+"""The words after `--`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.packages import make_wheel
+from support.pair import Pair, publish, refused, versions, world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.index import Index
+    from support.project import Project
+
+KNOWN = ("--locked", "--check", "--upgrade", "--upgrade-package NAME", "--rebuild")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, caches: Path) -> Iterator[Project]:
+    with world(tmp_path_factory.mktemp("words"), caches) as (_, project):
+        Pair().write(project)
+        yield project
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--frobnicate",), "unknown word after --: '--frobnicate'"),
+        (("--rebuidl",), "did you mean --rebuild?"),
+        (("kernels",), "unknown word after --: 'kernels'"),
+        (("--github",), "--github is not supported yet"),
+        (("--json",), "--json is not supported yet"),
+    ],
+)
+def test_unknown_words_are_refused_with_the_known_ones(
+    pair: Project, words: tuple[str, ...], said: str
+) -> None:
+    """Nothing after `--` is ever ignored."""
+    output = refused(pair, "-s", "build-stages", "--", *words)
+    assert said in output
+    assert all(word in output for word in KNOWN)
+    assert "Traceback" not in output
+    assert not (pair.folder / "build-stages").exists()
+
+
+def test_rebuild_of_no_output_is_refused(pair: Project) -> None:
+    """`--rebuild` of something that no stage makes lists what there is."""
+    output = refused(pair, "-s", "build-stages", "--", "--rebuild", "kernel")
+    assert "--rebuild kernel: no stage has such an output" in output
+    assert "the outputs are: kernels, models" in output
+
+
+def test_upgrade_package_without_a_name_is_refused(pair: Project) -> None:
+    """A word that lacks its value says how to write it."""
+    output = refused(pair, "-s", "build-stages-lock", "--", "--upgrade-package")
+    assert "write --upgrade-package NAME" in output
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the words of build-stages-lock say nothing to the others"
+)
+@pytest.mark.parametrize("word", ["--check", "--upgrade"])
+def test_word_of_another_session_is_not_ignored(
+    project: Project, index: Index, word: str
+) -> None:
+    """`build-stages` does what such a word says, or refuses it."""
+    publish(index)
+    Pair().write(project)
+    project.nox("-s", "build-stages-lock")
+    make_wheel(index.folder, "tensorlib", "3.0")
+    done = project.nox("-s", "build-stages", "--", word, check=None)
+    upgraded = versions(project, "final")["tensorlib"] == "3.0"
+    assert done.returncode or (word == "--upgrade" and upgraded)
