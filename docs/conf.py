@@ -1,0 +1,23 @@
+"""How Sphinx builds this documentation."""
+
+from importlib.metadata import version as version_of
+
+project = "nox-buildstages"
+author = "The nox-buildstages authors"
+project_copyright = author
+release = version_of("nox-buildstages")
+version = release
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "nox-buildstages"
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True

@@ -1,0 +1,1 @@
+"""Wheels → something to install and to publish."""
