@@ -15,7 +15,7 @@ PACKAGE = SOURCE.name
 ROOMS = (
     {
         *("__init__", "errors", "model", "digests", "files", "toml", "commands"),
-        *("core_metadata", "source_tree", "interpreter"),
+        *("core_metadata", "source_tree", "interpreter", "imports"),
     },
     {"declare"},
     {"lock", "build", "wheelhouse"},

@@ -206,7 +206,7 @@ class InvalidLockError(LockError):
     def lines(self) -> Iterator[str]:
         """Yield the file, the problem, and the command that mends it."""
         yield f"{self.lock} {self.problem}"
-        yield "run: nox -s build-stages-lock"
+        yield "`nox -s build-stages-lock` makes them anew"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -250,7 +250,7 @@ class MissingLockError(LockError):
     def lines(self) -> Iterator[str]:
         """Yield where there are none, and the command that makes them."""
         yield f"no lock files in {self.folder}"
-        yield "run: nox -s build-stages-lock"
+        yield "`nox -s build-stages-lock` makes them anew"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -266,7 +266,7 @@ class StaleLockError(LockError):
     def lines(self) -> Iterator[str]:
         """Yield how one can tell, and the command that refreshes them."""
         yield f"the lock files are stale: {self.problem}"
-        yield "run: nox -s build-stages-lock"
+        yield "`nox -s build-stages-lock` makes them anew"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -335,18 +335,18 @@ class MetadataError(LockError):
         output: The output.
         stage: That builds it.
         problem: Why not.
+        mend: What to do, in lines.
     """
 
     output: str
     stage: str
     problem: str
+    mend: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
-        """Yield the output, the problem, and the lines to add to the table."""
+        """Yield the output, the problem, and what to do."""
         yield f"{self.output} (stage {self.stage}): {self.problem}"
-        yield "say it in pyproject.toml:"
-        yield f"  [tool.nox-buildstages.package.{self.output}]"
-        yield '  metadata = { requires-dist = ["…"] }'
+        yield from self.mend
 
 
 @dataclass(kw_only=True, eq=False)
@@ -437,8 +437,7 @@ class BackendError(BuildError):
         yield f"{self.output} (stage {self.stage}): {self.hook} failed: {self.reason}"
         yield from (f"  {line}" for line in self.tail)
         yield f"log: {self.log}"
-        if self.hint is not None:
-            yield self.hint
+        yield self.hint or "mend what the log tells of, and run it again"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -460,9 +459,10 @@ class WrongWheelError(BuildError):
     log: Path
 
     def lines(self) -> Iterator[str]:
-        """Yield what was made, what is wrong with it, and where the log is."""
+        """Yield what was made, what is wrong with it, where the log is, what to do."""
         yield f"{self.output} (stage {self.stage}): {self.wheel}: {self.problem}"
         yield f"log: {self.log}"
+        yield "mend its source, or what the stage gives to its build, and run it again"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -480,7 +480,7 @@ class MissingWheelError(BuildStagesError):
     def lines(self) -> Iterator[str]:
         """Yield what is missing, and the command that builds it."""
         yield f"{self.output} of stage {self.stage} isn't built, or is damaged"
-        yield f"run: nox -s build-stage-{self.stage}"
+        yield f"`nox -s build-stage-{self.stage}` builds it"
 
 
 @dataclass(kw_only=True, eq=False)

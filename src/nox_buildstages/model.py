@@ -173,11 +173,13 @@ class GitSource:
         url: Of the repository, as git takes it.
         commit: Its full hash.
         subdirectory: Of the project within the repository.
+        revision: The branch or tag that was asked for; the commit is what counts.
     """
 
     url: str
     commit: str
     subdirectory: str | None = None
+    revision: str | None = None
 
     def __str__(self) -> str:
         return f"git+{self.url}@{self.commit}"

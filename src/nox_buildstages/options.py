@@ -56,6 +56,11 @@ class Options:
     rebuild_all: bool = False
     rebuild: tuple[str, ...] = ()
 
+    @property
+    def upgrades(self) -> bool:
+        """Whether locks are made anew though they are current."""
+        return self.upgrade or bool(self.upgrade_packages)
+
 
 def parse(words: Sequence[str], *, outputs: Collection[str]) -> Options:
     """Read the words after ``--``.
@@ -85,7 +90,13 @@ def parse(words: Sequence[str], *, outputs: Collection[str]) -> Options:
             rebuilt.append(_output(queue.pop(0), outputs))
         else:
             raise _unknown(word)
-    return Options(**flags, upgrade_packages=tuple(upgraded), rebuild=tuple(rebuilt))
+    options = Options(**flags, upgrade_packages=tuple(upgraded), rebuild=tuple(rebuilt))
+    if options.upgrades and (options.locked or options.check):
+        raise UsageError(
+            message="--upgrade writes lock files, and --locked and --check never do",
+            mend="leave one of them out",
+        )
+    return options
 
 
 def _divided(text: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.build.bench import Bench
     from nox_buildstages.lock.lockfile import LockedOutput
-    from nox_buildstages.model import Project, Stage
+    from nox_buildstages.model import Output, Project, Stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,12 +38,10 @@ class Planned:
         return "build" if self.reasons else "cached"
 
 
-def unlocked(project: Project, reason: str) -> tuple[Planned, ...]:
+def unlocked(project: Project) -> tuple[Planned, ...]:
     """Plan without locks: everything would be locked first."""
     return tuple(
-        Planned(stage=stage.name, name=output.name, version="", reasons=(reason,))
-        for stage in project.stages
-        for output in stage.outputs
+        _unlocked(stage, output) for stage in project.stages for output in stage.outputs
     )
 
 
@@ -57,7 +55,7 @@ def plan(bench: Bench, keys: Mapping[str, str]) -> tuple[Planned, ...]:
     return tuple(
         _planned(bench, stage, output, keys)
         for stage in bench.graph.order
-        for output in bench.locks[stage.name].outputs
+        for output in stage.outputs
     )
 
 
@@ -82,13 +80,25 @@ def _first(reasons: tuple[str, ...]) -> str:
 
 
 def _planned(
-    bench: Bench, stage: Stage, output: LockedOutput, keys: Mapping[str, str]
+    bench: Bench, stage: Stage, output: Output, keys: Mapping[str, str]
 ) -> Planned:
+    outputs = bench.locks[stage.name].outputs
+    locked = next((other for other in outputs if other.name == output.name), None)
+    if locked is None:
+        return _unlocked(stage, output)
+    reasons = _reasons(bench, stage, locked, keys.get(output.name))
+    version = locked.metadata.version
+    wanted = output.requirement.specifier
+    if not wanted.contains(version, prereleases=True):
+        reasons = (f"version {version} is locked and {wanted} is wanted", *reasons)
     return Planned(
-        stage=stage.name,
-        name=output.name,
-        version=str(output.metadata.version),
-        reasons=_reasons(bench, stage, output, keys.get(output.name)),
+        stage=stage.name, name=output.name, version=str(version), reasons=reasons
+    )
+
+
+def _unlocked(stage: Stage, output: Output) -> Planned:
+    return Planned(
+        stage=stage.name, name=output.name, version="", reasons=("not locked yet",)
     )
 
 

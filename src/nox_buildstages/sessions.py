@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 TAG = "build-stage"
 _RUN_VARIABLE = "NOX_BUILDSTAGES_RUN"
 _BACKENDS = ("uv", "virtualenv", "venv")
-_IMPORT = "import sys, importlib; [importlib.import_module(n) for n in sys.argv[1:]]"
 
 
 def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
@@ -147,8 +146,8 @@ class _Registration:
 
 def _provide(session: nox.Session, workspace: Workspace, *, stage: Stage) -> None:
     for outcome in workspace.provide(stage):
-        state = "built" if outcome.built else "cached"
-        session.log(f"{state} {outcome.entry.wheel.path.name}")
+        if not outcome.built:
+            session.log(f"cached {outcome.entry.wheel.path.name}")
 
 
 def _install(session: nox.Session, workspace: Workspace) -> None:
@@ -158,7 +157,9 @@ def _install(session: nox.Session, workspace: Workspace) -> None:
         session.skip("--install-only: the environment is ready, nothing was checked")
     with session.chdir(workspace.project.root):
         if final.imports:
-            session.run("python", "-I", "-c", _IMPORT, *final.imports)
+            session.log(f"importing {', '.join(final.imports)}")
+            script = str(Path(__file__).with_name("imports.py"))
+            session.run("python", "-I", script, *final.imports, log=False)
         for check in final.checks:
             session.run(*check)
     for line in _rendered(table):

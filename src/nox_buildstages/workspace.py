@@ -19,7 +19,8 @@ from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import outcomes, prepare, provide, sync
 from nox_buildstages.build.store import Store, cache_folder
 from nox_buildstages.build.workshop import StageWorkshop
-from nox_buildstages.errors import LockError
+from nox_buildstages.errors import LockError, UsageError
+from nox_buildstages.files import write_text
 from nox_buildstages.lock import folder
 from nox_buildstages.lock.choose import sources_text
 from nox_buildstages.lock.inputs import inputs_digest
@@ -29,7 +30,7 @@ from nox_buildstages.model import FINAL
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from nox_buildstages.build.environment import Environment, Setting
     from nox_buildstages.build.stage import Outcome
@@ -126,6 +127,13 @@ class Workspace:
 
     def _current_or_made_locks(self) -> tuple[dict[str, Lock], bool]:
         """Return the locks, and whether they were made here and now."""
+        if self.options.check:
+            raise UsageError(
+                message="--check is for build-stages-lock, and this session builds",
+                mend="`nox -s build-stages-lock -- --check` looks at the lock files",
+            )
+        if self.options.upgrades and not self._made_in_this_run():
+            return self.relock(), True
         try:
             return self.read_locks(), False
         except LockError as error:
@@ -142,20 +150,33 @@ class Workspace:
     def relock(self) -> dict[str, Lock]:
         """Make the locks, newer than those there are where that was asked for.
 
+        It is done once in a run, whichever sessions ask for it.
+
         Raises:
             LockError: There are none that satisfy what is declared.
         """
         with self._alone():
-            return self._relock()
+            return self.read_locks() if self._made_in_this_run() else self._relock()
 
     def plan(self) -> Iterator[str]:
-        """Return what would become of every output, a line for each."""
+        """Return what would become of every output, a line for each.
+
+        Locks that are stale are better than none: they tell what a changed variable
+        does, and the user is told that they are.
+        """
+        keys = {entry["name"]: entry["key"] for entry in self.wheelhouse.manifest()}
         try:
             locks = self.read_locks()
         except LockError as error:
-            return plan.render(plan.unlocked(self.project, next(error.lines())))
-        keys = {entry["name"]: entry["key"] for entry in self.wheelhouse.manifest()}
-        return plan.render(plan.plan(self._bench(locks), keys))
+            reason = next(error.lines())
+            self.tools.report(f"{reason}; this is the plan as far as it can be told")
+        else:
+            return plan.render(plan.plan(self._bench(locks), keys))
+        try:
+            locks = folder.read(self.project)
+            return plan.render(plan.plan(self._bench(locks), keys))
+        except LockError:
+            return plan.render(plan.unlocked(self.project))
 
     def provide(self, stage: Stage) -> tuple[Outcome, ...]:
         """Make the store and the wheelhouse hold every wheel of a stage.
@@ -213,12 +234,26 @@ class Workspace:
         with self.tools.store.locked(f"locking-{place[:16]}"):
             yield
 
+    @property
+    def _last_run(self) -> Path:
+        """The file that says which run of nox made the locks last."""
+        place = hashlib.sha256(str(self.project.pyproject).encode()).hexdigest()
+        return self.tools.store.folder / "locks" / f"{place[:16]}.run"
+
+    def _made_in_this_run(self) -> bool:
+        try:
+            return self._last_run.read_text(encoding="utf-8") == self.tools.run
+        except OSError:
+            return False
+
     def _relock(self) -> dict[str, Lock]:
         builds = self.tools.store.folder / "builds"
         builds.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="locking-", dir=builds) as scratch:
             locks = self._relocking(Path(scratch)).locks()
+        _check_upgraded(self.options, locks)
         written = folder.write(self.project, locks)
+        write_text(self._last_run, self.tools.run)
         names = ", ".join(path.name for path in written) or "nothing; all were right"
         self.tools.report(f"wrote to {self.project.lock_dir}: {names}")
         return {lock.name: lock for lock in locks}
@@ -246,6 +281,17 @@ class Workspace:
             inputs=inputs_digest(project, self.interpreter),
             earlier=Earlier(texts=earlier, sources=sources_text(earlier)),
         )
+
+
+def _check_upgraded(options: Options, locks: Iterable[Lock]) -> None:
+    held = {package.name for lock in locks for package in lock.pylock.packages}
+    held |= {output.name for lock in locks for output in lock.outputs}
+    for name in options.upgrade_packages:
+        if name not in held:
+            raise UsageError(
+                message=f"--upgrade-package {name}: it is in no lock",
+                mend="the lock files name every project that can be upgraded",
+            )
 
 
 def _delivery(outcome: Outcome) -> Delivery:

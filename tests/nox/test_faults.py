@@ -310,11 +310,6 @@ def test_metadata_that_only_a_build_could_tell(project: Project, index: Index) -
     assert "dep" in {package["name"] for package in project.lock("final")["packages"]}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the version of such a folder stays unknown; the message says to add the"
-    " line that is there already",
-)
 def test_version_that_only_a_build_could_tell(project: Project) -> None:
     """Where a folder's version can't be known, the error doesn't ask for metadata."""
     settings: dict[str, Any] = {"faults": ["no-metadata-hook"], "requires": ["dep"]}
@@ -330,7 +325,7 @@ def test_version_that_only_a_build_could_tell(project: Project) -> None:
 @pytest.mark.parametrize(
     ("final", "said"),
     [
-        ({"imports": ["kernels", "nowhere"]}, "No module named 'nowhere'"),
+        ({"imports": ["kernels", "nowhere"]}, "nowhere can't be imported"),
         ({"checks": [["python", "-c", "raise SystemExit(7)"]]}, "exit code 7"),
     ],
 )
@@ -341,7 +336,7 @@ def test_runtime_that_does_not_work(
     tree = kernels_tree(project)
     table = {"stage": [{"name": "only", "outputs": [tree]}]}
     declare(project, {**table, "final": {"requirements": ["kernels"], **final}})
-    output = refused(project, "-s", "build-stages")
+    output = project.nox("-s", "build-stages", check=False).output
     assert said in output
     assert "* build-stages: failed" in output
     assert project.wheels() == stored(project) == [KERNELS]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from support.index import Index
     from support.project import Project
 
-COMMAND = "run: nox -s build-stages-lock"
+COMMAND = "`nox -s build-stages-lock` makes them anew"
 CI = {"CI": "1"}
 
 

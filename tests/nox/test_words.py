@@ -60,9 +60,6 @@ def test_upgrade_package_without_a_name_is_refused(pair: Project) -> None:
     assert "write --upgrade-package NAME" in output
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the words of build-stages-lock say nothing to the others"
-)
 @pytest.mark.parametrize("word", ["--check", "--upgrade"])
 def test_word_of_another_session_is_not_ignored(
     project: Project, index: Index, word: str

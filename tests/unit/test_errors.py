@@ -108,7 +108,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
     ),
     (
         InvalidLockError(lock="pylock.a.toml", problem="can't be read"),
-        ["pylock.a.toml can't be read", "run: nox -s build-stages-lock"],
+        ["pylock.a.toml can't be read", "`nox -s build-stages-lock` makes them anew"],
     ),
     (
         ResolutionError(name="kernels", output=UV_SAID),
@@ -117,8 +117,8 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             "  error: no",
             "    because",
             (
-                "what is asked for there: the dependencies of stage kernels, and what its"
-                " outputs declare"
+                "what is asked for there:"
+                " the dependencies of stage kernels, and what its outputs declare"
             ),
         ],
     ),
@@ -128,8 +128,8 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             "can't lock final",
             "  error: no",
             (
-                "what is asked for there: final.requirements, and what the outputs require"
-                " once built"
+                "what is asked for there:"
+                " final.requirements, and what the outputs require once built"
             ),
         ],
     ),
@@ -150,13 +150,13 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
     ),
     (
         MissingLockError(folder=FOLDER),
-        ["no lock files in folder", "run: nox -s build-stages-lock"],
+        ["no lock files in folder", "`nox -s build-stages-lock` makes them anew"],
     ),
     (
         StaleLockError(problem="pylock.a.toml is missing"),
         [
             "the lock files are stale: pylock.a.toml is missing",
-            "run: nox -s build-stages-lock",
+            "`nox -s build-stages-lock` makes them anew",
         ],
     ),
     (
@@ -200,13 +200,10 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         ],
     ),
     (
-        MetadataError(output="x", stage="a", problem="there is no hook"),
-        [
-            "x (stage a): there is no hook",
-            "say it in pyproject.toml:",
-            "  [tool.nox-buildstages.package.x]",
-            '  metadata = { requires-dist = ["…"] }',
-        ],
+        MetadataError(
+            output="x", stage="a", problem="there is no hook", mend=("do", "this")
+        ),
+        ["x (stage a): there is no hook", "do", "this"],
     ),
     (
         SyncError(environment=FOLDER, output=UV_SAID),
@@ -247,6 +244,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             "  Traceback",
             "  Error: no",
             "log: folder/a.log",
+            "mend what the log tells of, and run it again",
         ],
     ),
     (
@@ -274,13 +272,17 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         WrongWheelError(
             output="x", stage="a", wheel="y.whl", problem="is of y", log=LOG
         ),
-        ["x (stage a): y.whl: is of y", "log: folder/a.log"],
+        [
+            "x (stage a): y.whl: is of y",
+            "log: folder/a.log",
+            "mend its source, or what the stage gives to its build, and run it again",
+        ],
     ),
     (
         MissingWheelError(stage="a", output="x"),
         [
             "x of stage a isn't built, or is damaged",
-            "run: nox -s build-stage-a",
+            "`nox -s build-stage-a` builds it",
         ],
     ),
     (

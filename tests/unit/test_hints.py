@@ -19,7 +19,8 @@ CASES = [
     ("OSError: CUDA_HOME environment variable is not set.", 'pass-env = ["CUDA_HOME"]'),
     ("/usr/local/cuda/bin/nvcc: No such file or directory", "CUDA_HOME"),
     ("RuntimeError: Ninja is required to load C++ extensions", '"ninja"'),
-    ("error: command 'g++' failed: No such file or directory", "compiler g++"),
+    ("error: command 'g++' failed: No such file or directory", "compiler is missing"),
+    ("error: [Errno 2] No such file or directory: 'gcc'", "compiler is missing"),
 ]
 
 

@@ -220,7 +220,7 @@ def test_a_faulty_file_is_refused(text: str, problem: str) -> None:
         loads(text, name="kernels")
     first, last = str(caught.value).splitlines()
     assert first.startswith("pylock.kernels.toml can't be read: ")
-    assert last == "run: nox -s build-stages-lock"
+    assert last == "`nox -s build-stages-lock` makes them anew"
 
 
 def test_a_file_of_another_format_is_refused() -> None:

@@ -15,13 +15,13 @@ OUTPUTS = ("flash-attn", "some-package")
     [
         ("", Options()),
         ("--locked", Options(locked=True)),
-        ("--check --upgrade", Options(check=True, upgrade=True)),
+        ("--check --locked", Options(check=True, locked=True)),
         ("--locked --locked", Options(locked=True)),
         ("--upgrade-package Some.Thing", Options(upgrade_packages=("some-thing",))),
         ("--upgrade-package=numpy", Options(upgrade_packages=("numpy",))),
         (
-            "--upgrade-package b --upgrade-package=a --check",
-            Options(upgrade_packages=("b", "a"), check=True),
+            "--upgrade-package b --upgrade-package=a --rebuild",
+            Options(upgrade_packages=("b", "a"), rebuild_all=True),
         ),
         ("--rebuild", Options(rebuild_all=True)),
         ("--rebuild --locked", Options(rebuild_all=True, locked=True)),
@@ -90,3 +90,20 @@ def test_only_outputs_can_be_rebuilt() -> None:
     error = refusal("--rebuild torch")
     assert error.message == "--rebuild torch: no stage has such an output"
     assert error.mend == "the outputs are: flash-attn, some-package"
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--check --upgrade", "--locked --upgrade", "--upgrade-package a --locked"],
+)
+def test_words_that_contradict_each_other_are_refused(words: str) -> None:
+    """Lock files can't be left alone and made anew."""
+    with pytest.raises(UsageError, match="leave one of them out"):
+        parse(words.split(), outputs=OUTPUTS)
+
+
+def test_locks_are_made_anew_where_newer_versions_are_asked_for() -> None:
+    """All of them, or one."""
+    assert Options(upgrade=True).upgrades
+    assert Options(upgrade_packages=("a",)).upgrades
+    assert not Options(rebuild_all=True).upgrades

@@ -59,10 +59,10 @@ def test_without_locks_everything_is_to_be_built() -> None:
         final=Final(requirements=()),
         stages=(stage("one", "A.B==1", "c"), stage("two", "d")),
     )
-    plan = unlocked(project, "no lock files")
+    plan = unlocked(project)
     assert [(p.stage, p.name, p.version, p.reasons) for p in plan] == [
-        ("one", "a-b", "", ("no lock files",)),
-        ("one", "c", "", ("no lock files",)),
-        ("two", "d", "", ("no lock files",)),
+        ("one", "a-b", "", ("not locked yet",)),
+        ("one", "c", "", ("not locked yet",)),
+        ("two", "d", "", ("not locked yet",)),
     ]
-    assert next(render(plan)) == "build   a-b    one  no lock files"
+    assert next(render(plan)) == "build   a-b    one  not locked yet"

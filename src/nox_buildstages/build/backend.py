@@ -123,7 +123,10 @@ class Backend:
         except CommandError as error:
             raise self._failed(hook, error.reason) from error
         except BackendUnavailable as error:
-            raise self._failed(hook, str(error)) from error
+            with self.log.open("a", encoding="utf-8") as log:
+                log.write(error.traceback)
+            reason = f"its build backend {self.system.backend!r} can't be imported"
+            raise self._failed(hook, reason) from error
         except (ValueError, OSError) as error:
             raise self._failed(hook, f"{type(error).__name__}: {error}") from error
 

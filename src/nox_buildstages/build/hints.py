@@ -15,8 +15,8 @@ _HINTS = (
     (
         r"No module named '(?P<what>\w+)",
         (
-            f"its build wants the module {{what}}: {_DEPENDENCY},"
-            " or the project that has that module"
+            f"its build wants the module {{what}}: {_DEPENDENCY}"
+            " (or the project's name, where that is another)"
         ),
     ),
     (
@@ -46,8 +46,11 @@ _HINTS = (
         "ninja is missing: " + _DEPENDENCY.replace("{what}", "ninja"),
     ),
     (
-        r"(?P<what>gcc|g\+\+|cc|c\+\+|clang).{0,20}(not found|No such file)",
-        "the compiler {what} is missing: install it; it is looked for on PATH",
+        (
+            r"No such file or directory: '(gcc|g\+\+|cc|c\+\+|clang)'"
+            r"|command '(gcc|g\+\+|cc|c\+\+|clang)' failed: No such file"
+        ),
+        "the C or C++ compiler is missing: install it; it is looked for on PATH",
     ),
 )
 """Patterns of a log, and what to say; ``{what}`` is the pattern's group."""

@@ -62,12 +62,10 @@ class StageWorkshop:
             BuildError: A hook failed, or such a wheel could not be built.
             NotRunError: Nox was told not to run.
         """
-        logs = self.bench.tools.store.folder / "logs"
-        bench = replace(
-            self.bench, locks=inquiry.locks, logs=logs, _recipes={}, _entries={}
-        )
+        bench = replace(self.bench, locks=inquiry.locks, _recipes={}, _entries={})
         for name in _providers(bench, inquiry.stage.name):
             provide(bench, bench.graph.stage(name), self.environment)
+        bench = replace(bench, logs=bench.tools.store.folder / "logs")
         output = LockedOutput(
             name=inquiry.output,
             source=inquiry.source,

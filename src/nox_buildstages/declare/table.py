@@ -243,6 +243,7 @@ def _build_requires(
 
 
 def _setting(item: Item) -> str | tuple[str, ...] | None:
+    refuse_placeholders(item)
     if isinstance(item.value, list):
         return list_of(string)(item)
     if isinstance(item.value, str):

@@ -131,7 +131,7 @@ def _mentions(project: Project) -> Iterator[Requirement]:
 
 def _chosen(package: Package, root: Path, *, versioned: bool) -> Chosen:
     source = pylock.source(package)
-    if source is None:
+    if source is None or _is_wheel(source):
         raise ResolutionError(
             name="outputs",
             output=f"{package.name} {package.version} has wheels but no sdist",
@@ -141,6 +141,12 @@ def _chosen(package: Package, root: Path, *, versioned: bool) -> Chosen:
         version=package.version if versioned else None,
         source=_portable(source, root),
     )
+
+
+def _is_wheel(source: Source) -> bool:
+    if not isinstance(source, ArchiveSource):
+        return False
+    return source.location.partition("#")[0].endswith(".whl")
 
 
 def _portable(source: Source, root: Path) -> Source:

@@ -224,6 +224,8 @@ def _source_table(source: Source) -> dict[str, str]:
         return {"directory": source.path}
     if isinstance(source, GitSource):
         table = {"git": source.url, "commit": source.commit}
+        if source.revision is not None:
+            table["revision"] = source.revision
     else:
         kind = "url" if "://" in source.location else "path"
         table = {kind: source.location, "sha256": source.sha256}
@@ -238,7 +240,10 @@ def _read_source(table: Mapping[str, str]) -> Source:
     subdirectory = table.get("subdirectory")
     if "git" in table:
         return GitSource(
-            url=table["git"], commit=table["commit"], subdirectory=subdirectory
+            url=table["git"],
+            commit=table["commit"],
+            subdirectory=subdirectory,
+            revision=table.get("revision"),
         )
     return ArchiveSource(
         location=table["url"] if "url" in table else table["path"],

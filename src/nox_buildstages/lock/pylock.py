@@ -84,6 +84,7 @@ def source(package: Package) -> Source | None:
             url=package.vcs.url or package.vcs.path or "",
             commit=package.vcs.commit_id,
             subdirectory=package.vcs.subdirectory,
+            revision=package.vcs.requested_revision,
         )
     archive = package.archive or package.sdist
     if archive is None:
@@ -190,6 +191,7 @@ def _source_fields(
                 url=source.url,
                 commit_id=source.commit,
                 subdirectory=source.subdirectory,
+                requested_revision=source.revision,
             )
         }
     remote = "://" in source.location

@@ -188,20 +188,34 @@ class Relock:
                 wants_metadata=promise.metadata is None,
             )
             answer = self.workshop.ask(inquiry)
-            _check_answer(inquiry, answer)
+            if inquiry.wants_metadata and answer.metadata is None:
+                configured = self.project.rules(output.name).requires_dist is not None
+                raise _unclear(inquiry, configured=configured)
             asked = facts.learn(output.name, answer, drafts[stage.name].pins)
             if asked.times > MAX_ASKS:
-                problem = "its build requirements change each time they are met"
-                raise _unclear(inquiry, problem)
+                raise MetadataError(
+                    output=inquiry.output,
+                    stage=inquiry.stage.name,
+                    problem="its build requirements change each time they are met",
+                    mend=("pin them in the dependencies of its stage",),
+                )
 
 
-def _check_answer(inquiry: Inquiry, answer: Answer) -> None:
-    if inquiry.wants_metadata and answer.metadata is None:
+def _unclear(inquiry: Inquiry, *, configured: bool) -> MetadataError:
+    """Say what a backend without metadata hook leaves open, and how to say it."""
+    if configured:
+        problem = "its backend can't say its version without building it"
+        mend: tuple[str, ...] = (
+            "give it a version in the pyproject.toml of its source",
+        )
+    else:
         problem = "its backend can't say what it requires without building it"
-        raise _unclear(inquiry, problem)
-
-
-def _unclear(inquiry: Inquiry, problem: str) -> MetadataError:
+        mend = (
+            "say it in pyproject.toml:",
+            f"  [tool.nox-buildstages.package.{inquiry.output}]",
+            '  metadata = { requires-dist = ["…"] }',
+            "with the requirements that it has at run time, or [] for none",
+        )
     return MetadataError(
-        output=inquiry.output, stage=inquiry.stage.name, problem=problem
+        output=inquiry.output, stage=inquiry.stage.name, problem=problem, mend=mend
     )

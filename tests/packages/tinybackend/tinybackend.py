@@ -139,7 +139,10 @@ def __getattr__(name):
 
 def _settings():
     found = json.loads(Path("tinybackend.json").read_text("utf-8"))
-    unknown = [*(found.keys() - DEFAULTS), *(set(found.get("faults", [])) - FAULTS.keys())]
+    unknown = [
+        *(found.keys() - DEFAULTS),
+        *(set(found.get("faults", [])) - FAULTS.keys()),
+    ]
     if unknown:
         raise ValueError(f"tinybackend.json: unknown {', '.join(sorted(unknown))}")
     for name in found.get("require-env", []):
@@ -291,7 +294,9 @@ def _write(folder, settings, members, metadata):
         f"{name},sha256={_digest(hashed[name])},{len(content)}"
         for name, content in members.items()
     ]
-    members[f"{info}/RECORD"] = ("\n".join([*lines, f"{info}/RECORD,,"]) + "\n").encode()
+    members[f"{info}/RECORD"] = (
+        "\n".join([*lines, f"{info}/RECORD,,"]) + "\n"
+    ).encode()
     made = f"{_module(settings)}-{settings['version']}-{_tag(settings)}.whl"
     if "no-wheel" not in faults:
         with zipfile.ZipFile(folder / made, "w") as archive:

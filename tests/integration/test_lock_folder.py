@@ -1,0 +1,409 @@
+"""The folder of lock files, and when what is in it is no longer current."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from packaging.markers import default_environment
+from packaging.tags import Tag
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from nox_buildstages.declare.table import read as read_table
+from nox_buildstages.errors import (
+    InvalidLockError,
+    LockError,
+    MissingLockError,
+    StaleLockError,
+)
+from nox_buildstages.lock import folder, pylock
+from nox_buildstages.lock.choose import sources_text
+from nox_buildstages.lock.inputs import inputs_digest
+from nox_buildstages.lock.lockfile import Lock, LockedOutput, dumps, loads, numbered
+from nox_buildstages.model import (
+    ArchiveSource,
+    DirectorySource,
+    Interpreter,
+    Metadata,
+    Source,
+)
+from support.packages import make_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from nox_buildstages.model import Project
+
+INPUTS = "sha256:1"
+Table = dict[str, Any]
+
+
+def declared(root: Path, table: Table | None = None, **tools: Table) -> Project:
+    """Return a project of two stages, or another one."""
+    stages = [
+        {"name": "kernels", "outputs": ["kernel"]},
+        {"name": "models", "outputs": ["model"]},
+    ]
+    document = {"tool": {"nox-buildstages": table or {"stage": stages}, **tools}}
+    return read_table(document, pyproject=root / "pyproject.toml")
+
+
+def locks(project: Project, inputs: str = INPUTS) -> tuple[Lock, ...]:
+    return numbered(
+        Lock(name=name, inputs=inputs, pylock=pylock.make(()))
+        for name in folder.names(project)
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return declared(tmp_path)
+
+
+def file(project: Project, name: str) -> Path:
+    return project.lock_dir / f"pylock.{name}.toml"
+
+
+# Reading and writing ---------------------------------------------------------------
+
+
+def test_locks_are_read_as_they_were_written(project: Project) -> None:
+    """There is one for each stage and one for the runtime."""
+    written = locks(project)
+    files = folder.write(project, written)
+    assert [path.name for path in files] == [
+        "pylock.kernels.toml",
+        "pylock.models.toml",
+        "pylock.final.toml",
+    ]
+    assert tuple(folder.read(project, inputs=INPUTS).values()) == written
+
+
+def test_no_lock_at_all_is_missing(project: Project) -> None:
+    """The first run of a project has nothing to read."""
+    with pytest.raises(MissingLockError, match=r"no lock files in .*build-stages"):
+        folder.read(project, inputs=INPUTS)
+
+
+def without_models(project: Project) -> None:
+    file(project, "models").unlink()
+
+
+def from_two_runs(project: Project) -> None:
+    lock = loads(file(project, "models").read_text("utf-8"), name="models")
+    file(project, "models").write_text(dumps(replace(lock, series="0")), "utf-8")
+
+
+def from_other_inputs(project: Project) -> None:
+    folder.write(project, locks(project, "sha256:2"))
+
+
+def in_conflict(project: Project) -> None:
+    file(project, "models").write_text("<<<<<<< ours\n", "utf-8")
+
+
+def in_latin_1(project: Project) -> None:
+    file(project, "models").write_bytes(b"# \xe9\n")
+
+
+def in_another_format(project: Project) -> None:
+    text = file(project, "models").read_text("utf-8")
+    file(project, "models").write_text(text.replace("format = 1", "format = 0"))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        (without_models, StaleLockError, r"pylock\.models\.toml is missing"),
+        (from_two_runs, StaleLockError, "not all written by one run"),
+        (
+            from_other_inputs,
+            StaleLockError,
+            r"pylock\.kernels\.toml was made from another declaration",
+        ),
+        (in_conflict, InvalidLockError, r"pylock\.models\.toml can't be read"),
+        (in_latin_1, InvalidLockError, r"pylock\.models\.toml can't be read"),
+        (in_another_format, InvalidLockError, r"pylock\.models\.toml is of format 0"),
+    ],
+)
+def test_locks_that_are_not_current_are_told(
+    project: Project,
+    change: Callable[[Project], None],
+    error: type[LockError],
+    said: str,
+) -> None:
+    """The file, what is wrong with it, and the command that mends it."""
+    folder.write(project, locks(project))
+    change(project)
+    with pytest.raises(error, match=said) as caught:
+        folder.read(project, inputs=INPUTS)
+    assert "nox -s build-stages-lock" in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [in_conflict, in_latin_1, without_models])
+def test_what_can_be_read_counts_for_the_next_locks(
+    project: Project, change: Callable[[Project], None]
+) -> None:
+    """One damaged file doesn't cost the versions that the others keep."""
+    folder.write(project, locks(project))
+    change(project)
+    assert folder.readable_texts(project).keys() == {"kernels", "final"}
+
+
+@pytest.mark.parametrize(
+    "change", [in_conflict, in_latin_1, in_another_format, from_two_runs]
+)
+def test_what_is_not_current_is_written_anew(
+    project: Project, change: Callable[[Project], None]
+) -> None:
+    """Whatever is in its place, the lock is what it should be afterwards."""
+    folder.write(project, locks(project))
+    change(project)
+    assert folder.write(project, locks(project)) == (file(project, "models"),)
+    folder.read(project, inputs=INPUTS)
+
+
+def test_only_what_changed_is_written(project: Project) -> None:
+    """A file that is right is not touched, so that nothing sees a change."""
+    folder.write(project, locks(project))
+    before = {path: path.stat() for path in project.lock_dir.iterdir()}
+    assert folder.write(project, locks(project)) == ()
+    assert {path: path.stat() for path in project.lock_dir.iterdir()} == before
+
+
+def test_the_lock_of_a_stage_that_is_gone_is_removed(
+    project: Project, tmp_path: Path
+) -> None:
+    """What a user put beside it stays, though its name is like a lock's."""
+    folder.write(project, locks(project))
+    own = [project.lock_dir / name for name in ("pylock.own.toml", "pylock.x.toml")]
+    own[0].write_text('lock-version = "1.0"\ncreated-by = "me"\npackages = []\n')
+    own[1].write_bytes(b"\xff")
+    (project.lock_dir / "README.md").touch()
+    smaller = declared(tmp_path, {"stage": [{"name": "kernels", "outputs": ["k"]}]})
+    folder.write(smaller, locks(smaller))
+    assert sorted(path.name for path in project.lock_dir.iterdir()) == [
+        "README.md",
+        "pylock.final.toml",
+        "pylock.kernels.toml",
+        "pylock.own.toml",
+        "pylock.x.toml",
+    ]
+
+
+# Sources that were chosen before ---------------------------------------------------
+
+
+def provided_by(stage: str, name: str, source: Source) -> str:
+    output = LockedOutput(
+        name=canonicalize_name(name),
+        source=source,
+        build_requires=(),
+        metadata=Metadata(version=Version("1.0"), learned="static"),
+    )
+    lock = Lock(name=stage, inputs="", pylock=pylock.make(()), outputs=(output,))
+    return dumps(lock)
+
+
+def test_sources_that_were_chosen_are_kept() -> None:
+    """All but folders, of which there is nothing to choose, and damaged files."""
+    archive = ArchiveSource(location="https://host/a-1.0.tar.gz", sha256="0" * 64)
+    texts = {
+        "kernels": provided_by("kernels", "a", archive),
+        "models": provided_by("models", "b", DirectorySource(path="b")),
+        "final": "<<<<<<< ours\n",
+    }
+    text = sources_text(texts)
+    assert text is not None
+    assert archive.location in text
+    assert '"b"' not in text
+
+
+@pytest.mark.parametrize("texts", [{}, {"final": "["}])
+def test_nothing_was_chosen_before(texts: dict[str, str]) -> None:
+    """Then there is no text, and uv is told nothing."""
+    assert sources_text(texts) is None
+
+
+# What locks are made from ----------------------------------------------------------
+
+STAGE = {
+    "name": "kernels",
+    "outputs": ["kernel", "folder @ ./vendor/folder"],
+    "dependencies": ["torch"],
+    "env": {"FORCE": "1"},
+}
+TABLE: Table = {
+    "constraints": ["numpy<2"],
+    "final": {"requirements": ["kernel", "own @ ./wheels/own-1.0-py3-none-any.whl"]},
+    "package": {"kernel": {"build-requires": {"add": ["wheel"]}}},
+}
+UV: Table = {
+    "index": [{"name": "cpu", "url": "https://host/simple", "explicit": True}],
+    "sources": {
+        "torch": {"index": "cpu"},
+        "listed": [
+            {"path": "vendor/listed", "marker": "python_version > '3'"},
+            {"index": "cpu", "marker": "python_version < '3'"},
+        ],
+    },
+    "managed": True,
+}
+
+
+def tables(root: Path) -> tuple[Table, Table, Table, Path]:
+    """Return the parts of a project, whose folders are there."""
+    for name in ("folder", "listed"):
+        make_tree(root / "vendor" / name, name, "1.0")
+    stage = {**STAGE, "outputs": [*STAGE["outputs"], "listed"]}
+    return {**TABLE}, stage, {**UV}, root
+
+
+def interpreter(**markers: str) -> Interpreter:
+    environment = default_environment()
+    environment["python_version"] = "3.11"
+    environment["python_full_version"] = "3.11.7"
+    environment["sys_platform"] = "linux"
+    environment.update(markers)  # type: ignore[typeddict-item]
+    tags = (Tag("py3", "none", "any"),)
+    return Interpreter(markers=environment, tags=tags, abi="abi", platform="linux")
+
+
+def digest_of(table: Table, stage: Table, uv: Table, root: Path) -> str:
+    project = declared(root, {**table, "stage": [stage]}, uv=uv)
+    return inputs_digest(project, interpreter())
+
+
+Change = tuple[str, Table]
+OTHER_OUTPUTS = ["kernel>1", "folder @ ./vendor/folder", "listed"]
+COUNTS: list[Change] = [
+    ("stage", {"name": "other"}),
+    ("stage", {"outputs": OTHER_OUTPUTS}),
+    ("stage", {"dependencies": ["torch", "ninja"]}),
+    ("stage", {"dependencies": []}),
+    ("stage", {"env": {"FORCE": "0"}}),
+    ("stage", {"pass-env": ["CUDA_HOME"]}),
+    ("table", {"match-runtime": ["torch"]}),
+    ("table", {"constraints": ["numpy<3"]}),
+    ("table", {"build-constraints": ["numpy<2"]}),
+    ("table", {"exclude-newer": "2026-11-01"}),
+    ("table", {"lock-dir": "deeper/build-stages"}),
+    ("table", {"final": {"requirements": ["kernel"]}}),
+    ("table", {"package": {}}),
+    ("table", {"package": {"kernel": {"build-requires": {"add": ["wheel>1"]}}}}),
+    ("table", {"package": {"kernel": {"build-requires": {"remove": ["wheel"]}}}}),
+    ("table", {"package": {"kernel": {"config-settings": {"--a": "b"}}}}),
+    ("table", {"package": {"kernel": {"env": {"A": "b"}}}}),
+    ("table", {"package": {"kernel": {"metadata": {"requires-dist": []}}}}),
+    ("table", {"package": {"kernel": {"metadata": {"requires-dist": ["torch"]}}}}),
+    ("uv", {"index": [{"name": "cpu", "url": "https://host/other"}]}),
+    ("uv", {"sources": {"listed": {"path": "vendor/listed"}}}),
+    ("uv", {"find-links": ["wheels"]}),
+    ("uv", {"prerelease": "allow"}),
+    ("uv", {"override-dependencies": ["numpy==1.26"]}),
+    ("uv", {"pip": {"index-strategy": "unsafe-best-match"}}),
+]
+COUNTS_NOT: list[Change] = [
+    ("stage", {"tools": ["c++"]}),
+    ("table", {"wheelhouse": "wheels"}),
+    ("table", {"final": {**TABLE["final"], "imports": ["kernel"]}}),
+    ("table", {"final": {**TABLE["final"], "checks": [["python", "-V"]]}}),
+    ("uv", {"managed": False}),
+    ("uv", {"workspace": {"members": ["a"]}}),
+]
+
+
+def after(change: Change, root: Path) -> str:
+    """Return the digest of the project with one part of it changed."""
+    table, stage, uv, root = tables(root)
+    parts = {"table": table, "stage": stage, "uv": uv}
+    kind, changed = change
+    return digest_of(**{**parts, kind: {**parts[kind], **changed}}, root=root)
+
+
+@pytest.mark.parametrize("change", COUNTS, ids=str)
+def test_a_change_that_counts_makes_locks_stale(tmp_path: Path, change: Change) -> None:
+    """Whatever may make them come out differently."""
+    assert after(change, tmp_path) != digest_of(*tables(tmp_path))
+
+
+@pytest.mark.parametrize("change", COUNTS_NOT, ids=str)
+def test_a_change_that_does_not_count_leaves_locks_current(
+    tmp_path: Path, change: Change
+) -> None:
+    """Whatever has no say in a resolution."""
+    assert after(change, tmp_path) == digest_of(*tables(tmp_path))
+
+
+def test_where_a_project_lies_does_not_count(tmp_path: Path) -> None:
+    """Locks that one checkout made are current in another one."""
+    one, other = tables(tmp_path / "one"), tables(tmp_path / "deep/other")
+    assert digest_of(*one) == digest_of(*other)
+
+
+def test_a_folder_beside_a_project_may_move_with_it(tmp_path: Path) -> None:
+    """A project in a larger repository names its neighbours."""
+
+    def digest(root: Path) -> str:
+        make_tree(root / "kernel", "kernel", "1.0")
+        stage = {"name": "kernels", "outputs": ["kernel @ ../kernel"]}
+        return digest_of({}, stage, {}, root / "project")
+
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+
+
+@pytest.mark.parametrize("name", ["folder", "listed"])
+@pytest.mark.parametrize("file", ["pyproject.toml", "setup.py", "setup.cfg"])
+def test_what_a_folder_requires_counts(tmp_path: Path, name: str, file: str) -> None:
+    """The files that say so are looked at, in every folder that is an output."""
+    parts = tables(tmp_path)
+    before = digest_of(*parts)
+    with (tmp_path / "vendor" / name / file).open("a") as stream:
+        stream.write("# changed\n")
+    assert digest_of(*parts) != before
+
+
+def test_the_code_of_a_folder_does_not_count(tmp_path: Path) -> None:
+    """Who works on it builds it again, and has nothing to lock."""
+    parts = tables(tmp_path)
+    before = digest_of(*parts)
+    (tmp_path / "vendor/folder/folder/__init__.py").write_text("x = 1\n")
+    (tmp_path / "vendor/folder/new.cpp").touch()
+    assert digest_of(*parts) == before
+
+
+def test_a_folder_that_is_gone_counts(tmp_path: Path) -> None:
+    """Whether locks are current can be told though it isn't there."""
+    parts = tables(tmp_path)
+    before = digest_of(*parts)
+    (tmp_path / "vendor/folder/pyproject.toml").unlink()
+    assert digest_of(*parts) != before
+
+
+@pytest.mark.parametrize(
+    ("marker", "value", "same"),
+    [
+        ("python_version", "3.12", False),
+        ("implementation_name", "pypy", False),
+        ("sys_platform", "darwin", False),
+        ("platform_machine", "other", False),
+        ("python_full_version", "3.11.99", True),
+        ("platform_release", "6.66", True),
+    ],
+)
+def test_another_interpreter_has_its_own_locks(
+    project: Project, marker: str, value: str, *, same: bool
+) -> None:
+    """Another minor version, implementation or platform; not another patch."""
+    one, other = interpreter(), interpreter(**{marker: value})
+    assert (inputs_digest(project, one) == inputs_digest(project, other)) is same
+
+
+def test_a_project_is_read_as_toml_has_it(tmp_path: Path) -> None:
+    """The order of the keys in a table doesn't count."""
+    table, stage, uv, root = tables(tmp_path)
+    turned = {key: stage[key] for key in reversed(stage)}
+    assert digest_of(table, turned, uv, root) == digest_of(table, stage, uv, root)
