@@ -234,7 +234,10 @@ class ResolutionError(LockError):
             return "the outputs, as final.requirements and dependencies limit them"
         if self.name == "final":
             return "final.requirements, and what the outputs require once built"
-        return f"the dependencies of stage {self.name}, and what its outputs declare"
+        return (
+            f"the dependencies of stage {self.name}, and what its outputs declare"
+            " (which build-requires of a package corrects)"
+        )
 
 
 @dataclass(kw_only=True, eq=False)

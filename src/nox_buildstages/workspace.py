@@ -168,15 +168,15 @@ class Workspace:
         try:
             locks = self.read_locks()
         except LockError as error:
-            reason = next(error.lines())
-            self.tools.report(f"{reason}; this is the plan as far as it can be told")
+            self.tools.report(next(error.lines()))
         else:
             return plan.render(plan.plan(self._bench(locks), keys))
         try:
-            locks = folder.read(self.project)
-            return plan.render(plan.plan(self._bench(locks), keys))
+            planned = plan.plan(self._bench(folder.read(self.project)), keys)
         except LockError:
             return plan.render(plan.unlocked(self.project))
+        self.tools.report("planned with them as they are; locking may change more")
+        return plan.render(planned)
 
     def provide(self, stage: Stage) -> tuple[Outcome, ...]:
         """Make the store and the wheelhouse hold every wheel of a stage.

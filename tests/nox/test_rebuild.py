@@ -232,3 +232,18 @@ def tamper(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[60] ^= 1
     path.write_bytes(content)
+
+
+def test_plan_tells_what_the_locks_do_not_have(project: Project) -> None:
+    """With stale locks it says what they lack, and that locking may change more."""
+    Pair().write(project)
+    run(project)
+    Pair(second={"outputs": ["models>=1.5", "later"]}).write(project)
+    told = project.nox("-s", "build-stages-plan")
+    assert "the lock files are stale" in told.output
+    assert "locking may change more" in told.output
+    assert planned(told) == {
+        "kernels": ("cached", ""),
+        "models": ("build", "version 1.0 is locked and >=1.5 is wanted"),
+        "later": ("build", "not locked yet"),
+    }

@@ -72,3 +72,23 @@ def test_word_of_another_session_is_not_ignored(
     done = project.nox("-s", "build-stages", "--", word, check=None)
     upgraded = versions(project, "final")["tensorlib"] == "3.0"
     assert done.returncode or (word == "--upgrade" and upgraded)
+
+
+def test_upgrade_of_what_no_lock_has_is_refused(project: Project, index: Index) -> None:
+    """A name that is mistyped is told, and nothing is written."""
+    publish(index)
+    Pair().write(project)
+    words = ("-s", "build-stages-lock", "--", "--upgrade-package", "nope")
+    assert "--upgrade-package nope: it is in no lock" in refused(project, *words)
+    assert not (project.folder / "build-stages").exists()
+
+
+def test_upgrade_locks_once_in_a_run(project: Project, index: Index) -> None:
+    """However many sessions are handed the word."""
+    publish(index)
+    Pair().write(project)
+    project.nox("-s", "build-stages-lock")
+    make_wheel(index.folder, "tensorlib", "3.0")
+    done = project.nox("-s", "build-stages", "--", "--upgrade-package", "tensorlib")
+    assert done.output.count("wrote to") == 1
+    assert versions(project, "final")["tensorlib"] == "3.0"

@@ -119,6 +119,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             (
                 "what is asked for there:"
                 " the dependencies of stage kernels, and what its outputs declare"
+                " (which build-requires of a package corrects)"
             ),
         ],
     ),
