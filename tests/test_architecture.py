@@ -15,7 +15,7 @@ PACKAGE = SOURCE.name
 ROOMS = (
     {
         *("__init__", "errors", "model", "digests", "files", "toml", "commands"),
-        *("core_metadata", "source_tree", "interpreter", "imports"),
+        *("core_metadata", "source_tree", "interpreter", "imports", "columns"),
     },
     {"declare"},
     {"lock", "build", "wheelhouse"},

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nox_buildstages.build.key import difference
+from nox_buildstages.columns import aligned
 from nox_buildstages.errors import MissingWheelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nox_buildstages.build.bench import Bench
     from nox_buildstages.lock.lockfile import LockedOutput
@@ -59,18 +60,10 @@ def plan(bench: Bench, keys: Mapping[str, str]) -> tuple[Planned, ...]:
     )
 
 
-def render(planned: tuple[Planned, ...]) -> Iterator[str]:
+def render(planned: Sequence[Planned]) -> Iterator[str]:
     """Yield a line for each output: state, name, version, stage, first reason."""
-    widths = [
-        max((len(text) for text in column), default=0)
-        for column in zip(*((p.name, p.version, p.stage) for p in planned), strict=True)
-    ]
-    for p in planned:
-        name, version, stage = (
-            text.ljust(width)
-            for text, width in zip((p.name, p.version, p.stage), widths, strict=True)
-        )
-        yield f"{p.state:<6}  {name}  {version}  {stage}  {_first(p.reasons)}".rstrip()
+    rows = [(p.state, p.name, p.version, p.stage, _first(p.reasons)) for p in planned]
+    return aligned(rows)
 
 
 def _first(reasons: tuple[str, ...]) -> str:

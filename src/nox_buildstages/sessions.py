@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import nox
 from nox_buildstages import toml
 from nox_buildstages.build.environment import Environment, Setting
+from nox_buildstages.columns import aligned
 from nox_buildstages.declare.graph import arrange
 from nox_buildstages.declare.table import read
 from nox_buildstages.errors import (
@@ -211,8 +212,8 @@ def _environment(session: nox.Session) -> Environment:
 
 def _rendered(table: list[dict[str, Any]]) -> Iterator[str]:
     """Yield the closing table: a line for each output."""
-    rows = [("output", "version", "stage", "state", "seconds", "size")]
-    rows += [
+    head = ("output", "version", "stage", "state", "seconds", "size")
+    rows = [
         (
             entry["name"],
             entry["version"],
@@ -223,10 +224,7 @@ def _rendered(table: list[dict[str, Any]]) -> Iterator[str]:
         )
         for entry in table
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = zip(row, widths, strict=True)
-        yield "  ".join(text.ljust(width) for text, width in cells).rstrip()
+    return aligned([head, *rows])
 
 
 def _human(size: float) -> str:

@@ -230,15 +230,18 @@ class Workspace:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Let one process at a time make the locks of this project."""
-        place = hashlib.sha256(str(self.project.pyproject).encode()).hexdigest()
-        with self.tools.store.locked(f"locking-{place[:16]}"):
+        with self.tools.store.locked(f"locking-{self._place}"):
             yield
+
+    @property
+    def _place(self) -> str:
+        """A name for the project's place on this machine."""
+        return hashlib.sha256(str(self.project.pyproject).encode()).hexdigest()[:16]
 
     @property
     def _last_run(self) -> Path:
         """The file that says which run of nox made the locks last."""
-        place = hashlib.sha256(str(self.project.pyproject).encode()).hexdigest()
-        return self.tools.store.folder / "locks" / f"{place[:16]}.run"
+        return self.tools.store.folder / "locks" / f"{self._place}.run"
 
     def _made_in_this_run(self) -> bool:
         try:

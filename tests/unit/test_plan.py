@@ -65,4 +65,4 @@ def test_without_locks_everything_is_to_be_built() -> None:
         ("one", "c", "", ("not locked yet",)),
         ("two", "d", "", ("not locked yet",)),
     ]
-    assert next(render(plan)) == "build   a-b    one  not locked yet"
+    assert next(render(plan)) == "build  a-b    one  not locked yet"
