@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 import uuid
 from dataclasses import dataclass
 from functools import partial
@@ -132,7 +134,7 @@ class _Registration:
         from nox_buildstages.workspace import opened  # noqa: PLC0415 - --list is instant
 
         names = {output.name for stage in self.graph.order for output in stage.outputs}
-        return opened(
+        workspace = opened(
             self.project,
             self.graph,
             _environment(session),
@@ -143,6 +145,8 @@ class _Registration:
                 run=os.environ[_RUN_VARIABLE],
             ),
         )
+        _check_python(session, workspace)
+        return workspace
 
 
 def _provide(session: nox.Session, workspace: Workspace, *, stage: Stage) -> None:
@@ -208,6 +212,23 @@ def _environment(session: nox.Session) -> Environment:
         ),
         may_run=lambda: session.run(*nothing, silent=True, log=False) is not None,
     )
+
+
+def _check_python(session: nox.Session, workspace: Workspace) -> None:
+    """See that a reused environment is of the Python that is wanted now.
+
+    Nox reuses it whatever it was made with.
+    """
+    running = f"{sys.version_info.major}.{sys.version_info.minor}"
+    wanted = re.search(r"\d+\.\d+", str(session.python or running))
+    found = workspace.interpreter.markers["python_version"]
+    if wanted is not None and wanted[0] != found:
+        location = workspace.environment.location
+        raise UsageError(
+            message=f"{location} was made with Python {found}, and it is to be"
+            f" {wanted[0]} now",
+            mend="remove that folder and run it again",
+        )
 
 
 def _rendered(table: list[dict[str, Any]]) -> Iterator[str]:

@@ -368,3 +368,24 @@ def test_cycle_is_found_before_anything_runs(project: Project) -> None:
     assert "first" in output
     assert "second" in output
     assert "Traceback" not in output
+
+
+OTHERS = [
+    python
+    for python in sorted(Path.home().glob(".pyenv/versions/3.1[0-9].*/bin/python"))
+    if not python.parents[1].name.startswith(f"{MINOR}.")
+]
+
+
+@pytest.mark.skipif(not OTHERS, reason="no other Python at hand")
+def test_reused_environment_of_another_python_is_refused(project: Project) -> None:
+    """Nox reuses it whatever it was made with; a wheel for another Python is none."""
+    Pair().write(project)
+    location = project.folder / ".nox" / "build-stage-first"
+    making = [uv.find_uv_bin(), "venv", "--python", str(OTHERS[0]), str(location)]
+    subprocess.run(making, env=project.env, check=True, capture_output=True)
+    output = refused(project, "-s", "build-stage-first")
+    assert "was made with Python" in output
+    assert f"it is to be {MINOR} now" in output
+    assert "remove that folder" in output
+    assert stored(project) == []
