@@ -277,6 +277,7 @@ class Workspace:
                 exclude_newer=project.exclude_newer,
                 upgrade=options.upgrade,
                 upgrade_packages=options.upgrade_packages,
+                outer=self.tools.outer,
             ),
             workshop=StageWorkshop(
                 bench=self._bench({}), environment=self.environment, scratch=scratch

@@ -122,6 +122,7 @@ class Resolver:
         exclude_newer: An RFC 3339 time, or None.
         upgrade: Whether versions of earlier answers don't count.
         upgrade_packages: Projects whose earlier versions don't count.
+        outer: The environment variables that uv sees; None for ours.
     """
 
     uv: Path
@@ -133,6 +134,7 @@ class Resolver:
     exclude_newer: str | None = None
     upgrade: bool = False
     upgrade_packages: tuple[str, ...] = ()
+    outer: Mapping[str, str] | None = None
     _answers: dict[Question, Pylock | ResolutionError] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -197,7 +199,15 @@ class Resolver:
             argv += ["--exclude-newer", self.exclude_newer]
         for package in self.upgrade_packages:
             argv += ["--upgrade-package", package]
-        return Command(argv=tuple(argv), cwd=scratch)
+        return Command(argv=tuple(argv), cwd=scratch, env=self._variables())
+
+    def _variables(self) -> dict[str, str] | None:
+        """Return uv's variables, with paths that hold in a scratch folder too."""
+        if self.outer is None or "UV_FIND_LINKS" not in self.outer:
+            return None if self.outer is None else {**self.outer}
+        entries = self.outer["UV_FIND_LINKS"].split(",")
+        links = ",".join(_location(entry, self.root) for entry in entries if entry)
+        return {**self.outer, "UV_FIND_LINKS": links}
 
     def _synthetic_project(self, question: Question) -> dict[str, Any]:
         settings = _absolute(
