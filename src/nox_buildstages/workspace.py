@@ -212,7 +212,7 @@ class Workspace:
         house = self.wheelhouse
         house.deliver(deliveries)
         house.keep_only({delivery.wheel.name for delivery in deliveries})
-        bound = house.bind(bench.locks[FINAL].pylock, bench.wheels(FINAL))
+        bound = house.bind(bench.pylock(FINAL), bench.wheels(FINAL))
         sync(bench, FINAL, self.environment, bound)
         order = [delivery.wheel.name for delivery in deliveries]
         return sorted(house.manifest(), key=lambda entry: order.index(entry["name"]))

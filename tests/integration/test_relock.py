@@ -569,10 +569,6 @@ def test_a_file_of_the_project_is_named_relatively(world: World) -> None:
     assert package.sdist.path == "../sdists/kernel-1.0.tar.gz"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="uv names it by an absolute path, and bound locks lie in other folders",
-)
 def test_a_wheel_of_the_project_is_named_relatively(world: World) -> None:
     """A lock that is checked in serves in every checkout."""
     make_wheel(world.root / "wheels", "own", "1.0")

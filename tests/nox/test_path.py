@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING
 import pytest
 import uv
 
+from support.packages import make_sdist, make_wheel
 from support.pair import (
     KERNELS,
     MODELS,
     Pair,
     built,
+    declare,
     entry,
     installed,
     lock_texts,
     versions,
     world,
 )
+from support.project import make_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,3 +171,25 @@ def test_no_environment_is_touched_for_stored_wheels(run: Run) -> None:
     shutil.rmtree(run.project.folder / ".nox", ignore_errors=True)
     run.again()
     assert installed(run.project.folder / ".nox/build-stage-second") == {}
+
+
+def test_a_wheel_of_the_project_serves_in_every_checkout(
+    project: Project, index: Index
+) -> None:
+    """A wheel that lies in the project is locked, synced and bound by where it lies."""
+    make_wheel(project.folder / "wheels", "own", "1.0")
+    make_sdist(index.folder, "kernels", "1.0", settings={"import-first": ["own"]})
+    own = "own @ ./wheels/own-1.0-py3-none-any.whl"
+    declare(
+        project,
+        {
+            "final": {"requirements": ["kernels", own], "imports": ["own"]},
+            "stage": [{"name": "only", "dependencies": [own], "outputs": ["kernels"]}],
+        },
+    )
+    project.nox("-s", "build-stages")
+    elsewhere = make_project(project.folder.parent / "elsewhere", project.env)
+    shutil.copytree(project.folder / "wheels", elsewhere.folder / "wheels")
+    shutil.copytree(project.folder / "build-stages", elsewhere.folder / "build-stages")
+    shutil.copy(project.pyproject, elsewhere.pyproject)
+    assert built(elsewhere.nox("-s", "build-stages", "--", "--locked")) == []

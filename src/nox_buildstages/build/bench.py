@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,11 +11,13 @@ from nox_buildstages.build.key import Ingredient, Recipe
 from nox_buildstages.commands import Command, checked
 from nox_buildstages.errors import MissingToolError, MissingWheelError
 from nox_buildstages.lock.lockfile import IndexPin, pins
+from nox_buildstages.lock.pylock import moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
     from nox_buildstages.build.environment import Syncer
@@ -74,6 +77,13 @@ class Bench:
     def pins(self, name: str) -> tuple[Pin, ...]:
         """Return what the environment of a stage, or of ``final``, holds."""
         return pins(self.locks[name], self.interpreter)
+
+    def pylock(self, name: str) -> Pylock:
+        """Return the lock of a stage, or of ``final``, its files by absolute path."""
+        folder = self.project.lock_dir
+        return moved(
+            self.locks[name].pylock, lambda path: os.path.normpath(folder / path)
+        )
 
     def ingredients(self, name: str) -> dict[str, Ingredient]:
         """Return the wheels of an environment, by hash.

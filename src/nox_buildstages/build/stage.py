@@ -117,7 +117,7 @@ def prepare(bench: Bench, name: str, environment: Environment) -> None:
         EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
     """
     folder = environment.location
-    bound = pylock.bind(bench.locks[name].pylock, bench.wheels(name), folder=folder)
+    bound = pylock.bind(bench.pylock(name), bench.wheels(name), folder=folder)
     path = folder / file_name(name)
     files.write_text(path, pylock.dumps(bound))
     sync(bench, name, environment, path)

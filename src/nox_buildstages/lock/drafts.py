@@ -186,16 +186,29 @@ class Drafter:
             else:
                 _require_wheel(package, question.name)
                 packages.append(package)
-        return pylock.restrict(pylock.make(packages), self.resolver.interpreter)
+        ours = pylock.moved(pylock.make(packages), self._seen)
+        return pylock.restrict(ours, self.resolver.interpreter)
+
+    def _seen(self, path: str) -> str:
+        """Return a path of the project as seen from the lock files (PEP 751)."""
+        place = self.project.root / path
+        return Path(os.path.relpath(place, self.project.lock_dir)).as_posix()
 
     def _provided(self, stand_in: StandIn) -> Package:
         source = self.facts.promises[stand_in.name].chosen.source
         return pylock.provided(
             stand_in.name,
             stand_in.metadata.version,
-            _from_lock_dir(source, self.project),
+            self._from_lock_dir(source),
             stage=self.graph.providers[stand_in.name].name,
         )
+
+    def _from_lock_dir(self, source: Source) -> Source:
+        if isinstance(source, DirectorySource):
+            return replace(source, path=self._seen(source.path))
+        if isinstance(source, ArchiveSource) and "://" not in source.location:
+            return replace(source, location=self._seen(source.location))
+        return source
 
     def _unordered(self, stage: str, output: NormalizedName) -> UnorderedOutputError:
         provider = self.graph.providers[output].name
@@ -211,16 +224,3 @@ def _require_wheel(package: Package, name: str) -> None:
             output=f"{package.name} would have to be built: it comes from a source",
             mend=NO_WHEEL.format(package.name),
         )
-
-
-def _from_lock_dir(source: Source, project: Project) -> Source:
-    """Name a source's path as seen from the lock files (PEP 751)."""
-
-    def seen(path: str) -> str:
-        return Path(os.path.relpath(project.root / path, project.lock_dir)).as_posix()
-
-    if isinstance(source, DirectorySource):
-        return replace(source, path=seen(source.path))
-    if isinstance(source, ArchiveSource) and "://" not in source.location:
-        return replace(source, location=seen(source.location))
-    return source

@@ -26,7 +26,7 @@ from packaging.version import Version
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from packaging.utils import NormalizedName
@@ -130,6 +130,34 @@ def restrict(pylock: Pylock, interpreter: Interpreter) -> Pylock:
         map(restricted, pylock.packages),
         environments=[Marker(platform)],
         requires_python=SpecifierSet(interpreter.requires_python),
+    )
+
+
+def moved(pylock: Pylock, move: Callable[[str], str]) -> Pylock:
+    """Return a lock whose wheels in files are named by other paths.
+
+    Args:
+        pylock: Any; what stages provide is left as it is.
+        move: From a path to the path that takes its place.
+    """
+
+    def there(package: Package) -> Package:
+        archive = package.archive
+        if provider(package) is not None or archive is None or archive.path is None:
+            return package
+        return Package(
+            name=package.name,
+            version=package.version,
+            marker=package.marker,
+            archive=PackageArchive(
+                path=move(archive.path), size=archive.size, hashes=archive.hashes
+            ),
+        )
+
+    return make(
+        map(there, pylock.packages),
+        environments=pylock.environments,
+        requires_python=pylock.requires_python,
     )
 
 
