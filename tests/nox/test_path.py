@@ -192,4 +192,5 @@ def test_a_wheel_of_the_project_serves_in_every_checkout(
     shutil.copytree(project.folder / "wheels", elsewhere.folder / "wheels")
     shutil.copytree(project.folder / "build-stages", elsewhere.folder / "build-stages")
     shutil.copy(project.pyproject, elsewhere.pyproject)
-    assert built(elsewhere.nox("-s", "build-stages", "--", "--locked")) == []
+    elsewhere.nox("-s", "build-stages", "--", "--locked")
+    assert elsewhere.wheels() == project.wheels() != []
