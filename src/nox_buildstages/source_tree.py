@@ -65,19 +65,37 @@ def build_system(tree: Path) -> BuildSystem:
         raise _invalid(tree, str(error)) from error
 
 
-def static_metadata(tree: Path) -> Metadata | None:
-    """Return what a tree's wheel will say, where that is promised; else None.
+def promised_metadata(tree: Path) -> Metadata | None:
+    """Return what an sdist's wheel will say, where it promises that; else None.
 
-    An sdist promises what its PKG-INFO doesn't list as dynamic (PEP 643); any
-    tree what its ``[project]`` table doesn't (PEP 621).
+    It promises what its PKG-INFO doesn't list as dynamic (PEP 643).
 
     Raises:
         SourceError: A promise can't be read.
     """
     try:
         said = _pkg_info(tree)
-        if said is not None and _promises(said):
-            return from_core(said, learned="static")
+    except ValueError as error:  # packaging's errors all are
+        raise _invalid(tree, str(error)) from error
+    if said is None or not _promises(said):
+        return None
+    return from_core(said, learned="static")
+
+
+def static_metadata(tree: Path) -> Metadata | None:
+    """Return what a tree's wheel should say, where no backend can be asked; else None.
+
+    That is what an sdist promises, or else what the ``[project]`` table declares
+    (PEP 621), which backends may spell otherwise.
+
+    Raises:
+        SourceError: It can't be read.
+    """
+    promised = promised_metadata(tree)
+    if promised is not None:
+        return promised
+    try:
+        said = _pkg_info(tree)
         version = None if said is None else said.version
         return _from_project(_pyproject(tree), version)
     except ValueError as error:  # packaging's errors all are

@@ -62,7 +62,16 @@ def opened(
     store = Store(cache_folder(setting.outer))
     tools = Tools(
         store=store,
-        sources=Sources(project.root, store.folder, commands.run),
+        sources=Sources(
+            project.root,
+            store.folder,
+            commands.run,
+            left_out=(
+                project.wheelhouse,
+                project.lock_dir,
+                environment.location.parent,
+            ),
+        ),
         syncer=Syncer(uv=Path(find_uv_bin()), runner=commands.run),
         runner=commands.run,
         outer=setting.outer,

@@ -529,8 +529,18 @@ def test_a_requirement_may_be_spelled_another_way(
     assert shop.provide().built
 
 
-def test_metadata_from_the_table_is_not_held_against_the_wheel(shop: Shop) -> None:
-    """The user said so because the package says something wrong, or nothing."""
+def test_metadata_from_the_table_is_held_against_the_wheel(shop: Shop) -> None:
+    """A lock that lacks what the wheel requires would make a runtime that lacks it."""
     shop.write(requires=["x>=1"])
     shop.metadata = replace(shop.metadata, requires_dist=("y",), learned="config")
+    with pytest.raises(WrongWheelError, match="only the wheel has x>=1"):
+        shop.provide()
+    shop.metadata = replace(shop.metadata, requires_dist=("x>=1",))
     assert shop.provide().built
+
+
+def test_a_wheel_for_another_platform_is_refused(shop: Shop) -> None:
+    """It could be stored and delivered, and never installed."""
+    shop.write(tag="cp27-cp27m-win_amd64")
+    with pytest.raises(WrongWheelError, match="its tags are not for"):
+        shop.provide()

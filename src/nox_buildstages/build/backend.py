@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from packaging.requirements import InvalidRequirement, Requirement
 from pyproject_hooks import (
     BackendUnavailable,
     BuildBackendHookCaller,
@@ -69,9 +70,7 @@ class Backend:
         answer = self._call(
             hook, lambda hooks: hooks.get_requires_for_build_wheel(self._settings())
         )
-        if not isinstance(answer, list) or not all(
-            isinstance(requirement, str) for requirement in answer
-        ):
+        if not isinstance(answer, list) or not all(map(_is_requirement, answer)):
             reason = f"it returned {answer!r}, which is no list of requirements"
             raise self._failed(hook, reason)
         return tuple(answer)
@@ -127,6 +126,8 @@ class Backend:
                 log.write(error.traceback)
             reason = f"its build backend {self.system.backend!r} can't be imported"
             raise self._failed(hook, reason) from error
+        except FileNotFoundError as error:  # pyproject_hooks' own answer file
+            raise self._failed(hook, "it ended without an answer") from error
         except (ValueError, OSError) as error:
             raise self._failed(hook, f"{type(error).__name__}: {error}") from error
 
@@ -172,6 +173,14 @@ class Backend:
             log=self.log,
             hint=hint((reason, *tail), stage=self.stage),
         )
+
+
+def _is_requirement(text: object) -> bool:
+    try:
+        Requirement(str(text))
+    except InvalidRequirement:
+        return False
+    return isinstance(text, str)
 
 
 def last_lines(log: Path) -> tuple[str, ...]:

@@ -53,11 +53,14 @@ class Sources:
         root: The project's folder, to which paths are relative.
         cache: A folder of ours; what is in it is never trusted unseen.
         runner: Runs git.
+        left_out: Folders that are no part of a source, wherever they lie: what we
+            write into the project ourselves.
     """
 
     root: Path
     cache: Path
     runner: Runner
+    left_out: tuple[Path, ...] = ()
 
     def identity(self, source: Source) -> str:
         """Return what a source contributes to a content key.
@@ -73,7 +76,7 @@ class Sources:
             return f"git:{source.commit}{_fragment(source.subdirectory)}"
         tree = self._directory(source)
         with _blaming(source, _LEAVE_OUT):
-            files = trees.source_files(tree, self.runner)
+            files = self._files(tree)
             return f"tree:sha256:{trees.digest(tree, files)}"
 
     def unpack(self, source: Source, target: Path) -> Path:
@@ -138,8 +141,19 @@ class Sources:
     def _copy(self, source: DirectorySource, target: Path) -> None:
         tree = self._directory(source)
         with _blaming(source, _LEAVE_OUT):
-            files = trees.source_files(tree, self.runner)
+            files = self._files(tree)
             trees.copy(tree, files, target)
+
+    def _files(self, tree: Path) -> tuple[str, ...]:
+        """Return the files of a folder that are its source."""
+        place = tree.resolve()
+        ours = tuple(
+            f"{folder.relative_to(place).as_posix()}/"
+            for folder in (folder.resolve() for folder in self.left_out)
+            if folder != place and folder.is_relative_to(place)
+        )
+        files = trees.source_files(tree, self.runner)
+        return tuple(name for name in files if not name.startswith(ours))
 
     def _directory(self, source: DirectorySource) -> Path:
         tree = self.root / source.path

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nox_buildstages.build.environment import Environment
     from nox_buildstages.build.store import Entry
     from nox_buildstages.lock.lockfile import LockedOutput
-    from nox_buildstages.model import Metadata, Stage
+    from nox_buildstages.model import Interpreter, Metadata, Stage
     from nox_buildstages.wheelhouse.wheel import WheelFile
 
 
@@ -172,6 +172,7 @@ def _build_wheel(job: Job, place: Path) -> WheelFile:
     try:
         wheel = _only_wheel(folder, said)
         _check_identity(wheel, job.output)
+        _check_tags(wheel, job.bench.interpreter)
     except WheelError as error:
         raise WrongWheelError(
             output=job.output.name,
@@ -230,14 +231,19 @@ def _check_identity(wheel: WheelFile, output: LockedOutput) -> None:
         raise WheelError(wheel=file_name, problem=problem)
 
 
+def _check_tags(wheel: WheelFile, interpreter: Interpreter) -> None:
+    if wheel.tags.isdisjoint(interpreter.tags):
+        problem = f"its tags are not for {interpreter}"
+        raise WheelError(wheel=wheel.path.name, problem=problem)
+
+
 def _requirement_differences(wheel: WheelFile, locked: Metadata) -> list[str]:
-    if locked.learned == "config":
-        return []
     said = set(map(_comparable, wheel.requires_dist))
     expected = set(map(_comparable, locked.requires_dist))
     differences = [f"only the wheel has {text}" for text in _sorted(said - expected)]
     differences += [f"only the lock has {text}" for text in _sorted(expected - said)]
-    if wheel.requires_python != locked.requires_python:
+    is_known = locked.learned != "config"
+    if is_known and wheel.requires_python != locked.requires_python:
         differences.append(
             f"Requires-Python is {wheel.requires_python}, not {locked.requires_python}"
         )

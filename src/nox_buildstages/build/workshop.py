@@ -13,7 +13,7 @@ from packaging.version import Version
 from nox_buildstages import source_tree
 from nox_buildstages.build.job import Job
 from nox_buildstages.build.stage import prepare, provide
-from nox_buildstages.errors import NotRunError
+from nox_buildstages.errors import MetadataError, NotRunError
 from nox_buildstages.files import write_text
 from nox_buildstages.lock.facts import Answer
 from nox_buildstages.lock.lockfile import LockedOutput, StagePin, digest
@@ -96,15 +96,24 @@ class StageWorkshop:
         bench.tools.report(f"asking the build backend of {output.name}")
         home = self.scratch / "home"
         home.mkdir(exist_ok=True)
-        backend = job.backend(self.tree(inquiry.source), home=home)
+        tree = self.tree(inquiry.source)
+        backend = job.backend(tree, home=home)
         requires = backend.requires()
+        if not inquiry.wants_metadata:
+            return Answer(requires=requires, metadata=None)
         folder = tempfile.mkdtemp(prefix="metadata-", dir=self.scratch)
-        said = backend.metadata(Path(folder)) if inquiry.wants_metadata else None
+        said = backend.metadata(Path(folder))
+        if said is None:
+            return Answer(requires=requires, metadata=source_tree.static_metadata(tree))
+        if said.name != output.name:
+            raise MetadataError(
+                output=output.name,
+                stage=stage.name,
+                problem=f"its source is that of {said.name}",
+                mend=(f"name {said.name} in the outputs of stage {stage.name}",),
+            )
         return Answer(
-            requires=requires,
-            metadata=None
-            if said is None
-            else source_tree.from_core(said, learned="hook"),
+            requires=requires, metadata=source_tree.from_core(said, learned="hook")
         )
 
 
@@ -132,6 +141,7 @@ def _to_dict(answer: Answer) -> dict[str, Any]:
             "requires-dist": said.requires_dist,
             "requires-python": said.requires_python,
             "provides-extra": said.provides_extra,
+            "learned": said.learned,
         },
     }
 
@@ -146,6 +156,6 @@ def _read(kept: dict[str, Any]) -> Answer:
             requires_dist=tuple(said["requires-dist"]),
             requires_python=said["requires-python"],
             provides_extra=tuple(said["provides-extra"]),
-            learned="hook",
+            learned=said["learned"],
         ),
     )

@@ -6,10 +6,17 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+from urllib.request import url2pathname
 
 from packaging.utils import canonicalize_name
 
-from nox_buildstages.errors import InvalidLockError, ResolutionError
+from nox_buildstages.errors import (
+    HashMismatchError,
+    InvalidLockError,
+    ResolutionError,
+    SourceError,
+)
 from nox_buildstages.lock import pylock
 from nox_buildstages.lock.lockfile import loads
 from nox_buildstages.lock.resolver import NO_SDIST, Question
@@ -59,6 +66,8 @@ def choose(
         ResolutionError: An output has no such source.
     """
     outputs = {output.name: output for output in declared(project)}
+    for output in outputs.values():
+        _check_folder(output)
     unversioned = tuple(n for n in outputs if is_direct(project, outputs[n]))
     question = Question(
         name="outputs",
@@ -69,10 +78,39 @@ def choose(
     )
     answer = resolver.resolve(question, earlier=earlier)
     packages = {package.name: package for package in answer.packages}
-    return {
+    chosen = {
         name: _chosen(packages[name], project.root, versioned=name not in unversioned)
         for name in outputs
     }
+    for name, output in outputs.items():
+        _check_hash(output, chosen[name].source)
+    return chosen
+
+
+def _check_folder(output: Output) -> None:
+    url = urlsplit(output.requirement.url or "")
+    path = Path(url2pathname(url.path))
+    if url.scheme == "file" and not path.exists():
+        raise SourceError(
+            source=output.place,
+            problem=f"{output.name}: there is no {path}",
+            mend="correct the path, which is relative to the pyproject.toml",
+        )
+
+
+def _check_hash(output: Output, source: Source) -> None:
+    fragment = parse_qs(urlsplit(output.requirement.url or "").fragment)
+    expected = fragment.get("sha256", [None])[0]
+    if expected is None or not isinstance(source, ArchiveSource):
+        return
+    if expected.lower() != source.sha256:
+        raise HashMismatchError(
+            source=output.place,
+            problem=f"{source.location} isn't the file that is named there",
+            mend="correct the sha256, or the file",
+            expected=expected.lower(),
+            found=source.sha256,
+        )
 
 
 def declared(project: Project) -> Iterator[Output]:

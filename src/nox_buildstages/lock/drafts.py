@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from nox_buildstages.errors import ResolutionError, UnorderedOutputError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from packaging.pylock import Package, Pylock
-    from packaging.requirements import Requirement
     from packaging.utils import NormalizedName
     from packaging.version import Version
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nox_buildstages.lock.facts import Facts
     from nox_buildstages.lock.lockfile import Pin
     from nox_buildstages.lock.resolver import Resolver
-    from nox_buildstages.model import Project, Source, Stage
+    from nox_buildstages.model import Metadata, Project, Source, Stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,17 +134,32 @@ class Drafter:
         return Question(
             name=FINAL if stage is None else stage.name,
             requirements=tuple(
-                str(requirement)
+                self._by_name(str(requirement))
                 for requirement in wanted
                 if canonicalize_name(requirement.name) not in unknown
             ),
-            constraints=tuple(constraints),
+            constraints=tuple(map(self._by_name, constraints)),
             stand_ins=tuple(
-                StandIn(name=output, metadata=metadata)
+                StandIn(name=output, metadata=self._standing(metadata))
                 for output in available
                 if (metadata := self.facts.metadata(output)) is not None
             ),
         )
+
+    def _by_name(self, text: str) -> str:
+        """Return a requirement without its URL, where it is for an output.
+
+        An output is its stage's wheel, wherever else it might be taken from.
+        """
+        requirement = Requirement(text)
+        if canonicalize_name(requirement.name) not in self.facts.promises:
+            return text
+        requirement.url = None
+        return str(requirement)
+
+    def _standing(self, metadata: Metadata) -> Metadata:
+        requires = tuple(map(self._by_name, metadata.requires_dist))
+        return replace(metadata, requires_dist=requires)
 
     def _wanted(self, stage: Stage | None) -> Iterator[Requirement]:
         if stage is None:

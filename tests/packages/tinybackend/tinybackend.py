@@ -18,6 +18,7 @@ record              of "cwd", "config-settings" and "variables" (their names),
 compile             C sources, made into <module>/<stem>.so; an object file that
                     is there already is used again
 says                lines for the log
+tag                 the wheel's tag; by default what is made
 faults              see FAULTS
 sleep               how many seconds the fault of that name takes
 
@@ -43,6 +44,7 @@ import zipfile
 from pathlib import Path
 
 DEFAULTS = {
+    "tag": "",
     "name": None,
     "version": None,
     "requires": [],
@@ -246,6 +248,8 @@ def _compiled(settings):
 
 
 def _tag(settings):
+    if settings["tag"]:
+        return settings["tag"]
     if not settings["compile"]:
         return "py3-none-any"
     python = f"cp{sys.version_info.major}{sys.version_info.minor}"
