@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -807,3 +807,43 @@ def test_a_document_is_only_read() -> None:
     document = loads(in_stage('dependencies = ["x @ ./x"]'))
     path = ROOT / "pyproject.toml"
     assert read(document, pyproject=path) == read(document, pyproject=path)
+
+
+@pytest.mark.parametrize(
+    ("uv", "place"),
+    [
+        ({"index": [{}]}, "tool.uv.index[0]"),
+        ({"index": [{"url": 3}]}, "tool.uv.index[0].url"),
+        ({"index": {}}, "tool.uv.index"),
+        ({"sources": []}, "tool.uv.sources"),
+        ({"sources": {"idna": 3}}, "tool.uv.sources.idna"),
+        ({"sources": {"idna": {"path": 3}}}, "tool.uv.sources.idna.path"),
+        ({"sources": {"idna": [3]}}, "tool.uv.sources.idna[0]"),
+        ({"pip": 3}, "tool.uv.pip"),
+        ({"dependency-metadata": 3}, "tool.uv.dependency-metadata"),
+        ({"find-links": "wheels"}, "tool.uv.find-links"),
+        ({"index-url": 3}, "tool.uv.index-url"),
+    ],
+)
+def test_settings_of_uv_that_we_read_have_the_form_that_uv_wants(
+    uv: dict[str, Any], place: str
+) -> None:
+    """A mistake there is told with its place, as one in our own table is."""
+    table = {"stage": [{"name": "a", "outputs": ["x"]}]}
+    document = {"tool": {"nox-buildstages": table, "uv": uv}}
+    with pytest.raises(DeclarationError) as caught:
+        read(document, pyproject=Path("/project/pyproject.toml"))
+    assert [problem.place for problem in caught.value.problems] == [place]
+
+
+def test_settings_of_uv_are_taken_as_they_are() -> None:
+    """What uv reads by itself isn't looked at."""
+    uv = {
+        "index": [{"url": "https://example.org", "name": "own"}],
+        "sources": {"idna": {"path": "here"}, "x": [{"index": "own"}]},
+        "find-links": ["wheels"],
+        "whatever": 3,
+    }
+    table = {"stage": [{"name": "a", "outputs": ["x"]}]}
+    document = {"tool": {"nox-buildstages": table, "uv": uv}}
+    assert read(document, pyproject=Path("/project/pyproject.toml")).uv == uv

@@ -115,7 +115,47 @@ def _path(item: Item) -> Path | None:
 
 def _uv(document: Document) -> Mapping[str, Any]:
     found = document.at("tool", "uv")
-    return {} if found is None else any_table(found) or {}
+    settings = None if found is None else any_table(found)
+    if found is None or settings is None:
+        return {}
+    for name, getter in _UV.items():
+        if name in settings:
+            getter(found.child(name, settings[name]))
+    return settings
+
+
+def _uv_index(item: Item) -> None:
+    index = any_table(item)
+    if index is not None and "url" not in index:
+        item.fault("url is missing")
+    elif index is not None:
+        string(item.child("url", index["url"]))
+
+
+def _uv_source(item: Item) -> object:
+    if isinstance(item.value, list):
+        return list_of(any_table, "tables")(item)
+    source = any_table(item)
+    if source is not None and "path" in source:
+        string(item.child("path", source["path"]))
+    return source
+
+
+def _uv_sources(item: Item) -> None:
+    for name, source in (any_table(item) or {}).items():
+        _uv_source(item.child(name, source))
+
+
+# What we look into ourselves of uv's own settings; the rest uv reads.
+_UV: Mapping[str, Getter[Any]] = {
+    "dependency-metadata": list_of(any_table, "tables"),
+    "extra-index-url": list_of(string),
+    "find-links": list_of(string),
+    "index": list_of(_uv_index, "tables"),
+    "index-url": string,
+    "pip": any_table,
+    "sources": _uv_sources,
+}
 
 
 def _python(item: Item) -> str | None:
