@@ -59,35 +59,32 @@ def opened(
     Raises:
         CommandError: The environment's interpreter doesn't run.
     """
-    store = Store(cache_folder(setting.outer))
-    tools = Tools(
-        store=store,
-        sources=Sources(
-            project.root,
-            store.folder,
-            commands.run,
-            left_out=(
-                project.wheelhouse,
-                project.lock_dir,
-                environment.location.parent,
-            ),
+    tools = _tools(project, environment, setting)
+    return Workspace(
+        project=project,
+        graph=graph,
+        interpreter=interpreter.probe(
+            environment.python,
+            runner=tools.runner,
+            cache=tools.store.folder / "interpreters",
         ),
+        environment=environment,
+        options=options,
+        tools=tools,
+    )
+
+
+def _tools(project: Project, environment: Environment, setting: Setting) -> Tools:
+    store = Store(cache_folder(setting.outer))
+    ours = (project.wheelhouse, project.lock_dir, environment.location.parent)
+    return Tools(
+        store=store,
+        sources=Sources(project.root, store.folder, commands.run, left_out=ours),
         syncer=Syncer(uv=Path(find_uv_bin()), runner=commands.run),
         runner=commands.run,
         outer=setting.outer,
         report=setting.report,
         run=setting.run,
-    )
-    probed = interpreter.probe(
-        environment.python, runner=commands.run, cache=store.folder / "interpreters"
-    )
-    return Workspace(
-        project=project,
-        graph=graph,
-        interpreter=probed,
-        environment=environment,
-        options=options,
-        tools=tools,
     )
 
 
