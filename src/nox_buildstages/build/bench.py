@@ -73,6 +73,7 @@ class Bench:
     logs: Path
     _recipes: dict[tuple[str, NormalizedName], Recipe] = field(default_factory=dict)
     _entries: dict[str, Entry] = field(default_factory=dict)
+    _versions: dict[str, str] = field(default_factory=dict)
 
     def pins(self, name: str) -> tuple[Pin, ...]:
         """Return what the environment of a stage, or of ``final``, holds."""
@@ -184,7 +185,10 @@ class Bench:
         return {**passed, **stage.env, **self.project.rules(output).env}
 
     def _version(self, program: str, stage: Stage) -> str:
-        path = shutil.which(program, path=self.tools.outer.get("PATH"))
-        if path is None:
-            raise MissingToolError(tool=program, stage=stage.name)
-        return checked(self.tools.runner, Command(argv=(path, "--version"))).strip()
+        if program not in self._versions:
+            path = shutil.which(program, path=self.tools.outer.get("PATH"))
+            if path is None:
+                raise MissingToolError(tool=program, stage=stage.name)
+            said = checked(self.tools.runner, Command(argv=(path, "--version")))
+            self._versions[program] = said.strip()
+        return self._versions[program]
