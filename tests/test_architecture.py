@@ -19,7 +19,7 @@ ROOMS = (
     },
     {"declare"},
     {"lock", "build", "wheelhouse"},
-    {"plan", "options", "workspace"},
+    {"plan", "options", "pythons", "workspace"},
     {"sessions"},
 )
 """From the ground up: a room may import from its own floor and from those below."""
@@ -32,7 +32,9 @@ PURE = (
     "options",
     "declare/*",
     "lock/lockfile",
+    "lock/merging",
     "lock/pylock",
+    "lock/targets",
     "build/key",
 )
 """Modules that neither open a file, nor run a program, nor look at the environment."""

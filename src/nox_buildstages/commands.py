@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from nox_buildstages.errors import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
+
+T = TypeVar("T")
 
 GRACE = 3.0
 """Seconds that a program has between being asked to end and being killed."""
@@ -125,3 +128,15 @@ def _end(process: subprocess.Popen[str]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def side_by_side(calls: Iterable[Callable[[], T]]) -> list[T]:
+    """Make calls that wait for other programs, as many at once as there are cores.
+
+    Returns:
+        What they return, in their order; the first one's exception is raised.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only to lock
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]

@@ -217,15 +217,18 @@ class ResolutionError(LockError):
         name: The stage, or ``final``.
         output: What uv said of it.
         mend: What to do, where more is known than uv knows.
+        target: For which interpreter, where there are several.
     """
 
     name: str
     output: str
     mend: str = ""
+    target: str = ""
 
     def lines(self) -> Iterator[str]:
         """Yield for whom it was, uv's own words, what to do or where to look."""
-        yield f"can't lock {self.name}"
+        target = f" for {self.target}" if self.target else ""
+        yield f"can't lock {self.name}{target}"
         yield from (f"  {line}" for line in self.output.rstrip().splitlines())
         yield self.mend or f"what is asked for there: {self._asked_for()}"
 

@@ -56,6 +56,19 @@ def probe(python: Path, *, runner: Runner, cache: Path) -> Interpreter:
     return _read(json.loads(text))
 
 
+def find(version: str, *, uv: Path, runner: Runner) -> Path | None:
+    """Return an interpreter of this machine, as uv finds it; None where there is none.
+
+    Args:
+        version: Such as ``3.12``.
+        uv: The program.
+        runner: Runs it.
+    """
+    argv = (str(uv), "python", "find", "--system", "--no-python-downloads", version)
+    completed = runner(Command(argv=argv))
+    return None if completed.returncode else Path(completed.stdout.strip())
+
+
 def _question(python: Path) -> Command:
     library = Path(packaging.__file__).parents[1]
     return Command(argv=(str(python), "-I", "-c", _PROBE, str(library)))

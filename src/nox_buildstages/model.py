@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from packaging.utils import canonicalize_name
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from packaging.markers import Environment
+    from packaging.markers import Environment, Marker
     from packaging.requirements import Requirement
     from packaging.tags import Tag
     from packaging.utils import NormalizedName
@@ -111,7 +111,8 @@ class Project:
 
     Attributes:
         pyproject: The file it was read from, absolute.
-        python: The interpreter for all sessions; None for the one that runs nox.
+        pythons: The interpreters for all sessions; none for the one that runs nox.
+        environments: Markers of the platforms that are locked beside this one.
         lock_dir: Where the lock files are, absolute.
         wheelhouse: Where the wheels go, absolute.
         match_runtime: Projects that have one version in every environment.
@@ -125,7 +126,8 @@ class Project:
     """
 
     pyproject: Path
-    python: str | None = None
+    pythons: tuple[str, ...] = ()
+    environments: tuple[Marker, ...] = ()
     lock_dir: Path
     wheelhouse: Path
     match_runtime: tuple[NormalizedName, ...] = ()
@@ -221,6 +223,12 @@ class Metadata:
     learned: Learned
 
 
+def kind_of(markers: Mapping[str, str]) -> str:
+    """Return a marker that tells a platform from others by PEP 508 markers."""
+    names = ("implementation_name", "platform_machine", "sys_platform")
+    return " and ".join(f'{name} == "{markers[name]}"' for name in names)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interpreter:
     """A Python that environments are made for.
@@ -241,6 +249,15 @@ class Interpreter:
     def requires_python(self) -> str:
         """The minor version as a specifier, such as ``==3.11.*``."""
         return f"=={self.markers['python_version']}.*"
+
+    @property
+    def kind(self) -> str:
+        """A marker that tells its platform from others."""
+        return kind_of(cast("Mapping[str, str]", self.markers))
+
+    def satisfies(self, marker: Marker) -> bool:
+        """Whether a marker is true for it."""
+        return marker.evaluate({k: str(v) for k, v in self.markers.items()})
 
     def __str__(self) -> str:
         name = self.markers["platform_python_implementation"]

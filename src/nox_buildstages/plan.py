@@ -26,12 +26,14 @@ class Planned:
         name: Of the project.
         version: Of the wheel; empty where it isn't locked yet.
         reasons: Why it would be built, most telling first; none where it is cached.
+        python: The minor version it is for; empty where that isn't known yet.
     """
 
     stage: str
     name: str
     version: str
     reasons: tuple[str, ...]
+    python: str = ""
 
     @property
     def state(self) -> str:
@@ -61,9 +63,21 @@ def plan(bench: Bench, keys: Mapping[str, str]) -> tuple[Planned, ...]:
 
 
 def render(planned: Sequence[Planned]) -> Iterator[str]:
-    """Yield a line for each output: state, name, version, stage, first reason."""
-    rows = [(p.state, p.name, p.version, p.stage, _first(p.reasons)) for p in planned]
-    return aligned(rows)
+    """Yield a line for each output: state, name, version, stage, first reason.
+
+    Where there are several Pythons, the line says for which one it is.
+    """
+    several = len({it.python for it in planned}) > 1
+    return aligned(
+        [
+            (
+                *(it.state, it.name, it.version, it.stage),
+                *([it.python] if several else []),
+                _first(it.reasons),
+            )
+            for it in planned
+        ]
+    )
 
 
 def _first(reasons: tuple[str, ...]) -> str:
@@ -85,7 +99,11 @@ def _planned(
     if not wanted.contains(version, prereleases=True):
         reasons = (f"version {version} is locked and {wanted} is wanted", *reasons)
     return Planned(
-        stage=stage.name, name=output.name, version=str(version), reasons=reasons
+        stage=stage.name,
+        name=output.name,
+        version=str(version),
+        reasons=reasons,
+        python=bench.interpreter.markers["python_version"],
     )
 
 

@@ -106,8 +106,8 @@ class _Registration:
         self._add("build-stages-plan", _plan, "Say what would be built.", default=False)
 
     def _session(self, name: str) -> str:
-        python = self.project.python
-        return name if python is None else f"{name}-{python}"
+        """Return the name of a session of the same Python, as ``requires`` has it."""
+        return f"{name}-{{python}}" if self.project.pythons else name
 
     def _add(
         self,
@@ -120,11 +120,11 @@ class _Registration:
             _guarded(session, lambda: body(session, self._workspace(session)))
 
         session.__doc__ = doc
-        python = self.project.python
-        many = name not in ("build-stages-lock", "build-stages-plan")
+        pythons = [*self.project.pythons]
+        alone = name in ("build-stages-lock", "build-stages-plan")
         nox.session(
             name=name,
-            python=[python] if python is not None and many else python,
+            python=pythons[0] if pythons and alone else pythons or None,
             reuse_venv=True,
             allow_parallel=True,
             **settings,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,13 @@ from nox_buildstages.build.workshop import StageWorkshop
 from nox_buildstages.errors import LockError, UsageError
 from nox_buildstages.files import write_text
 from nox_buildstages.lock import folder
-from nox_buildstages.lock.choose import sources_text
 from nox_buildstages.lock.inputs import inputs_digest
-from nox_buildstages.lock.relock import Earlier, Relock
+from nox_buildstages.lock.merging import selected
+from nox_buildstages.lock.relock import Relock
 from nox_buildstages.lock.resolver import Resolver
+from nox_buildstages.lock.targets import targets, versions
 from nox_buildstages.model import FINAL
+from nox_buildstages.pythons import Pythons
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from nox_buildstages.lock.lockfile import Lock
     from nox_buildstages.model import Interpreter, Project, Stage
     from nox_buildstages.options import Options
+    from nox_buildstages.plan import Planned
 
 
 def opened(
@@ -110,8 +113,11 @@ class Workspace:
 
     @property
     def wheelhouse(self) -> Wheelhouse:
-        """Where the project's wheels go."""
-        return Wheelhouse(self.project.wheelhouse)
+        """Where the wheels go; with several Pythons there is one for each."""
+        house = self.project.wheelhouse
+        if len(self.project.pythons) > 1:
+            house /= self.interpreter.markers["python_version"]
+        return Wheelhouse(house)
 
     def read_locks(self) -> dict[str, Lock]:
         """Return the locks as they are.
@@ -120,7 +126,11 @@ class Workspace:
             LockError: There are none, or they aren't current.
         """
         inputs = inputs_digest(self.project, self.interpreter)
-        return folder.read(self.project, inputs=inputs)
+        return self._selected(folder.read(self.project, inputs=inputs))
+
+    def _selected(self, locks: Mapping[str, Lock]) -> dict[str, Lock]:
+        """Return what locks hold for the session's interpreter."""
+        return {name: selected(locks[name], self.interpreter) for name in locks}
 
     def current_locks(self) -> dict[str, Lock]:
         """Return the locks, and make them first where they aren't current.
@@ -170,19 +180,41 @@ class Workspace:
         Locks that are stale are better than none: they tell what a changed variable
         does, and the user is told that they are.
         """
-        keys = {entry["name"]: entry["key"] for entry in self.wheelhouse.manifest()}
+        inputs = inputs_digest(self.project, self.interpreter)
         try:
-            locks = self.read_locks()
+            locks = folder.read(self.project, inputs=inputs)
         except LockError as error:
             self.tools.report(next(error.lines()))
-        else:
-            return plan.render(plan.plan(self._bench(locks), keys))
-        try:
-            planned = plan.plan(self._bench(folder.read(self.project)), keys)
-        except LockError:
-            return plan.render(plan.unlocked(self.project))
-        self.tools.report("planned with them as they are; locking may change more")
-        return plan.render(planned)
+            try:
+                locks = folder.read(self.project)
+            except LockError:
+                return plan.render(plan.unlocked(self.project))
+            self.tools.report("planned with them as they are; locking may change more")
+        return plan.render([it for view in self._views() for it in view.planned(locks)])
+
+    def planned(self, locks: Mapping[str, Lock]) -> tuple[Planned, ...]:
+        """Return what would become of every output for the session's interpreter."""
+        keys = {entry["name"]: entry["key"] for entry in self.wheelhouse.manifest()}
+        return plan.plan(self._bench(self._selected(locks)), keys)
+
+    def _views(self) -> Iterator[Workspace]:
+        """Yield a workspace for each Python of the project that is at hand."""
+        pythons = self._pythons
+        wanted = versions(self.project, self.interpreter)
+        found = pythons.at_hand(wanted)
+        for _, python in found.values():
+            yield replace(self, interpreter=python)
+        missing = [version for version in wanted if version not in found]
+        if missing:
+            self.tools.report(f"no Python {', '.join(missing)} here to plan for")
+
+    @property
+    def _pythons(self) -> Pythons:
+        return Pythons(
+            environment=self.environment,
+            interpreter=self.interpreter,
+            tools=self.tools,
+        )
 
     def provide(self, stage: Stage) -> tuple[Outcome, ...]:
         """Make the store and the wheelhouse hold every wheel of a stage.
@@ -265,18 +297,24 @@ class Workspace:
         write_text(self._last_run, self.tools.run)
         names = ", ".join(path.name for path in written) or "nothing; all were right"
         self.tools.report(f"wrote to {self.project.lock_dir}: {names}")
-        return {lock.name: lock for lock in locks}
+        return self._selected({lock.name: lock for lock in locks})
 
     def _relocking(self, scratch: Path) -> Relock:
         project, options = self.project, self.options
-        earlier = folder.readable_texts(project)
+        pythons = self._pythons
+        wanted = versions(project, self.interpreter)
+        found = targets(project, self.interpreter, pythons.at_hand(wanted))
+        absent = ", ".join(str(target) for target in found if target.python is None)
+        if absent:
+            self.tools.report(f"what backends say here is taken for {absent}")
         return Relock(
             project=project,
             graph=self.graph,
+            targets=found,
             resolver=Resolver(
                 uv=self.tools.syncer.uv,
                 python=self.environment.python,
-                interpreter=self.interpreter,
+                target=found[0],
                 runner=self.tools.runner,
                 root=project.root,
                 settings=project.uv,
@@ -286,10 +324,12 @@ class Workspace:
                 outer=self.tools.outer,
             ),
             workshop=StageWorkshop(
-                bench=self._bench({}), environment=self.environment, scratch=scratch
+                bench=self._bench({}),
+                environment=pythons.environment_for,
+                scratch=scratch,
             ),
             inputs=inputs_digest(project, self.interpreter),
-            earlier=Earlier(texts=earlier, sources=sources_text(earlier)),
+            earlier=folder.readable(project),
         )
 
 

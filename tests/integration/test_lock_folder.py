@@ -150,7 +150,7 @@ def test_what_can_be_read_counts_for_the_next_locks(
     """One damaged file doesn't cost the versions that the others keep."""
     folder.write(project, locks(project))
     change(project)
-    assert folder.readable_texts(project).keys() == {"kernels", "final"}
+    assert folder.readable(project).keys() == {"kernels", "final"}
 
 
 @pytest.mark.parametrize(
@@ -197,35 +197,32 @@ def test_the_lock_of_a_stage_that_is_gone_is_removed(
 # Sources that were chosen before ---------------------------------------------------
 
 
-def provided_by(stage: str, name: str, source: Source) -> str:
+def provided_by(stage: str, name: str, source: Source) -> Lock:
     output = LockedOutput(
         name=canonicalize_name(name),
         source=source,
         build_requires=(),
         metadata=Metadata(version=Version("1.0"), learned="static"),
     )
-    lock = Lock(name=stage, inputs="", pylock=pylock.make(()), outputs=(output,))
-    return dumps(lock)
+    return Lock(name=stage, inputs="", pylock=pylock.make(()), outputs=(output,))
 
 
 def test_sources_that_were_chosen_are_kept() -> None:
-    """All but folders, of which there is nothing to choose, and damaged files."""
+    """All but folders, of which there is nothing to choose."""
     archive = ArchiveSource(location="https://host/a-1.0.tar.gz", sha256="0" * 64)
-    texts = {
+    earlier = {
         "kernels": provided_by("kernels", "a", archive),
         "models": provided_by("models", "b", DirectorySource(path="b")),
-        "final": "<<<<<<< ours\n",
     }
-    text = sources_text(texts)
+    text = sources_text(earlier)
     assert text is not None
     assert archive.location in text
     assert '"b"' not in text
 
 
-@pytest.mark.parametrize("texts", [{}, {"final": "["}])
-def test_nothing_was_chosen_before(texts: dict[str, str]) -> None:
+def test_nothing_was_chosen_before() -> None:
     """Then there is no text, and uv is told nothing."""
-    assert sources_text(texts) is None
+    assert sources_text({}) is None
 
 
 # What locks are made from ----------------------------------------------------------

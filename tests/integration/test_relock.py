@@ -30,11 +30,11 @@ from nox_buildstages.errors import (
     UnorderedOutputError,
 )
 from nox_buildstages.interpreter import probe
-from nox_buildstages.lock.choose import sources_text
 from nox_buildstages.lock.facts import Answer
-from nox_buildstages.lock.lockfile import Lock, StagePin, dumps, pins
-from nox_buildstages.lock.relock import Earlier, Relock
+from nox_buildstages.lock.lockfile import Lock, StagePin, dumps, loads, pins
+from nox_buildstages.lock.relock import Relock
 from nox_buildstages.lock.resolver import Resolver
+from nox_buildstages.lock.targets import Target
 from nox_buildstages.model import (
     ArchiveSource,
     DirectorySource,
@@ -153,13 +153,16 @@ class World:
         folder = self.root.parent / f"scratch-{time.monotonic_ns()}"
         sources = Sources(root=self.root, cache=folder / "cache", runner=self.runner)
         self.shop = Fake(sources=sources, scratch=folder, answers=answers or {})
+        python = Path(sys.executable)
+        target = Target(interpreter=self.interpreter, python=python)
         making = Relock(
             project=project,
             graph=arrange(project),
+            targets=(target,),
             resolver=Resolver(
                 uv=Path(uv.find_uv_bin()),
-                python=Path(sys.executable),
-                interpreter=self.interpreter,
+                python=python,
+                target=target,
                 runner=self.runner,
                 root=self.root,
                 settings=project.uv,
@@ -167,7 +170,7 @@ class World:
             ),
             workshop=self.shop,
             inputs="inputs",
-            earlier=Earlier(texts=earlier, sources=sources_text(earlier)),
+            earlier={name: loads(earlier[name], name=name) for name in earlier},
         )
         return {lock.name: lock for lock in making.locks()}
 

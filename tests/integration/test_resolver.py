@@ -20,6 +20,7 @@ from nox_buildstages.errors import ResolutionError
 from nox_buildstages.interpreter import probe
 from nox_buildstages.lock import pylock
 from nox_buildstages.lock.resolver import Question, Resolver, StandIn
+from nox_buildstages.lock.targets import Target
 from nox_buildstages.model import (
     ArchiveSource,
     DirectorySource,
@@ -77,7 +78,7 @@ def resolver(runner: Uv, interpreter: Interpreter, root: Path) -> Resolver:
     return Resolver(
         uv=Path(uv.find_uv_bin()),
         python=Path(sys.executable),
-        interpreter=interpreter,
+        target=Target(interpreter=interpreter, python=Path(sys.executable)),
         runner=runner,
         root=root,
         settings={},

@@ -40,7 +40,7 @@ def project(*stages: Stage, python: str | None = None) -> Project:
         wheelhouse=ROOT / "wheelhouse",
         final=Final(requirements=()),
         stages=stages,
-        python=python,
+        pythons=tuple(python.split()) if python else (),
     )
 
 
@@ -215,6 +215,7 @@ def test_problems(stages: list[Stage], expected: list[str]) -> None:
         ("a", "A", None, "build-stage-a"),
         ("a.b", "a-b", None, "build-stage-a-b"),
         ("a", "a-", "3.11", "build-stage-a-3-11"),
+        ("a", "a-", "3.12 3.11", "build-stage-a-3-12"),
     ],
 )
 def test_folders_that_are_one(
@@ -229,7 +230,7 @@ def test_folders_that_are_one(
     ]
 
 
-@pytest.mark.parametrize("python", [None, "3.11"])
+@pytest.mark.parametrize("python", [None, "3.11", "3.11 3.12"])
 def test_folders_that_are_two(python: str | None) -> None:
     """A name that looks like another's with a version is one of its own."""
     names = ("a", "a-3-11", "a_b", "a-b", "s", "lock", "plan")

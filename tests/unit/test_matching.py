@@ -16,7 +16,7 @@ from nox_buildstages.lock.choose import Chosen
 from nox_buildstages.lock.drafts import Draft
 from nox_buildstages.lock.facts import Facts, Promise
 from nox_buildstages.lock.lockfile import IndexPin, Lock
-from nox_buildstages.lock.matching import Bound, held_back, unmatched
+from nox_buildstages.lock.matching import Bound, Matching, unmatched
 from nox_buildstages.model import (
     DirectorySource,
     Final,
@@ -27,17 +27,19 @@ from nox_buildstages.model import (
 )
 
 TORCH, NUMPY = canonicalize_name("torch"), canonicalize_name("numpy")
+HERE, THERE = "here", "there"
 SAID = "Because you require torch>=2.13 and torch<=2.8, your requirements are …"
 
 
-def draft(stage: str, **versions: str) -> Draft:
+def draft(stage: str, sha256: str = "", **versions: str) -> Draft:
     return Draft(
         lock=Lock(name=stage, inputs="", pylock=pylock.make(())),
         pins=tuple(
-            IndexPin(name=canonicalize_name(name), version=Version(version), sha256="")
+            IndexPin(
+                name=canonicalize_name(name), version=Version(version), sha256=sha256
+            )
             for name, version in versions.items()
         ),
-        complete=True,
     )
 
 
@@ -80,8 +82,20 @@ def facts(*match_runtime: NormalizedName) -> Facts:
     )
 
 
-def bound(version: str, name: NormalizedName = TORCH, holder: str = "final") -> Bound:
-    return Bound(name=name, version=Version(version), holder=holder)
+def bound(
+    version: str, name: NormalizedName = TORCH, holder: str = "final", target: str = ""
+) -> Bound:
+    return Bound(
+        name=name,
+        operator="==" if target else "<=",
+        version=Version(version),
+        holder=holder,
+        target=target,
+    )
+
+
+def texts(matching: Matching, target: str = HERE) -> tuple[str, ...]:
+    return matching.for_target(target)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +108,11 @@ def bound(version: str, name: NormalizedName = TORCH, holder: str = "final") -> 
         drafts(kernels={"torch": "2.8"}, final={"torch": "2.8.0"}),
     ],
 )
-def test_nothing_is_held_back_that_agrees(stages: dict[str, Draft]) -> None:
+def test_nothing_is_bound_that_agrees(stages: dict[str, Draft]) -> None:
     """Where a project isn't there, or isn't to match, it may be what it likes."""
-    assert held_back(stages, {}, facts(TORCH)) is None
+    matching = Matching(names=[TORCH])
+    assert not matching.tightened({HERE: stages})
+    assert texts(matching) == ()
 
 
 @pytest.mark.parametrize(
@@ -105,51 +121,92 @@ def test_nothing_is_held_back_that_agrees(stages: dict[str, Draft]) -> None:
 )
 def test_the_lower_version_wins(kernels: str, final: str, holder: str) -> None:
     """Neither side can have a higher one, whichever side it is."""
+    matching = Matching(names=[TORCH])
     stages = drafts(kernels={"torch": kernels}, final={"torch": final})
-    found = held_back(stages, {}, facts(TORCH))
-    assert found == bound("2.8", holder=holder)
-    assert str(found) == "torch<=2.8"
+    assert matching.tightened({HERE: stages})
+    assert matching.bounds == {(TORCH, ""): bound("2.8", holder=holder)}
+    assert texts(matching) == ("torch<=2.8",)
 
 
 def test_a_bound_gives_way_to_a_lower_one() -> None:
     """What is learned later may hold everything further back."""
-    stages = drafts(kernels={"torch": "2.8"}, final={"torch": "2.10"})
-    found = held_back(stages, {TORCH: bound("2.10")}, facts(TORCH))
-    assert found == bound("2.8", holder="kernels")
+    matching = Matching(names=[TORCH])
+    for kernels, final in (("2.10", "2.13"), ("2.8", "2.10")):
+        stages = drafts(kernels={"torch": kernels}, final={"torch": final})
+        assert matching.tightened({HERE: stages})
+    assert texts(matching) == ("torch<=2.8",)
 
 
-def test_projects_are_held_back_one_after_the_other() -> None:
+def test_projects_are_bound_one_after_the_other() -> None:
     """The first may settle the second; else its turn comes."""
+    matching = Matching(names=[NUMPY, TORCH])
     stages = drafts(
         kernels={"torch": "2.8", "numpy": "2"}, final={"torch": "2.13", "numpy": "1"}
     )
-    both = facts(NUMPY, TORCH)
-    assert held_back(stages, {}, both) == bound("1", NUMPY)
+    assert matching.tightened({HERE: stages})
+    assert texts(matching) == ("numpy<=1",)
     stages = drafts(
         kernels={"torch": "2.8", "numpy": "1"}, final={"torch": "2.13", "numpy": "1"}
     )
-    found = held_back(stages, {NUMPY: bound("1", NUMPY)}, both)
-    assert found == bound("2.8", holder="kernels")
+    assert matching.tightened({HERE: stages})
+    assert texts(matching) == ("numpy<=1", "torch<=2.8")
+    assert [*matching.without_each(HERE)] == [
+        (bound("1", NUMPY), ("torch<=2.8",)),
+        (bound("2.8", holder="kernels"), ("numpy<=1",)),
+        (bound("1", NUMPY), ()),
+    ]
 
 
-def test_a_bound_has_no_local_version() -> None:
-    """Its version is a public one, which every build of it satisfies."""
-    assert str(bound("2.13.0+cpu")) == "torch<=2.13.0"
+def test_pythons_have_one_version_too() -> None:
+    """What one target can't have, no other has."""
+    matching = Matching(names=[TORCH])
+    here, there = drafts(final={"torch": "2.8"}), drafts(final={"torch": "2.13"})
+    assert matching.tightened({HERE: here, THERE: there})
+    assert texts(matching, THERE) == ("torch<=2.8",)
 
 
-def test_builds_of_one_version_do_not_match() -> None:
-    """Two indexes with a torch each are told apart, and all environments named."""
+def test_where_a_bound_does_not_suit_the_highest_version_is_tried() -> None:
+    """Each version that an environment would have, until one suits them all."""
+    matching = Matching(names=[TORCH])
+    stages = drafts(kernels={"torch": "2.8"}, final={"torch": "2.13"})
+    matching.tightened({HERE: stages})
+    error = MatchRuntimeError(name="torch", versions={"kernels": "at most 2.8"})
+    freed = draft("models", torch="2.10+cpu")
+    for tried in ("torch==2.13", "torch==2.10", "torch==2.8"):
+        matching.refused(matching.bounds[TORCH, ""], freed, error)
+        assert texts(matching) == (tried,)
+    with pytest.raises(MatchRuntimeError, match=r"final: 2\.13"):
+        matching.refused(matching.bounds[TORCH, ""], freed, error)
+
+
+def test_builds_of_a_version_match_for_each_target() -> None:
+    """A Mac has no build for CUDA; what differs on one machine is matched there."""
+    matching = Matching(names=[TORCH])
+    here = drafts(kernels={"torch": "2.13+cpu"}, final={"torch": "2.13+cu130"})
+    there = drafts(kernels={"torch": "2.13"}, final={"torch": "2.13"})
+    assert matching.tightened({HERE: here, THERE: there})
+    assert texts(matching) == ("torch==2.13+cu130",)
+    assert texts(matching, THERE) == ()
+
+
+def test_a_build_without_a_name_is_told_from_the_others() -> None:
+    """As 2.13 it would let 2.13+cpu in."""
+    assert str(bound("2.13", target=HERE)) == "torch===2.13"
+
+
+def test_builds_that_do_not_suit_are_named() -> None:
+    """Each is tried; then all environments are told with what they have."""
+    matching = Matching(names=[TORCH])
     stages = drafts(
         kernels={"torch": "2.13.0+cpu"},
         models={"torch": "2.13.0+cu130"},
         final={"torch": "2.13.0+cu130"},
     )
-    known = facts(TORCH)
-    first = held_back(stages, {}, known)
-    assert first == bound("2.13.0+cpu", holder="kernels")
-    assert first is not None
+    for build in ("cu130", "cpu"):
+        assert matching.tightened({HERE: stages})
+        assert texts(matching) == (f"torch==2.13.0+{build}",)
     with pytest.raises(MatchRuntimeError) as caught:
-        held_back(stages, {TORCH: first}, known)
+        matching.tightened({HERE: stages})
     assert str(caught.value).splitlines() == [
         "no version of torch suits every environment (match-runtime)",
         "  kernels: 2.13.0+cpu",
@@ -159,12 +216,34 @@ def test_builds_of_one_version_do_not_match() -> None:
     ]
 
 
+def test_builds_are_matched_anew_when_the_version_changes() -> None:
+    """Those of another version say nothing about the builds of this one."""
+    matching = Matching(names=[TORCH])
+    stages = drafts(kernels={"torch": "2.13+cpu"}, final={"torch": "2.13+cu130"})
+    assert matching.tightened({HERE: stages})
+    stages = drafts(kernels={"torch": "2.8+cpu"}, final={"torch": "2.13+cu130"})
+    assert matching.tightened({HERE: stages})
+    assert texts(matching) == ("torch<=2.8",)
+
+
+def test_one_version_is_one_file() -> None:
+    """Two indexes may have a file each, and call both by one version."""
+    stages = {
+        "kernels": draft("kernels", sha256="0" * 64, torch="2.13"),
+        "final": draft("final", sha256="1" * 64, torch="2.13"),
+    }
+    with pytest.raises(MatchRuntimeError) as caught:
+        Matching(names=[TORCH]).tightened({HERE: stages})
+    assert "  kernels: 2.13 (sha256 000000000000…)" in str(caught.value)
+    assert "  final: 2.13 (sha256 111111111111…)" in str(caught.value)
+
+
 def test_an_unmet_bound_names_both_sides() -> None:
     """Who can't have more, who asks for what, and what uv said of it."""
     known = facts(TORCH)
     error = ResolutionError(name="final", output=SAID)
-    bounds = {NUMPY: bound("1", NUMPY), TORCH: bound("2.8", holder="kernels")}
-    found = unmatched(error, bounds, known, arrange(known.project))
+    graph = arrange(known.project)
+    found = unmatched(error, bound("2.8", holder="kernels"), known, graph)
     assert str(found).splitlines() == [
         "no version of torch suits every environment (match-runtime)",
         "  kernels: at most 2.8",
@@ -176,24 +255,3 @@ def test_an_unmet_bound_names_both_sides() -> None:
         f"  {SAID}",
         "change one of these, or take torch out of match-runtime",
     ]
-
-
-@pytest.mark.parametrize(
-    ("output", "bounds"),
-    [
-        (SAID, {}),
-        (SAID, {NUMPY: bound("1", NUMPY)}),
-        (SAID, {TORCH: bound("2")}),
-        ("Because pytorch<=2.8 is not available", {TORCH: bound("2.8")}),
-        ("Because py-torch<=2.8 is not available", {TORCH: bound("2.8")}),
-        ("Because torch<=2.8.1 is not available", {TORCH: bound("2.8")}),
-        ("Because torch<=2.80 is not available", {TORCH: bound("2.8")}),
-    ],
-)
-def test_another_failure_is_no_bounds_fault(
-    output: str, bounds: dict[NormalizedName, Bound]
-) -> None:
-    """A resolution that would fail anyhow is told as it is."""
-    known = facts(TORCH)
-    error = ResolutionError(name="final", output=output)
-    assert unmatched(error, bounds, known, arrange(known.project)) is None

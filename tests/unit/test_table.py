@@ -64,7 +64,7 @@ def test_defaults() -> None:
     assert project.root == ROOT
     assert project.lock_dir == ROOT / "build-stages"
     assert project.wheelhouse == ROOT / "wheelhouse"
-    assert project.python is None
+    assert project.pythons == ()
     assert project.exclude_newer is None
     assert project.final.requirements == ()
     assert project.packages == {}
@@ -115,7 +115,7 @@ def test_the_whole_table() -> None:
         """
     )
     assert project.uv == {"no-index": True}
-    assert project.python == "3.11"
+    assert project.pythons == ("3.11",)
     assert project.lock_dir == ROOT / "locks/now"
     assert project.wheelhouse == Path("/wheels")
     assert project.match_runtime == ("torch",)
@@ -322,8 +322,22 @@ def test_no_table(toml: str, message: str) -> None:
             'python: expected at least one version such as "3.11"',
         ),
         (
-            in_top('python = ["3.11", "3.12"]'),
-            "python: more than one Python is not supported yet",
+            in_top('python = ["3.11", "3.11.2"]'),
+            "python[1]: '3.11' is the same minor version",
+        ),
+        (
+            in_top('python = ["pypy3.10", "3.12"]'),
+            (
+                'python[0]: expected a version such as "3.11", as there are several, '
+                "found the string 'pypy3.10'"
+            ),
+        ),
+        (
+            in_top("environments = [\"sys_platform = 'linux'\"]"),
+            (
+                "environments[0]: \"sys_platform = 'linux'\" is not a marker: Expected "
+                "marker operator, one of <=, <, !=, ==, >=, >, ~=, ===, in, not in"
+            ),
         ),
         (
             in_top('lock-dir = ""'),

@@ -117,21 +117,30 @@ class Syncer:
         argv += ["--no-build", "--allow-empty-requirements"]
         for name in sorted(stale & wanted.keys()):
             argv += ["--reinstall-package", name]
-        self._run(environment, argv)
+        self._run(environment.location, argv)
         _write_stamp(environment, wanted)
         check(environment, wanted, mend=f"remove the folder {environment.location}")
+
+    def create(self, location: Path, python: Path) -> None:
+        """Make an empty environment for an interpreter; whatever is there goes.
+
+        Raises:
+            SyncError: It could not be made.
+        """
+        argv = [str(self.uv), "venv", "--quiet", "--clear", "--no-project"]
+        self._run(location, [*argv, "--python", str(python), str(location)])
 
     def _uninstall(self, environment: Environment, names: Collection[str]) -> None:
         """Remove what isn't wanted; syncing would leave pip where it is."""
         if names:
             argv = [str(self.uv), "pip", "uninstall", "--quiet"]
             argv += ["--python", str(environment.python), *sorted(names)]
-            self._run(environment, argv)
+            self._run(environment.location, argv)
 
-    def _run(self, environment: Environment, argv: Sequence[str]) -> None:
+    def _run(self, location: Path, argv: Sequence[str]) -> None:
         completed = self.runner(Command(argv=tuple(argv)))
         if completed.returncode:
-            raise SyncError(environment=environment.location, output=completed.stderr)
+            raise SyncError(environment=location, output=completed.stderr)
 
 
 def check(

@@ -20,11 +20,12 @@ from nox_buildstages.lock.lockfile import LockedOutput, StagePin, digest
 from nox_buildstages.model import Metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from nox_buildstages.build.bench import Bench
     from nox_buildstages.build.environment import Environment
     from nox_buildstages.lock.relock import Inquiry
+    from nox_buildstages.lock.targets import Target
     from nox_buildstages.model import Source
 
 _UNKNOWN = Metadata(version=Version("0"), learned="hook")
@@ -36,12 +37,12 @@ class StageWorkshop:
 
     Attributes:
         bench: Of the project; its locks are not looked at.
-        environment: To run in.
+        environment: Returns the one to run in, for a target that is at hand.
         scratch: A folder that is gone when locking is over.
     """
 
     bench: Bench
-    environment: Environment
+    environment: Callable[[Target], Environment]
     scratch: Path
     _trees: dict[Source, Path] = field(default_factory=dict)
 
@@ -62,9 +63,16 @@ class StageWorkshop:
             BuildError: A hook failed, or such a wheel could not be built.
             NotRunError: Nox was told not to run.
         """
-        bench = replace(self.bench, locks=inquiry.locks, _recipes={}, _entries={})
+        environment = self.environment(inquiry.target)
+        bench = replace(
+            self.bench,
+            interpreter=inquiry.target.interpreter,
+            locks=inquiry.locks,
+            _recipes={},
+            _entries={},
+        )
         for name in _providers(bench, inquiry.stage.name):
-            provide(bench, bench.graph.stage(name), self.environment)
+            provide(bench, bench.graph.stage(name), environment)
         bench = replace(bench, logs=bench.tools.store.folder / "logs")
         output = LockedOutput(
             name=inquiry.output,
@@ -76,7 +84,7 @@ class StageWorkshop:
         try:
             return _read(json.loads(kept.read_text(encoding="utf-8")))
         except (OSError, ValueError, LookupError):
-            answer = self._run(bench, inquiry, output)
+            answer = self._run(bench, inquiry, output, environment)
         write_text(kept, json.dumps(_to_dict(answer)))
         return answer
 
@@ -85,12 +93,18 @@ class StageWorkshop:
         name = digest([recipe.to_dict(), inquiry.wants_metadata]).partition(":")[2]
         return bench.tools.store.folder / "answers" / f"{name}.json"
 
-    def _run(self, bench: Bench, inquiry: Inquiry, output: LockedOutput) -> Answer:
+    def _run(
+        self,
+        bench: Bench,
+        inquiry: Inquiry,
+        output: LockedOutput,
+        environment: Environment,
+    ) -> Answer:
         stage = inquiry.stage
-        prepare(bench, stage.name, self.environment)
-        if not self.environment.may_run():
+        prepare(bench, stage.name, environment)
+        if not environment.may_run():
             raise NotRunError(stage=stage.name, outputs=(output.name,))
-        job = Job(bench=bench, stage=stage, output=output, environment=self.environment)
+        job = Job(bench=bench, stage=stage, output=output, environment=environment)
         job.log.parent.mkdir(parents=True, exist_ok=True)
         job.log.write_text("", encoding="utf-8")
         bench.tools.report(f"asking the build backend of {output.name}")

@@ -194,23 +194,29 @@ def _cycles_told(
 
 def _clashing_names(project: Project) -> Iterator[_Found]:
     """Yield stages of one name, and those that nox would give one folder."""
-    suffix = f"-{project.python}" if project.python else ""
+    suffixes = [f"-{python}" for python in project.pythons] or [""]
     named: dict[str, Stage] = {}
-    folders = {_folder(f"{name}{suffix}"): f"session {name}" for name in _OUR_SESSIONS}
+    folders = {
+        _folder(f"{name}{suffix}"): f"session {name}"
+        for name in _OUR_SESSIONS
+        for suffix in suffixes
+    }
     for index, stage in enumerate(project.stages):
         place = f"{stage.place}.name"
-        folder = _folder(f"build-stage-{stage.name}{suffix}")
+        own = [_folder(f"build-stage-{stage.name}{suffix}") for suffix in suffixes]
+        taken = next((folder for folder in own if folder in folders), None)
         if stage.name in named:
             message = f"{stage.name!r} is the name of {named[stage.name].place} too"
             yield index, Problem(place=place, message=message)
-        elif folder in folders:
+        elif taken is not None:
             message = (
-                f"{stage.name!r} would share the folder {folder!r} of nox with "
-                f"{folders[folder]}; choose another name"
+                f"{stage.name!r} would share the folder {taken!r} of nox with "
+                f"{folders[taken]}; choose another name"
             )
             yield index, Problem(place=place, message=message)
         named.setdefault(stage.name, stage)
-        folders.setdefault(folder, f"stage {stage.name!r}")
+        for folder in own:
+            folders.setdefault(folder, f"stage {stage.name!r}")
 
 
 def _folder(session: str) -> str:

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from packaging.markers import InvalidMarker, Marker
+
 from nox_buildstages.declare.reading import (
     Document,
     Item,
@@ -53,6 +55,7 @@ _NOTHING = Final(requirements=())
 
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MEMORY = re.compile(r"[0-9]+(\.[0-9]+)? ?[KMGT]i?B")
+_PYTHON = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?")
 _TIMEOUT = re.compile(r"(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+s)?")
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
@@ -90,7 +93,8 @@ def _project(document: Document) -> Project | None:
         item.fault(f"no stage is declared{_EXAMPLE}")
     return Project(
         pyproject=document.path,
-        python=top.child("python", _python),
+        pythons=top.get("python", _pythons, ()),
+        environments=top.get("environments", list_of(_marker, "markers"), ()),
         lock_dir=top.get("lock-dir", _path, _below(item, "build-stages")),
         wheelhouse=top.get("wheelhouse", _path, _below(item, "wheelhouse")),
         match_runtime=top.get("match-runtime", list_of(normalized), ()),
@@ -158,13 +162,33 @@ _UV: Mapping[str, Getter[Any]] = {
 }
 
 
-def _python(item: Item) -> str | None:
+def _pythons(item: Item) -> tuple[str, ...] | None:
     versions = some(list_of(text), 'version such as "3.11"')(item)
-    if not versions:
+    if versions is None or len(versions) == 1:
+        return versions
+    first: dict[str, str] = {}
+    for index, version in enumerate(versions):
+        child = item.child(index, version)
+        minor = _PYTHON.fullmatch(version)
+        if minor is None:
+            child.expected('a version such as "3.11", as there are several')
+        elif minor[1] in first:
+            child.fault(f"{first[minor[1]]!r} is the same minor version")
+        else:
+            first[minor[1]] = version
+    return versions
+
+
+def _marker(item: Item) -> Marker | None:
+    value = string(item)
+    if value is None:
         return None
-    if len(versions) > 1:
-        item.fault("more than one Python is not supported yet")
-    return versions[0]
+    try:
+        return Marker(value)
+    except InvalidMarker as error:
+        reason = str(error).partition("\n")[0]
+        item.fault(f"{value!r} is not a marker: {reason}")
+        return None
 
 
 def _time(item: Item) -> str | None:
@@ -324,6 +348,7 @@ _env = mapping(_env_value, "strings", key=variable)
 _TOP = Keys(
     known=(
         "python",
+        "environments",
         "lock-dir",
         "wheelhouse",
         "match-runtime",

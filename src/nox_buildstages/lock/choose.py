@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -11,25 +12,25 @@ from urllib.request import url2pathname
 
 from packaging.utils import canonicalize_name
 
+from nox_buildstages.commands import side_by_side
 from nox_buildstages.errors import (
     HashMismatchError,
-    InvalidLockError,
     ResolutionError,
     SourceError,
 )
 from nox_buildstages.lock import pylock
-from nox_buildstages.lock.lockfile import loads
 from nox_buildstages.lock.resolver import NO_SDIST, Question
 from nox_buildstages.model import ArchiveSource, DirectorySource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from packaging.pylock import Package
     from packaging.requirements import Requirement
     from packaging.utils import NormalizedName
     from packaging.version import Version
 
+    from nox_buildstages.lock.lockfile import Lock
     from nox_buildstages.lock.resolver import Resolver
     from nox_buildstages.model import Output, Project, Source
 
@@ -50,7 +51,7 @@ class Chosen:
 
 
 def choose(
-    project: Project, resolver: Resolver, *, earlier: str | None = None
+    project: Project, resolvers: Sequence[Resolver], *, earlier: Mapping[str, Lock]
 ) -> dict[NormalizedName, Chosen]:
     """Choose the source of every output of a project.
 
@@ -59,8 +60,8 @@ def choose(
 
     Args:
         project: Its outputs are chosen.
-        resolver: Knows the indexes.
-        earlier: A PEP 751 text of sources chosen before, which are kept.
+        resolvers: Know the indexes, one for each Python; a source suits all of them.
+        earlier: Locks of sources chosen before, which are kept.
 
     Raises:
         ResolutionError: An output has no such source.
@@ -68,23 +69,55 @@ def choose(
     outputs = {output.name: output for output in declared(project)}
     for output in outputs.values():
         _check_folder(output)
+    packages = _suiting(_question(project, outputs), resolvers, earlier)
+    chosen = {
+        name: _chosen(
+            packages[name], project.root, versioned=not is_direct(project, output)
+        )
+        for name, output in outputs.items()
+    }
+    for name, output in outputs.items():
+        _check_hash(output, chosen[name].source)
+    return chosen
+
+
+def _question(project: Project, outputs: Mapping[NormalizedName, Output]) -> Question:
     unversioned = tuple(n for n in outputs if is_direct(project, outputs[n]))
-    question = Question(
+    return Question(
         name="outputs",
         requirements=tuple(str(output.requirement) for output in outputs.values()),
         constraints=tuple(_constraints(project, outputs.keys() - set(unversioned))),
         sources=tuple(outputs),
         unversioned=unversioned,
     )
-    answer = resolver.resolve(question, earlier=earlier)
-    packages = {package.name: package for package in answer.packages}
-    chosen = {
-        name: _chosen(packages[name], project.root, versioned=name not in unversioned)
-        for name in outputs
-    }
-    for name, output in outputs.items():
-        _check_hash(output, chosen[name].source)
-    return chosen
+
+
+def _suiting(
+    question: Question, resolvers: Sequence[Resolver], earlier: Mapping[str, Lock]
+) -> dict[NormalizedName, Package]:
+    """Return the answer to a question that is the same from all resolvers."""
+    kept = sources_text(earlier)
+    while True:
+        calls = (partial(it.resolve, question, earlier=kept) for it in resolvers)
+        answers = [
+            {package.name: package for package in answer.packages}
+            for answer in side_by_side(calls)
+        ]
+        bounds = tuple(
+            f"{name}<={min(versions)}"
+            for name in answers[0]
+            if len(versions := _versions(name, answers)) > 1
+        )
+        if not bounds:
+            return answers[0]
+        question = replace(question, constraints=(*question.constraints, *bounds))
+
+
+def _versions(
+    name: NormalizedName, answers: Iterable[Mapping[NormalizedName, Package]]
+) -> set[Version]:
+    found = (answer[name].version for answer in answers)
+    return {version for version in found if version is not None}
 
 
 def _check_folder(output: Output) -> None:
@@ -119,26 +152,17 @@ def declared(project: Project) -> Iterator[Output]:
         yield from stage.outputs
 
 
-def sources_text(earlier: Mapping[str, str]) -> str | None:
-    """Return what was chosen in earlier lock files as a PEP 751 text.
-
-    Args:
-        earlier: Their texts, by stage; those that can't be read don't count.
-    """
-    packages = []
-    for name, text in earlier.items():
-        try:
-            lock = loads(text, name=name)
-        except InvalidLockError:
-            continue
-        packages += [
-            pylock.provided(
-                output.name, output.metadata.version, output.source, stage=name
-            )
-            for output in lock.outputs
-            if not isinstance(output.source, DirectorySource)
-        ]
-    return pylock.dumps(pylock.make(packages)) if packages else None
+def sources_text(earlier: Mapping[str, Lock]) -> str | None:
+    """Return what was chosen in earlier locks as a PEP 751 text; None for nothing."""
+    packages = {
+        output.name: pylock.provided(
+            output.name, output.metadata.version, output.source, stage=name
+        )
+        for name, lock in earlier.items()
+        for output in lock.outputs
+        if not isinstance(output.source, DirectorySource)
+    }
+    return pylock.dumps(pylock.make(packages.values())) if packages else None
 
 
 def is_direct(project: Project, output: Output) -> bool:

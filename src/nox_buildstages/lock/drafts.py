@@ -1,4 +1,4 @@
-"""Resolving environments while not everything that they may hold is known yet."""
+"""Resolving environments, also while not all that they may hold is known yet."""
 
 from __future__ import annotations
 
@@ -36,13 +36,11 @@ class Draft:
 
     Attributes:
         lock: What it holds.
-        pins: The same for the interpreter at hand.
-        complete: Whether everything it may hold was known.
+        pins: The same for the target.
     """
 
     lock: Lock
     pins: tuple[Pin, ...]
-    complete: bool
 
     def version(self, name: NormalizedName) -> Version | None:
         """Return the version of a project in it; None where it isn't in it."""
@@ -51,66 +49,66 @@ class Draft:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drafter:
-    """Makes drafts of a project's environments.
+    """Makes drafts of a project's environments for one target.
 
     Attributes:
         graph: The stages in order.
         resolver: Answers which versions go together.
         facts: What is known of the outputs.
         inputs: The digest for the locks.
-        earlier: The texts of the lock files that there were, by stage.
+        earlier: The locks for this target that there were, by stage.
     """
 
     graph: Graph
     resolver: Resolver
     facts: Facts
     inputs: str
-    earlier: Mapping[str, str] = field(default_factory=dict)
+    earlier: Mapping[str, Lock] = field(default_factory=dict)
 
     @property
     def project(self) -> Project:
         """What is declared."""
         return self.facts.project
 
-    def drafts(self, bounds: Sequence[str]) -> dict[str, Draft]:
-        """Return the drafts of all stages in order and of ``final``, last.
-
-        One that isn't complete, and can't be resolved as it is, is left out.
+    def draft(self, stage: Stage | None, bounds: Sequence[str]) -> Draft:
+        """Return the draft of a stage's environment, or of ``final``'s.
 
         Args:
-            bounds: Constraints that hold versions back, PEP 508 strings.
+            stage: All of whose outputs are known, as those before it are; None for
+                ``final``.
+            bounds: Constraints on what has to match, PEP 508 strings.
 
         Raises:
-            ResolutionError: A complete one can't be resolved.
-            UnorderedOutputError: A stage wants an output that isn't built before it.
+            ResolutionError: It can't be resolved.
+            UnorderedOutputError: It wants an output that isn't built before it.
         """
-        found = (self._draft(stage, bounds) for stage in (*self.graph.order, None))
-        return {draft.lock.name: draft for draft in found if draft is not None}
-
-    def _draft(self, stage: Stage | None, bounds: Sequence[str]) -> Draft | None:
-        available = self._available(stage)
-        complete = not self.facts.unknown(available)
-        question = self._question(stage, available, bounds)
-        earlier = self.earlier.get(question.name)
-        try:
-            answer = self.resolver.resolve(question, earlier=earlier)
-        except ResolutionError:
-            if complete:
-                raise
-            return None
+        question = self._question(stage, bounds)
+        answer = self.resolver.resolve(question, earlier=self._earlier(question.name))
         namesake = self._namesake(answer, question)
         if namesake is not None:
-            if complete:
-                raise self._unordered(question.name, namesake)
-            return None
+            raise self._unordered(question.name, namesake)
         lock = Lock(
             name=question.name,
             inputs=self.inputs,
             pylock=self._ours(answer, question),
             outputs=() if stage is None else self.facts.locked(stage),
         )
-        held = pins(lock, self.resolver.interpreter)
-        return Draft(lock=lock, pins=held, complete=complete)
+        return Draft(lock=lock, pins=pins(lock, self.resolver.target.interpreter))
+
+    def sketch(self, stage: Stage | None, bounds: Sequence[str]) -> Draft | None:
+        """Return a draft without the outputs that nothing is known of yet.
+
+        It can't be told from one that is complete. There is none where it takes all
+        that is known to resolve it.
+        """
+        try:
+            return self.draft(stage, bounds)
+        except (ResolutionError, UnorderedOutputError):
+            return None
+
+    def _earlier(self, name: str) -> str | None:
+        lock = self.earlier.get(name)
+        return None if lock is None else pylock.dumps(lock.pylock)
 
     def _available(self, stage: Stage | None) -> list[NormalizedName]:
         """Return the outputs that are built when a stage, or the final one, begins."""
@@ -119,12 +117,8 @@ class Drafter:
             before = map(self.graph.stage, self.graph.ancestors(stage.name))
         return [output.name for other in before for output in other.outputs]
 
-    def _question(
-        self,
-        stage: Stage | None,
-        available: Sequence[NormalizedName],
-        bounds: Sequence[str],
-    ) -> Question:
+    def _question(self, stage: Stage | None, bounds: Sequence[str]) -> Question:
+        available = self._available(stage)
         wanted = list(self._wanted(stage))
         constraints = [*map(str, self.project.constraints), *bounds]
         if stage is not None:
@@ -180,9 +174,8 @@ class Drafter:
                 raise self._unordered(stage.name, name)
 
     def _applies(self, requirement: Requirement) -> bool:
-        markers = self.resolver.interpreter.markers
-        environment = {name: str(value) for name, value in markers.items()}
-        return requirement.marker is None or requirement.marker.evaluate(environment)
+        interpreter = self.resolver.target.interpreter
+        return requirement.marker is None or interpreter.satisfies(requirement.marker)
 
     def _namesake(self, answer: Pylock, question: Question) -> NormalizedName | None:
         """Return an output that an answer takes from elsewhere than from its stage."""
@@ -202,7 +195,7 @@ class Drafter:
                 _require_wheel(package, question.name)
                 packages.append(package)
         ours = pylock.moved(pylock.make(packages), self._seen)
-        return pylock.restrict(ours, self.resolver.interpreter)
+        return pylock.restrict(ours, self.resolver.target.interpreter)
 
     def _seen(self, path: str) -> str:
         """Return a path of the project as seen from the lock files (PEP 751)."""

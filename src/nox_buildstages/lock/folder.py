@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import InvalidLockError, MissingLockError, StaleLockError
@@ -32,13 +33,13 @@ def texts(project: Project) -> dict[str, str]:
     }
 
 
-def readable_texts(project: Project) -> dict[str, str]:
-    """Return the texts of those lock files that are sound, by name."""
-    return {
-        name: text
-        for name, text in texts(project).items()
-        if _is_lock(text, file_name(name))
-    }
+def readable(project: Project) -> dict[str, Lock]:
+    """Return those locks that are sound, by name, current or not."""
+    found = {}
+    for name, text in texts(project).items():
+        with suppress(InvalidLockError):
+            found[name] = loads(text, name=name)
+    return found
 
 
 def read(project: Project, *, inputs: str | None = None) -> dict[str, Lock]:

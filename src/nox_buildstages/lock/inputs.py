@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 from nox_buildstages.lock.choose import declared
 from nox_buildstages.lock.lockfile import FORMAT, digest
 from nox_buildstages.lock.resolver import UV_KEYS
+from nox_buildstages.lock.targets import covered
 from nox_buildstages.source_tree import METADATA_FILES
 
 if TYPE_CHECKING:
@@ -25,12 +26,18 @@ if TYPE_CHECKING:
 
 
 def inputs_digest(project: Project, interpreter: Interpreter) -> str:
-    """Return a digest that differs whenever the locks might come out differently."""
+    """Return a digest that differs whenever the locks might come out differently.
+
+    Args:
+        project: What is declared.
+        interpreter: One of this machine: that which counts where the project names
+            none.
+    """
     root = project.root
     return digest(
         {
             "format": FORMAT,
-            "interpreter": _interpreter(interpreter),
+            "targets": covered(project, interpreter),
             "lock-dir": Path(os.path.relpath(project.lock_dir, root)).as_posix(),
             "stages": [_stage(stage, root) for stage in project.stages],
             "packages": {
@@ -46,16 +53,6 @@ def inputs_digest(project: Project, interpreter: Interpreter) -> str:
                 (name, _metadata_files(folder)) for name, folder in _folders(project)
             ],
         }
-    )
-
-
-def _interpreter(interpreter: Interpreter) -> tuple[str, ...]:
-    markers = interpreter.markers
-    return (
-        markers["implementation_name"],
-        markers["python_version"],
-        markers["sys_platform"],
-        markers["platform_machine"],
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import tomli_w
+from packaging.markers import Marker
 from packaging.pylock import (
     Package,
     PackageArchive,
@@ -48,12 +49,17 @@ class LockedOutput:
         source: What it is built from.
         build_requires: PEP 508 strings that its build asked for, sorted.
         metadata: What its wheel will say.
+        marker: For which targets that is so; None for all of the lock's.
+        asked: Where its backend was asked, as markers; elsewhere the same is taken for
+            granted. Empty where it was asked wherever it had to be.
     """
 
     name: NormalizedName
     source: Source
     build_requires: tuple[str, ...]
     metadata: Metadata
+    marker: Marker | None = None
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,6 +207,10 @@ def _output_table(output: LockedOutput) -> dict[str, Any]:
         table["requires-python"] = metadata.requires_python
     if metadata.provides_extra:
         table["provides-extra"] = list(metadata.provides_extra)
+    if output.marker is not None:
+        table["marker"] = str(output.marker)
+    if output.asked:
+        table["asked-on"] = list(output.asked)
     return table
 
 
@@ -216,6 +226,8 @@ def _read_output(table: Mapping[str, Any]) -> LockedOutput:
             provides_extra=tuple(table.get("provides-extra", ())),
             learned=table["metadata"],
         ),
+        marker=Marker(table["marker"]) if "marker" in table else None,
+        asked=tuple(table.get("asked-on", ())),
     )
 
 

@@ -1,105 +1,237 @@
-"""``match-runtime``: one version of a project in every environment that holds it."""
+"""``match-runtime``: one version of a project in every environment that holds it.
+
+Each environment is drafted with the highest version that it can have, so none can
+have one above the lowest of them: that is the first bound. Where an environment can't
+be resolved with it, each version that some environment would have by itself is tried
+as the one for all, the highest first. Builds of one version, ``2.13.0+cpu`` and
+``2.13.0+cu130``, are matched in the same way, for each target by itself.
+"""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from nox_buildstages.errors import MatchRuntimeError
+from nox_buildstages.lock.lockfile import IndexPin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from packaging.utils import NormalizedName
-    from packaging.version import Version
 
     from nox_buildstages.declare.graph import Graph
     from nox_buildstages.errors import ResolutionError
     from nox_buildstages.lock.drafts import Draft
     from nox_buildstages.lock.facts import Facts
 
+Drafts: TypeAlias = "Mapping[str, Mapping[str, Draft]]"
+"""By target the drafts by stage."""
+
+_What: TypeAlias = "tuple[NormalizedName, str]"
+"""A project, and the target that a bound is for; empty for every target."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bound:
-    """The highest version of a project that every environment can have.
+    """What a project's version is held to in every environment.
 
     Attributes:
         name: Of the project.
-        version: That version.
-        holder: The stage, or ``final``, that can't have a higher one.
+        operator: ``<=``, or ``==`` for a version that is tried.
+        version: With its local part where builds are matched.
+        holder: The stage, or ``final``, that would have this version by itself.
+        target: For which it holds; empty for all of them.
     """
 
     name: NormalizedName
+    operator: str
     version: Version
     holder: str
+    target: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}<={self.version.public}"
-
-    def is_named_in(self, text: str) -> bool:
-        """Whether a text speaks of this very bound."""
-        whole = rf"(?<![\w.-]){re.escape(str(self))}(?!\.?\w)"
-        return re.search(whole, text) is not None
+        if self.target and self.version.local is None:
+            return f"{self.name}==={self.version}"  # == would let every build in
+        return f"{self.name}{self.operator}{self.version}"
 
 
-def held_back(
-    drafts: Mapping[str, Draft], bounds: Mapping[NormalizedName, Bound], facts: Facts
-) -> Bound | None:
-    """Return the bound that what differs between drafts asks for; None if nothing does.
+@dataclass(kw_only=True, slots=True)
+class Matching:
+    """The bounds that are found while drafts are made.
 
-    Each draft has the highest version that it can have, so none can have one above
-    the lowest of them.
-
-    Raises:
-        MatchRuntimeError: They differ though that bound holds already, as builds of
-            one version do: ``2.13.0+cpu`` and ``2.13.0+cu130``.
+    Attributes:
+        names: What has to match.
+        bounds: In force.
     """
-    for name in facts.project.match_runtime:
-        versions = {
-            stage: version
-            for stage, draft in drafts.items()
+
+    names: Sequence[NormalizedName]
+    bounds: dict[_What, Bound] = field(default_factory=dict)
+    _seen: dict[_What, dict[Version, str]] = field(default_factory=dict)
+    _tried: dict[_What, set[Version]] = field(default_factory=dict)
+    _first: dict[_What, MatchRuntimeError] = field(default_factory=dict)
+
+    def for_target(self, target: str) -> tuple[str, ...]:
+        """Return the bounds for a target as PEP 508 strings."""
+        bounds = self.bounds.values()
+        return tuple(str(bound) for bound in bounds if bound.target in ("", target))
+
+    def without_each(self, target: str) -> Iterator[tuple[Bound, tuple[str, ...]]]:
+        """Yield each bound for a target, with the other ones; and one without any."""
+        bounds = [it for it in self.bounds.values() if it.target in ("", target)]
+        for bound in bounds:
+            yield bound, tuple(str(other) for other in bounds if other is not bound)
+        if len(bounds) > 1:
+            yield bounds[0], ()
+
+    def tightened(self, drafts: Drafts) -> bool:
+        """Look for what differs between drafts; return whether a bound was set for it.
+
+        Raises:
+            MatchRuntimeError: Nothing is left to be tried, or a version is taken from
+                two files.
+        """
+        return any(self._match(name, drafts) for name in self.names)
+
+    def refused(self, bound: Bound, draft: Draft, error: MatchRuntimeError) -> None:
+        """Take note that an environment can't be resolved with a bound.
+
+        Args:
+            bound: In force.
+            draft: What that environment would be without it.
+            error: To be raised when nothing else is left to be tried.
+
+        Raises:
+            MatchRuntimeError: Nothing is.
+        """
+        version = draft.version(bound.name)
+        if version is not None:
+            self._see(bound, draft.lock.name, version)
+        self._first.setdefault((bound.name, bound.target), error)
+        self._try_next(bound.name, bound.target)
+
+    def _match(self, name: NormalizedName, drafts: Drafts) -> bool:
+        found = {
+            (target, stage): version
+            for target, stages in drafts.items()
+            for stage, draft in stages.items()
             if (version := draft.version(name)) is not None
         }
-        if len(set(versions.values())) < 2:  # noqa: PLR2004 - two differ
-            continue
-        holder = min(versions, key=lambda stage: versions[stage])
-        if name in bounds and bounds[name].version <= versions[holder]:
-            raise MatchRuntimeError(
-                name=name,
-                versions={stage: str(version) for stage, version in versions.items()},
+        public = {place: Version(version.public) for place, version in found.items()}
+        if len(set(public.values())) > 1:
+            return self._tighten(name, "", public)
+        for target in drafts:
+            own = {place: found[place] for place in found if place[0] == target}
+            if len(set(own.values())) > 1:
+                return self._tighten(name, target, own)
+            self._check_files(name, drafts[target])
+        return False
+
+    def _tighten(
+        self,
+        name: NormalizedName,
+        target: str,
+        found: Mapping[tuple[str, str], Version],
+    ) -> bool:
+        what = (name, target)
+        if not target:
+            self._forget_builds(name)
+        for (_, stage), version in found.items():
+            self._seen.setdefault(what, {}).setdefault(version, stage)
+        self._first.setdefault(what, _differing(name, found))
+        lowest = min(found.values())
+        bound = self.bounds.get(what)
+        if target or (bound is not None and bound.version <= lowest):
+            self._try_next(name, target)
+        else:
+            holder = self._seen[what][lowest]
+            self.bounds[what] = Bound(
+                name=name, operator="<=", version=lowest, holder=holder
             )
-        return Bound(name=name, version=versions[holder], holder=holder)
-    return None
+        return True
+
+    def _see(self, bound: Bound, stage: str, version: Version) -> None:
+        seen = version if bound.target else Version(version.public)
+        what = (bound.name, bound.target)
+        self._seen.setdefault(what, {}).setdefault(seen, stage)
+
+    def _try_next(self, name: NormalizedName, target: str) -> None:
+        what = (name, target)
+        if not target:
+            self._forget_builds(name)
+        tried = self._tried.setdefault(what, set())
+        left = self._seen.get(what, {}).keys() - tried
+        if not left:
+            raise self._first[what]
+        version = max(left)
+        tried.add(version)
+        self.bounds[what] = Bound(
+            name=name,
+            operator="==",
+            version=version,
+            holder=self._seen[what][version],
+            target=target,
+        )
+
+    def _forget_builds(self, name: NormalizedName) -> None:
+        """Forget what was found of builds: they will be those of another version."""
+        memory: tuple[dict[_What, Any], ...] = (
+            *(self.bounds, self._seen, self._tried, self._first),
+        )
+        for known in memory:
+            for what in [it for it in known if it[0] == name and it[1]]:
+                del known[what]
+
+    def _check_files(self, name: NormalizedName, stages: Mapping[str, Draft]) -> None:
+        """See that a version is the same wheel in every environment of a target."""
+        held = {
+            stage: pin
+            for stage, draft in stages.items()
+            for pin in draft.pins
+            if pin.name == name and isinstance(pin, IndexPin)
+        }
+        if len({pin.sha256 for pin in held.values()}) > 1:
+            versions = {
+                stage: f"{pin.version} (sha256 {pin.sha256[:12]}…)"
+                for stage, pin in held.items()
+            }
+            raise MatchRuntimeError(name=name, versions=versions)
 
 
 def unmatched(
-    error: ResolutionError,
-    bounds: Mapping[NormalizedName, Bound],
-    facts: Facts,
-    graph: Graph,
-) -> MatchRuntimeError | None:
-    """Return the same failure as a bound's fault; None where none is at fault.
+    error: ResolutionError, bound: Bound, facts: Facts, graph: Graph
+) -> MatchRuntimeError:
+    """Return the failure of a resolution as the fault of a bound.
 
     Args:
-        error: Of a resolution under the bounds.
-        bounds: By project.
+        error: Of a resolution under that bound.
+        bound: Without which it resolves.
         facts: Knows who wishes what.
         graph: The stages in order.
     """
-    bound = next((b for b in bounds.values() if b.is_named_in(error.output)), None)
-    if bound is None:
-        return None
+    at_most = "at most " if bound.operator == "<=" else ""
     return MatchRuntimeError(
         name=bound.name,
-        versions={bound.holder: f"at most {bound.version}"},
+        versions={bound.holder: f"{at_most}{bound.version}"},
         wishes=tuple(_wishes(bound.name, facts, graph)),
         stage=error.name,
         output=error.output,
     )
+
+
+def _differing(
+    name: NormalizedName, found: Mapping[tuple[str, str], Version]
+) -> MatchRuntimeError:
+    many = len({target for target, _ in found}) > 1
+    versions = {
+        f"{stage} ({target})" if many else stage: str(version)
+        for (target, stage), version in found.items()
+    }
+    return MatchRuntimeError(name=name, versions=versions)
 
 
 def _wishes(name: NormalizedName, facts: Facts, graph: Graph) -> Iterator[str]:

@@ -115,20 +115,14 @@ def restrict(pylock: Pylock, interpreter: Interpreter) -> Pylock:
         return Package(
             name=package.name,
             version=package.version,
-            marker=package.marker,
             requires_python=package.requires_python,
             index=package.index,
             wheels=fitting or package.wheels,
         )
 
-    markers = interpreter.markers
-    platform = " and ".join(
-        f'{name} == "{markers[name]}"'
-        for name in ("implementation_name", "platform_machine", "sys_platform")
-    )
     return make(
         map(restricted, pylock.packages),
-        environments=[Marker(platform)],
+        environments=[Marker(interpreter.kind)],
         requires_python=SpecifierSet(interpreter.requires_python),
     )
 

@@ -3,38 +3,39 @@
 A stage's environment can only be resolved when the outputs it holds are known; what
 an output requires is often known only to its build backend, which has to run in its
 stage's environment; and one version of what matches the runtime has to suit all. So
-it goes round: resolve what can be resolved, hold back what differs, let the first
-stage that has something to learn learn it, until nothing changes.
+it goes round: resolve what can be resolved, hold back what differs, ask the backends
+of the stages whose environments are known, until nothing changes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from nox_buildstages.errors import (
-    MatchRuntimeError,
-    MetadataError,
-    ResolutionError,
-)
+from nox_buildstages.commands import side_by_side
+from nox_buildstages.errors import InvalidLockError, MetadataError, ResolutionError
 from nox_buildstages.lock.choose import choose
+from nox_buildstages.lock.course import Course
 from nox_buildstages.lock.drafts import Drafter
 from nox_buildstages.lock.facts import Facts, survey
 from nox_buildstages.lock.lockfile import numbered
-from nox_buildstages.lock.matching import held_back, unmatched
+from nox_buildstages.lock.matching import Matching, unmatched
+from nox_buildstages.lock.merging import merged, selected
+from nox_buildstages.model import FINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from packaging.utils import NormalizedName
 
     from nox_buildstages.declare.graph import Graph
-    from nox_buildstages.lock.drafts import Draft
-    from nox_buildstages.lock.facts import Answer
+    from nox_buildstages.lock.facts import Answer, Promise
     from nox_buildstages.lock.lockfile import Lock
-    from nox_buildstages.lock.matching import Bound
     from nox_buildstages.lock.resolver import Resolver
+    from nox_buildstages.lock.targets import Target
     from nox_buildstages.model import Project, Source, Stage
 
 MAX_ASKS = 5
@@ -51,6 +52,7 @@ class Inquiry:
         source: What it is built from.
         locks: Of the stage and of those before it, by name.
         wants_metadata: Whether its metadata is asked too.
+        target: For which; its interpreter is at hand.
     """
 
     stage: Stage
@@ -58,6 +60,7 @@ class Inquiry:
     source: Source
     locks: Mapping[str, Lock]
     wants_metadata: bool
+    target: Target
 
 
 class Workshop(Protocol):
@@ -71,37 +74,27 @@ class Workshop(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Earlier:
-    """The lock files that there were; their versions are kept where they can be.
-
-    Attributes:
-        texts: By stage.
-        sources: What the outputs were built from, as a PEP 751 text; None for nothing.
-    """
-
-    texts: Mapping[str, str]
-    sources: str | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Relock:
     """One making of all lock files.
 
     Attributes:
         project: What is declared.
         graph: Its stages in order.
+        targets: For what the locks are made; the first that is at hand answers for
+            those that aren't.
         resolver: Answers which versions go together.
         workshop: Runs build backends.
         inputs: The digest of everything this depends on.
-        earlier: The lock files that there were.
+        earlier: The locks that there were; their versions are kept where they can be.
     """
 
     project: Project
     graph: Graph
+    targets: tuple[Target, ...]
     resolver: Resolver
     workshop: Workshop
     inputs: str
-    earlier: Earlier
+    earlier: Mapping[str, Lock] = field(default_factory=dict)
 
     def locks(self) -> tuple[Lock, ...]:
         """Return the lock of every stage, in order, and that of ``final``.
@@ -111,81 +104,120 @@ class Relock:
             SourceError: A source can't be had.
             BuildError: A hook failed, or a wheel it needs could not be built.
         """
-        try:
-            return self._settled()
-        except MatchRuntimeError as error:
-            # An earlier version of it was kept, which may be what stands in the way.
-            if not self.earlier.texts or self.resolver.upgrades(error.name):
-                raise
-            resolver = self.resolver.upgrading(error.name)
-        return replace(self, resolver=resolver).locks()
-
-    def _settled(self) -> tuple[Lock, ...]:
-        facts = self._surveyed()
-        drafter = Drafter(
-            graph=self.graph,
-            resolver=self.resolver,
-            facts=facts,
-            inputs=self.inputs,
-            earlier=self.earlier.texts,
-        )
-        bounds: dict[NormalizedName, Bound] = {}
-        while True:
-            drafts = self._drafts(drafter, bounds)
-            bound = held_back(drafts, bounds, facts)
-            stage = self._unsettled(drafts, facts)
-            if bound is not None:
-                bounds[bound.name] = bound
-            elif stage is not None:
-                self._learn(stage, drafts, facts)
-            else:
-                return numbered(draft.lock for draft in drafts.values())
-
-    def _surveyed(self) -> Facts:
-        chosen = choose(self.project, self.resolver, earlier=self.earlier.sources)
-        return Facts(
-            project=self.project,
-            promises={
-                name: survey(chosen[name], self.workshop.tree(chosen[name].source))
-                for name in chosen
-            },
+        courses = self._courses()
+        matching = Matching(names=self.project.match_runtime)
+        while not self._settled(courses, matching):
+            pass
+        borrowed = any(course.target.python is None for course in courses)
+        return numbered(
+            merged(
+                (course.target, course.lock(name, marked=borrowed))
+                for course in courses
+            )
+            for name in (*(stage.name for stage in self.graph.order), FINAL)
         )
 
-    def _drafts(
-        self, drafter: Drafter, bounds: Mapping[NormalizedName, Bound]
-    ) -> dict[str, Draft]:
-        try:
-            return drafter.drafts([str(bound) for bound in bounds.values()])
-        except ResolutionError as error:
-            unsuited = unmatched(error, bounds, drafter.facts, self.graph)
-            if unsuited is None:
-                raise
-            raise unsuited from error
+    def _courses(self) -> tuple[Course, ...]:
+        resolvers = [self.resolver.aimed(target) for target in self.targets]
+        versions = {resolver.target.version: resolver for resolver in resolvers}
+        promises = self._promises([*versions.values()])
+        return tuple(
+            Course(
+                drafter=Drafter(
+                    graph=self.graph,
+                    resolver=resolver,
+                    facts=Facts(project=self.project, promises=promises),
+                    inputs=self.inputs,
+                    earlier=_selected(self.earlier, resolver.target),
+                )
+            )
+            for resolver in resolvers
+        )
 
-    def _unsettled(self, drafts: Mapping[str, Draft], facts: Facts) -> Stage | None:
-        """Return the first stage whose backends haven't spoken in its environment."""
-        for stage in self.graph.order:
-            for output in stage.outputs:
-                asked = facts.asked.get(output.name)
-                if asked is None or asked.pins != drafts[stage.name].pins:
-                    return stage
-        return None
+    def _promises(self, resolvers: Sequence[Resolver]) -> dict[NormalizedName, Promise]:
+        chosen = choose(self.project, resolvers, earlier=self.earlier)
+        return {
+            name: survey(chosen[name], self.workshop.tree(chosen[name].source))
+            for name in chosen
+        }
 
-    def _learn(self, stage: Stage, drafts: Mapping[str, Draft], facts: Facts) -> None:
+    def _settled(self, courses: Sequence[Course], matching: Matching) -> bool:
+        """Go as far as it goes with what is known; learn what is needed to go on.
+
+        Returns:
+            Whether nothing was left to be learned.
+        """
+        sketches = []
+        for course in courses:
+            sketches += course.begin(matching.for_target(course.target.marker))
+        side_by_side(sketches)
+        while not matching.tightened({c.target.marker: c.known() for c in courses}):
+            ready = [(course, stage) for course in courses for stage in course.ready()]
+            if not ready:
+                return not self._learned(courses)
+            failures = side_by_side(partial(c.draft, stage) for c, stage in ready)
+            for (course, stage), error in zip(ready, failures, strict=True):
+                if error is not None:
+                    self._blame(course, stage, error, matching)
+                    return False
+        return False
+
+    def _blame(
+        self,
+        course: Course,
+        stage: Stage | None,
+        error: ResolutionError,
+        matching: Matching,
+    ) -> None:
+        """Find the bound without which an environment can be resolved.
+
+        Raises:
+            MatchRuntimeError: It was the last thing that could be tried.
+            ResolutionError: There is none.
+        """
+        for bound, others in matching.without_each(course.target.marker):
+            try:
+                freed = course.drafter.draft(stage, others)
+            except ResolutionError:
+                continue
+            unsuited = unmatched(error, bound, course.facts, self.graph)
+            matching.refused(bound, freed, unsuited)
+            return
+        if len(self.targets) > 1:
+            raise replace(error, target=str(course.target)) from error
+        raise error
+
+    def _learned(self, courses: Sequence[Course]) -> bool:
+        """Ask the backends that can be asked now; return whether there were any."""
+        at_hand = [course for course in courses if course.target.python is not None]
+        learned = False
+        for course in courses:
+            donor = _donor(course, at_hand)
+            for stage in course.drafted():
+                if donor is not course:
+                    learned |= _borrowed(course, stage, donor)
+                elif not course.has_settled(stage.name):
+                    self._ask(course, stage)
+                    learned = True
+        return learned
+
+    def _ask(self, course: Course, stage: Stage) -> None:
         names = (*self.graph.ancestors(stage.name), stage.name)
-        locks = {name: drafts[name].lock for name in names}
+        locks = {name: course.drafts[name].lock for name in names}
         for output in stage.outputs:
-            promise = facts.promises[output.name]
+            promise = course.facts.promises[output.name]
             inquiry = Inquiry(
                 stage=stage,
                 output=output.name,
                 source=promise.chosen.source,
                 locks=locks,
                 wants_metadata=promise.metadata is None,
+                target=course.target,
             )
             answer = self.workshop.ask(inquiry)
-            asked = facts.learn(output.name, answer, drafts[stage.name].pins)
-            if facts.metadata(output.name) is None:
+            pins = course.drafts[stage.name].pins
+            asked = course.facts.learn(output.name, answer, pins)
+            if course.facts.metadata(output.name) is None:
                 configured = self.project.rules(output.name).requires_dist is not None
                 raise _unclear(inquiry, configured=configured)
             if asked.times > MAX_ASKS:
@@ -195,6 +227,35 @@ class Relock:
                     problem="its build requirements change each time they are met",
                     mend=("pin them in the dependencies of its stage",),
                 )
+
+
+def _selected(locks: Mapping[str, Lock], target: Target) -> dict[str, Lock]:
+    """Return what locks hold for a target; nothing of those that aren't for it."""
+    found = {}
+    for name, lock in locks.items():
+        with suppress(InvalidLockError):
+            found[name] = selected(lock, target.interpreter)
+    return found
+
+
+def _donor(course: Course, at_hand: Sequence[Course]) -> Course:
+    """Return the course whose backends speak for a target too: itself, if they can."""
+    same = (it for it in at_hand if it.target.version == course.target.version)
+    return course if course in at_hand else next(same, at_hand[0])
+
+
+def _borrowed(course: Course, stage: Stage, donor: Course) -> bool:
+    """Take what backends said elsewhere for what they would say here.
+
+    Returns:
+        Whether that was another answer, or for another environment, than before.
+    """
+    pins, before = course.drafts[stage.name].pins, dict(course.facts.asked)
+    for output in stage.outputs:
+        if output.name in donor.facts.asked:
+            told = donor.facts.asked[output.name]
+            course.facts.asked[output.name] = replace(told, pins=pins)
+    return course.facts.asked != before
 
 
 def _unclear(inquiry: Inquiry, *, configured: bool) -> MetadataError:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from nox_buildstages.commands import Runner
-    from nox_buildstages.model import Interpreter, Metadata
+    from nox_buildstages.lock.targets import Target
+    from nox_buildstages.model import Metadata
 
 UV_KEYS = (
     "allow-insecure-host",
@@ -110,12 +111,12 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resolver:
-    """Resolves for one interpreter and one project's indexes and sources.
+    """Resolves for one target and one project's indexes and sources.
 
     Attributes:
         uv: The program.
-        python: The interpreter.
-        interpreter: What it is.
+        python: An interpreter of this machine.
+        target: What is resolved for.
         runner: Runs uv.
         root: The project's folder, to which paths in ``settings`` are relative.
         settings: The project's ``[tool.uv]``.
@@ -127,7 +128,7 @@ class Resolver:
 
     uv: Path
     python: Path
-    interpreter: Interpreter
+    target: Target
     runner: Runner
     root: Path
     settings: Mapping[str, Any]
@@ -157,14 +158,9 @@ class Resolver:
             raise answer
         return answer
 
-    def upgrades(self, name: str) -> bool:
-        """Whether earlier versions of a project don't count."""
-        return self.upgrade or name in self.upgrade_packages
-
-    def upgrading(self, name: str) -> Resolver:
-        """Return one for which a project's earlier versions don't count."""
-        names = (*self.upgrade_packages, name)
-        return replace(self, upgrade_packages=names, _answers={})
+    def aimed(self, target: Target) -> Resolver:
+        """Return one that resolves for another target."""
+        return replace(self, target=target, _answers={})
 
     def _ask(
         self, question: Question, earlier: str | None, scratch: Path
@@ -186,7 +182,12 @@ class Resolver:
 
     def _command(self, question: Question, scratch: Path) -> Command:
         argv = [str(self.uv), "pip", "compile", "pyproject.toml", "--quiet"]
-        argv += ["--python", str(self.python), "--no-python-downloads"]
+        argv += ["--python", str(self.target.python or self.python)]
+        argv += ["--no-python-downloads"]
+        if self.target.python is None:
+            argv += ["--python-version", self.target.version]
+        if self.target.platform is not None:
+            argv += ["--python-platform", self.target.platform]
         argv += ["--format", "pylock.toml", "--output-file", "pylock.toml"]
         argv += ["--no-header", "--constraints", "constraints.txt"]
         if question.sources:
@@ -229,7 +230,7 @@ class Resolver:
             "project": {
                 "name": f"{question.name}-environment",
                 "version": "0",
-                "requires-python": self.interpreter.requires_python,
+                "requires-python": self.target.interpreter.requires_python,
                 "dependencies": list(question.requirements),
             },
             "tool": {"uv": settings},
