@@ -111,8 +111,8 @@ class Matching:
         version = draft.version(bound.name)
         if version is not None:
             self._see(bound, draft.lock.name, version)
-        self._first.setdefault((bound.name, bound.target), error)
-        self._try_next(bound.name, bound.target)
+        first = self._first.setdefault((bound.name, bound.target), error)
+        self._try_next(bound.name, bound.target, first)
 
     def _match(self, name: NormalizedName, drafts: Drafts) -> bool:
         found = {
@@ -142,11 +142,11 @@ class Matching:
             self._forget_builds(name)
         for (_, stage), version in found.items():
             self._seen.setdefault(what, {}).setdefault(version, stage)
-        self._first.setdefault(what, _differing(name, found))
         lowest = min(found.values())
         bound = self.bounds.get(what)
         if target or (bound is not None and bound.version <= lowest):
-            self._try_next(name, target)
+            first = self._first.get(what, _differing(name, found))
+            self._try_next(name, target, first)
         else:
             holder = self._seen[what][lowest]
             self.bounds[what] = Bound(
@@ -159,14 +159,16 @@ class Matching:
         what = (bound.name, bound.target)
         self._seen.setdefault(what, {}).setdefault(seen, stage)
 
-    def _try_next(self, name: NormalizedName, target: str) -> None:
+    def _try_next(
+        self, name: NormalizedName, target: str, error: MatchRuntimeError
+    ) -> None:
         what = (name, target)
         if not target:
             self._forget_builds(name)
         tried = self._tried.setdefault(what, set())
         left = self._seen.get(what, {}).keys() - tried
         if not left:
-            raise self._first[what]
+            raise error
         version = max(left)
         tried.add(version)
         self.bounds[what] = Bound(
