@@ -15,7 +15,8 @@
     │   ├── UnorderedOutputError an output is wanted where it isn't built yet
     │   └── MetadataError        what an output requires can't be known
     ├── SourceError              fetching, verifying or unpacking a source
-    │   └── HashMismatchError
+    │   ├── HashMismatchError    a file isn't the one that was locked
+    │   └── PatchError           a patch isn't there, or doesn't apply
     ├── SyncError                an environment can't be made equal to its lock
     ├── EnvironmentDiffersError  an environment isn't what its lock says
     ├── NotRunError              nox was told not to run what had to be built
@@ -163,6 +164,26 @@ class HashMismatchError(SourceError):
         yield f"{self.source}: {self.problem}"
         yield f"  expected sha256 {self.expected}"
         yield f"  found    sha256 {self.found}"
+        yield self.mend
+
+
+@dataclass(kw_only=True, eq=False)
+class PatchError(SourceError):
+    """A patch isn't there, or doesn't apply exactly.
+
+    Attributes:
+        source: The patch, as the table names it.
+        place: Where the table does.
+        output: What git said of it.
+    """
+
+    place: str
+    output: str = ""
+
+    def lines(self) -> Iterator[str]:
+        """Yield the patch, the problem, git's own words, and what to do."""
+        yield f"{self.source} ({self.place}): {self.problem}"
+        yield from (f"  {line}" for line in self.output.rstrip().splitlines())
         yield self.mend
 
 

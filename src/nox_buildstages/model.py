@@ -71,6 +71,21 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Patch:
+    """A file with changes to an output's source, as declared.
+
+    Attributes:
+        name: As it is written in the table.
+        path: Of the file, absolute.
+        place: Where it was declared, for messages.
+    """
+
+    name: str
+    path: Path
+    place: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PackageRules:
     """What one output needs, whichever stage builds it.
 
@@ -79,6 +94,7 @@ class PackageRules:
         build_requires_remove: Names of declared ones that are wrong.
         config_settings: PEP 517 config settings for each of its hooks.
         env: Variables for its hooks, over those of the stage; part of the key.
+        patches: Applied to its source, in this order, before anything reads it.
         requires_dist: Its run-time requirements, where not even the backend can
             say without building; None where the table doesn't say.
     """
@@ -87,6 +103,7 @@ class PackageRules:
     build_requires_remove: tuple[NormalizedName, ...] = ()
     config_settings: ConfigSettings = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
+    patches: tuple[Patch, ...] = ()
     requires_dist: tuple[Requirement, ...] | None = None
 
 

@@ -347,10 +347,12 @@ def _check_upgraded(options: Options, locks: Iterable[Lock]) -> None:
 def _delivery(outcome: Outcome) -> Delivery:
     entry = outcome.entry
     held = entry.recipe.environment
+    source = [redacted(str(outcome.output.source))]
+    source += (f"patched with {patch}" for patch in outcome.patches)
     return Delivery(
         wheel=entry.wheel,
         stage=outcome.stage,
         built=outcome.built,
-        source=redacted(str(outcome.output.source)),
+        source=", ".join(source),
         environment={name: held[name].version for name in held},
     )

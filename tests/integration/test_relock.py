@@ -94,14 +94,14 @@ class Fake:
     scratch: Path
     answers: Mapping[str, Iterable[Answer]]
     asked: list[Inquiry] = field(default_factory=list)
-    trees: dict[Source, Path] = field(default_factory=dict)
+    trees: dict[tuple[str, Source], Path] = field(default_factory=dict)
 
-    def tree(self, source: Source) -> Path:
+    def tree(self, output: str, source: Source) -> Path:
         """Unpack the source."""
-        if source not in self.trees:
+        if (output, source) not in self.trees:
             target = self.scratch / f"source-{len(self.trees)}"
-            self.trees[source] = self.sources.unpack(source, target)
-        return self.trees[source]
+            self.trees[output, source] = self.sources.unpack(source, target)
+        return self.trees[output, source]
 
     def ask(self, inquiry: Inquiry) -> Answer:
         """Give the next answer; the last one again where there is no other."""
@@ -110,7 +110,9 @@ class Fake:
         given = [*self.answers.get(inquiry.output, [wants()])]
         answer = given[min(times, len(given) - 1)]
         if inquiry.wants_metadata and inquiry.output not in self.answers:
-            said = source_tree.static_metadata(self.tree(inquiry.source))
+            said = source_tree.static_metadata(
+                self.tree(inquiry.output, inquiry.source)
+            )
             return replace(answer, metadata=said)
         return answer
 

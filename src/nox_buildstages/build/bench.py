@@ -7,7 +7,8 @@ import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nox_buildstages.build.key import Ingredient, Recipe
+from nox_buildstages import patches
+from nox_buildstages.build.key import AppliedPatch, Ingredient, Recipe
 from nox_buildstages.commands import Command, checked
 from nox_buildstages.errors import MissingToolError, MissingWheelError
 from nox_buildstages.lock.lockfile import IndexPin, pins
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from nox_buildstages.declare.graph import Graph
     from nox_buildstages.lock.lockfile import Lock, LockedOutput, Pin
     from nox_buildstages.model import BuiltWheel, Interpreter, Project, Stage
+    from nox_buildstages.patches import PatchFile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +76,7 @@ class Bench:
     _recipes: dict[tuple[str, NormalizedName], Recipe] = field(default_factory=dict)
     _entries: dict[str, Entry] = field(default_factory=dict)
     _versions: dict[str, str] = field(default_factory=dict)
+    _patches: dict[NormalizedName, tuple[PatchFile, ...]] = field(default_factory=dict)
 
     def pins(self, name: str) -> tuple[Pin, ...]:
         """Return what the environment of a stage, or of ``final``, holds."""
@@ -149,7 +152,7 @@ class Bench:
         Raises:
             MissingWheelError: An earlier stage's wheel goes into it and isn't there.
             MissingToolError: A program isn't there.
-            SourceError: A folder can't be read.
+            SourceError: A folder or a patch can't be read.
         """
         if (stage, output) not in self._recipes:
             locked = next(o for o in self.locks[stage].outputs if o.name == output)
@@ -176,7 +179,25 @@ class Bench:
                 "platform": self.interpreter.tags[0].platform,
             },
             tools={program: self._version(program, stage) for program in stage.tools},
+            patches=tuple(
+                AppliedPatch(sha256=file.sha256, name=file.patch.name)
+                for file in self.patches(output.name)
+            ),
         )
+
+    def patches(self, output: NormalizedName) -> tuple[PatchFile, ...]:
+        """Return the patches of an output's source.
+
+        They are read once: those that a key is made of are those that are applied,
+        even where someone writes to the files in between.
+
+        Raises:
+            PatchError: One can't be read.
+        """
+        if output not in self._patches:
+            declared = self.project.rules(output).patches
+            self._patches[output] = tuple(map(patches.read, declared))
+        return self._patches[output]
 
     def variables(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
         """Return the variables that are declared for an output, or let through."""

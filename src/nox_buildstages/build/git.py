@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
@@ -115,6 +115,53 @@ def tracked(tree: Path, runner: Runner) -> tuple[str, ...]:
     return tuple({name.rstrip("/") for name in names.split("\0") if name})
 
 
+def apply(patch: Path, tree: Path, runner: Runner, *, clone: bool) -> None:
+    """Change a tree as a patch says: exactly, and in all of its files or in none.
+
+    Nothing but the two has a say: no repository around the tree, which would make
+    git pass over files without a word, no variable, and no configuration.
+
+    Args:
+        patch: The file; nothing of git's lies beside it.
+        tree: Its paths are relative to this.
+        runner: Runs git.
+        clone: Whether the tree is one that we checked out: line endings are then as
+            its ``.gitattributes`` say, as in the ``git diff`` of another clone.
+
+    Raises:
+        CommandError: git can't be run, or the patch doesn't apply.
+    """
+    strict = ("-c", "apply.ignoreWhitespace=no", "apply", "--whitespace=nowarn")
+    command = _command(tree, *strict, str(patch))
+    checked(runner, replace(command, env=_alone(patch.parent, tree, clone=clone)))
+
+
+def take_for_commit(tree: Path, runner: Runner) -> None:
+    """Make a changed clone one in which nothing was changed, in git's eyes.
+
+    The commit keeps its name, its history and its tags, and what it holds is what is
+    in the tree (git-replace). So a version that is made of these is that of the
+    commit, where a changed tree would have the day of the build in it.
+
+    Raises:
+        CommandError: git can't be run or failed.
+    """
+    env = _alone(tree / ".git" / "no-configuration", tree, clone=True)
+
+    def git(*argv: str) -> str:
+        return checked(runner, replace(_command(tree, *argv), env=env)).strip()
+
+    git("config", "diff.ignoreSubmodules", "dirty")
+    git("add", "--all", "--force")
+    commit, content = git("rev-parse", "HEAD"), git("write-tree")
+    said = git("cat-file", "commit", "HEAD").partition("\n")[2]
+    file = tree / ".git" / "patched-commit"
+    file.write_text(f"tree {content}\n{said}\n", encoding="utf-8", newline="\n")
+    changed = git("hash-object", "-t", "commit", "-w", "--no-filters", str(file))
+    if changed != commit:
+        git("replace", "--force", commit, changed)
+
+
 def is_local(url: str) -> bool:
     """Say whether a repository's URL is a path on this machine."""
     if "://" in url:
@@ -125,6 +172,21 @@ def is_local(url: str) -> bool:
 def without_credentials(url: str) -> str:
     """Take user name and password out of an http(s) URL."""
     return re.sub(r"^(https?://)[^/\s]+@", r"\1", url)
+
+
+def _alone(folder: Path, tree: Path, *, clone: bool) -> dict[str, str]:
+    """Return an environment in which git knows no configuration of anyone."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    return {
+        **env,
+        **_NO_QUESTIONS,
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        # One that isn't there makes that there is none, wherever the tree lies.
+        "GIT_DIR": str(tree / ".git" if clone else folder / "no-repository"),
+        "HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+    }
 
 
 def _command(cwd: Path, *argv: str) -> Command:

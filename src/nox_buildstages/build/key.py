@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,6 +30,22 @@ class Ingredient:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AppliedPatch:
+    """A patch of the source; it is its contents that count.
+
+    Attributes:
+        sha256: Of the file, in hex.
+        name: By which the reader knows it; no part of the key.
+    """
+
+    sha256: str
+    name: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.name} (sha256:{self.sha256})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """Everything that the bytes of a wheel may depend on.
 
@@ -44,6 +60,7 @@ class Recipe:
         config_settings: As the build backend receives them.
         interpreter: Implementation, version, ABI and platform.
         tools: What each program says of its version.
+        patches: Of the source, in the order in which they are applied.
     """
 
     name: str
@@ -54,17 +71,23 @@ class Recipe:
     config_settings: Mapping[str, Any]
     interpreter: Mapping[str, str]
     tools: Mapping[str, str]
+    patches: tuple[AppliedPatch, ...] = ()
 
     @property
     def key(self) -> str:
         """The sha256 of it all, in hex."""
-        value = {"scheme": SCHEME, **asdict(self)}
+        value = {"scheme": SCHEME, **self.to_dict()}
+        if self.patches:
+            value["patches"] = [patch.sha256 for patch in self.patches]
         text = json.dumps(value, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
-        return asdict(self)
+        value = asdict(self)
+        if not self.patches:
+            del value["patches"]  # so that what is unpatched keeps its key
+        return value
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Recipe:
@@ -82,7 +105,9 @@ class Recipe:
             name: setting if isinstance(setting, str) else tuple(setting)
             for name, setting in _mapping(value["config_settings"]).items()
         }
-        return cls(**{**value, "environment": environment, "config_settings": settings})
+        patches = tuple(AppliedPatch(**patch) for patch in value.get("patches", ()))
+        read = {"environment": environment, "config_settings": settings}
+        return cls(**{**value, **read, "patches": patches})
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -103,6 +128,8 @@ def _differences(old: Recipe, new: Recipe) -> Iterator[str]:
         yield f"version {old.version} → {new.version}"
     elif old.source != new.source:
         yield f"source {_short(old.source)} → {_short(new.source)}"
+    if old.patches != new.patches:
+        yield f"patches: {', '.join(_patches(old.patches, new.patches))}"
     for name, before, after in _changes(old.environment, new.environment):
         yield _ingredient(name, before, after)
     for name, was, now in _changes(old.env, new.env):
@@ -132,6 +159,19 @@ def _ingredient(name: str, old: Ingredient | None, new: Ingredient | None) -> st
     if new.stage:
         return f"the wheel {name} of stage {new.stage} changed"
     return f"{name} {new.version} is another wheel"
+
+
+def _patches(
+    old: tuple[AppliedPatch, ...], new: tuple[AppliedPatch, ...]
+) -> Iterator[str]:
+    """Yield what happened to each patch; where only their order changed, that."""
+    gone = {patch.name for patch in old if patch not in new}
+    come = {patch.name for patch in new if patch not in old}
+    yield from (f"{name} changed" for name in sorted(gone & come))
+    yield from (f"{name} was added" for name in sorted(come - gone))
+    yield from (f"{name} was taken away" for name in sorted(gone - come))
+    if not gone and not come:
+        yield "another order"
 
 
 def _value(value: object) -> str:

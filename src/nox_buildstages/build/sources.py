@@ -21,15 +21,17 @@ from urllib.parse import unquote, urlsplit
 from nox_buildstages.build import archives, trees
 from nox_buildstages.build.downloads import download, reason, redacted
 from nox_buildstages.build.git import Repository, is_local
+from nox_buildstages.build.patching import Patching
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import CommandError, HashMismatchError, SourceError
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from nox_buildstages.commands import Runner
     from nox_buildstages.model import Source
+    from nox_buildstages.patches import PatchFile
 
 _UPGRADE = "nox -s build-stages-lock -- --upgrade"
 _LEAVE_OUT = "mend the file, or let .gitignore leave it out"
@@ -79,32 +81,53 @@ class Sources:
             files = self._files(tree)
             return f"tree:sha256:{trees.digest(tree, files)}"
 
-    def unpack(self, source: Source, target: Path) -> Path:
+    def unpack(
+        self, source: Source, target: Path, patches: Sequence[PatchFile] = ()
+    ) -> Path:
         """Make a fresh tree of a source, and return the project's folder in it.
 
         Args:
             source: To fetch, where it isn't here already, and to verify.
             target: A folder to make; its parents are made too. It is gone again
                 after any failure.
+            patches: Applied in their order; their paths are relative to the top of
+                the source, which a subdirectory is below.
 
         Raises:
             FileExistsError: The target is there.
             HashMismatchError: A file isn't the one that was locked.
+            PatchError: A patch doesn't apply.
             SourceError: The source can't be had, or can't be trusted.
         """
         target.mkdir(parents=True)
         try:
-            if isinstance(source, ArchiveSource):
-                top = self._unpack_archive(source, target)
-                return _project(source, top, source.subdirectory)
-            if isinstance(source, GitSource):
-                self._check_out(source, target)
-                return _project(source, target, source.subdirectory)
-            self._copy(source, target)
+            top = self._unpack(source, target)
+            if patches:
+                self._patching(source, top).apply(patches)
+            if isinstance(source, DirectorySource):
+                return top
+            return _project(source, top, source.subdirectory)
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)
             raise
+
+    def _unpack(self, source: Source, target: Path) -> Path:
+        """Fill a folder with a source, and return the source's top in it."""
+        if isinstance(source, ArchiveSource):
+            return self._unpack_archive(source, target)
+        if isinstance(source, GitSource):
+            self._check_out(source, target)
+        else:
+            self._copy(source, target)
         return target
+
+    def _patching(self, source: Source, top: Path) -> Patching:
+        return Patching(
+            tree=top,
+            source=redacted(str(source)),
+            clone=isinstance(source, GitSource),
+            runner=self.runner,
+        )
 
     def _unpack_archive(self, source: ArchiveSource, target: Path) -> Path:
         archive = self._archive(source)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.build.bench import Bench
     from nox_buildstages.build.environment import Environment
+    from nox_buildstages.build.key import AppliedPatch
     from nox_buildstages.build.store import Entry
     from nox_buildstages.lock.lockfile import LockedOutput
     from nox_buildstages.model import Interpreter, Metadata, Stage
@@ -37,12 +38,14 @@ class Outcome:
     Attributes:
         entry: Its wheel, and what went into it.
         output: As it is locked.
+        patches: Of its source, by their names of today.
         stage: That provides it.
         built: Whether it was built in this run; else it was found in the store.
     """
 
     entry: Entry
     output: LockedOutput
+    patches: tuple[AppliedPatch, ...]
     stage: str
     built: bool
 
@@ -101,6 +104,7 @@ def outcomes(bench: Bench, stage: Stage) -> tuple[Outcome, ...]:
         Outcome(
             entry=entry,
             output=output,
+            patches=bench.recipe(stage.name, output.name).patches,
             stage=stage.name,
             built=entry.run == bench.tools.run,
         )
@@ -167,7 +171,9 @@ def _build_wheel(job: Job, place: Path) -> WheelFile:
     home.mkdir()
     folder.mkdir()
     _begin_log(job)
-    tree = job.bench.tools.sources.unpack(job.output.source, place / "source")
+    patches = job.bench.patches(job.output.name)
+    sources = job.bench.tools.sources
+    tree = sources.unpack(job.output.source, place / "source", patches)
     said = job.backend(tree, home=home).wheel(folder)
     try:
         wheel = _only_wheel(folder, said)
@@ -190,6 +196,7 @@ def _begin_log(job: Job) -> None:
     lines = [
         f"{recipe.name} {recipe.version}, stage {job.stage.name}",
         f"source: {job.output.source}",
+        *(f"patch: {patch}" for patch in recipe.patches),
         f"key: {recipe.key}",
         f"environment: {job.environment.location}",
         *(f"  {name} {held.version}" for name, held in recipe.environment.items()),

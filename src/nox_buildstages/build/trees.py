@@ -61,12 +61,17 @@ def refuse_outward_links(tree: Path) -> None:
     Raises:
         ValueError: One does.
     """
+    for words in outward_links(tree):
+        raise ValueError(f"{words}, outside the source tree")
+
+
+def outward_links(tree: Path) -> Iterator[str]:
+    """Yield the links of a tree that lead out of it, each with where to, in words."""
     root = Path(os.path.realpath(tree))
     for name in _walk(tree, left_out=frozenset()):
         path = tree / name
         if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
-            link = path.readlink().as_posix()
-            raise ValueError(f"{name!r} links to {link!r}, outside the source tree")
+            yield f"{name!r} links to {path.readlink().as_posix()!r}"
 
 
 def _source_files(tree: Path, runner: Runner) -> set[str]:

@@ -22,6 +22,8 @@ from nox_buildstages.model import Metadata
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from packaging.utils import NormalizedName
+
     from nox_buildstages.build.bench import Bench
     from nox_buildstages.build.environment import Environment
     from nox_buildstages.lock.relock import Inquiry
@@ -44,14 +46,16 @@ class StageWorkshop:
     bench: Bench
     environment: Callable[[Target], Environment]
     scratch: Path
-    _trees: dict[Source, Path] = field(default_factory=dict)
+    _trees: dict[tuple[NormalizedName, Source], Path] = field(default_factory=dict)
 
-    def tree(self, source: Source) -> Path:
-        """Return a folder with the source, to read in."""
-        if source not in self._trees:
+    def tree(self, output: NormalizedName, source: Source) -> Path:
+        """Return a folder with the source of an output, patched, to read in."""
+        if (output, source) not in self._trees:
             target = self.scratch / f"source-{len(self._trees)}"
-            self._trees[source] = self.bench.tools.sources.unpack(source, target)
-        return self._trees[source]
+            self._trees[output, source] = self.bench.tools.sources.unpack(
+                source, target, self.bench.patches(output)
+            )
+        return self._trees[output, source]
 
     def ask(self, inquiry: Inquiry) -> Answer:
         """Run an output's hooks in its stage's environment.
@@ -90,7 +94,7 @@ class StageWorkshop:
 
     def _kept(self, bench: Bench, inquiry: Inquiry, output: LockedOutput) -> Path:
         recipe = bench.recipe_of(inquiry.stage, output)
-        name = digest([recipe.to_dict(), inquiry.wants_metadata]).partition(":")[2]
+        name = digest([recipe.key, inquiry.wants_metadata]).partition(":")[2]
         return bench.tools.store.folder / "answers" / f"{name}.json"
 
     def _run(
@@ -110,7 +114,7 @@ class StageWorkshop:
         bench.tools.report(f"asking the build backend of {output.name}")
         home = self.scratch / "home"
         home.mkdir(exist_ok=True)
-        tree = self.tree(inquiry.source)
+        tree = self.tree(inquiry.output, inquiry.source)
         backend = job.backend(tree, home=home)
         requires = backend.requires()
         if not inquiry.wants_metadata:

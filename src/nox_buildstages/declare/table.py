@@ -33,7 +33,7 @@ from nox_buildstages.declare.requirements import (
     requirement,
 )
 from nox_buildstages.declare.runtime import final
-from nox_buildstages.model import FINAL, Final, PackageRules, Project, Stage
+from nox_buildstages.model import FINAL, Final, PackageRules, Patch, Project, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -292,8 +292,16 @@ def _rules(item: Item) -> PackageRules | None:
         build_requires_remove=remove,
         config_settings=found.get("config-settings", mapping(_setting, "strings"), {}),
         env=found.get("env", _env, {}),
+        patches=found.get("patches", list_of(_patch), ()),
         requires_dist=found.child("metadata", _metadata),
     )
+
+
+def _patch(item: Item) -> Patch | None:
+    name = text(item)
+    if name is None or refuse_placeholders(item):
+        return None
+    return Patch(name=name, path=_below(item, name), place=item.place)
 
 
 def _build_requires(
@@ -371,8 +379,8 @@ _STAGE = Keys(
     },
 )
 _PACKAGE = Keys(
-    known=("build-requires", "config-settings", "env", "metadata"),
-    later={"patches": list_of(text), "local-version": text},
+    known=("build-requires", "config-settings", "env", "metadata", "patches"),
+    later={"local-version": text},
 )
 _BUILD_REQUIRES = Keys(known=("add", "remove"))
 _METADATA = Keys(known=("requires-dist",))

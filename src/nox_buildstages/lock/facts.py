@@ -147,21 +147,22 @@ class Facts:
         )
 
 
-def survey(chosen: Chosen, tree: Path) -> Promise:
+def survey(chosen: Chosen, tree: Path, *, patched: bool = False) -> Promise:
     """Return what a source says of itself with nothing run.
 
-    Only an sdist promises what its wheel will say (PEP 643): in a folder or a
-    commit a PKG-INFO is an old one.
+    Only an sdist promises what its wheel will say (PEP 643), and only as it was
+    published: in a folder, a commit or a patched sdist a PKG-INFO is an old one.
 
     Args:
         chosen: The source.
         tree: The same, unpacked.
+        patched: Whether the tree was patched.
 
     Raises:
         SourceError: The tree's metadata can't be read.
     """
     promised = None
-    if isinstance(chosen.source, ArchiveSource):
+    if isinstance(chosen.source, ArchiveSource) and not patched:
         promised = source_tree.promised_metadata(tree)
     if promised is not None and chosen.version is not None:
         promised = replace(promised, version=chosen.version)

@@ -11,6 +11,7 @@ from urllib.request import url2pathname
 
 from packaging.utils import canonicalize_name
 
+from nox_buildstages import patches
 from nox_buildstages.lock.choose import declared
 from nox_buildstages.lock.lockfile import FORMAT, digest
 from nox_buildstages.lock.resolver import UV_KEYS
@@ -32,6 +33,9 @@ def inputs_digest(project: Project, interpreter: Interpreter) -> str:
         project: What is declared.
         interpreter: One of this machine: that which counts where the project names
             none.
+
+    Raises:
+        PatchError: A patch can't be read.
     """
     root = project.root
     return digest(
@@ -69,7 +73,10 @@ def _stage(stage: Stage, root: Path) -> dict[str, Any]:
 
 def _rules(rules: PackageRules, root: Path) -> dict[str, Any]:
     requires_dist = rules.requires_dist
+    # Their contents, wherever they lie; what has none has the digest it always had.
+    hashes = [patches.read(patch).sha256 for patch in rules.patches]
     return {
+        **({"patches": hashes} if hashes else {}),
         "add": _texts(rules.build_requires_add, root),
         "remove": rules.build_requires_remove,
         "config-settings": dict(rules.config_settings),

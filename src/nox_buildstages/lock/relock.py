@@ -66,8 +66,8 @@ class Inquiry:
 class Workshop(Protocol):
     """Where sources are unpacked and build backends run."""
 
-    def tree(self, source: Source) -> Path:
-        """Return a folder with the source, to read in."""
+    def tree(self, output: NormalizedName, source: Source) -> Path:
+        """Return a folder with the source of an output, patched, to read in."""
 
     def ask(self, inquiry: Inquiry) -> Answer:
         """Run an output's hooks in its stage's environment."""
@@ -137,7 +137,11 @@ class Relock:
     def _promises(self, resolvers: Sequence[Resolver]) -> dict[NormalizedName, Promise]:
         chosen = choose(self.project, resolvers, earlier=self.earlier)
         return {
-            name: survey(chosen[name], self.workshop.tree(chosen[name].source))
+            name: survey(
+                chosen[name],
+                self.workshop.tree(name, chosen[name].source),
+                patched=bool(self.project.rules(name).patches),
+            )
             for name in chosen
         }
 
