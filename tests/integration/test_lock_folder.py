@@ -16,6 +16,7 @@ from nox_buildstages.errors import (
     InvalidLockError,
     LockError,
     MissingLockError,
+    PatchError,
     StaleLockError,
 )
 from nox_buildstages.lock import folder, pylock
@@ -378,6 +379,33 @@ def test_a_folder_that_is_gone_counts(tmp_path: Path) -> None:
     before = digest_of(*parts)
     (tmp_path / "vendor/folder/pyproject.toml").unlink()
     assert digest_of(*parts) != before
+
+
+def with_patches(root: Path, **files: str) -> str:
+    """Return the digest with patches of one output, in that order."""
+    for name, content in files.items():
+        (root / name).write_text(content)
+    table, stage, uv, root = tables(root)
+    package = {"kernel": {"patches": [*files]}}
+    return digest_of({**table, "package": package}, stage, uv, root)
+
+
+def test_patches_count_by_contents_and_order(tmp_path: Path) -> None:
+    """One byte makes locks stale; what the files are called doesn't."""
+    before = with_patches(tmp_path, one="1", two="2")
+    assert with_patches(tmp_path, first="1", second="2") == before
+    assert with_patches(tmp_path, one="1", two="3") != before
+    assert with_patches(tmp_path, one="2", two="1") != before
+    assert with_patches(tmp_path, one="1") != before
+    assert with_patches(tmp_path) != before
+
+
+def test_a_patch_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """Whether locks are current can't be told then, nor could anything be built."""
+    table, stage, uv, root = tables(tmp_path)
+    table["package"] = {"kernel": {"patches": ["no.patch"]}}
+    with pytest.raises(PatchError, match=r"package\.kernel\.patches\[0\]"):
+        digest_of(table, stage, uv, root)
 
 
 @pytest.mark.parametrize(

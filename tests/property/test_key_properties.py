@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, strategies as st
 
-from nox_buildstages.build.key import Ingredient, Recipe, difference
+from nox_buildstages.build.key import AppliedPatch, Ingredient, Recipe, difference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,7 @@ ingredients = st.builds(
     sha256=digests,
     stage=st.one_of(st.just(""), words),
 )
+patches = st.builds(AppliedPatch, sha256=digests, name=words)
 settings = st.one_of(st.text(max_size=4), st.lists(words, max_size=3).map(tuple))
 strings = st.dictionaries(words, st.text(max_size=4), max_size=3)
 parts: dict[str, st.SearchStrategy[Any]] = {
@@ -32,6 +33,7 @@ parts: dict[str, st.SearchStrategy[Any]] = {
     "config_settings": st.dictionaries(words, settings, max_size=3),
     "interpreter": strings,
     "tools": strings,
+    "patches": st.lists(patches, max_size=3).map(tuple),
 }
 recipes = st.builds(Recipe, **parts)
 

@@ -28,6 +28,7 @@ from nox_buildstages.errors import (
     MissingToolError,
     MissingWheelError,
     NotRunError,
+    PatchError,
     Problem,
     ResolutionError,
     SourceError,
@@ -86,6 +87,20 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
     (
         SourceError(source="a-1.tar.gz", problem="is empty", mend="lock it again"),
         ["a-1.tar.gz: is empty", "lock it again"],
+    ),
+    (
+        PatchError(
+            source="x.patch",
+            place="package.a.patches[0]",
+            problem="it doesn't apply to a-1.tar.gz",
+            output="error: a.py: patch does not apply\n",
+            mend="make it anew",
+        ),
+        [
+            "x.patch (package.a.patches[0]): it doesn't apply to a-1.tar.gz",
+            "  error: a.py: patch does not apply",
+            "make it anew",
+        ],
     ),
     (
         HashMismatchError(

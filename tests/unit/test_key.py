@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nox_buildstages.build.key import Ingredient, Recipe, difference
+from nox_buildstages.build.key import AppliedPatch, Ingredient, Recipe, difference
 
 TORCH = Ingredient(version="2.13.0", sha256="aa" * 32)
 FLASH = Ingredient(version="2.8.3", sha256="bb" * 32, stage="kernels")
@@ -78,6 +78,7 @@ CHANGES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         {"interpreter": {"version": "3.11.8", "abi": "cpython-311"}},
         ("interpreter's version '3.11.7' → '3.11.8'",),
     ),
+    ({"patches": (AppliedPatch(sha256="aa", name="x"),)}, ("patches: x was added",)),
     ({"tools": {"nvcc": "13.1"}}, ("tool nvcc '13.0' → '13.1'",)),
     ({"tools": {}}, ("tool nvcc '13.0' → unset",)),
 ]
@@ -112,6 +113,51 @@ def test_the_most_telling_difference_comes_first() -> None:
     )
 
 
+def patched(*patches: str) -> Recipe:
+    """Return the recipe with patches, each written as its contents and its name."""
+    pairs = (patch.split() for patch in patches)
+    applied = (AppliedPatch(sha256=content * 32, name=name) for content, name in pairs)
+    return replace(RECIPE, patches=tuple(applied))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (["aa x"], ["ab x"], "x changed"),
+        (["aa x"], [], "x was taken away"),
+        (["aa x"], ["ab y"], "y was added, x was taken away"),
+        (
+            ["aa x", "bb y"],
+            ["bc y", "cc z"],
+            "y changed, z was added, x was taken away",
+        ),
+        (["aa x", "bb y"], ["bb y", "aa x"], "another order"),
+        (["aa x", "bb y"], ["bb x", "aa y"], "another order"),
+    ],
+)
+def test_what_became_of_patches_is_told(
+    old: list[str], new: list[str], words: str
+) -> None:
+    """By their names; where only their order is another, that."""
+    before, after = patched(*old), patched(*new)
+    assert before.key != after.key
+    assert difference(before, after) == (f"patches: {words}",)
+
+
+def test_a_patch_counts_by_its_contents() -> None:
+    """What its file is called makes no difference."""
+    before, after = patched("aa x", "bb y"), patched("aa a/x", "bb z")
+    assert before == after
+    assert before.key == after.key
+    assert difference(before, after) == ()
+
+
+def test_a_record_has_no_patches_where_there_are_none() -> None:
+    """It is as it was before there were any, and such a one is read."""
+    assert "patches" not in RECIPE.to_dict()
+    assert Recipe.from_dict(RECIPE.to_dict()).patches == ()
+
+
 def test_equal_recipes_do_not_differ() -> None:
     """The order in which things were declared is no difference."""
     turned = replace(
@@ -130,12 +176,15 @@ def test_a_key_is_a_sha256_that_stays() -> None:
     )
 
 
-def test_a_recipe_comes_back_from_json() -> None:
+@pytest.mark.parametrize("recipe", [RECIPE, patched("aa x", "bb y")])
+def test_a_recipe_comes_back_from_json(recipe: Recipe) -> None:
     """What was written is what is read: no difference, no other key, equal."""
-    again = Recipe.from_dict(json.loads(json.dumps(RECIPE.to_dict())))
-    assert again == RECIPE
-    assert again.key == RECIPE.key
-    assert difference(RECIPE, again) == ()
+    again = Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())))
+    assert again == recipe
+    assert again.key == recipe.key
+    assert difference(recipe, again) == ()
+    assert again.patches == recipe.patches
+    assert [*map(str, again.patches)] == [*map(str, recipe.patches)]
 
 
 def without(key: str) -> dict[str, Any]:
@@ -151,6 +200,8 @@ def without(key: str) -> dict[str, Any]:
         {**RECIPE.to_dict(), "environment": {"torch": {"version": "1"}}},
         {**RECIPE.to_dict(), "environment": ["torch"]},
         {**RECIPE.to_dict(), "config_settings": None},
+        {**RECIPE.to_dict(), "patches": [{"sha256": "aa"}]},
+        {**RECIPE.to_dict(), "patches": None},
     ],
 )
 def test_another_scheme_is_refused(value: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from nox_buildstages.declare.table import read
 from nox_buildstages.errors import DeclarationError, Problem
+from nox_buildstages.model import Patch
 from nox_buildstages.toml import loads
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def test_the_whole_table() -> None:
         [tool.nox-buildstages.package."grouped.gemm"]
         build-requires = { add = ["wheel>1"], remove = ["Torch"] }
         config-settings = { "--build-option" = ["a", "b"], plain = "x" }
+        patches = ["patches/one.patch", "../two.patch"]
         env = { CUTLASS = "1" }
         metadata = { requires-dist = ["torch"] }
         """
@@ -139,6 +141,15 @@ def test_the_whole_table() -> None:
     assert [str(it) for it in rules.build_requires_add] == ["wheel>1"]
     assert rules.build_requires_remove == ("torch",)
     assert rules.config_settings == {"--build-option": ("a", "b"), "plain": "x"}
+    place = 'tool.nox-buildstages.package."grouped.gemm".patches'
+    assert rules.patches == (
+        Patch(
+            name="patches/one.patch",
+            path=ROOT / "patches/one.patch",
+            place=f"{place}[0]",
+        ),
+        Patch(name="../two.patch", path=ROOT.parent / "two.patch", place=f"{place}[1]"),
+    )
     assert rules.env == {"CUTLASS": "1"}
     assert [str(it) for it in rules.requires_dist or ()] == ["torch"]
 
@@ -730,7 +741,14 @@ def test_groups_are_a_table() -> None:
             'env = { A = "{b}" }',
             ["env.A: the placeholder {b} is not supported yet"],
         ),
-        ('patches = ["x.patch"]', ["patches: patches is not supported yet"]),
+        (
+            'patches = ["", "{torch}.patch", 1]',
+            [
+                "patches[0]: expected a string that is not empty, found the string ''",
+                "patches[1]: the placeholder {torch} is not supported yet",
+                'patches[2]: expected a string, found the number 1; write "1"',
+            ],
+        ),
         (
             'patches = "x.patch"',
             [
@@ -738,7 +756,6 @@ def test_groups_are_a_table() -> None:
                     "patches: expected a list of strings, found the string 'x.patch'; "
                     'write ["x.patch"]'
                 ),
-                "patches: patches is not supported yet",
             ],
         ),
         ('local-version = "t"', ["local-version: local-version is not supported yet"]),
