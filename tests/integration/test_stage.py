@@ -42,6 +42,7 @@ from nox_buildstages.model import (
     Metadata,
     Output,
     PackageRules,
+    Patch,
     Project,
     Stage,
 )
@@ -395,6 +396,21 @@ def test_config_settings_go_in(shop: Shop) -> None:
     (planned, later) = plan(shop.bench(), {"low-lib": wheel.key})
     assert planned.reasons == ("config setting --x ('y',) → ('z',)",)
     assert later.reasons == ("low-lib of stage low is built first",)
+
+
+def test_the_patch_that_the_key_has_is_the_one_that_is_applied(shop: Shop) -> None:
+    """Though its file is written to after the session has begun."""
+    file = shop.root / "x.patch"
+    shop.rules = PackageRules(patches=(Patch(name="x", path=file, place="it"),))
+    new = "--- /dev/null\n+++ b/low_lib/{}.py\n@@ -0,0 +1 @@\n+x = 1\n"
+    file.write_text(new.format("first"))
+    bench = shop.bench()
+    key = bench.recipe("low", canonicalize_name("low-lib")).key
+    file.write_text(new.format("second"))
+    (outcome,) = provide(bench, bench.graph.stage("low"), shop.environment)
+    assert outcome.entry.wheel.key == key
+    assert read_from_wheel(outcome.entry.wheel.path, "low_lib/first.py") == "x = 1\n"
+    assert shop.provide().entry.wheel.key != key
 
 
 def test_a_tool_goes_in_with_its_version(shop: Shop, tmp_path: Path) -> None:
