@@ -17,6 +17,7 @@ ROOMS = (
         *("__init__", "errors", "model", "digests", "files", "toml", "commands"),
         *("core_metadata", "source_tree", "interpreter", "imports", "columns"),
         "patches",
+        *("logins", "credentials", "indexes"),
     },
     {"declare"},
     {"lock", "build", "wheelhouse"},
@@ -30,6 +31,7 @@ BARRED = {"lock": {"build", "wheelhouse"}}
 
 PURE = (
     "model",
+    "logins",
     "options",
     "declare/*",
     "lock/lockfile",

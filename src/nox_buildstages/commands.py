@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from nox_buildstages.errors import CommandError
+from nox_buildstages.logins import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -36,7 +37,7 @@ class Command:
     log: Path | None = None
 
     def __str__(self) -> str:
-        return subprocess.list2cmdline(self.argv)
+        return redacted(subprocess.list2cmdline(self.argv))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -383,16 +383,18 @@ class SyncError(BuildStagesError):
     Attributes:
         environment: Its folder.
         output: What uv said.
+        mend: What to do, where more is known than uv knows.
     """
 
     environment: Path
     output: str
+    mend: str = ""
 
     def lines(self) -> Iterator[str]:
         """Yield the environment and uv's own words."""
         yield f"the environment {self.environment} could not be made equal to its lock"
         yield from (f"  {line}" for line in self.output.rstrip().splitlines())
-        yield (
+        yield self.mend or (
             "see that its wheels can be reached; one that was replaced for good"
             " is locked anew by: nox -s build-stages-lock -- --upgrade-package NAME"
         )

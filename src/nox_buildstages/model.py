@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
     from packaging.version import Version
 
+    from nox_buildstages.logins import Login
+
 FINAL = "final"
 """The name of the final environment's lock; no stage may bear it."""
 
@@ -140,6 +142,8 @@ class Project:
         stages: In the table's order.
         packages: Rules by output.
         uv: The ``[tool.uv]`` table of the same file, unread: indexes, sources.
+        logins: Names and passwords that requirements and sources named in URLs; no
+            requirement here has any.
     """
 
     pyproject: Path
@@ -154,7 +158,8 @@ class Project:
     final: Final
     stages: tuple[Stage, ...]
     packages: Mapping[NormalizedName, PackageRules] = field(default_factory=dict)
-    uv: Mapping[str, Any] = field(default_factory=dict)
+    uv: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    logins: tuple[Login, ...] = ()
 
     @property
     def root(self) -> Path:

@@ -13,7 +13,6 @@ from uv import find_uv_bin
 
 from nox_buildstages import commands, interpreter, plan
 from nox_buildstages.build.bench import Bench, Tools
-from nox_buildstages.build.downloads import redacted
 from nox_buildstages.build.environment import Syncer
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import outcomes, prepare, provide, sync
@@ -21,12 +20,14 @@ from nox_buildstages.build.store import Store, cache_folder
 from nox_buildstages.build.workshop import StageWorkshop
 from nox_buildstages.errors import LockError, UsageError
 from nox_buildstages.files import write_text
+from nox_buildstages.indexes import Indexes
 from nox_buildstages.lock import folder
 from nox_buildstages.lock.inputs import inputs_digest
 from nox_buildstages.lock.merging import selected
 from nox_buildstages.lock.relock import Relock
 from nox_buildstages.lock.resolver import Resolver
 from nox_buildstages.lock.targets import targets, versions
+from nox_buildstages.logins import for_git, redacted
 from nox_buildstages.model import FINAL
 from nox_buildstages.pythons import Pythons
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
@@ -80,10 +81,24 @@ def opened(
 def _tools(project: Project, environment: Environment, setting: Setting) -> Tools:
     store = Store(cache_folder(setting.outer))
     ours = (project.wheelhouse, project.lock_dir, environment.location.parent)
+    indexes = Indexes(
+        root=project.root,
+        settings=project.uv,
+        outer=setting.outer,
+        logins=project.logins,
+    )
+    sources = Sources(
+        project.root,
+        store.folder,
+        commands.run,
+        left_out=ours,
+        credentials=indexes.credentials(),
+        git=for_git(project.logins, setting.outer),
+    )
     return Tools(
         store=store,
-        sources=Sources(project.root, store.folder, commands.run, left_out=ours),
-        syncer=Syncer(uv=Path(find_uv_bin()), runner=commands.run),
+        sources=sources,
+        syncer=Syncer(uv=Path(find_uv_bin()), runner=commands.run, indexes=indexes),
         runner=commands.run,
         outer=setting.outer,
         report=setting.report,
@@ -322,6 +337,7 @@ class Workspace:
                 upgrade=options.upgrade,
                 upgrade_packages=options.upgrade_packages,
                 outer=self.tools.outer,
+                logins=project.logins,
             ),
             workshop=StageWorkshop(
                 bench=self._bench({}),

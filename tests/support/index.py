@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
@@ -42,12 +43,16 @@ class Index:
 
     Attributes:
         folder: Of the wheels and sdists.
+        login: A name and a password without which nothing is served; or None.
         requests: The paths asked for so far, as ``/simple/NAME/`` and ``/files/FILE``.
+        authorizations: The ``Authorization`` headers that came with requests.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, login: tuple[str, str] | None = None) -> None:
         self.folder = folder
+        self.login = login
         self.requests: list[str] = []
+        self.authorizations: list[str] = []
         self._uploaded: dict[str, str] = {}
         self._token = f"/{uuid.uuid4().hex}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,6 +72,21 @@ class Index:
     def url(self) -> str:
         """What an installer is given as the index's URL."""
         return f"{self._base}/simple/"
+
+    @property
+    def url_with_login(self) -> str:
+        """The same with name and password in it."""
+        name, password = map(partial(quote, safe=""), self.login or ("", ""))
+        return self.url.replace("://", f"://{name}:{password}@")
+
+    def admits(self, authorization: str | None) -> bool:
+        """Whether a request with that header, which is noted, is let in."""
+        if authorization is not None:
+            self.authorizations.append(authorization)
+        if self.login is None:
+            return True
+        basic = base64.b64encode(":".join(self.login).encode()).decode()
+        return authorization == f"Basic {basic}"
 
     def file_url(self, filename: str) -> str:
         """The URL of a file in the folder."""
@@ -173,6 +193,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing; the index notes what was asked for."""
 
     def _answer(self, *, body: bool) -> None:
+        if not self.index.admits(self.headers["Authorization"]):
+            self.send_response(HTTPStatus.UNAUTHORIZED)
+            self.send_header("WWW-Authenticate", 'Basic realm="index"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         reply = self.index.reply(self.path)
         if reply is None:
             self.send_error(HTTPStatus.NOT_FOUND)

@@ -13,6 +13,7 @@ from nox_buildstages.commands import Command, checked
 from nox_buildstages.errors import MissingToolError, MissingWheelError
 from nox_buildstages.lock.lockfile import IndexPin, pins
 from nox_buildstages.lock.pylock import moved
+from nox_buildstages.logins import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -170,7 +171,7 @@ class Bench:
             version=str(output.metadata.version),
             source=self.tools.sources.identity(output.source),
             environment=self.ingredients(stage.name),
-            env=self.variables(stage, output.name),
+            env=recorded(self.variables(stage, output.name)),
             config_settings=rules.config_settings,
             interpreter={
                 "implementation": markers["implementation_name"],

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import http.client
-import re
 import time
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from nox_buildstages.digests import chunks
+from nox_buildstages.logins import login_of
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import IO
+
+    from nox_buildstages.logins import Login
 
 TIMEOUT = 60.0
 """Seconds without a byte after which a server counts as gone."""
@@ -28,19 +29,25 @@ _SCHEMES = ("http", "https", "file")
 _HEADERS = {"User-Agent": "nox-buildstages"}
 _SERVER_ERROR = 500
 _COME_BACK = (408, 425, 429)
+_UNKNOWN_TO_IT = (401, 403)
 
 
-def download(url: str, file: Path) -> str:
+def download(url: str, file: Path, login: Login | None = None) -> str:
     """Write what a URL gives into a file, and return its sha256 in hex.
 
     What may go away by itself, such as a timeout, is tried again three times.
+
+    Args:
+        url: May hold a login itself, which counts more.
+        file: To write.
+        login: For the server, and no other that it sends us to.
 
     Raises:
         OSError: It can't be had, or not be written.
         http.client.HTTPException: The server doesn't speak HTTP.
         ValueError: The URL isn't one, or of another scheme.
     """
-    request = _request(url)
+    request = _request(url, login)
     for pause in PAUSES:
         try:
             return _attempt(request, file)
@@ -60,24 +67,22 @@ def reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def redacted(text: str) -> str:
-    """Return a text with the credentials in its URLs made unreadable."""
-    return re.sub(r"(?<=://)(?!git@)[^/\s]+@", "****@", text)
+def refused(error: Exception) -> bool:
+    """Whether a server didn't give a file because it doesn't know us."""
+    return isinstance(error, HTTPError) and error.code in _UNKNOWN_TO_IT
 
 
-def _request(url: str) -> Request:
+def _request(url: str, login: Login | None) -> Request:
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES:
         raise ValueError(f"the scheme {parts.scheme!r} is none of {_SCHEMES}")
-    user, at, host = parts.netloc.rpartition("@")
+    host = parts.netloc.rpartition("@")[2]
     bare = urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
     request = Request(bare, headers=_HEADERS)  # noqa: S310 - see _SCHEMES
-    if at:
-        name, _, password = user.partition(":")
-        secret = f"{unquote(name)}:{unquote(password)}".encode()
-        basic = f"Basic {base64.b64encode(secret).decode()}"
+    login = login_of(url) or login
+    if login is not None:
         # Unredirected: another host that we are sent to has no right to it.
-        request.add_unredirected_header("Authorization", basic)
+        request.add_unredirected_header("Authorization", login.header)
     return request
 
 

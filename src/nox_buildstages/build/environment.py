@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name, canonicalize_version
@@ -13,10 +15,11 @@ from packaging.utils import canonicalize_name, canonicalize_version
 from nox_buildstages.commands import Command
 from nox_buildstages.errors import EnvironmentDiffersError, SyncError
 from nox_buildstages.files import write_text
+from nox_buildstages.indexes import Indexes
+from nox_buildstages.logins import NO_LOGIN, is_refusal, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from nox_buildstages.build.key import Ingredient
     from nox_buildstages.commands import Runner
@@ -85,10 +88,12 @@ class Syncer:
     Attributes:
         uv: The program.
         runner: Runs it.
+        indexes: Where the wheels come from, for what it takes to reach them.
     """
 
     uv: Path
     runner: Runner
+    indexes: Indexes = field(default_factory=Indexes)
 
     def sync(
         self, environment: Environment, wanted: Mapping[str, Ingredient], lock: Path
@@ -112,7 +117,7 @@ class Syncer:
             mend = "run nox without -R (--no-install), so that it can be made equal"
             check(environment, wanted, mend=mend)
         self._uninstall(environment, stale - wanted.keys())
-        argv = [str(self.uv), "pip", "sync", str(lock), "--quiet"]
+        argv = [str(self.uv), "pip", "sync", str(lock.absolute()), "--quiet"]
         argv += ["--preview-features", "pylock", "--python", str(environment.python)]
         argv += ["--no-build", "--allow-empty-requirements"]
         for name in sorted(stale & wanted.keys()):
@@ -138,9 +143,16 @@ class Syncer:
             self._run(environment.location, argv)
 
     def _run(self, location: Path, argv: Sequence[str]) -> None:
-        completed = self.runner(Command(argv=tuple(argv)))
+        # To uv a pylock.toml with constraints is an error.
+        variables = self.indexes.variables(without=("UV_CONSTRAINT",))
+        with tempfile.TemporaryDirectory(prefix="nox-buildstages-") as scratch:
+            folder = self.indexes.write_reaching(Path(scratch))
+            command = Command(argv=tuple(argv), cwd=folder, env=variables)
+            completed = self.runner(command)
         if completed.returncode:
-            raise SyncError(environment=location, output=completed.stderr)
+            output = redacted(completed.stderr)
+            mend = NO_LOGIN if is_refusal(output) else ""
+            raise SyncError(environment=location, output=output, mend=mend)
 
 
 def check(

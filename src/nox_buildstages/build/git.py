@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from nox_buildstages.commands import Command, checked
 from nox_buildstages.errors import CommandError
+from nox_buildstages.logins import without_logins
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from nox_buildstages.commands import Runner
@@ -48,11 +50,13 @@ class Repository:
         url: As git takes it; a path is absolute.
         mirror: A bare repository, made when it is first needed.
         runner: Runs git.
+        variables: For git, over ours: how to be let in, in particular.
     """
 
     url: str
     mirror: Path
     runner: Runner
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def check_out(self, commit: str, target: Path) -> None:
         """Make an empty folder a clone with a commit and its submodules checked out.
@@ -75,8 +79,8 @@ class Repository:
         self._git(target, "checkout", "--quiet", "--detach", commit)
         if (target / ".gitmodules").exists():
             self._git(target, "submodule", "--quiet", "update", "--init", "--recursive")
-        if without_credentials(self.url) != self.url:
-            bare = without_credentials(self.url)
+        bare = without_logins(self.url)
+        if bare != self.url:
             self._git(target, "remote", "set-url", "--", "origin", bare)
             self._git(target, "submodule", "--quiet", "sync", "--recursive")
 
@@ -97,7 +101,9 @@ class Repository:
     def _git(self, cwd: Path, *argv: str) -> None:
         # A repository on disk may name submodules on disk; any other may not.
         local = ("-c", "protocol.file.allow=always") if is_local(self.url) else ()
-        checked(self.runner, _command(cwd, *local, *argv))
+        command = _command(cwd, *local, *argv)
+        env = {**(command.env or {}), **self.variables}
+        checked(self.runner, replace(command, env=env))
 
 
 def tracked(tree: Path, runner: Runner) -> tuple[str, ...]:
@@ -167,11 +173,6 @@ def is_local(url: str) -> bool:
     if "://" in url:
         return url.startswith("file://")
     return not re.match("[^/]+:", url)  # host:path is what ssh takes
-
-
-def without_credentials(url: str) -> str:
-    """Take user name and password out of an http(s) URL."""
-    return re.sub(r"^(https?://)[^/\s]+@", r"\1", url)
 
 
 def _alone(folder: Path, tree: Path, *, clone: bool) -> dict[str, str]:

@@ -13,23 +13,30 @@ import tempfile
 import zipfile
 import zlib
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from nox_buildstages.build import archives, trees
-from nox_buildstages.build.downloads import download, reason, redacted
+from nox_buildstages.build.downloads import download, reason, refused
 from nox_buildstages.build.git import Repository, is_local
 from nox_buildstages.build.patching import Patching
+from nox_buildstages.credentials import Credentials
 from nox_buildstages.digests import sha256_of
-from nox_buildstages.errors import CommandError, HashMismatchError, SourceError
+from nox_buildstages.errors import (
+    CommandError,
+    HashMismatchError,
+    SourceError,
+)
+from nox_buildstages.logins import NO_LOGIN, is_refusal, redacted
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nox_buildstages.commands import Runner
+    from nox_buildstages.logins import Login
     from nox_buildstages.model import Source
     from nox_buildstages.patches import PatchFile
 
@@ -57,12 +64,16 @@ class Sources:
         runner: Runs git.
         left_out: Folders that are no part of a source, wherever they lie: what we
             write into the project ourselves.
+        credentials: For the servers that archives come from.
+        git: Variables for git over ours.
     """
 
     root: Path
     cache: Path
     runner: Runner
     left_out: tuple[Path, ...] = ()
+    credentials: Credentials = field(default_factory=Credentials)
+    git: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def identity(self, source: Source) -> str:
         """Return what a source contributes to a content key.
@@ -143,7 +154,7 @@ class Sources:
             if file.is_file() and sha256_of(file) == source.sha256:
                 return file
             file.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(source, url, file)
+        _fetch(source, url, file, self.credentials.for_url(url))
         return file
 
     def _url(self, location: str) -> str:
@@ -158,7 +169,9 @@ class Sources:
         name = hashlib.sha256(url.encode()).hexdigest()
         mirror = self.cache / "git" / name
         with _failing_git(source), _blaming(source, f"lock it again: {_UPGRADE}"):
-            repository = Repository(url=url, mirror=mirror, runner=self.runner)
+            repository = Repository(
+                url=url, mirror=mirror, runner=self.runner, variables=self.git
+            )
             repository.check_out(source.commit, target)
 
     def _copy(self, source: DirectorySource, target: Path) -> None:
@@ -189,18 +202,19 @@ class Sources:
         return tree
 
 
-def _fetch(source: ArchiveSource, url: str, file: Path) -> None:
+def _fetch(source: ArchiveSource, url: str, file: Path, login: Login | None) -> None:
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         partial = Path(folder, file.name)
         try:
-            found = download(url, partial)
+            found = download(url, partial, login)
         except (OSError, http.client.HTTPException, ValueError) as error:
             if _is_full_disk(error):
                 raise
+            reach = f"see that it can be reached from here, or lock again: {_UPGRADE}"
             raise SourceError(
                 source=redacted(str(source)),
                 problem=redacted(f"can't be fetched: {reason(error)}"),
-                mend=f"see that it can be reached from here, or lock again: {_UPGRADE}",
+                mend=NO_LOGIN if refused(error) else reach,
             ) from error
         if found != source.sha256:
             raise HashMismatchError(
@@ -267,6 +281,8 @@ def _failing_git(source: GitSource) -> Iterator[None]:
         yield
     except CommandError as error:
         reach = "see that the repository can be reached and has the commit"
+        if is_refusal(error.output):
+            reach = NO_LOGIN
         raise SourceError(
             source=redacted(str(source)),
             problem=redacted(f"git failed: {_last_words(error)}"),

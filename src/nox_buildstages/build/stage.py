@@ -16,6 +16,7 @@ from nox_buildstages.build.store import Product
 from nox_buildstages.errors import NotRunError, WheelError, WrongWheelError
 from nox_buildstages.lock import pylock
 from nox_buildstages.lock.lockfile import file_name
+from nox_buildstages.logins import without_logins
 from nox_buildstages.wheelhouse import wheel as wheels
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ def _comparable(text: str) -> Requirement:
 
     ``(a and b) and c`` is ``a and b and c``; beside an ``or`` they have a meaning.
     """
-    requirement = Requirement(text)
+    requirement = Requirement(without_logins(text))
     marker = str(requirement.marker or "")
     if marker and " or " not in marker:
         requirement.marker = Marker(marker.replace("(", "").replace(")", ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from nox_buildstages.declare.requirements import (
     requirement,
 )
 from nox_buildstages.declare.runtime import final
+from nox_buildstages.logins import taken_out
 from nox_buildstages.model import FINAL, Final, PackageRules, Patch, Project, Stage
 
 if TYPE_CHECKING:
@@ -73,11 +75,12 @@ def read(document: Mapping[str, Any], *, pyproject: Path) -> Project:
     Raises:
         DeclarationError: If anything is wrong: all of it at once.
     """
-    reading = Document(content=document, path=pyproject)
+    clean, logins = taken_out(document)
+    reading = Document(content=clean, path=pyproject)
     project = _project(reading)
     reading.finish()
     assert project is not None  # noqa: S101 - else there is a problem
-    return project
+    return replace(project, logins=logins)
 
 
 def _project(document: Document) -> Project | None:

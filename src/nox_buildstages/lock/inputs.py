@@ -12,10 +12,11 @@ from urllib.request import url2pathname
 from packaging.utils import canonicalize_name
 
 from nox_buildstages import patches
+from nox_buildstages.indexes import UV_KEYS
 from nox_buildstages.lock.choose import declared
 from nox_buildstages.lock.lockfile import FORMAT, digest
-from nox_buildstages.lock.resolver import UV_KEYS
 from nox_buildstages.lock.targets import covered
+from nox_buildstages.logins import without_any
 from nox_buildstages.source_tree import METADATA_FILES
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def inputs_digest(project: Project, interpreter: Interpreter) -> str:
             "constraints": _texts(project.constraints, root),
             "build-constraints": _texts(project.build_constraints, root),
             "exclude-newer": project.exclude_newer,
-            "uv": {key: project.uv[key] for key in UV_KEYS if key in project.uv},
+            "uv": without_any(
+                {key: project.uv[key] for key in UV_KEYS if key in project.uv}
+            ),
             "folders": [
                 (name, _metadata_files(folder)) for name, folder in _folders(project)
             ],

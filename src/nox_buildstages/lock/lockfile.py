@@ -27,6 +27,7 @@ from packaging.version import Version
 from nox_buildstages import toml
 from nox_buildstages.errors import InvalidLockError
 from nox_buildstages.lock.pylock import TOOL, provider
+from nox_buildstages.logins import without_any
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
 
 if TYPE_CHECKING:
@@ -199,9 +200,9 @@ def _output_table(output: LockedOutput) -> dict[str, Any]:
         "name": output.name,
         "version": str(metadata.version),
         "source": _source_table(output.source),
-        "build-requires": list(output.build_requires),
+        "build-requires": without_any(output.build_requires),
         "metadata": metadata.learned,
-        "requires-dist": list(metadata.requires_dist),
+        "requires-dist": without_any(metadata.requires_dist),
     }
     if metadata.requires_python is not None:
         table["requires-python"] = metadata.requires_python

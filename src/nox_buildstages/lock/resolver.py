@@ -14,7 +14,6 @@ import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import tomli_w
 from packaging.pylock import Pylock, PylockValidationError
@@ -23,6 +22,8 @@ from packaging.utils import canonicalize_name
 from nox_buildstages import toml
 from nox_buildstages.commands import Command
 from nox_buildstages.errors import ResolutionError
+from nox_buildstages.indexes import Indexes
+from nox_buildstages.logins import NO_LOGIN, is_refusal, redacted, without_any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,29 +32,8 @@ if TYPE_CHECKING:
 
     from nox_buildstages.commands import Runner
     from nox_buildstages.lock.targets import Target
+    from nox_buildstages.logins import Login
     from nox_buildstages.model import Metadata
-
-UV_KEYS = (
-    "allow-insecure-host",
-    "constraint-dependencies",
-    "dependency-metadata",
-    "exclude-newer",
-    "exclude-newer-package",
-    "extra-index-url",
-    "find-links",
-    "index",
-    "index-strategy",
-    "index-url",
-    "keyring-provider",
-    "no-index",
-    "override-dependencies",
-    "pip",
-    "prerelease",
-    "resolution",
-    "sources",
-    "system-certs",
-)
-"""What of ``[tool.uv]`` has a say in which versions are taken, and from where."""
 
 NO_WHEEL = 'make it an output of a stage: outputs = ["{0}"]'
 """What to do about a dependency that would have to be built."""
@@ -124,6 +104,7 @@ class Resolver:
         upgrade: Whether versions of earlier answers don't count.
         upgrade_packages: Projects whose earlier versions don't count.
         outer: The environment variables that uv sees; None for ours.
+        logins: Taken out of the project's requirements.
     """
 
     uv: Path
@@ -136,6 +117,7 @@ class Resolver:
     upgrade: bool = False
     upgrade_packages: tuple[str, ...] = ()
     outer: Mapping[str, str] | None = None
+    logins: tuple[Login, ...] = ()
     _answers: dict[Question, Pylock | ResolutionError] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -200,21 +182,19 @@ class Resolver:
             argv += ["--exclude-newer", self.exclude_newer]
         for package in self.upgrade_packages:
             argv += ["--upgrade-package", package]
-        return Command(argv=tuple(argv), cwd=scratch, env=self._variables())
+        return Command(argv=tuple(argv), cwd=scratch, env=self._indexes.variables())
 
-    def _variables(self) -> dict[str, str] | None:
-        """Return uv's variables, with paths that hold in a scratch folder too."""
-        if self.outer is None or "UV_FIND_LINKS" not in self.outer:
-            return None if self.outer is None else {**self.outer}
-        entries = self.outer["UV_FIND_LINKS"].split(",")
-        links = ",".join(_location(entry, self.root) for entry in entries if entry)
-        return {**self.outer, "UV_FIND_LINKS": links}
+    @property
+    def _indexes(self) -> Indexes:
+        return Indexes(
+            root=self.root,
+            settings=self.settings,
+            outer=self.outer,
+            logins=self.logins,
+        )
 
     def _synthetic_project(self, question: Question) -> dict[str, Any]:
-        settings = _absolute(
-            {key: self.settings[key] for key in UV_KEYS if key in self.settings},
-            self.root,
-        )
+        settings = self._indexes.resolving()
         stood_in = {stand_in.name for stand_in in question.stand_ins}
         sources = settings.get("sources", {})
         settings["sources"] = {
@@ -274,12 +254,14 @@ def _stated_metadata(question: Question) -> list[dict[str, Any]]:
 def _failure(question: Question, output: str) -> ResolutionError:
     found = ((hint.search(output), mend) for hint, mend in _HINTS)
     mends = (mend.format(match[1]) for match, mend in found if match is not None)
-    return ResolutionError(name=question.name, output=output, mend=next(mends, ""))
+    mend = NO_LOGIN if is_refusal(output) else next(mends, "")
+    return ResolutionError(name=question.name, output=redacted(output), mend=mend)
 
 
 def _read_answer(question: Question, path: Path) -> Pylock | ResolutionError:
     try:
-        answer = Pylock.from_dict(toml.loads(path.read_text(encoding="utf-8")))
+        document = toml.loads(path.read_text(encoding="utf-8"))
+        answer = Pylock.from_dict(without_any(document))
     except (ValueError, PylockValidationError) as error:
         return ResolutionError(name=question.name, output=f"uv's answer: {error}")
     for package in answer.packages:
@@ -288,41 +270,6 @@ def _read_answer(question: Question, path: Path) -> Pylock | ResolutionError:
                 problem = f"the index names no sha256 of {file.url or file.path}"
                 return ResolutionError(name=question.name, output=problem)
     return answer
-
-
-def _absolute(settings: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """Make the paths in uv's settings independent of where they are read."""
-    absolute = dict(settings)
-    for key in ("find-links", "extra-index-url"):
-        if key in absolute:
-            absolute[key] = [_location(entry, root) for entry in absolute[key]]
-    if "index-url" in absolute:
-        absolute["index-url"] = _location(absolute["index-url"], root)
-    if "pip" in absolute:
-        absolute["pip"] = _absolute(absolute["pip"], root)
-    if "index" in absolute:
-        absolute["index"] = [
-            {**index, "url": _location(index["url"], root)}
-            for index in absolute["index"]
-        ]
-    if "sources" in absolute:
-        absolute["sources"] = {
-            name: _absolute_source(source, root)
-            for name, source in absolute["sources"].items()
-        }
-    return absolute
-
-
-def _absolute_source(source: Any, root: Path) -> Any:  # noqa: ANN401 - uv's own schema
-    if isinstance(source, list):
-        return [_absolute_source(entry, root) for entry in source]
-    if "path" in source:
-        return {**source, "path": str(root / source["path"])}
-    return source
-
-
-def _location(text: str, root: Path) -> str:
-    return text if urlsplit(text).scheme else str(root / text)
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:
