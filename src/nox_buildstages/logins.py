@@ -20,6 +20,7 @@ _REFUSAL = re.compile(
     "lack of valid authentication|40[13] (Unauthorized|Forbidden)"
     "|could not read (Username|Password)|Authentication failed"
 )
+_VARIABLE = re.compile(r"(?:\$\{|%24%7B)([A-Z0-9_]+)(?:\}|%7D)")  # escaped, too
 PORTS = {"http": 80, "https": 443}
 _SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY)S?$", re.IGNORECASE)
 
@@ -127,6 +128,20 @@ def taken_out(
     if isinstance(settings, dict) and "sources" in settings:
         settings["sources"] = _cleaned(settings["sources"], found, anywhere=True)
     return clean, tuple(dict.fromkeys(found))
+
+
+def expanded(logins: Iterable[Login], outer: Mapping[str, str]) -> tuple[Login, ...]:
+    """Return logins with the values of variables in place of ``${NAME}``.
+
+    As uv does in the URL of a requirement, where a value is a part of the URL, and
+    a variable that isn't set stays as it is written.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        return outer.get(match[1], match[0])
+
+    urls = (_VARIABLE.sub(value, login.full_url) for login in logins)
+    return tuple(login for login in map(login_of, urls) if login is not None)
 
 
 def for_git(logins: Iterable[Login], outer: Mapping[str, str]) -> dict[str, str]:

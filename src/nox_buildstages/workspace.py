@@ -27,7 +27,7 @@ from nox_buildstages.lock.merging import selected
 from nox_buildstages.lock.relock import Relock
 from nox_buildstages.lock.resolver import Resolver
 from nox_buildstages.lock.targets import targets, versions
-from nox_buildstages.logins import for_git, redacted
+from nox_buildstages.logins import expanded, for_git, redacted
 from nox_buildstages.model import FINAL
 from nox_buildstages.pythons import Pythons
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
@@ -85,7 +85,7 @@ def _tools(project: Project, environment: Environment, setting: Setting) -> Tool
         root=project.root,
         settings=project.uv,
         outer=setting.outer,
-        logins=project.logins,
+        logins=expanded(project.logins, setting.outer),
     )
     sources = Sources(
         project.root,
@@ -93,7 +93,7 @@ def _tools(project: Project, environment: Environment, setting: Setting) -> Tool
         commands.run,
         left_out=ours,
         credentials=indexes.credentials(),
-        git=for_git(project.logins, setting.outer),
+        git=for_git(indexes.logins, setting.outer),
     )
     return Tools(
         store=store,
@@ -337,7 +337,7 @@ class Workspace:
                 upgrade=options.upgrade,
                 upgrade_packages=options.upgrade_packages,
                 outer=self.tools.outer,
-                logins=project.logins,
+                logins=self.tools.syncer.indexes.logins,
             ),
             workshop=StageWorkshop(
                 bench=self._bench({}),
