@@ -26,6 +26,7 @@ from nox_buildstages.indexes import Indexes
 from nox_buildstages.interpreter import probe
 from nox_buildstages.lock import pylock
 from nox_buildstages.lock.resolver import Question, Resolver
+from nox_buildstages.lock.targets import Target
 from nox_buildstages.logins import Login, for_git, without_logins
 from nox_buildstages.model import ArchiveSource, GitSource, Interpreter
 from support.index import Index
@@ -75,7 +76,7 @@ class Place:
         resolver = Resolver(
             uv=UV,
             python=Path(sys.executable),
-            interpreter=self.interpreter,
+            target=Target(interpreter=self.interpreter, python=Path(sys.executable)),
             runner=run,
             root=indexes.root,
             settings=indexes.settings,

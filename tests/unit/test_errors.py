@@ -222,6 +222,14 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         ["x (stage a): there is no hook", "do", "this"],
     ),
     (
+        SyncError(environment=FOLDER, output="error: no", mend="do this"),
+        [
+            "the environment folder could not be made equal to its lock",
+            "  error: no",
+            "do this",
+        ],
+    ),
+    (
         SyncError(environment=FOLDER, output=UV_SAID),
         [
             "the environment folder could not be made equal to its lock",
