@@ -34,6 +34,7 @@ PURE = (
     "logins",
     "options",
     "declare/*",
+    "lock/changes",
     "lock/lockfile",
     "lock/merging",
     "lock/pylock",

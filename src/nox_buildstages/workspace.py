@@ -21,7 +21,7 @@ from nox_buildstages.build.workshop import StageWorkshop
 from nox_buildstages.errors import LockError, UsageError
 from nox_buildstages.files import write_text
 from nox_buildstages.indexes import Indexes
-from nox_buildstages.lock import folder
+from nox_buildstages.lock import changes, folder
 from nox_buildstages.lock.inputs import inputs_digest
 from nox_buildstages.lock.merging import selected
 from nox_buildstages.lock.relock import Relock
@@ -308,10 +308,13 @@ class Workspace:
         with tempfile.TemporaryDirectory(prefix="locking-", dir=builds) as scratch:
             locks = self._relocking(Path(scratch)).locks()
         _check_upgraded(self.options, locks)
+        before = folder.existing(self.project)
         written = folder.write(self.project, locks)
         write_text(self._last_run, self.tools.run)
         names = ", ".join(path.name for path in written) or "nothing; all were right"
         self.tools.report(f"wrote to {self.project.lock_dir}: {names}")
+        for line in changes.told(before, locks):
+            self.tools.report(redacted(line))
         return self._selected({lock.name: lock for lock in locks})
 
     def _relocking(self, scratch: Path) -> Relock:
@@ -345,7 +348,7 @@ class Workspace:
                 scratch=scratch,
             ),
             inputs=inputs_digest(project, self.interpreter),
-            earlier=folder.readable(project),
+            earlier=folder.existing(project),
         )
 
 

@@ -24,12 +24,17 @@ from nox_buildstages.build.environment import (
 from nox_buildstages.build.key import Ingredient
 from nox_buildstages.commands import run
 from nox_buildstages.digests import sha256_of
-from nox_buildstages.errors import EnvironmentDiffersError, SyncError
+from nox_buildstages.errors import (
+    EnvironmentDiffersError,
+    HashMismatchError,
+    SyncError,
+)
 from nox_buildstages.lock import pylock
 from support.packages import make_wheel
 
 if TYPE_CHECKING:
     from nox_buildstages.commands import Command, Completed
+    from support.index import Index
 
 UV = Path(uv.find_uv_bin())
 QUIET = ("-q", "--no-config", "--offline")
@@ -259,15 +264,111 @@ def test_a_damaged_stamp_is_written_anew(
 def test_a_wheel_of_another_hash_is_refused(
     syncer: Syncer, environment: Environment, tmp_path: Path
 ) -> None:
-    """Both hashes are shown, and it isn't installed."""
+    """It is named with both hashes and the command, and it isn't installed."""
     wheel = make_wheel(tmp_path / "wheels", "some-package", "1.0")
     tampered = lock(tmp_path, wheel, hashes="ab" * 32)
-    with pytest.raises(SyncError) as caught:
+    with pytest.raises(HashMismatchError) as caught:
         syncer.sync(environment, tampered.wanted, tampered.path)
-    assert caught.value.environment == environment.location
-    assert "ab" * 32 in caught.value.output
-    assert sha256_of(wheel) in caught.value.output
+    check_refusal(caught.value, "some-package==1.0", "ab" * 32, sha256_of(wheel))
     assert installed(environment) == {}
+
+
+def check_refusal(
+    error: HashMismatchError, wheel: str, expected: str, found: str
+) -> None:
+    """See that an error says which wheel it is, both hashes, and what to do."""
+    assert (error.source, error.expected, error.found) == (wheel, expected, found)
+    name = wheel.partition("==")[0]
+    assert error.mend.endswith(f"build-stages-lock -- --upgrade-package {name}")
+
+
+@pytest.fixture
+def sized(tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> Locked:
+    """A lock of a wheel on an index, with its size, and of one at a relative path."""
+    monkeypatch.delenv("UV_OFFLINE")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cold"))
+    remote = make_wheel(index.folder, "remote", "1.0")
+    near = lock(tmp_path, make_wheel(tmp_path / "wheels", "near", "1.0"))
+    size = f"size = {remote.stat().st_size}"
+    hashes = f'hashes = {{ sha256 = "{sha256_of(remote)}" }}'
+    wheel = f'{{ url = "{index.file_url(remote.name)}", {size}, {hashes} }}'
+    text = near.path.read_text().replace(f"{tmp_path}/", "")
+    text += f'\n[[packages]]\nname = "remote"\nversion = "1.0"\nwheels = [{wheel}]\n'
+    near.path.write_text(text)
+    found = Ingredient(version="1.0", sha256=sha256_of(remote))
+    return Locked(path=near.path, wanted={**near.wanted, "remote": found})
+
+
+def test_a_wheel_of_another_size_is_refused_by_its_hash(
+    syncer: Syncer, environment: Environment, sized: Locked, index: Index
+) -> None:
+    """Uv then tells sizes alone; one wants to know the hashes all the same."""
+    expected = sized.wanted["remote"].sha256
+    other = make_wheel(index.folder, "remote", "1.0", files={"more.py": "x = 1\n"})
+    with pytest.raises(HashMismatchError) as caught:
+        syncer.sync(environment, sized.wanted, sized.path)
+    check_refusal(caught.value, "remote==1.0", expected, sha256_of(other))
+    assert installed(environment) == {}
+    assert list(environment.location.glob("pylock.*")) == []
+
+
+def test_a_wheel_of_the_locked_hash_is_taken_whatever_the_size_that_is_said(
+    syncer: Syncer, environment: Environment, sized: Locked
+) -> None:
+    """An index may be wrong about a size; the hash says that it is the file."""
+    text = sized.path.read_text()
+    sized.path.write_text(text.replace("size = ", "size = 1"))
+    syncer.sync(environment, sized.wanted, sized.path)
+    assert installed(environment) == {"near": "1.0", "remote": "1.0"}
+    assert changed(environment, sized.wanted) == {}
+
+
+def test_a_cache_that_is_behind_is_refreshed(
+    syncer: Syncer, environment: Environment, sized: Locked, index: Index
+) -> None:
+    """Uv would give the file that it has for a URL, for as long as it may."""
+    syncer.sync(environment, sized.wanted, sized.path)
+    before = sized.wanted["remote"].sha256
+    other = make_wheel(index.folder, "remote", "1.0", files={"more.py": "x = 1\n"})
+    wanted = {
+        **sized.wanted,
+        "remote": Ingredient(version="1.0", sha256=sha256_of(other)),
+    }
+    text = sized.path.read_text().replace(before, sha256_of(other))
+    sized.path.write_text(text)
+    syncer.sync(environment, wanted, sized.path)
+    (more,) = environment.location.glob("lib/python*/site-packages/more.py")
+    assert more.is_file()
+    assert changed(environment, wanted) == {}
+
+
+def test_a_cache_that_cannot_be_refreshed_is_told_of(
+    syncer: Syncer,
+    environment: Environment,
+    sized: Locked,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without network what counts is that the file isn't the locked one."""
+    syncer.sync(environment, sized.wanted, sized.path)
+    before = sized.wanted["remote"].sha256
+    wanted = {**sized.wanted, "remote": Ingredient(version="1.0", sha256="ab" * 32)}
+    sized.path.write_text(sized.path.read_text().replace(before, "ab" * 32))
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    with pytest.raises(HashMismatchError) as caught:
+        syncer.sync(environment, wanted, sized.path)
+    check_refusal(caught.value, "remote==1.0", "ab" * 32, before)
+
+
+def test_what_cannot_be_removed_is_an_error(
+    syncer: Syncer, environment: Environment, locked: Locked, tmp_path: Path
+) -> None:
+    """Without its list of files nobody knows what belongs to a project."""
+    syncer.sync(environment, locked.wanted, locked.path)
+    (record,) = environment.location.glob("lib/python*/site-packages/other-*/RECORD")
+    record.unlink()
+    less = lock(tmp_path, tmp_path / "wheels/some_package-1.0-py3-none-any.whl")
+    with pytest.raises(SyncError, match="RECORD"):
+        syncer.sync(environment, less.wanted, less.path)
 
 
 def test_a_wheel_that_is_gone_is_an_error(

@@ -151,7 +151,28 @@ def test_what_can_be_read_counts_for_the_next_locks(
     """One damaged file doesn't cost the versions that the others keep."""
     folder.write(project, locks(project))
     change(project)
-    assert folder.readable(project).keys() == {"kernels", "final"}
+    assert folder.existing(project).keys() == {"kernels", "final"}
+
+
+@pytest.mark.parametrize(
+    "change", [in_conflict, in_latin_1, in_another_format, without_models]
+)
+def test_what_can_be_read_is_compared_with_the_next_locks(
+    project: Project, change: Callable[[Project], None]
+) -> None:
+    """Those of stages that are gone too; what no one wrote as a lock isn't one."""
+    written = {lock.name: lock for lock in locks(project)}
+    folder.write(project, written.values())
+    gone = replace(written["models"], name="gone")
+    file(project, "gone").write_text(dumps(gone), "utf-8")
+    change(project)
+    expected = {"kernels": written["kernels"], "final": written["final"], "gone": gone}
+    assert folder.existing(project) == expected
+
+
+def test_before_the_first_locking_nothing_exists(project: Project) -> None:
+    """Not even the folder."""
+    assert folder.existing(project) == {}
 
 
 @pytest.mark.parametrize(

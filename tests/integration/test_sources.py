@@ -12,7 +12,7 @@ import tarfile
 import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -408,16 +408,23 @@ def test_a_file_may_be_named_in_three_ways(
     assert sources.unpack(source, target).name == "a-1"
 
 
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("Some_a-1.0.tar.gz", "-package some-a"), ("archive/main.zip", "")],
+)
 def test_another_file_than_the_locked_one_is_refused(
-    sources: Sources, server: Server, target: Path
+    sources: Sources, server: Server, target: Path, name: str, package: str
 ) -> None:
-    """Both hashes are shown, and nothing lies in the cache."""
+    """Both hashes and the command are shown, and nothing lies in the cache."""
     source = server.source("user:secret")
+    location = source.location.replace("a-1.tar.gz", name)
+    source = replace(source, location=location)
     server.content = b"something else"
     with pytest.raises(HashMismatchError) as caught:
         sources.unpack(source, target)
     assert caught.value.expected == source.sha256
     assert caught.value.found == sha256(b"something else")
+    assert caught.value.mend.endswith(f"lock -- --upgrade{package}")
     assert "secret" not in str(caught.value)
     assert cached(sources) == []
     assert not target.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -181,8 +182,9 @@ def test_sdist_that_changed_after_locking(project: Project, index: Index) -> Non
     assert "Traceback" not in output
     locked = project.lock("only")["tool"]["nox-buildstages"]["outputs"][0]["source"]
     assert locked["sha256"] in output
-    assert "lock again: nox -s build-stages-lock -- --upgrade" in output
-    project.nox("-s", "build-stages-lock", "--", "--upgrade")
+    words = ("-s", "build-stages-lock", "--", "--upgrade-package", "kernels")
+    assert f"lock again: nox {' '.join(words)}" in output
+    assert "kernels 1.0 is another file in only, final" in project.nox(*words).output
     succeeds(project)
 
 
@@ -198,15 +200,92 @@ def test_build_dependency_that_changed_after_locking(
     before = wheel.read_bytes()
     other = TINYBACKEND.read_text("utf-8") + '\nVERSION = "9.9"\n'
     make_wheel(index.folder, "tinybackend", "1.0", files={"tinybackend.py": other})
-    locked, found = (
-        hashlib.sha256(it).hexdigest() for it in (before, wheel.read_bytes())
-    )
-    fresh = {"UV_CACHE_DIR": str(tmp_path / "fresh")}
-    said = ("could not be made equal to its lock", "tinybackend", locked, found)
-    output = fails(project, *said, env=fresh)
+    said = replaced("tinybackend", before, wheel.read_bytes())
+    output = fails(project, *said, env={"UV_CACHE_DIR": str(tmp_path / "fresh")})
     assert "Traceback" not in output
     wheel.write_bytes(before)
     succeeds(project)
+
+
+def replaced(name: str, before: bytes, after: bytes) -> tuple[str, ...]:
+    """Return what is said of a wheel in whose place there is another one."""
+    return (
+        f"{name}==1.0: its wheel isn't the file that was locked",
+        f"expected sha256 {hashlib.sha256(before).hexdigest()}",
+        f"found    sha256 {hashlib.sha256(after).hexdigest()}",
+        f"nox -s build-stages-lock -- --upgrade-package {name}",
+    )
+
+
+@pytest.fixture
+def runtime(project: Project, index: Index) -> Path:
+    """A wheel of the final environment that another one replaced after locking.
+
+    What was locked lies in the project, and in uv's cache.
+    """
+    make_sdist(index.folder, "kernels", "1.0", requires=["needed"])
+    wheel = make_wheel(index.folder, "needed", "1.0")
+    declare_solo(project)
+    project.nox("-s", "build-stages")
+    wheel.rename(project.folder / wheel.name)
+    make_wheel(index.folder, "needed", "1.0", files={"needed/new.py": "x = 1\n"})
+    return wheel
+
+
+def test_runtime_dependency_that_changed_after_locking(
+    project: Project, runtime: Path, tmp_path: Path
+) -> None:
+    """It is refused, though its size differs as well; the command takes it."""
+    before = project.folder.joinpath(runtime.name).read_bytes()
+    shutil.rmtree(project.folder / ".nox")
+    fresh = {"UV_CACHE_DIR": str(tmp_path / "fresh")}
+    output = refused(project, "-s", "build-stages", env=fresh)
+    for text in replaced("needed", before, runtime.read_bytes()):
+        assert text in output
+    assert list(project.wheelhouse.glob("pylock.*")) == [
+        project.wheelhouse / "pylock.toml"
+    ]
+    words = ("--", "--upgrade-package", "needed")
+    done = project.nox("-s", "build-stages-lock", *words, env=fresh)
+    assert "needed 1.0 is another file in final" in done.output
+    project.nox("-s", "build-stages", env=fresh)
+    (new,) = project.folder.glob(".nox/build-stages/lib/python*/site-packages/needed")
+    assert new.joinpath("new.py").is_file()
+
+
+def test_file_that_changed_is_in_the_cache_as_it_was(
+    project: Project, runtime: Path
+) -> None:
+    """Whoever still has the locked file goes on with it."""
+    assert runtime.is_file()
+    shutil.rmtree(project.folder / ".nox")
+    project.nox("-s", "build-stages")
+    (old,) = project.folder.glob(".nox/build-stages/lib/python*/site-packages/needed")
+    assert not old.joinpath("new.py").exists()
+
+
+def test_files_that_changed_are_told_when_locks_are_refreshed(
+    project: Project, index: Index, runtime: Path
+) -> None:
+    """The index has other bytes for versions that are kept: that doesn't pass unseen.
+
+    A run with locks that are current doesn't take them.
+    """
+    sdist = make_sdist(
+        index.folder, "kernels", "1.0", requires=["needed"], files={"new.py": ""}
+    )
+    before = lock_texts(project)
+    assert built(project.nox("-s", "build-stages")) == []
+    assert lock_texts(project) == before
+    declare_solo(project, env={"X": "1"})
+    done = project.nox("-s", "build-stages")
+    assert "; locking" in done.output
+    assert "kernels 1.0 is another file in only, final" in done.output
+    assert "needed 1.0 is another file in final" in done.output
+    assert built(done) == ["kernels"]
+    after = b"".join(lock_texts(project).values()).decode()
+    for file in (sdist, runtime):
+        assert hashlib.sha256(file.read_bytes()).hexdigest() in after
 
 
 def forget(project: Project) -> None:

@@ -185,6 +185,14 @@ def replaced(old: str, new: str) -> str:
     return text.replace(old, new)
 
 
+def retyped(key: str, value: object) -> str:
+    """Return a lock file with a value of a type that it shouldn't have."""
+    document = toml.loads(dumps(lock(outputs=(output(SOURCES[0]),))))
+    table = document["tool"]["nox-buildstages"]
+    (table if key == "outputs" else table["outputs"][0])[key] = value
+    return tomli_w.dumps(document)
+
+
 OURS = ("tool", "nox-buildstages")
 
 
@@ -209,6 +217,15 @@ OURS = ("tool", "nox-buildstages")
         (without(*OURS, "outputs", "build-requires"), "'build-requires'"),
         (without(*OURS, "outputs", "metadata"), "'metadata'"),
         (without(*OURS, "outputs", "requires-dist"), "'requires-dist'"),
+        (retyped("outputs", "a"), "'outputs' is no list of tables"),
+        (retyped("outputs", ["a"]), "'outputs' is no list of tables"),
+        (retyped("outputs", {}), "'outputs' is no list of tables"),
+        (retyped("build-requires", "a"), "'build-requires' is no list of strings"),
+        (retyped("build-requires", [1]), "'build-requires' is no list of strings"),
+        (retyped("requires-dist", "a"), "'requires-dist' is no list of strings"),
+        (retyped("requires-dist", [["a"]]), "'requires-dist' is no list of strings"),
+        (retyped("provides-extra", "a"), "'provides-extra' is no list of strings"),
+        (retyped("provides-extra", {"a": 1}), "'provides-extra' is no list of strings"),
         (replaced('version = "1.0"', 'version = "one"'), "one"),
         (replaced('name = "b"', "name = 1"), "name"),
         (replaced(f'[packages.wheels.hashes]\nsha256 = "{SHA}"\n', ""), "hashes"),

@@ -18,6 +18,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from packaging.utils import InvalidSdistFilename, parse_sdist_filename
+
 from nox_buildstages.build import archives, trees
 from nox_buildstages.build.downloads import download, reason, refused
 from nox_buildstages.build.git import Repository, is_local
@@ -220,7 +222,8 @@ def _fetch(source: ArchiveSource, url: str, file: Path, login: Login | None) -> 
             raise HashMismatchError(
                 source=redacted(source.location),
                 problem="it isn't the file that was locked",
-                mend=f"if it was replaced for a good reason, lock again: {_UPGRADE}",
+                mend="if it was replaced for a good reason, lock again:"
+                f" {_upgrade(source)}",
                 expected=source.sha256,
                 found=found,
             )
@@ -236,6 +239,16 @@ def _top(tree: Path) -> Path:
         return tree
     names = ", ".join(sorted(entry.name for entry in entries)) or "nothing"
     raise ValueError(f"an sdist holds one folder at its top, this one {names}")
+
+
+def _upgrade(source: ArchiveSource) -> str:
+    """Return the command that takes another file in place of this one."""
+    file = unquote(urlsplit(source.location).path).rpartition("/")[2]
+    try:
+        name, _ = parse_sdist_filename(file)
+    except InvalidSdistFilename:
+        return _UPGRADE
+    return f"{_UPGRADE}-package {name}"
 
 
 def _project(source: Source, tree: Path, subdirectory: str | None) -> Path:

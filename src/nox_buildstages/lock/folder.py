@@ -33,10 +33,12 @@ def texts(project: Project) -> dict[str, str]:
     }
 
 
-def readable(project: Project) -> dict[str, Lock]:
-    """Return those locks that are sound, by name, current or not."""
+def existing(project: Project) -> dict[str, Lock]:
+    """Return what sound lock files there are, those of gone stages too, by name."""
     found = {}
-    for name, text in texts(project).items():
+    for path in sorted(project.lock_dir.glob(file_name("*"))):
+        name = path.name.removeprefix("pylock.").removesuffix(".toml")
+        text = path.read_text(encoding="utf-8", errors="replace")
         with suppress(InvalidLockError):
             found[name] = loads(text, name=name)
     return found

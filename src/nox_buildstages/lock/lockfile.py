@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import tomli_w
 from packaging.markers import Marker
@@ -35,8 +35,12 @@ if TYPE_CHECKING:
 
     from nox_buildstages.model import Interpreter, Source
 
+_T = TypeVar("_T")
+
 FORMAT = 1
 """Of the table ``[tool.nox-buildstages]``; a lock of another one is stale."""
+
+_KINDS: dict[type, str] = {str: "strings", dict: "tables"}
 
 _HEADER = "# Made by nox-buildstages; `nox -s build-stages-lock` makes it anew.\n\n"
 
@@ -154,7 +158,7 @@ def loads(text: str, *, name: str) -> Lock:
             inputs=table["inputs"],
             series=table["series"],
             pylock=replace(Pylock.from_dict(document), tool=None),
-            outputs=tuple(map(_read_output, table.get("outputs", ()))),
+            outputs=tuple(map(_read_output, _list(table, "outputs", dict))),
         )
     except (ValueError, LookupError, TypeError, PylockValidationError) as error:
         problem = f"can't be read: {type(error).__name__}: {error}"
@@ -219,17 +223,27 @@ def _read_output(table: Mapping[str, Any]) -> LockedOutput:
     return LockedOutput(
         name=NormalizedName(table["name"]),
         source=_read_source(table["source"]),
-        build_requires=tuple(table["build-requires"]),
+        build_requires=_list(table, "build-requires", str, optional=False),
         metadata=Metadata(
             version=Version(table["version"]),
-            requires_dist=tuple(table["requires-dist"]),
+            requires_dist=_list(table, "requires-dist", str, optional=False),
             requires_python=table.get("requires-python"),
-            provides_extra=tuple(table.get("provides-extra", ())),
+            provides_extra=_list(table, "provides-extra", str),
             learned=table["metadata"],
         ),
         marker=Marker(table["marker"]) if "marker" in table else None,
         asked=tuple(table.get("asked-on", ())),
     )
+
+
+def _list(
+    table: Mapping[str, Any], key: str, kind: type[_T], *, optional: bool = True
+) -> tuple[_T, ...]:
+    """Return a list of values of one type, an empty one where it may be left out."""
+    value = table.get(key, []) if optional else table[key]
+    if not isinstance(value, list) or not all(isinstance(it, kind) for it in value):
+        raise TypeError(f"{key!r} is no list of {_KINDS[kind]}")
+    return tuple(value)
 
 
 def _source_table(source: Source) -> dict[str, str]:
