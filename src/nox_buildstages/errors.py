@@ -11,6 +11,9 @@
     │   ├── StaleLockError       lock files of other inputs, and none may be written
     │   ├── InvalidLockError     a lock file that can't be read
     │   ├── ResolutionError      no set of versions satisfies the requirements
+    │   │   ├── NoWheelError     a dependency would have to be built
+    │   │   └── ConflictError    wishes that don't go together, with who has them
+    │   │       └── SplitError   outputs that can't be built in one environment
     │   ├── MatchRuntimeError    no one version for every environment
     │   ├── UnorderedOutputError an output is wanted where it isn't built yet
     │   └── MetadataError        what an output requires can't be known
@@ -230,6 +233,10 @@ class InvalidLockError(LockError):
         yield "`nox -s build-stages-lock` makes them anew"
 
 
+_SAID_AT_MOST = 8
+"""Lines of uv's that are shown where the cause is told already."""
+
+
 @dataclass(kw_only=True, eq=False)
 class ResolutionError(LockError):
     """No set of versions satisfies what is required.
@@ -262,6 +269,76 @@ class ResolutionError(LockError):
             f"the dependencies of stage {self.name}, and what its outputs declare"
             " (which build-requires of a package corrects)"
         )
+
+
+@dataclass(kw_only=True, eq=False)
+class NoWheelError(ResolutionError):
+    """A dependency has no wheel, and nothing is built outside a stage.
+
+    Attributes:
+        project: The normalized name of the dependency.
+    """
+
+    project: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield for whom it was, uv's own words, and what to make an output."""
+        yield f"can't lock {self.name}"
+        yield from (f"  {line}" for line in self.output.rstrip().splitlines())
+        mend = (
+            self.mend or f'make it an output of a stage: outputs = ["{self.project}"]'
+        )
+        yield from mend.splitlines()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """Something that is asked of an environment.
+
+    Attributes:
+        who: Asks for it, with a verb: ``stage kernels wants``.
+        what: As a PEP 508 string.
+    """
+
+    who: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.who} {self.what}"
+
+
+@dataclass(kw_only=True, eq=False)
+class ConflictError(ResolutionError):
+    """Wishes don't go together.
+
+    Attributes:
+        conflicts: Each as wishes of which none can be left out.
+    """
+
+    conflicts: tuple[tuple[Wish, ...], ...]
+
+    def lines(self) -> Iterator[str]:
+        """Yield who wishes what, uv's own words in short, and what settles it."""
+        where = self.name if self.name == "final" else f"stage {self.name}"
+        told = [", and ".join(map(str, wishes)) for wishes in self.conflicts]
+        yield f"can't lock {where}: {told[0]}"
+        yield from (f"and {more}" for more in told[1:])
+        said = self.output.rstrip().splitlines()
+        yield from (f"  {line}" for line in said[:_SAID_AT_MOST])
+        if len(said) > _SAID_AT_MOST:
+            yield "  …"
+        yield from self.mend.splitlines()
+
+
+@dataclass(kw_only=True, eq=False)
+class SplitError(ConflictError):
+    """The outputs of a stage can't be built in one environment.
+
+    Attributes:
+        groups: The outputs divided so that each group has an environment.
+    """
+
+    groups: tuple[tuple[str, ...], ...]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -306,6 +383,7 @@ class MatchRuntimeError(LockError):
         wishes: Who asks for which versions.
         stage: Whose resolution failed.
         output: What uv said of it.
+        mend: What to do, where more is known than that.
     """
 
     name: str
@@ -313,6 +391,7 @@ class MatchRuntimeError(LockError):
     wishes: tuple[str, ...] = ()
     stage: str = ""
     output: str = ""
+    mend: str = ""
 
     def lines(self) -> Iterator[str]:
         """Yield both sides, who wishes what, and what can be changed."""
@@ -322,7 +401,8 @@ class MatchRuntimeError(LockError):
         if self.output:
             yield f"with that, {self.stage} can't be locked:"
             yield from (f"  {line}" for line in self.output.rstrip().splitlines())
-        yield f"change one of these, or take {self.name} out of match-runtime"
+        change = f"change one of these, or take {self.name} out of match-runtime"
+        yield from (self.mend or change).splitlines()
 
 
 @dataclass(kw_only=True, eq=False)

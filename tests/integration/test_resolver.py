@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.commands import Command, Completed, run
-from nox_buildstages.errors import ResolutionError
+from nox_buildstages.errors import NoWheelError, ResolutionError
 from nox_buildstages.interpreter import probe
 from nox_buildstages.lock import pylock
 from nox_buildstages.lock.resolver import Question, Resolver, StandIn
@@ -202,12 +202,47 @@ def test_nothing_is_ever_built(
     """A dependency without a wheel is an error that says what to do about it."""
     evil_sdist(index, tmp_path / "proof", "evil", static=static)
     make_wheel(index.folder, "user", "1.0", requires=["evil"])
-    with pytest.raises(ResolutionError) as caught:
+    with pytest.raises(NoWheelError) as caught:
         resolver.resolve(question("user"))
+    assert caught.value.project == "evil"
     lines = str(caught.value).splitlines()
     assert lines[0] == "can't lock kernels"
     assert lines[-1] == 'make it an output of a stage: outputs = ["evil"]'
     assert not (tmp_path / "proof").exists()
+
+
+@pytest.mark.parametrize("version", ["", ">=2", "==2.0", "[extra]>=1.5"])
+@pytest.mark.parametrize("requires", [(), ("Dep.Ops{}",)], ids=["direct", "transitive"])
+@pytest.mark.parametrize("tag", [None, "cp39-cp39-win_amd64"], ids=["sdist", "foreign"])
+def test_the_project_without_a_wheel_is_named(
+    resolver: Resolver,
+    index: Index,
+    version: str,
+    requires: tuple[str, ...],
+    tag: str | None,
+) -> None:
+    """Whoever wants it, in whatever range, and whatever others it has wheels for."""
+    make_sdist(index.folder, "dep-ops", "1.0")
+    make_sdist(index.folder, "dep-ops", "2.0")
+    if tag is not None:
+        make_wheel(index.folder, "dep-ops", "2.0", tag=tag)
+    wishes = [wish.format(version) for wish in requires]
+    make_wheel(index.folder, "user", "1.0", requires=wishes)
+    asked = "user" if wishes else f"Dep.Ops{version}"
+    with pytest.raises(NoWheelError) as caught:
+        resolver.resolve(question(asked))
+    assert caught.value.project == "dep-ops"
+
+
+def test_a_range_without_wheels_names_its_project(
+    resolver: Resolver, index: Index
+) -> None:
+    """A wheel of a version that isn't wanted doesn't count."""
+    make_wheel(index.folder, "dep", "1.0")
+    make_sdist(index.folder, "dep", "2.0")
+    with pytest.raises(NoWheelError) as caught:
+        resolver.resolve(question("dep>=2"))
+    assert caught.value.project == "dep"
 
 
 def test_nothing_is_built_for_a_source(

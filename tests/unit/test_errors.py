@@ -16,6 +16,7 @@ from nox_buildstages.errors import (
     BuildError,
     BuildStagesError,
     CommandError,
+    ConflictError,
     DeclarationError,
     EnvironmentDiffersError,
     FileSystemError,
@@ -28,15 +29,18 @@ from nox_buildstages.errors import (
     MissingToolError,
     MissingWheelError,
     NotRunError,
+    NoWheelError,
     PatchError,
     Problem,
     ResolutionError,
     SourceError,
+    SplitError,
     StaleLockError,
     SyncError,
     UnorderedOutputError,
     UsageError,
     WheelError,
+    Wish,
     WrongWheelError,
 )
 
@@ -46,6 +50,9 @@ if TYPE_CHECKING:
 FOLDER = Path("folder")
 LOG = FOLDER / "a.log"
 UV_SAID = "error: no\n  because\n"
+
+DECLARED = Wish(who="x declares", what="torch<2.8")
+WANTED = Wish(who="stage kernels wants", what="torch")
 
 WORDED: list[tuple[BuildStagesError, list[str]]] = [
     (BuildStagesError("a\nb"), ["a", "b"]),
@@ -165,6 +172,53 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         ["can't lock kernels", "  error: no", "    because", "build it in a stage"],
     ),
     (
+        NoWheelError(name="final", output=UV_SAID, project="dep"),
+        [
+            "can't lock final",
+            "  error: no",
+            "    because",
+            'make it an output of a stage: outputs = ["dep"]',
+        ],
+    ),
+    (
+        NoWheelError(name="a", output="error: no", project="dep", mend="build\nit"),
+        ["can't lock a", "  error: no", "build", "it"],
+    ),
+    (
+        ConflictError(
+            name="kernels",
+            output=UV_SAID,
+            mend="do\nthis",
+            conflicts=((DECLARED, WANTED), (DECLARED,)),
+        ),
+        [
+            (
+                "can't lock stage kernels: x declares torch<2.8,"
+                " and stage kernels wants torch"
+            ),
+            "and x declares torch<2.8",
+            "  error: no",
+            "    because",
+            "do",
+            "this",
+        ],
+    ),
+    (
+        SplitError(
+            name="final",
+            output="and so on\n" * 9,
+            mend="divide them",
+            conflicts=((DECLARED,),),
+            groups=(("a",), ("b",)),
+        ),
+        [
+            "can't lock final: x declares torch<2.8",
+            *["  and so on"] * 8,
+            "  …",
+            "divide them",
+        ],
+    ),
+    (
         MissingLockError(folder=FOLDER),
         ["no lock files in folder", "`nox -s build-stages-lock` makes them anew"],
     ),
@@ -182,6 +236,25 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             "  kernels: 2.8",
             "  final: 2.13",
             "change one of these, or take torch out of match-runtime",
+        ],
+    ),
+    (
+        MatchRuntimeError(
+            name="torch",
+            versions={},
+            wishes=("kernels wants torch<2.8",),
+            stage="kernels",
+            output=UV_SAID,
+            mend="change it\nand that",
+        ),
+        [
+            "no version of torch suits every environment (match-runtime)",
+            "  kernels wants torch<2.8",
+            "with that, kernels can't be locked:",
+            "  error: no",
+            "    because",
+            "change it",
+            "and that",
         ],
     ),
     (

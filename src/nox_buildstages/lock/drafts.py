@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from nox_buildstages.errors import ResolutionError, UnorderedOutputError
+from nox_buildstages.errors import NoWheelError, ResolutionError, UnorderedOutputError
 from nox_buildstages.lock import pylock
 from nox_buildstages.lock.lockfile import Lock, pins
-from nox_buildstages.lock.resolver import NO_WHEEL, Question, StandIn
+from nox_buildstages.lock.resolver import Question, StandIn
 from nox_buildstages.model import FINAL, ArchiveSource, DirectorySource
 
 if TYPE_CHECKING:
@@ -94,6 +94,10 @@ class Drafter:
             outputs=() if stage is None else self.facts.locked(stage),
         )
         return Draft(lock=lock, pins=pins(lock, self.resolver.target.interpreter))
+
+    def question(self, name: str, bounds: Sequence[str]) -> Question:
+        """Return what is asked for a stage, or for ``final``."""
+        return self._question(self.graph.stages.get(name), bounds)
 
     def sketch(self, stage: Stage | None, bounds: Sequence[str]) -> Draft | None:
         """Return a draft without the outputs that nothing is known of yet.
@@ -227,8 +231,8 @@ def _require_wheel(package: Package, name: str) -> None:
     archive = package.archive
     location = (archive.url or archive.path or "") if archive else ""
     if not package.wheels and not location.partition("#")[0].endswith(".whl"):
-        raise ResolutionError(
+        raise NoWheelError(
             name=name,
             output=f"{package.name} would have to be built: it comes from a source",
-            mend=NO_WHEEL.format(package.name),
+            project=package.name,
         )

@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.errors import MatchRuntimeError
+from nox_buildstages.lock import proposal
 from nox_buildstages.lock.lockfile import IndexPin
 
 if TYPE_CHECKING:
@@ -77,12 +78,15 @@ class Matching:
 
     def for_target(self, target: str) -> tuple[str, ...]:
         """Return the bounds for a target as PEP 508 strings."""
-        bounds = self.bounds.values()
-        return tuple(str(bound) for bound in bounds if bound.target in ("", target))
+        return tuple(map(str, self.bounds_for(target)))
+
+    def bounds_for(self, target: str) -> tuple[Bound, ...]:
+        """Return the bounds for a target."""
+        return tuple(it for it in self.bounds.values() if it.target in ("", target))
 
     def without_each(self, target: str) -> Iterator[tuple[Bound, tuple[str, ...]]]:
         """Yield each bound for a target, with the other ones; and one without any."""
-        bounds = [it for it in self.bounds.values() if it.target in ("", target)]
+        bounds = self.bounds_for(target)
         for bound in bounds:
             yield bound, tuple(str(other) for other in bounds if other is not bound)
         if len(bounds) > 1:
@@ -222,7 +226,28 @@ def unmatched(
         wishes=tuple(_wishes(bound.name, facts, graph)),
         stage=error.name,
         output=error.output,
+        mend=proposal.told(_corrections(bound.name, facts, graph)),
     )
+
+
+def _corrections(name: NormalizedName, facts: Facts, graph: Graph) -> Iterator[str]:
+    """Yield what can be changed, and how to take away what outputs declare."""
+    yield f"change one of these, or take {name} out of match-runtime"
+    for stage in graph.order:
+        wanted = {canonicalize_name(it.name) for it in stage.dependencies}
+        for output in stage.outputs:
+            rules = facts.project.rules(output.name)
+            added = {*map(str, rules.build_requires_add)}
+            declared = {*facts.build_requires(output.name)} - added
+            said = (Requirement(text) for text in declared)
+            if any(canonicalize_name(it.name) == name and it.specifier for it in said):
+                wrong = f"what {output.name} declares is wrong"
+                yield f"if {wrong}, settle it in pyproject.toml:"
+                yield from proposal.package_rules(
+                    output.name,
+                    add=added if name in wanted else {*added, name},
+                    remove={*rules.build_requires_remove, name},
+                )
 
 
 def _differing(
@@ -247,9 +272,12 @@ def _said(facts: Facts, graph: Graph) -> Iterator[tuple[str, Requirement]]:
     for requirement in facts.project.final.requirements:
         yield "final", requirement
     for stage in graph.order:
-        for requirement in facts.requirements(stage):
+        for requirement in stage.dependencies:
             yield f"stage {stage.name}", requirement
-    for output in facts.promises:
-        metadata = facts.metadata(output)
+        for output in stage.outputs:
+            for text in facts.build_requires(output.name):
+                yield f"{output.name}, to be built", Requirement(text)
+    for name in facts.promises:
+        metadata = facts.metadata(name)
         for text in () if metadata is None else metadata.requires_dist:
-            yield f"{output}, once built", Requirement(text)
+            yield f"{name}, once built", Requirement(text)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from nox_buildstages.commands import side_by_side
 from nox_buildstages.errors import InvalidLockError, MetadataError, ResolutionError
 from nox_buildstages.lock.choose import choose
+from nox_buildstages.lock.conflicts import explained
 from nox_buildstages.lock.course import Course
 from nox_buildstages.lock.drafts import Drafter
 from nox_buildstages.lock.facts import Facts, survey
@@ -187,9 +188,11 @@ class Relock:
             unsuited = unmatched(error, bound, course.facts, self.graph)
             matching.refused(bound, freed, unsuited)
             return
-        if len(self.targets) > 1:
-            raise replace(error, target=str(course.target)) from error
-        raise error
+        bounds = matching.bounds_for(course.target.marker)
+        better = explained(error, course.drafter, bounds) or error
+        if len(self.targets) > 1 and isinstance(better, ResolutionError):
+            better = replace(better, target=str(course.target))
+        raise better from error
 
     def _learned(self, courses: Sequence[Course]) -> bool:
         """Ask the backends that can be asked now; return whether there were any."""

@@ -21,12 +21,12 @@ from packaging.utils import canonicalize_name
 
 from nox_buildstages import toml
 from nox_buildstages.commands import Command
-from nox_buildstages.errors import ResolutionError
+from nox_buildstages.errors import NoWheelError, ResolutionError
 from nox_buildstages.indexes import Indexes
 from nox_buildstages.logins import NO_LOGIN, is_refusal, redacted, without_any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from packaging.utils import NormalizedName
 
@@ -35,17 +35,11 @@ if TYPE_CHECKING:
     from nox_buildstages.logins import Login
     from nox_buildstages.model import Metadata
 
-NO_WHEEL = 'make it an output of a stage: outputs = ["{0}"]'
-"""What to do about a dependency that would have to be built."""
-
 NO_SDIST = 'take it as a dependency, or name its source: "{0} @ git+https://…@<ref>"'
 """What to do about an output that has nothing to be built from."""
 
-_HINTS = (
-    (re.compile("Wheels are required for `([^`]+)`"), NO_WHEEL),
-    (re.compile("A source distribution is required for `([^`]+)`"), NO_SDIST),
-)
-"""What uv says when it may not build, or has to; and what to do about it."""
+_MAY_NOT_BUILD = re.compile("Wheels are required for `([^`]+)`")
+_MUST_BUILD = re.compile("A source distribution is required for `([^`]+)`")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +137,12 @@ class Resolver:
     def aimed(self, target: Target) -> Resolver:
         """Return one that resolves for another target."""
         return replace(self, target=target, _answers={})
+
+    def overriding(self, requirements: Sequence[str]) -> Resolver:
+        """Return one for which these overrule what anything requires of a project."""
+        overrides = [*self.settings.get("override-dependencies", ()), *requirements]
+        settings = {**self.settings, "override-dependencies": overrides}
+        return replace(self, settings=settings, _answers={})
 
     def _ask(
         self, question: Question, earlier: str | None, scratch: Path
@@ -252,10 +252,14 @@ def _stated_metadata(question: Question) -> list[dict[str, Any]]:
 
 
 def _failure(question: Question, output: str) -> ResolutionError:
-    found = ((hint.search(output), mend) for hint, mend in _HINTS)
-    mends = (mend.format(match[1]) for match, mend in found if match is not None)
-    mend = NO_LOGIN if is_refusal(output) else next(mends, "")
-    return ResolutionError(name=question.name, output=redacted(output), mend=mend)
+    said = redacted(output)
+    if match := _MAY_NOT_BUILD.search(output):
+        project = canonicalize_name(match[1])
+        return NoWheelError(name=question.name, output=said, project=project)
+    match = _MUST_BUILD.search(output)
+    mend = "" if match is None else NO_SDIST.format(match[1])
+    mend = NO_LOGIN if is_refusal(output) else mend
+    return ResolutionError(name=question.name, output=said, mend=mend)
 
 
 def _read_answer(question: Question, path: Path) -> Pylock | ResolutionError:

@@ -1,0 +1,114 @@
+"""Which wishes don't go together, found out by asking for some of them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from nox_buildstages import toml
+from nox_buildstages.commands import Completed
+from nox_buildstages.lock.resolver import Question, Resolver
+from nox_buildstages.lock.targets import Target
+from nox_buildstages.lock.wishes import EnoughError, Kind, Probe, Said, minimal
+
+if TYPE_CHECKING:
+    from nox_buildstages.commands import Command
+    from nox_buildstages.model import Interpreter
+
+NOTHING = 'lock-version = "1.0"\ncreated-by = "a test"\npackages = []\n'
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Uv:
+    """A uv for which some sets of projects, one letter each, don't go together."""
+
+    conflicts: tuple[str, ...]
+    asked: list[str] = field(default_factory=list)
+
+    def __call__(self, command: Command) -> Completed:
+        """Answer what a scratch folder asks."""
+        folder = cast("Path", command.cwd)
+        project = toml.loads(folder.joinpath("pyproject.toml").read_text("utf-8"))
+        wanted = "".join(sorted(project["project"]["dependencies"]))
+        self.asked.append(wanted)
+        if any(set(conflict) <= set(wanted) for conflict in self.conflicts):
+            return Completed(returncode=1, stdout="", stderr="error: no")
+        folder.joinpath("pylock.toml").write_text(NOTHING, "utf-8")
+        return Completed(returncode=0, stdout="", stderr="")
+
+
+@dataclass(frozen=True)
+class Python:
+    """As much of an interpreter as a question needs."""
+
+    requires_python: str = "==3.11.*"
+
+
+def probe(uv: Uv, left: int = 99) -> Probe:
+    resolver = Resolver(
+        uv=Path("uv"),
+        python=Path(sys.executable),
+        target=Target(
+            interpreter=cast("Interpreter", Python()), python=Path(sys.executable)
+        ),
+        runner=uv,
+        root=Path(),
+        settings={},
+    )
+    question = Question(name="kernels", requirements=())
+    return Probe(resolver=resolver, question=question, left=left)
+
+
+def wishes(letters: str) -> list[Said]:
+    return [Said(kind=Kind.WANTED, text=letter) for letter in letters]
+
+
+@pytest.mark.parametrize(
+    ("conflicts", "expected"),
+    [
+        (("b",), "b"),
+        (("ah",), "ah"),
+        (("bcf",), "bcf"),
+        (("abcdefgh",), "abcdefgh"),
+        (("gh", "ab"), "ab"),
+        (("ah", "gh"), "ah"),
+        (("ef", "dg"), "ef"),
+        (("ah", "b"), "b"),
+    ],
+)
+def test_what_does_not_go_in_front_is_found(
+    conflicts: tuple[str, ...], expected: str
+) -> None:
+    """None of it could be left out, and it is all in the shortest part that fails."""
+    found = minimal(probe(Uv(conflicts=conflicts)), wishes("abcdefgh"))
+    assert "".join(wish.text for wish in found) == expected
+
+
+def test_few_questions_are_asked() -> None:
+    """Not one for each wish."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    uv = Uv(conflicts=("cx",))
+    assert minimal(probe(uv), wishes(letters)) == tuple(wishes("cx"))
+    assert len(uv.asked) < 16
+
+
+def test_no_more_is_asked_than_is_reasonable() -> None:
+    """What isn't known then isn't taken for granted."""
+    asking = probe(Uv(conflicts=("ab",)), left=1)
+    assert asking.goes(wishes("a"))
+    assert not asking.goes(wishes("b"))
+    with pytest.raises(EnoughError):
+        minimal(asking, wishes("ab"))
+
+
+def test_nothing_is_asked_when_it_takes_too_long() -> None:
+    """However slow an index is, the first failure is told soon."""
+    uv = Uv(conflicts=())
+    asking = probe(uv)
+    asking.until = 0.0
+    assert not asking.goes(wishes("a"))
+    assert uv.asked == []
