@@ -13,10 +13,10 @@ from uv import find_uv_bin
 
 from nox_buildstages import commands, interpreter, plan
 from nox_buildstages.build.bench import Bench, Tools
-from nox_buildstages.build.environment import Syncer
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import outcomes, prepare, provide, sync
 from nox_buildstages.build.store import Store, cache_folder
+from nox_buildstages.build.syncing import Syncer
 from nox_buildstages.build.workshop import StageWorkshop
 from nox_buildstages.errors import LockError, UsageError
 from nox_buildstages.files import write_text

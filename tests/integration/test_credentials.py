@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uv
 
-from nox_buildstages.build.environment import Environment, Syncer
+from nox_buildstages.build.environment import Environment
 from nox_buildstages.build.key import Ingredient
 from nox_buildstages.build.sources import Sources
+from nox_buildstages.build.syncing import Syncer
 from nox_buildstages.commands import run
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import ResolutionError, SourceError, SyncError

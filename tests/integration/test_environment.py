@@ -16,12 +16,12 @@ from packaging.utils import parse_wheel_filename
 
 from nox_buildstages.build.environment import (
     Environment,
-    Syncer,
     changed,
     check,
     scrubbed,
 )
 from nox_buildstages.build.key import Ingredient
+from nox_buildstages.build.syncing import Syncer
 from nox_buildstages.commands import run
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import (

@@ -17,9 +17,10 @@ from packaging.version import Version
 
 from nox_buildstages import source_tree, toml
 from nox_buildstages.build.bench import Tools
-from nox_buildstages.build.environment import Environment, Syncer
+from nox_buildstages.build.environment import Environment
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.store import Store
+from nox_buildstages.build.syncing import Syncer
 from nox_buildstages.commands import run
 from nox_buildstages.declare.graph import arrange
 from nox_buildstages.declare.table import read

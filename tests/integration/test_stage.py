@@ -18,10 +18,11 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
 from nox_buildstages.build.bench import Bench, Tools
-from nox_buildstages.build.environment import Environment, Syncer
+from nox_buildstages.build.environment import Environment
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import Outcome, provide
 from nox_buildstages.build.store import Store
+from nox_buildstages.build.syncing import Syncer
 from nox_buildstages.commands import run
 from nox_buildstages.declare.graph import arrange
 from nox_buildstages.digests import sha256_of

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.build.environment import Syncer
     from nox_buildstages.build.sources import Sources
     from nox_buildstages.build.store import Entry, Store
+    from nox_buildstages.build.syncing import Syncer
     from nox_buildstages.commands import Runner
     from nox_buildstages.declare.graph import Graph
     from nox_buildstages.lock.lockfile import Lock, LockedOutput, Pin

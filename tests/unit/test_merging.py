@@ -1,0 +1,219 @@
+"""One lock for several targets, and one target's lock out of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.pylock import Package, PackageArchive, PackageWheel, Pylock
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from nox_buildstages.errors import InvalidLockError
+from nox_buildstages.lock import pylock
+from nox_buildstages.lock.lockfile import Lock, LockedOutput, dumps, loads, pins
+from nox_buildstages.lock.merging import merged, selected
+from nox_buildstages.lock.targets import targets
+from nox_buildstages.model import DirectorySource, Metadata
+from support.targets import LINUX, MAC, interpreter, project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nox_buildstages.lock.targets import Target
+
+NAME = canonicalize_name("kernel")
+
+
+def all_targets(*pythons: str, environments: tuple[str, ...] = ()) -> list[Target]:
+    wanted = project(*pythons, environments=environments)
+    return [*targets(wanted, interpreter(pythons[0]), {})]
+
+
+def package(version: str, *tags: str, name: str = "a", sha: str = "0") -> Package:
+    """Return a package of an index, with a wheel for each tag."""
+    wheels = [
+        PackageWheel(
+            url=f"https://host/{name}-{version}-{tag}.whl", hashes={"sha256": sha * 64}
+        )
+        for tag in tags or ("py3-none-any",)
+    ]
+    return Package(
+        name=canonicalize_name(name), version=Version(version), wheels=wheels
+    )
+
+
+def output(*requires: str, asked: tuple[str, ...] = ()) -> LockedOutput:
+    return LockedOutput(
+        name=NAME,
+        source=DirectorySource(path="kernel"),
+        build_requires=(),
+        metadata=Metadata(version=Version("1"), requires_dist=requires, learned="hook"),
+        asked=asked,
+    )
+
+
+def lock(
+    target: Target, packages: Iterable[Package], outputs: tuple[LockedOutput, ...] = ()
+) -> tuple[Target, Lock]:
+    """Return the lock of one target."""
+    own = pylock.restrict(pylock.make(packages), target.interpreter)
+    return target, Lock(name="kernels", inputs="", pylock=own, outputs=outputs)
+
+
+def checked(found: Lock) -> Lock:
+    """Return a lock as whoever reads its file gets it."""
+    again = loads(dumps(found), name=found.name)
+    assert again == found
+    Pylock.validate(again.pylock)
+    return again
+
+
+def listed(found: Lock) -> list[tuple[str, str]]:
+    """Return the versions in a lock, each with its marker."""
+    return [
+        (str(it.version), "" if it.marker is None else str(it.marker))
+        for it in found.pylock.packages
+    ]
+
+
+def held(found: Lock, target: Target) -> dict[str, str]:
+    """Return what a lock holds for a target."""
+    own = selected(found, target.interpreter)
+    return {pin.name: str(pin.version) for pin in pins(own, target.interpreter)}
+
+
+def test_a_lock_for_one_target_stays_as_it_is() -> None:
+    """There is nothing to tell apart in it."""
+    (only,) = all_targets("3.11")
+    pair = lock(only, [package("1")], (output(),))
+    assert merged([pair]) == pair[1]
+
+
+def test_what_all_have_has_no_marker() -> None:
+    """A package's wheels are those of all targets, of each what it accepts."""
+    both = all_targets("3.11", "3.12")
+    tags = [f"cp3{minor}-abi3-musllinux_1_2_x86_64" for minor in (11, 12)]
+    whole = package("1", *tags, "py3-none-any")
+    found = checked(merged(lock(target, [whole]) for target in reversed(both)))
+    (entry,) = found.pylock.packages
+    assert entry.marker is None
+    assert [it.filename for it in entry.wheels or ()] == [
+        *(f"a-1-{tag}.whl" for tag in tags),
+        "a-1-py3-none-any.whl",
+    ]
+    assert str(found.pylock.requires_python) == "<3.13,>=3.11"
+    assert [str(it) for it in found.pylock.environments or ()] == [
+        f'python_version == "{version}" and {LINUX}' for version in ("3.11", "3.12")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ("1 2 2 1 2 2", [("1", 'python_version == "3.9"'), ("2", "NOT3.9")]),
+        ("1 1 1 2 2 2", [("1", "LINUX"), ("2", "MAC")]),
+        ("1 1 1 2 1 1", [("1", "REST"), ("2", 'python_version == "3.9" and MAC')]),
+        ("1 - - - - -", [("1", 'python_version == "3.9" and LINUX')]),
+    ],
+)
+def test_what_differs_has_a_marker(
+    chosen: str, expected: list[tuple[str, str]]
+) -> None:
+    """By Python, by platform, or by both; each target finds what it had."""
+    found_targets = all_targets("3.9", "3.10", "3.12", environments=(MAC,))
+    wanted = dict(zip(map(str, found_targets), chosen.split(), strict=True))
+    found = checked(
+        merged(
+            lock(it, [] if wanted[str(it)] == "-" else [package(wanted[str(it)])])
+            for it in found_targets
+        )
+    )
+    newer = 'python_version == "3.10" or python_version == "3.12"'
+    short = {
+        newer: "NOT3.9",
+        LINUX: "LINUX",
+        MAC: "MAC",
+        f'python_version == "3.9" and {LINUX}': 'python_version == "3.9" and LINUX',
+        f'python_version == "3.9" and {MAC}': 'python_version == "3.9" and MAC',
+        f"{LINUX} or ({newer}) and {MAC}": "REST",
+        f"({newer}) and {MAC} or {LINUX}": "REST",
+    }
+    told = sorted((version, short.get(mark, mark)) for version, mark in listed(found))
+    assert told == expected
+    for target in found_targets:
+        version = wanted[str(target)]
+        assert held(found, target) == ({} if version == "-" else {"a": version})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        package("1", sha="1"),
+        Package(
+            name=canonicalize_name("a"),
+            version=Version("1"),
+            archive=PackageArchive(path="a.whl", hashes={"sha256": "0" * 64}),
+        ),
+    ],
+    ids=["another file of the name", "a file of the project"],
+)
+def test_one_version_may_be_two_entries(other: Package) -> None:
+    """Where it comes from counts, not what it is called."""
+    first, second = all_targets("3.11", "3.12")
+    found = checked(merged([lock(first, [package("1")]), lock(second, [other])]))
+    assert [mark for _, mark in listed(found)] == [
+        'python_version == "3.11"',
+        'python_version == "3.12"',
+    ]
+
+
+def test_outputs_are_told_apart_likewise() -> None:
+    """A backend may say on one Python what it doesn't say on another."""
+    both = all_targets("3.11", "3.12")
+    said = [(output("numpy"),), (output("numpy", "typing-extensions"),)]
+    found = checked(
+        merged(lock(it, [], outputs) for it, outputs in zip(both, said, strict=True))
+    )
+    assert [str(it.marker) for it in found.outputs] == [
+        'python_version == "3.11"',
+        'python_version == "3.12"',
+    ]
+    for target, outputs in zip(both, said, strict=True):
+        assert selected(found, target.interpreter).outputs == outputs
+
+
+def test_where_a_backend_was_asked_is_told() -> None:
+    """Of all who have it so, also of those where it could not be asked."""
+    both = all_targets("3.11", "3.12")
+    asked = ((output(asked=(both[0].marker,)),), (output(),))
+    found = checked(
+        merged(lock(it, [], outputs) for it, outputs in zip(both, asked, strict=True))
+    )
+    (only,) = found.outputs
+    assert (only.marker, only.asked) == (None, (both[0].marker,))
+
+
+def test_a_lock_is_for_those_it_was_made_for() -> None:
+    """Another interpreter gets an error, and not by chance what suits it."""
+    both = all_targets("3.11", "3.12")
+    found = merged(lock(target, [package("1")]) for target in both)
+    with pytest.raises(InvalidLockError, match="kernels"):
+        selected(found, interpreter("3.13"))
+
+
+def test_the_order_of_targets_does_not_count() -> None:
+    """Which machine makes the locks is no input of them."""
+    found = all_targets("3.9", "3.10", environments=(MAC,))
+    locks = [lock(it, [package("1" if it.version == "3.9" else "2")]) for it in found]
+    assert dumps(merged(locks)) == dumps(merged(reversed(locks)))
+
+
+def test_one_targets_lock_says_for_whom_it_is() -> None:
+    """What is selected is what would have been locked for it alone."""
+    both = all_targets("3.11", "3.12")
+    alone = [lock(target, [package("1")]) for target in both]
+    found = selected(merged(alone), both[1].interpreter)
+    assert found == replace(alone[1][1], pylock=found.pylock)
+    assert pylock.dumps(found.pylock) == pylock.dumps(alone[1][1].pylock)

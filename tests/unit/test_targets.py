@@ -1,0 +1,140 @@
+"""For which interpreters locks are made, at hand or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.tags import Tag
+
+from nox_buildstages.errors import DeclarationError
+from nox_buildstages.lock.targets import covered, targets, versions
+from support.targets import LINUX, MAC, interpreter, project
+
+if TYPE_CHECKING:
+    from nox_buildstages.lock.targets import Target
+
+PYTHON = Path("/bin/python")
+
+
+def told(found: tuple[Target, ...]) -> list[str]:
+    return [str(target) for target in found]
+
+
+@pytest.mark.parametrize(
+    ("pythons", "expected"),
+    [
+        ((), ("3.11",)),
+        (("3.11",), ("3.11",)),
+        (("pypy3.11",), ("3.11",)),
+        (("3.12.1", "3.9"), ("3.12", "3.9")),
+    ],
+)
+def test_minor_versions_count(
+    pythons: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    """One that is named alone is the session's own, however it is spelled."""
+    assert versions(project(*pythons), interpreter()) == expected
+
+
+def test_what_is_at_hand_is_taken_as_it_is() -> None:
+    """Its tags are those of this machine, its markers those of its patch release."""
+    here, other = interpreter(), interpreter("3.12")
+    at_hand = {"3.11": (PYTHON, here), "3.12": (PYTHON, other)}
+    found = targets(project("3.11", "3.12"), here, at_hand)
+    assert [it.interpreter for it in found] == [here, other]
+    assert {it.python for it in found} == {PYTHON}
+
+
+def test_another_python_of_this_machine_has_its_platform() -> None:
+    """A wheel for musl isn't one for glibc, whichever Python it is for."""
+    here = interpreter()
+    _, absent = targets(project("3.11", "3.13"), here, {"3.11": (PYTHON, here)})
+    assert (absent.python, absent.platform) == (None, None)
+    assert absent.interpreter.tags[0] == Tag("cp313", "cp313", "musllinux_1_2_x86_64")
+    assert absent.interpreter.markers["python_full_version"] == "3.13.0"
+    assert absent.marker == f'python_version == "3.13" and {LINUX}'
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ("sys_platform == 'linux' and platform_machine == 'x86_64'", []),
+        (
+            "sys_platform == 'darwin' and platform_machine == 'arm64'",
+            ["CPython 3.11 on darwin arm64", "CPython 3.12 on darwin arm64"],
+        ),
+        (
+            "sys_platform == 'win32' and python_version < '3.12'",
+            ["CPython 3.11 on win32 AMD64", "CPython 3.11 on win32 ARM64"],
+        ),
+        (
+            "platform_machine == 'aarch64'",
+            ["CPython 3.11 on linux aarch64", "CPython 3.12 on linux aarch64"],
+        ),
+    ],
+)
+def test_environments_add_platforms(environment: str, expected: list[str]) -> None:
+    """This machine is always among them, and first."""
+    both = project("3.11", "3.12", environments=(environment,))
+    found = told(targets(both, interpreter(), {}))
+    own = ["CPython 3.11 on linux x86_64", "CPython 3.12 on linux x86_64"]
+    assert found == [*own, *expected]
+
+
+@pytest.mark.parametrize(
+    ("environment", "platform", "tag"),
+    [
+        ("sys_platform == 'darwin'", "aarch64-apple-darwin", "macosx_14_0_arm64"),
+        ("sys_platform == 'win32'", "x86_64-pc-windows-msvc", "win_amd64"),
+        (
+            "platform_machine == 'aarch64'",
+            "aarch64-manylinux_2_28",
+            "manylinux_2_28_aarch64",
+        ),
+    ],
+)
+def test_a_platform_elsewhere_is_one_that_uv_knows(
+    environment: str, platform: str, tag: str
+) -> None:
+    """By its name, and with the tags of the wheels that uv takes for it."""
+    elsewhere = project(environments=(environment,))
+    _, found, *_ = targets(elsewhere, interpreter(), {})
+    assert found.platform == platform
+    assert found.interpreter.tags[0] == Tag("cp311", "cp311", tag)
+
+
+def test_linux_elsewhere_accepts_old_wheels() -> None:
+    """Those of manylinux2014 too, by both of its names."""
+    elsewhere = project(environments=("platform_machine == 'aarch64'",))
+    _, found = targets(elsewhere, interpreter(), {})
+    accepted = {tag.platform for tag in found.interpreter.tags}
+    assert accepted == {
+        *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 29)),
+        *("manylinux2014_aarch64", "linux_aarch64", "any"),
+    }
+
+
+def test_an_unknown_platform_is_told() -> None:
+    """With its place, and with what is known."""
+    environments = ("sys_platform == 'linux'", "sys_platform == 'emscripten'")
+    elsewhere = project(environments=environments)
+    with pytest.raises(DeclarationError) as caught:
+        covered(elsewhere, interpreter())
+    (problem,) = caught.value.problems
+    assert problem.place == "tool.nox-buildstages.environments[1]"
+    assert "emscripten" in problem.message
+    assert "linux x86_64, linux aarch64, darwin arm64" in problem.message
+
+
+def test_who_asks_does_not_count_where_all_is_named() -> None:
+    """Each session, and each machine, finds the locks current that another made."""
+    environments = (LINUX, MAC)
+    both = project("3.11", "3.12", environments=environments)
+    assert covered(both, interpreter("3.11")) == covered(both, interpreter("3.12"))
+    assert covered(both, interpreter()) == sorted(
+        f'python_version == "{version}" and {kind}'
+        for version in ("3.11", "3.12")
+        for kind in environments
+    )
