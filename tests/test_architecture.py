@@ -21,7 +21,7 @@ ROOMS = (
     },
     {"declare"},
     {"lock", "build", "wheelhouse"},
-    {"plan", "options", "pythons", "workspace"},
+    {"plan", "options", "proposal", "pythons", "workspace"},
     {"sessions"},
 )
 """From the ground up: a room may import from its own floor and from those below."""
@@ -38,7 +38,9 @@ PURE = (
     "lock/lockfile",
     "lock/merging",
     "lock/pylock",
+    "lock/refusals",
     "lock/targets",
+    "proposal/draft",
     "build/key",
 )
 """Modules that neither open a file, nor run a program, nor look at the environment."""

@@ -20,6 +20,7 @@
     ├── SourceError              fetching, verifying or unpacking a source
     │   ├── HashMismatchError    a file isn't the one that was locked
     │   └── PatchError           a patch isn't there, or doesn't apply
+    ├── ProposalError            no stages can be proposed, or written
     ├── SyncError                an environment can't be made equal to its lock
     ├── EnvironmentDiffersError  an environment isn't what its lock says
     ├── NotRunError              nox was told not to run what had to be built
@@ -273,13 +274,21 @@ class ResolutionError(LockError):
 
 @dataclass(kw_only=True, eq=False)
 class NoWheelError(ResolutionError):
-    """A dependency has no wheel, and nothing is built outside a stage.
+    """A dependency would have to be built, and nothing is built outside a stage.
 
     Attributes:
         project: The normalized name of the dependency.
+        reason: Why it would have to be, such as ``it comes from a source``.
+        version: That was chosen; None where uv chose none.
+        requirements: What was asked for, PEP 508 strings.
+        constraints: The same for what limited it.
     """
 
     project: str
+    reason: str = ""
+    version: str | None = None
+    requirements: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """Yield for whom it was, uv's own words, and what to make an output."""
@@ -339,6 +348,24 @@ class SplitError(ConflictError):
     """
 
     groups: tuple[tuple[str, ...], ...]
+
+
+@dataclass(kw_only=True, eq=False)
+class ProposalError(BuildStagesError):
+    """No stages can be proposed, or they can't be written.
+
+    Attributes:
+        problem: What stands in the way.
+        mend: What to do.
+    """
+
+    problem: str
+    mend: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield the problem and what to do."""
+        yield self.problem
+        yield self.mend
 
 
 @dataclass(kw_only=True, eq=False)

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     """Yield a new file beside ``path`` that takes its place at the end.
 
     Where the block fails, ``path`` stays as it was and the new file is gone.
+
+    Args:
+        path: Of the file.
+        mode: Its permissions; None for those that a new file has.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -25,7 +29,7 @@ def replacing(path: Path) -> Iterator[Path]:
     new = Path(name)
     try:
         yield new
-        new.chmod(0o666 & ~_umask())
+        new.chmod(0o666 & ~_umask() if mode is None else mode)
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)

@@ -273,6 +273,12 @@ class Interpreter:
         return f"=={self.markers['python_version']}.*"
 
     @property
+    def short(self) -> str:
+        """What wheels are made for, such as ``CPython 3.11 on linux-x86_64``."""
+        name = self.markers["platform_python_implementation"]
+        return f"{name} {self.markers['python_version']} on {self.platform}"
+
+    @property
     def kind(self) -> str:
         """A marker that tells its platform from others."""
         return kind_of(cast("Mapping[str, str]", self.markers))

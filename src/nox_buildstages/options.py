@@ -19,6 +19,7 @@ _KNOWN = {
     "--upgrade": "lock the newest versions, not those that are locked",
     "--upgrade-package NAME": "lock the newest version of one project",
     "--rebuild [NAME]": "build although the store has it: everything, or one output",
+    "--write": "build-stages-init: write what it proposes to the pyproject.toml",
 }
 _LATER = frozenset(
     (
@@ -30,10 +31,14 @@ _LATER = frozenset(
         "--only-missing",
         "--repair",
         "--vendor",
-        "--write",
     )
 )
-_FLAGS = {"--locked": "locked", "--check": "check", "--upgrade": "upgrade"}
+_FLAGS = {
+    "--locked": "locked",
+    "--check": "check",
+    "--upgrade": "upgrade",
+    "--write": "write",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +52,7 @@ class Options:
         upgrade_packages: Projects whose locked version doesn't count.
         rebuild_all: Everything is built although the store has it.
         rebuild: Outputs that are.
+        write: What is proposed is written.
     """
 
     locked: bool = False
@@ -55,6 +61,7 @@ class Options:
     upgrade_packages: tuple[str, ...] = ()
     rebuild_all: bool = False
     rebuild: tuple[str, ...] = ()
+    write: bool = False
 
     @property
     def upgrades(self) -> bool:
@@ -62,12 +69,15 @@ class Options:
         return self.upgrade or bool(self.upgrade_packages)
 
 
-def parse(words: Sequence[str], *, outputs: Collection[str]) -> Options:
+def parse(
+    words: Sequence[str], *, outputs: Collection[str], may_write: bool = False
+) -> Options:
     """Read the words after ``--``.
 
     Args:
         words: In their order.
         outputs: All outputs of the project, which ``--rebuild`` may name.
+        may_write: Whether the session can follow ``--write``.
 
     Raises:
         UsageError: A word isn't known, lacks its value, or names no output.
@@ -95,6 +105,11 @@ def parse(words: Sequence[str], *, outputs: Collection[str]) -> Options:
         raise UsageError(
             message="--upgrade writes lock files, and --locked and --check never do",
             mend="leave one of them out",
+        )
+    if options.write and not may_write:
+        raise UsageError(
+            message="--write is for build-stages-init, and this is another session",
+            mend="`nox -s build-stages-init -- --write` writes the stages it proposes",
         )
     return options
 

@@ -16,7 +16,7 @@ from nox_buildstages import toml
 from nox_buildstages.build.environment import Environment, Setting
 from nox_buildstages.columns import aligned
 from nox_buildstages.declare.graph import arrange
-from nox_buildstages.declare.table import read
+from nox_buildstages.declare.table import TOOL, read
 from nox_buildstages.errors import (
     BuildStagesError,
     DeclarationError,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from nox_buildstages.workspace import Workspace
 
 TAG = "build-stage"
+_INIT = "build-stages-init"
 _RUN_VARIABLE = "NOX_BUILDSTAGES_RUN"
 _BACKENDS = ("uv", "virtualenv", "venv")
 
@@ -47,13 +48,15 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     Args:
         pyproject: The file, relative to the noxfile's folder.
     """
+    path = Path(pyproject).absolute()
     try:
-        project = _load(Path(pyproject).absolute())
+        document = _load(path)
+        project = read(document, pyproject=path, may_lack_stages=True)
         graph = arrange(project)
     except BuildStagesError as error:
         raise SystemExit(str(error)) from None
     _begin_run()
-    _Registration(project=project, graph=graph).register()
+    _Registration(document=document, project=project, graph=graph).register()
 
 
 def _begin_run() -> None:
@@ -63,20 +66,20 @@ def _begin_run() -> None:
         os.environ[_RUN_VARIABLE] = f"{os.getpid()}-{uuid.uuid4().hex}"
 
 
-def _load(path: Path) -> Project:
+def _load(path: Path) -> dict[str, Any]:
     try:
-        document = toml.loads(path.read_text(encoding="utf-8"))
+        return toml.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         problem = Problem(place=path.name, message=f"can't be read: {error.strerror}")
         raise DeclarationError(path=path, problems=(problem,)) from error
     except ValueError as error:
         problem = Problem(place=path.name, message=f"is not TOML: {error}")
         raise DeclarationError(path=path, problems=(problem,)) from error
-    return read(document, pyproject=path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Registration:
+    document: dict[str, Any]
     project: Project
     graph: Graph
 
@@ -102,6 +105,12 @@ class _Registration:
                 self._session(f"build-stage-{stage.name}") for stage in self.graph.order
             ],
         )
+        self._add(
+            _INIT,
+            partial(_init, begun=TOOL in self.document.get("tool", {})),
+            "Propose stages for the dependencies that have no wheel.",
+            default=False,
+        )
         self._add("build-stages-lock", _lock, "Write the lock files.", default=False)
         self._add("build-stages-plan", _plan, "Say what would be built.", default=False)
 
@@ -117,11 +126,11 @@ class _Registration:
         **settings: Any,  # noqa: ANN401 - nox's own
     ) -> None:
         def session(session: nox.Session) -> None:
-            _guarded(session, lambda: body(session, self._workspace(session)))
+            _guarded(session, lambda: body(session, self._workspace(session, name)))
 
         session.__doc__ = doc
         pythons = [*self.project.pythons]
-        alone = name in ("build-stages-lock", "build-stages-plan")
+        alone = name in (_INIT, "build-stages-lock", "build-stages-plan")
         nox.session(
             name=name,
             python=pythons[0] if pythons and alone else pythons or None,
@@ -130,15 +139,17 @@ class _Registration:
             **settings,
         )(session)
 
-    def _workspace(self, session: nox.Session) -> Workspace:
+    def _workspace(self, session: nox.Session, name: str) -> Workspace:
         from nox_buildstages.workspace import opened  # noqa: PLC0415 - --list is instant
 
+        if name != _INIT and not self.project.stages:
+            read(self.document, pyproject=self.project.pyproject)
         names = {output.name for stage in self.graph.order for output in stage.outputs}
         workspace = opened(
             self.project,
             self.graph,
             _environment(session),
-            parse(session.posargs, outputs=names),
+            parse(session.posargs, outputs=names, may_write=name == _INIT),
             Setting(
                 outer=dict(os.environ),
                 report=session.log,
@@ -178,6 +189,27 @@ def _lock(session: nox.Session, workspace: Workspace) -> None:
         session.log("the lock files are current")
         return
     workspace.relock()
+
+
+def _init(session: nox.Session, workspace: Workspace, *, begun: bool) -> None:
+    from nox_buildstages.declare.writing import rendered  # noqa: PLC0415 - for it alone
+    from nox_buildstages.proposal.pyproject import write  # noqa: PLC0415
+
+    project = workspace.project
+    proposal = workspace.propose(begun=begun)
+    if proposal is None:
+        session.log(
+            "nothing needs a stage: everything else has a wheel for"
+            f" {workspace.interpreter.short}"
+        )
+        return
+    text = rendered(proposal, root=project.root)
+    print(text, end="", flush=True)  # noqa: T201 - it is what was asked for
+    if workspace.options.write:
+        write(project.pyproject, text)
+        session.log(f"wrote it to the end of {project.pyproject.name}")
+    else:
+        session.log(f"to write it: nox -s {_INIT} -- --write")
 
 
 def _plan(_session: nox.Session, workspace: Workspace) -> None:

@@ -29,6 +29,8 @@ from nox_buildstages.lock.resolver import Resolver
 from nox_buildstages.lock.targets import targets, versions
 from nox_buildstages.logins import expanded, for_git, redacted
 from nox_buildstages.model import FINAL
+from nox_buildstages.proposal.proposer import Proposer
+from nox_buildstages.proposal.trials import Trials
 from nox_buildstages.pythons import Pythons
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from nox_buildstages.build.environment import Environment, Setting
     from nox_buildstages.build.stage import Outcome
     from nox_buildstages.declare.graph import Graph
+    from nox_buildstages.declare.writing import Proposal
     from nox_buildstages.lock.lockfile import Lock
     from nox_buildstages.model import Interpreter, Project, Stage
     from nox_buildstages.options import Options
@@ -231,6 +234,31 @@ class Workspace:
             tools=self.tools,
         )
 
+    def propose(self, *, begun: bool) -> Proposal | None:
+        """Return the stages that the project lacks; None where it lacks none.
+
+        Locks that are made on the way are not written.
+
+        Args:
+            begun: Whether the table is there already.
+
+        Raises:
+            BuildStagesError: It can't be found out.
+        """
+        with self._alone(), self._scratch() as scratch:
+            workshop = StageWorkshop(
+                bench=self._bench({}),
+                environment=self._pythons.environment_for,
+                scratch=scratch,
+            )
+            proposer = Proposer(
+                project=self.project,
+                begun=begun,
+                trials=Trials(relock=self._relocking(scratch), workshop=workshop),
+                report=self.tools.report,
+            )
+            return proposer.propose()
+
     def provide(self, stage: Stage) -> tuple[Outcome, ...]:
         """Make the store and the wheelhouse hold every wheel of a stage.
 
@@ -303,10 +331,8 @@ class Workspace:
             return False
 
     def _relock(self) -> dict[str, Lock]:
-        builds = self.tools.store.folder / "builds"
-        builds.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="locking-", dir=builds) as scratch:
-            locks = self._relocking(Path(scratch)).locks()
+        with self._scratch() as scratch:
+            locks = self._relocking(scratch).locks()
         _check_upgraded(self.options, locks)
         before = folder.existing(self.project)
         written = folder.write(self.project, locks)
@@ -316,6 +342,13 @@ class Workspace:
         for line in changes.told(before, locks):
             self.tools.report(redacted(line))
         return self._selected({lock.name: lock for lock in locks})
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        builds = self.tools.store.folder / "builds"
+        builds.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="locking-", dir=builds) as scratch:
+            yield Path(scratch)
 
     def _relocking(self, scratch: Path) -> Relock:
         project, options = self.project, self.options

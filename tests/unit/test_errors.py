@@ -32,6 +32,7 @@ from nox_buildstages.errors import (
     NoWheelError,
     PatchError,
     Problem,
+    ProposalError,
     ResolutionError,
     SourceError,
     SplitError,
@@ -217,6 +218,12 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             "  …",
             "divide them",
         ],
+    ),
+    (
+        ProposalError(
+            problem="egg and hen need each other", mend="take one as a wheel"
+        ),
+        ["egg and hen need each other", "take one as a wheel"],
     ),
     (
         MissingLockError(folder=FOLDER),

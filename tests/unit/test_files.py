@@ -111,3 +111,12 @@ def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:
     assert not top.exists()
     assert (kept / "file").read_text() == "precious"
     assert mode(kept) == 0o550
+
+
+def test_a_replaced_file_can_keep_its_mode(tmp_path: Path) -> None:
+    """It has the one that is asked for, not that of a new file."""
+    path = tmp_path / "file"
+    with replacing(path, mode=0o600) as new:
+        new.write_text("whole")
+    assert mode(path) == 0o600
+    assert path.read_text() == "whole"

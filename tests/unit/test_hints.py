@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nox_buildstages.build.hints import hint
+from nox_buildstages.build.hints import hint, missing_module
 
 CASES = [
     ("ModuleNotFoundError: No module named 'torch'", '"torch"'),
@@ -42,3 +42,18 @@ def test_the_hint_names_the_stage() -> None:
 def test_an_unknown_cause_earns_none() -> None:
     """A guess would lead astray."""
     assert hint(["x.cpp:1:2: error: expected ';'"], stage="kernels") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "module"),
+    [
+        ("ModuleNotFoundError: No module named 'torch'", "torch"),
+        ("ModuleNotFoundError: No module named 'torch.utils.cpp_extension'", "torch"),
+        ("/usr/bin/python: No module named pip", "pip"),
+        ("No module named 'a'\nDuring handling …\nNo module named 'b'", "b"),
+        ("RuntimeError: out of words", None),
+    ],
+)
+def test_a_missing_module_is_named(text: str, module: str | None) -> None:
+    """It is the top-level module that was looked for last."""
+    assert missing_module(text.splitlines()) == module

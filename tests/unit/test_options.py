@@ -38,6 +38,14 @@ def test_known_words_are_followed(words: str, expected: Options) -> None:
     assert parse(words.split(), outputs=OUTPUTS) == expected
 
 
+def test_write_is_for_a_session_that_can() -> None:
+    """It is followed there, and refused everywhere else."""
+    words = ["--write"]
+    assert parse(words, outputs=OUTPUTS, may_write=True) == Options(write=True)
+    with pytest.raises(UsageError, match="--write is for build-stages-init"):
+        parse(words, outputs=OUTPUTS)
+
+
 def refusal(words: str) -> UsageError:
     with pytest.raises(UsageError) as caught:
         parse(words.split(), outputs=OUTPUTS)

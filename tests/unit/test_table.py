@@ -290,7 +290,9 @@ EXAMPLE = """; add
 
       [[tool.nox-buildstages.stage]]
       name = "kernels"
-      outputs = ["flash-attn==2.8.3"]"""
+      outputs = ["flash-attn==2.8.3"]
+
+    `nox -s build-stages-init` proposes what this project needs"""
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,21 @@ _HINTS = (
 """Patterns of a log, and what to say; ``{what}`` is the pattern's group."""
 
 
+_NO_MODULE = re.compile(r"No module named '?(\w+)")
+
+
+def missing_module(lines: Iterable[str]) -> str | None:
+    """Return the module, without its submodule, that a log says is missing; or None.
+
+    Of several it is the last: one before was caught, and something else tried.
+
+    Args:
+        lines: Of a hook's log.
+    """
+    found = _NO_MODULE.findall("\n".join(lines))
+    return found[-1] if found else None
+
+
 def hint(lines: Iterable[str], *, stage: str) -> str | None:
     """Return the likely cause of a failure and what mends it; None if none is known.
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from nox_buildstages.build.key import Ingredient
     from nox_buildstages.commands import Runner
 
+_NOT_FOR_LOCKS = ("UV_CONSTRAINT", "UV_NO_BINARY", "UV_NO_BINARY_PACKAGE")
+"""Variables that uv would refuse a lock for, or our own wheels in it."""
+
 _ANOTHER_FILE = re.compile(
     r"(?:Hash|Size) mismatch for `(?P<wheel>(?P<name>[\w.-]+)[^`]*)`"
     r"(?:\s+Expected:\s+sha256:(?P<expected>\w+)\s+Computed:\s+sha256:(?P<found>\w+))?"
@@ -99,13 +102,8 @@ class Syncer:
     def _sync(
         self, environment: Environment, names: Collection[str], lock: Path
     ) -> str:
-        argv = [
-            str(self.uv),
-            "pip",
-            "sync",
-            str(lock.absolute()),
-            "--allow-empty-requirements",
-        ]
+        argv = [str(self.uv), "pip", "sync", "--allow-empty-requirements"]
+        argv += [str(lock.absolute())]
         for name in sorted(names):
             argv += ["--reinstall-package", name]
         return self._run([*argv, *_from_lock(environment)])
@@ -137,8 +135,7 @@ class Syncer:
 
     def _run(self, argv: Sequence[str]) -> str:
         """Run uv, and return what it has to say where it fails."""
-        # To uv a pylock.toml with constraints is an error.
-        variables = self.indexes.variables(without=("UV_CONSTRAINT",))
+        variables = self.indexes.variables(without=_NOT_FOR_LOCKS)
         with tempfile.TemporaryDirectory(prefix="nox-buildstages-") as scratch:
             folder = self.indexes.write_reaching(Path(scratch))
             command = Command(argv=tuple(argv), cwd=folder, env=variables)

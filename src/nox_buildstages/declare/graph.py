@@ -27,7 +27,12 @@ _Edges: TypeAlias = "Mapping[str, Mapping[str, str]]"
 _Found: TypeAlias = tuple[int, Problem]
 """A problem, and the position of the stage that it is told of."""
 
-_OUR_SESSIONS = ("build-stages", "build-stages-lock", "build-stages-plan")
+_OUR_SESSIONS = (
+    "build-stages",
+    "build-stages-init",
+    "build-stages-lock",
+    "build-stages-plan",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,8 +39,6 @@ from nox_buildstages.logins import taken_out
 from nox_buildstages.model import FINAL, Final, PackageRules, Patch, Project, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from packaging.requirements import Requirement
     from packaging.utils import NormalizedName
 
@@ -51,7 +50,9 @@ _EXAMPLE = """; add
 
       [[tool.nox-buildstages.stage]]
       name = "kernels"
-      outputs = ["flash-attn==2.8.3"]"""
+      outputs = ["flash-attn==2.8.3"]
+
+    `nox -s build-stages-init` proposes what this project needs"""
 # Stands in for a faulty one until the problems are told.
 _NOTHING = Final(requirements=())
 
@@ -65,12 +66,16 @@ _TIME = re.compile(
 )
 
 
-def read(document: Mapping[str, Any], *, pyproject: Path) -> Project:
+def read(
+    document: Mapping[str, Any], *, pyproject: Path, may_lack_stages: bool = False
+) -> Project:
     """Read what the user declared.
 
     Args:
         document: The parsed pyproject.toml.
         pyproject: Its absolute path, to whose folder its paths are relative.
+        may_lack_stages: Whether it is fine that no stage is declared, or that there
+            is no such table at all, where nothing else is wrong.
 
     Raises:
         DeclarationError: If anything is wrong: all of it at once.
@@ -78,6 +83,8 @@ def read(document: Mapping[str, Any], *, pyproject: Path) -> Project:
     clean, logins = taken_out(document)
     reading = Document(content=clean, path=pyproject)
     project = _project(reading)
+    if project is None or not (project.stages or (may_lack_stages and reading.sound())):
+        _tell_missing(reading)
     reading.finish()
     assert project is not None  # noqa: S101 - else there is a problem
     return replace(project, logins=logins)
@@ -85,15 +92,13 @@ def read(document: Mapping[str, Any], *, pyproject: Path) -> Project:
 
 def _project(document: Document) -> Project | None:
     item = document.at("tool", TOOL)
-    top = None if item is None else table(item, _TOP)
-    if item is None and document.sound():
-        missing = Item(value=None, steps=("tool", TOOL), document=document)
-        missing.fault(f"there is no such table{_EXAMPLE}")
-    if item is None or top is None:
+    if item is None and not document.sound():
+        return None
+    item = item or Item(value={}, steps=("tool", TOOL), document=document)
+    top = table(item, _TOP)
+    if top is None:
         return None
     stages = top.get("stage", _stages, ())
-    if "stage" not in top:
-        item.fault(f"no stage is declared{_EXAMPLE}")
     return Project(
         pyproject=document.path,
         pythons=top.get("python", _pythons, ()),
@@ -109,6 +114,18 @@ def _project(document: Document) -> Project | None:
         packages=top.get("package", _packages_of(stages), {}),
         uv=_uv(document),
     )
+
+
+def _tell_missing(document: Document) -> None:
+    """Add the problem that there are no stages, where nothing is written of any."""
+    if not isinstance(document.content.get("tool", {}), Mapping):
+        return
+    item = document.at("tool", TOOL)
+    if item is None:
+        missing = Item(value=None, steps=("tool", TOOL), document=document)
+        missing.fault(f"there is no such table{_EXAMPLE}")
+    elif isinstance(item.value, Mapping) and "stage" not in item.value:
+        item.fault(f"no stage is declared{_EXAMPLE}")
 
 
 def _below(item: Item, folder: str) -> Path:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from nox_buildstages.declare import spelling
 from nox_buildstages.errors import (
     ConflictError,
     NoWheelError,
@@ -22,7 +23,6 @@ from nox_buildstages.errors import (
     SplitError,
     Wish,
 )
-from nox_buildstages.lock import proposal
 from nox_buildstages.lock.no_wheel import placed
 from nox_buildstages.lock.wishes import (
     CONSTRAINTS,
@@ -188,7 +188,7 @@ class _Case:
         return ConflictError(
             name=self.error.name,
             output=self.error.output,
-            mend=proposal.told(mend),
+            mend=spelling.told(mend),
             conflicts=tuple(self._told(found) for found in conflicts),
         )
 
@@ -242,7 +242,7 @@ class _Case:
                 for name in remove - held
                 if self.probe.goes([*found.rest, Said(kind=Kind.ADDED, text=name)])
             }
-            yield from proposal.package_rules(
+            yield from spelling.package_rules(
                 output,
                 add={*map(str, rules.build_requires_add), *lost},
                 remove={*rules.build_requires_remove, *remove},
@@ -283,9 +283,9 @@ class _Case:
         wrong = {required[canonicalize_name(Requirement(text).name)] for text in wanted}
         names = " and ".join(sorted({str(wish.output) for wish in wrong}))
         yield f"or overrule what {names} requires:"
-        yield f"{proposal.INDENT}[tool.uv]"
+        yield f"{spelling.INDENT}[tool.uv]"
         overrides = resolver.settings["override-dependencies"]
-        yield f"{proposal.INDENT}override-dependencies = {proposal.array(overrides)}"
+        yield f"{spelling.INDENT}override-dependencies = {spelling.array(overrides)}"
 
     def _split(self, found: Sequence[Said]) -> ConflictError:
         """Return the failure with the outputs divided, where that is known to do."""
@@ -296,7 +296,7 @@ class _Case:
         return SplitError(
             name=self.error.name,
             output=self.error.output,
-            mend=proposal.told(self._stages(stage, groups, found)),
+            mend=spelling.told(self._stages(stage, groups, found)),
             conflicts=(self._told(found),),
             groups=groups,
         )
@@ -328,16 +328,16 @@ class _Case:
         """Yield the tables of the stages that take the place of one."""
         root = self.drafter.project.root
         declared = {
-            output.name: proposal.as_declared(output.requirement, root)
+            output.name: spelling.as_declared(output.requirement, root)
             for output in stage.outputs
         }
         yield "build them in stages of their own, in pyproject.toml:"
         taken = [FINAL, *self.drafter.graph.stages]
         for number, group in enumerate(groups):
-            name = proposal.free_name(stage.name, taken) if number else stage.name
+            name = spelling.free_name(stage.name, taken) if number else stage.name
             taken.append(name)
             outputs = [declared[output] for output in group]
-            yield from proposal.stage_like(stage, name, outputs, root)
+            yield from spelling.stage_like(stage, name, outputs, root)
         other = [
             key
             for key, value in (

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from nox_buildstages.errors import NoWheelError, ResolutionError, UnorderedOutputError
 from nox_buildstages.lock import pylock
 from nox_buildstages.lock.lockfile import Lock, pins
-from nox_buildstages.lock.resolver import Question, StandIn
+from nox_buildstages.lock.resolver import FROM_SOURCE, Question, StandIn
 from nox_buildstages.model import FINAL, ArchiveSource, DirectorySource
 
 if TYPE_CHECKING:
@@ -196,10 +196,28 @@ class Drafter:
             if package.name in stood_in:
                 packages.append(self._provided(stood_in[package.name]))
             else:
-                _require_wheel(package, question.name)
+                self._require_wheel(package, question)
                 packages.append(package)
         ours = pylock.moved(pylock.make(packages), self._seen)
         return pylock.restrict(ours, self.resolver.target.interpreter)
+
+    def _require_wheel(self, package: Package, question: Question) -> None:
+        """See that a package is a wheel, and that its wheels may be used."""
+        reason = FROM_SOURCE
+        if _is_wheel(package):
+            said = self.resolver.refusal(package.name)
+            if said is None:
+                return
+            reason = f"{said} says not to use its wheels"
+        raise NoWheelError(
+            name=question.name,
+            output=f"{package.name} would have to be built: {reason}",
+            project=package.name,
+            reason=reason,
+            version=None if package.version is None else str(package.version),
+            requirements=question.requirements,
+            constraints=question.constraints,
+        )
 
     def _seen(self, path: str) -> str:
         """Return a path of the project as seen from the lock files (PEP 751)."""
@@ -227,12 +245,7 @@ class Drafter:
         return UnorderedOutputError(stage=stage, output=output, provider=provider)
 
 
-def _require_wheel(package: Package, name: str) -> None:
+def _is_wheel(package: Package) -> bool:
     archive = package.archive
     location = (archive.url or archive.path or "") if archive else ""
-    if not package.wheels and not location.partition("#")[0].endswith(".whl"):
-        raise NoWheelError(
-            name=name,
-            output=f"{package.name} would have to be built: it comes from a source",
-            project=package.name,
-        )
+    return bool(package.wheels) or location.partition("#")[0].endswith(".whl")

@@ -15,6 +15,7 @@ from nox_buildstages import patches
 from nox_buildstages.indexes import UV_KEYS
 from nox_buildstages.lock.choose import declared
 from nox_buildstages.lock.lockfile import FORMAT, digest
+from nox_buildstages.lock.refusals import REFUSAL_KEYS
 from nox_buildstages.lock.targets import covered
 from nox_buildstages.logins import without_any
 from nox_buildstages.source_tree import METADATA_FILES
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
     from nox_buildstages.model import Interpreter, PackageRules, Project, Stage
+
+
+_UV_KEYS = (*UV_KEYS, *REFUSAL_KEYS)
 
 
 def inputs_digest(project: Project, interpreter: Interpreter) -> str:
@@ -54,7 +58,7 @@ def inputs_digest(project: Project, interpreter: Interpreter) -> str:
             "build-constraints": _texts(project.build_constraints, root),
             "exclude-newer": project.exclude_newer,
             "uv": without_any(
-                {key: project.uv[key] for key in UV_KEYS if key in project.uv}
+                {key: project.uv[key] for key in _UV_KEYS if key in project.uv}
             ),
             "folders": [
                 (name, _metadata_files(folder)) for name, folder in _folders(project)

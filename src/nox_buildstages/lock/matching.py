@@ -16,8 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from nox_buildstages.declare import spelling
 from nox_buildstages.errors import MatchRuntimeError
-from nox_buildstages.lock import proposal
 from nox_buildstages.lock.lockfile import IndexPin
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def unmatched(
         wishes=tuple(_wishes(bound.name, facts, graph)),
         stage=error.name,
         output=error.output,
-        mend=proposal.told(_corrections(bound.name, facts, graph)),
+        mend=spelling.told(_corrections(bound.name, facts, graph)),
     )
 
 
@@ -243,7 +243,7 @@ def _corrections(name: NormalizedName, facts: Facts, graph: Graph) -> Iterator[s
             if any(canonicalize_name(it.name) == name and it.specifier for it in said):
                 wrong = f"what {output.name} declares is wrong"
                 yield f"if {wrong}, settle it in pyproject.toml:"
-                yield from proposal.package_rules(
+                yield from spelling.package_rules(
                     output.name,
                     add=added if name in wanted else {*added, name},
                     remove={*rules.build_requires_remove, name},

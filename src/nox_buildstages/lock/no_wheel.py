@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from nox_buildstages.declare import spelling
 from nox_buildstages.errors import (
     NoWheelError,
     ResolutionError,
     UnorderedOutputError,
 )
-from nox_buildstages.lock import proposal
 from nox_buildstages.lock.choose import is_direct
 from nox_buildstages.lock.resolver import Question, StandIn
 from nox_buildstages.model import FINAL, Metadata, Output
@@ -50,11 +50,9 @@ def placed(error: NoWheelError, question: Question, drafter: Drafter) -> LockErr
         lines = _stage_of_its_own(error.name, project, output, drafter.graph)
     else:
         root = drafter.project.root
-        own = [proposal.as_declared(it.requirement, root) for it in builder.outputs]
+        own = [spelling.as_declared(it.requirement, root) for it in builder.outputs]
         lines = _output_of(builder, [*own, output])
-    return NoWheelError(
-        name=error.name, output=error.output, project=project, mend=proposal.told(lines)
-    )
+    return replace(error, mend=spelling.told(lines))
 
 
 def _builder(name: str, graph: Graph) -> Stage | None:
@@ -67,7 +65,7 @@ def _builder(name: str, graph: Graph) -> Stage | None:
 
 def _output_of(builder: Stage, outputs: list[str]) -> Iterator[str]:
     yield f"add it to the outputs of stage {builder.name}, in pyproject.toml:"
-    yield f"{proposal.INDENT}outputs = {proposal.array(outputs)}"
+    yield f"{spelling.INDENT}outputs = {spelling.array(outputs)}"
 
 
 def _stage_of_its_own(
@@ -75,7 +73,7 @@ def _stage_of_its_own(
 ) -> Iterator[str]:
     yield f"make it an output of a stage before stage {name}, in pyproject.toml:"
     taken = (*graph.stages, FINAL)
-    yield from proposal.new_stage(proposal.free_name(project, taken), [output])
+    yield from spelling.new_stage(spelling.free_name(project, taken), [output])
     if project not in _named(graph.stage(name)):
         yield (
             f'and add "{project}" to the dependencies of stage {name},'
@@ -99,7 +97,7 @@ def _as_output(project: NormalizedName, question: Question, drafter: Drafter) ->
         if is_direct(drafter.project, output):
             requirement.extras = set()
             requirement.marker = None
-            return proposal.as_declared(requirement, drafter.project.root)
+            return spelling.as_declared(requirement, drafter.project.root)
     version = _suitable(project, question, drafter)
     return str(project) if version is None else f"{project}=={version.public}"
 

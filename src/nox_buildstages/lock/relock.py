@@ -87,6 +87,7 @@ class Relock:
         workshop: Runs build backends.
         inputs: The digest of everything this depends on.
         earlier: The locks that there were; their versions are kept where they can be.
+        explaining: Whether it is asked why an environment can't be resolved.
     """
 
     project: Project
@@ -96,6 +97,7 @@ class Relock:
     workshop: Workshop
     inputs: str
     earlier: Mapping[str, Lock] = field(default_factory=dict)
+    explaining: bool = True
 
     def locks(self) -> tuple[Lock, ...]:
         """Return the lock of every stage, in order, and that of ``final``.
@@ -189,7 +191,8 @@ class Relock:
             matching.refused(bound, freed, unsuited)
             return
         bounds = matching.bounds_for(course.target.marker)
-        better = explained(error, course.drafter, bounds) or error
+        better = explained(error, course.drafter, bounds) if self.explaining else None
+        better = better or error
         if len(self.targets) > 1 and isinstance(better, ResolutionError):
             better = replace(better, target=str(course.target))
         raise better from error

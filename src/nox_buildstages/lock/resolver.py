@@ -8,6 +8,7 @@ from an index; its requirements count; and nothing needs to be built.
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import zipfile
@@ -23,6 +24,7 @@ from nox_buildstages import toml
 from nox_buildstages.commands import Command
 from nox_buildstages.errors import NoWheelError, ResolutionError
 from nox_buildstages.indexes import Indexes
+from nox_buildstages.lock.refusals import refusal, without_refusals
 from nox_buildstages.logins import NO_LOGIN, is_refusal, redacted, without_any
 
 if TYPE_CHECKING:
@@ -33,13 +35,20 @@ if TYPE_CHECKING:
     from nox_buildstages.commands import Runner
     from nox_buildstages.lock.targets import Target
     from nox_buildstages.logins import Login
-    from nox_buildstages.model import Metadata
+    from nox_buildstages.model import Interpreter, Metadata
+
+FROM_SOURCE = "it comes from a source"
+"""Why there is no wheel of what a requirement names by its place."""
 
 NO_SDIST = 'take it as a dependency, or name its source: "{0} @ git+https://…@<ref>"'
 """What to do about an output that has nothing to be built from."""
 
-_MAY_NOT_BUILD = re.compile("Wheels are required for `([^`]+)`")
-_MUST_BUILD = re.compile("A source distribution is required for `([^`]+)`")
+_NO_WHEEL = re.compile(
+    "Wheels are required for `([^`]+)`"
+    "|Building source distributions for `([^`]+)` is disabled"
+)
+_NO_SDIST = re.compile("A source distribution is required for `([^`]+)`")
+"""What uv says when it may not build, and when it has to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +82,8 @@ class Question:
         sources: Projects of which the source is wanted, alone and without what
             they require; where empty, wheels are wanted with all they require.
         unversioned: Those of them that are not on an index: a folder, a commit.
+        sdists: Projects that are taken as an sdist, without what they require, among
+            others that are wheels.
     """
 
     name: str
@@ -81,6 +92,7 @@ class Question:
     stand_ins: tuple[StandIn, ...] = ()
     sources: tuple[NormalizedName, ...] = ()
     unversioned: tuple[NormalizedName, ...] = ()
+    sdists: tuple[NormalizedName, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,6 +146,11 @@ class Resolver:
             raise answer
         return answer
 
+    def refusal(self, name: NormalizedName) -> str | None:
+        """Return where it is said not to use a project's wheels; None for nowhere."""
+        variables = os.environ if self.outer is None else self.outer
+        return refusal(name, self.settings, variables)
+
     def aimed(self, target: Target) -> Resolver:
         """Return one that resolves for another target."""
         return replace(self, target=target, _answers={})
@@ -159,7 +176,7 @@ class Resolver:
         (scratch / "pyproject.toml").write_text(tomli_w.dumps(project), "utf-8")
         completed = self.runner(self._command(question, scratch))
         if completed.returncode:
-            return _failure(question, completed.stderr)
+            return _failure(question, completed.stderr, self.target.interpreter)
         return _read_answer(question, answer)
 
     def _command(self, question: Question, scratch: Path) -> Command:
@@ -173,11 +190,11 @@ class Resolver:
         argv += ["--format", "pylock.toml", "--output-file", "pylock.toml"]
         argv += ["--no-header", "--constraints", "constraints.txt"]
         if question.sources:
-            argv += ["--no-deps", "--only-binary", ":all:"]
-            for name in question.sources:
-                argv += ["--no-binary", name]
-        else:
-            argv += ["--no-build"]
+            argv += ["--no-deps"]
+        # A build is an error; --no-build would refuse the sdists that are wanted, too.
+        argv += ["--only-binary", ":all:"] if _built(question) else ["--no-build"]
+        for name in _built(question):
+            argv += ["--no-binary", name]
         if self.exclude_newer is not None:
             argv += ["--exclude-newer", self.exclude_newer]
         for package in self.upgrade_packages:
@@ -194,7 +211,7 @@ class Resolver:
         )
 
     def _synthetic_project(self, question: Question) -> dict[str, Any]:
-        settings = self._indexes.resolving()
+        settings = without_refusals(self._indexes.resolving())
         stood_in = {stand_in.name for stand_in in question.stand_ins}
         sources = settings.get("sources", {})
         settings["sources"] = {
@@ -239,7 +256,7 @@ def write_stand_in(stand_in: StandIn, folder: Path) -> Path:
 def _stated_metadata(question: Question) -> list[dict[str, Any]]:
     """Return entries without which uv would run a backend to learn a version.
 
-    They are as good as any where ``--no-deps`` is given: nobody reads them.
+    They are as good as any: what these projects require is not asked for.
     """
     return [
         {
@@ -247,17 +264,30 @@ def _stated_metadata(question: Question) -> list[dict[str, Any]]:
             "requires-dist": [],
             **({"version": "0"} if name in question.unversioned else {}),
         }
-        for name in question.sources
+        for name in _built(question)
     ]
 
 
-def _failure(question: Question, output: str) -> ResolutionError:
+def _built(question: Question) -> tuple[NormalizedName, ...]:
+    return (*question.sources, *question.sdists)
+
+
+def _failure(
+    question: Question, output: str, interpreter: Interpreter
+) -> ResolutionError:
     said = redacted(output)
-    if match := _MAY_NOT_BUILD.search(output):
-        project = canonicalize_name(match[1])
-        return NoWheelError(name=question.name, output=said, project=project)
-    match = _MUST_BUILD.search(output)
-    mend = "" if match is None else NO_SDIST.format(match[1])
+    wheel, sdist = _NO_WHEEL.search(output), _NO_SDIST.search(output)
+    if wheel is not None:
+        project = canonicalize_name(wheel[1] or wheel[2])
+        return NoWheelError(
+            name=question.name,
+            output=said,
+            project=project,
+            reason=f"no wheel for {interpreter.short}" if wheel[1] else FROM_SOURCE,
+            requirements=question.requirements,
+            constraints=question.constraints,
+        )
+    mend = "" if sdist is None else NO_SDIST.format(sdist[1])
     mend = NO_LOGIN if is_refusal(output) else mend
     return ResolutionError(name=question.name, output=said, mend=mend)
 

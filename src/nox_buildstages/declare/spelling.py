@@ -1,11 +1,11 @@
-"""Lines of a pyproject.toml that would settle something, for messages."""
+"""What users write in a pyproject.toml, spelled for them: in messages, in files."""
 
 from __future__ import annotations
 
 import json
 import os
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def as_declared(requirement: Requirement, root: Path) -> str:
         root: The project's folder, to which such a URL is written relative.
     """
     url = urlsplit(requirement.url or "")
-    if url.scheme != "file":
+    if url.scheme != "file" or unquote(url.path) != url.path:
         return str(requirement)
     path = os.path.relpath(url2pathname(url.path), root)
     place = path if path.startswith(os.pardir) else f"./{path}"

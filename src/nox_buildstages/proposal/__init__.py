@@ -1,0 +1,1 @@
+"""Which stages a project should declare, found out by trying."""

@@ -1,0 +1,57 @@
+"""Which wheels uv is told not to use, and where that is said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from nox_buildstages.lock.refusals import refusal, without_refusals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAME = canonicalize_name("flash-attn")
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ({}, None),
+        ({"no-binary": False, "no-binary-package": []}, None),
+        ({"no-binary-package": ["torch", 1]}, None),
+        ({"no-binary-package": "flash-attn"}, None),
+        ({"no-binary": True}, "no-binary of [tool.uv]"),
+        ({"no-binary-package": ["Flash_Attn"]}, "no-binary-package of [tool.uv]"),
+        ({"pip": {"no-binary": ["flash-attn"]}}, "no-binary of [tool.uv.pip]"),
+        ({"pip": {"no-binary": [":all:"]}}, "no-binary of [tool.uv.pip]"),
+    ],
+)
+def test_settings_refuse_wheels(settings: Mapping[str, Any], place: str | None) -> None:
+    """Of everything, or of a project however its name is spelled."""
+    assert refusal(NAME, settings, {}) == place
+
+
+@pytest.mark.parametrize(
+    ("variables", "place"),
+    [
+        ({"UV_NO_BINARY": "0"}, None),
+        ({"UV_NO_BINARY": "True"}, "UV_NO_BINARY"),
+        ({"UV_NO_BINARY_PACKAGE": "torch"}, None),
+        ({"UV_NO_BINARY_PACKAGE": "torch flash_attn"}, "UV_NO_BINARY_PACKAGE"),
+    ],
+)
+def test_variables_refuse_wheels(
+    variables: Mapping[str, str], place: str | None
+) -> None:
+    """As uv reads them: names stand with spaces between."""
+    assert refusal(NAME, {}, variables) == place
+
+
+def test_settings_without_refusals() -> None:
+    """All else stays as it is."""
+    pip = {"no-binary": ["torch"], "strict": True}
+    settings = {"no-binary": True, "no-binary-package": ["a"], "pip": pip, "index": []}
+    assert without_refusals(settings) == {"pip": {"strict": True}, "index": []}
+    assert without_refusals({"index": []}) == {"index": []}
