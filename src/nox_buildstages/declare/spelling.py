@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
+import posixpath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -42,8 +41,8 @@ def as_declared(requirement: Requirement, root: Path) -> str:
     url = urlsplit(requirement.url or "")
     if url.scheme != "file" or unquote(url.path) != url.path:
         return str(requirement)
-    path = os.path.relpath(url2pathname(url.path), root)
-    place = path if path.startswith(os.pardir) else f"./{path}"
+    path = posixpath.relpath(url.path, root.as_posix())
+    place = path if path.startswith("..") else f"./{path}"
     return str(requirement).replace(str(requirement.url), place)
 
 
