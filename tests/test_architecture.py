@@ -21,7 +21,7 @@ ROOMS = (
     },
     {"declare"},
     {"lock", "build", "wheelhouse"},
-    {"plan", "options", "proposal", "pythons", "workspace"},
+    {"plan", "options", "locking", "proposal", "pythons", "workspace"},
     {"sessions"},
 )
 """From the ground up: a room may import from its own floor and from those below."""

@@ -166,6 +166,11 @@ class Project:
         """The folder of the pyproject.toml, to which its paths are relative."""
         return self.pyproject.parent
 
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """Every output, stage by stage."""
+        return tuple(output for stage in self.stages for output in stage.outputs)
+
     def rules(self, name: NormalizedName) -> PackageRules:
         """Return the rules for an output, empty ones where the table has none."""
         return self.packages.get(name, PackageRules())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,31 +16,27 @@ from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import outcomes, prepare, provide, sync
 from nox_buildstages.build.store import Store, cache_folder
 from nox_buildstages.build.syncing import Syncer
-from nox_buildstages.build.workshop import StageWorkshop
 from nox_buildstages.errors import LockError, UsageError
 from nox_buildstages.files import write_text
 from nox_buildstages.indexes import Indexes
-from nox_buildstages.lock import changes, folder
+from nox_buildstages.lock import folder
 from nox_buildstages.lock.inputs import inputs_digest
 from nox_buildstages.lock.merging import selected
-from nox_buildstages.lock.relock import Relock
-from nox_buildstages.lock.resolver import Resolver
-from nox_buildstages.lock.targets import targets, versions
+from nox_buildstages.lock.targets import versions
 from nox_buildstages.logins import expanded, for_git, redacted
 from nox_buildstages.model import FINAL
-from nox_buildstages.proposal.proposer import Proposer
-from nox_buildstages.proposal.trials import Trials
 from nox_buildstages.pythons import Pythons
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from nox_buildstages.build.environment import Environment, Setting
     from nox_buildstages.build.stage import Outcome
     from nox_buildstages.declare.graph import Graph
     from nox_buildstages.declare.writing import Proposal
     from nox_buildstages.lock.lockfile import Lock
+    from nox_buildstages.locking import Locking
     from nox_buildstages.model import Interpreter, Project, Stage
     from nox_buildstages.options import Options
     from nox_buildstages.plan import Planned
@@ -237,27 +232,14 @@ class Workspace:
     def propose(self, *, begun: bool) -> Proposal | None:
         """Return the stages that the project lacks; None where it lacks none.
 
-        Locks that are made on the way are not written.
-
         Args:
             begun: Whether the table is there already.
 
         Raises:
             BuildStagesError: It can't be found out.
         """
-        with self._alone(), self._scratch() as scratch:
-            workshop = StageWorkshop(
-                bench=self._bench({}),
-                environment=self._pythons.environment_for,
-                scratch=scratch,
-            )
-            proposer = Proposer(
-                project=self.project,
-                begun=begun,
-                trials=Trials(relock=self._relocking(scratch), workshop=workshop),
-                report=self.tools.report,
-            )
-            return proposer.propose()
+        with self._alone():
+            return self._locking().proposal(begun=begun)
 
     def provide(self, stage: Stage) -> tuple[Outcome, ...]:
         """Make the store and the wheelhouse hold every wheel of a stage.
@@ -331,69 +313,16 @@ class Workspace:
             return False
 
     def _relock(self) -> dict[str, Lock]:
-        with self._scratch() as scratch:
-            locks = self._relocking(scratch).locks()
-        _check_upgraded(self.options, locks)
-        before = folder.existing(self.project)
-        written = folder.write(self.project, locks)
+        locks = self._locking().write()
         write_text(self._last_run, self.tools.run)
-        names = ", ".join(path.name for path in written) or "nothing; all were right"
-        self.tools.report(f"wrote to {self.project.lock_dir}: {names}")
-        for line in changes.told(before, locks):
-            self.tools.report(redacted(line))
-        return self._selected({lock.name: lock for lock in locks})
+        return self._selected(locks)
 
-    @contextmanager
-    def _scratch(self) -> Iterator[Path]:
-        builds = self.tools.store.folder / "builds"
-        builds.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="locking-", dir=builds) as scratch:
-            yield Path(scratch)
+    def _locking(self) -> Locking:
+        from nox_buildstages.locking import Locking  # noqa: PLC0415 - most don't lock
 
-    def _relocking(self, scratch: Path) -> Relock:
-        project, options = self.project, self.options
-        pythons = self._pythons
-        wanted = versions(project, self.interpreter)
-        found = targets(project, self.interpreter, pythons.at_hand(wanted))
-        absent = ", ".join(str(target) for target in found if target.python is None)
-        if absent:
-            self.tools.report(f"what backends say here is taken for {absent}")
-        return Relock(
-            project=project,
-            graph=self.graph,
-            targets=found,
-            resolver=Resolver(
-                uv=self.tools.syncer.uv,
-                python=self.environment.python,
-                target=found[0],
-                runner=self.tools.runner,
-                root=project.root,
-                settings=project.uv,
-                exclude_newer=project.exclude_newer,
-                upgrade=options.upgrade,
-                upgrade_packages=options.upgrade_packages,
-                outer=self.tools.outer,
-                logins=self.tools.syncer.indexes.logins,
-            ),
-            workshop=StageWorkshop(
-                bench=self._bench({}),
-                environment=pythons.environment_for,
-                scratch=scratch,
-            ),
-            inputs=inputs_digest(project, self.interpreter),
-            earlier=folder.existing(project),
+        return Locking(
+            bench=self._bench({}), options=self.options, pythons=self._pythons
         )
-
-
-def _check_upgraded(options: Options, locks: Iterable[Lock]) -> None:
-    held = {package.name for lock in locks for package in lock.pylock.packages}
-    held |= {output.name for lock in locks for output in lock.outputs}
-    for name in options.upgrade_packages:
-        if name not in held:
-            raise UsageError(
-                message=f"--upgrade-package {name}: it is in no lock",
-                mend="the lock files name every project that can be upgraded",
-            )
 
 
 def _delivery(outcome: Outcome) -> Delivery:

@@ -342,7 +342,9 @@ def test_runtime_dependency_without_a_wheel(project: Project, index: Index) -> N
     make_sdist(index.folder, "kernels", "1.0", requires=["onlysource"])
     make_sdist(index.folder, "onlysource", "1.0")
     declare_solo(project)
-    output = fails(project, "can't lock final", "onlysource", "output of a stage")
+    output = fails(
+        project, "can't lock final", "onlysource", "add it to the outputs of stage"
+    )
     assert "Traceback" not in output
 
 

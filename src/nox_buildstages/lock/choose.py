@@ -66,7 +66,7 @@ def choose(
     Raises:
         ResolutionError: An output has no such source.
     """
-    outputs = {output.name: output for output in declared(project)}
+    outputs = {output.name: output for output in project.outputs}
     for output in outputs.values():
         _check_folder(output)
     packages = _suiting(_question(project, outputs), resolvers, earlier)
@@ -144,12 +144,6 @@ def _check_hash(output: Output, source: Source) -> None:
             expected=expected.lower(),
             found=source.sha256,
         )
-
-
-def declared(project: Project) -> Iterator[Output]:
-    """Yield every output of a project, stage by stage."""
-    for stage in project.stages:
-        yield from stage.outputs
 
 
 def sources_text(earlier: Mapping[str, Lock]) -> str | None:

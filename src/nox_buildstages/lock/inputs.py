@@ -13,7 +13,6 @@ from packaging.utils import canonicalize_name
 
 from nox_buildstages import patches
 from nox_buildstages.indexes import UV_KEYS
-from nox_buildstages.lock.choose import declared
 from nox_buildstages.lock.lockfile import FORMAT, digest
 from nox_buildstages.lock.refusals import REFUSAL_KEYS
 from nox_buildstages.lock.targets import covered
@@ -111,7 +110,7 @@ def _folders(project: Project) -> Iterator[tuple[str, Path]]:
         canonicalize_name(name): source if isinstance(source, list) else [source]
         for name, source in project.uv.get("sources", {}).items()
     }
-    for output in declared(project):
+    for output in project.outputs:
         url = urlsplit(output.requirement.url or "")
         if url.scheme == "file":
             yield output.name, Path(url2pathname(url.path))

@@ -28,7 +28,7 @@ from nox_buildstages.errors import (
     ProposalError,
     UnorderedOutputError,
 )
-from nox_buildstages.lock.choose import declared, is_direct
+from nox_buildstages.lock.choose import is_direct
 from nox_buildstages.lock.resolver import FROM_SOURCE, Question
 from nox_buildstages.model import Output
 from nox_buildstages.proposal.draft import (
@@ -137,7 +137,7 @@ class Proposer:
 
     def _without_wheel(self, draft: Draft, error: NoWheelError) -> Draft | None:
         name = canonicalize_name(error.project)
-        known = {output.name for output in declared(draft.project())}
+        known = {output.name for output in draft.project().outputs}
         if name in known:
             return in_order(draft, error.name, name)
         if self._is_too_old(draft, error, name):
@@ -162,7 +162,7 @@ class Proposer:
         self, draft: Draft, error: NoWheelError, name: NormalizedName
     ) -> str | None:
         """Return the version of a sdist that goes with all that was asked for."""
-        outputs = list(declared(draft.project()))
+        outputs = list(draft.project().outputs)
         direct = {it.name for it in outputs if is_direct(self.project, it)}
         question = Question(
             name="version",
