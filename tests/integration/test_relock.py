@@ -759,6 +759,52 @@ def test_a_build_that_has_local_versions_matches(world: World) -> None:
     assert held == {"2.8.0+cpu"}
 
 
+def test_one_build_is_found_for_all(world: World) -> None:
+    """What one side can only have as +cpu, the other doesn't have as +cu130."""
+    world.wheel("torch", "2.13+cpu", "2.13+cu130")
+    world.sdist("kernel")
+    for sides in (("torch==2.13+cpu", "torch"), ("torch", "torch==2.13+cpu")):
+        locks = world.relock(matching(*sides))
+        held = {world.versions(lock)["torch"] for lock in locks.values()}
+        assert held == {"2.13+cpu"}
+
+
+def test_builds_that_differ_are_told(world: World) -> None:
+    """There is one version for both sides, and it is not the same torch."""
+    world.wheel("torch", "2.13+cpu", "2.13+cu130")
+    world.sdist("kernel")
+    with pytest.raises(MatchRuntimeError) as caught:
+        world.relock(matching("torch==2.13+cpu", "torch==2.13+cu130"))
+    assert "stage kernels: torch==2.13+cpu" in str(caught.value)
+    assert "final: torch==2.13+cu130" in str(caught.value)
+
+
+def test_one_version_is_one_file_of_one_index(world: World, tmp_path: Path) -> None:
+    """Another index may call another file by the same version."""
+    world.wheel("torch", "2.13")
+    world.wheel("uses-torch", "1.0", requires=["torch"])
+    world.sdist("kernel")
+    own = make_wheel(tmp_path / "own", "torch", "2.13", files={"torch/own.py": ""})
+    text = matching("torch", f"torch @ {own.as_uri()}")
+    with pytest.raises(MatchRuntimeError) as caught:
+        world.relock(text)
+    assert str(caught.value).count("2.13 (sha256 ") == 2
+
+
+def test_a_version_that_one_side_would_not_choose_is_found(world: World) -> None:
+    """The newest plan of the stage has the oldest torch, and the runtime can't."""
+    world.wheel("torch", "1.0", "2.0")
+    world.wheel("planner", "1.0")
+    world.wheel("planner", "2.0", requires=["torch<2"])
+    world.sdist("kernel")
+    text = matching("planner", "torch>=2").replace(
+        'dependencies = ["planner"]', 'dependencies = ["planner", "torch"]'
+    )
+    locks = world.relock(text)
+    assert world.versions(locks["kernels"]) == {"planner": "1.0", "torch": "2.0"}
+    assert world.versions(locks["final"]) == {"torch": "2.0"}
+
+
 @pytest.mark.parametrize(
     ("stage", "final"),
     [
