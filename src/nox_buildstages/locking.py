@@ -20,7 +20,7 @@ from nox_buildstages.proposal.proposer import Proposer
 from nox_buildstages.proposal.trials import Trials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from nox_buildstages.build.bench import Bench
     from nox_buildstages.declare.writing import Proposal
@@ -38,11 +38,13 @@ class Locking:
         bench: Of the project; its locks are not looked at.
         options: The words after ``--``.
         pythons: Those that the backends are asked in.
+        logs: Returns the folder for the logs of wheels that are built for a target.
     """
 
     bench: Bench
     options: Options
     pythons: Pythons
+    logs: Callable[[Target], Path]
 
     def write(self) -> dict[str, Lock]:
         """Make the locks, write them, and tell what changed.
@@ -90,6 +92,7 @@ class Locking:
             yield StageWorkshop(
                 bench=self.bench,
                 environment=self.pythons.environment_for,
+                logs=self.logs,
                 scratch=Path(scratch),
             )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.build.key import difference
@@ -41,10 +41,12 @@ class Planned:
         return "build" if self.reasons else "cached"
 
 
-def unlocked(project: Project) -> tuple[Planned, ...]:
-    """Plan without locks: everything would be locked first."""
+def unlocked(project: Project, python: str = "") -> tuple[Planned, ...]:
+    """Plan without locks, for a Python: everything would be locked first."""
     return tuple(
-        _unlocked(stage, output) for stage in project.stages for output in stage.outputs
+        replace(_unlocked(stage, output), python=python)
+        for stage in project.stages
+        for output in stage.outputs
     )
 
 
@@ -91,8 +93,9 @@ def _planned(
 ) -> Planned:
     outputs = bench.locks[stage.name].outputs
     locked = next((other for other in outputs if other.name == output.name), None)
+    python = bench.interpreter.markers["python_version"]
     if locked is None:
-        return _unlocked(stage, output)
+        return replace(_unlocked(stage, output), python=python)
     reasons = _reasons(bench, stage, locked, keys.get(output.name))
     version = locked.metadata.version
     wanted = output.requirement.specifier
@@ -103,7 +106,7 @@ def _planned(
         name=output.name,
         version=str(version),
         reasons=reasons,
-        python=bench.interpreter.markers["python_version"],
+        python=python,
     )
 
 

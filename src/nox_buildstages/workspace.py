@@ -16,7 +16,7 @@ from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import outcomes, prepare, provide, sync
 from nox_buildstages.build.store import Store, cache_folder
 from nox_buildstages.build.syncing import Syncer
-from nox_buildstages.errors import LockError, UsageError
+from nox_buildstages.errors import InvalidLockError, LockError, UsageError
 from nox_buildstages.files import write_text
 from nox_buildstages.indexes import Indexes
 from nox_buildstages.lock import folder
@@ -127,9 +127,12 @@ class Workspace:
     @property
     def wheelhouse(self) -> Wheelhouse:
         """Where the wheels go; with several Pythons there is one for each."""
+        return self._wheelhouse_of(self.interpreter)
+
+    def _wheelhouse_of(self, interpreter: Interpreter) -> Wheelhouse:
         house = self.project.wheelhouse
         if len(self.project.pythons) > 1:
-            house /= self.interpreter.markers["python_version"]
+            house /= interpreter.markers["python_version"]
         return Wheelhouse(house)
 
     def read_locks(self) -> dict[str, Lock]:
@@ -206,9 +209,17 @@ class Workspace:
         return plan.render([it for view in self._views() for it in view.planned(locks)])
 
     def planned(self, locks: Mapping[str, Lock]) -> tuple[Planned, ...]:
-        """Return what would become of every output for the session's interpreter."""
+        """Return what would become of every output for the session's interpreter.
+
+        Stale locks may not be for it; then everything is locked first.
+        """
+        try:
+            locks = self._selected(locks)
+        except InvalidLockError:
+            python = self.interpreter.markers["python_version"]
+            return plan.unlocked(self.project, python)
         keys = {entry["name"]: entry["key"] for entry in self.wheelhouse.manifest()}
-        return plan.plan(self._bench(self._selected(locks)), keys)
+        return plan.plan(self._bench(locks), keys)
 
     def _views(self) -> Iterator[Workspace]:
         """Yield a workspace for each Python of the project that is at hand."""
@@ -321,7 +332,10 @@ class Workspace:
         from nox_buildstages.locking import Locking  # noqa: PLC0415 - most don't lock
 
         return Locking(
-            bench=self._bench({}), options=self.options, pythons=self._pythons
+            bench=self._bench({}),
+            options=self.options,
+            pythons=self._pythons,
+            logs=lambda target: self._wheelhouse_of(target.interpreter).logs,
         )
 
 

@@ -290,6 +290,20 @@ CASES: dict[str, tuple[list[Lock], list[Lock], list[str]]] = {
             'made for sys_platform == "darwin", no longer for any system: a, final',
         ],
     ),
+    "another Python too": (
+        [lock("final", environments=[Marker("sys_platform == 'linux'")])],
+        [
+            lock(
+                "final",
+                requires_python=SpecifierSet("<3.13,>=3.11"),
+                environments=[
+                    Marker(f"python_version == '{it}' and sys_platform == 'linux'")
+                    for it in ("3.11", "3.12")
+                ],
+            )
+        ],
+        ["made for Python <3.13,>=3.11, no longer for Python *: final"],
+    ),
     "nothing": (
         in_all(held("x")),
         [replace(it, inputs="j", series="t") for it in in_all(held("x"))],

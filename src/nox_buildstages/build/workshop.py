@@ -40,11 +40,13 @@ class StageWorkshop:
     Attributes:
         bench: Of the project; its locks are not looked at.
         environment: Returns the one to run in, for a target that is at hand.
+        logs: Returns the folder of the logs of what is built for a target.
         scratch: A folder that is gone when locking is over.
     """
 
     bench: Bench
     environment: Callable[[Target], Environment]
+    logs: Callable[[Target], Path]
     scratch: Path
     _trees: dict[tuple[NormalizedName, Source], Path] = field(default_factory=dict)
 
@@ -72,6 +74,7 @@ class StageWorkshop:
             self.bench,
             interpreter=inquiry.target.interpreter,
             locks=inquiry.locks,
+            logs=self.logs(inquiry.target),
             _recipes={},
             _entries={},
         )
@@ -111,7 +114,9 @@ class StageWorkshop:
         job = Job(bench=bench, stage=stage, output=output, environment=environment)
         job.log.parent.mkdir(parents=True, exist_ok=True)
         job.log.write_text("", encoding="utf-8")
-        bench.tools.report(f"asking the build backend of {output.name}")
+        several = len(bench.project.pythons) > 1
+        where = f" on Python {inquiry.target.version}" if several else ""
+        bench.tools.report(f"asking the build backend of {output.name}{where}")
         home = self.scratch / "home"
         home.mkdir(exist_ok=True)
         tree = self.tree(inquiry.output, inquiry.source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -26,6 +27,9 @@ _NAMED = 5
 
 _SHORT = 12
 """How much of a commit's hash is shown."""
+
+_OF_ONE_PYTHON = re.compile('^python_version == "[^"]*" and ')
+"""How an environment begins where a lock is for several Pythons."""
 
 _WORDS = {
     "new": "the lock of {name} is new: {after}",
@@ -299,8 +303,10 @@ def _of_source(version: str, built_from: Source) -> _Held:
 
 def _made_for(pylock: Pylock) -> tuple[str, str]:
     """Return for which interpreters and for which systems a lock was made."""
-    systems = " or ".join(map(str, pylock.environments or ()))
-    return f"Python {pylock.requires_python or '*'}", systems or "any system"
+    environments = (str(marker) for marker in pylock.environments or ())
+    systems = dict.fromkeys(_OF_ONE_PYTHON.sub("", it) for it in environments)
+    python = f"Python {pylock.requires_python or '*'}"
+    return python, " or ".join(systems) or "any system"
 
 
 def _grouped(found: Iterable[Change]) -> list[Change]:

@@ -19,6 +19,7 @@ compile             C sources, made into <module>/<stem>.so; an object file that
                     is there already is used again
 says                lines for the log
 tag                 the wheel's tag; by default what is made
+on-python           {minor version: settings over these, on that Python}
 faults              see FAULTS
 sleep               how many seconds the fault of that name takes
 
@@ -58,6 +59,7 @@ DEFAULTS = {
     "record": [],
     "compile": [],
     "says": [],
+    "on-python": {},
     "faults": [],
     "sleep": 60,
 }
@@ -149,7 +151,8 @@ def _settings():
         raise ValueError(f"tinybackend.json: unknown {', '.join(sorted(unknown))}")
     for name in found.get("require-env", []):
         os.environ[name]
-    return {**DEFAULTS, **found}
+    version = "{}.{}".format(*sys.version_info)
+    return {**DEFAULTS, **found, **found.get("on-python", {}).get(version, {})}
 
 
 def _import_first(settings):

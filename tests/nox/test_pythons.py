@@ -1,0 +1,305 @@
+"""One set of locks for several Pythons of this machine."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uv
+
+from support.packages import make_sdist, make_wheel
+from support.pair import built, declare, installed, lock_texts, refused, world
+from support.pythons import HERE, another
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.index import Index
+    from support.project import Project
+
+OTHER = another()
+THERE = OTHER.version if OTHER else "3.99"
+OLDER, NEWER = sorted((HERE, THERE), key=lambda version: int(version[2:]))
+BOTH = (HERE, THERE)
+ABSENT = "3.99"
+LOCKS = ("first", "second", "final")
+SOURCE = "int kernels(void) { return 1; }\n"
+
+needs_two = pytest.mark.skipif(OTHER is None, reason="there is one Python here")
+
+
+def publish(index: Index) -> None:
+    """Put two outputs on the index, and what there is one of for the newer alone.
+
+    Kernels are compiled, and their backend says and wants more on the newer Python.
+    """
+    folder = index.folder
+    for name in ("tensorlib", "numlib"):
+        make_wheel(folder, name, "1.0")
+        make_wheel(folder, name, "2.0", requires_python=f">={NEWER}")
+    for name in ("tool", "extra"):
+        make_wheel(folder, name, "1.0")
+    more = {"requires": ["numlib", "extra"], "requires-for-build": ["tool"]}
+    make_sdist(
+        folder,
+        "kernels",
+        "1.0",
+        requires=["numlib"],
+        static=False,
+        files={"kernels.c": SOURCE},
+        settings={"compile": ["kernels.c"], "on-python": {NEWER: more}},
+    )
+    make_sdist(folder, "models", "1.0", requires=["kernels"])
+
+
+def declare_both(project: Project, *pythons: str, **second: Any) -> None:  # noqa: ANN401 - TOML
+    """Declare the two outputs, for both Pythons if no others are named."""
+    stages = [
+        {"name": "first", "dependencies": ["tensorlib"], "outputs": ["kernels"]},
+        {"name": "second", "dependencies": ["kernels"], "outputs": ["models"]},
+    ]
+    table = {
+        "python": [*(pythons or BOTH)],
+        "match-runtime": ["tensorlib"],
+        "final": {"requirements": ["models", "tensorlib"], "imports": ["models"]},
+        "stage": [stages[0], {**stages[1], **second}],
+    }
+    declare(project, table)
+
+
+@contextmanager
+def several(folder: Path, caches: Path) -> Iterator[Project]:
+    """Yield a project that sees both Pythons, its index open."""
+    with world(folder, caches) as (index, alone):
+        index.remove("tensorlib")
+        publish(index)
+        path = alone.env["PATH"] if OTHER is None else OTHER.on_path(alone.env["PATH"])
+        project = replace(alone, env={**alone.env, "PATH": path})
+        declare_both(project)
+        yield project
+
+
+@pytest.fixture
+def pythons(tmp_path: Path, caches: Path) -> Iterator[Project]:
+    """A project for both Pythons, with no locks yet."""
+    with several(tmp_path, caches) as project:
+        yield project
+
+
+@pytest.fixture(scope="module")
+def made(
+    tmp_path_factory: pytest.TempPathFactory, caches: Path
+) -> Iterator[tuple[Project, str]]:
+    """A project that is locked and built for both, and what nox said of that."""
+    with several(tmp_path_factory.mktemp("pythons"), caches) as project:
+        said = project.nox("-s", "build-stages-lock").output
+        yield project, said + project.nox("-s", "build-stages").output
+
+
+def markers(project: Project, lock: str, name: str) -> dict[str, str | None]:
+    """Return the marker of each version of a package in a lock."""
+    packages = project.lock(lock)["packages"]
+    return {it["version"]: it.get("marker") for it in packages if it["name"] == name}
+
+
+def on(version: str) -> str:
+    return f'python_version == "{version}"'
+
+
+def from_nothing(project: Project, scratch: Path) -> dict[str, str]:
+    """Take away all that locking and building left; return variables for new caches."""
+    for folder in ("wheelhouse", "build-stages", ".nox"):
+        shutil.rmtree(project.folder / folder)
+    return {
+        "NOX_BUILDSTAGES_CACHE_DIR": str(scratch / "store"),
+        "UV_CACHE_DIR": str(scratch / "uv"),
+    }
+
+
+# Locking ---------------------------------------------------------------------------
+
+
+@needs_two
+def test_one_lock_is_for_both(made: tuple[Project, str]) -> None:
+    """It says so in the terms of PEP 751."""
+    for name in LOCKS:
+        lock = made[0].lock(name)
+        starts = [marker.split(" and ")[0] for marker in lock["environments"]]
+        assert starts == [on(OLDER), on(NEWER)]
+        first, last = OLDER, f"3.{int(NEWER[2:]) + 1}"
+        assert lock["requires-python"] == f"<{last},>={first}"
+
+
+@needs_two
+def test_what_differs_has_a_marker(made: tuple[Project, str]) -> None:
+    """A version that the older one can't have is the newer one's alone."""
+    project, _ = made
+    found = markers(project, "final", "numlib")
+    assert found == {"1.0": on(OLDER), "2.0": on(NEWER)}
+    assert markers(project, "final", "extra") == {"1.0": on(NEWER)}
+    assert markers(project, "first", "tool") == {"1.0": on(NEWER)}
+    assert markers(project, "first", "tinybackend") == {"1.0": None}
+
+
+@needs_two
+def test_what_must_match_has_a_version_for_both(made: tuple[Project, str]) -> None:
+    """The newest that both can have, though one could have a newer."""
+    for name in ("first", "final"):
+        assert markers(made[0], name, "tensorlib") == {"1.0": None}
+
+
+@needs_two
+def test_backends_are_asked_on_each_python(made: tuple[Project, str]) -> None:
+    """An output has an entry for each answer, and nothing is said of borrowing."""
+    project, said = made
+    kernels = project.lock("first")["tool"]["nox-buildstages"]["outputs"]
+    assert [(it["marker"], it["build-requires"]) for it in kernels] == [
+        (on(OLDER), ["tinybackend"]),
+        (on(NEWER), ["tinybackend", "tool"]),
+    ]
+    assert [it["requires-dist"] for it in kernels] == [["numlib"], ["extra", "numlib"]]
+    assert "asked-on" not in kernels[0]
+    assert "is taken for" not in said
+    for version in BOTH:
+        assert f"asking the build backend of kernels on Python {version}\n" in said
+    (models,) = project.lock("second")["tool"]["nox-buildstages"]["outputs"]
+    assert "marker" not in models
+
+
+@needs_two
+def test_whoever_locks_writes_the_same(pythons: Project, tmp_path: Path) -> None:
+    """From whichever Python's session, and with nothing in any cache."""
+    pythons.nox("-s", "build-stages-lock")
+    locks = lock_texts(pythons)
+    env = from_nothing(pythons, tmp_path / "anew")
+    done = pythons.nox("-s", f"build-stage-second-{THERE}", env=env)
+    assert "; locking" in done.output
+    assert lock_texts(pythons) == locks
+    for version in BOTH:
+        log = f"{pythons.wheelhouse / version}/logs/kernels.log"
+        assert f"building kernels 1.0 (log: {log})" in done.output
+    again = pythons.nox("-s", "build-stages-lock", "--", "--check", env=env)
+    assert "the lock files are current" in again.output
+
+
+@needs_two
+@pytest.mark.parametrize("version", BOTH)
+def test_a_lock_for_one_is_stale_for_both(pythons: Project, version: str) -> None:
+    """The plan says what it can with it, and locking what came."""
+    declare_both(pythons, version)
+    pythons.nox("-s", "build-stages-lock")
+    declare_both(pythons)
+    shutil.rmtree(pythons.folder / ".nox")
+    planned = pythons.nox("-s", "build-stages-plan").output
+    assert "the lock files are stale" in planned
+    states = [line.split()[1:] for line in planned.splitlines() if "  first" in line]
+    reasons = {words[-4] if "locked" in words else words[3] for words in states}
+    assert reasons == {*BOTH}
+    assert planned.count("not locked yet") == 2
+    said = pythons.nox("-s", "build-stages-lock").output
+    assert f"made for Python <3.{int(NEWER[2:]) + 1},>={OLDER}, no longer for" in said
+
+
+# Building --------------------------------------------------------------------------
+
+
+@needs_two
+@pytest.mark.parametrize("version", BOTH)
+def test_each_has_a_wheelhouse(
+    made: tuple[Project, str], tmp_path: Path, version: str
+) -> None:
+    """With its own wheels and logs, and a lock that the fitting interpreter takes."""
+    project, _ = made
+    house = project.wheelhouse / version
+    short = version.replace(".", "")
+    kernels, models = sorted(path.name for path in house.glob("*.whl"))
+    assert kernels.startswith(f"kernels-1.0-cp{short}-cp{short}-")
+    assert models == "models-1.0-py3-none-any.whl"
+    assert {path.name for path in house.glob("logs/*")} == {"kernels.log", "models.log"}
+    folder = tmp_path / "environment"
+    for command in (
+        ("venv", "-p", version, str(folder)),
+        (
+            *("pip", "sync", "--preview-features", "pylock", "--no-build"),
+            *("--python", str(folder), str(house / "pylock.toml")),
+        ),
+    ):
+        subprocess.run([uv.find_uv_bin(), "-q", *command], env=project.env, check=True)
+    more = {"extra": "1.0", "numlib": "2.0"} if version == NEWER else {"numlib": "1.0"}
+    held = {"kernels": "1.0", "models": "1.0", "tensorlib": "1.0", **more}
+    session = f".nox/build-stages-{version.replace('.', '-')}"
+    assert installed(folder) == installed(project.folder / session) == held
+
+
+@needs_two
+def test_a_second_run_does_nothing(made: tuple[Project, str]) -> None:
+    """Nothing is locked, asked or built, for any of them."""
+    done = made[0].nox("-s", "build-stages")
+    assert built(done) == []
+    for word in ("locking", "asking", "wrote"):
+        assert word not in done.output
+
+
+@needs_two
+def test_the_plan_is_for_both(made: tuple[Project, str]) -> None:
+    """A line for each output and Python."""
+    lines = made[0].nox("-s", "build-stages-plan").output.splitlines()
+    assert [line.split() for line in lines if line.startswith("cached")] == [
+        ["cached", *words, version]
+        for version in BOTH
+        for words in (("kernels", "1.0", "first"), ("models", "1.0", "second"))
+    ]
+
+
+@needs_two
+def test_they_are_built_side_by_side(pythons: Project) -> None:
+    """Locks are made once, each wheel too."""
+    done = pythons.nox("-j", "2", "-s", "build-stages")
+    assert done.output.count("; locking") == 1
+    assert sorted(built(done)) == ["kernels", "kernels", "models", "models"]
+    for version in BOTH:
+        assert (pythons.wheelhouse / version / "pylock.toml").is_file()
+
+
+# nox's flags and missing Pythons ---------------------------------------------------
+
+
+@needs_two
+def test_the_second_environment_is_reused_as_nox_is_told(pythons: Project) -> None:
+    """With -R it isn't changed, as the session's own isn't."""
+    declare_both(pythons, THERE, HERE)
+    session = f"build-stage-first-{HERE}"
+    pythons.nox("-s", session)
+    declare_both(pythons, THERE, HERE, dependencies=["kernels", "numlib"])
+    shutil.rmtree(pythons.store)
+    said = refused(pythons, "-R", "-s", session)
+    assert f".nox/build-stages-lock-{THERE} differs from its lock" in said
+    assert "run nox without -R" in said
+
+
+@needs_two
+def test_nothing_is_asked_where_nothing_may_run(pythons: Project) -> None:
+    """With --install-only locking fails, and says why."""
+    said = refused(pythons, "--install-only", "-s", "build-stages-lock")
+    assert "run nox without --install-only" in said
+    assert not (pythons.folder / "build-stages").exists()
+
+
+def test_a_python_that_is_not_here_is_locked_all_the_same(pythons: Project) -> None:
+    """It takes the answers of one that is, and the lock says of which."""
+    declare_both(pythons, HERE, ABSENT)
+    said = pythons.nox("-s", "build-stages-lock").output
+    assert f"what backends say here is taken for CPython {ABSENT} on" in said
+    (kernels,) = pythons.lock("first")["tool"]["nox-buildstages"]["outputs"]
+    (asked,) = kernels["asked-on"]
+    assert asked.startswith(on(HERE))
+    done = pythons.nox("-s", "build-stages").output
+    assert f"build-stages-{ABSENT} skipped: Python interpreter {ABSENT} not" in done
+    assert [path.name for path in pythons.wheelhouse.iterdir()] == [HERE]
+    planned = pythons.nox("-s", "build-stages-plan").output
+    assert f"no Python {ABSENT} here to plan for" in planned
