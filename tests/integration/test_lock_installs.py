@@ -16,13 +16,18 @@ from packaging.pylock import Pylock, is_valid_pylock_path
 from nox_buildstages import toml
 from support.index import Index
 from support.packages import make_sdist, make_tinybackend, make_tree, make_wheel
+from support.pair import declare as declare_table
 from support.project import Project, hermetic_env, make_project
+from support.pythons import HERE, another
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 UV = uv.find_uv_bin()
+OTHER = another()
+BOTH = (HERE, OTHER.version if OTHER else HERE)
+NEWER = max(BOTH, key=lambda version: int(version[2:]))
 NAMES = ("kernels", "models", "final")
 IN_FINAL = {
     "archived": "1.0",
@@ -106,6 +111,29 @@ def run(*argv: str, env: Mapping[str, str]) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def merged(tmp_path_factory: pytest.TempPathFactory, caches: Path) -> Iterator[Project]:
+    """Return a project whose locks are for two Pythons, and for a Mac."""
+    if OTHER is None:
+        pytest.skip("there is one Python here")
+    folder = tmp_path_factory.mktemp("merged")
+    with Index(folder / "index") as index:
+        make_tinybackend(index.folder)
+        make_wheel(index.folder, "numpy", "1.0")
+        make_wheel(index.folder, "numpy", "2.0", requires_python=f">={NEWER}")
+        make_sdist(index.folder, "kernel", "1.0", requires=["numpy"])
+        env = hermetic_env(folder / "scratch", caches, index)
+        env["PATH"] = OTHER.on_path(env["PATH"])
+        project = make_project(folder / "project", env)
+        mac = "sys_platform == 'darwin' and platform_machine == 'arm64'"
+        stage = {"name": "kernels", "dependencies": ["numpy"], "outputs": ["kernel"]}
+        final = {"requirements": ["kernel"]}
+        table = {"python": [*BOTH], "environments": [mac], "final": final}
+        declare_table(project, {**table, "stage": [stage]})
+        project.nox("-s", "build-stages-lock")
+        yield project
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Venv:
     """An environment."""
@@ -128,9 +156,19 @@ class Venv:
 @pytest.fixture
 def venv(tmp_path: Path, written: Project) -> Venv:
     """Return an empty one."""
-    folder = tmp_path / "venv"
-    run(UV, "venv", "-q", "-p", sys.executable, str(folder), env=written.env)
-    return Venv(python=folder / "bin/python", env=written.env)
+    return empty(tmp_path / "venv", sys.executable, written.env)
+
+
+def empty(folder: Path, python: str, env: Mapping[str, str]) -> Venv:
+    run(UV, "venv", "-q", "-p", python, str(folder), env=env)
+    return Venv(python=folder / "bin/python", env=env)
+
+
+def with_pip(venv: Venv) -> str:
+    """Put a pip that knows PEP 751 into an environment, and return its Python."""
+    outer = {**os.environ, "UV_CACHE_DIR": venv.env["UV_CACHE_DIR"]}
+    Venv(python=venv.python, env=outer).pip("install", "pip>=26.1")
+    return str(venv.python)
 
 
 def lock(project: Project, name: str) -> Path:
@@ -219,9 +257,7 @@ def test_locking_again_changes_no_byte(written: Project) -> None:
 @pytest.mark.parametrize("which", ["stage", "wheelhouse"])
 def test_pip_takes_them_too(written: Project, venv: Venv, which: str) -> None:
     """A pip that knows PEP 751 makes the same of them as uv."""
-    outer = {**os.environ, "UV_CACHE_DIR": written.env["UV_CACHE_DIR"]}
-    Venv(python=venv.python, env=outer).pip("install", "pip>=26.1")
-    python = str(venv.python)
+    python = with_pip(venv)
     path = {
         "stage": lock(written, "kernels"),
         "wheelhouse": written.wheelhouse / "pylock.toml",
@@ -231,3 +267,29 @@ def test_pip_takes_them_too(written: Project, venv: Venv, which: str) -> None:
     del found["pip"]
     held = {"stage": {"numpy": "2.0", "tinybackend": "1.0"}, "wheelhouse": IN_FINAL}
     assert found == held[which]
+
+
+@pytest.mark.parametrize("version", BOTH)
+def test_uv_takes_from_a_lock_for_several_what_is_for_it(
+    merged: Project, tmp_path: Path, version: str
+) -> None:
+    """Each Python gets its own versions; nothing is changed by the other ones."""
+    venv = empty(tmp_path / "venv", version, merged.env)
+    numpy = "2.0" if version == NEWER else "1.0"
+    venv.pip("sync", str(lock(merged, "kernels")))
+    assert venv.holds() == {"numpy": numpy, "tinybackend": "1.0"}
+    venv.pip("sync", str(lock(merged, "final")))
+    assert venv.holds() == {"kernel": "1.0", "numpy": numpy}
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("version", BOTH)
+def test_so_does_pip(merged: Project, tmp_path: Path, version: str) -> None:
+    """It builds what is there as an sdist, and takes wheels for the rest."""
+    venv = empty(tmp_path / "venv", version, merged.env)
+    python = with_pip(venv)
+    final = str(lock(merged, "final"))
+    run(python, "-m", "pip", "install", "-q", "-r", final, env=merged.env)
+    found = venv.holds()
+    del found["pip"]
+    assert found == {"kernel": "1.0", "numpy": "2.0" if version == NEWER else "1.0"}
