@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +51,7 @@ from nox_buildstages.workspace import Workspace
 from support.packages import make_sdist, make_setuptools, make_tree, make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from nox_buildstages.commands import Command, Completed, Runner
     from nox_buildstages.lock.relock import Inquiry
@@ -128,14 +130,21 @@ class World:
     interpreter: Interpreter
     environment: Callable[[], Environment]
     shop: Fake = field(init=False)
+    spans: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def runner(self) -> Runner:
-        """Runs programs so that they know the index and nothing of this machine."""
+        """Runs programs so that they know the index and nothing of this machine.
+
+        It notes when each began and ended.
+        """
 
         def runner(command: Command) -> Completed:
             env = self.env if command.env is None else command.env
-            return run(replace(command, env=env))
+            began = time.monotonic()
+            completed = run(replace(command, env=env))
+            self.spans.append((began, time.monotonic()))
+            return completed
 
         return runner
 
@@ -922,6 +931,23 @@ def test_a_locked_version_that_must_match_gives_way(
 # Size ------------------------------------------------------------------------------
 
 
+def standing(world: World, number: int, *requires: str, known: bool) -> dict[str, Any]:
+    """Put an output on the index, and return the stage that builds it."""
+    name = f"p{number}"
+    world.sdist(name, requires=requires, static=known)
+    return {"name": name, "dependencies": [*requires], "outputs": [name]}
+
+
+def many(
+    world: World, stages: Sequence[dict[str, Any]], *requirements: str
+) -> dict[str, Lock]:
+    """Make the locks of stages whose backends say what they depend on."""
+    answers = {it["name"]: [said("1.0", *it["dependencies"])] for it in stages}
+    table = {"stage": stages, "final": {"requirements": requirements}}
+    text = tomli_w.dumps({"tool": {"nox-buildstages": table}})
+    return world.relock(text, answers)
+
+
 @pytest.mark.parametrize(
     ("count", "known"), [(30, True), (12, False)], ids=["static", "hook"]
 )
@@ -929,17 +955,27 @@ def test_many_stages_are_locked_in_reasonable_time(
     world: World, count: int, *, known: bool
 ) -> None:
     """Each stands on the one before; no answer of uv is asked for twice."""
-    stages: list[dict[str, object]] = []
-    answers = {}
-    for number in range(count):
-        name, before = f"p{number}", f"p{number - 1}"
-        requires = [before] if number else []
-        world.sdist(name, requires=requires, static=known)
-        stages.append({"name": name, "dependencies": requires, "outputs": [name]})
-        answers[name] = [said("1.0", *requires)]
-    table = {"stage": stages, "final": {"requirements": [f"p{count - 1}"]}}
+    stages = [
+        standing(world, number, *([f"p{number - 1}"] if number else []), known=known)
+        for number in range(count)
+    ]
     started = time.monotonic()
-    locks = world.relock(tomli_w.dumps({"tool": {"nox-buildstages": table}}), answers)
+    locks = many(world, stages, f"p{count - 1}")
     assert time.monotonic() - started < 20
     assert len(world.versions(locks["final"])) == count
     assert len(world.shop.asked) == count
+    assert len(world.spans) <= 2 * count + 3
+
+
+def test_stages_that_stand_alone_are_resolved_side_by_side(world: World) -> None:
+    """As many at once as there are cores; and uv is asked about each but once."""
+    world.wheel("torch", "2.13")
+    count = 12
+    stages = [standing(world, number, "torch", known=False) for number in range(count)]
+    locks = many(world, stages, *(f"p{number}" for number in range(count)))
+    assert len(world.versions(locks["final"])) == count + 1
+    assert len(world.spans) <= count + 3
+    order = sorted(world.spans)
+    overlapping = sum(other[0] < one[1] for one, other in pairwise(order))
+    if (os.cpu_count() or 1) > 1:
+        assert overlapping
