@@ -195,6 +195,19 @@ def test_naming_this_platform_changes_nothing(
     assert lock_texts(elsewhere) == locks
 
 
+def test_a_mac_elsewhere_is_one_of_macos_14(elsewhere: Project, index: Index) -> None:
+    """Whatever this machine builds for."""
+    for tag in (MANY, "macosx_13_0_arm64", "macosx_14_0_arm64", "macosx_15_0_arm64"):
+        make_wheel(index.folder, "cask", "1.0", tag=f"{SHORT}-{SHORT}-{tag}")
+    declare_for(elsewhere, MAC, dependencies=["cask"])
+    env = {"MACOSX_DEPLOYMENT_TARGET": "11.0"}
+    elsewhere.nox("-s", "build-stages-lock", env=env)
+    only = elsewhere.folder / "build-stages/pylock.only.toml"
+    assert MACBOOK.select(only)["cask"] == ("1.0", "macosx_14_0_arm64")
+    assert "macosx_13_0" in only.read_text("utf-8")
+    assert "macosx_15_0" not in only.read_text("utf-8")
+
+
 def test_a_dependency_without_a_wheel_there_is_told(
     elsewhere: Project, index: Index
 ) -> None:

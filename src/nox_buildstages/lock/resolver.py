@@ -199,7 +199,13 @@ class Resolver:
             argv += ["--exclude-newer", self.exclude_newer]
         for package in self.upgrade_packages:
             argv += ["--upgrade-package", package]
-        return Command(argv=tuple(argv), cwd=scratch, env=self._indexes.variables())
+        return Command(argv=tuple(argv), cwd=scratch, env=self._variables())
+
+    def _variables(self) -> Mapping[str, str] | None:
+        variables, own = self._indexes.variables(), self.target.variables
+        if not own:
+            return variables
+        return {**(os.environ if variables is None else variables), **own}
 
     @property
     def _indexes(self) -> Indexes:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Project
 
 MACOS = (14, 0)
-"""The macOS that a Mac elsewhere is taken for (``MACOSX_DEPLOYMENT_TARGET``)."""
+"""The macOS that a Mac elsewhere is taken for."""
 
 _GLIBC = 28
 """The glibc 2 that a Linux elsewhere is taken for, which uv's name of it says."""
@@ -56,6 +56,13 @@ class Target:
     def marker(self) -> str:
         """A marker that is true for it, and for no other target."""
         return f'python_version == "{self.version}" and {self.kind}'
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What uv is told of its platform by variables."""
+        if self.platform is None or not self.platform.endswith("-apple-darwin"):
+            return {}
+        return {"MACOSX_DEPLOYMENT_TARGET": ".".join(map(str, MACOS))}
 
     def __str__(self) -> str:
         markers = self.interpreter.markers
