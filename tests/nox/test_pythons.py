@@ -39,9 +39,11 @@ def publish(index: Index) -> None:
     Kernels are compiled, and their backend says and wants more on the newer Python.
     """
     folder = index.folder
-    for name in ("tensorlib", "numlib"):
-        make_wheel(folder, name, "1.0")
-        make_wheel(folder, name, "2.0", requires_python=f">={NEWER}")
+    newer = f"py{NEWER.replace('.', '')}-none-any"
+    make_wheel(folder, "numlib", "1.0")
+    make_wheel(folder, "numlib", "2.0", requires_python=f">={NEWER}")
+    make_wheel(folder, "tensorlib", "1.0")
+    make_wheel(folder, "tensorlib", "2.0", tag=newer)
     for name in ("tool", "extra"):
         make_wheel(folder, name, "1.0")
     more = {"requires": ["numlib", "extra"], "requires-for-build": ["tool"]}
