@@ -256,10 +256,13 @@ class ResolutionError(LockError):
 
     def lines(self) -> Iterator[str]:
         """Yield for whom it was, uv's own words, what to do or where to look."""
-        target = f" for {self.target}" if self.target else ""
-        yield f"can't lock {self.name}{target}"
+        yield f"can't lock {self.name}{self._aim}"
         yield from (f"  {line}" for line in self.output.rstrip().splitlines())
         yield self.mend or f"what is asked for there: {self._asked_for()}"
+
+    @property
+    def _aim(self) -> str:
+        return f" for {self.target}" if self.target else ""
 
     def _asked_for(self) -> str:
         if self.name == "outputs":
@@ -292,7 +295,7 @@ class NoWheelError(ResolutionError):
 
     def lines(self) -> Iterator[str]:
         """Yield for whom it was, uv's own words, and what to make an output."""
-        yield f"can't lock {self.name}"
+        yield f"can't lock {self.name}{self._aim}"
         yield from (f"  {line}" for line in self.output.rstrip().splitlines())
         mend = (
             self.mend or f'make it an output of a stage: outputs = ["{self.project}"]'
@@ -330,7 +333,7 @@ class ConflictError(ResolutionError):
         """Yield who wishes what, uv's own words in short, and what settles it."""
         where = self.name if self.name == "final" else f"stage {self.name}"
         told = [", and ".join(map(str, wishes)) for wishes in self.conflicts]
-        yield f"can't lock {where}: {told[0]}"
+        yield f"can't lock {where}{self._aim}: {told[0]}"
         yield from (f"and {more}" for more in told[1:])
         said = self.output.rstrip().splitlines()
         yield from (f"  {line}" for line in said[:_SAID_AT_MOST])

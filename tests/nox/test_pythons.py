@@ -74,14 +74,20 @@ def declare_both(project: Project, *pythons: str, **second: Any) -> None:  # noq
     declare(project, table)
 
 
+def seeing_both(project: Project) -> Project:
+    """Return a project whose nox finds both Pythons."""
+    path = project.env["PATH"]
+    path = path if OTHER is None else OTHER.on_path(path)
+    return replace(project, env={**project.env, "PATH": path})
+
+
 @contextmanager
 def several(folder: Path, caches: Path) -> Iterator[Project]:
     """Yield a project that sees both Pythons, its index open."""
     with world(folder, caches) as (index, alone):
         index.remove("tensorlib")
         publish(index)
-        path = alone.env["PATH"] if OTHER is None else OTHER.on_path(alone.env["PATH"])
-        project = replace(alone, env={**alone.env, "PATH": path})
+        project = seeing_both(alone)
         declare_both(project)
         yield project
 
@@ -205,6 +211,60 @@ def test_a_lock_for_one_is_stale_for_both(pythons: Project, version: str) -> Non
     assert planned.count("not locked yet") == 2
     said = pythons.nox("-s", "build-stages-lock").output
     assert f"made for Python <3.{int(NEWER[2:]) + 1},>={OLDER}, no longer for" in said
+
+
+# What doesn't go together ----------------------------------------------------------
+
+
+def lock_alone(project: Project, index: Index, *dependencies: str) -> str:
+    """Lock a stage with more dependencies for both Pythons; return why it can't be."""
+    make_sdist(index.folder, "alone", "1.0")
+    only = {"name": "only", "dependencies": [*dependencies], "outputs": ["alone"]}
+    table = {"python": [*BOTH], "match-runtime": ["torn"], "stage": [only]}
+    declare(project, {**table, "final": {"requirements": ["alone"]}})
+    return refused(project, "-s", "build-stages-lock")
+
+
+@pytest.fixture
+def bare(project: Project) -> Project:
+    """A project that sees both Pythons, with an index of its own."""
+    return seeing_both(project)
+
+
+@needs_two
+def test_a_conflict_on_one_python_says_on_which(bare: Project, index: Index) -> None:
+    """The other one's environment can be resolved."""
+    for version in ("1.0", "2.0"):
+        make_wheel(index.folder, "numlib", version)
+    requires = [f"numlib<2; python_version == '{OLDER}'"]
+    make_wheel(index.folder, "user", "1.0", requires=requires)
+    said = lock_alone(bare, index, "numlib>=2", "user")
+    assert f"can't lock stage only for CPython {OLDER} on" in said
+
+
+@needs_two
+def test_what_must_be_built_on_one_python_says_on_which(
+    bare: Project, index: Index
+) -> None:
+    """It has wheels for the other."""
+    tag = f"py{NEWER.replace('.', '')}-none-any"
+    make_wheel(index.folder, "compiled", "1.0", tag=tag)
+    make_sdist(index.folder, "compiled", "1.0")
+    said = lock_alone(bare, index, "compiled")
+    assert f"can't lock only for CPython {OLDER} on" in said
+    assert 'outputs = ["compiled==1.0"]' in said
+
+
+@needs_two
+def test_no_version_for_all_names_both_sides(bare: Project, index: Index) -> None:
+    """Each with its Python."""
+    for version, python in (("1.0", OLDER), ("2.0", NEWER)):
+        tag = f"cp{python.replace('.', '')}-none-any"
+        make_wheel(index.folder, "torn", version, tag=tag)
+    said = lock_alone(bare, index, "torn")
+    assert "no version of torn suits every environment (match-runtime)" in said
+    assert f"  only for CPython {OLDER} on" in said
+    assert f"with that, only for CPython {NEWER} on" in said
 
 
 # Building --------------------------------------------------------------------------

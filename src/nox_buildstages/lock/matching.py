@@ -45,7 +45,8 @@ class Bound:
         name: Of the project.
         operator: ``<=``, or ``==`` for a version that is tried.
         version: With its local part where builds are matched.
-        holder: The stage, or ``final``, that would have this version by itself.
+        holder: The stage, or ``final``, that would have this version by itself, and
+            for which target where there are several.
         target: For which it holds; empty for all of them.
     """
 
@@ -67,10 +68,12 @@ class Matching:
 
     Attributes:
         names: What has to match.
+        places: What targets are called, where there are several.
         bounds: In force.
     """
 
     names: Sequence[NormalizedName]
+    places: Mapping[str, str] = field(default_factory=dict)
     bounds: dict[_What, Bound] = field(default_factory=dict)
     _seen: dict[_What, dict[Version, str]] = field(default_factory=dict)
     _tried: dict[_What, set[Version]] = field(default_factory=dict)
@@ -144,12 +147,12 @@ class Matching:
         what = (name, target)
         if not target:
             self._forget_builds(name)
-        for (_, stage), version in found.items():
-            self._seen.setdefault(what, {}).setdefault(version, stage)
+        for place, version in found.items():
+            self._seen.setdefault(what, {}).setdefault(version, self._named(*place))
         lowest = min(found.values())
         bound = self.bounds.get(what)
         if target or (bound is not None and bound.version <= lowest):
-            first = self._first.get(what, _differing(name, found))
+            first = self._first.get(what, self._differing(name, found))
             self._try_next(name, target, first)
         else:
             holder = self._seen[what][lowest]
@@ -157,6 +160,17 @@ class Matching:
                 name=name, operator="<=", version=lowest, holder=holder
             )
         return True
+
+    def _named(self, target: str, stage: str) -> str:
+        """Return what an environment is called."""
+        place = self.places.get(target)
+        return stage if place is None else f"{stage} for {place}"
+
+    def _differing(
+        self, name: NormalizedName, found: Mapping[tuple[str, str], Version]
+    ) -> MatchRuntimeError:
+        versions = {self._named(*place): str(found[place]) for place in found}
+        return MatchRuntimeError(name=name, versions=versions)
 
     def _see(self, bound: Bound, stage: str, version: Version) -> None:
         seen = version if bound.target else Version(version.public)
@@ -224,7 +238,7 @@ def unmatched(
         name=bound.name,
         versions={bound.holder: f"{at_most}{bound.version}"},
         wishes=tuple(_wishes(bound.name, facts, graph)),
-        stage=error.name,
+        stage=f"{error.name} for {error.target}" if error.target else error.name,
         output=error.output,
         mend=spelling.told(_corrections(bound.name, facts, graph)),
     )
@@ -248,17 +262,6 @@ def _corrections(name: NormalizedName, facts: Facts, graph: Graph) -> Iterator[s
                     add=added if name in wanted else {*added, name},
                     remove={*rules.build_requires_remove, name},
                 )
-
-
-def _differing(
-    name: NormalizedName, found: Mapping[tuple[str, str], Version]
-) -> MatchRuntimeError:
-    many = len({target for target, _ in found}) > 1
-    versions = {
-        f"{stage} ({target})" if many else stage: str(version)
-        for (target, stage), version in found.items()
-    }
-    return MatchRuntimeError(name=name, versions=versions)
 
 
 def _wishes(name: NormalizedName, facts: Facts, graph: Graph) -> Iterator[str]:

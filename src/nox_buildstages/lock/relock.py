@@ -108,7 +108,7 @@ class Relock:
             BuildError: A hook failed, or a wheel it needs could not be built.
         """
         courses = self._courses()
-        matching = Matching(names=self.project.match_runtime)
+        matching = Matching(names=self.project.match_runtime, places=self._places())
         while not self._settled(courses, matching):
             pass
         borrowed = any(course.target.python is None for course in courses)
@@ -119,6 +119,11 @@ class Relock:
             )
             for name in (*(stage.name for stage in self.graph.order), FINAL)
         )
+
+    def _places(self) -> dict[str, str]:
+        """Return what targets are called, where there are several."""
+        several = self.targets if len(self.targets) > 1 else ()
+        return {target.marker: str(target) for target in several}
 
     def _courses(self) -> tuple[Course, ...]:
         resolvers = [self.resolver.aimed(target) for target in self.targets]
@@ -182,6 +187,8 @@ class Relock:
             MatchRuntimeError: It was the last thing that could be tried.
             ResolutionError: There is none.
         """
+        if len(self.targets) > 1:
+            error = replace(error, target=str(course.target))
         for bound, others in matching.without_each(course.target.marker):
             try:
                 freed = course.drafter.draft(stage, others)
