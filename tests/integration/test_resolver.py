@@ -571,3 +571,16 @@ def test_nothing_is_left_behind(resolver: Resolver, runner: Uv, index: Index) ->
     with pytest.raises(ResolutionError):
         resolver.resolve(question("dep>1"))
     assert [it.cwd.exists() for it in runner.commands if it.cwd] == [False, False]
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_mac_elsewhere_is_the_same_whatever_is_said_here(
+    resolver: Resolver, runner: Uv, monkeypatch: pytest.MonkeyPatch, *, ours: bool
+) -> None:
+    """With uv's variables being ours, or others."""
+    monkeypatch.setenv("MACOSX_DEPLOYMENT_TARGET", "11.0")
+    target = replace(resolver.target, python=None, platform="aarch64-apple-darwin")
+    outer = None if ours else {**runner.env, "MACOSX_DEPLOYMENT_TARGET": "11.0"}
+    aimed = changed(resolver, target=target, outer=outer, settings={"no-index": True})
+    aimed.resolve(question())
+    assert (runner.commands[-1].env or {})["MACOSX_DEPLOYMENT_TARGET"] == "14.0"

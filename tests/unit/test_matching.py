@@ -165,6 +165,14 @@ def test_pythons_have_one_version_too() -> None:
     assert texts(matching, THERE) == ("torch<=2.8",)
 
 
+def test_a_bound_tells_for_which_target_its_holder_is() -> None:
+    """Where there are several that have names."""
+    matching = Matching(names=[TORCH], places={HERE: "Linux", THERE: "a Mac"})
+    here, there = drafts(final={"torch": "2.8"}), drafts(final={"torch": "2.13"})
+    matching.tightened({HERE: here, THERE: there})
+    assert matching.bounds[TORCH, ""].holder == "final for Linux"
+
+
 def test_where_a_bound_does_not_suit_the_highest_version_is_tried() -> None:
     """Each version that an environment would have, until one suits them all."""
     matching = Matching(names=[TORCH])

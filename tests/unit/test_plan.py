@@ -66,3 +66,5 @@ def test_without_locks_everything_is_to_be_built() -> None:
         ("two", "d", "", ("not locked yet",)),
     ]
     assert next(render(plan)) == "build  a-b    one  not locked yet"
+    pythons = (*unlocked(project, "3.11"), *unlocked(project, "3.12"))
+    assert [*render(pythons)][-1] == "build  d      two  3.12  not locked yet"
