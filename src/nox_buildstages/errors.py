@@ -561,6 +561,7 @@ class BackendError(BuildError):
         tail: The last lines of its log.
         log: The log.
         hint: The likely cause and what mends it; None where none is known.
+        otherwise: What can be done where it can't be mended here.
     """
 
     output: str
@@ -570,13 +571,15 @@ class BackendError(BuildError):
     tail: tuple[str, ...]
     log: Path
     hint: str | None = None
+    otherwise: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
-        """Yield what failed, the end of the log, where it is, and the hint."""
+        """Yield what failed, the end of the log, where it is, and what mends it."""
         yield f"{self.output} (stage {self.stage}): {self.hook} failed: {self.reason}"
         yield from (f"  {line}" for line in self.tail)
         yield f"log: {self.log}"
         yield self.hint or "mend what the log tells of, and run it again"
+        yield from self.otherwise
 
 
 @dataclass(kw_only=True, eq=False)

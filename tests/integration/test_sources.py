@@ -241,6 +241,48 @@ EVIL = {
 }
 
 
+def test_what_an_archive_declares_can_be_read_without_the_rest(
+    sources: Sources, root: Path, target: Path
+) -> None:
+    """Other files are left out and folders are not, so that the project is found."""
+    content = tar_of(
+        *SDIST, (entry("a-1/src/a.c"), b"int a;"), (entry("a-1/src/setup.py"), b"1")
+    )
+    source = in_project(root, "a-1.tar.gz", content)
+    project = sources.skim(source, target)
+    found = {path.relative_to(target).as_posix() for path in target.rglob("*")}
+    files = {"a-1/pyproject.toml", "a-1/sub/setup.py", "a-1/src/setup.py"}
+    assert found == {"a-1", "a-1/sub", "a-1/src", *files}
+    assert project == target / "a-1"
+    within = replace(source, subdirectory="src")
+    assert sources.skim(within, target.with_name("within")).name == "src"
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_an_archive_with_links_is_read_as_a_whole(
+    sources: Sources, root: Path, target: Path, kind: bytes
+) -> None:
+    """What it declares may lie in a file of any name."""
+    leads = "shared" if kind == tarfile.SYMTYPE else "a-1/shared"
+    content = tar_of(
+        (entry("a-1/shared"), PYPROJECT), entry("a-1/pyproject.toml", kind, leads)
+    )
+    project = sources.skim(in_project(root, "a-1.tar.gz", content), target)
+    assert (project / "pyproject.toml").read_bytes() == PYPROJECT
+
+
+@pytest.mark.parametrize("case", EVIL)
+def test_an_evil_archive_is_not_even_read(
+    sources: Sources, root: Path, target: Path, case: str
+) -> None:
+    """All of its members are looked at, whatever is wanted."""
+    content, problem = EVIL[case]
+    with pytest.raises(SourceError) as caught:
+        sources.skim(in_project(root, "a-1.tar.gz", content), target)
+    assert problem in caught.value.problem
+    assert not target.exists()
+
+
 @pytest.mark.parametrize("filtered", [True, False], ids=["filter", "no filter"])
 @pytest.mark.parametrize("case", EVIL)
 def test_an_evil_or_broken_archive_is_refused(

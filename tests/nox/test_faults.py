@@ -391,6 +391,29 @@ def test_metadata_that_only_a_build_could_tell(project: Project, index: Index) -
     assert "dep" in {package["name"] for package in project.lock("final")["packages"]}
 
 
+def test_a_backend_that_can_only_be_asked_elsewhere(
+    project: Project, index: Index
+) -> None:
+    """Where the table says what the wheel requires, it needn't say a word to lock."""
+    settings: dict[str, Any] = {"require-env": ["TOOLKIT"], "requires": ["dep"]}
+    make_sdist(index.folder, "kernels", "1.0", static=False, settings=settings)
+    make_wheel(index.folder, "dep", "1.0")
+    declare_solo(project, **{"pass-env": ["TOOLKIT"]})
+    said = ("get_requires_for_build_wheel failed", "KeyError: 'TOOLKIT'")
+    mend = ("[tool.nox-buildstages.package.kernels]", "metadata = { requires-dist = [")
+    fails(project, *said, *mend, session="build-stages-lock")
+    project.write(project.pyproject.read_text("utf-8") + CONFIGURED)
+    done = project.nox("-s", "build-stages-lock")
+    assert "get_requires_for_build_wheel of kernels failed (log: " in done.output
+    (output,) = project.lock("only")["tool"]["nox-buildstages"]["outputs"]
+    assert output["metadata"] == "config"
+    assert output["requires-dist"] == ["dep"]
+    locked = lock_texts(project)
+    project.nox("-s", "build-stages", env={"TOOLKIT": "1"})
+    assert project.wheels() == [KERNELS]
+    assert lock_texts(project) == locked
+
+
 def test_version_that_only_a_build_could_tell(project: Project) -> None:
     """Where a folder's version can't be known, the error doesn't ask for metadata."""
     settings: dict[str, Any] = {"faults": ["no-metadata-hook"], "requires": ["dep"]}

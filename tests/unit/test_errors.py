@@ -360,11 +360,13 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             tail=(),
             log=LOG,
             hint="name torch in dependencies",
+            otherwise=("or say what it requires",),
         ),
         [
             "x (stage a): build_wheel failed: exit status 1",
             "log: folder/a.log",
             "name torch in dependencies",
+            "or say what it requires",
         ],
     ),
     (

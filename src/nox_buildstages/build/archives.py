@@ -67,11 +67,18 @@ class Member:
         return PurePosixPath(self.name)
 
 
-def unpack(archive: Path, target: Path) -> None:
+def unpack(archive: Path, target: Path, *, only: Collection[str] = ()) -> None:
     """Unpack a tar or zip archive into an empty folder, and nowhere else.
 
     Files get the archive's times and the modes 0644 or 0755; owners and every
     other bit are dropped.
+
+    Args:
+        archive: To unpack; all of it is looked at, whatever is wanted.
+        target: The folder.
+        only: Names without folders: of what else lies below the archive's top no
+            more than the folders is made. Where the archive has links, or nothing
+            is named, everything is.
 
     Raises:
         ValueError: A member is refused; it is named.
@@ -83,10 +90,10 @@ def unpack(archive: Path, target: Path) -> None:
         is_zip = stream.read(4) in _ZIP
     if is_zip:
         with zipfile.ZipFile(archive) as opened:
-            _write_all(list(_zip_members(opened)), target)
+            _write_all(list(_zip_members(opened)), target, only)
     else:
         with tarfile.open(archive) as tar:
-            _write_all(list(_tar_members(tar, target)), target)
+            _write_all(list(_tar_members(tar, target)), target, only)
 
 
 def refuse_unsafe(members: Collection[Member]) -> None:
@@ -196,26 +203,46 @@ def _zip_mtime(info: zipfile.ZipInfo) -> float:
     return calendar.timegm((year, min(max(month, 1), 12), max(day, 1), *clock))
 
 
-def _write_all(members: Collection[Member], target: Path) -> None:
+def _write_all(
+    members: Collection[Member], target: Path, only: Collection[str]
+) -> None:
     refuse_unsafe(members)
+    kinds = {member.kind for member in members}
+    if not kinds.isdisjoint((Kind.SYMLINK, Kind.HARDLINK)):
+        only = ()
+    made = {target}
     for member in members:
-        member.vet()
-        _write(member, target / member.path)
-    refuse_outward_links(target)
+        path = target / member.path
+        folder = path if member.kind is Kind.FOLDER else path.parent
+        if folder not in made:
+            folder.mkdir(parents=True, exist_ok=True)
+            made.add(folder)
+        if member.kind is not Kind.FOLDER and _is_wanted(path, target, only):
+            member.vet()
+            _write(member, path)
+    if Kind.SYMLINK in kinds:
+        refuse_outward_links(target)
+
+
+def _is_wanted(path: Path, target: Path, only: Collection[str]) -> bool:
+    return not only or path.name in only or path.parent == target
 
 
 def _write(member: Member, path: Path) -> None:
-    if member.kind is Kind.FOLDER:
-        path.mkdir(parents=True, exist_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
     if member.kind is Kind.SYMLINK:
         path.symlink_to(member.link)
         return
-    with member.content() as content:
-        path.unlink(missing_ok=True)  # tar's rule: of two of one name the last counts
-        with path.open("xb") as file:
-            shutil.copyfileobj(content, file)
+    with member.content() as content, _created(path) as file:
+        shutil.copyfileobj(content, file)
     path.chmod(0o755 if member.executable else 0o644)
     mtime = max(0, min(member.mtime, _LATEST))
     os.utime(path, (mtime, mtime))
+
+
+def _created(path: Path) -> IO[bytes]:
+    """Open a new file; tar's rule is that of two of one name the last counts."""
+    try:
+        return path.open("xb")
+    except FileExistsError:
+        path.unlink()
+        return path.open("xb")

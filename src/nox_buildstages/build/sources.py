@@ -33,9 +33,10 @@ from nox_buildstages.errors import (
 )
 from nox_buildstages.logins import NO_LOGIN, is_refusal, redacted
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
+from nox_buildstages.source_tree import METADATA_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from nox_buildstages.commands import Runner
     from nox_buildstages.logins import Login
@@ -112,9 +113,26 @@ class Sources:
             PatchError: A patch doesn't apply.
             SourceError: The source can't be had, or can't be trusted.
         """
+        return self._make(source, target, patches)
+
+    def skim(self, source: ArchiveSource, target: Path) -> Path:
+        """Make a tree as ``unpack`` does, to read in what an archive declares.
+
+        All of its members are looked at, but other files than those that decide what
+        it requires may be left out.
+        """
+        return self._make(source, target, only=METADATA_FILES)
+
+    def _make(
+        self,
+        source: Source,
+        target: Path,
+        patches: Sequence[PatchFile] = (),
+        only: Collection[str] = (),
+    ) -> Path:
         target.mkdir(parents=True)
         try:
-            top = self._unpack(source, target)
+            top = self._unpack(source, target, only)
             if patches:
                 self._patching(source, top).apply(patches)
             if isinstance(source, DirectorySource):
@@ -124,10 +142,10 @@ class Sources:
             shutil.rmtree(target, ignore_errors=True)
             raise
 
-    def _unpack(self, source: Source, target: Path) -> Path:
+    def _unpack(self, source: Source, target: Path, only: Collection[str]) -> Path:
         """Fill a folder with a source, and return the source's top in it."""
         if isinstance(source, ArchiveSource):
-            return self._unpack_archive(source, target)
+            return self._unpack_archive(source, target, only)
         if isinstance(source, GitSource):
             self._check_out(source, target)
         else:
@@ -142,10 +160,12 @@ class Sources:
             runner=self.runner,
         )
 
-    def _unpack_archive(self, source: ArchiveSource, target: Path) -> Path:
+    def _unpack_archive(
+        self, source: ArchiveSource, target: Path, only: Collection[str]
+    ) -> Path:
         archive = self._archive(source)
         with _blaming(source, "name another release, a git commit or a folder of it"):
-            archives.unpack(archive, target)
+            archives.unpack(archive, target, only=only)
             return _top(target)
 
     def _archive(self, source: ArchiveSource) -> Path:

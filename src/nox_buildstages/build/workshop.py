@@ -13,11 +13,11 @@ from packaging.version import Version
 from nox_buildstages import source_tree
 from nox_buildstages.build.job import Job
 from nox_buildstages.build.stage import prepare, provide
-from nox_buildstages.errors import MetadataError, NotRunError
+from nox_buildstages.errors import BackendError, MetadataError, NotRunError
 from nox_buildstages.files import write_text
-from nox_buildstages.lock.facts import Answer
+from nox_buildstages.lock.facts import Answer, stating
 from nox_buildstages.lock.lockfile import LockedOutput, StagePin, digest
-from nox_buildstages.model import Metadata
+from nox_buildstages.model import ArchiveSource, Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +51,18 @@ class StageWorkshop:
     _trees: dict[tuple[NormalizedName, Source], Path] = field(default_factory=dict)
 
     def tree(self, output: NormalizedName, source: Source) -> Path:
-        """Return a folder with the source of an output, patched, to read in."""
+        """Return a folder to read in what the source of an output, patched, declares.
+
+        Of an archive that is all there is in it: some hold thousands of files, and
+        where the backend's answer is kept, nobody needs them.
+        """
+        if not isinstance(source, ArchiveSource) or self.bench.patches(output):
+            return self._whole_tree(output, source)
+        folder = Path(tempfile.mkdtemp(prefix="declared-", dir=self.scratch))
+        return self.bench.tools.sources.skim(source, folder / "source")
+
+    def _whole_tree(self, output: NormalizedName, source: Source) -> Path:
+        """Return a folder with the source of an output, patched, to run hooks in."""
         if (output, source) not in self._trees:
             target = self.scratch / f"source-{len(self._trees)}"
             self._trees[output, source] = self.bench.tools.sources.unpack(
@@ -63,7 +74,9 @@ class StageWorkshop:
         """Run an output's hooks in its stage's environment.
 
         Wheels of earlier stages that the environment holds are built first. An
-        answer is kept for as long as nothing that goes into the wheel changes.
+        answer is kept for as long as nothing that goes into the wheel changes. Where
+        the table says what the output requires, a backend that fails has nothing to
+        add: some can only speak where there is a GPU or its compiler.
 
         Raises:
             BuildError: A hook failed, or such a wheel could not be built.
@@ -91,7 +104,17 @@ class StageWorkshop:
         try:
             return _read(json.loads(kept.read_text(encoding="utf-8")))
         except (OSError, ValueError, LookupError):
+            pass
+        try:
             answer = self._run(bench, inquiry, output, environment)
+        except BackendError as error:
+            if bench.project.rules(output.name).requires_dist is None:
+                raise replace(error, otherwise=_otherwise(error)) from error
+            bench.tools.report(
+                f"{error.hook} of {output.name} failed (log: {error.log}); what"
+                " pyproject.toml says that it requires is taken"
+            )
+            return Answer(requires=(), metadata=None)
         write_text(kept, json.dumps(_to_dict(answer)))
         return answer
 
@@ -119,7 +142,7 @@ class StageWorkshop:
         bench.tools.report(f"asking the build backend of {output.name}{where}")
         home = self.scratch / "home"
         home.mkdir(exist_ok=True)
-        tree = self.tree(inquiry.output, inquiry.source)
+        tree = self._whole_tree(inquiry.output, inquiry.source)
         backend = job.backend(tree, home=home)
         requires = backend.requires()
         if not inquiry.wants_metadata:
@@ -152,6 +175,13 @@ def _providers(bench: Bench, stage: str) -> Iterator[str]:
                 yield pin.stage
 
     yield from visit(stage)
+
+
+def _otherwise(error: BackendError) -> tuple[str, ...]:
+    return (
+        "or, where it can't be asked here, say in pyproject.toml what it requires:",
+        *stating(error.output),
+    )
 
 
 def _to_dict(answer: Answer) -> dict[str, Any]:

@@ -132,9 +132,11 @@ class Drafter:
         return Question(
             name=FINAL if stage is None else stage.name,
             requirements=tuple(
-                self._by_name(str(requirement))
-                for requirement in wanted
-                if canonicalize_name(requirement.name) not in unknown
+                dict.fromkeys(  # what a backend asks for may stand in the table too
+                    self._by_name(str(requirement))
+                    for requirement in wanted
+                    if canonicalize_name(requirement.name) not in unknown
+                )
             ),
             constraints=tuple(map(self._by_name, constraints)),
             stand_ins=tuple(

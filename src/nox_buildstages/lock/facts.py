@@ -173,6 +173,15 @@ def survey(chosen: Chosen, tree: Path, *, patched: bool = False) -> Promise:
     )
 
 
+def stating(output: str) -> tuple[str, ...]:
+    """Return the lines of pyproject.toml that say what an output requires."""
+    return (
+        f"  [tool.nox-buildstages.package.{output}]",
+        '  metadata = { requires-dist = ["…"] }',
+        "with the requirements that it has at run time, or [] for none",
+    )
+
+
 def _corrected(wanted: Iterable[str], rules: PackageRules) -> tuple[str, ...]:
     removed = set(rules.build_requires_remove)
     kept = (

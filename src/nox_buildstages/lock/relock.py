@@ -20,7 +20,7 @@ from nox_buildstages.lock.choose import choose
 from nox_buildstages.lock.conflicts import explained
 from nox_buildstages.lock.course import Course
 from nox_buildstages.lock.drafts import Drafter
-from nox_buildstages.lock.facts import Facts, survey
+from nox_buildstages.lock.facts import Facts, stating, survey
 from nox_buildstages.lock.lockfile import numbered
 from nox_buildstages.lock.matching import Matching, unmatched
 from nox_buildstages.lock.merging import merged, selected
@@ -68,7 +68,7 @@ class Workshop(Protocol):
     """Where sources are unpacked and build backends run."""
 
     def tree(self, output: NormalizedName, source: Source) -> Path:
-        """Return a folder with the source of an output, patched, to read in."""
+        """Return a folder to read in what an output, patched, declares."""
 
     def ask(self, inquiry: Inquiry) -> Answer:
         """Run an output's hooks in its stage's environment."""
@@ -284,12 +284,7 @@ def _unclear(inquiry: Inquiry, *, configured: bool) -> MetadataError:
         )
     else:
         problem = "its backend can't say what it requires without building it"
-        mend = (
-            "say it in pyproject.toml:",
-            f"  [tool.nox-buildstages.package.{inquiry.output}]",
-            '  metadata = { requires-dist = ["…"] }',
-            "with the requirements that it has at run time, or [] for none",
-        )
+        mend = ("say it in pyproject.toml:", *stating(inquiry.output))
     return MetadataError(
         output=inquiry.output, stage=inquiry.stage.name, problem=problem, mend=mend
     )

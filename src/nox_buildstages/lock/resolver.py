@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 from packaging.pylock import Pylock, PylockValidationError
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from nox_buildstages import toml
@@ -28,7 +29,7 @@ from nox_buildstages.lock.refusals import refusal, without_refusals
 from nox_buildstages.logins import NO_LOGIN, is_refusal, redacted, without_any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from packaging.utils import NormalizedName
 
@@ -199,13 +200,29 @@ class Resolver:
             argv += ["--exclude-newer", self.exclude_newer]
         for package in self.upgrade_packages:
             argv += ["--upgrade-package", package]
-        return Command(argv=tuple(argv), cwd=scratch, env=self._variables())
+        return Command(argv=tuple(argv), cwd=scratch, env=self._variables(question))
 
-    def _variables(self) -> Mapping[str, str] | None:
-        variables, own = self._indexes.variables(), self.target.variables
-        if not own:
-            return variables
-        return {**(os.environ if variables is None else variables), **own}
+    def _variables(self, question: Question) -> Mapping[str, str] | None:
+        """Return the variables of uv, and of the git that it runs."""
+        variables = self._indexes.variables()
+        outer = os.environ if variables is None else variables
+        own = {**self.target.variables, **self._for_git(question, outer)}
+        return {**outer, **own} if own else variables
+
+    def _for_git(
+        self, question: Question, outer: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Let a repository on disk name submodules on disk, where there is no other."""
+        repositories = [*_repositories(question, self.settings)]
+        local = all(url.startswith("file://") for url in repositories)
+        if not (repositories and local):
+            return {}
+        number = int(outer.get("GIT_CONFIG_COUNT") or 0)
+        return {
+            "GIT_CONFIG_COUNT": str(number + 1),
+            f"GIT_CONFIG_KEY_{number}": "protocol.file.allow",
+            f"GIT_CONFIG_VALUE_{number}": "always",
+        }
 
     @property
     def _indexes(self) -> Indexes:
@@ -257,6 +274,18 @@ def write_stand_in(stand_in: StandIn, folder: Path) -> Path:
         archive.writestr(f"{info}/WHEEL", wheel)
         archive.writestr(f"{info}/RECORD", "")
     return path
+
+
+def _repositories(question: Question, settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the URLs of the git repositories that a question may lead to."""
+    for text in question.requirements:
+        kind, _, url = (Requirement(text).url or "").partition("+")
+        if kind == "git":
+            yield url
+    for source in settings.get("sources", {}).values():
+        for entry in source if isinstance(source, list) else [source]:
+            if "git" in entry:
+                yield entry["git"]
 
 
 def _stated_metadata(question: Question) -> list[dict[str, Any]]:

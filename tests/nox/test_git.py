@@ -1,0 +1,103 @@
+"""An output in a git repository: its commit is locked, its submodules are built in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.packages import make_tree, make_wheel
+from support.pair import built, declare, lock_texts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.index import Index
+    from support.project import Project
+
+HEADER = "kernels/third_party/header.txt"
+
+
+def git(folder: Path, *argv: str) -> str:
+    """Run git as somebody, without anybody's settings, and return what it says."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    for role in ("AUTHOR", "COMMITTER"):
+        env |= {f"GIT_{role}_NAME": "a", f"GIT_{role}_EMAIL": "a@example.invalid"}
+    env |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    local = ("-c", "protocol.file.allow=always")
+    command = ["git", *local, *argv]
+    done = subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True)
+    return done.stdout.decode().strip()
+
+
+def commit(folder: Path) -> str:
+    """Commit all that is there, and return the commit."""
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "x")
+    return git(folder, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def kernels(tmp_path: Path) -> Path:
+    """A repository of kernels, with one of headers as its submodule."""
+    headers = tmp_path / "headers"
+    headers.mkdir()
+    git(headers, "init", "--quiet")
+    headers.joinpath("header.txt").write_text("h", "utf-8")
+    commit(headers)
+    tree = make_tree(tmp_path / "upstream", "kernels", "1.0")
+    git(tree, "init", "--quiet", "--initial-branch", "work")
+    commit(tree)
+    place = "kernels/third_party"
+    git(tree, "submodule", "--quiet", "add", headers.as_uri(), place)
+    return tree
+
+
+def locked_commit(project: Project) -> str:
+    """Return the commit of kernels in the lock of its stage."""
+    (output,) = project.lock("only")["tool"]["nox-buildstages"]["outputs"]
+    return str(output["source"]["commit"])
+
+
+@pytest.mark.parametrize("ref", ["branch", "tag", "commit"])
+def test_a_new_commit_changes_nothing_until_it_is_asked_for(
+    project: Project, index: Index, kernels: Path, ref: str
+) -> None:
+    """With --upgrade-package a branch moves, and nothing else; a tag and a commit stay.
+
+    The submodule's files are in the wheel.
+    """
+    make_wheel(index.folder, "dep", "1.0")
+    first = commit(kernels)
+    git(kernels, "tag", "v1")
+    names = {"branch": "work", "tag": "v1", "commit": first}
+    stage = {
+        "name": "only",
+        "outputs": [f"kernels @ git+{kernels.as_uri()}@{names[ref]}"],
+    }
+    table = {"final": {"requirements": ["kernels", "dep"]}, "stage": [stage]}
+    declare(project, table)
+    assert built(project.nox("-s", "build-stages")) == ["kernels"]
+    (wheel,) = project.wheels()
+    with zipfile.ZipFile(project.wheelhouse / wheel) as archive:
+        assert archive.read(HEADER) == b"h"
+    before = lock_texts(project)
+
+    kernels.joinpath("README").write_text("more", "utf-8")
+    second = commit(kernels)
+    make_wheel(index.folder, "dep", "2.0")
+    assert built(project.nox("-s", "build-stages")) == []
+    project.nox("-s", "build-stages-lock")
+    assert lock_texts(project) == before
+    assert locked_commit(project) == first
+
+    done = project.nox("-s", "build-stages-lock", "--", "--upgrade-package", "kernels")
+    moved = ref == "branch"
+    assert locked_commit(project) == (second if moved else first)
+    changed = f"kernels commit {first[:12]} → {second[:12]} in only, final"
+    assert (changed in done.output) == moved
+    assert "dep " not in done.output
+    assert built(project.nox("-s", "build-stages")) == ["kernels"] * moved
