@@ -506,14 +506,15 @@ def test_an_unknown_package_is_told(resolver: Resolver) -> None:
 def test_an_index_that_cannot_be_reached_is_told(
     resolver: Resolver, runner: Uv, tmp_path: Path
 ) -> None:
-    """Its URL is in the message."""
+    """Its URL is in the message, and how to do without it."""
     with Index(tmp_path / "gone") as gone:
         url = gone.url
     settings = {"index": [{"name": "gone", "url": url, "default": True}]}
     env = {"UV_HTTP_RETRIES": "0", "UV_DEFAULT_INDEX": url}
     other = Uv(env={**runner.env, **env})
-    with pytest.raises(ResolutionError, match=url):
+    with pytest.raises(ResolutionError, match=url) as caught:
         changed(resolver, settings=settings, runner=other).resolve(question("dep"))
+    assert "with UV_OFFLINE=1" in caught.value.mend
 
 
 def test_a_file_without_sha256_is_refused(
@@ -584,3 +585,31 @@ def test_a_mac_elsewhere_is_the_same_whatever_is_said_here(
     aimed = changed(resolver, target=target, outer=outer, settings={"no-index": True})
     aimed.resolve(question())
     assert (runner.commands[-1].env or {})["MACOSX_DEPLOYMENT_TARGET"] == "14.0"
+
+
+def test_a_full_temporary_folder_is_told(resolver: Resolver, runner: Uv) -> None:
+    """What is asked for isn't to blame."""
+
+    def full(_command: Command) -> Completed:
+        said = "error: failed to write: No space left on device (os error 28)"
+        return Completed(returncode=2, stdout="", stderr=said)
+
+    with pytest.raises(ResolutionError) as caught:
+        changed(resolver, runner=full).resolve(question("dep"))
+    assert "TMPDIR" in caught.value.mend
+    assert runner.commands == []
+
+
+@pytest.mark.parametrize("others", [(), ("git+https://example.invalid/x",)])
+def test_only_local_repositories_may_name_local_submodules(
+    resolver: Resolver, runner: Uv, root: Path, others: tuple[str, ...]
+) -> None:
+    """Git is told so by a variable, beside those that it has."""
+    settings = {"sources": {"y": {"git": root.as_uri()}, "z": [{"path": "z"}]}}
+    outer = {**runner.env, "GIT_CONFIG_COUNT": "1"}
+    asked = [f"x @ git+{root.as_uri()}@main", *(f"o @ {url}" for url in others)]
+    with pytest.raises(ResolutionError):
+        changed(resolver, settings=settings, outer=outer).resolve(question(*asked))
+    env = runner.commands[0].env or {}
+    assert (env.get("GIT_CONFIG_KEY_1") == "protocol.file.allow") == (not others)
+    assert env["GIT_CONFIG_COUNT"] == ("1" if others else "2")

@@ -51,6 +51,24 @@ _NO_WHEEL = re.compile(
 _NO_SDIST = re.compile("A source distribution is required for `([^`]+)`")
 """What uv says when it may not build, and when it has to."""
 
+_MENDS = (
+    (
+        re.compile("No space left on device"),
+        (
+            "a disk is full: make room in the temporary folder (TMPDIR moves it)"
+            " and in uv's cache"
+        ),
+    ),
+    (
+        re.compile("Failed to fetch: |Request failed after "),
+        (
+            "see that it can be reached from here; with UV_OFFLINE=1 in the environment"
+            " what uv's cache has must do"
+        ),
+    ),
+)
+"""What uv says where no version is to blame, and what to do."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StandIn:
@@ -311,7 +329,7 @@ def _failure(
     question: Question, output: str, interpreter: Interpreter
 ) -> ResolutionError:
     said = redacted(output)
-    wheel, sdist = _NO_WHEEL.search(output), _NO_SDIST.search(output)
+    wheel = _NO_WHEEL.search(output)
     if wheel is not None:
         project = canonicalize_name(wheel[1] or wheel[2])
         return NoWheelError(
@@ -322,9 +340,16 @@ def _failure(
             requirements=question.requirements,
             constraints=question.constraints,
         )
-    mend = "" if sdist is None else NO_SDIST.format(sdist[1])
-    mend = NO_LOGIN if is_refusal(output) else mend
-    return ResolutionError(name=question.name, output=said, mend=mend)
+    return ResolutionError(name=question.name, output=said, mend=_mend(output))
+
+
+def _mend(output: str) -> str:
+    if is_refusal(output):
+        return NO_LOGIN
+    match = _NO_SDIST.search(output)
+    if match is not None:
+        return NO_SDIST.format(match[1])
+    return next((mend for pattern, mend in _MENDS if pattern.search(output)), "")
 
 
 def _read_answer(question: Question, path: Path) -> Pylock | ResolutionError:
