@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tarfile
 import time
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -666,6 +667,22 @@ def test_a_hook_may_need_an_earlier_wheel(world: World) -> None:
     )
     locks = world.locked(f'{TWO}dependencies = ["kernel"]')
     assert locks["models"].outputs[0].metadata.requires_dist == ("kernel>=1",)
+
+
+def test_a_folder_in_an_archive_of_the_project_is_the_source(world: World) -> None:
+    """The lock names it, and what it declares is read."""
+    tree = world.root / "whole"
+    make_tree(tree / "inner", "kernel", "1.0", build_requires=["torch"])
+    with tarfile.open(world.root / "whole.tar.gz", "w:gz") as archive:
+        archive.add(tree, "whole")
+    make_wheel(world.index.folder, "torch", "1.0")
+    output = 'outputs = ["kernel @ ./whole.tar.gz#subdirectory=inner"]'
+    text = ONE.replace('outputs = ["kernel"]', output)
+    locks = world.relock(text, {"kernel": [said("1.0")]})
+    (found,) = locks["kernels"].outputs
+    assert isinstance(found.source, ArchiveSource)
+    assert found.source.subdirectory == "inner"
+    assert found.build_requires == ("torch",)
 
 
 MUTE = {"faults": ["no-metadata-hook"]}

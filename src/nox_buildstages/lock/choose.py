@@ -78,7 +78,7 @@ def choose(
     }
     for name, output in outputs.items():
         _check_hash(output, chosen[name].source)
-    return chosen
+    return {name: _placed(outputs[name], chosen[name]) for name in chosen}
 
 
 def _question(project: Project, outputs: Mapping[NormalizedName, Output]) -> Question:
@@ -131,9 +131,22 @@ def _check_folder(output: Output) -> None:
         )
 
 
-def _check_hash(output: Output, source: Source) -> None:
+def _placed(output: Output, chosen: Chosen) -> Chosen:
+    """Take a folder in an archive from the requirement: of one on disk uv drops it."""
+    source, subdirectory = chosen.source, _fragment(output).get("subdirectory")
+    if subdirectory is None or not isinstance(source, ArchiveSource):
+        return chosen
+    return replace(chosen, source=replace(source, subdirectory=subdirectory))
+
+
+def _fragment(output: Output) -> dict[str, str]:
+    """Return what stands behind the ``#`` of an output's URL, such as a hash."""
     fragment = parse_qs(urlsplit(output.requirement.url or "").fragment)
-    expected = fragment.get("sha256", [None])[0]
+    return {name: values[0] for name, values in fragment.items()}
+
+
+def _check_hash(output: Output, source: Source) -> None:
+    expected = _fragment(output).get("sha256")
     if expected is None or not isinstance(source, ArchiveSource):
         return
     if expected.lower() != source.sha256:
