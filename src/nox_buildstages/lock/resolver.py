@@ -8,7 +8,6 @@ from an index; its requirements count; and nothing needs to be built.
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 import zipfile
@@ -223,9 +222,10 @@ class Resolver:
     def _variables(self, question: Question) -> Mapping[str, str] | None:
         """Return the variables of uv, and of the git that it runs."""
         variables = self._indexes.variables()
-        outer = os.environ if variables is None else variables
-        own = {**self.target.variables, **self._for_git(question, outer)}
-        return {**outer, **own} if own else variables
+        own = dict(self.target.variables)
+        if variables is not None:
+            own.update(self._for_git(question, variables))
+        return {**(variables or os.environ), **own} if own else variables
 
     def _for_git(
         self, question: Question, outer: Mapping[str, str]
