@@ -227,9 +227,7 @@ class Resolver:
             own.update(self._for_git(question, variables))
         return {**(variables or os.environ), **own} if own else variables
 
-    def _for_git(
-        self, question: Question, outer: Mapping[str, str]
-    ) -> dict[str, str]:
+    def _for_git(self, question: Question, outer: Mapping[str, str]) -> dict[str, str]:
         """Let a repository on disk name submodules on disk, where there is no other."""
         repositories = [*_repositories(question, self.settings)]
         local = all(url.startswith("file://") for url in repositories)
