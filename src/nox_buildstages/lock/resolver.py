@@ -8,6 +8,7 @@ from an index; its requirements count; and nothing needs to be built.
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import zipfile
