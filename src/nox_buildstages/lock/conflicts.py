@@ -66,7 +66,7 @@ def explained(
         error=error,
         drafter=drafter,
         stage=stage,
-        wishes=wishes_of(question, stage, drafter.facts, bounds),
+        wishes=wishes_of(question, stage, drafter, bounds),
         probe=Probe(resolver=drafter.resolver, question=question),
     )
     return case.explanation()

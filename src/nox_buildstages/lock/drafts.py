@@ -133,12 +133,12 @@ class Drafter:
             name=FINAL if stage is None else stage.name,
             requirements=tuple(
                 dict.fromkeys(  # what a backend asks for may stand in the table too
-                    self._by_name(str(requirement))
+                    self.spelled(str(requirement))
                     for requirement in wanted
                     if canonicalize_name(requirement.name) not in unknown
                 )
             ),
-            constraints=tuple(map(self._by_name, constraints)),
+            constraints=tuple(map(self.spelled, constraints)),
             stand_ins=tuple(
                 StandIn(name=output, metadata=self._standing(metadata))
                 for output in available
@@ -146,19 +146,18 @@ class Drafter:
             ),
         )
 
-    def _by_name(self, text: str) -> str:
-        """Return a requirement without its URL, where it is for an output.
+    def spelled(self, text: str) -> str:
+        """Return a requirement as uv is asked: one for an output without its URL.
 
         An output is its stage's wheel, wherever else it might be taken from.
         """
         requirement = Requirement(text)
-        if canonicalize_name(requirement.name) not in self.facts.promises:
-            return text
-        requirement.url = None
+        if canonicalize_name(requirement.name) in self.facts.promises:
+            requirement.url = None
         return str(requirement)
 
     def _standing(self, metadata: Metadata) -> Metadata:
-        requires = tuple(map(self._by_name, metadata.requires_dist))
+        requires = tuple(map(self.spelled, metadata.requires_dist))
         return replace(metadata, requires_dist=requires)
 
     def _wanted(self, stage: Stage | None) -> Iterator[Requirement]:

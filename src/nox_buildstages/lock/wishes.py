@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
+    from nox_buildstages.lock.drafts import Drafter
     from nox_buildstages.lock.facts import Facts
     from nox_buildstages.lock.matching import Bound
     from nox_buildstages.lock.resolver import Question, Resolver
@@ -147,22 +148,19 @@ class Probe:
 
 
 def wishes_of(
-    question: Question,
-    stage: Stage | None,
-    facts: Facts,
-    bounds: Sequence[Bound],
+    question: Question, stage: Stage | None, drafter: Drafter, bounds: Sequence[Bound]
 ) -> tuple[Said, ...]:
     """Return what a question is made of; those that are blamed first in front.
 
     Args:
         question: All that may be wanted in it is known.
         stage: Whose it is; None for ``final``.
-        facts: Knows who declares what.
+        drafter: Asked it, and knows who declares what.
         bounds: That it was asked under.
     """
-    wanted = zip(_requirers(stage, facts), question.requirements, strict=True)
-    limits = zip(_constrainers(stage, facts, bounds), question.constraints, strict=True)
-    found = [replace(said, text=text) for said, text in (*wanted, *limits)]
+    facts = drafter.facts
+    said = (*_requirers(stage, facts), *_constrainers(stage, facts, bounds))
+    found = [replace(it, text=drafter.spelled(it.text)) for it in said]
     found += [
         Said(kind=Kind.REQUIRED, text=text, output=stand_in.name)
         for stand_in in question.stand_ins
