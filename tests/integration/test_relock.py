@@ -608,6 +608,35 @@ def test_a_wheel_of_the_project_is_named_relatively(world: World) -> None:
     assert package.archive.path == "../wheels/own-1.0-py3-none-any.whl"
 
 
+@pytest.mark.parametrize("flat", [True, False], ids=["index", "find-links"])
+def test_a_flat_index_in_the_project_is_named_relatively(
+    world: World, *, flat: bool
+) -> None:
+    """Its wheels and its sdists, wherever the checkout is; others keep their URLs."""
+    make_wheel(world.root / "own things", "own", "1.0")
+    make_sdist(world.root / "own things", "kernel", "1.0")
+    world.wheel("other", "1.0")
+    settings = 'find-links = ["own things"]\n'
+    if flat:
+        settings = (
+            '[[tool.uv.index]]\nname = "o"\nurl = "own things"\nformat = "flat"\n'
+        )
+    dependencies = 'dependencies = ["own", "other"]\n'
+    text = f"{ONE}{dependencies}[tool.uv]\n{settings}"
+    kernels = world.relock(text)["kernels"]
+    other, own, _ = kernels.pylock.packages
+    (wheel,) = own.wheels or ()
+    assert wheel.path == "../own things/own-1.0-py3-none-any.whl"
+    assert str(world.root) not in dumps(kernels)
+    assert [it.path for it in other.wheels or ()] == [None]
+    source = kernels.outputs[0].source
+    assert isinstance(source, ArchiveSource)
+    assert source.location == "own things/kernel-1.0.tar.gz"
+    locked = world.locked(text)
+    again = world.relock(text, earlier={name: dumps(locked[name]) for name in locked})
+    assert again["kernels"].pylock == locked["kernels"].pylock
+
+
 def git(folder: Path, *args: str) -> str:
     identity = ["-c", "user.name=a", "-c", "user.email=a@example.invalid"]
     command = ["git", *identity, "-C", str(folder), *args]

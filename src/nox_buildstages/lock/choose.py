@@ -221,13 +221,14 @@ def _is_wheel(source: Source) -> bool:
 def _portable(source: Source, root: Path) -> Source:
     if isinstance(source, DirectorySource):
         return DirectorySource(path=_relative(source.path, root))
-    if isinstance(source, ArchiveSource) and "://" not in source.location:
-        return ArchiveSource(
-            location=_relative(source.location, root),
-            sha256=source.sha256,
-            subdirectory=source.subdirectory,
-        )
-    return source
+    if not isinstance(source, ArchiveSource):
+        return source
+    within = pylock.path_within(source.location, root)
+    if within is not None:
+        return replace(source, location=within)
+    if "://" in source.location:
+        return source
+    return replace(source, location=_relative(source.location, root))
 
 
 def _relative(path: str, root: Path) -> str:

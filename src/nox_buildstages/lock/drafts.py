@@ -199,7 +199,8 @@ class Drafter:
             else:
                 self._require_wheel(package, question)
                 packages.append(package)
-        ours = pylock.moved(pylock.make(packages), self._seen)
+        local = pylock.localized(pylock.make(packages), self.project.root)
+        ours = pylock.moved(local, self._seen)
         return pylock.restrict(ours, self.resolver.target.interpreter)
 
     def _require_wheel(self, package: Package, question: Question) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import tomli_w
 from packaging.markers import Marker
@@ -27,11 +30,13 @@ from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
+    from pathlib import Path, PurePath
 
     from packaging.utils import NormalizedName
 
     from nox_buildstages.model import BuiltWheel, Interpreter, Source
+
+File = TypeVar("File", PackageArchive, PackageWheel)
 
 TOOL = "nox-buildstages"
 """Of the tables that are ours, and what made the lock."""
@@ -127,6 +132,40 @@ def restrict(pylock: Pylock, interpreter: Interpreter) -> Pylock:
     )
 
 
+def localized(pylock: Pylock, root: PurePath) -> Pylock:
+    """Return a lock in which wheels in a folder's files are named by path.
+
+    Args:
+        pylock: Any.
+        root: The folder, absolute, to which the paths are relative. What lies
+            elsewhere keeps its URL.
+    """
+
+    def here(package: Package) -> Package:
+        local = path_within(package.index or "", root) is not None
+        return replace(
+            package,
+            index=None if local else package.index,
+            wheels=[_localized(wheel, root) for wheel in package.wheels or ()] or None,
+        )
+
+    return replace(pylock, packages=[here(package) for package in pylock.packages])
+
+
+def path_within(location: str, root: PurePath) -> str | None:
+    """Return where in a folder a ``file:`` URL points to; None for elsewhere."""
+    url = urlsplit(location)
+    path = PurePosixPath(unquote(url.path))
+    if url.scheme != "file" or not path.is_relative_to(root.as_posix()):
+        return None
+    return path.relative_to(root.as_posix()).as_posix()
+
+
+def _localized(wheel: PackageWheel, root: PurePath) -> PackageWheel:
+    path = path_within(wheel.url or "", root)
+    return wheel if path is None else replace(wheel, url=None, path=path)
+
+
 def moved(pylock: Pylock, move: Callable[[str], str]) -> Pylock:
     """Return a lock whose wheels in files are named by other paths.
 
@@ -135,24 +174,19 @@ def moved(pylock: Pylock, move: Callable[[str], str]) -> Pylock:
         move: From a path to the path that takes its place.
     """
 
+    def to(file: File) -> File:
+        return file if file.path is None else replace(file, path=move(file.path))
+
     def there(package: Package) -> Package:
-        archive = package.archive
-        if provider(package) is not None or archive is None or archive.path is None:
+        if provider(package) is not None:
             return package
-        return Package(
-            name=package.name,
-            version=package.version,
-            marker=package.marker,
-            archive=PackageArchive(
-                path=move(archive.path), size=archive.size, hashes=archive.hashes
-            ),
+        return replace(
+            package,
+            archive=None if package.archive is None else to(package.archive),
+            wheels=[to(wheel) for wheel in package.wheels or ()] or None,
         )
 
-    return make(
-        map(there, pylock.packages),
-        environments=pylock.environments,
-        requires_python=pylock.requires_python,
-    )
+    return replace(pylock, packages=[there(package) for package in pylock.packages])
 
 
 def bind(
