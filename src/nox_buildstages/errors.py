@@ -26,10 +26,12 @@
     ├── NotRunError              nox was told not to run what had to be built
     ├── BuildError
     │   ├── BackendError         a hook failed
+    │   ├── MeddlingError        a build changed the environment that it ran in
     │   ├── WheelError           a file isn't a sound wheel
     │   └── WrongWheelError      a backend made something else than what was asked for
     ├── MissingWheelError        a stage's wheel isn't in the store
     ├── MissingToolError         a program that a stage names isn't there
+    ├── NetworkError             a stage requires the network to be off; it can't be
     └── FileSystemError          a file can't be read or written
 
 Each holds data and words itself: what is wrong, where, and what mends it.
@@ -582,6 +584,44 @@ class BackendError(BuildError):
         yield from self.otherwise
 
 
+_SHOWN = 10
+"""Of the files that a build changed; its log has no more of them."""
+
+
+@dataclass(kw_only=True, eq=False)
+class MeddlingError(BuildError):
+    """A build changed the environment that it ran in.
+
+    Attributes:
+        output: That was to be built.
+        stage: Whose environment it is.
+        changes: Each in words, such as ``added lib/x``.
+        log: The build's log.
+    """
+
+    output: str
+    stage: str
+    changes: tuple[str, ...]
+    log: Path
+
+    def lines(self) -> Iterator[str]:
+        """Yield what was changed, where the log is, and what to do."""
+        yield (
+            f"{self.output} (stage {self.stage}): its build changed the environment"
+            " that it ran in"
+        )
+        yield from (f"  {change}" for change in self.changes[:_SHOWN])
+        if len(self.changes) > _SHOWN:
+            yield f"  and {len(self.changes) - _SHOWN} more"
+        yield f"log: {self.log}"
+        yield (
+            "patch its source so that it leaves the environment alone; the environment"
+            " is made anew for the next build"
+        )
+        if not all(change.startswith("added") for change in self.changes):
+            yield "uv's cache may share the changed files: uv cache clean"
+
+
 @dataclass(kw_only=True, eq=False)
 class WrongWheelError(BuildError):
     """A backend made something else than the wheel that was asked for.
@@ -641,6 +681,31 @@ class MissingToolError(BuildStagesError):
         """Yield the program, and what to do about it."""
         yield f"stage {self.stage} names the tool {self.tool!r}, which isn't on PATH"
         yield "install it, or take it out of the stage's tools"
+
+
+@dataclass(kw_only=True, eq=False)
+class NetworkError(BuildStagesError):
+    """A stage requires that its backends reach no network, and that can't be had.
+
+    Attributes:
+        stage: That requires it.
+        reason: Why it can't be.
+    """
+
+    stage: str
+    reason: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield what is required, why it can't be had, and what to do."""
+        yield (
+            f'stage {self.stage} has network = "require-off", and the network can\'t'
+            " be cut off"
+        )
+        yield f"  {self.reason}"
+        yield (
+            "let the system, or the container, allow user namespaces; or write"
+            " network = false: then it is cut off where that is possible"
+        )
 
 
 _MAKE_ROOM = (

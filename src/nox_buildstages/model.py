@@ -28,6 +28,9 @@ ConfigSettings: TypeAlias = "Mapping[str, str | tuple[str, ...]]"
 Learned: TypeAlias = Literal["static", "hook", "config"]
 """From where an output's metadata is known: PEP 643, a hook, or the table."""
 
+Network: TypeAlias = Literal["off", "on", "require-off"]
+"""Whether backends reach it: ``off`` only where the system can cut it off."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
@@ -59,6 +62,7 @@ class Stage:
         env: Variables that every hook of the stage sees; part of the key.
         pass_env: Variables let through from outside; their values are part of the key.
         tools: Programs whose ``--version`` is part of the key.
+        network: Whether its backends reach it.
         place: Where it was declared, for messages.
     """
 
@@ -69,6 +73,7 @@ class Stage:
     env: Mapping[str, str] = field(default_factory=dict)
     pass_env: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
+    network: Network = "off"
     place: str = ""
 
 

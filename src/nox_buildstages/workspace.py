@@ -12,6 +12,7 @@ from uv import find_uv_bin
 
 from nox_buildstages import commands, interpreter, plan
 from nox_buildstages.build.bench import Bench, Tools
+from nox_buildstages.build.isolation import Isolator
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import outcomes, prepare, provide, sync
 from nox_buildstages.build.store import Store, cache_folder
@@ -98,6 +99,7 @@ def _tools(project: Project, environment: Environment, setting: Setting) -> Tool
         sources=sources,
         syncer=Syncer(uv=Path(find_uv_bin()), runner=commands.run, indexes=indexes),
         runner=commands.run,
+        isolator=Isolator(runner=commands.run, report=setting.report),
         outer=setting.outer,
         report=setting.report,
         run=setting.run,

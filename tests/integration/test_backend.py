@@ -13,6 +13,7 @@ import uv
 from packaging.version import Version
 
 from nox_buildstages.build.backend import LAST_LINES, Backend, last_lines
+from nox_buildstages.build.isolation import Isolation
 from nox_buildstages.commands import run
 from nox_buildstages.errors import BackendError
 from nox_buildstages.source_tree import BuildSystem
@@ -68,6 +69,7 @@ def backend(tmp_path: Path, python: Path) -> Backend:
         settings={},
         log=tmp_path / "log",
         runner=run,
+        isolation=Isolation(why="it is not asked for"),
     )
 
 

@@ -21,6 +21,7 @@ from packaging.version import Version
 from nox_buildstages import source_tree, toml
 from nox_buildstages.build.bench import Tools
 from nox_buildstages.build.environment import Environment
+from nox_buildstages.build.isolation import Isolator
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.store import Store
 from nox_buildstages.build.syncing import Syncer
@@ -204,6 +205,7 @@ class World:
                 sources=sources,
                 syncer=Syncer(uv=Path(uv.find_uv_bin()), runner=self.runner),
                 runner=self.runner,
+                isolator=Isolator(runner=run, report=lambda _: None),
                 outer=self.env,
                 report=lambda _: None,
                 run="1",

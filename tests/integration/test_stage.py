@@ -19,6 +19,7 @@ from packaging.version import Version
 
 from nox_buildstages.build.bench import Bench, Tools
 from nox_buildstages.build.environment import Environment
+from nox_buildstages.build.isolation import Isolator
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import Outcome, provide
 from nox_buildstages.build.store import Store
@@ -131,6 +132,7 @@ class Shop:
             sources=Sources(self.root, self.store, run),
             syncer=Syncer(uv=UV, runner=self.runner),
             runner=self.runner,
+            isolator=Isolator(runner=run, report=self.reports.append),
             outer=self.outer,
             report=self.reports.append,
             run=self.run,
@@ -332,10 +334,12 @@ def test_a_log_says_what_was_built_from_what(shop: Shop) -> None:
     """Its head is ours, then the backend speaks; the store keeps it too."""
     wheel = shop.provide().entry.wheel
     lines = wheel.log.read_text().splitlines()
-    assert lines[:6] == [
+    stage, isolator = Stage(name="low", outputs=()), shop.tools().isolator
+    assert lines[:7] == [
         "low-lib 1.0, stage low",
         "source: low-lib",
         f"key: {wheel.key}",
+        f"network: {isolator.isolation(stage)}",
         f"environment: {shop.environment.location}",
         "  tinybackend 1.0",
         "",

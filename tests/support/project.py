@@ -56,11 +56,13 @@ class Project:
         folder: Its root.
         env: All that nox sees of the environment.
         store: Of the wheels built, its own.
+        prefix: Of nox's command: what runs it in some other surroundings.
     """
 
     folder: Path
     env: Mapping[str, str]
     store: Path
+    prefix: tuple[str, ...] = ()
 
     @property
     def pyproject(self) -> Path:
@@ -116,7 +118,7 @@ class Project:
         its parallel sessions, and whatever is then left of its own group is killed.
         """
         process = subprocess.Popen(
-            [sys.executable, "-m", "nox", *_with_backend(args)],
+            [*self.prefix, sys.executable, "-m", "nox", *_with_backend(args)],
             cwd=self.folder,
             env={**self.env, **env},
             stdin=subprocess.DEVNULL,

@@ -24,10 +24,12 @@ from nox_buildstages.errors import (
     InvalidLockError,
     LockError,
     MatchRuntimeError,
+    MeddlingError,
     MetadataError,
     MissingLockError,
     MissingToolError,
     MissingWheelError,
+    NetworkError,
     NotRunError,
     NoWheelError,
     PatchError,
@@ -123,6 +125,45 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             "  expected sha256 aa",
             "  found    sha256 bb",
             "lock it again",
+        ],
+    ),
+    (
+        MeddlingError(output="a", stage="s", changes=("added lib/x.pth",), log=LOG),
+        [
+            "a (stage s): its build changed the environment that it ran in",
+            "  added lib/x.pth",
+            "log: folder/a.log",
+            (
+                "patch its source so that it leaves the environment alone;"
+                " the environment is made anew for the next build"
+            ),
+        ],
+    ),
+    (
+        MeddlingError(
+            output="a", stage="s", changes=("changed lib/x.py",) * 12, log=LOG
+        ),
+        [
+            "a (stage s): its build changed the environment that it ran in",
+            *["  changed lib/x.py"] * 10,
+            "  and 2 more",
+            "log: folder/a.log",
+            (
+                "patch its source so that it leaves the environment alone;"
+                " the environment is made anew for the next build"
+            ),
+            "uv's cache may share the changed files: uv cache clean",
+        ],
+    ),
+    (
+        NetworkError(stage="s", reason="this system doesn't"),
+        [
+            'stage s has network = "require-off", and the network can\'t be cut off',
+            "  this system doesn't",
+            (
+                "let the system, or the container, allow user namespaces; or write"
+                " network = false: then it is cut off where that is possible"
+            ),
         ],
     ),
     (

@@ -39,6 +39,36 @@ def test_the_hint_names_the_stage() -> None:
     assert "dependencies of stage kernels" in found
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "urllib.error.URLError: <urlopen error [Errno -2] Name or service not known>",
+        "urllib.error.URLError: <urlopen error [Errno 101] Network is unreachable>",
+        "socket.gaierror: [Errno -3] Temporary failure in name resolution",
+        "ConnectionError: Failed to establish a new connection: [Errno 101] …",
+        "curl: (6) Could not resolve host: example.org",
+        "fatal: unable to access 'https://example.org/': Could not resolve host: …",
+        "wget: unable to resolve host address 'example.org'",
+        "warning: spurious network error: [6] Couldn't resolve host name",
+        "go: dial tcp: lookup proxy: Temporary failure in name resolution",
+    ],
+)
+def test_a_network_that_is_off_earns_a_hint(line: str) -> None:
+    """Where it was on, it is another's fault, and nothing is said."""
+    found = hint(["downloading …", line, "exit status 1"], stage="a", offline=True)
+    assert found is not None
+    assert "network = true for stage a" in found
+    assert hint([line], stage="a") is None
+
+
+def test_what_is_missing_counts_before_the_network() -> None:
+    """Who doesn't find a module may try to fetch it."""
+    lines = ["No module named 'cmake'", "<urlopen error [Errno 101] …>"]
+    found = hint(lines, stage="a", offline=True)
+    assert found is not None
+    assert '"cmake"' in found
+
+
 def test_an_unknown_cause_earns_none() -> None:
     """A guess would lead astray."""
     assert hint(["x.cpp:1:2: error: expected ';'"], stage="kernels") is None

@@ -81,6 +81,7 @@ CHANGES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"patches": (AppliedPatch(sha256="aa", name="x"),)}, ("patches: x was added",)),
     ({"tools": {"nvcc": "13.1"}}, ("tool nvcc '13.0' → '13.1'",)),
     ({"tools": {}}, ("tool nvcc '13.0' → unset",)),
+    ({"network": True}, ("network off → on",)),
 ]
 
 
@@ -158,6 +159,18 @@ def test_a_record_has_no_patches_where_there_are_none() -> None:
     assert Recipe.from_dict(RECIPE.to_dict()).patches == ()
 
 
+def test_a_record_has_no_network_where_it_is_off() -> None:
+    """It is as it was before it could be, and such a one is read."""
+    assert "network" not in RECIPE.to_dict()
+    assert Recipe.from_dict(RECIPE.to_dict()).network is False
+
+
+def test_a_network_that_is_no_longer_let_in_is_named() -> None:
+    """The other way round."""
+    on = replace(RECIPE, network=True)
+    assert difference(on, RECIPE) == ("network on → off",)
+
+
 def test_equal_recipes_do_not_differ() -> None:
     """The order in which things were declared is no difference."""
     turned = replace(
@@ -176,7 +189,9 @@ def test_a_key_is_a_sha256_that_stays() -> None:
     )
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, patched("aa x", "bb y")])
+@pytest.mark.parametrize(
+    "recipe", [RECIPE, patched("aa x", "bb y"), replace(RECIPE, network=True)]
+)
 def test_a_recipe_comes_back_from_json(recipe: Recipe) -> None:
     """What was written is what is read: no difference, no other key, equal."""
     again = Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())))

@@ -458,9 +458,17 @@ def test_problems_at_the_top(toml: str, message: str) -> None:
             ),
         ),
         ('output = ["x"]', "output: unknown key; did you mean 'outputs'?"),
-        ("network = false", "network: network is not supported yet"),
-        ("network = true", "network: network is not supported yet"),
-        ('network = "require-off"', "network: network is not supported yet"),
+        (
+            'network = "off"',
+            (
+                'network: expected true, false or "require-off",'
+                " found the string 'off'"
+            ),
+        ),
+        (
+            "network = 0",
+            'network: expected true, false or "require-off", found the number 0',
+        ),
         ("jobs = 4", "jobs: jobs is not supported yet"),
         ('jobs = "auto"', "jobs: jobs is not supported yet"),
         (
@@ -478,7 +486,6 @@ def test_problems_in_a_stage(line: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ('network = "off"', 'true, false or "require-off"'),
         ("jobs = 0", '"auto" or a number above 0'),
         ("jobs = true", '"auto" or a number above 0'),
         ('jobs = "all"', '"auto" or a number above 0'),
@@ -494,6 +501,20 @@ def test_typos_in_what_is_not_supported_yet(line: str, expected: str) -> None:
     first, second = told(in_stage(line))
     assert first.startswith(f"stage[0].{key}: expected {expected}, found ")
     assert second == f"stage[0].{key}: {key} is not supported yet"
+
+
+@pytest.mark.parametrize(
+    ("line", "network"),
+    [
+        ("", "off"),
+        ("network = false", "off"),
+        ("network = true", "on"),
+        ('network = "require-off"', "require-off"),
+    ],
+)
+def test_whether_backends_reach_the_network(line: str, network: str) -> None:
+    """They don't, unless the stage says so."""
+    assert declared(in_stage(line)).stages[0].network == network
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from nox_buildstages.build.isolation import Isolation
     from nox_buildstages.commands import Runner
     from nox_buildstages.core_metadata import CoreMetadata
     from nox_buildstages.model import ConfigSettings
@@ -48,6 +49,7 @@ class Backend:
         settings: Config settings for each hook.
         log: Where its output goes.
         runner: Runs it.
+        isolation: Whether it reaches the network.
     """
 
     output: str
@@ -59,6 +61,7 @@ class Backend:
     settings: ConfigSettings
     log: Path
     runner: Runner
+    isolation: Isolation
 
     def requires(self) -> tuple[str, ...]:
         """Return what it wants for building a wheel beyond what is declared.
@@ -152,7 +155,7 @@ class Backend:
             env={**self.env, **(extra_environ or {})},
             log=self.log,
         )
-        completed = self.runner(command)
+        completed = self.runner(self.isolation.around(command))
         if completed.returncode:
             raise CommandError(command=str(command), reason=_how(completed.returncode))
 
@@ -171,7 +174,7 @@ class Backend:
             reason=reason,
             tail=tail,
             log=self.log,
-            hint=hint((reason, *tail), stage=self.stage),
+            hint=hint((reason, *tail), stage=self.stage, offline=self.isolation.is_off),
         )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
+    from nox_buildstages.build.isolation import Isolator
     from nox_buildstages.build.sources import Sources
     from nox_buildstages.build.store import Entry, Store
     from nox_buildstages.build.syncing import Syncer
@@ -41,6 +42,7 @@ class Tools:
         sources: Fetches what is to be built.
         syncer: Makes environments equal to locks.
         runner: Runs programs.
+        isolator: Keeps build backends from the network.
         outer: The environment variables that nox was started with.
         report: Tells the user how far it is, a line at a time.
         run: Identifies this run of nox, all of its processes.
@@ -50,6 +52,7 @@ class Tools:
     sources: Sources
     syncer: Syncer
     runner: Runner
+    isolator: Isolator
     outer: Mapping[str, str]
     report: Callable[[str], None]
     run: str
@@ -184,6 +187,7 @@ class Bench:
                 AppliedPatch(sha256=file.sha256, name=file.patch.name)
                 for file in self.patches(output.name)
             ),
+            network=stage.network == "on",
         )
 
     def patches(self, output: NormalizedName) -> tuple[PatchFile, ...]:

@@ -198,3 +198,8 @@ def write_stamp(environment: Environment, wanted: Mapping[str, Ingredient]) -> N
         if name in wanted
     }
     write_text(environment.location / _STAMP, json.dumps(stamp, indent=1))
+
+
+def forget_stamp(environment: Environment) -> None:
+    """Let an environment count as made from other wheels, so that it is made anew."""
+    environment.location.joinpath(_STAMP).unlink(missing_ok=True)

@@ -56,6 +56,21 @@ _HINTS = (
 """Patterns of a log, and what to say; ``{what}`` is the pattern's group."""
 
 
+_OFFLINE = (
+    (
+        r"name resolution|Name or service not known|nodename nor servname"
+        r"|Could(n.t| not) resolve host|unable to resolve host|getaddrinfo failed"
+        r"|Network is unreachable|No address associated with hostname"
+        r"|urlopen error|Failed to establish a new connection|dns error"
+    ),
+    (
+        "its build wants the network, which is off while backends run: have what it"
+        " fetches in its source, or network = true for stage {stage}"
+    ),
+)
+"""What urllib, requests, pip, curl, wget, git, cargo and Go say where no network is."""
+
+
 _NO_MODULE = re.compile(r"No module named '?(\w+)")
 
 
@@ -71,12 +86,13 @@ def missing_module(lines: Iterable[str]) -> str | None:
     return found[-1] if found else None
 
 
-def hint(lines: Iterable[str], *, stage: str) -> str | None:
+def hint(lines: Iterable[str], *, stage: str, offline: bool = False) -> str | None:
     """Return the likely cause of a failure and what mends it; None if none is known.
 
     Args:
         lines: Of a build's log.
         stage: Whose build it was.
+        offline: Whether it reached no network.
     """
     text = "\n".join(lines)
     for pattern, words in _HINTS:
@@ -84,4 +100,7 @@ def hint(lines: Iterable[str], *, stage: str) -> str | None:
         if found is not None:
             what = found.groupdict().get("what", "")
             return words.format(what=what, stage=stage)
+    pattern, words = _OFFLINE
+    if offline and re.search(pattern, text):
+        return words.format(stage=stage)
     return None

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from nox_buildstages import source_tree
 from nox_buildstages.build.backend import Backend
 from nox_buildstages.build.environment import scrubbed
+from nox_buildstages.build.watching import watched
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from nox_buildstages.build.bench import Bench
     from nox_buildstages.build.environment import Environment
+    from nox_buildstages.build.isolation import Isolation
     from nox_buildstages.build.key import Recipe
     from nox_buildstages.lock.lockfile import LockedOutput
     from nox_buildstages.model import Stage
@@ -45,6 +48,24 @@ class Job:
         """Where the backend's output goes."""
         return self.bench.logs / f"{self.output.name}.log"
 
+    @property
+    def isolation(self) -> Isolation:
+        """Whether the backend reaches the network.
+
+        Raises:
+            NetworkError: It must not, and can't be kept from it.
+        """
+        return self.bench.tools.isolator.isolation(self.stage)
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Refuse whatever is built meanwhile if it changes the environment."""
+        return watched(
+            self.environment,
+            output=self.output.name,
+            stage=self.stage.name,
+            log=self.log,
+        )
+
     def backend(self, tree: Path, *, home: Path) -> Backend:
         """Return the build backend of the unpacked source.
 
@@ -68,4 +89,5 @@ class Job:
             settings=bench.project.rules(self.output.name).config_settings,
             log=self.log,
             runner=bench.tools.runner,
+            isolation=self.isolation,
         )

@@ -61,6 +61,7 @@ class Recipe:
         interpreter: Implementation, version, ABI and platform.
         tools: What each program says of its version.
         patches: Of the source, in the order in which they are applied.
+        network: Whether its backend is let onto it.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Recipe:
     interpreter: Mapping[str, str]
     tools: Mapping[str, str]
     patches: tuple[AppliedPatch, ...] = ()
+    network: bool = False
 
     @property
     def key(self) -> str:
@@ -87,6 +89,8 @@ class Recipe:
         value = asdict(self)
         if not self.patches:
             del value["patches"]  # so that what is unpatched keeps its key
+        if not self.network:
+            del value["network"]  # likewise what is built without
         return value
 
     @classmethod
@@ -130,16 +134,18 @@ def _differences(old: Recipe, new: Recipe) -> Iterator[str]:
         yield f"source {_short(old.source)} → {_short(new.source)}"
     if old.patches != new.patches:
         yield f"patches: {', '.join(_patches(old.patches, new.patches))}"
-    for name, before, after in _changes(old.environment, new.environment):
-        yield _ingredient(name, before, after)
-    for name, was, now in _changes(old.env, new.env):
-        yield f"env {name} {_value(was)} → {_value(now)}"
-    for name, was, now in _changes(old.config_settings, new.config_settings):
-        yield f"config setting {name} {_value(was)} → {_value(now)}"
-    for name, was, now in _changes(old.interpreter, new.interpreter):
-        yield f"interpreter's {name} {_value(was)} → {_value(now)}"
-    for name, was, now in _changes(old.tools, new.tools):
-        yield f"tool {name} {_value(was)} → {_value(now)}"
+    for name, held, holds in _changes(old.environment, new.environment):
+        yield _ingredient(name, held, holds)
+    for kind, before, after in (
+        ("env", old.env, new.env),
+        ("config setting", old.config_settings, new.config_settings),
+        ("interpreter's", old.interpreter, new.interpreter),
+        ("tool", old.tools, new.tools),
+    ):
+        for name, was, now in _changes(before, after):
+            yield f"{kind} {name} {_value(was)} → {_value(now)}"
+    if old.network != new.network:
+        yield "network off → on" if new.network else "network on → off"
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Any]:

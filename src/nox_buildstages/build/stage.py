@@ -73,6 +73,7 @@ def provide(
     Raises:
         MissingWheelError: An earlier stage's wheel isn't in the store.
         NotRunError: Something is to be built and nox was told not to run.
+        NetworkError: It is to be off and can't be.
         SyncError: The environment could not be made.
         BuildError: An output could not be built.
     """
@@ -84,6 +85,7 @@ def provide(
         if output.name in rebuild or bench.find(recipes[output.name]) is None
     ]
     if missing:
+        bench.tools.isolator.isolation(stage)  # before it costs anything
         prepare(bench, stage.name, environment)
         if not environment.may_run():
             raise NotRunError(stage=stage.name, outputs=tuple(o.name for o in missing))
@@ -154,7 +156,9 @@ def _build(job: Job, *, again: bool) -> None:
         there = tools.store.find(recipe.key)
         if there is not None and (there.run == tools.run or not again):
             return
-        tools.report(f"building {recipe.name} {recipe.version} (log: {job.log})")
+        network = "" if job.isolation.is_off else ", network on"
+        begun = f"building {recipe.name} {recipe.version} (log: {job.log}){network}"
+        tools.report(begun)
         started = time.monotonic()
         with tools.store.workplace(recipe.key) as place:
             wheel = _build_wheel(job, place)
@@ -175,7 +179,8 @@ def _build_wheel(job: Job, place: Path) -> WheelFile:
     patches = job.bench.patches(job.output.name)
     sources = job.bench.tools.sources
     tree = sources.unpack(job.output.source, place / "source", patches)
-    said = job.backend(tree, home=home).wheel(folder)
+    with job.watched():
+        said = job.backend(tree, home=home).wheel(folder)
     try:
         wheel = _only_wheel(folder, said)
         _check_identity(wheel, job.output)
@@ -199,6 +204,7 @@ def _begin_log(job: Job) -> None:
         f"source: {job.output.source}",
         *(f"patch: {patch}" for patch in recipe.patches),
         f"key: {recipe.key}",
+        f"network: {job.isolation}",
         f"environment: {job.environment.location}",
         *(f"  {name} {held.version}" for name, held in recipe.environment.items()),
         "",

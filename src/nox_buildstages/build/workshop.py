@@ -80,6 +80,7 @@ class StageWorkshop:
 
         Raises:
             BuildError: A hook failed, or such a wheel could not be built.
+            NetworkError: It is to be off and can't be.
             NotRunError: Nox was told not to run.
         """
         environment = self.environment(inquiry.target)
@@ -131,12 +132,13 @@ class StageWorkshop:
         environment: Environment,
     ) -> Answer:
         stage = inquiry.stage
+        job = Job(bench=bench, stage=stage, output=output, environment=environment)
+        network = job.isolation
         prepare(bench, stage.name, environment)
         if not environment.may_run():
             raise NotRunError(stage=stage.name, outputs=(output.name,))
-        job = Job(bench=bench, stage=stage, output=output, environment=environment)
         job.log.parent.mkdir(parents=True, exist_ok=True)
-        job.log.write_text("", encoding="utf-8")
+        job.log.write_text(f"network: {network}\n", encoding="utf-8")
         several = len(bench.project.pythons) > 1
         where = f" on Python {inquiry.target.version}" if several else ""
         bench.tools.report(f"asking the build backend of {output.name}{where}")
@@ -144,11 +146,12 @@ class StageWorkshop:
         home.mkdir(exist_ok=True)
         tree = self._whole_tree(inquiry.output, inquiry.source)
         backend = job.backend(tree, home=home)
-        requires = backend.requires()
+        folder = Path(tempfile.mkdtemp(prefix="metadata-", dir=self.scratch))
+        with job.watched():
+            requires = backend.requires()
+            said = backend.metadata(folder) if inquiry.wants_metadata else None
         if not inquiry.wants_metadata:
             return Answer(requires=requires, metadata=None)
-        folder = tempfile.mkdtemp(prefix="metadata-", dir=self.scratch)
-        said = backend.metadata(Path(folder))
         if said is None:
             return Answer(requires=requires, metadata=source_tree.static_metadata(tree))
         if said.name != output.name:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from nox_buildstages.declare.reading import Getter
+    from nox_buildstages.model import Network
 
 TOOL = "nox-buildstages"
 
@@ -259,6 +260,7 @@ def _stage(item: Item) -> Stage | None:
         env=found.get("env", _env, {}),
         pass_env=found.get("pass-env", list_of(variable), ()),
         tools=found.get("tools", list_of(text), ()),
+        network=found.get("network", _network, "off"),
         place=item.place,
     )
 
@@ -356,9 +358,14 @@ def _jobs(item: Item) -> None:
     item.expected('"auto" or a number above 0')
 
 
-def _network(item: Item) -> None:
-    if not isinstance(item.value, bool) and item.value != "require-off":
-        item.expected('true, false or "require-off"')
+def _network(item: Item) -> Network | None:
+    value = item.value
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value == "require-off":
+        return "require-off"
+    item.expected('true, false or "require-off"')
+    return None
 
 
 def _written_as(pattern: re.Pattern[str], what: str) -> Getter[object]:
@@ -390,9 +397,11 @@ _TOP = Keys(
     later={"matrix": any_table},
 )
 _STAGE = Keys(
-    known=("name", "dependencies", "outputs", "needs", "env", "pass-env", "tools"),
+    known=(
+        *("name", "dependencies", "outputs", "needs"),
+        *("env", "pass-env", "tools", "network"),
+    ),
     later={
-        "network": _network,
         "jobs": _jobs,
         "memory-per-job": _written_as(_MEMORY, 'a size such as "4GB"'),
         "timeout": _written_as(_TIMEOUT, 'a time such as "5h" or "1h30m"'),

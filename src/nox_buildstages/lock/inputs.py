@@ -74,6 +74,7 @@ def _stage(stage: Stage, root: Path) -> dict[str, Any]:
         "needs": stage.needs,
         "env": dict(stage.env),
         "pass-env": stage.pass_env,
+        **({"network": "on"} if stage.network == "on" else {}),
     }
 
 

@@ -1,0 +1,88 @@
+"""Seeing that a build leaves the environment that it runs in as it is."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+from nox_buildstages.build.environment import forget_stamp
+from nox_buildstages.errors import MeddlingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from nox_buildstages.build.environment import Environment
+
+_Files: TypeAlias = "Mapping[str, tuple[int, int, int]]"
+"""Each file's kind, size and time, by its path in the environment."""
+
+_NOT_WATCHED = {"__pycache__"}
+"""Folders that importing writes to."""
+
+
+@contextmanager
+def watched(
+    environment: Environment, *, output: str, stage: str, log: Path
+) -> Iterator[None]:
+    """Refuse what is done meanwhile if it changes the environment's files.
+
+    What was added is taken away, and the environment counts as another one, so that
+    its projects are installed anew before the next build.
+
+    Args:
+        environment: In which a build runs.
+        output: That is built, for messages.
+        stage: In which stage, for messages.
+        log: The build's, for messages.
+
+    Raises:
+        MeddlingError: It did, and nothing else went wrong.
+    """
+    before = _files(environment.location)
+    try:
+        yield
+    finally:
+        changes = _changes(before, _files(environment.location))
+        if changes:
+            _put_right(environment, changes)
+    if changes:
+        words = tuple(f"{change} {name}" for name, change in changes.items())
+        raise MeddlingError(output=output, stage=stage, changes=words, log=log)
+
+
+def _files(location: Path) -> _Files:
+    """Return all in the folders of an environment; what lies beside them is ours."""
+    found: dict[str, tuple[int, int, int]] = {}
+    folders = [entry.name for entry in os.scandir(location) if _is_folder(entry)]
+    while folders:
+        folder = folders.pop()
+        for entry in os.scandir(location / folder):
+            name = f"{folder}/{entry.name}"
+            if _is_folder(entry):
+                folders.append(name)
+            elif not entry.is_dir(follow_symlinks=False):
+                status = entry.stat(follow_symlinks=False)
+                found[name] = (status.st_mode, status.st_size, status.st_mtime_ns)
+    return found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False) and entry.name not in _NOT_WATCHED
+
+
+def _changes(before: _Files, after: _Files) -> dict[str, str]:
+    """Return what became of each file that isn't as it was."""
+    changes = dict.fromkeys(after.keys() - before.keys(), "added")
+    changes.update((name, "removed") for name in before.keys() - after.keys())
+    common = before.keys() & after.keys()
+    changes.update((name, "changed") for name in common if before[name] != after[name])
+    return dict(sorted(changes.items()))
+
+
+def _put_right(environment: Environment, changes: Mapping[str, str]) -> None:
+    forget_stamp(environment)
+    for name, change in changes.items():
+        if change == "added":
+            environment.location.joinpath(name).unlink(missing_ok=True)

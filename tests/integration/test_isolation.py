@@ -1,0 +1,332 @@
+"""Build backends without network: what they reach, and what stays as it was."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nox_buildstages.build.environment import Environment
+from nox_buildstages.build.isolation import Isolation, Isolator
+from nox_buildstages.build.offline import CANNOT_CUT, CANNOT_RUN
+from nox_buildstages.build.watching import watched
+from nox_buildstages.commands import Command, run
+from nox_buildstages.errors import MeddlingError, NetworkError
+from nox_buildstages.model import Stage
+from support.namespaces import OFFLINE, can_forbid, forbidding, needs_namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from nox_buildstages.commands import Completed
+
+OFF = Isolation()
+ON = Isolation(why="network = true")
+PYTHON = shutil.which("python3", path="/usr/bin:/bin")
+"""One that every user of this machine can run."""
+
+NOBODY = 65534
+
+
+def python(code: str, *args: object) -> Command:
+    return Command(argv=(sys.executable, "-I", "-c", code, *map(str, args)))
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Of a server on this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+# What a program reaches ----------------------------------------------------------
+
+CONNECT = """
+import socket, sys
+socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5).close()
+"""
+
+
+@needs_namespaces
+def test_without_network_a_server_is_not_reached(port: int) -> None:
+    """Not even one on the same machine; with the network it is."""
+    assert run(ON.around(python(CONNECT, port))).returncode == 0
+    completed = run(OFF.around(python(CONNECT, port)))
+    assert completed.returncode == 1
+    assert "ConnectionRefusedError" in completed.stderr
+
+
+@needs_namespaces
+def test_without_network_another_machine_is_not_reached() -> None:
+    """The kernel says so at once, with nothing sent and no waiting."""
+    code = "import socket; socket.create_connection(('192.0.2.1', 80), 30)"
+    completed = run(OFF.around(python(code)))
+    assert "Network is unreachable" in completed.stderr
+
+
+@needs_namespaces
+def test_without_network_a_program_reaches_itself() -> None:
+    """A compiler cache's server, a test's: localhost is up, and its own."""
+    code = """
+import socket
+with socket.create_server(("localhost", 0)) as server:
+    socket.create_connection(server.getsockname(), 5).close()
+"""
+    assert run(OFF.around(python(code))).stderr == ""
+
+
+@needs_namespaces
+@pytest.mark.parametrize("path", ["/proc/{}/environ", "/proc/{}/ns/net"])
+def test_without_network_our_process_is_closed(path: str) -> None:
+    """It shows neither the variables that we were started with nor a way out."""
+    look = python("open(__import__('sys').argv[1])", path.format(os.getpid()))
+    assert "PermissionError" in run(OFF.around(look)).stderr
+
+
+@needs_namespaces
+@pytest.mark.skipif(
+    os.geteuid() != 0 or PYTHON is None, reason="only root can become someone else"
+)
+def test_an_ordinary_user_needs_no_rights() -> None:
+    """The user stays who it is, files of its own are its own."""
+    code = """
+import os, socket, pathlib
+print(os.getuid(), os.getgid(), pathlib.Path("/proc/net/dev").read_text().count(":"))
+with socket.create_server(("localhost", 0)):
+    pass
+"""
+    # From the standard input, as that user may not be able to read our files.
+    completed = subprocess.run(
+        [str(PYTHON), "-I", "-S", "-", str(PYTHON), "-c", code],
+        input=OFFLINE.read_text("utf-8"),
+        capture_output=True,
+        text=True,
+        check=False,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+    )
+    assert completed.stderr == ""
+    assert completed.stdout.split() == [str(NOBODY), str(NOBODY), "1"]
+
+
+# How a program ends --------------------------------------------------------------
+
+
+@needs_namespaces
+@pytest.mark.parametrize("status", [0, 3])
+def test_the_exit_status_is_the_program_s(status: int) -> None:
+    """Whatever is around it."""
+    completed = run(OFF.around(python(f"raise SystemExit({status})")))
+    assert completed.returncode == status
+
+
+@needs_namespaces
+def test_a_signal_ends_the_program_itself() -> None:
+    """There is no process in between that could be ended in its place."""
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert run(OFF.around(python(code))).returncode == -signal.SIGKILL
+    command = OFF.around(python("import os; print(os.getpid(), os.getpgrp())"))
+    with subprocess.Popen(command.argv, stdout=subprocess.PIPE, text=True) as process:
+        said = process.communicate()[0]
+    assert said.split() == [str(process.pid), str(os.getpgrp())]
+
+
+@needs_namespaces
+def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """As a shell has it."""
+    completed = run(OFF.around(Command(argv=(str(tmp_path / "gone"),))))
+    assert completed.returncode == CANNOT_RUN
+    assert completed.stderr == f"No such file or directory: {tmp_path / 'gone'}\n"
+
+
+def test_with_network_nothing_is_around_a_program() -> None:
+    """It is the very command."""
+    command = python("pass")
+    assert ON.around(command) is command
+
+
+# What the system allows ----------------------------------------------------------
+
+
+@dataclass
+class Told:
+    """An isolator on a system that forbids, or allows, and what it said."""
+
+    forbids: bool = True
+    platform: str = "linux"
+    commands: list[Command] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list)
+
+    def isolator(self) -> Isolator:
+        """Return it."""
+        return Isolator(
+            runner=self.run, report=self.reports.append, platform=self.platform
+        )
+
+    def run(self, command: Command) -> Completed:
+        """Run a command there."""
+        self.commands.append(command)
+        if self.forbids:
+            command = replace(command, argv=tuple(forbidding(*command.argv)))
+        return run(command)
+
+
+FALSE = Stage(name="a", outputs=())
+TRUE = replace(FALSE, network="on")
+REQUIRED = replace(FALSE, network="require-off")
+LIMIT = "this system allows no network namespace (a limit in /proc/sys/user)"
+
+
+@needs_namespaces
+def test_where_it_can_be_the_network_is_off() -> None:
+    """It is found out once, however many stages ask, and nothing is said of it."""
+    told = Told(forbids=False)
+    isolator = told.isolator()
+    assert {isolator.isolation(stage) for stage in (FALSE, REQUIRED, FALSE)} == {OFF}
+    assert len(told.commands) == 1
+    assert told.reports == []
+    assert str(OFF) == "off"
+
+
+@can_forbid
+def test_where_it_cannot_be_that_is_said_once() -> None:
+    """With the reason; each build's log has it too."""
+    told = Told()
+    isolator = told.isolator()
+    isolations = [isolator.isolation(FALSE) for _ in range(2)]
+    assert [str(isolation) for isolation in isolations] == [f"on ({LIMIT})"] * 2
+    assert not isolations[0].is_off
+    assert told.reports == [f"build backends reach the network: {LIMIT}"]
+
+
+@can_forbid
+def test_where_it_must_be_and_cannot_that_is_an_error() -> None:
+    """And nothing else is said."""
+    told = Told()
+    with pytest.raises(NetworkError) as caught:
+        told.isolator().isolation(REQUIRED)
+    assert (caught.value.stage, caught.value.reason) == ("a", LIMIT)
+    assert told.reports == []
+
+
+@can_forbid
+def test_where_it_became_impossible_nothing_runs() -> None:
+    """The program isn't run with the network instead."""
+    command = Told().run(OFF.around(python("print('here')")))
+    assert command.returncode == CANNOT_CUT
+    assert command.stdout == ""
+
+
+def test_a_stage_that_wants_the_network_has_it() -> None:
+    """Nothing is tried for it."""
+    told = Told()
+    isolation = told.isolator().isolation(TRUE)
+    assert str(isolation) == "on (network = true)"
+    assert (told.commands, told.reports) == ([], [])
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_other_systems_cannot_do_that(platform: str) -> None:
+    """They are told so, and nothing is tried."""
+    told = Told(platform=platform)
+    isolator = told.isolator()
+    reason = f"it can be cut off on Linux only, not on {platform}"
+    assert isolator.isolation(FALSE).why == reason
+    assert told.commands == []
+    with pytest.raises(NetworkError):
+        isolator.isolation(REQUIRED)
+
+
+def test_an_interpreter_that_is_gone_cannot_do_that(tmp_path: Path) -> None:
+    """As when nox's own environment was removed meanwhile."""
+
+    def gone(command: Command) -> Completed:
+        return run(replace(command, argv=(str(tmp_path / "gone"),)))
+
+    isolator = Isolator(runner=gone, report=lambda _: None, platform="linux")
+    assert isolator.isolation(FALSE).why.startswith("No such file or directory")
+
+
+# The environment that a build runs in --------------------------------------------
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    location = tmp_path / "venv"
+    packages = location / "lib/python3/site-packages"
+    packages.joinpath("x/__pycache__").mkdir(parents=True)
+    packages.joinpath("x/__init__.py").write_text("X = 1\n")
+    packages.joinpath("x/core.py").write_text("")
+    location.joinpath("nox-buildstages.json").write_text("{}")
+    location.joinpath("lib64").symlink_to("lib")
+    location.joinpath("bin").mkdir()
+    location.joinpath("bin/python").symlink_to(sys.executable)
+    return Environment(
+        location=location, bin=location / "bin", python=location / "bin/python"
+    )
+
+
+def stamped(environment: Environment) -> bool:
+    return environment.location.joinpath("nox-buildstages.json").exists()
+
+
+def test_a_build_that_leaves_its_environment_alone_is_fine(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """Importing writes bytecode there, and what is beside its folders is ours."""
+    with watched(environment, output="a", stage="s", log=tmp_path / "log"):
+        packages = environment.location / "lib/python3/site-packages"
+        packages.joinpath("x/__pycache__/x.pyc").write_text("")
+        environment.location.joinpath("pylock.s.toml").write_text("")
+    assert stamped(environment)
+
+
+def test_a_build_that_changes_its_environment_is_refused(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """What came is taken away; the rest is to be installed anew."""
+    packages = environment.location / "lib/python3/site-packages"
+
+    def meddle() -> None:
+        with watched(environment, output="a", stage="s", log=tmp_path / "log"):
+            packages.joinpath("evil.pth").write_text("import evil\n")
+            packages.joinpath("x/__init__.py").write_text("X = 1 # evil\n")
+            packages.joinpath("x/core.py").unlink()
+
+    with pytest.raises(MeddlingError) as caught:
+        meddle()
+    error = caught.value
+    assert (error.output, error.stage, error.log) == ("a", "s", tmp_path / "log")
+    assert error.changes == (
+        "added lib/python3/site-packages/evil.pth",
+        "changed lib/python3/site-packages/x/__init__.py",
+        "removed lib/python3/site-packages/x/core.py",
+    )
+    assert not packages.joinpath("evil.pth").exists()
+    assert not stamped(environment)
+
+
+def test_a_build_that_fails_is_told_as_such(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """Whatever it changed before is put right all the same."""
+    added = environment.location / "bin/evil"
+
+    def meddle() -> None:
+        with watched(environment, output="a", stage="s", log=tmp_path / "log"):
+            added.write_text("")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        meddle()
+    assert not added.exists()
+    assert not stamped(environment)

@@ -1,0 +1,187 @@
+"""A build that reads secrets, opens sockets and writes where it shouldn't."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.namespaces import can_forbid, forbidding, needs_namespaces
+from support.packages import make_tree
+from support.pair import declare_solo, planned, refused, stored
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.project import Project
+
+BACKEND = """
+import os, pathlib, socket, sys
+from tinybackend import build_wheel, get_requires_for_build_wheel
+from tinybackend import _prepare_metadata as prepare_metadata_for_build_wheel
+
+def meddle():
+{}
+
+meddle()
+"""
+"""What stands where the braces are is done in every hook."""
+
+PYPROJECT = """
+[build-system]
+requires = ["tinybackend"]
+build-backend = "setup"
+backend-path = ["."]
+"""
+
+
+def declare_kernels(project: Project, *lines: str, **stage: Any) -> None:  # noqa: ANN401
+    """Write a project whose one output does these things in each hook."""
+    code = BACKEND.format("\n".join(f"    {line}" for line in lines))
+    files = {"setup.py": code, "pyproject.toml": PYPROJECT}
+    make_tree(project.folder / "kernels", "kernels", "1.0", files=files)
+    declare_solo(project, outputs=["kernels @ ./kernels"], **stage)
+
+
+def logs(project: Project) -> list[str]:
+    """Return the logs of locking's hooks and of the build."""
+    folders = (project.store / "logs", project.wheelhouse / "logs")
+    return [(folder / "kernels.log").read_text("utf-8") for folder in folders]
+
+
+@pytest.fixture
+def server() -> Iterator[socket.socket]:
+    """One on this machine that a build may try to reach."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        yield server
+
+
+def connects(server: socket.socket) -> str:
+    return f"socket.create_connection({server.getsockname()!r}, 5)"
+
+
+def was_reached(server: socket.socket) -> bool:
+    try:
+        server.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True
+
+
+SECRETS = (
+    'print("secret:", os.environ.get("TOKEN"))',
+    'parent = pathlib.Path(f"/proc/{os.getppid()}/environ")',
+    "try:",
+    '    print("TOKEN=" in parent.read_text())',
+    "except OSError as error:",
+    '    print("parent:", error)',
+)
+
+
+@needs_namespaces
+def test_a_secret_isn_t_there_to_be_read(project: Project) -> None:
+    """Neither as a variable nor in the process that started the build."""
+    declare_kernels(project, *SECRETS)
+    project.nox("-s", "build-stages", env={"TOKEN": "s3cr3t"})
+    for log in logs(project):
+        assert "secret: None\n" in log
+        assert "parent: [Errno 13] Permission denied" in log
+
+
+@needs_namespaces
+def test_a_socket_reaches_nothing(project: Project, server: socket.socket) -> None:
+    """Neither while locking nor while building; each log says that it is off."""
+    lines = ("try:", f"    {connects(server)}", "except OSError as error:")
+    declare_kernels(project, *lines, '    print("socket:", error)')
+    done = project.nox("-s", "build-stages")
+    assert not was_reached(server)
+    for log in logs(project):
+        assert "network: off\n" in log
+        assert "socket: [Errno 111] Connection refused" in log
+    assert "network" not in done.output
+
+
+@needs_namespaces
+def test_a_build_that_wants_the_network_is_told_what_to_do(project: Project) -> None:
+    """The message has the key to set."""
+    url = "http://files.example.invalid/x.whl"
+    declare_kernels(
+        project, "import urllib.request", f"urllib.request.urlopen('{url}')"
+    )
+    output = refused(project, "-s", "build-stages")
+    assert "network, which is off while backends run" in output
+    assert "or network = true for stage only" in output
+
+
+def test_a_stage_may_have_the_network(project: Project, server: socket.socket) -> None:
+    """The user is told; and it is another wheel, for what was fetched may count."""
+    declare_kernels(project, connects(server), network=True)
+    done = project.nox("-s", "build-stages")
+    assert was_reached(server)
+    for log in logs(project):
+        assert "network: on (network = true)\n" in log
+    assert "kernels.log), network on\n" in done.output
+    declare_kernels(project, connects(server), network=False)
+    plan = planned(project.nox("-s", "build-stages-plan"))
+    assert plan["kernels"] == ("build", "network on → off")
+
+
+def test_what_is_written_beside_the_source_is_gone(project: Project) -> None:
+    """Home, temporary files and neighbours of the source are folders of the build."""
+    declare_kernels(
+        project,
+        "import tempfile",
+        'for place in (pathlib.Path.home(), tempfile.gettempdir(), ".."):',
+        '    pathlib.Path(place, "stray").write_text("")',
+        'pathlib.Path("kernels/__init__.py").write_text("# another")',
+    )
+    source = project.folder / "kernels/kernels/__init__.py"
+    before = source.read_bytes()
+    project.nox("-s", "build-stages")
+    assert source.read_bytes() == before
+    root = project.folder.parent
+    assert [path for path in root.rglob("stray") if path.is_file()] == []
+
+
+def test_what_is_written_into_the_environment_is_refused(project: Project) -> None:
+    """No wheel comes of it, and the next build has the environment of the lock."""
+    declare_kernels(
+        project,
+        "import sysconfig",
+        'packages = pathlib.Path(sysconfig.get_path("purelib"))',
+        '(packages / "evil.pth").write_text("")',
+    )
+    output = refused(project, "-s", "build-stages")
+    assert (
+        "kernels (stage only): its build changed the environment that it ran in"
+    ) in output
+    assert "site-packages/evil.pth" in output
+    assert stored(project) == project.wheels() == []
+    declare_kernels(project, "pass")
+    project.nox("-s", "build-stages")
+    assert list(project.folder.rglob("evil.pth")) == []
+    assert project.wheels() == ["kernels-1.0-py3-none-any.whl"]
+
+
+@can_forbid
+def test_where_the_system_forbids_it_the_user_is_told(
+    project: Project, server: socket.socket
+) -> None:
+    """The build goes on; with "require-off" it is an error before it begins."""
+    project = replace(project, prefix=tuple(forbidding()))
+    declare_kernels(project, connects(server))
+    done = project.nox("-s", "build-stages")
+    reason = "this system allows no network namespace (a limit in /proc/sys/user)"
+    told = f"build backends reach the network: {reason}\n"
+    assert told in done.output
+    assert "kernels.log), network on\n" in done.output
+    for log in logs(project):
+        assert f"network: on ({reason})\n" in log
+    declare_kernels(project, "pass", network="require-off")
+    output = refused(project, "-s", "build-stages")
+    wanted = 'stage only has network = "require-off", and the network can\'t be cut off'
+    assert wanted in output
+    assert "building" not in output
