@@ -118,6 +118,19 @@ with socket.create_server(("localhost", 0)):
     assert completed.stdout.split() == [str(NOBODY), str(NOBODY), "1"]
 
 
+@needs_namespaces
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="wants a lesser root"
+)
+@pytest.mark.parametrize("right", ["net_admin", "setpcap", "sys_admin"])
+def test_a_root_without_all_rights_is_cut_off_too(port: int, right: str) -> None:
+    """As the root of a container is, which has some of them."""
+    lesser = ("setpriv", "--bounding-set", f"-{right}")
+    command = OFF.around(python(CONNECT, port))
+    completed = run(replace(command, argv=(*lesser, *command.argv)))
+    assert "ConnectionRefusedError" in completed.stderr
+
+
 # How a program ends --------------------------------------------------------------
 
 
