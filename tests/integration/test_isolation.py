@@ -17,7 +17,7 @@ from nox_buildstages.build.environment import Environment
 from nox_buildstages.build.isolation import Isolation, Isolator
 from nox_buildstages.build.offline import CANNOT_CUT, CANNOT_RUN
 from nox_buildstages.build.watching import watched
-from nox_buildstages.commands import Command, run
+from nox_buildstages.commands import Command, Completed, run
 from nox_buildstages.errors import MeddlingError, NetworkError
 from nox_buildstages.model import Stage
 from support.namespaces import OFFLINE, can_forbid, forbidding, needs_namespaces
@@ -25,8 +25,6 @@ from support.namespaces import OFFLINE, can_forbid, forbidding, needs_namespaces
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from nox_buildstages.commands import Completed
 
 OFF = Isolation()
 ON = Isolation(why="network = true")
@@ -118,17 +116,58 @@ with socket.create_server(("localhost", 0)):
     assert completed.stdout.split() == [str(NOBODY), str(NOBODY), "1"]
 
 
-@needs_namespaces
-@pytest.mark.skipif(
+lesser_root = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("setpriv") is None, reason="wants a lesser root"
 )
-@pytest.mark.parametrize("right", ["net_admin", "setpcap", "sys_admin"])
+RIGHTS = ["net_admin", "setpcap", "sys_admin"]
+
+
+def without(right: str, command: Command) -> Command:
+    return replace(
+        command, argv=("setpriv", "--bounding-set", f"-{right}", *command.argv)
+    )
+
+
+@needs_namespaces
+@lesser_root
+@pytest.mark.parametrize("right", RIGHTS)
 def test_a_root_without_all_rights_is_cut_off_too(port: int, right: str) -> None:
     """As the root of a container is, which has some of them."""
-    lesser = ("setpriv", "--bounding-set", f"-{right}")
-    command = OFF.around(python(CONNECT, port))
-    completed = run(replace(command, argv=(*lesser, *command.argv)))
+    completed = run(without(right, OFF.around(python(CONNECT, port))))
     assert "ConnectionRefusedError" in completed.stderr
+
+
+# As it is run, but with what measures coverage.
+TRY = (
+    *(sys.executable, "-c"),
+    (
+        "import sys; from nox_buildstages.build import offline as it;"
+        " sys.exit(it.main(sys.argv[1:]))"
+    ),
+)
+
+
+@needs_namespaces
+def test_without_a_program_it_is_only_tried() -> None:
+    """Nothing runs, and the status tells."""
+    assert run(Command(argv=TRY)) == Completed(returncode=0, stdout="", stderr="")
+    assert run(Command(argv=(*TRY, "/gone"))).returncode == CANNOT_RUN
+
+
+@needs_namespaces
+@lesser_root
+@pytest.mark.parametrize("right", RIGHTS)
+def test_a_lesser_root_may_try_it(right: str) -> None:
+    """It takes another way, to the same end."""
+    assert run(without(right, Command(argv=TRY))).returncode == 0
+
+
+@can_forbid
+def test_where_it_is_forbidden_the_reason_is_told() -> None:
+    """In one line."""
+    completed = run(Command(argv=tuple(forbidding(*TRY))))
+    assert completed.returncode == CANNOT_CUT
+    assert completed.stderr == "a limit in /proc/sys/user\n"
 
 
 # How a program ends --------------------------------------------------------------

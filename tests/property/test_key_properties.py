@@ -34,6 +34,7 @@ parts: dict[str, st.SearchStrategy[Any]] = {
     "interpreter": strings,
     "tools": strings,
     "patches": st.lists(patches, max_size=3).map(tuple),
+    "network": st.booleans(),
 }
 recipes = st.builds(Recipe, **parts)
 
