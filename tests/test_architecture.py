@@ -21,7 +21,7 @@ ROOMS = (
     },
     {"declare"},
     {"lock", "build", "wheelhouse"},
-    {"plan", "options", "locking", "proposal", "pythons", "workspace"},
+    {"plan", "plan_formats", "options", "locking", "proposal", "pythons", "workspace"},
     {"sessions"},
 )
 """From the ground up: a room may import from its own floor and from those below."""
@@ -33,6 +33,7 @@ PURE = (
     "model",
     "logins",
     "options",
+    "plan_formats",
     "declare/*",
     "lock/changes",
     "lock/lockfile",

@@ -29,6 +29,7 @@
     │   ├── MeddlingError        a build changed the environment that it ran in
     │   ├── WheelError           a file isn't a sound wheel
     │   └── WrongWheelError      a backend made something else than what was asked for
+    ├── NotReproducibleError     two builds of one output made different wheels
     ├── MissingWheelError        a stage's wheel isn't in the store
     ├── MissingToolError         a program that a stage names isn't there
     ├── NetworkError             a stage requires the network to be off; it can't be
@@ -645,6 +646,47 @@ class WrongWheelError(BuildError):
         yield f"{self.output} (stage {self.stage}): {self.wheel}: {self.problem}"
         yield f"log: {self.log}"
         yield "mend its source, or what the stage gives to its build, and run it again"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Discrepancy:
+    """Two wheels that were built from the same and aren't.
+
+    Attributes:
+        wheel: The name of both.
+        first: The one in the store.
+        second: The one that was built to compare it with.
+        differences: File by file, in words.
+    """
+
+    wheel: str
+    first: Path
+    second: Path
+    differences: tuple[str, ...]
+
+
+@dataclass(kw_only=True, eq=False)
+class NotReproducibleError(BuildStagesError):
+    """Two builds of one output, of the same key, made different wheels.
+
+    Attributes:
+        stage: That was to build both alike.
+        discrepancies: One for each such output.
+    """
+
+    stage: str
+    discrepancies: tuple[Discrepancy, ...]
+
+    def lines(self) -> Iterator[str]:
+        """Yield the wheels, what differs in them, and where both are."""
+        listed = ", ".join(it.wheel for it in self.discrepancies)
+        yield f"stage {self.stage} is not reproducible: {listed}"
+        for discrepancy in self.discrepancies:
+            yield f"{discrepancy.wheel} came out differently the second time:"
+            yield from (f"  {difference}" for difference in discrepancy.differences)
+            yield f"  first:  {discrepancy.first}"
+            yield f"  second: {discrepancy.second}"
+        yield "the first is kept; `diffoscope FIRST SECOND` looks into the files"
 
 
 @dataclass(kw_only=True, eq=False)

@@ -19,13 +19,13 @@ _KNOWN = {
     "--upgrade": "lock the newest versions, not those that are locked",
     "--upgrade-package NAME": "lock the newest version of one project",
     "--rebuild [NAME]": "build although the store has it: everything, or one output",
+    "--check-reproducible": "build twice, and fail where the wheels differ",
+    "--json": "build-stages-plan: print the plan as JSON",
     "--write": "build-stages-init: write what it proposes to the pyproject.toml",
 }
 _LATER = frozenset(
     (
-        "--check-reproducible",
         "--github",
-        "--json",
         "--larger-than",
         "--older-than",
         "--only-missing",
@@ -38,7 +38,17 @@ _FLAGS = {
     "--check": "check",
     "--upgrade": "upgrade",
     "--write": "write",
+    "--json": "json",
+    "--check-reproducible": "check_reproducible",
 }
+_BUILDING = "build-stages"
+_ONLY_FOR = {
+    "--write": ("build-stages-init", "writes the stages it proposes"),
+    "--json": ("build-stages-plan", "prints the plan as JSON"),
+    "--check-reproducible": (_BUILDING, "builds everything twice"),
+}
+"""Words that one session alone can follow, and what they do there; those of
+``build-stages`` the stages' own sessions too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +63,8 @@ class Options:
         rebuild_all: Everything is built although the store has it.
         rebuild: Outputs that are.
         write: What is proposed is written.
+        json: The plan is for programs.
+        check_reproducible: Everything is built twice and compared.
     """
 
     locked: bool = False
@@ -62,6 +74,8 @@ class Options:
     rebuild_all: bool = False
     rebuild: tuple[str, ...] = ()
     write: bool = False
+    json: bool = False
+    check_reproducible: bool = False
 
     @property
     def upgrades(self) -> bool:
@@ -70,17 +84,18 @@ class Options:
 
 
 def parse(
-    words: Sequence[str], *, outputs: Collection[str], may_write: bool = False
+    words: Sequence[str], *, outputs: Collection[str], session: str = _BUILDING
 ) -> Options:
     """Read the words after ``--``.
 
     Args:
         words: In their order.
         outputs: All outputs of the project, which ``--rebuild`` may name.
-        may_write: Whether the session can follow ``--write``.
+        session: That is to follow them, by its name without a Python.
 
     Raises:
-        UsageError: A word isn't known, lacks its value, or names no output.
+        UsageError: A word isn't known, isn't for that session, lacks its value, or
+            names no output.
     """
     flags: dict[str, bool] = {}
     upgraded: list[str] = []
@@ -91,6 +106,7 @@ def parse(
         if value:
             queue.insert(0, value)
         if word in _FLAGS:
+            _check_session(word, session)
             flags[_FLAGS[word]] = True
         elif word == "--upgrade-package":
             upgraded.append(canonicalize_name(_value(word, queue)))
@@ -106,12 +122,17 @@ def parse(
             message="--upgrade writes lock files, and --locked and --check never do",
             mend="leave one of them out",
         )
-    if options.write and not may_write:
-        raise UsageError(
-            message="--write is for build-stages-init, and this is another session",
-            mend="`nox -s build-stages-init -- --write` writes the stages it proposes",
-        )
     return options
+
+
+def _check_session(word: str, session: str) -> None:
+    only, does = _ONLY_FOR.get(word, (session, ""))
+    is_stage = only == _BUILDING and session.startswith("build-stage-")
+    if session != only and not is_stage:
+        raise UsageError(
+            message=f"{word} is for {only}, and this is another session",
+            mend=f"`nox -s {only} -- {word}` {does}",
+        )
 
 
 def _divided(text: str) -> tuple[str, str]:

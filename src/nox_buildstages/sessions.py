@@ -149,7 +149,7 @@ class _Registration:
             self.project,
             self.graph,
             _environment(session),
-            parse(session.posargs, outputs=names, may_write=name == _INIT),
+            parse(session.posargs, outputs=names, session=name),
             Setting(
                 outer=dict(os.environ),
                 report=session.log,
@@ -164,6 +164,8 @@ def _provide(session: nox.Session, workspace: Workspace, *, stage: Stage) -> Non
     for outcome in workspace.provide(stage):
         if not outcome.built:
             session.log(f"cached {outcome.entry.wheel.path.name}")
+    if workspace.options.check_reproducible:
+        workspace.check_reproducible(stage)
 
 
 def _install(session: nox.Session, workspace: Workspace) -> None:
@@ -213,7 +215,13 @@ def _init(session: nox.Session, workspace: Workspace, *, begun: bool) -> None:
 
 
 def _plan(_session: nox.Session, workspace: Workspace) -> None:
-    for line in workspace.plan():
+    from nox_buildstages import plan_formats  # noqa: PLC0415 - for it alone
+
+    plan, project, graph = workspace.plan(), workspace.project, workspace.graph
+    lines = plan_formats.text(plan)
+    if workspace.options.json:
+        lines = plan_formats.document(plan, project, graph)
+    for line in lines:
         print(line)  # noqa: T201 - it is what was asked for
 
 

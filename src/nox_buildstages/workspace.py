@@ -6,12 +6,13 @@ import hashlib
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from uv import find_uv_bin
 
 from nox_buildstages import commands, interpreter, plan
 from nox_buildstages.build.bench import Bench, Tools
+from nox_buildstages.build.history import History
 from nox_buildstages.build.isolation import Isolator
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import outcomes, prepare, provide, sync
@@ -26,6 +27,7 @@ from nox_buildstages.lock.merging import selected
 from nox_buildstages.lock.targets import versions
 from nox_buildstages.logins import expanded, for_git, redacted
 from nox_buildstages.model import FINAL
+from nox_buildstages.plan import Plan
 from nox_buildstages.pythons import Pythons
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 
@@ -192,23 +194,34 @@ class Workspace:
         with self._alone():
             return self.read_locks() if self._made_in_this_run() else self._relock()
 
-    def plan(self) -> Iterator[str]:
-        """Return what would become of every output, a line for each.
+    def plan(self) -> Plan:
+        """Return what would become of every output.
 
         Locks that are stale are better than none: they tell what a changed variable
         does, and the user is told that they are.
         """
+        locks, state = self._locks_at_hand()
+        views = [*self._views()]
+        return Plan(
+            locks=state,
+            pythons=tuple(view.python for view in views),
+            outputs=tuple(it for view in views for it in view.planned(locks)),
+        )
+
+    def _locks_at_hand(
+        self,
+    ) -> tuple[dict[str, Lock], Literal["current", "stale", "missing"]]:
         inputs = inputs_digest(self.project, self.interpreter)
         try:
-            locks = folder.read(self.project, inputs=inputs)
+            return folder.read(self.project, inputs=inputs), "current"
         except LockError as error:
             self.tools.report(next(error.lines()))
-            try:
-                locks = folder.read(self.project)
-            except LockError:
-                return plan.render(plan.unlocked(self.project))
-            self.tools.report("planned with them as they are; locking may change more")
-        return plan.render([it for view in self._views() for it in view.planned(locks)])
+        try:
+            locks = folder.read(self.project)
+        except LockError:
+            return {}, "missing"
+        self.tools.report("planned with them as they are; locking may change more")
+        return locks, "stale"
 
     def planned(self, locks: Mapping[str, Lock]) -> tuple[Planned, ...]:
         """Return what would become of every output for the session's interpreter.
@@ -216,12 +229,24 @@ class Workspace:
         Stale locks may not be for it; then everything is locked first.
         """
         try:
-            locks = self._selected(locks)
+            selected_locks = self._selected(locks)
         except InvalidLockError:
-            python = self.interpreter.markers["python_version"]
-            return plan.unlocked(self.project, python)
+            selected_locks = {}
+        if not selected_locks:
+            return plan.unlocked(self.project, self.python)
         keys = {entry["name"]: entry["key"] for entry in self.wheelhouse.manifest()}
-        return plan.plan(self._bench(locks), keys)
+        options = self.options
+        every = {output.name for output in self.project.outputs}
+        return plan.plan(
+            self._bench(selected_locks),
+            History(store=self.tools.store, keys=keys),
+            asked=every if options.rebuild_all else options.rebuild,
+        )
+
+    @property
+    def python(self) -> str:
+        """The minor version of the session's interpreter."""
+        return self.interpreter.markers["python_version"]
 
     def _views(self) -> Iterator[Workspace]:
         """Yield a workspace for each Python of the project that is at hand."""
@@ -269,6 +294,18 @@ class Workspace:
             prepare(bench, stage.name, self.environment)
         self.wheelhouse.deliver(map(_delivery, provided))
         return provided
+
+    def check_reproducible(self, stage: Stage) -> None:
+        """Build every wheel of a stage once more, and compare it with the store's.
+
+        Raises:
+            NotReproducibleError: One came out differently.
+            BuildStagesError: One can't be built.
+        """
+        from nox_buildstages.build import reproducing  # noqa: PLC0415 - for it alone
+
+        bench = self._bench(self.current_locks())
+        reproducing.check(bench, stage, self.environment)
 
     def install(self) -> list[dict[str, Any]]:
         """Make the environment the runtime, from the wheelhouse alone.

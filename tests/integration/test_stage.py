@@ -19,6 +19,7 @@ from packaging.version import Version
 
 from nox_buildstages.build.bench import Bench, Tools
 from nox_buildstages.build.environment import Environment
+from nox_buildstages.build.history import History
 from nox_buildstages.build.isolation import Isolator
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import Outcome, provide
@@ -48,7 +49,7 @@ from nox_buildstages.model import (
     Project,
     Stage,
 )
-from nox_buildstages.plan import plan
+from nox_buildstages.plan import Planned, plan
 from support.packages import (
     make_sdist,
     make_tinybackend,
@@ -168,6 +169,10 @@ class Shop:
         (outcome,) = provide(bench, stage, self.environment, rebuild=rebuild)
         return outcome
 
+    def history(self, keys: dict[str, str]) -> History:
+        """Return what was built before, with these builds as the last ones."""
+        return History(store=Store(self.store), keys=keys)
+
     def wheels(self) -> list[str]:
         """Return the names of the wheels in the store."""
         return sorted(path.name for path in self.store.glob("wheels/*/*.whl"))
@@ -175,6 +180,11 @@ class Shop:
     def write(self, name: str = "low-lib", **settings: Any) -> None:  # noqa: ANN401
         """Write a source tree, steered by settings for tinybackend."""
         make_tree(self.root / name, name, "1.0", settings=settings)
+
+
+def planned(shop: Shop, key: str = "") -> tuple[Planned, ...]:
+    """Plan both stages; under that key the output of the first was built last."""
+    return plan(shop.bench(), shop.history({"low-lib": key}))
 
 
 def output(name: str) -> Output:
@@ -288,8 +298,8 @@ def test_a_damaged_wheel_is_built_again(shop: Shop) -> None:
     """The store is never believed unseen."""
     path = shop.provide().entry.wheel.path
     path.write_bytes(b"tampered")
-    (planned, _) = plan(shop.bench(), {"low-lib": path.parent.name})
-    assert planned.reasons == ("its wheel in the store is damaged",)
+    (low, _) = planned(shop, path.parent.name)
+    assert low.reasons == ("its wheel in the store is damaged",)
     shop.run = "run-2"
     assert shop.provide().built
 
@@ -398,9 +408,10 @@ def test_config_settings_go_in(shop: Shop) -> None:
     seen = json.loads(read_from_wheel(wheel.path, "low_lib/record.json"))
     assert seen == {"config-settings": {"--x": ["y"]}}
     shop.rules = PackageRules(config_settings={"--x": ("z",)})
-    (planned, later) = plan(shop.bench(), {"low-lib": wheel.key})
-    assert planned.reasons == ("config setting --x ('y',) → ('z',)",)
-    assert later.reasons == ("low-lib of stage low is built first",)
+    (low, later) = planned(shop, wheel.key)
+    assert low.reasons == ("config setting --x ('y',) → ('z',)",)
+    assert later.reasons == ("not built yet",)
+    assert later.key is None
 
 
 def test_the_patch_that_the_key_has_is_the_one_that_is_applied(shop: Shop) -> None:
@@ -430,17 +441,71 @@ def test_a_tool_goes_in_with_its_version(shop: Shop, tmp_path: Path) -> None:
     program.chmod(0o755)
     entry = shop.provide().entry
     assert entry.recipe.tools == {"mycc": "mycc 1.0"}
-    (planned, _) = plan(shop.bench(), {"low-lib": entry.wheel.key})
-    assert planned.state == "cached"
+    (low, _) = planned(shop, entry.wheel.key)
+    assert low.state == "cached"
     program.write_text("#!/bin/sh\necho mycc 1.1\n")
-    (planned, _) = plan(shop.bench(), {"low-lib": entry.wheel.key})
-    assert planned.reasons == ("tool mycc 'mycc 1.0' → 'mycc 1.1'",)
+    (low, _) = planned(shop, entry.wheel.key)
+    assert low.reasons == ("tool mycc 'mycc 1.0' → 'mycc 1.1'",)
 
 
 def test_a_plan_without_history_says_not_built(shop: Shop) -> None:
     """There is nothing to compare with, whether no key is known or an old one."""
-    assert plan(shop.bench(), {})[0].reasons == ("not built yet",)
-    assert plan(shop.bench(), {"low-lib": "gone"})[0].reasons == ("not built yet",)
+    assert planned(shop)[0].reasons == ("not built yet",)
+    assert planned(shop, "gone")[0].reasons == ("not built yet",)
+
+
+def test_a_plan_compares_with_what_differs_least(shop: Shop) -> None:
+    """Where the last build isn't known here any more, the store's are looked at."""
+    for first, second in (("1", "1"), ("2", "2")):
+        shop.stage = {"env": {"A": first, "B": second}}
+        key = shop.provide().entry.wheel.key
+    shop.stage = {"env": {"A": "2", "B": "3"}}
+    (low, _) = planned(shop, "gone")
+    assert low.reasons == ("env B '2' → '3'",)
+    assert low.compared == key
+
+
+def test_a_plan_says_what_changed_the_wheel_of_an_earlier_stage(shop: Shop) -> None:
+    """That wheel is built already; why it has other bytes is told all the same."""
+    shop.write(env=["A"])
+    shop.stage = {"env": {"A": "1"}}
+    shop.provide()
+    high = shop.provide("high").entry.wheel
+    shop.stage = {"env": {"A": "2"}}
+    shop.provide()
+    (low, later) = plan(shop.bench(), shop.history({"high-lib": high.key}))
+    assert low.state == "cached"
+    assert later.reasons == (
+        "the wheel low-lib of stage low changed because env A '1' → '2'",
+    )
+    assert later.compared == high.key
+    assert later.key not in {None, high.key}
+
+
+def test_a_plan_does_not_guess_what_changed_a_wheel(shop: Shop) -> None:
+    """Where the old wheel's record is gone, only that it changed is told."""
+    settings: dict[str, Any] = {"stamp-time": True}
+    shop.write(**settings)
+    old = shop.provide().entry.wheel
+    high = shop.provide("high").entry.wheel
+    shop.run = "run-2"
+    assert shop.provide("low", "low-lib").entry.wheel.key == old.key
+    (_, later) = plan(shop.bench(), shop.history({"high-lib": high.key}))
+    assert later.reasons == ("the wheel low-lib of stage low changed",)
+
+
+def test_what_is_asked_for_is_planned(shop: Shop) -> None:
+    """It is to be built though the store has it, and so what is after it waits."""
+    low_key = shop.provide().entry.wheel.key
+    high_key = shop.provide("high").entry.wheel.key
+    keys = {"low-lib": low_key, "high-lib": high_key}
+    (low, later) = plan(shop.bench(), shop.history(keys), asked=("low-lib",))
+    assert low.reasons == ("--rebuild asks for it",)
+    assert low.key == low_key
+    assert later.key is None
+    assert later.reasons == (
+        "the wheel low-lib of stage low is built first because --rebuild asks for it",
+    )
 
 
 def test_an_sdist_is_built_from_its_archive(shop: Shop) -> None:

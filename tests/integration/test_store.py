@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -311,3 +312,16 @@ def test_the_store_is_where_the_user_says(
     monkeypatch.chdir(tmp_path)
     relative = {"NOX_BUILDSTAGES_CACHE_DIR": "x"}
     assert cache_folder(relative) == tmp_path / "x"
+
+
+def test_entries_are_listed_newest_first(store: Store, product: Product) -> None:
+    """A record that can't be read is left out, and what is on its way in."""
+    other = replace(RECIPE, env={"A": "1"})
+    for age, recipe in enumerate((RECIPE, other)):
+        store.put(recipe, product)
+        record = store.folder / "wheels" / recipe.key / "record.json"
+        os.utime(record, (1000 - age, 1000 - age))
+    for name in (".new-x", "broken"):
+        shutil.copytree(folder_of(store), store.folder / "wheels" / name)
+    (store.folder / "wheels" / "broken" / "record.json").write_text("{}")
+    assert [entry.recipe for entry in store.entries()] == [RECIPE, other]

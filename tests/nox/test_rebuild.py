@@ -135,8 +135,10 @@ def test_source_file_of_a_directory_counts(project: Project) -> None:
     locks = lock_texts(project)
     project.folder.joinpath("kernels/kernels/__init__.py").write_text("NEW = 1\n")
     reasons = plan(project)
-    assert reasons["kernels"][1].startswith("source tree:sha256:")
-    assert reasons["models"] == ("build", "kernels of stage first is built first")
+    source = reasons["kernels"][1]
+    assert source.startswith("source tree:sha256:")
+    first = "the wheel kernels of stage first is built first"
+    assert reasons["models"] == ("build", f"{first} because {source}")
     assert run(project) == ["kernels", "models"]
     assert lock_texts(project) == locks
 

@@ -33,7 +33,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, caches: Path) -> Iterator[Pro
         (("--rebuidl",), "did you mean --rebuild?"),
         (("kernels",), "unknown word after --: 'kernels'"),
         (("--github",), "--github is not supported yet"),
-        (("--json",), "--json is not supported yet"),
+        (("--vendor",), "--vendor is not supported yet"),
     ],
 )
 def test_unknown_words_are_refused_with_the_known_ones(
@@ -44,6 +44,14 @@ def test_unknown_words_are_refused_with_the_known_ones(
     assert said in output
     assert all(word in output for word in KNOWN)
     assert "Traceback" not in output
+    assert not (pair.folder / "build-stages").exists()
+
+
+def test_a_word_of_another_session_is_refused(pair: Project) -> None:
+    """With the command that follows it, before anything is built."""
+    output = refused(pair, "-s", "build-stages", "--", "--json")
+    assert "--json is for build-stages-plan, and this is another session" in output
+    assert "`nox -s build-stages-plan -- --json` prints the plan as JSON" in output
     assert not (pair.folder / "build-stages").exists()
 
 

@@ -18,6 +18,7 @@ from nox_buildstages.errors import (
     CommandError,
     ConflictError,
     DeclarationError,
+    Discrepancy,
     EnvironmentDiffersError,
     FileSystemError,
     HashMismatchError,
@@ -30,6 +31,7 @@ from nox_buildstages.errors import (
     MissingToolError,
     MissingWheelError,
     NetworkError,
+    NotReproducibleError,
     NotRunError,
     NoWheelError,
     PatchError,
@@ -367,6 +369,36 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             environment=FOLDER, differences=("a is missing",), mend="run nox"
         ),
         ["the environment folder differs from its lock", "  a is missing", "run nox"],
+    ),
+    (
+        NotReproducibleError(
+            stage="a",
+            discrepancies=(
+                Discrepancy(
+                    wheel="x.whl",
+                    first=FOLDER / "1" / "x.whl",
+                    second=FOLDER / "2" / "x.whl",
+                    differences=("x.so: 8 bytes, different from byte 3 on",),
+                ),
+                Discrepancy(
+                    wheel="y.whl",
+                    first=FOLDER / "1" / "y.whl",
+                    second=FOLDER / "2" / "y.whl",
+                    differences=(),
+                ),
+            ),
+        ),
+        [
+            "stage a is not reproducible: x.whl, y.whl",
+            "x.whl came out differently the second time:",
+            "  x.so: 8 bytes, different from byte 3 on",
+            "  first:  folder/1/x.whl",
+            "  second: folder/2/x.whl",
+            "y.whl came out differently the second time:",
+            "  first:  folder/1/y.whl",
+            "  second: folder/2/y.whl",
+            "the first is kept; `diffoscope FIRST SECOND` looks into the files",
+        ],
     ),
     (
         NotRunError(stage="a", outputs=("x", "y")),

@@ -38,12 +38,56 @@ def test_known_words_are_followed(words: str, expected: Options) -> None:
     assert parse(words.split(), outputs=OUTPUTS) == expected
 
 
-def test_write_is_for_a_session_that_can() -> None:
-    """It is followed there, and refused everywhere else."""
-    words = ["--write"]
-    assert parse(words, outputs=OUTPUTS, may_write=True) == Options(write=True)
-    with pytest.raises(UsageError, match="--write is for build-stages-init"):
-        parse(words, outputs=OUTPUTS)
+@pytest.mark.parametrize(
+    ("word", "only", "expected"),
+    [
+        ("--write", "build-stages-init", Options(write=True)),
+        ("--json", "build-stages-plan", Options(json=True)),
+        ("--check-reproducible", "build-stages", Options(check_reproducible=True)),
+        (
+            "--check-reproducible",
+            "build-stage-lock",
+            Options(check_reproducible=True),
+        ),
+    ],
+)
+def test_a_word_for_one_session_is_followed_there(
+    word: str, only: str, expected: Options
+) -> None:
+    """Nox hands the words to all sessions, so a stage follows what is for them all."""
+    assert parse([word], outputs=OUTPUTS, session=only) == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "session", "message", "mend"),
+    [
+        (
+            "--write",
+            "build-stages",
+            "--write is for build-stages-init, and this is another session",
+            "`nox -s build-stages-init -- --write` writes the stages it proposes",
+        ),
+        (
+            "--json",
+            "build-stage-kernels",
+            "--json is for build-stages-plan, and this is another session",
+            "`nox -s build-stages-plan -- --json` prints the plan as JSON",
+        ),
+        (
+            "--check-reproducible",
+            "build-stages-plan",
+            "--check-reproducible is for build-stages, and this is another session",
+            "`nox -s build-stages -- --check-reproducible` builds everything twice",
+        ),
+    ],
+)
+def test_a_word_for_one_session_is_refused_by_others(
+    word: str, session: str, message: str, mend: str
+) -> None:
+    """With the command that follows it."""
+    with pytest.raises(UsageError) as caught:
+        parse([word], outputs=OUTPUTS, session=session)
+    assert (caught.value.message, caught.value.mend) == (message, mend)
 
 
 def refusal(words: str) -> UsageError:
@@ -58,7 +102,7 @@ def refusal(words: str) -> UsageError:
         ("--upgade", "unknown word after --: '--upgade', did you mean --upgrade?"),
         ("--locked kernels", "unknown word after --: 'kernels'"),
         ("-x", "unknown word after --: '-x'"),
-        ("--json", "--json is not supported yet"),
+        ("--github", "--github is not supported yet"),
         ("--older-than 30d", "--older-than is not supported yet"),
         ("--older-than=30d", "--older-than is not supported yet"),
     ],

@@ -1,19 +1,36 @@
-"""How a plan reads."""
+"""What a plan says, and how it reads."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 
+from nox_buildstages import plan_formats
+from nox_buildstages.declare.graph import arrange
 from nox_buildstages.model import Final, Output, Project, Stage
-from nox_buildstages.plan import Planned, render, unlocked
+from nox_buildstages.plan import Cause, Plan, Planned, unlocked
 
 ROOT = Path("/project")
 
 
-def planned(name: str, *reasons: str, version: str = "1.0") -> Planned:
-    return Planned(stage="kernels", name=name, version=version, reasons=reasons)
+def planned(
+    name: str,
+    *reasons: str,
+    version: str = "1.0",
+    python: str = "3.11",
+    stage: str = "kernels",
+) -> Planned:
+    return Planned(
+        stage=stage, name=name, version=version, reasons=reasons, python=python
+    )
+
+
+def text(*outputs: Planned, pythons: tuple[str, ...] = ("3.11",)) -> list[str]:
+    plan = Plan(locks="current", pythons=pythons, outputs=outputs)
+    return list(plan_formats.text(plan))
 
 
 def test_an_output_is_cached_unless_there_is_a_reason() -> None:
@@ -23,48 +40,175 @@ def test_an_output_is_cached_unless_there_is_a_reason() -> None:
 
 
 def test_a_plan_is_a_table() -> None:
-    """State, name, version, stage and the first reason stand below each other."""
-    lines = render(
-        (
-            planned("a-long-name", version="2.8.3"),
-            planned("a", "not built yet"),
-            planned("b", "torch 1 → 2", "env X '1' → '2'", "tool cc '1' → '2'"),
-        )
+    """State, name, version, stage and all reasons stand below each other."""
+    lines = text(
+        planned("a-long-name", version="2.8.3"),
+        planned("a", "not built yet"),
+        planned("b", "torch 1 → 2", "env X '1' → '2'"),
     )
-    assert list(lines) == [
+    assert lines == [
         "cached  a-long-name  2.8.3  kernels",
         "build   a            1.0    kernels  not built yet",
-        "build   b            1.0    kernels  torch 1 → 2 (and 2 more)",
+        "build   b            1.0    kernels  torch 1 → 2",
+        "                                     env X '1' → '2'",
+    ]
+
+
+def test_several_pythons_have_a_column() -> None:
+    """Each line says which one it is for, a line of reasons needn't."""
+    lines = text(
+        planned("a", "x", "y"),
+        planned("a", python="3.12"),
+        pythons=("3.11", "3.12"),
+    )
+    assert lines == [
+        "build   a  1.0  kernels  3.11  x",
+        "                               y",
+        "cached  a  1.0  kernels  3.12",
     ]
 
 
 def test_a_plan_of_nothing_has_no_lines() -> None:
     """A project without stages is no special case."""
-    assert list(render(())) == []
+    assert text() == []
 
 
-def stage(name: str, *outputs: str) -> Stage:
+def test_a_cause_names_the_output_that_it_befell() -> None:
+    """Unless that is the one whose change is told."""
+    cause = Cause(output="a", text="env X '1' → '2'")
+    assert cause.behind("a") == "because env X '1' → '2'"
+    assert cause.behind("b") == "because of a: env X '1' → '2'"
+
+
+def project(*stages: Stage, pythons: tuple[str, ...] = ()) -> Project:
+    return Project(
+        pyproject=ROOT / "pyproject.toml",
+        pythons=pythons,
+        lock_dir=ROOT / "build-stages",
+        wheelhouse=ROOT / "wheelhouse",
+        final=Final(requirements=()),
+        stages=stages,
+    )
+
+
+def stage(name: str, *outputs: str, needs: tuple[str, ...] = ()) -> Stage:
     return Stage(
         name=name,
         outputs=tuple(Output(requirement=Requirement(it), place="") for it in outputs),
+        dependencies=tuple(map(Requirement, needs)),
     )
 
 
 def test_without_locks_everything_is_to_be_built() -> None:
     """Each output is there with the reason, its version isn't known yet."""
-    project = Project(
-        pyproject=ROOT / "pyproject.toml",
-        lock_dir=ROOT / "build-stages",
-        wheelhouse=ROOT / "wheelhouse",
-        final=Final(requirements=()),
-        stages=(stage("one", "A.B==1", "c"), stage("two", "d")),
-    )
-    plan = unlocked(project)
+    plan = unlocked(project(stage("one", "A.B==1", "c"), stage("two", "d")), "3.11")
     assert [(p.stage, p.name, p.version, p.reasons) for p in plan] == [
         ("one", "a-b", "", ("not locked yet",)),
         ("one", "c", "", ("not locked yet",)),
         ("two", "d", "", ("not locked yet",)),
     ]
-    assert next(render(plan)) == "build  a-b    one  not locked yet"
-    pythons = (*unlocked(project, "3.11"), *unlocked(project, "3.12"))
-    assert [*render(pythons)][-1] == "build  d      two  3.12  not locked yet"
+    assert text(*plan)[0] == "build  a-b    one  not locked yet"
+
+
+def document(plan: Plan, project: Project) -> Any:  # noqa: ANN401 - JSON
+    lines = plan_formats.document(plan, project, arrange(project))
+    return json.loads("\n".join(lines))
+
+
+def test_json_has_all_that_is_known() -> None:
+    """What isn't known yet, or doesn't apply, is null and not left out."""
+    declared = project(stage("one", "a"), stage("two", "b", needs=("a",)))
+    a = Planned(
+        stage="one",
+        name="a",
+        version="1.0",
+        reasons=("env X '1' → '2'", "y"),
+        python="3.11",
+        key="new",
+        source="./a",
+        compared="old",
+    )
+    b = planned("b", "not locked yet", version="", stage="two")
+    plan = Plan(locks="stale", pythons=("3.11",), outputs=(a, b))
+    assert document(plan, declared) == {
+        "format": 1,
+        "locks": "stale",
+        "stages": [
+            {
+                "name": "one",
+                "session": "build-stage-one",
+                "python": "3.11",
+                "requires": [],
+                "outputs": [
+                    {
+                        "name": "a",
+                        "version": "1.0",
+                        "state": "build",
+                        "reasons": ["env X '1' → '2'", "y"],
+                        "key": "new",
+                        "compared": "old",
+                        "source": "./a",
+                    }
+                ],
+            },
+            {
+                "name": "two",
+                "session": "build-stage-two",
+                "python": "3.11",
+                "requires": ["build-stage-one"],
+                "outputs": [
+                    {
+                        "name": "b",
+                        "version": None,
+                        "state": "build",
+                        "reasons": ["not locked yet"],
+                        "key": None,
+                        "compared": None,
+                        "source": None,
+                    }
+                ],
+            },
+        ],
+        "final": [
+            {
+                "session": "build-stages",
+                "python": "3.11",
+                "requires": ["build-stage-one", "build-stage-two"],
+            }
+        ],
+    }
+
+
+def test_json_names_the_sessions_of_each_python() -> None:
+    """As nox does: with what the table says of that Python."""
+    declared = project(
+        stage("one", "a"),
+        stage("two", "b", needs=("a",)),
+        pythons=("3.11.7", "3.12"),
+    )
+    outputs = tuple(
+        planned(name, python=python, stage=of)
+        for python in ("3.11", "3.12")
+        for of, name in (("one", "a"), ("two", "b"))
+    )
+    plan = Plan(locks="current", pythons=("3.11", "3.12"), outputs=outputs)
+    found = document(plan, declared)
+    assert [(it["session"], it["requires"]) for it in found["stages"]] == [
+        ("build-stage-one-3.11.7", []),
+        ("build-stage-two-3.11.7", ["build-stage-one-3.11.7"]),
+        ("build-stage-one-3.12", []),
+        ("build-stage-two-3.12", ["build-stage-one-3.12"]),
+    ]
+    assert [it["session"] for it in found["final"]] == [
+        "build-stages-3.11.7",
+        "build-stages-3.12",
+    ]
+    assert [len(it["outputs"]) for it in found["stages"]] == [1, 1, 1, 1]
+
+
+def test_json_names_a_python_that_is_no_version_as_nox_does() -> None:
+    """Where there is one alone, it may be any name of an interpreter."""
+    declared = project(stage("one", "a"), pythons=("pypy3.11",))
+    plan = Plan(locks="current", pythons=("3.11",), outputs=())
+    (found,) = document(plan, declared)["stages"]
+    assert found["session"] == "build-stage-one-pypy3.11"

@@ -16,7 +16,7 @@ from nox_buildstages.lock.pylock import moved
 from nox_buildstages.logins import recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from packaging.pylock import Pylock
@@ -93,14 +93,22 @@ class Bench:
             self.locks[name].pylock, lambda path: os.path.normpath(folder / path)
         )
 
-    def ingredients(self, name: str) -> dict[str, Ingredient]:
+    def ingredients(
+        self, name: str, *, without: Collection[str] = ()
+    ) -> dict[str, Ingredient]:
         """Return the wheels of an environment, by hash.
+
+        Args:
+            name: Of the stage, or ``final``.
+            without: What to leave out.
 
         Raises:
             MissingWheelError: A stage hasn't built one of them yet.
         """
         found: dict[str, Ingredient] = {}
         for pin in self.pins(name):
+            if pin.name in without:
+                continue
             if isinstance(pin, IndexPin):
                 found[pin.name] = Ingredient(
                     version=str(pin.version), sha256=pin.sha256
@@ -165,15 +173,23 @@ class Bench:
             )
         return self._recipes[stage, output]
 
-    def recipe_of(self, stage: Stage, output: LockedOutput) -> Recipe:
-        """Return what an output is made of in a stage's environment."""
+    def recipe_of(
+        self, stage: Stage, output: LockedOutput, *, without: Collection[str] = ()
+    ) -> Recipe:
+        """Return what an output is made of in a stage's environment.
+
+        Args:
+            stage: Whose environment.
+            output: Of that stage, as it is locked.
+            without: What to leave out of the environment.
+        """
         markers = self.interpreter.markers
         rules = self.project.rules(output.name)
         return Recipe(
             name=output.name,
             version=str(output.metadata.version),
             source=self.tools.sources.identity(output.source),
-            environment=self.ingredients(stage.name),
+            environment=self.ingredients(stage.name, without=without),
             env=recorded(self.variables(stage, output.name)),
             config_settings=rules.config_settings,
             interpreter={

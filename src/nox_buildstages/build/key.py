@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 SCHEME = 1
 """Of the key; a change of it makes every wheel a new one."""
@@ -84,6 +84,12 @@ class Recipe:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def without(self, names: Collection[str]) -> Recipe:
+        """Return it as if its environment held nothing of some names."""
+        held = self.environment
+        kept = {name: held[name] for name in held if name not in names}
+        return replace(self, environment=kept)
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
         value = asdict(self)
@@ -123,6 +129,15 @@ def _mapping(value: object) -> Mapping[str, Any]:
 def difference(old: Recipe, new: Recipe) -> tuple[str, ...]:
     """Return what changed from one recipe to another, in words, most telling first."""
     return tuple(_differences(old, new))
+
+
+def changed_wheels(old: Recipe, new: Recipe) -> tuple[str, ...]:
+    """Return whose wheels of stages have other bytes, and still the same version."""
+    return tuple(
+        name
+        for name, was, now in _changes(old.environment, new.environment)
+        if was and now and now.stage and was.version == now.version
+    )
 
 
 def _differences(old: Recipe, new: Recipe) -> Iterator[str]:

@@ -161,7 +161,7 @@ def _build(job: Job, *, again: bool) -> None:
         tools.report(begun)
         started = time.monotonic()
         with tools.store.workplace(recipe.key) as place:
-            wheel = _build_wheel(job, place)
+            wheel = build_wheel(job, place)
             seconds = time.monotonic() - started
             product = Product(
                 wheel=wheel.path, log=job.log, seconds=seconds, run=tools.run
@@ -171,7 +171,12 @@ def _build(job: Job, *, again: bool) -> None:
     tools.report(f"built {wheel.path.name} in {seconds:.1f} s")
 
 
-def _build_wheel(job: Job, place: Path) -> WheelFile:
+def build_wheel(job: Job, place: Path) -> WheelFile:
+    """Build an output in an empty folder, and see that it is what was asked for.
+
+    Raises:
+        BuildError: There is no such wheel.
+    """
     home, folder = place / "home", place / "wheel"
     home.mkdir()
     folder.mkdir()

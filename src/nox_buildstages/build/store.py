@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +96,17 @@ class Store:
             return _read(record, folder)
         except (OSError, ValueError, LookupError, TypeError):
             return None
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield all entries, the newest first, without looking at the wheels."""
+        dated: list[tuple[float, str]] = []
+        for record in self.folder.glob(f"wheels/[!.]*/{_RECORD}"):
+            with suppress(FileNotFoundError):  # another process may remove it
+                dated.append((record.stat().st_mtime, record.parent.name))
+        for _, key in sorted(dated, reverse=True):
+            entry = self.peek(key)
+            if entry is not None:
+                yield entry
 
     def put(self, recipe: Recipe, product: Product) -> Entry:
         """Put a wheel under its recipe's key, in place of what may be there.

@@ -18,6 +18,8 @@ record              of "cwd", "config-settings" and "variables" (their names),
 compile             C sources, made into <module>/<stem>.so; an object file that
                     is there already is used again
 says                lines for the log
+stamp-time          whether the time of the build goes into <module>/built_at.json,
+                    so that no two builds are equal
 tag                 the wheel's tag; by default what is made
 on-python           {minor version: settings over these, on that Python}
 faults              see FAULTS
@@ -59,6 +61,7 @@ DEFAULTS = {
     "record": [],
     "compile": [],
     "says": [],
+    "stamp-time": False,
     "on-python": {},
     "faults": [],
     "sleep": 60,
@@ -201,6 +204,7 @@ def _generated(settings, config_settings):
         "record.json": {
             name: _recorded(name, config_settings) for name in settings["record"]
         },
+        "built_at.json": {"time": time.time_ns()} if settings["stamp-time"] else {},
     }
     module = _module(settings)
     written = {

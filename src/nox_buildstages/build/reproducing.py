@@ -1,0 +1,85 @@
+"""Whether what was built once comes out the same when it is built once more."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nox_buildstages import files
+from nox_buildstages.build.job import Job
+from nox_buildstages.build.stage import build_wheel, prepare
+from nox_buildstages.digests import sha256_of
+from nox_buildstages.errors import Discrepancy, NotReproducibleError, NotRunError
+from nox_buildstages.wheelhouse.comparison import differences
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nox_buildstages.build.bench import Bench
+    from nox_buildstages.build.environment import Environment
+    from nox_buildstages.model import Stage
+
+SECOND = "second-build"
+"""The folder, beside what is installed in an environment, for what differs."""
+
+
+def check(bench: Bench, stage: Stage, environment: Environment) -> None:
+    """Build the outputs of a stage once more, and compare them with the store's.
+
+    They are built at the paths that they were built at before. The store keeps what
+    it has. What differs is kept too, in a folder of the environment.
+
+    Args:
+        bench: With the locks of the stage and of those before it.
+        stage: Whose wheels the store has.
+        environment: To build in.
+
+    Raises:
+        NotReproducibleError: One came out differently.
+        NotRunError: Nox was told not to run.
+        BuildError: One could not be built again.
+    """
+    outputs = bench.locks[stage.name].outputs
+    prepare(bench, stage.name, environment)
+    if not environment.may_run():
+        raise NotRunError(stage=stage.name, outputs=tuple(it.name for it in outputs))
+    files.remove(environment.location / SECOND)
+    bench = replace(bench, logs=bench.tools.store.folder / "logs")
+    jobs = [
+        Job(bench=bench, stage=stage, output=output, environment=environment)
+        for output in outputs
+    ]
+    found = tuple(filter(None, map(_compare, jobs)))
+    if found:
+        raise NotReproducibleError(stage=stage.name, discrepancies=found)
+
+
+def _compare(job: Job) -> Discrepancy | None:
+    tools, recipe = job.bench.tools, job.recipe
+    with tools.store.locked(recipe.key):
+        first = job.bench.entry(job.stage.name, job.output.name).wheel
+        tools.report(
+            f"building {recipe.name} {recipe.version} once more (log: {job.log})"
+        )
+        with tools.store.workplace(recipe.key) as place:
+            second = build_wheel(job, place).path
+            name = second.name
+            is_same = sha256_of(second) == first.sha256 and name == first.path.name
+            if not is_same:
+                second = _kept(second, job.environment)
+    if is_same:
+        tools.report(f"reproducible: {name} (sha256:{first.sha256})")
+        return None
+    return Discrepancy(
+        wheel=first.path.name,
+        first=first.path,
+        second=second,
+        differences=differences(first.path, second),
+    )
+
+
+def _kept(wheel: Path, environment: Environment) -> Path:
+    folder = environment.location / SECOND
+    folder.mkdir(exist_ok=True)
+    return shutil.copyfile(wheel, folder / wheel.name)

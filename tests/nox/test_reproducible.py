@@ -1,0 +1,100 @@
+"""What is built twice from the same is compared, file by file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nox_buildstages.digests import sha256_of
+from support.pair import (
+    KERNELS,
+    MODELS,
+    Pair,
+    built,
+    declare_solo,
+    entry,
+    kernels_tree,
+    publish,
+    refused,
+    stored,
+)
+
+if TYPE_CHECKING:
+    from support.index import Index
+    from support.project import Project
+
+CHECK = ("-s", "build-stages", "--", "--check-reproducible")
+
+
+@pytest.fixture(autouse=True)
+def _published(index: Index) -> None:
+    publish(index)
+
+
+def test_equal_wheels_are_said_to_be_reproducible(project: Project) -> None:
+    """Each is built twice where it wasn't there, and the runtime is made as ever."""
+    Pair().write(project)
+    done = project.nox(*CHECK)
+    assert built(done) == ["kernels", "models"]
+    for name, wheel in (("kernels", KERNELS), ("models", MODELS)):
+        assert f"building {name} 1.0 once more (log: " in done.output
+        digest = entry(project, name)["sha256"]
+        assert f"reproducible: {wheel} (sha256:{digest})" in done.output
+    assert project.wheels() == [KERNELS, MODELS]
+    assert stored(project) == [KERNELS, MODELS]
+
+
+def test_a_wheel_in_the_store_is_built_once_to_compare(project: Project) -> None:
+    """What is there is the first of the two."""
+    declare_solo(project, dependencies=["tensorlib"])
+    project.nox("-s", "build-stages")
+    before = entry(project, "kernels")
+    done = project.nox("-s", "build-stage-only", "--", "--check-reproducible")
+    assert built(done) == []
+    assert f"cached {KERNELS}" in done.output
+    assert f"reproducible: {KERNELS}" in done.output
+    assert entry(project, "kernels") == {**before, "status": "cached"}
+
+
+def test_a_wheel_that_differs_fails_its_stage(project: Project) -> None:
+    """The message says what differs, and where both wheels are; the first is kept."""
+    declare_solo(project, outputs=[kernels_tree(project, **{"stamp-time": True})])
+    said = refused(project, *CHECK)
+    assert f"stage only is not reproducible: {KERNELS}" in said
+    assert re.search(
+        r"^  kernels/built_at.json: line 2: ' \"time\": \d+' → ' \"time\": \d+'$",
+        said,
+        re.MULTILINE,
+    )
+    assert "RECORD" not in said
+    first, second = (Path(it) for it in re.findall(r"(?:first|second): +(\S+)", said))
+    assert first.name == second.name == KERNELS
+    kept = entry(project, "kernels")["sha256"]
+    assert sha256_of(first) == sha256_of(project.wheelhouse / KERNELS) == kept
+    assert sha256_of(second) != kept
+    assert built(project.nox("-s", "build-stages")) == []
+    assert sha256_of(project.wheelhouse / KERNELS) == kept
+
+
+def test_the_second_build_is_at_the_same_paths(project: Project) -> None:
+    """A wheel that has the path in it is reproducible all the same."""
+    declare_solo(project, outputs=[kernels_tree(project, record=["cwd"])])
+    assert f"reproducible: {KERNELS}" in project.nox(*CHECK).output
+
+
+def test_nothing_is_compared_where_nox_may_not_run(project: Project) -> None:
+    """A check that wasn't made is an error, and not a success."""
+    declare_solo(project, dependencies=["tensorlib"])
+    project.nox("-s", "build-stages")
+    said = refused(project, "--install-only", *CHECK)
+    assert "stage only did not build kernels" in said
+
+
+def test_a_plan_does_not_check(project: Project) -> None:
+    """It builds nothing, so it is told what does."""
+    declare_solo(project, dependencies=["tensorlib"])
+    said = refused(project, "-s", "build-stages-plan", "--", "--check-reproducible")
+    assert "--check-reproducible is for build-stages" in said
