@@ -564,6 +564,7 @@ class BackendError(BuildError):
         tail: The last lines of its log.
         log: The log.
         hint: The likely cause and what mends it; None where none is known.
+        out_of_memory: Whether a compiler was killed for memory.
         otherwise: What can be done where it can't be mended here.
     """
 
@@ -574,6 +575,7 @@ class BackendError(BuildError):
     tail: tuple[str, ...]
     log: Path
     hint: str | None = None
+    out_of_memory: bool = False
     otherwise: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:

@@ -62,6 +62,8 @@ class Stage:
         env: Variables that every hook of the stage sees; part of the key.
         pass_env: Variables let through from outside; their values are part of the key.
         tools: Programs whose ``--version`` is part of the key.
+        jobs: How many compilers may run at once; None for what the machine allows.
+        memory_per_job: Bytes that each may come to need; None where nobody said.
         network: Whether its backends reach it.
         place: Where it was declared, for messages.
     """
@@ -73,6 +75,8 @@ class Stage:
     env: Mapping[str, str] = field(default_factory=dict)
     pass_env: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
+    jobs: int | None = None
+    memory_per_job: int | None = None
     network: Network = "off"
     place: str = ""
 

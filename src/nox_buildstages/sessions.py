@@ -154,6 +154,7 @@ class _Registration:
                 outer=dict(os.environ),
                 report=session.log,
                 run=os.environ[_RUN_VARIABLE],
+                parallel=session.parallel,
             ),
         )
         _check_python(session, workspace)

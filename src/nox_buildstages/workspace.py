@@ -12,6 +12,7 @@ from uv import find_uv_bin
 
 from nox_buildstages import commands, interpreter, plan
 from nox_buildstages.build.bench import Bench, Tools
+from nox_buildstages.build.budget import SETTLE, Budget
 from nox_buildstages.build.history import History
 from nox_buildstages.build.isolation import Isolator
 from nox_buildstages.build.sources import Sources
@@ -105,6 +106,9 @@ def _tools(project: Project, environment: Environment, setting: Setting) -> Tool
         outer=setting.outer,
         report=setting.report,
         run=setting.run,
+        budget=Budget(
+            folder=store.folder / "jobs", settle=SETTLE if setting.parallel else 0.0
+        ),
     )
 
 

@@ -20,6 +20,7 @@ from packaging.version import Version
 
 from nox_buildstages import source_tree, toml
 from nox_buildstages.build.bench import Tools
+from nox_buildstages.build.budget import Budget
 from nox_buildstages.build.environment import Environment
 from nox_buildstages.build.isolation import Isolator
 from nox_buildstages.build.sources import Sources
@@ -209,6 +210,7 @@ class World:
                 outer=self.env,
                 report=lambda _: None,
                 run="1",
+                budget=Budget(folder=self.root.parent / "store/jobs"),
             ),
         )
         return workspace.relock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
@@ -18,9 +19,11 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
 from nox_buildstages.build.bench import Bench, Tools
+from nox_buildstages.build.budget import Budget
 from nox_buildstages.build.environment import Environment
 from nox_buildstages.build.history import History
 from nox_buildstages.build.isolation import Isolator
+from nox_buildstages.build.machine import Machine
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import Outcome, provide
 from nox_buildstages.build.store import Store
@@ -97,6 +100,7 @@ class Shop:
     )
     source: Source = field(default_factory=lambda: DirectorySource(path="low-lib"))
     run: str = "run-1"
+    machine: Machine = field(default_factory=Machine)
 
     def bench(self) -> Bench:
         """Return a new bench, as another session would have."""
@@ -137,6 +141,7 @@ class Shop:
             outer=self.outer,
             report=self.reports.append,
             run=self.run,
+            budget=Budget(folder=self.store / "jobs", machine=self.machine),
         )
 
     def locks(self) -> dict[str, Lock]:
@@ -256,7 +261,8 @@ def test_what_is_missing_is_built(shop: Shop) -> None:
     )
     assert shop.wheels() == ["low_lib-1.0-py3-none-any.whl"]
     assert sha256_of(wheel.path) == wheel.sha256
-    assert shop.reports[0].startswith("building low-lib 1.0 (log: ")
+    (jobs,) = re.findall(r"building low-lib 1.0 with (\d+) jobs? \(", shop.reports[0])
+    assert 1 <= int(jobs) <= (os.cpu_count() or 1)
     assert shop.reports[1].startswith("built low_lib-1.0-py3-none-any.whl in ")
     assert list((shop.store / "builds").iterdir()) == []
 
@@ -342,13 +348,15 @@ def test_nothing_is_built_where_nox_forbids_it(shop: Shop) -> None:
 
 def test_a_log_says_what_was_built_from_what(shop: Shop) -> None:
     """Its head is ours, then the backend speaks; the store keeps it too."""
+    shop.machine = Machine(allowed=lambda: 1)
     wheel = shop.provide().entry.wheel
     lines = wheel.log.read_text().splitlines()
     stage, isolator = Stage(name="low", outputs=()), shop.tools().isolator
-    assert lines[:7] == [
+    assert lines[:8] == [
         "low-lib 1.0, stage low",
         "source: low-lib",
         f"key: {wheel.key}",
+        "jobs: 1",
         f"network: {isolator.isolation(stage)}",
         f"environment: {shop.environment.location}",
         "  tinybackend 1.0",
@@ -630,3 +638,137 @@ def test_a_wheel_for_another_platform_is_refused(shop: Shop) -> None:
     shop.write(tag="cp27-cp27m-win_amd64")
     with pytest.raises(WrongWheelError, match="its tags are not for"):
         shop.provide()
+
+
+# Jobs and memory -----------------------------------------------------------------
+
+ROOMY = Machine(allowed=lambda: 4)
+"""A machine on which a build is given four jobs."""
+
+
+def test_a_build_that_ran_out_of_memory_is_tried_again(shop: Shop) -> None:
+    """Once, with half the jobs; the user is told, and the log has both."""
+    shop.stage, shop.machine = {"memory_per_job": 1}, replace(ROOMY, allowed=lambda: 2)
+    shop.write(faults=["memory"])
+    log = shop.provide().entry.wheel.log.read_text()
+    building, again, _, built = shop.reports
+    assert building.startswith("building low-lib 1.0 with 2 jobs (log: ")
+    assert again == "low-lib ran out of memory with 2 jobs; once more with 1 job"
+    assert built.startswith("built low_lib-1.0-py3-none-any.whl in ")
+    assert log.count("tinybackend: building low-lib 1.0") == 2
+    assert "\nout of memory; once more with 1 job\n" in log
+    assert [line for line in log.splitlines() if line.startswith("jobs: ")] == [
+        "jobs: 2",
+        "jobs: 1",
+    ]
+
+
+def test_it_is_tried_again_but_once(shop: Shop) -> None:
+    """Then the user has to say how much memory a job needs."""
+    shop.stage, shop.machine = {"memory_per_job": 1}, ROOMY
+    shop.write(faults=["memory"])
+    with pytest.raises(BackendError) as caught:
+        shop.provide()
+    assert caught.value.out_of_memory
+    assert 'memory-per-job = "8GB" for stage low' in str(caught.value)
+    assert [line.partition(" (")[0] for line in shop.reports] == [
+        "building low-lib 1.0 with 4 jobs",
+        "low-lib ran out of memory with 4 jobs; once more with 2 jobs",
+        "building low-lib 1.0 with 2 jobs",
+    ]
+
+
+@pytest.mark.parametrize(
+    "stage", [{"jobs": 1}, {"env": {"MAX_JOBS": "2"}}], ids=["one", "declared"]
+)
+def test_it_is_not_tried_again_in_vain(shop: Shop, stage: dict[str, Any]) -> None:
+    """Where there was one job, or the table itself says how many there are."""
+    shop.stage, shop.machine = stage, ROOMY
+    shop.write(faults=["kill"])
+    with pytest.raises(BackendError) as caught:
+        shop.provide()
+    assert caught.value.out_of_memory
+    assert len(shop.reports) == 1
+
+
+def test_a_compiler_that_was_killed_is_seen_wherever_it_stands(shop: Shop) -> None:
+    """Others go on and say a lot before the build ends."""
+    shop.stage, shop.machine = {"memory_per_job": 1}, ROOMY
+    killed = "c++: fatal error: Killed signal terminated program cc1plus"
+    shop.write(says=[killed, *map(str, range(100))], faults=["exit"])
+    with pytest.raises(BackendError) as caught:
+        shop.provide()
+    assert killed not in caught.value.tail
+    assert caught.value.out_of_memory
+    assert len(shop.reports) == 3
+
+
+def test_the_kernel_knows_who_was_killed(shop: Shop) -> None:
+    """Its count has risen, though the log says nothing; a known cause comes first."""
+    (shop.root / "proc/self").mkdir(parents=True)
+    (shop.root / "proc/self/cgroup").write_text("0::/\n")
+    (shop.root / "proc/self/mountinfo").write_text("1 1 0:1 / /group rw - cgroup2 a b")
+    events = shop.root / "group/memory.events"
+    events.parent.mkdir()
+    shop.machine = replace(ROOMY, root=shop.root)
+    for said, is_known in (("", False), ("No space left on device", True)):
+        events.write_text("oom_kill 0\n")
+        shop.reports.clear()
+        code = "def build_wheel(folder, *_):\n"
+        code += f"    with open({str(events)!r}, 'a+') as file:\n"
+        code += "        file.seek(0)\n"
+        code += "        count = int(file.read().split()[1]) + 1\n"
+        code += "        file.truncate(0)\n"
+        code += "        file.write(f'oom_kill {count}')\n"
+        code += f"    raise SystemExit({said!r} or 1)\n"
+        (shop.root / "low-lib/own.py").write_text(code)
+        (shop.root / "low-lib/pyproject.toml").write_text(
+            "[build-system]\nrequires = []\n"
+            "build-backend = 'own'\nbackend-path = ['.']\n"
+        )
+        with pytest.raises(BackendError) as caught:
+            shop.provide()
+        assert caught.value.out_of_memory is not is_known
+        assert len(shop.reports) == (1 if is_known else 3)
+
+
+def test_another_failure_is_not_tried_again(shop: Shop) -> None:
+    """It would fail again."""
+    shop.machine = ROOMY
+    shop.write(faults=["raise"])
+    with pytest.raises(BackendError) as caught:
+        shop.provide()
+    assert not caught.value.out_of_memory
+    assert len(shop.reports) == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "jobs"),
+    [
+        ({"memory_per_job": 1}, "4"),
+        ({"jobs": 3}, "3"),
+        ({"memory_per_job": 10**18}, "1"),
+        ({"env": {"MAX_JOBS": "7"}}, "7"),
+    ],
+)
+def test_a_backend_is_told_its_jobs(
+    shop: Shop, stage: dict[str, Any], jobs: str
+) -> None:
+    """As the machine and the stage allow; what the table declares wins."""
+    shop.stage, shop.machine = stage, ROOMY
+    shop.write(env=["MAX_JOBS", "MAKEFLAGS", "NVCC_THREADS"])
+    wheel = shop.provide().entry.wheel.path
+    told = json.loads(read_from_wheel(wheel, "low_lib/env.json"))
+    assert told["MAX_JOBS"] == jobs
+    assert told["NVCC_THREADS"] == "1"
+
+
+def test_jobs_and_memory_are_no_part_of_the_key(shop: Shop) -> None:
+    """A wheel that was built with many is found with few."""
+    built = shop.provide()
+    shop.run, shop.machine = "run-2", ROOMY
+    shop.stage = {"jobs": 3, "memory_per_job": 10**9}
+    assert not shop.provide().built
+    assert shop.provide().entry.wheel.key == built.entry.wheel.key
+    (planned, _) = plan(shop.bench(), shop.history({}))
+    assert planned.reasons == ()

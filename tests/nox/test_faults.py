@@ -75,7 +75,7 @@ def test_backend_that_fails(
     """How it ended, its last words and its log are shown; the same build can go on."""
     once = {"TINYBACKEND_PIDFILE": str(tmp_path / "pid")}
     tree = kernels_tree(project, faults=[fault], says=["cc1plus: out of words"])
-    declare_solo(project, outputs=[tree], env=once)
+    declare_solo(project, outputs=[tree], env=once, jobs=1)
     where = "kernels (stage only): build_wheel failed"
     log = project.wheelhouse / "logs/kernels.log"
     fails(project, where, f"log: {log}", *said)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from nox_buildstages.build.hints import hint, missing_module
+from nox_buildstages.build.hints import (
+    hint,
+    memory_hint,
+    missing_module,
+    tells_of_memory,
+)
 
 CASES = [
     ("ModuleNotFoundError: No module named 'torch'", '"torch"'),
     ("ModuleNotFoundError: No module named 'numpy.core'", '"numpy"'),
     ("OSError: [Errno 28] No space left on device", "a disk is full"),
-    ("g++: fatal error: Killed signal terminated program cc1plus", "MAX_JOBS"),
+    ("g++: fatal error: Killed signal terminated program cc1plus", "memory-per-job"),
     ("nvcc error   : 'cicc' died due to signal 9 (Kill signal)", "memory"),
     (
         "The detected CUDA version (12.4) mismatches the version of PyTorch (13.0)",
@@ -87,3 +92,47 @@ def test_an_unknown_cause_earns_none() -> None:
 def test_a_missing_module_is_named(text: str, module: str | None) -> None:
     """It is the top-level module that was looked for last."""
     assert missing_module(text.splitlines()) == module
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "g++: fatal error: Killed signal terminated program cc1plus",
+        "c++: fatal error: Killed",
+        "clang++: error: unable to execute command: Killed",
+        "nvcc error   : 'cicc' died due to signal 9 (Kill signal)",
+        "collect2: fatal error: ld terminated with signal 9 [Killed]",
+        "error: could not compile `x` (signal: 9, SIGKILL: kill)",
+        "subprocess.CalledProcessError: … died with <Signals.SIGKILL: 9>.",
+        "make[1]: *** [Makefile:2: a.o] Error 137",
+        "make: *** [Makefile:2: all] Killed",
+        "FAILED: [code=137] a.o ",
+        "Killed",
+        "killed by signal 9",
+        "exit status 137",
+        "MemoryError",
+        "cc1plus: out of memory allocating 65536 bytes after a total of 3 bytes",
+        "virtual memory exhausted: Cannot allocate memory",
+        "LLVM ERROR: out of memory",
+    ],
+)
+def test_a_compiler_killed_for_memory_is_recognised(line: str) -> None:
+    """In the words of compilers, linkers, make and ninja; so is a killed backend."""
+    assert tells_of_memory(["[1/9] c++ a.cpp\n", f"{line}\n", "[2/9] c++ b.cpp\n"])
+    assert hint([line], stage="kernels") == memory_hint("kernels")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "compiling memory_error.cpp",
+        "except MemoryError:",
+        "killed by signal 15",
+        "make: *** [Makefile:2: a.o] Error 1",
+        "cc1plus: out of words",
+        "error: Killedness was not declared in this scope",
+    ],
+)
+def test_other_words_tell_of_no_memory(line: str) -> None:
+    """So that nothing is built twice in vain."""
+    assert not tells_of_memory([line])

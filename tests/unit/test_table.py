@@ -469,12 +469,6 @@ def test_problems_at_the_top(toml: str, message: str) -> None:
             "network = 0",
             'network: expected true, false or "require-off", found the number 0',
         ),
-        ("jobs = 4", "jobs: jobs is not supported yet"),
-        ('jobs = "auto"', "jobs: jobs is not supported yet"),
-        (
-            'memory-per-job = "4GB"',
-            "memory-per-job: memory-per-job is not supported yet",
-        ),
         ('timeout = "1h30m"', "timeout: timeout is not supported yet"),
     ],
 )
@@ -484,13 +478,44 @@ def test_problems_in_a_stage(line: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("jobs", "0", '"auto" or a number above 0'),
+        ("jobs", "1.5", '"auto" or a number above 0'),
+        ("jobs", "true", '"auto" or a number above 0'),
+        ("jobs", '"all"', '"auto" or a number above 0'),
+        ("memory-per-job", "4", 'a size such as "4GB"'),
+        ("memory-per-job", '"4 apples"', 'a size such as "4GB"'),
+        ("memory-per-job", '"0.0GB"', 'a size such as "4GB"'),
+    ],
+)
+def test_typos_in_jobs_and_memory(key: str, value: str, expected: str) -> None:
+    """What is expected is said."""
+    (problem,) = told(in_stage(f"{key} = {value}"))
+    assert problem.startswith(f"stage[0].{key}: expected {expected}, found ")
+
+
+@pytest.mark.parametrize(
+    ("line", "jobs", "memory"),
+    [
+        ("", None, None),
+        ('jobs = "auto"', None, None),
+        ("jobs = 4", 4, None),
+        ('memory-per-job = "4GB"', None, 4_000_000_000),
+        ('memory-per-job = "1.5 GiB"', None, 1_610_612_736),
+        ('memory-per-job = "512MB"', None, 512_000_000),
+        ('memory-per-job = "999999999TB"', None, 999_999_999 * 10**12),
+    ],
+)
+def test_jobs_and_memory(line: str, jobs: int | None, memory: int | None) -> None:
+    """A number of jobs, or what the machine allows; sizes in bytes."""
+    (stage,) = read(loads(in_stage(line)), pyproject=ROOT / "pyproject.toml").stages
+    assert (stage.jobs, stage.memory_per_job) == (jobs, memory)
+
+
+@pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("jobs = 0", '"auto" or a number above 0'),
-        ("jobs = true", '"auto" or a number above 0'),
-        ('jobs = "all"', '"auto" or a number above 0'),
-        ("memory-per-job = 4", 'a size such as "4GB"'),
-        ('memory-per-job = "4 apples"', 'a size such as "4GB"'),
         ('timeout = "5"', 'a time such as "5h" or "1h30m"'),
         ('timeout = ""', 'a time such as "5h" or "1h30m"'),
     ],

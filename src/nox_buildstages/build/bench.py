@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
+    from nox_buildstages.build.budget import Budget
     from nox_buildstages.build.isolation import Isolator
     from nox_buildstages.build.sources import Sources
     from nox_buildstages.build.store import Entry, Store
@@ -46,6 +47,7 @@ class Tools:
         outer: The environment variables that nox was started with.
         report: Tells the user how far it is, a line at a time.
         run: Identifies this run of nox, all of its processes.
+        budget: What may run at once.
     """
 
     store: Store
@@ -56,6 +58,7 @@ class Tools:
     outer: Mapping[str, str]
     report: Callable[[str], None]
     run: str
+    budget: Budget
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

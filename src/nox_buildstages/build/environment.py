@@ -69,11 +69,13 @@ class Setting:
         outer: The environment variables that nox was started with.
         report: Tells the user how far it is, a line at a time.
         run: Identifies this run of nox, all of its processes.
+        parallel: Whether other sessions may run at the same time.
     """
 
     outer: Mapping[str, str]
     report: Callable[[str], None]
     run: str
+    parallel: bool = False
 
 
 def check(

@@ -11,6 +11,19 @@ if TYPE_CHECKING:
 _DEPENDENCY = 'add "{what}" to the dependencies of stage {stage}'
 _CUDA_HOME = 'pass-env = ["CUDA_HOME"] for stage {stage}'
 
+_MEMORY = (
+    r"(fatal )?error: Killed\b|unable to execute command: Killed|^Killed$"
+    r"|(died due to|terminated with) signal 9|died with <Signals\.SIGKILL"
+    r"|signal: 9, SIGKILL|^killed by signal 9$|^exit status 137$"
+    r"|\[code=137\]|\*\*\* \[.*\] (Error 137|Killed)$"
+    r"|^MemoryError\b|virtual memory exhausted|out of memory allocating"
+    r"|LLVM ERROR: out of memory"
+)
+_FOR_MEMORY = (
+    "a compiler was killed, most likely for memory: let fewer run at once,"
+    ' memory-per-job = "8GB" for stage {stage}, or jobs = 1'
+)
+
 _HINTS = (
     (
         r"No module named '(?P<what>\w+)",
@@ -23,13 +36,7 @@ _HINTS = (
         r"No space left on device",
         "a disk is full: make room; NOX_BUILDSTAGES_CACHE_DIR moves the store",
     ),
-    (
-        r"fatal error: Killed signal|died due to signal 9|MemoryError",
-        (
-            "a compiler was killed, most likely for memory: let fewer run at once,"
-            ' env = {{ MAX_JOBS = "1" }} for stage {stage}'
-        ),
-    ),
+    (_MEMORY, _FOR_MEMORY),
     (
         r"detected CUDA version \((?P<what>[\d.]+)\) mismatches",
         (
@@ -86,6 +93,20 @@ def missing_module(lines: Iterable[str]) -> str | None:
     return found[-1] if found else None
 
 
+def tells_of_memory(lines: Iterable[str]) -> bool:
+    """Whether a log tells of something that was killed because memory ran out.
+
+    Args:
+        lines: Of a build's log, each with or without its end.
+    """
+    return any(re.search(_MEMORY, line.rstrip()) for line in lines)
+
+
+def memory_hint(stage: str) -> str:
+    """Return what mends it that memory was too small for a stage's build."""
+    return _FOR_MEMORY.format(stage=stage)
+
+
 def hint(lines: Iterable[str], *, stage: str, offline: bool = False) -> str | None:
     """Return the likely cause of a failure and what mends it; None if none is known.
 
@@ -96,7 +117,7 @@ def hint(lines: Iterable[str], *, stage: str, offline: bool = False) -> str | No
     """
     text = "\n".join(lines)
     for pattern, words in _HINTS:
-        found = re.search(pattern, text)
+        found = re.search(pattern, text, re.MULTILINE)
         if found is not None:
             what = found.groupdict().get("what", "")
             return words.format(what=what, stage=stage)

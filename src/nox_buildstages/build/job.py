@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages import source_tree
 from nox_buildstages.build.backend import Backend
+from nox_buildstages.build.budget import variables
 from nox_buildstages.build.environment import scrubbed
 from nox_buildstages.build.watching import watched
 
@@ -31,12 +32,16 @@ class Job:
         stage: In which stage.
         output: What.
         environment: Equal to the stage's lock.
+        jobs: How many compilers may run at once.
+        is_retry: Whether it has been tried before, with more jobs.
     """
 
     bench: Bench
     stage: Stage
     output: LockedOutput
     environment: Environment
+    jobs: int = 1
+    is_retry: bool = False
 
     @property
     def recipe(self) -> Recipe:
@@ -83,7 +88,10 @@ class Job:
             env=scrubbed(
                 bench.tools.outer,
                 self.environment,
-                declared=bench.variables(self.stage, self.output.name),
+                declared={
+                    **variables(self.jobs),
+                    **bench.variables(self.stage, self.output.name),
+                },
                 home=home,
             ),
             settings=bench.project.rules(self.output.name).config_settings,

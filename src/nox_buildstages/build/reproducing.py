@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nox_buildstages import files
+from nox_buildstages.build.budget import wish_of
 from nox_buildstages.build.job import Job
-from nox_buildstages.build.stage import build_wheel, prepare
+from nox_buildstages.build.stage import build_wheel, prepare, say_waiting
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import Discrepancy, NotReproducibleError, NotRunError
 from nox_buildstages.wheelhouse.comparison import differences
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nox_buildstages.build.bench import Bench
+    from nox_buildstages.build.budget import Claim
     from nox_buildstages.build.environment import Environment
     from nox_buildstages.model import Stage
 
@@ -50,20 +53,25 @@ def check(bench: Bench, stage: Stage, environment: Environment) -> None:
         Job(bench=bench, stage=stage, output=output, environment=environment)
         for output in outputs
     ]
-    found = tuple(filter(None, map(_compare, jobs)))
+    with bench.tools.budget.claim() as claim:
+        found = tuple(filter(None, (_compare(job, claim) for job in jobs)))
     if found:
         raise NotReproducibleError(stage=stage.name, discrepancies=found)
 
 
-def _compare(job: Job) -> Discrepancy | None:
+def _compare(job: Job, claim: Claim) -> Discrepancy | None:
     tools, recipe = job.bench.tools, job.recipe
-    with tools.store.locked(recipe.key):
+    waiting = partial(say_waiting, job)
+    with (
+        tools.store.locked(recipe.key),
+        claim.jobs(wish_of(job.stage), wait=waiting) as jobs,
+    ):
         first = job.bench.entry(job.stage.name, job.output.name).wheel
         tools.report(
             f"building {recipe.name} {recipe.version} once more (log: {job.log})"
         )
         with tools.store.workplace(recipe.key) as place:
-            second = build_wheel(job, place).path
+            second = build_wheel(replace(job, jobs=jobs), place).path
             name = second.name
             is_same = sha256_of(second) == first.sha256 and name == first.path.name
             if not is_same:

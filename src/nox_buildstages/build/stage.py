@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 from nox_buildstages import files
+from nox_buildstages.build import retrying
+from nox_buildstages.build.budget import counted, wish_of
 from nox_buildstages.build.job import Job
 from nox_buildstages.build.store import Product
 from nox_buildstages.errors import NotRunError, WheelError, WrongWheelError
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nox_buildstages.build.bench import Bench
+    from nox_buildstages.build.budget import Claim
     from nox_buildstages.build.environment import Environment
     from nox_buildstages.build.key import AppliedPatch
     from nox_buildstages.build.store import Entry
@@ -85,13 +89,19 @@ def provide(
         if output.name in rebuild or bench.find(recipes[output.name]) is None
     ]
     if missing:
+        jobs = [
+            Job(bench=bench, stage=stage, output=output, environment=environment)
+            for output in missing
+        ]
         bench.tools.isolator.isolation(stage)  # before it costs anything
-        prepare(bench, stage.name, environment)
-        if not environment.may_run():
-            raise NotRunError(stage=stage.name, outputs=tuple(o.name for o in missing))
-        for output in missing:
-            job = Job(bench=bench, stage=stage, output=output, environment=environment)
-            _build(job, again=output.name in rebuild)
+        # So early, for a stage that is ready sooner leaves room for those it knows of.
+        with bench.tools.budget.claim() as claim:
+            prepare(bench, stage.name, environment)
+            if not environment.may_run():
+                names = tuple(output.name for output in missing)
+                raise NotRunError(stage=stage.name, outputs=names)
+            for job in jobs:
+                _build(job, claim, again=job.output.name in rebuild)
     return outcomes(bench, stage)
 
 
@@ -149,25 +159,35 @@ def sync(bench: Bench, name: str, environment: Environment, lock: Path) -> None:
         tools.syncer.sync(environment, bench.ingredients(name), lock)
 
 
-def _build(job: Job, *, again: bool) -> None:
+def _build(job: Job, claim: Claim, *, again: bool) -> None:
     """Build an output, unless another process did so while we waited for it."""
     tools, recipe = job.bench.tools, job.recipe
     with tools.store.locked(recipe.key):
         there = tools.store.find(recipe.key)
         if there is not None and (there.run == tools.run or not again):
             return
-        network = "" if job.isolation.is_off else ", network on"
-        begun = f"building {recipe.name} {recipe.version} (log: {job.log}){network}"
-        tools.report(begun)
-        started = time.monotonic()
-        with tools.store.workplace(recipe.key) as place:
-            wheel = build_wheel(job, place)
-            seconds = time.monotonic() - started
-            product = Product(
-                wheel=wheel.path, log=job.log, seconds=seconds, run=tools.run
-            )
-            tools.store.put(recipe, product)
+        with claim.jobs(wish_of(job.stage), wait=partial(say_waiting, job)) as jobs:
+            retrying.make(replace(job, jobs=jobs), _make)
         job.bench.forget(recipe)
+
+
+def say_waiting(job: Job) -> None:
+    """Tell that a build begins when others have ended."""
+    job.bench.tools.report(f"{job.output.name} waits for other builds to end")
+
+
+def _make(job: Job) -> None:
+    """Build an output and put it into the store."""
+    tools, recipe = job.bench.tools, job.recipe
+    what = f"{recipe.name} {recipe.version} with {counted(job.jobs)}"
+    network = "" if job.isolation.is_off else ", network on"
+    tools.report(f"building {what} (log: {job.log}){network}")
+    started = time.monotonic()
+    with tools.store.workplace(recipe.key) as place:
+        wheel = build_wheel(job, place)
+        seconds = time.monotonic() - started
+        product = Product(wheel=wheel.path, log=job.log, seconds=seconds, run=tools.run)
+        tools.store.put(recipe, product)
     tools.report(f"built {wheel.path.name} in {seconds:.1f} s")
 
 
@@ -209,12 +229,16 @@ def _begin_log(job: Job) -> None:
         f"source: {job.output.source}",
         *(f"patch: {patch}" for patch in recipe.patches),
         f"key: {recipe.key}",
+        f"jobs: {job.jobs}",
         f"network: {job.isolation}",
         f"environment: {job.environment.location}",
         *(f"  {name} {held.version}" for name, held in recipe.environment.items()),
         "",
     ]
-    job.log.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if job.is_retry:
+        lines = ["", f"out of memory; once more with {counted(job.jobs)}", "", *lines]
+    with job.log.open("a" if job.is_retry else "w", encoding="utf-8") as log:
+        log.write("\n".join(lines) + "\n")
 
 
 def _only_wheel(folder: Path, said: str) -> WheelFile:

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ _EXAMPLE = """; add
 _NOTHING = Final(requirements=())
 
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_MEMORY = re.compile(r"[0-9]+(\.[0-9]+)? ?[KMGT]i?B")
+_MEMORY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([KMGT])(i?)B")
 _PYTHON = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?")
 _TIMEOUT = re.compile(r"(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+s)?")
 _TIME = re.compile(
@@ -260,6 +261,8 @@ def _stage(item: Item) -> Stage | None:
         env=found.get("env", _env, {}),
         pass_env=found.get("pass-env", list_of(variable), ()),
         tools=found.get("tools", list_of(text), ()),
+        jobs=found.child("jobs", _jobs),
+        memory_per_job=found.child("memory-per-job", _memory),
         network=found.get("network", _network, "off"),
         place=item.place,
     )
@@ -351,11 +354,24 @@ def _metadata(item: Item) -> tuple[Requirement, ...] | None:
     return None if found is None else found.child("requires-dist", list_of(requirement))
 
 
-def _jobs(item: Item) -> None:
+def _jobs(item: Item) -> int | None:
     value = item.value
-    if value == "auto" or (type(value) is int and value > 0):
-        return
-    item.expected('"auto" or a number above 0')
+    if type(value) is int and value > 0:
+        return value
+    if value != "auto":
+        item.expected('"auto" or a number above 0')
+    return None
+
+
+def _memory(item: Item) -> int | None:
+    """Return a size in bytes: ``GB`` are powers of 1000, ``GiB`` of 1024."""
+    match = _MEMORY.fullmatch(item.value) if isinstance(item.value, str) else None
+    number, prefix, binary = ("0", "K", "") if match is None else match.groups()
+    unit = (1024 if binary else 1000) ** (" KMGT".index(prefix))
+    size = int(Fraction(number) * unit)
+    if not size:
+        item.expected('a size such as "4GB"')
+    return size or None
 
 
 def _network(item: Item) -> Network | None:
@@ -399,11 +415,9 @@ _TOP = Keys(
 _STAGE = Keys(
     known=(
         *("name", "dependencies", "outputs", "needs"),
-        *("env", "pass-env", "tools", "network"),
+        *("env", "pass-env", "tools", "network", "jobs", "memory-per-job"),
     ),
     later={
-        "jobs": _jobs,
-        "memory-per-job": _written_as(_MEMORY, 'a size such as "4GB"'),
         "timeout": _written_as(_TIMEOUT, 'a time such as "5h" or "1h30m"'),
     },
 )

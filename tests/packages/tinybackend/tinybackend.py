@@ -17,6 +17,8 @@ record              of "cwd", "config-settings" and "variables" (their names),
                     what goes into <module>/record.json
 compile             C sources, made into <module>/<stem>.so; an object file that
                     is there already is used again
+compilers           how many programs run, MAX_JOBS at once; each adds a line + when
+                    it starts and a line - when it ends to TINYBACKEND_COUNT
 says                lines for the log
 stamp-time          whether the time of the build goes into <module>/built_at.json,
                     so that no two builds are equal
@@ -44,6 +46,7 @@ import sys
 import sysconfig
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 DEFAULTS = {
@@ -60,6 +63,7 @@ DEFAULTS = {
     "env": [],
     "record": [],
     "compile": [],
+    "compilers": 0,
     "says": [],
     "stamp-time": False,
     "on-python": {},
@@ -72,6 +76,7 @@ FAULTS = {
     "exit": "build_wheel ends the interpreter with status 3",
     "kill": "build_wheel kills the interpreter with SIGKILL",
     "sleep": "build_wheel sleeps",
+    "memory": "build_wheel kills the interpreter where MAX_JOBS is above 1",
     "two-wheels": "a second wheel, NAME-too, lies beside the right one",
     "no-wheel": "build_wheel returns a name and writes nothing",
     "wrong-name": "the wheel is one of not-NAME",
@@ -98,7 +103,10 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     for line in settings["says"]:
         print(line, flush=True)
     _strike(settings)
+    if "memory" in faults and int(os.environ["MAX_JOBS"]) > 1:
+        os.kill(os.getpid(), signal.SIGKILL)
     _import_first(settings)
+    _run_compilers(settings["compilers"])
     metadata = _metadata(settings)
     if "bad-metadata" in faults:
         metadata = _metadata({**settings, "requires": ["undeclared>=1"]})
@@ -252,6 +260,16 @@ def _compiled(settings):
         subprocess.run([cc, "-shared", str(made), "-o", str(shared)], check=True)
         members[f"{module}/{shared.name}"] = shared.read_bytes()
     return members
+
+
+def _run_compilers(number):
+    if not number:
+        return
+    script = 'echo + >> "$1"; sleep 0.2; echo - >> "$1"'
+    command = ["sh", "-c", script, "sh", os.environ["TINYBACKEND_COUNT"]]
+    with ThreadPoolExecutor(int(os.environ["MAX_JOBS"])) as pool:
+        for _ in range(number):
+            pool.submit(subprocess.run, command, check=True)
 
 
 def _tag(settings):

@@ -1,0 +1,133 @@
+"""Cores and memory, divided by those who build."""
+
+from __future__ import annotations
+
+import pytest
+from packaging.requirements import Requirement
+
+from nox_buildstages.build.budget import (
+    MEMORY_PER_JOB,
+    Means,
+    Part,
+    Wish,
+    counted,
+    part,
+    variables,
+    wish_of,
+)
+from nox_buildstages.model import Output, Stage
+
+GB = 10**9
+WAITING = Part()
+OUTPUT = Output(requirement=Requirement("kernels"), place="")
+
+
+def running(jobs: int, memory: int = 0, base: int | None = None) -> Part:
+    return Part(jobs=jobs, memory=memory * GB, base=base and base * GB)
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "wish", "jobs"),
+    [
+        (8, None, Wish(), 8),
+        (8, 100, Wish(memory_per_job=4 * GB), 8),
+        (8, 13, Wish(memory_per_job=4 * GB), 3),
+        (8, 100, Wish(most=3), 3),
+        (2, 100, Wish(most=3), 2),
+        (8, 13, Wish(most=5, memory_per_job=4 * GB), 3),
+        (8, 1, Wish(most=5, memory_per_job=0), 5),
+        (8, 3, Wish(memory_per_job=4 * GB), 1),
+        (8, 0, Wish(memory_per_job=4 * GB), 1),
+        (1, 0, Wish(memory_per_job=0), 1),
+    ],
+)
+def test_who_is_alone_gets_what_there_is(
+    cores: int, memory: int | None, wish: Wish, jobs: int
+) -> None:
+    """As cores and memory allow, no more than was wished, and always one."""
+    free = None if memory is None else memory * GB
+    got = part(wish, Means(cores=cores, memory=free), ())
+    assert got == Part(jobs=jobs, memory=jobs * wish.memory_per_job, base=free)
+
+
+@pytest.mark.parametrize(
+    ("others", "jobs"),
+    [
+        ([WAITING], 4),
+        ([WAITING, WAITING], 3),
+        ([WAITING] * 20, 1),
+        ([running(4)], 4),
+        ([running(4), WAITING], 2),
+        ([running(5), WAITING], 2),
+        ([running(7)], 1),
+        ([running(7), WAITING, WAITING], 1),
+        ([running(8)], None),
+        ([running(4), running(4)], None),
+        ([running(9)], None),
+    ],
+)
+def test_cores_are_shared(others: list[Part], jobs: int | None) -> None:
+    """What is left is divided by those who wait; where nothing is left, all wait."""
+    got = part(Wish(), Means(cores=8, memory=None), others)
+    assert (got and got.jobs) == jobs
+
+
+@pytest.mark.parametrize(
+    ("free", "others", "jobs"),
+    [
+        (16, [running(2, 8, 16)], 2),
+        (9, [running(2, 8, 16)], 2),
+        (5, [running(2, 8, 16)], 1),
+        (3, [running(2, 8, 16)], None),
+        (16, [running(2, 16, 16)], None),
+        (30, [running(1, 4, 16), running(1, 4, 30)], 2),
+        (16, [running(2, 0)], 4),
+        (16, [WAITING], 2),
+    ],
+)
+def test_memory_is_shared(free: int, others: list[Part], jobs: int | None) -> None:
+    """What others may still come to need isn't given twice, though it is free yet."""
+    wish = Wish(memory_per_job=4 * GB)
+    got = part(wish, Means(cores=8, memory=free * GB), others)
+    assert (got and got.jobs) == jobs
+
+
+def test_the_sum_stays_within_the_budget() -> None:
+    """However builds come and go, and whoever of them is alone."""
+    wish = Wish(memory_per_job=3 * GB)
+    for cores in range(1, 9):
+        for memory in range(3, 40):
+            means = Means(cores=cores, memory=memory * GB)
+            parts: list[Part] = []
+            while (got := part(wish, means, [*parts, WAITING])) is not None:
+                parts.append(got)
+            assert 1 <= sum(it.jobs for it in parts) <= cores
+            assert sum(it.memory for it in parts) <= memory * GB
+
+
+@pytest.mark.parametrize(
+    ("jobs", "memory", "wish"),
+    [
+        (None, None, Wish(memory_per_job=MEMORY_PER_JOB)),
+        (None, 4 * GB, Wish(memory_per_job=4 * GB)),
+        (3, None, Wish(most=3, memory_per_job=0)),
+        (3, 4 * GB, Wish(most=3, memory_per_job=4 * GB)),
+    ],
+)
+def test_what_a_stage_wishes(jobs: int | None, memory: int | None, wish: Wish) -> None:
+    """Who names a number has thought of memory, unless he names that, too."""
+    stage = Stage(name="a", outputs=(OUTPUT,), jobs=jobs, memory_per_job=memory)
+    assert wish_of(stage) == wish
+
+
+def test_build_tools_are_told() -> None:
+    """Each in the variable that it knows, and compilers have no threads besides."""
+    told = variables(3)
+    assert told["MAX_JOBS"] == told["CMAKE_BUILD_PARALLEL_LEVEL"] == "3"
+    assert told["MAKEFLAGS"] == "-j3"
+    assert told["NVCC_THREADS"] == "1"
+
+
+def test_jobs_are_counted_in_words() -> None:
+    """As one says it."""
+    assert (counted(1), counted(2)) == ("1 job", "2 jobs")
