@@ -15,6 +15,9 @@ nox.options.sessions = ["lint", "typing", "tests", "minimums", "docs"]
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 
+# Most tests wait for programs; those of a file share what its fixtures made.
+SIDE_BY_SIDE = ("--numprocesses=auto", "--dist=loadfile")
+
 nox_buildstages.register("examples/first/pyproject.toml")
 
 
@@ -26,7 +29,9 @@ def _test(session: nox.Session) -> None:
     """Run the tests against the wheel, with coverage of its branches."""
     shutil.rmtree("build/coverage", ignore_errors=True)
     env = {"COVERAGE_FILE": str(Path("build/coverage/data").absolute())}
-    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=env)
+    session.run(
+        *("coverage", "run", "-m", "pytest"), *SIDE_BY_SIDE, *session.posargs, env=env
+    )
     session.run("coverage", "combine", "--quiet", env=env)
     session.run("coverage", "report", env=env)
 
@@ -53,7 +58,7 @@ def tests(session: nox.Session) -> None:
 def tests_pythons(session: nox.Session) -> None:
     """Run the tests on every Python that is supported and at hand."""
     _install_wheel(session, *_group("tests"))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session(venv_backend="uv")
@@ -61,7 +66,7 @@ def minimums(session: nox.Session) -> None:
     """Run the tests that need no PyPI with every dependency at its floor."""
     session.install("-e", ".", *_group("tests"), "--resolution=lowest-direct")
     session.run("uv", "pip", "list", external=True)
-    session.run("pytest", "-m", "not network", *session.posargs)
+    session.run("pytest", "-m", "not network", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session
