@@ -362,7 +362,7 @@ def test_a_log_says_what_was_built_from_what(shop: Shop) -> None:
         "  tinybackend 1.0",
         "",
     ]
-    assert lines[7] == "tinybackend: building low-lib 1.0"
+    assert lines[8] == "tinybackend: building low-lib 1.0"
     assert (shop.root / "logs/low-lib.log").read_text() == wheel.log.read_text()
 
 
