@@ -18,6 +18,12 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 # Most tests wait for programs; those of a file share what its fixtures made.
 SIDE_BY_SIDE = ("--numprocesses=auto", "--dist=loadfile")
 
+# Each call of a dependency, and nox as users run it; not every promise once more.
+FLOORS = (
+    *("tests/unit", "tests/property", "tests/integration"),
+    *("tests/nox/test_path.py", "tests/nox/test_sessions.py"),
+)
+
 nox_buildstages.register("examples/first/pyproject.toml")
 
 
@@ -66,7 +72,7 @@ def minimums(session: nox.Session) -> None:
     """Run the tests that need no PyPI with every dependency at its floor."""
     session.install("-e", ".", *_group("tests"), "--resolution=lowest-direct")
     session.run("uv", "pip", "list", external=True)
-    session.run("pytest", "-m", "not network", *SIDE_BY_SIDE, *session.posargs)
+    session.run("pytest", "-m", "not network", *SIDE_BY_SIDE, *FLOORS, *session.posargs)
 
 
 @nox.session

@@ -181,8 +181,6 @@ def _providers(bench: Bench, stage: str) -> Iterator[str]:
 
 
 def _otherwise(error: BackendError) -> tuple[str, ...]:
-    if error.hint is not None:
-        return ()
     return (
         "or, where it can't be asked here, say in pyproject.toml what it requires:",
         *stating(error.output),
