@@ -429,14 +429,18 @@ def test_a_repository_that_refuses_is_told(
 @pytest.mark.parametrize(
     ("name", "value", "moved"),
     [
-        ("UV_FIND_LINKS", "a,https://h/x,,/b", "/root/a,https://h/x,/b"),
-        ("UV_INDEX", "own=a  https://h/?a=b b", "own=/root/a https://h/?a=b /root/b"),
-        ("UV_DEFAULT_INDEX", "a b", "/root/a b"),
+        ("UV_FIND_LINKS", "a,https://h/x,,/b", "/project/a,https://h/x,/b"),
+        (
+            "UV_INDEX",
+            "own=a  https://h/?a=b b",
+            "own=/project/a https://h/?a=b /project/b",
+        ),
+        ("UV_DEFAULT_INDEX", "a b", "/project/a b"),
         ("UV_INDEX_URL", "", ""),
-        ("UV_EXTRA_INDEX_URL", "a b", "/root/a /root/b"),
-        ("UV_CONSTRAINT", "a.txt b.txt", "/root/a.txt /root/b.txt"),
-        ("UV_CACHE_DIR", "a=b", "/root/a=b"),
-        ("NETRC", "netrc", "/root/netrc"),
+        ("UV_EXTRA_INDEX_URL", "a b", "/project/a /project/b"),
+        ("UV_CONSTRAINT", "a.txt b.txt", "/project/a.txt /project/b.txt"),
+        ("UV_CACHE_DIR", "a=b", "/project/a=b"),
+        ("NETRC", "netrc", "/project/netrc"),
         ("UV_PYTHON", "3.11", "3.11"),
     ],
 )
@@ -444,6 +448,6 @@ def test_paths_in_variables_are_those_of_the_project(
     name: str, value: str, moved: str
 ) -> None:
     """Where uv is run makes no difference; URLs and the rest stay."""
-    indexes = Indexes(root=Path("/root"), outer={name: value, "UV_PROJECT": "x"})
+    indexes = Indexes(root=Path("/project"), outer={name: value, "UV_PROJECT": "x"})
     assert indexes.variables() == {name: moved}
     assert indexes.variables(without=(name,)) == {}
