@@ -144,7 +144,7 @@ class _Registration:
 
         if name != _INIT and not self.project.stages:
             read(self.document, pyproject=self.project.pyproject)
-        names = {output.name for stage in self.graph.order for output in stage.outputs}
+        names = {output.name for output in self.project.outputs}
         workspace = opened(
             self.project,
             self.graph,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages import source_tree
@@ -84,14 +86,7 @@ class StageWorkshop:
             NotRunError: Nox was told not to run.
         """
         environment = self.environment(inquiry.target)
-        bench = replace(
-            self.bench,
-            interpreter=inquiry.target.interpreter,
-            locks=inquiry.locks,
-            logs=self.logs(inquiry.target),
-            _recipes={},
-            _entries={},
-        )
+        bench = self._bench_for(inquiry)
         for name in _providers(bench, inquiry.stage.name):
             provide(bench, bench.graph.stage(name), environment)
         bench = replace(bench, logs=bench.tools.store.folder / "logs")
@@ -102,22 +97,25 @@ class StageWorkshop:
             metadata=_UNKNOWN,
         )
         kept = self._kept(bench, inquiry, output)
-        try:
+        with suppress(OSError, ValueError, LookupError):
             return _read(json.loads(kept.read_text(encoding="utf-8")))
-        except (OSError, ValueError, LookupError):
-            pass
         try:
             answer = self._run(bench, inquiry, output, environment)
         except BackendError as error:
-            if bench.project.rules(output.name).requires_dist is None:
-                raise replace(error, otherwise=_otherwise(error)) from error
-            bench.tools.report(
-                f"{error.hook} of {output.name} failed (log: {error.log}); what"
-                " pyproject.toml says that it requires is taken"
-            )
-            return Answer(requires=(), metadata=None)
+            return _without_answer(bench, error)
         write_text(kept, json.dumps(_to_dict(answer)))
         return answer
+
+    def _bench_for(self, inquiry: Inquiry) -> Bench:
+        """Return the bench with the locks of an inquiry, for its target."""
+        return replace(
+            self.bench,
+            interpreter=inquiry.target.interpreter,
+            locks=inquiry.locks,
+            logs=self.logs(inquiry.target),
+            _recipes={},
+            _entries={},
+        )
 
     def _kept(self, bench: Bench, inquiry: Inquiry, output: LockedOutput) -> Path:
         recipe = bench.recipe_of(inquiry.stage, output)
@@ -178,6 +176,21 @@ def _providers(bench: Bench, stage: str) -> Iterator[str]:
                 yield pin.stage
 
     yield from visit(stage)
+
+
+def _without_answer(bench: Bench, error: BackendError) -> Answer:
+    """Return what is taken where a backend failed and the table says enough.
+
+    Raises:
+        BackendError: It doesn't.
+    """
+    if bench.project.rules(canonicalize_name(error.output)).requires_dist is None:
+        raise replace(error, otherwise=_otherwise(error)) from error
+    bench.tools.report(
+        f"{error.hook} of {error.output} failed (log: {error.log}); what"
+        " pyproject.toml says that it requires is taken"
+    )
+    return Answer(requires=(), metadata=None)
 
 
 def _otherwise(error: BackendError) -> tuple[str, ...]:

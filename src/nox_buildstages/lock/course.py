@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import ResolutionError
@@ -59,7 +60,7 @@ class Course:
             return []
         self.bounds = bounds
         self.sketches = {}
-        return [lambda it=stage: self._sketch(it) for stage in self._all()]  # type: ignore[misc]
+        return [partial(self._sketch, stage) for stage in self._all()]
 
     def ready(self) -> Iterator[Stage | None]:
         """Yield what can be drafted now; None for ``final``."""

@@ -199,9 +199,8 @@ class Matching:
 
     def _forget_builds(self, name: NormalizedName) -> None:
         """Forget what was found of builds: they will be those of another version."""
-        memory: tuple[dict[_What, Any], ...] = (
-            *(self.bounds, self._seen, self._tried, self._first),
-        )
+        memory: list[dict[_What, Any]] = [self.bounds, self._seen]
+        memory += [self._tried, self._first]
         for known in memory:
             for what in [it for it in known if it[0] == name and it[1]]:
                 del known[what]
