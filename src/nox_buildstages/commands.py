@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -19,6 +20,9 @@ T = TypeVar("T")
 GRACE = 3.0
 """Seconds that a program has between being asked to end and being killed."""
 
+BEAT = 1.0
+"""Seconds between two looks at a program that is attended."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
@@ -29,12 +33,14 @@ class Command:
         cwd: Where it runs; None for here.
         env: All of its environment; None for ours.
         log: A file that its output is appended to; None to capture it.
+        attend: Called again and again while it runs; what it raises ends the program.
     """
 
     argv: tuple[str, ...]
     cwd: Path | None = None
     env: Mapping[str, str] | None = field(default=None, repr=False)
     log: Path | None = None
+    attend: Callable[[], None] | None = None
 
     def __str__(self) -> str:
         return redacted(subprocess.list2cmdline(self.argv))
@@ -113,13 +119,24 @@ def _communicate(command: Command, **streams: object) -> Completed:
         raise CommandError(command=str(command), reason=reason) from error
     with process:
         try:
-            stdout, stderr = process.communicate()
+            stdout, stderr = _attended(process, command.attend)
         except BaseException:
             _end(process)
             raise
     return Completed(
         returncode=process.returncode, stdout=stdout or "", stderr=stderr or ""
     )
+
+
+def _attended(
+    process: subprocess.Popen[str], attend: Callable[[], None] | None
+) -> tuple[str | None, str | None]:
+    if attend is None:
+        return process.communicate()
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=BEAT)
+        attend()
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -203,3 +203,34 @@ def test_an_interrupt_comes_through(
         run(Command(argv=(sys.executable, "-c", code), cwd=tmp_path))
     thread.join()
     assert not is_alive(int((tmp_path / "pid").read_text()))
+
+
+def test_a_program_is_attended_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Again and again until it ends, and what it says then is all there."""
+    monkeypatch.setattr(commands, "BEAT", 0.05)
+    looks: list[float] = []
+    code = "import time; print('begun', flush=True); time.sleep(0.5); print('done')"
+    command = Command(
+        argv=(sys.executable, "-I", "-c", code),
+        attend=lambda: looks.append(time.monotonic()),
+    )
+    assert run(command).stdout == "begun\ndone\n"
+    assert len(looks) > 2
+    assert looks[-1] - looks[0] >= 0.05
+
+
+def test_what_attending_raises_ends_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program is asked to end, and the error comes through once it has."""
+    monkeypatch.setattr(commands, "BEAT", 0.05)
+
+    def give_up() -> None:
+        if (tmp_path / "pid").exists():
+            raise TimeoutError
+
+    argv = (sys.executable, "-c", POLITE)
+    with pytest.raises(TimeoutError):
+        run(Command(argv=argv, cwd=tmp_path, attend=give_up))
+    assert (tmp_path / "ended").exists()
+    assert not is_alive(int((tmp_path / "pid").read_text()))

@@ -50,6 +50,7 @@ class Backend:
         log: Where its output goes.
         runner: Runs it.
         isolation: Whether it reaches the network.
+        attend: Called again and again while a hook runs; what it raises ends the hook.
     """
 
     output: str
@@ -62,6 +63,7 @@ class Backend:
     log: Path
     runner: Runner
     isolation: Isolation
+    attend: Callable[[], None] | None = None
 
     def requires(self) -> tuple[str, ...]:
         """Return what it wants for building a wheel beyond what is declared.
@@ -154,6 +156,7 @@ class Backend:
             cwd=None if cwd is None else self.tree,
             env={**self.env, **(extra_environ or {})},
             log=self.log,
+            attend=self.attend,
         )
         completed = self.runner(self.isolation.around(command))
         if completed.returncode:

@@ -12,6 +12,7 @@ from nox_buildstages.build.environment import scrubbed
 from nox_buildstages.build.watching import watched
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -34,6 +35,7 @@ class Job:
         environment: Equal to the stage's lock.
         jobs: How many compilers may run at once.
         is_retry: Whether it has been tried before, with more jobs.
+        attend: Called again and again while a hook runs; what it raises ends it.
     """
 
     bench: Bench
@@ -42,6 +44,7 @@ class Job:
     environment: Environment
     jobs: int = 1
     is_retry: bool = False
+    attend: Callable[[], None] | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -98,4 +101,5 @@ class Job:
             log=self.log,
             runner=bench.tools.runner,
             isolation=self.isolation,
+            attend=self.attend,
         )
