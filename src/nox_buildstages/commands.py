@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -12,7 +12,7 @@ from nox_buildstages.errors import CommandError
 from nox_buildstages.logins import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 T = TypeVar("T")
@@ -34,6 +34,7 @@ class Command:
         env: All of its environment; None for ours.
         log: A file that its output is appended to; None to capture it.
         attend: Called again and again while it runs; what it raises ends the program.
+        lifeline: Whether its input is a pipe that stays open for as long as we live.
     """
 
     argv: tuple[str, ...]
@@ -41,6 +42,7 @@ class Command:
     env: Mapping[str, str] | None = field(default=None, repr=False)
     log: Path | None = None
     attend: Callable[[], None] | None = None
+    lifeline: bool = False
 
     def __str__(self) -> str:
         return redacted(subprocess.list2cmdline(self.argv))
@@ -76,7 +78,8 @@ def run(command: Command) -> Completed:
     """Run a command as a subprocess; end it when we are interrupted.
 
     The program stays in our process group, so that whoever ends the group, a
-    terminal's Ctrl-C or nox's ``-j``, ends the compilers below it too.
+    terminal's Ctrl-C or nox's ``-j``, ends what it started too; or it watches its
+    lifeline.
 
     Raises:
         CommandError: It could not be started.
@@ -104,12 +107,30 @@ def checked(runner: Runner, command: Command) -> str:
 
 
 def _communicate(command: Command, **streams: object) -> Completed:
+    with _input(command) as stdin:
+        return _carried_out(command, stdin=stdin, **streams)
+
+
+@contextmanager
+def _input(command: Command) -> Iterator[int]:
+    """Yield what a program reads from: nothing, or a pipe of which we hold the end."""
+    if not command.lifeline:
+        yield subprocess.DEVNULL
+        return
+    reader, writer = os.pipe()
+    try:
+        yield reader
+    finally:
+        os.close(writer)
+        os.close(reader)
+
+
+def _carried_out(command: Command, **streams: object) -> Completed:
     try:
         process = subprocess.Popen(
             command.argv,
             cwd=command.cwd,
             env=command.env,
-            stdin=subprocess.DEVNULL,
             encoding="utf-8",
             errors="replace",
             **streams,  # type: ignore[call-overload]

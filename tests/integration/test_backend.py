@@ -267,7 +267,8 @@ def test_an_interpreter_that_is_gone_is_an_error(
     """As when somebody removed the environment."""
     write_tree(backend)
     error = failure(replace(backend, python=tmp_path / "gone"), "build_wheel", out)
-    assert error.reason.startswith("No such file or directory: ")
+    assert error.reason == "exit status 127"
+    assert error.tail[-1] == f"No such file or directory: {tmp_path / 'gone'}"
 
 
 @pytest.mark.parametrize("answer", ["None", "'setuptools'", "[1]", "{'a': 1}"])

@@ -18,6 +18,7 @@ from pyproject_hooks import (
 
 from nox_buildstages import core_metadata
 from nox_buildstages.build.hints import hint
+from nox_buildstages.build.keeping import kept
 from nox_buildstages.commands import Command
 from nox_buildstages.errors import BackendError, CommandError
 
@@ -51,6 +52,7 @@ class Backend:
         runner: Runs it.
         isolation: Whether it reaches the network.
         attend: Called again and again while a hook runs; what it raises ends the hook.
+        lock: A file that is locked while a hook runs, even where we are killed.
     """
 
     output: str
@@ -64,6 +66,7 @@ class Backend:
     runner: Runner
     isolation: Isolation
     attend: Callable[[], None] | None = None
+    lock: Path | None = None
 
     def requires(self) -> tuple[str, ...]:
         """Return what it wants for building a wheel beyond what is declared.
@@ -158,7 +161,8 @@ class Backend:
             log=self.log,
             attend=self.attend,
         )
-        completed = self.runner(self.isolation.around(command))
+        isolated = self.isolation.around(command)
+        completed = self.runner(kept(isolated, lock=self.lock))
         if completed.returncode:
             raise CommandError(command=str(command), reason=_how(completed.returncode))
 
