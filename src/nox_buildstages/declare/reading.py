@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
@@ -27,6 +28,12 @@ Getter: TypeAlias = Callable[["Item"], T | None]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([KMGT])(i?)B")
+_DURATION = re.compile(
+    r"(?=[0-9])(?:([0-9]{1,9})w)?(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?"
+    r"(?:([0-9]{1,9})(?:min|(?<=h\d)m|(?<=h\d\d)m))?(?:([0-9]{1,9})s)?"
+)
+_SECONDS = (604_800, 86_400, 3600, 60, 1)
 _SCALARS: tuple[tuple[type, str], ...] = (
     (str, "string"),
     (int, "number"),
@@ -349,6 +356,32 @@ def module(item: Item) -> str | None:
         hint=f"did you mean {other!r}?" if _is_module(other) else "",
     )
     return None
+
+
+def size(written: str) -> int | None:
+    """Return a size such as ``4GB`` in bytes, or None where it is none.
+
+    ``GB`` are powers of 1000, ``GiB`` of 1024.
+    """
+    match = _SIZE.fullmatch(written)
+    if match is None:
+        return None
+    number, prefix, binary = match.groups()
+    unit = (1024 if binary else 1000) ** (" KMGT".index(prefix))
+    return int(Fraction(number) * unit)
+
+
+def duration(written: str) -> int | None:
+    """Return a time such as ``5h`` or ``1h30min`` in seconds, or None where it is none.
+
+    The units are ``w``, ``d``, ``h``, ``min`` and ``s``. After hours ``m`` will do;
+    alone it could be months.
+    """
+    match = _DURATION.fullmatch(written)
+    if match is None:
+        return None
+    numbers = map(int, match.groups(default="0"))
+    return sum(number * unit for number, unit in zip(numbers, _SECONDS, strict=True))
 
 
 def _is_module(name: str) -> bool:

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from nox_buildstages.declare.reading import (
     list_of,
     mapping,
     normalized,
+    size,
     some,
     string,
     table,
@@ -59,7 +59,6 @@ _EXAMPLE = """; add
 _NOTHING = Final(requirements=())
 
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_MEMORY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([KMGT])(i?)B")
 _PYTHON = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?")
 _TIMEOUT = re.compile(r"(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+s)?")
 _TIME = re.compile(
@@ -364,14 +363,11 @@ def _jobs(item: Item) -> int | None:
 
 
 def _memory(item: Item) -> int | None:
-    """Return a size in bytes: ``GB`` are powers of 1000, ``GiB`` of 1024."""
-    match = _MEMORY.fullmatch(item.value) if isinstance(item.value, str) else None
-    number, prefix, binary = ("0", "K", "") if match is None else match.groups()
-    unit = (1024 if binary else 1000) ** (" KMGT".index(prefix))
-    size = int(Fraction(number) * unit)
-    if not size:
+    """Return a size in bytes."""
+    found = size(item.value) if isinstance(item.value, str) else None
+    if not found:
         item.expected('a size such as "4GB"')
-    return size or None
+    return found or None
 
 
 def _network(item: Item) -> Network | None:
