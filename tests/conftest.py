@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let one ask for more patience than a run of all tests has."""
+    words = "how many moments nox is killed at (%(default)s)"
+    parser.addoption("--moments", type=int, default=8, help=words)
+
+
+@pytest.fixture
+def moments(request: pytest.FixtureRequest) -> int:
+    """How many moments of a build to try."""
+    count: int = request.config.getoption("--moments")
+    return count
+
+
 @pytest.fixture(scope="session")
 def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The caches of uv and virtualenv, for the whole run."""

@@ -16,6 +16,7 @@ ROOMS = (
     {
         *("__init__", "errors", "model", "digests", "files", "toml", "commands"),
         *("core_metadata", "source_tree", "interpreter", "imports", "columns"),
+        "durations",
         "patches",
         *("logins", "credentials", "indexes"),
     },
@@ -32,6 +33,7 @@ BARRED = {"lock": {"build", "wheelhouse"}}
 PURE = (
     "model",
     "logins",
+    "durations",
     "options",
     "plan_formats",
     "declare/*",

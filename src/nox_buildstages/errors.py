@@ -26,6 +26,7 @@
     ├── NotRunError              nox was told not to run what had to be built
     ├── BuildError
     │   ├── BackendError         a hook failed
+    │   ├── BuildTimeoutError    a stage had no more time
     │   ├── MeddlingError        a build changed the environment that it ran in
     │   ├── WheelError           a file isn't a sound wheel
     │   └── WrongWheelError      a backend made something else than what was asked for
@@ -43,6 +44,8 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from nox_buildstages.durations import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -585,6 +588,27 @@ class BackendError(BuildError):
         yield f"log: {self.log}"
         yield self.hint or "mend what the log tells of, and run it again"
         yield from self.otherwise
+
+
+@dataclass(kw_only=True, eq=False)
+class BuildTimeoutError(BuildError):
+    """A stage had no more time.
+
+    Attributes:
+        output: That was being built.
+        stage: In which stage.
+        seconds: That the stage had in all.
+    """
+
+    output: str
+    stage: str
+    seconds: float
+
+    def lines(self) -> Iterator[str]:
+        """Yield what was stopped and why, and what becomes of it."""
+        time = spelled(self.seconds)
+        yield f"{self.output} (stage {self.stage}): stopped after {time}, its timeout"
+        yield "what was compiled is kept: run it again, and it goes on from there"
 
 
 _SHOWN = 10

@@ -65,6 +65,7 @@ class Stage:
         jobs: How many compilers may run at once; None for what the machine allows.
         memory_per_job: Bytes that each may come to need; None where nobody said.
         network: Whether its backends reach it.
+        timeout: Seconds after which its builds are stopped; None where they have time.
         place: Where it was declared, for messages.
     """
 
@@ -78,6 +79,7 @@ class Stage:
     jobs: int | None = None
     memory_per_job: int | None = None
     network: Network = "off"
+    timeout: int | None = None
     place: str = ""
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -274,12 +277,12 @@ def test_a_lock_is_let_go_where_the_block_fails(store: Store) -> None:
     lock.release()
 
 
-def test_a_workplace_is_empty_and_goes(store: Store) -> None:
-    """Its path depends on the name alone, and nothing is left of it."""
+def test_a_workplace_goes_when_all_went_well(store: Store) -> None:
+    """Its path depends on the key alone, and nothing is left of it."""
     with store.workplace("a") as first:
-        assert list(first.iterdir()) == []
-        (first / "file").write_text("")
-    assert not first.exists()
+        assert list(first.folder.iterdir()) == []
+        (first.folder / "file").write_text("")
+    assert not first.folder.exists()
     with store.workplace("a") as second:
         assert second == first
     with store.workplace("b") as third:
@@ -287,18 +290,36 @@ def test_a_workplace_is_empty_and_goes(store: Store) -> None:
 
 
 def test_a_workplace_stays_where_the_block_was_stopped(store: Store) -> None:
-    """One can look at what went wrong; the next one begins with nothing."""
+    """The next one of that key finds what there is."""
 
     def fail() -> None:
         with store.workplace("a") as place:
-            (place / "file").write_text("half")
+            (place.folder / "file").write_text("half")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fail()
-    assert (store.folder / "builds/a/file").read_text() == "half"
     with store.workplace("a") as place:
-        assert list(place.iterdir()) == []
+        assert (place.folder / "file").read_text() == "half"
+
+
+def test_a_workplace_is_had_when_nothing_runs_in_it_any_more(store: Store) -> None:
+    """Whoever was killed may have left a program that is being ended just now."""
+    lock = store.keeping("a")
+    lock.parent.mkdir(parents=True)
+    ended: list[float] = []
+
+    def let_go() -> None:
+        ended.append(time.monotonic())
+        fcntl.flock(held, fcntl.LOCK_UN)
+
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        timer = threading.Timer(0.3, let_go)
+        timer.start()
+        with store.workplace("a"):
+            assert ended
+        timer.join()
 
 
 def test_the_store_is_where_the_user_says(

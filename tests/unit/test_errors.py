@@ -15,6 +15,7 @@ from nox_buildstages.errors import (
     BackendError,
     BuildError,
     BuildStagesError,
+    BuildTimeoutError,
     CommandError,
     ConflictError,
     DeclarationError,
@@ -155,6 +156,13 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
                 " the environment is made anew for the next build"
             ),
             "uv's cache may share the changed files: uv cache clean",
+        ],
+    ),
+    (
+        BuildTimeoutError(output="o", stage="s", seconds=18_000),
+        [
+            "o (stage s): stopped after 5 h, its timeout",
+            "what was compiled is kept: run it again, and it goes on from there",
         ],
     ),
     (

@@ -24,6 +24,8 @@ _FOR_MEMORY = (
     ' memory-per-job = "8GB" for stage {stage}, or jobs = 1'
 )
 
+_FULL_DISK = r"No space left on device"
+
 _HINTS = (
     (
         r"No module named '(?P<what>\w+)",
@@ -33,7 +35,7 @@ _HINTS = (
         ),
     ),
     (
-        r"No space left on device",
+        _FULL_DISK,
         "a disk is full: make room; NOX_BUILDSTAGES_CACHE_DIR moves the store",
     ),
     (_MEMORY, _FOR_MEMORY),
@@ -100,6 +102,15 @@ def tells_of_memory(lines: Iterable[str]) -> bool:
         lines: Of a build's log, each with or without its end.
     """
     return any(re.search(_MEMORY, line.rstrip()) for line in lines)
+
+
+def tells_of_full_disk(lines: Iterable[str]) -> bool:
+    """Whether a log tells of a disk with no room left.
+
+    Args:
+        lines: Of a build's log.
+    """
+    return any(re.search(_FULL_DISK, line) for line in lines)
 
 
 def memory_hint(stage: str) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nox_buildstages.build.environment import Environment
     from nox_buildstages.build.isolation import Isolation
     from nox_buildstages.build.key import Recipe
+    from nox_buildstages.build.workplace import Workplace
     from nox_buildstages.lock.lockfile import LockedOutput
     from nox_buildstages.model import Stage
 
@@ -55,6 +56,16 @@ class Job:
     def log(self) -> Path:
         """Where the backend's output goes."""
         return self.bench.logs / f"{self.output.name}.log"
+
+    @property
+    def place(self) -> Workplace:
+        """The folder that it is built in."""
+        return self.bench.tools.store.place(self.recipe.key)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether an earlier build left a tree that it can go on in."""
+        return self.place.half_built(self.environment.location) is not None
 
     @property
     def isolation(self) -> Isolation:

@@ -70,6 +70,7 @@ def _compare(job: Job, claim: Claim) -> Discrepancy | None:
         tools.report(
             f"building {recipe.name} {recipe.version} once more (log: {job.log})"
         )
+        job.place.clear()
         with tools.store.workplace(recipe.key) as place:
             second = build_wheel(replace(job, jobs=jobs), place).path
             name = second.name

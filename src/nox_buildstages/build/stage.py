@@ -6,16 +6,20 @@ import hashlib
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 from nox_buildstages import files
-from nox_buildstages.build import retrying
+from nox_buildstages.build import resuming
+from nox_buildstages.build.attending import Deadline, all_of
 from nox_buildstages.build.budget import counted, wish_of
+from nox_buildstages.build.build_folder import staying
 from nox_buildstages.build.job import Job
 from nox_buildstages.build.store import Product
+from nox_buildstages.build.workplace import Checkpoints
 from nox_buildstages.errors import NotRunError, WheelError, WrongWheelError
 from nox_buildstages.lock import pylock
 from nox_buildstages.lock.lockfile import file_name
@@ -31,9 +35,14 @@ if TYPE_CHECKING:
     from nox_buildstages.build.environment import Environment
     from nox_buildstages.build.key import AppliedPatch
     from nox_buildstages.build.store import Entry
+    from nox_buildstages.build.workplace import Workplace
     from nox_buildstages.lock.lockfile import LockedOutput
     from nox_buildstages.model import Interpreter, Metadata, Stage
     from nox_buildstages.wheelhouse.wheel import WheelFile
+
+
+_HEAD = 100
+"""Lines of a log, among which is the key of what was built."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,8 +98,15 @@ def provide(
         if output.name in rebuild or bench.find(recipes[output.name]) is None
     ]
     if missing:
+        deadline = Deadline.of(stage)
         jobs = [
-            Job(bench=bench, stage=stage, output=output, environment=environment)
+            Job(
+                bench=bench,
+                stage=stage,
+                output=output,
+                environment=environment,
+                attend=deadline.watch(output.name) if deadline else None,
+            )
             for output in missing
         ]
         bench.tools.isolator.isolation(stage)  # before it costs anything
@@ -167,7 +183,7 @@ def _build(job: Job, claim: Claim, *, again: bool) -> None:
         if there is not None and (there.run == tools.run or not again):
             return
         with claim.jobs(wish_of(job.stage), wait=partial(say_waiting, job)) as jobs:
-            retrying.make(replace(job, jobs=jobs), _make)
+            resuming.make(replace(job, jobs=jobs), _make, afresh=again)
         job.bench.forget(recipe)
 
 
@@ -180,8 +196,9 @@ def _make(job: Job) -> None:
     """Build an output and put it into the store."""
     tools, recipe = job.bench.tools, job.recipe
     what = f"{recipe.name} {recipe.version} with {counted(job.jobs)}"
+    goes_on = ", going on where it was stopped" if job.goes_on else ""
     network = "" if job.isolation.is_off else ", network on"
-    tools.report(f"building {what} (log: {job.log}){network}")
+    tools.report(f"building {what} (log: {job.log}){network}{goes_on}")
     started = time.monotonic()
     with tools.store.workplace(recipe.key) as place:
         wheel = build_wheel(job, place)
@@ -191,21 +208,25 @@ def _make(job: Job) -> None:
     tools.report(f"built {wheel.path.name} in {seconds:.1f} s")
 
 
-def build_wheel(job: Job, place: Path) -> WheelFile:
-    """Build an output in an empty folder, and see that it is what was asked for.
+def build_wheel(job: Job, place: Workplace) -> WheelFile:
+    """Build an output, and see that it is what was asked for.
 
     Raises:
         BuildError: There is no such wheel.
     """
-    home, folder = place / "home", place / "wheel"
-    home.mkdir()
-    folder.mkdir()
     _begin_log(job)
-    patches = job.bench.patches(job.output.name)
-    sources = job.bench.tools.sources
-    tree = sources.unpack(job.output.source, place / "source", patches)
+    name, location = job.output.name, job.environment.location
+    sources, patches = job.bench.tools.sources, job.bench.patches(name)
+    tree = place.begin(
+        location, partial(sources.unpack, job.output.source, patches=patches)
+    )
+    checkpoints = Checkpoints(place=place, environment=location)
+    attended = replace(job, attend=all_of(checkpoints, job.attend))
+    backend = staying(attended.backend(tree, home=place.home), place.build)
+    lock = job.bench.tools.store.keeping(job.recipe.key)
+    folder = place.wheel
     with job.watched():
-        said = job.backend(tree, home=home).wheel(folder)
+        said = replace(backend, lock=lock).wheel(folder)
     try:
         wheel = _only_wheel(folder, said)
         _check_identity(wheel, job.output)
@@ -237,8 +258,20 @@ def _begin_log(job: Job) -> None:
     ]
     if job.is_retry:
         lines = ["", f"out of memory; once more with {counted(job.jobs)}", "", *lines]
-    with job.log.open("a" if job.is_retry else "w", encoding="utf-8") as log:
+    elif job.goes_on:
+        lines = ["", "going on where it was stopped", "", *lines]
+    goes_on = job.is_retry or (job.goes_on and _is_log_of(job.log, recipe.key))
+    with job.log.open("a" if goes_on else "w", encoding="utf-8") as log:
         log.write("\n".join(lines) + "\n")
+
+
+def _is_log_of(log: Path, key: str) -> bool:
+    """Whether a log is one of builds of a key."""
+    try:
+        with log.open(encoding="utf-8", errors="replace") as stream:
+            return f"key: {key}\n" in islice(stream, _HEAD)
+    except OSError:
+        return False
 
 
 def _only_wheel(folder: Path, said: str) -> WheelFile:

@@ -18,6 +18,7 @@ from platformdirs import user_cache_path
 
 from nox_buildstages import files
 from nox_buildstages.build.key import Recipe
+from nox_buildstages.build.workplace import Workplace
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.model import BuiltWheel
 
@@ -147,17 +148,26 @@ class Store:
             yield
 
     @contextmanager
-    def workplace(self, name: str) -> Iterator[Path]:
-        """Yield an empty folder whose path depends on the name alone.
+    def workplace(self, key: str) -> Iterator[Workplace]:
+        """Yield a folder to build in, whose path depends on the key alone.
 
-        It is removed at the end, unless the block was stopped; then the next one
-        of that name empties it.
+        It is gone at the end, unless the block was stopped: then it stays as it is, and
+        the next one of that key may go on in it. Hold the key's lock meanwhile.
         """
-        folder = self.folder / "builds" / name
-        files.remove(folder)
-        folder.mkdir(parents=True)
-        yield folder
-        files.remove(folder)
+        with self.locked(self.keeping(key).stem):
+            pass  # who was killed while it built may have something to end yet
+        place = self.place(key)
+        place.folder.mkdir(parents=True, exist_ok=True)
+        yield place
+        place.clear()
+
+    def place(self, key: str) -> Workplace:
+        """Return where a key is built, whoever does it."""
+        return Workplace(self.folder / "builds" / key)
+
+    def keeping(self, key: str) -> Path:
+        """Return the file that is locked for as long as something runs in there."""
+        return self.folder / "locks" / f"{key}-runs.lock"
 
     @contextmanager
     def _staging(self) -> Iterator[Path]:

@@ -19,6 +19,7 @@ from nox_buildstages.declare.reading import (
     any_table,
     by_name,
     did_you_mean,
+    duration,
     list_of,
     mapping,
     normalized,
@@ -60,7 +61,6 @@ _NOTHING = Final(requirements=())
 
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _PYTHON = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?")
-_TIMEOUT = re.compile(r"(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+s)?")
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"(T[0-9]{2}:[0-9]{2}:[0-9]{2})?(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?"
@@ -263,6 +263,7 @@ def _stage(item: Item) -> Stage | None:
         jobs=found.child("jobs", _jobs),
         memory_per_job=found.child("memory-per-job", _memory),
         network=found.get("network", _network, "off"),
+        timeout=found.child("timeout", _timeout),
         place=item.place,
     )
 
@@ -370,6 +371,14 @@ def _memory(item: Item) -> int | None:
     return found or None
 
 
+def _timeout(item: Item) -> int | None:
+    """Return a time in seconds."""
+    found = duration(item.value) if isinstance(item.value, str) else None
+    if not found:
+        item.expected('a time such as "5h" or "90min"')
+    return found or None
+
+
 def _network(item: Item) -> Network | None:
     value = item.value
     if isinstance(value, bool):
@@ -378,16 +387,6 @@ def _network(item: Item) -> Network | None:
         return "require-off"
     item.expected('true, false or "require-off"')
     return None
-
-
-def _written_as(pattern: re.Pattern[str], what: str) -> Getter[object]:
-    """Return a getter for a string of some form."""
-
-    def check(item: Item) -> None:
-        if not isinstance(item.value, str) or not pattern.fullmatch(item.value):
-            item.expected(what)
-
-    return check
 
 
 _env = mapping(_env_value, "strings", key=variable)
@@ -412,10 +411,8 @@ _STAGE = Keys(
     known=(
         *("name", "dependencies", "outputs", "needs"),
         *("env", "pass-env", "tools", "network", "jobs", "memory-per-job"),
+        "timeout",
     ),
-    later={
-        "timeout": _written_as(_TIMEOUT, 'a time such as "5h" or "1h30m"'),
-    },
 )
 _PACKAGE = Keys(
     known=("build-requires", "config-settings", "env", "metadata", "patches"),
