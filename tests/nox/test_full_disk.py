@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 
-from support.packages import make_sdist
+from support.packages import make_sdist, make_tree
+from support.pair import declare_solo
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from support.index import Index
     from support.project import Project
 
@@ -56,13 +61,74 @@ def test_a_full_disk_is_told_and_the_next_run_on_a_bigger_one_ends_well(
     assert len(project.wheels()) == 1
 
 
+CHUNKS = """
+import pathlib, time, zipfile
+import tinybackend
+from tinybackend import build_wheel, get_requires_for_build_wheel
+from tinybackend import _prepare_metadata as prepare_metadata_for_build_wheel
+
+def compiled(settings):
+    pathlib.Path("build").mkdir(exist_ok=True)
+    members = {}
+    for number in range(24):
+        path = pathlib.Path(f"build/{number}")
+        if not path.exists():
+            print("making", number, flush=True)
+            path.write_bytes(bytes([number]) * 1_000_000)
+        if number == 3:
+            time.sleep(2.5)
+        members[f"kernels/{number}"] = path.read_bytes()
+    return members
+
+tinybackend._compiled = compiled
+"""
+"""A build that makes large files, unless they are there."""
+
+PYPROJECT = """
+[build-system]
+requires = ["tinybackend"]
+build-backend = "setup"
+backend-path = ["."]
+"""
+
+
+@pytest.mark.skipif(not _can_mount(), reason="no mount namespaces here")
+def test_a_build_that_filled_the_disk_goes_on_when_there_is_room(
+    project: Project,
+) -> None:
+    """What was whole is kept, and what could be written in part only is made anew."""
+    files = {"setup.py": CHUNKS, "pyproject.toml": PYPROJECT}
+    make_tree(project.folder / "kernels", "kernels", "1.0", files=files)
+    declare_solo(project, outputs=["kernels @ ./kernels"])
+    project.nox("-s", "build-stages-lock")
+    grow = ["mount", "-o", "remount,size=300m", str(project.store)]
+    done = _nox_on_small_disk(project, size="22m", then=grow)
+    assert done.returncode == 0, done.stdout
+    assert "No space left on device" in done.stdout
+    assert done.stdout.count(", going on where it was stopped") == 1
+    (wheel,) = project.wheelhouse.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        for number in range(24):
+            content = archive.read(f"kernels/{number}")
+            assert content == bytes([number]) * 1_000_000
+    log = (project.wheelhouse / "logs/kernels.log").read_text("utf-8")
+    assert log.count("making 0\n") == 1
+    assert log.count("making 23\n") == 1
+
+
 def _nox_on_small_disk(
-    project: Project, *, size: str
+    project: Project, *, size: str, then: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run nox with a store that holds so much and no more."""
-    mount = (
-        'mkdir -p "$0" && mount -t tmpfs -o size=$1 tmpfs "$0" && shift && exec "$@"'
-    )
+    """Run nox with a store that holds so much and no more.
+
+    Args:
+        project: To run it in.
+        size: Of the store.
+        then: A program that mends that; nox is run again after it.
+    """
+    mount = 'mkdir -p "$0" && mount -t tmpfs -o size=$1 tmpfs "$0" && shift && "$@"'
+    if then:
+        mount += f'; {shlex.join(then)} && "$@"'
     nox = [sys.executable, "-m", "nox", "-db", "uv", "-s", "build-stages"]
     return subprocess.run(
         [*PRIVATE, "sh", "-c", mount, str(project.store), size, *nox],
