@@ -56,14 +56,41 @@ def test_a_full_disk_is_told_and_the_next_run_on_a_bigger_one_ends_well(
     assert len(project.wheels()) == 1
 
 
-def _nox_on_small_disk(
-    project: Project, *, size: str
-) -> subprocess.CompletedProcess[str]:
-    """Run nox with a store that holds so much and no more."""
-    mount = (
-        'mkdir -p "$0" && mount -t tmpfs -o size=$1 tmpfs "$0" && shift && exec "$@"'
+@pytest.mark.skipif(not _can_mount(), reason="no mount namespaces here")
+@pytest.mark.parametrize("size", ["4m", "4m,nr_inodes=5"])
+def test_a_full_disk_is_pruned(project: Project, size: str) -> None:
+    """Where not even an empty file can be made, for a lock, there is no other way."""
+    project.write(TABLE)
+    done = _nox_on_small_disk(
+        project,
+        size=size,
+        before='mkdir -p "$0/wheels/.new-x"; cat /dev/zero > "$0/wheels/.new-x/big"',
+        session="build-stages-prune",
     )
-    nox = [sys.executable, "-m", "nox", "-db", "uv", "-s", "build-stages"]
+    assert done.returncode == 0, done.stdout
+    assert "removed 4.2 MB; the store holds 0 B now" in done.stdout
+
+
+def _nox_on_small_disk(
+    project: Project,
+    *,
+    size: str,
+    before: str = "true",
+    session: str = "build-stages",
+) -> subprocess.CompletedProcess[str]:
+    """Run nox with a store that holds so much and no more.
+
+    Args:
+        project: Its store is hidden by an empty one.
+        size: Options of the mount.
+        before: A line of shell that is run first, whatever comes of it.
+        session: To run.
+    """
+    mount = (
+        'mkdir -p "$0" && mount -t tmpfs -o size=$1 tmpfs "$0" && shift'
+        f' && {{ {before}; exec "$@"; }}'
+    )
+    nox = [sys.executable, "-m", "nox", "-db", "uv", "-s", session]
     return subprocess.run(
         [*PRIVATE, "sh", "-c", mount, str(project.store), size, *nox],
         cwd=project.folder,
