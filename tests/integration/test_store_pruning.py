@@ -169,6 +169,8 @@ def test_every_kind_is_known(store: Store, tmp_path: Path) -> None:
         "wheels/.new-x/a.whl",
         "builds/locking-x/source/a.py",
         f"sources/{KEY}/.a/a-1.tar.gz",
+        f"sources/.gone-{KEY}/a-1.tar.gz",
+        f"git/.gone-{KEY}/HEAD",
         "answers/.a.json.x",
         "logs/.a.log.x",
         "jobs/host/.1-x.json.y",
@@ -267,26 +269,49 @@ def test_a_file_of_two_names_is_counted_once(store: Store) -> None:
 
 
 @contextmanager
-def refusing(folder: Path) -> Iterator[None]:
-    """Let nothing in a folder be removed, by the superuser neither."""
-    mark = ["chattr", "+i", str(folder)]
+def refusing(store: Store, file: Path) -> Iterator[None]:
+    """Let a file in the store not be removed, by the superuser neither."""
+    mark = ["chattr", "+i", str(file)]
     if subprocess.run(mark, check=False, capture_output=True).returncode:
-        if os.geteuid() == 0:
-            pytest.skip("nothing refuses the superuser here")
-        folder.parent.chmod(0o500)
+        pytest.skip("no file is safe from us here")
     try:
         yield
     finally:
-        unmark = ["chattr", "-i", str(folder)]
-        subprocess.run(unmark, check=False, capture_output=True)
-        folder.parent.chmod(0o700)
+        for path in store.folder.rglob(file.name):
+            unmark = ["chattr", "-i", str(path)]
+            subprocess.run(unmark, check=True, capture_output=True)
+
+
+def test_what_a_killed_pruning_leaves_is_garbage(store: Store, tmp_path: Path) -> None:
+    """No half of an entry is taken for the whole, by a build or the next pruning."""
+    folder = folder_of(put(store, tmp_path))
+    stuck = write(folder / "deep" / "file")
+    with refusing(store, stuck):
+        (failure,) = pruned(store, ALL).failures
+        assert store.peek(folder.name) is None
+    aside = folder.with_name(f".gone-{folder.name}")
+    assert failure.filename.endswith("file")
+    assert gone(pruned(store, GARBAGE)) == [aside]
+    assert not aside.exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may remove it")
+def test_what_may_not_be_removed_is_told(store: Store) -> None:
+    """Nobody loses the rest of the report for it."""
+    stuck = write(store.folder / "answers" / f"{KEY}.json")
+    stuck.parent.chmod(0o500)
+    try:
+        (failure,) = pruned(store, ALL).failures
+    finally:
+        stuck.parent.chmod(0o700)
+    assert failure.filename == str(stuck)
 
 
 def test_what_can_not_be_removed_is_told_and_the_rest_goes(store: Store) -> None:
     """Each with what the system said."""
     stuck = write(store.folder / "answers" / f"{KEY}.json")
     write(store.folder / "logs" / "a.log")
-    with refusing(stuck):
+    with refusing(store, stuck):
         done = pruned(store, ALL)
     assert [thing.kind for thing in done.removed] == [Kind.LOG]
     assert [thing.path for thing in done.left] == [stuck]

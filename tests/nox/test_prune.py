@@ -60,6 +60,22 @@ def test_what_is_not_used_goes_and_is_built_again(
     assert built(project.nox("-s", "build-stages")) == ["kernels", "models"]
 
 
+def test_what_a_run_uses_stays(project: Project, index: Index) -> None:
+    """Sources that are built from again, and what backends said before."""
+    publish(index)
+    Pair().write(project)
+    project.nox("-s", "build-stages")
+    kept = {it.parent.name: it for it in project.store.glob("*/*") if it.exists()}
+    assert {"sources", "answers"} <= kept.keys()
+    age(project.store, 31)
+    project.nox("-s", "build-stages-lock")
+    project.nox("-s", "build-stage-first", "--", "--rebuild", "kernels")
+    project.nox(*PRUNE, "--older-than", "30d")
+    left = [it.name for it in project.store.glob("sources/*/*")]
+    assert "kernels-1.0.tar.gz" in left
+    assert list(project.store.glob("answers/*"))
+
+
 def test_only_garbage_goes_without_words(project: Project, index: Index) -> None:
     """Nothing that was built, and nothing that a later run needs."""
     publish(index)

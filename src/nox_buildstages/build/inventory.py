@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from nox_buildstages.build.store import Store
 
 _KEY = re.compile("[0-9a-f]{64}")
+GONE = ".gone-"
+"""Begins the name that a folder has while it is removed."""
+
+_LEFTOVERS = (".new-", "locking-", GONE)
 _CLAIMS = "claims.lock"
 """What processes wait for before they may claim jobs: it must stay the same file."""
 
@@ -114,7 +118,7 @@ def _changed(path: Path) -> float:
 def _listed(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return []
 
 
@@ -141,6 +145,8 @@ def _is_broken(store: Store, folder: Path) -> bool:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return True
+    except OSError:
+        return False
     if isinstance(record, dict) and record.get("format", FORMAT) != FORMAT:
         return False
     entry = store.peek(folder.name)
@@ -155,7 +161,7 @@ def _wheels(store: Store) -> Iterator[Thing]:
         if _KEY.fullmatch(path.name):
             lock = _lock_of(store.folder, path)
             yield _thing(Kind.WHEEL, path, lock, is_garbage=_is_broken(store, path))
-        elif path.name.startswith(".new-"):
+        elif path.name.startswith(_LEFTOVERS):
             yield _garbage(Kind.LEFTOVER, path)
 
 
@@ -163,7 +169,7 @@ def _trees(top: Path) -> Iterator[Thing]:
     for path in _listed(top / "builds"):
         if _KEY.fullmatch(path.name):
             yield _thing(Kind.TREE, path, _lock_of(top, path))
-        elif path.name.startswith("locking-"):
+        elif path.name.startswith(_LEFTOVERS):
             yield _garbage(Kind.LEFTOVER, path)
 
 
@@ -176,6 +182,8 @@ def _sources(top: Path) -> Iterator[Thing]:
     for path in _listed(top / "sources"):
         if _KEY.fullmatch(path.name):
             yield from _source(path)
+        elif path.name.startswith(_LEFTOVERS):
+            yield _garbage(Kind.LEFTOVER, path)
 
 
 def _source(folder: Path) -> Iterator[Thing]:
@@ -197,6 +205,8 @@ def _mirrors(top: Path) -> Iterator[Thing]:
     for path in _listed(top / "git"):
         if _KEY.fullmatch(path.name):
             yield _thing(Kind.MIRROR, path, path.with_name(f"{path.name}.lock"))
+        elif path.name.startswith(_LEFTOVERS):
+            yield _garbage(Kind.LEFTOVER, path)
         elif path.suffix == ".lock":
             yield _garbage(Kind.LOCK, path, path)
 

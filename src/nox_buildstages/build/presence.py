@@ -96,7 +96,9 @@ def at_work_since(store: Path, *, run: str = "-") -> float | None:
     found = []
     for file in (store / FOLDER).glob("[0-9]*-*-*.lock"):
         began, _, rest = file.name.partition("-")
-        if _is_held(file) or (not rest.startswith(run) and _may_go_on(file)):
+        # Before it is locked: older releases of filelock change the file by that.
+        goes_on = not rest.startswith(run) and _may_go_on(file)
+        if goes_on or _is_held(file):
             found.append(float(began))
         else:
             with suppress(OSError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages import files
 from nox_buildstages.build import presence
-from nox_buildstages.build.inventory import Kind, Thing, beside, inventory
+from nox_buildstages.build.inventory import GONE, Kind, Thing, beside, inventory
 from nox_buildstages.build.presence import DAY
 from nox_buildstages.columns import aligned, human
 
@@ -115,8 +115,11 @@ def prune(
     if not store.folder.is_dir():
         return Pruned()
     with ExitStack() as stack:
-        with suppress(OSError):  # where no lock can be made, no session could begin
+        try:
             stack.enter_context(presence.gate(store.folder, waiting))
+        except OSError as error:
+            if error.errno not in files.FULL_DISK:  # no session could begin there
+                raise
         since = presence.at_work_since(store.folder, run=run)
         return _pruned(store, limits, since, is_dry=is_dry)
 
@@ -128,7 +131,7 @@ def _pruned(
     removed: list[Thing] = []
     failures: list[OSError] = []
     kept = [thing for thing in things if _may_be_needed(thing, since)]
-    candidates = {*things}.difference(kept)
+    candidates = dict.fromkeys(it for it in things if not _may_be_needed(it, since))
 
     def chosen() -> tuple[Thing, ...]:
         held = others + sum(thing.size for thing in kept)
@@ -136,8 +139,8 @@ def _pruned(
 
     # What turns out to be locked stays, and something else may have to go for it.
     while going := chosen():
-        candidates.difference_update(going)
         for thing in going:
+            del candidates[thing]
             try:
                 is_gone = is_dry or _remove(thing, is_alone=since is None)
             except OSError as error:
@@ -180,16 +183,14 @@ def _remove(thing: Thing, *, is_alone: bool) -> bool:
 def _discard(path: Path) -> None:
     """Remove a file, a link, or a folder.
 
-    The files right in a folder go first, for one of them says what the rest is: a
-    rest that a killed process leaves is never taken for the whole.
+    A folder gets another name first: what a killed process leaves of it is never taken
+    for the whole. Some file systems can't do that.
     """
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    path.chmod(0o700)
-    for child in [*path.iterdir()]:
-        if child.is_symlink() or not child.is_dir():
-            child.unlink(missing_ok=True)
+    with suppress(OSError):
+        path = path.rename(path.with_name(f"{GONE}{path.name}"))
     files.remove(path)
 
 

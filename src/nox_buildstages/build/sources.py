@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import lzma
@@ -32,6 +31,7 @@ from nox_buildstages.errors import (
     HashMismatchError,
     SourceError,
 )
+from nox_buildstages.files import FULL_DISK
 from nox_buildstages.logins import NO_LOGIN, is_refusal, redacted
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 from nox_buildstages.source_tree import METADATA_FILES
@@ -292,8 +292,7 @@ def _fragment(subdirectory: str | None) -> str:
 
 def _is_full_disk(error: Exception) -> bool:
     """Whether it is our disk that is at fault, and not the source."""
-    full = (errno.ENOSPC, errno.EDQUOT)
-    return isinstance(error, OSError) and error.errno in full
+    return isinstance(error, OSError) and error.errno in FULL_DISK
 
 
 @contextmanager
