@@ -452,13 +452,14 @@ def test_a_use_is_noted_when_a_pruning_ends(store: Store, tmp_path: Path) -> Non
     assert finder.communicate(timeout=30)[0] == "None\n"
 
 
-def test_what_is_being_built_stays(store: Store) -> None:
-    """A build's tree is that of who holds its lock, announced or not."""
+@pytest.mark.parametrize("name", [f"{KEY}.lock", f"{KEY}-runs.lock"])
+def test_what_is_being_built_stays(store: Store, name: str) -> None:
+    """A build's tree is that of who holds its lock, or of what still runs in it."""
     tree = write(store.folder / "builds" / KEY / "source" / "a.o").parents[1]
     age(tree, 3)
     locks = store.folder / "locks"
     locks.mkdir()
-    with FileLock(locks / f"{KEY}.lock"):
+    with FileLock(locks / name):
         done = pruned(store, ALL)
         assert done.removed == ()
         assert {thing.kind for thing in done.left} == {Kind.TREE, Kind.LOCK}

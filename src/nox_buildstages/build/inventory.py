@@ -50,7 +50,7 @@ class Thing:
         path: A folder or a file.
         size: Bytes on disk.
         used: When it was used last, in seconds since the epoch.
-        lock: A file that is locked by whoever changes it.
+        locks: Files that are locked by whoever changes it, or runs something in it.
         is_garbage: Whether nobody will ever use it.
     """
 
@@ -58,7 +58,7 @@ class Thing:
     path: Path
     size: int
     used: float
-    lock: Path | None = None
+    locks: tuple[Path, ...] = ()
     is_garbage: bool = False
 
 
@@ -66,7 +66,7 @@ def inventory(store: Store) -> Iterator[Thing]:
     """Yield everything in a store that can be removed; no name but ours counts."""
     top = store.folder
     yield from _wheels(store)
-    yield from _trees(top)
+    yield from _trees(store)
     yield from _sources(top)
     yield from _mirrors(top)
     yield from _files(top / "answers", Kind.ANSWER, ".json")
@@ -122,21 +122,19 @@ def _listed(folder: Path) -> list[Path]:
         return []
 
 
-def _thing(
-    kind: Kind, path: Path, lock: Path | None = None, *, is_garbage: bool = False
-) -> Thing:
+def _thing(kind: Kind, path: Path, *locks: Path, is_garbage: bool = False) -> Thing:
     return Thing(
         kind=kind,
         path=path,
         size=size_of(path),
         used=_used(path),
-        lock=lock,
+        locks=locks,
         is_garbage=is_garbage,
     )
 
 
-def _garbage(kind: Kind, path: Path, lock: Path | None = None) -> Thing:
-    return _thing(kind, path, lock, is_garbage=True)
+def _garbage(kind: Kind, path: Path, *locks: Path) -> Thing:
+    return _thing(kind, path, *locks, is_garbage=True)
 
 
 def _is_broken(store: Store, folder: Path) -> bool:
@@ -165,10 +163,11 @@ def _wheels(store: Store) -> Iterator[Thing]:
             yield _garbage(Kind.LEFTOVER, path)
 
 
-def _trees(top: Path) -> Iterator[Thing]:
-    for path in _listed(top / "builds"):
+def _trees(store: Store) -> Iterator[Thing]:
+    for path in _listed(store.folder / "builds"):
         if _KEY.fullmatch(path.name):
-            yield _thing(Kind.TREE, path, _lock_of(top, path))
+            lock = _lock_of(store.folder, path)
+            yield _thing(Kind.TREE, path, lock, store.keeping(path.name))
         elif path.name.startswith(_LEFTOVERS):
             yield _garbage(Kind.LEFTOVER, path)
 

@@ -167,16 +167,15 @@ def _remove(thing: Thing, *, is_alone: bool) -> bool:
     Where nobody is at work, what isn't there isn't locked: a full disk may have no
     room for it.
     """
-    lock = None
-    if thing.lock is not None and not (is_alone and not thing.lock.exists()):
-        lock = presence.taken(thing.lock)
-        if lock is None:
-            return False
-    try:
+    with ExitStack() as held:
+        for path in thing.locks:
+            if is_alone and not path.exists():
+                continue
+            lock = presence.taken(path)
+            if lock is None:
+                return False
+            held.callback(lock.release)
         _discard(thing.path)
-    finally:
-        if lock is not None:
-            lock.release()
     return True
 
 
