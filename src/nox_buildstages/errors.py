@@ -34,6 +34,7 @@
     ├── MissingWheelError        a stage's wheel isn't in the store
     ├── MissingToolError         a program that a stage names isn't there
     ├── NetworkError             a stage requires the network to be off; it can't be
+    ├── PruneError               something in the store can't be removed
     └── FileSystemError          a file can't be read or written
 
 Each holds data and words itself: what is wrong, where, and what mends it.
@@ -774,6 +775,26 @@ class NetworkError(BuildStagesError):
             "let the system, or the container, allow user namespaces; or write"
             " network = false: then it is cut off where that is possible"
         )
+
+
+@dataclass(kw_only=True, eq=False)
+class PruneError(BuildStagesError):
+    """Something in the store can't be removed; all the rest is done.
+
+    Attributes:
+        failures: What the system said of each.
+    """
+
+    failures: tuple[OSError, ...]
+
+    def lines(self) -> Iterator[str]:
+        """Yield how many there are, what the system said, and what to do."""
+        count = len(self.failures)
+        what = "1 thing" if count == 1 else f"{count} things"
+        yield f"{what} in the store can't be removed"
+        for error in self.failures:
+            yield f"  {error.strerror or error}: {error.filename}"
+        yield "see that you may remove them, and run it again"
 
 
 _MAKE_ROOM = (

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
+from nox_buildstages.declare.reading import duration, size
 from nox_buildstages.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 _KNOWN = {
     "--locked": "never write lock files; missing or stale ones are an error",
@@ -22,12 +23,13 @@ _KNOWN = {
     "--check-reproducible": "build twice, and fail where the wheels differ",
     "--json": "build-stages-plan: print the plan as JSON",
     "--write": "build-stages-init: write what it proposes to the pyproject.toml",
+    "--older-than TIME": "build-stages-prune: remove what wasn't used for so long",
+    "--larger-than SIZE": "build-stages-prune: leave no more than that",
+    "--dry-run": "build-stages-prune: only say what would be removed",
 }
 _LATER = frozenset(
     (
         "--github",
-        "--larger-than",
-        "--older-than",
         "--only-missing",
         "--repair",
         "--vendor",
@@ -40,15 +42,53 @@ _FLAGS = {
     "--write": "write",
     "--json": "json",
     "--check-reproducible": "check_reproducible",
+    "--dry-run": "dry_run",
 }
 _BUILDING = "build-stages"
+_PRUNING = "build-stages-prune"
 _ONLY_FOR = {
     "--write": ("build-stages-init", "writes the stages it proposes"),
     "--json": ("build-stages-plan", "prints the plan as JSON"),
     "--check-reproducible": (_BUILDING, "builds everything twice"),
+    "--dry-run": (_PRUNING, "removes nothing"),
+    "--older-than": (_PRUNING, "removes what wasn't used for so long"),
+    "--larger-than": (_PRUNING, "removes what was used longest ago"),
 }
 """Words that one session alone can follow, and what they do there; those of
 ``build-stages`` the stages' own sessions too."""
+
+
+_EXAMPLES = {
+    "--upgrade-package": "NAME",
+    "--rebuild": "NAME",
+    "--older-than": "30d",
+    "--larger-than": "20GB",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Amount:
+    """A word with an amount.
+
+    Attributes:
+        read: Returns the amount, or None where that is none.
+        mend: How one is written.
+    """
+
+    read: Callable[[str], int | None]
+    mend: str
+
+
+_AMOUNTS = {
+    "--older-than": _Amount(
+        read=duration,
+        mend="write a number and w, d, h, min or s: 30d, 2w, 12h, 1h30min",
+    ),
+    "--larger-than": _Amount(
+        read=size,
+        mend="write a number and KB, MB, GB, TB, or KiB, MiB, GiB, TiB: 20GB, 1.5TiB",
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +105,9 @@ class Options:
         write: What is proposed is written.
         json: The plan is for programs.
         check_reproducible: Everything is built twice and compared.
+        older_than: Seconds; what wasn't used for so long is removed.
+        larger_than: Bytes that are left at most.
+        dry_run: Nothing is removed.
     """
 
     locked: bool = False
@@ -76,6 +119,9 @@ class Options:
     write: bool = False
     json: bool = False
     check_reproducible: bool = False
+    older_than: int | None = None
+    larger_than: int | None = None
+    dry_run: bool = False
 
     @property
     def upgrades(self) -> bool:
@@ -98,6 +144,7 @@ def parse(
             names no output.
     """
     flags: dict[str, bool] = {}
+    amounts: dict[str, int] = {}
     upgraded: list[str] = []
     rebuilt: list[str] = []
     queue = list(words)
@@ -108,6 +155,9 @@ def parse(
         if word in _FLAGS:
             _check_session(word, session)
             flags[_FLAGS[word]] = True
+        elif word in _AMOUNTS:
+            _check_session(word, session)
+            amounts[word] = _amount(word, _value(word, queue))
         elif word == "--upgrade-package":
             upgraded.append(canonicalize_name(_value(word, queue)))
         elif word == "--rebuild" and (not queue or queue[0].startswith("-")):
@@ -116,7 +166,13 @@ def parse(
             rebuilt.append(_output(queue.pop(0), outputs))
         else:
             raise _unknown(word)
-    options = Options(**flags, upgrade_packages=tuple(upgraded), rebuild=tuple(rebuilt))
+    options = Options(
+        **flags,
+        upgrade_packages=tuple(upgraded),
+        rebuild=tuple(rebuilt),
+        older_than=amounts.get("--older-than"),
+        larger_than=amounts.get("--larger-than"),
+    )
     if options.upgrades and (options.locked or options.check):
         raise UsageError(
             message="--upgrade writes lock files, and --locked and --check never do",
@@ -131,7 +187,7 @@ def _check_session(word: str, session: str) -> None:
     if session != only and not is_stage:
         raise UsageError(
             message=f"{word} is for {only}, and this is another session",
-            mend=f"`nox -s {only} -- {word}` {does}",
+            mend=f"`nox -s {only} -- {_spelled(word)}` {does}",
         )
 
 
@@ -140,14 +196,31 @@ def _divided(text: str) -> tuple[str, str]:
     if equals and word in _FLAGS:
         raise UsageError(message=f"{word} takes no value", mend=f"write {word} alone")
     if equals and not value:
-        raise UsageError(message=f"{text} lacks its value", mend=f"write {word}=NAME")
+        example = _spelled(word, "=")
+        raise UsageError(message=f"{text} lacks its value", mend=f"write {example}")
     return word, value
 
 
 def _value(word: str, queue: list[str]) -> str:
     if not queue or queue[0].startswith("-"):
-        raise UsageError(message=f"{word} lacks its value", mend=f"write {word} NAME")
+        example = _spelled(word)
+        raise UsageError(message=f"{word} lacks its value", mend=f"write {example}")
     return queue.pop(0)
+
+
+def _amount(word: str, written: str) -> int:
+    amount = _AMOUNTS[word].read(written)
+    if amount is None:
+        raise UsageError(
+            message=f"expected {_spelled(word)}, or the like, found {written!r}",
+            mend=_AMOUNTS[word].mend,
+        )
+    return amount
+
+
+def _spelled(word: str, between: str = " ") -> str:
+    """Return a word with an example of its value, if it has any."""
+    return f"{word}{between}{_EXAMPLES[word]}" if word in _EXAMPLES else word
 
 
 def _output(text: str, outputs: Collection[str]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import nox
 from nox_buildstages import toml
 from nox_buildstages.build.environment import Environment, Setting
-from nox_buildstages.columns import aligned
+from nox_buildstages.columns import aligned, human
 from nox_buildstages.declare.graph import arrange
 from nox_buildstages.declare.table import TOOL, read
 from nox_buildstages.errors import (
@@ -22,6 +22,7 @@ from nox_buildstages.errors import (
     DeclarationError,
     FileSystemError,
     Problem,
+    PruneError,
     UsageError,
 )
 from nox_buildstages.options import parse
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
 
     from nox_buildstages.declare.graph import Graph
     from nox_buildstages.model import Project, Stage
+    from nox_buildstages.options import Options
     from nox_buildstages.workspace import Workspace
 
 TAG = "build-stage"
 _INIT = "build-stages-init"
+_PRUNE = "build-stages-prune"
 _RUN_VARIABLE = "NOX_BUILDSTAGES_RUN"
 _BACKENDS = ("uv", "virtualenv", "venv")
 
@@ -113,6 +116,7 @@ class _Registration:
         )
         self._add("build-stages-lock", _lock, "Write the lock files.", default=False)
         self._add("build-stages-plan", _plan, "Say what would be built.", default=False)
+        self._add_prune()
 
     def _session(self, name: str) -> str:
         """Return the name of a session of the same Python, as ``requires`` has it."""
@@ -126,7 +130,7 @@ class _Registration:
         **settings: Any,  # noqa: ANN401 - nox's own
     ) -> None:
         def session(session: nox.Session) -> None:
-            _guarded(session, lambda: body(session, self._workspace(session, name)))
+            _guarded(session, lambda: self._work(session, name, body))
 
         session.__doc__ = doc
         pythons = [*self.project.pythons]
@@ -138,6 +142,31 @@ class _Registration:
             allow_parallel=True,
             **settings,
         )(session)
+
+    def _work(
+        self,
+        session: nox.Session,
+        name: str,
+        body: Callable[[nox.Session, Workspace], None],
+    ) -> None:
+        workspace = self._workspace(session, name)
+        with workspace.at_work():
+            body(session, workspace)
+
+    def _add_prune(self) -> None:
+        """Register the session that has no environment, and needs no sound table."""
+
+        def session(session: nox.Session) -> None:
+            """Bound the store: remove what wasn't used for long."""
+            names = {output.name for output in self.project.outputs}
+            _guarded(
+                session,
+                lambda: _prune(
+                    session, parse(session.posargs, outputs=names, session=_PRUNE)
+                ),
+            )
+
+        nox.session(name=_PRUNE, python=False, default=False)(session)
 
     def _workspace(self, session: nox.Session, name: str) -> Workspace:
         from nox_buildstages.workspace import opened  # noqa: PLC0415 - --list is instant
@@ -226,6 +255,28 @@ def _plan(_session: nox.Session, workspace: Workspace) -> None:
         print(line)  # noqa: T201 - it is what was asked for
 
 
+def _prune(session: nox.Session, options: Options) -> None:
+    from nox_buildstages.build import pruning  # noqa: PLC0415 - for it alone
+    from nox_buildstages.build.store import Store, cache_folder  # noqa: PLC0415
+
+    store = Store(cache_folder(os.environ))
+    limits = pruning.Limits(
+        older_than=options.older_than, larger_than=options.larger_than
+    )
+    pruned = pruning.prune(
+        store,
+        limits,
+        run=os.environ[_RUN_VARIABLE],
+        waiting=lambda: session.log("waiting for another build-stages-prune to end"),
+        is_dry=options.dry_run,
+    )
+    session.log(f"the store is {store.folder}")
+    for line in pruning.told(pruned, limits, is_dry=options.dry_run):
+        session.log(line)
+    if pruned.failures:
+        raise PruneError(failures=pruned.failures)
+
+
 def _guarded(session: nox.Session, work: Callable[[], None]) -> None:
     """Do the work of a session; end it with our message if that fails."""
     try:
@@ -282,17 +333,8 @@ def _rendered(table: list[dict[str, Any]]) -> Iterator[str]:
             entry["stage"],
             entry["status"],
             f"{entry['seconds']:.1f}",
-            _human(entry["size"]),
+            human(entry["size"]),
         )
         for entry in table
     ]
     return aligned([head, *rows])
-
-
-def _human(size: float) -> str:
-    """Return a size in bytes as people write it, in powers of 1000."""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:  # noqa: PLR2004
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

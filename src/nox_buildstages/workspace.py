@@ -15,6 +15,7 @@ from nox_buildstages.build.bench import Bench, Tools
 from nox_buildstages.build.budget import SETTLE, Budget
 from nox_buildstages.build.history import History
 from nox_buildstages.build.isolation import Isolator
+from nox_buildstages.build.presence import present
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import outcomes, prepare, provide, sync
 from nox_buildstages.build.store import Store, cache_folder
@@ -34,6 +35,7 @@ from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from nox_buildstages.build.environment import Environment, Setting
     from nox_buildstages.build.stage import Outcome
@@ -131,6 +133,14 @@ class Workspace:
     environment: Environment
     options: Options
     tools: Tools
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """Keep others from removing what is used of the store meanwhile."""
+        return present(
+            self.tools.store.folder,
+            run=self.tools.run,
+            waiting=lambda: self.tools.report("waiting for build-stages-prune to end"),
+        )
 
     @property
     def wheelhouse(self) -> Wheelhouse:

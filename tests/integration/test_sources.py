@@ -10,6 +10,7 @@ import stat
 import subprocess
 import tarfile
 import threading
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nox_buildstages.commands import Completed
+    from nox_buildstages.model import Source
 
 PYPROJECT = b"[build-system]\n"
 MTIME = 1_000_000_000
@@ -597,6 +599,20 @@ def test_a_commit_that_is_here_is_not_fetched(
     assert sources.identity(source) == f"git:{source.commit}#sub"
     upstream.rename(upstream.with_name("away"))
     assert sources.unpack(source, target.with_name("again")).name == "sub"
+
+
+def test_a_use_of_what_is_here_is_noted(
+    sources: Sources, upstream: Path, server: Server, target: Path
+) -> None:
+    """By the folder's time, from which one sees what nobody uses any more."""
+    of_git = GitSource(url=str(upstream), commit=head(upstream))
+    kept: dict[str, Source] = {"git": of_git, "sources": server.source()}
+    for name, source in kept.items():
+        sources.unpack(source, target.with_name(f"first-{name}"))
+        (folder,) = (it for it in (sources.cache / name).iterdir() if it.is_dir())
+        os.utime(folder, (1, 1))
+        sources.unpack(source, target.with_name(f"again-{name}"))
+        assert time.time() - folder.stat().st_mtime < 60
 
 
 def test_a_commit_on_no_branch_is_found(

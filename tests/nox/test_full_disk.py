@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shlex
 import subprocess
 import sys
 import zipfile
@@ -16,8 +15,6 @@ from support.packages import make_sdist, make_tree
 from support.pair import declare_solo
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from support.index import Index
     from support.project import Project
 
@@ -101,8 +98,8 @@ def test_a_build_that_filled_the_disk_goes_on_when_there_is_room(
     make_tree(project.folder / "kernels", "kernels", "1.0", files=files)
     declare_solo(project, outputs=["kernels @ ./kernels"])
     project.nox("-s", "build-stages-lock")
-    grow = ["mount", "-o", "remount,size=300m", str(project.store)]
-    done = _nox_on_small_disk(project, size="22m", then=grow)
+    grow = '"$@"; mount -o remount,size=300m "$0"'
+    done = _nox_on_small_disk(project, size="22m", before=grow)
     assert done.returncode == 0, done.stdout
     assert "No space left on device" in done.stdout
     assert done.stdout.count(", going on where it was stopped") == 1
@@ -116,20 +113,41 @@ def test_a_build_that_filled_the_disk_goes_on_when_there_is_room(
     assert log.count("making 23\n") == 1
 
 
+@pytest.mark.skipif(not _can_mount(), reason="no mount namespaces here")
+@pytest.mark.parametrize("size", ["4m", "4m,nr_inodes=5"])
+def test_a_full_disk_is_pruned(project: Project, size: str) -> None:
+    """Where not even an empty file can be made, for a lock, there is no other way."""
+    project.write(TABLE)
+    done = _nox_on_small_disk(
+        project,
+        size=size,
+        before='mkdir -p "$0/wheels/.new-x"; cat /dev/zero > "$0/wheels/.new-x/big"',
+        session="build-stages-prune",
+    )
+    assert done.returncode == 0, done.stdout
+    assert "removed 4.2 MB; the store holds 0 B now" in done.stdout
+
+
 def _nox_on_small_disk(
-    project: Project, *, size: str, then: Sequence[str] = ()
+    project: Project,
+    *,
+    size: str,
+    before: str = "true",
+    session: str = "build-stages",
 ) -> subprocess.CompletedProcess[str]:
     """Run nox with a store that holds so much and no more.
 
     Args:
-        project: To run it in.
-        size: Of the store.
-        then: A program that mends that; nox is run again after it.
+        project: Its store is hidden by an empty one.
+        size: Options of the mount.
+        before: A line of shell that is run first, whatever comes of it.
+        session: To run.
     """
-    mount = 'mkdir -p "$0" && mount -t tmpfs -o size=$1 tmpfs "$0" && shift && "$@"'
-    if then:
-        mount += f'; {shlex.join(then)} && "$@"'
-    nox = [sys.executable, "-m", "nox", "-db", "uv", "-s", "build-stages"]
+    mount = (
+        'mkdir -p "$0" && mount -t tmpfs -o size=$1 tmpfs "$0" && shift'
+        f' && {{ {before}; exec "$@"; }}'
+    )
+    nox = [sys.executable, "-m", "nox", "-db", "uv", "-s", session]
     return subprocess.run(
         [*PRIVATE, "sh", "-c", mount, str(project.store), size, *nox],
         cwd=project.folder,

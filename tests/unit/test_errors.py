@@ -38,6 +38,7 @@ from nox_buildstages.errors import (
     PatchError,
     Problem,
     ProposalError,
+    PruneError,
     ResolutionError,
     SourceError,
     SplitError,
@@ -174,6 +175,25 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
                 "let the system, or the container, allow user namespaces; or write"
                 " network = false: then it is cut off where that is possible"
             ),
+        ],
+    ),
+    (
+        PruneError(failures=(OSError(errno.EACCES, "Permission denied", "a/b"),)),
+        [
+            "1 thing in the store can't be removed",
+            "  Permission denied: a/b",
+            "see that you may remove them, and run it again",
+        ],
+    ),
+    (
+        PruneError(
+            failures=(OSError(errno.EBUSY, "Busy", "a"), OSError("what", "b", "c"))
+        ),
+        [
+            "2 things in the store can't be removed",
+            "  Busy: a",
+            "  b: c",
+            "see that you may remove them, and run it again",
         ],
     ),
     (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import lzma
@@ -24,6 +23,7 @@ from nox_buildstages.build import archives, trees
 from nox_buildstages.build.downloads import download, reason, refused
 from nox_buildstages.build.git import Repository, is_local
 from nox_buildstages.build.patching import Patching
+from nox_buildstages.build.presence import note_use
 from nox_buildstages.credentials import Credentials
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import (
@@ -31,6 +31,7 @@ from nox_buildstages.errors import (
     HashMismatchError,
     SourceError,
 )
+from nox_buildstages.files import FULL_DISK
 from nox_buildstages.logins import NO_LOGIN, is_refusal, redacted
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 from nox_buildstages.source_tree import METADATA_FILES
@@ -173,6 +174,7 @@ class Sources:
             url = self._url(source.location)
             name = PurePosixPath(unquote(urlsplit(url).path)).name.strip(".")
             file = self.cache / "sources" / source.sha256 / (name or "source")
+            note_use(self.cache, file.parent)
             if file.is_file() and sha256_of(file) == source.sha256:
                 return file
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -190,6 +192,7 @@ class Sources:
             url = str(Path(self.root, url).absolute())
         name = hashlib.sha256(url.encode()).hexdigest()
         mirror = self.cache / "git" / name
+        note_use(self.cache, mirror)
         with _failing_git(source), _blaming(source, f"lock it again: {_UPGRADE}"):
             repository = Repository(
                 url=url, mirror=mirror, runner=self.runner, variables=self.git
@@ -289,8 +292,7 @@ def _fragment(subdirectory: str | None) -> str:
 
 def _is_full_disk(error: Exception) -> bool:
     """Whether it is our disk that is at fault, and not the source."""
-    full = (errno.ENOSPC, errno.EDQUOT)
-    return isinstance(error, OSError) and error.errno in full
+    return isinstance(error, OSError) and error.errno in FULL_DISK
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from platformdirs import user_cache_path
 
 from nox_buildstages import files
 from nox_buildstages.build.key import Recipe
+from nox_buildstages.build.presence import note_use
 from nox_buildstages.build.workplace import Workplace
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.model import BuiltWheel
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 CACHE_VARIABLE = "NOX_BUILDSTAGES_CACHE_DIR"
 FORMAT = 1
-_RECORD = "record.json"
+RECORD = "record.json"
 _LOG = "build.log"
 
 
@@ -84,6 +85,7 @@ class Store:
 
         The wheel is hashed: what was tampered with, or damaged, isn't found.
         """
+        note_use(self.folder, self.folder / "wheels" / key)
         entry = self.peek(key)
         if entry is None or entry.recipe.key != key or not _is_sound(entry.wheel):
             return None
@@ -93,7 +95,7 @@ class Store:
         """Return the entry of a key without looking at the wheel."""
         folder = self.folder / "wheels" / key
         try:
-            record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
             return _read(record, folder)
         except (OSError, ValueError, LookupError, TypeError):
             return None
@@ -101,7 +103,7 @@ class Store:
     def entries(self) -> Iterator[Entry]:
         """Yield all entries, the newest first, without looking at the wheels."""
         dated: list[tuple[float, str]] = []
-        for record in self.folder.glob(f"wheels/[!.]*/{_RECORD}"):
+        for record in self.folder.glob(f"wheels/[!.]*/{RECORD}"):
             with suppress(FileNotFoundError):  # another process may remove it
                 dated.append((record.stat().st_mtime, record.parent.name))
         for _, key in sorted(dated, reverse=True):
@@ -131,7 +133,7 @@ class Store:
             shutil.copyfile(wheel, staging / wheel.name)
             shutil.copyfile(product.log, staging / _LOG)
             text = json.dumps(record, indent=1, sort_keys=True)
-            (staging / _RECORD).write_text(text, encoding="utf-8")
+            (staging / RECORD).write_text(text, encoding="utf-8")
             if sha256_of(staging / wheel.name) != record["sha256"]:
                 raise OSError("the copy in the store isn't what was copied")
             with self.locked("put"):

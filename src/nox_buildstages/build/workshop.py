@@ -14,6 +14,7 @@ from packaging.version import Version
 
 from nox_buildstages import source_tree
 from nox_buildstages.build.job import Job
+from nox_buildstages.build.presence import note_use
 from nox_buildstages.build.stage import prepare, provide
 from nox_buildstages.errors import BackendError, MetadataError, NotRunError
 from nox_buildstages.files import write_text
@@ -97,6 +98,7 @@ class StageWorkshop:
             metadata=_UNKNOWN,
         )
         kept = self._kept(bench, inquiry, output)
+        note_use(bench.tools.store.folder, kept)
         with suppress(OSError, ValueError, LookupError):
             return _read(json.loads(kept.read_text(encoding="utf-8")))
         try:

@@ -1,0 +1,143 @@
+"""Who is at work with the store, and what they use: none of that is removed.
+
+A session announces itself by a file that it keeps locked. Whoever removes things holds
+the *gate* while it chooses and removes; nobody announces itself then, or notes a new
+use. So each use of a session at work was noted since a day before it began, or will be
+noted when what is removed is gone and can't be found any more.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+DAY = 86_400.0
+"""Seconds for which a use, once noted, isn't noted again."""
+
+FOLDER = "runs"
+_GATE = "gate.lock"
+_PATIENCE = 1.0
+_LINGER = 600.0
+"""Seconds that nox may take from the end of a session to the next one of a run."""
+
+
+def note_use(store: Path, path: Path) -> None:
+    """Note that something in a store is used, by its time of change.
+
+    Nothing happens where that was noted within a day, or can't be.
+    """
+    with suppress(OSError):
+        if time.time() - path.stat().st_mtime > DAY:
+            with gate(store):
+                os.utime(path)
+
+
+@contextmanager
+def gate(store: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Let one process at a time remove things, or say what must not be removed.
+
+    Args:
+        store: Its folder.
+        waiting: Called once, where another one is at it for long.
+    """
+    folder = store / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _GATE)
+    try:
+        lock.acquire(timeout=_PATIENCE)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def present(store: Path, *, run: str, waiting: Callable[[], None]) -> Iterator[None]:
+    """Be at work with a store.
+
+    Where it can't be written to, nobody is told, and nobody can remove anything.
+
+    Args:
+        store: Its folder.
+        run: Identifies the run of nox: the process of nox, ``-`` and more.
+        waiting: Called once, where things are being removed for long.
+    """
+    lock = _announced(store, run, waiting)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            with suppress(OSError):
+                os.utime(lock.lock_file)
+            lock.release()
+
+
+def at_work_since(store: Path, *, run: str = "-") -> float | None:
+    """Return when the first session at work began; None where none is.
+
+    A session that ended counts for a while, as long as its nox runs, which may begin
+    the next one. Traces of all others are removed. Call it behind the gate.
+
+    Args:
+        store: Its folder.
+        run: Our own, which counts for nothing.
+    """
+    found = []
+    for file in (store / FOLDER).glob("[0-9]*-*-*.lock"):
+        began, _, rest = file.name.partition("-")
+        # Before it is locked: older releases of filelock change the file by that.
+        goes_on = not rest.startswith(run) and _may_go_on(file)
+        if goes_on or _is_held(file):
+            found.append(float(began))
+        else:
+            with suppress(OSError):
+                file.unlink()
+    return min(found, default=None)
+
+
+def taken(lock: Path) -> FileLock | None:
+    """Take a lock where nobody has it."""
+    taking = FileLock(lock)
+    with suppress(Timeout):
+        taking.acquire(timeout=0)
+        return taking
+    return None
+
+
+def _announced(store: Path, run: str, waiting: Callable[[], None]) -> FileLock | None:
+    with suppress(OSError), gate(store, waiting):
+        at_work_since(store)
+        return taken(store / FOLDER / f"{int(time.time())}-{run}-{os.getpid()}.lock")
+    return None
+
+
+def _is_held(file: Path) -> bool:
+    lock = taken(file)
+    if lock is None:
+        return True
+    lock.release()
+    return False
+
+
+def _may_go_on(file: Path) -> bool:
+    """Whether the run of a session that ended may begin another one."""
+    process = file.name.split("-")[1]
+    try:
+        ended = file.stat().st_mtime
+        os.kill(int(process), 0)
+    except PermissionError:
+        pass
+    except (OSError, ValueError):
+        return False
+    return time.time() - ended < _LINGER

@@ -1,0 +1,176 @@
+"""`build-stages-prune`: the store is bounded, and builds go on."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.pair import (
+    KERNELS,
+    MODELS,
+    Pair,
+    built,
+    declare_solo,
+    kernels_tree,
+    publish,
+    refused,
+    stored,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.index import Index
+    from support.project import Project
+
+DAY = 86_400
+PRUNE = ("-s", "build-stages-prune", "--")
+
+
+def age(store: Path, days: float) -> None:
+    """Let all of a store have been used last some days ago."""
+    then = time.time() - days * DAY
+    for path in (*store.rglob("*"), store):
+        os.utime(path, (then, then), follow_symlinks=False)
+
+
+def test_what_is_not_used_goes_and_is_built_again(
+    project: Project, index: Index
+) -> None:
+    """The wheelhouse keeps its wheels; the next run builds what isn't there."""
+    publish(index)
+    Pair().write(project)
+    project.nox("-s", "build-stages")
+    age(project.store, 31)
+    assert built(project.nox("-s", "build-stage-first")) == []
+    done = project.nox(*PRUNE, "--older-than", "30d")
+    assert re.search(r"wheels +1 +\S+ \w+ +1 ", done.output), done.output
+    assert re.search(r"removed \S+ kB; the store holds \S+ kB now", done.output)
+    assert stored(project) == [KERNELS]
+    assert project.wheels() == [KERNELS, MODELS]
+    assert built(project.nox("-s", "build-stages")) == ["models"]
+    project.nox(*PRUNE, "--larger-than=0KB")
+    assert stored(project) == []
+    assert project.wheels() == [KERNELS, MODELS]
+    assert built(project.nox("-s", "build-stages")) == ["kernels", "models"]
+
+
+def test_what_a_run_uses_stays(project: Project, index: Index) -> None:
+    """Sources that are built from again, and what backends said before."""
+    publish(index)
+    Pair().write(project)
+    project.nox("-s", "build-stages")
+    kept = {it.parent.name: it for it in project.store.glob("*/*") if it.exists()}
+    assert {"sources", "answers"} <= kept.keys()
+    age(project.store, 31)
+    project.nox("-s", "build-stages-lock")
+    project.nox("-s", "build-stage-first", "--", "--rebuild", "kernels")
+    project.nox(*PRUNE, "--older-than", "30d")
+    left = [it.name for it in project.store.glob("sources/*/*")]
+    assert "kernels-1.0.tar.gz" in left
+    assert list(project.store.glob("answers/*"))
+
+
+def test_only_garbage_goes_without_words(project: Project, index: Index) -> None:
+    """Nothing that was built, and nothing that a later run needs."""
+    publish(index)
+    Pair().write(project)
+    project.nox("-s", "build-stages")
+    leftover = project.store / "wheels" / ".new-x"
+    leftover.mkdir()
+    age(project.store, 999)
+    done = project.nox("-s", "build-stages-prune")
+    assert "to bound the store: -- --older-than 30d" in done.output
+    assert not leftover.exists()
+    assert built(project.nox("-s", "build-stages")) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["[project]\nname = 'x'\n", "[tool.nox-buildstages]\n"]
+)
+def test_no_stage_and_no_environment_is_needed(project: Project, text: str) -> None:
+    """It works wherever the sessions are registered, and leaves nothing behind."""
+    project.write(text)
+    log = project.store / "logs" / "a.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("x")
+    done = project.nox(*PRUNE, "--older-than", "0s", "--dry-run")
+    assert "would remove" in done.output
+    assert log.exists()
+    project.nox(*PRUNE, "--older-than", "0s")
+    assert not log.exists()
+    assert not (project.folder / ".nox" / "build-stages-prune").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--older-than", "30"), "found '30'\nwrite a number and w, d, h, min or s"),
+        (("--older-than", "5parsecs"), "found '5parsecs'\nwrite a number and w, d, h"),
+        (("--older-than=6m",), "expected --older-than 30d, or the like, found '6m'"),
+        (("--larger-than", "20"), "found '20'\nwrite a number and KB, MB, GB, TB"),
+        (("--larger-than",), "--larger-than lacks its value\nwrite --larger-than 20GB"),
+        (("--older-then", "30d"), "did you mean --older-than?"),
+    ],
+)
+def test_words_that_mean_nothing_remove_nothing(
+    project: Project, words: tuple[str, ...], said: str
+) -> None:
+    """Each is told with how it is written."""
+    project.write("[project]\nname = 'x'\n")
+    leftover = project.store / "wheels" / ".new-x"
+    leftover.mkdir(parents=True)
+    assert said in refused(project, *PRUNE, *words)
+    assert leftover.exists()
+
+
+def test_a_build_beside_it_ends_well(
+    project: Project, index: Index, tmp_path: Path
+) -> None:
+    """Whatever is removed meanwhile, even all that may be."""
+    publish(index)
+    pidfile = tmp_path / "pid"
+    tree = kernels_tree(project, faults=["sleep"], sleep=6)
+    declare_solo(project, outputs=[tree], env={"TINYBACKEND_PIDFILE": str(pidfile)})
+    with project.start("-s", "build-stages") as nox:
+        deadline = time.monotonic() + 60
+        while not pidfile.exists():
+            assert time.monotonic() < deadline, "the backend never slept"
+            time.sleep(0.02)
+        done = project.nox(*PRUNE, "--older-than", "0s", "--larger-than", "0KB")
+        assert nox.poll() is None, "it ended too early to tell anything"
+        output = nox.communicate(timeout=60)[0]
+    assert "sessions are at work: what they may need stays" in done.output
+    assert "can't be removed now" in done.output
+    assert nox.returncode == 0, output
+    assert project.wheels() == stored(project) == [KERNELS]
+    project.nox(*PRUNE, "--older-than", "0s")
+    assert stored(project) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser makes files stay")
+def test_what_can_not_be_removed_is_an_error(project: Project) -> None:
+    """It is named; the rest is removed all the same."""
+    project.write("[project]\nname = 'x'\n")
+    stuck = project.store / "logs" / "a.log"
+    free = project.store / "logs" / "b.log"
+    stuck.parent.mkdir(parents=True)
+    stuck.write_text("x")
+    free.write_text("x")
+    mark = ["chattr", "+i", str(stuck)]
+    if subprocess.run(mark, check=False).returncode:
+        pytest.skip("nothing refuses the superuser here")
+    try:
+        output = refused(project, *PRUNE, "--older-than", "0s")
+    finally:
+        mark[1] = "-i"
+        subprocess.run(mark, check=True)
+    assert "1 thing in the store can't be removed" in output
+    assert f"Operation not permitted: {stuck}" in output
+    assert stuck.exists()
+    assert not free.exists()
