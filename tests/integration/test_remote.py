@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,6 +158,16 @@ def test_what_the_store_has_by_now_is_not_fetched(
     reader.fetch()
     shutil.rmtree(shared)
     assert reader.fetch() == reader.store.find(RECIPE.key)
+    assert len(reader.said) == 1
+
+
+def test_many_may_fetch_the_same_at_once(builder: Machine, reader: Machine) -> None:
+    """One fetches, and the others have it from the store."""
+    put = builder.build()
+    with ThreadPoolExecutor(8) as pool:
+        fetched = [pool.submit(reader.fetch) for _ in range(8)]
+    shas = {entry.wheel.sha256 for it in fetched if (entry := it.result())}
+    assert shas == {put.wheel.sha256}
     assert len(reader.said) == 1
 
 
@@ -411,6 +422,18 @@ def test_one_that_hangs_is_away(reader: Machine, troubled: str) -> None:
     Troubled.release.set()
     (told,) = reader.said
     assert "is away (no answer in 1 s)" in told
+
+
+def test_all_that_find_it_away_at_once_tell_it_once(
+    reader: Machine, troubled: str
+) -> None:
+    """As the sessions of a parallel run do."""
+    reader.url, reader.patience = troubled, 0.6
+    with ThreadPoolExecutor(4) as pool:
+        peeks = [pool.submit(reader.remote().peek, RECIPE) for _ in range(4)]
+        assert [peek.result() for peek in peeks] == [None] * 4
+    Troubled.release.set()
+    assert len(reader.said) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import contextmanager
+from functools import partial
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +17,8 @@ from support.pair import KERNELS, MODELS, Pair, built, entry, planned, publish, 
 from support.project import make_project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from os import PathLike
     from pathlib import Path
 
     from support.index import Index
@@ -71,6 +77,7 @@ def test_what_one_machine_built_another_fetches(
     second = locked(machine("b"), first)
     plan = second.nox("-s", "build-stages-plan")
     assert planned(plan) == {"kernels": ("cached", ""), "models": ("cached", "")}
+    assert "fsspec" not in plan.output  # it logs what it opens
     assert plan.output.count("in the remote store") == 2
     assert list(second.store.glob("wheels/*")) == []
 
@@ -110,6 +117,45 @@ def where(project: Project) -> list[str | None]:
     said = project.nox("-s", "build-stages-plan", "--", "--json").output
     document = json.JSONDecoder().raw_decode(said[said.index("{\n") :])[0]
     return [it["store"] for stage in document["stages"] for it in stage["outputs"]]
+
+
+def test_any_web_server_will_do_for_reading(
+    machine: Callable[[str], Project], shared: Path
+) -> None:
+    """One that serves the files, lists nothing, and takes nothing."""
+    first = machine("a")
+    first.nox("-s", "build-stages", env=WRITE)
+    with serving(shared) as url:
+        second = locked(machine("b"), first)
+        done = second.nox("-s", "build-stages", env={REMOTE: url})
+        assert built(done) == []
+        assert f"fetched {MODELS} from {url} in " in done.output
+        rebuild = ("-s", "build-stage-first", "--", "--rebuild")
+        done = second.nox(*rebuild, env={**WRITE, REMOTE: url})
+    assert built(done) == ["kernels"]
+    assert f"the remote store {url} takes nothing (" in done.output
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Serve the files of a folder, and yield its URL."""
+    handler = partial(_Files, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class _Files(SimpleHTTPRequestHandler):
+    def list_directory(self, path: str | PathLike[str]) -> None:
+        """Show no folder."""
+        del path
+        self.send_error(HTTPStatus.FORBIDDEN)
+
+    def log_message(self, *_args: object) -> None:
+        """Say nothing."""
 
 
 def test_a_tampered_wheel_is_fetched_again(

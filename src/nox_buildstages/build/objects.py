@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from concurrent.futures import Future, TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Thread
+from threading import Thread, main_thread
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from nox_buildstages import files
@@ -68,13 +69,10 @@ class Objects:
         Raises:
             AwayError: That can't be found out.
         """
-        try:
-            return self._ask(partial(self.driver.cat_file, self._path(name)))
-        except FileNotFoundError:
-            return None
+        return self._ask(partial(_found, self.driver.cat_file, self._path(name)))
 
-    def fetch(self, name: str, file: Path, *, size: int) -> bool:
-        """Write a file to another one here, and return whether there is one.
+    def fetch(self, name: str, file: Path, *, size: int) -> None:
+        """Write a file to another one here, where there is one.
 
         Args:
             name: Of the file.
@@ -84,12 +82,8 @@ class Objects:
         Raises:
             AwayError: It can't be had.
         """
-        work = partial(self.driver.get_file, self._path(name), str(file))
-        try:
-            self._ask(work, size)
-        except FileNotFoundError:
-            return False
-        return True
+        get = self.driver.get_file
+        self._ask(partial(_found, get, self._path(name), str(file)), size)
 
     def put(self, file: Path, name: str) -> None:
         """Write a file there, in place of what there may be.
@@ -104,10 +98,7 @@ class Objects:
         work = partial(self.driver.put_file, str(file), path)
         if self._speaks("file"):
             work = partial(_replace, file, Path(path))
-        try:
-            self._ask(work, file.stat().st_size)
-        except FileNotFoundError as error:
-            raise AwayError(reason=_reason(error)) from error
+        self._ask(work, file.stat().st_size)
 
     def is_there(self) -> bool:
         """Whether anything is at the URL; where nobody can tell, it is.
@@ -132,7 +123,6 @@ class Objects:
 
         Raises:
             AwayError: It doesn't come to anything.
-            FileNotFoundError: There is no such file.
         """
         return _translated(work, self.patience + size / SLOWEST)
 
@@ -145,12 +135,11 @@ def opened(url: str, *, patience: float = PATIENCE) -> Objects:
         AwayError: The driver doesn't take it.
     """
     check(url)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_no_drivers)
     from fsspec.core import url_to_fs  # noqa: PLC0415 - for a remote store alone
 
-    try:
-        driver, root = _translated(partial(url_to_fs, url), patience)
-    except FileNotFoundError as error:
-        raise AwayError(reason=_reason(error)) from error
+    driver, root = _translated(partial(url_to_fs, url), patience)
     return Objects(driver=driver, root=root, patience=patience)
 
 
@@ -180,6 +169,15 @@ def check(url: str) -> None:
         ) from error
 
 
+def _is_no_drivers(record: logging.LogRecord) -> bool:
+    """Whether a log record is none of a driver, all of which work in threads.
+
+    Nox shows whatever is logged, and theirs have headers and signed URLs in them.
+    """
+    is_nox = record.name.partition(".")[0] == "nox"
+    return is_nox or record.thread == main_thread().ident
+
+
 def shown(text: str) -> str:
     """Return a text with what may be secret in its URLs made unreadable."""
     return _QUERY.sub(r"\1?****", redacted(text))
@@ -188,7 +186,7 @@ def shown(text: str) -> str:
 def _translated(work: Callable[[], T], seconds: float) -> T:
     try:
         return _within(seconds, work)
-    except (AwayError, FileNotFoundError):
+    except AwayError:
         raise
     except Exception as error:  # drivers raise whatever their libraries do
         raise AwayError(reason=_reason(error)) from error
@@ -215,6 +213,14 @@ def _within(seconds: float, work: Callable[[], T]) -> T:
         if future.done():
             raise
         raise AwayError(reason=f"no answer in {seconds:.0f} s") from error
+
+
+def _found(call: Callable[..., T], *arguments: str) -> T | None:
+    """Return what a call comes to; None where there is no such file."""
+    try:
+        return call(*arguments)
+    except FileNotFoundError:
+        return None
 
 
 def _replace(file: Path, path: Path) -> object:

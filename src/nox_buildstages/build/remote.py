@@ -148,10 +148,11 @@ class Remote:
         Raises:
             RemoteStoreError: There is no driver for it.
         """
-        if self._is_off(_READING):
-            return None
         with self.store.locked(recipe.key):
-            return self.store.find(recipe.key) or self._fetch(recipe)
+            found = self.store.find(recipe.key)
+            if found is None and not self._is_off(_READING):
+                found = self._fetch(recipe)
+            return found
 
     def put(self, entry: Entry) -> None:
         """Put a wheel of the store there, where that is allowed.
@@ -201,9 +202,8 @@ class Remote:
             )
             for file in (product.wheel, product.log):
                 name = f"{place}/{file.name}"
-                if not self._objects().fetch(name, file, size=wheel.size):
-                    return None
-            if not _is_same(product.wheel, wheel):
+                self._objects().fetch(name, file, size=wheel.size)
+            if not (product.log.is_file() and _is_same(product.wheel, wheel)):
                 return None
             return self.store.put(announced.recipe, product)
 
@@ -296,4 +296,8 @@ def _is_of(recipe: Recipe, entry: Entry) -> bool:
 
 
 def _is_same(file: Path, wheel: BuiltWheel) -> bool:
-    return file.stat().st_size == wheel.size and sha256_of(file) == wheel.sha256
+    return (
+        file.is_file()
+        and file.stat().st_size == wheel.size
+        and sha256_of(file) == wheel.sha256
+    )
