@@ -20,7 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 from nox_buildstages.build.environment import Setting
 from nox_buildstages.build.key import Ingredient, Recipe
 from nox_buildstages.build.objects import shown
-from nox_buildstages.build.remote import Remote, chosen, remote_store
+from nox_buildstages.build.remote import Remote, chosen, libc, remote_store
 from nox_buildstages.build.store import Product, Store
 from nox_buildstages.errors import RemoteStoreError, UsageError
 from nox_buildstages.model import Final, Project, RemoteStore
@@ -106,11 +106,11 @@ def reader(tmp_path: Path, shared: Path) -> Machine:
 
 
 def record(shared: Path) -> Path:
-    return shared / "wheels" / RECIPE.key / "record.json"
+    return shared / "wheels" / libc() / RECIPE.key / "record.json"
 
 
 def wheel(shared: Path) -> Path:
-    (found,) = shared.glob(f"wheels/{RECIPE.key}/*/{WHEEL}")
+    (found,) = shared.glob(f"wheels/{libc()}/{RECIPE.key}/*/{WHEEL}")
     return found
 
 
@@ -181,6 +181,18 @@ def test_a_look_fetches_nothing(
     assert seen is not None
     assert (seen.recipe, seen.wheel.sha256) == (put.recipe, put.wheel.sha256)
     assert not (reader.root / "store" / "wheels").exists()
+    assert reader.said == []
+
+
+def test_what_another_c_library_is_for_is_not_fetched(
+    builder: Machine, reader: Machine
+) -> None:
+    """The key doesn't tell them apart, and a wheel may not load with an older one."""
+    builder.build()
+    older = replace(reader.remote(), libc="glibc-2.17")
+    assert older.peek(RECIPE) is None
+    assert older.fetch(RECIPE) is None
+    assert re.fullmatch(r"glibc-\d+\.\d+|[a-z]+", libc())
     assert reader.said == []
 
 
@@ -370,8 +382,8 @@ def test_where_it_cannot_be_written_that_is_told_once(
     builder: Machine, shared: Path
 ) -> None:
     """What was built stays in the store, and reading goes on."""
-    (shared / "wheels").mkdir(parents=True)
-    (shared / "wheels" / RECIPE.key).touch()
+    (shared / "wheels" / libc()).mkdir(parents=True)
+    (shared / "wheels" / libc() / RECIPE.key).touch()
     entry = builder.build()
     builder.build()
     assert builder.store.find(RECIPE.key) == entry

@@ -179,7 +179,7 @@ def test_a_tampered_wheel_that_is_shared_is_built(
 ) -> None:
     """It is refused; who may write puts a sound one in its place."""
     machine("a").nox("-s", "build-stages", env=WRITE)
-    (wheel,) = shared.glob(f"wheels/*/*/{KERNELS}")
+    (wheel,) = shared.glob(f"wheels/*/*/*/{KERNELS}")
     before = wheel.read_bytes()
     wheel.write_bytes(before[:-1])
     done = machine("b").nox("-s", "build-stages", env=WRITE)
@@ -219,7 +219,7 @@ def test_rebuild_fetches_nothing(
     """What is built takes the place of what was shared."""
     first = machine("a")
     first.nox("-s", "build-stages", env=WRITE)
-    records = {path: path.read_text() for path in shared.glob("wheels/*/record.json")}
+    records = {path: path.read_text() for path in shared.glob("wheels/*/*/record.json")}
     assert len(records) == 2
     second = locked(machine("b"), first)
     done = second.nox("-s", "build-stages", "--", "--rebuild", env=WRITE)

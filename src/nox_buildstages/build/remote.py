@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import tempfile
 import time
@@ -74,6 +75,18 @@ def chosen(project: Project, outer: Mapping[str, str]) -> RemoteStore | None:
     return replace(located, write=write == "1") if write else located
 
 
+def libc() -> str:
+    """Return the C library of this machine, such as ``glibc-2.36``.
+
+    Where there is another one than glibc, that is the name of the system.
+    """
+    try:
+        found = os.confstr("CS_GNU_LIBC_VERSION")
+    except (AttributeError, OSError, ValueError):  # pragma: no cover - no glibc
+        found = None
+    return (found or platform.system()).replace(" ", "-").lower()
+
+
 def remote_store(project: Project, store: Store, setting: Setting) -> Remote | None:
     """Return what is behind a store; None where nothing is.
 
@@ -96,9 +109,9 @@ def _located(url: str, root: Path) -> str:
 class Remote:
     """A store that is asked for what the store here hasn't.
 
-    In a folder named by the key, a record names a wheel by its hash, and the wheel
-    and its log are in a folder named by that. The record is written last: who reads
-    it finds the wheel that it names, even while another one takes its place.
+    In a folder named by the key, a record names a wheel by its hash; the wheel and
+    its log are in a folder named by that. The record is written last: who reads it
+    finds the wheel that it names, even while another one takes its place.
 
     Where it is away, that is told once in a run of nox, and the run goes on.
 
@@ -108,6 +121,8 @@ class Remote:
         report: Tells the user.
         run: Identifies this run of nox, all of its processes.
         patience: Seconds that it may take to answer.
+        libc: The C library of this machine. It is no part of the key, for one machine
+            has one; wheels are shared with those that have the same.
     """
 
     declared: RemoteStore
@@ -115,6 +130,7 @@ class Remote:
     report: Callable[[str], None]
     run: str
     patience: float = PATIENCE
+    libc: str = field(default_factory=libc)
     _opened: list[Objects] = field(default_factory=list)
 
     def check(self) -> None:
@@ -162,7 +178,7 @@ class Remote:
         """
         if not self.declared.write or self._is_off(_READING, _WRITING):
             return
-        wheel, place = entry.wheel, _place(entry.recipe)
+        wheel, place = entry.wheel, self._place(entry.recipe)
         started = time.monotonic()
         with self._going_on_without(_WRITING):
             there = self._objects()
@@ -192,7 +208,7 @@ class Remote:
     def _take(self, announced: Entry) -> Entry | None:
         """Take a wheel into the store; None where it isn't the one announced."""
         wheel = announced.wheel
-        place = f"{_place(announced.recipe)}/{wheel.sha256}"
+        place = f"{self._place(announced.recipe)}/{wheel.sha256}"
         with self._scratch() as scratch:
             product = Product(
                 wheel=scratch / wheel.path.name,
@@ -209,7 +225,7 @@ class Remote:
 
     def _record(self, recipe: Recipe) -> bytes | None:
         there = self._objects()
-        record = there.read(f"{_place(recipe)}/{RECORD}")
+        record = there.read(f"{self._place(recipe)}/{RECORD}")
         # Who may write begins with nothing; for others a wrong URL looks like that.
         if record is None and not self.declared.write and not there.is_there():
             raise AwayError(reason="nothing is there")
@@ -219,6 +235,9 @@ class Remote:
         """Return what a record says, where it is of a recipe and whole."""
         entry = entry_of(record, self.store.place(recipe.key))
         return entry if entry is not None and _is_of(recipe, entry) else None
+
+    def _place(self, recipe: Recipe) -> str:
+        return f"wheels/{self.libc}/{recipe.key}"
 
     def _objects(self) -> Objects:
         if not self._opened:
@@ -270,10 +289,6 @@ class Remote:
     def _named(self, started: float) -> str:
         seconds = time.monotonic() - started
         return f"{shown(self.declared.url)} in {seconds:.1f} s"
-
-
-def _place(recipe: Recipe) -> str:
-    return f"wheels/{recipe.key}"
 
 
 def _is_of(recipe: Recipe, entry: Entry) -> bool:
