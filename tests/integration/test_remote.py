@@ -393,6 +393,16 @@ def test_where_it_cannot_be_written_that_is_told_once(
     assert len(builder.said) == 1
 
 
+def test_what_is_gone_by_now_is_not_put(builder: Machine, shared: Path) -> None:
+    """Someone may empty the store here; what is there of it is no entry."""
+    entry = builder.build()
+    shutil.rmtree(shared)
+    entry.wheel.log.unlink()
+    builder.remote().put(entry)
+    assert not record(shared).exists()
+    assert "takes nothing (No such file or directory)" in builder.said[-1]
+
+
 def test_where_a_file_is_in_the_way_it_is_away(reader: Machine, shared: Path) -> None:
     """Whatever the system says is told."""
     shared.touch()

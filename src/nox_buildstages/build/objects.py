@@ -85,11 +85,16 @@ class Objects:
         get = self.driver.get_file
         self._ask(partial(_found, get, self._path(name), str(file)), size)
 
-    def put(self, file: Path, name: str) -> None:
+    def put(self, file: Path, name: str, *, size: int) -> None:
         """Write a file there, in place of what there may be.
 
         Who reads it meanwhile sees the one or the other. That is how object stores
         are; on a local disk it is renamed into its place.
+
+        Args:
+            file: To be copied.
+            name: Of the file there.
+            size: In bytes, as far as it is known.
 
         Raises:
             AwayError: It can't be written.
@@ -98,7 +103,7 @@ class Objects:
         work = partial(self.driver.put_file, str(file), path)
         if self._speaks("file"):
             work = partial(_replace, file, Path(path))
-        self._ask(work, file.stat().st_size)
+        self._ask(work, size)
 
     def is_there(self) -> bool:
         """Whether anything is at the URL; where nobody can tell, it is.

@@ -183,8 +183,10 @@ class Remote:
         with self._going_on_without(_WRITING):
             there = self._objects()
             for file in (wheel.path, wheel.log):
-                there.put(file, f"{place}/{wheel.sha256}/{file.name}")
-            there.put(wheel.log.with_name(RECORD), f"{place}/{RECORD}")
+                name = f"{place}/{wheel.sha256}/{file.name}"
+                there.put(file, name, size=wheel.size)
+            record = wheel.log.with_name(RECORD)
+            there.put(record, f"{place}/{RECORD}", size=wheel.size)
             self.report(f"put {wheel.path.name} into {self._named(started)}")
 
     def _fetch(self, recipe: Recipe) -> Entry | None:
