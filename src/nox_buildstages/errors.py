@@ -33,6 +33,8 @@
     ├── NotReproducibleError     two builds of one output made different wheels
     ├── MissingWheelError        a stage's wheel isn't in the store
     ├── MissingToolError         a program that a stage names isn't there
+    ├── RemoteStoreError         a remote store for which there is no driver
+    ├── AwayError                a remote store that can't be reached
     ├── NetworkError             a stage requires the network to be off; it can't be
     ├── PruneError               something in the store can't be removed
     └── FileSystemError          a file can't be read or written
@@ -795,6 +797,42 @@ class PruneError(BuildStagesError):
         for error in self.failures:
             yield f"  {error.strerror or error}: {error.filename}"
         yield "see that you may remove them, and run it again"
+
+
+@dataclass(kw_only=True, eq=False)
+class RemoteStoreError(BuildStagesError):
+    """There is no driver for a remote store.
+
+    Attributes:
+        store: Its URL, as it may be shown.
+        problem: What is missing.
+        mend: How to get it.
+    """
+
+    store: str
+    problem: str
+    mend: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield the store and what is missing, how to get it, how to do without."""
+        yield f"the remote store {self.store} can't be used: {self.problem}"
+        yield self.mend
+        yield "or build without it: NOX_BUILDSTAGES_REMOTE_STORE= nox …"
+
+
+@dataclass(kw_only=True, eq=False)
+class AwayError(BuildStagesError):
+    """A remote store can't be reached; builds go on without it.
+
+    Attributes:
+        reason: Why not, as it may be shown.
+    """
+
+    reason: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield that it is away, and why."""
+        yield f"the remote store is away ({self.reason})"
 
 
 _MAKE_ROOM = (

@@ -136,6 +136,19 @@ class Final:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteStore:
+    """A store that several machines share.
+
+    Attributes:
+        url: Of its folder, or a path; it may hold secrets.
+        write: Whether what is built is put there.
+    """
+
+    url: str = field(repr=False)
+    write: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Project:
     """A pyproject.toml's table ``[tool.nox-buildstages]``, read and checked.
 
@@ -149,6 +162,7 @@ class Project:
         constraints: On every resolution.
         build_constraints: On the stages' resolutions only.
         exclude_newer: An RFC 3339 time; what was uploaded later isn't seen.
+        remote_store: Is asked for wheels that the store hasn't; None for none.
         final: The runtime.
         stages: In the table's order.
         packages: Rules by output.
@@ -166,6 +180,7 @@ class Project:
     constraints: tuple[Requirement, ...] = ()
     build_constraints: tuple[Requirement, ...] = ()
     exclude_newer: str | None = None
+    remote_store: RemoteStore | None = None
     final: Final
     stages: tuple[Stage, ...]
     packages: Mapping[NormalizedName, PackageRules] = field(default_factory=dict)

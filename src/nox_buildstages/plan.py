@@ -54,6 +54,7 @@ class Planned:
         compared: The key of the build that it was compared with; None where it is
             cached, or where none is known.
         cause: Of its being built; None where it is cached.
+        remote: Whether the remote store alone has it.
     """
 
     stage: str
@@ -65,6 +66,7 @@ class Planned:
     source: str = ""
     compared: str | None = None
     cause: Cause | None = None
+    remote: bool = False
 
     @property
     def state(self) -> Literal["cached", "build"]:
@@ -162,7 +164,9 @@ class _Planner:
         )
         reasons = [*self._outright(output, locked)]
         before = None
-        if unknown or self.bench.find(recipe) is None:
+        is_here = not unknown and self.bench.find(recipe) is not None
+        is_remote = not (unknown or is_here) and self.bench.foresee(recipe)
+        if not (is_here or is_remote):
             before = self.history.before(recipe, unknown=unknown)
             first = {name: held[name] for name in held if name in unknown}
             reasons += self._differences(recipe, before, first)
@@ -176,6 +180,7 @@ class _Planner:
             source=redacted(str(locked.source)),
             compared=before.wheel.key if before else None,
             cause=reasons[0].cause if reasons else None,
+            remote=is_remote and not reasons,
         )
 
     def _from_stages(self, stage: Stage) -> dict[str, Planned | None]:

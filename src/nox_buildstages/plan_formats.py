@@ -39,7 +39,8 @@ def document(plan: Plan, project: Project, graph: Graph) -> Iterator[str]:
 def _rows(planned: Planned, *, several: bool) -> Iterator[tuple[str, ...]]:
     head = (planned.state, planned.name, planned.version, planned.stage)
     cells = (*head, planned.python) if several else head
-    first, *others = planned.reasons or ("",)
+    where = "in the remote store" if planned.remote else ""
+    first, *others = planned.reasons or (where,)
     yield (*cells, first)
     yield from ((*("" for _ in cells), reason) for reason in others)
 
@@ -103,4 +104,12 @@ def _output(planned: Planned) -> dict[str, Any]:
         "key": planned.key,
         "compared": planned.compared,
         "source": planned.source or None,
+        "store": _store(planned),
     }
+
+
+def _store(planned: Planned) -> str | None:
+    """Return which store has a wheel; None where it would be built."""
+    if planned.reasons:
+        return None
+    return "remote" if planned.remote else "local"

@@ -16,6 +16,7 @@ from nox_buildstages.build.budget import SETTLE, Budget
 from nox_buildstages.build.history import History
 from nox_buildstages.build.isolation import Isolator
 from nox_buildstages.build.presence import present
+from nox_buildstages.build.remote import remote_store
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import outcomes, prepare, provide, sync
 from nox_buildstages.build.store import Store, cache_folder
@@ -111,6 +112,7 @@ def _tools(project: Project, environment: Environment, setting: Setting) -> Tool
         budget=Budget(
             folder=store.folder / "jobs", settle=SETTLE if setting.parallel else 0.0
         ),
+        remote=remote_store(project, store, setting),
     )
 
 

@@ -39,6 +39,7 @@ SHAPE: dict[str, Any] = {
                     "key": TEXT_OR_NULL,
                     "compared": TEXT_OR_NULL,
                     "source": TEXT_OR_NULL,
+                    "store": TEXT_OR_NULL,
                 }
             ],
         }
@@ -278,6 +279,7 @@ def test_json_has_the_keys_that_the_store_has(project: Project) -> None:
         assert output["reasons"] == []
         assert output["key"] == entry(project, name)["key"]
         assert output["source"] == entry(project, name)["source"]
+        assert output["store"] == "local"
 
 
 def test_json_has_no_key_where_an_earlier_wheel_is_not_there(project: Project) -> None:

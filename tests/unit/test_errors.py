@@ -12,6 +12,7 @@ import pytest
 
 from nox_buildstages import errors
 from nox_buildstages.errors import (
+    AwayError,
     BackendError,
     BuildError,
     BuildStagesError,
@@ -39,6 +40,7 @@ from nox_buildstages.errors import (
     Problem,
     ProposalError,
     PruneError,
+    RemoteStoreError,
     ResolutionError,
     SourceError,
     SplitError,
@@ -498,6 +500,20 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             "stage a names the tool 'nvcc', which isn't on PATH",
             "install it, or take it out of the stage's tools",
         ],
+    ),
+    (
+        RemoteStoreError(
+            store="s3://bucket", problem="fsspec isn't installed", mend="install it"
+        ),
+        [
+            "the remote store s3://bucket can't be used: fsspec isn't installed",
+            "install it",
+            "or build without it: NOX_BUILDSTAGES_REMOTE_STORE= nox …",
+        ],
+    ),
+    (
+        AwayError(reason="no answer in 30 s"),
+        ["the remote store is away (no answer in 30 s)"],
     ),
 ]
 

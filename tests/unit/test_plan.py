@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,15 @@ def test_a_plan_is_a_table() -> None:
         "build   b            1.0    kernels  torch 1 → 2",
         "                                     env X '1' → '2'",
     ]
+
+
+def test_what_the_remote_store_alone_has_is_cached() -> None:
+    """The line says where; so does the JSON, for what is here too."""
+    remote = replace(planned("a"), remote=True)
+    assert text(remote) == ["cached  a  1.0  kernels  in the remote store"]
+    plan = Plan(locks="current", pythons=("3.11",), outputs=(planned("a"),))
+    (one,) = document(plan, project(stage("kernels", "a")))["stages"]
+    assert one["outputs"][0]["store"] == "local"
 
 
 def test_several_pythons_have_a_column() -> None:
@@ -117,7 +127,8 @@ def document(plan: Plan, project: Project) -> Any:  # noqa: ANN401 - JSON
 
 def test_json_has_all_that_is_known() -> None:
     """What isn't known yet, or doesn't apply, is null and not left out."""
-    declared = project(stage("one", "a"), stage("two", "b", needs=("a",)))
+    declared = project(stage("one", "a", "c"), stage("two", "b", needs=("a",)))
+    c = replace(planned("c", stage="one"), remote=True)
     a = Planned(
         stage="one",
         name="a",
@@ -129,7 +140,7 @@ def test_json_has_all_that_is_known() -> None:
         compared="old",
     )
     b = planned("b", "not locked yet", version="", stage="two")
-    plan = Plan(locks="stale", pythons=("3.11",), outputs=(a, b))
+    plan = Plan(locks="stale", pythons=("3.11",), outputs=(a, c, b))
     assert document(plan, declared) == {
         "format": 1,
         "locks": "stale",
@@ -148,7 +159,18 @@ def test_json_has_all_that_is_known() -> None:
                         "key": "new",
                         "compared": "old",
                         "source": "./a",
-                    }
+                        "store": None,
+                    },
+                    {
+                        "name": "c",
+                        "version": "1.0",
+                        "state": "cached",
+                        "reasons": [],
+                        "key": None,
+                        "compared": None,
+                        "source": None,
+                        "store": "remote",
+                    },
                 ],
             },
             {
@@ -165,6 +187,7 @@ def test_json_has_all_that_is_known() -> None:
                         "key": None,
                         "compared": None,
                         "source": None,
+                        "store": None,
                     }
                 ],
             },

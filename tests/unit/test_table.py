@@ -9,7 +9,7 @@ import pytest
 
 from nox_buildstages.declare.table import read
 from nox_buildstages.errors import DeclarationError, Problem
-from nox_buildstages.model import Patch
+from nox_buildstages.model import Patch, RemoteStore
 from nox_buildstages.toml import loads
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def test_defaults() -> None:
     assert project.wheelhouse == ROOT / "wheelhouse"
     assert project.pythons == ()
     assert project.exclude_newer is None
+    assert project.remote_store is None
     assert project.final.requirements == ()
     assert project.packages == {}
     assert project.uv == {}
@@ -92,6 +93,7 @@ def test_the_whole_table() -> None:
         constraints = ["numpy<2.4"]
         build-constraints = ["cython<3.1"]
         exclude-newer = "2026-11-01T00:00:00Z"
+        remote-store = { url = "s3://bucket/x", write = true }
 
         [tool.nox-buildstages.final]
         requirements = ["flash-attn", "models"]
@@ -124,6 +126,7 @@ def test_the_whole_table() -> None:
     assert [str(it) for it in project.constraints] == ["numpy<2.4"]
     assert [str(it) for it in project.build_constraints] == ["cython<3.1"]
     assert project.exclude_newer == "2026-11-01T00:00:00Z"
+    assert project.remote_store == RemoteStore(url="s3://bucket/x", write=True)
     assert [str(it) for it in project.final.requirements] == ["flash-attn", "models"]
     assert project.final.imports == ("flash_attn.ops",)
     assert project.final.checks == (("python", "-c", ""),)
@@ -152,6 +155,14 @@ def test_the_whole_table() -> None:
     )
     assert rules.env == {"CUTLASS": "1"}
     assert [str(it) for it in rules.requires_dist or ()] == ["torch"]
+
+
+@pytest.mark.parametrize("written", ['"../x"', '{ url = "../x" }'])
+def test_a_remote_store_is_read_only_by_default(written: str) -> None:
+    """It is as it is written; a secret in its URL isn't shown."""
+    found = declared(in_top(f"remote-store = {written}")).remote_store
+    assert found == RemoteStore(url="../x", write=False)
+    assert "../x" not in repr(found)
 
 
 @pytest.mark.parametrize(
@@ -373,6 +384,26 @@ def test_no_table(toml: str, message: str) -> None:
                 "constraints[0]: expected a requirement such as 'torch>=2.8', "
                 "found the date 1979-05-27"
             ),
+        ),
+        (
+            in_top('remote-store = ""'),
+            "remote-store: expected a string that is not empty, found the string ''",
+        ),
+        (
+            in_top("remote-store = 1"),
+            (
+                "remote-store: expected a URL, or a table of url and write, "
+                "found the number 1"
+            ),
+        ),
+        (in_top("remote-store = { write = true }"), "remote-store: url is missing"),
+        (
+            in_top('remote-store = { url = "x", write = "yes" }'),
+            "remote-store.write: expected true or false, found the string 'yes'",
+        ),
+        (
+            in_top('remote-store = { urls = "x", url = "x" }'),
+            "remote-store.urls: unknown key; did you mean 'url'?",
         ),
         (in_top("matrix = {}"), "matrix: matrix is not supported yet"),
         (

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.build.budget import Budget
     from nox_buildstages.build.isolation import Isolator
+    from nox_buildstages.build.remote import Remote
     from nox_buildstages.build.sources import Sources
     from nox_buildstages.build.store import Entry, Store
     from nox_buildstages.build.syncing import Syncer
@@ -48,6 +49,7 @@ class Tools:
         report: Tells the user how far it is, a line at a time.
         run: Identifies this run of nox, all of its processes.
         budget: What may run at once.
+        remote: A store behind the store; None where there is none.
     """
 
     store: Store
@@ -59,6 +61,7 @@ class Tools:
     report: Callable[[str], None]
     run: str
     budget: Budget
+    remote: Remote | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +159,43 @@ class Bench:
                 return None
             self._entries[key] = entry
         return self._entries[key]
+
+    def obtain(self, recipe: Recipe) -> Entry | None:
+        """Return a wheel from the store, which may get it from the remote one.
+
+        Raises:
+            RemoteStoreError: There is no driver for that.
+        """
+        entry, remote = self.find(recipe), self.tools.remote
+        if entry is None and remote is not None:
+            entry = remote.fetch(recipe)
+            if entry is not None:
+                self._entries[recipe.key] = entry
+        return entry
+
+    def foresee(self, recipe: Recipe) -> bool:
+        """Whether the remote store says that it has a wheel.
+
+        Nothing is fetched. What goes into the wheels that hold it is known then.
+
+        Raises:
+            RemoteStoreError: There is no driver for it.
+        """
+        remote = self.tools.remote
+        entry = None if remote is None else remote.peek(recipe)
+        if entry is not None:
+            self._entries[recipe.key] = entry
+        return entry is not None
+
+    def share(self, recipe: Recipe) -> None:
+        """Let the remote store have a wheel that was built just now.
+
+        Raises:
+            RemoteStoreError: There is no driver for it.
+        """
+        entry, remote = self.find(recipe), self.tools.remote
+        if entry is not None and remote is not None:
+            remote.put(entry)
 
     def forget(self, recipe: Recipe) -> None:
         """Look into the store anew for a wheel that was built just now."""

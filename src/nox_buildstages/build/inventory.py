@@ -22,7 +22,7 @@ _KEY = re.compile("[0-9a-f]{64}")
 GONE = ".gone-"
 """Begins the name that a folder has while it is removed."""
 
-_LEFTOVERS = (".new-", "locking-", GONE)
+_LEFTOVERS = (".new-", "locking-", "fetching-", GONE)
 _CLAIMS = "claims.lock"
 """What processes wait for before they may claim jobs: it must stay the same file."""
 

@@ -77,7 +77,7 @@ def provide(
         bench: With the locks of the stage and of those before it.
         stage: Whose outputs are wanted.
         environment: To build in; untouched where nothing is to be built.
-        rebuild: Outputs that are built although the store has them, unless this
+        rebuild: Outputs that are built although a store has them, unless this
             run has put them there.
 
     Returns:
@@ -85,6 +85,7 @@ def provide(
 
     Raises:
         MissingWheelError: An earlier stage's wheel isn't in the store.
+        RemoteStoreError: There is no driver for the remote store.
         NotRunError: Something is to be built and nox was told not to run.
         NetworkError: It is to be off and can't be.
         SyncError: The environment could not be made.
@@ -95,7 +96,7 @@ def provide(
     missing = [
         output
         for output in outputs
-        if output.name in rebuild or bench.find(recipes[output.name]) is None
+        if output.name in rebuild or bench.obtain(recipes[output.name]) is None
     ]
     if missing:
         deadline = Deadline.of(stage)
@@ -110,6 +111,8 @@ def provide(
             for output in missing
         ]
         bench.tools.isolator.isolation(stage)  # before it costs anything
+        if bench.tools.remote is not None:
+            bench.tools.remote.check()
         # So early, for a stage that is ready sooner leaves room for those it knows of.
         with bench.tools.budget.claim() as claim:
             prepare(bench, stage.name, environment)
@@ -185,6 +188,7 @@ def _build(job: Job, claim: Claim, *, again: bool) -> None:
         with claim.jobs(wish_of(job.stage), wait=partial(say_waiting, job)) as jobs:
             resuming.make(replace(job, jobs=jobs), _make, afresh=again)
         job.bench.forget(recipe)
+        job.bench.share(recipe)
 
 
 def say_waiting(job: Job) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CACHE_VARIABLE = "NOX_BUILDSTAGES_CACHE_DIR"
 FORMAT = 1
 RECORD = "record.json"
-_LOG = "build.log"
+LOG = "build.log"
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
@@ -93,12 +93,16 @@ class Store:
 
     def peek(self, key: str) -> Entry | None:
         """Return the entry of a key without looking at the wheel."""
-        folder = self.folder / "wheels" / key
+        folder = self.entry_folder(key)
         try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-            return _read(record, folder)
-        except (OSError, ValueError, LookupError, TypeError):
+            record = (folder / RECORD).read_bytes()
+        except OSError:
             return None
+        return entry_of(record, folder)
+
+    def entry_folder(self, key: str) -> Path:
+        """Return the folder of a key's wheel."""
+        return self.folder / "wheels" / key
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries, the newest first, without looking at the wheels."""
@@ -119,7 +123,7 @@ class Store:
         """
         wheel = product.wheel
         key = recipe.key
-        target = self.folder / "wheels" / key
+        target = self.entry_folder(key)
         record = {
             "format": FORMAT,
             "wheel": wheel.name,
@@ -131,7 +135,7 @@ class Store:
         }
         with self._staging() as staging:
             shutil.copyfile(wheel, staging / wheel.name)
-            shutil.copyfile(product.log, staging / _LOG)
+            shutil.copyfile(product.log, staging / LOG)
             text = json.dumps(record, indent=1, sort_keys=True)
             (staging / RECORD).write_text(text, encoding="utf-8")
             if sha256_of(staging / wheel.name) != record["sha256"]:
@@ -182,6 +186,19 @@ class Store:
             files.remove(staging)
 
 
+def entry_of(record: bytes, folder: Path) -> Entry | None:
+    """Return the entry that a record tells of; None where it can't be read.
+
+    Args:
+        record: The content of its file.
+        folder: Of the entry.
+    """
+    try:
+        return _read(json.loads(record), folder)
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
 def _read(record: Mapping[str, Any], folder: Path) -> Entry:
     if record["format"] != FORMAT:
         raise LookupError("format")
@@ -193,7 +210,7 @@ def _read(record: Mapping[str, Any], folder: Path) -> Entry:
         sha256=record["sha256"],
         size=record["size"],
         seconds=record["seconds"],
-        log=folder / _LOG,
+        log=folder / LOG,
         key=folder.name,
     )
     return Entry(wheel=wheel, recipe=recipe, run=record["run"])

@@ -17,6 +17,7 @@ from nox_buildstages.declare.reading import (
     Item,
     Keys,
     any_table,
+    boolean,
     by_name,
     did_you_mean,
     duration,
@@ -38,7 +39,15 @@ from nox_buildstages.declare.requirements import (
 )
 from nox_buildstages.declare.runtime import final
 from nox_buildstages.logins import taken_out
-from nox_buildstages.model import FINAL, Final, PackageRules, Patch, Project, Stage
+from nox_buildstages.model import (
+    FINAL,
+    Final,
+    PackageRules,
+    Patch,
+    Project,
+    RemoteStore,
+    Stage,
+)
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -110,6 +119,7 @@ def _project(document: Document) -> Project | None:
         constraints=top.get("constraints", list_of(requirement), ()),
         build_constraints=top.get("build-constraints", list_of(requirement), ()),
         exclude_newer=top.child("exclude-newer", _time),
+        remote_store=top.child("remote-store", _remote_store),
         final=final(top.item.child("final", top.content.get("final", {}))) or _NOTHING,
         stages=stages,
         packages=top.get("package", _packages_of(stages), {}),
@@ -198,6 +208,20 @@ def _pythons(item: Item) -> tuple[str, ...] | None:
         else:
             first[minor[1]] = version
     return versions
+
+
+def _remote_store(item: Item) -> RemoteStore | None:
+    if isinstance(item.value, str):
+        url = text(item)
+        return None if url is None else RemoteStore(url=url)
+    if not isinstance(item.value, Mapping):
+        item.expected("a URL, or a table of url and write")
+        return None
+    found = table(item, _REMOTE_STORE)
+    url = None if found is None else found.need("url", text)
+    if found is None or url is None:
+        return None
+    return RemoteStore(url=url, write=found.get("write", boolean, default=False))
 
 
 def _marker(item: Item) -> Marker | None:
@@ -401,12 +425,14 @@ _TOP = Keys(
         "constraints",
         "build-constraints",
         "exclude-newer",
+        "remote-store",
         "final",
         "stage",
         "package",
     ),
     later={"matrix": any_table},
 )
+_REMOTE_STORE = Keys(known=("url", "write"))
 _STAGE = Keys(
     known=(
         *("name", "dependencies", "outputs", "needs"),

@@ -1,0 +1,320 @@
+"""A store behind the store: wheels by key, on a disk or a server that many share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from nox_buildstages import files
+from nox_buildstages.build import objects
+from nox_buildstages.build.objects import PATIENCE, shown
+from nox_buildstages.build.store import LOG, RECORD, Product, entry_of
+from nox_buildstages.digests import sha256_of
+from nox_buildstages.errors import AwayError, UsageError
+from nox_buildstages.model import RemoteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from nox_buildstages.build.environment import Setting
+    from nox_buildstages.build.key import Recipe
+    from nox_buildstages.build.objects import Objects
+    from nox_buildstages.build.store import Entry, Store
+    from nox_buildstages.model import BuiltWheel, Project
+
+URL_VARIABLE = "NOX_BUILDSTAGES_REMOTE_STORE"
+WRITE_VARIABLE = "NOX_BUILDSTAGES_REMOTE_STORE_WRITE"
+
+_READING = "reading"
+_WRITING = "writing"
+_AWAY = {
+    _READING: "is away ({reason}); this run goes on without it",
+    _WRITING: "takes nothing ({reason}); what this run builds stays here",
+}
+_SHA256 = re.compile("[0-9a-f]{64}")
+_LARGEST = 10**12
+"""Bytes of a wheel."""
+
+
+def chosen(project: Project, outer: Mapping[str, str]) -> RemoteStore | None:
+    """Return the remote store of a project, its URL or path absolute.
+
+    The environment has the last word. What the table says of writing is said of the
+    table's own store.
+
+    Args:
+        project: What is declared.
+        outer: The environment variables that nox was started with.
+
+    Raises:
+        UsageError: A variable has a value that means nothing.
+    """
+    found = project.remote_store
+    url = outer.get(URL_VARIABLE)
+    if url is not None:
+        found = RemoteStore(url=url.strip()) if url.strip() else None
+    write = outer.get(WRITE_VARIABLE)
+    if write not in (None, "", "0", "1"):
+        raise UsageError(
+            message=f"{WRITE_VARIABLE} is {write!r}",
+            mend="set it to 1, and wheels are put into the remote store, or to 0",
+        )
+    if found is None:
+        return None
+    located = replace(found, url=_located(found.url, project.root))
+    return replace(located, write=write == "1") if write else located
+
+
+def libc() -> str:
+    """Return the C library of this machine, such as ``glibc-2.36``.
+
+    Where there is another one than glibc, that is the name of the system.
+    """
+    try:
+        found = os.confstr("CS_GNU_LIBC_VERSION")
+    except (AttributeError, OSError, ValueError):  # pragma: no cover - no glibc
+        found = None
+    return (found or platform.system()).replace(" ", "-").lower()
+
+
+def remote_store(project: Project, store: Store, setting: Setting) -> Remote | None:
+    """Return what is behind a store; None where nothing is.
+
+    Raises:
+        UsageError: A variable has a value that means nothing.
+    """
+    declared = chosen(project, setting.outer)
+    if declared is None:
+        return None
+    return Remote(
+        declared=declared, store=store, report=setting.report, run=setting.run
+    )
+
+
+def _located(url: str, root: Path) -> str:
+    return url if "://" in url else os.path.normpath(root / url)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Remote:
+    """A store that is asked for what the store here hasn't.
+
+    In a folder named by the key, a record names a wheel by its hash; the wheel and
+    its log are in a folder named by that. The record is written last: who reads it
+    finds the wheel that it names, even while another one takes its place.
+
+    Where it is away, that is told once in a run of nox, and the run goes on.
+
+    Attributes:
+        declared: Where it is, and what is allowed.
+        store: To which it adds.
+        report: Tells the user.
+        run: Identifies this run of nox, all of its processes.
+        patience: Seconds that it may take to answer.
+        libc: The C library of this machine. It is no part of the key, for one machine
+            has one; wheels are shared with those that have the same.
+    """
+
+    declared: RemoteStore
+    store: Store
+    report: Callable[[str], None]
+    run: str
+    patience: float = PATIENCE
+    libc: str = field(default_factory=libc)
+    _opened: list[Objects] = field(default_factory=list)
+
+    def check(self) -> None:
+        """See that there is a driver for it; it isn't asked for anything.
+
+        Raises:
+            RemoteStoreError: There is none.
+        """
+        objects.check(self.declared.url)
+
+    def peek(self, recipe: Recipe) -> Entry | None:
+        """Return what it says of a wheel, which isn't looked at.
+
+        The entry's files are where they will be once they are in the store.
+
+        Raises:
+            RemoteStoreError: There is no driver for it.
+        """
+        if not self._is_off(_READING):
+            with self._going_on_without(_READING):
+                record = self._record(recipe)
+                return None if record is None else self._entry(recipe, record)
+        return None
+
+    def fetch(self, recipe: Recipe) -> Entry | None:
+        """Put a wheel that it has into the store; None where it has none.
+
+        A wheel that isn't sound, or isn't of the recipe, is none. Of several
+        processes that want the same one, one fetches it.
+
+        Raises:
+            RemoteStoreError: There is no driver for it.
+        """
+        with self.store.locked(recipe.key):
+            found = self.store.find(recipe.key)
+            if found is None and not self._is_off(_READING):
+                found = self._fetch(recipe)
+            return found
+
+    def put(self, entry: Entry) -> None:
+        """Put a wheel of the store there, where that is allowed.
+
+        Raises:
+            RemoteStoreError: There is no driver for it.
+        """
+        if not self.declared.write or self._is_off(_READING, _WRITING):
+            return
+        wheel, place = entry.wheel, self._place(entry.recipe)
+        started = time.monotonic()
+        with self._going_on_without(_WRITING):
+            there = self._objects()
+            for file in (wheel.path, wheel.log):
+                name = f"{place}/{wheel.sha256}/{file.name}"
+                there.put(file, name, size=wheel.size)
+            record = wheel.log.with_name(RECORD)
+            there.put(record, f"{place}/{RECORD}", size=wheel.size)
+            self.report(f"put {wheel.path.name} into {self._named(started)}")
+
+    def _fetch(self, recipe: Recipe) -> Entry | None:
+        started = time.monotonic()
+        with self._going_on_without(_READING):
+            record = self._record(recipe)
+            if record is None:
+                return None
+            announced = self._entry(recipe, record)
+            entry = None if announced is None else self._take(announced)
+            if entry is None:
+                self.report(
+                    f"the remote store's wheel of {recipe.name} is damaged; it is built"
+                )
+                return None
+            name = entry.wheel.path.name
+            self.report(f"fetched {name} from {self._named(started)}")
+            return entry
+        return None
+
+    def _take(self, announced: Entry) -> Entry | None:
+        """Take a wheel into the store; None where it isn't the one announced."""
+        wheel = announced.wheel
+        place = f"{self._place(announced.recipe)}/{wheel.sha256}"
+        with self._scratch() as scratch:
+            product = Product(
+                wheel=scratch / wheel.path.name,
+                log=scratch / LOG,
+                seconds=wheel.seconds,
+                run=announced.run,
+            )
+            for file in (product.wheel, product.log):
+                name = f"{place}/{file.name}"
+                self._objects().fetch(name, file, size=wheel.size)
+            if not (product.log.is_file() and _is_same(product.wheel, wheel)):
+                return None
+            return self.store.put(announced.recipe, product)
+
+    def _record(self, recipe: Recipe) -> bytes | None:
+        there = self._objects()
+        record = there.read(f"{self._place(recipe)}/{RECORD}")
+        # Who may write begins with nothing; for others a wrong URL looks like that.
+        if record is None and not self.declared.write and not there.is_there():
+            raise AwayError(reason="nothing is there")
+        return record
+
+    def _entry(self, recipe: Recipe, record: bytes) -> Entry | None:
+        """Return what a record says, where it is of a recipe and whole."""
+        entry = entry_of(record, self.store.entry_folder(recipe.key))
+        return entry if entry is not None and _is_of(recipe, entry) else None
+
+    def _place(self, recipe: Recipe) -> str:
+        return f"wheels/{self.libc}/{recipe.key}"
+
+    def _objects(self) -> Objects:
+        if not self._opened:
+            url = self.declared.url
+            self._opened.append(objects.opened(url, patience=self.patience))
+        return self._opened[0]
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        folder = self.store.folder / "builds"
+        folder.mkdir(parents=True, exist_ok=True)
+        # A driver that hangs may write something yet.
+        with tempfile.TemporaryDirectory(
+            prefix="fetching-", dir=folder, ignore_cleanup_errors=True
+        ) as scratch:
+            yield Path(scratch)
+
+    @contextmanager
+    def _going_on_without(self, doing: str) -> Iterator[None]:
+        """Tell that it is away, once in a run, and don't ask it again."""
+        try:
+            yield
+        except AwayError as error:
+            with self.store.locked(self._name):
+                if self._is_off(doing):
+                    return
+                files.write_text(self._stamp(doing), self.run)
+            words = _AWAY[doing].format(reason=error.reason)
+            self.report(f"the remote store {shown(self.declared.url)} {words}")
+
+    def _is_off(self, *doing: str) -> bool:
+        return any(map(self._was_away, doing))
+
+    def _was_away(self, doing: str) -> bool:
+        try:
+            return self._stamp(doing).read_text(encoding="utf-8") == self.run
+        except OSError:
+            return False
+
+    def _stamp(self, doing: str) -> Path:
+        """Return the file that says in which run it was away last."""
+        return self.store.folder / "locks" / f"{self._name}.{doing}"
+
+    @property
+    def _name(self) -> str:
+        digest = hashlib.sha256(self.declared.url.encode()).hexdigest()
+        return f"remote-{digest[:16]}"
+
+    def _named(self, started: float) -> str:
+        seconds = time.monotonic() - started
+        return f"{shown(self.declared.url)} in {seconds:.1f} s"
+
+
+def _is_of(recipe: Recipe, entry: Entry) -> bool:
+    """Whether an entry that someone else wrote is of a recipe, and its fields sound."""
+    wheel = entry.wheel
+    try:
+        name, version, _, _ = parse_wheel_filename(wheel.path.name)
+    except InvalidWheelFilename:
+        return False
+    return (
+        entry.recipe.key == recipe.key
+        and (name, version) == (wheel.name, wheel.version)
+        and isinstance(wheel.size, int)
+        and 0 < wheel.size < _LARGEST
+        and isinstance(wheel.seconds, (int, float))
+        and isinstance(wheel.sha256, str)
+        and _SHA256.fullmatch(wheel.sha256) is not None
+        and isinstance(entry.run, str)
+    )
+
+
+def _is_same(file: Path, wheel: BuiltWheel) -> bool:
+    return (
+        file.is_file()
+        and file.stat().st_size == wheel.size
+        and sha256_of(file) == wheel.sha256
+    )

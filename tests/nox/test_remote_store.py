@@ -1,0 +1,268 @@
+"""Machines that share what they build, each with a store of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import contextmanager
+from functools import partial
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.pair import KERNELS, MODELS, Pair, built, entry, planned, publish, refused
+from support.project import make_project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from os import PathLike
+    from pathlib import Path
+
+    from support.index import Index
+    from support.project import Project
+
+WRITE = {"NOX_BUILDSTAGES_REMOTE_STORE_WRITE": "1"}
+REMOTE = "NOX_BUILDSTAGES_REMOTE_STORE"
+
+
+@pytest.fixture(autouse=True)
+def _published(index: Index) -> None:
+    publish(index)
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    return tmp_path / "shared"
+
+
+@pytest.fixture
+def machine(
+    tmp_path: Path, env: dict[str, str], shared: Path
+) -> Callable[[str], Project]:
+    """Return a function that makes the same project on another machine."""
+
+    def make(name: str) -> Project:
+        project = make_project(tmp_path / name / "project", env)
+        Pair(top={"remote-store": str(shared)}).write(project)
+        return project
+
+    return make
+
+
+def locked(project: Project, other: Project) -> Project:
+    """Return a project with the locks of another one, as a checkout has them."""
+    shutil.copytree(other.folder / "build-stages", project.folder / "build-stages")
+    return project
+
+
+def without_fsspec(folder: Path) -> dict[str, str]:
+    """Return variables that make an import of fsspec fail."""
+    folder.mkdir()
+    folder.joinpath("fsspec.py").write_text("raise ImportError('no fsspec')\n")
+    return {"PYTHONPATH": str(folder)}
+
+
+def test_what_one_machine_built_another_fetches(
+    machine: Callable[[str], Project], shared: Path, tmp_path: Path
+) -> None:
+    """It builds nothing, says from where it has it, and does not need to ask again."""
+    first = machine("a")
+    done = first.nox("-s", "build-stages", env=WRITE)
+    assert built(done) == ["kernels", "models"]
+    assert f"put {KERNELS} into {shared} in " in done.output
+
+    second = locked(machine("b"), first)
+    plan = second.nox("-s", "build-stages-plan")
+    assert planned(plan) == {"kernels": ("cached", ""), "models": ("cached", "")}
+    assert "fsspec" not in plan.output  # it logs what it opens
+    assert plan.output.count("in the remote store") == 2
+    assert list(second.store.glob("wheels/*")) == []
+
+    done = second.nox("-s", "build-stages")
+    assert built(done) == []
+    for wheel in (KERNELS, MODELS):
+        assert f"fetched {wheel} from {shared} in " in done.output
+        assert f"cached {wheel}" in done.output
+        same = [it.wheelhouse.joinpath(wheel).read_bytes() for it in (first, second)]
+        assert same[0] == same[1]
+    assert entry(second, "models")["status"] == "cached"
+    logs = [it.wheelhouse / "logs/models.log" for it in (first, second)]
+    assert logs[0].read_bytes() == logs[1].read_bytes()
+
+    shutil.rmtree(shared)
+    done = second.nox("-s", "build-stages", env=without_fsspec(tmp_path / "none"))
+    assert built(done) == []
+    assert "remote store" not in done.output
+    assert "in the remote store" not in second.nox("-s", "build-stages-plan").output
+
+
+def test_sessions_side_by_side_fetch_what_they_need(
+    machine: Callable[[str], Project],
+) -> None:
+    """Each wheel once, and the JSON of a plan says where it is before and after."""
+    first = machine("a")
+    first.nox("-s", "build-stages", env=WRITE)
+    project = locked(machine("b"), first)
+    assert where(project) == ["remote", "remote"]
+    done = project.nox("-s", "build-stages", "-j", "2")
+    assert built(done) == []
+    assert done.output.count("fetched ") == 2
+    assert where(project) == ["local", "local"]
+
+
+def where(project: Project) -> list[str | None]:
+    said = project.nox("-s", "build-stages-plan", "--", "--json").output
+    document = json.JSONDecoder().raw_decode(said[said.index("{\n") :])[0]
+    return [it["store"] for stage in document["stages"] for it in stage["outputs"]]
+
+
+def test_any_web_server_will_do_for_reading(
+    machine: Callable[[str], Project], shared: Path
+) -> None:
+    """One that serves the files, lists nothing, and takes nothing."""
+    first = machine("a")
+    first.nox("-s", "build-stages", env=WRITE)
+    with serving(shared) as url:
+        second = locked(machine("b"), first)
+        done = second.nox("-s", "build-stages", env={REMOTE: url})
+        assert built(done) == []
+        assert f"fetched {MODELS} from {url} in " in done.output
+        rebuild = ("-s", "build-stage-first", "--", "--rebuild")
+        done = second.nox(*rebuild, env={**WRITE, REMOTE: url})
+    assert built(done) == ["kernels"]
+    assert f"the remote store {url} takes nothing (" in done.output
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Serve the files of a folder, and yield its URL."""
+    handler = partial(_Files, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Files(SimpleHTTPRequestHandler):
+    def list_directory(self, path: str | PathLike[str]) -> None:
+        """Show no folder."""
+        del path
+        self.send_error(HTTPStatus.FORBIDDEN)
+
+    def log_message(self, *_args: object) -> None:
+        """Say nothing."""
+
+
+def test_a_tampered_wheel_is_fetched_again(
+    machine: Callable[[str], Project],
+) -> None:
+    """One in the store here, which isn't built as long as a sound one is shared."""
+    project = machine("a")
+    project.nox("-s", "build-stages", env=WRITE)
+    (wheel,) = project.store.glob(f"wheels/*/{KERNELS}")
+    before = wheel.read_bytes()
+    wheel.write_bytes(before[:-1])
+    assert planned(project.nox("-s", "build-stages-plan"))["kernels"][0] == "cached"
+    done = project.nox("-s", "build-stages")
+    assert built(done) == []
+    assert f"fetched {KERNELS} from" in done.output
+    assert wheel.read_bytes() == before
+
+
+def test_a_tampered_wheel_that_is_shared_is_built(
+    machine: Callable[[str], Project], shared: Path
+) -> None:
+    """It is refused; who may write puts a sound one in its place."""
+    machine("a").nox("-s", "build-stages", env=WRITE)
+    (wheel,) = shared.glob(f"wheels/*/*/*/{KERNELS}")
+    before = wheel.read_bytes()
+    wheel.write_bytes(before[:-1])
+    done = machine("b").nox("-s", "build-stages", env=WRITE)
+    told = "the remote store's wheel of kernels is damaged; it is built"
+    assert done.output.count(told) == 1
+    assert built(done) == ["kernels"]
+    assert wheel.read_bytes() == before
+    assert built(machine("c").nox("-s", "build-stages")) == []
+
+
+def test_without_the_shared_store_everything_is_built(
+    machine: Callable[[str], Project], shared: Path
+) -> None:
+    """That it is away is told once, however many sessions find it out."""
+    project = machine("a")
+    done = project.nox("-s", "build-stages")
+    assert built(done) == ["kernels", "models"]
+    told = f"the remote store {shared} is away (nothing is there); this run goes on"
+    assert done.output.count("remote store") == 1
+    assert f"{told} without it" in done.output
+
+
+def test_what_can_not_be_put_is_no_error(
+    machine: Callable[[str], Project],
+) -> None:
+    """It is told once, too."""
+    shared = "/proc/nox-buildstages"
+    done = machine("a").nox("-s", "build-stages", env={**WRITE, REMOTE: shared})
+    assert built(done) == ["kernels", "models"]
+    assert done.output.count("remote store") == 1
+    assert f"the remote store {shared} takes nothing (No such file" in done.output
+
+
+def test_rebuild_fetches_nothing(
+    machine: Callable[[str], Project], shared: Path
+) -> None:
+    """What is built takes the place of what was shared."""
+    first = machine("a")
+    first.nox("-s", "build-stages", env=WRITE)
+    records = {path: path.read_text() for path in shared.glob("wheels/*/*/record.json")}
+    assert len(records) == 2
+    second = locked(machine("b"), first)
+    done = second.nox("-s", "build-stages", "--", "--rebuild", env=WRITE)
+    assert built(done) == ["kernels", "models"]
+    assert "fetched" not in done.output
+    assert all(path.read_text() != before for path, before in records.items())
+
+
+def test_a_missing_library_is_an_error_where_it_is_needed(
+    machine: Callable[[str], Project], tmp_path: Path
+) -> None:
+    """It says what to install, and how to do without."""
+    project = machine("a")
+    env = without_fsspec(tmp_path / "none")
+    project.nox("-s", "build-stages-lock", env={REMOTE: ""})
+    shutil.rmtree(project.store)
+    for session in ("build-stages", "build-stages-plan"):
+        said = refused(project, "-s", session, env=env)
+        assert "fsspec isn't installed" in said
+        assert "pip install 'nox-buildstages[remote]'" in said
+    rebuild = ("-s", "build-stage-first", "--", "--rebuild")
+    assert "fsspec isn't installed" in refused(project, *rebuild, env=env)
+    done = project.nox("-s", "build-stages", env={**env, REMOTE: ""})
+    assert built(done) == ["kernels", "models"]
+
+
+def test_a_driver_that_is_missing_is_an_error(
+    machine: Callable[[str], Project],
+) -> None:
+    """Its name is said, and no secret."""
+    project = machine("a")
+    env = {REMOTE: "nowhere://j.doe:s3cr3t@host/x"}
+    said = refused(project, "-s", "build-stages", env=env)
+    assert "the remote store nowhere://****@host/x can't be used: fsspec has no" in said
+    assert "s3cr3t" not in said
+
+
+def test_a_word_that_means_nothing_is_an_error(
+    machine: Callable[[str], Project],
+) -> None:
+    """Else a typing error would leave the shared store empty."""
+    env = {"NOX_BUILDSTAGES_REMOTE_STORE_WRITE": "yes"}
+    said = refused(machine("a"), "-s", "build-stages-plan", env=env)
+    assert "NOX_BUILDSTAGES_REMOTE_STORE_WRITE is 'yes'" in said
