@@ -23,7 +23,7 @@ from nox_buildstages import files
 from nox_buildstages.digests import place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nox_buildstages.build.store import Store
     from nox_buildstages.call import Call, Registered
@@ -107,7 +107,7 @@ class Making:
             self._held.callback(os.environ.pop, _HOLDER)
             os.environ[_HOLDER] = place
             self._left = self._missing(self._left)
-            self._clear()
+            self._make_way()
         if not self._left:
             self._held.close()
 
@@ -116,12 +116,21 @@ class Making:
             print(WAITING, file=sys.stderr, flush=True)  # noqa: T201 - no session yet
         self._has_told = True
 
-    def _clear(self) -> None:
-        """Remove what a run that was killed left half made; nox might reuse it."""
+    def _make_way(self) -> None:
+        """Remove what a run that was killed left half made; nox would reuse it.
+
+        Python alone may be there when an environment isn't finished, so each is noted
+        as begun before nox makes it.
+        """
+        begun = {}
         for name in self._left:
-            location = self._location(name)
-            if location.is_dir() and not is_whole(location):
+            location = self._location(name).absolute()
+            note = {"begun": str(location)}
+            if not is_whole(location) or self._notes.get(name) == note:
                 files.remove(location)
+                begun[name] = note
+        if begun:
+            self._write(begun)
 
     def _missing(self, names: frozenset[str]) -> frozenset[str]:
         """Return those sessions whose environments aren't there."""
@@ -151,8 +160,11 @@ class Making:
         """Let later runs know of an environment."""
         if self._notes.get(session) != note:
             with suppress(OSError):
-                self._notes = {**self._read(), session: note}
-                files.write_text(self._file, json.dumps(self._notes, indent=1))
+                self._write({session: note})
+
+    def _write(self, notes: Mapping[str, dict[str, str]]) -> None:
+        self._notes = {**self._read(), **notes}
+        files.write_text(self._file, json.dumps(self._notes, indent=1))
 
     def _read(self) -> dict[str, dict[str, str]]:
         try:
