@@ -136,8 +136,8 @@ def _selecting(
     if sessions is None and said.tags is None and not said.keywords:
         return noxfile
     return Call(
-        sessions=sessions and tuple(sessions),
-        tags=said.tags and tuple(said.tags),
+        sessions=None if sessions is None else tuple(sessions),
+        tags=None if said.tags is None else tuple(said.tags),
         keywords=said.keywords or "",
     )
 

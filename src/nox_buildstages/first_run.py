@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages import files
+from nox_buildstages.build.environment import is_whole
 from nox_buildstages.digests import place_of
 
 if TYPE_CHECKING:
@@ -34,16 +35,6 @@ WAITING = (
 )
 _HOLDER = "NOX_BUILDSTAGES_MAKING"
 """Tells the processes that a holder of the lock starts whose lock it is."""
-
-
-def is_whole(location: Path) -> bool:
-    """Say whether a folder is an environment, and not one that is half made."""
-    python = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
-    try:
-        settings = location.joinpath("pyvenv.cfg").stat()
-    except OSError:
-        return False
-    return settings.st_size > 0 and location.joinpath(*python).exists()
 
 
 @dataclass(kw_only=True, slots=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import nox
 from nox_buildstages import call, toml
-from nox_buildstages.build.environment import Environment, Setting
+from nox_buildstages.build.environment import Environment, Setting, is_whole
 from nox_buildstages.call import Call, Registered
 from nox_buildstages.columns import aligned
 from nox_buildstages.declare.graph import arrange
@@ -25,7 +25,7 @@ from nox_buildstages.errors import (
     Problem,
     UsageError,
 )
-from nox_buildstages.first_run import Making, is_whole
+from nox_buildstages.first_run import Making
 from nox_buildstages.options import parse
 
 if TYPE_CHECKING:
