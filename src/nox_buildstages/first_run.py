@@ -118,7 +118,7 @@ class Making:
             location = self._location(name).absolute()
             note = {"begun": str(location)}
             if not is_whole(location) or self._notes.get(name) == note:
-                files.remove(location)
+                _discard(location)
                 begun[name] = note
         if begun:
             self._write(begun)
@@ -168,6 +168,16 @@ class Making:
     def _file(self) -> Path:
         place = place_of(self.pyproject)
         return _store().folder / "locks" / f"{place}.environments.json"
+
+
+def _discard(location: Path) -> None:
+    """Remove a folder at once: what may still write into it finds it no more."""
+    if location.is_dir():
+        aside = location.with_name(f".{location.name}.half-made")
+        files.remove(aside)
+        location.replace(aside)
+        with suppress(OSError):
+            files.remove(aside)
 
 
 def _store() -> Store:
