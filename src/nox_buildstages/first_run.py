@@ -95,7 +95,7 @@ class Making:
             self._held.enter_context(
                 _store().locked(f"making-{place}", wait=self._tell)
             )
-            self._held.callback(os.environ.pop, _HOLDER)
+            self._held.callback(os.environ.pop, _HOLDER, None)
             os.environ[_HOLDER] = place
             self._left = self._missing(self._left)
             self._make_way()
