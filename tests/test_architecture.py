@@ -22,7 +22,10 @@ ROOMS = (
     },
     {"declare"},
     {"lock", "build", "wheelhouse"},
-    {"plan", "plan_formats", "options", "locking", "proposal", "pythons", "workspace"},
+    {
+        *("plan", "plan_formats", "options", "locking", "proposal", "pythons"),
+        *("call", "first_run", "workspace"),
+    },
     {"sessions"},
 )
 """From the ground up: a room may import from its own floor and from those below."""
@@ -32,6 +35,7 @@ BARRED = {"lock": {"build", "wheelhouse"}}
 
 PURE = (
     "model",
+    "call",
     "logins",
     "durations",
     "options",

@@ -27,3 +27,8 @@ def sha256_of(path: Path) -> str:
         for chunk in chunks(stream):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def place_of(path: Path) -> str:
+    """Return a name for a place on this machine, for files that are about it."""
+    return hashlib.sha256(str(path).encode()).hexdigest()[:16]

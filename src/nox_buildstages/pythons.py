@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from nox_buildstages.build.environment import is_whole
 from nox_buildstages.errors import CommandError
 from nox_buildstages.interpreter import find, probe
 
@@ -65,7 +66,7 @@ class Pythons:
         made = replace(
             own, location=location, bin=folder, python=folder / own.python.name
         )
-        if not self._is_of(made.python, target):
+        if not (is_whole(location) and self._is_of(made.python, target)):
             self.tools.syncer.create(location, target.python)
         return made
 

@@ -6,14 +6,15 @@ import os
 import re
 import sys
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nox
-from nox_buildstages import toml
-from nox_buildstages.build.environment import Environment, Setting
+from nox_buildstages import call, toml
+from nox_buildstages.build.environment import Environment, Setting, is_whole
+from nox_buildstages.call import Call, Registered
 from nox_buildstages.columns import aligned, human
 from nox_buildstages.declare.graph import arrange
 from nox_buildstages.declare.table import TOOL, read
@@ -25,10 +26,11 @@ from nox_buildstages.errors import (
     PruneError,
     UsageError,
 )
+from nox_buildstages.first_run import Making
 from nox_buildstages.options import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from nox_buildstages.declare.graph import Graph
     from nox_buildstages.model import Project, Stage
@@ -59,7 +61,12 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     except BuildStagesError as error:
         raise SystemExit(str(error)) from None
     _begin_run()
-    _Registration(document=document, project=project, graph=graph).register()
+    making = Making(pyproject=path, call=_call())
+    registration = _Registration(
+        document=document, project=project, graph=graph, making=making
+    )
+    registration.register()
+    making.begin(registration.sessions)
 
 
 def _begin_run() -> None:
@@ -67,6 +74,19 @@ def _begin_run() -> None:
     process, _, _ = os.environ.get(_RUN_VARIABLE, "").partition("-")
     if process not in (str(os.getpid()), str(os.getppid())):
         os.environ[_RUN_VARIABLE] = f"{os.getpid()}-{uuid.uuid4().hex}"
+
+
+def _call() -> Call:
+    """Return how nox was called, and what the noxfile says where that says nothing."""
+    said = nox.options
+    noxfile = Call(
+        sessions=None if said.sessions is None else tuple(said.sessions),
+        tags=None if said.tags is None else tuple(said.tags),
+        keywords=said.keywords or "",
+        parallel=(said.parallel or 1) > 1,
+        envdir=os.fspath(said.envdir),
+    )
+    return call.read(sys.argv[1:], os.environ, noxfile)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -85,6 +105,8 @@ class _Registration:
     document: dict[str, Any]
     project: Project
     graph: Graph
+    making: Making
+    sessions: list[Registered] = field(default_factory=list)
 
     def register(self) -> None:
         """Register every session, stages first."""
@@ -130,7 +152,8 @@ class _Registration:
         **settings: Any,  # noqa: ANN401 - nox's own
     ) -> None:
         def session(session: nox.Session) -> None:
-            _guarded(session, lambda: self._work(session, name, body))
+            with self.making.at_work(session.name, session.env_dir.absolute()):
+                _guarded(session, lambda: self._work(session, name, body))
 
         session.__doc__ = doc
         pythons = [*self.project.pythons]
@@ -142,6 +165,8 @@ class _Registration:
             allow_parallel=True,
             **settings,
         )(session)
+        for python in [None] if alone or not pythons else pythons:
+            self.sessions.append(_registered(name, python, settings))
 
     def _work(
         self,
@@ -188,6 +213,19 @@ class _Registration:
         )
         _check_python(session, workspace)
         return workspace
+
+
+def _registered(
+    name: str, python: str | None, settings: Mapping[str, Any]
+) -> Registered:
+    requires = settings.get("requires", ())
+    return Registered(
+        name=name if python is None else f"{name}-{python}",
+        base=name,
+        requires=tuple(other.format(python=python) for other in requires),
+        tags=tuple(settings.get("tags", ())),
+        default=settings.get("default", True),
+    )
 
 
 def _provide(session: nox.Session, workspace: Workspace, *, stage: Stage) -> None:
@@ -294,9 +332,15 @@ def _environment(session: nox.Session) -> Environment:
             " could be made equal to a lock (--no-venv?)",
             mend=f"use one of these: -db {', -db '.join(_BACKENDS)}",
         )
+    location = session.env_dir.absolute()
+    if not is_whole(location):
+        raise UsageError(
+            message=f"{location} is no environment; it was left half made",
+            mend="remove that folder and run it again",
+        )
     nothing = ("python", "-c", "")
     return Environment(
-        location=session.env_dir.absolute(),
+        location=location,
         bin=Path(session.bin).absolute(),
         python=Path(session.bin, "python").absolute(),
         may_install=lambda: (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,9 +18,10 @@ from nox_buildstages.build.isolation import Isolator
 from nox_buildstages.build.presence import present
 from nox_buildstages.build.remote import remote_store
 from nox_buildstages.build.sources import Sources
-from nox_buildstages.build.stage import outcomes, prepare, provide, sync
+from nox_buildstages.build.stage import occupied, outcomes, prepare, provide, sync
 from nox_buildstages.build.store import Store, cache_folder
 from nox_buildstages.build.syncing import Syncer
+from nox_buildstages.digests import place_of
 from nox_buildstages.errors import InvalidLockError, LockError, UsageError
 from nox_buildstages.files import write_text
 from nox_buildstages.indexes import Indexes
@@ -307,7 +308,8 @@ class Workspace:
         rebuild = outputs if self.options.rebuild_all else set(self.options.rebuild)
         provided = provide(bench, stage, self.environment, rebuild=rebuild & outputs)
         if made:  # and so backends of other stages were asked in this environment
-            prepare(bench, stage.name, self.environment)
+            with occupied(self.tools, self.environment):
+                prepare(bench, stage.name, self.environment)
         self.wheelhouse.deliver(map(_delivery, provided))
         return provided
 
@@ -327,7 +329,7 @@ class Workspace:
         """Make the environment the runtime, from the wheelhouse alone.
 
         Returns:
-            What the manifest says of every output, stage by stage.
+            What this run says of every output in the manifest, stage by stage.
 
         Raises:
             BuildStagesError: It can't be made.
@@ -339,12 +341,12 @@ class Workspace:
             for outcome in outcomes(bench, stage)
         ]
         house = self.wheelhouse
-        house.deliver(deliveries)
+        entries = house.deliver(deliveries)
         house.keep_only({delivery.wheel.name for delivery in deliveries})
         bound = house.bind(bench.pylock(FINAL), bench.wheels(FINAL))
-        sync(bench, FINAL, self.environment, bound)
-        order = [delivery.wheel.name for delivery in deliveries]
-        return sorted(house.manifest(), key=lambda entry: order.index(entry["name"]))
+        with occupied(self.tools, self.environment):
+            sync(bench, FINAL, self.environment, bound)
+        return entries
 
     def _bench(self, locks: Mapping[str, Lock]) -> Bench:
         return Bench(
@@ -359,13 +361,16 @@ class Workspace:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Let one process at a time make the locks of this project."""
-        with self.tools.store.locked(f"locking-{self._place}"):
+        tell = partial(
+            self.tools.report, "others make the lock files; waiting for them"
+        )
+        with self.tools.store.locked(f"locking-{self._place}", wait=tell):
             yield
 
     @property
     def _place(self) -> str:
         """A name for the project's place on this machine."""
-        return hashlib.sha256(str(self.project.pyproject).encode()).hexdigest()[:16]
+        return place_of(self.project.pyproject)
 
     @property
     def _last_run(self) -> Path:

@@ -367,8 +367,9 @@ def test_what_cannot_be_removed_is_an_error(
     (record,) = environment.location.glob("lib/python*/site-packages/other-*/RECORD")
     record.unlink()
     less = lock(tmp_path, tmp_path / "wheels/some_package-1.0-py3-none-any.whl")
-    with pytest.raises(SyncError, match="RECORD"):
+    with pytest.raises(SyncError, match="RECORD") as caught:
         syncer.sync(environment, less.wanted, less.path)
+    assert f"remove the folder {environment.location}" in str(caught.value)
 
 
 def test_a_wheel_that_is_gone_is_an_error(

@@ -78,6 +78,16 @@ class Setting:
     parallel: bool = False
 
 
+def is_whole(location: Path) -> bool:
+    """Say whether a folder is an environment, and not one that is half made."""
+    python = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
+    try:
+        settings = location.joinpath("pyvenv.cfg").stat()
+    except OSError:
+        return False
+    return settings.st_size > 0 and location.joinpath(*python).exists()
+
+
 def check(
     environment: Environment, wanted: Mapping[str, Ingredient], *, mend: str
 ) -> None:

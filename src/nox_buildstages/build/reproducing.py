@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages import files
 from nox_buildstages.build.budget import wish_of
 from nox_buildstages.build.job import Job
-from nox_buildstages.build.stage import build_wheel, prepare, say_waiting
+from nox_buildstages.build.stage import build_wheel, occupied, prepare, say_waiting
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import Discrepancy, NotReproducibleError, NotRunError
 from nox_buildstages.wheelhouse.comparison import differences
@@ -43,6 +43,11 @@ def check(bench: Bench, stage: Stage, environment: Environment) -> None:
         NotRunError: Nox was told not to run.
         BuildError: One could not be built again.
     """
+    with occupied(bench.tools, environment):
+        _check(bench, stage, environment)
+
+
+def _check(bench: Bench, stage: Stage, environment: Environment) -> None:
     outputs = bench.locks[stage.name].outputs
     prepare(bench, stage.name, environment)
     if not environment.may_run():

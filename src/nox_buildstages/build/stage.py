@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -20,6 +20,7 @@ from nox_buildstages.build.build_folder import staying
 from nox_buildstages.build.job import Job
 from nox_buildstages.build.store import Product
 from nox_buildstages.build.workplace import Checkpoints
+from nox_buildstages.digests import place_of
 from nox_buildstages.errors import NotRunError, WheelError, WrongWheelError
 from nox_buildstages.lock import pylock
 from nox_buildstages.lock.lockfile import file_name
@@ -27,10 +28,10 @@ from nox_buildstages.logins import without_logins
 from nox_buildstages.wheelhouse import wheel as wheels
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from nox_buildstages.build.bench import Bench
+    from nox_buildstages.build.bench import Bench, Tools
     from nox_buildstages.build.budget import Claim
     from nox_buildstages.build.environment import Environment
     from nox_buildstages.build.key import AppliedPatch
@@ -114,7 +115,7 @@ def provide(
         if bench.tools.remote is not None:
             bench.tools.remote.check()
         # So early, for a stage that is ready sooner leaves room for those it knows of.
-        with bench.tools.budget.claim() as claim:
+        with occupied(bench.tools, environment), bench.tools.budget.claim() as claim:
             prepare(bench, stage.name, environment)
             if not environment.may_run():
                 names = tuple(output.name for output in missing)
@@ -144,8 +145,21 @@ def outcomes(bench: Bench, stage: Stage) -> tuple[Outcome, ...]:
     )
 
 
+@contextmanager
+def occupied(tools: Tools, environment: Environment) -> Iterator[None]:
+    """Keep other runs from changing an environment while it is made or built in."""
+    location = environment.location
+    with tools.store.locked(
+        f"environment-{place_of(location)}",
+        wait=lambda: tools.report(f"another run works in {location}; waiting for it"),
+    ):
+        yield
+
+
 def prepare(bench: Bench, name: str, environment: Environment) -> None:
     """Make an environment equal to a stage's lock, with wheels out of the store.
+
+    It has to be occupied.
 
     Raises:
         MissingWheelError: A stage hasn't built a wheel that it holds.
@@ -162,6 +176,8 @@ def prepare(bench: Bench, name: str, environment: Environment) -> None:
 def sync(bench: Bench, name: str, environment: Environment, lock: Path) -> None:
     """Make an environment equal to a lock whose wheels are all bound.
 
+    It has to be occupied.
+
     Args:
         bench: Knows what the lock holds.
         name: Of the stage, or ``final``.
@@ -172,10 +188,7 @@ def sync(bench: Bench, name: str, environment: Environment, lock: Path) -> None:
         SyncError: It could not be made.
         EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
     """
-    tools = bench.tools
-    place = hashlib.sha256(str(environment.location).encode()).hexdigest()
-    with tools.store.locked(f"environment-{place[:16]}"):
-        tools.syncer.sync(environment, bench.ingredients(name), lock)
+    bench.tools.syncer.sync(environment, bench.ingredients(name), lock)
 
 
 def _build(job: Job, claim: Claim, *, again: bool) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from packaging.utils import NormalizedName
 from packaging.version import Version
 from platformdirs import user_cache_path
@@ -24,7 +24,7 @@ from nox_buildstages.digests import sha256_of
 from nox_buildstages.model import BuiltWheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 CACHE_VARIABLE = "NOX_BUILDSTAGES_CACHE_DIR"
 FORMAT = 1
@@ -146,12 +146,27 @@ class Store:
         return _read(record, target)
 
     @contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """Hold a lock that only one process at a time can hold."""
+    def locked(
+        self, name: str, *, wait: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
+        """Hold a lock that only one process at a time can hold.
+
+        Args:
+            name: Of the lock.
+            wait: Called once, where another process holds it.
+        """
         folder = self.folder / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{name}.lock"):
+        lock = FileLock(folder / f"{name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            wait()
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
     @contextmanager
     def workplace(self, key: str) -> Iterator[Workplace]:

@@ -83,7 +83,9 @@ class Syncer:
             argv += ["--python", str(environment.python), *sorted(names)]
             said = self._run(argv)
             if said:
-                raise _failed(environment.location, said)
+                location = environment.location
+                mend = f"remove the folder {location} and run it again"
+                raise SyncError(environment=location, output=said, mend=mend)
 
     def _install(
         self, environment: Environment, names: Collection[str], lock: Path

@@ -15,7 +15,7 @@ from packaging.version import Version
 from nox_buildstages import source_tree
 from nox_buildstages.build.job import Job
 from nox_buildstages.build.presence import note_use
-from nox_buildstages.build.stage import prepare, provide
+from nox_buildstages.build.stage import occupied, prepare, provide
 from nox_buildstages.errors import BackendError, MetadataError, NotRunError
 from nox_buildstages.files import write_text
 from nox_buildstages.lock.facts import Answer, stating
@@ -102,7 +102,8 @@ class StageWorkshop:
         with suppress(OSError, ValueError, LookupError):
             return _read(json.loads(kept.read_text(encoding="utf-8")))
         try:
-            answer = self._run(bench, inquiry, output, environment)
+            with occupied(bench.tools, environment):
+                answer = self._run(bench, inquiry, output, environment)
         except BackendError as error:
             return _without_answer(bench, error)
         write_text(kept, json.dumps(_to_dict(answer)))

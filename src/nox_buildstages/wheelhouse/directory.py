@@ -72,27 +72,33 @@ class Wheelhouse:
         """The folder of the builds' logs."""
         return self.folder / LOGS
 
-    def deliver(self, deliveries: Iterable[Delivery]) -> None:
+    def deliver(self, deliveries: Iterable[Delivery]) -> list[dict[str, Any]]:
         """Put wheels and their logs into the folder, and tell the manifest.
 
         A wheel that is there already, by its hash, is left alone. Another version
         of an output, delivered before, goes.
+
+        Returns:
+            What the manifest was told of each; another run may tell it otherwise.
 
         Raises:
             WheelError: A wheel in the store isn't what it was.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
+            told: list[dict[str, Any]] = []
             entries = {entry["name"]: entry for entry in self.manifest()}
             replaced = {entry["file"] for entry in entries.values()}
             for delivery in deliveries:
                 wheel = delivery.wheel
                 _copy(wheel, self.folder / wheel.path.name)
                 self._copy_log(wheel)
-                entries[wheel.name] = _entry(delivery)
+                told.append(_entry(delivery))
+                entries[wheel.name] = told[-1]
             self._write_manifest(entries.values())
             for name in replaced - {entry["file"] for entry in entries.values()}:
                 (self.folder / name).unlink(missing_ok=True)
+        return told
 
     def keep_only(self, names: Collection[str]) -> None:
         """Remove the wheels that were delivered once and are no output any more."""

@@ -1,0 +1,277 @@
+"""Several runs of one project at once, the first of all among them.
+
+Nox makes a session's environment before any code of ours runs, and takes no lock.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+import uv
+from filelock import FileLock
+
+from nox_buildstages.digests import place_of
+from nox_buildstages.first_run import WAITING
+from nox_buildstages.wheelhouse import wheel as wheels
+from support.pair import (
+    KERNELS,
+    MODELS,
+    Pair,
+    built,
+    declare_solo,
+    installed,
+    kernels_tree,
+    lock_texts,
+    publish,
+    refused,
+    stored,
+)
+from support.project import Completed, make_project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from support.index import Index
+    from support.project import Project
+
+PATIENCE = 60.0
+"""Seconds for a run to come to something."""
+
+
+@pytest.fixture(autouse=True)
+def _published(index: Index) -> None:
+    publish(index)
+
+
+def at_once(project: Project, number: int, *args: str) -> list[Completed]:
+    """Start so many runs at once, and wait for all of them."""
+    with ExitStack() as stack:
+        runs = [
+            stack.enter_context(project.start(*args, "-s", "build-stages"))
+            for _ in range(number)
+        ]
+        outputs = [run.communicate(timeout=120)[0] for run in runs]
+        return [
+            Completed(returncode=run.returncode, output=output)
+            for run, output in zip(runs, outputs, strict=True)
+        ]
+
+
+def states(done: Completed) -> list[tuple[str, str]]:
+    """Return each output of a run's closing table, and whether it was built."""
+    return re.findall(r"(kernels|models) +1\.0 +\w+ +(built|cached) ", done.output)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (8, "-db uv"),
+        (8, "-db uv -j 2"),
+        (2, "-db uv --reuse-venv never"),
+        (2, "-db virtualenv"),
+        (2, "-db venv -j 2"),
+    ],
+)
+def test_first_runs_at_once_all_succeed(
+    project: Project, tmp_path: Path, number: int, words: str
+) -> None:
+    """Each wheel is built once, and each run's table says who built it."""
+    Pair(final={"imports": ["models"]}).write(project)
+    runs = at_once(project, number, *words.split())
+    failed = [run.output for run in runs if run.returncode]
+    assert not failed, failed[0]
+    assert sorted(name for run in runs for name in built(run)) == ["kernels", "models"]
+    said = sorted(state for run in runs for state in states(run))
+    others = [(name, "cached") for name in ("kernels", "models")] * (number - 1)
+    assert said == sorted([("kernels", "built"), ("models", "built"), *others])
+    assert project.wheels() == [KERNELS, MODELS]
+    for name in project.wheels():
+        wheels.verify(project.wheelhouse / name)
+    assert len(project.manifest()["wheels"]) == len(stored(project)) == 2
+    wanted = {"kernels": "1.0", "models": "1.0", "tensorlib": "2.0"}
+    assert installed(project.folder / ".nox/build-stages") == wanted
+    other = make_project(tmp_path / "other", project.env)
+    Pair(final={"imports": ["models"]}).write(other)
+    other.nox("-s", "build-stages-lock")
+    assert lock_texts(project) == lock_texts(other)
+
+
+@pytest.fixture
+def held(project: Project) -> Iterator[FileLock]:
+    """The lock of another run that makes this project's environments."""
+    folder = project.store / "locks"
+    folder.mkdir(parents=True)
+    with FileLock(folder / f"making-{place_of(project.pyproject)}.lock") as lock:
+        yield lock
+
+
+def test_a_run_says_what_it_waits_for(project: Project, held: FileLock) -> None:
+    """In one line; those that need none of these environments don't wait."""
+    declare_solo(project, outputs=[kernels_tree(project)])
+    others = "import nox\n@nox.session(python=False)\ndef lint(session): pass\n"
+    project.noxfile.write_text(others + project.noxfile.read_text("utf-8"), "utf-8")
+    with project.start("-s", "build-stages") as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == f"{WAITING}\n"
+        for words in (["--list"], ["-s", "lint"], ["-t", "lint", "--list"]):
+            assert WAITING not in project.nox(*words, timeout=PATIENCE).output
+        held.release()
+        output = run.communicate(timeout=PATIENCE)[0]
+    assert run.returncode == 0, output
+    assert WAITING not in output
+    again = project.nox("-s", "build-stages")
+    assert WAITING not in again.output
+
+
+def test_who_has_its_environments_waits_for_nobody(project: Project) -> None:
+    """One by one or side by side, whatever another run makes."""
+    Pair().write(project)
+    project.nox("-s", "build-stages")
+    lock = project.store / "locks" / f"making-{place_of(project.pyproject)}.lock"
+    with FileLock(lock):
+        for args in (("-s", "build-stages"), ("-j", "2"), ("-t", "build-stage")):
+            assert WAITING not in project.nox(*args, timeout=PATIENCE).output
+
+
+def test_a_run_within_a_run_goes_on(project: Project) -> None:
+    """A session of the user's that runs nox doesn't wait for what waits for it."""
+    declare_solo(project, outputs=[kernels_tree(project)])
+    outer = (
+        "import nox, sys\n"
+        "@nox.session(python=False)\n"
+        "def outer(session):\n"
+        "    nox = [sys.executable, '-m', 'nox', '-db', 'uv', '-s', 'build-stages']\n"
+        "    session.run('sh', '-c', '\"$@\"; true', 'sh', *nox, external=True)\n"
+    )
+    project.noxfile.write_text(outer + project.noxfile.read_text("utf-8"), "utf-8")
+    done = project.nox("-s", "outer", "build-stages", timeout=PATIENCE)
+    assert built(done) == ["kernels"]
+    assert done.output.count("* build-stages: success") == 2
+
+
+def test_while_a_stage_builds_others_make_their_environments(
+    project: Project, tmp_path: Path
+) -> None:
+    """Hours of compiling keep nobody from planning for the first time."""
+    pidfile = tmp_path / "pid"
+    tree = kernels_tree(project, faults=["sleep"], sleep=3)
+    declare_solo(project, outputs=[tree], env={"TINYBACKEND_PIDFILE": str(pidfile)})
+    with project.start("-s", "build-stages") as run:
+        wait_for(pidfile.exists)
+        done = project.nox("-s", "build-stages-plan")
+        assert run.poll() is None
+        assert re.search("^build +kernels", done.output, re.MULTILINE)
+        beside = project.nox("-s", "build-stages")
+        output = run.communicate(timeout=PATIENCE)[0]
+    assert run.returncode == 0, output
+    place = project.folder / ".nox/build-stage-only"
+    assert f"another run works in {place}; waiting for it" in beside.output
+    assert states(beside) == [("kernels", "cached")]
+
+
+# What a run leaves that is killed
+
+
+def empty(location: Path) -> None:
+    location.mkdir(parents=True)
+
+
+def without_settings(location: Path) -> None:
+    location.joinpath("bin").mkdir(parents=True)
+    location.joinpath("bin/python").symlink_to(sys.executable)
+
+
+def without_python(location: Path) -> None:
+    location.mkdir(parents=True)
+    location.joinpath("pyvenv.cfg").write_text(f"home = {sys.prefix}/bin\n", "utf-8")
+
+
+def with_a_broken_link(location: Path) -> None:
+    without_python(location)
+    location.joinpath("bin").mkdir()
+    location.joinpath("bin/python").symlink_to(location / "gone")
+
+
+@pytest.mark.parametrize(
+    "left", [empty, without_settings, without_python, with_a_broken_link]
+)
+def test_an_environment_that_is_half_made_is_made_anew(
+    project: Project, left: Callable[[Path], None]
+) -> None:
+    """Nox would reuse some of them."""
+    declare_solo(project, outputs=[kernels_tree(project)])
+    left(project.folder / ".nox/build-stage-only")
+    assert built(project.nox("-s", "build-stages")) == ["kernels"]
+
+
+def test_an_environment_whose_making_was_killed_is_made_anew(
+    project: Project, tmp_path: Path
+) -> None:
+    """Though a Python is in it: nobody knows what else was on its way."""
+    declare_solo(project, outputs=[kernels_tree(project)])
+    location = project.folder / ".nox/build-stage-only"
+    killer = tmp_path / "uv"
+    killer.write_text(
+        f'#!/bin/sh\n"{uv.find_uv_bin()}" "$@" || exit\n'
+        f'[ "$1" = venv ] && touch "{location}/stray" && kill -9 $PPID\ntrue\n',
+        "utf-8",
+    )
+    killer.chmod(0o755)
+    project.nox("-s", "build-stages", env={"UV": str(killer)}, check=False)
+    assert (location / "stray").exists()
+    assert (location / "bin/python").exists()
+    assert built(project.nox("-s", "build-stages")) == ["kernels"]
+    assert not (location / "stray").exists()
+
+
+def test_an_environment_that_went_is_made_anew(project: Project) -> None:
+    """By one of those that need it, whatever is noted of it."""
+    Pair().write(project)
+    project.nox("-s", "build-stages")
+    project.folder.joinpath(".nox/build-stages/bin/python").unlink()
+    (notes,) = project.store.glob("locks/*.environments.json")
+    notes.write_text("damaged", "utf-8")
+    runs = at_once(project, 3)
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert [built(run) for run in runs] == [[], [], []]
+
+
+def test_a_broken_environment_that_nobody_mends_is_told(project: Project) -> None:
+    """Such as that of a session which another session of the user's requires."""
+    declare_solo(project, outputs=[kernels_tree(project)])
+    mine = (
+        "import nox\n"
+        "@nox.session(python=False, requires=['build-stage-only'])\n"
+        "def mine(session): pass\n"
+    )
+    project.noxfile.write_text(mine + project.noxfile.read_text("utf-8"), "utf-8")
+    empty(project.folder / ".nox/build-stage-only")
+    output = refused(project, "-s", "mine")
+    assert "build-stage-only is no environment; it was left half made" in output
+    assert "remove that folder and run it again" in output
+
+
+def test_a_store_that_can_t_be_written_is_told_by_the_session(
+    project: Project, tmp_path: Path
+) -> None:
+    """Registering says nothing of it: it is no fault of the noxfile's."""
+    declare_solo(project, outputs=[kernels_tree(project)])
+    file = tmp_path / "file"
+    file.write_text("", "utf-8")
+    variables = {"NOX_BUILDSTAGES_CACHE_DIR": str(file / "store")}
+    output = refused(project, "-s", "build-stages", env=variables)
+    assert "Session build-stage-only aborted" in output
+    assert str(file) in output
