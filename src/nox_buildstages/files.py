@@ -7,10 +7,13 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+Stamp: TypeAlias = tuple[int, ...]
+"""Tells a file from what it was before."""
 
 
 @contextmanager
@@ -39,6 +42,28 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, UTF-8, so that no reader sees a part of it."""
     with replacing(path) as new:
         new.write_text(text, encoding="utf-8", newline="\n")
+
+
+def stamp(path: Path) -> Stamp:
+    """Return what is another once a file has been written to, or replaced.
+
+    Raises:
+        FileNotFoundError: It isn't there.
+    """
+    return _stamp(path.stat())
+
+
+def stamps(folder: Path) -> dict[str, Stamp]:
+    """Return the stamps of the files in a folder, by name; it may be absent."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: _stamp(entry.stat()) for entry in entries}
+    except FileNotFoundError:
+        return {}
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def remove(path: Path) -> None:

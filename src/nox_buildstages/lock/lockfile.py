@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import tomli_w
@@ -85,6 +86,9 @@ class Lock:
     pylock: Pylock
     outputs: tuple[LockedOutput, ...] = ()
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.series))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexPin:
@@ -112,6 +116,7 @@ def file_name(name: str) -> str:
     return f"pylock.{name}.toml"
 
 
+@lru_cache(maxsize=1024)
 def pins(lock: Lock, interpreter: Interpreter) -> tuple[Pin, ...]:
     """Return what a lock's environment holds for an interpreter, sorted by name.
 

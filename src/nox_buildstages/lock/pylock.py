@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path, PurePath
 
+    from packaging.tags import Tag
     from packaging.utils import NormalizedName
 
     from nox_buildstages.model import BuiltWheel, Interpreter, Source
@@ -107,7 +109,7 @@ def restrict(pylock: Pylock, interpreter: Interpreter) -> Pylock:
     It was resolved for that interpreter's platform and minor version alone, so
     it says so (``requires-python`` and ``environments``).
     """
-    tags = frozenset(interpreter.tags)
+    tags = _accepted(interpreter)
 
     def restricted(package: Package) -> Package:
         if not package.wheels:
@@ -130,6 +132,11 @@ def restrict(pylock: Pylock, interpreter: Interpreter) -> Pylock:
         environments=[Marker(interpreter.kind)],
         requires_python=SpecifierSet(interpreter.requires_python),
     )
+
+
+@lru_cache(maxsize=8)
+def _accepted(interpreter: Interpreter) -> frozenset[Tag]:
+    return frozenset(interpreter.tags)
 
 
 def localized(pylock: Pylock, root: PurePath) -> Pylock:

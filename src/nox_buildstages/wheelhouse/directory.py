@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -85,12 +86,14 @@ class Wheelhouse:
         with self._locked():
             entries = {entry["name"]: entry for entry in self.manifest()}
             replaced = {entry["file"] for entry in entries.values()}
+            before = dict(entries)
             for delivery in deliveries:
                 wheel = delivery.wheel
                 _copy(wheel, self.folder / wheel.path.name)
                 self._copy_log(wheel)
                 entries[wheel.name] = _entry(delivery)
-            self._write_manifest(entries.values())
+            if entries != before:
+                self._write_manifest(entries.values())
             for name in replaced - {entry["file"] for entry in entries.values()}:
                 (self.folder / name).unlink(missing_ok=True)
 
@@ -128,9 +131,7 @@ class Wheelhouse:
     def manifest(self) -> list[dict[str, Any]]:
         """Return what the manifest says of each wheel; nothing where there is none."""
         try:
-            text = (self.folder / MANIFEST).read_text(encoding="utf-8")
-            wheels = json.loads(text)["wheels"]
-            return [entry for entry in wheels if _is_ours(entry)]
+            return [*_entries((self.folder / MANIFEST).read_bytes())]
         except (OSError, ValueError, LookupError, TypeError):
             return []
 
@@ -141,11 +142,20 @@ class Wheelhouse:
 
     def _copy_log(self, wheel: BuiltWheel) -> None:
         log = self.logs / f"{wheel.name}.log"
+        if log.is_file() and log.read_bytes() == wheel.log.read_bytes():
+            return
         with replacing(log) as new:
             shutil.copyfile(wheel.log, new)
 
     def _locked(self) -> FileLock:
         return FileLock(self.folder / ".lock")
+
+
+@lru_cache(maxsize=1)
+def _entries(manifest: bytes) -> tuple[dict[str, Any], ...]:
+    """Return what a manifest says; the sessions of a process mostly find it so."""
+    wheels = json.loads(manifest)["wheels"]
+    return tuple(entry for entry in wheels if _is_ours(entry))
 
 
 def _is_ours(entry: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
