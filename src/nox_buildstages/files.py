@@ -44,6 +44,13 @@ def write_text(path: Path, text: str) -> None:
         new.write_text(text, encoding="utf-8", newline="\n")
 
 
+def path_of(url_path: str) -> Path:
+    """Return what the path in a ``file:`` URL names."""
+    from urllib.request import url2pathname  # noqa: PLC0415 - slow; few are of files
+
+    return Path(url2pathname(url_path))
+
+
 def stamp(path: Path) -> Stamp:
     """Return what is another once a file has been written to, or replaced.
 

@@ -8,11 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from packaging.utils import canonicalize_name
 
 from nox_buildstages import patches
+from nox_buildstages.files import path_of
 from nox_buildstages.indexes import UV_KEYS
 from nox_buildstages.lock.lockfile import FORMAT, digest
 from nox_buildstages.lock.refusals import REFUSAL_KEYS
@@ -123,7 +123,7 @@ def _text(requirement: Requirement, root: Path) -> str:
     url = urlsplit(requirement.url or "")
     if url.scheme != "file":
         return str(requirement)
-    path = Path(os.path.relpath(url2pathname(url.path), root)).as_posix()
+    path = Path(os.path.relpath(path_of(url.path), root)).as_posix()
     return str(requirement).replace(f"file://{url.path}", f"file:{path}")
 
 
@@ -141,7 +141,7 @@ def _of_folders(project: Project) -> Iterator[tuple[str, Path]]:
     for output in project.outputs:
         url = urlsplit(output.requirement.url or "")
         if url.scheme == "file":
-            yield output.name, Path(url2pathname(url.path))
+            yield output.name, path_of(url.path)
         for source in sources.get(output.name, ()):
             if "path" in source:
                 yield output.name, project.root / source["path"]
