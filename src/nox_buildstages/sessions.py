@@ -27,7 +27,7 @@ from nox_buildstages.errors import (
 from nox_buildstages.options import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from nox_buildstages.declare.graph import Graph
     from nox_buildstages.model import Project, Stage
@@ -56,7 +56,12 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     except BuildStagesError as error:
         raise SystemExit(str(error)) from None
     _begin_run()
-    _Registration(document=document, project=project, graph=graph).register()
+    _Registration(
+        document=document,
+        project=project,
+        graph=graph,
+        names={output.name for output in project.outputs},
+    ).register()
 
 
 def _begin_run() -> None:
@@ -82,6 +87,7 @@ class _Registration:
     document: dict[str, Any]
     project: Project
     graph: Graph
+    names: Collection[str]
 
     def register(self) -> None:
         """Register every session, stages first."""
@@ -144,12 +150,11 @@ class _Registration:
 
         if name != _INIT and not self.project.stages:
             read(self.document, pyproject=self.project.pyproject)
-        names = {output.name for output in self.project.outputs}
         workspace = opened(
             self.project,
             self.graph,
             _environment(session),
-            parse(session.posargs, outputs=names, session=name),
+            parse(session.posargs, outputs=self.names, session=name),
             Setting(
                 outer=dict(os.environ),
                 report=session.log,

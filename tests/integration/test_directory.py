@@ -128,6 +128,15 @@ def test_what_is_there_is_left_alone(house: Wheelhouse, delivery: Delivery) -> N
     }
 
 
+def test_the_log_is_that_of_the_wheel(house: Wheelhouse, delivery: Delivery) -> None:
+    """Whatever a build wrote there that came to nothing."""
+    house.deliver([delivery])
+    log = house.logs / "some-package.log"
+    log.write_text("it failed", "utf-8")
+    house.deliver([delivery])
+    assert log.read_bytes() == delivery.wheel.log.read_bytes()
+
+
 def test_deliveries_add_up(
     house: Wheelhouse, delivery: Delivery, other: Delivery
 ) -> None:

@@ -27,7 +27,7 @@ from packaging.version import Version
 
 from nox_buildstages import toml
 from nox_buildstages.errors import InvalidLockError
-from nox_buildstages.lock.pylock import TOOL, provider
+from nox_buildstages.lock.pylock import TOOL, provider, select
 from nox_buildstages.logins import without_any
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
 
@@ -124,9 +124,7 @@ def pins(lock: Lock, interpreter: Interpreter) -> tuple[Pin, ...]:
         InvalidLockError: The lock is not for this interpreter.
     """
     try:
-        selected = lock.pylock.select(
-            environment=interpreter.markers, tags=interpreter.tags
-        )
+        selected = select(lock.pylock, interpreter)
         found = [_pin(package, artifact) for package, artifact in selected]
     except PylockSelectError as error:
         raise InvalidLockError(lock=file_name(lock.name), problem=str(error)) from error

@@ -82,20 +82,31 @@ class Wheelhouse:
         Raises:
             WheelError: A wheel in the store isn't what it was.
         """
+        deliveries = tuple(deliveries)
+        if self._has(deliveries):
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
             entries = {entry["name"]: entry for entry in self.manifest()}
             replaced = {entry["file"] for entry in entries.values()}
-            before = dict(entries)
             for delivery in deliveries:
                 wheel = delivery.wheel
                 _copy(wheel, self.folder / wheel.path.name)
                 self._copy_log(wheel)
                 entries[wheel.name] = _entry(delivery)
-            if entries != before:
-                self._write_manifest(entries.values())
+            self._write_manifest(entries.values())
             for name in replaced - {entry["file"] for entry in entries.values()}:
                 (self.folder / name).unlink(missing_ok=True)
+
+    def _has(self, deliveries: Collection[Delivery]) -> bool:
+        """Whether all of it is here; then there is nothing to write or to wait for."""
+        entries = {entry["name"]: entry for entry in self.manifest()}
+        return all(
+            entries.get(delivery.wheel.name) == _entry(delivery)
+            and _is(delivery.wheel, self.folder / delivery.wheel.path.name)
+            and _same(self._log(delivery.wheel), delivery.wheel.log)
+            for delivery in deliveries
+        )
 
     def keep_only(self, names: Collection[str]) -> None:
         """Remove the wheels that were delivered once and are no output any more."""
@@ -141,11 +152,11 @@ class Wheelhouse:
         write_text(self.folder / MANIFEST, text)
 
     def _copy_log(self, wheel: BuiltWheel) -> None:
-        log = self.logs / f"{wheel.name}.log"
-        if log.is_file() and log.read_bytes() == wheel.log.read_bytes():
-            return
-        with replacing(log) as new:
+        with replacing(self._log(wheel)) as new:
             shutil.copyfile(wheel.log, new)
+
+    def _log(self, wheel: BuiltWheel) -> Path:
+        return self.logs / f"{wheel.name}.log"
 
     def _locked(self) -> FileLock:
         return FileLock(self.folder / ".lock")
@@ -168,13 +179,21 @@ def _is_ours(entry: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
 
 
 def _copy(wheel: BuiltWheel, path: Path) -> None:
-    if path.is_file() and sha256_of(path) == wheel.sha256:
+    if _is(wheel, path):
         return
     with replacing(path) as new:
         shutil.copyfile(wheel.path, new)
         if sha256_of(new) != wheel.sha256:
             problem = "the store's copy isn't what was built"
             raise WheelError(wheel=path.name, problem=problem)
+
+
+def _is(wheel: BuiltWheel, path: Path) -> bool:
+    return path.is_file() and sha256_of(path) == wheel.sha256
+
+
+def _same(log: Path, kept: Path) -> bool:
+    return log.is_file() and log.read_bytes() == kept.read_bytes()
 
 
 def _entry(delivery: Delivery) -> dict[str, Any]:
