@@ -224,8 +224,9 @@ def _build_requires(tree: Path) -> list[str]:
 
 
 def _pip_wheel(ground: Ground) -> Argv:
-    archives = map(str, ground.archives)
-    return (*PIP, "wheel", "--no-deps", "--wheel-dir", str(ground.out), *archives)
+    """Return the command that builds all; pip finds a wheel again that is named so."""
+    named = (f"{it.name.rpartition('-')[0]} @ {it.as_uri()}" for it in ground.archives)
+    return (*PIP, "wheel", "--no-deps", "--wheel-dir", str(ground.out), *named)
 
 
 def _python() -> Argv:
