@@ -86,7 +86,7 @@ def _stamps(project: Project) -> _Stamps:
     return tuple(found.items())
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def _loaded(lock_dir: Path, stamps: _Stamps) -> Mapping[str, Lock]:
     """Return lock files as they are; for the sessions of a process they mostly stay."""
     paths = {name: lock_dir / file_name(name) for name, _ in stamps}

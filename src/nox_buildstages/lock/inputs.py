@@ -127,7 +127,7 @@ def _text(requirement: Requirement, root: Path) -> str:
     return str(requirement).replace(f"file://{url.path}", f"file:{path}")
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def _folders(project: Project) -> tuple[tuple[str, Path], ...]:
     """Return the outputs that are built from a folder, with the folder."""
     return tuple(_of_folders(project))

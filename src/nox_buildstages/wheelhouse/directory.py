@@ -162,7 +162,7 @@ class Wheelhouse:
         return FileLock(self.folder / ".lock")
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def _entries(manifest: bytes) -> tuple[dict[str, Any], ...]:
     """Return what a manifest says; the sessions of a process mostly find it so."""
     wheels = json.loads(manifest)["wheels"]
