@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -62,11 +62,13 @@ def stamp(path: Path) -> Stamp:
 
 def stamps(folder: Path) -> dict[str, Stamp]:
     """Return the stamps of the files in a folder, by name; it may be absent."""
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name: _stamp(entry.stat()) for entry in entries}
-    except FileNotFoundError:
-        return {}
+    found: dict[str, Stamp] = {}
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # another process may remove it
+                if entry.is_file():
+                    found[entry.name] = _stamp(entry.stat())
+    return found
 
 
 def _stamp(status: os.stat_result) -> Stamp:

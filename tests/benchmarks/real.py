@@ -39,6 +39,7 @@ FLAGGED = "wrapt"
 
 UV = find_uv_bin()
 PIP = (sys.executable, "-m", "pip")
+BUILD = (sys.executable, "-m", "build")
 BUILD_STAGES = nox("-s", "build-stages")
 
 
@@ -143,14 +144,7 @@ def _cold_rows(ground: Ground, project: Project) -> Iterator[Row]:
         ground.contender(
             "`python -m build` of each",
             *(
-                (
-                    sys.executable,
-                    "-m",
-                    "build",
-                    "--wheel",
-                    *("--outdir", str(ground.out)),
-                    str(tree),
-                )
+                (*BUILD, "--wheel", "--outdir", str(ground.out), str(tree))
                 for tree in ground.trees
             ),
             prepare=ground.unpack,
@@ -196,7 +190,7 @@ def _changes(folder: Path) -> Iterator[Heat]:
 
 SCENES = (
     Scene(names=("cold", "warm"), seconds=400, heats=_builds),
-    Scene(names=("parallel", "flag"), seconds=120, heats=_changes),
+    Scene(names=("parallel", "flag"), seconds=90, heats=_changes),
 )
 
 
