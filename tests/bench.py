@@ -45,7 +45,7 @@ def main() -> None:
 def _table(names: Collection[str], runs: int | None) -> Iterator[str]:
     scenes = [scene for scene in SCENES if not set(names).isdisjoint(scene.names)]
     minutes = sum(scene.seconds for scene in scenes) / 60
-    yield f"{_machine()}; about {minutes:.0f} minutes on two quiet cores"
+    yield f"{_machine()}; about {minutes:.1f} minutes on two quiet cores"
     yield ""
     yield from HEAD
     for scene in scenes:
