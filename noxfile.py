@@ -106,6 +106,6 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure, and print a table of ratios."""
-    _install_wheel(session)
+    """Measure, and print a table of ratios; ``-- --rows noop,cold`` for a part."""
+    _install_wheel(session, *_group("bench"))
     session.run("python", "tests/bench.py", *session.posargs)

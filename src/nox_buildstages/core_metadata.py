@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.metadata import parse_email
 from packaging.requirements import Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
@@ -48,6 +47,8 @@ def parse(text: bytes) -> CoreMetadata:
         ValueError: A field that is needed is missing, there more than once, or
             can't be understood.
     """
+    from packaging.metadata import parse_email  # noqa: PLC0415 - slow; few runs read
+
     raw, unread = parse_email(text)
     for field in _NEEDED:
         if field in unread:

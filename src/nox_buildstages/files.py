@@ -6,12 +6,15 @@ import errno
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+Stamp: TypeAlias = tuple[int, ...]
+"""Tells a file from what it was before."""
 
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -43,6 +46,37 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, UTF-8, so that no reader sees a part of it."""
     with replacing(path) as new:
         new.write_text(text, encoding="utf-8", newline="\n")
+
+
+def path_of(url_path: str) -> Path:
+    """Return what the path in a ``file:`` URL names."""
+    from urllib.request import url2pathname  # noqa: PLC0415 - slow; few are of files
+
+    return Path(url2pathname(url_path))
+
+
+def stamp(path: Path) -> Stamp:
+    """Return what is another once a file has been written to, or replaced.
+
+    Raises:
+        FileNotFoundError: It isn't there.
+    """
+    return _stamp(path.stat())
+
+
+def stamps(folder: Path) -> dict[str, Stamp]:
+    """Return the stamps of the files in a folder, by name; it may be absent."""
+    found: dict[str, Stamp] = {}
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # another process may remove it
+                if entry.is_file():
+                    found[entry.name] = _stamp(entry.stat())
+    return found
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def remove(path: Path) -> None:

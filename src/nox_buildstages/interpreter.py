@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,12 @@ from packaging.tags import Tag
 
 from nox_buildstages.commands import Command, checked
 from nox_buildstages.errors import CommandError
-from nox_buildstages.files import write_text
+from nox_buildstages.files import stamp, write_text
 from nox_buildstages.model import Interpreter
 
 if TYPE_CHECKING:
     from nox_buildstages.commands import Runner
+    from nox_buildstages.files import Stamp
 
 _PROBE = """
 import json, sys, sysconfig
@@ -49,7 +51,7 @@ def probe(python: Path, *, runner: Runner, cache: Path) -> Interpreter:
         reason = f"{error.strerror}: {error.filename}"
         raise CommandError(command=str(question), reason=reason) from error
     try:
-        return _read(json.loads(answer.read_text(encoding="utf-8")))
+        return _kept(answer, stamp(answer))
     except (OSError, ValueError, LookupError, TypeError):
         text = checked(runner, question)
     write_text(answer, text)
@@ -67,6 +69,12 @@ def find(version: str, *, uv: Path, runner: Runner) -> Path | None:
     argv = (str(uv), "python", "find", "--system", "--no-python-downloads", version)
     completed = runner(Command(argv=argv))
     return None if completed.returncode else Path(completed.stdout.strip())
+
+
+@lru_cache(maxsize=16)
+def _kept(answer: Path, _stamp: Stamp) -> Interpreter:
+    """Return a kept answer; every session of a process asks for it."""
+    return _read(json.loads(answer.read_text(encoding="utf-8")))
 
 
 def _question(python: Path) -> Command:

@@ -187,6 +187,9 @@ class Project:
     uv: Mapping[str, Any] = field(default_factory=dict, repr=False)
     logins: tuple[Login, ...] = ()
 
+    def __hash__(self) -> int:
+        return hash(self.pyproject)
+
     @property
     def root(self) -> Path:
         """The folder of the pyproject.toml, to which its paths are relative."""
@@ -293,8 +296,8 @@ class Interpreter:
         platform: As ``sysconfig.get_platform()``.
     """
 
-    markers: Environment
-    tags: tuple[Tag, ...]
+    markers: Environment = field(hash=False)
+    tags: tuple[Tag, ...] = field(hash=False)
     abi: str
     platform: str
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.build.environment import is_whole
 from nox_buildstages.errors import CommandError
-from nox_buildstages.interpreter import find, probe
+from nox_buildstages.interpreter import find
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ class Pythons:
             return self.environment.python, self.interpreter
         tools = self.tools
         python = find(version, uv=tools.syncer.uv, runner=tools.runner)
-        return None if python is None else (python, self._probe(python))
+        return None if python is None else (python, tools.probe(python))
 
     def _make(self, target: Target) -> Environment:
         assert target.python is not None  # noqa: S101 - it is at hand
@@ -72,11 +72,6 @@ class Pythons:
 
     def _is_of(self, python: Path, target: Target) -> bool:
         try:
-            return self._probe(python) == target.interpreter
+            return self.tools.probe(python) == target.interpreter
         except CommandError:
             return False
-
-    def _probe(self, python: Path) -> Interpreter:
-        tools = self.tools
-        cache = tools.store.folder / "interpreters"
-        return probe(python, runner=tools.runner, cache=cache)

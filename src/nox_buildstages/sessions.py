@@ -30,7 +30,7 @@ from nox_buildstages.first_run import Making
 from nox_buildstages.options import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from nox_buildstages.declare.graph import Graph
     from nox_buildstages.model import Project, Stage
@@ -63,7 +63,11 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     _begin_run()
     making = Making(pyproject=path, call=_call())
     registration = _Registration(
-        document=document, project=project, graph=graph, making=making
+        document=document,
+        project=project,
+        graph=graph,
+        names={output.name for output in project.outputs},
+        making=making,
     )
     registration.register()
     making.begin(registration.sessions)
@@ -105,6 +109,7 @@ class _Registration:
     document: dict[str, Any]
     project: Project
     graph: Graph
+    names: Collection[str]
     making: Making
     sessions: list[Registered] = field(default_factory=list)
 
@@ -183,11 +188,11 @@ class _Registration:
 
         def session(session: nox.Session) -> None:
             """Bound the store: remove what wasn't used for long."""
-            names = {output.name for output in self.project.outputs}
+            words = session.posargs
             _guarded(
                 session,
                 lambda: _prune(
-                    session, parse(session.posargs, outputs=names, session=_PRUNE)
+                    session, parse(words, outputs=self.names, session=_PRUNE)
                 ),
             )
 
@@ -198,12 +203,11 @@ class _Registration:
 
         if name != _INIT and not self.project.stages:
             read(self.document, pyproject=self.project.pyproject)
-        names = {output.name for output in self.project.outputs}
         workspace = opened(
             self.project,
             self.graph,
             _environment(session),
-            parse(session.posargs, outputs=names, session=name),
+            parse(session.posargs, outputs=self.names, session=name),
             Setting(
                 outer=dict(os.environ),
                 report=session.log,

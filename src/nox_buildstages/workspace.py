@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from uv import find_uv_bin
 
-from nox_buildstages import commands, interpreter, plan
+from nox_buildstages import commands, plan
 from nox_buildstages.build.bench import Bench, Tools
 from nox_buildstages.build.budget import SETTLE, Budget
 from nox_buildstages.build.history import History
@@ -73,11 +73,7 @@ def opened(
     return Workspace(
         project=project,
         graph=graph,
-        interpreter=interpreter.probe(
-            environment.python,
-            runner=tools.runner,
-            cache=tools.store.folder / "interpreters",
-        ),
+        interpreter=tools.probe(environment.python),
         environment=environment,
         options=options,
         tools=tools,
@@ -104,7 +100,7 @@ def _tools(project: Project, environment: Environment, setting: Setting) -> Tool
     return Tools(
         store=store,
         sources=sources,
-        syncer=Syncer(uv=Path(find_uv_bin()), runner=commands.run, indexes=indexes),
+        syncer=Syncer(uv=_uv(), runner=commands.run, indexes=indexes),
         runner=commands.run,
         isolator=Isolator(runner=commands.run, report=setting.report),
         outer=setting.outer,
@@ -115,6 +111,11 @@ def _tools(project: Project, environment: Environment, setting: Setting) -> Tool
         ),
         remote=remote_store(project, store, setting),
     )
+
+
+@cache
+def _uv() -> Path:
+    return Path(find_uv_bin())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,20 +157,20 @@ class Workspace:
             house /= interpreter.markers["python_version"]
         return Wheelhouse(house)
 
-    def read_locks(self) -> dict[str, Lock]:
+    def read_locks(self) -> Mapping[str, Lock]:
         """Return the locks as they are.
 
         Raises:
             LockError: There are none, or they aren't current.
         """
         inputs = inputs_digest(self.project, self.interpreter)
-        return self._selected(folder.read(self.project, inputs=inputs))
+        return folder.read_for(self.interpreter, self.project, inputs=inputs)
 
-    def _selected(self, locks: Mapping[str, Lock]) -> dict[str, Lock]:
+    def _selected(self, locks: Mapping[str, Lock]) -> Mapping[str, Lock]:
         """Return what locks hold for the session's interpreter."""
         return {name: selected(locks[name], self.interpreter) for name in locks}
 
-    def current_locks(self) -> dict[str, Lock]:
+    def current_locks(self) -> Mapping[str, Lock]:
         """Return the locks, and make them first where they aren't current.
 
         Raises:
@@ -178,7 +179,7 @@ class Workspace:
         """
         return self._current_or_made_locks()[0]
 
-    def _current_or_made_locks(self) -> tuple[dict[str, Lock], bool]:
+    def _current_or_made_locks(self) -> tuple[Mapping[str, Lock], bool]:
         """Return the locks, and whether they were made here and now."""
         if self.options.check:
             raise UsageError(
@@ -200,7 +201,7 @@ class Workspace:
                 self.tools.report(f"{reason}; locking")
                 return self._relock(), True
 
-    def relock(self) -> dict[str, Lock]:
+    def relock(self) -> Mapping[str, Lock]:
         """Make the locks, newer than those there are where that was asked for.
 
         It is done once in a run, whichever sessions ask for it.
@@ -227,7 +228,7 @@ class Workspace:
 
     def _locks_at_hand(
         self,
-    ) -> tuple[dict[str, Lock], Literal["current", "stale", "missing"]]:
+    ) -> tuple[Mapping[str, Lock], Literal["current", "stale", "missing"]]:
         inputs = inputs_digest(self.project, self.interpreter)
         try:
             return folder.read(self.project, inputs=inputs), "current"
@@ -383,7 +384,7 @@ class Workspace:
         except OSError:
             return False
 
-    def _relock(self) -> dict[str, Lock]:
+    def _relock(self) -> Mapping[str, Lock]:
         locks = self._locking().write()
         write_text(self._last_run, self.tools.run)
         return self._selected(locks)

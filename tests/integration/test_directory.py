@@ -17,6 +17,7 @@ from packaging.version import Version
 from nox_buildstages import toml
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import WheelError
+from nox_buildstages.files import stamp
 from nox_buildstages.lock import pylock
 from nox_buildstages.model import BuiltWheel, DirectorySource
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
@@ -113,15 +114,27 @@ def test_a_wheel_that_was_found_says_so(house: Wheelhouse, delivery: Delivery) -
     assert [entry["status"] for entry in house.manifest()] == ["cached"]
 
 
-def test_a_wheel_that_is_there_is_left_alone(
-    house: Wheelhouse, delivery: Delivery
-) -> None:
-    """Its file isn't even written again."""
+def test_what_is_there_is_left_alone(house: Wheelhouse, delivery: Delivery) -> None:
+    """The wheel, its log and the manifest aren't even written again."""
     house.deliver([delivery])
-    before = (house.folder / SOME).stat()
+    paths = [path for path in sorted(house.folder.rglob("*")) if path.name != ".lock"]
+    before = [stamp(path) for path in paths]
     house.deliver([delivery])
-    after = (house.folder / SOME).stat()
-    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert [stamp(path) for path in paths] == before
+    assert {path.name for path in paths} >= {
+        SOME,
+        "build-stages.json",
+        "some-package.log",
+    }
+
+
+def test_the_log_is_that_of_the_wheel(house: Wheelhouse, delivery: Delivery) -> None:
+    """Whatever a build wrote there that came to nothing."""
+    house.deliver([delivery])
+    log = house.logs / "some-package.log"
+    log.write_text("it failed", "utf-8")
+    house.deliver([delivery])
+    assert log.read_bytes() == delivery.wheel.log.read_bytes()
 
 
 def test_deliveries_add_up(

@@ -83,6 +83,24 @@ def test_locks_are_read_as_they_were_written(project: Project) -> None:
     assert tuple(folder.read(project, inputs=INPUTS).values()) == written
 
 
+@pytest.mark.parametrize("in_place", [True, False])
+def test_what_another_process_writes_is_seen(
+    project: Project, *, in_place: bool
+) -> None:
+    """A process reads a file once, but no longer than the file stays as it is."""
+    folder.write(project, locks(project))
+    first = folder.read(project, inputs=INPUTS)
+    assert folder.read(project, inputs=INPUTS)["final"] is first["final"]
+    if in_place:
+        for lock in locks(project, "sha256:2"):
+            file(project, lock.name).write_text(dumps(lock), "utf-8")
+    else:
+        folder.write(project, locks(project, "sha256:2"))
+    with pytest.raises(StaleLockError):
+        folder.read(project, inputs=INPUTS)
+    assert folder.read(project, inputs="sha256:2").keys() == first.keys()
+
+
 def test_no_lock_at_all_is_missing(project: Project) -> None:
     """The first run of a project has nothing to read."""
     with pytest.raises(MissingLockError, match=r"no lock files in .*build-stages"):

@@ -162,7 +162,7 @@ class World:
         answers: Mapping[str, Iterable[Answer]] | None = None,
         earlier: Mapping[str, str] = NOTHING,
         **options: Any,  # noqa: ANN401 - of the resolver
-    ) -> dict[str, Lock]:
+    ) -> Mapping[str, Lock]:
         """Make the locks; the backends say what a table says."""
         project = self.read(text)
         folder = self.root.parent / f"scratch-{time.monotonic_ns()}"
@@ -189,7 +189,7 @@ class World:
         )
         return {lock.name: lock for lock in making.locks()}
 
-    def locked(self, text: str) -> dict[str, Lock]:
+    def locked(self, text: str) -> Mapping[str, Lock]:
         """Make the locks and write them; the backends are real."""
         project = self.read(text)
         sources = Sources(
@@ -990,7 +990,7 @@ def standing(world: World, number: int, *requires: str, known: bool) -> dict[str
 
 def many(
     world: World, stages: Sequence[dict[str, Any]], *requirements: str
-) -> dict[str, Lock]:
+) -> Mapping[str, Lock]:
     """Make the locks of stages whose backends say what they depend on."""
     answers = {it["name"]: [said("1.0", *it["dependencies"])] for it in stages}
     table = {"stage": stages, "final": {"requirements": requirements}}

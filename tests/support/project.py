@@ -157,6 +157,15 @@ def make_project(folder: Path, env: Mapping[str, str]) -> Project:
     return Project(folder=folder, env=env, store=store)
 
 
+def outer_env() -> dict[str, str]:
+    """Return this process's variables but those that would change what nox does."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != "CI" and not name.startswith("NOX")
+    }
+
+
 def hermetic_env(scratch: Path, caches: Path, index: Index) -> dict[str, str]:
     """Return an environment that knows this index and nothing of this machine.
 

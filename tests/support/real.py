@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from uv import find_uv_bin
 
-from support.project import make_project
+from support.project import make_project, outer_env
 
 if TYPE_CHECKING:
     from support.project import Project
@@ -27,12 +27,7 @@ def make_real_project(folder: Path, **env: str) -> Project:
         folder: To make.
         **env: Variables over those of this process.
     """
-    outer = {
-        name: value
-        for name, value in os.environ.items()
-        if name != "CI" and not name.startswith("NOX")
-    }
-    return make_project(folder, {**outer, "NO_COLOR": "1", **env})
+    return make_project(folder, {**outer_env(), "NO_COLOR": "1", **env})
 
 
 def folder_with_torch() -> str:

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nox_buildstages import patches
+from nox_buildstages import interpreter, patches
 from nox_buildstages.build.key import AppliedPatch, Ingredient, Recipe
 from nox_buildstages.commands import Command, checked
 from nox_buildstages.errors import MissingToolError, MissingWheelError
@@ -62,6 +62,15 @@ class Tools:
     run: str
     budget: Budget
     remote: Remote | None = None
+
+    def probe(self, python: Path) -> Interpreter:
+        """Return what an interpreter says of itself, or said before.
+
+        Raises:
+            CommandError: It doesn't run.
+        """
+        cache = self.store.folder / "interpreters"
+        return interpreter.probe(python, runner=self.runner, cache=cache)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

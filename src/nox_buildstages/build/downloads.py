@@ -25,6 +25,9 @@ TIMEOUT = 60.0
 PAUSES = (0.2, 0.5, 1.0)
 """Seconds between attempts."""
 
+FAILURES = (OSError, http.client.HTTPException, ValueError)
+"""What ``download`` raises."""
+
 _SCHEMES = ("http", "https", "file")
 _HEADERS = {"User-Agent": "nox-buildstages"}
 _SERVER_ERROR = 500

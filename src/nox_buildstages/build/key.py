@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class AppliedPatch:
         return f"{self.name} (sha256:{self.sha256})"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # no slots, for its key is kept
 class Recipe:
     """Everything that the bytes of a wheel may depend on.
 
@@ -75,7 +76,7 @@ class Recipe:
     patches: tuple[AppliedPatch, ...] = ()
     network: bool = False
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The sha256 of it all, in hex."""
         value = {"scheme": SCHEME, **self.to_dict()}

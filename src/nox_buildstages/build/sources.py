@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import lzma
 import os
 import shutil
@@ -20,7 +19,6 @@ from urllib.parse import unquote, urlsplit
 from packaging.utils import InvalidSdistFilename, parse_sdist_filename
 
 from nox_buildstages.build import archives, trees
-from nox_buildstages.build.downloads import download, reason, refused
 from nox_buildstages.build.git import Repository, is_local
 from nox_buildstages.build.patching import Patching
 from nox_buildstages.build.presence import note_use
@@ -228,18 +226,20 @@ class Sources:
 
 
 def _fetch(source: ArchiveSource, url: str, file: Path, login: Login | None) -> None:
+    from nox_buildstages.build import downloads  # noqa: PLC0415 - few runs fetch
+
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         partial = Path(folder, file.name)
         try:
-            found = download(url, partial, login)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            found = downloads.download(url, partial, login)
+        except downloads.FAILURES as error:
             if _is_full_disk(error):
                 raise
             reach = f"see that it can be reached from here, or lock again: {_UPGRADE}"
             raise SourceError(
                 source=redacted(str(source)),
-                problem=redacted(f"can't be fetched: {reason(error)}"),
-                mend=NO_LOGIN if refused(error) else reach,
+                problem=redacted(f"can't be fetched: {downloads.reason(error)}"),
+                mend=NO_LOGIN if downloads.refused(error) else reach,
             ) from error
         if found != source.sha256:
             raise HashMismatchError(

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
-from urllib.request import url2pathname
 
 from packaging.utils import canonicalize_name
 
@@ -18,6 +17,7 @@ from nox_buildstages.errors import (
     ResolutionError,
     SourceError,
 )
+from nox_buildstages.files import path_of
 from nox_buildstages.lock import pylock
 from nox_buildstages.lock.resolver import NO_SDIST, Question
 from nox_buildstages.model import ArchiveSource, DirectorySource
@@ -122,8 +122,10 @@ def _versions(
 
 def _check_folder(output: Output) -> None:
     url = urlsplit(output.requirement.url or "")
-    path = Path(url2pathname(url.path))
-    if url.scheme == "file" and not path.exists():
+    if url.scheme != "file":
+        return
+    path = path_of(url.path)
+    if not path.exists():
         raise SourceError(
             source=output.place,
             problem=f"{output.name}: there is no {path}",

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeAlias
 
 from nox_buildstages.errors import InvalidLockError, MissingLockError, StaleLockError
-from nox_buildstages.files import replacing
+from nox_buildstages.files import Stamp, replacing, stamps
 from nox_buildstages.lock.lockfile import dumps, file_name, loads
+from nox_buildstages.lock.merging import selected
 from nox_buildstages.model import FINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from nox_buildstages.lock.lockfile import Lock
-    from nox_buildstages.model import Project
+    from nox_buildstages.model import Interpreter, Project
+
+_Stamps: TypeAlias = "tuple[tuple[str, Stamp | None], ...]"
 
 
 def names(project: Project) -> tuple[str, ...]:
     """Return the names of the locks that a project has."""
     return (*(stage.name for stage in project.stages), FINAL)
-
-
-def texts(project: Project) -> dict[str, str]:
-    """Return the texts of the lock files that there are, by name."""
-    paths = {name: project.lock_dir / file_name(name) for name in names(project)}
-    return {
-        name: path.read_text(encoding="utf-8", errors="replace")
-        for name, path in paths.items()
-        if path.is_file()
-    }
 
 
 def existing(project: Project) -> dict[str, Lock]:
@@ -44,7 +38,7 @@ def existing(project: Project) -> dict[str, Lock]:
     return found
 
 
-def read(project: Project, *, inputs: str | None = None) -> dict[str, Lock]:
+def read(project: Project, *, inputs: str | None = None) -> Mapping[str, Lock]:
     """Return the lock of every stage and that of ``final``, if they are current.
 
     Args:
@@ -56,16 +50,58 @@ def read(project: Project, *, inputs: str | None = None) -> dict[str, Lock]:
         StaleLockError: They were made from other inputs, or not all by one run.
         InvalidLockError: One can't be read.
     """
-    found = texts(project)
-    if not found:
-        raise MissingLockError(folder=project.lock_dir)
-    missing = [name for name in names(project) if name not in found]
-    if missing:
-        raise StaleLockError(problem=f"{file_name(missing[0])} is missing")
-    locks = {name: loads(text, name=name) for name, text in found.items()}
+    locks = _loaded(project.lock_dir, _stamps(project))
     if inputs is not None:
         _check_current(locks.values(), inputs)
     return locks
+
+
+def read_for(
+    interpreter: Interpreter, project: Project, *, inputs: str
+) -> Mapping[str, Lock]:
+    """Return what current locks hold for one interpreter.
+
+    Raises:
+        LockError: As ``read`` does; or they are not for this interpreter.
+    """
+    stamps = _stamps(project)
+    _check_current(_loaded(project.lock_dir, stamps).values(), inputs)
+    return _selected(project.lock_dir, stamps, interpreter)
+
+
+def _stamps(project: Project) -> _Stamps:
+    """Return which lock files there are, and what changes when one is written.
+
+    Raises:
+        MissingLockError: There is none.
+        StaleLockError: One is missing.
+    """
+    there = stamps(project.lock_dir)
+    found = {name: there.get(file_name(name)) for name in names(project)}
+    missing = [name for name in found if found[name] is None]
+    if len(missing) == len(found):
+        raise MissingLockError(folder=project.lock_dir)
+    if missing:
+        raise StaleLockError(problem=f"{file_name(missing[0])} is missing")
+    return tuple(found.items())
+
+
+@lru_cache(maxsize=4)
+def _loaded(lock_dir: Path, stamps: _Stamps) -> Mapping[str, Lock]:
+    """Return lock files as they are; for the sessions of a process they mostly stay."""
+    paths = {name: lock_dir / file_name(name) for name, _ in stamps}
+    return {
+        name: loads(path.read_text(encoding="utf-8", errors="replace"), name=name)
+        for name, path in paths.items()
+    }
+
+
+@lru_cache(maxsize=8)
+def _selected(
+    lock_dir: Path, stamps: _Stamps, interpreter: Interpreter
+) -> Mapping[str, Lock]:
+    locks = _loaded(lock_dir, stamps)
+    return {name: selected(locks[name], interpreter) for name in locks}
 
 
 def _check_current(locks: Iterable[Lock], inputs: str) -> None:

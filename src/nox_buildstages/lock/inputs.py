@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from packaging.utils import canonicalize_name
 
 from nox_buildstages import patches
+from nox_buildstages.files import path_of
 from nox_buildstages.indexes import UV_KEYS
 from nox_buildstages.lock.lockfile import FORMAT, digest
 from nox_buildstages.lock.refusals import REFUSAL_KEYS
@@ -41,7 +42,30 @@ def inputs_digest(project: Project, interpreter: Interpreter) -> str:
     Raises:
         PatchError: A patch can't be read.
     """
-    root = project.root
+    patched = tuple(
+        (name, tuple(patches.read(patch).sha256 for patch in rules.patches))
+        for name, rules in project.packages.items()
+    )
+    folders = tuple((name, _metadata_files(it)) for name, it in _folders(project))
+    return _digest(project, interpreter, patched, folders)
+
+
+@lru_cache(maxsize=8)
+def _digest(
+    project: Project,
+    interpreter: Interpreter,
+    patched: tuple[tuple[str, tuple[str, ...]], ...],
+    folders: tuple[tuple[str, tuple[tuple[str, str], ...]], ...],
+) -> str:
+    """Return the digest; the sessions of a process mostly ask for the same one.
+
+    Args:
+        project: What is declared.
+        interpreter: As above.
+        patched: The sha256 of each patch, by output.
+        folders: The sha256 of each file that declares metadata, by output and name.
+    """
+    root, hashes = project.root, dict(patched)
     return digest(
         {
             "format": FORMAT,
@@ -49,7 +73,8 @@ def inputs_digest(project: Project, interpreter: Interpreter) -> str:
             "lock-dir": Path(os.path.relpath(project.lock_dir, root)).as_posix(),
             "stages": [_stage(stage, root) for stage in project.stages],
             "packages": {
-                name: _rules(rules, root) for name, rules in project.packages.items()
+                name: _rules(rules, root, hashes[name])
+                for name, rules in project.packages.items()
             },
             "final": _texts(project.final.requirements, root),
             "match-runtime": project.match_runtime,
@@ -59,9 +84,7 @@ def inputs_digest(project: Project, interpreter: Interpreter) -> str:
             "uv": without_any(
                 {key: project.uv[key] for key in _UV_KEYS if key in project.uv}
             ),
-            "folders": [
-                (name, _metadata_files(folder)) for name, folder in _folders(project)
-            ],
+            "folders": [(name, dict(files)) for name, files in folders],
         }
     )
 
@@ -78,12 +101,11 @@ def _stage(stage: Stage, root: Path) -> dict[str, Any]:
     }
 
 
-def _rules(rules: PackageRules, root: Path) -> dict[str, Any]:
+def _rules(rules: PackageRules, root: Path, patched: tuple[str, ...]) -> dict[str, Any]:
     requires_dist = rules.requires_dist
-    # Their contents, wherever they lie; what has none has the digest it always had.
-    hashes = [patches.read(patch).sha256 for patch in rules.patches]
     return {
-        **({"patches": hashes} if hashes else {}),
+        # Their contents, wherever they lie; what has none has the digest it always had.
+        **({"patches": patched} if patched else {}),
         "add": _texts(rules.build_requires_add, root),
         "remove": rules.build_requires_remove,
         "config-settings": dict(rules.config_settings),
@@ -101,12 +123,17 @@ def _text(requirement: Requirement, root: Path) -> str:
     url = urlsplit(requirement.url or "")
     if url.scheme != "file":
         return str(requirement)
-    path = Path(os.path.relpath(url2pathname(url.path), root)).as_posix()
+    path = Path(os.path.relpath(path_of(url.path), root)).as_posix()
     return str(requirement).replace(f"file://{url.path}", f"file:{path}")
 
 
-def _folders(project: Project) -> Iterator[tuple[str, Path]]:
-    """Yield the outputs that are built from a folder, with the folder."""
+@lru_cache(maxsize=4)
+def _folders(project: Project) -> tuple[tuple[str, Path], ...]:
+    """Return the outputs that are built from a folder, with the folder."""
+    return tuple(_of_folders(project))
+
+
+def _of_folders(project: Project) -> Iterator[tuple[str, Path]]:
     sources: dict[str, list[dict[str, Any]]] = {
         canonicalize_name(name): source if isinstance(source, list) else [source]
         for name, source in project.uv.get("sources", {}).items()
@@ -114,15 +141,15 @@ def _folders(project: Project) -> Iterator[tuple[str, Path]]:
     for output in project.outputs:
         url = urlsplit(output.requirement.url or "")
         if url.scheme == "file":
-            yield output.name, Path(url2pathname(url.path))
+            yield output.name, path_of(url.path)
         for source in sources.get(output.name, ()):
             if "path" in source:
                 yield output.name, project.root / source["path"]
 
 
-def _metadata_files(folder: Path) -> dict[str, str]:
-    return {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+def _metadata_files(folder: Path) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name, hashlib.sha256((folder / name).read_bytes()).hexdigest())
         for name in METADATA_FILES
         if (folder / name).is_file()
-    }
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import tomli_w
@@ -26,7 +27,7 @@ from packaging.version import Version
 
 from nox_buildstages import toml
 from nox_buildstages.errors import InvalidLockError
-from nox_buildstages.lock.pylock import TOOL, provider
+from nox_buildstages.lock.pylock import TOOL, provider, select
 from nox_buildstages.logins import without_any
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
 
@@ -85,6 +86,9 @@ class Lock:
     pylock: Pylock
     outputs: tuple[LockedOutput, ...] = ()
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.series))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexPin:
@@ -112,6 +116,7 @@ def file_name(name: str) -> str:
     return f"pylock.{name}.toml"
 
 
+@lru_cache(maxsize=1024)
 def pins(lock: Lock, interpreter: Interpreter) -> tuple[Pin, ...]:
     """Return what a lock's environment holds for an interpreter, sorted by name.
 
@@ -119,9 +124,7 @@ def pins(lock: Lock, interpreter: Interpreter) -> tuple[Pin, ...]:
         InvalidLockError: The lock is not for this interpreter.
     """
     try:
-        selected = lock.pylock.select(
-            environment=interpreter.markers, tags=interpreter.tags
-        )
+        selected = select(lock.pylock, interpreter)
         found = [_pin(package, artifact) for package, artifact in selected]
     except PylockSelectError as error:
         raise InvalidLockError(lock=file_name(lock.name), problem=str(error)) from error

@@ -59,9 +59,7 @@ def selected(lock: Lock, interpreter: Interpreter) -> Lock:
         InvalidLockError: The lock is not for this interpreter.
     """
     try:
-        found = lock.pylock.select(
-            environment=interpreter.markers, tags=interpreter.tags
-        )
+        found = pylock.select(lock.pylock, interpreter)
         packages = [replace(package, marker=None) for package, _ in found]
     except PylockSelectError as error:
         raise InvalidLockError(lock=file_name(lock.name), problem=str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -29,9 +30,10 @@ from packaging.version import Version
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path, PurePath
 
+    from packaging.tags import Tag
     from packaging.utils import NormalizedName
 
     from nox_buildstages.model import BuiltWheel, Interpreter, Source
@@ -101,13 +103,34 @@ def source(package: Package) -> Source | None:
     )
 
 
+def select(
+    pylock: Pylock, interpreter: Interpreter
+) -> Iterator[tuple[Package, object]]:
+    """Yield what a lock installs for an interpreter: packages, each with its artifact.
+
+    Raises:
+        PylockSelectError: The lock is not for this interpreter.
+    """
+    ranks = _ranks(interpreter)
+    wheels = (wheel for package in pylock.packages for wheel in package.wheels or ())
+    tags = {tag for wheel in wheels for tag in parse_wheel_filename(wheel.filename)[3]}
+    fitting = sorted(tags & ranks.keys(), key=ranks.__getitem__)
+    return pylock.select(environment=interpreter.markers, tags=fitting)
+
+
+@lru_cache(maxsize=8)
+def _ranks(interpreter: Interpreter) -> dict[Tag, int]:
+    """Return the tags that an interpreter accepts, each with its place."""
+    return {tag: rank for rank, tag in enumerate(dict.fromkeys(interpreter.tags))}
+
+
 def restrict(pylock: Pylock, interpreter: Interpreter) -> Pylock:
     """Return a lock with the wheels an interpreter accepts, and those only.
 
     It was resolved for that interpreter's platform and minor version alone, so
     it says so (``requires-python`` and ``environments``).
     """
-    tags = frozenset(interpreter.tags)
+    tags = _ranks(interpreter).keys()
 
     def restricted(package: Package) -> Package:
         if not package.wheels:

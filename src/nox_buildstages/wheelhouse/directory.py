@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -84,21 +85,40 @@ class Wheelhouse:
         Raises:
             WheelError: A wheel in the store isn't what it was.
         """
+        deliveries = tuple(deliveries)
+        told = {delivery.wheel.name: _entry(delivery) for delivery in deliveries}
+        if not self._has(deliveries, told):
+            self._take(deliveries, told)
+        return [*told.values()]
+
+    def _take(
+        self, deliveries: Collection[Delivery], told: Mapping[str, dict[str, Any]]
+    ) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
-            told: list[dict[str, Any]] = []
-            entries = {entry["name"]: entry for entry in self.manifest()}
-            replaced = {entry["file"] for entry in entries.values()}
+            before = {entry["name"]: entry for entry in self.manifest()}
+            entries = {**before, **told}
             for delivery in deliveries:
                 wheel = delivery.wheel
                 _copy(wheel, self.folder / wheel.path.name)
                 self._copy_log(wheel)
-                told.append(_entry(delivery))
-                entries[wheel.name] = told[-1]
             self._write_manifest(entries.values())
-            for name in replaced - {entry["file"] for entry in entries.values()}:
-                (self.folder / name).unlink(missing_ok=True)
-        return told
+            files = {entry["file"] for entry in entries.values()}
+            for entry in before.values():
+                if entry["file"] not in files:
+                    (self.folder / entry["file"]).unlink(missing_ok=True)
+
+    def _has(
+        self, deliveries: Collection[Delivery], told: Mapping[str, dict[str, Any]]
+    ) -> bool:
+        """Whether all of it is here; then there is nothing to write or to wait for."""
+        entries = {entry["name"]: entry for entry in self.manifest()}
+        return all(
+            entries.get(delivery.wheel.name) == told[delivery.wheel.name]
+            and _is(delivery.wheel, self.folder / delivery.wheel.path.name)
+            and _same(self._log(delivery.wheel), delivery.wheel.log)
+            for delivery in deliveries
+        )
 
     def keep_only(self, names: Collection[str]) -> None:
         """Remove the wheels that were delivered once and are no output any more."""
@@ -134,9 +154,7 @@ class Wheelhouse:
     def manifest(self) -> list[dict[str, Any]]:
         """Return what the manifest says of each wheel; nothing where there is none."""
         try:
-            text = (self.folder / MANIFEST).read_text(encoding="utf-8")
-            wheels = json.loads(text)["wheels"]
-            return [entry for entry in wheels if _is_ours(entry)]
+            return [*_entries((self.folder / MANIFEST).read_bytes())]
         except (OSError, ValueError, LookupError, TypeError):
             return []
 
@@ -146,12 +164,21 @@ class Wheelhouse:
         write_text(self.folder / MANIFEST, text)
 
     def _copy_log(self, wheel: BuiltWheel) -> None:
-        log = self.logs / f"{wheel.name}.log"
-        with replacing(log) as new:
+        with replacing(self._log(wheel)) as new:
             shutil.copyfile(wheel.log, new)
+
+    def _log(self, wheel: BuiltWheel) -> Path:
+        return self.logs / f"{wheel.name}.log"
 
     def _locked(self) -> FileLock:
         return FileLock(self.folder / ".lock")
+
+
+@lru_cache(maxsize=4)
+def _entries(manifest: bytes) -> tuple[dict[str, Any], ...]:
+    """Return what a manifest says; the sessions of a process mostly find it so."""
+    wheels = json.loads(manifest)["wheels"]
+    return tuple(entry for entry in wheels if _is_ours(entry))
 
 
 def _is_ours(entry: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
@@ -164,13 +191,21 @@ def _is_ours(entry: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
 
 
 def _copy(wheel: BuiltWheel, path: Path) -> None:
-    if path.is_file() and sha256_of(path) == wheel.sha256:
+    if _is(wheel, path):
         return
     with replacing(path) as new:
         shutil.copyfile(wheel.path, new)
         if sha256_of(new) != wheel.sha256:
             problem = "the store's copy isn't what was built"
             raise WheelError(wheel=path.name, problem=problem)
+
+
+def _is(wheel: BuiltWheel, path: Path) -> bool:
+    return path.is_file() and sha256_of(path) == wheel.sha256
+
+
+def _same(log: Path, kept: Path) -> bool:
+    return log.is_file() and log.read_bytes() == kept.read_bytes()
 
 
 def _entry(delivery: Delivery) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What a run costs, each row a ratio to a peer that was timed in the same run."""
