@@ -21,7 +21,10 @@ ROOMS = (
     },
     {"declare"},
     {"lock", "build", "wheelhouse"},
-    {"plan", "plan_formats", "options", "locking", "proposal", "pythons", "workspace"},
+    {
+        *("plan", "plan_formats", "options", "locking", "proposal", "pythons"),
+        *("workspace", "closing", "run"),
+    },
     {"sessions"},
 )
 """From the ground up: a room may import from its own floor and from those below."""
@@ -34,6 +37,7 @@ PURE = (
     "logins",
     "options",
     "plan_formats",
+    "closing",
     "declare/*",
     "lock/changes",
     "lock/lockfile",
@@ -43,6 +47,7 @@ PURE = (
     "lock/targets",
     "proposal/draft",
     "build/key",
+    "build/progress",
 )
 """Modules that neither open a file, nor run a program, nor look at the environment."""
 

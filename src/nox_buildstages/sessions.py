@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-import uuid
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nox
-from nox_buildstages import toml
+from nox_buildstages import run, toml
 from nox_buildstages.build.environment import Environment, Setting
-from nox_buildstages.columns import aligned
 from nox_buildstages.declare.graph import arrange
 from nox_buildstages.declare.table import TOOL, read
 from nox_buildstages.errors import (
@@ -27,7 +25,7 @@ from nox_buildstages.errors import (
 from nox_buildstages.options import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from nox_buildstages.declare.graph import Graph
     from nox_buildstages.model import Project, Stage
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 
 TAG = "build-stage"
 _INIT = "build-stages-init"
-_RUN_VARIABLE = "NOX_BUILDSTAGES_RUN"
 _BACKENDS = ("uv", "virtualenv", "venv")
 
 
@@ -55,15 +52,8 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
         graph = arrange(project)
     except BuildStagesError as error:
         raise SystemExit(str(error)) from None
-    _begin_run()
+    run.begin(project, graph)
     _Registration(document=document, project=project, graph=graph).register()
-
-
-def _begin_run() -> None:
-    """Name this run of nox; the processes that ``-j`` starts inherit the name."""
-    process, _, _ = os.environ.get(_RUN_VARIABLE, "").partition("-")
-    if process not in (str(os.getpid()), str(os.getppid())):
-        os.environ[_RUN_VARIABLE] = f"{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -145,6 +135,12 @@ class _Registration:
         if name != _INIT and not self.project.stages:
             read(self.document, pyproject=self.project.pyproject)
         names = {output.name for output in self.project.outputs}
+        screen = run.screen(self.project, session.log)
+
+        def report(line: str) -> None:
+            screen.clear()
+            session.log(line)
+
         workspace = opened(
             self.project,
             self.graph,
@@ -152,9 +148,10 @@ class _Registration:
             parse(session.posargs, outputs=names, session=name),
             Setting(
                 outer=dict(os.environ),
-                report=session.log,
-                run=os.environ[_RUN_VARIABLE],
+                report=report,
+                run=run.name(),
                 parallel=session.parallel,
+                screen=screen,
             ),
         )
         _check_python(session, workspace)
@@ -170,10 +167,22 @@ def _provide(session: nox.Session, workspace: Workspace, *, stage: Stage) -> Non
 
 
 def _install(session: nox.Session, workspace: Workspace) -> None:
+    from nox_buildstages import closing  # noqa: PLC0415 - --list is instant
+
     table = workspace.install()
     final = workspace.project.final
     if (final.imports or final.checks) and not workspace.environment.may_run():
         session.skip("--install-only: the environment is ready, nothing was checked")
+    try:
+        _check(session, workspace)
+    finally:
+        for line in closing.rendered(table):
+            session.log(line)
+        workspace.close()
+
+
+def _check(session: nox.Session, workspace: Workspace) -> None:
+    final = workspace.project.final
     with session.chdir(workspace.project.root):
         if final.imports:
             session.log(f"importing {', '.join(final.imports)}")
@@ -181,8 +190,6 @@ def _install(session: nox.Session, workspace: Workspace) -> None:
             session.run("python", "-I", script, *final.imports, log=False)
         for check in final.checks:
             session.run(*check)
-    for line in _rendered(table):
-        session.log(line)
 
 
 def _lock(session: nox.Session, workspace: Workspace) -> None:
@@ -270,29 +277,3 @@ def _check_python(session: nox.Session, workspace: Workspace) -> None:
             f" {wanted[0]} now",
             mend="remove that folder and run it again",
         )
-
-
-def _rendered(table: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the closing table: a line for each output."""
-    head = ("output", "version", "stage", "state", "seconds", "size")
-    rows = [
-        (
-            entry["name"],
-            entry["version"],
-            entry["stage"],
-            entry["status"],
-            f"{entry['seconds']:.1f}",
-            _human(entry["size"]),
-        )
-        for entry in table
-    ]
-    return aligned([head, *rows])
-
-
-def _human(size: float) -> str:
-    """Return a size in bytes as people write it, in powers of 1000."""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:  # noqa: PLR2004
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

@@ -15,11 +15,18 @@ from nox_buildstages.build.bench import Bench, Tools
 from nox_buildstages.build.budget import SETTLE, Budget
 from nox_buildstages.build.history import History
 from nox_buildstages.build.isolation import Isolator
+from nox_buildstages.build.journal import BUILT, CACHED, CLOSED, FAILED, Journal
 from nox_buildstages.build.sources import Sources
-from nox_buildstages.build.stage import outcomes, prepare, provide, sync
+from nox_buildstages.build.stage import outcomes, prepare, present, provide, sync
 from nox_buildstages.build.store import Store, cache_folder
 from nox_buildstages.build.syncing import Syncer
-from nox_buildstages.errors import InvalidLockError, LockError, UsageError
+from nox_buildstages.errors import (
+    BuildError,
+    BuildStagesError,
+    InvalidLockError,
+    LockError,
+    UsageError,
+)
 from nox_buildstages.files import write_text
 from nox_buildstages.indexes import Indexes
 from nox_buildstages.lock import folder
@@ -33,7 +40,7 @@ from nox_buildstages.pythons import Pythons
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from nox_buildstages.build.environment import Environment, Setting
     from nox_buildstages.build.stage import Outcome
@@ -106,6 +113,7 @@ def _tools(project: Project, environment: Environment, setting: Setting) -> Tool
         outer=setting.outer,
         report=setting.report,
         run=setting.run,
+        screen=setting.screen,
         budget=Budget(
             folder=store.folder / "jobs", settle=SETTLE if setting.parallel else 0.0
         ),
@@ -293,11 +301,38 @@ class Workspace:
         bench = self._bench(locks)
         outputs = {output.name for output in stage.outputs}
         rebuild = outputs if self.options.rebuild_all else set(self.options.rebuild)
-        provided = provide(bench, stage, self.environment, rebuild=rebuild & outputs)
-        if made:  # and so backends of other stages were asked in this environment
-            prepare(bench, stage.name, self.environment)
-        self.wheelhouse.deliver(map(_delivery, provided))
+        with self._told(stage.name):
+            try:
+                provided = provide(
+                    bench, stage, self.environment, rebuild=rebuild & outputs
+                )
+            except BuildError:
+                self._deliver(present(bench, stage))
+                raise
+            if made:  # and so backends of other stages were asked in this environment
+                prepare(bench, stage.name, self.environment)
+            self._deliver(provided)
         return provided
+
+    def _deliver(self, provided: Iterable[Outcome]) -> None:
+        """Put what a stage has provided into the wheelhouse, and note it."""
+        found = tuple(provided)
+        self.wheelhouse.deliver(map(_delivery, found))
+        self.journal.add(_noted(outcome, self.python) for outcome in found)
+
+    @property
+    def journal(self) -> Journal:
+        """What became of each output in this run, whoever tells of it."""
+        return Journal.of(self.project.wheelhouse, self.tools.run)
+
+    @contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        """Note where a stage, or ``final``, fails."""
+        try:
+            yield
+        except (BuildStagesError, OSError):
+            self.journal.note(FAILED, python=self.python, stage=name)
+            raise
 
     def check_reproducible(self, stage: Stage) -> None:
         """Build every wheel of a stage once more, and compare it with the store's.
@@ -309,7 +344,8 @@ class Workspace:
         from nox_buildstages.build import reproducing  # noqa: PLC0415 - for it alone
 
         bench = self._bench(self.current_locks())
-        reproducing.check(bench, stage, self.environment)
+        with self._told(stage.name):
+            reproducing.check(bench, stage, self.environment)
 
     def install(self) -> list[dict[str, Any]]:
         """Make the environment the runtime, from the wheelhouse alone.
@@ -321,6 +357,14 @@ class Workspace:
             BuildStagesError: It can't be made.
         """
         bench = self._bench(self.current_locks())
+        with self._told(FINAL):
+            return self._install(bench)
+
+    def close(self) -> None:
+        """Note that the closing table was printed."""
+        self.journal.note(CLOSED, python=self.python)
+
+    def _install(self, bench: Bench) -> list[dict[str, Any]]:
         deliveries = [
             _delivery(outcome)
             for stage in self.graph.order
@@ -380,6 +424,19 @@ class Workspace:
             pythons=self._pythons,
             logs=lambda target: self._wheelhouse_of(target.interpreter).logs,
         )
+
+
+def _noted(outcome: Outcome, python: str) -> dict[str, object]:
+    wheel = outcome.entry.wheel
+    return {
+        "state": BUILT if outcome.built else CACHED,
+        "python": python,
+        "stage": outcome.stage,
+        "name": wheel.name,
+        "version": str(wheel.version),
+        "seconds": wheel.seconds,
+        "size": wheel.size,
+    }
 
 
 def _delivery(outcome: Outcome) -> Delivery:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nox_buildstages import patches
+from nox_buildstages.build.journal import Journal
 from nox_buildstages.build.key import AppliedPatch, Ingredient, Recipe
+from nox_buildstages.build.screen import Screen
 from nox_buildstages.commands import Command, checked
 from nox_buildstages.errors import MissingToolError, MissingWheelError
 from nox_buildstages.lock.lockfile import IndexPin, pins
@@ -48,6 +50,7 @@ class Tools:
         report: Tells the user how far it is, a line at a time.
         run: Identifies this run of nox, all of its processes.
         budget: What may run at once.
+        screen: Where people see how far it is.
     """
 
     store: Store
@@ -59,6 +62,7 @@ class Tools:
     report: Callable[[str], None]
     run: str
     budget: Budget
+    screen: Screen = field(default_factory=Screen)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +88,20 @@ class Bench:
     _entries: dict[str, Entry] = field(default_factory=dict)
     _versions: dict[str, str] = field(default_factory=dict)
     _patches: dict[NormalizedName, tuple[PatchFile, ...]] = field(default_factory=dict)
+
+    @property
+    def journal(self) -> Journal:
+        """What became of each output in this run, whoever tells of it."""
+        return Journal.of(self.project.wheelhouse, self.tools.run)
+
+    def noted(self, stage: str, output: LockedOutput) -> dict[str, str]:
+        """Return what the journal calls an output by."""
+        return {
+            "python": self.interpreter.markers["python_version"],
+            "stage": stage,
+            "name": output.name,
+            "version": str(output.metadata.version),
+        }
 
     def pins(self, name: str) -> tuple[Pin, ...]:
         """Return what the environment of a stage, or of ``final``, holds."""

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from nox_buildstages import files
 from nox_buildstages.build import retrying
 from nox_buildstages.build.budget import counted, wish_of
+from nox_buildstages.build.following import COMPILE, ENV, followed, shown
 from nox_buildstages.build.job import Job
 from nox_buildstages.build.store import Product
 from nox_buildstages.errors import NotRunError, WheelError, WrongWheelError
@@ -23,7 +24,7 @@ from nox_buildstages.logins import without_logins
 from nox_buildstages.wheelhouse import wheel as wheels
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from nox_buildstages.build.bench import Bench
@@ -114,14 +115,26 @@ def outcomes(bench: Bench, stage: Stage) -> tuple[Outcome, ...]:
     outputs = bench.locks[stage.name].outputs
     entries = [bench.entry(stage.name, output.name) for output in outputs]
     return tuple(
-        Outcome(
-            entry=entry,
-            output=output,
-            patches=bench.recipe(stage.name, output.name).patches,
-            stage=stage.name,
-            built=entry.run == bench.tools.run,
-        )
+        _outcome(bench, stage, output, entry)
         for entry, output in zip(entries, outputs, strict=True)
+    )
+
+
+def present(bench: Bench, stage: Stage) -> Iterator[Outcome]:
+    """Yield what became of the outputs of a stage whose wheels are in the store."""
+    for output in bench.locks[stage.name].outputs:
+        entry = bench.find(bench.recipe(stage.name, output.name))
+        if entry is not None:
+            yield _outcome(bench, stage, output, entry)
+
+
+def _outcome(bench: Bench, stage: Stage, output: LockedOutput, entry: Entry) -> Outcome:
+    return Outcome(
+        entry=entry,
+        output=output,
+        patches=bench.recipe(stage.name, output.name).patches,
+        stage=stage.name,
+        built=entry.run == bench.tools.run,
     )
 
 
@@ -155,8 +168,12 @@ def sync(bench: Bench, name: str, environment: Environment, lock: Path) -> None:
     """
     tools = bench.tools
     place = hashlib.sha256(str(environment.location).encode()).hexdigest()
-    with tools.store.locked(f"environment-{place[:16]}"):
-        tools.syncer.sync(environment, bench.ingredients(name), lock)
+    with (
+        tools.store.locked(f"environment-{place[:16]}"),
+        shown(tools.screen, name, ENV) as attend,
+    ):
+        syncer = replace(tools.syncer, attend=attend)
+        syncer.sync(environment, bench.ingredients(name), lock)
 
 
 def _build(job: Job, claim: Claim, *, again: bool) -> None:
@@ -166,7 +183,10 @@ def _build(job: Job, claim: Claim, *, again: bool) -> None:
         there = tools.store.find(recipe.key)
         if there is not None and (there.run == tools.run or not again):
             return
-        with claim.jobs(wish_of(job.stage), wait=partial(say_waiting, job)) as jobs:
+        with (
+            claim.jobs(wish_of(job.stage), wait=partial(say_waiting, job)) as jobs,
+            job.bench.journal.building(**job.bench.noted(job.stage.name, job.output)),
+        ):
             retrying.make(replace(job, jobs=jobs), _make)
         job.bench.forget(recipe)
 
@@ -204,8 +224,8 @@ def build_wheel(job: Job, place: Path) -> WheelFile:
     patches = job.bench.patches(job.output.name)
     sources = job.bench.tools.sources
     tree = sources.unpack(job.output.source, place / "source", patches)
-    with job.watched():
-        said = job.backend(tree, home=home).wheel(folder)
+    with job.watched(), followed(job, COMPILE) as shown_job:
+        said = shown_job.backend(tree, home=home).wheel(folder)
     try:
         wheel = _only_wheel(folder, said)
         _check_identity(wheel, job.output)

@@ -20,6 +20,7 @@ compile             C sources, made into <module>/<stem>.so; an object file that
 compilers           how many programs run, MAX_JOBS at once; each adds a line + when
                     it starts and a line - when it ends to TINYBACKEND_COUNT
 says                lines for the log
+pause               how many seconds pass after each of them
 stamp-time          whether the time of the build goes into <module>/built_at.json,
                     so that no two builds are equal
 tag                 the wheel's tag; by default what is made
@@ -65,6 +66,7 @@ DEFAULTS = {
     "compile": [],
     "compilers": 0,
     "says": [],
+    "pause": 0,
     "stamp-time": False,
     "on-python": {},
     "faults": [],
@@ -102,6 +104,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     print(f"tinybackend: building {settings['name']} {settings['version']}")
     for line in settings["says"]:
         print(line, flush=True)
+        time.sleep(settings["pause"])
     _strike(settings)
     if "memory" in faults and int(os.environ["MAX_JOBS"]) > 1:
         os.kill(os.getpid(), signal.SIGKILL)
