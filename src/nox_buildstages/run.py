@@ -51,7 +51,7 @@ def begin(project: Project, graph: Graph) -> None:
             os.environ[_BOARD_VARIABLE] = str(shutil.get_terminal_size().columns)
     if not _is_worker():
         journal = Journal.of(project.wheelhouse, name())
-        atexit.register(_end, journal, graph)
+        atexit.register(_end, journal, graph, several=len(project.pythons) > 1)
         if _BOARD_VARIABLE not in os.environ:
             Thread(target=_repeat, args=(journal,), daemon=True).start()
 
@@ -116,7 +116,7 @@ def _repeat(journal: Journal) -> None:
         said = len(lines)
 
 
-def _end(journal: Journal, graph: Graph) -> None:
+def _end(journal: Journal, graph: Graph, *, several: bool) -> None:
     """Print the closing table where something went wrong and no session printed it."""
     if not journal.path.exists():
         return
@@ -124,9 +124,8 @@ def _end(journal: Journal, graph: Graph) -> None:
 
     notes = journal.notes()
     journal.remove()
-    tables = dict(closing.left_open(notes, graph.order))
-    for python, table in tables.items():
-        if len(tables) > 1:
+    for python, table in closing.left_open(notes, graph.order):
+        if several:
             _LOGGER.info("Python %s", python)
         for line in closing.rendered(table):
             _LOGGER.info(line)

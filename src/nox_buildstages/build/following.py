@@ -145,9 +145,10 @@ class Follower:
 
     def end(self) -> None:
         """Hand on the rest, and take away what is shown."""
-        with suppress(OSError):
-            if self.log is not None:
+        if self.log is not None:
+            with suppress(OSError):
                 self.screen.output(self.log.rest())
+        with suppress(OSError):
             self.screen.clear()
 
     def _read(self, text: str) -> None:

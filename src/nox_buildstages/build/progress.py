@@ -79,7 +79,8 @@ class Progress:
         Args:
             known: At the end of a build of the same source.
         """
-        if self.total is not None or known.total is not None or self.done > known.done:
+        is_stated = self.total is not None or known.total is not None
+        if is_stated or self.done > known.done or not known.done:
             return self
         return replace(self, total=known.done)
 
