@@ -15,7 +15,7 @@ from nox_buildstages.build.bench import Bench, Tools
 from nox_buildstages.build.budget import SETTLE, Budget
 from nox_buildstages.build.history import History
 from nox_buildstages.build.isolation import Isolator
-from nox_buildstages.build.journal import BUILT, CACHED, CLOSED, FAILED, Journal
+from nox_buildstages.build.journal import CLOSED, FAILED, Journal
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import outcomes, prepare, present, provide, sync
 from nox_buildstages.build.store import Store, cache_folder
@@ -40,7 +40,7 @@ from nox_buildstages.pythons import Pythons
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from nox_buildstages.build.environment import Environment, Setting
     from nox_buildstages.build.stage import Outcome
@@ -307,18 +307,12 @@ class Workspace:
                     bench, stage, self.environment, rebuild=rebuild & outputs
                 )
             except BuildError:
-                self._deliver(present(bench, stage))
+                self.wheelhouse.deliver(map(_delivery, present(bench, stage)))
                 raise
             if made:  # and so backends of other stages were asked in this environment
                 prepare(bench, stage.name, self.environment)
-            self._deliver(provided)
+            self.wheelhouse.deliver(map(_delivery, provided))
         return provided
-
-    def _deliver(self, provided: Iterable[Outcome]) -> None:
-        """Put what a stage has provided into the wheelhouse, and note it."""
-        found = tuple(provided)
-        self.wheelhouse.deliver(map(_delivery, found))
-        self.journal.add(_noted(outcome, self.python) for outcome in found)
 
     @property
     def journal(self) -> Journal:
@@ -424,19 +418,6 @@ class Workspace:
             pythons=self._pythons,
             logs=lambda target: self._wheelhouse_of(target.interpreter).logs,
         )
-
-
-def _noted(outcome: Outcome, python: str) -> dict[str, object]:
-    wheel = outcome.entry.wheel
-    return {
-        "state": BUILT if outcome.built else CACHED,
-        "python": python,
-        "stage": outcome.stage,
-        "name": wheel.name,
-        "version": str(wheel.version),
-        "seconds": wheel.seconds,
-        "size": wheel.size,
-    }
 
 
 def _delivery(outcome: Outcome) -> Delivery:

@@ -50,6 +50,8 @@ class Journal:
     def add(self, notes: Iterable[Mapping[str, object]]) -> None:
         """Add several lines at once."""
         text = "".join(f"{json.dumps(note)}\n" for note in notes)
+        if not text:
+            return
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as stream:
@@ -57,17 +59,13 @@ class Journal:
 
     @contextmanager
     def building(self, **output: object) -> Iterator[None]:
-        """Note that an output's build has begun, and how it ended.
-
-        Where it was stopped nothing more is noted.
-        """
+        """Note that an output's build has begun, and whether it failed."""
         self.note(BEGUN, **output)
         try:
             yield
         except (BuildStagesError, OSError):
             self.note(FAILED, **output)
             raise
-        self.note(BUILT, **output)
 
     def notes(self) -> list[Mapping[str, Any]]:
         """Return all lines; nothing where there are none."""

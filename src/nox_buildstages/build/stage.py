@@ -16,6 +16,7 @@ from nox_buildstages.build import retrying
 from nox_buildstages.build.budget import counted, wish_of
 from nox_buildstages.build.following import COMPILE, ENV, followed, shown
 from nox_buildstages.build.job import Job
+from nox_buildstages.build.journal import BUILT, CACHED
 from nox_buildstages.build.store import Product
 from nox_buildstages.errors import NotRunError, WheelError, WrongWheelError
 from nox_buildstages.lock import pylock
@@ -89,6 +90,7 @@ def provide(
         for output in outputs
         if output.name in rebuild or bench.find(recipes[output.name]) is None
     ]
+    _note(bench, stage)
     if missing:
         jobs = [
             Job(bench=bench, stage=stage, output=output, environment=environment)
@@ -103,6 +105,7 @@ def provide(
                 raise NotRunError(stage=stage.name, outputs=names)
             for job in jobs:
                 _build(job, claim, again=job.output.name in rebuild)
+                _note(bench, stage)
     return outcomes(bench, stage)
 
 
@@ -126,6 +129,19 @@ def present(bench: Bench, stage: Stage) -> Iterator[Outcome]:
         entry = bench.find(bench.recipe(stage.name, output.name))
         if entry is not None:
             yield _outcome(bench, stage, output, entry)
+
+
+def _note(bench: Bench, stage: Stage) -> None:
+    """Tell the journal of every wheel of a stage that is there."""
+    bench.journal.add(
+        {
+            **bench.noted(stage.name, outcome.output),
+            "state": BUILT if outcome.built else CACHED,
+            "seconds": outcome.entry.wheel.seconds,
+            "size": outcome.entry.wheel.size,
+        }
+        for outcome in present(bench, stage)
+    )
 
 
 def _outcome(bench: Bench, stage: Stage, output: LockedOutput, entry: Entry) -> Outcome:
