@@ -295,14 +295,23 @@ def test_what_runs_is_shown(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("says", "steps"), [(["cc -c a.c"], " [0/1]"), (["…"], "")], ids=["same", "other"]
+    ("says", "log", "steps"),
+    [
+        (["cc -c a.c"], True, " [0/1]"),
+        (["…"], True, ""),
+        (["cc -c a.c"], False, ""),
+    ],
+    ids=["same", "other", "gone"],
 )
 def test_what_was_built_before_tells_how_far_a_build_is(
-    shop: Shop, says: list[str], steps: str
+    shop: Shop, says: list[str], steps: str, *, log: bool
 ) -> None:
     """How long it took; and if it was of the same source, of how many steps it was."""
     shop.write(says=["cc -c a.c"])
-    record = shop.provide().entry.wheel.log.with_name("record.json")
+    written = shop.provide().entry.wheel.log
+    if not log:
+        written.unlink()
+    record = written.with_name("record.json")
     record.write_text(record.read_text().replace('"seconds": ', '"seconds": 60'))
     shop.run = "run-2"
     shop.screen.lines.clear()

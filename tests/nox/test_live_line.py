@@ -27,10 +27,11 @@ def project(
 ) -> Iterator[Project]:
     """A project whose one output is built, takes seconds and says how far it is."""
     with world(tmp_path_factory.mktemp("live"), caches) as (_, project):
-        tree = kernels_tree(project, says=SAYS, pause=0.8)
+        tree = kernels_tree(project, thinks=1.5, says=SAYS, pause=0.8)
         declare_solo(project, outputs=[tree])
         first = project.nox("-s", "build-stages", env=beating(0.5))
         assert LINE.search(first.output)
+        assert "nox > kernels  metadata  1 s" in first.output
         assert "left" not in first.output
         yield project
 

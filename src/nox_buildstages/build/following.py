@@ -176,11 +176,12 @@ def _before(job: Job) -> Before:
     entry = History(store=job.bench.tools.store).before(recipe)
     if entry is None:
         return Before()
-    seconds = entry.wheel.seconds
+    before = Before(seconds=entry.wheel.seconds)
     if entry.recipe.source != recipe.source:
-        return Before(seconds=seconds)
-    with entry.wheel.log.open(encoding="utf-8", errors="replace") as log:
-        return Before(seconds=seconds, progress=progress.read(log))
+        return before
+    with suppress(OSError), entry.wheel.log.open(errors="replace") as log:
+        return replace(before, progress=progress.read(log))
+    return before
 
 
 def _both(

@@ -54,8 +54,8 @@ class Journal:
             return
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(text)
+            with self.path.open("ab", buffering=0) as stream:  # in one piece
+                stream.write(text.encode())
 
     @contextmanager
     def building(self, **output: object) -> Iterator[None]:
@@ -70,8 +70,8 @@ class Journal:
     def notes(self) -> list[Mapping[str, Any]]:
         """Return all lines; nothing where there are none."""
         with suppress(OSError):
-            text = self.path.read_text(encoding="utf-8")
-            return [json.loads(line) for line in text.splitlines()]
+            whole = self.path.read_bytes().rpartition(b"\n")[0]
+            return [json.loads(line) for line in whole.splitlines()]
         return []
 
     def remove(self) -> None:

@@ -19,6 +19,7 @@ compile             C sources, made into <module>/<stem>.so; an object file that
                     is there already is used again
 compilers           how many programs run, MAX_JOBS at once; each adds a line + when
                     it starts and a line - when it ends to TINYBACKEND_COUNT
+thinks              how many seconds get_requires_for_build_wheel takes
 says                lines for the log
 pause               how many seconds pass after each of them
 stamp-time          whether the time of the build goes into <module>/built_at.json,
@@ -65,6 +66,7 @@ DEFAULTS = {
     "record": [],
     "compile": [],
     "compilers": 0,
+    "thinks": 0,
     "says": [],
     "pause": 0,
     "stamp-time": False,
@@ -91,6 +93,7 @@ FAULTS = {
 
 def get_requires_for_build_wheel(config_settings=None):
     settings = _settings()
+    time.sleep(settings["thinks"])
     requires = list(settings["requires-for-build"])
     for module, more in settings["requires-once"].items():
         if importlib.util.find_spec(module):
