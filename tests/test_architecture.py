@@ -24,7 +24,7 @@ ROOMS = (
     {"lock", "build", "wheelhouse"},
     {
         *("plan", "plan_formats", "options", "locking", "proposal", "pythons"),
-        *("call", "first_run", "workspace"),
+        *("call", "first_run", "workspace", "closing", "run"),
     },
     {"sessions"},
 )
@@ -40,6 +40,7 @@ PURE = (
     "durations",
     "options",
     "plan_formats",
+    "closing",
     "declare/*",
     "lock/changes",
     "lock/lockfile",
@@ -49,6 +50,7 @@ PURE = (
     "lock/targets",
     "proposal/draft",
     "build/key",
+    "build/progress",
 )
 """Modules that neither open a file, nor run a program, nor look at the environment."""
 

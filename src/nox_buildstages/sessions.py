@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
-import uuid
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nox
-from nox_buildstages import call, toml
+from nox_buildstages import call, run, toml
 from nox_buildstages.build.environment import Environment, Setting, is_whole
 from nox_buildstages.call import Call, Registered
-from nox_buildstages.columns import aligned, human
 from nox_buildstages.declare.graph import arrange
 from nox_buildstages.declare.table import TOOL, read
 from nox_buildstages.errors import (
@@ -30,7 +28,7 @@ from nox_buildstages.first_run import Making
 from nox_buildstages.options import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from nox_buildstages.declare.graph import Graph
     from nox_buildstages.model import Project, Stage
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
 TAG = "build-stage"
 _INIT = "build-stages-init"
 _PRUNE = "build-stages-prune"
-_RUN_VARIABLE = "NOX_BUILDSTAGES_RUN"
 _BACKENDS = ("uv", "virtualenv", "venv")
 
 
@@ -60,7 +57,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
         graph = arrange(project)
     except BuildStagesError as error:
         raise SystemExit(str(error)) from None
-    _begin_run()
+    run.begin(project, graph)
     making = Making(pyproject=path, call=_call())
     registration = _Registration(
         document=document,
@@ -71,13 +68,6 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     )
     registration.register()
     making.begin(registration.sessions)
-
-
-def _begin_run() -> None:
-    """Name this run of nox; the processes that ``-j`` starts inherit the name."""
-    process, _, _ = os.environ.get(_RUN_VARIABLE, "").partition("-")
-    if process not in (str(os.getpid()), str(os.getppid())):
-        os.environ[_RUN_VARIABLE] = f"{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def _call() -> Call:
@@ -203,6 +193,12 @@ class _Registration:
 
         if name != _INIT and not self.project.stages:
             read(self.document, pyproject=self.project.pyproject)
+        screen = run.screen(self.project, session.log)
+
+        def report(line: str) -> None:
+            screen.clear()
+            session.log(line)
+
         workspace = opened(
             self.project,
             self.graph,
@@ -210,9 +206,10 @@ class _Registration:
             parse(session.posargs, outputs=self.names, session=name),
             Setting(
                 outer=dict(os.environ),
-                report=session.log,
-                run=os.environ[_RUN_VARIABLE],
+                report=report,
+                run=run.name(),
                 parallel=session.parallel,
+                screen=screen,
             ),
         )
         _check_python(session, workspace)
@@ -241,10 +238,22 @@ def _provide(session: nox.Session, workspace: Workspace, *, stage: Stage) -> Non
 
 
 def _install(session: nox.Session, workspace: Workspace) -> None:
+    from nox_buildstages import closing  # noqa: PLC0415 - --list is instant
+
     table = workspace.install()
     final = workspace.project.final
     if (final.imports or final.checks) and not workspace.environment.may_run():
         session.skip("--install-only: the environment is ready, nothing was checked")
+    try:
+        _check(session, workspace)
+    finally:
+        for line in closing.rendered(table):
+            session.log(line)
+        workspace.close()
+
+
+def _check(session: nox.Session, workspace: Workspace) -> None:
+    final = workspace.project.final
     with session.chdir(workspace.project.root):
         if final.imports:
             session.log(f"importing {', '.join(final.imports)}")
@@ -252,8 +261,6 @@ def _install(session: nox.Session, workspace: Workspace) -> None:
             session.run("python", "-I", script, *final.imports, log=False)
         for check in final.checks:
             session.run(*check)
-    for line in _rendered(table):
-        session.log(line)
 
 
 def _lock(session: nox.Session, workspace: Workspace) -> None:
@@ -308,7 +315,7 @@ def _prune(session: nox.Session, options: Options) -> None:
     pruned = pruning.prune(
         store,
         limits,
-        run=os.environ[_RUN_VARIABLE],
+        run=run.name(),
         waiting=lambda: session.log("waiting for another build-stages-prune to end"),
         is_dry=options.dry_run,
     )
@@ -369,20 +376,3 @@ def _check_python(session: nox.Session, workspace: Workspace) -> None:
             f" {wanted[0]} now",
             mend="remove that folder and run it again",
         )
-
-
-def _rendered(table: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the closing table: a line for each output."""
-    head = ("output", "version", "stage", "state", "seconds", "size")
-    rows = [
-        (
-            entry["name"],
-            entry["version"],
-            entry["stage"],
-            entry["status"],
-            f"{entry['seconds']:.1f}",
-            human(entry["size"]),
-        )
-        for entry in table
-    ]
-    return aligned([head, *rows])

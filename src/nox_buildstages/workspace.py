@@ -15,14 +15,28 @@ from nox_buildstages.build.bench import Bench, Tools
 from nox_buildstages.build.budget import SETTLE, Budget
 from nox_buildstages.build.history import History
 from nox_buildstages.build.isolation import Isolator
-from nox_buildstages.build.presence import present
+from nox_buildstages.build.journal import CLOSED, FAILED, Journal
+from nox_buildstages.build.presence import present as at_work
 from nox_buildstages.build.remote import remote_store
 from nox_buildstages.build.sources import Sources
-from nox_buildstages.build.stage import occupied, outcomes, prepare, provide, sync
+from nox_buildstages.build.stage import (
+    occupied,
+    outcomes,
+    prepare,
+    present,
+    provide,
+    sync,
+)
 from nox_buildstages.build.store import Store, cache_folder
 from nox_buildstages.build.syncing import Syncer
 from nox_buildstages.digests import place_of
-from nox_buildstages.errors import InvalidLockError, LockError, UsageError
+from nox_buildstages.errors import (
+    BuildError,
+    BuildStagesError,
+    InvalidLockError,
+    LockError,
+    UsageError,
+)
 from nox_buildstages.files import write_text
 from nox_buildstages.indexes import Indexes
 from nox_buildstages.lock import folder
@@ -106,6 +120,7 @@ def _tools(project: Project, environment: Environment, setting: Setting) -> Tool
         outer=setting.outer,
         report=setting.report,
         run=setting.run,
+        screen=setting.screen,
         budget=Budget(
             folder=store.folder / "jobs", settle=SETTLE if setting.parallel else 0.0
         ),
@@ -140,7 +155,7 @@ class Workspace:
 
     def at_work(self) -> AbstractContextManager[None]:
         """Keep others from removing what is used of the store meanwhile."""
-        return present(
+        return at_work(
             self.tools.store.folder,
             run=self.tools.run,
             waiting=lambda: self.tools.report("waiting for build-stages-prune to end"),
@@ -307,12 +322,33 @@ class Workspace:
         bench = self._bench(locks)
         outputs = {output.name for output in stage.outputs}
         rebuild = outputs if self.options.rebuild_all else set(self.options.rebuild)
-        provided = provide(bench, stage, self.environment, rebuild=rebuild & outputs)
-        if made:  # and so backends of other stages were asked in this environment
-            with occupied(self.tools, self.environment):
-                prepare(bench, stage.name, self.environment)
-        self.wheelhouse.deliver(map(_delivery, provided))
+        with self._told(stage.name):
+            try:
+                provided = provide(
+                    bench, stage, self.environment, rebuild=rebuild & outputs
+                )
+            except BuildError:
+                self.wheelhouse.deliver(map(_delivery, present(bench, stage)))
+                raise
+            if made:  # and so backends of other stages were asked in this environment
+                with occupied(self.tools, self.environment):
+                    prepare(bench, stage.name, self.environment)
+            self.wheelhouse.deliver(map(_delivery, provided))
         return provided
+
+    @property
+    def journal(self) -> Journal:
+        """What became of each output in this run, whoever tells of it."""
+        return Journal.of(self.project.wheelhouse, self.tools.run)
+
+    @contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        """Note where a stage, or ``final``, fails."""
+        try:
+            yield
+        except (BuildStagesError, OSError):
+            self.journal.note(FAILED, python=self.python, stage=name)
+            raise
 
     def check_reproducible(self, stage: Stage) -> None:
         """Build every wheel of a stage once more, and compare it with the store's.
@@ -324,7 +360,8 @@ class Workspace:
         from nox_buildstages.build import reproducing  # noqa: PLC0415 - for it alone
 
         bench = self._bench(self.current_locks())
-        reproducing.check(bench, stage, self.environment)
+        with self._told(stage.name):
+            reproducing.check(bench, stage, self.environment)
 
     def install(self) -> list[dict[str, Any]]:
         """Make the environment the runtime, from the wheelhouse alone.
@@ -336,6 +373,14 @@ class Workspace:
             BuildStagesError: It can't be made.
         """
         bench = self._bench(self.current_locks())
+        with self._told(FINAL):
+            return self._install(bench)
+
+    def close(self) -> None:
+        """Note that the closing table was printed."""
+        self.journal.note(CLOSED, python=self.python)
+
+    def _install(self, bench: Bench) -> list[dict[str, Any]]:
         deliveries = [
             _delivery(outcome)
             for stage in self.graph.order

@@ -21,9 +21,12 @@ from packaging.version import Version
 from nox_buildstages.build.bench import Bench, Tools
 from nox_buildstages.build.budget import Budget
 from nox_buildstages.build.environment import Environment
+from nox_buildstages.build.following import METADATA, followed
 from nox_buildstages.build.history import History
 from nox_buildstages.build.isolation import Isolator
+from nox_buildstages.build.job import Job
 from nox_buildstages.build.machine import Machine
+from nox_buildstages.build.screen import Screen
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import Outcome, provide
 from nox_buildstages.build.store import Store
@@ -74,9 +77,22 @@ class Counting:
     commands: list[Command] = field(default_factory=list)
 
     def __call__(self, command: Command) -> Completed:
-        """Run it."""
+        """Run it; attend to it at least once."""
         self.commands.append(command)
+        if command.attend is not None:
+            command.attend()
         return run(command)
+
+
+@dataclass
+class Recording(Screen):
+    """Keeps what it was to show."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def show(self, line: str) -> None:
+        """Keep it."""
+        self.lines.append(line)
 
 
 @dataclass(kw_only=True)
@@ -92,6 +108,7 @@ class Shop:
     store: Path
     runner: Counting = field(default_factory=Counting)
     reports: list[str] = field(default_factory=list)
+    screen: Recording = field(default_factory=Recording)
     stage: dict[str, Any] = field(default_factory=dict)
     rules: PackageRules = field(default_factory=PackageRules)
     outer: dict[str, str] = field(default_factory=lambda: {"PATH": os.environ["PATH"]})
@@ -142,6 +159,7 @@ class Shop:
             report=self.reports.append,
             run=self.run,
             budget=Budget(folder=self.store / "jobs", machine=self.machine),
+            screen=self.screen,
         )
 
     def locks(self) -> dict[str, Lock]:
@@ -265,6 +283,60 @@ def test_what_is_missing_is_built(shop: Shop) -> None:
     assert 1 <= int(jobs) <= (os.cpu_count() or 1)
     assert shop.reports[1].startswith("built low_lib-1.0-py3-none-any.whl in ")
     assert list((shop.store / "builds").iterdir()) == []
+
+
+def test_what_runs_is_shown(shop: Shop) -> None:
+    """Making the environment, then building; nothing where nothing is done."""
+    shop.provide()
+    assert shop.screen.lines == ["low  env  0 s", "low-lib  compile  0 s"]
+    shop.screen.lines.clear()
+    shop.provide()
+    assert shop.screen.lines == []
+
+
+@pytest.mark.parametrize(
+    ("says", "log", "steps"),
+    [
+        (["cc -c a.c"], True, " [0/1]"),
+        (["…"], True, ""),
+        (["cc -c a.c"], False, ""),
+    ],
+    ids=["same", "other", "gone"],
+)
+def test_what_was_built_before_tells_how_far_a_build_is(
+    shop: Shop, says: list[str], steps: str, *, log: bool
+) -> None:
+    """How long it took; and if it was of the same source, of how many steps it was."""
+    shop.write(says=["cc -c a.c"])
+    written = shop.provide().entry.wheel.log
+    if not log:
+        written.unlink()
+    record = written.with_name("record.json")
+    record.write_text(record.read_text().replace('"seconds": ', '"seconds": 60'))
+    shop.run = "run-2"
+    shop.screen.lines.clear()
+    shop.write(says=says)
+    shop.provide("low", "low-lib")
+    assert shop.screen.lines == [f"low-lib  compile{steps}  0 s, about 10 min left"]
+
+
+def test_who_attends_to_a_build_still_does(shop: Shop) -> None:
+    """Showing how far it is comes after."""
+    bench, seen = shop.bench(), []
+    job = Job(
+        bench=bench,
+        stage=bench.graph.stage("low"),
+        output=bench.locks["low"].outputs[0],
+        environment=shop.environment,
+        attend=lambda: seen.append(len(shop.screen.lines)),
+    )
+    job.log.parent.mkdir()
+    job.log.touch()
+    with followed(job, METADATA) as attended:
+        assert attended.attend is not None
+        attended.attend()
+    assert seen == [0]
+    assert shop.screen.lines == ["low-lib  metadata  0 s"]
 
 
 def test_what_is_there_is_found(shop: Shop) -> None:

@@ -23,7 +23,22 @@ CASES = [
     ),
     ("OSError: CUDA_HOME environment variable is not set.", 'pass-env = ["CUDA_HOME"]'),
     ("/usr/local/cuda/bin/nvcc: No such file or directory", "CUDA_HOME"),
+    (
+        "FileNotFoundError: No such file or directory: '/usr/local/cuda/bin/nvcc'",
+        "nvcc",
+    ),
+    ("flash_attn was requested, but nvcc was not found.  Are you …", "CUDA_HOME"),
+    ("  No CMAKE_CUDA_COMPILER could be found.", "CUDA_HOME"),
+    ("  Failed to find nvcc.", "CUDA_HOME"),
     ("RuntimeError: Ninja is required to load C++ extensions", '"ninja"'),
+    ("meson-python: error: Could not find ninja version 1.8.2 or newer.", '"ninja"'),
+    ("ERROR: Could not detect Ninja v1.8.2 or newer", '"ninja"'),
+    (
+        'CMake was unable to find a build program corresponding to "Ninja".',
+        '"ninja"',
+    ),
+    ("FileNotFoundError: [Errno 2] No such file or directory: 'ninja'", '"ninja"'),
+    ("/bin/sh: 1: ninja: not found", '"ninja"'),
     ("error: command 'g++' failed: No such file or directory", "compiler is missing"),
     ("error: [Errno 2] No such file or directory: 'gcc'", "compiler is missing"),
 ]
@@ -77,6 +92,8 @@ def test_what_is_missing_counts_before_the_network() -> None:
 def test_an_unknown_cause_earns_none() -> None:
     """A guess would lead astray."""
     assert hint(["x.cpp:1:2: error: expected ';'"], stage="kernels") is None
+    optional = "-- Could NOT find CUDA (missing: CUDA_TOOLKIT_ROOT_DIR)"
+    assert hint([optional], stage="kernels") is None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nox_buildstages import interpreter, patches
+from nox_buildstages.build.journal import Journal
 from nox_buildstages.build.key import AppliedPatch, Ingredient, Recipe
+from nox_buildstages.build.screen import Screen
 from nox_buildstages.commands import Command, checked
 from nox_buildstages.errors import MissingToolError, MissingWheelError
 from nox_buildstages.lock.lockfile import IndexPin, pins
@@ -50,6 +52,7 @@ class Tools:
         run: Identifies this run of nox, all of its processes.
         budget: What may run at once.
         remote: A store behind the store; None where there is none.
+        screen: Where people see how far it is.
     """
 
     store: Store
@@ -62,6 +65,7 @@ class Tools:
     run: str
     budget: Budget
     remote: Remote | None = None
+    screen: Screen = field(default_factory=Screen)
 
     def probe(self, python: Path) -> Interpreter:
         """Return what an interpreter says of itself, or said before.
@@ -96,6 +100,20 @@ class Bench:
     _entries: dict[str, Entry] = field(default_factory=dict)
     _versions: dict[str, str] = field(default_factory=dict)
     _patches: dict[NormalizedName, tuple[PatchFile, ...]] = field(default_factory=dict)
+
+    @property
+    def journal(self) -> Journal:
+        """What became of each output in this run, whoever tells of it."""
+        return Journal.of(self.project.wheelhouse, self.tools.run)
+
+    def noted(self, stage: str, output: LockedOutput) -> dict[str, str]:
+        """Return what the journal calls an output by."""
+        return {
+            "python": self.interpreter.markers["python_version"],
+            "stage": stage,
+            "name": output.name,
+            "version": str(output.metadata.version),
+        }
 
     def pins(self, name: str) -> tuple[Pin, ...]:
         """Return what the environment of a stage, or of ``final``, holds."""

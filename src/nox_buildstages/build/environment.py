@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name, canonicalize_version
 
+from nox_buildstages.build.screen import Screen
 from nox_buildstages.errors import EnvironmentDiffersError
 from nox_buildstages.files import write_text
 
@@ -70,12 +71,14 @@ class Setting:
         report: Tells the user how far it is, a line at a time.
         run: Identifies this run of nox, all of its processes.
         parallel: Whether other sessions may run at the same time.
+        screen: Where people see how far it is.
     """
 
     outer: Mapping[str, str]
     report: Callable[[str], None]
     run: str
     parallel: bool = False
+    screen: Screen = field(default_factory=Screen)
 
 
 def is_whole(location: Path) -> bool:

@@ -47,11 +47,20 @@ _HINTS = (
         ),
     ),
     (
-        r"CUDA_HOME environment variable is not set|nvcc.{0,20}(not found|No such)",
+        (
+            r"CUDA_HOME environment variable is not set|nvcc.{0,20}(not found|No such)"
+            r"|No such file or directory: '[^']*\bnvcc'|[Ff]ailed to find nvcc"
+            r"|[Cc]ould not find nvcc|No CMAKE_CUDA_COMPILER could be found"
+        ),
         f"nvcc isn't found: let CUDA_HOME name the CUDA toolkit, and {_CUDA_HOME}",
     ),
     (
-        r"[Nn]inja is required|[Cc]ould not find (?P<what>[Nn]inja)",
+        (
+            r"[Nn]inja is required|[Cc]ould not (find|detect) [Nn]inja"
+            r"|unable to find a build program corresponding to \"Ninja\""
+            r"|No such file or directory: '([^']*/)?ninja'"
+            r"|\bninja: (command )?not found"
+        ),
         "ninja is missing: " + _DEPENDENCY.replace("{what}", "ninja"),
     ),
     (

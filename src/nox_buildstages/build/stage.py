@@ -17,7 +17,9 @@ from nox_buildstages.build import resuming
 from nox_buildstages.build.attending import Deadline, all_of
 from nox_buildstages.build.budget import counted, wish_of
 from nox_buildstages.build.build_folder import staying
+from nox_buildstages.build.following import COMPILE, ENV, followed, shown
 from nox_buildstages.build.job import Job
+from nox_buildstages.build.journal import BUILT, CACHED
 from nox_buildstages.build.store import Product
 from nox_buildstages.build.workplace import Checkpoints
 from nox_buildstages.digests import place_of
@@ -99,6 +101,7 @@ def provide(
         for output in outputs
         if output.name in rebuild or bench.obtain(recipes[output.name]) is None
     ]
+    _note(bench, stage)
     if missing:
         deadline = Deadline.of(stage)
         jobs = [
@@ -122,6 +125,7 @@ def provide(
                 raise NotRunError(stage=stage.name, outputs=names)
             for job in jobs:
                 _build(job, claim, again=job.output.name in rebuild)
+                _note(bench, stage)
     return outcomes(bench, stage)
 
 
@@ -134,13 +138,7 @@ def outcomes(bench: Bench, stage: Stage) -> tuple[Outcome, ...]:
     outputs = bench.locks[stage.name].outputs
     entries = [bench.entry(stage.name, output.name) for output in outputs]
     return tuple(
-        Outcome(
-            entry=entry,
-            output=output,
-            patches=bench.recipe(stage.name, output.name).patches,
-            stage=stage.name,
-            built=entry.run == bench.tools.run,
-        )
+        _outcome(bench, stage, output, entry)
         for entry, output in zip(entries, outputs, strict=True)
     )
 
@@ -154,6 +152,37 @@ def occupied(tools: Tools, environment: Environment) -> Iterator[None]:
         wait=lambda: tools.report(f"another run works in {location}; waiting for it"),
     ):
         yield
+
+
+def present(bench: Bench, stage: Stage) -> Iterator[Outcome]:
+    """Yield what became of the outputs of a stage whose wheels are in the store."""
+    for output in bench.locks[stage.name].outputs:
+        entry = bench.find(bench.recipe(stage.name, output.name))
+        if entry is not None:
+            yield _outcome(bench, stage, output, entry)
+
+
+def _note(bench: Bench, stage: Stage) -> None:
+    """Tell the journal of every wheel of a stage that is there."""
+    bench.journal.add(
+        {
+            **bench.noted(stage.name, outcome.output),
+            "state": BUILT if outcome.built else CACHED,
+            "seconds": outcome.entry.wheel.seconds,
+            "size": outcome.entry.wheel.size,
+        }
+        for outcome in present(bench, stage)
+    )
+
+
+def _outcome(bench: Bench, stage: Stage, output: LockedOutput, entry: Entry) -> Outcome:
+    return Outcome(
+        entry=entry,
+        output=output,
+        patches=bench.recipe(stage.name, output.name).patches,
+        stage=stage.name,
+        built=entry.run == bench.tools.run,
+    )
 
 
 def prepare(bench: Bench, name: str, environment: Environment) -> None:
@@ -188,7 +217,9 @@ def sync(bench: Bench, name: str, environment: Environment, lock: Path) -> None:
         SyncError: It could not be made.
         EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
     """
-    bench.tools.syncer.sync(environment, bench.ingredients(name), lock)
+    with shown(bench.tools.screen, name, ENV) as attend:
+        syncer = replace(bench.tools.syncer, attend=attend)
+        syncer.sync(environment, bench.ingredients(name), lock)
 
 
 def _build(job: Job, claim: Claim, *, again: bool) -> None:
@@ -198,7 +229,10 @@ def _build(job: Job, claim: Claim, *, again: bool) -> None:
         there = tools.store.find(recipe.key)
         if there is not None and (there.run == tools.run or not again):
             return
-        with claim.jobs(wish_of(job.stage), wait=partial(say_waiting, job)) as jobs:
+        with (
+            claim.jobs(wish_of(job.stage), wait=partial(say_waiting, job)) as jobs,
+            job.bench.journal.building(**job.bench.noted(job.stage.name, job.output)),
+        ):
             resuming.make(replace(job, jobs=jobs), _make, afresh=again)
         job.bench.forget(recipe)
         job.bench.share(recipe)
@@ -238,11 +272,11 @@ def build_wheel(job: Job, place: Workplace) -> WheelFile:
         location, partial(sources.unpack, job.output.source, patches=patches)
     )
     checkpoints = Checkpoints(place=place, environment=location)
-    attended = replace(job, attend=all_of(checkpoints, job.attend))
-    backend = staying(attended.backend(tree, home=place.home), place.build)
+    kept = replace(job, attend=all_of(checkpoints, job.attend))
     lock = job.bench.tools.store.keeping(job.recipe.key)
     folder = place.wheel
-    with job.watched():
+    with job.watched(), followed(kept, COMPILE) as shown_job:
+        backend = staying(shown_job.backend(tree, home=place.home), place.build)
         said = replace(backend, lock=lock).wheel(folder)
     try:
         wheel = _only_wheel(folder, said)

@@ -19,7 +19,7 @@ from nox_buildstages.indexes import Indexes
 from nox_buildstages.logins import NO_LOGIN, is_refusal, redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from nox_buildstages.build.environment import Environment
     from nox_buildstages.build.key import Ingredient
@@ -43,11 +43,13 @@ class Syncer:
         uv: The program.
         runner: Runs it.
         indexes: Where the wheels come from, for what it takes to reach them.
+        attend: Called again and again while uv runs.
     """
 
     uv: Path
     runner: Runner
     indexes: Indexes = field(default_factory=Indexes)
+    attend: Callable[[], None] | None = None
 
     def sync(
         self, environment: Environment, wanted: Mapping[str, Ingredient], lock: Path
@@ -140,7 +142,9 @@ class Syncer:
         variables = self.indexes.variables(without=_NOT_FOR_LOCKS)
         with tempfile.TemporaryDirectory(prefix="nox-buildstages-") as scratch:
             folder = self.indexes.write_reaching(Path(scratch))
-            command = Command(argv=tuple(argv), cwd=folder, env=variables)
+            command = Command(
+                argv=tuple(argv), cwd=folder, env=variables, attend=self.attend
+            )
             completed = self.runner(command)
         if completed.returncode == 0:
             return ""

@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages import source_tree
+from nox_buildstages.build.following import METADATA, followed
 from nox_buildstages.build.job import Job
 from nox_buildstages.build.presence import note_use
 from nox_buildstages.build.stage import occupied, prepare, provide
@@ -146,9 +147,9 @@ class StageWorkshop:
         home = self.scratch / "home"
         home.mkdir(exist_ok=True)
         tree = self._whole_tree(inquiry.output, inquiry.source)
-        backend = job.backend(tree, home=home)
         folder = Path(tempfile.mkdtemp(prefix="metadata-", dir=self.scratch))
-        with job.watched():
+        with job.watched(), followed(job, METADATA) as shown_job:
+            backend = shown_job.backend(tree, home=home)
             requires = backend.requires()
             said = backend.metadata(folder) if inquiry.wants_metadata else None
         if not inquiry.wants_metadata:

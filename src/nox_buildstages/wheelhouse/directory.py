@@ -86,7 +86,7 @@ class Wheelhouse:
             WheelError: A wheel in the store isn't what it was.
         """
         deliveries = tuple(deliveries)
-        told = {delivery.wheel.name: _entry(delivery) for delivery in deliveries}
+        told = {str(delivery.wheel.name): _entry(delivery) for delivery in deliveries}
         if not self._has(deliveries, told):
             self._take(deliveries, told)
         return [*told.values()]

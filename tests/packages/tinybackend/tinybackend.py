@@ -19,7 +19,9 @@ compile             C sources, made into <module>/<stem>.so; an object file that
                     is there already is used again
 compilers           how many programs run, MAX_JOBS at once; each adds a line + when
                     it starts and a line - when it ends to TINYBACKEND_COUNT
+thinks              how many seconds get_requires_for_build_wheel takes
 says                lines for the log
+pause               how many seconds pass after each of them
 stamp-time          whether the time of the build goes into <module>/built_at.json,
                     so that no two builds are equal
 tag                 the wheel's tag; by default what is made
@@ -64,7 +66,9 @@ DEFAULTS = {
     "record": [],
     "compile": [],
     "compilers": 0,
+    "thinks": 0,
     "says": [],
+    "pause": 0,
     "stamp-time": False,
     "on-python": {},
     "faults": [],
@@ -89,6 +93,7 @@ FAULTS = {
 
 def get_requires_for_build_wheel(config_settings=None):
     settings = _settings()
+    time.sleep(settings["thinks"])
     requires = list(settings["requires-for-build"])
     for module, more in settings["requires-once"].items():
         if importlib.util.find_spec(module):
@@ -102,6 +107,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     print(f"tinybackend: building {settings['name']} {settings['version']}")
     for line in settings["says"]:
         print(line, flush=True)
+        time.sleep(settings["pause"])
     _strike(settings)
     if "memory" in faults and int(os.environ["MAX_JOBS"]) > 1:
         os.kill(os.getpid(), signal.SIGKILL)

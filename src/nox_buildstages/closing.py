@@ -1,0 +1,99 @@
+"""The closing table: a line for each output, and what became of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from nox_buildstages.build.journal import BEGUN, CACHED, CLOSED, FAILED
+from nox_buildstages.columns import aligned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from nox_buildstages.model import Stage
+
+_HEAD = ("output", "version", "stage", "state", "seconds", "size")
+_WORDS = {BEGUN: "stopped"}
+_NOT_BUILT = "not built"
+
+_Notes: TypeAlias = "Mapping[tuple[str, str | None], Mapping[str, Any]]"
+"""By stage and output; None for the stage as a whole."""
+
+
+def rendered(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the table.
+
+    Args:
+        entries: Each with ``name``, ``stage``, ``status``, and where they are known
+            ``version``, ``seconds``, ``size`` in bytes.
+    """
+    return aligned([_HEAD, *map(_row, entries)])
+
+
+def left_open(
+    notes: Iterable[Mapping[str, Any]], stages: Iterable[Stage]
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield the tables that no session has printed, though something went wrong.
+
+    Args:
+        notes: Of the journal of a run that is over.
+        stages: In their order.
+
+    Yields:
+        The Python of each table, and its entries.
+    """
+    by_python: dict[str, list[Mapping[str, Any]]] = {}
+    for note in notes:
+        if "python" in note:
+            by_python.setdefault(note["python"], []).append(note)
+    outputs = [(stage.name, it.name) for stage in stages for it in stage.outputs]
+    for python, found in sorted(by_python.items()):
+        if any(note["state"] == CLOSED for note in found):
+            continue
+        last = _last(found)
+        if any(note["state"] in (BEGUN, FAILED) for note in last.values()):
+            yield python, [_entry(*output, last) for output in outputs]
+
+
+def _last(notes: Iterable[Mapping[str, Any]]) -> _Notes:
+    """Return the last note of each output; that it is in the store says least."""
+    last: dict[tuple[str, str | None], Mapping[str, Any]] = {}
+    for note in notes:
+        place = (note["stage"], note.get("name"))
+        if note["state"] != CACHED or place not in last:
+            last[place] = note
+    return last
+
+
+def _entry(stage: str, name: str, last: _Notes) -> dict[str, Any]:
+    """Return the entry of an output.
+
+    Where a stage failed and none of its outputs did, each that was not built has.
+    """
+    note = last.get((stage, name), {"state": _NOT_BUILT})
+    parts = (it["state"] for (of, part), it in last.items() if of == stage and part)
+    if note["state"] == _NOT_BUILT and (stage, None) in last and FAILED not in parts:
+        note = {"state": FAILED}
+    status = _WORDS.get(note["state"], note["state"])
+    return {**note, "name": name, "stage": stage, "status": status}
+
+
+def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    seconds, size = entry.get("seconds"), entry.get("size")
+    return (
+        entry["name"],
+        entry.get("version", ""),
+        entry["stage"],
+        entry["status"],
+        "" if seconds is None else f"{seconds:.1f}",
+        "" if size is None else _human(size),
+    )
+
+
+def _human(size: float) -> str:
+    """Return a size in bytes as people write it, in powers of 1000."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:  # noqa: PLR2004
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

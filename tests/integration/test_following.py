@@ -1,0 +1,155 @@
+"""A log that grows, followed; and the journal of a run."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nox_buildstages.build import following
+from nox_buildstages.build.following import Before, Follower, Growing, shown
+from nox_buildstages.build.journal import Journal
+from nox_buildstages.build.progress import Progress
+from nox_buildstages.build.screen import Screen
+from nox_buildstages.errors import CommandError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Recording(Screen):
+    """A screen that remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.printed = ""
+        self.cleared = 0
+
+    def show(self, line: str) -> None:
+        """Remember it."""
+        self.lines.append(line)
+
+    def output(self, text: str) -> None:
+        """Remember it."""
+        self.printed += text
+
+    def clear(self) -> None:
+        """Count it."""
+        self.cleared += 1
+
+
+def append(path: Path, content: bytes) -> None:
+    with path.open("ab") as stream:
+        stream.write(content)
+
+
+def test_a_log_is_read_line_by_line(tmp_path: Path) -> None:
+    """Nothing is read twice, and no half of a letter or of a line."""
+    path = tmp_path / "log"
+    path.write_bytes(b"before\n")
+    log = Growing(path=path, offset=path.stat().st_size)
+    assert log.news() == ""
+    append(path, "[1/2] é\n[2/".encode())
+    assert log.news() == "[1/2] é\n"
+    assert log.news() == ""
+    append(path, "2] é".encode()[:-1])
+    assert log.news() == ""
+    append(path, "é".encode()[-1:])
+    assert log.rest() == "[2/2] é"
+    assert log.rest() == ""
+
+
+def test_a_log_is_read_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much of it there is, and however long its lines are."""
+    monkeypatch.setattr(following, "_CHUNK", 4)
+    path = tmp_path / "log"
+    path.write_bytes(b"abcdefgh\nij\n")
+    log = Growing(path=path)
+    assert [log.news() for _ in range(4)] == ["abcd", "efgh", "\nij\n", ""]
+
+
+def test_a_follower_tells_how_far_it_is(tmp_path: Path) -> None:
+    """What is printed is handed on as a whole."""
+    path = tmp_path / "log"
+    path.touch()
+    screen = Recording()
+    follower = Follower(
+        name="kernels", phase="compile", screen=screen, log=Growing(path=path)
+    )
+    follower.attend()
+    append(path, b"[1/2] cc a.c\n")
+    follower.attend()
+    append(path, b"[2/2] cc b.c")
+    follower.end()
+    assert screen.lines == ["kernels  compile  0 s", "kernels  compile [1/2]  0 s"]
+    assert screen.printed == "[1/2] cc a.c\n[2/2] cc b.c"
+    assert screen.cleared == 1
+
+
+def test_a_follower_knows_of_the_last_time(tmp_path: Path) -> None:
+    """How long it took, and of how many steps it was."""
+    path = tmp_path / "log"
+    path.write_bytes(b"cc -c a.c\n")
+    screen = Recording()
+    follower = Follower(
+        name="kernels",
+        phase="compile",
+        screen=screen,
+        log=Growing(path=path),
+        before=partial(Before, seconds=240.0, progress=Progress(done=9)),
+    )
+    follower.attend()
+    assert screen.lines == ["kernels  compile [1/9]  0 s, about 4 min left"]
+
+
+def test_what_goes_wrong_while_following_harms_nobody(tmp_path: Path) -> None:
+    """A log that is gone is no reason to end a build."""
+    screen = Recording()
+    log = Growing(path=tmp_path / "log")
+    follower = Follower(name="kernels", phase="compile", screen=screen, log=log)
+    follower.attend()
+    follower.end()
+    assert screen.lines == []
+    assert screen.cleared == 1
+
+
+def test_what_has_no_log_is_shown_too() -> None:
+    """For how long it goes on."""
+    screen = Recording()
+    with shown(screen, "kernels", "env") as attend:
+        attend()
+    assert screen.lines == ["kernels  env  0 s"]
+    assert screen.cleared == 1
+
+
+def test_a_journal_tells_how_a_build_ended(tmp_path: Path) -> None:
+    """One that was stopped has only begun; of a wheel that is there others tell."""
+    journal = Journal.of(tmp_path / "wheelhouse", "1-a")
+    assert journal.notes() == []
+    with journal.building(name="a"):
+        pass
+    error = CommandError(command="x", reason="y")
+    with pytest.raises(CommandError), journal.building(name="b"):
+        raise error
+    with pytest.raises(KeyboardInterrupt), journal.building(name="c"):
+        raise KeyboardInterrupt
+    assert [(it["name"], it["state"]) for it in journal.notes()] == [
+        ("a", "begun"),
+        ("b", "begun"),
+        ("b", "failed"),
+        ("c", "begun"),
+    ]
+    journal.remove()
+    journal.remove()
+    assert journal.notes() == []
+
+
+def test_a_journal_that_can_not_be_written_harms_nobody(tmp_path: Path) -> None:
+    """Where the disk is full, why a build failed is what matters."""
+    tmp_path.joinpath("wheelhouse").touch()
+    journal = Journal.of(tmp_path / "wheelhouse", "1-a")
+    journal.note("failed", name="a")
+    assert journal.notes() == []

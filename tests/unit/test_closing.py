@@ -1,0 +1,154 @@
+"""The closing table: its cells, and what it says where no session was left to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+from nox_buildstages.closing import left_open, rendered
+from nox_buildstages.model import Output, Stage
+
+STAGES = tuple(
+    Stage(
+        name=name,
+        outputs=tuple(
+            Output(requirement=Requirement(output), place="") for output in outputs
+        ),
+    )
+    for name, outputs in {"first": ["kernels", "ops"], "second": ["models"]}.items()
+)
+"""Two stages of three outputs."""
+
+
+def note(state: str, stage: str, name: str | None = None, **more: Any) -> Any:  # noqa: ANN401
+    """Return a line of a journal, by default for Python 3.11."""
+    where = {"python": "3.11", "stage": stage}
+    return {"state": state, **where, **({"name": name} if name else {}), **more}
+
+
+def states(*notes: Any) -> list[str] | None:  # noqa: ANN401
+    """Return the states of kernels, ops and models; None where there is no table."""
+    tables = [table for _, table in left_open(notes, STAGES)]
+    return [entry["status"] for entry in tables[0]] if tables else None
+
+
+def test_a_cell_that_is_not_known_is_empty() -> None:
+    """Of what was not built nobody knows the size."""
+    built = {"version": "1.0", "seconds": 2.06, "size": 956}
+    entries: list[dict[str, Any]] = [
+        {"name": "kernels", "stage": "first", "status": "built", **built},
+        {"name": "models", "stage": "second", "status": "not built"},
+    ]
+    assert [*rendered(entries)] == [
+        "output   version  stage   state      seconds  size",
+        "kernels  1.0      first   built      2.1      956 B",
+        "models            second  not built",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (250_800, "250.8 kB"),
+        (3_500_000, "3.5 MB"),
+        (72_000_000_000, "72.0 GB"),
+    ],
+)
+def test_a_size_is_said_as_people_say_it(size: int, said: str) -> None:
+    """In powers of 1000."""
+    entry = {"name": "a", "stage": "b", "status": "built", "size": size}
+    assert [*rendered([entry])][1].endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("notes", "said"),
+    [
+        ([], None),
+        ([note("built", "first", "kernels")], None),
+        ([{"state": "say", "line": "kernels  compile  30 s"}], None),
+        (
+            [note("failed", "first", "kernels"), note("failed", "first")],
+            ["failed", "not built", "not built"],
+        ),
+        (
+            [
+                note("built", "first", "kernels"),
+                note("failed", "first", "ops"),
+                note("failed", "first"),
+            ],
+            ["built", "failed", "not built"],
+        ),
+        ([note("failed", "first")], ["failed", "failed", "not built"]),
+        (
+            [note("cached", "first", "kernels"), note("failed", "first")],
+            ["cached", "failed", "not built"],
+        ),
+        ([note("begun", "first", "ops")], ["not built", "stopped", "not built"]),
+        (
+            [
+                note("begun", "first", "kernels"),
+                note("failed", "first", "kernels"),
+                note("cached", "first", "kernels"),
+            ],
+            ["failed", "not built", "not built"],
+        ),
+        (
+            [
+                note("cached", "first", "kernels"),
+                note("cached", "first", "ops"),
+                note("built", "second", "models"),
+                note("failed", "final"),
+            ],
+            ["cached", "cached", "built"],
+        ),
+        ([note("failed", "first"), note("closed", "final")], None),
+    ],
+    ids=[
+        *("nothing", "well", "said", "output", "other", "stage", "stored", "stopped"),
+        *("rebuilt", "final", "closed"),
+    ],
+)
+def test_a_table_is_left_open(notes: list[Any], said: list[str] | None) -> None:
+    """Where something failed or was stopped, and no session printed it."""
+    assert states(*notes) == said
+
+
+def test_each_python_has_its_table() -> None:
+    """One may be closed, and another left open."""
+    notes = [
+        note("failed", "second", "models", python="3.12", version="1.0"),
+        note("built", "second", "models"),
+        note("closed", "final"),
+    ]
+    assert [*left_open(notes, STAGES)] == [
+        (
+            "3.12",
+            [
+                {
+                    "name": "kernels",
+                    "stage": "first",
+                    "state": "not built",
+                    "status": "not built",
+                },
+                {
+                    "name": "ops",
+                    "stage": "first",
+                    "state": "not built",
+                    "status": "not built",
+                },
+                {
+                    "name": "models",
+                    "stage": "second",
+                    "python": "3.12",
+                    "state": "failed",
+                    "status": "failed",
+                    "version": "1.0",
+                },
+            ],
+        )
+    ]

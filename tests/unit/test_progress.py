@@ -1,0 +1,246 @@
+"""A build's log, and how far it says that the build is."""
+
+from __future__ import annotations
+
+import pytest
+
+from nox_buildstages.build.progress import Pace, Progress, duration, line, read
+
+CMAKE_NINJA = """\
+-- Configuring done (0.9s)
+-- Build files have been written to: /project/n
+[1/5] Building C object CMakeFiles/a.dir/a.c.o
+[2/5] Building CXX object CMakeFiles/a.dir/b.cpp.o
+[3/5] Building C object CMakeFiles/d.dir/d.c.o
+[4/5] Linking CXX shared library liba.so
+[5/5] Linking C shared library libd.so
+"""
+
+MESON = """\
+Found ninja-1.13.0 at /environment/bin/ninja
+INFO: autodetecting backend as ninja
+INFO: calculating backend command to run: /environment/bin/ninja -C /project/mb
+ninja: Entering directory `/project/mb'
+[1/3] Compiling C object demo.cpython-311-x86_64-linux-gnu.so.p/a.c.o
+[2/3] Compiling C++ object demo.cpython-311-x86_64-linux-gnu.so.p/b.cpp.o
+[3/3] Linking target demo.cpython-311-x86_64-linux-gnu.so
+"""
+
+CMAKE_MAKE = """\
+-- Build files have been written to: /project/m
+[ 20%] Building C object CMakeFiles/a.dir/a.c.o
+[ 40%] Building C object CMakeFiles/d.dir/d.c.o
+[ 60%] Building CXX object CMakeFiles/a.dir/b.cpp.o
+[ 80%] Linking C shared library libd.so
+[ 80%] Built target d
+[100%] Linking CXX shared library liba.so
+[100%] Built target a
+"""
+
+MAKE = """\
+cc -O2 -fPIC -c -o a.o a.c
+cc -O2 -fPIC -c -o d.o d.c
+cc -shared -o liball.so a.o d.o
+"""
+
+SETUPTOOLS = """\
+Compiling x.pyx because it changed.
+Compiling y.pyx because it changed.
+[1/2] Cythonizing x.pyx
+[2/2] Cythonizing y.pyx
+running build_ext
+building 'pk.x' extension
+creating build/temp.linux-x86_64-cpython-311
+gcc -Wsign-compare -DNDEBUG -O3 -fPIC -I/include/python3.11 -c x.c -o build/x.o
+gcc -shared -L/lib build/x.o -o build/lib/pk/x.cpython-311-x86_64-linux-gnu.so
+building 'pk.y' extension
+gcc -Wsign-compare -DNDEBUG -O3 -fPIC -I/include/python3.11 -c y.c -o build/y.o
+gcc -Wsign-compare -DNDEBUG -O3 -fPIC -I/include/python3.11 -c z.c -o build/z.o
+gcc -shared -L/lib build/y.o build/z.o -o build/lib/pk/y.so
+adding 'pk/x.cpython-311-x86_64-linux-gnu.so'
+"""
+
+TORCH = """\
+building 'flash_attn_2_cuda' extension
+Emitting ninja build file /project/build/build.ninja...
+Allowing ninja to set a default number of workers...
+[1/2] c++ -MMD -MF /project/build/api.o.d -O3 -c -c api.cpp -o api.o
+[2/2] /usr/local/cuda/bin/nvcc -O3 -c -c fwd.cu -o fwd.o
+x86_64-linux-gnu-g++ -shared api.o fwd.o -o flash_attn_2_cuda.so
+building 'layer_norm' extension
+[1/3] c++ -MMD -MF /project/build/ln.o.d -O3 -c -c ln.cpp -o ln.o
+"""
+
+CARGO = """\
+   Compiling libc v0.2.153
+   Compiling pyo3-build-config v0.21.2
+   Compiling demo v0.1.0 (/project)
+    Finished `release` profile [optimized] target(s) in 0.77s
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "course"),
+    [
+        (CMAKE_NINJA, "[1/5] [2/5] [3/5] [4/5] [5/5]"),
+        (MESON, "[1/3] [2/3] [3/3]"),
+        (CMAKE_MAKE, "[20%] [40%] [60%] [80%] [100%]"),
+        (MAKE, "[1] [2]"),
+        (SETUPTOOLS, "[1/2] [2/2] [1] [2] [3]"),
+        (TORCH, "[1/2] [2/2] [1/3]"),
+        (CARGO, "[1] [2] [3]"),
+        ("[37 / 84] Compiling x.cc; 3s linux-sandbox\n", "[37/84]"),
+        ("running build\ncopying a.py -> build/lib\n", ""),
+    ],
+    ids=[
+        "ninja",
+        "meson",
+        "cmake",
+        "make",
+        "setuptools",
+        "torch",
+        "cargo",
+        "bazel",
+        "-",
+    ],
+)
+def test_a_tool_tells_how_far_it_is(log: str, course: str) -> None:
+    """What it says of itself counts; else the compilers that it runs are counted."""
+    progress = Progress()
+    seen: list[str] = []
+    for text in log.splitlines():
+        progress = progress.after(text)
+        if str(progress) and str(progress) not in seen[-1:]:
+            seen.append(str(progress))
+    assert " ".join(seen) == course
+    assert read(log.splitlines()) == progress
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gcc -pthread -c a.c -o a.o",
+        "/usr/bin/c++ -O3 -c a.cpp",
+        "x86_64-linux-gnu-g++-12 -O3 -c a.cpp",
+        "clang++-14 -O3 -c a.cpp",
+        "/usr/local/cuda/bin/nvcc -O3 -c a.cu",
+        "ccache cc -c a.c",
+        "/usr/bin/sccache /usr/bin/cc -c a.c",
+        "libtool: compile:  gcc -c a.c",
+        "gfortran -O2 -c a.f90",
+    ],
+)
+def test_a_compiler_is_counted(text: str) -> None:
+    """By whatever name it is run."""
+    assert str(read([text])) == "[1]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "python -c 'import x'",
+        "gcc -shared a.o -o a.so",
+        "cc1plus: warning: -c is odd",
+        "  gcc: error: no -c here",
+        "Compiling x.pyx because it changed.",
+        "[section/name] of a file",
+        "[7%]",
+    ],
+)
+def test_other_lines_are_not_counted(text: str) -> None:
+    """So that the number means something."""
+    assert read([text]) == Progress()
+
+
+def test_commands_that_a_tool_echoes_are_not_counted() -> None:
+    """It has said how far it is, and says so again."""
+    verbose = ["[ 20%] Building C object a.c.o", "/usr/bin/cc -c a.c", "[ 40%] …"]
+    assert str(read(verbose[:2])) == "[20%]"
+    assert str(read(verbose)) == "[40%]"
+
+
+def test_what_was_counted_is_of_as_many_as_before() -> None:
+    """Where the last build of the same source is known, and it ended."""
+    known = read(SETUPTOOLS.splitlines())
+    assert str(Progress(done=2).of(known)) == "[2/3]"
+    assert str(Progress().of(known)) == "[0/3]"
+    assert str(Progress(done=4).of(known)) == "[4]"
+    stated = Progress(done=1, total=9)
+    assert stated.of(known) == stated
+    assert Progress(done=1).of(stated) == Progress(done=1)
+    assert str(Progress().of(Progress())) == ""
+
+
+def paced(*seen: tuple[float, int]) -> Pace:
+    """Return the pace of what was done at each moment."""
+    pace = Pace()
+    for now, done in seen:
+        pace = pace.after(done, now=now)
+    return pace
+
+
+@pytest.mark.parametrize(
+    ("seen", "now", "left"),
+    [
+        ((), 10.0, None),
+        ([(5.0, 1)], 10.0, None),
+        ([(5.0, 1), (6.0, 3)], 6.0, None),
+        ([(10.0, 0), (10.0, 1), (40.0, 4)], 40.0, 60.0),
+        ([(10.0, 1), (40.0, 4)], 45.0, 55.0),
+        ([(10.0, 1), (40.0, 4), (50.0, 4)], 45.0, 55.0),
+        ([(10.0, 1), (40.0, 4)], 400.0, None),
+        ([(1.0, 1), (2.0, 9), (10.0, 1), (40.0, 4)], 40.0, 60.0),
+    ],
+    ids=["none", "one", "few", "pace", "since", "same", "late", "anew"],
+)
+def test_the_pace_of_steps_says_what_is_left(
+    seen: list[tuple[float, int]], now: float, left: float | None
+) -> None:
+    """From the first step that was seen on, once three more are done."""
+    assert paced(*seen).left(Progress(done=4, total=10), now=now) == left
+
+
+def test_without_a_total_nothing_is_left() -> None:
+    """Nobody knows."""
+    pace = paced((1.0, 1), (9.0, 9))
+    assert pace.left(Progress(done=9), now=9.0) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min 0 s"),
+        (252, "4 min 12 s"),
+        (3599, "59 min 59 s"),
+        (3780, "1 h 3 min"),
+        (90000, "25 h 0 min"),
+    ],
+)
+def test_a_time_is_said_as_people_say_it(seconds: float, said: str) -> None:
+    """In two units at most."""
+    assert duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (3, "about 10 s left"),
+        (38, "about 40 s left"),
+        (56, "about 1 min left"),
+        (270, "about 4 min left"),
+        (3590, "about 1 h 0 min left"),
+        (7500, "about 2 h 5 min left"),
+    ],
+)
+def test_what_is_left_is_said_no_finer_than_it_is_known(left: float, said: str) -> None:
+    """It is an estimate."""
+    assert line("x", "compile", elapsed=9, left=left) == f"x  compile  9 s, {said}"
+
+
+def test_the_line() -> None:
+    """The output, what is done for it, how far it is, for how long, what is left."""
+    said = line("flash-attn", "compile", steps="[37/84]", elapsed=252, left=300)
+    assert said == "flash-attn  compile [37/84]  4 min 12 s, about 5 min left"
+    assert line("kernels", "env", elapsed=3) == "kernels  env  3 s"
