@@ -21,7 +21,9 @@ TORCH = "2.13.0+cpu"
 
 
 def make_real_project(folder: Path, **env: str) -> Project:
-    """Make a project with a store of its own that knows this machine's indexes.
+    """Make a project that knows this machine's indexes, with a store of its own.
+
+    Its compiler cache is its own too.
 
     Args:
         folder: To make.
@@ -32,7 +34,8 @@ def make_real_project(folder: Path, **env: str) -> Project:
         for name, value in os.environ.items()
         if name != "CI" and not name.startswith("NOX")
     }
-    return make_project(folder, {**outer, "NO_COLOR": "1", **env})
+    cache = {"CCACHE_DIR": f"{folder}-ccache", "SCCACHE_DIR": f"{folder}-sccache"}
+    return make_project(folder, {**outer, **cache, "NO_COLOR": "1", **env})
 
 
 def folder_with_torch() -> str:
