@@ -35,6 +35,7 @@
     ├── MissingToolError         a program that a stage names isn't there
     ├── RemoteStoreError         a remote store for which there is no driver
     ├── AwayError                a remote store that can't be reached
+    ├── CompilerCacheError       a compiler cache isn't there, or doesn't work
     ├── NetworkError             a stage requires the network to be off; it can't be
     ├── PruneError               something in the store can't be removed
     └── FileSystemError          a file can't be read or written
@@ -752,6 +753,28 @@ class MissingToolError(BuildStagesError):
         """Yield the program, and what to do about it."""
         yield f"stage {self.stage} names the tool {self.tool!r}, which isn't on PATH"
         yield "install it, or take it out of the stage's tools"
+
+
+@dataclass(kw_only=True, eq=False)
+class CompilerCacheError(BuildStagesError):
+    """A compiler cache isn't there, or doesn't work.
+
+    Attributes:
+        stage: That is to be built with it.
+        cache: Its name.
+        problem: What is wrong with it, after its name.
+        mend: What the user can do.
+    """
+
+    stage: str
+    cache: str
+    problem: str
+    mend: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield what is wrong, and what to do about it."""
+        yield f"stage {self.stage}: the compiler cache {self.cache} {self.problem}"
+        yield f"{self.mend}, or build without: compiler-cache = false"
 
 
 @dataclass(kw_only=True, eq=False)

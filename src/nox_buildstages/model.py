@@ -31,6 +31,9 @@ Learned: TypeAlias = Literal["static", "hook", "config"]
 Network: TypeAlias = Literal["off", "on", "require-off"]
 """Whether backends reach it: ``off`` only where the system can cut it off."""
 
+CompilerCache: TypeAlias = Literal["auto", "ccache", "sccache", "off"]
+"""Which one is asked when something is compiled; ``auto`` for one that is there."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
@@ -66,6 +69,7 @@ class Stage:
         memory_per_job: Bytes that each may come to need; None where nobody said.
         network: Whether its backends reach it.
         timeout: Seconds after which its builds are stopped; None where they have time.
+        compiler_cache: Of its builds; None for the project's.
         place: Where it was declared, for messages.
     """
 
@@ -80,6 +84,7 @@ class Stage:
     memory_per_job: int | None = None
     network: Network = "off"
     timeout: int | None = None
+    compiler_cache: CompilerCache | None = None
     place: str = ""
 
 
@@ -163,6 +168,7 @@ class Project:
         build_constraints: On the stages' resolutions only.
         exclude_newer: An RFC 3339 time; what was uploaded later isn't seen.
         remote_store: Is asked for wheels that the store hasn't; None for none.
+        compiler_cache: Of stages that don't say.
         final: The runtime.
         stages: In the table's order.
         packages: Rules by output.
@@ -181,6 +187,7 @@ class Project:
     build_constraints: tuple[Requirement, ...] = ()
     exclude_newer: str | None = None
     remote_store: RemoteStore | None = None
+    compiler_cache: CompilerCache = "auto"
     final: Final
     stages: tuple[Stage, ...]
     packages: Mapping[NormalizedName, PackageRules] = field(default_factory=dict)

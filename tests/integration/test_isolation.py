@@ -156,10 +156,21 @@ def test_without_a_program_it_is_only_tried() -> None:
 
 @needs_namespaces
 @lesser_root
+@pytest.mark.parametrize("how", [(), ("--online",)])
 @pytest.mark.parametrize("right", RIGHTS)
-def test_a_lesser_root_may_try_it(right: str) -> None:
+def test_a_lesser_root_may_try_it(right: str, how: tuple[str, ...]) -> None:
     """It takes another way, to the same end."""
-    assert run(without(right, Command(argv=TRY))).returncode == 0
+    assert run(without(right, Command(argv=(*TRY, *how)))).returncode == 0
+
+
+@needs_namespaces
+@pytest.mark.parametrize("how", [(), ("--online",)])
+def test_moving_is_measured_too(tmp_path: Path, how: tuple[str, ...]) -> None:
+    """Tried with what measures coverage, in the folder and beside it."""
+    places = (str(tmp_path), str(tmp_path))
+    for cwd in (tmp_path, tmp_path.parent):
+        command = Command(argv=(*TRY, *how, "--at", *places), cwd=cwd)
+        assert run(command).returncode == 0
 
 
 @can_forbid
@@ -168,6 +179,102 @@ def test_where_it_is_forbidden_the_reason_is_told() -> None:
     completed = run(Command(argv=tuple(forbidding(*TRY))))
     assert completed.returncode == CANNOT_CUT
     assert completed.stderr == "a limit in /proc/sys/user\n"
+
+
+# Where a program finds itself -----------------------------------------------------
+
+LOOK = """
+import os, pathlib, sys
+print(os.getcwd(), os.environ.get("THERE"), *sys.argv[1:])
+print(*sorted(it.name for it in pathlib.Path(sys.argv[1]).iterdir()))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "builds/a"
+    folder.joinpath("source").mkdir(parents=True)
+    folder.joinpath("source/file").touch()
+    return folder
+
+
+def looked(isolation: Isolation, cwd: Path, folder: Path) -> list[str]:
+    """Return what a program says that runs in one folder and is told of another."""
+    env = {**os.environ, "THERE": f"{folder}/x"}
+    command = replace(python(LOOK, folder), cwd=cwd, env=env)
+    completed = run(isolation.around(command))
+    assert completed.stderr == ""
+    return completed.stdout.splitlines()
+
+
+@needs_namespaces
+def test_without_network_a_folder_is_found_at_another_path(
+    folder: Path, tmp_path: Path
+) -> None:
+    """By who runs in it, and in arguments and variables; outside nothing is there."""
+    here = tmp_path / "here"
+    isolation = OFF.showing(folder, here)
+    assert looked(isolation, folder / "source", folder / "source") == [
+        f"{here}/source {here}/source/x {here}/source",
+        "file",
+    ]
+    assert looked(isolation, tmp_path, folder)[0] == f"{tmp_path} {here}/x {here}"
+    assert list(here.iterdir()) == []
+
+
+@needs_namespaces
+def test_what_is_written_there_is_in_the_folder(folder: Path, tmp_path: Path) -> None:
+    """It is the same one."""
+    isolation = OFF.showing(folder, tmp_path / "here")
+    write = python("import pathlib, sys; pathlib.Path(sys.argv[1]).touch()")
+    write = replace(write, argv=(*write.argv, str(folder / "made")))
+    assert run(isolation.around(write)).returncode == 0
+    assert (folder / "made").exists()
+
+
+@needs_namespaces
+@lesser_root
+@pytest.mark.parametrize("right", RIGHTS)
+def test_a_lesser_root_finds_it_there_too(
+    folder: Path, tmp_path: Path, right: str
+) -> None:
+    """Cut off, and beside who is cut off."""
+    isolation = OFF.showing(folder, tmp_path / "here")
+    look = replace(python(LOOK, folder), cwd=folder, env=os.environ)
+    for command in (isolation.around(look), isolation.beside(look)):
+        assert run(without(right, command)).stdout.endswith("\nsource\n")
+
+
+@needs_namespaces
+def test_who_is_beside_it_has_the_network(
+    folder: Path, tmp_path: Path, port: int
+) -> None:
+    """And finds the folder at the same path."""
+    isolation = OFF.showing(folder, tmp_path / "here")
+    assert run(isolation.beside(python(CONNECT, port))).returncode == 0
+    look = replace(python(LOOK, folder), cwd=folder)
+    said = run(isolation.beside(look)).stdout
+    assert said.startswith(str(tmp_path / "here"))
+    assert OFF.beside(look) is look
+
+
+def test_with_network_a_folder_is_where_it_is(folder: Path, tmp_path: Path) -> None:
+    """Nothing is made for it."""
+    for isolation in (ON, replace(OFF, may_move=False)):
+        assert isolation.showing(folder, tmp_path / "here") is isolation
+    assert not (tmp_path / "here").exists()
+
+
+@needs_namespaces
+def test_where_no_folder_can_be_moved_the_network_is_still_off(tmp_path: Path) -> None:
+    """The system forbids mounts alone."""
+
+    def forbidding_mounts(command: Command) -> Completed:
+        return run(replace(command, argv=(*TRY, "--at", *[str(tmp_path / "gone")] * 2)))
+
+    isolator = Isolator(runner=forbidding_mounts, report=lambda _: None)
+    isolation = isolator.isolation(FALSE)
+    assert (isolation.is_off, isolation.may_move) == (True, False)
 
 
 # How a program ends --------------------------------------------------------------

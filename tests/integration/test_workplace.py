@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nox_buildstages.build import workplace
+from nox_buildstages.build.isolation import Isolation
 from nox_buildstages.build.open_files import written_below
 from nox_buildstages.build.workplace import Checkpoints, Workplace
+from nox_buildstages.commands import Command
+from support.namespaces import needs_namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -271,3 +277,30 @@ def test_who_writes_is_seen(tmp_path: Path, mode: str, is_written: bool) -> None
     with (tmp_path / "here/file").open(mode), (tmp_path / "elsewhere").open("w"):
         assert found() == [tmp_path / "here/file"] * is_written
     assert found() == []
+
+
+@needs_namespaces
+def test_who_writes_at_another_path_is_seen(tmp_path: Path) -> None:
+    """That of a backend that is shown its folder there; not who is shown another."""
+    here, place, other = (tmp_path / name for name in ("here", "place", "other"))
+    for folder in (place, other):
+        folder.mkdir()
+    place.joinpath("b").touch()
+    opened = "import sys; files = [open(it, 'w') for it in sys.argv[1:]]"
+    code = f"{opened}; print(flush=True); input()"
+    command = Command(argv=(sys.executable, "-c", code))
+
+    def writing(folder: Path, *names: str) -> subprocess.Popen[str]:
+        written = (str(folder / name) for name in names)
+        told = replace(command, argv=(*command.argv, *written))
+        argv = Isolation().showing(folder, here).around(told).argv
+        pipe = subprocess.PIPE
+        return subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True)
+
+    with writing(place, "a") as first, writing(other, "b", "c") as second:
+        for process in (first, second):
+            assert process.stdout is not None
+            process.stdout.readline()
+        assert [*written_below(place, here=here)] == [place / "a"]
+        for process in (first, second):
+            process.communicate("\n")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.native import Native
+from support.native import Native, wait_until_safe
 from support.packages import make_tree
 from support.pair import KERNELS, built, declare_solo, kernels_tree, refused, stored
 
@@ -163,12 +163,11 @@ def test_a_tree_that_can_not_be_gone_on_with_costs_time_and_no_more(
 
 def test_ninja_compiles_the_rest(project: Project, tmp_path: Path) -> None:
     """Of many files, after a stop; linked and packed they are the same wheel."""
-    native = Native(name="kernels", files=16, count=tmp_path / "count")
+    native = Native(name="kernels", files=40, count=tmp_path / "count")
     env = {**native.env, "MAX_JOBS": "1"}
     declare_solo(project, outputs=[native.write(project)], env=env)
     with project.start("-s", "build-stages") as nox:
-        native.wait_for(6)
-        time.sleep(1.5)  # so that there is a checkpoint
+        wait_until_safe(project)
         nox.send_signal(signal.SIGINT)
         nox.wait(PATIENCE)
     first = native.compiled()

@@ -21,13 +21,16 @@ TORCH = "2.13.0+cpu"
 
 
 def make_real_project(folder: Path, **env: str) -> Project:
-    """Make a project with a store of its own that knows this machine's indexes.
+    """Make a project that knows this machine's indexes, with a store of its own.
+
+    Its compiler cache is its own too.
 
     Args:
         folder: To make.
         **env: Variables over those of this process.
     """
-    return make_project(folder, {**outer_env(), "NO_COLOR": "1", **env})
+    caches = {"CCACHE_DIR": f"{folder}-ccache", "SCCACHE_DIR": f"{folder}-sccache"}
+    return make_project(folder, {**outer_env(), **caches, "NO_COLOR": "1", **env})
 
 
 def folder_with_torch() -> str:

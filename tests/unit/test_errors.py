@@ -18,6 +18,7 @@ from nox_buildstages.errors import (
     BuildStagesError,
     BuildTimeoutError,
     CommandError,
+    CompilerCacheError,
     ConflictError,
     DeclarationError,
     Discrepancy,
@@ -166,6 +167,15 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         [
             "o (stage s): stopped after 5 h, its timeout",
             "what was compiled is kept: run it again, and it goes on from there",
+        ],
+    ),
+    (
+        CompilerCacheError(
+            stage="s", cache="ccache", problem="isn't on PATH", mend="install it"
+        ),
+        [
+            "stage s: the compiler cache ccache isn't on PATH",
+            "install it, or build without: compiler-cache = false",
         ],
     ),
     (

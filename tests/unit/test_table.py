@@ -490,6 +490,10 @@ def test_problems_at_the_top(toml: str, message: str) -> None:
         ),
         ('output = ["x"]', "output: unknown key; did you mean 'outputs'?"),
         (
+            "compiler-cache = true",
+            'compiler-cache: expected "auto", "ccache", "sccache" or false, found true',
+        ),
+        (
             'network = "off"',
             (
                 'network: expected true, false or "require-off",'
@@ -560,6 +564,24 @@ def test_jobs_and_memory(line: str, jobs: int | None, memory: int | None) -> Non
     """A number of jobs, or what the machine allows; sizes in bytes."""
     (stage,) = read(loads(in_stage(line)), pyproject=ROOT / "pyproject.toml").stages
     assert (stage.jobs, stage.memory_per_job) == (jobs, memory)
+
+
+@pytest.mark.parametrize(
+    ("written", "cache"),
+    [
+        ('"auto"', "auto"),
+        ('"ccache"', "ccache"),
+        ('"sccache"', "sccache"),
+        ("false", "off"),
+    ],
+)
+def test_the_compiler_cache(written: str, cache: str) -> None:
+    """Of all stages, or of one, which says nothing where the others' will do."""
+    line = f"compiler-cache = {written}"
+    project = declared(in_top(line))
+    assert (project.compiler_cache, project.stages[0].compiler_cache) == (cache, None)
+    project = declared(in_stage(line))
+    assert (project.compiler_cache, project.stages[0].compiler_cache) == ("auto", cache)
 
 
 @pytest.mark.parametrize(

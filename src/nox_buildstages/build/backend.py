@@ -167,8 +167,9 @@ class Backend:
             raise CommandError(command=str(command), reason=_how(completed.returncode))
 
     def _settings(self) -> dict[str, str | list[str]]:
+        seen = self.isolation.seen
         return {
-            name: value if isinstance(value, str) else list(value)
+            name: seen(value) if isinstance(value, str) else [*map(seen, value)]
             for name, value in self.settings.items()
         }
 

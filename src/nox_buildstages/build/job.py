@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages import source_tree
+from nox_buildstages.build import caching
 from nox_buildstages.build.backend import Backend
 from nox_buildstages.build.budget import variables
 from nox_buildstages.build.environment import scrubbed
 from nox_buildstages.build.watching import watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -36,6 +38,7 @@ class Job:
         environment: Equal to the stage's lock.
         jobs: How many compilers may run at once.
         is_retry: Whether it has been tried before, with more jobs.
+        cache: The compiler cache that is at work for it, if one is.
         attend: Called again and again while a hook runs; what it raises ends it.
     """
 
@@ -45,6 +48,7 @@ class Job:
     environment: Environment
     jobs: int = 1
     is_retry: bool = False
+    cache: caching.Caching | None = None
     attend: Callable[[], None] | None = None
 
     @property
@@ -76,6 +80,27 @@ class Job:
         """
         return self.bench.tools.isolator.isolation(self.stage)
 
+    @contextmanager
+    def cached(self) -> Iterator[Job]:
+        """Yield it with its stage's compiler cache at work, if there is one.
+
+        Raises:
+            CompilerCacheError: It isn't there, or doesn't work.
+        """
+        bench = self.bench
+        site = caching.Site(
+            tools=bench.tools,
+            stage=self.stage.name,
+            isolation=self._isolation_in(self.place.folder),
+            declared=bench.variables(self.stage, self.output.name),
+        )
+        with caching.at_work(caching.chosen(bench, self.stage), site) as cache:
+            yield replace(self, cache=cache)
+
+    def _isolation_in(self, place: Path) -> Isolation:
+        """Return one that shows a folder at the path that all builds have."""
+        return self.isolation.showing(place, self.bench.tools.store.here)
+
     def watched(self) -> AbstractContextManager[None]:
         """Refuse whatever is built meanwhile if it changes the environment."""
         return watched(
@@ -90,9 +115,12 @@ class Job:
 
         Args:
             tree: The source.
-            home: A folder that takes the place of the user's.
+            home: A folder that takes the place of the user's, beside the source.
         """
         bench = self.bench
+        declared = bench.variables(self.stage, self.output.name)
+        if self.cache is not None:
+            declared = self.cache.among(declared)
         return Backend(
             output=self.output.name,
             stage=self.stage.name,
@@ -102,15 +130,12 @@ class Job:
             env=scrubbed(
                 bench.tools.outer,
                 self.environment,
-                declared={
-                    **variables(self.jobs),
-                    **bench.variables(self.stage, self.output.name),
-                },
+                declared={**variables(self.jobs), **declared},
                 home=home,
             ),
             settings=bench.project.rules(self.output.name).config_settings,
             log=self.log,
             runner=bench.tools.runner,
-            isolation=self.isolation,
+            isolation=self._isolation_in(home.parent),
             attend=self.attend,
         )

@@ -12,12 +12,18 @@ if TYPE_CHECKING:
 _PROCESSES = Path("/proc")
 
 
-def written_below(folder: Path) -> Iterator[Path]:
+def written_below(folder: Path, *, here: Path | None = None) -> Iterator[Path]:
     """Yield the files below a folder that a process has open for writing.
 
     Only processes that we may look at are seen, which those that we start are.
+
+    Args:
+        folder: To look at.
+        here: Where those may find it that are shown it at another path, as others are
+            shown other folders; None where nobody is.
     """
     top = folder.resolve()
+    shown = top if here is None else here.resolve()
     for process in _PROCESSES.glob("[0-9]*"):
         try:
             handles = os.listdir(process / "fd")  # noqa: PTH208 - there are thousands
@@ -25,8 +31,22 @@ def written_below(folder: Path) -> Iterator[Path]:
             continue
         for handle in handles:
             path = _written(process, handle)
-            if path is not None and path.is_relative_to(top):
+            if path is None:
+                continue
+            if path.is_relative_to(top):
                 yield folder / path.relative_to(top)
+            elif path.is_relative_to(shown):
+                found = folder / path.relative_to(shown)
+                if _is_open(found, process / "fd" / handle):
+                    yield found
+
+
+def _is_open(path: Path, handle: Path) -> bool:
+    """Whether that very file is behind a handle."""
+    try:
+        return path.samefile(handle)
+    except OSError:  # not there, or closed by now
+        return False
 
 
 def _written(process: Path, handle: str) -> Path | None:

@@ -13,7 +13,7 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 from nox_buildstages import files
-from nox_buildstages.build import resuming
+from nox_buildstages.build import caching, resuming
 from nox_buildstages.build.attending import Deadline, all_of
 from nox_buildstages.build.budget import counted, wish_of
 from nox_buildstages.build.build_folder import staying
@@ -91,6 +91,7 @@ def provide(
         RemoteStoreError: There is no driver for the remote store.
         NotRunError: Something is to be built and nox was told not to run.
         NetworkError: It is to be off and can't be.
+        CompilerCacheError: It is named and isn't there, or doesn't work.
         SyncError: The environment could not be made.
         BuildError: An output could not be built.
     """
@@ -114,7 +115,9 @@ def provide(
             )
             for output in missing
         ]
-        bench.tools.isolator.isolation(stage)  # before it costs anything
+        # Before it costs anything.
+        bench.tools.isolator.isolation(stage)
+        caching.chosen(bench, stage)
         if bench.tools.remote is not None:
             bench.tools.remote.check()
         # So early, for a stage that is ready sooner leaves room for those it knows of.
@@ -251,12 +254,22 @@ def _make(job: Job) -> None:
     network = "" if job.isolation.is_off else ", network on"
     tools.report(f"building {what} (log: {job.log}){network}{goes_on}")
     started = time.monotonic()
-    with tools.store.workplace(recipe.key) as place:
-        wheel = build_wheel(job, place)
+    with tools.store.workplace(recipe.key) as place, job.cached() as cached:
+        wheel = build_wheel(cached, place)
         seconds = time.monotonic() - started
+        found = _tell_found(cached)
         product = Product(wheel=wheel.path, log=job.log, seconds=seconds, run=tools.run)
         tools.store.put(recipe, product)
-    tools.report(f"built {wheel.path.name} in {seconds:.1f} s")
+    tools.report(f"built {wheel.path.name} in {seconds:.1f} s{found}")
+
+
+def _tell_found(job: Job) -> str:
+    """Write to the log what the compiler cache has found, and return it in brackets."""
+    said = job.cache.said() if job.cache else ""
+    if said:
+        with job.log.open("a", encoding="utf-8") as log:
+            log.write(f"{said}\n")
+    return said and f" ({said})"
 
 
 def build_wheel(job: Job, place: Workplace) -> WheelFile:
@@ -303,6 +316,7 @@ def _begin_log(job: Job) -> None:
         f"key: {recipe.key}",
         f"jobs: {job.jobs}",
         f"network: {job.isolation}",
+        *([f"compiler cache: {job.cache.name}"] if job.cache else ()),
         f"environment: {job.environment.location}",
         *(f"  {name} {held.version}" for name, held in recipe.environment.items()),
         "",

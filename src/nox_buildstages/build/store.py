@@ -184,7 +184,12 @@ class Store:
 
     def place(self, key: str) -> Workplace:
         """Return where a key is built, whoever does it."""
-        return Workplace(self.folder / "builds" / key)
+        return Workplace(self.folder / "builds" / key, here=self.here)
+
+    @property
+    def here(self) -> Path:
+        """Where every build finds itself, where that can be; empty for all others."""
+        return self.folder / "here"
 
     def keeping(self, key: str) -> Path:
         """Return the file that is locked for as long as something runs in there."""

@@ -74,9 +74,11 @@ class Workplace:
 
     Attributes:
         folder: That is named by the wheel's key.
+        here: Where a backend may find it.
     """
 
     folder: Path
+    here: Path | None = None
 
     @property
     def source(self) -> Path:
@@ -121,6 +123,15 @@ class Workplace:
         """Leave nothing."""
         files.remove(self.folder)
 
+    def _empty(self) -> None:
+        """Leave the folder alone: it may be shown elsewhere by now."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                files.remove(path)
+            else:
+                path.unlink()
+
     def begin(self, environment: Path, unpack: Callable[[Path], Path]) -> Path:
         """Make ready what a build needs, and return the project's folder.
 
@@ -133,7 +144,7 @@ class Workplace:
         """
         left = self.half_built(environment)
         if left is None:
-            self.clear()
+            self._empty()
             project = unpack(self.source)
         else:
             self._mend(left, unpack)
@@ -160,7 +171,8 @@ class Workplace:
         if left is None or shutil.disk_usage(self.folder).free < ROOM:
             return
         now = self._now()
-        names = [path.relative_to(self.folder) for path in written_below(self.folder)]
+        written = written_below(self.folder, here=self.here)
+        names = [path.relative_to(self.folder) for path in written]
         still = tuple(sorted(name.as_posix() for name in names))
         self._note(replace(left, time=now, open=still))
 

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from nox_buildstages.declare.reading import Getter
-    from nox_buildstages.model import Network
+    from nox_buildstages.model import CompilerCache, Network
 
 TOOL = "nox-buildstages"
 
@@ -120,6 +120,7 @@ def _project(document: Document) -> Project | None:
         build_constraints=top.get("build-constraints", list_of(requirement), ()),
         exclude_newer=top.child("exclude-newer", _time),
         remote_store=top.child("remote-store", _remote_store),
+        compiler_cache=top.get("compiler-cache", _compiler_cache, "auto"),
         final=final(top.item.child("final", top.content.get("final", {}))) or _NOTHING,
         stages=stages,
         packages=top.get("package", _packages_of(stages), {}),
@@ -288,6 +289,7 @@ def _stage(item: Item) -> Stage | None:
         memory_per_job=found.child("memory-per-job", _memory),
         network=found.get("network", _network, "off"),
         timeout=found.child("timeout", _timeout),
+        compiler_cache=found.child("compiler-cache", _compiler_cache),
         place=item.place,
     )
 
@@ -413,6 +415,17 @@ def _network(item: Item) -> Network | None:
     return None
 
 
+def _compiler_cache(item: Item) -> CompilerCache | None:
+    if item.value is False:
+        return "off"
+    known: tuple[CompilerCache, ...] = ("auto", "ccache", "sccache")
+    for name in known:
+        if item.value == name:
+            return name
+    item.expected('"auto", "ccache", "sccache" or false')
+    return None
+
+
 _env = mapping(_env_value, "strings", key=variable)
 
 _TOP = Keys(
@@ -426,6 +439,7 @@ _TOP = Keys(
         "build-constraints",
         "exclude-newer",
         "remote-store",
+        "compiler-cache",
         "final",
         "stage",
         "package",
@@ -438,6 +452,7 @@ _STAGE = Keys(
         *("name", "dependencies", "outputs", "needs"),
         *("env", "pass-env", "tools", "network", "jobs", "memory-per-job"),
         "timeout",
+        "compiler-cache",
     ),
 )
 _PACKAGE = Keys(
