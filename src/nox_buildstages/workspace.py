@@ -17,16 +17,10 @@ from nox_buildstages.build.history import History
 from nox_buildstages.build.isolation import Isolator
 from nox_buildstages.build.journal import CLOSED, FAILED, Journal
 from nox_buildstages.build.presence import present as at_work
+from nox_buildstages.build.readying import occupied, prepare, sync
 from nox_buildstages.build.remote import remote_store
 from nox_buildstages.build.sources import Sources
-from nox_buildstages.build.stage import (
-    occupied,
-    outcomes,
-    prepare,
-    present,
-    provide,
-    sync,
-)
+from nox_buildstages.build.stage import outcomes, present, provide
 from nox_buildstages.build.store import Store, cache_folder
 from nox_buildstages.build.syncing import Syncer
 from nox_buildstages.digests import place_of

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from nox_buildstages import files
 from nox_buildstages.build.budget import wish_of
 from nox_buildstages.build.job import Job
-from nox_buildstages.build.stage import build_wheel, occupied, prepare, say_waiting
+from nox_buildstages.build.making import build_wheel, say_waiting
+from nox_buildstages.build.readying import occupied, prepare
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import Discrepancy, NotReproducibleError, NotRunError
 from nox_buildstages.wheelhouse.comparison import differences

@@ -16,7 +16,8 @@ from nox_buildstages import source_tree
 from nox_buildstages.build.following import METADATA, followed
 from nox_buildstages.build.job import Job
 from nox_buildstages.build.presence import note_use
-from nox_buildstages.build.stage import occupied, prepare, provide
+from nox_buildstages.build.readying import occupied, prepare
+from nox_buildstages.build.stage import provide
 from nox_buildstages.errors import BackendError, MetadataError, NotRunError
 from nox_buildstages.files import write_text
 from nox_buildstages.lock.facts import Answer, stating

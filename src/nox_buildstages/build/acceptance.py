@@ -1,0 +1,102 @@
+"""Whether what a backend made is what was asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+
+from nox_buildstages.errors import WheelError
+from nox_buildstages.logins import without_logins
+from nox_buildstages.wheelhouse import wheel as wheels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nox_buildstages.lock.lockfile import LockedOutput
+    from nox_buildstages.model import Interpreter, Metadata
+    from nox_buildstages.wheelhouse.wheel import WheelFile
+
+
+def accepted(
+    folder: Path, said: str, *, output: LockedOutput, interpreter: Interpreter
+) -> WheelFile:
+    """Return the wheel that a backend made, if it is the one that its lock promises.
+
+    Args:
+        folder: That the backend was to put it into.
+        said: What the backend says that it is called.
+        output: That was to be built.
+        interpreter: That it is to be for.
+
+    Raises:
+        WheelError: It isn't.
+    """
+    wheel = _only_wheel(folder, said)
+    _check_identity(wheel, output)
+    _check_tags(wheel, interpreter)
+    return wheel
+
+
+def _only_wheel(folder: Path, said: str) -> WheelFile:
+    found = sorted(path.name for path in folder.glob("*.whl"))
+    if not found:
+        raise WheelError(wheel=said, problem="the backend made no wheel")
+    if len(found) > 1:
+        listed = ", ".join(found)
+        raise WheelError(wheel=said, problem=f"the backend made several: {listed}")
+    if found != [said]:
+        raise WheelError(wheel=said, problem=f"the backend made {found[0]} instead")
+    wheels.verify(folder / said)
+    return wheels.read(folder / said)
+
+
+def _check_identity(wheel: WheelFile, output: LockedOutput) -> None:
+    file_name, locked = wheel.path.name, output.metadata
+    if wheel.name != output.name:
+        problem = f"is of {wheel.name}; {output.name} was asked for"
+        raise WheelError(wheel=file_name, problem=problem)
+    if wheel.version != locked.version:
+        problem = f"is version {wheel.version}; the lock says {locked.version}"
+        raise WheelError(wheel=file_name, problem=problem)
+    differences = _requirement_differences(wheel, locked)
+    if differences:
+        listed = "; ".join(differences)
+        problem = f"its METADATA and the lock ({locked.learned}) disagree: {listed}"
+        raise WheelError(wheel=file_name, problem=problem)
+
+
+def _check_tags(wheel: WheelFile, interpreter: Interpreter) -> None:
+    if wheel.tags.isdisjoint(interpreter.tags):
+        problem = f"its tags are not for {interpreter}"
+        raise WheelError(wheel=wheel.path.name, problem=problem)
+
+
+def _requirement_differences(wheel: WheelFile, locked: Metadata) -> list[str]:
+    said = set(map(_comparable, wheel.requires_dist))
+    expected = set(map(_comparable, locked.requires_dist))
+    differences = [f"only the wheel has {text}" for text in _sorted(said - expected)]
+    differences += [f"only the lock has {text}" for text in _sorted(expected - said)]
+    is_known = locked.learned != "config"
+    if is_known and wheel.requires_python != locked.requires_python:
+        differences.append(
+            f"Requires-Python is {wheel.requires_python}, not {locked.requires_python}"
+        )
+    return differences
+
+
+def _comparable(text: str) -> Requirement:
+    """Return a requirement without the brackets that one backend sets and another not.
+
+    ``(a and b) and c`` is ``a and b and c``; beside an ``or`` they have a meaning.
+    """
+    requirement = Requirement(without_logins(text))
+    marker = str(requirement.marker or "")
+    if marker and " or " not in marker:
+        requirement.marker = Marker(marker.replace("(", "").replace(")", ""))
+    return requirement
+
+
+def _sorted(requirements: set[Requirement]) -> list[str]:
+    return sorted(map(str, requirements))

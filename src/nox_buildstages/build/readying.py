@@ -1,0 +1,68 @@
+"""A session's environment, made ready for a stage or for the runtime."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nox_buildstages import files
+from nox_buildstages.build.following import ENV, shown
+from nox_buildstages.digests import place_of
+from nox_buildstages.lock import pylock
+from nox_buildstages.lock.lockfile import file_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from nox_buildstages.build.bench import Bench, Tools
+    from nox_buildstages.build.environment import Environment
+
+
+@contextmanager
+def occupied(tools: Tools, environment: Environment) -> Iterator[None]:
+    """Keep other runs from changing an environment while it is made or built in."""
+    location = environment.location
+    with tools.store.locked(
+        f"environment-{place_of(location)}",
+        wait=lambda: tools.report(f"another run works in {location}; waiting for it"),
+    ):
+        yield
+
+
+def prepare(bench: Bench, name: str, environment: Environment) -> None:
+    """Make an environment equal to a stage's lock, with wheels out of the store.
+
+    It has to be occupied.
+
+    Raises:
+        MissingWheelError: A stage hasn't built a wheel that it holds.
+        SyncError: It could not be made.
+        EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
+    """
+    folder = environment.location
+    bound = pylock.bind(bench.pylock(name), bench.wheels(name), folder=folder)
+    path = folder / file_name(name)
+    files.write_text(path, pylock.dumps(bound))
+    sync(bench, name, environment, path)
+
+
+def sync(bench: Bench, name: str, environment: Environment, lock: Path) -> None:
+    """Make an environment equal to a lock whose wheels are all bound.
+
+    It has to be occupied.
+
+    Args:
+        bench: Knows what the lock holds.
+        name: Of the stage, or ``final``.
+        environment: To be made equal.
+        lock: A PEP 751 file.
+
+    Raises:
+        SyncError: It could not be made.
+        EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
+    """
+    with shown(bench.tools.screen, name, ENV) as attend:
+        syncer = replace(bench.tools.syncer, attend=attend)
+        syncer.sync(environment, bench.ingredients(name), lock)
