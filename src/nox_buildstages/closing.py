@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nox_buildstages.build.journal import BEGUN, CACHED, CLOSED, FAILED
-from nox_buildstages.columns import aligned
+from nox_buildstages.columns import aligned, human
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -86,14 +86,5 @@ def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
         entry["stage"],
         entry["status"],
         "" if seconds is None else f"{seconds:.1f}",
-        "" if size is None else _human(size),
+        "" if size is None else human(size),
     )
-
-
-def _human(size: float) -> str:
-    """Return a size in bytes as people write it, in powers of 1000."""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:  # noqa: PLR2004
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

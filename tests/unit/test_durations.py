@@ -12,7 +12,9 @@ from nox_buildstages.durations import spelled
     [
         (0, "0 s"),
         (0.4, "0 s"),
-        (59.6, "1 min"),
+        (59.6, "59 s"),
+        (60, "1 min"),
+        (90_000, "25 h"),
         (61, "1 min 1 s"),
         (18_000, "5 h"),
         (5_430, "1 h 30 min 30 s"),

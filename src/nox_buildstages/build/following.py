@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nox_buildstages.build import progress
+from nox_buildstages.build.attending import all_of
 from nox_buildstages.build.history import History
 from nox_buildstages.build.progress import Pace, Progress
 
@@ -46,7 +47,7 @@ def followed(job: Job, phase: str) -> Iterator[Job]:
         before=partial(_before, job) if phase == COMPILE else Before,
     )
     try:
-        yield replace(job, attend=_both(job.attend, follower.attend))
+        yield replace(job, attend=all_of(job.attend, follower.attend))
     finally:
         follower.end()
 
@@ -182,16 +183,3 @@ def _before(job: Job) -> Before:
     with suppress(OSError), entry.wheel.log.open(errors="replace") as log:
         return replace(before, progress=progress.read(log))
     return before
-
-
-def _both(
-    first: Callable[[], None] | None, second: Callable[[], None]
-) -> Callable[[], None]:
-    if first is None:
-        return second
-
-    def attend() -> None:
-        first()
-        second()
-
-    return attend

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from nox_buildstages.durations import spelled
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -30,7 +32,7 @@ _COMPILER = re.compile(
 _ENOUGH = 3
 """Steps after which their pace says something."""
 
-_MINUTE, _HOUR = 60, 3600
+_MINUTE = 60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,24 +150,11 @@ def line(
     """
     doing = f"{phase} {steps}".rstrip()
     rest = "" if left is None else f", about {_roughly(left)} left"
-    return f"{name}  {doing}  {duration(elapsed)}{rest}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it: ``12 s``, ``4 min 12 s``, ``1 h 3 min``."""
-    whole = int(seconds)
-    if whole < _MINUTE:
-        return f"{whole} s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
-    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+    return f"{name}  {doing}  {spelled(elapsed)}{rest}"
 
 
 def _roughly(seconds: float) -> str:
     """Return a time no finer than it can be known."""
     if seconds < _MINUTE - 5:
         return f"{max(1, round(seconds / 10)) * 10} s"
-    minutes = max(1, round(seconds / _MINUTE))
-    if minutes < _MINUTE:
-        return f"{minutes} min"
-    return f"{minutes // _MINUTE} h {minutes % _MINUTE} min"
+    return spelled(max(1, round(seconds / _MINUTE)) * _MINUTE)
