@@ -255,7 +255,9 @@ def _four_stages(flag: int) -> str:
 
 
 def _table(requirements: list[str]) -> str:
-    return f"[tool.nox-buildstages.final]\nrequirements = {requirements}\n"
+    """Return the head of a table; the peers have no compiler cache either."""
+    top = "[tool.nox-buildstages]\ncompiler-cache = false\n"
+    return f"{top}\n[tool.nox-buildstages.final]\nrequirements = {requirements}\n"
 
 
 def _stage(name: str, outputs: list[str], more: str = "") -> str:
