@@ -161,6 +161,7 @@ def test_every_kind_is_known(store: Store, tmp_path: Path) -> None:
     write(top / "git" / f"{KEY}.lock")
     write(top / "answers" / f"{KEY}.json")
     write(top / "interpreters" / f"{KEY}.json")
+    write(top / "compilers" / "ccache-x" / "gcc")
     write(top / "logs" / "a.log")
     write(top / "locks" / "x.run")
     write(top / "jobs" / "host" / "1-x.json")
@@ -168,6 +169,8 @@ def test_every_kind_is_known(store: Store, tmp_path: Path) -> None:
     for leftover in (
         "wheels/.new-x/a.whl",
         "builds/locking-x/source/a.py",
+        "builds/fetching-x/a.whl",
+        "compilers/.new-x/gcc",
         f"sources/{KEY}/.a/a-1.tar.gz",
         f"sources/.gone-{KEY}/a-1.tar.gz",
         f"git/.gone-{KEY}/HEAD",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.build import compilers
+from nox_buildstages.build.presence import note_use
 from nox_buildstages.commands import Command, checked
 from nox_buildstages.errors import CommandError, CompilerCacheError
 
@@ -142,6 +143,7 @@ def at_work(program: Path | None, site: Site) -> Iterator[Caching | None]:
     path, store = site.variables["PATH"], site.tools.store
     with store.locked("compilers"):
         folder = compilers.wrapped(store.folder / "compilers", path, program)
+    note_use(store.folder, folder)
     begin = {"ccache": _ccache, "sccache": _sccache}[program.stem]
     with begin(program, site) as (own, count):
         yield Caching(

@@ -36,6 +36,7 @@ class Kind(Enum):
     MIRROR = "git mirrors"
     ANSWER = "answers of backends"
     INTERPRETER = "interpreters"
+    COMPILERS = "compilers by way of a cache"
     LOG = "logs"
     LEFTOVER = "leftovers"
     LOCK = "lock files"
@@ -72,13 +73,14 @@ def inventory(store: Store) -> Iterator[Thing]:
     yield from _files(top / "answers", Kind.ANSWER, ".json")
     yield from _files(top / "interpreters", Kind.INTERPRETER, ".json")
     yield from _files(top / "logs", Kind.LOG, ".log")
+    yield from _compilers(top)
     yield from _locks(top)
 
 
 def beside(store: Store) -> int:
     """Return the bytes of what others keep in the folder of a store."""
     ours = {"wheels", "builds", "sources", "git", "answers", "interpreters", "logs"}
-    ours |= {"locks", "jobs", FOLDER}
+    ours |= {"compilers", "here", "locks", "jobs", FOLDER}
     return sum(size_of(it) for it in _listed(store.folder) if it.name not in ours)
 
 
@@ -208,6 +210,14 @@ def _mirrors(top: Path) -> Iterator[Thing]:
             yield _garbage(Kind.LEFTOVER, path)
         elif path.suffix == ".lock":
             yield _garbage(Kind.LOCK, path, path)
+
+
+def _compilers(top: Path) -> Iterator[Thing]:
+    for path in _listed(top / "compilers"):
+        if path.name.startswith(_LEFTOVERS):
+            yield _garbage(Kind.LEFTOVER, path)
+        elif path.is_dir():
+            yield _thing(Kind.COMPILERS, path)
 
 
 def _files(folder: Path, kind: Kind, suffix: str) -> Iterator[Thing]:
