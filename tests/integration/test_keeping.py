@@ -16,23 +16,24 @@ from filelock import FileLock, Timeout
 
 from nox_buildstages import commands
 from nox_buildstages.build import keeper
-from nox_buildstages.build.keeping import kept
+from nox_buildstages.build.keeping import Keeper
 from nox_buildstages.commands import Command, Completed, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+KEEPER = Keeper()
 PATIENCE = 20.0
 """Seconds for something to happen."""
 
 CALLER = """
 import sys
 from pathlib import Path
-from nox_buildstages.build.keeping import kept
+from nox_buildstages.build.keeping import Keeper
 from nox_buildstages.commands import Command, run
 
 lock, *argv = sys.argv[1:]
-run(kept(Command(argv=tuple(argv)), lock=Path(lock)))
+run(Keeper(lock=Path(lock)).around(Command(argv=tuple(argv))))
 """
 """Whoever asks for a kept program; run as a process, so that it can be killed."""
 
@@ -108,19 +109,19 @@ def building(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[int]]
 )
 def test_a_kept_program_ends_as_it_would_alone(code: str, returncode: int) -> None:
     """Its status, or the signal that killed it, is what comes back."""
-    assert run(kept(python(code))).returncode == returncode
+    assert run(KEEPER.around(python(code))).returncode == returncode
 
 
 def test_a_kept_program_sees_nothing_of_its_keeper() -> None:
     """Its output comes through, and it has no input."""
     code = "import sys; print(repr(sys.stdin.read())); print('err', file=sys.stderr)"
     expected = Completed(returncode=0, stdout="''\n", stderr="err\n")
-    assert run(kept(python(code))) == expected
+    assert run(KEEPER.around(python(code))) == expected
 
 
 def test_a_program_that_is_not_there_is_told() -> None:
     """By the status that a shell gives it."""
-    completed = run(kept(Command(argv=("/no/such/program",))))
+    completed = run(KEEPER.around(Command(argv=("/no/such/program",))))
     assert completed.returncode == keeper.CANNOT_RUN
     assert completed.stderr == "No such file or directory: /no/such/program\n"
 
@@ -146,7 +147,7 @@ def test_what_a_program_leaves_running_ends_with_it(tmp_path: Path) -> None:
     code = BUILD.replace("subprocess.run", "subprocess.Popen")
     code += "\nwhile not os.path.exists('last'): pass"
     command = Command(argv=(sys.executable, "-c", code), cwd=tmp_path)
-    assert run(kept(command)).returncode == 0
+    assert run(KEEPER.around(command)).returncode == 0
     for name in ("ours", "last"):
         assert not is_alive(int((tmp_path / name).read_text()))
 
@@ -173,7 +174,7 @@ def test_who_does_not_end_is_killed(tmp_path: Path, code: str) -> None:
     argv = (sys.executable, "-c", code)
     command = Command(argv=argv, cwd=tmp_path, attend=give_up)
     with pytest.raises(TimeoutError):
-        run(kept(command))
+        run(KEEPER.around(command))
     assert not is_alive(int((tmp_path / "pid").read_text()))
 
 
@@ -193,7 +194,7 @@ def test_a_program_waits_until_an_earlier_one_has_ended(tmp_path: Path) -> None:
         held.acquire()
         code = "import time; print(time.monotonic())"
         command = Command(argv=(sys.executable, "-I", "-c", code), attend=let_go)
-        begun = float(run(kept(command, lock=lock)).stdout)
+        begun = float(run(Keeper(lock=lock).around(command)).stdout)
     assert begun >= asked[1]
     assert not is_locked(lock)
 
@@ -226,7 +227,7 @@ def keepers(lock: Path) -> list[str]:
     return found
 
 
-KEEPER = (
+SCRIPT = (
     "import sys; from nox_buildstages.build import keeper; keeper.main(sys.argv[1:])"
 )
 
@@ -236,7 +237,8 @@ KEEPER = (
 def test_the_pipe_is_what_a_program_lives_by(tmp_path: Path, returncode: int) -> None:
     """As long as its other end is open; nobody else need be asked."""
     code = "pass" if returncode == 0 else BUILD
-    argv = [sys.executable, "-c", KEEPER, str(tmp_path / "lock")]
+    argv = [sys.executable, "-c", SCRIPT, str(tmp_path / "lock")]
+    argv += [str(tmp_path / "stop")]
     argv += [sys.executable, "-c", code]
     with subprocess.Popen(argv, cwd=tmp_path, stdin=subprocess.PIPE) as process:
         assert process.stdin
@@ -244,3 +246,41 @@ def test_the_pipe_is_what_a_program_lives_by(tmp_path: Path, returncode: int) ->
             until("the last", (tmp_path / "last").exists)
             process.stdin.close()
         assert process.wait(PATIENCE) == returncode
+    assert (tmp_path / "stop").exists() == bool(returncode)
+
+
+WRITER = """
+import os, time
+written, read = open("written", "w"), open("read")
+open("begun", "w").close()
+time.sleep(600)
+"""
+
+
+def test_a_stop_notes_when_it_was_and_what_was_being_written(tmp_path: Path) -> None:
+    """By the clock of the file system; files that are only read don't count."""
+    (tmp_path / "read").write_text("")
+
+    def give_up() -> None:
+        if (tmp_path / "begun").exists():
+            raise TimeoutError
+
+    argv = (sys.executable, "-c", WRITER)
+    command = Command(argv=argv, cwd=tmp_path, attend=give_up)
+    with pytest.raises(TimeoutError):
+        run(Keeper(stop=tmp_path / "stop").around(command))
+    moment, *written = (tmp_path / "stop").read_text().split("\0")
+    assert int(moment) >= (tmp_path / "begun").stat().st_mtime_ns
+    assert str(tmp_path / "written") in written
+    assert str(tmp_path / "read") not in written
+
+
+def test_a_stop_is_not_noted_where_it_can_not_be(tmp_path: Path) -> None:
+    """The program is ended all the same."""
+
+    def give_up() -> None:
+        raise TimeoutError
+
+    command = Command(argv=("/bin/sleep", "600"), attend=give_up)
+    with pytest.raises(TimeoutError):
+        run(Keeper(stop=tmp_path / "gone/stop").around(command))

@@ -126,6 +126,30 @@ def test_what_was_open_at_the_checkpoint_is_taken_away(place: Workplace) -> None
     assert texts(project) == {**FRESH, "build/two.so": "whole"}
 
 
+def test_what_a_keeper_noted_counts_where_it_is_newer(place: Workplace) -> None:
+    """It was there when the build was stopped; the last checkpoint was before."""
+    project = begun(place)
+    for name in ("one.o", "two.o"):
+        write(project / name, "compiled", age=-5)
+    moment = (project / "one.o").stat().st_mtime_ns + 10**9
+    place.stop.write_text("\0".join((str(moment), str(project / "two.o"), "/else")))
+    begun(place)
+    assert texts(project) == {**FRESH, "one.o": "compiled"}
+    write(project / "two.o", "half", age=-5)
+    place.stop.write_text(f"{OLD}")
+    begun(place)
+    assert texts(project) == FRESH
+
+
+@pytest.mark.parametrize("text", ["", "soon", "\0"])
+def test_a_note_that_can_not_be_read_is_none(place: Workplace, text: str) -> None:
+    """As after a crash of the machine."""
+    begun(place)
+    before = place.half_built(ENVIRONMENT)
+    place.stop.write_text(text)
+    assert place.half_built(ENVIRONMENT) == before
+
+
 def test_a_source_file_that_was_being_written_is_as_it_was(place: Workplace) -> None:
     """It comes from a fresh tree; what the build had made of others stays."""
     project = begun(place)

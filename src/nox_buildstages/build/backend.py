@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -18,7 +18,7 @@ from pyproject_hooks import (
 
 from nox_buildstages import core_metadata
 from nox_buildstages.build.hints import hint
-from nox_buildstages.build.keeping import kept
+from nox_buildstages.build.keeping import Keeper
 from nox_buildstages.commands import Command
 from nox_buildstages.errors import BackendError, CommandError
 
@@ -52,7 +52,7 @@ class Backend:
         runner: Runs it.
         isolation: Whether it reaches the network.
         attend: Called again and again while a hook runs; what it raises ends the hook.
-        lock: A file that is locked while a hook runs, even where we are killed.
+        keeper: Ends it when we end.
     """
 
     output: str
@@ -66,7 +66,7 @@ class Backend:
     runner: Runner
     isolation: Isolation
     attend: Callable[[], None] | None = None
-    lock: Path | None = None
+    keeper: Keeper = field(default_factory=Keeper)
 
     def requires(self) -> tuple[str, ...]:
         """Return what it wants for building a wheel beyond what is declared.
@@ -161,8 +161,7 @@ class Backend:
             log=self.log,
             attend=self.attend,
         )
-        isolated = self.isolation.around(command)
-        completed = self.runner(kept(isolated, lock=self.lock))
+        completed = self.runner(self.keeper.around(self.isolation.around(command)))
         if completed.returncode:
             raise CommandError(command=str(command), reason=_how(completed.returncode))
 

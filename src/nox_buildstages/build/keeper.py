@@ -1,10 +1,11 @@
 """Run a program that doesn't outlive who asked for it.
 
-``python -I -S keeper.py LOCK PROGRAM ARGUMENT…``, with the reading end of a pipe as
-its standard input. When the last writer of that pipe is gone, however it went, or on
+``python -I -S keeper.py LOCK STOP PROGRAM ARGUMENT…``, with the reading end of a pipe
+as its standard input. When the last writer of that pipe is gone, however it went, or on
 SIGTERM, the program and all that it started are asked to end, and killed where they
-don't. Nothing that it leaves running outlives it either. Meanwhile the file ``LOCK``,
-unless it is ``-``, is locked as filelock does it.
+don't. Nothing that it leaves running outlives it either. Meanwhile the file ``LOCK`` is
+locked as filelock does it. In the file ``STOP`` is noted, before anything is asked to
+end, when that was, and what was being written. Each of the two may be ``-`` for none.
 
 A script for POSIX that needs the standard library and nothing else, and little of
 that, as it runs before each hook. Its exit status, or signal, is the program's.
@@ -16,11 +17,15 @@ import fcntl
 import os
 import select
 import signal
+import stat
 import sys
 import time
 
 CANNOT_RUN = 127
 """The exit status where the program can't be started."""
+
+ROOM = 16_000_000
+"""Bytes; where the disk has fewer left, what was written may not be whole."""
 
 GRACE = 2.0
 """Seconds that a program has between being asked to end and being killed."""
@@ -30,7 +35,7 @@ _PAUSE = 0.02
 
 def main(argv: list[str]) -> None:
     """Run a program to its end, and end as it did."""
-    lock, *program = argv
+    lock, stop, *program = argv
     # A session of our own: what a terminal's Ctrl-C or the end of our caller's group
     # does to the program is for us to do, and all that it starts is known by it.
     os.setsid()
@@ -45,6 +50,8 @@ def main(argv: list[str]) -> None:
         print(f"{error.strerror}: {program[0]}", file=sys.stderr)  # noqa: T201
         sys.exit(CANNOT_RUN)
     status = _watched(child, ending, wake)
+    if status is None and stop != "-":
+        _note(stop, _members(child))
     _end_all(child)
     _end_as(os.waitpid(child, 0)[1] if status is None else status)
 
@@ -96,6 +103,52 @@ def _watched(child: int, ending: list[int], wake: int) -> int | None:
             return None
         if wake in select.select([0, wake], [], [])[0]:
             os.read(wake, 1024)
+
+
+def _note(stop: str, members: set[int]) -> None:
+    """Note the time, by the clock of the file system, and what is being written."""
+    new = f"{stop}.new"
+    try:
+        disk = os.statvfs(os.path.dirname(stop))  # noqa: PTH120 - quick to start
+        if disk.f_bavail * disk.f_frsize < ROOM:
+            return
+        with open(new, "w", encoding="utf-8") as file:  # noqa: PTH123 - quick to start
+            file.write("now")
+            file.flush()
+            lines = [str(os.fstat(file.fileno()).st_mtime_ns), *_written(members)]
+            file.seek(0)
+            file.write("\0".join(lines))
+            file.truncate()
+        os.replace(new, stop)  # noqa: PTH105 - quick to start
+    except OSError:  # a full disk: what was noted before counts on
+        return
+
+
+def _written(members: set[int]) -> set[str]:
+    """Return the paths of the files that processes have open for writing."""
+    found = set()
+    for member in members:
+        folder = f"/proc/{member}/fd"
+        for handle in _listed(folder):
+            found.add(_written_to(f"{folder}/{handle}"))
+    return found - {""}
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - quick to start
+    except OSError:  # it has ended
+        return []
+
+
+def _written_to(handle: str) -> str:
+    """Return the file behind a handle; nothing where it is only read."""
+    try:
+        if os.lstat(handle).st_mode & stat.S_IWUSR:
+            return os.readlink(handle)  # noqa: PTH115 - quick to start
+    except OSError:  # it was closed
+        pass
+    return ""
 
 
 def _end_all(child: int) -> None:

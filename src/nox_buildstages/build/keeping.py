@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nox_buildstages.commands import Command
 
-_KEEPER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("keeper.py")))
+_SCRIPT = Path(__file__).with_name("keeper.py")
+_NONE = Path("-")
 
 
-def kept(command: Command, *, lock: Path | None = None) -> Command:
-    """Return a command that ends, with all that it starts, when we do.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Keeper:
+    """Ends what it runs, and all that this started, when we end.
 
-    Args:
-        command: Its program by absolute path.
+    Attributes:
         lock: A file that stays locked until all of it has ended, though we may be gone
-            by then; None where nobody needs to know.
+            by then.
+        stop: A file in which it notes, before it ends anything, when that was and what
+            was being written.
     """
-    argv = (*_KEEPER, "-" if lock is None else str(lock), *command.argv)
-    return replace(command, argv=argv, lifeline=True)
+
+    lock: Path = _NONE
+    stop: Path = _NONE
+
+    def around(self, command: Command) -> Command:
+        """Return a command that is kept; its program goes by absolute path."""
+        ours = (sys.executable, "-I", "-S", _SCRIPT, self.lock, self.stop)
+        argv = (*map(str, ours), *command.argv)
+        return replace(command, argv=argv, lifeline=True)

@@ -14,6 +14,7 @@ from nox_buildstages.build.attending import all_of
 from nox_buildstages.build.budget import counted, wish_of
 from nox_buildstages.build.build_folder import staying
 from nox_buildstages.build.following import COMPILE, followed
+from nox_buildstages.build.keeping import Keeper
 from nox_buildstages.build.store import Product
 from nox_buildstages.build.workplace import Checkpoints
 from nox_buildstages.errors import WheelError, WrongWheelError
@@ -101,10 +102,11 @@ def build_wheel(job: Job, place: Workplace) -> WheelFile:
     checkpoints = Checkpoints(place=place, environment=location)
     kept = replace(job, attend=all_of(checkpoints, job.attend))
     lock = job.bench.tools.store.keeping(job.recipe.key)
+    keeper = Keeper(lock=lock, stop=place.stop)
     folder = place.wheel
     with job.watched(), followed(kept, COMPILE) as shown_job:
         backend = staying(shown_job.backend(tree, home=place.home), place.build)
-        said = replace(backend, lock=lock).wheel(folder)
+        said = replace(backend, keeper=keeper).wheel(folder)
     try:
         return accepted(
             folder, said, output=job.output, interpreter=job.bench.interpreter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,9 +54,7 @@ def _written(process: Path, handle: str) -> Path | None:
     """Return the file that is written through a handle; None if it is only read."""
     try:
         path = (process / "fd" / handle).readlink()
-        described = (process / "fdinfo" / handle).read_text(encoding="ascii")
+        mode = (process / "fd" / handle).lstat().st_mode
     except OSError:
         return None
-    flags = next(line for line in described.splitlines() if line.startswith("flags:"))
-    mode = int(flags.split()[1], 8) & os.O_ACCMODE
-    return None if mode == os.O_RDONLY else path
+    return path if mode & stat.S_IWUSR else None

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages import files
+from nox_buildstages.build.keeper import ROOM
 from nox_buildstages.build.open_files import written_below
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ PAUSE = 1.0
 
 SHARE = 50
 """So many times as long as a checkpoint took the next one is waited for."""
-
-ROOM = 16_000_000
-"""Bytes; where the disk has fewer left, what was written may not be whole."""
 
 _SECOND = 1_000_000_000
 _COARSE, _FINE = 2 * _SECOND, _SECOND // 20
@@ -101,6 +99,11 @@ class Workplace:
         return self.folder / "wheel"
 
     @property
+    def stop(self) -> Path:
+        """Where a keeper notes what is whole when it ends a build."""
+        return self.folder / "stop"
+
+    @property
     def _state(self) -> Path:
         return self.folder / "state.json"
 
@@ -117,7 +120,25 @@ class Workplace:
             found = HalfBuilt(**{**state, "open": tuple(state["open"])})
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
-        return found if found.environment == str(environment) else None
+        if found.environment != str(environment):
+            return None
+        return max(found, self._stopped(found), key=lambda left: left.time)
+
+    def _stopped(self, before: HalfBuilt) -> HalfBuilt:
+        """Return what a keeper noted when it ended a build, if it did."""
+        try:
+            moment, *written = self.stop.read_text(encoding="utf-8").split("\0")
+            names = filter(None, map(self._relative, map(Path, written)))
+            return replace(before, time=int(moment), open=tuple(names))
+        except (OSError, ValueError):
+            return before
+
+    def _relative(self, path: Path) -> str | None:
+        """Return a path in the workplace relative to it, wherever it is shown."""
+        for top in filter(None, (self.folder.resolve(), self.here)):
+            if path.is_relative_to(top):
+                return path.relative_to(top).as_posix()
+        return None
 
     def clear(self) -> None:
         """Leave nothing."""
