@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -61,21 +61,7 @@ def stamp(path: Path) -> Stamp:
     Raises:
         FileNotFoundError: It isn't there.
     """
-    return _stamp(path.stat())
-
-
-def stamps(folder: Path) -> dict[str, Stamp]:
-    """Return the stamps of the files in a folder, by name; it may be absent."""
-    found: dict[str, Stamp] = {}
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):  # another process may remove it
-                if entry.is_file():
-                    found[entry.name] = _stamp(entry.stat())
-    return found
-
-
-def _stamp(status: os.stat_result) -> Stamp:
+    status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 

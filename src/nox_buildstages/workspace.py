@@ -44,7 +44,7 @@ from nox_buildstages.pythons import Pythons
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from nox_buildstages.build.environment import Environment, Setting
@@ -166,14 +166,19 @@ class Workspace:
             house /= interpreter.markers["python_version"]
         return Wheelhouse(house)
 
-    def read_locks(self) -> Mapping[str, Lock]:
+    def read_locks(self, needed: Iterable[str] | None = None) -> Mapping[str, Lock]:
         """Return the locks as they are.
+
+        Args:
+            needed: Those that will be looked at; None for all.
 
         Raises:
             LockError: There are none, or they aren't current.
         """
         inputs = inputs_digest(self.project, self.interpreter)
-        return folder.read_for(self.interpreter, self.project, inputs=inputs)
+        return folder.read_for(
+            self.interpreter, self.project, inputs=inputs, needed=needed
+        )
 
     def _selected(self, locks: Mapping[str, Lock]) -> Mapping[str, Lock]:
         """Return what locks hold for the session's interpreter."""
@@ -188,8 +193,14 @@ class Workspace:
         """
         return self._current_or_made_locks()[0]
 
-    def _current_or_made_locks(self) -> tuple[Mapping[str, Lock], bool]:
-        """Return the locks, and whether they were made here and now."""
+    def _current_or_made_locks(
+        self, needed: Iterable[str] | None = None
+    ) -> tuple[Mapping[str, Lock], bool]:
+        """Return the locks, and whether they were made here and now.
+
+        Args:
+            needed: Those that will be looked at; None for all.
+        """
         if self.options.check:
             raise UsageError(
                 message="--check is for build-stages-lock, and this session builds",
@@ -198,7 +209,7 @@ class Workspace:
         if self.options.upgrades and not self._made_in_this_run():
             return self.relock(), True
         try:
-            return self.read_locks(), False
+            return self.read_locks(needed), False
         except LockError as error:
             if self.options.locked or self.tools.outer.get("CI"):
                 raise
@@ -312,7 +323,8 @@ class Workspace:
         Raises:
             BuildStagesError: They can't.
         """
-        locks, made = self._current_or_made_locks()
+        needed = (stage.name, *self.graph.ancestors(stage.name))
+        locks, made = self._current_or_made_locks(needed)
         bench = self._bench(locks)
         outputs = {output.name for output in stage.outputs}
         rebuild = outputs if self.options.rebuild_all else set(self.options.rebuild)

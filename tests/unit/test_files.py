@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.files import path_of, remove, replacing, stamp, stamps, write_text
+from nox_buildstages.files import path_of, remove, replacing, stamp, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,16 +120,6 @@ def test_a_replaced_file_can_keep_its_mode(tmp_path: Path) -> None:
         new.write_text("whole")
     assert mode(path) == 0o600
     assert path.read_text() == "whole"
-
-
-def test_stamps_are_of_the_files_that_are_there(tmp_path: Path) -> None:
-    """Not of folders, nor of what is gone by the time that it is looked at."""
-    (tmp_path / "file").write_text("1")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "gone").symlink_to("nowhere")
-    assert stamps(tmp_path) == {"file": stamp(tmp_path / "file")}
-    assert stamps(tmp_path / "nowhere") == {}
-    assert stamps(tmp_path / "file") == {}
 
 
 def test_a_file_that_is_replaced_has_another_stamp(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,10 @@ class Ingredient:
     version: str
     sha256: str
     stage: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """Return it as JSON takes it."""
+        return {"version": self.version, "sha256": self.sha256, "stage": self.stage}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,8 +96,11 @@ class Recipe:
         return replace(self, environment=kept)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON takes it."""
-        value = asdict(self)
+        """Return it as JSON takes it, its parts not copied."""
+        value = {it.name: getattr(self, it.name) for it in fields(self)}
+        held = self.environment
+        value["environment"] = {name: held[name].to_dict() for name in held}
+        value["patches"] = tuple(map(asdict, self.patches))
         if not self.patches:
             del value["patches"]  # so that what is unpatched keeps its key
         if not self.network:

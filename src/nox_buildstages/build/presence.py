@@ -4,6 +4,9 @@ A session announces itself by a file that it keeps locked. Whoever removes thing
 the *gate* while it chooses and removes; nobody announces itself then, or notes a new
 use. So each use of a session at work was noted since a day before it began, or will be
 noted when what is removed is gone and can't be found any more.
+
+The sessions of a process follow each other, and what one has left counts for a while:
+the next one takes it up again, with no need to pass the gate.
 """
 
 from __future__ import annotations
@@ -11,13 +14,13 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 DAY = 86_400.0
 """Seconds for which a use, once noted, isn't noted again."""
@@ -27,6 +30,9 @@ _GATE = "gate.lock"
 _PATIENCE = 1.0
 _LINGER = 600.0
 """Seconds that nox may take from the end of a session to the next one of a run."""
+
+_LEFT: dict[tuple[Path, str], FileLock] = {}
+"""What the last session of this process announced itself by, by store and run."""
 
 
 def note_use(store: Path, path: Path) -> None:
@@ -81,6 +87,7 @@ def present(store: Path, *, run: str, waiting: Callable[[], None]) -> Iterator[N
             with suppress(OSError):
                 os.utime(lock.lock_file)
             lock.release()
+            _LEFT[store, run] = lock
 
 
 def at_work_since(store: Path, *, run: str = "-") -> float | None:
@@ -116,10 +123,25 @@ def taken(lock: Path) -> FileLock | None:
 
 
 def _announced(store: Path, run: str, waiting: Callable[[], None]) -> FileLock | None:
+    left = _LEFT.pop((store, run), None)
+    if left is not None and _still_counts(left):
+        return left
     with suppress(OSError), gate(store, waiting):
         at_work_since(store)
         return taken(store / FOLDER / f"{int(time.time())}-{run}-{os.getpid()}.lock")
     return None
+
+
+def _still_counts(left: FileLock) -> bool:
+    """Take up what a session before has left, if nobody can have overlooked it yet.
+
+    Whoever looks before it is locked sees when that session ended, with time to spare.
+    """
+    with suppress(OSError, Timeout):
+        if time.time() - Path(left.lock_file).stat().st_mtime < _LINGER / 2:
+            left.acquire(timeout=0)
+            return True
+    return False
 
 
 def _is_held(file: Path) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import InvalidLockError, MissingLockError, StaleLockError
-from nox_buildstages.files import Stamp, replacing, stamps
+from nox_buildstages.files import replacing, stamp
 from nox_buildstages.lock.lockfile import dumps, file_name, loads
 from nox_buildstages.lock.merging import selected
 from nox_buildstages.model import FINAL
@@ -16,10 +17,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from nox_buildstages.files import Stamp
     from nox_buildstages.lock.lockfile import Lock
     from nox_buildstages.model import Interpreter, Project
 
-_Stamps: TypeAlias = "tuple[tuple[str, Stamp | None], ...]"
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sight:
+    """The lock files of a project, all as they were at one moment.
+
+    Attributes:
+        lock_dir: Their folder.
+        folder: Its stamp, which is another once a file has come, gone or been replaced.
+        files: Their stamps, by the locks' names.
+    """
+
+    lock_dir: Path
+    folder: Stamp = field(compare=False)
+    files: Mapping[str, Stamp] = field(hash=False)
+
+    def is_still(self, names: Iterable[str]) -> bool:
+        """Whether some of them, and the folder, are as they were."""
+        with suppress(OSError):
+            return self.folder == stamp(self.lock_dir) and all(
+                self.files[name] == stamp(self.lock_dir / file_name(name))
+                for name in names
+            )
+        return False
+
+
+_SEEN: dict[tuple[Path, tuple[str, ...]], _Sight] = {}
+"""What this process saw last, by folder and names: what was read then is kept."""
 
 
 def names(project: Project) -> tuple[str, ...]:
@@ -50,46 +78,72 @@ def read(project: Project, *, inputs: str | None = None) -> Mapping[str, Lock]:
         StaleLockError: They were made from other inputs, or not all by one run.
         InvalidLockError: One can't be read.
     """
-    locks = _loaded(project.lock_dir, _stamps(project))
+    sight = _looked(project, names(project))
     if inputs is not None:
-        _check_current(locks.values(), inputs)
-    return locks
+        _check_current(sight, inputs)
+    return _loaded(sight)
 
 
 def read_for(
-    interpreter: Interpreter, project: Project, *, inputs: str
+    interpreter: Interpreter,
+    project: Project,
+    *,
+    inputs: str,
+    needed: Iterable[str] | None = None,
 ) -> Mapping[str, Lock]:
     """Return what current locks hold for one interpreter.
+
+    Args:
+        interpreter: Of the session.
+        project: Whose locks.
+        inputs: What they must have been made from.
+        needed: Those that will be looked at; None for all. Where this process has
+            read the others before, it sees when they were replaced, but not when one
+            was written in place.
 
     Raises:
         LockError: As ``read`` does; or they are not for this interpreter.
     """
-    stamps = _stamps(project)
-    _check_current(_loaded(project.lock_dir, stamps).values(), inputs)
-    return _selected(project.lock_dir, stamps, interpreter)
+    sight = _looked(project, names(project) if needed is None else needed)
+    _check_current(sight, inputs)
+    return _selected(sight, interpreter)
 
 
-def _stamps(project: Project) -> _Stamps:
-    """Return which lock files there are, and what changes when one is written.
+def _looked(project: Project, needed: Iterable[str]) -> _Sight:
+    """Return the lock files as they are now.
 
     Raises:
         MissingLockError: There is none.
         StaleLockError: One is missing.
     """
-    there = stamps(project.lock_dir)
-    found = {name: there.get(file_name(name)) for name in names(project)}
-    missing = [name for name in found if found[name] is None]
-    if len(missing) == len(found):
-        raise MissingLockError(folder=project.lock_dir)
+    place = (project.lock_dir, names(project))
+    last = _SEEN.get(place)
+    if last is None or not last.is_still(needed):
+        last = _SEEN[place] = _sight(*place)
+    return last
+
+
+def _sight(lock_dir: Path, listed: tuple[str, ...]) -> _Sight:
+    found: dict[str, Stamp] = {}
+    try:
+        folder = stamp(lock_dir)  # before the files: what changes meanwhile is seen
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingLockError(folder=lock_dir) from None
+    for name in listed:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found[name] = stamp(lock_dir / file_name(name))
+    if not found:
+        raise MissingLockError(folder=lock_dir)
+    missing = [name for name in listed if name not in found]
     if missing:
         raise StaleLockError(problem=f"{file_name(missing[0])} is missing")
-    return tuple(found.items())
+    return _Sight(lock_dir=lock_dir, folder=folder, files=found)
 
 
 @lru_cache(maxsize=4)
-def _loaded(lock_dir: Path, stamps: _Stamps) -> Mapping[str, Lock]:
+def _loaded(sight: _Sight) -> Mapping[str, Lock]:
     """Return lock files as they are; for the sessions of a process they mostly stay."""
-    paths = {name: lock_dir / file_name(name) for name, _ in stamps}
+    paths = {name: sight.lock_dir / file_name(name) for name in sight.files}
     return {
         name: loads(path.read_text(encoding="utf-8", errors="replace"), name=name)
         for name, path in paths.items()
@@ -97,16 +151,15 @@ def _loaded(lock_dir: Path, stamps: _Stamps) -> Mapping[str, Lock]:
 
 
 @lru_cache(maxsize=8)
-def _selected(
-    lock_dir: Path, stamps: _Stamps, interpreter: Interpreter
-) -> Mapping[str, Lock]:
-    locks = _loaded(lock_dir, stamps)
+def _selected(sight: _Sight, interpreter: Interpreter) -> Mapping[str, Lock]:
+    locks = _loaded(sight)
     return {name: selected(locks[name], interpreter) for name in locks}
 
 
-def _check_current(locks: Iterable[Lock], inputs: str) -> None:
+@lru_cache(maxsize=4)
+def _check_current(sight: _Sight, inputs: str) -> None:
     series = set()
-    for lock in locks:
+    for lock in _loaded(sight).values():
         if lock.inputs != inputs:
             problem = f"{file_name(lock.name)} was made from another declaration"
             raise StaleLockError(problem=f"{problem}, or for another interpreter")
