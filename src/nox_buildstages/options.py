@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
@@ -240,6 +239,8 @@ def _unknown(word: str) -> UsageError:
         return UsageError(
             message=f"{word} is not supported yet", mend=f"known words:\n{known}"
         )
+    from difflib import get_close_matches  # noqa: PLC0415 - mostly all are known
+
     near = get_close_matches(word, [name.split()[0] for name in _KNOWN], n=1)
     hint = f", did you mean {near[0]}?" if near else ""
     return UsageError(

@@ -8,7 +8,6 @@ import os
 import shutil
 import sys
 import time
-import uuid
 from contextlib import suppress
 from functools import partial
 from threading import Thread
@@ -45,7 +44,7 @@ def begin(project: Project, graph: Graph) -> None:
     """
     process, _, _ = os.environ.get(_RUN_VARIABLE, "").partition("-")
     if process not in (str(os.getpid()), str(os.getppid())):
-        os.environ[_RUN_VARIABLE] = f"{os.getpid()}-{uuid.uuid4().hex}"
+        os.environ[_RUN_VARIABLE] = f"{os.getpid()}-{os.urandom(16).hex()}"
         os.environ.pop(_BOARD_VARIABLE, None)
         if sys.stdout.isatty():
             os.environ[_BOARD_VARIABLE] = str(shutil.get_terminal_size().columns)

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from uv import find_uv_bin
 
-from nox_buildstages import commands, plan
+from nox_buildstages import commands
 from nox_buildstages.build.bench import Bench, Tools
 from nox_buildstages.build.budget import SETTLE, Budget
-from nox_buildstages.build.history import History
 from nox_buildstages.build.isolation import Isolator
 from nox_buildstages.build.journal import CLOSED, FAILED, Journal
 from nox_buildstages.build.presence import present as at_work
 from nox_buildstages.build.readying import occupied, prepare, sync
-from nox_buildstages.build.remote import remote_store
+from nox_buildstages.build.remote_choice import remote_store
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import outcomes, present, provide
 from nox_buildstages.build.store import Store, cache_folder
@@ -39,8 +38,6 @@ from nox_buildstages.lock.merging import selected
 from nox_buildstages.lock.targets import versions
 from nox_buildstages.logins import expanded, for_git, redacted
 from nox_buildstages.model import FINAL
-from nox_buildstages.plan import Plan
-from nox_buildstages.pythons import Pythons
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 
 if TYPE_CHECKING:
@@ -55,7 +52,8 @@ if TYPE_CHECKING:
     from nox_buildstages.locking import Locking
     from nox_buildstages.model import Interpreter, Project, Stage
     from nox_buildstages.options import Options
-    from nox_buildstages.plan import Planned
+    from nox_buildstages.plan import Plan, Planned
+    from nox_buildstages.pythons import Pythons
 
 
 def opened(
@@ -238,6 +236,8 @@ class Workspace:
         Locks that are stale are better than none: they tell what a changed variable
         does, and the user is told that they are.
         """
+        from nox_buildstages.plan import Plan  # noqa: PLC0415 - for it alone
+
         locks, state = self._locks_at_hand()
         views = [*self._views()]
         return Plan(
@@ -266,6 +266,9 @@ class Workspace:
 
         Stale locks may not be for it; then everything is locked first.
         """
+        from nox_buildstages import plan  # noqa: PLC0415 - for it alone
+        from nox_buildstages.build.history import History  # noqa: PLC0415
+
         try:
             selected_locks = self._selected(locks)
         except InvalidLockError:
@@ -299,6 +302,8 @@ class Workspace:
 
     @property
     def _pythons(self) -> Pythons:
+        from nox_buildstages.pythons import Pythons  # noqa: PLC0415 - to plan and lock
+
         return Pythons(
             environment=self.environment,
             interpreter=self.interpreter,

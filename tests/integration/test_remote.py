@@ -20,7 +20,8 @@ from fsspec.implementations.local import LocalFileSystem
 from nox_buildstages.build.environment import Setting
 from nox_buildstages.build.key import Ingredient, Recipe
 from nox_buildstages.build.objects import shown
-from nox_buildstages.build.remote import Remote, chosen, libc, remote_store
+from nox_buildstages.build.remote import Remote, libc
+from nox_buildstages.build.remote_choice import chosen, remote_store
 from nox_buildstages.build.store import Product, Store
 from nox_buildstages.errors import RemoteStoreError, UsageError
 from nox_buildstages.model import Final, Project, RemoteStore

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
@@ -156,7 +155,7 @@ class Budget:
         place = self.folder / self.machine.name
         place.mkdir(parents=True, exist_ok=True)
         claim = Claim(
-            file=place / f"{os.getpid()}-{uuid.uuid4().hex}.json",
+            file=place / f"{os.getpid()}-{os.urandom(16).hex()}.json",
             machine=self.machine,
             ready=time.monotonic() + self.settle,
         )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages import files
-from nox_buildstages.build.following import ENV, shown
+from nox_buildstages.build.environment import changed
 from nox_buildstages.digests import place_of
 from nox_buildstages.lock import pylock
 from nox_buildstages.lock.lockfile import file_name
@@ -63,6 +63,13 @@ def sync(bench: Bench, name: str, environment: Environment, lock: Path) -> None:
         SyncError: It could not be made.
         EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
     """
+    wanted = bench.ingredients(name)
+    if not changed(environment, wanted):
+        return
+    from nox_buildstages.build.following import (  # noqa: PLC0415 - mostly it is equal
+        ENV,
+        shown,
+    )
+
     with shown(bench.tools.screen, name, ENV) as attend:
-        syncer = replace(bench.tools.syncer, attend=attend)
-        syncer.sync(environment, bench.ingredients(name), lock)
+        replace(bench.tools.syncer, attend=attend).sync(environment, wanted, lock)

@@ -9,7 +9,7 @@ import re
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,20 +20,15 @@ from nox_buildstages.build import objects
 from nox_buildstages.build.objects import PATIENCE, shown
 from nox_buildstages.build.store import LOG, RECORD, Product, entry_of
 from nox_buildstages.digests import sha256_of
-from nox_buildstages.errors import AwayError, UsageError
-from nox_buildstages.model import RemoteStore
+from nox_buildstages.errors import AwayError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-    from nox_buildstages.build.environment import Setting
     from nox_buildstages.build.key import Recipe
     from nox_buildstages.build.objects import Objects
     from nox_buildstages.build.store import Entry, Store
-    from nox_buildstages.model import BuiltWheel, Project
-
-URL_VARIABLE = "NOX_BUILDSTAGES_REMOTE_STORE"
-WRITE_VARIABLE = "NOX_BUILDSTAGES_REMOTE_STORE_WRITE"
+    from nox_buildstages.model import BuiltWheel, RemoteStore
 
 _READING = "reading"
 _WRITING = "writing"
@@ -46,35 +41,6 @@ _LARGEST = 10**12
 """Bytes of a wheel."""
 
 
-def chosen(project: Project, outer: Mapping[str, str]) -> RemoteStore | None:
-    """Return the remote store of a project, its URL or path absolute.
-
-    The environment has the last word. What the table says of writing is said of the
-    table's own store.
-
-    Args:
-        project: What is declared.
-        outer: The environment variables that nox was started with.
-
-    Raises:
-        UsageError: A variable has a value that means nothing.
-    """
-    found = project.remote_store
-    url = outer.get(URL_VARIABLE)
-    if url is not None:
-        found = RemoteStore(url=url.strip()) if url.strip() else None
-    write = outer.get(WRITE_VARIABLE)
-    if write not in (None, "", "0", "1"):
-        raise UsageError(
-            message=f"{WRITE_VARIABLE} is {write!r}",
-            mend="set it to 1, and wheels are put into the remote store, or to 0",
-        )
-    if found is None:
-        return None
-    located = replace(found, url=_located(found.url, project.root))
-    return replace(located, write=write == "1") if write else located
-
-
 def libc() -> str:
     """Return the C library of this machine, such as ``glibc-2.36``.
 
@@ -85,24 +51,6 @@ def libc() -> str:
     except (AttributeError, OSError, ValueError):  # pragma: no cover - no glibc
         found = None
     return (found or platform.system()).replace(" ", "-").lower()
-
-
-def remote_store(project: Project, store: Store, setting: Setting) -> Remote | None:
-    """Return what is behind a store; None where nothing is.
-
-    Raises:
-        UsageError: A variable has a value that means nothing.
-    """
-    declared = chosen(project, setting.outer)
-    if declared is None:
-        return None
-    return Remote(
-        declared=declared, store=store, report=setting.report, run=setting.run
-    )
-
-
-def _located(url: str, root: Path) -> str:
-    return url if "://" in url else os.path.normpath(root / url)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nox_buildstages.build import caching, making
-from nox_buildstages.build.attending import Deadline
-from nox_buildstages.build.job import Job
 from nox_buildstages.build.journal import BUILT, CACHED
-from nox_buildstages.build.readying import occupied, prepare
-from nox_buildstages.errors import NotRunError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -79,43 +74,11 @@ def provide(
     ]
     _note(bench, stage)
     if missing:
-        _check_means(bench, stage)
-        _build(bench, stage, environment, missing, rebuild)
-    return outcomes(bench, stage)
+        from nox_buildstages.build import building  # noqa: PLC0415 - mostly all is there
 
-
-def _check_means(bench: Bench, stage: Stage) -> None:
-    """See that what a stage asks for is there, before anything costs time."""
-    bench.tools.isolator.isolation(stage)
-    caching.chosen(bench, stage)
-    if bench.tools.remote is not None:
-        bench.tools.remote.check()
-
-
-def _build(
-    bench: Bench,
-    stage: Stage,
-    environment: Environment,
-    outputs: Collection[LockedOutput],
-    rebuild: Collection[str],
-) -> None:
-    deadline = Deadline.of(stage)
-    # So early, for a stage that is ready sooner leaves room for those it knows of.
-    with occupied(bench.tools, environment), bench.tools.budget.claim() as claim:
-        prepare(bench, stage.name, environment)
-        if not environment.may_run():
-            names = tuple(output.name for output in outputs)
-            raise NotRunError(stage=stage.name, outputs=names)
-        for output in outputs:
-            job = Job(
-                bench=bench,
-                stage=stage,
-                output=output,
-                environment=environment,
-                attend=deadline.watch(output.name) if deadline else None,
-            )
-            making.build(job, claim, again=output.name in rebuild)
+        for _ in building.built(bench, stage, environment, missing, rebuild):
             _note(bench, stage)
+    return outcomes(bench, stage)
 
 
 def outcomes(bench: Bench, stage: Stage) -> tuple[Outcome, ...]:

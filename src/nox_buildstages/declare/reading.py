@@ -7,8 +7,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
@@ -201,6 +199,8 @@ def place_of(steps: Iterable[Step]) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest of the known words, or nothing."""
+    from difflib import get_close_matches  # noqa: PLC0415 - mostly all are known
+
     near = get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -367,8 +367,10 @@ def size(written: str) -> int | None:
     if match is None:
         return None
     number, prefix, binary = match.groups()
-    unit = (1024 if binary else 1000) ** (" KMGT".index(prefix))
-    return int(Fraction(number) * unit)
+    unit: int = (1024 if binary else 1000) ** (" KMGT".index(prefix))
+    whole, _, part = number.partition(".")
+    scale: int = 10 ** len(part)
+    return int(whole + part) * unit // scale
 
 
 def duration(written: str) -> int | None:
