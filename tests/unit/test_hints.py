@@ -172,7 +172,13 @@ def test_a_missing_module_is_named(text: str, module: str | None) -> None:
 def test_a_compiler_killed_for_memory_is_recognised(line: str) -> None:
     """In the words of compilers, linkers, make and ninja; so is a killed backend."""
     assert tells_of_memory(["[1/9] c++ a.cpp\n", f"{line}\n", "[2/9] c++ b.cpp\n"])
-    assert hint([line], stage="kernels") == memory_hint("kernels")
+    assert hint([line], stage="kernels") == memory_hint("kernels", jobs=2)
+
+
+def test_where_it_had_one_job_fewer_are_no_help() -> None:
+    """Then nothing but memory is."""
+    assert "let fewer run at once" in memory_hint("kernels", jobs=2)
+    assert "it takes more memory" in memory_hint("kernels", jobs=1)
 
 
 @pytest.mark.parametrize(

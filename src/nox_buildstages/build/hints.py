@@ -26,6 +26,11 @@ _FOR_MEMORY = (
 
 _COMPILER = r"([\w-]+-)?(gcc|g\+\+|cc|c\+\+|clang|clang\+\+)(-[\d.]+)?"
 
+_ALONE = (
+    "a compiler was killed, most likely for memory, and there was one job already: it"
+    " takes more memory, or a build of less, such as fewer GPU architectures"
+)
+
 _FULL_DISK = r"No space left on device"
 
 _HINTS = (
@@ -135,9 +140,14 @@ def tells_of_full_disk(lines: Iterable[str]) -> bool:
     return any(re.search(_FULL_DISK, line) for line in lines)
 
 
-def memory_hint(stage: str) -> str:
-    """Return what mends it that memory was too small for a stage's build."""
-    return _FOR_MEMORY.format(stage=stage)
+def memory_hint(stage: str, *, jobs: int) -> str:
+    """Return what mends it that memory was too small for a stage's build.
+
+    Args:
+        stage: Whose build it was.
+        jobs: That it had.
+    """
+    return _FOR_MEMORY.format(stage=stage) if jobs > 1 else _ALONE
 
 
 def hint(lines: Iterable[str], *, stage: str, offline: bool = False) -> str | None:
