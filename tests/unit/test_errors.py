@@ -47,6 +47,7 @@ from nox_buildstages.errors import (
     SplitError,
     StaleLockError,
     SyncError,
+    ToolError,
     UnorderedOutputError,
     UsageError,
     WheelError,
@@ -502,6 +503,18 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         [
             "x of stage a isn't built, or is damaged",
             "`nox -s build-stage-a` builds it",
+        ],
+    ),
+    (
+        ToolError(tool="go", stage="a", reason="exit status 2", output="flag?\nusage"),
+        [
+            "stage a names the tool 'go', and `go --version` failed (exit status 2)",
+            "  flag?",
+            "  usage",
+            (
+                "mend it, or take it out of the stage's tools: only what answers to"
+                " --version can be there"
+            ),
         ],
     ),
     (
