@@ -897,11 +897,16 @@ _MOVE = (
     "a file is where a folder should be: move it away,"
     " or name another folder (NOX_BUILDSTAGES_CACHE_DIR, lock-dir, wheelhouse)"
 )
+_ALLOW = (
+    "see that it can be written, or name another folder"
+    " (NOX_BUILDSTAGES_CACHE_DIR, lock-dir, wheelhouse)"
+)
 _MENDS = {
     errno.ENOSPC: _MAKE_ROOM,
     errno.EDQUOT: _MAKE_ROOM,
     errno.EACCES: "see that it can be read and written",
-    errno.EROFS: "see that it can be written",
+    errno.EPERM: "see that it can be read and written",
+    errno.EROFS: _ALLOW,
     errno.EEXIST: _MOVE,
     errno.ENOTDIR: _MOVE,
 }

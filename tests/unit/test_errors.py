@@ -487,6 +487,16 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         FileSystemError(error=OSError(errno.EACCES, "Permission denied", "a.whl")),
         ["Permission denied: a.whl", "see that it can be read and written"],
     ),
+    (
+        FileSystemError(error=OSError(errno.EROFS, "Read-only file system", "locks")),
+        [
+            "Read-only file system: locks",
+            (
+                "see that it can be written, or name another folder"
+                " (NOX_BUILDSTAGES_CACHE_DIR, lock-dir, wheelhouse)"
+            ),
+        ],
+    ),
     (FileSystemError(error=OSError("it went away")), ["it went away"]),
     (
         WrongWheelError(
