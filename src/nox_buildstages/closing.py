@@ -68,11 +68,13 @@ def _last(notes: Iterable[Mapping[str, Any]]) -> _Notes:
 def _entry(stage: str, name: str, last: _Notes) -> dict[str, Any]:
     """Return the entry of an output.
 
-    Where a stage failed and none of its outputs did, each that was not built has.
+    Where a stage failed and none of its outputs did, or was stopped, each that was
+    not built has.
     """
     note = last.get((stage, name), {"state": _NOT_BUILT})
-    parts = (it["state"] for (of, part), it in last.items() if of == stage and part)
-    if note["state"] == _NOT_BUILT and (stage, None) in last and FAILED not in parts:
+    parts = {it["state"] for (of, part), it in last.items() if of == stage and part}
+    is_told = not parts.isdisjoint((BEGUN, FAILED))
+    if note["state"] == _NOT_BUILT and (stage, None) in last and not is_told:
         note = {"state": FAILED}
     status = _WORDS.get(note["state"], note["state"])
     return {**note, "name": name, "stage": stage, "status": status}

@@ -33,6 +33,7 @@
     ├── NotReproducibleError     two builds of one output made different wheels
     ├── MissingWheelError        a stage's wheel isn't in the store
     ├── MissingToolError         a program that a stage names isn't there
+    ├── ToolError                a program that a stage names doesn't say its version
     ├── RemoteStoreError         a remote store for which there is no driver
     ├── AwayError                a remote store that can't be reached
     ├── CompilerCacheError       a compiler cache isn't there, or doesn't work
@@ -756,6 +757,35 @@ class MissingToolError(BuildStagesError):
 
 
 @dataclass(kw_only=True, eq=False)
+class ToolError(BuildStagesError):
+    """A program that a stage names doesn't say its version.
+
+    Attributes:
+        tool: The program.
+        stage: That names it.
+        reason: How it ended.
+        output: What it had to say.
+    """
+
+    tool: str
+    stage: str
+    reason: str
+    output: str = ""
+
+    def lines(self) -> Iterator[str]:
+        """Yield the program, its own first words, and what to do about it."""
+        yield (
+            f"stage {self.stage} names the tool {self.tool!r}, and"
+            f" `{self.tool} --version` failed ({self.reason})"
+        )
+        yield from (f"  {line}" for line in self.output.splitlines()[:_SAID_AT_MOST])
+        yield (
+            "mend it, or take it out of the stage's tools: only what answers to"
+            " --version can be there"
+        )
+
+
+@dataclass(kw_only=True, eq=False)
 class CompilerCacheError(BuildStagesError):
     """A compiler cache isn't there, or doesn't work.
 
@@ -867,11 +897,16 @@ _MOVE = (
     "a file is where a folder should be: move it away,"
     " or name another folder (NOX_BUILDSTAGES_CACHE_DIR, lock-dir, wheelhouse)"
 )
+_ALLOW = (
+    "see that it can be written, or name another folder"
+    " (NOX_BUILDSTAGES_CACHE_DIR, lock-dir, wheelhouse)"
+)
 _MENDS = {
     errno.ENOSPC: _MAKE_ROOM,
     errno.EDQUOT: _MAKE_ROOM,
     errno.EACCES: "see that it can be read and written",
-    errno.EROFS: "see that it can be written",
+    errno.EPERM: "see that it can be read and written",
+    errno.EROFS: _ALLOW,
     errno.EEXIST: _MOVE,
     errno.ENOTDIR: _MOVE,
 }

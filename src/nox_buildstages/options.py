@@ -241,8 +241,9 @@ def _unknown(word: str) -> UsageError:
         )
     from difflib import get_close_matches  # noqa: PLC0415 - mostly all are known
 
-    near = get_close_matches(word, [name.split()[0] for name in _KNOWN], n=1)
-    hint = f", did you mean {near[0]}?" if near else ""
+    known_words = [name.split()[0].lstrip("-") for name in _KNOWN]
+    near = get_close_matches(word.lstrip("-"), known_words, n=1)
+    hint = f", did you mean --{near[0]}?" if near else ""
     return UsageError(
         message=f"unknown word after --: {word!r}{hint}", mend=f"known words:\n{known}"
     )

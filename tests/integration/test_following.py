@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from nox_buildstages.build.following import Before, Follower, Growing, shown
 from nox_buildstages.build.journal import Journal
 from nox_buildstages.build.progress import Progress
 from nox_buildstages.build.screen import Screen
-from nox_buildstages.errors import CommandError
+from nox_buildstages.errors import BuildTimeoutError, CommandError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,15 +137,29 @@ def test_a_journal_tells_how_a_build_ended(tmp_path: Path) -> None:
         raise error
     with pytest.raises(KeyboardInterrupt), journal.building(name="c"):
         raise KeyboardInterrupt
+    late = BuildTimeoutError(output="d", stage="x", seconds=1)
+    with pytest.raises(BuildTimeoutError), journal.building(name="d"):
+        raise late
     assert [(it["name"], it["state"]) for it in journal.notes()] == [
         ("a", "begun"),
         ("b", "begun"),
         ("b", "failed"),
         ("c", "begun"),
+        ("d", "begun"),
     ]
     journal.remove()
     journal.remove()
     assert journal.notes() == []
+
+
+def test_journals_that_killed_runs_have_left_go(tmp_path: Path) -> None:
+    """After a day, by which it is sure that nobody adds to them any more."""
+    left, fresh = (Journal.of(tmp_path, name) for name in ("1-a", "2-b"))
+    for journal in (left, fresh):
+        journal.note("begun", name="a")
+    os.utime(left.path, (1, 1))
+    Journal.of(tmp_path, "3-c").remove()
+    assert [*tmp_path.iterdir()] == [fresh.path]
 
 
 def test_a_journal_that_can_not_be_written_harms_nobody(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from nox_buildstages.errors import (
     MissingToolError,
     MissingWheelError,
     NotRunError,
+    ToolError,
     WrongWheelError,
 )
 from nox_buildstages.interpreter import probe
@@ -526,8 +527,12 @@ def test_a_tool_goes_in_with_its_version(shop: Shop, tmp_path: Path) -> None:
         shop.provide()
     program = tmp_path / "tools" / "mycc"
     program.parent.mkdir()
-    program.write_text("#!/bin/sh\necho mycc 1.0\n")
+    program.write_text("#!/bin/sh\necho unknown option $1 >&2\nexit 2\n")
     program.chmod(0o755)
+    with pytest.raises(ToolError, match="exit status 2") as caught:
+        shop.provide()
+    assert "  unknown option --version" in caught.value.lines()
+    program.write_text("#!/bin/sh\necho mycc 1.0\n")
     entry = shop.provide().entry
     assert entry.recipe.tools == {"mycc": "mycc 1.0"}
     (low, _) = planned(shop, entry.wheel.key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -129,6 +130,7 @@ def test_a_build_that_takes_too_long_is_stopped_and_goes_on(
     assert time.monotonic() - began < PATIENCE
     assert "kernels (stage only): stopped after 2 s, its timeout\n" in output
     assert "what was compiled is kept: run it again, and it goes on from" in output
+    assert re.search(r"kernels +1\.0 +only +stopped$", output, re.MULTILINE)
     assert stored(project) == project.wheels() == []
     assert GOES_ON in ends_well(project).output
     assert "build/kernels.o is there" in log(project)

@@ -90,6 +90,10 @@ def test_a_size_is_said_as_people_say_it(size: int, said: str) -> None:
         ),
         ([note("begun", "first", "ops")], ["not built", "stopped", "not built"]),
         (
+            [note("begun", "first", "ops"), note("failed", "first")],
+            ["not built", "stopped", "not built"],
+        ),
+        (
             [
                 note("begun", "first", "kernels"),
                 note("failed", "first", "kernels"),
@@ -109,7 +113,17 @@ def test_a_size_is_said_as_people_say_it(size: int, said: str) -> None:
         ([note("failed", "first"), note("closed", "final")], None),
     ],
     ids=[
-        *("nothing", "well", "said", "output", "other", "stage", "stored", "stopped"),
+        *(
+            "nothing",
+            "well",
+            "said",
+            "output",
+            "other",
+            "stage",
+            "stored",
+            "stopped",
+            "late",
+        ),
         *("rebuilt", "final", "closed"),
     ],
 )

@@ -47,6 +47,7 @@ from nox_buildstages.errors import (
     SplitError,
     StaleLockError,
     SyncError,
+    ToolError,
     UnorderedOutputError,
     UsageError,
     WheelError,
@@ -486,6 +487,16 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         FileSystemError(error=OSError(errno.EACCES, "Permission denied", "a.whl")),
         ["Permission denied: a.whl", "see that it can be read and written"],
     ),
+    (
+        FileSystemError(error=OSError(errno.EROFS, "Read-only file system", "locks")),
+        [
+            "Read-only file system: locks",
+            (
+                "see that it can be written, or name another folder"
+                " (NOX_BUILDSTAGES_CACHE_DIR, lock-dir, wheelhouse)"
+            ),
+        ],
+    ),
     (FileSystemError(error=OSError("it went away")), ["it went away"]),
     (
         WrongWheelError(
@@ -502,6 +513,18 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         [
             "x of stage a isn't built, or is damaged",
             "`nox -s build-stage-a` builds it",
+        ],
+    ),
+    (
+        ToolError(tool="go", stage="a", reason="exit status 2", output="flag?\nusage"),
+        [
+            "stage a names the tool 'go', and `go --version` failed (exit status 2)",
+            "  flag?",
+            "  usage",
+            (
+                "mend it, or take it out of the stage's tools: only what answers to"
+                " --version can be there"
+            ),
         ],
     ),
     (

@@ -41,6 +41,22 @@ CASES = [
     ("/bin/sh: 1: ninja: not found", '"ninja"'),
     ("error: command 'g++' failed: No such file or directory", "compiler is missing"),
     ("error: [Errno 2] No such file or directory: 'gcc'", "compiler is missing"),
+    (
+        "error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory",
+        "compiler is missing",
+    ),
+    ("/bin/sh: 1: g++: not found", "compiler is missing"),
+    ("./configure: line 7: gcc-12: command not found", "compiler is missing"),
+    ("make[1]: c++: No such file or directory", "compiler is missing"),
+    ("error: linker `cc` not found", "compiler is missing"),
+    ("  No CMAKE_CXX_COMPILER could be found.", "compiler is missing"),
+    (
+        "../meson.build:1:0: ERROR: Unknown compiler(s): [['icx'], ['cc'], ['gcc']]",
+        "compiler is missing",
+    ),
+    ("a.c:1:10: fatal error: Python.h: No such file or directory", "headers of Python"),
+    ("a.c:1:10: fatal error: 'Python.h' file not found", "headers of Python"),
+    ("/env/bin/python: No module named cython", '"cython"'),
 ]
 
 
@@ -89,9 +105,29 @@ def test_what_is_missing_counts_before_the_network() -> None:
     assert '"cmake"' in found
 
 
-def test_an_unknown_cause_earns_none() -> None:
+def test_of_several_modules_the_last_one_counts() -> None:
+    """The others were tried, and something else done."""
+    lines = [
+        "No module named 'tomllib'",
+        "During handling …",
+        "No module named 'numpy'",
+    ]
+    found = hint(lines, stage="a")
+    assert found is not None
+    assert '"numpy"' in found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x.cpp:1:2: error: expected ';'",
+        "a.c:1:10: fatal error: cc.h: No such file or directory",
+        "ERROR: Unknown compiler(s): [['gfortran'], ['flang']]",
+    ],
+)
+def test_an_unknown_cause_earns_none(line: str) -> None:
     """A guess would lead astray."""
-    assert hint(["x.cpp:1:2: error: expected ';'"], stage="kernels") is None
+    assert hint([line], stage="kernels") is None
     optional = "-- Could NOT find CUDA (missing: CUDA_TOOLKIT_ROOT_DIR)"
     assert hint([optional], stage="kernels") is None
 
@@ -136,7 +172,13 @@ def test_a_missing_module_is_named(text: str, module: str | None) -> None:
 def test_a_compiler_killed_for_memory_is_recognised(line: str) -> None:
     """In the words of compilers, linkers, make and ninja; so is a killed backend."""
     assert tells_of_memory(["[1/9] c++ a.cpp\n", f"{line}\n", "[2/9] c++ b.cpp\n"])
-    assert hint([line], stage="kernels") == memory_hint("kernels")
+    assert hint([line], stage="kernels") == memory_hint("kernels", jobs=2)
+
+
+def test_where_it_had_one_job_fewer_are_no_help() -> None:
+    """Then nothing but memory is."""
+    assert "let fewer run at once" in memory_hint("kernels", jobs=2)
+    assert "it takes more memory" in memory_hint("kernels", jobs=1)
 
 
 @pytest.mark.parametrize(

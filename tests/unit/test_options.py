@@ -152,6 +152,7 @@ def refusal(words: str) -> UsageError:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ("upgrade", "unknown word after --: 'upgrade', did you mean --upgrade?"),
         ("--upgade", "unknown word after --: '--upgade', did you mean --upgrade?"),
         ("--locked kernels", "unknown word after --: 'kernels'"),
         ("-x", "unknown word after --: '-x'"),
@@ -205,6 +206,11 @@ def test_words_that_contradict_each_other_are_refused(words: str) -> None:
     """Lock files can't be left alone and made anew."""
     with pytest.raises(UsageError, match="leave one of them out"):
         parse(words.split(), outputs=OUTPUTS)
+
+
+def test_a_word_that_is_only_as_long_as_a_known_one_is_no_near_miss() -> None:
+    """Dashes are alike everywhere."""
+    assert "did you mean" not in refusal("--help").message
 
 
 def test_locks_are_made_anew_where_newer_versions_are_asked_for() -> None:

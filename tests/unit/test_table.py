@@ -314,11 +314,23 @@ EXAMPLE = """; add
         ("tool = 1", "tool: expected a table, found the number 1"),
         ("[tool]\nnox-buildstages = []", f"{TABLE}: expected a table, found a list"),
         ("[tool.nox-buildstages]", f"{TABLE}: no stage is declared{EXAMPLE}"),
+        (
+            "[tool.nox-buildstage]",
+            "tool.nox-buildstage: unknown table; did you mean 'nox-buildstages'?",
+        ),
     ],
 )
 def test_no_table(toml: str, message: str) -> None:
     """What is missing is shown as it would be written."""
     assert [str(it) for it in problems(toml)] == [message]
+
+
+def test_a_table_that_is_nearly_ours_is_not_ignored() -> None:
+    """Nor is what others have under another name."""
+    toml = in_top("") + "[tool.nox_buildstages]\nwheelhouse = 'x'\n[tool.nox]\na = 1\n"
+    assert [str(it) for it in problems(toml)] == [
+        "tool.nox_buildstages: unknown table; did you mean 'nox-buildstages'?"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -701,6 +713,13 @@ def test_a_stage_needs_a_name_and_outputs() -> None:
             (
                 "checks[0]: expected a list of strings, found the string 'pytest'; "
                 'write ["pytest"]'
+            ),
+        ),
+        (
+            'checks = ["pytest -q"]',
+            (
+                "checks[0]: expected a list of strings, found the string 'pytest -q'; "
+                'write ["pytest", "-q"]'
             ),
         ),
         ("checks = [[]]", "checks[0]: expected at least one argument"),

@@ -12,7 +12,12 @@ from nox_buildstages.build.journal import Journal
 from nox_buildstages.build.key import AppliedPatch, Ingredient, Recipe
 from nox_buildstages.build.screen import Screen
 from nox_buildstages.commands import Command, checked
-from nox_buildstages.errors import MissingToolError, MissingWheelError
+from nox_buildstages.errors import (
+    CommandError,
+    MissingToolError,
+    MissingWheelError,
+    ToolError,
+)
 from nox_buildstages.lock.lockfile import IndexPin, pins
 from nox_buildstages.lock.pylock import moved
 from nox_buildstages.logins import recorded
@@ -234,6 +239,7 @@ class Bench:
         Raises:
             MissingWheelError: An earlier stage's wheel goes into it and isn't there.
             MissingToolError: A program isn't there.
+            ToolError: A program doesn't say its version.
             SourceError: A folder or a patch can't be read.
         """
         if (stage, output) not in self._recipes:
@@ -301,6 +307,14 @@ class Bench:
             path = shutil.which(program, path=self.tools.outer.get("PATH"))
             if path is None:
                 raise MissingToolError(tool=program, stage=stage.name)
-            said = checked(self.tools.runner, Command(argv=(path, "--version")))
+            try:
+                said = checked(self.tools.runner, Command(argv=(path, "--version")))
+            except CommandError as error:
+                raise ToolError(
+                    tool=program,
+                    stage=stage.name,
+                    reason=error.reason,
+                    output=error.output.strip(),
+                ) from error
             self._versions[program] = said.strip()
         return self._versions[program]

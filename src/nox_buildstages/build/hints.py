@@ -24,11 +24,18 @@ _FOR_MEMORY = (
     ' memory-per-job = "8GB" for stage {stage}, or jobs = 1'
 )
 
+_COMPILER = r"([\w-]+-)?(gcc|g\+\+|cc|c\+\+|clang|clang\+\+)(-[\d.]+)?"
+
+_ALONE = (
+    "a compiler was killed, most likely for memory, and there was one job already: it"
+    " takes more memory, or a build of less, such as fewer GPU architectures"
+)
+
 _FULL_DISK = r"No space left on device"
 
 _HINTS = (
     (
-        r"No module named '(?P<what>\w+)",
+        r"No module named '?(?P<what>\w+)",
         (
             f"its build wants the module {{what}}: {_DEPENDENCY}"
             " (or the project's name, where that is another)"
@@ -65,10 +72,21 @@ _HINTS = (
     ),
     (
         (
-            r"No such file or directory: '(gcc|g\+\+|cc|c\+\+|clang)'"
-            r"|command '(gcc|g\+\+|cc|c\+\+|clang)' failed: No such file"
+            rf"No such file or directory: '{_COMPILER}'"
+            rf"|command '{_COMPILER}' failed: No such file"
+            rf"|^make.*: {_COMPILER}: No such file"
+            rf"|\b{_COMPILER}: (command )?not found|linker `{_COMPILER}` not found"
+            rf"|Unknown compiler\(s\): .*'{_COMPILER}'"
+            r"|No CMAKE_C(XX)?_COMPILER could be found"
         ),
         "the C or C++ compiler is missing: install it; it is looked for on PATH",
+    ),
+    (
+        r"fatal error: '?Python\.h'?( file not found|: No such file)",
+        (
+            "the headers of Python are missing: install them, as python3-dev or"
+            " python3-devel, or use a Python that has them"
+        ),
     ),
 )
 """Patterns of a log, and what to say; ``{what}`` is the pattern's group."""
@@ -122,9 +140,14 @@ def tells_of_full_disk(lines: Iterable[str]) -> bool:
     return any(re.search(_FULL_DISK, line) for line in lines)
 
 
-def memory_hint(stage: str) -> str:
-    """Return what mends it that memory was too small for a stage's build."""
-    return _FOR_MEMORY.format(stage=stage)
+def memory_hint(stage: str, *, jobs: int) -> str:
+    """Return what mends it that memory was too small for a stage's build.
+
+    Args:
+        stage: Whose build it was.
+        jobs: That it had.
+    """
+    return _FOR_MEMORY.format(stage=stage) if jobs > 1 else _ALONE
 
 
 def hint(lines: Iterable[str], *, stage: str, offline: bool = False) -> str | None:
@@ -137,9 +160,9 @@ def hint(lines: Iterable[str], *, stage: str, offline: bool = False) -> str | No
     """
     text = "\n".join(lines)
     for pattern, words in _HINTS:
-        found = re.search(pattern, text, re.MULTILINE)
-        if found is not None:
-            what = found.groupdict().get("what", "")
+        found = [*re.finditer(pattern, text, re.MULTILINE)]
+        if found:  # of several the last: those before were caught
+            what = found[-1].groupdict().get("what", "")
             return words.format(what=what, stage=stage)
     pattern, words = _OFFLINE
     if offline and re.search(pattern, text):

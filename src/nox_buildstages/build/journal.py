@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages.errors import BuildStagesError
+from nox_buildstages.build.presence import DAY
+from nox_buildstages.errors import BuildStagesError, BuildTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -59,10 +61,15 @@ class Journal:
 
     @contextmanager
     def building(self, **output: object) -> Iterator[None]:
-        """Note that an output's build has begun, and whether it failed."""
+        """Note that an output's build has begun, and whether it failed.
+
+        One that had no more time was stopped, and goes on the next time.
+        """
         self.note(BEGUN, **output)
         try:
             yield
+        except BuildTimeoutError:
+            raise
         except (BuildStagesError, OSError):
             self.note(FAILED, **output)
             raise
@@ -75,6 +82,9 @@ class Journal:
         return []
 
     def remove(self) -> None:
-        """Remove the file."""
+        """Remove the file, and those of runs that were killed a day ago or more."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
+            for path in self.path.parent.glob(".run-*.jsonl"):
+                if time.time() - path.stat().st_mtime > DAY:
+                    path.unlink(missing_ok=True)

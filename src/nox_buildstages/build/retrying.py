@@ -57,7 +57,7 @@ def _watched(job: Job, how: Callable[[Job], None]) -> None:
         killed = machine.kills() > kills and error.hint is None
         if killed or tells_of_memory((error.reason, *_lines(job.log, begin))):
             error.out_of_memory = True
-            error.hint = memory_hint(job.stage.name)
+            error.hint = memory_hint(job.stage.name, jobs=job.jobs)
         raise
 
 

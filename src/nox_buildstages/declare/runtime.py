@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,9 @@ def _project(item: Item) -> None:
 
 
 def _check(item: Item) -> tuple[str, ...] | None:
-    arguments = some(list_of(string), "argument")(item)
+    words = item.value.split() if isinstance(item.value, str) else ()
+    hint = f"write {json.dumps(words, ensure_ascii=False)}" if words else None
+    arguments = some(list_of(string, hint=hint), "argument")(item)
     if arguments and not arguments[0].strip():
         item.expected("a program first")
     return arguments

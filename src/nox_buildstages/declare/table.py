@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from nox_buildstages.model import CompilerCache, Network
 
 TOOL = "nox-buildstages"
+_NEARLY = 0.85
+"""How much alike two names of tables are, where one is the other misspelled."""
 
 _EXAMPLE = """; add
 
@@ -92,6 +95,7 @@ def read(
     """
     clean, logins = taken_out(document)
     reading = Document(content=clean, path=pyproject)
+    _tell_misspelled(reading)
     project = _project(reading)
     if project is None or not (project.stages or (may_lack_stages and reading.sound())):
         _tell_missing(reading)
@@ -128,11 +132,22 @@ def _project(document: Document) -> Project | None:
     )
 
 
+def _tell_misspelled(document: Document) -> None:
+    """Add a problem for each table whose name is nearly ours: it would be ignored."""
+    tools = document.content.get("tool")
+    for name in tools if isinstance(tools, Mapping) else ():
+        if name != TOOL and get_close_matches(name, [TOOL], cutoff=_NEARLY):
+            item = Item(value=None, steps=("tool", name), document=document)
+            item.fault(f"unknown table; did you mean {TOOL!r}?")
+
+
 def _tell_missing(document: Document) -> None:
     """Add the problem that there are no stages, where nothing is written of any."""
     if not isinstance(document.content.get("tool", {}), Mapping):
         return
     item = document.at("tool", TOOL)
+    if item is None and not document.sound():
+        return
     if item is None:
         missing = Item(value=None, steps=("tool", TOOL), document=document)
         missing.fault(f"there is no such table{_EXAMPLE}")
