@@ -20,7 +20,7 @@ ROOMS = (
         "patches",
         *("logins", "credentials", "indexes"),
     },
-    {"declare"},
+    {"declare", "store"},
     {"lock", "build", "wheelhouse"},
     {
         *("plan", "plan_formats", "options", "locking", "proposal", "pythons"),
@@ -30,7 +30,7 @@ ROOMS = (
 )
 """From the ground up: a room may import from its own floor and from those below."""
 
-BARRED = {"lock": {"build", "wheelhouse"}}
+BARRED = {"lock": {"build", "wheelhouse"}, "store": {"declare"}, "declare": {"store"}}
 """Rooms of one floor that may not import from each other."""
 
 PURE = (
@@ -49,7 +49,7 @@ PURE = (
     "lock/refusals",
     "lock/targets",
     "proposal/draft",
-    "build/key",
+    "store/key",
     "build/progress",
 )
 """Modules that neither open a file, nor run a program, nor look at the environment."""

@@ -26,8 +26,8 @@ from nox_buildstages.digests import place_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from nox_buildstages.build.store import Store
     from nox_buildstages.call import Call, Registered
+    from nox_buildstages.store.store import Store
 
 WAITING = (
     "another run of nox makes this project's environments for the first time;"
@@ -181,7 +181,7 @@ def _discard(location: Path) -> None:
 
 
 def _store() -> Store:
-    from nox_buildstages.build.store import (  # noqa: PLC0415 - --list is instant
+    from nox_buildstages.store.store import (  # noqa: PLC0415 - --list is instant
         Store,
         cache_folder,
     )

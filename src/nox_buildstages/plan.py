@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from nox_buildstages.build.key import changed_wheels, difference
 from nox_buildstages.lock.lockfile import StagePin
 from nox_buildstages.logins import redacted
+from nox_buildstages.store.key import changed_wheels, difference
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from nox_buildstages.build.bench import Bench
-    from nox_buildstages.build.history import History
-    from nox_buildstages.build.key import Recipe
-    from nox_buildstages.build.store import Entry
     from nox_buildstages.lock.lockfile import LockedOutput
     from nox_buildstages.model import Output, Project, Stage
+    from nox_buildstages.store.history import History
+    from nox_buildstages.store.key import Recipe
+    from nox_buildstages.store.store import Entry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

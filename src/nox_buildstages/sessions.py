@@ -305,8 +305,8 @@ def _plan(_session: nox.Session, workspace: Workspace) -> None:
 
 
 def _prune(session: nox.Session, options: Options) -> None:
-    from nox_buildstages.build import pruning  # noqa: PLC0415 - for it alone
-    from nox_buildstages.build.store import Store, cache_folder  # noqa: PLC0415
+    from nox_buildstages.store import pruning  # noqa: PLC0415 - for it alone
+    from nox_buildstages.store.store import Store, cache_folder  # noqa: PLC0415
 
     store = Store(cache_folder(os.environ))
     limits = pruning.Limits(

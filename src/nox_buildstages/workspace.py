@@ -15,12 +15,10 @@ from nox_buildstages.build.bench import Bench, Tools
 from nox_buildstages.build.budget import SETTLE, Budget
 from nox_buildstages.build.isolation import Isolator
 from nox_buildstages.build.journal import CLOSED, FAILED, Journal
-from nox_buildstages.build.presence import present as at_work
 from nox_buildstages.build.readying import occupied, prepare, sync
 from nox_buildstages.build.remote_choice import remote_store
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import outcomes, present, provide
-from nox_buildstages.build.store import Store, cache_folder
 from nox_buildstages.build.syncing import Syncer
 from nox_buildstages.digests import place_of
 from nox_buildstages.errors import (
@@ -38,6 +36,8 @@ from nox_buildstages.lock.merging import selected
 from nox_buildstages.lock.targets import versions
 from nox_buildstages.logins import expanded, for_git, redacted
 from nox_buildstages.model import FINAL
+from nox_buildstages.store.presence import present as at_work
+from nox_buildstages.store.store import Store, cache_folder
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ class Workspace:
         Stale locks may not be for it; then everything is locked first.
         """
         from nox_buildstages import plan  # noqa: PLC0415 - for it alone
-        from nox_buildstages.build.history import History  # noqa: PLC0415
+        from nox_buildstages.store.history import History  # noqa: PLC0415
 
         try:
             selected_locks = self._selected(locks)

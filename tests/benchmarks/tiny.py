@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmarks.measuring import Contender, Heat, Row, Scene, run
-from nox_buildstages.build.store import Product, Store
+from nox_buildstages.store.store import Product, Store
 from support.index import Index
 from support.packages import make_sdist, make_tinybackend
 from support.project import Project, hermetic_env, make_project
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.measuring import Argv
-    from nox_buildstages.build.store import Entry
+    from nox_buildstages.store.store import Entry
 
 BARE = """
 import nox

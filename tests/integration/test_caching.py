@@ -18,13 +18,13 @@ from nox_buildstages.build.bench import Bench, Tools
 from nox_buildstages.build.budget import Budget
 from nox_buildstages.build.isolation import Isolation, Isolator
 from nox_buildstages.build.sources import Sources
-from nox_buildstages.build.store import Store
 from nox_buildstages.build.syncing import Syncer
 from nox_buildstages.commands import Command, Completed, run
 from nox_buildstages.declare.graph import arrange
 from nox_buildstages.errors import CompilerCacheError
 from nox_buildstages.interpreter import probe
 from nox_buildstages.model import Final, Output, Project, Stage
+from nox_buildstages.store.store import Store
 from support.caches import cache_program, folder_of
 from support.namespaces import needs_namespaces
 

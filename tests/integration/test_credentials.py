@@ -17,7 +17,6 @@ import pytest
 import uv
 
 from nox_buildstages.build.environment import Environment
-from nox_buildstages.build.key import Ingredient
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.syncing import Syncer
 from nox_buildstages.commands import run
@@ -30,6 +29,7 @@ from nox_buildstages.lock.resolver import Question, Resolver
 from nox_buildstages.lock.targets import Target
 from nox_buildstages.logins import Login, for_git, without_logins
 from nox_buildstages.model import ArchiveSource, GitSource, Interpreter
+from nox_buildstages.store.key import Ingredient
 from support.index import Index
 from support.packages import make_sdist, make_tree, make_wheel
 

@@ -20,7 +20,6 @@ from nox_buildstages.build.environment import (
     check,
     scrubbed,
 )
-from nox_buildstages.build.key import Ingredient
 from nox_buildstages.build.syncing import Syncer
 from nox_buildstages.commands import run
 from nox_buildstages.digests import sha256_of
@@ -30,6 +29,7 @@ from nox_buildstages.errors import (
     SyncError,
 )
 from nox_buildstages.lock import pylock
+from nox_buildstages.store.key import Ingredient
 from support.packages import make_wheel
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from nox_buildstages import commands
 from nox_buildstages.build import keeper
 from nox_buildstages.build.keeping import Keeper
 from nox_buildstages.commands import Command, Completed, run
+from nox_buildstages.store.workplace import ROOM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +97,11 @@ def building(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[int]]
             until(name, (folder / name).exists)
         yield caller, [int((folder / name).read_text()) for name in names]
         caller.kill()
+
+
+def test_a_keeper_and_a_workplace_agree_on_a_full_disk() -> None:
+    """The one is a script that imports nothing of ours."""
+    assert keeper.ROOM == ROOM
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ from nox_buildstages.build.budget import Budget
 from nox_buildstages.build.environment import Environment
 from nox_buildstages.build.isolation import Isolator
 from nox_buildstages.build.sources import Sources
-from nox_buildstages.build.store import Store
 from nox_buildstages.build.syncing import Syncer
 from nox_buildstages.commands import run
 from nox_buildstages.declare.graph import arrange
@@ -50,6 +49,7 @@ from nox_buildstages.model import (
     Source,
 )
 from nox_buildstages.options import Options
+from nox_buildstages.store.store import Store
 from nox_buildstages.workspace import Workspace
 from support.packages import make_sdist, make_setuptools, make_tree, make_wheel
 

@@ -18,19 +18,19 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from nox_buildstages.build.environment import Setting
-from nox_buildstages.build.key import Ingredient, Recipe
-from nox_buildstages.build.objects import shown
-from nox_buildstages.build.remote import Remote, libc
 from nox_buildstages.build.remote_choice import chosen, remote_store
-from nox_buildstages.build.store import Product, Store
 from nox_buildstages.errors import RemoteStoreError, UsageError
 from nox_buildstages.model import Final, Project, RemoteStore
+from nox_buildstages.store.key import Ingredient, Recipe
+from nox_buildstages.store.objects import shown
+from nox_buildstages.store.remote import Remote, libc
+from nox_buildstages.store.store import Product, Store
 from support.packages import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nox_buildstages.build.store import Entry
+    from nox_buildstages.store.store import Entry
 
 RECIPE = Recipe(
     name="some-package",
@@ -322,8 +322,8 @@ def test_nothing_is_there_before_its_record(
 PUT = """
 import sys
 from pathlib import Path
-from nox_buildstages.build.remote import Remote
-from nox_buildstages.build.store import Store
+from nox_buildstages.store.remote import Remote
+from nox_buildstages.store.store import Store
 from nox_buildstages.model import RemoteStore
 
 url, folder, key = sys.argv[1:]

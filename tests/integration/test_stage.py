@@ -22,14 +22,12 @@ from nox_buildstages.build.bench import Bench, Tools
 from nox_buildstages.build.budget import Budget
 from nox_buildstages.build.environment import Environment
 from nox_buildstages.build.following import METADATA, followed
-from nox_buildstages.build.history import History
 from nox_buildstages.build.isolation import Isolator
 from nox_buildstages.build.job import Job
 from nox_buildstages.build.machine import Machine
 from nox_buildstages.build.screen import Screen
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.stage import Outcome, provide
-from nox_buildstages.build.store import Store
 from nox_buildstages.build.syncing import Syncer
 from nox_buildstages.commands import run
 from nox_buildstages.declare.graph import arrange
@@ -57,6 +55,8 @@ from nox_buildstages.model import (
     Stage,
 )
 from nox_buildstages.plan import Planned, plan
+from nox_buildstages.store.history import History
+from nox_buildstages.store.store import Store
 from support.packages import (
     make_sdist,
     make_tinybackend,

@@ -19,9 +19,9 @@ from filelock import FileLock, Timeout
 from packaging.version import Version
 from platformdirs import user_cache_path
 
-from nox_buildstages.build.key import Ingredient, Recipe
-from nox_buildstages.build.store import Product, Store, cache_folder
 from nox_buildstages.digests import sha256_of
+from nox_buildstages.store.key import Ingredient, Recipe
+from nox_buildstages.store.store import Product, Store, cache_folder
 from support.packages import make_wheel
 
 if TYPE_CHECKING:
@@ -207,8 +207,8 @@ def test_a_put_that_fails_leaves_nothing(
 PUT = """
 import sys
 from pathlib import Path
-from nox_buildstages.build.key import Recipe
-from nox_buildstages.build.store import Product, Store
+from nox_buildstages.store.key import Recipe
+from nox_buildstages.store.store import Product, Store
 import json
 
 folder, wheel, log, recipe = sys.argv[1:]

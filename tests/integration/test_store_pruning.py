@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 
-from nox_buildstages.build import presence
-from nox_buildstages.build.inventory import Kind, inventory, size_of
-from nox_buildstages.build.key import Recipe
-from nox_buildstages.build.presence import DAY
-from nox_buildstages.build.pruning import Limits, Pruned, prune
-from nox_buildstages.build.store import Product, Store
+from nox_buildstages.store import presence
+from nox_buildstages.store.inventory import Kind, inventory, size_of
+from nox_buildstages.store.key import Recipe
+from nox_buildstages.store.presence import DAY
+from nox_buildstages.store.pruning import Limits, Pruned, prune
+from nox_buildstages.store.store import Product, Store
 from support.packages import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from nox_buildstages.build.store import Entry
+    from nox_buildstages.store.store import Entry
 
 RUN = "1-own"
 KEY = "ab" * 32
@@ -325,7 +325,7 @@ def test_what_can_not_be_removed_is_told_and_the_rest_goes(store: Store) -> None
 SESSION = """
 import os, sys
 from pathlib import Path
-from nox_buildstages.build import presence
+from nox_buildstages.store import presence
 
 store, run = Path(sys.argv[1]), sys.argv[2].format(pid=os.getpid())
 waiting = lambda: print("waits", flush=True)
@@ -441,7 +441,7 @@ def test_a_use_is_noted_when_a_pruning_ends(store: Store, tmp_path: Path) -> Non
     age(folder_of(entry), 3)
     find = (
         "import sys; from pathlib import Path\n"
-        "from nox_buildstages.build.store import Store\n"
+        "from nox_buildstages.store.store import Store\n"
         "print('looks', flush=True)\n"
         "print(Store(Path(sys.argv[1])).find(sys.argv[2]), flush=True)"
     )
@@ -498,8 +498,8 @@ def test_two_prunings_at_once(store: Store, tmp_path: Path) -> None:
     entries = [put(store, tmp_path, f"p{number}") for number in range(20)]
     code = (
         "import sys; from pathlib import Path\n"
-        "from nox_buildstages.build.pruning import Limits, prune\n"
-        "from nox_buildstages.build.store import Store\n"
+        "from nox_buildstages.store.pruning import Limits, prune\n"
+        "from nox_buildstages.store.store import Store\n"
         "sys.stdin.readline()\n"
         "done = prune(Store(Path(sys.argv[1])), Limits(older_than=0), run='1-x',"
         " waiting=lambda: None)\n"

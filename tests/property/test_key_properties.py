@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, strategies as st
 
-from nox_buildstages.build.key import AppliedPatch, Ingredient, Recipe, difference
+from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, difference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nox_buildstages.build.key import AppliedPatch, Ingredient, Recipe, difference
+from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, difference
 
 TORCH = Ingredient(version="2.13.0", sha256="aa" * 32)
 FLASH = Ingredient(version="2.8.3", sha256="bb" * 32, stage="kernels")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nox_buildstages.build.inventory import Kind, Thing
-from nox_buildstages.build.pruning import Limits, Pruned, choose, told
+from nox_buildstages.store.inventory import Kind, Thing
+from nox_buildstages.store.pruning import Limits, Pruned, choose, told
 
 NOW = 1000.0
 

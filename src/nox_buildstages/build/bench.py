@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages import interpreter, patches
 from nox_buildstages.build.journal import Journal
-from nox_buildstages.build.key import AppliedPatch, Ingredient, Recipe
 from nox_buildstages.build.screen import Screen
 from nox_buildstages.commands import Command, checked
 from nox_buildstages.errors import (
@@ -21,6 +20,7 @@ from nox_buildstages.errors import (
 from nox_buildstages.lock.lockfile import IndexPin, pins
 from nox_buildstages.lock.pylock import moved
 from nox_buildstages.logins import recorded
+from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
     from nox_buildstages.build.budget import Budget
     from nox_buildstages.build.isolation import Isolator
-    from nox_buildstages.build.remote import Remote
     from nox_buildstages.build.sources import Sources
-    from nox_buildstages.build.store import Entry, Store
     from nox_buildstages.build.syncing import Syncer
     from nox_buildstages.commands import Runner
     from nox_buildstages.declare.graph import Graph
     from nox_buildstages.lock.lockfile import Lock, LockedOutput, Pin
     from nox_buildstages.model import BuiltWheel, Interpreter, Project, Stage
     from nox_buildstages.patches import PatchFile
+    from nox_buildstages.store.remote import Remote
+    from nox_buildstages.store.store import Entry, Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

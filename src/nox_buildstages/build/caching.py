@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.build import compilers
-from nox_buildstages.build.presence import note_use
 from nox_buildstages.commands import Command, checked
 from nox_buildstages.errors import CommandError, CompilerCacheError
+from nox_buildstages.store.presence import note_use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from nox_buildstages.build.key import Ingredient
+    from nox_buildstages.store.key import Ingredient
 
 OUTER_VARIABLES = (
     "CURL_CA_BUNDLE",

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.build import progress
 from nox_buildstages.build.attending import all_of
-from nox_buildstages.build.history import History
 from nox_buildstages.build.progress import Pace, Progress
+from nox_buildstages.store.history import History
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from nox_buildstages.build.bench import Bench
     from nox_buildstages.build.environment import Environment
     from nox_buildstages.build.isolation import Isolation
-    from nox_buildstages.build.key import Recipe
-    from nox_buildstages.build.workplace import Workplace
     from nox_buildstages.lock.lockfile import LockedOutput
     from nox_buildstages.model import Stage
+    from nox_buildstages.store.key import Recipe
+    from nox_buildstages.store.workplace import Workplace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages.build.presence import DAY
 from nox_buildstages.errors import BuildStagesError, BuildTimeoutError
+from nox_buildstages.store.presence import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

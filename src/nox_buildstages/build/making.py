@@ -15,16 +15,16 @@ from nox_buildstages.build.budget import counted, wish_of
 from nox_buildstages.build.build_folder import staying
 from nox_buildstages.build.following import COMPILE, followed
 from nox_buildstages.build.keeping import Keeper
-from nox_buildstages.build.store import Product
-from nox_buildstages.build.workplace import Checkpoints
 from nox_buildstages.errors import WheelError, WrongWheelError
+from nox_buildstages.store.store import Product
+from nox_buildstages.store.workplace import Checkpoints
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from nox_buildstages.build.budget import Claim
     from nox_buildstages.build.job import Job
-    from nox_buildstages.build.workplace import Workplace
+    from nox_buildstages.store.workplace import Workplace
     from nox_buildstages.wheelhouse.wheel import WheelFile
 
 _HEAD = 100

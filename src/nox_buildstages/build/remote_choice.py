@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nox_buildstages.build.environment import Setting
-    from nox_buildstages.build.remote import Remote
-    from nox_buildstages.build.store import Store
     from nox_buildstages.model import Project
+    from nox_buildstages.store.remote import Remote
+    from nox_buildstages.store.store import Store
 
 URL_VARIABLE = "NOX_BUILDSTAGES_REMOTE_STORE"
 WRITE_VARIABLE = "NOX_BUILDSTAGES_REMOTE_STORE_WRITE"
@@ -31,7 +31,7 @@ def remote_store(project: Project, store: Store, setting: Setting) -> Remote | N
     declared = chosen(project, setting.outer)
     if declared is None:
         return None
-    from nox_buildstages.build.remote import Remote  # noqa: PLC0415 - few have one
+    from nox_buildstages.store.remote import Remote  # noqa: PLC0415 - few have one
 
     return Remote(
         declared=declared, store=store, report=setting.report, run=setting.run

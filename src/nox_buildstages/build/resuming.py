@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nox_buildstages.build.job import Job
-    from nox_buildstages.build.workplace import Workplace
+    from nox_buildstages.store.workplace import Workplace
 
 
 def make(job: Job, how: Callable[[Job], None], *, afresh: bool) -> None:

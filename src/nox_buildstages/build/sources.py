@@ -21,7 +21,6 @@ from packaging.utils import InvalidSdistFilename, parse_sdist_filename
 from nox_buildstages.build import archives, trees
 from nox_buildstages.build.git import Repository, is_local
 from nox_buildstages.build.patching import Patching
-from nox_buildstages.build.presence import note_use
 from nox_buildstages.credentials import Credentials
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import (
@@ -33,6 +32,7 @@ from nox_buildstages.files import FULL_DISK
 from nox_buildstages.logins import NO_LOGIN, is_refusal, redacted
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 from nox_buildstages.source_tree import METADATA_FILES
+from nox_buildstages.store.presence import note_use
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

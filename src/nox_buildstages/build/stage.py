@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from nox_buildstages.build.bench import Bench
     from nox_buildstages.build.environment import Environment
-    from nox_buildstages.build.key import AppliedPatch
-    from nox_buildstages.build.store import Entry
     from nox_buildstages.lock.lockfile import LockedOutput
     from nox_buildstages.model import Stage
+    from nox_buildstages.store.key import AppliedPatch
+    from nox_buildstages.store.store import Entry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from nox_buildstages.build.environment import Environment
-    from nox_buildstages.build.key import Ingredient
     from nox_buildstages.commands import Runner
+    from nox_buildstages.store.key import Ingredient
 
 _NOT_FOR_LOCKS = ("UV_CONSTRAINT", "UV_NO_BINARY", "UV_NO_BINARY_PACKAGE")
 """Variables that uv would refuse a lock for, or our own wheels in it."""

@@ -15,7 +15,6 @@ from packaging.version import Version
 from nox_buildstages import source_tree
 from nox_buildstages.build.following import METADATA, followed
 from nox_buildstages.build.job import Job
-from nox_buildstages.build.presence import note_use
 from nox_buildstages.build.readying import occupied, prepare
 from nox_buildstages.build.stage import provide
 from nox_buildstages.errors import BackendError, MetadataError, NotRunError
@@ -23,6 +22,7 @@ from nox_buildstages.files import write_text
 from nox_buildstages.lock.facts import Answer, stating
 from nox_buildstages.lock.lockfile import LockedOutput, StagePin, digest
 from nox_buildstages.model import ArchiveSource, Metadata
+from nox_buildstages.store.presence import note_use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

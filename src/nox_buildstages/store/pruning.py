@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nox_buildstages import files
-from nox_buildstages.build import presence
-from nox_buildstages.build.inventory import GONE, Kind, Thing, beside, inventory
-from nox_buildstages.build.presence import DAY
 from nox_buildstages.columns import aligned, human
+from nox_buildstages.store import presence
+from nox_buildstages.store.inventory import GONE, Kind, Thing, beside, inventory
+from nox_buildstages.store.presence import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from nox_buildstages.build.store import Store
+    from nox_buildstages.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,13 +19,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages import files
-from nox_buildstages.build.keeper import ROOM
-from nox_buildstages.build.open_files import written_below
+from nox_buildstages.store.open_files import written_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FORMAT = 1
+ROOM = 16_000_000
+"""Bytes; where the disk has fewer left, what was written may not be whole. The script
+``keeper`` has them once more."""
+
 PAUSE = 1.0
 """Seconds between two checkpoints, at least."""
 

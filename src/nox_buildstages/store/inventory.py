@@ -10,13 +10,13 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nox_buildstages.build.presence import FOLDER
-from nox_buildstages.build.store import FORMAT, RECORD
+from nox_buildstages.store.presence import FOLDER
+from nox_buildstages.store.store import FORMAT, RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nox_buildstages.build.store import Store
+    from nox_buildstages.store.store import Store
 
 _KEY = re.compile("[0-9a-f]{64}")
 GONE = ".gone-"

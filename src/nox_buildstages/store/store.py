@@ -17,11 +17,11 @@ from packaging.version import Version
 from platformdirs import user_cache_path
 
 from nox_buildstages import files
-from nox_buildstages.build.key import Recipe
-from nox_buildstages.build.presence import note_use
-from nox_buildstages.build.workplace import Workplace
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.model import BuiltWheel
+from nox_buildstages.store.key import Recipe
+from nox_buildstages.store.presence import note_use
+from nox_buildstages.store.workplace import Workplace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

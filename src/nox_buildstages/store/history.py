@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nox_buildstages.build.key import difference
+from nox_buildstages.store.key import difference
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from nox_buildstages.build.key import Recipe
-    from nox_buildstages.build.store import Entry, Store
+    from nox_buildstages.store.key import Recipe
+    from nox_buildstages.store.store import Entry, Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

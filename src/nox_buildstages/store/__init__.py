@@ -1,0 +1,1 @@
+"""Wheels by key, and the folders they are built in."""
