@@ -1,0 +1,297 @@
+"""A wheelhouse that is fit to publish: sums, an index, provenance, an SBOM."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from packaging.pylock import PackageWheel
+
+from nox_buildstages import core_metadata
+from nox_buildstages.build.environment import metadata_of
+from nox_buildstages.build.sources import fetch
+from nox_buildstages.build.stage import occupied, outcomes, sync
+from nox_buildstages.digests import sha256_of
+from nox_buildstages.errors import WheelError
+from nox_buildstages.files import replacing
+from nox_buildstages.lock import pylock
+from nox_buildstages.model import FINAL, ArchiveSource
+from nox_buildstages.wheelhouse import index, provenance, wheel as wheels
+from nox_buildstages.wheelhouse.directory import BOUND_LOCK
+from nox_buildstages.wheelhouse.parts import required
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from packaging.pylock import PackageArchive
+    from packaging.utils import NormalizedName
+
+    from nox_buildstages.build.bench import Bench
+    from nox_buildstages.build.environment import Environment
+    from nox_buildstages.build.stage import Outcome
+    from nox_buildstages.wheelhouse.directory import Wheelhouse
+    from nox_buildstages.wheelhouse.wheel import WheelFile
+
+SUMS = "SHA256SUMS"
+"""Also tells the next release which files this one has written."""
+
+INDEX = "simple"
+PROVENANCE = "provenance.jsonl"
+SBOM = "sbom.cdx.json"
+
+_SUM = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<name>[^/\\]+)")
+_OURS = (".whl", ".whl.metadata", PROVENANCE, SBOM)
+_LIBC = re.compile(r"(many|musl)linux_(\d+)_(\d+)_")
+_LIBCS = {"many": "glibc", "musl": "musl"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Release:
+    """What a release is made of.
+
+    Attributes:
+        bench: Knows the locks and the store.
+        house: That is to be published; the wheels of all stages are in it.
+        environment: Made equal to the runtime, where an SBOM needs to know it.
+        vendor: Whether the runtime's wheels from indexes are added.
+    """
+
+    bench: Bench
+    house: Wheelhouse
+    environment: Environment
+    vendor: bool
+
+    def make(self) -> tuple[str, ...]:
+        """Write all that the wheelhouse lacks, and remove what isn't true any more.
+
+        Returns:
+            What there is to say of it, a line each.
+
+        Raises:
+            WheelError: A wheel isn't what was built, or not sound.
+            SourceError: A wheel from an index can't be had.
+            HashMismatchError: It isn't the one that was locked.
+            BuildStagesError: The environment can't be made.
+        """
+        bench, folder = self.bench, self.house.folder
+        built = [it for stage in bench.graph.order for it in outcomes(bench, stage)]
+        with self.house.locked():
+            for outcome in built:
+                self._check(outcome)
+            vendored = dict(self._vendored())
+            bound = self.house.bind(
+                pylock.at_hand(bench.pylock(FINAL), vendored), bench.wheels(FINAL)
+            )
+            names = [outcome.entry.wheel.path.name for outcome in built]
+            names += (found.filename for found in vendored.values())
+            released = [wheels.read(folder / name) for name in sorted(names)]
+            files = {**self._files(released), PROVENANCE: self._provenance(built)}
+            if _can_write_sbom():
+                files[SBOM] = self._sbom(built, bound)
+            self._write(files, {*names, BOUND_LOCK})
+        return tuple(self._said(built, released))
+
+    def _check(self, outcome: Outcome) -> None:
+        """See that a wheel in the folder is the one that was built."""
+        built = outcome.entry.wheel
+        path = self.house.folder / built.path.name
+        if not path.is_file() or sha256_of(path) != built.sha256:
+            raise WheelError(
+                wheel=path.name,
+                problem="in the wheelhouse isn't what was built, so nothing is"
+                " released; `nox -s build-stages` puts it back",
+            )
+
+    def _vendored(self) -> Iterator[tuple[NormalizedName, PackageWheel]]:
+        """Fetch the runtime's wheels from indexes, and yield them as a lock's."""
+        bench = self.bench
+        if not self.vendor:
+            return
+        lock = bench.pylock(FINAL)
+        for package, artifact in pylock.indexed(lock, bench.interpreter):
+            name = _file_name(artifact)
+            path = self.house.folder / name
+            source = ArchiveSource(
+                location=artifact.url or artifact.path or "",
+                sha256=artifact.hashes["sha256"],
+            )
+            if not path.is_file() or sha256_of(path) != source.sha256:
+                bench.tools.report(f"fetching {name}")
+                url = bench.tools.sources.url(source.location)
+                login = bench.tools.sources.credentials.for_url(url)
+                fetch(source, url, path, login)
+            found = PackageWheel(
+                name=name,
+                path=name,
+                size=path.stat().st_size,
+                hashes={"sha256": source.sha256},
+            )
+            yield package.name, found
+
+    def _files(self, released: Iterable[WheelFile]) -> dict[str, bytes]:
+        """Return the index, and the METADATA that lies beside each wheel."""
+        files: dict[str, bytes] = {}
+        listed = []
+        for wheel in released:
+            metadata = wheels.metadata(wheel.path)
+            files[f"{wheel.path.name}.metadata"] = metadata
+            listed.append(_listed(wheel, metadata))
+        pages = index.pages(listed)
+        return {
+            **files,
+            **{f"{INDEX}/{path}": pages[path].encode() for path in pages},
+        }
+
+    def _provenance(self, built: Iterable[Outcome]) -> bytes:
+        return provenance.lines(
+            provenance.Built(
+                wheel=it.entry.wheel,
+                recipe=it.entry.recipe,
+                source=it.output.source,
+                stage=it.stage,
+                run=it.entry.run,
+                locations=self._locations(it.stage),
+                log_sha256=sha256_of(it.entry.wheel.log),
+            )
+            for it in built
+        ).encode()
+
+    def _locations(self, name: str) -> Mapping[str, str]:
+        """Return the URLs that the lock of an environment names, by sha256."""
+        found = pylock.indexed(self.bench.pylock(name), self.bench.interpreter)
+        return {file.hashes["sha256"]: file.url for _, file in found if file.url}
+
+    def _sbom(self, built: Iterable[Outcome], bound: Path) -> bytes:
+        from nox_buildstages.wheelhouse import sbom  # noqa: PLC0415 - needs an extra
+
+        bench = self.bench
+        with occupied(bench.tools, self.environment):
+            sync(bench, FINAL, self.environment, bound)
+            installed = [*map(core_metadata.parse, metadata_of(self.environment))]
+        asked = bench.project.final.requirements
+        contents = sbom.Contents(
+            held=bench.ingredients(FINAL),
+            required=required(installed, asked, bench.interpreter),
+            locations=self._locations(FINAL),
+            built={it.output.name: it for it in built},
+        )
+        epoch = bench.tools.outer.get("SOURCE_DATE_EPOCH")
+        return sbom.rendered(contents, epoch=epoch).encode()
+
+    def _write(self, files: Mapping[str, bytes], others: Iterable[str]) -> None:
+        """Write what is another than it was; the sums come last."""
+        folder = self.house.folder
+        before = dict(_read_sums(folder / SUMS))
+        for name, content in files.items():
+            _put(folder / name, content)
+        sums = {name: sha256_of(folder / name) for name in others}
+        sums |= {
+            name: hashlib.sha256(files[name]).hexdigest()
+            for name in files
+            if "/" not in name
+        }
+        for name in before.keys() - sums.keys():
+            _remove(folder / name, before[name])
+        _remove_pages(folder / INDEX, files.keys())
+        text = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
+        _put(folder / SUMS, text.encode())
+
+    def _said(
+        self, built: Iterable[Outcome], released: Iterable[WheelFile]
+    ) -> Iterator[str]:
+        names = {wheel.path.name for wheel in released}
+        yield f"{len(names)} wheels in {self.house.folder} are fit to publish"
+        yield from _platforms(built, {wheel.path.name: wheel for wheel in released})
+        for path in sorted(self.house.folder.glob("*.whl")):
+            if path.name not in names:
+                yield f"left out: {path.name}, which no stage built"
+        if not _can_write_sbom():
+            yield (
+                "left out: the SBOM, for which cyclonedx-python-lib isn't installed"
+                " where nox runs; `pip install 'nox-buildstages[sbom]'`"
+            )
+
+
+def _can_write_sbom() -> bool:
+    return find_spec("cyclonedx") is not None
+
+
+def _file_name(file: PackageArchive | PackageWheel) -> str:
+    """Return the name of a wheel that a lock has by URL or path."""
+    if isinstance(file, PackageWheel):
+        return file.filename
+    return PurePosixPath(unquote(urlsplit(file.url or file.path or "").path)).name
+
+
+def _listed(wheel: WheelFile, metadata: bytes) -> index.IndexedWheel:
+    return index.IndexedWheel(
+        name=wheel.name,
+        version=wheel.version,
+        filename=wheel.path.name,
+        sha256=sha256_of(wheel.path),
+        size=wheel.path.stat().st_size,
+        requires_python=wheel.requires_python,
+        metadata_sha256=hashlib.sha256(metadata).hexdigest(),
+    )
+
+
+def _put(path: Path, content: bytes) -> None:
+    if path.is_file() and path.read_bytes() == content:
+        return
+    with replacing(path) as new:
+        new.write_bytes(content)
+
+
+def _read_sums(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield name and sha256 of the files that a former release may have written."""
+    with suppress(OSError, UnicodeDecodeError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            found = _SUM.fullmatch(line)
+            if found and found["name"].endswith(_OURS):
+                yield found["name"], found["sha256"]
+
+
+def _remove(path: Path, sha256: str) -> None:
+    """Remove a file, unless somebody has written another one since."""
+    if path.is_file() and sha256_of(path) == sha256:
+        path.unlink()
+
+
+def _remove_pages(folder: Path, files: Iterable[str]) -> None:
+    """Remove the pages of projects that aren't in the index any more."""
+    kept = {folder.parent / name for name in files}
+    for page in sorted(folder.glob("*/index.*")):
+        if page not in kept and page.name in {"index.html", "index.json"}:
+            page.unlink()
+            with suppress(OSError):  # something of the user's is in there
+                page.parent.rmdir()
+
+
+def _platforms(
+    built: Iterable[Outcome], released: Mapping[str, WheelFile]
+) -> Iterator[str]:
+    """Yield what wheels need that name no C library, and where they aren't taken."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for outcome in built:
+        made_on = str(outcome.entry.recipe.interpreter["platform"])
+        wheel = released[outcome.entry.wheel.path.name]
+        for platform in sorted({tag.platform for tag in wheel.tags}):
+            if platform.startswith("linux_"):
+                found.setdefault((platform, made_on), []).append(wheel.name)
+    for (platform, made_on), names in sorted(found.items()):
+        yield (
+            f"{platform}: {', '.join(names)}, made on {_libc(made_on)} and to be used"
+            " there or on a newer one; public indexes such as PyPI don't take that tag"
+        )
+
+
+def _libc(platform: str) -> str:
+    found = _LIBC.match(platform)
+    return f"{_LIBCS[found[1]]} {found[2]}.{found[3]}" if found else platform
