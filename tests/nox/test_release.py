@@ -14,6 +14,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 import pytest
 import tomli_w
 import uv
@@ -31,7 +36,9 @@ from support.pair import (
     KERNELS,
     MODELS,
     Pair,
+    declare_solo,
     entry,
+    kernels_tree,
     recipe,
     refused,
     site_packages,
@@ -215,7 +222,8 @@ def test_a_release_is_these_files(vendored: Released) -> None:
         ]
     )
     assert f"fetching {TENSORLIB}" in vendored.output
-    assert f"3 wheels in {vendored.house} are fit to publish" in vendored.output
+    assert f"fit to publish: {vendored.house} (3 wheels)" in vendored.output
+    assert "py_serializable" not in vendored.output
 
 
 def test_the_sums_are_what_sha256sum_checks(vendored: Released) -> None:
@@ -431,3 +439,77 @@ def test_a_tampered_wheel_is_not_released(released: Released) -> None:
     replace(PAIR, final=final).write(released.project)
     said = refused(released.project, *RELEASE)
     assert f"{KERNELS}: in the wheelhouse isn't what was built" in said
+
+
+# Where wheels come from -----------------------------------------------------------
+
+
+def test_wheels_are_vendored_from_wherever_the_lock_has_them(
+    released: Released, tmp_path: Path
+) -> None:
+    """An index, a URL, a folder."""
+    links = released.project.folder / "links"
+    make_wheel(links, "linked", "1.0")
+    direct = make_wheel(tmp_path, "direct", "1.0")
+    released.index.add(direct)
+    url = released.index.file_url(direct.name)
+    final = {**PAIR.final, "requirements": ["models", f"direct @ {url}", "linked"]}
+    replace(PAIR, final=final).write(released.project)
+    with released.project.pyproject.open("a", encoding="utf-8") as file:
+        file.write('\n[tool.uv]\nfind-links = ["links"]\n')
+    released.again(*VENDOR)
+    house = released.house
+    wheels = [KERNELS, MODELS, TENSORLIB, direct.name, "linked-1.0-py3-none-any.whl"]
+    assert [name for name in files(house) if name.endswith(".whl")] == sorted(wheels)
+    lock = tomllib.loads(house.joinpath("pylock.toml").read_text("utf-8"))
+    paths = [wheel["path"] for it in lock["packages"] for wheel in it["wheels"]]
+    assert sorted(paths) == sorted(wheels)
+    assert "http" not in house.joinpath("pylock.toml").read_text("utf-8")
+
+
+def test_a_wheel_that_was_replaced_is_not_vendored(released: Released) -> None:
+    """What the index has now isn't what was locked, whatever uv has kept."""
+    make_wheel(released.index.folder, "tensorlib", "1.0", files={"more.py": ""})
+    said = refused(released.project, *VENDOR)
+    assert "it isn't the file that was locked" in said
+    assert not (released.house / TENSORLIB).exists()
+
+
+# What is said of it ---------------------------------------------------------------
+
+
+def test_what_wheels_need_is_told(project: Project, index: Index) -> None:
+    """A tag of Linux in general is for no public index, and names no C library."""
+    assert index.url
+    output = kernels_tree(project, tag="py3-none-linux_x86_64")
+    declare_solo(project, outputs=[output])
+    said = project.nox(*RELEASE).output
+    assert f"fit to publish: {project.wheelhouse} (1 wheel)" in said
+    assert re.search(
+        r"linux_x86_64: kernels; for machines like this one, with (glibc|musl) \d+\.\d+"
+        " or newer, and public indexes such as PyPI don't take that tag",
+        said,
+    )
+
+
+def test_a_bill_is_left_out_where_it_cannot_be_written(released: Released) -> None:
+    """With what to install; the one of before is gone, for it could be wrong."""
+    assert (released.house / "sbom.cdx.json").is_file()
+    noxfile = released.project.noxfile
+    without = 'import sys\n\nsys.modules["cyclonedx"] = None\n'
+    noxfile.write_text(without + noxfile.read_text("utf-8"), "utf-8")
+    said = released.again(*RELEASE)
+    assert "left out: the SBOM" in said
+    assert "pip install 'nox-buildstages[sbom]'" in said
+    assert not (released.house / "sbom.cdx.json").exists()
+    assert "sbom" not in (released.house / "SHA256SUMS").read_text("utf-8")
+
+
+def test_the_time_of_a_bill_is_given_by_a_variable(released: Released) -> None:
+    """As everywhere; what is no time is refused."""
+    epoch = {"SOURCE_DATE_EPOCH": "315532800"}
+    released.project.nox(*RELEASE, env=epoch)
+    bill = json.loads(released.house.joinpath("sbom.cdx.json").read_bytes())
+    assert bill["metadata"]["timestamp"] == "1980-01-01T00:00:00+00:00"
+    said = refused(released.project, *RELEASE, env={"SOURCE_DATE_EPOCH": "now"})
+    assert "SOURCE_DATE_EPOCH is 'now', and that is no time" in said

@@ -106,7 +106,11 @@ def _definition(built: Built) -> dict[str, Any]:
 
 def _dependencies(built: Built) -> Iterator[dict[str, Any]]:
     recipe = built.recipe
-    yield {**_source(built), "annotations": {"kind": "source"}}
+    annotations = {"kind": "source"}
+    subdirectory = getattr(built.source, "subdirectory", None)
+    if subdirectory is not None:
+        annotations["subdirectory"] = subdirectory
+    yield {**_source(built), "annotations": annotations}
     for patch in recipe.patches:
         yield {
             "name": patch.name,

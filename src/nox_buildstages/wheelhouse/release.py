@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from nox_buildstages.build.environment import metadata_of
 from nox_buildstages.build.sources import fetch
 from nox_buildstages.build.stage import occupied, outcomes, sync
 from nox_buildstages.digests import sha256_of
-from nox_buildstages.errors import WheelError
+from nox_buildstages.errors import UsageError, WheelError
 from nox_buildstages.files import replacing
 from nox_buildstages.lock import pylock
 from nox_buildstages.model import FINAL, ArchiveSource
@@ -27,7 +28,7 @@ from nox_buildstages.wheelhouse.directory import BOUND_LOCK
 from nox_buildstages.wheelhouse.parts import required
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from packaging.pylock import PackageArchive
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from nox_buildstages.build.bench import Bench
     from nox_buildstages.build.environment import Environment
     from nox_buildstages.build.stage import Outcome
+    from nox_buildstages.model import Interpreter
     from nox_buildstages.wheelhouse.directory import Wheelhouse
     from nox_buildstages.wheelhouse.wheel import WheelFile
 
@@ -78,6 +80,7 @@ class Release:
             WheelError: A wheel isn't what was built, or not sound.
             SourceError: A wheel from an index can't be had.
             HashMismatchError: It isn't the one that was locked.
+            UsageError: SOURCE_DATE_EPOCH is no time.
             BuildStagesError: The environment can't be made.
         """
         bench, folder = self.bench, self.house.folder
@@ -96,7 +99,7 @@ class Release:
             if _can_write_sbom():
                 files[SBOM] = self._sbom(built, bound)
             self._write(files, {*names, BOUND_LOCK})
-        return tuple(self._said(built, released))
+        return tuple(self._said(released))
 
     def _check(self, outcome: Outcome) -> None:
         """See that a wheel in the folder is the one that was built."""
@@ -169,6 +172,7 @@ class Release:
         return {file.hashes["sha256"]: file.url for _, file in found if file.url}
 
     def _sbom(self, built: Iterable[Outcome], bound: Path) -> bytes:
+        logging.getLogger("py_serializable").setLevel(logging.WARNING)  # nox shows all
         from nox_buildstages.wheelhouse import sbom  # noqa: PLC0415 - needs an extra
 
         bench = self.bench
@@ -182,8 +186,7 @@ class Release:
             locations=self._locations(FINAL),
             built={it.output.name: it for it in built},
         )
-        epoch = bench.tools.outer.get("SOURCE_DATE_EPOCH")
-        return sbom.rendered(contents, epoch=epoch).encode()
+        return sbom.rendered(contents, epoch=_epoch(bench.tools.outer)).encode()
 
     def _write(self, files: Mapping[str, bytes], others: Iterable[str]) -> None:
         """Write what is another than it was; the sums come last."""
@@ -203,12 +206,11 @@ class Release:
         text = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
         _put(folder / SUMS, text.encode())
 
-    def _said(
-        self, built: Iterable[Outcome], released: Iterable[WheelFile]
-    ) -> Iterator[str]:
+    def _said(self, released: Collection[WheelFile]) -> Iterator[str]:
         names = {wheel.path.name for wheel in released}
-        yield f"{len(names)} wheels in {self.house.folder} are fit to publish"
-        yield from _platforms(built, {wheel.path.name: wheel for wheel in released})
+        count = f"{len(names)} wheel{'' if len(names) == 1 else 's'}"
+        yield f"fit to publish: {self.house.folder} ({count})"
+        yield from _platforms(released, self.bench.interpreter)
         for path in sorted(self.house.folder.glob("*.whl")):
             if path.name not in names:
                 yield f"left out: {path.name}, which no stage built"
@@ -221,6 +223,19 @@ class Release:
 
 def _can_write_sbom() -> bool:
     return find_spec("cyclonedx") is not None
+
+
+def _epoch(outer: Mapping[str, str]) -> int | None:
+    """Return the time that files say that they were made at; None for no time."""
+    said = outer.get("SOURCE_DATE_EPOCH")
+    if not said:
+        return None
+    if not re.fullmatch(r"\d{1,11}", said):
+        raise UsageError(
+            message=f"SOURCE_DATE_EPOCH is {said!r}, and that is no time",
+            mend="give it in seconds since 1970, or leave it out",
+        )
+    return int(said)
 
 
 def _file_name(file: PackageArchive | PackageWheel) -> str:
@@ -275,23 +290,24 @@ def _remove_pages(folder: Path, files: Iterable[str]) -> None:
 
 
 def _platforms(
-    built: Iterable[Outcome], released: Mapping[str, WheelFile]
+    released: Iterable[WheelFile], interpreter: Interpreter
 ) -> Iterator[str]:
-    """Yield what wheels need that name no C library, and where they aren't taken."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for outcome in built:
-        made_on = str(outcome.entry.recipe.interpreter["platform"])
-        wheel = released[outcome.entry.wheel.path.name]
+    """Yield which wheels name no C library, and where they aren't taken."""
+    found: dict[str, list[str]] = {}
+    for wheel in released:
         for platform in sorted({tag.platform for tag in wheel.tags}):
             if platform.startswith("linux_"):
-                found.setdefault((platform, made_on), []).append(wheel.name)
-    for (platform, made_on), names in sorted(found.items()):
+                found.setdefault(platform, []).append(wheel.name)
+    for platform, names in sorted(found.items()):
         yield (
-            f"{platform}: {', '.join(names)}, made on {_libc(made_on)} and to be used"
-            " there or on a newer one; public indexes such as PyPI don't take that tag"
+            f"{platform}: {', '.join(names)}; for machines like this one, with"
+            f" {_libc(interpreter)} or newer, and public indexes such as PyPI don't"
+            " take that tag"
         )
 
 
-def _libc(platform: str) -> str:
-    found = _LIBC.match(platform)
-    return f"{_LIBCS[found[1]]} {found[2]}.{found[3]}" if found else platform
+def _libc(interpreter: Interpreter) -> str:
+    """Return the C library that an interpreter's platform tags name."""
+    matches = (_LIBC.match(tag.platform) for tag in interpreter.tags)
+    found = next((match for match in matches if match), None)
+    return f"{_LIBCS[found[1]]} {found[2]}.{found[3]}" if found else "its C library"

@@ -51,7 +51,7 @@ class Contents:
     built: Mapping[str, Outcome]
 
 
-def rendered(contents: Contents, *, epoch: str | None) -> str:
+def rendered(contents: Contents, *, epoch: int | None) -> str:
     """Return the bill as JSON, CycloneDX 1.6; equal contents give equal text.
 
     Args:
@@ -62,7 +62,7 @@ def rendered(contents: Contents, *, epoch: str | None) -> str:
     runtime = Component(name="runtime", type=ComponentType.APPLICATION, bom_ref="it")
     metadata = BomMetaData(component=runtime)
     if epoch is not None:
-        metadata.timestamp = datetime.fromtimestamp(int(epoch), timezone.utc)
+        metadata.timestamp = datetime.fromtimestamp(epoch, timezone.utc)
     bom = Bom(
         metadata=metadata,
         components=components.values(),
