@@ -30,12 +30,15 @@ from in_toto_attestation.v1.statement import Statement
 from in_toto_attestation.v1.statement_pb2 import Statement as StatementProto
 
 from nox_buildstages.digests import sha256_of
+from nox_buildstages.errors import WheelError
 from nox_buildstages.files import stamp
+from nox_buildstages.wheelhouse.wheel import read
 from support.packages import make_wheel
 from support.pair import (
     KERNELS,
     MODELS,
     Pair,
+    declare,
     declare_solo,
     entry,
     kernels_tree,
@@ -44,6 +47,7 @@ from support.pair import (
     site_packages,
     world,
 )
+from support.pythons import HERE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -268,6 +272,7 @@ def test_a_second_release_changes_nothing(vendored: Released) -> None:
 
 # Installing from it ---------------------------------------------------------------
 
+OLD = "tensorlib (>=1.0.*)"
 ALL = ["kernels", "models", "tensorlib"]
 
 
@@ -406,7 +411,7 @@ def test_the_bill_of_materials_is_one(vendored: Released) -> None:
     assert hashes == {name: sha256_of(vendored.house / wheels[name]) for name in wheels}
     graph = {it["ref"]: it.get("dependsOn", []) for it in bill["dependencies"]}
     assert graph == {
-        "it": ["pkg:pypi/models@1.0"],
+        "runtime": ["pkg:pypi/models@1.0"],
         "pkg:pypi/models@1.0": ["pkg:pypi/kernels@1.0"],
         "pkg:pypi/kernels@1.0": ["pkg:pypi/tensorlib@1.0"],
         "pkg:pypi/tensorlib@1.0": [],
@@ -425,8 +430,13 @@ def test_what_was_vendored_goes_where_it_is_not_asked_for(released: Released) ->
     own = make_wheel(released.house, "mine", "1.0")
     released.again(*VENDOR)
     assert (released.house / TENSORLIB).is_file()
+    written = released.house / "simple/tensorlib/notes.txt"
+    changed = released.house / f"{TENSORLIB}.metadata"
+    for path in (written, changed):
+        path.write_text("mine", "utf-8")
     output = released.again(*RELEASE)
-    assert not [name for name in files(released.house) if "tensorlib" in name]
+    left = [released.house / it for it in files(released.house) if "tensorlib" in it]
+    assert sorted(left) == sorted([written, changed])
     assert own.is_file()
     assert f"left out: {own.name}, which no stage built" in output
     assert own.name not in released.house.joinpath("SHA256SUMS").read_text()
@@ -473,6 +483,23 @@ def test_a_wheel_that_was_replaced_is_not_vendored(released: Released) -> None:
     said = refused(released.project, *VENDOR)
     assert "it isn't the file that was locked" in said
     assert not (released.house / TENSORLIB).exists()
+    assert not (released.house / ".fetching").exists()
+
+
+def test_old_metadata_is_no_obstacle(released: Released) -> None:
+    """What an index has may have been made before there were rules."""
+    old = make_wheel(released.index.folder, "old", "1.0", requires=[OLD])
+    with pytest.raises(WheelError):
+        read(old)
+    final = {**PAIR.final, "requirements": ["models", "old"]}
+    replace(PAIR, final=final).write(released.project)
+    released.again(*VENDOR)
+    bill = json.loads(released.house.joinpath("sbom.cdx.json").read_bytes())
+    graph = {it["ref"]: it.get("dependsOn") for it in bill["dependencies"]}
+    assert graph["pkg:pypi/old@1.0"] is None
+    assert "pkg:pypi/old@1.0" in graph["runtime"]
+    page = released.house.joinpath("simple/old/index.json").read_text("utf-8")
+    assert "old-1.0-py3-none-any.whl" in page
 
 
 # What is said of it ---------------------------------------------------------------
@@ -513,3 +540,16 @@ def test_the_time_of_a_bill_is_given_by_a_variable(released: Released) -> None:
     assert bill["metadata"]["timestamp"] == "1980-01-01T00:00:00+00:00"
     said = refused(released.project, *RELEASE, env={"SOURCE_DATE_EPOCH": "now"})
     assert "SOURCE_DATE_EPOCH is 'now', and that is no time" in said
+
+
+def test_a_python_has_a_release_of_its_own(project: Project, index: Index) -> None:
+    """The session has its suffix, as all that build have."""
+    assert index.url
+    table = {"name": "only", "outputs": [kernels_tree(project)]}
+    declare(
+        project,
+        {"python": [HERE], "stage": [table], "final": {"requirements": ["kernels"]}},
+    )
+    done = project.nox("-s", f"build-stages-release-{HERE}")
+    assert f"fit to publish: {project.wheelhouse} (1 wheel)" in done.output
+    assert f"* build-stage-only-{HERE}: success" in done.output

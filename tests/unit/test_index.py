@@ -121,7 +121,7 @@ def test_an_empty_index_is_one() -> None:
     assert json.loads(found["index.json"])["projects"] == []
 
 
-names = st.from_regex(r"[a-z0-9]([a-z0-9_]{0,4}[a-z0-9])?", fullmatch=True)
+names = st.from_regex(r"[a-z0-9]{1,3}(_[a-z0-9]{1,2})?", fullmatch=True)
 versions = st.from_regex(r"[0-9]{1,2}\.[0-9](\+[a-z][a-z0-9]{0,3})?", fullmatch=True)
 wheels = st.builds("{}-{}-py3-none-any.whl".format, names, versions)
 

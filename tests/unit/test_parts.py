@@ -57,9 +57,16 @@ def test_what_is_required_and_there_is_told(
 ) -> None:
     """As far as markers hold and extras are asked for, by whomever."""
     found = required(
+        installed,
         [metadata(name, *requires) for name, requires in installed.items()],
         map(Requirement, asked),
         interpreter(),
     )
     assert found == expected
-    assert ASKED in found
+
+
+def test_what_cannot_be_read_is_still_required() -> None:
+    """What it requires itself isn't known."""
+    asked = [Requirement("b[x]")]
+    found = required(["a", "b"], [metadata("a", "b")], asked, interpreter())
+    assert found == {ASKED: ("b",), "a": ("b",), "b": ()}

@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from packaging.utils import NormalizedName
 
@@ -20,6 +20,7 @@ ASKED = ""
 
 
 def required(
+    names: Collection[str],
     installed: Iterable[CoreMetadata],
     asked: Iterable[Requirement],
     interpreter: Interpreter,
@@ -27,7 +28,8 @@ def required(
     """Return what each project in an environment requires of the others, by name.
 
     Args:
-        installed: What each of them says of itself.
+        names: Of the projects in it.
+        installed: What each of them says of itself, as far as that can be read.
         asked: What the environment was made for; names extras, too.
         interpreter: Of the environment.
 
@@ -35,7 +37,7 @@ def required(
         It has also what was asked for, under ``ASKED``.
     """
     said = {metadata.name: metadata for metadata in installed}
-    edges: dict[str, set[NormalizedName]] = {name: set() for name in (ASKED, *said)}
+    edges: dict[str, set[NormalizedName]] = {name: set() for name in (ASKED, *names)}
     queue = [(ASKED, it) for it in _that_hold(asked, "", interpreter)]
     for name, metadata in said.items():
         queue += ((name, it) for it in _requires(metadata, "", interpreter))
@@ -43,11 +45,11 @@ def required(
     while queue:
         parent, requirement = queue.pop()
         child = canonicalize_name(requirement.name)
-        if child not in said:
+        if child not in edges:
             continue
         edges[parent].add(child)
         for extra in map(canonicalize_name, requirement.extras):
-            if (child, extra) not in seen:
+            if child in said and (child, extra) not in seen:
                 seen.add((child, extra))
                 more = _requires(said[child], extra, interpreter)
                 queue += ((child, it) for it in more)

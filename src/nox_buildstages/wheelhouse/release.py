@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from packaging.pylock import PackageWheel
+from packaging.utils import parse_wheel_filename
 
 from nox_buildstages import core_metadata
 from nox_buildstages.build.environment import metadata_of
@@ -20,11 +21,12 @@ from nox_buildstages.build.sources import fetch
 from nox_buildstages.build.stage import occupied, outcomes, sync
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import UsageError, WheelError
-from nox_buildstages.files import replacing
+from nox_buildstages.files import remove, replacing
 from nox_buildstages.lock import pylock
 from nox_buildstages.model import FINAL, ArchiveSource
-from nox_buildstages.wheelhouse import index, provenance, wheel as wheels
+from nox_buildstages.wheelhouse import provenance, wheel as wheels
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK
+from nox_buildstages.wheelhouse.index import IndexedWheel, pages
 from nox_buildstages.wheelhouse.parts import required
 
 if TYPE_CHECKING:
@@ -37,9 +39,9 @@ if TYPE_CHECKING:
     from nox_buildstages.build.bench import Bench
     from nox_buildstages.build.environment import Environment
     from nox_buildstages.build.stage import Outcome
+    from nox_buildstages.core_metadata import CoreMetadata
     from nox_buildstages.model import Interpreter
     from nox_buildstages.wheelhouse.directory import Wheelhouse
-    from nox_buildstages.wheelhouse.wheel import WheelFile
 
 SUMS = "SHA256SUMS"
 """Also tells the next release which files this one has written."""
@@ -94,12 +96,12 @@ class Release:
             )
             names = [outcome.entry.wheel.path.name for outcome in built]
             names += (found.filename for found in vendored.values())
-            released = [wheels.read(folder / name) for name in sorted(names)]
-            files = {**self._files(released), PROVENANCE: self._provenance(built)}
+            released = [_released(folder / name) for name in sorted(names)]
+            files = {**_index(released), PROVENANCE: self._provenance(built)}
             if _can_write_sbom():
                 files[SBOM] = self._sbom(built, bound)
             self._write(files, {*names, BOUND_LOCK})
-        return tuple(self._said(released))
+        return tuple(self._said([wheel for wheel, _ in released]))
 
     def _check(self, outcome: Outcome) -> None:
         """See that a wheel in the folder is the one that was built."""
@@ -126,10 +128,7 @@ class Release:
                 sha256=artifact.hashes["sha256"],
             )
             if not path.is_file() or sha256_of(path) != source.sha256:
-                bench.tools.report(f"fetching {name}")
-                url = bench.tools.sources.url(source.location)
-                login = bench.tools.sources.credentials.for_url(url)
-                fetch(source, url, path, login)
+                self._fetch(source, path)
             found = PackageWheel(
                 name=name,
                 path=name,
@@ -138,19 +137,17 @@ class Release:
             )
             yield package.name, found
 
-    def _files(self, released: Iterable[WheelFile]) -> dict[str, bytes]:
-        """Return the index, and the METADATA that lies beside each wheel."""
-        files: dict[str, bytes] = {}
-        listed = []
-        for wheel in released:
-            metadata = wheels.metadata(wheel.path)
-            files[f"{wheel.path.name}.metadata"] = metadata
-            listed.append(_listed(wheel, metadata))
-        pages = index.pages(listed)
-        return {
-            **files,
-            **{f"{INDEX}/{path}": pages[path].encode() for path in pages},
-        }
+    def _fetch(self, source: ArchiveSource, path: Path) -> None:
+        tools, folder = self.bench.tools, self.house.folder / ".fetching"
+        tools.report(f"fetching {path.name}")
+        url = tools.sources.url(source.location)
+        folder.mkdir(exist_ok=True)
+        try:
+            file = folder / path.name
+            fetch(source, url, file, tools.sources.credentials.for_url(url))
+            file.replace(path)
+        finally:
+            remove(folder)
 
     def _provenance(self, built: Iterable[Outcome]) -> bytes:
         return provenance.lines(
@@ -178,11 +175,11 @@ class Release:
         bench = self.bench
         with occupied(bench.tools, self.environment):
             sync(bench, FINAL, self.environment, bound)
-            installed = [*map(core_metadata.parse, metadata_of(self.environment))]
-        asked = bench.project.final.requirements
+            installed = [*_installed(self.environment)]
+        held, asked = bench.ingredients(FINAL), bench.project.final.requirements
         contents = sbom.Contents(
-            held=bench.ingredients(FINAL),
-            required=required(installed, asked, bench.interpreter),
+            held=held,
+            required=required(held, installed, asked, bench.interpreter),
             locations=self._locations(FINAL),
             built={it.output.name: it for it in built},
         )
@@ -206,8 +203,8 @@ class Release:
         text = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
         _put(folder / SUMS, text.encode())
 
-    def _said(self, released: Collection[WheelFile]) -> Iterator[str]:
-        names = {wheel.path.name for wheel in released}
+    def _said(self, released: Collection[IndexedWheel]) -> Iterator[str]:
+        names = {wheel.filename for wheel in released}
         count = f"{len(names)} wheel{'' if len(names) == 1 else 's'}"
         yield f"fit to publish: {self.house.folder} ({count})"
         yield from _platforms(released, self.bench.interpreter)
@@ -245,16 +242,36 @@ def _file_name(file: PackageArchive | PackageWheel) -> str:
     return PurePosixPath(unquote(urlsplit(file.url or file.path or "").path)).name
 
 
-def _listed(wheel: WheelFile, metadata: bytes) -> index.IndexedWheel:
-    return index.IndexedWheel(
-        name=wheel.name,
-        version=wheel.version,
-        filename=wheel.path.name,
-        sha256=sha256_of(wheel.path),
-        size=wheel.path.stat().st_size,
-        requires_python=wheel.requires_python,
+def _released(path: Path) -> tuple[IndexedWheel, bytes]:
+    """Return a wheel as an index tells of it, and its METADATA."""
+    name, version, _, _ = parse_wheel_filename(path.name)
+    metadata = wheels.metadata(path)
+    listed = IndexedWheel(
+        name=name,
+        version=version,
+        filename=path.name,
+        sha256=sha256_of(path),
+        size=path.stat().st_size,
+        requires_python=core_metadata.requires_python(metadata),
         metadata_sha256=hashlib.sha256(metadata).hexdigest(),
     )
+    return listed, metadata
+
+
+def _index(released: Collection[tuple[IndexedWheel, bytes]]) -> dict[str, bytes]:
+    """Return the pages of the index, and the METADATA that lies beside each wheel."""
+    found = pages(wheel for wheel, _ in released)
+    return {
+        **{f"{wheel.filename}.metadata": metadata for wheel, metadata in released},
+        **{f"{INDEX}/{path}": found[path].encode() for path in found},
+    }
+
+
+def _installed(environment: Environment) -> Iterator[CoreMetadata]:
+    """Yield what projects say of themselves; old ones may do so in an old way."""
+    for text in metadata_of(environment):
+        with suppress(ValueError):
+            yield core_metadata.parse(text)
 
 
 def _put(path: Path, content: bytes) -> None:
@@ -290,12 +307,13 @@ def _remove_pages(folder: Path, files: Iterable[str]) -> None:
 
 
 def _platforms(
-    released: Iterable[WheelFile], interpreter: Interpreter
+    released: Iterable[IndexedWheel], interpreter: Interpreter
 ) -> Iterator[str]:
     """Yield which wheels name no C library, and where they aren't taken."""
     found: dict[str, list[str]] = {}
     for wheel in released:
-        for platform in sorted({tag.platform for tag in wheel.tags}):
+        tags = parse_wheel_filename(wheel.filename)[3]
+        for platform in sorted({tag.platform for tag in tags}):
             if platform.startswith("linux_"):
                 found.setdefault(platform, []).append(wheel.name)
     for platform, names in sorted(found.items()):

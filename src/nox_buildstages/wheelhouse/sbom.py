@@ -59,7 +59,9 @@ def rendered(contents: Contents, *, epoch: int | None) -> str:
         epoch: Seconds, ``SOURCE_DATE_EPOCH``; without it there is no time in it.
     """
     components = {name: _component(contents, name) for name in contents.held}
-    runtime = Component(name="runtime", type=ComponentType.APPLICATION, bom_ref="it")
+    runtime = Component(
+        name="runtime", type=ComponentType.APPLICATION, bom_ref="runtime"
+    )
     metadata = BomMetaData(component=runtime)
     if epoch is not None:
         metadata.timestamp = datetime.fromtimestamp(epoch, timezone.utc)
