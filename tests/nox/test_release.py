@@ -270,6 +270,22 @@ def test_a_second_release_changes_nothing(vendored: Released) -> None:
     assert written <= {"build-stages.json", "pylock.toml"}
 
 
+def test_equal_inputs_give_equal_bytes(released: Released) -> None:
+    """A wheelhouse that is made anew, from the store, is the same."""
+    manifest = released.house / "build-stages.json"
+    manifest.unlink()
+    before = {
+        name: (released.house / name).read_bytes() for name in files(released.house)
+    }
+    shutil.rmtree(released.house)
+    released.again(*RELEASE)
+    manifest.unlink()
+    after = {
+        name: (released.house / name).read_bytes() for name in files(released.house)
+    }
+    assert after == before
+
+
 # Installing from it ---------------------------------------------------------------
 
 OLD = "tensorlib (>=1.0.*)"
@@ -553,3 +569,22 @@ def test_a_python_has_a_release_of_its_own(project: Project, index: Index) -> No
     done = project.nox("-s", f"build-stages-release-{HERE}")
     assert f"fit to publish: {project.wheelhouse} (1 wheel)" in done.output
     assert f"* build-stage-only-{HERE}: success" in done.output
+
+
+def test_a_release_that_failed_leaves_word_of_what_it_brought(
+    released: Released,
+) -> None:
+    """The next one removes it; meanwhile the sums don't hold."""
+    make_wheel(released.index.folder, "zlate", "1.0")
+    final = {**PAIR.final, "requirements": ["models", "zlate"]}
+    replace(PAIR, final=final).write(released.project)
+    released.project.nox("-s", "build-stages")
+    released.index.remove("zlate")
+    assert "zlate" in refused(released.project, *VENDOR)
+    assert (released.house / TENSORLIB).is_file()
+    sums = released.house.joinpath("SHA256SUMS").read_text("utf-8")
+    assert "zlate-1.0" in sums
+    released.again(*RELEASE)
+    assert released.project.wheels() == [KERNELS, MODELS]
+    argv = ("sha256sum", "--strict", "--quiet", "-c", "SHA256SUMS")
+    assert not run(*argv, env=released.project.env, cwd=released.house)

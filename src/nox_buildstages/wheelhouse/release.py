@@ -8,32 +8,29 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
-from packaging.pylock import PackageWheel
 from packaging.utils import parse_wheel_filename
 
 from nox_buildstages import core_metadata
 from nox_buildstages.build.environment import metadata_of
-from nox_buildstages.build.sources import fetch
 from nox_buildstages.build.stage import occupied, outcomes, sync
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import UsageError, WheelError
-from nox_buildstages.files import remove, replacing
+from nox_buildstages.files import replacing
 from nox_buildstages.lock import pylock
-from nox_buildstages.model import FINAL, ArchiveSource
+from nox_buildstages.model import FINAL
 from nox_buildstages.wheelhouse import provenance, wheel as wheels
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK
 from nox_buildstages.wheelhouse.index import IndexedWheel, pages
 from nox_buildstages.wheelhouse.parts import required
+from nox_buildstages.wheelhouse.vendoring import brought, from_indexes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from packaging.pylock import PackageArchive
+    from packaging.pylock import PackageWheel
     from packaging.utils import NormalizedName
 
     from nox_buildstages.build.bench import Bench
@@ -90,7 +87,7 @@ class Release:
         with self.house.locked():
             for outcome in built:
                 self._check(outcome)
-            vendored = dict(self._vendored())
+            vendored = self._vendored()
             bound = self.house.bind(
                 pylock.at_hand(bench.pylock(FINAL), vendored), bench.wheels(FINAL)
             )
@@ -114,40 +111,15 @@ class Release:
                 " released; `nox -s build-stages` puts it back",
             )
 
-    def _vendored(self) -> Iterator[tuple[NormalizedName, PackageWheel]]:
-        """Fetch the runtime's wheels from indexes, and yield them as a lock's."""
-        bench = self.bench
+    def _vendored(self) -> dict[NormalizedName, PackageWheel]:
+        """Bring the runtime's wheels from indexes, and return them as a lock's."""
         if not self.vendor:
-            return
-        lock = bench.pylock(FINAL)
-        for package, artifact in pylock.indexed(lock, bench.interpreter):
-            name = _file_name(artifact)
-            path = self.house.folder / name
-            source = ArchiveSource(
-                location=artifact.url or artifact.path or "",
-                sha256=artifact.hashes["sha256"],
-            )
-            if not path.is_file() or sha256_of(path) != source.sha256:
-                self._fetch(source, path)
-            found = PackageWheel(
-                name=name,
-                path=name,
-                size=path.stat().st_size,
-                hashes={"sha256": source.sha256},
-            )
-            yield package.name, found
-
-    def _fetch(self, source: ArchiveSource, path: Path) -> None:
-        tools, folder = self.bench.tools, self.house.folder / ".fetching"
-        tools.report(f"fetching {path.name}")
-        url = tools.sources.url(source.location)
-        folder.mkdir(exist_ok=True)
-        try:
-            file = folder / path.name
-            fetch(source, url, file, tools.sources.credentials.for_url(url))
-            file.replace(path)
-        finally:
-            remove(folder)
+            return {}
+        folder, wanted = self.house.folder, [*from_indexes(self.bench)]
+        # First: so that whoever is stopped leaves word of them.
+        sums = dict(_read_sums(folder / SUMS))
+        _put_sums(folder, sums | {it.filename: it.source.sha256 for it in wanted})
+        return {it.name: brought(it, self.bench.tools, folder) for it in wanted}
 
     def _provenance(self, built: Iterable[Outcome]) -> bytes:
         return provenance.lines(
@@ -198,10 +170,10 @@ class Release:
             if "/" not in name
         }
         for name in before.keys() - sums.keys():
-            _remove(folder / name, before[name])
+            if name.endswith(_OURS):
+                _remove(folder / name, before[name])
         _remove_pages(folder / INDEX, files.keys())
-        text = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
-        _put(folder / SUMS, text.encode())
+        _put_sums(folder, sums)
 
     def _said(self, released: Collection[IndexedWheel]) -> Iterator[str]:
         names = {wheel.filename for wheel in released}
@@ -233,13 +205,6 @@ def _epoch(outer: Mapping[str, str]) -> int | None:
             mend="give it in seconds since 1970, or leave it out",
         )
     return int(said)
-
-
-def _file_name(file: PackageArchive | PackageWheel) -> str:
-    """Return the name of a wheel that a lock has by URL or path."""
-    if isinstance(file, PackageWheel):
-        return file.filename
-    return PurePosixPath(unquote(urlsplit(file.url or file.path or "").path)).name
 
 
 def _released(path: Path) -> tuple[IndexedWheel, bytes]:
@@ -281,12 +246,17 @@ def _put(path: Path, content: bytes) -> None:
         new.write_bytes(content)
 
 
+def _put_sums(folder: Path, sums: Mapping[str, str]) -> None:
+    text = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
+    _put(folder / SUMS, text.encode())
+
+
 def _read_sums(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield name and sha256 of the files that a former release may have written."""
+    """Yield name and sha256 of what a former release, as it says, consists of."""
     with suppress(OSError, UnicodeDecodeError):
         for line in path.read_text(encoding="utf-8").splitlines():
             found = _SUM.fullmatch(line)
-            if found and found["name"].endswith(_OURS):
+            if found:
                 yield found["name"], found["sha256"]
 
 
