@@ -448,12 +448,16 @@ def test_what_was_vendored_goes_where_it_is_not_asked_for(released: Released) ->
     assert (released.house / TENSORLIB).is_file()
     written = released.house / "simple/tensorlib/notes.txt"
     changed = released.house / f"{TENSORLIB}.metadata"
-    for path in (written, changed):
+    notes = released.house / "notes.txt"
+    for path in (written, changed, notes):
         path.write_text("mine", "utf-8")
+    with released.house.joinpath("SHA256SUMS").open("a", encoding="utf-8") as sums:
+        sums.write(f"no sum\n{sha256_of(notes)}  notes.txt\n")
     output = released.again(*RELEASE)
     left = [released.house / it for it in files(released.house) if "tensorlib" in it]
     assert sorted(left) == sorted([written, changed])
     assert own.is_file()
+    assert notes.is_file()
     assert f"left out: {own.name}, which no stage built" in output
     assert own.name not in released.house.joinpath("SHA256SUMS").read_text()
 

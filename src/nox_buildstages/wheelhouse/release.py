@@ -20,11 +20,12 @@ from nox_buildstages.errors import UsageError, WheelError
 from nox_buildstages.files import replacing
 from nox_buildstages.lock import pylock
 from nox_buildstages.model import FINAL
-from nox_buildstages.wheelhouse import provenance, wheel as wheels
+from nox_buildstages.wheelhouse import provenance
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK
 from nox_buildstages.wheelhouse.index import IndexedWheel, pages
 from nox_buildstages.wheelhouse.parts import required
 from nox_buildstages.wheelhouse.vendoring import brought, from_indexes
+from nox_buildstages.wheelhouse.wheel import metadata as metadata_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -82,34 +83,51 @@ class Release:
             UsageError: SOURCE_DATE_EPOCH is no time.
             BuildStagesError: The environment can't be made.
         """
-        bench, folder = self.bench, self.house.folder
+        bench = self.bench
         built = [it for stage in bench.graph.order for it in outcomes(bench, stage)]
         with self.house.locked():
-            for outcome in built:
-                self._check(outcome)
+            wheels = [outcome.entry.wheel for outcome in built]
+            released = [self._released(it.path.name, it.sha256) for it in wheels]
             vendored = self._vendored()
+            released += [
+                self._released(it.filename, it.hashes["sha256"])
+                for it in vendored.values()
+            ]
             bound = self.house.bind(
                 pylock.at_hand(bench.pylock(FINAL), vendored), bench.wheels(FINAL)
             )
-            names = [outcome.entry.wheel.path.name for outcome in built]
-            names += (found.filename for found in vendored.values())
-            released = [_released(folder / name) for name in sorted(names)]
             files = {**_index(released), PROVENANCE: self._provenance(built)}
             if _can_write_sbom():
                 files[SBOM] = self._sbom(built, bound)
-            self._write(files, {*names, BOUND_LOCK})
+            sums = {wheel.filename: wheel.sha256 for wheel, _ in released}
+            self._write(files, {**sums, BOUND_LOCK: sha256_of(bound)})
         return tuple(self._said([wheel for wheel, _ in released]))
 
-    def _check(self, outcome: Outcome) -> None:
-        """See that a wheel in the folder is the one that was built."""
-        built = outcome.entry.wheel
-        path = self.house.folder / built.path.name
-        if not path.is_file() or sha256_of(path) != built.sha256:
+    def _released(self, name: str, sha256: str) -> tuple[IndexedWheel, bytes]:
+        """Return a wheel as an index tells of it, and its METADATA.
+
+        Raises:
+            WheelError: It isn't the one of that hash.
+        """
+        path = self.house.folder / name
+        if not path.is_file() or sha256_of(path) != sha256:
             raise WheelError(
-                wheel=path.name,
+                wheel=name,
                 problem="in the wheelhouse isn't what was built, so nothing is"
                 " released; `nox -s build-stages` puts it back",
             )
+        project, version, _, _ = parse_wheel_filename(name)
+        metadata = metadata_in(path)
+        listed = IndexedWheel(
+            name=project,
+            version=version,
+            filename=name,
+            sha256=sha256,
+            size=path.stat().st_size,
+            requires_python=core_metadata.requires_python(metadata),
+            metadata_sha256=_sha256(metadata),
+        )
+        return listed, metadata
 
     def _vendored(self) -> dict[NormalizedName, PackageWheel]:
         """Bring the runtime's wheels from indexes, and return them as a lock's."""
@@ -157,18 +175,19 @@ class Release:
         )
         return sbom.rendered(contents, epoch=_epoch(bench.tools.outer)).encode()
 
-    def _write(self, files: Mapping[str, bytes], others: Iterable[str]) -> None:
-        """Write what is another than it was; the sums come last."""
+    def _write(self, files: Mapping[str, bytes], others: Mapping[str, str]) -> None:
+        """Write what is another than it was; the sums come last.
+
+        Args:
+            files: By name, what they are to hold.
+            others: By name, the sha256 of those that are there already.
+        """
         folder = self.house.folder
         before = dict(_read_sums(folder / SUMS))
         for name, content in files.items():
             _put(folder / name, content)
-        sums = {name: sha256_of(folder / name) for name in others}
-        sums |= {
-            name: hashlib.sha256(files[name]).hexdigest()
-            for name in files
-            if "/" not in name
-        }
+        own = {name: files[name] for name in files if "/" not in name}
+        sums = {**others, **{name: _sha256(own[name]) for name in own}}
         for name in before.keys() - sums.keys():
             if name.endswith(_OURS):
                 _remove(folder / name, before[name])
@@ -207,22 +226,6 @@ def _epoch(outer: Mapping[str, str]) -> int | None:
     return int(said)
 
 
-def _released(path: Path) -> tuple[IndexedWheel, bytes]:
-    """Return a wheel as an index tells of it, and its METADATA."""
-    name, version, _, _ = parse_wheel_filename(path.name)
-    metadata = wheels.metadata(path)
-    listed = IndexedWheel(
-        name=name,
-        version=version,
-        filename=path.name,
-        sha256=sha256_of(path),
-        size=path.stat().st_size,
-        requires_python=core_metadata.requires_python(metadata),
-        metadata_sha256=hashlib.sha256(metadata).hexdigest(),
-    )
-    return listed, metadata
-
-
 def _index(released: Collection[tuple[IndexedWheel, bytes]]) -> dict[str, bytes]:
     """Return the pages of the index, and the METADATA that lies beside each wheel."""
     found = pages(wheel for wheel, _ in released)
@@ -237,6 +240,10 @@ def _installed(environment: Environment) -> Iterator[CoreMetadata]:
     for text in metadata_of(environment):
         with suppress(ValueError):
             yield core_metadata.parse(text)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _put(path: Path, content: bytes) -> None:
@@ -269,11 +276,11 @@ def _remove(path: Path, sha256: str) -> None:
 def _remove_pages(folder: Path, files: Iterable[str]) -> None:
     """Remove the pages of projects that aren't in the index any more."""
     kept = {folder.parent / name for name in files}
-    for page in sorted(folder.glob("*/index.*")):
-        if page not in kept and page.name in {"index.html", "index.json"}:
-            page.unlink()
-            with suppress(OSError):  # something of the user's is in there
-                page.parent.rmdir()
+    found = (*folder.glob("*/index.html"), *folder.glob("*/index.json"))
+    for page in {*found} - kept:
+        page.unlink()
+        with suppress(OSError):  # its other page, or something of the user's
+            page.parent.rmdir()
 
 
 def _platforms(
