@@ -51,6 +51,10 @@ PURE = (
     "proposal/draft",
     "store/key",
     "build/progress",
+    "wheelhouse/index",
+    "wheelhouse/parts",
+    "wheelhouse/provenance",
+    "wheelhouse/sbom",
 )
 """Modules that neither open a file, nor run a program, nor look at the environment."""
 

@@ -69,6 +69,13 @@ def parse(text: bytes) -> CoreMetadata:
     )
 
 
+def requires_python(text: bytes) -> str | None:
+    """Return a PEP 440 specifier, whatever else is wrong; None for no valid one."""
+    from packaging.metadata import parse_email  # noqa: PLC0415 - slow; few runs read
+
+    return _requires_python(parse_email(text)[0])
+
+
 def _name(raw: RawMetadata) -> NormalizedName:
     if "name" not in raw:
         raise ValueError("Name is missing")

@@ -20,6 +20,7 @@ _KNOWN = {
     "--upgrade-package NAME": "lock the newest version of one project",
     "--rebuild [NAME]": "build although the store has it: everything, or one output",
     "--check-reproducible": "build twice, and fail where the wheels differ",
+    "--vendor": "build-stages-release: add the runtime's wheels from indexes",
     "--json": "build-stages-plan: print the plan as JSON",
     "--write": "build-stages-init: write what it proposes to the pyproject.toml",
     "--older-than TIME": "build-stages-prune: remove what wasn't used for so long",
@@ -31,7 +32,6 @@ _LATER = frozenset(
         "--github",
         "--only-missing",
         "--repair",
-        "--vendor",
     )
 )
 _FLAGS = {
@@ -42,19 +42,25 @@ _FLAGS = {
     "--json": "json",
     "--check-reproducible": "check_reproducible",
     "--dry-run": "dry_run",
+    "--vendor": "vendor",
 }
 _BUILDING = "build-stages"
+_RELEASING = "build-stages-release"
+_ROW = (_BUILDING, _RELEASING)
+"""The second requires the first, and that one the stages."""
+
 _PRUNING = "build-stages-prune"
 _ONLY_FOR = {
     "--write": ("build-stages-init", "writes the stages it proposes"),
     "--json": ("build-stages-plan", "prints the plan as JSON"),
     "--check-reproducible": (_BUILDING, "builds everything twice"),
+    "--vendor": (_RELEASING, "adds the runtime's wheels from indexes"),
     "--dry-run": (_PRUNING, "removes nothing"),
     "--older-than": (_PRUNING, "removes what wasn't used for so long"),
     "--larger-than": (_PRUNING, "removes what was used longest ago"),
 }
-"""Words that one session alone can follow, and what they do there; those of
-``build-stages`` the stages' own sessions too."""
+"""Words that one session alone can follow, and what they do there. Nox hands those of
+``build-stages`` and ``build-stages-release`` to all sessions that build, too."""
 
 
 _EXAMPLES = {
@@ -104,6 +110,7 @@ class Options:
         write: What is proposed is written.
         json: The plan is for programs.
         check_reproducible: Everything is built twice and compared.
+        vendor: The wheels from indexes are released, too.
         older_than: Seconds; what wasn't used for so long is removed.
         larger_than: Bytes that are left at most.
         dry_run: Nothing is removed.
@@ -118,6 +125,7 @@ class Options:
     write: bool = False
     json: bool = False
     check_reproducible: bool = False
+    vendor: bool = False
     older_than: int | None = None
     larger_than: int | None = None
     dry_run: bool = False
@@ -182,8 +190,8 @@ def parse(
 
 def _check_session(word: str, session: str) -> None:
     only, does = _ONLY_FOR.get(word, (session, ""))
-    is_stage = only == _BUILDING and session.startswith("build-stage-")
-    if session != only and not is_stage:
+    builds = session in _ROW or session.startswith("build-stage-")
+    if session != only and not (only in _ROW and builds):
         raise UsageError(
             message=f"{word} is for {only}, and this is another session",
             mend=f"`nox -s {only} -- {_spelled(word)}` {does}",

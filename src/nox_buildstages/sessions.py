@@ -126,6 +126,13 @@ class _Registration:
             ],
         )
         self._add(
+            "build-stages-release",
+            _release,
+            "Make the wheelhouse fit to publish: sums, an index, provenance, an SBOM.",
+            requires=[self._session("build-stages")],
+            default=False,
+        )
+        self._add(
             _INIT,
             partial(_init, begun=TOOL in self.document.get("tool", {})),
             "Propose stages for the dependencies that have no wheel.",
@@ -261,6 +268,11 @@ def _check(session: nox.Session, workspace: Workspace) -> None:
             session.run("python", "-I", script, *final.imports, log=False)
         for check in final.checks:
             session.run(*check)
+
+
+def _release(session: nox.Session, workspace: Workspace) -> None:
+    for line in workspace.release():
+        session.log(line)
 
 
 def _lock(session: nox.Session, workspace: Workspace) -> None:

@@ -387,6 +387,25 @@ class Workspace:
         with self._told(FINAL):
             return self._install(bench)
 
+    def release(self) -> tuple[str, ...]:
+        """Make the wheelhouse fit to publish.
+
+        Returns:
+            What there is to say of it.
+
+        Raises:
+            BuildStagesError: It can't be.
+        """
+        from nox_buildstages.wheelhouse.release import Release  # noqa: PLC0415 - for it
+
+        release = Release(
+            bench=self._bench(self.current_locks()),
+            house=self.wheelhouse,
+            environment=self.environment,
+            vendor=self.options.vendor,
+        )
+        return release.make()
+
     def close(self) -> None:
         """Note that the closing table was printed."""
         self.journal.note(CLOSED, python=self.python)

@@ -87,6 +87,19 @@ def test_no_secret_is_left_anywhere(guarded: Project) -> None:
     assert not [path for path in files if b"s3cr3t" in path.read_bytes()]
 
 
+def test_a_release_tells_no_secret_either(guarded: Project) -> None:
+    """Wheels are vendored with it, and installed from without."""
+    login = {**LOGIN, "LOGIN": f"{NAME}:{PASSWORD}", "HUB_TOKEN": TOKEN}
+    done = guarded.nox("-s", "build-stages-release", "--", "--vendor", env=login)
+    house = guarded.wheelhouse
+    wheels = ("asked", "extra", "kernels", "tensorlib")
+    assert guarded.wheels() == [f"{name}-1.0-py3-none-any.whl" for name in wheels]
+    assert "s3cr3t" not in done.output
+    files = [path for path in house.rglob("*") if path.is_file()]
+    assert house / "provenance.jsonl" in files
+    assert not [path for path in files if b"s3cr3t" in path.read_bytes()]
+
+
 def test_a_wrong_password_is_told_by_its_index(
     guarded: Project, private: Index
 ) -> None:

@@ -46,6 +46,14 @@ def test_known_words_are_followed(words: str, expected: Options) -> None:
         ("--check-reproducible", "build-stages", Options(check_reproducible=True)),
         (
             "--check-reproducible",
+            "build-stages-release",
+            Options(check_reproducible=True),
+        ),
+        ("--vendor", "build-stages-release", Options(vendor=True)),
+        ("--vendor", "build-stages", Options(vendor=True)),
+        ("--vendor", "build-stage-kernels", Options(vendor=True)),
+        (
+            "--check-reproducible",
             "build-stage-lock",
             Options(check_reproducible=True),
         ),
@@ -72,6 +80,15 @@ def test_a_word_for_one_session_is_followed_there(
             "build-stage-kernels",
             "--json is for build-stages-plan, and this is another session",
             "`nox -s build-stages-plan -- --json` prints the plan as JSON",
+        ),
+        (
+            "--vendor",
+            "build-stages-lock",
+            "--vendor is for build-stages-release, and this is another session",
+            (
+                "`nox -s build-stages-release -- --vendor` adds the runtime's wheels"
+                " from indexes"
+            ),
         ),
         (
             "--older-than 30d",
@@ -157,7 +174,7 @@ def refusal(words: str) -> UsageError:
         ("--locked kernels", "unknown word after --: 'kernels'"),
         ("-x", "unknown word after --: '-x'"),
         ("--github", "--github is not supported yet"),
-        ("--vendor=x", "--vendor is not supported yet"),
+        ("--repair=x", "--repair is not supported yet"),
         ("--older-then 30d", "unknown word after --: '--older-then', did you mean"),
     ],
 )

@@ -134,6 +134,13 @@ def changed(
     return dict(sorted(differences.items()))
 
 
+def metadata_of(environment: Environment) -> Iterator[bytes]:
+    """Yield the METADATA of every project in an environment."""
+    for folder in _site_packages(environment.location):
+        for file in sorted(folder.glob("*.dist-info/METADATA")):
+            yield file.read_bytes()
+
+
 def scrubbed(
     outer: Mapping[str, str],
     environment: Environment,

@@ -169,17 +169,18 @@ class Sources:
 
     def _archive(self, source: ArchiveSource) -> Path:
         with _blaming(source, f"see that {self.cache} can be written"):
-            url = self._url(source.location)
+            url = self.url(source.location)
             name = PurePosixPath(unquote(urlsplit(url).path)).name.strip(".")
             file = self.cache / "sources" / source.sha256 / (name or "source")
             note_use(self.cache, file.parent)
             if file.is_file() and sha256_of(file) == source.sha256:
                 return file
             file.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(source, url, file, self.credentials.for_url(url))
+        fetch(source, url, file, self.credentials.for_url(url))
         return file
 
-    def _url(self, location: str) -> str:
+    def url(self, location: str) -> str:
+        """Return where a file is, which a lock may name by a path."""
         if "://" in location or location.startswith("file:"):
             return location
         return Path(self.root, location).absolute().as_uri()
@@ -225,7 +226,19 @@ class Sources:
         return tree
 
 
-def _fetch(source: ArchiveSource, url: str, file: Path, login: Login | None) -> None:
+def fetch(source: ArchiveSource, url: str, file: Path, login: Login | None) -> None:
+    """Write a file that is locked, whole or not at all.
+
+    Args:
+        source: What is locked, for messages and by its hash.
+        url: Where it is.
+        file: To write; its folder has to be there.
+        login: For the server.
+
+    Raises:
+        HashMismatchError: The URL gives another file.
+        SourceError: It gives none.
+    """
     from nox_buildstages.build import downloads  # noqa: PLC0415 - few runs fetch
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:

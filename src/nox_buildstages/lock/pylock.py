@@ -118,6 +118,21 @@ def select(
     return pylock.select(environment=interpreter.markers, tags=fitting)
 
 
+def indexed(
+    pylock: Pylock, interpreter: Interpreter
+) -> Iterator[tuple[Package, PackageArchive | PackageWheel]]:
+    """Yield what of a lock no stage provides, each package with its wheel.
+
+    Raises:
+        PylockSelectError: The lock is not for this interpreter.
+    """
+    for package, artifact in select(pylock, interpreter):
+        if provider(package) is None and isinstance(
+            artifact, (PackageArchive, PackageWheel)
+        ):
+            yield package, artifact
+
+
 @lru_cache(maxsize=8)
 def _ranks(interpreter: Interpreter) -> dict[Tag, int]:
     """Return the tags that an interpreter accepts, each with its place."""
@@ -210,6 +225,22 @@ def moved(pylock: Pylock, move: Callable[[str], str]) -> Pylock:
         )
 
     return replace(pylock, packages=[there(package) for package in pylock.packages])
+
+
+def at_hand(pylock: Pylock, wheels: Mapping[NormalizedName, PackageWheel]) -> Pylock:
+    """Return a lock in which packages from elsewhere are wheels at paths.
+
+    Args:
+        pylock: Any.
+        wheels: Of packages that no stage provides, as the lock is to name them.
+    """
+    packages = (
+        replace(package, index=None, archive=None, wheels=[wheels[package.name]])
+        if package.name in wheels
+        else package
+        for package in pylock.packages
+    )
+    return replace(pylock, packages=[*packages])
 
 
 def bind(

@@ -95,7 +95,7 @@ class Wheelhouse:
         self, deliveries: Collection[Delivery], told: Mapping[str, dict[str, Any]]
     ) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._locked():
+        with self.locked():
             before = {entry["name"]: entry for entry in self.manifest()}
             entries = {**before, **told}
             for delivery in deliveries:
@@ -122,7 +122,7 @@ class Wheelhouse:
 
     def keep_only(self, names: Collection[str]) -> None:
         """Remove the wheels that were delivered once and are no output any more."""
-        with self._locked():
+        with self.locked():
             entries = self.manifest()
             gone = [entry for entry in entries if entry["name"] not in names]
             for entry in gone:
@@ -170,7 +170,8 @@ class Wheelhouse:
     def _log(self, wheel: BuiltWheel) -> Path:
         return self.logs / f"{wheel.name}.log"
 
-    def _locked(self) -> FileLock:
+    def locked(self) -> FileLock:
+        """Keep others from writing to the folder, which has to be there."""
         return FileLock(self.folder / ".lock")
 
 

@@ -90,6 +90,16 @@ def read(path: Path) -> WheelFile:
     )
 
 
+def metadata(path: Path) -> bytes:
+    """Return the METADATA of a wheel, byte for byte.
+
+    Raises:
+        WheelError: It isn't a wheel, or has none.
+    """
+    with _opened(path) as archive:
+        return _member(archive, f"{_dist_info(archive)}/METADATA")
+
+
 def verify(path: Path) -> None:
     """Hold a wheel's contents against its RECORD, both ways.
 
@@ -138,12 +148,17 @@ def _dist_info(archive: zipfile.ZipFile) -> str:
 
 def _metadata(archive: zipfile.ZipFile, folder: str) -> CoreMetadata:
     name = f"{folder}/METADATA"
-    if name not in archive.namelist():
-        raise ValueError(f"{name} is missing")
+    content = _member(archive, name)
     try:
-        return core_metadata.parse(archive.read(name))
+        return core_metadata.parse(content)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    if name not in archive.namelist():
+        raise ValueError(f"{name} is missing")
+    return archive.read(name)
 
 
 def _folder_says(folder: str) -> tuple[NormalizedName, Version]:
@@ -178,10 +193,9 @@ def _files(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 def _record(archive: zipfile.ZipFile, folder: str) -> dict[str, tuple[str, str]]:
     """Return hash and size by path."""
     name = f"{folder}/RECORD"
-    if name not in archive.namelist():
-        raise ValueError(f"{name} is missing")
+    text = _member(archive, name).decode()
     record: dict[str, tuple[str, str]] = {}
-    for row in csv.reader(io.StringIO(archive.read(name).decode(), newline="")):
+    for row in csv.reader(io.StringIO(text, newline="")):
         if len(row) != _ROW:
             raise ValueError(f"{name} has a line that isn't PATH,HASH,SIZE: {row}")
         path, digest, size = row

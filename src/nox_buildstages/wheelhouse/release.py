@@ -1,0 +1,308 @@
+"""A wheelhouse that is fit to publish: sums, an index, provenance, an SBOM."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from packaging.utils import parse_wheel_filename
+
+from nox_buildstages import core_metadata
+from nox_buildstages.build.environment import metadata_of
+from nox_buildstages.build.stage import occupied, outcomes, sync
+from nox_buildstages.digests import sha256_of
+from nox_buildstages.errors import UsageError, WheelError
+from nox_buildstages.files import replacing
+from nox_buildstages.lock import pylock
+from nox_buildstages.model import FINAL
+from nox_buildstages.wheelhouse import provenance
+from nox_buildstages.wheelhouse.directory import BOUND_LOCK
+from nox_buildstages.wheelhouse.index import IndexedWheel, pages
+from nox_buildstages.wheelhouse.parts import required
+from nox_buildstages.wheelhouse.vendoring import brought, from_indexes
+from nox_buildstages.wheelhouse.wheel import metadata as metadata_in
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from packaging.pylock import PackageWheel
+    from packaging.utils import NormalizedName
+
+    from nox_buildstages.build.bench import Bench
+    from nox_buildstages.build.environment import Environment
+    from nox_buildstages.build.stage import Outcome
+    from nox_buildstages.core_metadata import CoreMetadata
+    from nox_buildstages.model import Interpreter
+    from nox_buildstages.wheelhouse.directory import Wheelhouse
+
+SUMS = "SHA256SUMS"
+"""Also tells the next release which files this one has written."""
+
+INDEX = "simple"
+PROVENANCE = "provenance.jsonl"
+SBOM = "sbom.cdx.json"
+
+_SUM = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<name>[^/\\]+)")
+_OURS = (".whl", ".whl.metadata", PROVENANCE, SBOM)
+_LIBC = re.compile(r"(many|musl)linux_(\d+)_(\d+)_")
+_LIBCS = {"many": "glibc", "musl": "musl"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Release:
+    """What a release is made of.
+
+    Attributes:
+        bench: Knows the locks and the store.
+        house: That is to be published; the wheels of all stages are in it.
+        environment: Made equal to the runtime, where an SBOM needs to know it.
+        vendor: Whether the runtime's wheels from indexes are added.
+    """
+
+    bench: Bench
+    house: Wheelhouse
+    environment: Environment
+    vendor: bool
+
+    def make(self) -> tuple[str, ...]:
+        """Write all that the wheelhouse lacks, and remove what isn't true any more.
+
+        Returns:
+            What there is to say of it, a line each.
+
+        Raises:
+            WheelError: A wheel isn't what was built, or not sound.
+            SourceError: A wheel from an index can't be had.
+            HashMismatchError: It isn't the one that was locked.
+            UsageError: SOURCE_DATE_EPOCH is no time.
+            BuildStagesError: The environment can't be made.
+        """
+        bench = self.bench
+        built = [it for stage in bench.graph.order for it in outcomes(bench, stage)]
+        with self.house.locked():
+            wheels = [outcome.entry.wheel for outcome in built]
+            released = [self._released(it.path.name, it.sha256) for it in wheels]
+            vendored = self._vendored()
+            released += [
+                self._released(it.filename, it.hashes["sha256"])
+                for it in vendored.values()
+            ]
+            bound = self.house.bind(
+                pylock.at_hand(bench.pylock(FINAL), vendored), bench.wheels(FINAL)
+            )
+            files = {**_index(released), PROVENANCE: self._provenance(built)}
+            if _can_write_sbom():
+                files[SBOM] = self._sbom(built, bound)
+            sums = {wheel.filename: wheel.sha256 for wheel, _ in released}
+            self._write(files, {**sums, BOUND_LOCK: sha256_of(bound)})
+        return tuple(self._said([wheel for wheel, _ in released]))
+
+    def _released(self, name: str, sha256: str) -> tuple[IndexedWheel, bytes]:
+        """Return a wheel as an index tells of it, and its METADATA.
+
+        Raises:
+            WheelError: It isn't the one of that hash.
+        """
+        path = self.house.folder / name
+        if not path.is_file() or sha256_of(path) != sha256:
+            raise WheelError(
+                wheel=name,
+                problem="in the wheelhouse isn't what was built, so nothing is"
+                " released; `nox -s build-stages` puts it back",
+            )
+        project, version, _, _ = parse_wheel_filename(name)
+        metadata = metadata_in(path)
+        listed = IndexedWheel(
+            name=project,
+            version=version,
+            filename=name,
+            sha256=sha256,
+            size=path.stat().st_size,
+            requires_python=core_metadata.requires_python(metadata),
+            metadata_sha256=_sha256(metadata),
+        )
+        return listed, metadata
+
+    def _vendored(self) -> dict[NormalizedName, PackageWheel]:
+        """Bring the runtime's wheels from indexes, and return them as a lock's."""
+        if not self.vendor:
+            return {}
+        folder, wanted = self.house.folder, [*from_indexes(self.bench)]
+        # First: so that whoever is stopped leaves word of them.
+        sums = dict(_read_sums(folder / SUMS))
+        _put_sums(folder, sums | {it.filename: it.source.sha256 for it in wanted})
+        return {it.name: brought(it, self.bench.tools, folder) for it in wanted}
+
+    def _provenance(self, built: Iterable[Outcome]) -> bytes:
+        return provenance.lines(
+            provenance.Built(
+                wheel=it.entry.wheel,
+                recipe=it.entry.recipe,
+                source=it.output.source,
+                stage=it.stage,
+                run=it.entry.run,
+                locations=self._locations(it.stage),
+                log_sha256=sha256_of(it.entry.wheel.log),
+            )
+            for it in built
+        ).encode()
+
+    def _locations(self, name: str) -> Mapping[str, str]:
+        """Return the URLs that the lock of an environment names, by sha256."""
+        found = pylock.indexed(self.bench.pylock(name), self.bench.interpreter)
+        return {file.hashes["sha256"]: file.url for _, file in found if file.url}
+
+    def _sbom(self, built: Iterable[Outcome], bound: Path) -> bytes:
+        logging.getLogger("py_serializable").setLevel(logging.WARNING)  # nox shows all
+        from nox_buildstages.wheelhouse import sbom  # noqa: PLC0415 - needs an extra
+
+        bench = self.bench
+        with occupied(bench.tools, self.environment):
+            sync(bench, FINAL, self.environment, bound)
+            installed = [*_installed(self.environment)]
+        held, asked = bench.ingredients(FINAL), bench.project.final.requirements
+        contents = sbom.Contents(
+            held=held,
+            required=required(held, installed, asked, bench.interpreter),
+            locations=self._locations(FINAL),
+            built={it.output.name: it for it in built},
+        )
+        return sbom.rendered(contents, epoch=_epoch(bench.tools.outer)).encode()
+
+    def _write(self, files: Mapping[str, bytes], others: Mapping[str, str]) -> None:
+        """Write what is another than it was; the sums come last.
+
+        Args:
+            files: By name, what they are to hold.
+            others: By name, the sha256 of those that are there already.
+        """
+        folder = self.house.folder
+        before = dict(_read_sums(folder / SUMS))
+        for name, content in files.items():
+            _put(folder / name, content)
+        own = {name: files[name] for name in files if "/" not in name}
+        sums = {**others, **{name: _sha256(own[name]) for name in own}}
+        for name in before.keys() - sums.keys():
+            if name.endswith(_OURS):
+                _remove(folder / name, before[name])
+        _remove_pages(folder / INDEX, files.keys())
+        _put_sums(folder, sums)
+
+    def _said(self, released: Collection[IndexedWheel]) -> Iterator[str]:
+        names = {wheel.filename for wheel in released}
+        count = f"{len(names)} wheel{'' if len(names) == 1 else 's'}"
+        yield f"fit to publish: {self.house.folder} ({count})"
+        yield from _platforms(released, self.bench.interpreter)
+        for path in sorted(self.house.folder.glob("*.whl")):
+            if path.name not in names:
+                yield f"left out: {path.name}, which no stage built"
+        if not _can_write_sbom():
+            yield (
+                "left out: the SBOM, for which cyclonedx-python-lib isn't installed"
+                " where nox runs; `pip install 'nox-buildstages[sbom]'`"
+            )
+
+
+def _can_write_sbom() -> bool:
+    return find_spec("cyclonedx") is not None
+
+
+def _epoch(outer: Mapping[str, str]) -> int | None:
+    """Return the time that files say that they were made at; None for no time."""
+    said = outer.get("SOURCE_DATE_EPOCH")
+    if not said:
+        return None
+    if not re.fullmatch(r"\d{1,11}", said):
+        raise UsageError(
+            message=f"SOURCE_DATE_EPOCH is {said!r}, and that is no time",
+            mend="give it in seconds since 1970, or leave it out",
+        )
+    return int(said)
+
+
+def _index(released: Collection[tuple[IndexedWheel, bytes]]) -> dict[str, bytes]:
+    """Return the pages of the index, and the METADATA that lies beside each wheel."""
+    found = pages(wheel for wheel, _ in released)
+    return {
+        **{f"{wheel.filename}.metadata": metadata for wheel, metadata in released},
+        **{f"{INDEX}/{path}": found[path].encode() for path in found},
+    }
+
+
+def _installed(environment: Environment) -> Iterator[CoreMetadata]:
+    """Yield what projects say of themselves; old ones may do so in an old way."""
+    for text in metadata_of(environment):
+        with suppress(ValueError):
+            yield core_metadata.parse(text)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _put(path: Path, content: bytes) -> None:
+    if path.is_file() and path.read_bytes() == content:
+        return
+    with replacing(path) as new:
+        new.write_bytes(content)
+
+
+def _put_sums(folder: Path, sums: Mapping[str, str]) -> None:
+    text = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
+    _put(folder / SUMS, text.encode())
+
+
+def _read_sums(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield name and sha256 of what a former release, as it says, consists of."""
+    with suppress(OSError, UnicodeDecodeError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            found = _SUM.fullmatch(line)
+            if found:
+                yield found["name"], found["sha256"]
+
+
+def _remove(path: Path, sha256: str) -> None:
+    """Remove a file, unless somebody has written another one since."""
+    if path.is_file() and sha256_of(path) == sha256:
+        path.unlink()
+
+
+def _remove_pages(folder: Path, files: Iterable[str]) -> None:
+    """Remove the pages of projects that aren't in the index any more."""
+    kept = {folder.parent / name for name in files}
+    found = (*folder.glob("*/index.html"), *folder.glob("*/index.json"))
+    for page in {*found} - kept:
+        page.unlink()
+        with suppress(OSError):  # its other page, or something of the user's
+            page.parent.rmdir()
+
+
+def _platforms(
+    released: Iterable[IndexedWheel], interpreter: Interpreter
+) -> Iterator[str]:
+    """Yield which wheels name no C library, and where they aren't taken."""
+    found: dict[str, list[str]] = {}
+    for wheel in released:
+        tags = parse_wheel_filename(wheel.filename)[3]
+        for platform in sorted({tag.platform for tag in tags}):
+            if platform.startswith("linux_"):
+                found.setdefault(platform, []).append(wheel.name)
+    for platform, names in sorted(found.items()):
+        yield (
+            f"{platform}: {', '.join(names)}; for machines like this one, with"
+            f" {_libc(interpreter)} or newer, and public indexes such as PyPI don't"
+            " take that tag"
+        )
+
+
+def _libc(interpreter: Interpreter) -> str:
+    """Return the C library that an interpreter's platform tags name."""
+    matches = (_LIBC.match(tag.platform) for tag in interpreter.tags)
+    found = next((match for match in matches if match), None)
+    return f"{_LIBCS[found[1]]} {found[2]}.{found[3]}" if found else "its C library"

@@ -1,0 +1,172 @@
+"""The bill of materials, as CycloneDX 1.6 says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from nox_buildstages.build.key import AppliedPatch, Ingredient, Recipe
+from nox_buildstages.build.stage import Outcome
+from nox_buildstages.build.store import Entry
+from nox_buildstages.lock.lockfile import LockedOutput
+from nox_buildstages.model import (
+    ArchiveSource,
+    BuiltWheel,
+    DirectorySource,
+    GitSource,
+    Metadata,
+    Source,
+)
+from nox_buildstages.wheelhouse.sbom import Contents, rendered
+
+SHA, TORCH = "ab" * 32, "cd" * 32
+COMMIT = "c0ffee" * 6 + "abcd"
+NAME = canonicalize_name("flash-attn")
+FILE = "flash_attn-2.8.3+torch2.13-py3-none-any.whl"
+
+
+def outcome(source: Source, *patches: AppliedPatch) -> Outcome:
+    recipe = Recipe(
+        name=NAME,
+        version="2.8.3+torch2.13",
+        source="",
+        environment={},
+        env={},
+        config_settings={},
+        interpreter={},
+        tools={},
+    )
+    version = Version(recipe.version)
+    wheel = BuiltWheel(
+        name=NAME,
+        version=version,
+        path=Path("/store", FILE),
+        sha256=SHA,
+        size=7,
+        seconds=1.5,
+        log=Path("/store/build.log"),
+        key=recipe.key,
+    )
+    metadata = Metadata(version=version, learned="static")
+    locked = LockedOutput(
+        name=NAME, source=source, build_requires=(), metadata=metadata
+    )
+    return Outcome(
+        entry=Entry(wheel=wheel, recipe=recipe, run="a-run"),
+        output=locked,
+        patches=patches,
+        stage="kernels",
+        built=True,
+    )
+
+
+def contents(made: Outcome) -> Contents:
+    return Contents(
+        held={
+            "flash-attn": Ingredient(
+                version="2.8.3+torch2.13", sha256=SHA, stage="kernels"
+            ),
+            "torch": Ingredient(version="2.13.0", sha256=TORCH),
+        },
+        required={"": ("flash-attn",), "flash-attn": ("torch",), "torch": ()},
+        locations={TORCH: "https://me:secret@host/torch.whl"},
+        built={"flash-attn": made},
+    )
+
+
+def bill(made: Outcome, epoch: int | None = None) -> dict[str, Any]:
+    """Return a bill that is valid, and the same each time."""
+    text = rendered(contents(made), epoch=epoch)
+    assert rendered(contents(made), epoch=epoch) == text
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert "secret" not in text
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+ARCHIVE = ArchiveSource(location="https://host/a.tar.gz", sha256=SHA)
+
+
+@pytest.mark.parametrize(
+    ("source", "reference"),
+    [
+        (
+            ARCHIVE,
+            {
+                "type": "source-distribution",
+                "url": "https://host/a.tar.gz",
+                "hashes": [{"alg": "SHA-256", "content": SHA}],
+            },
+        ),
+        (
+            GitSource(url="https://host/repo", commit=COMMIT),
+            {"type": "vcs", "url": "https://host/repo", "comment": f"commit {COMMIT}"},
+        ),
+        (
+            DirectorySource(path="vendor/my kernels"),
+            {"type": "source-distribution", "url": "vendor/my%20kernels"},
+        ),
+    ],
+)
+def test_a_wheel_that_was_built_names_its_source(
+    source: Source, reference: dict[str, Any]
+) -> None:
+    """As its ancestor; with the stage, and the key of the store."""
+    made = outcome(source)
+    (flash, torch) = bill(made)["components"]
+    (ancestor,) = flash["pedigree"]["ancestors"]
+    assert ancestor["externalReferences"] == [reference]
+    assert "notes" not in flash["pedigree"]
+    assert flash["purl"] == "pkg:pypi/flash-attn@2.8.3%2Btorch2.13"
+    assert {it["name"]: it["value"] for it in flash["properties"]} == {
+        "nox-buildstages:stage": "kernels",
+        "nox-buildstages:key": made.entry.recipe.key,
+    }
+    assert "pedigree" not in torch
+
+
+def test_each_component_says_where_it_is() -> None:
+    """A wheel that was built is beside the bill, another at its URL."""
+    flash, torch = bill(outcome(ARCHIVE))["components"]
+    hashes = [{"alg": "SHA-256", "content": SHA}]
+    url = FILE.replace("+", "%2B")
+    assert flash["externalReferences"] == [
+        {"type": "distribution", "url": url, "hashes": hashes}
+    ]
+    assert torch["externalReferences"][0]["url"] == "https://host/torch.whl"
+    assert torch["hashes"] == [{"alg": "SHA-256", "content": TORCH}]
+
+
+def test_patches_are_noted() -> None:
+    """By name and hash."""
+    patch = AppliedPatch(name="patches/a.patch", sha256=SHA)
+    flash, _ = bill(outcome(ARCHIVE, patch))["components"]
+    assert flash["pedigree"]["notes"] == f"patched with {patch}"
+
+
+def test_time_is_what_the_user_says_it_is() -> None:
+    """Or none: equal inputs give equal bytes."""
+    made = outcome(ARCHIVE)
+    assert "timestamp" not in bill(made)["metadata"]
+    timestamp = bill(made, epoch=315532800)["metadata"]["timestamp"]
+    assert timestamp == "1980-01-01T00:00:00+00:00"
+
+
+def test_other_contents_have_another_number() -> None:
+    """The serial number tells bills from each other."""
+    made = outcome(ARCHIVE)
+    one = contents(made)
+    torch = Ingredient(version="2.13.1", sha256=SHA)
+    other = replace(one, held={**one.held, "torch": torch})
+    numbers = {
+        json.loads(rendered(it, epoch=None))["serialNumber"] for it in (one, other)
+    }
+    assert len(numbers) == 2
