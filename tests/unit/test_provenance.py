@@ -16,7 +16,6 @@ from in_toto_attestation.v1.statement_pb2 import Statement as StatementProto
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.build.key import AppliedPatch, Ingredient, Recipe
 from nox_buildstages.model import (
     ArchiveSource,
     BuiltWheel,
@@ -24,6 +23,7 @@ from nox_buildstages.model import (
     GitSource,
     Source,
 )
+from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe
 from nox_buildstages.wheelhouse.provenance import Built, lines, statement
 
 SHA, TORCH, FLASH, PATCH, LOG = (digit * 64 for digit in "abcde")

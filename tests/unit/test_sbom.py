@@ -13,9 +13,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.build.key import AppliedPatch, Ingredient, Recipe
 from nox_buildstages.build.stage import Outcome
-from nox_buildstages.build.store import Entry
 from nox_buildstages.lock.lockfile import LockedOutput
 from nox_buildstages.model import (
     ArchiveSource,
@@ -25,6 +23,8 @@ from nox_buildstages.model import (
     Metadata,
     Source,
 )
+from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe
+from nox_buildstages.store.store import Entry
 from nox_buildstages.wheelhouse.sbom import Contents, rendered
 
 SHA, TORCH = "ab" * 32, "cd" * 32

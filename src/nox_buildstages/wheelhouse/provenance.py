@@ -13,8 +13,8 @@ from nox_buildstages.model import ArchiveSource, GitSource
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from nox_buildstages.build.key import Recipe
     from nox_buildstages.model import BuiltWheel, Source
+    from nox_buildstages.store.key import Recipe
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"

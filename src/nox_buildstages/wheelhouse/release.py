@@ -14,7 +14,8 @@ from packaging.utils import parse_wheel_filename
 
 from nox_buildstages import core_metadata
 from nox_buildstages.build.environment import metadata_of
-from nox_buildstages.build.stage import occupied, outcomes, sync
+from nox_buildstages.build.readying import occupied, sync
+from nox_buildstages.build.stage import outcomes
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import UsageError, WheelError
 from nox_buildstages.files import replacing

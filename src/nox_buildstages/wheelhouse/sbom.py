@@ -29,9 +29,9 @@ from nox_buildstages.wheelhouse.parts import ASKED
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from nox_buildstages.build.key import Ingredient
     from nox_buildstages.build.stage import Outcome
     from nox_buildstages.model import Source
+    from nox_buildstages.store.key import Ingredient
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
