@@ -151,7 +151,7 @@ def test_one_module_knows_nox() -> None:
 UNNEEDED = {
     *("plan", "plan_formats", "locking", "pythons", "proposal/proposer"),
     *("build/building", "build/making", "build/job", "build/following"),
-    *("build/history", "build/remote", "build/pruning", "build/reproducing"),
+    *("build/reproducing", "store/history", "store/remote", "store/pruning"),
 }
 """What a run with nothing to do has no use for."""
 
