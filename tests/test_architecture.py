@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -148,6 +150,32 @@ def test_one_module_knows_nox() -> None:
         if any(it.partition(".")[0] == "nox" for it in imports(name))
     }
     assert users == {"sessions"}
+
+
+UNNEEDED = {
+    *("plan", "plan_formats", "locking", "pythons", "proposal/proposer"),
+    *("build/building", "build/making", "build/job", "build/following"),
+    *("build/reproducing", "store/history", "store/remote", "store/pruning"),
+}
+"""What a run with nothing to do has no use for."""
+
+
+def test_a_run_with_nothing_to_do_imports_little() -> None:
+    """Half of its time is importing: what few sessions need waits until they do."""
+    code = "import sys, nox_buildstages.sessions, nox_buildstages.workspace"
+    said = subprocess.run(
+        [sys.executable, "-c", f"{code}; print(*sys.modules)"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    ours = {
+        it.partition(".")[2].replace(".", "/")
+        for it in said.stdout.split()
+        if it.startswith(f"{PACKAGE}.")
+    }
+    assert FILES.keys() >= UNNEEDED
+    assert ours.isdisjoint(UNNEEDED)
 
 
 def pure() -> list[str]:

@@ -44,16 +44,15 @@ def probe(python: Path, *, runner: Runner, cache: Path) -> Interpreter:
     Raises:
         CommandError: It doesn't run.
     """
-    question = _question(python)
     try:
         answer = cache / f"{_identity(python)}.json"
     except OSError as error:
         reason = f"{error.strerror}: {error.filename}"
-        raise CommandError(command=str(question), reason=reason) from error
+        raise CommandError(command=str(_question(python)), reason=reason) from error
     try:
         return _kept(answer, stamp(answer))
     except (OSError, ValueError, LookupError, TypeError):
-        text = checked(runner, question)
+        text = checked(runner, _question(python))
     write_text(answer, text)
     return _read(json.loads(text))
 

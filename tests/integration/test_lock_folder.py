@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +21,7 @@ from nox_buildstages.errors import (
     PatchError,
     StaleLockError,
 )
+from nox_buildstages.files import remove, write_text
 from nox_buildstages.lock import folder, pylock
 from nox_buildstages.lock.choose import sources_text
 from nox_buildstages.lock.inputs import inputs_digest
@@ -101,9 +104,48 @@ def test_what_another_process_writes_is_seen(
     assert folder.read(project, inputs="sha256:2").keys() == first.keys()
 
 
+@pytest.mark.parametrize(
+    ("in_place", "name", "is_seen"),
+    [(True, "kernels", True), (False, "models", True), (True, "models", False)],
+)
+def test_a_session_looks_at_the_locks_that_it_needs(
+    project: Project, name: str, *, in_place: bool, is_seen: bool
+) -> None:
+    """Those that it has read it reads anew where the folder isn't as it was, too."""
+    folder.write(project, locks(project))
+    session = partial(
+        folder.read_for, interpreter(), project, inputs=INPUTS, needed=("kernels",)
+    )
+    first = session()
+    assert first.keys() == {"kernels", "models", "final"}
+    assert session() is first
+    text = file(project, name).read_text("utf-8")
+    changed = text.replace(loads(text, name=name).series, "0")
+    if in_place:
+        file(project, name).write_text(changed, "utf-8")
+    else:
+        write_text(file(project, name), changed)
+    with pytest.raises(StaleLockError) if is_seen else nullcontext():
+        assert session() is first
+    with pytest.raises(StaleLockError, match="not all written by one run"):
+        folder.read_for(interpreter(), project, inputs=INPUTS)
+
+
 def test_no_lock_at_all_is_missing(project: Project) -> None:
     """The first run of a project has nothing to read."""
     with pytest.raises(MissingLockError, match=r"no lock files in .*build-stages"):
+        folder.read(project, inputs=INPUTS)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_locks_that_are_removed_are_missing(project: Project, *, whole: bool) -> None:
+    """Though they have been read: the folder is gone, or empty."""
+    folder.write(project, locks(project))
+    folder.read(project, inputs=INPUTS)
+    remove(project.lock_dir)
+    if not whole:
+        project.lock_dir.mkdir()
+    with pytest.raises(MissingLockError):
         folder.read(project, inputs=INPUTS)
 
 

@@ -435,6 +435,49 @@ def test_a_session_begins_when_a_pruning_ends(store: Store) -> None:
         assert said(other) == "at work"
 
 
+def test_the_next_session_of_a_process_takes_up_where_the_last_one_ended(
+    store: Store,
+) -> None:
+    """Nobody can have removed what it needs meanwhile; so it doesn't wait."""
+    run = f"{os.getpid()}-x"
+    with presence.present(store.folder, run=run, waiting=never):
+        (trace,) = store.folder.glob("runs/[0-9]*")
+    with (
+        presence.gate(store.folder),
+        presence.present(store.folder, run=run, waiting=never),
+    ):
+        assert presence.taken(trace) is None
+        assert [*store.folder.glob("runs/[0-9]*")] == [trace]
+    assert presence.at_work_since(store.folder) == float(trace.name.split("-")[0])
+
+
+def long_ago(trace: Path) -> None:
+    age(trace, 1)
+
+
+def is_removed(trace: Path) -> None:
+    trace.unlink()
+
+
+@pytest.mark.parametrize("change", [long_ago, is_removed])
+def test_a_session_that_may_have_been_overlooked_begins_anew(
+    store: Store, change: Callable[[Path], None]
+) -> None:
+    """The last one ended too long ago for others to count on the next."""
+    run = f"{os.getpid()}-x"
+    with presence.present(store.folder, run=run, waiting=never):
+        (trace,) = store.folder.glob("runs/[0-9]*")
+    change(trace)
+    with (
+        presence.gate(store.folder),
+        pytest.raises(AssertionError, match="had to wait"),
+        presence.present(store.folder, run=run, waiting=never),
+    ):
+        pass
+    with presence.present(store.folder, run=run, waiting=never):
+        assert presence.at_work_since(store.folder) is not None
+
+
 def test_a_use_is_noted_when_a_pruning_ends(store: Store, tmp_path: Path) -> None:
     """So that a wheel is found before it is chosen, or when it is gone."""
     entry = put(store, tmp_path)

@@ -113,7 +113,7 @@ def select(
     """
     ranks = _ranks(interpreter)
     wheels = (wheel for package in pylock.packages for wheel in package.wheels or ())
-    tags = {tag for wheel in wheels for tag in parse_wheel_filename(wheel.filename)[3]}
+    tags = {tag for wheel in wheels for tag in _tags(wheel.filename)}
     fitting = sorted(tags & ranks.keys(), key=ranks.__getitem__)
     return pylock.select(environment=interpreter.markers, tags=fitting)
 
@@ -139,6 +139,18 @@ def _ranks(interpreter: Interpreter) -> dict[Tag, int]:
     return {tag: rank for rank, tag in enumerate(dict.fromkeys(interpreter.tags))}
 
 
+@lru_cache(maxsize=4096)
+def _tags(file_name: str) -> frozenset[Tag]:
+    """Return the tags of a wheel; the same ones are in many locks."""
+    return parse_wheel_filename(file_name)[3]
+
+
+@lru_cache(maxsize=8)
+def _marker(text: str) -> Marker:
+    """Return a marker; all locks of an interpreter have the same one."""
+    return Marker(text)
+
+
 def restrict(pylock: Pylock, interpreter: Interpreter) -> Pylock:
     """Return a lock with the wheels an interpreter accepts, and those only.
 
@@ -153,7 +165,7 @@ def restrict(pylock: Pylock, interpreter: Interpreter) -> Pylock:
         fitting = [
             wheel
             for wheel in package.wheels
-            if not tags.isdisjoint(parse_wheel_filename(wheel.filename)[3])
+            if not tags.isdisjoint(_tags(wheel.filename))
         ]
         return Package(
             name=package.name,
@@ -165,7 +177,7 @@ def restrict(pylock: Pylock, interpreter: Interpreter) -> Pylock:
 
     return make(
         map(restricted, pylock.packages),
-        environments=[Marker(interpreter.kind)],
+        environments=[_marker(interpreter.kind)],
         requires_python=SpecifierSet(interpreter.requires_python),
     )
 

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import WheelError
-from nox_buildstages.files import replacing, write_text
+from nox_buildstages.files import replacing, stamp, write_text
 from nox_buildstages.lock import pylock
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
+    from nox_buildstages.files import Stamp
     from nox_buildstages.model import BuiltWheel
 
 MANIFEST = "build-stages.json"
@@ -153,8 +154,9 @@ class Wheelhouse:
 
     def manifest(self) -> list[dict[str, Any]]:
         """Return what the manifest says of each wheel; nothing where there is none."""
+        path = self.folder / MANIFEST
         try:
-            return [*_entries((self.folder / MANIFEST).read_bytes())]
+            return [*_entries(path, stamp(path))]
         except (OSError, ValueError, LookupError, TypeError):
             return []
 
@@ -176,9 +178,9 @@ class Wheelhouse:
 
 
 @lru_cache(maxsize=4)
-def _entries(manifest: bytes) -> tuple[dict[str, Any], ...]:
+def _entries(manifest: Path, _stamp: Stamp) -> tuple[dict[str, Any], ...]:
     """Return what a manifest says; the sessions of a process mostly find it so."""
-    wheels = json.loads(manifest)["wheels"]
+    wheels = json.loads(manifest.read_bytes())["wheels"]
     return tuple(entry for entry in wheels if _is_ours(entry))
 
 
