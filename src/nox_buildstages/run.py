@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import shutil
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -33,7 +34,7 @@ _OUTPUT = logging.DEBUG - 1
 _LOGGER = logging.getLogger("nox")
 
 _LOOK = 1.0
-"""Seconds between two looks at what the sessions have said."""
+"""Seconds between two looks at what the sessions have said, and at who waits for it."""
 
 
 def begin(project: Project, graph: Graph) -> None:
@@ -41,6 +42,7 @@ def begin(project: Project, graph: Graph) -> None:
 
     They inherit as well how wide the terminal is that nox shows their last lines on,
     and end without the closing table, which is left to the process that was called.
+    Where that is killed they end as well, though nobody tells them.
     """
     process, _, _ = os.environ.get(_RUN_VARIABLE, "").partition("-")
     if process not in (str(os.getpid()), str(os.getppid())):
@@ -48,7 +50,9 @@ def begin(project: Project, graph: Graph) -> None:
         os.environ.pop(_BOARD_VARIABLE, None)
         if sys.stdout.isatty():
             os.environ[_BOARD_VARIABLE] = str(shutil.get_terminal_size().columns)
-    if not _is_worker():
+    if _is_worker():
+        Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    else:
         journal = Journal.of(project.wheelhouse, name())
         atexit.register(_end, journal, graph, several=len(project.pythons) > 1)
         if _BOARD_VARIABLE not in os.environ:
@@ -81,6 +85,15 @@ def screen(project: Project, log: Callable[[str], None]) -> Screen:
 
 def _is_worker() -> bool:
     return not name().startswith(f"{os.getpid()}-")
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone, and the group that ``-j`` gave it."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    process = os.getpid()
+    end = os.killpg if os.getpgrp() == process else os.kill
+    end(process, signal.SIGTERM)
 
 
 def _interval() -> float:

@@ -34,6 +34,7 @@ from nox_buildstages.declare.graph import arrange
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import (
     BackendError,
+    EnvironmentDiffersError,
     MissingToolError,
     MissingWheelError,
     NotRunError,
@@ -724,6 +725,68 @@ def test_a_wheel_for_another_platform_is_refused(shop: Shop) -> None:
     shop.write(tag="cp27-cp27m-win_amd64")
     with pytest.raises(WrongWheelError, match="its tags are not for"):
         shop.provide()
+
+
+# What happened to the environment -------------------------------------------------
+
+
+def installed(shop: Shop, name: str) -> Path:
+    """Return a file of the stage's environment."""
+    (found,) = shop.environment.location.glob("lib/python*/site-packages")
+    return found / name
+
+
+def tampered(shop: Shop) -> tuple[Path, Path]:
+    """Build, change the build backend by hand, and put something beside it.
+
+    Returns:
+        Both files.
+    """
+    shop.provide()
+    shop.run = "run-2"
+    backend, stray = installed(shop, "tinybackend.py"), installed(shop, "stray.pth")
+    changed = backend.read_text("utf-8") + "\nTAMPERED = True\n"
+    backend.unlink()  # uv's cache may have the same file
+    backend.write_text(changed, "utf-8")
+    stray.touch()
+    return backend, stray
+
+
+def test_an_environment_that_was_changed_by_hand_is_made_anew(shop: Shop) -> None:
+    """The wheel would have the key of one that was built in what is locked."""
+    backend, stray = tampered(shop)
+    shop.reports.clear()
+    shop.provide("low", "low-lib")
+    assert "TAMPERED" not in backend.read_text("utf-8")
+    assert not stray.exists()
+    told, *_ = shop.reports
+    assert told.startswith(f"{shop.environment.location} was changed by hand (added ")
+    assert told.endswith("stray.pth and 1 more); it is made anew")
+    shop.reports.clear()
+    shop.provide("low", "low-lib")
+    assert "by hand" not in str(shop.reports)
+
+
+def test_where_nox_forbids_it_a_changed_environment_is_an_error(shop: Shop) -> None:
+    """With what was changed; and nothing is."""
+    backend, stray = tampered(shop)
+    shop.environment = replace(shop.environment, may_install=lambda: False)
+    with pytest.raises(EnvironmentDiffersError, match=r"changed .*tinybackend\.py"):
+        shop.provide("low", "low-lib")
+    assert "TAMPERED" in backend.read_text("utf-8")
+    assert stray.exists()
+
+
+def test_what_it_was_made_of_may_be_unknown(shop: Shop) -> None:
+    """Where the note is damaged or of another release; then it is written anew."""
+    shop.provide()
+    note = shop.environment.location / "nox-buildstages-files.json"
+    whole = note.read_text("utf-8")
+    for text in ("{", "[]", '{"a": 1}'):
+        note.write_text(text, "utf-8")
+        shop.run = text
+        shop.provide("low", "low-lib")
+        assert json.loads(note.read_text("utf-8")) == json.loads(whole)
 
 
 # Jobs and memory -----------------------------------------------------------------

@@ -173,6 +173,19 @@ def test_a_record_that_says_something_else_is_not_believed(
     assert store.find(KEY) is None
 
 
+@pytest.mark.parametrize("value", [[], None, "x"])
+def test_a_record_of_another_key_is_no_history(
+    store: Store, product: Product, value: object
+) -> None:
+    """Whoever compares builds would stumble over what is no recipe of ours."""
+    store.put(RECIPE, product)
+    path = folder_of(store) / "record.json"
+    recipe = {**RECIPE.to_dict(), "env": value}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "recipe": recipe}))
+    assert store.peek(KEY) is None
+    assert [*store.entries()] == []
+
+
 def test_a_damaged_entry_is_replaced(
     store: Store, product: Product, tmp_path: Path
 ) -> None:

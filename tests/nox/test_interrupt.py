@@ -37,6 +37,14 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+def wait_for_end(pid: int) -> None:
+    """Wait until a backend is gone."""
+    deadline = time.monotonic() + PATIENCE
+    while is_alive(pid):
+        assert time.monotonic() < deadline, "the backend is still there"
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("flags", [(), ("-j", "2")], ids=["one", "parallel"])
 def test_interrupted_build_leaves_nothing_half_made(
     project: Project, tmp_path: Path, flags: tuple[str, ...]
@@ -50,11 +58,27 @@ def test_interrupted_build_leaves_nothing_half_made(
         nox.send_signal(signal.SIGINT)
         output = nox.communicate(timeout=PATIENCE)[0]
     assert nox.returncode != 0, output
-    deadline = time.monotonic() + PATIENCE
-    while is_alive(pid):
-        assert time.monotonic() < deadline, "the backend is still there"
-        time.sleep(0.02)
+    wait_for_end(pid)
     assert stored(project) == project.wheels() == []
     assert built(project.nox("-s", "build-stages")) == ["kernels"]
     assert project.wheels() == [KERNELS]
     assert built(project.nox("-s", "build-stages")) == []
+
+
+@pytest.mark.parametrize("flags", [(), ("-j", "2")], ids=["one", "parallel"])
+def test_no_build_outlives_a_nox_that_was_killed(
+    project: Project, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    """Nor does a session that it ran side by side, of which its group knows nothing."""
+    pidfile = tmp_path / "pid"
+    tree = kernels_tree(project, faults=["sleep"])
+    declare_solo(project, outputs=[tree], env={"TINYBACKEND_PIDFILE": str(pidfile)})
+    with project.start(*flags, "-s", "build-stages") as nox:
+        pid = wait_for_pid(pidfile)
+        os.killpg(nox.pid, signal.SIGKILL)
+        nox.wait(PATIENCE)
+        wait_for_end(pid)
+    assert stored(project) == []
+    done = project.nox("-s", "build-stages")
+    assert built(done) == ["kernels"]
+    assert "another run works" not in done.output

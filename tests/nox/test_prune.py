@@ -76,6 +76,23 @@ def test_what_a_run_uses_stays(project: Project, index: Index) -> None:
     assert list(project.store.glob("answers/*"))
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"metadata": 1}'])
+def test_an_answer_that_is_damaged_is_asked_for_again(
+    project: Project, index: Index, text: str
+) -> None:
+    """Whatever stands there in place of what a backend said."""
+    publish(index)
+    Pair().write(project)
+    project.nox("-s", "build-stages-lock")
+    answers = [*project.store.glob("answers/*.json")]
+    before = [it.read_text("utf-8") for it in answers]
+    assert answers
+    for answer in answers:
+        answer.write_text(text, "utf-8")
+    project.nox("-s", "build-stages-lock")
+    assert [it.read_text("utf-8") for it in answers] == before
+
+
 def test_only_garbage_goes_without_words(project: Project, index: Index) -> None:
     """Nothing that was built, and nothing that a later run needs."""
     publish(index)

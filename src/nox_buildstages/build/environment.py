@@ -37,6 +37,8 @@ EPOCH = "315532800"
 """1980-01-01, the first moment that a zip file can hold (``SOURCE_DATE_EPOCH``)."""
 
 _STAMP = "nox-buildstages.json"
+FILES = "nox-buildstages-files.json"
+"""What files an environment had when it was made; gone where that isn't known."""
 
 
 def _yes() -> bool:
@@ -219,9 +221,11 @@ def write_stamp(environment: Environment, wanted: Mapping[str, Ingredient]) -> N
         for name, (_, record) in present.items()
         if name in wanted
     }
+    environment.location.joinpath(FILES).unlink(missing_ok=True)
     write_text(environment.location / _STAMP, json.dumps(stamp, indent=1))
 
 
 def forget_stamp(environment: Environment) -> None:
     """Let an environment count as made from other wheels, so that it is made anew."""
-    environment.location.joinpath(_STAMP).unlink(missing_ok=True)
+    for name in (FILES, _STAMP):
+        environment.location.joinpath(name).unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages import files
 from nox_buildstages.build.environment import changed
+from nox_buildstages.build.watching import note_files, restore
 from nox_buildstages.digests import place_of
 from nox_buildstages.lock import pylock
 from nox_buildstages.lock.lockfile import file_name
@@ -41,11 +42,13 @@ def prepare(bench: Bench, name: str, environment: Environment) -> None:
         SyncError: It could not be made.
         EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
     """
+    restore(environment, bench.tools.report)
     folder = environment.location
     bound = pylock.bind(bench.pylock(name), bench.wheels(name), folder=folder)
     path = folder / file_name(name)
     files.write_text(path, pylock.dumps(bound))
     sync(bench, name, environment, path)
+    note_files(environment)
 
 
 def sync(bench: Bench, name: str, environment: Environment, lock: Path) -> None:

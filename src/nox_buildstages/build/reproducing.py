@@ -12,6 +12,7 @@ from nox_buildstages.build.budget import wish_of
 from nox_buildstages.build.job import Job
 from nox_buildstages.build.making import build_wheel, say_waiting
 from nox_buildstages.build.readying import occupied, prepare
+from nox_buildstages.build.watching import SECOND
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import Discrepancy, NotReproducibleError, NotRunError
 from nox_buildstages.wheelhouse.comparison import differences
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from nox_buildstages.build.budget import Claim
     from nox_buildstages.build.environment import Environment
     from nox_buildstages.model import Stage
-
-SECOND = "second-build"
-"""The folder, beside what is installed in an environment, for what differs."""
 
 
 def check(bench: Bench, stage: Stage, environment: Environment) -> None:

@@ -1,22 +1,33 @@
-"""Seeing that a build leaves the environment that it runs in as it is."""
+"""Seeing that builds, and people, leave the environment of a stage as it is."""
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
-from nox_buildstages.build.environment import forget_stamp
-from nox_buildstages.errors import MeddlingError
+from nox_buildstages.build.environment import FILES, forget_stamp
+from nox_buildstages.errors import EnvironmentDiffersError, MeddlingError
+from nox_buildstages.files import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from nox_buildstages.build.environment import Environment
 
 _Files: TypeAlias = "Mapping[str, tuple[int, int, int]]"
 """Each file's kind, size and time, by its path in the environment."""
+
+SECOND = "second-build"
+"""The folder, beside what is installed in an environment, for what differs."""
+
+_BESIDE = {SECOND, "tmp"}
+"""Folders in an environment's that we and nox write to."""
+
+_SHOWN = 10
+"""Of the changes that are told."""
 
 _NOT_WATCHED = {"__pycache__"}
 """Folders that importing writes to."""
@@ -52,10 +63,50 @@ def watched(
         raise MeddlingError(output=output, stage=stage, changes=words, log=log)
 
 
+def note_files(environment: Environment) -> None:
+    """Note what files an environment has, where that isn't known since it was made."""
+    note = environment.location / FILES
+    if not note.exists():
+        write_text(note, json.dumps(_files(environment.location)))
+
+
+def restore(environment: Environment, report: Callable[[str], None]) -> None:
+    """See that an environment has the files that it had when it was made.
+
+    Where it hasn't, what was added is taken away, and its projects will be installed
+    anew.
+
+    Raises:
+        EnvironmentDiffersError: It hasn't, and nox doesn't let it be changed.
+    """
+    location = environment.location
+    note = location / FILES
+    try:
+        noted = json.loads(note.read_text(encoding="utf-8"))
+        before = {name: tuple(status) for name, status in noted.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        note.unlink(missing_ok=True)
+        return
+    changes = _changes(before, _files(location))
+    if not changes:
+        return
+    told = tuple(f"{change} {name}" for name, change in changes.items())
+    if not environment.may_install():
+        raise EnvironmentDiffersError(
+            environment=location,
+            differences=told[:_SHOWN],
+            mend="run nox without -R (--no-install), so that it can be made equal",
+        )
+    more = f" and {len(told) - 1} more" if len(told) > 1 else ""
+    report(f"{location} was changed by hand ({told[0]}{more}); it is made anew")
+    _put_right(environment, changes)
+
+
 def _files(location: Path) -> _Files:
-    """Return all in the folders of an environment; what lies beside them is ours."""
+    """Return all in an environment's own folders; what lies beside them is ours."""
     found: dict[str, tuple[int, int, int]] = {}
-    folders = [entry.name for entry in os.scandir(location) if _is_folder(entry)]
+    folders = [it.name for it in os.scandir(location) if _is_folder(it)]
+    folders = [name for name in folders if name not in _BESIDE]
     while folders:
         folder = folders.pop()
         for entry in os.scandir(location / folder):

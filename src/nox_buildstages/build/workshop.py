@@ -101,7 +101,7 @@ class StageWorkshop:
         )
         kept = self._kept(bench, inquiry, output)
         note_use(bench.tools.store.folder, kept)
-        with suppress(OSError, ValueError, LookupError):
+        with suppress(OSError, ValueError, LookupError, TypeError):
             return _read(json.loads(kept.read_text(encoding="utf-8")))
         try:
             with occupied(bench.tools, environment):

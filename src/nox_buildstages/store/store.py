@@ -87,18 +87,20 @@ class Store:
         """
         note_use(self.folder, self.folder / "wheels" / key)
         entry = self.peek(key)
-        if entry is None or entry.recipe.key != key or not _is_sound(entry.wheel):
-            return None
-        return entry
+        return entry if entry is not None and _is_sound(entry.wheel) else None
 
     def peek(self, key: str) -> Entry | None:
-        """Return the entry of a key without looking at the wheel."""
+        """Return the entry of a key without looking at the wheel.
+
+        A record of another key isn't believed.
+        """
         folder = self.entry_folder(key)
         try:
             record = (folder / RECORD).read_bytes()
         except OSError:
             return None
-        return entry_of(record, folder)
+        entry = entry_of(record, folder)
+        return entry if entry is not None and entry.recipe.key == key else None
 
     def entry_folder(self, key: str) -> Path:
         """Return the folder of a key's wheel."""
