@@ -267,7 +267,7 @@ def _check(session: nox.Session, workspace: Workspace) -> None:
             script = str(Path(__file__).with_name("imports.py"))
             session.run("python", "-I", script, *final.imports, log=False)
         for check in final.checks:
-            session.run(*check)
+            session.run(*check, external=True)
 
 
 def _release(session: nox.Session, workspace: Workspace) -> None:

@@ -12,7 +12,15 @@ import pytest
 
 from support.native import Native, wait_until_safe
 from support.packages import make_tree
-from support.pair import KERNELS, built, declare_solo, kernels_tree, refused, stored
+from support.pair import (
+    KERNELS,
+    built,
+    declare_solo,
+    entry,
+    kernels_tree,
+    refused,
+    stored,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +101,7 @@ def test_a_killed_build_goes_on(project: Project, tmp_path: Path) -> None:
     assert log(project).count("tinybackend: compiling kernels.c") == 1
     assert "build/kernels.o is there" in log(project)
     assert "\ngoing on where it was stopped\n" in log(project)
+    assert entry(project, "kernels")["seconds"] > 1  # of both runs
 
 
 def test_a_killed_build_begins_anew_where_that_is_asked_for(

@@ -68,12 +68,14 @@ def _make(job: Job) -> None:
     goes_on = ", going on where it was stopped" if job.goes_on else ""
     network = "" if job.isolation.is_off else ", network on"
     tools.report(f"building {what} (log: {job.log}){network}{goes_on}")
-    started = time.monotonic()
+    started, spent = time.monotonic(), job.place.spent(job.environment.location)
     with tools.store.workplace(recipe.key) as place, job.cached() as cached:
         wheel = build_wheel(cached, place)
         seconds = time.monotonic() - started
         found = _tell_found(cached)
-        product = Product(wheel=wheel.path, log=job.log, seconds=seconds, run=tools.run)
+        product = Product(
+            wheel=wheel.path, log=job.log, seconds=spent + seconds, run=tools.run
+        )
         tools.store.put(recipe, product)
     tools.report(f"built {wheel.path.name} in {seconds:.1f} s{found}")
 
@@ -99,7 +101,9 @@ def build_wheel(job: Job, place: Workplace) -> WheelFile:
     tree = place.begin(
         location, partial(sources.unpack, job.output.source, patches=patches)
     )
-    checkpoints = Checkpoints(place=place, environment=location)
+    checkpoints = Checkpoints(
+        place=place, environment=location, spent=place.spent(location)
+    )
     kept = replace(job, attend=all_of(checkpoints, job.attend))
     lock = job.bench.tools.store.keeping(job.recipe.key)
     keeper = Keeper(lock=lock, stop=place.stop)

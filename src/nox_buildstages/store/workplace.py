@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,12 +54,14 @@ class HalfBuilt:
         time: By the clock of the file system, in nanoseconds. What was changed before
             is whole.
         open: Files that were being written at that time, relative to the workplace.
+        spent: Seconds that its builds took up to then.
     """
 
     environment: str
     project: str
     time: int
     open: tuple[str, ...] = ()
+    spent: float = 0.0
 
     def doubts(self, name: Path, changed: int) -> bool:
         """Whether a file, changed at that time, may not be whole."""
@@ -181,15 +183,25 @@ class Workplace:
                 environment=str(environment),
                 project=project.relative_to(self.folder).as_posix(),
                 time=self._now(),
+                spent=0.0 if left is None else left.spent,
             )
         )
         return project
 
-    def checkpoint(self, environment: Path) -> None:
+    def spent(self, environment: Path) -> float:
+        """Return the seconds that builds took for the tree to go on in."""
+        left = self.half_built(environment)
+        return 0.0 if left is None else left.spent
+
+    def checkpoint(self, environment: Path, *, spent: float = 0.0) -> None:
         """Note what is whole by now.
 
         Where the disk is full the last time counts on: a compiler that couldn't write
         all of a file may have closed it.
+
+        Args:
+            environment: That is built in.
+            spent: Seconds that all builds in this tree have taken.
         """
         left = self.half_built(environment)
         if left is None or shutil.disk_usage(self.folder).free < ROOM:
@@ -198,7 +210,7 @@ class Workplace:
         written = written_below(self.folder, here=self.here)
         names = [path.relative_to(self.folder) for path in written]
         still = tuple(sorted(name.as_posix() for name in names))
-        self._note(replace(left, time=now, open=still))
+        self._note(replace(left, time=now, open=still, spent=spent))
 
     def _note(self, left: HalfBuilt) -> None:
         files.write_text(self._state, json.dumps({"format": FORMAT, **asdict(left)}))
@@ -250,10 +262,13 @@ class Checkpoints:
     Attributes:
         place: Where a build runs.
         environment: In which.
+        spent: Seconds that earlier builds in its tree took.
     """
 
     place: Workplace
     environment: Path
+    spent: float = 0.0
+    _begun: float = field(default_factory=time.monotonic)
     _next: float = 0.0
 
     def __call__(self) -> None:
@@ -262,6 +277,7 @@ class Checkpoints:
         if begun < self._next:
             return
         with suppress(OSError):
-            self.place.checkpoint(self.environment)
+            spent = self.spent + begun - self._begun
+            self.place.checkpoint(self.environment, spent=round(spent, 3))
         cost = time.monotonic() - begun
         self._next = begun + max(PAUSE, SHARE * cost)
