@@ -160,22 +160,29 @@ UNNEEDED = {
 """What a run with nothing to do has no use for."""
 
 
-def test_a_run_with_nothing_to_do_imports_little() -> None:
-    """Half of its time is importing: what few sessions need waits until they do."""
-    code = "import sys, nox_buildstages.sessions, nox_buildstages.workspace"
+def imported(*names: str) -> set[str]:
+    """Return the modules that come with some of ours, ours by their paths."""
     said = subprocess.run(
-        [sys.executable, "-c", f"{code}; print(*sys.modules)"],
+        [sys.executable, "-c", f"import sys, {', '.join(names)}; print(*sys.modules)"],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    ours = {
-        it.partition(".")[2].replace(".", "/")
-        for it in said.stdout.split()
-        if it.startswith(f"{PACKAGE}.")
-    }
+    found = said.stdout.split()
+    return {it.removeprefix(f"{PACKAGE}.").replace(".", "/") for it in found}
+
+
+def test_a_run_with_nothing_to_do_imports_little() -> None:
+    """Half of its time is importing: what few sessions need waits until they do."""
     assert FILES.keys() >= UNNEEDED
-    assert ours.isdisjoint(UNNEEDED)
+    found = imported(f"{PACKAGE}.sessions", f"{PACKAGE}.workspace")
+    assert found.isdisjoint(UNNEEDED)
+
+
+def test_listing_sessions_imports_less() -> None:
+    """No session runs then: neither the store nor what takes locks is needed."""
+    found = imported(f"{PACKAGE}.sessions")
+    assert found.isdisjoint({"filelock", "packaging/pylock", "workspace"})
 
 
 def pure() -> list[str]:

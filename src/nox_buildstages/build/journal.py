@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.errors import BuildStagesError, BuildTimeoutError
-from nox_buildstages.store.presence import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +19,9 @@ BEGUN, BUILT, CACHED, FAILED = "begun", "built", "cached", "failed"
 
 SAY, CLOSED = "say", "closed"
 """Notes of no output: a line for the user; that the closing table was printed."""
+
+_DAY = 86_400.0
+"""In seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,5 +88,5 @@ class Journal:
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
             for path in self.path.parent.glob(".run-*.jsonl"):
-                if time.time() - path.stat().st_mtime > DAY:
+                if time.time() - path.stat().st_mtime > _DAY:
                     path.unlink(missing_ok=True)
