@@ -16,6 +16,7 @@ from filelock import FileLock
 from nox_buildstages.store import presence
 from nox_buildstages.store.inventory import Kind, inventory, size_of
 from nox_buildstages.store.key import Recipe
+from nox_buildstages.store.locks import taken
 from nox_buildstages.store.presence import DAY
 from nox_buildstages.store.pruning import Limits, Pruned, prune
 from nox_buildstages.store.store import Product, Store
@@ -446,7 +447,7 @@ def test_the_next_session_of_a_process_takes_up_where_the_last_one_ended(
         presence.gate(store.folder),
         presence.present(store.folder, run=run, waiting=never),
     ):
-        assert presence.taken(trace) is None
+        assert taken(trace) is None
         assert [*store.folder.glob("runs/[0-9]*")] == [trace]
     assert presence.at_work_since(store.folder) == float(trace.name.split("-")[0])
 

@@ -17,10 +17,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
+
+from nox_buildstages.store.locks import held, taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from filelock import FileLock
+
 
 DAY = 86_400.0
 """Seconds for which a use, once noted, isn't noted again."""
@@ -46,26 +52,16 @@ def note_use(store: Path, path: Path) -> None:
                 os.utime(path)
 
 
-@contextmanager
-def gate(store: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+def gate(
+    store: Path, waiting: Callable[[], None] = lambda: None
+) -> AbstractContextManager[None]:
     """Let one process at a time remove things, or say what must not be removed.
 
     Args:
         store: Its folder.
         waiting: Called once, where another one is at it for long.
     """
-    folder = store / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / _GATE)
-    try:
-        lock.acquire(timeout=_PATIENCE)
-    except Timeout:
-        waiting()
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    return held(store / FOLDER / _GATE, wait=waiting, patience=_PATIENCE)
 
 
 @contextmanager
@@ -111,15 +107,6 @@ def at_work_since(store: Path, *, run: str = "-") -> float | None:
             with suppress(OSError):
                 file.unlink()
     return min(found, default=None)
-
-
-def taken(lock: Path) -> FileLock | None:
-    """Take a lock where nobody has it."""
-    taking = FileLock(lock)
-    with suppress(Timeout):
-        taking.acquire(timeout=0)
-        return taking
-    return None
 
 
 def _announced(store: Path, run: str, waiting: Callable[[], None]) -> FileLock | None:

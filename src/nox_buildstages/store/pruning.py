@@ -12,6 +12,7 @@ from nox_buildstages import files
 from nox_buildstages.columns import aligned, human
 from nox_buildstages.store import presence
 from nox_buildstages.store.inventory import GONE, Kind, Thing, beside, inventory
+from nox_buildstages.store.locks import taken
 from nox_buildstages.store.presence import DAY
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def _remove(thing: Thing, *, is_alone: bool) -> bool:
         for path in thing.locks:
             if is_alone and not path.exists():
                 continue
-            lock = presence.taken(path)
+            lock = taken(path)
             if lock is None:
                 return False
             held.callback(lock.release)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from packaging.utils import NormalizedName
 from packaging.version import Version
 from platformdirs import user_cache_path
@@ -20,11 +19,13 @@ from nox_buildstages import files
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.model import BuiltWheel
 from nox_buildstages.store.key import Recipe
+from nox_buildstages.store.locks import held
 from nox_buildstages.store.presence import note_use
 from nox_buildstages.store.workplace import Workplace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
 CACHE_VARIABLE = "NOX_BUILDSTAGES_CACHE_DIR"
 FORMAT = 1
@@ -147,28 +148,16 @@ class Store:
                 staging.replace(target)
         return _read(record, target)
 
-    @contextmanager
     def locked(
         self, name: str, *, wait: Callable[[], None] = lambda: None
-    ) -> Iterator[None]:
+    ) -> AbstractContextManager[None]:
         """Hold a lock that only one process at a time can hold.
 
         Args:
             name: Of the lock.
             wait: Called once, where another process holds it.
         """
-        folder = self.folder / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            wait()
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+        return held(self.folder / "locks" / f"{name}.lock", wait=wait)
 
     @contextmanager
     def workplace(self, key: str) -> Iterator[Workplace]:
