@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
@@ -150,42 +150,45 @@ def parse(
         UsageError: A word isn't known, isn't for that session, lacks its value, or
             names no output.
     """
-    flags: dict[str, bool] = {}
-    amounts: dict[str, int] = {}
-    upgraded: list[str] = []
-    rebuilt: list[str] = []
+    options = Options()
     queue = list(words)
     while queue:
         word, value = _divided(queue.pop(0))
         if value:
             queue.insert(0, value)
-        if word in _FLAGS:
-            _check_session(word, session)
-            flags[_FLAGS[word]] = True
-        elif word in _AMOUNTS:
-            _check_session(word, session)
-            amounts[word] = _amount(word, _value(word, queue))
-        elif word == "--upgrade-package":
-            upgraded.append(canonicalize_name(_value(word, queue)))
-        elif word == "--rebuild" and (not queue or queue[0].startswith("-")):
-            flags["rebuild_all"] = True
-        elif word == "--rebuild":
-            rebuilt.append(_output(queue.pop(0), outputs))
-        else:
-            raise _unknown(word)
-    options = Options(
-        **flags,
-        upgrade_packages=tuple(upgraded),
-        rebuild=tuple(rebuilt),
-        older_than=amounts.get("--older-than"),
-        larger_than=amounts.get("--larger-than"),
-    )
+        _check_session(word, session)
+        options = _after(options, word, queue, outputs)
     if options.upgrades and (options.locked or options.check):
         raise UsageError(
             message="--upgrade writes lock files, and --locked and --check never do",
             mend="leave one of them out",
         )
     return options
+
+
+def _after(
+    options: Options, word: str, queue: list[str], outputs: Collection[str]
+) -> Options:
+    """Return the options with what a word says; its value is taken from the queue."""
+    change: dict[str, Any]
+    if word in _FLAGS:
+        change = {_FLAGS[word]: True}
+    elif word in _AMOUNTS:
+        change = {_field(word): _amount(word, _value(word, queue))}
+    elif word == "--upgrade-package":
+        name = canonicalize_name(_value(word, queue))
+        change = {"upgrade_packages": (*options.upgrade_packages, name)}
+    elif word != "--rebuild":
+        raise _unknown(word)
+    elif queue and not queue[0].startswith("-"):
+        change = {"rebuild": (*options.rebuild, _output(queue.pop(0), outputs))}
+    else:
+        change = {"rebuild_all": True}
+    return replace(options, **change)
+
+
+def _field(word: str) -> str:
+    return word.lstrip("-").replace("-", "_")
 
 
 def _check_session(word: str, session: str) -> None:
