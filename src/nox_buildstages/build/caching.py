@@ -130,6 +130,25 @@ def chosen(bench: Bench, stage: Stage) -> Path | None:
     return None
 
 
+def unused(tools: Tools, declared: Mapping[str, str]) -> dict[str, str]:
+    """Return what keeps a build from a cache that nobody chose for it.
+
+    meson and torch look for one on ``PATH``, and take it. It would find none of what
+    it needs: its folder, its server.
+
+    Args:
+        tools: What the build is done with.
+        declared: The variables that the table declares or lets through.
+    """
+    path = declared.get("PATH", tools.outer.get("PATH", os.defpath))
+    if not any(shutil.which(name, path=path) for name in _KNOWN):
+        return {}
+    with tools.store.locked("compilers"):
+        folder = compilers.without(tools.store.folder / "compilers")
+    note_use(tools.store.folder, folder)
+    return {"PATH": os.pathsep.join((str(folder), path))}
+
+
 @contextmanager
 def at_work(program: Path | None, site: Site) -> Iterator[Caching | None]:
     """Yield a compiler cache that is at work until the block's end.
@@ -212,7 +231,8 @@ def _sccache(program: Path, site: Site) -> Iterator[_Begun]:
     # A socket's path has no more than 107 bytes.
     with tempfile.TemporaryDirectory(prefix="sccache-", dir="/tmp") as folder:
         own = {"SCCACHE_SERVER_UDS": str(Path(folder, "socket"))}
-        outer = {**_IDLE, **site.tools.outer, **own}
+        # For its own sockets, which are there before it is asked to listen on ours.
+        outer = {**_IDLE, **site.tools.outer, **own, "TMPDIR": folder}
         outer.pop("SCCACHE_NO_DAEMON", None)
 
         def command(*arguments: str) -> Command:

@@ -62,14 +62,33 @@ def wrapped(folder: Path, path: str, launcher: Path) -> Path:
     scripts = {it.name: _script(it, launcher) for it in found}
     scripts |= dict.fromkeys(_CACHES, _UNUSED)
     scripts[launcher.stem] = _LAUNCHER.format(launcher=shlex.quote(str(launcher)))
-    digest = hashlib.sha256("".join(scripts.values()).encode()).hexdigest()
-    place = folder / f"{launcher.stem}-{digest[:16]}"
+    place = _place(folder, launcher.stem, scripts)
     if not place.is_dir():
         _make(place, scripts)
         for compiler in found:  # by its time a cache knows one from another
             modified = compiler.stat().st_mtime_ns
             os.utime(place / compiler.name, ns=(modified, modified))
     return place
+
+
+def without(folder: Path) -> Path:
+    """Return a folder with programs by the names of the caches that are none.
+
+    One process at a time may make it.
+
+    Args:
+        folder: Of all such folders.
+    """
+    scripts = dict.fromkeys(_CACHES, _UNUSED)
+    place = _place(folder, "none", scripts)
+    if not place.is_dir():
+        _make(place, scripts)
+    return place
+
+
+def _place(folder: Path, name: str, scripts: Mapping[str, str]) -> Path:
+    digest = hashlib.sha256("".join(scripts.values()).encode()).hexdigest()
+    return folder / f"{name}-{digest[:16]}"
 
 
 def _script(compiler: Path, launcher: Path) -> str:

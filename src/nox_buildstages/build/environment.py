@@ -33,6 +33,9 @@ OUTER_VARIABLES = (
 )
 """What of the outer environment a backend sees, besides ``LC_*`` and ``pass-env``."""
 
+LET_INSTALL = "run nox without -R (--no-install), so that it can be made equal"
+"""What mends an environment that nox doesn't let be changed."""
+
 EPOCH = "315532800"
 """1980-01-01, the first moment that a zip file can hold (``SOURCE_DATE_EPOCH``)."""
 

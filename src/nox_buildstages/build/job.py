@@ -119,7 +119,9 @@ class Job:
         """
         bench = self.bench
         declared = bench.variables(self.stage, self.output.name)
-        if self.cache is not None:
+        if self.cache is None:
+            declared |= caching.unused(bench.tools, declared)
+        else:
             declared = self.cache.among(declared)
         return Backend(
             output=self.output.name,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages import files
-from nox_buildstages.build.environment import changed
+from nox_buildstages.build.environment import LET_INSTALL, changed, check
 from nox_buildstages.build.watching import note_files, restore
 from nox_buildstages.digests import place_of
 from nox_buildstages.lock import pylock
@@ -42,6 +42,8 @@ def prepare(bench: Bench, name: str, environment: Environment) -> None:
         SyncError: It could not be made.
         EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
     """
+    if not environment.may_install():
+        check(environment, bench.ingredients(name), mend=LET_INSTALL)
     restore(environment, bench.tools.report)
     folder = environment.location
     bound = pylock.bind(bench.pylock(name), bench.wheels(name), folder=folder)

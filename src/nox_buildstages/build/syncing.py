@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 import tomli_w
 
 from nox_buildstages import toml
-from nox_buildstages.build.environment import changed, check, write_stamp
+from nox_buildstages.build.environment import (
+    LET_INSTALL,
+    changed,
+    check,
+    write_stamp,
+)
 from nox_buildstages.commands import Command
 from nox_buildstages.errors import HashMismatchError, SyncError
 from nox_buildstages.files import write_text
@@ -71,8 +76,7 @@ class Syncer:
         if not stale:
             return
         if not environment.may_install():
-            mend = "run nox without -R (--no-install), so that it can be made equal"
-            check(environment, wanted, mend=mend)
+            check(environment, wanted, mend=LET_INSTALL)
         self._uninstall(environment, stale - wanted.keys())
         self._install(environment, stale & wanted.keys(), lock)
         write_stamp(environment, wanted)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
-from nox_buildstages.build.environment import FILES, forget_stamp
+from nox_buildstages.build.environment import FILES, LET_INSTALL, forget_stamp
 from nox_buildstages.errors import EnvironmentDiffersError, MeddlingError
 from nox_buildstages.files import write_text
 
@@ -95,7 +95,7 @@ def restore(environment: Environment, report: Callable[[str], None]) -> None:
         raise EnvironmentDiffersError(
             environment=location,
             differences=told[:_SHOWN],
-            mend="run nox without -R (--no-install), so that it can be made equal",
+            mend=LET_INSTALL,
         )
     more = f" and {len(told) - 1} more" if len(told) > 1 else ""
     report(f"{location} was changed by hand ({told[0]}{more}); it is made anew")
@@ -133,7 +133,11 @@ def _changes(before: _Files, after: _Files) -> dict[str, str]:
 
 
 def _put_right(environment: Environment, changes: Mapping[str, str]) -> None:
+    """Take away what was added, and let its projects be installed anew."""
     forget_stamp(environment)
     for name, change in changes.items():
         if change == "added":
-            environment.location.joinpath(name).unlink(missing_ok=True)
+            path = environment.location / name
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # it isn't empty
+                os.removedirs(path.parent)

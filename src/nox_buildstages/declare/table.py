@@ -95,9 +95,11 @@ def read(
     """
     clean, logins = taken_out(document)
     reading = Document(content=clean, path=pyproject)
-    _tell_misspelled(reading)
+    is_misspelled = _tell_misspelled(reading)
     project = _project(reading)
-    if project is None or not (project.stages or (may_lack_stages and reading.sound())):
+    may_lack = may_lack_stages and reading.sound()
+    has_stages = project is not None and project.stages
+    if not (has_stages or may_lack or is_misspelled):
         _tell_missing(reading)
     reading.finish()
     assert project is not None  # noqa: S101 - else there is a problem
@@ -132,13 +134,19 @@ def _project(document: Document) -> Project | None:
     )
 
 
-def _tell_misspelled(document: Document) -> None:
-    """Add a problem for each table whose name is nearly ours: it would be ignored."""
+def _tell_misspelled(document: Document) -> bool:
+    """Add a problem for each table whose name is nearly ours: it would be ignored.
+
+    Returns:
+        Whether there is one.
+    """
     tools = document.content.get("tool")
-    for name in tools if isinstance(tools, Mapping) else ():
-        if name != TOOL and get_close_matches(name, [TOOL], cutoff=_NEARLY):
-            item = Item(value=None, steps=("tool", name), document=document)
-            item.fault(f"unknown table; did you mean {TOOL!r}?")
+    names = [it for it in tools if it != TOOL] if isinstance(tools, Mapping) else []
+    near = get_close_matches(TOOL, names, cutoff=_NEARLY)
+    for name in near:
+        item = Item(value=None, steps=("tool", name), document=document)
+        item.fault(f"unknown table; did you mean {TOOL!r}?")
+    return bool(near)
 
 
 def _tell_missing(document: Document) -> None:
@@ -146,8 +154,6 @@ def _tell_missing(document: Document) -> None:
     if not isinstance(document.content.get("tool", {}), Mapping):
         return
     item = document.at("tool", TOOL)
-    if item is None and not document.sound():
-        return
     if item is None:
         missing = Item(value=None, steps=("tool", TOOL), document=document)
         missing.fault(f"there is no such table{_EXAMPLE}")
