@@ -191,7 +191,10 @@ def _discard(path: Path) -> None:
         return
     with suppress(OSError):
         path = path.rename(path.with_name(f"{GONE}{path.name}"))
-    files.remove(path)
+    try:
+        files.remove(path)
+    except OSError as error:  # some Pythons name no more than the file within
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def told(pruned: Pruned, limits: Limits, *, is_dry: bool) -> Iterator[str]:
