@@ -226,22 +226,22 @@ class Workplace:
         doubtful = [*self._doubtful(left)]
         for name in doubtful:
             path = self.folder / name
-            path.parent.chmod(0o700)
+            path.parent.chmod(path.parent.stat().st_mode | 0o700)
             path.unlink()
-        top = self.source.relative_to(self.folder)
-        self._put_back([it for it in doubtful if it.is_relative_to(top)], unpack)
+        paths = [self.folder / name for name in doubtful]
+        self._put_back([it for it in paths if it.is_relative_to(self.source)], unpack)
 
-    def _put_back(self, names: list[Path], unpack: Callable[[Path], Path]) -> None:
+    def _put_back(self, paths: list[Path], unpack: Callable[[Path], Path]) -> None:
         """Take files from a fresh tree, as far as they are source."""
-        if not names:
+        if not paths:
             return
         fresh = self.folder / "fresh"
         files.remove(fresh)
         unpack(fresh)
-        for name in names:
-            source = fresh / name.relative_to("source")
+        for path in paths:
+            source = fresh / path.relative_to(self.source)
             if source.is_file():
-                source.replace(self.folder / name)
+                source.replace(path)
         files.remove(fresh)
 
     def _doubtful(self, left: HalfBuilt) -> Iterator[Path]:
