@@ -7,11 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 if sys.version_info >= (3, 11):
@@ -48,6 +44,7 @@ from support.pair import (
     world,
 )
 from support.pythons import HERE
+from support.serving import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -124,25 +121,6 @@ def run(*argv: object, env: Mapping[str, str], cwd: Path) -> str:
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a folder as any static web server would, and yield its URL."""
-    handler = partial(_Quiet, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_args: object) -> None:
-        """Say nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import contextmanager
-from functools import partial
-from http import HTTPStatus
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
 
 from support.pair import KERNELS, MODELS, Pair, built, entry, planned, publish, refused
 from support.project import make_project
+from support.serving import Files, served
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from os import PathLike
+    from collections.abc import Callable
     from pathlib import Path
 
     from support.index import Index
@@ -125,7 +120,7 @@ def test_any_web_server_will_do_for_reading(
     """One that serves the files, lists nothing, and takes nothing."""
     first = machine("a")
     first.nox("-s", "build-stages", env=WRITE)
-    with serving(shared) as url:
+    with served(shared, Files) as url:
         second = locked(machine("b"), first)
         done = second.nox("-s", "build-stages", env={REMOTE: url})
         assert built(done) == []
@@ -134,30 +129,6 @@ def test_any_web_server_will_do_for_reading(
         done = second.nox(*rebuild, env={**WRITE, REMOTE: url})
     assert built(done) == ["kernels"]
     assert f"the remote store {url} takes nothing (" in done.output
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """Serve the files of a folder, and yield its URL."""
-    handler = partial(_Files, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-class _Files(SimpleHTTPRequestHandler):
-    def list_directory(self, path: str | PathLike[str]) -> None:
-        """Show no folder."""
-        del path
-        self.send_error(HTTPStatus.FORBIDDEN)
-
-    def log_message(self, *_args: object) -> None:
-        """Say nothing."""
 
 
 def test_a_tampered_wheel_is_fetched_again(

