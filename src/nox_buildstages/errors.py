@@ -15,6 +15,7 @@
     │   │   └── ConflictError    wishes that don't go together, with who has them
     │   │       └── SplitError   outputs that can't be built in one environment
     │   ├── MatchRuntimeError    no one version for every environment
+    │   ├── DivergingStageError  cells of a matrix want one stage in several ways
     │   ├── UnorderedOutputError an output is wanted where it isn't built yet
     │   └── MetadataError        what an output requires can't be known
     ├── SourceError              fetching, verifying or unpacking a source
@@ -444,6 +445,33 @@ class MatchRuntimeError(LockError):
             yield from (f"  {line}" for line in self.output.rstrip().splitlines())
         change = f"change one of these, or take {self.name} out of match-runtime"
         yield from (self.mend or change).splitlines()
+
+
+@dataclass(kw_only=True, eq=False)
+class DivergingStageError(LockError):
+    """Cells that share a stage would need different environments for it.
+
+    Attributes:
+        stage: Its name, or ``final``.
+        cells: The two.
+        axes: That tell them apart.
+        versions: What is held in different versions: its name, and both versions.
+    """
+
+    stage: str
+    cells: tuple[str, str]
+    axes: tuple[str, ...]
+    versions: tuple[tuple[str, str, str], ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """Yield the stage, what differs, and how it is multiplied."""
+        yield f"stage {self.stage} is built once, and its environment would differ"
+        yield f"  in ({self.cells[0]}) and ({self.cells[1]})"
+        yield from (f"    {name}: {one}, {two}" for name, one, two in self.versions)
+        axis = self.axes[0]
+        variable = axis.upper().replace("-", "_")
+        yield f"have it built for each value: name {{{axis}}} in it, such as"
+        yield f'  env = {{ {variable} = "{{{axis}}}" }}'
 
 
 @dataclass(kw_only=True, eq=False)

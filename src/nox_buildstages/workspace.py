@@ -31,11 +31,11 @@ from nox_buildstages.errors import (
 from nox_buildstages.files import write_text
 from nox_buildstages.indexes import Indexes
 from nox_buildstages.lock import folder
-from nox_buildstages.lock.inputs import inputs_digest
+from nox_buildstages.lock.inputs import digest_of_cells
 from nox_buildstages.lock.merging import selected
 from nox_buildstages.lock.targets import versions
 from nox_buildstages.logins import expanded, for_git, redacted
-from nox_buildstages.model import FINAL
+from nox_buildstages.model import FINAL, Cell
 from nox_buildstages.store.presence import present as at_work
 from nox_buildstages.store.store import Store, cache_folder
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from nox_buildstages.build.environment import Environment, Setting
     from nox_buildstages.build.stage import Outcome
     from nox_buildstages.declare.graph import Graph
+    from nox_buildstages.declare.grid import Grid, Place
     from nox_buildstages.declare.writing import Proposal
     from nox_buildstages.lock.lockfile import Lock
     from nox_buildstages.locking import Locking
@@ -57,8 +58,8 @@ if TYPE_CHECKING:
 
 
 def opened(
-    project: Project,
-    graph: Graph,
+    grid: Grid,
+    place: Place,
     environment: Environment,
     options: Options,
     setting: Setting,
@@ -66,8 +67,8 @@ def opened(
     """Return a session's workspace, with this user's store and uv.
 
     Args:
-        project: What is declared.
-        graph: Its stages in order.
+        grid: All cells of the project.
+        place: The session's.
         environment: The session's own.
         options: The words after ``--``.
         setting: What is around the session.
@@ -75,10 +76,11 @@ def opened(
     Raises:
         CommandError: The environment's interpreter doesn't run.
     """
-    tools = _tools(project, environment, setting)
+    tools = _tools(grid, environment, setting)
     return Workspace(
-        project=project,
-        graph=graph,
+        grid=grid,
+        project=place.project,
+        graph=place.graph,
         interpreter=tools.probe(environment.python),
         environment=environment,
         options=options,
@@ -86,12 +88,13 @@ def opened(
     )
 
 
-def _tools(project: Project, environment: Environment, setting: Setting) -> Tools:
+def _tools(grid: Grid, environment: Environment, setting: Setting) -> Tools:
+    project = grid.first.project
     store = Store(cache_folder(setting.outer))
     ours = (project.wheelhouse, project.lock_dir, environment.location.parent)
     indexes = Indexes(
         root=project.root,
-        settings=project.uv,
+        settings={**project.uv, "index": grid.indexes},
         outer=setting.outer,
         logins=expanded(project.logins, setting.outer),
     )
@@ -130,7 +133,8 @@ class Workspace:
     """What one session works with.
 
     Attributes:
-        project: What is declared.
+        grid: All cells of the project.
+        project: What is declared for the session's cell.
         graph: Its stages in order.
         interpreter: Of the session's environment.
         environment: The session's own, made equal to a lock when it is needed.
@@ -138,6 +142,7 @@ class Workspace:
         tools: What the work is done with.
     """
 
+    grid: Grid
     project: Project
     graph: Graph
     interpreter: Interpreter
@@ -155,11 +160,11 @@ class Workspace:
 
     @property
     def wheelhouse(self) -> Wheelhouse:
-        """Where the wheels go; with several Pythons there is one for each."""
-        return self._wheelhouse_of(self.interpreter)
+        """Where the wheels go; there is one for each cell, and for each Python."""
+        return self._wheelhouse_of(self.interpreter, self.project.cell)
 
-    def _wheelhouse_of(self, interpreter: Interpreter) -> Wheelhouse:
-        house = self.project.wheelhouse
+    def _wheelhouse_of(self, interpreter: Interpreter, cell: Cell) -> Wheelhouse:
+        house = self.project.wheelhouse / cell.folder
         if len(self.project.pythons) > 1:
             house /= interpreter.markers["python_version"]
         return Wheelhouse(house)
@@ -173,10 +178,14 @@ class Workspace:
         Raises:
             LockError: There are none, or they aren't current.
         """
-        inputs = inputs_digest(self.project, self.interpreter)
         return folder.read_for(
-            self.interpreter, self.project, inputs=inputs, needed=needed
+            self.interpreter, self.project, inputs=self._inputs, needed=needed
         )
+
+    @property
+    def _inputs(self) -> str:
+        """The digest of what the locks are made from."""
+        return digest_of_cells(self.grid.projects, self.interpreter)
 
     def _selected(self, locks: Mapping[str, Lock]) -> Mapping[str, Lock]:
         """Return what locks hold for the session's interpreter."""
@@ -238,30 +247,37 @@ class Workspace:
         """
         from nox_buildstages.plan import Plan  # noqa: PLC0415 - for it alone
 
-        locks, state = self._locks_at_hand()
+        state = self._state_of_locks()
         views = [*self._views()]
+        planned = [it for view in views for it in view.planned()]
         return Plan(
             locks=state,
-            pythons=tuple(view.python for view in views),
-            outputs=tuple(it for view in views for it in view.planned(locks)),
+            pythons=tuple(dict.fromkeys(view.python for view in views)),
+            outputs=tuple({it.place: it for it in planned}.values()),
         )
 
-    def _locks_at_hand(
-        self,
-    ) -> tuple[Mapping[str, Lock], Literal["current", "stale", "missing"]]:
-        inputs = inputs_digest(self.project, self.interpreter)
+    def _state_of_locks(self) -> Literal["current", "stale", "missing"]:
+        """Return what the locks are; where they aren't current, the user is told."""
         try:
-            return folder.read(self.project, inputs=inputs), "current"
+            for view in self._cells():
+                folder.read(view.project, inputs=self._inputs)
         except LockError as error:
             self.tools.report(next(error.lines()))
-        try:
-            locks = folder.read(self.project)
-        except LockError:
-            return {}, "missing"
+        else:
+            return "current"
+        if not any(view.locks_at_hand() for view in self._cells()):
+            return "missing"
         self.tools.report("planned with them as they are; locking may change more")
-        return locks, "stale"
+        return "stale"
 
-    def planned(self, locks: Mapping[str, Lock]) -> tuple[Planned, ...]:
+    def locks_at_hand(self) -> Mapping[str, Lock]:
+        """Return the locks as they are; nothing where they can't be read."""
+        try:
+            return folder.read(self.project)
+        except LockError:
+            return {}
+
+    def planned(self) -> tuple[Planned, ...]:
         """Return what would become of every output for the session's interpreter.
 
         Stale locks may not be for it; then everything is locked first.
@@ -270,7 +286,7 @@ class Workspace:
         from nox_buildstages.store.history import History  # noqa: PLC0415
 
         try:
-            selected_locks = self._selected(locks)
+            selected_locks = self._selected(self.locks_at_hand())
         except InvalidLockError:
             selected_locks = {}
         if not selected_locks:
@@ -279,7 +295,7 @@ class Workspace:
         options = self.options
         every = {output.name for output in self.project.outputs}
         return plan.plan(
-            self._bench(selected_locks),
+            self.bench(selected_locks),
             History(store=self.tools.store, keys=keys),
             asked=every if options.rebuild_all else options.rebuild,
         )
@@ -289,13 +305,19 @@ class Workspace:
         """The minor version of the session's interpreter."""
         return self.interpreter.markers["python_version"]
 
+    def _cells(self) -> Iterator[Workspace]:
+        """Yield a workspace for each cell."""
+        for place in self.grid.places:
+            yield replace(self, project=place.project, graph=place.graph)
+
     def _views(self) -> Iterator[Workspace]:
-        """Yield a workspace for each Python of the project that is at hand."""
+        """Yield one for each Python that is at hand, and each cell."""
         pythons = self._pythons
         wanted = versions(self.project, self.interpreter)
         found = pythons.at_hand(wanted)
         for _, python in found.values():
-            yield replace(self, interpreter=python)
+            for view in self._cells():
+                yield replace(view, interpreter=python)
         missing = [version for version in wanted if version not in found]
         if missing:
             self.tools.report(f"no Python {', '.join(missing)} here to plan for")
@@ -330,7 +352,9 @@ class Workspace:
         """
         needed = (stage.name, *self.graph.ancestors(stage.name))
         locks, made = self._current_or_made_locks(needed)
-        bench = self._bench(locks)
+        variant = self.project.variant(stage.name)
+        house = self._wheelhouse_of(self.interpreter, variant)
+        bench = replace(self.bench(locks), logs=house.logs)
         outputs = {output.name for output in stage.outputs}
         rebuild = outputs if self.options.rebuild_all else set(self.options.rebuild)
         with self._told(stage.name):
@@ -339,12 +363,14 @@ class Workspace:
                     bench, stage, self.environment, rebuild=rebuild & outputs
                 )
             except BuildError:
-                self.wheelhouse.deliver(map(_delivery, present(bench, stage)))
+                if variant == self.project.cell:
+                    house.deliver(map(_delivery, present(bench, stage)))
                 raise
             if made:  # and so backends of other stages were asked in this environment
                 with occupied(self.tools, self.environment):
                     prepare(bench, stage.name, self.environment)
-            self.wheelhouse.deliver(map(_delivery, provided))
+            if variant == self.project.cell:
+                house.deliver(map(_delivery, provided))
         return provided
 
     @property
@@ -358,7 +384,8 @@ class Workspace:
         try:
             yield
         except (BuildStagesError, OSError):
-            self.journal.note(FAILED, python=self.python, stage=name)
+            title = self.project.titled(name)
+            self.journal.note(FAILED, python=self.python, stage=title)
             raise
 
     def check_reproducible(self, stage: Stage) -> None:
@@ -370,7 +397,7 @@ class Workspace:
         """
         from nox_buildstages.build import reproducing  # noqa: PLC0415 - for it alone
 
-        bench = self._bench(self.current_locks())
+        bench = self.bench(self.current_locks())
         with self._told(stage.name):
             reproducing.check(bench, stage, self.environment)
 
@@ -383,7 +410,7 @@ class Workspace:
         Raises:
             BuildStagesError: It can't be made.
         """
-        bench = self._bench(self.current_locks())
+        bench = self.bench(self.current_locks())
         with self._told(FINAL):
             return self._install(bench)
 
@@ -399,7 +426,7 @@ class Workspace:
         from nox_buildstages.wheelhouse.release import Release  # noqa: PLC0415 - for it
 
         release = Release(
-            bench=self._bench(self.current_locks()),
+            bench=self.bench(self.current_locks()),
             house=self.wheelhouse,
             environment=self.environment,
             vendor=self.options.vendor,
@@ -408,7 +435,8 @@ class Workspace:
 
     def close(self) -> None:
         """Note that the closing table was printed."""
-        self.journal.note(CLOSED, python=self.python)
+        cell = str(self.project.cell)
+        self.journal.note(CLOSED, python=self.python, cell=cell)
 
     def _install(self, bench: Bench) -> list[dict[str, Any]]:
         deliveries = [
@@ -424,7 +452,8 @@ class Workspace:
             sync(bench, FINAL, self.environment, bound)
         return entries
 
-    def _bench(self, locks: Mapping[str, Lock]) -> Bench:
+    def bench(self, locks: Mapping[str, Lock]) -> Bench:
+        """Return where the stages of the session's cell are built."""
         return Bench(
             project=self.project,
             graph=self.graph,
@@ -462,16 +491,18 @@ class Workspace:
     def _relock(self) -> Mapping[str, Lock]:
         locks = self._locking().write()
         write_text(self._last_run, self.tools.run)
-        return self._selected(locks)
+        stems = folder.stems(self.project)
+        named = {name: replace(locks[stem], name=name) for name, stem in stems.items()}
+        return self._selected(named)
 
     def _locking(self) -> Locking:
         from nox_buildstages.locking import Locking  # noqa: PLC0415 - most don't lock
 
         return Locking(
-            bench=self._bench({}),
+            benches=tuple(view.bench({}) for view in self._cells()),
             options=self.options,
             pythons=self._pythons,
-            logs=lambda target: self._wheelhouse_of(target.interpreter).logs,
+            logs=lambda target: self._wheelhouse_of(target.interpreter, Cell()).logs,
         )
 
 

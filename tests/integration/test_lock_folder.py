@@ -13,7 +13,7 @@ from packaging.tags import Tag
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.declare.table import read as read_table
+from nox_buildstages.declare.cells import read as read_table
 from nox_buildstages.errors import (
     InvalidLockError,
     LockError,

@@ -22,6 +22,7 @@ from nox_buildstages.errors import (
     ConflictError,
     DeclarationError,
     Discrepancy,
+    DivergingStageError,
     EnvironmentDiffersError,
     FileSystemError,
     HashMismatchError,
@@ -327,6 +328,21 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             "  kernels: 2.8",
             "  final: 2.13",
             "change one of these, or take torch out of match-runtime",
+        ],
+    ),
+    (
+        DivergingStageError(
+            stage="base",
+            cells=("arch=8, torch=1", "arch=8, torch=2"),
+            axes=("torch",),
+            versions=(("numpy", "1.26", "2.0"),),
+        ),
+        [
+            "stage base is built once, and its environment would differ",
+            "  in (arch=8, torch=1) and (arch=8, torch=2)",
+            "    numpy: 1.26, 2.0",
+            "have it built for each value: name {torch} in it, such as",
+            '  env = { TORCH = "{torch}" }',
         ],
     ),
     (

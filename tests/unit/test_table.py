@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages.declare.table import read
+from nox_buildstages.declare.cells import read
 from nox_buildstages.errors import DeclarationError, Problem
 from nox_buildstages.model import Patch, RemoteStore
 from nox_buildstages.toml import loads
@@ -417,7 +417,10 @@ def test_a_table_that_is_nearly_ours_is_not_ignored() -> None:
             in_top('remote-store = { urls = "x", url = "x" }'),
             "remote-store.urls: unknown key; did you mean 'url'?",
         ),
-        (in_top("matrix = {}"), "matrix: matrix is not supported yet"),
+        (
+            in_top("matrix = {}"),
+            'matrix: expected an axis, such as cuda-arch = ["8.0", "9.0"]',
+        ),
         (
             "[tool.nox-buildstages.stage.kernels]\noutputs = []",
             (
@@ -461,7 +464,10 @@ def test_problems_at_the_top(toml: str, message: str) -> None:
         ("env = 1", "env: expected a table of strings, found the number 1"),
         (
             'env = { A = "x{cuda-arch}" }',
-            "env.A: the placeholder {cuda-arch} is not supported yet",
+            (
+                "env.A: no axis has the name 'cuda-arch'; there is no matrix "
+                "({{cuda-arch}} is that text itself)"
+            ),
         ),
         (
             'pass-env = ["$HOME"]',
@@ -484,7 +490,10 @@ def test_problems_at_the_top(toml: str, message: str) -> None:
         ),
         (
             'dependencies = ["torch=={torch}.*"]',
-            "dependencies[0]: the placeholder {torch} is not supported yet",
+            (
+                "dependencies[0]: no axis has the name 'torch'; there is no matrix "
+                "({{torch}} is that text itself)"
+            ),
         ),
         (
             'dependencies = ["a=1"]',
@@ -656,7 +665,10 @@ def test_names_that_no_stage_may_bear(name: str, message: str) -> None:
         ),
         (
             '["x @ ./{torch}"]',
-            "outputs[0]: the placeholder {torch} is not supported yet",
+            (
+                "outputs[0]: no axis has the name 'torch'; there is no matrix "
+                "({{torch}} is that text itself)"
+            ),
         ),
     ],
 )
@@ -862,13 +874,21 @@ def test_groups_are_a_table() -> None:
         ),
         (
             'env = { A = "{b}" }',
-            ["env.A: the placeholder {b} is not supported yet"],
+            [
+                (
+                    "env.A: no axis has the name 'b'; there is no matrix "
+                    "({{b}} is that text itself)"
+                )
+            ],
         ),
         (
             'patches = ["", "{torch}.patch", 1]',
             [
                 "patches[0]: expected a string that is not empty, found the string ''",
-                "patches[1]: the placeholder {torch} is not supported yet",
+                (
+                    "patches[1]: no axis has the name 'torch'; there is no matrix "
+                    "({{torch}} is that text itself)"
+                ),
                 'patches[2]: expected a string, found the number 1; write "1"',
             ],
         ),
