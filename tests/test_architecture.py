@@ -45,6 +45,7 @@ PURE = (
     "closing",
     "declare/*",
     "lock/changes",
+    "lock/local_versions",
     "lock/lockfile",
     "lock/merging",
     "lock/pylock",

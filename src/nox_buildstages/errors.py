@@ -18,6 +18,7 @@
     │   ├── DivergingStageError  cells of a matrix want one stage in several ways
     │   ├── UnorderedOutputError an output is wanted where it isn't built yet
     │   └── MetadataError        what an output requires can't be known
+    │       └── LocalVersionError  nor what its version is to be
     ├── SourceError              fetching, verifying or unpacking a source
     │   ├── HashMismatchError    a file isn't the one that was locked
     │   └── PatchError           a patch isn't there, or doesn't apply
@@ -523,6 +524,11 @@ class MetadataError(LockError):
         """Yield the output, the problem, and what to do."""
         yield f"{self.output} (stage {self.stage}): {self.problem}"
         yield from self.mend
+
+
+@dataclass(kw_only=True, eq=False)
+class LocalVersionError(MetadataError):
+    """The local version that an output is to have can't be known."""
 
 
 @dataclass(kw_only=True, eq=False)

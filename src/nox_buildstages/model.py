@@ -206,6 +206,19 @@ class Patch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LocalVersion:
+    """What is to follow the ``+`` in an output's version, as declared.
+
+    Attributes:
+        text: With ``{x}`` for the public version of a project x of its environment.
+        place: Where it was declared, for messages.
+    """
+
+    text: str
+    place: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PackageRules:
     """What one output needs, whichever stage builds it.
 
@@ -217,6 +230,8 @@ class PackageRules:
         patches: Applied to its source, in this order, before anything reads it.
         requires_dist: Its run-time requirements, where not even the backend can
             say without building; None where the table doesn't say.
+        local_version: Of its wheel, in place of the one that its backend gives it;
+            None to leave that as it is.
     """
 
     build_requires_add: tuple[Requirement, ...] = ()
@@ -225,6 +240,7 @@ class PackageRules:
     env: Mapping[str, str] = field(default_factory=dict)
     patches: tuple[Patch, ...] = ()
     requires_dist: tuple[Requirement, ...] | None = None
+    local_version: LocalVersion | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

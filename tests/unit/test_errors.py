@@ -27,6 +27,7 @@ from nox_buildstages.errors import (
     FileSystemError,
     HashMismatchError,
     InvalidLockError,
+    LocalVersionError,
     LockError,
     MatchRuntimeError,
     MeddlingError,
@@ -400,6 +401,12 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             output="x", stage="a", problem="there is no hook", mend=("do", "this")
         ),
         ["x (stage a): there is no hook", "do", "this"],
+    ),
+    (
+        LocalVersionError(
+            output="x", stage="a", problem="there is no torch", mend=("do this",)
+        ),
+        ["x (stage a): there is no torch", "do this"],
     ),
     (
         SyncError(environment=FOLDER, output="error: no", mend="do this"),

@@ -9,7 +9,7 @@ import pytest
 
 from nox_buildstages.declare.cells import read
 from nox_buildstages.errors import DeclarationError, Problem
-from nox_buildstages.model import Patch, RemoteStore
+from nox_buildstages.model import LocalVersion, Patch, RemoteStore
 from nox_buildstages.toml import loads
 
 if TYPE_CHECKING:
@@ -53,6 +53,12 @@ def in_top(line: str) -> str:
 
 def in_final(line: str) -> str:
     return f"{STAGE}[tool.nox-buildstages.final]\n{line}\n"
+
+
+NO_LOCAL = (
+    "local-version: expected letters and digits, with a '.', '-' or '_' between them,"
+    ' and projects in braces, such as "torch{torch}"'
+)
 
 
 def in_package(line: str) -> str:
@@ -116,6 +122,7 @@ def test_the_whole_table() -> None:
         patches = ["patches/one.patch", "../two.patch"]
         env = { CUTLASS = "1" }
         metadata = { requires-dist = ["torch"] }
+        local-version = "torch{torch}"
         """
     )
     assert project.uv == {"no-index": True}
@@ -155,6 +162,9 @@ def test_the_whole_table() -> None:
     )
     assert rules.env == {"CUTLASS": "1"}
     assert [str(it) for it in rules.requires_dist or ()] == ["torch"]
+    assert rules.local_version == LocalVersion(
+        text="torch{torch}", place=place.replace("patches", "local-version")
+    )
 
 
 @pytest.mark.parametrize("written", ['"../x"', '{ url = "../x" }'])
@@ -901,7 +911,15 @@ def test_groups_are_a_table() -> None:
                 ),
             ],
         ),
-        ('local-version = "t"', ["local-version: local-version is not supported yet"]),
+        (
+            "local-version = 1",
+            [
+                'local-version: expected a string, found the number 1; write "1"',
+            ],
+        ),
+        ('local-version = "+cu13"', [f"{NO_LOCAL}, found the string '+cu13'"]),
+        ('local-version = "torch{}"', [f"{NO_LOCAL}, found the string 'torch{{}}'"]),
+        ('local-version = "a..{b}"', [f"{NO_LOCAL}, found the string 'a..{{b}}'"]),
     ],
 )
 def test_problems_in_a_package(line: str, expected: list[str]) -> None:

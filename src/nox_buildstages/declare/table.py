@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.markers import InvalidMarker, Marker
 
+from nox_buildstages.declare.local_version import local_version
 from nox_buildstages.declare.reading import (
     Document,
     Item,
@@ -288,6 +289,7 @@ def _rules(item: Item) -> PackageRules | None:
         env=found.get("env", _env, {}),
         patches=found.get("patches", list_of(_patch), ()),
         requires_dist=found.child("metadata", _metadata),
+        local_version=found.child("local-version", local_version),
     )
 
 
@@ -398,8 +400,10 @@ _STAGE = Keys(
     ),
 )
 _PACKAGE = Keys(
-    known=("build-requires", "config-settings", "env", "metadata", "patches"),
-    later={"local-version": text},
+    known=(
+        *("build-requires", "config-settings", "env", "metadata", "patches"),
+        "local-version",
+    ),
 )
 _BUILD_REQUIRES = Keys(known=("add", "remove"))
 _METADATA = Keys(known=("requires-dist",))

@@ -125,6 +125,7 @@ def _rules(rules: PackageRules, root: Path, patched: tuple[str, ...]) -> dict[st
         "config-settings": dict(rules.config_settings),
         "env": dict(rules.env),
         "requires-dist": None if requires_dist is None else _texts(requires_dist, root),
+        **({"local-version": rules.local_version.text} if rules.local_version else {}),
     }
 
 

@@ -103,6 +103,18 @@ def source(package: Package) -> Source | None:
     )
 
 
+def sdist_version(name: NormalizedName, source: Source) -> Version | None:
+    """Return the version that the file name of a project's sdist says, if it is one."""
+    if not isinstance(source, ArchiveSource):
+        return None
+    file_name = source.location.rpartition("/")[2].partition("#")[0]
+    try:
+        project, version = parse_sdist_filename(file_name)
+    except InvalidSdistFilename:
+        return None
+    return version if project == name else None
+
+
 def select(
     pylock: Pylock, interpreter: Interpreter
 ) -> Iterator[tuple[Package, object]]:
@@ -322,14 +334,6 @@ def _source_fields(
         "path": None if remote else source.location,
         "hashes": {"sha256": source.sha256},
     }
-    if source.subdirectory is None and _is_sdist_of(name, version, source.location):
+    if source.subdirectory is None and sdist_version(name, source) == version:
         return {"sdist": PackageSdist(**where)}
     return {"archive": PackageArchive(**where, subdirectory=source.subdirectory)}
-
-
-def _is_sdist_of(name: NormalizedName, version: Version, location: str) -> bool:
-    file_name = location.rpartition("/")[2].partition("#")[0]
-    try:
-        return parse_sdist_filename(file_name) == (name, version)
-    except InvalidSdistFilename:
-        return False

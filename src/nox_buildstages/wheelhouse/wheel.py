@@ -73,7 +73,7 @@ def read(path: Path) -> WheelFile:
     except InvalidWheelFilename as error:
         raise WheelError(wheel=path.name, problem=str(error)) from error
     with _opened(path) as archive:
-        folder = _dist_info(archive)
+        folder = dist_info(archive)
         metadata = _metadata(archive, folder)
         if f"{folder}/WHEEL" not in archive.namelist():
             raise ValueError(f"{folder}/WHEEL is missing")
@@ -97,7 +97,7 @@ def metadata(path: Path) -> bytes:
         WheelError: It isn't a wheel, or has none.
     """
     with _opened(path) as archive:
-        return _member(archive, f"{_dist_info(archive)}/METADATA")
+        return _member(archive, f"{dist_info(archive)}/METADATA")
 
 
 def verify(path: Path) -> None:
@@ -109,7 +109,7 @@ def verify(path: Path) -> None:
     """
     with _opened(path) as archive:
         files = _files(archive)
-        folder = _dist_info(archive)
+        folder = dist_info(archive)
         record = _record(archive, folder)
         exempt = {f"{folder}/{name}" for name in _SIGNATURES}
         for name in record.keys() - files.keys() - exempt:
@@ -117,6 +117,20 @@ def verify(path: Path) -> None:
         for name, info in files.items():
             if name not in exempt:
                 _verify_member(archive, info, record.get(name))
+
+
+def dist_info(archive: zipfile.ZipFile) -> str:
+    """Return the name of a wheel's .dist-info folder.
+
+    Raises:
+        ValueError: There isn't one, or there are several.
+    """
+    tops = {name.partition("/")[0] for name in archive.namelist() if "/" in name}
+    folders = sorted(top for top in tops if top.endswith(".dist-info"))
+    if len(folders) != 1:
+        found = ", ".join(folders) or "none"
+        raise ValueError(f"it must hold one .dist-info folder, found {found}")
+    return folders[0]
 
 
 @contextmanager
@@ -135,15 +149,6 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     ) as error:
         problem = str(error) or type(error).__name__
         raise WheelError(wheel=path.name, problem=problem) from error
-
-
-def _dist_info(archive: zipfile.ZipFile) -> str:
-    tops = {name.partition("/")[0] for name in archive.namelist() if "/" in name}
-    folders = sorted(top for top in tops if top.endswith(".dist-info"))
-    if len(folders) != 1:
-        found = ", ".join(folders) or "none"
-        raise ValueError(f"it must hold one .dist-info folder, found {found}")
-    return folders[0]
 
 
 def _metadata(archive: zipfile.ZipFile, folder: str) -> CoreMetadata:
