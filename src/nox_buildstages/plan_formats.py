@@ -36,6 +36,16 @@ def document(plan: Plan, project: Project, graph: Graph) -> Iterator[str]:
     yield from json.dumps(listing.to_dict(), indent=2).splitlines()
 
 
+def session_of(project: Project, name: str, python: str) -> str:
+    """Return the name that nox gives to a session of a Python."""
+    pythons = project.pythons
+    if not pythons:
+        return name
+    # Where there is one alone, it may be spelled in any way that nox takes.
+    declared = {minor(version): version for version in pythons}
+    return f"{name}-{declared.get(python, pythons[0])}"
+
+
 def _rows(planned: Planned, *, several: bool) -> Iterator[tuple[str, ...]]:
     head = (planned.state, planned.name, planned.version, planned.stage)
     cells = (*head, planned.python) if several else head
@@ -86,13 +96,7 @@ class _Listing:
         return self._session(f"build-stage-{name}", python)
 
     def _session(self, name: str, python: str) -> str:
-        """Return the name that nox gives to a session of a Python."""
-        pythons = self.project.pythons
-        if not pythons:
-            return name
-        # Where there is one alone, it may be spelled in any way that nox takes.
-        declared = {minor(version): version for version in pythons}
-        return f"{name}-{declared.get(python, pythons[0])}"
+        return session_of(self.project, name, python)
 
 
 def _output(planned: Planned) -> dict[str, Any]:
