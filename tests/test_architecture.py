@@ -27,6 +27,7 @@ ROOMS = (
     {
         *("plan", "plan_formats", "options", "locking", "proposal", "pythons"),
         *("call", "first_run", "workspace", "closing", "run"),
+        *("plan_github", "cells", "actions"),
     },
     {"sessions"},
 )
@@ -42,6 +43,7 @@ PURE = (
     "durations",
     "options",
     "plan_formats",
+    "plan_github",
     "closing",
     "declare/*",
     "lock/changes",
@@ -155,6 +157,7 @@ def test_one_module_knows_nox() -> None:
 
 UNNEEDED = {
     *("plan", "plan_formats", "locking", "pythons", "proposal/proposer"),
+    *("plan_github", "cells", "actions"),
     *("build/building", "build/making", "build/job", "build/following"),
     *("build/reproducing", "store/history", "store/remote", "store/pruning"),
 }

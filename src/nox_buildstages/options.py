@@ -22,24 +22,22 @@ _KNOWN = {
     "--check-reproducible": "build twice, and fail where the wheels differ",
     "--vendor": "build-stages-release: add the runtime's wheels from indexes",
     "--json": "build-stages-plan: print the plan as JSON",
+    "--github": "build-stages-plan: write a matrix of jobs for GitHub Actions",
+    "--only-missing": "with --github: leave out cells that have nothing to build",
     "--write": "build-stages-init: write what it proposes to the pyproject.toml",
     "--older-than TIME": "build-stages-prune: remove what wasn't used for so long",
     "--larger-than SIZE": "build-stages-prune: leave no more than that",
     "--dry-run": "build-stages-prune: only say what would be removed",
 }
-_LATER = frozenset(
-    (
-        "--github",
-        "--only-missing",
-        "--repair",
-    )
-)
+_LATER = frozenset(("--repair",))
 _FLAGS = {
     "--locked": "locked",
     "--check": "check",
     "--upgrade": "upgrade",
     "--write": "write",
     "--json": "json",
+    "--github": "github",
+    "--only-missing": "only_missing",
     "--check-reproducible": "check_reproducible",
     "--dry-run": "dry_run",
     "--vendor": "vendor",
@@ -49,10 +47,13 @@ _RELEASING = "build-stages-release"
 _ROW = (_BUILDING, _RELEASING)
 """The second requires the first, and that one the stages."""
 
+_PLANNING = "build-stages-plan"
 _PRUNING = "build-stages-prune"
 _ONLY_FOR = {
     "--write": ("build-stages-init", "writes the stages it proposes"),
-    "--json": ("build-stages-plan", "prints the plan as JSON"),
+    "--json": (_PLANNING, "prints the plan as JSON"),
+    "--github": (_PLANNING, "writes a matrix of jobs for GitHub Actions"),
+    "--only-missing": (_PLANNING, "leaves out cells that have nothing to build"),
     "--check-reproducible": (_BUILDING, "builds everything twice"),
     "--vendor": (_RELEASING, "adds the runtime's wheels from indexes"),
     "--dry-run": (_PRUNING, "removes nothing"),
@@ -109,6 +110,8 @@ class Options:
         rebuild: Outputs that are.
         write: What is proposed is written.
         json: The plan is for programs.
+        github: The plan is for GitHub Actions.
+        only_missing: It leaves out cells that have nothing to build.
         check_reproducible: Everything is built twice and compared.
         vendor: The wheels from indexes are released, too.
         older_than: Seconds; what wasn't used for so long is removed.
@@ -124,6 +127,8 @@ class Options:
     rebuild: tuple[str, ...] = ()
     write: bool = False
     json: bool = False
+    github: bool = False
+    only_missing: bool = False
     check_reproducible: bool = False
     vendor: bool = False
     older_than: int | None = None
@@ -161,6 +166,16 @@ def parse(
     if options.upgrades and (options.locked or options.check):
         raise UsageError(
             message="--upgrade writes lock files, and --locked and --check never do",
+            mend="leave one of them out",
+        )
+    if options.only_missing and not options.github:
+        raise UsageError(
+            message="--only-missing is about the matrix that --github writes",
+            mend="write --github --only-missing",
+        )
+    if options.github and options.json:
+        raise UsageError(
+            message="--github and --json are two forms of the plan",
             mend="leave one of them out",
         )
     return options

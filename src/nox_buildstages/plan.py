@@ -106,7 +106,11 @@ def unlocked(project: Project, python: str) -> tuple[Planned, ...]:
 
 
 def plan(
-    bench: Bench, history: History, *, asked: Collection[str] = ()
+    bench: Bench,
+    history: History,
+    *,
+    asked: Collection[str] = (),
+    elsewhere: bool = False,
 ) -> tuple[Planned, ...]:
     """Plan every output of a project for one Python, stage by stage.
 
@@ -114,8 +118,10 @@ def plan(
         bench: With all locks.
         history: What was built before.
         asked: Outputs that are built though the store has them.
+        elsewhere: Whether another machine builds, where variables may be set that
+            aren't here.
     """
-    planner = _Planner(bench=bench, history=history, asked=asked)
+    planner = _Planner(bench=bench, history=history, asked=asked, elsewhere=elsewhere)
     for stage in bench.graph.order:
         planner.add(stage)
     return tuple(planner.planned.values())
@@ -146,17 +152,45 @@ class _Planner:
     bench: Bench
     history: History
     asked: Collection[str]
+    elsewhere: bool
     planned: dict[str, Planned] = field(default_factory=dict)
 
     def add(self, stage: Stage) -> None:
         """Plan the outputs of a stage after those that it needs."""
         locked = {it.name: it for it in self.bench.locks[stage.name].outputs}
+        gaps = [*self._gaps(stage)]
         for output in stage.outputs:
             self.planned[output.name] = (
-                self._planned(stage, output, locked[output.name])
-                if output.name in locked
-                else _unlocked(self.bench.project, stage, output, self._python)
+                _unlocked(self.bench.project, stage, output, self._python)
+                if output.name not in locked
+                else self._guessed(stage, output, locked[output.name], gaps)
+                if gaps
+                else self._planned(stage, output, locked[output.name])
             )
+
+    def _gaps(self, stage: Stage) -> Iterator[str]:
+        """Yield why no key of a stage is known, on this machine."""
+        for program in self.bench.absent(stage):
+            yield f"{program} is not on this machine, so its key isn't known"
+        for name in stage.pass_env if self.elsewhere else ():
+            if name not in stage.env and name not in self.bench.tools.outer:
+                yield f"{name} is not set here, so its key isn't known"
+
+    def _guessed(
+        self, stage: Stage, output: Output, locked: LockedOutput, gaps: list[str]
+    ) -> Planned:
+        reasons = [*self._outright(output, locked)]
+        reasons += (_own(output.name, gap) for gap in gaps)
+        return Planned(
+            stage=stage.name,
+            title=self.bench.project.titled(stage.name),
+            name=output.name,
+            version=str(locked.metadata.version),
+            reasons=tuple(reason.text for reason in reasons),
+            python=self._python,
+            source=redacted(str(locked.source)),
+            cause=reasons[0].cause,
+        )
 
     @property
     def _python(self) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nox_buildstages.declare.grid import Grid, Place
-    from nox_buildstages.model import Stage
+    from nox_buildstages.model import Project, Stage
     from nox_buildstages.plan import Plan, Planned
 
 FORMAT = 1
@@ -34,6 +34,16 @@ def document(plan: Plan, grid: Grid) -> Iterator[str]:
     """Yield the lines of a plan as JSON."""
     listing = _Listing(plan=plan, grid=grid)
     yield from json.dumps(listing.to_dict(), indent=2).splitlines()
+
+
+def session_of(project: Project, name: str, python: str) -> str:
+    """Return the name that nox gives to a session of a Python."""
+    pythons = project.pythons
+    if not pythons:
+        return name
+    # Where there is one alone, it may be spelled in any way that nox takes.
+    declared = {minor(version): version for version in pythons}
+    return f"{name}-{declared.get(python, pythons[0])}"
 
 
 def _rows(planned: Planned, *, several: bool) -> Iterator[tuple[str, ...]]:
@@ -95,13 +105,7 @@ class _Listing:
         }
 
     def _session(self, name: str, python: str) -> str:
-        """Return the name that nox gives to a session of a Python."""
-        pythons = self.grid.first.project.pythons
-        if not pythons:
-            return name
-        # Where there is one alone, it may be spelled in any way that nox takes.
-        declared = {minor(version): version for version in pythons}
-        return f"{name}-{declared.get(python, pythons[0])}"
+        return session_of(self.grid.first.project, name, python)
 
 
 def _output(planned: Planned) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from nox_buildstages.first_run import Making
 from nox_buildstages.options import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from nox_buildstages.declare.grid import Grid, Place
     from nox_buildstages.model import Project, Stage
@@ -346,14 +346,19 @@ def _init(session: nox.Session, workspace: Workspace, *, begun: bool) -> None:
 
 
 def _plan(_session: nox.Session, workspace: Workspace) -> None:
-    from nox_buildstages import plan_formats  # noqa: PLC0415 - for it alone
-
-    plan = workspace.plan()
-    lines = plan_formats.text(plan)
-    if workspace.options.json:
-        lines = plan_formats.document(plan, workspace.grid)
-    for line in lines:
+    for line in _plan_lines(workspace):
         print(line)  # noqa: T201 - it is what was asked for
+
+
+def _plan_lines(workspace: Workspace) -> Iterator[str]:
+    from nox_buildstages import actions, plan_formats  # noqa: PLC0415 - for it alone
+
+    if workspace.options.github:
+        return actions.publish(workspace.github_plan(), workspace.tools.outer)
+    plan = workspace.plan()
+    if workspace.options.json:
+        return plan_formats.document(plan, workspace.grid)
+    return plan_formats.text(plan)
 
 
 def _prune(session: nox.Session, options: Options) -> None:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Interpreter, Project, Stage
     from nox_buildstages.options import Options
     from nox_buildstages.plan import Plan, Planned
+    from nox_buildstages.plan_github import CellPlan, GitHubPlan
     from nox_buildstages.pythons import Pythons
 
 
@@ -298,7 +299,40 @@ class Workspace:
             self.bench(selected_locks),
             History(store=self.tools.store, keys=keys),
             asked=every if options.rebuild_all else options.rebuild,
+            elsewhere=options.github,
         )
+
+    def github_plan(self) -> GitHubPlan:
+        """Return the jobs that build the cells of the project elsewhere.
+
+        Raises:
+            LockError: The locks aren't current; every job would end with that.
+            UsageError: There is no Python here to plan a cell for.
+        """
+        from nox_buildstages.plan_github import GitHubPlan  # noqa: PLC0415 - for it
+
+        views = [*self._views()]
+        wanted = versions(self.project, self.interpreter)
+        if len(views) < len(wanted) * len(self.grid.places):
+            raise UsageError(
+                message="--github plans for every Python, and one isn't here",
+                mend="install it, as where its wheels are built",
+            )
+        return GitHubPlan(
+            cells=tuple(view.cell_plan() for view in views),
+            only_missing=self.options.only_missing,
+        )
+
+    def cell_plan(self) -> CellPlan:
+        """Return what a job for the session's interpreter and cell has to know.
+
+        Raises:
+            LockError: The locks aren't current, or aren't for that interpreter.
+        """
+        from nox_buildstages.cells import cell_plan  # noqa: PLC0415 - for it alone
+
+        bench = self.bench(self.read_locks())
+        return cell_plan(bench, self.planned(), self.wheelhouse.folder)
 
     @property
     def python(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -323,6 +324,27 @@ def test_the_plan_is_for_both(made: tuple[Project, str]) -> None:
 
 
 @needs_two
+def test_each_is_a_job_of_its_own(made: tuple[Project, str]) -> None:
+    """With its session, its wheelhouse and its key."""
+    said = made[0].nox("-s", "build-stages-plan", "--", "--github").output
+    (line,) = (line for line in said.splitlines() if line.startswith("matrix="))
+    jobs = json.loads(line.removeprefix("matrix="))["include"]
+    assert len({job.pop("key") for job in jobs}) == 2
+    assert jobs == [
+        {
+            "cell": f"python-{version}",
+            "label": f"python={version}",
+            "session": f"build-stages-{version}",
+            "release": f"build-stages-release-{version}",
+            "python": version,
+            "wheelhouse": f"wheelhouse/{version}",
+            "tools": "",
+        }
+        for version in BOTH
+    ]
+
+
+@needs_two
 def test_they_are_built_side_by_side(pythons: Project) -> None:
     """Locks are made once, each wheel too."""
     done = pythons.nox("-j", "2", "-s", "build-stages")
@@ -369,3 +391,5 @@ def test_a_python_that_is_not_here_is_locked_all_the_same(pythons: Project) -> N
     assert [path.name for path in pythons.wheelhouse.iterdir()] == [HERE]
     planned = pythons.nox("-s", "build-stages-plan").output
     assert f"no Python {ABSENT} here to plan for" in planned
+    said = refused(pythons, "-s", "build-stages-plan", "--", "--github")
+    assert "--github plans for every Python, and one isn't here" in said

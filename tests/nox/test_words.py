@@ -32,7 +32,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory, caches: Path) -> Iterator[Pro
         (("--frobnicate",), "unknown word after --: '--frobnicate'"),
         (("--rebuidl",), "did you mean --rebuild?"),
         (("kernels",), "unknown word after --: 'kernels'"),
-        (("--github",), "--github is not supported yet"),
         (("--repair",), "--repair is not supported yet"),
     ],
 )

@@ -43,6 +43,7 @@ def test_known_words_are_followed(words: str, expected: Options) -> None:
     [
         ("--write", "build-stages-init", Options(write=True)),
         ("--json", "build-stages-plan", Options(json=True)),
+        ("--github", "build-stages-plan", Options(github=True)),
         ("--check-reproducible", "build-stages", Options(check_reproducible=True)),
         (
             "--check-reproducible",
@@ -160,6 +161,18 @@ def test_what_is_no_limit_is_refused(words: str, message: str, mend: str) -> Non
     assert (caught.value.message, caught.value.mend) == (message, mend)
 
 
+def test_a_matrix_may_leave_out_what_is_built() -> None:
+    """Both words are for the plan, and the second one for the first alone."""
+    session = "build-stages-plan"
+    words = ["--only-missing", "--github"]
+    found = parse(words, outputs=OUTPUTS, session=session)
+    assert found == Options(github=True, only_missing=True)
+    with pytest.raises(UsageError, match="matrix that --github writes"):
+        parse(["--only-missing"], outputs=OUTPUTS, session=session)
+    with pytest.raises(UsageError, match="two forms of the plan"):
+        parse(["--github", "--json"], outputs=OUTPUTS, session=session)
+
+
 def refusal(words: str) -> UsageError:
     with pytest.raises(UsageError) as caught:
         parse(words.split(), outputs=OUTPUTS)
@@ -173,7 +186,6 @@ def refusal(words: str) -> UsageError:
         ("--upgade", "unknown word after --: '--upgade', did you mean --upgrade?"),
         ("--locked kernels", "unknown word after --: 'kernels'"),
         ("-x", "unknown word after --: '-x'"),
-        ("--github", "--github is not supported yet"),
         ("--repair=x", "--repair is not supported yet"),
         ("--older-then 30d", "unknown word after --: '--older-then', did you mean"),
     ],

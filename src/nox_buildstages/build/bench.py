@@ -302,9 +302,16 @@ class Bench:
         passed = {name: outer[name] for name in stage.pass_env if name in outer}
         return {**passed, **stage.env, **self.project.rules(output).env}
 
+    def absent(self, stage: Stage) -> tuple[str, ...]:
+        """Return the programs that a stage names and that aren't here."""
+        return tuple(it for it in stage.tools if self._path(it) is None)
+
+    def _path(self, program: str) -> str | None:
+        return shutil.which(program, path=self.tools.outer.get("PATH"))
+
     def _version(self, program: str, stage: Stage) -> str:
         if program not in self._versions:
-            path = shutil.which(program, path=self.tools.outer.get("PATH"))
+            path = self._path(program)
             if path is None:
                 raise MissingToolError(tool=program, stage=stage.name)
             try:

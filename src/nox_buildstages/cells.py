@@ -1,0 +1,88 @@
+"""What is known of a cell before its job begins, on a machine that builds nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nox_buildstages.declare.grid import MULTIPLIED
+from nox_buildstages.lock.lockfile import StagePin
+from nox_buildstages.model import Cell
+from nox_buildstages.plan_formats import session_of
+from nox_buildstages.plan_github import CellPlan
+
+if TYPE_CHECKING:
+    from nox_buildstages.build.bench import Bench
+    from nox_buildstages.model import Stage
+    from nox_buildstages.plan import Planned
+
+SCHEME = 1
+"""Of the key; a change of it makes every kept store a new one."""
+
+
+def cell_plan(bench: Bench, outputs: tuple[Planned, ...], house: Path) -> CellPlan:
+    """Return what a job has to know of a project's cell.
+
+    Args:
+        bench: With all locks.
+        outputs: What would become of them.
+        house: The cell's wheelhouse.
+
+    Raises:
+        SourceError: A folder or a patch can't be read.
+    """
+    project, python = bench.project, bench.interpreter.markers["python_version"]
+    cell = project.cell
+    if len(project.pythons) > 1:
+        cell = Cell(choices=(*cell.choices, ("python", python)))
+    final, release = (f"{it}{project.cell.suffix}" for it in MULTIPLIED)
+    return CellPlan(
+        name=cell.name,
+        label=str(cell),
+        session=session_of(project, final, python),
+        release=session_of(project, release, python),
+        python=python,
+        wheelhouse=Path(os.path.relpath(house, project.root)).as_posix(),
+        key=store_key(bench),
+        tools=tuple(sorted({it for stage in project.stages for it in stage.tools})),
+        outputs=outputs,
+    )
+
+
+def store_key(bench: Bench) -> str:
+    """Return the sha256 of what the wheels of a project are made of, in hex.
+
+    It is of what is locked and declared, and of folders and patches: not of the
+    programs that compile, the variables that are let through, and the interpreter's
+    last digit, which a machine that only plans needn't have. So wheels of one key of
+    the store may be kept under several of these, and those of several under one.
+
+    Raises:
+        SourceError: A folder or a patch can't be read.
+    """
+    value = {
+        "scheme": SCHEME,
+        "stages": [_stage(bench, stage) for stage in bench.graph.order],
+    }
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _stage(bench: Bench, stage: Stage) -> dict[str, Any]:
+    held = {
+        pin.name: [str(pin.version), pin.stage]
+        for pin in bench.pins(stage.name)
+        if isinstance(pin, StagePin)
+    }
+    declared = replace(stage, tools=(), pass_env=())
+    markers = bench.interpreter.markers
+    keys = []
+    for output in bench.locks[stage.name].outputs:
+        recipe = bench.recipe_of(declared, output, without=held)
+        interpreter = {**recipe.interpreter, "version": markers["python_version"]}
+        keys.append(replace(recipe, interpreter=interpreter).key)
+    return {"name": stage.name, "held": held, "tools": stage.tools, "outputs": keys}

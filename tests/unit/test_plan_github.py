@@ -1,0 +1,157 @@
+"""A plan as GitHub Actions takes it: a matrix, a count, a summary."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from nox_buildstages.plan import Planned
+from nox_buildstages.plan_github import CellPlan, GitHubPlan, assignments
+
+
+def planned(name: str, *reasons: str, remote: bool = False) -> Planned:
+    return Planned(
+        stage="kernels",
+        title="kernels",
+        name=name,
+        version="1.0",
+        reasons=reasons,
+        remote=remote,
+    )
+
+
+def cell(name: str, *outputs: Planned, label: str = "") -> CellPlan:
+    return CellPlan(
+        name=name,
+        label=label,
+        session=f"build-stages({name})",
+        release=f"build-stages-release({name})",
+        python="3.11",
+        wheelhouse=f"wheelhouse/{name}",
+        key=f"key of {name}",
+        tools=("c++", "nvcc"),
+        outputs=outputs,
+    )
+
+
+BUILT = cell("b", planned("kernels"), label="arch=b")
+MISSING = cell("m", planned("kernels", "not built yet"), label="arch=m")
+"""One cell has nothing to build, the other one has."""
+
+
+def included(plan: GitHubPlan) -> list[str]:
+    return [it["cell"] for it in json.loads(plan.outputs()["matrix"])["include"]]
+
+
+def test_each_cell_is_a_job() -> None:
+    """The matrix tells it all that it needs, as text."""
+    outputs = GitHubPlan(cells=(MISSING, BUILT)).outputs()
+    assert outputs["count"] == "2"
+    first, second = json.loads(outputs["matrix"])["include"]
+    assert first == {
+        "cell": "m",
+        "label": "arch=m",
+        "session": "build-stages(m)",
+        "release": "build-stages-release(m)",
+        "python": "3.11",
+        "wheelhouse": "wheelhouse/m",
+        "key": "key of m",
+        "tools": "c++ nvcc",
+    }
+    assert second["cell"] == "b"
+    assert "\n" not in outputs["matrix"]
+
+
+def test_cells_with_nothing_to_build_can_be_left_out() -> None:
+    """Where that is all of them, the matrix is empty and sound."""
+    plan = GitHubPlan(cells=(BUILT, MISSING), only_missing=True)
+    assert (included(plan), plan.outputs()["count"]) == (["m"], "1")
+    plan = GitHubPlan(cells=(BUILT,), only_missing=True)
+    assert plan.outputs() == {"matrix": '{"include":[]}', "count": "0"}
+    plan = GitHubPlan(cells=(BUILT,))
+    assert (included(plan), plan.outputs()["count"]) == (["b"], "1")
+
+
+def test_the_summary_is_a_table_for_each_cell() -> None:
+    """With every reason, and why a cell has no job."""
+    both = planned("kernels", "env A '1' → '2'", "torch 1 → 2")
+    changed = replace(MISSING, outputs=(both, planned("models", remote=True)))
+    plan = GitHubPlan(cells=(changed, BUILT), only_missing=True)
+    assert list(plan.summary()) == [
+        "### Build stages: 1 of 2 cells to build",
+        "",
+        "#### arch=m",
+        "",
+        "| state | output | version | stage | why |",
+        "| --- | --- | --- | --- | --- |",
+        "| build | kernels | 1.0 | kernels | env A '1' → '2'<br>torch 1 → 2 |",
+        "| cached | models | 1.0 | kernels | in the remote store |",
+        "",
+        "#### arch=b",
+        "",
+        "Left out: all its wheels are in the store.",
+        "",
+        "| state | output | version | stage | why |",
+        "| --- | --- | --- | --- | --- |",
+        "| cached | kernels | 1.0 | kernels |  |",
+    ]
+
+
+def test_the_one_cell_of_a_project_is_named_by_its_session() -> None:
+    """It has no label, for there is nothing to tell it from."""
+    lines = list(GitHubPlan(cells=(replace(BUILT, label=""),)).summary())
+    assert lines[0] == "### Build stages: 1 of 1 cell to build"
+    assert lines[2] == "#### build-stages(b)"
+
+
+@pytest.mark.parametrize(
+    ("outputs", "where"),
+    [
+        ((planned("a"),), "in the store."),
+        ((planned("a", remote=True),), "in the remote store."),
+        ((planned("a"), planned("b", remote=True)), "in the store or in the remote"),
+    ],
+)
+def test_a_cell_that_is_left_out_says_where_its_wheels_are(
+    outputs: tuple[Planned, ...], where: str
+) -> None:
+    """Here, there, or both."""
+    left_out = replace(BUILT, outputs=outputs)
+    text = "\n".join(GitHubPlan(cells=(left_out,), only_missing=True).summary())
+    assert f"Left out: all its wheels are {where}" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a | b", r"a \| b"),
+        ("<script> & `x`", r"\<script\> &amp; \`x\`"),
+        ("nvcc 1\nbuilt on\n\nMonday", "nvcc 1 built on Monday"),
+        ("_a_ *b* [c](d) #1 ~~e~~ \\", r"\_a\_ \*b\* \[c\](d) \#1 \~\~e\~\~ \\"),
+    ],
+)
+def test_a_reason_is_shown_as_it_is(text: str, shown: str) -> None:
+    """Whatever is in it, it is one line of one cell of the table."""
+    changed = replace(BUILT, outputs=(planned("kernels", text),))
+    *_, row = GitHubPlan(cells=(changed,)).summary()
+    assert row == f"| build | kernels | 1.0 | kernels | {shown} |"
+
+
+def read(text: str) -> dict[str, str]:
+    """Return outputs as GitHub's runner reads them."""
+    found, lines = {}, text.splitlines(keepends=True)
+    while lines:
+        name, end = lines.pop(0).rstrip("\n").split("<<", 1)
+        at = lines.index(f"{end}\n")
+        found[name] = "".join(lines[:at]).removesuffix("\n")
+        del lines[: at + 1]
+    return found
+
+
+@pytest.mark.parametrize("value", ["", "1", "a\nb", "x\nend-1\nname=y<<end", "\n", "é"])
+def test_an_output_of_a_step_may_hold_anything(value: str) -> None:
+    """It can't end the text that it stands in, nor begin another output."""
+    outputs = {"first": value, "second": "2"}
+    assert read(assignments(outputs)) == outputs
