@@ -27,10 +27,18 @@ from nox_buildstages.proposal.proposer import Proposer
 from nox_buildstages.proposal.trials import Trials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import (
+        Callable,
+        Hashable,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from nox_buildstages.build.bench import Bench, Tools
     from nox_buildstages.declare.writing import Proposal
+    from nox_buildstages.lock.facts import Answer
     from nox_buildstages.lock.lockfile import Lock
     from nox_buildstages.lock.targets import Target
     from nox_buildstages.options import Options
@@ -53,6 +61,7 @@ class Locking:
     pythons: Pythons
     logs: Callable[[Target], Path]
     _resolvers: dict[str, Resolver] = field(default_factory=dict)
+    _told: dict[Hashable, Answer] = field(default_factory=dict)
 
     @property
     def _tools(self) -> Tools:
@@ -148,6 +157,7 @@ class Locking:
                 environment=self.pythons.environment_for,
                 logs=self.logs,
                 scratch=Path(scratch),
+                told=self._told,
             )
 
     def _relock(self, workshop: StageWorkshop, earlier: Mapping[str, Lock]) -> Relock:
