@@ -164,10 +164,13 @@ class _Registration:
         """Register a session that does nothing but require that of every cell."""
 
         def session(session: nox.Session) -> None:
-            def check_words() -> None:
+            def tell() -> None:
                 parse(session.posargs, outputs=self.names, session=name)
+                house = self._project.wheelhouse.name
+                for project in self.grid.projects:
+                    session.log(f"{project.cell}: {house}/{project.cell.folder}")
 
-            _guarded(session, check_words)
+            _guarded(session, tell)
 
         session.__doc__ = doc
         named = [

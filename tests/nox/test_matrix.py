@@ -10,6 +10,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tomli_w
 import uv
 
 from support.index import Index
@@ -26,6 +27,7 @@ from support.pair import (
     installed,
     lock_texts,
     refused,
+    site_packages,
     versions,
 )
 from support.project import Project, hermetic_env, make_project
@@ -281,6 +283,42 @@ def test_pythons_multiply_cells(project: Project) -> None:
     found = plan(project)
     assert [it["session"] for it in found["final"]] == listed(project)[5:7]
     assert (project.wheelhouse / "9.0/pylock.toml").is_file()
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+def test_a_value_has_its_index(
+    project: Project, tmp_path: Path, *, explicit: bool
+) -> None:
+    """Of two builds of one version, each cell has its own, in every environment."""
+    with Index(tmp_path / "one") as one, Index(tmp_path / "two") as two:
+        indexes = {"one": one, "two": two}
+        for name, index in indexes.items():
+            files = {"tensorlib.py": f"BUILD = {name!r}"}
+            make_wheel(index.folder, "tensorlib", "3.0", files=files)
+        constraints = ["tensorlib==3.*"]
+        stages = table(
+            {
+                "arch": ["8.0"],
+                "tensor": {
+                    name: {"constraints": constraints, "index": name}
+                    for name in indexes
+                },
+            }
+        )
+        stages["final"]["requirements"].append("tensorlib")
+        declared = [
+            {"name": name, "url": index.url, "explicit": explicit}
+            for name, index in indexes.items()
+        ]
+        tools = {"nox-buildstages": stages, "uv": {"index": declared}}
+        project.write(tomli_w.dumps({"tool": tools}))
+        project.nox("-s", "build-stages")
+    for name in indexes:
+        models = member(project, f"8.0/{name}", "models", "built_against")
+        assert models["tensorlib"]["content"] == f"BUILD = {name!r}"
+        environment = project.folder / f".nox/build-stages-arch-8-0-tensor-{name}"
+        held = site_packages(environment) / "tensorlib.py"
+        assert held.read_text("utf-8") == f"BUILD = {name!r}"
 
 
 def test_words_after_a_session_of_all_cells_are_checked(project: Project) -> None:
