@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import parse_wheel_filename
 
 from nox_buildstages import core_metadata
-from nox_buildstages.digests import sha256_of
-from nox_buildstages.files import replacing
+from nox_buildstages.files import put, remove_same
 from nox_buildstages.wheelhouse.index import IndexedWheel, pages
 from nox_buildstages.wheelhouse.wheel import metadata as metadata_in
 
@@ -74,7 +73,7 @@ def write(folder: Path, files: Mapping[str, bytes], others: Mapping[str, str]) -
     sums = {**others, **{name: _sha256(own[name]) for name in own}}
     for name in before.keys() - sums.keys():
         if name.endswith(_OURS):
-            _remove(folder / name, before[name])
+            remove_same(folder / name, before[name])
     _remove_pages(folder / INDEX, files.keys())
     put_sums(folder, sums)
 
@@ -88,28 +87,27 @@ def read_sums(folder: Path) -> dict[str, str]:
     return {}
 
 
+def withdraw(folder: Path) -> None:
+    """Remove all that a release wrote, but for the wheels."""
+    for name, sha256 in read_sums(folder).items():
+        if name.endswith(_OURS) and not name.endswith(".whl"):
+            remove_same(folder / name, sha256)
+    pages = folder / INDEX
+    _remove_pages(pages, ())
+    for path in (pages / "index.html", pages / "index.json", folder / SUMS):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):  # something of the user's, or there is none
+        pages.rmdir()
+
+
 def put_sums(folder: Path, sums: Mapping[str, str]) -> None:
     """Write the sums of a folder's files."""
     text = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
     put(folder / SUMS, text.encode())
 
 
-def put(path: Path, content: bytes) -> None:
-    """Write a file, unless it is as it should be."""
-    if path.is_file() and path.read_bytes() == content:
-        return
-    with replacing(path) as new:
-        new.write_bytes(content)
-
-
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _remove(path: Path, sha256: str) -> None:
-    """Remove a file, unless somebody has written another one since."""
-    if path.is_file() and sha256_of(path) == sha256:
-        path.unlink()
 
 
 def _remove_pages(folder: Path, files: Iterable[str]) -> None:
