@@ -906,7 +906,7 @@ class ClashError(BuildStagesError):
             )
         yield (
             "to keep a folder for each wheelhouse:"
-            " nox -s build-stages-merge -- --by-cell FOLDER …"
+            " `nox -s build-stages-merge -- --by-cell FOLDER`"
         )
 
 

@@ -13,7 +13,17 @@ from nox_buildstages.digests import sha256_of
 from nox_buildstages.files import stamp
 from support.elsewhere import Elsewhere, make_elsewhere, run
 from support.packages import make_sdist
-from support.pair import KERNELS, MODELS, Pair, built, entry, installed, refused, world
+from support.pair import (
+    KERNELS,
+    MODELS,
+    Pair,
+    built,
+    entry,
+    installed,
+    planned,
+    refused,
+    world,
+)
 from support.project import Project, make_project
 
 if TYPE_CHECKING:
@@ -213,9 +223,9 @@ def test_wheels_of_one_name_that_differ_are_an_error(
     assert f"{KERNELS} is another wheel in each of these" in said
     for cell, key in zip(("8.0", "9.0"), keys, strict=True):
         assert f"  {made.plain / cell}: key {key}" in said
-    assert "source and environment are equal: what differs is a variable" in said
+    assert "source and versions are equal: what differs is something else" in said
     assert "local-version in [tool.nox-buildstages.package.kernels]" in said
-    assert "nox -s build-stages-merge -- --by-cell FOLDER …" in said
+    assert "`nox -s build-stages-merge -- --by-cell FOLDER`" in said
     assert not publisher.wheelhouse.exists()
 
 
@@ -246,6 +256,8 @@ def test_a_build_makes_a_merged_wheelhouse_its_own(
     """What it doesn't build goes, as what is no output any more; the rest is built."""
     publisher.nox(*MERGE, str(made.released))
     PAIR.write(publisher)
+    plan = planned(publisher.nox("-s", "build-stages-plan"))
+    assert plan == dict.fromkeys(("kernels", "models"), ("build", "not locked yet"))
     assert built(publisher.nox("-s", "build-stages")) == ["kernels", "models"]
     house = publisher.wheelhouse
     assert publisher.wheels() == [KERNELS, MODELS]

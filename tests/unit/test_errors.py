@@ -588,7 +588,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             ),
             (
                 "to keep a folder for each wheelhouse:"
-                " nox -s build-stages-merge -- --by-cell FOLDER …"
+                " `nox -s build-stages-merge -- --by-cell FOLDER`"
             ),
         ],
     ),

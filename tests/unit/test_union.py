@@ -12,8 +12,8 @@ from nox_buildstages.wheelhouse.union import Part
 
 WHEEL = "a-1.0-py3-none-any.whl"
 UNTOLD = (
-    "source and environment are equal: what differs is a variable, a setting, a tool or"
-    " the interpreter"
+    "source and versions are equal: what differs is something else of the key, such as"
+    " a variable or a tool"
 )
 AT_RANDOM = "the keys are equal: it comes out differently each time that it is built"
 NO_LIBC = (

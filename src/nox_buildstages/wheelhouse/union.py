@@ -125,8 +125,8 @@ def _differences(first: Entry, second: Entry) -> Iterator[str]:
         yield f"and {len(found) - _DIFFERENCES_AT_MOST} more"
     if not found:
         yield (
-            "source and environment are equal: what differs is a variable, a setting,"
-            " a tool or the interpreter"
+            "source and versions are equal: what differs is something else of the"
+            " key, such as a variable or a tool"
         )
 
 
