@@ -461,6 +461,19 @@ def test_what_an_earlier_merge_brought_is_no_wheelhouse(yard: Yard) -> None:
     assert (yard.target / A).is_file()
 
 
+def test_what_was_kept_apart_can_be_merged(yard: Yard) -> None:
+    """There where it is; with what was built beside it. Its folders stay."""
+    yard.released("jobs/8.0", "a 1.0")
+    yard.merge(by_cell=True)
+    yard.house("wheelhouse/9.0", "a 2.0")
+    yard.merge(yard.target)
+    assert [it["from"] for it in yard.manifest()["wheels"]] == [["8.0"], ["9.0"]]
+    assert {"8.0/build-stages.json", "9.0/build-stages.json"} <= {*yard.files()}
+    before = {name: stamp(yard.target / name) for name in yard.files()}
+    yard.merge(yard.target)
+    assert {name: stamp(yard.target / name) for name in yard.files()} == before
+
+
 # A folder for each ----------------------------------------------------------------
 
 

@@ -32,14 +32,17 @@ if TYPE_CHECKING:
 _MEND = "`nox -s build-stages-merge -- FOLDER …` merges the wheelhouses in folders"
 
 
-def found(folders: Sequence[Path], target: Path) -> dict[Path, str]:
+def found(
+    folders: Sequence[Path], target: Path, *, apart: bool = False
+) -> dict[Path, str]:
     """Return the wheelhouses in folders, each with a name that no other has.
 
-    What an earlier merge brought to the target is none.
+    What an earlier merge brought to the place of this one is none.
 
     Args:
         folders: Wheelhouses, or folders below which there are some.
         target: That they will be merged into; its own name is empty.
+        apart: They will be put below it instead.
 
     Raises:
         UsageError: A folder isn't there, or has none in it.
@@ -48,7 +51,7 @@ def found(folders: Sequence[Path], target: Path) -> dict[Path, str]:
         raise UsageError(message="no folder is named to merge", mend=_MEND)
     places: dict[Path, Path] = {}
     for folder in folders:
-        for house in _in(folder.resolve(), target):
+        for house in _in(folder.resolve(), target, apart=apart):
             places.setdefault(house, folder.resolve())
     at_home = {
         house: "" if house == target else house.relative_to(target).as_posix()
@@ -60,12 +63,12 @@ def found(folders: Sequence[Path], target: Path) -> dict[Path, str]:
     return {**at_home, **dict(zip(others, named, strict=True))}
 
 
-def _in(folder: Path, target: Path) -> list[Path]:
+def _in(folder: Path, target: Path, *, apart: bool) -> list[Path]:
     """Return the wheelhouses in a folder, sorted."""
     if not folder.is_dir():
         raise UsageError(message=f"{folder} is no folder", mend=_MEND)
     houses = sorted(path.parent for path in folder.rglob(MANIFEST))
-    counting = [house for house in houses if not _is_brought(house, target)]
+    counting = [it for it in houses if not _is_brought(it, target, apart=apart)]
     if not counting:
         but = ", but of an earlier merge" if houses else ""
         message = f"there is no wheelhouse in {folder}: no {MANIFEST}{but}"
@@ -73,31 +76,27 @@ def _in(folder: Path, target: Path) -> list[Path]:
     return counting
 
 
-def _is_brought(house: Path, target: Path) -> bool:
-    """Whether all that a wheelhouse holds was merged into the target."""
+def _is_brought(house: Path, target: Path, *, apart: bool) -> bool:
+    """Whether a wheelhouse is where this merge goes, and all of it came by a merge."""
+    is_place = house.is_relative_to(target) if apart else house == target
     record = Wheelhouse(house).record()
-    is_merged = record.merged is not None and not record.own
-    return is_merged and house.is_relative_to(target)
+    return is_place and record.merged is not None and not record.own
 
 
-def read(house: Path, name: str, *, into: Path, target: Path) -> Part:
+def read(house: Path, name: str, *, into: Path) -> Part:
     """Read a wheelhouse, and see that all it names is there.
 
     Args:
         house: Its folder.
         name: That no other one has.
-        into: The folder that it becomes part of.
-        target: In which only what was built there counts.
+        into: The folder that it becomes part of. Where it is that folder, what was
+            built there counts, and not what an earlier merge brought.
 
     Raises:
         WheelhouseError: Its manifest, a wheel, or another file isn't what it was.
     """
-    return _Reading(
-        house=house,
-        into=into,
-        record=_record(house),
-        is_ours=house.is_relative_to(target),
-    ).part("" if house == into else name)
+    reading = _Reading(house=house, into=into, record=_record(house))
+    return reading.part("" if house == into else name)
 
 
 def _record(house: Path) -> Manifest:
@@ -120,23 +119,25 @@ class _Reading:
         house: Its folder.
         into: The folder that it becomes part of.
         record: Its manifest.
-        is_ours: Whether only what was built there counts.
     """
 
     house: Path
     into: Path
     record: Manifest
-    is_ours: bool
+
+    @property
+    def is_target(self) -> bool:
+        """Whether it is merged into itself; then only what was built there counts."""
+        return self.house == self.into
 
     def part(self, name: str) -> Part:
         """Return what becomes part of the other one, all of it checked."""
-        wheels = self.record.own if self.is_ours else self.record.wheels
+        wheels = self.record.own if self.is_target else self.record.wheels
         built = {entry["file"]: entry["sha256"] for entry in wheels}
         sums = publishing.read_sums(self.house)
         vendored = self._vendored(sums)
         self._check(MANIFEST, built)
-        # Of what is merged into, all but the wheels is made anew.
-        summed = vendored if self.house == self.into else sums
+        summed = vendored if self.is_target else sums  # the rest is made anew
         self._check(SUMS, {it: summed[it] for it in summed if it not in built})
         hashes = {**vendored, **built}
         for file in hashes:
@@ -163,14 +164,13 @@ class _Reading:
     def _vendored(self, sums: Mapping[str, str]) -> dict[str, str]:
         """Return the sha256 of the wheels that no stage built, by file."""
         known = {entry["file"] for entry in self.record.wheels}
-        if self.is_ours:
+        if self.is_target:  # where builds may have removed some, since
             known |= self._brought.keys()
-        is_whole = self.house != self.into  # else a build may have removed some
+            sums = {it: sums[it] for it in sums if (self.house / it).is_file()}
         return {
             file: sums[file]
             for file in sums
             if file.endswith(".whl") and file not in known
-            if is_whole or (self.house / file).is_file()
         }
 
     def _check(self, where: str, hashes: Mapping[str, str]) -> None:
@@ -201,10 +201,10 @@ class _Reading:
         Args:
             plain: The name of one with none.
         """
-        is_brought = self.is_ours and plain in self._brought
+        is_brought = self.is_target and plain in self._brought
         if (self.house / plain).is_file() and not is_brought:
             yield "", plain
-        if not self.is_ours:
+        if not self.is_target:
             stem, _, ending = plain.partition(".")
             pattern = re.compile(rf"{stem}\.([^.]+)\.{re.escape(ending)}")
             matches = filter(None, map(pattern.fullmatch, self._brought))

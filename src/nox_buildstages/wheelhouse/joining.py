@@ -46,14 +46,14 @@ def join(
         WheelError: A wheel isn't one.
     """
     target = target.resolve()
-    found = gathering.found(folders, target)
+    found = gathering.found(folders, target, apart=by_cell)
     merges = [*(_apart if by_cell else _together)(found, target)]
     clashes = [clash for merge in merges for clash in union.clashes(merge.parts)]
     if clashes:
         raise ClashError(clashes=tuple(clashes))
     for merge in merges:
         merge.write()
-    _clear(target, but={merge.folder for merge in merges})
+    _clear(target, but={*found, *(merge.folder for merge in merges)})
     files = [file for merge in merges for file in merge.keepers]
     done = "kept apart" if by_cell else "merged"
     what = f"{_counted(len(found), 'wheelhouse')}, {_counted(len(files), 'wheel')}"
@@ -67,7 +67,7 @@ def join(
 
 def _together(found: Mapping[Path, str], target: Path) -> Iterator[_Merge]:
     """Yield the one merge of all wheelhouses."""
-    yield _Merge.read(target, found, target)
+    yield _Merge.read(target, found)
 
 
 def _apart(found: Mapping[Path, str], target: Path) -> Iterator[_Merge]:
@@ -78,7 +78,7 @@ def _apart(found: Mapping[Path, str], target: Path) -> Iterator[_Merge]:
             mend="leave --by-cell out, or move the wheels there into another folder",
         )
     for house, name in found.items():
-        yield _Merge.read(target / name, {house: name}, target)
+        yield _Merge.read(target / name, {house: name})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,13 +96,12 @@ class _Merge:
     index: tuple[tuple[IndexedWheel, bytes], ...] = ()
 
     @classmethod
-    def read(cls, folder: Path, found: Mapping[Path, str], target: Path) -> _Merge:
+    def read(cls, folder: Path, found: Mapping[Path, str]) -> _Merge:
         """Read wheelhouses, and see that they are whole.
 
         Args:
             folder: That they are merged into.
             found: Wheelhouses with their names.
-            target: In which only what was built there counts.
         """
         own = Wheelhouse(folder).record().own
         if own and folder not in found:
@@ -113,8 +112,7 @@ class _Merge:
             )
         houses = sorted(found, key=lambda house: house != folder)
         parts = tuple(
-            gathering.read(house, found[house], into=folder, target=target)
-            for house in houses
+            gathering.read(house, found[house], into=folder) for house in houses
         )
         merge = cls(folder=folder, parts=parts)
         if any(part.is_released for part in parts):
