@@ -99,7 +99,7 @@ class Yard:
     def released(self, place: str, *wheels: str, **more: str) -> Path:
         """Make one that is fit to publish, with a wheel that no stage built."""
         house = self.house(place, *wheels, **more)
-        make_wheel(house, "vendored", "1.0")
+        make_wheel(house, "vendored", "1.0", files={"vendored.txt": ""})
         files = {path.name: sha256_of(path) for path in house.glob("*.whl")}
         index = [publishing.listed(house / name, files[name]) for name in files]
         lines = "".join(f"{statement(house / name)}\n" for name in sorted(files)[:-1])
@@ -207,6 +207,17 @@ def test_wheelhouses_are_found_wherever_they_are(
     assert yard.manifest()["wheels"][0]["from"] == names
     count = f"{len(names)} wheelhouse{'s' * (len(names) > 1)}"
     assert f"merged: {yard.target} ({count}, 1 wheel)" in said
+
+
+def test_a_wheel_is_known_to_whoever_built_it(yard: Yard) -> None:
+    """Others may have it from an index."""
+    yard.released("jobs/one", "a 1.0")
+    yard.house("jobs/two", "vendored 1.0")
+    yard.merge()
+    entry = yard.manifest()["wheels"][1]
+    assert (entry["file"], entry["from"]) == (VENDORED, ["two"])
+    assert (yard.target / entry["log"]).read_text("utf-8") == "built vendored 1.0\n"
+    assert VENDORED not in yard.manifest()["merged"]
 
 
 def test_a_merged_wheelhouse_can_be_merged(yard: Yard) -> None:
@@ -327,6 +338,11 @@ FAULTS: list[tuple[str, str, Callable[[Path], object]]] = [
     ),
     ("sbom.cdx.json", "is missing; SHA256SUMS names it", lambda path: path.unlink()),
     (
+        A,
+        "isn't the file that SHA256SUMS names, by its sha256",
+        lambda path: again(path.parent, path.name, sha256="ab" * 32),
+    ),
+    (
         "provenance.jsonl",
         "has a line that is no statement of one wheel",
         lambda path: path.write_text('{"subject": []}\n'),
@@ -354,9 +370,9 @@ def test_a_wheelhouse_that_is_not_whole_is_refused(
     assert not yard.target.exists()
 
 
-def again(house: Path, file: str) -> None:
-    """Let the sums hold for a file."""
-    sums = {**publishing.read_sums(house), file: sha256_of(house / file)}
+def again(house: Path, file: str, *, sha256: str = "") -> None:
+    """Let the sums hold for a file, or name another hash."""
+    sums = {**publishing.read_sums(house), file: sha256 or sha256_of(house / file)}
     publishing.put_sums(house, sums)
 
 

@@ -138,7 +138,7 @@ class _Reading:
         vendored = self._vendored(sums)
         self._check(MANIFEST, built)
         summed = vendored if self.is_target else sums  # the rest is made anew
-        self._check(SUMS, {it: summed[it] for it in summed if it not in built})
+        self._check(SUMS, dict(sorted(summed.items() - built.items())))
         hashes = {**vendored, **built}
         for file in hashes:
             self._check_name(file)

@@ -167,14 +167,14 @@ class _Merge:
 
     def _copy(self, record: Manifest) -> None:
         """Copy the wheels, and the logs as far as they are there."""
-        keepers = self.keepers
-        for file, part in keepers.items():
+        for file, part in self.keepers.items():
             keeper = str(part.folder)
             wheel, sha256 = part.folder / file, part.hashes[file]
             copy(wheel, self.folder, sha256=sha256, keeper=keeper)
         for entry in record.wheels:
-            part = keepers[entry["file"]]
-            log = part.folder / part.entry(entry["file"])["log"]
+            file = entry["file"]
+            builder = next(part for part in self.parts if part.entry(file))
+            log = builder.folder / builder.entry(file)["log"]
             if log.is_file():
                 put(self.folder / entry["log"], log.read_bytes())
 
