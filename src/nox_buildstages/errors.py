@@ -40,6 +40,8 @@
     ├── AwayError                a remote store that can't be reached
     ├── CompilerCacheError       a compiler cache isn't there, or doesn't work
     ├── NetworkError             a stage requires the network to be off; it can't be
+    ├── WheelhouseError          a wheelhouse that is to be merged isn't whole
+    ├── ClashError               wheels of one name differ, where one can be merged
     ├── PruneError               something in the store can't be removed
     └── FileSystemError          a file can't be read or written
 
@@ -863,6 +865,82 @@ class NetworkError(BuildStagesError):
         yield (
             "let the system, or the container, allow user namespaces; or write"
             " network = false: then it is cut off where that is possible"
+        )
+
+
+@dataclass(kw_only=True, eq=False)
+class WheelhouseError(BuildStagesError):
+    """A wheelhouse that is to be merged isn't whole; nothing was merged.
+
+    Attributes:
+        folder: That it is.
+        file: In it.
+        problem: What is wrong with it, after its name.
+    """
+
+    folder: Path
+    file: str
+    problem: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield the file, what is wrong with it, where it is, and what to do."""
+        yield f"{self.file} {self.problem}"
+        yield f"in {self.folder}"
+        yield "nothing was merged; get that wheelhouse again, or make it anew"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clash:
+    """Two wheels that have one name and differ.
+
+    Attributes:
+        wheel: The name of both.
+        project: That they are of.
+        places: Their folders.
+        keys: Under which they were built; empty for one that no stage built.
+        differences: What their manifests tell, in words.
+    """
+
+    wheel: str
+    project: str
+    places: tuple[Path, Path]
+    keys: tuple[str, str]
+    differences: tuple[str, ...] = ()
+
+    @property
+    def is_of_two_builds(self) -> bool:
+        """Whether something else went into each of them, so that names could differ."""
+        return all(self.keys) and self.keys[0] != self.keys[1]
+
+
+@dataclass(kw_only=True, eq=False)
+class ClashError(BuildStagesError):
+    """Wheels of one name differ, so that one folder can't hold them.
+
+    Attributes:
+        clashes: All of them.
+    """
+
+    clashes: tuple[Clash, ...]
+
+    def lines(self) -> Iterator[str]:
+        """Yield each with its folders, its keys, what differs; then what to do."""
+        for clash in self.clashes:
+            yield f"{clash.wheel} is another wheel in each of these"
+            for place, key in zip(clash.places, clash.keys, strict=True):
+                yield f"  {place}: {f'key {key}' if key else 'no stage built it'}"
+            yield from (f"  {difference}" for difference in clash.differences)
+        yield "nothing was merged"
+        for project in sorted(
+            {it.project for it in self.clashes if it.is_of_two_builds}
+        ):
+            yield (
+                f"to give each of them a name of its own: local-version in"
+                f" [tool.nox-buildstages.package.{project}]"
+            )
+        yield (
+            "to keep a folder for each wheelhouse:"
+            " `nox -s build-stages-merge -- --by-cell FOLDER`"
         )
 
 

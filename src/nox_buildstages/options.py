@@ -28,6 +28,8 @@ _KNOWN = {
     "--older-than TIME": "build-stages-prune: remove what wasn't used for so long",
     "--larger-than SIZE": "build-stages-prune: leave no more than that",
     "--dry-run": "build-stages-prune: only say what would be removed",
+    "FOLDER": "build-stages-merge: where the wheelhouses are; any number of them",
+    "--by-cell": "build-stages-merge: keep a folder for each wheelhouse",
 }
 _LATER = frozenset(("--repair",))
 _FLAGS = {
@@ -41,6 +43,7 @@ _FLAGS = {
     "--check-reproducible": "check_reproducible",
     "--dry-run": "dry_run",
     "--vendor": "vendor",
+    "--by-cell": "by_cell",
 }
 _BUILDING = "build-stages"
 _RELEASING = "build-stages-release"
@@ -49,6 +52,7 @@ _ROW = (_BUILDING, _RELEASING)
 
 _PLANNING = "build-stages-plan"
 _PRUNING = "build-stages-prune"
+_MERGING = "build-stages-merge"
 _ONLY_FOR = {
     "--write": ("build-stages-init", "writes the stages it proposes"),
     "--json": (_PLANNING, "prints the plan as JSON"),
@@ -59,6 +63,7 @@ _ONLY_FOR = {
     "--dry-run": (_PRUNING, "removes nothing"),
     "--older-than": (_PRUNING, "removes what wasn't used for so long"),
     "--larger-than": (_PRUNING, "removes what was used longest ago"),
+    "--by-cell": (_MERGING, "keeps a folder for each wheelhouse"),
 }
 """Words that one session alone can follow, and what they do there. Nox hands those of
 ``build-stages`` and ``build-stages-release`` to all sessions that build, too."""
@@ -69,6 +74,7 @@ _EXAMPLES = {
     "--rebuild": "NAME",
     "--older-than": "30d",
     "--larger-than": "20GB",
+    "--by-cell": "FOLDER",
 }
 
 
@@ -117,6 +123,8 @@ class Options:
         older_than: Seconds; what wasn't used for so long is removed.
         larger_than: Bytes that are left at most.
         dry_run: Nothing is removed.
+        by_cell: Wheelhouses stay apart.
+        folders: In which they are.
     """
 
     locked: bool = False
@@ -134,6 +142,8 @@ class Options:
     older_than: int | None = None
     larger_than: int | None = None
     dry_run: bool = False
+    by_cell: bool = False
+    folders: tuple[str, ...] = ()
 
     @property
     def upgrades(self) -> bool:
@@ -158,6 +168,9 @@ def parse(
     options = Options()
     queue = list(words)
     while queue:
+        if session == _MERGING and not queue[0].startswith("-"):
+            options = replace(options, folders=(*options.folders, queue.pop(0)))
+            continue
         word, value = _divided(queue.pop(0))
         if value:
             queue.insert(0, value)

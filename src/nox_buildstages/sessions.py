@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 TAG = "build-stage"
 _INIT = "build-stages-init"
 _PRUNE = "build-stages-prune"
+_MERGE = "build-stages-merge"
 _BACKENDS = ("uv", "virtualenv", "venv")
 
 
@@ -124,7 +125,14 @@ class _Registration:
         )
         self._add("build-stages-lock", _lock, "Write the lock files.", default=False)
         self._add("build-stages-plan", _plan, "Say what would be built.", default=False)
-        self._add_prune()
+        self._add_bare(
+            _PRUNE, _prune, "Bound the store: remove what wasn't used for long."
+        )
+        self._add_bare(
+            _MERGE,
+            partial(_merge, target=self.project.wheelhouse),
+            "Make one wheelhouse of several.",
+        )
 
     def _add_stage(self, place: Place, stage: Stage) -> None:
         self._add(
@@ -223,20 +231,20 @@ class _Registration:
         with workspace.at_work():
             body(session, workspace)
 
-    def _add_prune(self) -> None:
-        """Register the session that has no environment, and needs no sound table."""
+    def _add_bare(
+        self, name: str, body: Callable[[nox.Session, Options], None], doc: str
+    ) -> None:
+        """Register a session that has no environment, and needs no sound table."""
 
         def session(session: nox.Session) -> None:
-            """Bound the store: remove what wasn't used for long."""
             words = session.posargs
             _guarded(
                 session,
-                lambda: _prune(
-                    session, parse(words, outputs=self.names, session=_PRUNE)
-                ),
+                lambda: body(session, parse(words, outputs=self.names, session=name)),
             )
 
-        nox.session(name=_PRUNE, python=False, default=False)(session)
+        session.__doc__ = doc
+        nox.session(name=name, python=False, default=False)(session)
 
     def _workspace(self, session: nox.Session, name: str, place: Place) -> Workspace:
         from nox_buildstages.workspace import opened  # noqa: PLC0415 - --list is instant
@@ -384,6 +392,14 @@ def _prune(session: nox.Session, options: Options) -> None:
         session.log(line)
     if pruned.failures:
         raise PruneError(failures=pruned.failures)
+
+
+def _merge(session: nox.Session, options: Options, *, target: Path) -> None:
+    from nox_buildstages.wheelhouse import joining  # noqa: PLC0415 - for it alone
+
+    folders = [Path(session.invoked_from, folder) for folder in options.folders]
+    for line in joining.join(folders, target, by_cell=options.by_cell):
+        session.log(line)
 
 
 def _guarded(session: nox.Session, work: Callable[[], None]) -> None:

@@ -17,6 +17,8 @@ from nox_buildstages.errors import (
     BuildError,
     BuildStagesError,
     BuildTimeoutError,
+    Clash,
+    ClashError,
     CommandError,
     CompilerCacheError,
     ConflictError,
@@ -53,6 +55,7 @@ from nox_buildstages.errors import (
     UnorderedOutputError,
     UsageError,
     WheelError,
+    WheelhouseError,
     Wish,
     WrongWheelError,
 )
@@ -565,6 +568,51 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             "the remote store s3://bucket can't be used: fsspec isn't installed",
             "install it",
             "or build without it: NOX_BUILDSTAGES_REMOTE_STORE= nox …",
+        ],
+    ),
+    (
+        WheelhouseError(folder=FOLDER, file="a.whl", problem="is missing"),
+        [
+            "a.whl is missing",
+            "in folder",
+            "nothing was merged; get that wheelhouse again, or make it anew",
+        ],
+    ),
+    (
+        ClashError(
+            clashes=(
+                Clash(
+                    wheel="a-1-py3-none-any.whl",
+                    project="a",
+                    places=(FOLDER / "8.0", FOLDER / "9.0"),
+                    keys=("k8", "k9"),
+                    differences=("torch is 1 in the first, 2 in the second",),
+                ),
+                Clash(
+                    wheel="b-1-py3-none-any.whl",
+                    project="b",
+                    places=(FOLDER / "8.0", FOLDER / "9.0"),
+                    keys=("", ""),
+                ),
+            )
+        ),
+        [
+            "a-1-py3-none-any.whl is another wheel in each of these",
+            "  folder/8.0: key k8",
+            "  folder/9.0: key k9",
+            "  torch is 1 in the first, 2 in the second",
+            "b-1-py3-none-any.whl is another wheel in each of these",
+            "  folder/8.0: no stage built it",
+            "  folder/9.0: no stage built it",
+            "nothing was merged",
+            (
+                "to give each of them a name of its own: local-version in"
+                " [tool.nox-buildstages.package.a]"
+            ),
+            (
+                "to keep a folder for each wheelhouse:"
+                " `nox -s build-stages-merge -- --by-cell FOLDER`"
+            ),
         ],
     ),
     (

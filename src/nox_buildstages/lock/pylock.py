@@ -235,20 +235,33 @@ def moved(pylock: Pylock, move: Callable[[str], str]) -> Pylock:
         pylock: Any; what stages provide is left as it is.
         move: From a path to the path that takes its place.
     """
+    packages = (
+        package if provider(package) is not None else _moved(package, move)
+        for package in pylock.packages
+    )
+    return replace(pylock, packages=[*packages])
 
+
+def rebased(bound: Pylock, move: Callable[[str], str]) -> Pylock:
+    """Return a bound lock whose wheels in files, all of them, are named by other paths.
+
+    Args:
+        bound: As ``bind`` makes it.
+        move: From a path to the path that takes its place.
+    """
+    packages = [_moved(package, move) for package in bound.packages]
+    return replace(bound, packages=packages)
+
+
+def _moved(package: Package, move: Callable[[str], str]) -> Package:
     def to(file: File) -> File:
         return file if file.path is None else replace(file, path=move(file.path))
 
-    def there(package: Package) -> Package:
-        if provider(package) is not None:
-            return package
-        return replace(
-            package,
-            archive=None if package.archive is None else to(package.archive),
-            wheels=[to(wheel) for wheel in package.wheels or ()] or None,
-        )
-
-    return replace(pylock, packages=[there(package) for package in pylock.packages])
+    return replace(
+        package,
+        archive=None if package.archive is None else to(package.archive),
+        wheels=[to(wheel) for wheel in package.wheels or ()] or None,
+    )
 
 
 def at_hand(pylock: Pylock, wheels: Mapping[NormalizedName, PackageWheel]) -> Pylock:

@@ -25,7 +25,7 @@ from nox_buildstages.digests import chunks
 from nox_buildstages.errors import WheelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from packaging.tags import Tag
     from packaging.utils import NormalizedName
@@ -98,6 +98,16 @@ def metadata(path: Path) -> bytes:
     """
     with _opened(path) as archive:
         return _member(archive, f"{dist_info(archive)}/METADATA")
+
+
+def by_platform(file_names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the projects whose wheels name a platform in their tags, by platform."""
+    found: dict[str, list[str]] = {}
+    for file_name in file_names:
+        name, _, _, tags = parse_wheel_filename(file_name)
+        for platform in {tag.platform for tag in tags}:
+            found.setdefault(platform, []).append(name)
+    return {platform: found[platform] for platform in sorted(found)}
 
 
 def verify(path: Path) -> None:
