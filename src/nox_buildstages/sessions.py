@@ -130,7 +130,7 @@ class _Registration:
         )
         self._add_bare(
             _MERGE,
-            partial(_merge, target=self.project.wheelhouse),
+            partial(_merge, target=self._project.wheelhouse),
             "Make one wheelhouse of several.",
         )
 

@@ -328,9 +328,26 @@ def test_words_after_a_session_of_all_cells_are_checked(project: Project) -> Non
     assert "unknown word after --: '--frobnicate'" in output
 
 
-def test_releasing_all_cells(project: Project) -> None:
-    """Each wheelhouse has its own index and sums."""
-    declare(project, table({"arch": ["8.0", "9.0"]}))
+def test_cells_make_one_release(project: Project) -> None:
+    """Where local versions tell their wheels apart; the cells' own folders stay."""
+    matrix = {"arch": ["8.0", "9.0"]}
+    versions = {name: {"local-version": "sm{arch}"} for name in ("kernels", "models")}
+    declare(project, {**table(matrix), "package": versions})
     project.nox("-s", "build-stages-release")
-    for arch in ("8.0", "9.0"):
-        assert (project.wheelhouse / arch / "SHA256SUMS").is_file()
+    project.nox("-s", "build-stages-merge", "--", "wheelhouse")
+    names = {path.name for path in project.wheelhouse.glob("*/*.whl")}
+    assert {*project.wheels()} == names
+    assert len(names) == 1 + 2 * 2
+    sums = project.wheelhouse.joinpath("SHA256SUMS").read_text("utf-8")
+    assert names < {*sums.split()}
+    assert project.wheelhouse.joinpath("simple/kernels/index.html").is_file()
+
+
+def test_cells_that_have_one_name_for_two_wheels_do_not_merge(project: Project) -> None:
+    """It is told how to tell them apart."""
+    declare(project, table({"arch": ["8.0", "9.0"]}))
+    project.nox("-s", "build-stages")
+    output = refused(project, "-s", "build-stages-merge", "--", "wheelhouse")
+    assert "kernels-1.0-py3-none-any.whl" in output
+    assert "local-version" in output
+    assert project.wheels() == []
