@@ -21,6 +21,7 @@ _KNOWN = {
     "--rebuild [NAME]": "build although the store has it: everything, or one output",
     "--check-reproducible": "build twice, and fail where the wheels differ",
     "--vendor": "build-stages-release: add the runtime's wheels from indexes",
+    "--repair": "build-stages-release: make manylinux wheels, with auditwheel",
     "--json": "build-stages-plan: print the plan as JSON",
     "--write": "build-stages-init: write what it proposes to the pyproject.toml",
     "--older-than TIME": "build-stages-prune: remove what wasn't used for so long",
@@ -31,7 +32,6 @@ _LATER = frozenset(
     (
         "--github",
         "--only-missing",
-        "--repair",
     )
 )
 _FLAGS = {
@@ -43,6 +43,7 @@ _FLAGS = {
     "--check-reproducible": "check_reproducible",
     "--dry-run": "dry_run",
     "--vendor": "vendor",
+    "--repair": "repair",
 }
 _BUILDING = "build-stages"
 _RELEASING = "build-stages-release"
@@ -55,6 +56,7 @@ _ONLY_FOR = {
     "--json": ("build-stages-plan", "prints the plan as JSON"),
     "--check-reproducible": (_BUILDING, "builds everything twice"),
     "--vendor": (_RELEASING, "adds the runtime's wheels from indexes"),
+    "--repair": (_RELEASING, "makes manylinux wheels"),
     "--dry-run": (_PRUNING, "removes nothing"),
     "--older-than": (_PRUNING, "removes what wasn't used for so long"),
     "--larger-than": (_PRUNING, "removes what was used longest ago"),
@@ -111,6 +113,7 @@ class Options:
         json: The plan is for programs.
         check_reproducible: Everything is built twice and compared.
         vendor: The wheels from indexes are released, too.
+        repair: The wheels that are released are fit for other machines.
         older_than: Seconds; what wasn't used for so long is removed.
         larger_than: Bytes that are left at most.
         dry_run: Nothing is removed.
@@ -126,6 +129,7 @@ class Options:
     json: bool = False
     check_reproducible: bool = False
     vendor: bool = False
+    repair: bool = False
     older_than: int | None = None
     larger_than: int | None = None
     dry_run: bool = False

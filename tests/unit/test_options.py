@@ -174,7 +174,7 @@ def refusal(words: str) -> UsageError:
         ("--locked kernels", "unknown word after --: 'kernels'"),
         ("-x", "unknown word after --: '-x'"),
         ("--github", "--github is not supported yet"),
-        ("--repair=x", "--repair is not supported yet"),
+        ("--only-missing=x", "--only-missing is not supported yet"),
         ("--older-then 30d", "unknown word after --: '--older-then', did you mean"),
     ],
 )

@@ -132,6 +132,22 @@ class Wheelhouse:
             if gone:
                 self._write_manifest(entry for entry in entries if entry not in gone)
 
+    def exchange(self, told: Mapping[str, Mapping[str, Any]]) -> None:
+        """Let other wheels, which are here, take the places of those delivered.
+
+        The next delivery puts these back. The folder has to be locked.
+
+        Args:
+            told: By project, what the manifest is to be told of the wheel otherwise.
+        """
+        before = self.manifest()
+        self._write_manifest(
+            {**entry, **told.get(entry["name"], {})} for entry in before
+        )
+        for entry in before:
+            if entry["file"] != told.get(entry["name"], entry)["file"]:
+                (self.folder / entry["file"]).unlink(missing_ok=True)
+
     def bind(self, lock: Pylock, wheels: Mapping[NormalizedName, BuiltWheel]) -> Path:
         """Write the final lock with each output bound to its wheel here.
 
