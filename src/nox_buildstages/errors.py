@@ -32,6 +32,7 @@
     │   ├── MeddlingError        a build changed the environment that it ran in
     │   ├── WheelError           a file isn't a sound wheel
     │   └── WrongWheelError      a backend made something else than what was asked for
+    ├── RepairError              a wheel can't be made fit for other machines
     ├── NotReproducibleError     two builds of one output made different wheels
     ├── MissingWheelError        a stage's wheel isn't in the store
     ├── MissingToolError         a program that a stage names isn't there
@@ -713,6 +714,25 @@ class WrongWheelError(BuildError):
         yield f"{self.output} (stage {self.stage}): {self.wheel}: {self.problem}"
         yield f"log: {self.log}"
         yield "mend its source, or what the stage gives to its build, and run it again"
+
+
+@dataclass(kw_only=True, eq=False)
+class RepairError(BuildStagesError):
+    """A wheel can't be made fit for other machines than this one.
+
+    Attributes:
+        wheel: The file's name; several where it isn't known which it is.
+        reason: What auditwheel said, or what doesn't work now.
+    """
+
+    wheel: str
+    reason: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield the wheel, the reason, and what to do."""
+        yield f"{self.wheel} can't be repaired, so nothing is released"
+        yield from (f"  {line}" for line in self.reason.splitlines())
+        yield "mend that, or release it as it is, without --repair"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,6 +21,7 @@ _KNOWN = {
     "--rebuild [NAME]": "build although the store has it: everything, or one output",
     "--check-reproducible": "build twice, and fail where the wheels differ",
     "--vendor": "build-stages-release: add the runtime's wheels from indexes",
+    "--repair": "build-stages-release: make manylinux wheels, with auditwheel",
     "--json": "build-stages-plan: print the plan as JSON",
     "--github": "build-stages-plan: write a matrix of jobs for GitHub Actions",
     "--only-missing": "with --github: leave out cells that have nothing to build",
@@ -31,7 +32,6 @@ _KNOWN = {
     "FOLDER": "build-stages-merge: where the wheelhouses are; any number of them",
     "--by-cell": "build-stages-merge: keep a folder for each wheelhouse",
 }
-_LATER = frozenset(("--repair",))
 _FLAGS = {
     "--locked": "locked",
     "--check": "check",
@@ -44,6 +44,7 @@ _FLAGS = {
     "--dry-run": "dry_run",
     "--vendor": "vendor",
     "--by-cell": "by_cell",
+    "--repair": "repair",
 }
 _BUILDING = "build-stages"
 _RELEASING = "build-stages-release"
@@ -60,6 +61,7 @@ _ONLY_FOR = {
     "--only-missing": (_PLANNING, "leaves out cells that have nothing to build"),
     "--check-reproducible": (_BUILDING, "builds everything twice"),
     "--vendor": (_RELEASING, "adds the runtime's wheels from indexes"),
+    "--repair": (_RELEASING, "makes manylinux wheels"),
     "--dry-run": (_PRUNING, "removes nothing"),
     "--older-than": (_PRUNING, "removes what wasn't used for so long"),
     "--larger-than": (_PRUNING, "removes what was used longest ago"),
@@ -120,6 +122,7 @@ class Options:
         only_missing: It leaves out cells that have nothing to build.
         check_reproducible: Everything is built twice and compared.
         vendor: The wheels from indexes are released, too.
+        repair: The wheels that are released are fit for other machines.
         older_than: Seconds; what wasn't used for so long is removed.
         larger_than: Bytes that are left at most.
         dry_run: Nothing is removed.
@@ -139,6 +142,7 @@ class Options:
     only_missing: bool = False
     check_reproducible: bool = False
     vendor: bool = False
+    repair: bool = False
     older_than: int | None = None
     larger_than: int | None = None
     dry_run: bool = False
@@ -274,10 +278,6 @@ def _output(text: str, outputs: Collection[str]) -> str:
 
 def _unknown(word: str) -> UsageError:
     known = "\n".join(f"  {name:<24} {meaning}" for name, meaning in _KNOWN.items())
-    if word in _LATER:
-        return UsageError(
-            message=f"{word} is not supported yet", mend=f"known words:\n{known}"
-        )
     from difflib import get_close_matches  # noqa: PLC0415 - mostly all are known
 
     known_words = [name.split()[0].lstrip("-") for name in _KNOWN]

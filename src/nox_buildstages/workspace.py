@@ -77,6 +77,10 @@ def opened(
     Raises:
         CommandError: The environment's interpreter doesn't run.
     """
+    if options.repair:
+        from nox_buildstages.wheelhouse import repairing  # noqa: PLC0415 - for it alone
+
+        repairing.check_at_hand(setting.outer)  # before hours are spent on building
     tools = _tools(grid, environment, setting)
     return Workspace(
         grid=grid,
@@ -464,6 +468,7 @@ class Workspace:
             house=self.wheelhouse,
             environment=self.environment,
             vendor=self.options.vendor,
+            repair=self.options.repair,
         )
         return release.make()
 

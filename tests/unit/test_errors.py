@@ -46,6 +46,7 @@ from nox_buildstages.errors import (
     ProposalError,
     PruneError,
     RemoteStoreError,
+    RepairError,
     ResolutionError,
     SourceError,
     SplitError,
@@ -410,6 +411,14 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             output="x", stage="a", problem="there is no torch", mend=("do this",)
         ),
         ["x (stage a): there is no torch", "do this"],
+    ),
+    (
+        RepairError(wheel="x-1-linux_x86_64.whl", reason="too new"),
+        [
+            "x-1-linux_x86_64.whl can't be repaired, so nothing is released",
+            "  too new",
+            "mend that, or release it as it is, without --repair",
+        ],
     ),
     (
         SyncError(environment=FOLDER, output="error: no", mend="do this"),

@@ -210,7 +210,6 @@ def test_folders_are_read(words: str, expected: Options) -> None:
         ("--upgade", "unknown word after --: '--upgade', did you mean --upgrade?"),
         ("--locked kernels", "unknown word after --: 'kernels'"),
         ("-x", "unknown word after --: '-x'"),
-        ("--repair=x", "--repair is not supported yet"),
         ("--by-sell x", "unknown word after --: '--by-sell', did you mean --by-cell?"),
         ("--older-then 30d", "unknown word after --: '--older-then', did you mean"),
     ],

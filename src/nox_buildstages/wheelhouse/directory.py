@@ -120,6 +120,20 @@ class Wheelhouse:
             if replace(before, strange=()) != after:
                 self.forget_merge(before, after)
 
+    def exchange(self, told: Mapping[str, Mapping[str, Any]]) -> None:
+        """Let other wheels, which are here, take the places of those delivered.
+
+        The next delivery puts these back. The folder has to be locked.
+
+        Args:
+            told: By project, what the manifest is to be told of the wheel otherwise.
+        """
+        before = self.record()
+        wheels = tuple({**it, **told.get(it["name"], {})} for it in before.wheels)
+        after = replace(before, wheels=wheels)
+        self.write_record(after)
+        self.remove_gone(before, after)
+
     def bind(self, lock: Pylock, wheels: Mapping[NormalizedName, BuiltWheel]) -> Path:
         """Write the final lock with each output bound to its wheel here.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,16 @@ from nox_buildstages.build.readying import occupied, sync
 from nox_buildstages.build.stage import outcomes
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import UsageError, WheelError
+from nox_buildstages.files import remove
 from nox_buildstages.lock import pylock
 from nox_buildstages.model import FINAL
 from nox_buildstages.wheelhouse import provenance, publishing
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK
+from nox_buildstages.wheelhouse.mending import Mending, as_published
 from nox_buildstages.wheelhouse.parts import required
 from nox_buildstages.wheelhouse.publishing import PROVENANCE, SBOM
 from nox_buildstages.wheelhouse.vendoring import brought, from_indexes
-from nox_buildstages.wheelhouse.wheel import by_platform
+from nox_buildstages.wheelhouse.wheel import by_platform, c_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -38,9 +40,7 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Interpreter
     from nox_buildstages.wheelhouse.directory import Wheelhouse
     from nox_buildstages.wheelhouse.index import IndexedWheel
-
-_LIBC = re.compile(r"(many|musl)linux_(\d+)_(\d+)_")
-_LIBCS = {"many": "glibc", "musl": "musl"}
+    from nox_buildstages.wheelhouse.repairing import Repaired
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,12 +52,14 @@ class Release:
         house: That is to be published; the wheels of all stages are in it.
         environment: Made equal to the runtime, where an SBOM needs to know it.
         vendor: Whether the runtime's wheels from indexes are added.
+        repair: Whether wheels are made fit for other machines.
     """
 
     bench: Bench
     house: Wheelhouse
     environment: Environment
     vendor: bool
+    repair: bool = False
 
     def make(self) -> tuple[str, ...]:
         """Write all that the wheelhouse lacks, and remove what isn't true any more.
@@ -67,6 +69,7 @@ class Release:
 
         Raises:
             WheelError: A wheel isn't what was built, or not sound.
+            RepairError: One can't be made fit for other machines.
             SourceError: A wheel from an index can't be had.
             HashMismatchError: It isn't the one that was locked.
             UsageError: SOURCE_DATE_EPOCH is no time.
@@ -75,6 +78,8 @@ class Release:
         bench = self.bench
         built = [it for stage in bench.graph.order for it in outcomes(bench, stage)]
         with self.house.locked():
+            repaired = self._repaired(built) if self.repair else {}
+            built = [_shipped(outcome, repaired) for outcome in built]
             wheels = [outcome.entry.wheel for outcome in built]
             released = [self._released(it.path.name, it.sha256) for it in wheels]
             vendored = self._vendored()
@@ -83,18 +88,48 @@ class Release:
                 for it in vendored.values()
             ]
             bound = self.house.bind(
-                pylock.at_hand(bench.pylock(FINAL), vendored), bench.wheels(FINAL)
+                pylock.at_hand(bench.pylock(FINAL), vendored),
+                {wheel.name: wheel for wheel in wheels},
             )
             files = {
                 **publishing.index(released),
-                PROVENANCE: self._provenance(built),
+                PROVENANCE: self._provenance(built, repaired),
             }
             if _can_write_sbom():
                 files[SBOM] = self._sbom(built, bound)
             sums = {wheel.filename: wheel.sha256 for wheel, _ in released}
+            if repaired:
+                self.house.exchange({it: repaired[it].told() for it in repaired})
             others = {**sums, BOUND_LOCK: sha256_of(bound)}
             publishing.write(self.house.folder, files, others)
-        return tuple(self._said([wheel for wheel, _ in released]))
+        said = [str(repaired[name]) for name in sorted(repaired)]
+        return (*said, *self._said([wheel for wheel, _ in released]))
+
+    def _repaired(self, built: Iterable[Outcome]) -> dict[NormalizedName, Repaired]:
+        """Return wheels for other machines, which are in the folder then.
+
+        Where one can't be repaired, none is put there.
+        """
+        bench, folder = self.bench, self.house.folder
+        wheels = [
+            replace(wheel, path=folder / wheel.path.name)
+            for wheel in (outcome.entry.wheel for outcome in built)
+        ]
+        for wheel in wheels:
+            self._released(wheel.path.name, wheel.sha256)
+        scratch = folder / ".repairing"
+        remove(scratch)  # of one that was killed
+        try:
+            mending = Mending(
+                bench=bench, environment=self.environment, scratch=scratch
+            )
+            found = mending.repaired(wheels)
+            # First: so that whoever is stopped leaves word of them.
+            sums = {it.wheel.path.name: it.wheel.sha256 for it in found}
+            publishing.put_sums(folder, {**publishing.read_sums(folder), **sums})
+            return {it.wheel.name: it.moved(folder) for it in found}
+        finally:
+            remove(scratch)
 
     def _released(self, name: str, sha256: str) -> tuple[IndexedWheel, bytes]:
         """Return a wheel as an index tells of it, and its METADATA.
@@ -123,7 +158,11 @@ class Release:
         )
         return {it.name: brought(it, self.bench.tools, folder) for it in wanted}
 
-    def _provenance(self, built: Iterable[Outcome]) -> bytes:
+    def _provenance(
+        self,
+        built: Iterable[Outcome],
+        repaired: Mapping[NormalizedName, Repaired],
+    ) -> bytes:
         return provenance.lines(
             provenance.Built(
                 wheel=it.entry.wheel,
@@ -133,6 +172,7 @@ class Release:
                 run=it.entry.run,
                 locations=self._locations(it.stage),
                 log_sha256=sha256_of(it.entry.wheel.log),
+                repair=_repair(repaired.get(it.output.name)),
             )
             for it in built
         ).encode()
@@ -142,15 +182,17 @@ class Release:
         found = pylock.indexed(self.bench.pylock(name), self.bench.interpreter)
         return {file.hashes["sha256"]: file.url for _, file in found if file.url}
 
-    def _sbom(self, built: Iterable[Outcome], bound: Path) -> bytes:
+    def _sbom(self, built: Collection[Outcome], bound: Path) -> bytes:
         logging.getLogger("py_serializable").setLevel(logging.WARNING)  # nox shows all
         from nox_buildstages.wheelhouse import sbom  # noqa: PLC0415 - needs an extra
 
         bench = self.bench
+        wheels = [outcome.entry.wheel for outcome in built]
+        held = as_published(bench.ingredients(FINAL), wheels)
         with occupied(bench.tools, self.environment):
-            sync(bench, FINAL, self.environment, bound)
+            sync(bench, FINAL, self.environment, bound, wanted=held)
             installed = [*_installed(self.environment)]
-        held, asked = bench.ingredients(FINAL), bench.project.final.requirements
+        asked = bench.project.final.requirements
         contents = sbom.Contents(
             held=held,
             required=required(held, installed, asked, bench.interpreter),
@@ -172,6 +214,29 @@ class Release:
                 "left out: the SBOM, for which cyclonedx-python-lib isn't installed"
                 " where nox runs; `pip install 'nox-buildstages[sbom]'`"
             )
+
+
+def _shipped(outcome: Outcome, repaired: Mapping[NormalizedName, Repaired]) -> Outcome:
+    """Return an outcome with the wheel that is published."""
+    found = repaired.get(outcome.output.name)
+    if found is None:
+        return outcome
+    return replace(outcome, entry=replace(outcome.entry, wheel=found.wheel))
+
+
+def _repair(found: Repaired | None) -> provenance.Repair | None:
+    """Return what is stated of a repair."""
+    if found is None:
+        return None
+    return provenance.Repair(
+        original=found.original.path.name,
+        sha256=found.original.sha256,
+        parameters={
+            **found.tools,
+            "taken-in": [*found.taken_in],
+            "left-out": [*found.left_out],
+        },
+    )
 
 
 def _can_write_sbom() -> bool:
@@ -202,17 +267,11 @@ def _platforms(
     released: Iterable[IndexedWheel], interpreter: Interpreter
 ) -> Iterator[str]:
     """Yield which wheels name no C library, and where they aren't taken."""
+    libc = next(c_libraries(interpreter.tags), "its C library")
     for platform, names in by_platform(wheel.filename for wheel in released).items():
         if platform.startswith("linux_"):
             yield (
                 f"{platform}: {', '.join(names)}; for machines like this one, with"
-                f" {_libc(interpreter)} or newer, and public indexes such as PyPI"
-                " don't take that tag"
+                f" {libc} or newer, and public indexes such as PyPI don't take that"
+                " tag"
             )
-
-
-def _libc(interpreter: Interpreter) -> str:
-    """Return the C library that an interpreter's platform tags name."""
-    matches = (_LIBC.match(tag.platform) for tag in interpreter.tags)
-    found = next((match for match in matches if match), None)
-    return f"{_LIBCS[found[1]]} {found[2]}.{found[3]}" if found else "its C library"

@@ -6,6 +6,7 @@ import base64
 import csv
 import hashlib
 import io
+import re
 import zipfile
 import zlib
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _SIGNATURES = ("RECORD", "RECORD.jws", "RECORD.p7s")
 _STRONG = frozenset({"sha256", "sha384", "sha512"})
 _ROW = 3
+_LIBC = re.compile(r"(many|musl)linux_(\d+)_(\d+)_")
+_LIBCS = {"many": "glibc", "musl": "musl"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +130,14 @@ def verify(path: Path) -> None:
         for name, info in files.items():
             if name not in exempt:
                 _verify_member(archive, info, record.get(name))
+
+
+def c_libraries(tags: Iterable[Tag]) -> Iterator[str]:
+    """Yield the C libraries that platform tags name, such as ``glibc 2.28``."""
+    for tag in tags:
+        found = _LIBC.match(tag.platform)
+        if found:
+            yield f"{_LIBCS[found[1]]} {found[2]}.{found[3]}"
 
 
 def dist_info(archive: zipfile.ZipFile) -> str:
