@@ -13,7 +13,7 @@ from packaging.tags import Tag
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.declare.cells import read as read_table
+from nox_buildstages.declare.cells import read as read_table, read_cells
 from nox_buildstages.errors import (
     InvalidLockError,
     LockError,
@@ -24,7 +24,7 @@ from nox_buildstages.errors import (
 from nox_buildstages.files import remove, write_text
 from nox_buildstages.lock import folder, pylock
 from nox_buildstages.lock.choose import sources_text
-from nox_buildstages.lock.inputs import inputs_digest
+from nox_buildstages.lock.inputs import digest_of_cells
 from nox_buildstages.lock.lockfile import Lock, LockedOutput, dumps, loads, numbered
 from nox_buildstages.model import (
     ArchiveSource,
@@ -362,7 +362,7 @@ def interpreter(**markers: str) -> Interpreter:
 
 def digest_of(table: Table, stage: Table, uv: Table, root: Path) -> str:
     project = declared(root, {**table, "stage": [stage]}, uv=uv)
-    return inputs_digest(project, interpreter())
+    return digest_of_cells([project], interpreter())
 
 
 Change = tuple[str, Table]
@@ -515,7 +515,8 @@ def test_another_interpreter_has_its_own_locks(
 ) -> None:
     """Another minor version, implementation or platform; not another patch."""
     one, other = interpreter(), interpreter(**{marker: value})
-    assert (inputs_digest(project, one) == inputs_digest(project, other)) is same
+    digests = {digest_of_cells([project], it) for it in (one, other)}
+    assert (len(digests) == 1) is same
 
 
 def test_a_project_is_read_as_toml_has_it(tmp_path: Path) -> None:
@@ -523,3 +524,16 @@ def test_a_project_is_read_as_toml_has_it(tmp_path: Path) -> None:
     table, stage, uv, root = tables(tmp_path)
     turned = {key: stage[key] for key in reversed(stage)}
     assert digest_of(table, turned, uv, root) == digest_of(table, stage, uv, root)
+
+
+def test_values_that_change_places_have_their_own_locks(tmp_path: Path) -> None:
+    """Though each constraint comes up where it was: files are named by values."""
+    table, stage, _, root = tables(tmp_path)
+    one, two = ({"constraints": [f"x=={version}"]} for version in "12")
+    digests = set()
+    for values in ({"1": one, "2": two}, {"2": one, "1": two}):
+        content = {**table, "matrix": {"x": values}, "stage": [stage]}
+        document = {"tool": {"nox-buildstages": content}}
+        cells = read_cells(document, pyproject=root / "pyproject.toml")
+        digests.add(digest_of_cells(cells, interpreter()))
+    assert len(digests) == 2

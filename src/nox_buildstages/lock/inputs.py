@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,50 +22,59 @@ from nox_buildstages.logins import without_any
 from nox_buildstages.source_tree import METADATA_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from packaging.requirements import Requirement
 
-    from nox_buildstages.model import Interpreter, PackageRules, Project, Stage
-
+    from nox_buildstages.model import Interpreter, PackageRules, Patch, Project, Stage
 
 _UV_KEYS = (*UV_KEYS, *REFUSAL_KEYS)
+_KEPT = 1024
+"""Of how many cells something is kept; each session asks for that of all of them."""
 
 
 def digest_of_cells(projects: Sequence[Project], interpreter: Interpreter) -> str:
-    """Return the digest of all cells of a matrix, as their locks are made together.
-
-    Args:
-        projects: What is declared for each.
-        interpreter: As below.
-
-    Raises:
-        PatchError: A patch can't be read.
-    """
-    digests = [inputs_digest(project, interpreter) for project in projects]
-    return digests[0] if len(digests) == 1 else digest(digests)
-
-
-def inputs_digest(project: Project, interpreter: Interpreter) -> str:
     """Return a digest that differs whenever the locks might come out differently.
 
+    The values of cells are in it, as the names of the files are made of them.
+
     Args:
-        project: What is declared.
-        interpreter: One of this machine: that which counts where the project names
+        projects: What is declared for each cell: their locks are made together.
+        interpreter: One of this machine: that which counts where the projects name
             none.
 
     Raises:
         PatchError: A patch can't be read.
     """
-    patched = tuple(
-        (name, tuple(patches.read(patch).sha256 for patch in rules.patches))
-        for name, rules in project.packages.items()
-    )
-    folders = tuple((name, _metadata_files(it)) for name, it in _folders(project))
-    return _digest(project, interpreter, patched, folders)
+    reading = _Reading(patch=cache(_sha256), folder=cache(_metadata_files))
+    digests = [reading.digest_of(project, interpreter) for project in projects]
+    values = [[value for _, value in it.cell.choices] for it in projects]
+    return digest([*zip(values, digests, strict=True)]) if values[0] else digests[0]
 
 
-@lru_cache(maxsize=64)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Reading:
+    """Reads what counts of the files that cells name, each once for all of them.
+
+    Attributes:
+        patch: Returns the sha256 of a patch.
+        folder: Returns that of each file in a folder that declares metadata, by name.
+    """
+
+    patch: Callable[[Patch], str]
+    folder: Callable[[Path], tuple[tuple[str, str], ...]]
+
+    def digest_of(self, project: Project, interpreter: Interpreter) -> str:
+        """Return the digest of a cell."""
+        patched = tuple(
+            (name, tuple(map(self.patch, rules.patches)))
+            for name, rules in project.packages.items()
+        )
+        folders = tuple((name, self.folder(it)) for name, it in _folders(project))
+        return _digest(project, interpreter, patched, folders)
+
+
+@lru_cache(maxsize=_KEPT)
 def _digest(
     project: Project,
     interpreter: Interpreter,
@@ -142,7 +152,7 @@ def _text(requirement: Requirement, root: Path) -> str:
     return str(requirement).replace(f"file://{url.path}", f"file:{path}")
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=_KEPT)
 def _folders(project: Project) -> tuple[tuple[str, Path], ...]:
     """Return the outputs that are built from a folder, with the folder."""
     return tuple(_of_folders(project))
@@ -160,6 +170,10 @@ def _of_folders(project: Project) -> Iterator[tuple[str, Path]]:
         for source in sources.get(output.name, ()):
             if "path" in source:
                 yield output.name, project.root / source["path"]
+
+
+def _sha256(patch: Patch) -> str:
+    return patches.read(patch).sha256
 
 
 def _metadata_files(folder: Path) -> tuple[tuple[str, str], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, cast
 
 from packaging.tags import compatible_tags, cpython_tags, mac_platforms
@@ -181,6 +181,7 @@ def _wanted(project: Project, here: Interpreter) -> tuple[_Wanted, ...]:
     return tuple(chosen.values())
 
 
+@lru_cache(maxsize=8)
 def _this_machine(here: Interpreter) -> _Platform:
     tags = dict.fromkeys(tag.platform for tag in here.tags if tag.platform != "any")
     return _Platform(
