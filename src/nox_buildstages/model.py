@@ -118,6 +118,10 @@ class Cell:
         """The path of its wheelhouse below the project's, POSIX."""
         return "/".join(value for _, value in self.choices)
 
+    def stem(self, name: str) -> str:
+        """Return what the lock of a stage, or of ``final``, is called that is of it."""
+        return "-".join((name, *(flat(value) for _, value in self.choices)))
+
 
 def flat(value: str) -> str:
     """Return a value as it stands in the name of a lock file: no dot may be there."""
@@ -340,17 +344,22 @@ class Project:
         """Return a stage's name with what it uses of the cell behind it."""
         return f"{name}{self.variant(name).suffix}"
 
+    def parts(self, name: str) -> tuple[Cell, ...]:
+        """Return what of the cell the lock of a stage, or of ``final``, may be of.
+
+        That which says most is first.
+        """
+        choices = self.variant(name).choices
+        counts = range(len(choices), -1, -1)
+        found = (of for n in counts for of in combinations(choices, n))
+        return tuple(Cell(choices=of) for of in found)
+
     def stems(self, name: str) -> tuple[str, ...]:
         """Return what the lock of a stage, or of ``final``, may be called.
 
         The most telling name is first.
         """
-        choices = self.variant(name).choices
-        counts = range(len(choices), -1, -1)
-        found = (of for n in counts for of in combinations(choices, n))
-        return tuple(
-            "-".join((name, *(flat(value) for _, value in it))) for it in found
-        )
+        return tuple(part.stem(name) for part in self.parts(name))
 
     def rules(self, name: NormalizedName) -> PackageRules:
         """Return the rules for an output, empty ones where the table has none."""

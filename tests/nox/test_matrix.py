@@ -328,6 +328,27 @@ def test_words_after_a_session_of_all_cells_are_checked(project: Project) -> Non
     assert "unknown word after --: '--frobnicate'" in output
 
 
+def test_values_that_make_up_each_other(project: Project) -> None:
+    """Each cell has its own lock: that of (y, z) is not that of y-z alone."""
+    constraints = {name: AXES["tensor"][name] for name in "12"}
+    matrix = {
+        "arch": ["x", "y"],
+        "tensor": {"z": constraints["1"], "y-z": constraints["2"]},
+    }
+    declare(project, table(matrix))
+    project.nox("-s", "build-stages(arch=y, tensor=z)")
+    models = member(project, "y/z", "models", "built_against")
+    assert models["tensorlib"]["version"] == "1.0"
+
+
+def test_cells_are_built_twice(project: Project) -> None:
+    """Words for one session are for that of each cell, too."""
+    declare(project, table({"arch": ["8.0", "9.0"]}))
+    words = ("--", "--check-reproducible")
+    done = project.nox("-s", "build-stages", *words)
+    assert done.output.count("reproducible: kernels-1.0-py3-none-any.whl") == 2
+
+
 def test_cells_make_one_release(project: Project) -> None:
     """Where local versions tell their wheels apart; the cells' own folders stay."""
     matrix = {"arch": ["8.0", "9.0"]}

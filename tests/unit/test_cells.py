@@ -391,3 +391,16 @@ def test_names_that_clash(name: str, matrix: str, expected: str) -> None:
     stages = STAGES.replace('name = "base"', f'name = "{name}"')
     mend = "give a value, or a stage, another name"
     assert told(matrix, stages) == [f"matrix: {expected}; {mend}"]
+
+
+def test_values_that_clash() -> None:
+    """Joined to a name, they are those of another cell."""
+    stages = STAGES.replace("sm{arch}", "{a}{b}")
+    found = told('a = ["x", "x-y"]\nb = ["y-z", "z"]', stages)
+    cells = "(a=x, b=y-z) and (a=x-y, b=z)"
+    mend = "give a value, or a stage, another name"
+    assert found == [
+        f"matrix: {cells} would share the lock file pylock.{name}-x-y-z.toml of {name}"
+        f"; {mend}"
+        for name in ("kernels", "models", "final")
+    ]

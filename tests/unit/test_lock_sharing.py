@@ -105,6 +105,21 @@ def test_values_of_one_name_are_all_in_it() -> None:
     ]
 
 
+def test_values_that_make_up_each_other_are_all_in_it() -> None:
+    """The lock of (y, z) would be taken for that of y-z alone, which all x share."""
+    nested = {"arch": ["x", "y"], "torch": ["z", "y-z"]}
+
+    def say(name: str, cell: dict[str, str]) -> dict[str, str]:
+        return {} if name == "base" else {"torch": str(len(cell["torch"]))}
+
+    found = sharing.filed(locked(nested, say))
+    assert [it.name for it in found] == [
+        "base",
+        *("models-x-z", "models-x-y-z", "models-y-z", "models-y-y-z"),
+        *("final-x-z", "final-x-y-z", "final-y-z", "final-y-y-z"),
+    ]
+
+
 def test_cells_that_share_a_stage_share_its_lock() -> None:
     """Else it is told what differs, and how to have the stage for each value."""
     cells = locked(TWO, lambda _, cell: {"torch": cell["torch"]})

@@ -164,7 +164,7 @@ def _check(projects: Sequence[Project]) -> None:
     """
     messages = [
         f"{one} and {other} would share {what}; give a value, or a stage, another name"
-        for named in (_sessions(projects), _locks(projects))
+        for named in (_sessions(projects), _locks(projects), _variants(projects))
         for what, one, other in _shared(named)
     ]
     messages += [
@@ -196,6 +196,16 @@ def _locks(projects: Sequence[Project]) -> Iterator[tuple[str, str]]:
         for name in (*(stage.name for stage in project.stages), FINAL):
             for stem in project.stems(name):
                 yield f"the lock file pylock.{stem}.toml", f"stage {name}"
+
+
+def _variants(projects: Sequence[Project]) -> Iterator[tuple[str, str]]:
+    """Yield what is called by all values that a stage uses, and those values."""
+    for project in projects:
+        yield f"the name {project.cell.name!r}", f"({project.cell})"
+        for name in (*(stage.name for stage in project.stages), FINAL):
+            variant = project.variant(name)
+            file = f"pylock.{variant.stem(name)}.toml"
+            yield f"the lock file {file} of {name}", f"({variant})"
 
 
 def _shared(named: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import DivergingStageError
 from nox_buildstages.lock.lockfile import dumps, numbered
-from nox_buildstages.model import FINAL, Cell, flat
+from nox_buildstages.model import FINAL, Cell
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -77,8 +77,7 @@ def _filed(name: str, cells: Sequence[Locked]) -> Iterator[Lock]:
     having = [cell for cell in cells if name in cell.locks]
     choices = (_parts(name, having, it) for it in _choices_of_axes(name, having))
     for part, lock in next(found for found in choices if found).items():
-        values = (flat(value) for _, value in part.choices)
-        yield replace(lock, name="-".join((name, *values)))
+        yield replace(lock, name=part.stem(name))
 
 
 def _parts(
@@ -96,14 +95,11 @@ def _parts(
 def _choices_of_axes(name: str, cells: Sequence[Locked]) -> Iterator[tuple[str, ...]]:
     """Yield the axes that a file may name, the fewest first.
 
-    A value that two of them have would not tell which one it is of; where there is
-    one, all are named or none.
+    Where values of several axes may make one name, all are named or none.
     """
     axes = [axis for axis, _ in cells[0].project.variant(name).choices]
-    values = {
-        axis: {flat(cell.project.cell.value(axis)) for cell in cells} for axis in axes
-    }
-    is_telling = len(set().union(*values.values())) == sum(map(len, values.values()))
+    parts = {part for cell in cells for part in cell.project.parts(name)}
+    is_telling = len({part.stem(name) for part in parts}) == len(parts)
     for count in range(len(axes) + 1):
         if is_telling or count in (0, len(axes)):
             yield from combinations(axes, count)
