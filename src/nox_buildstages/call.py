@@ -42,6 +42,7 @@ class Registered:
         requires: The names of those that come before it.
         tags: That it can be selected by.
         default: Whether it runs where nothing is selected.
+        environment: Whether it has one.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Registered:
     requires: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     default: bool = True
+    environment: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +80,10 @@ class Call:
     afresh: bool = False
 
     def selected(self, registered: Sequence[Registered]) -> frozenset[str]:
-        """Return the names of those sessions that may run, required ones too."""
+        """Return the names of those sessions that may run, required ones too.
+
+        Those that have no environment aren't among them.
+        """
         named = {session.name: session for session in registered}
         found: set[str] = set()
         left = [session.name for session in registered if self._selects(session)]
@@ -87,7 +92,7 @@ class Call:
             if name not in found and not self.alone:
                 left += named[name].requires
             found.add(name)
-        return frozenset(found)
+        return frozenset(name for name in found if named[name].environment)
 
     def _selects(self, session: Registered) -> bool:
         if self.tags is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,15 +181,12 @@ class _Registration:
             _guarded(session, tell)
 
         session.__doc__ = doc
-        named = [
-            registered.name
-            for registered in self.sessions
-            for place in self.grid.places
-            if registered.base == f"{name}{place.project.cell.suffix}"
-        ]
+        bases = {f"{name}{place.project.cell.suffix}" for place in self.grid.places}
+        named = [it.name for it in self.sessions if it.base in bases]
         settings: dict[str, Any] = {"requires": named, "default": default}
         nox.session(name=name, python=False, allow_parallel=True, **settings)(session)
-        self.sessions.append(_registered(name, None, settings))
+        registered = _registered(name, None, settings)
+        self.sessions.append(replace(registered, environment=False))
 
     def _session(self, name: str) -> str:
         """Return the name of a session of the same Python, as ``requires`` has it."""

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tomli_w
 import uv
+from filelock import FileLock
 
+from nox_buildstages.digests import place_of
+from nox_buildstages.first_run import WAITING
 from support.index import Index
 from support.packages import (
     make_sdist,
@@ -339,6 +342,17 @@ def test_values_that_make_up_each_other(project: Project) -> None:
     project.nox("-s", "build-stages(arch=y, tensor=z)")
     models = member(project, "y/z", "models", "built_against")
     assert models["tensorlib"]["version"] == "1.0"
+
+
+def test_who_has_the_environments_of_all_cells_waits_for_nobody(
+    project: Project,
+) -> None:
+    """The session that requires them all has none that could be missing."""
+    declare(project, table({"arch": ["8.0"]}))
+    project.nox("-s", "build-stages")
+    lock = project.store / "locks" / f"making-{place_of(project.pyproject)}.lock"
+    with FileLock(lock):
+        assert WAITING not in project.nox("-s", "build-stages", timeout=60).output
 
 
 def test_cells_are_built_twice(project: Project) -> None:

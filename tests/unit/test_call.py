@@ -85,6 +85,18 @@ def test_a_base_name_selects_its_sessions_of_every_python() -> None:
     assert one == {"build-stages-3.12"}
 
 
+def test_a_session_without_an_environment_makes_none() -> None:
+    """Those that it requires do."""
+    every = Registered(
+        name="build-stages",
+        base="build-stages",
+        requires=("build-stages(x=1)",),
+        environment=False,
+    )
+    cell = Registered(name="build-stages(x=1)", base="build-stages(x=1)", default=False)
+    assert called().selected([every, cell]) == {"build-stages(x=1)"}
+
+
 def test_a_variable_selects_where_the_words_do_not() -> None:
     """NOXSESSION, with commas; any selection among the words counts more."""
     variables = {"NOXSESSION": "lint,build-stage-a"}
