@@ -209,9 +209,104 @@ def test_a_matrix_is_a_table() -> None:
         read_cells(document, pyproject=PYPROJECT)
 
 
-def test_a_faulty_matrix_has_its_axes() -> None:
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        ("arch = []", "matrix.arch: expected at least one value"),
+        ("", 'matrix: expected an axis, such as cuda-arch = ["8.0", "9.0"]'),
+        (
+            'include = ["8.0"]',
+            "matrix.include[0]: expected a table of strings, found the string '8.0'",
+        ),
+        (
+            "include = [{ arch = 8 }]",
+            (
+                "matrix.include[0].arch: expected a string, found the number 8; "
+                'write "8"'
+            ),
+        ),
+    ],
+)
+def test_a_faulty_matrix_may_have_any_axis(matrix: str, expected: str) -> None:
     """So that a placeholder isn't told of, too."""
-    assert told("arch = []") == ["matrix.arch: expected at least one value"]
+    assert told(matrix) == [expected]
+
+
+@pytest.mark.parametrize("value", ["logs", "Simple"])
+def test_a_value_is_no_folder_of_a_wheelhouse(value: str) -> None:
+    """What is there would come among the wheels of its cell."""
+    message = f"a wheelhouse has a folder {value.lower()!r}; choose another name"
+    assert told(f'arch = ["{value}"]') == [f"matrix.arch[0]: {message}"]
+
+
+TOOLS = """
+[[tool.nox-buildstages.stage]]
+name = "x"
+outputs = ["x"]
+tools = ["nvcc-{arch}", "nvcc-{other}", "nvcc-{{arch}}"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("matrix", "top", "place"),
+    [
+        (ARCH, 'wheelhouse = "wheels-{arch}"', "wheelhouse"),
+        (ARCH, 'build-constraints = ["a=={arch}"]', "build-constraints[0]"),
+        (ARCH, 'final = { imports = ["a{arch}"] }', "final.imports[0]"),
+        (ARCH, TOOLS, "stage[0].tools[0]"),
+        (
+            'arch = { "1" = { env = { A = "{arch}" } } }',
+            "",
+            "matrix.arch.1.env.A",
+        ),
+    ],
+)
+def test_where_an_axis_is_not_replaced_is_told(
+    matrix: str, top: str, place: str
+) -> None:
+    """It would be taken for a text, as what is no axis is."""
+    mend = "env, dependencies, outputs, requirements, checks and packages may name it"
+    assert told(matrix, top=top) == [f"{place}: {{arch}} is not replaced here; {mend}"]
+
+
+def test_what_constrains_by_value_is_told() -> None:
+    """Where somebody writes it by name."""
+    assert told(ARCH, top='constraints = ["torch=={arch}"]') == [
+        (
+            "constraints[0]: {arch} is not replaced here; its values may bring "
+            'constraints: matrix.arch = { "VALUE" = { constraints = ["…"] } }'
+        )
+    ]
+
+
+def test_checks_know_their_cell() -> None:
+    """Braces that are no axis are the program's own."""
+    final = """
+    [tool.nox-buildstages.final]
+    requirements = ["a"]
+    checks = [["check", "--arch={arch}", "f'{x} {{y}} {{arch}} {}'"]]
+    """
+    projects = grid(ARCH, STAGES + final).projects
+    assert [project.final.checks for project in projects] == [
+        (("check", f"--arch={value}", "f'{x} {{y}} {arch} {}'"),)
+        for value in ("8.0", "9.0")
+    ]
+
+
+def test_a_package_may_be_that_of_one_cell() -> None:
+    """Rules are needless where no stage builds it in any cell."""
+    stages = STAGES.replace('"kernels"]\nenv', '"kernels-{arch}"]\nenv')
+    rules = '[tool.nox-buildstages.package.kernels-{}]\nenv = {{ A = "1" }}\n'
+    stages = stages.replace('"kernels", "torch"', '"torch"')
+    first, second = grid('arch = ["8", "9"]', stages + rules.format("9")).projects
+    assert first.outputs != second.outputs
+    assert second.rules(second.stages[1].outputs[0].name).env == {"A": "1"}
+    assert told('arch = ["8", "9"]', stages + rules.format("7")) == [
+        (
+            "package.kernels-7: no stage has an output of this name; did you mean "
+            "'kernels-9'?"
+        )
+    ]
 
 
 def test_what_a_placeholder_stands_for() -> None:

@@ -11,13 +11,19 @@ from packaging.utils import canonicalize_name
 
 from nox_buildstages.declare.matrix import aimed, matrix
 from nox_buildstages.declare.placeholders import Substitution
-from nox_buildstages.declare.reading import Document, Item, any_table
+from nox_buildstages.declare.reading import (
+    Document,
+    Item,
+    any_table,
+    by_name,
+    did_you_mean,
+)
 from nox_buildstages.declare.table import TOOL, project
 from nox_buildstages.logins import taken_out
 from nox_buildstages.model import Cell, Matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from nox_buildstages.declare.reading import Step
@@ -80,24 +86,22 @@ def _projects(document: Document) -> tuple[Project, ...]:
     if content is None:
         return ()
     declared = _matrix(item, content)
-    found = (_in_cell(item, cell, declared) for cell in declared.cells)
-    return tuple(project for project in found if project is not None)
+    read = (_in_cell(item, cell, declared) for cell in declared.cells)
+    found = tuple(project for project in read if project is not None)
+    _tell_needless(item, content, found)
+    return found
 
 
 def _matrix(item: Item, content: Mapping[str, Any]) -> Matrix:
     """Read the matrix; a faulty one has one cell, so that the rest is read, too."""
     if "matrix" not in content:
         return Matrix()
-    child = item.child("matrix", content["matrix"])
-    found = matrix(child)
-    if found is not None:
-        return found
-    names = child.value if isinstance(child.value, Mapping) else ()
-    return Matrix(cells=(Cell(choices=tuple((str(name), "0") for name in names)),))
+    return matrix(item.child("matrix", content["matrix"])) or Matrix()
 
 
 def _in_cell(item: Item, cell: Cell, declared: Matrix) -> Project | None:
-    substitution = Substitution(cell=cell)
+    is_faulty = not item.document.sound(*item.steps, "matrix")
+    substitution = Substitution(cell=cell, takes_any=is_faulty)
     content, document = substitution.of(item), item.document
     tools = {**document.content.get("tool", {}), TOOL: content}
     inner = replace(document, content={**document.content, "tool": tools})
@@ -158,6 +162,22 @@ def _named(
         }
         for stage in found.stages
     }
+
+
+def _tell_needless(
+    item: Item, content: Mapping[str, Any], projects: Sequence[Project]
+) -> None:
+    """Add a problem for each package with rules that no stage builds in any cell."""
+    # Of faulty stages it isn't known what they build.
+    if "package" not in content or not item.document.sound(*item.steps, "stage"):
+        return
+    outputs = {output.name for project in projects for output in project.outputs}
+    for name, child in (
+        by_name(item.child("package", content["package"])) or {}
+    ).items():
+        if name not in outputs:
+            hint = did_you_mean(name, sorted(outputs))
+            child.fault(f"no stage has an output of this name{hint}")
 
 
 def _tell_misspelled(document: Document) -> bool:

@@ -33,6 +33,9 @@ _Entry: TypeAlias = tuple[Item, Mapping[str, str]]
 _AXIS = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _INCLUDE, _EXCLUDE = "include", "exclude"
+_TAKEN = ("logs", "simple")
+"""Folders that a wheelhouse has itself, and one that cells are merged into."""
+
 _KEYS = Keys(known=("constraints", "index", "env"))
 _TOO_ALIKE = "too much like the value {0!r}: their files would have one name"
 
@@ -110,6 +113,8 @@ def _value_name(item: Item) -> str | None:
             ' { ampere = { env = { ARCHS = "8.0;8.6" } } }',
         )
         return None
+    if value is not None and value.lower() in _TAKEN:
+        item.fault(f"a wheelhouse has a folder {value.lower()!r}; choose another name")
     return value
 
 
@@ -136,7 +141,8 @@ def _tell_alike(item: Item, names: Sequence[str]) -> None:
 
 def _entries(item: Item) -> tuple[_Entry, ...]:
     read = mapping(_value_name, "strings")
-    return tuple(list_of(lambda it: (it, read(it) or {}), "tables")(item) or ())
+    found = list_of(lambda it: (it, read(it) or {}), "tables")(item) or ()
+    return tuple(it for it in found if it[0].document.sound(*it[0].steps))
 
 
 def _listed(include: Sequence[_Entry]) -> tuple[Axis, ...]:

@@ -16,9 +16,9 @@ _Places: TypeAlias = "Mapping[str, _Places] | None"
 """Where placeholders may be, by key; None where all below is searched for them."""
 
 _EACH = "*"
-_LOCAL_VERSION = "local-version"
+_LOCAL_VERSION, _CHECKS, _CONSTRAINTS = "local-version", "checks", "constraints"
 _PLACES: _Places = {
-    "final": {"requirements": None},
+    "final": {"requirements": None, _CHECKS: None},
     "stage": {_EACH: {"env": None, "dependencies": None, "outputs": None}},
     "package": {
         _EACH: {
@@ -45,11 +45,13 @@ class Substitution:
 
     Attributes:
         cell: Whose values.
+        takes_any: Whether it isn't known which axes there are.
         named: The axes that a stage or a package names, by the way to it from the
             table: ``("stage", 0)``.
     """
 
     cell: Cell
+    takes_any: bool = False
     named: dict[tuple[str | int, ...], set[str]] = field(default_factory=dict)
 
     def of(self, item: Item) -> Any:  # noqa: ANN401 - what TOML holds
@@ -63,7 +65,9 @@ class Substitution:
     def _within(self, item: Item, places: _Places, depth: int) -> Any:  # noqa: ANN401
         value = item.value
         if isinstance(value, str):
-            return value if places is not None else self._swapped(value, item, depth)
+            if places is not None:
+                return self._kept(value, item)
+            return self._swapped(value, item, depth)
         if isinstance(value, list):
             below = places if places is None else places.get(_EACH, {})
             children = (item.child(*pair) for pair in enumerate(value))
@@ -79,12 +83,26 @@ class Substitution:
             for key in value
         }
 
+    def _kept(self, text: str, item: Item) -> str:
+        """Return a text in which axes mean nothing; that one is in it is told."""
+        values = dict(self.cell.choices)
+
+        def told(match: re.Match[str]) -> str:
+            if match[2] not in values:
+                return match[0]
+            item.fault(_no_place(match[2], item))
+            return _NOTHING
+
+        return _WRITTEN.sub(told, text)
+
     def _swapped(self, text: str, item: Item, depth: int) -> str:
         values = dict(self.cell.choices)
         place = item.steps[depth : depth + 2]
 
         def swapped(match: re.Match[str]) -> str:
             literal, name = match.groups()
+            if place[-1] == _CHECKS and (literal or name) not in values:
+                return match[0]  # a program has braces, too
             if literal is not None:
                 return f"{{{literal}}}"
             if name in values:
@@ -92,10 +110,19 @@ class Substitution:
                 return values[name]
             if item.steps[-1] == _LOCAL_VERSION:  # a locked package may have that name
                 return match[0]
-            item.fault(_unknown(name, [*values]))
+            if not self.takes_any:
+                item.fault(_unknown(name, [*values]))
             return _NOTHING
 
         return _WRITTEN.sub(swapped, text)
+
+
+def _no_place(name: str, item: Item) -> str:
+    mend = "env, dependencies, outputs, requirements, checks and packages may name it"
+    if _CONSTRAINTS in item.steps:
+        value = '{ "VALUE" = { constraints = ["…"] } }'
+        mend = f"its values may bring constraints: matrix.{name} = {value}"
+    return f"{{{name}}} is not replaced here; {mend}"
 
 
 def _unknown(name: str, axes: list[str]) -> str:

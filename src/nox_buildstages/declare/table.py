@@ -19,7 +19,6 @@ from nox_buildstages.declare.reading import (
     any_table,
     boolean,
     by_name,
-    did_you_mean,
     duration,
     list_of,
     mapping,
@@ -70,8 +69,6 @@ def project(item: Item) -> Project | None:
     top = table(item, _TOP)
     if top is None:
         return None
-    stages = top.get("stage", _stages, ())
-    packages = top.get("package", _packages_of(stages), {})
     return Project(
         pyproject=item.document.path,
         pythons=top.get("python", _pythons, ()),
@@ -85,8 +82,8 @@ def project(item: Item) -> Project | None:
         remote_store=top.child("remote-store", _remote_store),
         compiler_cache=top.get("compiler-cache", _compiler_cache, "auto"),
         final=final(top.item.child("final", top.content.get("final", {}))) or _NOTHING,
-        stages=stages,
-        packages=packages,
+        stages=top.get("stage", _stages, ()),
+        packages=top.get("package", _packages, {}),
         uv=_uv(item.document),
     )
 
@@ -256,25 +253,10 @@ def _stage_name(item: Item) -> str | None:
     return value
 
 
-def _packages_of(
-    stages: tuple[Stage, ...],
-) -> Getter[Mapping[NormalizedName, PackageRules]]:
-    """Return a getter for the rules of what these stages build."""
-
-    def packages(item: Item) -> Mapping[NormalizedName, PackageRules] | None:
-        outputs = {output.name for stage in stages for output in stage.outputs}
-        found: dict[NormalizedName, PackageRules] = {}
-        for name, child in (by_name(item) or {}).items():
-            # Of faulty stages it isn't known what they build.
-            if name not in outputs and item.document.sound("tool", TOOL, "stage"):
-                hint = did_you_mean(name, sorted(outputs))
-                child.fault(f"no stage has an output of this name{hint}")
-            rules = _rules(child)
-            if rules is not None:
-                found[name] = rules
-        return found
-
-    return packages
+def _packages(item: Item) -> Mapping[NormalizedName, PackageRules] | None:
+    """Read the rules of outputs, whether there are such or not."""
+    read = ((name, _rules(child)) for name, child in (by_name(item) or {}).items())
+    return {name: rules for name, rules in read if rules is not None}
 
 
 def _rules(item: Item) -> PackageRules | None:
