@@ -100,7 +100,9 @@ class Call:
         if self.keywords:
             return True  # too many are better than too few
         if self.sessions is not None:
-            return session.name in self.sessions or session.base in self.sessions
+            said = {name.replace(" ", "") for name in self.sessions}
+            names = (session.name, session.base)
+            return any(name.replace(" ", "") in said for name in names)
         return session.default
 
 

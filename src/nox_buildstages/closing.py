@@ -31,13 +31,16 @@ def rendered(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def left_open(
-    notes: Iterable[Mapping[str, Any]], grid: Grid
+    notes: Iterable[Mapping[str, Any]],
+    grid: Grid,
+    sessions: Collection[str] | None = None,
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield the tables that no session has printed, though something went wrong.
 
     Args:
         notes: Of the journal of a run that is over.
-        grid: What was to be built.
+        grid: What may be built.
+        sessions: Of those stages that were to be, without a Python; None for all.
 
     Yields:
         The Python of each table, and its entries: of the cells that have no table.
@@ -48,19 +51,22 @@ def left_open(
             by_python.setdefault(note["python"], []).append(note)
     for python, found in sorted(by_python.items()):
         closed = {note["cell"] for note in found if note["state"] == CLOSED}
-        outputs = _outputs(grid, closed)
+        outputs = _outputs(grid, closed, sessions)
         last = _last(note for note in found if note["state"] != CLOSED)
         if outputs and any(it["state"] in (BEGUN, FAILED) for it in last.values()):
             yield python, [_entry(*output, last) for output in outputs]
 
 
-def _outputs(grid: Grid, closed: Collection[str]) -> list[tuple[str, str]]:
+def _outputs(
+    grid: Grid, closed: Collection[str], sessions: Collection[str] | None
+) -> list[tuple[str, str]]:
     """Return stage and name of each output of the cells that aren't closed, once."""
     found = (
         (place.project.titled(stage.name), output.name)
         for place in grid.places
         if str(place.project.cell) not in closed
         for stage in place.graph.order
+        if sessions is None or place.session(stage) in sessions
         for output in stage.outputs
     )
     return [*dict.fromkeys(found)]

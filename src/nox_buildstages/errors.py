@@ -53,6 +53,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from nox_buildstages.durations import spelled
@@ -781,7 +782,7 @@ class MissingWheelError(BuildStagesError):
     """A stage's wheel isn't in the store.
 
     Attributes:
-        stage: That provides it.
+        stage: That provides it, with the values of axes that it uses.
         output: Of which project.
     """
 
@@ -791,7 +792,7 @@ class MissingWheelError(BuildStagesError):
     def lines(self) -> Iterator[str]:
         """Yield what is missing, and the command that builds it."""
         yield f"{self.output} of stage {self.stage} isn't built, or is damaged"
-        yield f"`nox -s build-stage-{self.stage}` builds it"
+        yield f"`nox -s {quote(f'build-stage-{self.stage}')}` builds it"
 
 
 @dataclass(kw_only=True, eq=False)

@@ -18,7 +18,7 @@ from nox_buildstages.build.journal import SAY, Journal
 from nox_buildstages.build.screen import HEARTBEAT, Heartbeat, LiveLine, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from nox_buildstages.build.screen import Screen
     from nox_buildstages.declare.grid import Grid
@@ -37,12 +37,16 @@ _LOOK = 1.0
 """Seconds between two looks at what the sessions have said, and at who waits for it."""
 
 
-def begin(grid: Grid) -> None:
+def begin(grid: Grid, sessions: Collection[str] | None = None) -> None:
     """Name this run; the processes that ``-j`` starts inherit the name.
 
     They inherit as well how wide the terminal is that nox shows their last lines on,
     and end without the closing table, which is left to the process that was called.
     Where that is killed they end as well, though nobody tells them.
+
+    Args:
+        grid: All cells of the project.
+        sessions: Of the stages that may be built, without a Python; None for all.
     """
     process, _, _ = os.environ.get(_RUN_VARIABLE, "").partition("-")
     if process not in (str(os.getpid()), str(os.getppid())):
@@ -55,7 +59,8 @@ def begin(grid: Grid) -> None:
     else:
         project = grid.first.project
         journal = Journal.of(project.wheelhouse, name())
-        atexit.register(_end, journal, grid, several=len(project.pythons) > 1)
+        several = len(project.pythons) > 1
+        atexit.register(_end, journal, grid, sessions, several=several)
         if _BOARD_VARIABLE not in os.environ:
             Thread(target=_repeat, args=(journal,), daemon=True).start()
 
@@ -129,7 +134,9 @@ def _repeat(journal: Journal) -> None:
         said = len(lines)
 
 
-def _end(journal: Journal, grid: Grid, *, several: bool) -> None:
+def _end(
+    journal: Journal, grid: Grid, sessions: Collection[str] | None, *, several: bool
+) -> None:
     """Print the closing table where something went wrong and no session printed it."""
     if not journal.path.exists():
         return
@@ -137,7 +144,7 @@ def _end(journal: Journal, grid: Grid, *, several: bool) -> None:
 
     notes = journal.notes()
     journal.remove()
-    for python, table in closing.left_open(notes, grid):
+    for python, table in closing.left_open(notes, grid, sessions):
         if several:
             _LOGGER.info("Python %s", python)
         for line in closing.rendered(table):

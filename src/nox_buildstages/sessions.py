@@ -59,7 +59,6 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
         grid = arranged(cells)
     except BuildStagesError as error:
         raise SystemExit(str(error)) from None
-    run.begin(grid)
     making = Making(pyproject=path, call=_call())
     registration = _Registration(
         document=document,
@@ -68,6 +67,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
         making=making,
     )
     registration.register()
+    run.begin(grid, registration.stages_selected() if grid.has_matrix else None)
     making.begin(registration.sessions)
 
 
@@ -133,6 +133,12 @@ class _Registration:
             partial(_merge, target=self._project.wheelhouse),
             "Make one wheelhouse of several.",
         )
+
+    def stages_selected(self) -> set[str] | None:
+        """Return the stages' sessions that may run, without a Python; None for all."""
+        names = self.making.call.selected(self.sessions)
+        bases = {it.base for it in self.sessions if TAG in it.tags and it.name in names}
+        return bases or None
 
     def _add_stage(self, place: Place, stage: Stage) -> None:
         self._add(

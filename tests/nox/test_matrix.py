@@ -255,6 +255,9 @@ def test_a_failure_leaves_the_other_cells_alone(project: Project) -> None:
     stages["stage"][1] = {"name": "kernels", "outputs": ["kernels @ ./kernels-{arch}"]}
     declare(project, stages)
     project.nox("-s", "build-stage-kernels(arch=8.0)")
+    alone = project.nox("-s", "build-stages(arch=9.0)", check=False)
+    assert "kernels(arch=9.0)" in alone.output
+    assert "(arch=8.0)" not in alone.output
     done = project.nox("-s", "build-stages", check=False)
     assert "* build-stages(arch=8.0): success" in done.output
     assert "Session build-stage-kernels(arch=9.0) aborted" in done.output

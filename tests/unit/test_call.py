@@ -85,6 +85,14 @@ def test_a_base_name_selects_its_sessions_of_every_python() -> None:
     assert one == {"build-stages-3.12"}
 
 
+def test_spaces_in_a_name_do_not_count() -> None:
+    """As in nox."""
+    name = "build-stages(x=1, y=2)"
+    cell = Registered(name=name, base=name, default=False)
+    for said in (name, "build-stages(x=1,y=2)"):
+        assert called("-s", said).selected([cell]) == {name}
+
+
 def test_a_session_without_an_environment_makes_none() -> None:
     """Those that it requires do."""
     every = Registered(

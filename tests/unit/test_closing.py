@@ -200,3 +200,17 @@ def test_a_cell_that_has_its_table_is_left_out() -> None:
         ("first", "ops", "not built"),
         ("second(arch=9)", "models", "failed"),
     ]
+
+
+def test_what_was_not_asked_for_is_left_out() -> None:
+    """Of one cell alone, nobody waits for the others."""
+    second = {"name": "second", "outputs": ["models"], "env": {"A": "{arch}"}}
+    grid = arranged_cells(**MATRIX, stage=[TABLE["stage"][0], second])
+    sessions = {"build-stage-first", "build-stage-second(arch=9)"}
+    notes = [note("failed", "first", "kernels")]
+    ((_, table),) = left_open(notes, grid, sessions)
+    assert [(it["stage"], it["name"]) for it in table] == [
+        ("first", "kernels"),
+        ("first", "ops"),
+        ("second(arch=9)", "models"),
+    ]

@@ -551,6 +551,13 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         ],
     ),
     (
+        MissingWheelError(stage="a(arch=9.0)", output="x"),
+        [
+            "x of stage a(arch=9.0) isn't built, or is damaged",
+            "`nox -s 'build-stage-a(arch=9.0)'` builds it",
+        ],
+    ),
+    (
         ToolError(tool="go", stage="a", reason="exit status 2", output="flag?\nusage"),
         [
             "stage a names the tool 'go', and `go --version` failed (exit status 2)",

@@ -179,7 +179,7 @@ class Bench:
         """
         entry = self.find(self.recipe(stage, output))
         if entry is None:
-            raise MissingWheelError(stage=stage, output=output)
+            raise MissingWheelError(stage=self.project.titled(stage), output=output)
         return entry
 
     def find(self, recipe: Recipe) -> Entry | None:
