@@ -41,7 +41,7 @@ from nox_buildstages.store.store import Store, cache_folder
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Hashable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from nox_buildstages.build.environment import Environment, Setting
@@ -254,11 +254,14 @@ class Workspace:
 
         state = self._state_of_locks()
         views = [*self._views()]
-        planned = [it for view in views for it in view.planned()]
+        planned: dict[Hashable, Planned] = {}
+        for it in (it for view in views for it in view.planned()):
+            if not planned.setdefault(it.place, it).version:  # not locked in that cell
+                planned[it.place] = it
         return Plan(
             locks=state,
             pythons=tuple(dict.fromkeys(view.python for view in views)),
-            outputs=tuple({it.place: it for it in planned}.values()),
+            outputs=tuple(planned.values()),
         )
 
     def _state_of_locks(self) -> Literal["current", "stale", "missing"]:

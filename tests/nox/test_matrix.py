@@ -220,6 +220,22 @@ def test_what_is_stale_is_locked_for_all_cells(project: Project) -> None:
     assert lock_texts(project) == texts
 
 
+def test_a_lock_that_is_gone_or_broken_is_named(project: Project) -> None:
+    """By its own file, where that is known; what others have is planned as ever."""
+    declare(project, table({**AXES, "arch": ["8.0"]}))
+    project.nox("-s", "build-stages")
+    path = project.folder / "build-stages/pylock.models-2.toml"
+    text = path.read_text("utf-8")
+    path.write_text(f"<<<<<<< HEAD\n{text}", "utf-8")
+    session = ("-s", "build-stages(arch=8.0, tensor=2)", "--", "--locked")
+    assert "pylock.models-2.toml can't be read" in refused(project, *session)
+    path.unlink()
+    output = refused(project, *session)
+    assert "stale: the lock of models(arch=8.0, tensor=2) is missing" in output
+    states = [it["outputs"][0]["state"] for it in plan(project)["stages"]]
+    assert states == ["cached", "cached", "cached", "build"]
+
+
 def test_what_one_cell_needs_may_suit_all(project: Project, index: Index) -> None:
     """A stage that they share is locked so that it does for each of them."""
     settings: dict[str, Any] = {"requires-for-build": ["tensorlib"]}

@@ -77,10 +77,9 @@ def existing(project: Project) -> dict[str, Lock]:
     """Return what sound lock files there are, those of gone stages too, by stem."""
     found = {}
     for path in sorted(project.lock_dir.glob(file_name("*"))):
-        stem = path.name.removeprefix("pylock.").removesuffix(".toml")
-        text = path.read_text(encoding="utf-8", errors="replace")
         with suppress(InvalidLockError):
-            found[stem] = loads(text, name=stem)
+            lock = _load(path)
+            found[lock.name] = lock
     return found
 
 
@@ -156,11 +155,12 @@ def _looked(project: Project, needed: Iterable[str]) -> _Sight:
     last = _SEEN.get(place)
     if last is None or not last.is_still(needed):
         paths = {name: lock_dir / file_name(called[name]) for name in called}
-        last = _SEEN[place] = _sight(lock_dir, paths)
+        last = _SEEN[place] = _sight(project, paths)
     return last
 
 
-def _sight(lock_dir: Path, paths: Mapping[str, Path]) -> _Sight:
+def _sight(project: Project, paths: Mapping[str, Path]) -> _Sight:
+    lock_dir = project.lock_dir
     found: dict[str, Stamp] = {}
     try:
         folder = stamp(lock_dir)  # before the files: what changes meanwhile is seen
@@ -171,19 +171,28 @@ def _sight(lock_dir: Path, paths: Mapping[str, Path]) -> _Sight:
             found[name] = stamp(path)
     if not found:
         raise MissingLockError(folder=lock_dir)
-    missing = [paths[name].name for name in paths if name not in found]
+    missing = [name for name in paths if name not in found]
     if missing:
-        raise StaleLockError(problem=f"{missing[0]} is missing")
+        raise StaleLockError(problem=f"{_called(project, missing[0])} is missing")
     return _Sight(lock_dir=lock_dir, folder=folder, paths=paths, stamps=found)
+
+
+def _called(project: Project, name: str) -> str:
+    """Return the name of a lock's file, or whose it is where it may have several."""
+    title = project.titled(name)
+    return file_name(name) if title == name else f"the lock of {title}"
 
 
 @lru_cache(maxsize=32)
 def _loaded(sight: _Sight) -> Mapping[str, Lock]:
     """Return lock files as they are; for the sessions of a process they mostly stay."""
-    return {
-        name: loads(path.read_text(encoding="utf-8", errors="replace"), name=name)
-        for name, path in sight.paths.items()
-    }
+    return {name: replace(_load(path), name=name) for name, path in sight.paths.items()}
+
+
+def _load(path: Path) -> Lock:
+    """Return a lock, named as its file is."""
+    stem = path.name.removeprefix("pylock.").removesuffix(".toml")
+    return loads(path.read_text(encoding="utf-8", errors="replace"), name=stem)
 
 
 @lru_cache(maxsize=32)
