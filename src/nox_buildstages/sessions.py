@@ -130,7 +130,7 @@ class _Registration:
         )
         self._add_bare(
             _MERGE,
-            partial(_merge, target=self._project.wheelhouse),
+            self._merge,
             "Make one wheelhouse of several.",
         )
 
@@ -183,6 +183,7 @@ class _Registration:
                 house = self._project.wheelhouse.name
                 for project in self.grid.projects:
                     session.log(f"{project.cell}: {house}/{project.cell.folder}")
+                self._tell_left_over(session)
 
             _guarded(session, tell)
 
@@ -193,6 +194,33 @@ class _Registration:
         nox.session(name=name, python=False, allow_parallel=True, **settings)(session)
         registered = _registered(name, None, settings)
         self.sessions.append(replace(registered, environment=False))
+
+    def _merge(self, session: nox.Session, options: Options) -> None:
+        from nox_buildstages.wheelhouse import joining  # noqa: PLC0415 - for it alone
+
+        self._tell_left_over(session)
+        target = self._project.wheelhouse
+        folders = [Path(session.invoked_from, folder) for folder in options.folders]
+        for line in joining.join(folders, target, by_cell=options.by_cell):
+            session.log(line)
+
+    def _tell_left_over(self, session: nox.Session) -> None:
+        """Tell of wheelhouses of values that were declared once."""
+        from nox_buildstages.lock.targets import minor  # noqa: PLC0415 - for it alone
+        from nox_buildstages.wheelhouse.left_over import (  # noqa: PLC0415 - for it alone
+            left_over,
+        )
+
+        pythons = [minor(python) for python in self._project.pythons]
+        house = self._project.wheelhouse
+        houses = {
+            house / it.cell.folder / python
+            for it in self.grid.projects
+            for python in (pythons if len(pythons) > 1 else [""])
+        }
+        found = [os.path.relpath(it, house.parent) for it in left_over(house, houses)]
+        if found:
+            session.log(f"of no cell any more, and left as it is: {', '.join(found)}")
 
     def _session(self, name: str) -> str:
         """Return the name of a session of the same Python, as ``requires`` has it."""
@@ -395,14 +423,6 @@ def _prune(session: nox.Session, options: Options) -> None:
         session.log(line)
     if pruned.failures:
         raise PruneError(failures=pruned.failures)
-
-
-def _merge(session: nox.Session, options: Options, *, target: Path) -> None:
-    from nox_buildstages.wheelhouse import joining  # noqa: PLC0415 - for it alone
-
-    folders = [Path(session.invoked_from, folder) for folder in options.folders]
-    for line in joining.join(folders, target, by_cell=options.by_cell):
-        session.log(line)
 
 
 def _guarded(session: nox.Session, work: Callable[[], None]) -> None:

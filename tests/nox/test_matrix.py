@@ -397,6 +397,25 @@ def test_cells_make_one_release(project: Project) -> None:
     assert project.wheelhouse.joinpath("simple/kernels/index.html").is_file()
 
 
+def test_what_is_left_of_values_is_told(project: Project) -> None:
+    """Those that were renamed, and of the time before there were any."""
+    single = table({"arch": ["8.0"]})
+    without = {name: single[name] for name in single if name != "matrix"}
+    without["stage"] = [{**it, "env": {}} for it in single["stage"]]
+    declare(project, without)
+    project.nox("-s", "build-stages")
+    line = "of no cell any more, and left as it is: wheelhouse"
+    declare(project, single)
+    assert f"{line}\n" in project.nox("-s", "build-stages").output
+    declare(project, table({"arch": ["9.0"]}))
+    done = project.nox("-s", "build-stages")
+    assert f"{line}, wheelhouse/8.0\n" in done.output
+    merged = project.nox("-s", "build-stages-merge", "--", "wheelhouse", check=False)
+    assert f"{line}, wheelhouse/8.0\n" in merged.output
+    shutil.rmtree(project.wheelhouse)
+    assert line not in project.nox("-s", "build-stages").output
+
+
 def test_cells_that_have_one_name_for_two_wheels_do_not_merge(project: Project) -> None:
     """It is told how to tell them apart."""
     declare(project, table({"arch": ["8.0", "9.0"]}))
