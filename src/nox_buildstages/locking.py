@@ -62,6 +62,7 @@ class Locking:
     logs: Callable[[Target], Path]
     _resolvers: dict[str, Resolver] = field(default_factory=dict)
     _told: dict[Hashable, Answer] = field(default_factory=dict)
+    _targets: list[Target] = field(default_factory=list)
 
     @property
     def _tools(self) -> Tools:
@@ -161,7 +162,7 @@ class Locking:
             )
 
     def _relock(self, workshop: StageWorkshop, earlier: Mapping[str, Lock]) -> Relock:
-        bench, found = workshop.bench, self._targets()
+        bench, found = workshop.bench, self._found_targets()
         projects = [bench.project for bench in self.benches]
         return Relock(
             project=bench.project,
@@ -173,7 +174,13 @@ class Locking:
             earlier=earlier,
         )
 
-    def _targets(self) -> tuple[Target, ...]:
+    def _found_targets(self) -> tuple[Target, ...]:
+        """Return what is locked for, looked for once, as all cells have it."""
+        if not self._targets:
+            self._targets.extend(self._find_targets())
+        return tuple(self._targets)
+
+    def _find_targets(self) -> tuple[Target, ...]:
         bench = self.benches[0]
         project, here = bench.project, bench.interpreter
         at_hand = self.pythons.at_hand(versions(project, here))
