@@ -33,6 +33,7 @@ from support.pair import (
     site_packages,
     versions,
 )
+from support.patches import make_patch
 from support.project import Project, hermetic_env, make_project
 
 if TYPE_CHECKING:
@@ -181,6 +182,30 @@ def test_locking_compiles_nothing_for_each_value(project: Project) -> None:
     done = project.nox("-s", "build-stages-lock")
     assert built(done) == ["base", "kernels"]
     assert done.output.count("what backends say here is taken for") == 1
+
+
+def test_a_patch_for_each_value_is_asked_of_each(
+    project: Project, index: Index, tmp_path: Path
+) -> None:
+    """Another source may require something else."""
+    make_wheel(index.folder, "helper", "1.0")
+    tree = make_tree(project.folder / "models", "models", "1.0", requires=["kernels"])
+    for arch, name in (("8.0", "kernels"), ("9.0", "helper")):
+
+        def edit(copy: Path, name: str = name) -> None:
+            path = copy / "tinybackend.json"
+            text = path.read_text("utf-8").replace("kernels", name)
+            path.write_text(f"{text}\n", "utf-8")
+
+        patch = make_patch(tmp_path / "copy", tree, edit)
+        project.folder.joinpath(f"{arch}.patch").write_bytes(patch)
+    stages = table({"arch": ["8.0", "9.0"]})
+    stages["stage"][2]["outputs"] = ["models @ ./models"]
+    stages["package"] = {"models": {"patches": ["{arch}.patch"]}}
+    declare(project, stages)
+    project.nox("-s", "build-stages-lock")
+    assert "helper" not in versions(project, "final-8_0")
+    assert "helper" in versions(project, "final-9_0")
 
 
 def test_a_wheelhouse_of_a_cell_installs(project: Project, tmp_path: Path) -> None:

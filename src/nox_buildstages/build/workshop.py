@@ -25,13 +25,12 @@ from nox_buildstages.model import ArchiveSource, Metadata
 from nox_buildstages.store.presence import note_use
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
     from packaging.utils import NormalizedName
 
     from nox_buildstages.build.bench import Bench
     from nox_buildstages.build.environment import Environment
-    from nox_buildstages.lock.lockfile import Pin
     from nox_buildstages.lock.relock import Inquiry
     from nox_buildstages.lock.targets import Target
     from nox_buildstages.model import Source
@@ -96,7 +95,7 @@ class StageWorkshop:
             NotRunError: Nox was told not to run.
         """
         bench = self._bench_for(inquiry)
-        alike = _alike(inquiry, bench.pins(inquiry.stage.name))
+        alike = _alike(bench, inquiry)
         if alike is None:
             return self._asked(bench, inquiry)
         if alike not in self.told:
@@ -184,11 +183,12 @@ class StageWorkshop:
         )
 
 
-def _alike(inquiry: Inquiry, pins: Iterable[Pin]) -> Hashable | None:
+def _alike(bench: Bench, inquiry: Inquiry) -> Hashable | None:
     """Return what an inquiry has in common with those of other cells.
 
     It is None where the environment holds no wheel of a stage.
     """
+    pins = bench.pins(inquiry.stage.name)
     held = tuple(
         (pin.name, pin.version.public, pin.stage) if isinstance(pin, StagePin) else pin
         for pin in pins
@@ -196,7 +196,8 @@ def _alike(inquiry: Inquiry, pins: Iterable[Pin]) -> Hashable | None:
     if all(isinstance(pin, IndexPin) for pin in held):
         return None
     asked = (inquiry.output, inquiry.source, inquiry.wants_metadata, inquiry.target)
-    return (inquiry.stage.name, *asked, held)
+    patched = tuple(patch.sha256 for patch in bench.patches(inquiry.output))
+    return (inquiry.stage.name, *asked, patched, held)
 
 
 def _providers(bench: Bench, stage: str) -> Iterator[str]:
