@@ -367,6 +367,18 @@ def test_what_is_no_axis_is_told_once() -> None:
             ),
             [("arch",), (), ("torch",)],
         ),
+        (
+            STAGES.replace("sm{arch}", "x")
+            .replace('"kernels", "torch"', "")
+            .replace('["base"]', '["torch"]'),
+            [("torch",), (), ()],
+        ),
+        (
+            STAGES.replace("sm{arch}", "x").replace('"kernels", "torch"', "")
+            + "[tool.nox-buildstages.package.base]\n"
+            + 'build-requires = { add = ["Torch"] }',
+            [("torch",), (), ()],
+        ),
     ],
 )
 def test_what_a_stage_uses(stages: str, uses: list[tuple[str, ...]]) -> None:

@@ -130,17 +130,19 @@ def _with_values(
             stage.name: tuple(
                 axis.name
                 for axis in declared.axes
-                if axis.name in named[stage.name] or _decides_on(axis, stage)
+                if axis.name in named[stage.name] or _decides_on(axis, stage, found)
             )
             for stage in found.stages
         },
     )
 
 
-def _decides_on(axis: Axis, stage: Stage) -> bool:
-    """Whether a value constrains what a stage names among its dependencies."""
-    wanted = {canonicalize_name(it.name) for it in stage.dependencies}
-    return not wanted.isdisjoint(axis.constrained)
+def _decides_on(axis: Axis, stage: Stage, project: Project) -> bool:
+    """Whether a value constrains what a stage, or the rules of an output, name."""
+    built = [output.name for output in stage.outputs]
+    added = [it for name in built for it in project.rules(name).build_requires_add]
+    wanted = {canonicalize_name(it.name) for it in (*stage.dependencies, *added)}
+    return not wanted.union(built).isdisjoint(axis.constrained)
 
 
 def _named(

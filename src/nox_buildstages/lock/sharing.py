@@ -127,9 +127,10 @@ def _diverging(name: str, one: Locked, other: Locked) -> DivergingStageError:
 
 
 def _versions(one: Lock, other: Lock) -> Iterator[tuple[str, str, str]]:
-    """Yield what two environments hold in different versions, and the versions."""
+    """Yield what is held, or built, in different versions, and the versions."""
     held = [
         {package.name: str(package.version) for package in lock.pylock.packages}
+        | {output.name: str(output.metadata.version) for output in lock.outputs}
         for lock in (one, other)
     ]
     for name in sorted(held[0].keys() | held[1].keys()):
