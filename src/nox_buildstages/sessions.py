@@ -360,7 +360,7 @@ def _release(session: nox.Session, workspace: Workspace) -> None:
 def _lock(session: nox.Session, workspace: Workspace) -> None:
     options = workspace.options
     if options.check or options.locked:
-        workspace.read_locks()
+        workspace.check_locks()
         session.log("the lock files are current")
         return
     workspace.relock()

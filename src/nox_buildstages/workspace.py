@@ -187,6 +187,15 @@ class Workspace:
             self.interpreter, self.project, inputs=self._inputs, needed=needed
         )
 
+    def check_locks(self) -> None:
+        """See that the locks of all cells are current.
+
+        Raises:
+            LockError: They aren't.
+        """
+        for view in self._cells():
+            view.read_locks()
+
     @property
     def _inputs(self) -> str:
         """The digest of what the locks are made from."""

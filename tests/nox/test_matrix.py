@@ -258,8 +258,9 @@ def test_a_lock_that_is_gone_or_broken_is_named(project: Project) -> None:
     session = ("-s", "build-stages(arch=8.0, tensor=2)", "--", "--locked")
     assert "pylock.models-2.toml can't be read" in refused(project, *session)
     path.unlink()
-    output = refused(project, *session)
-    assert "stale: the lock of models(arch=8.0, tensor=2) is missing" in output
+    for words in (session, ("-s", "build-stages-lock", "--", "--check")):
+        output = refused(project, *words)
+        assert "stale: the lock of models(arch=8.0, tensor=2) is missing" in output
     states = [it["outputs"][0]["state"] for it in plan(project)["stages"]]
     assert states == ["cached", "cached", "cached", "build"]
 
