@@ -261,7 +261,7 @@ class _Registration:
             self.grid,
             place,
             _environment(session),
-            parse(session.posargs, outputs=self.names, session=name),
+            parse(session.posargs, outputs=self.names, session=name.partition("(")[0]),
             Setting(
                 outer=dict(os.environ),
                 report=report,
