@@ -15,7 +15,7 @@ from nox_buildstages.plan_github import CellPlan
 
 if TYPE_CHECKING:
     from nox_buildstages.build.bench import Bench
-    from nox_buildstages.model import Stage
+    from nox_buildstages.model import Project, Stage
     from nox_buildstages.plan import Planned
 
 SCHEME = 1
@@ -41,11 +41,16 @@ def cell_plan(bench: Bench, outputs: tuple[Planned, ...], house: Path) -> CellPl
         session=session_of(project, "build-stages", python),
         release=session_of(project, "build-stages-release", python),
         python=python,
-        wheelhouse=Path(os.path.relpath(house, project.root)).as_posix(),
+        wheelhouse=within(project, house),
         key=store_key(bench),
         tools=tuple(sorted({it for stage in project.stages for it in stage.tools})),
         outputs=outputs,
     )
+
+
+def within(project: Project, folder: Path) -> str:
+    """Return a folder as a workflow names it: POSIX, relative to the project's."""
+    return Path(os.path.relpath(folder, project.root)).as_posix()
 
 
 def store_key(bench: Bench) -> str:

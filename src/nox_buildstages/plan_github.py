@@ -68,17 +68,22 @@ class GitHubPlan:
 
     Attributes:
         cells: All of them.
+        wheelhouse: The folder of all wheels, POSIX, relative to the project's.
+        locks: That of the lock files.
         only_missing: Whether those that have nothing to build get no job.
     """
 
     cells: tuple[CellPlan, ...]
+    wheelhouse: str = "wheelhouse"
+    locks: str = "build-stages"
     only_missing: bool = False
 
     def outputs(self) -> dict[str, str]:
-        """Return the outputs of the step: ``matrix`` as JSON, and ``count``."""
+        """Return the outputs of the step; ``matrix`` is JSON."""
         jobs = [cell.to_dict() for cell in self.cells if not self._is_left_out(cell)]
         matrix = json.dumps({"include": jobs}, separators=(",", ":"))
-        return {"matrix": matrix, "count": str(len(jobs))}
+        folders = {"wheelhouse": self.wheelhouse, "locks": self.locks}
+        return {"matrix": matrix, "count": str(len(jobs)), **folders}
 
     def summary(self) -> Iterator[str]:
         """Yield the lines of a Markdown text with a table for each cell."""

@@ -293,7 +293,8 @@ class Workspace:
             LockError: The locks aren't current; every job would end with that.
             UsageError: There is no Python here to plan a cell for.
         """
-        from nox_buildstages.plan_github import GitHubPlan  # noqa: PLC0415 - for it
+        from nox_buildstages.cells import within  # noqa: PLC0415 - for it alone
+        from nox_buildstages.plan_github import GitHubPlan  # noqa: PLC0415
 
         inputs = inputs_digest(self.project, self.interpreter)
         locks = folder.read(self.project, inputs=inputs)
@@ -305,6 +306,8 @@ class Workspace:
             )
         return GitHubPlan(
             cells=tuple(view.cell_plan(locks) for view in views),
+            wheelhouse=within(self.project, self.project.wheelhouse),
+            locks=within(self.project, self.project.lock_dir),
             only_missing=self.options.only_missing,
         )
 
