@@ -14,7 +14,10 @@ from nox_buildstages.plan_formats import session_of
 from nox_buildstages.plan_github import CellPlan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nox_buildstages.build.bench import Bench
+    from nox_buildstages.declare.graph import Graph
     from nox_buildstages.model import Project, Stage
     from nox_buildstages.plan import Planned
 
@@ -35,17 +38,55 @@ def cell_plan(bench: Bench, outputs: tuple[Planned, ...], house: Path) -> CellPl
     """
     project, python = bench.project, bench.interpreter.markers["python_version"]
     several = len(project.pythons) > 1
-    return CellPlan(
+    cell = CellPlan(
         name=f"python-{python}" if several else "all",
         label=f"python={python}" if several else "",
         session=session_of(project, "build-stages", python),
         release=session_of(project, "build-stages-release", python),
         python=python,
         wheelhouse=within(project, house),
-        key=store_key(bench),
-        tools=tuple(sorted({it for stage in project.stages for it in stage.tools})),
+        key=store_key(bench, bench.graph.order),
+        tools=_tools(bench.graph.order),
         outputs=outputs,
     )
+    levels = tuple(
+        tuple(_stage_plan(bench, cell, stage) for stage in level)
+        for level in levels_of(bench.graph)
+    )
+    return replace(cell, levels=levels)
+
+
+def _stage_plan(bench: Bench, cell: CellPlan, stage: Stage) -> CellPlan:
+    """Return what the job of a stage has to know."""
+    needed = {stage.name, *bench.graph.ancestors(stage.name)}
+    stages = tuple(it for it in bench.graph.order if it.name in needed)
+    name = f"stage-{stage.name}"
+    session = session_of(bench.project, f"build-stage-{stage.name}", cell.python)
+    return replace(
+        cell,
+        name=f"{name}_{cell.name}" if cell.label else name,
+        session=session,
+        release=session,
+        key=store_key(bench, stages),
+        tools=_tools(stages),
+        outputs=tuple(it for it in cell.outputs if it.stage == stage.name),
+    )
+
+
+def levels_of(graph: Graph) -> tuple[tuple[Stage, ...], ...]:
+    """Return the stages level by level: each after all that it requires."""
+    levels: dict[str, int] = {}
+    for stage in graph.order:
+        required = graph.requires(stage.name)
+        levels[stage.name] = 1 + max((levels[name] for name in required), default=0)
+    return tuple(
+        tuple(stage for stage in graph.order if levels[stage.name] == level)
+        for level in range(1, 1 + max(levels.values(), default=0))
+    )
+
+
+def _tools(stages: Iterable[Stage]) -> tuple[str, ...]:
+    return tuple(sorted({it for stage in stages for it in stage.tools}))
 
 
 def within(project: Project, folder: Path) -> str:
@@ -53,8 +94,8 @@ def within(project: Project, folder: Path) -> str:
     return Path(os.path.relpath(folder, project.root)).as_posix()
 
 
-def store_key(bench: Bench) -> str:
-    """Return the sha256 of what the wheels of a project are made of, in hex.
+def store_key(bench: Bench, stages: Iterable[Stage]) -> str:
+    """Return the sha256 of what the wheels of stages are made of, in hex.
 
     It is of what is locked and declared, and of folders and patches: not of the
     programs that compile, the variables that are let through, and the interpreter's
@@ -66,7 +107,7 @@ def store_key(bench: Bench) -> str:
     """
     value = {
         "scheme": SCHEME,
-        "stages": [_stage(bench, stage) for stage in bench.graph.order],
+        "stages": [_stage(bench, stage) for stage in stages],
     }
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

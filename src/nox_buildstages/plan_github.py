@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,13 +14,16 @@ if TYPE_CHECKING:
 
     from nox_buildstages.plan import Planned
 
+LEVELS = 3
+"""Of stages that have jobs of their own; deeper ones are built with their cell."""
+
 _SPECIAL = re.compile(r"[\\`*_~#|<>\[\]]")
 """What Markdown may take for more than a character."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellPlan:
-    """What would become of a cell with one Python: what one job builds.
+    """What would become of a cell with one Python, or of a stage: what a job builds.
 
     Attributes:
         name: For files and artifacts, of plain characters; no other cell has it.
@@ -31,6 +35,7 @@ class CellPlan:
         key: Under which its part of a store is kept.
         tools: Programs whose versions count, which the key doesn't cover.
         outputs: Stage by stage.
+        levels: The stages of a cell, each level on those before; none of a stage.
     """
 
     name: str
@@ -42,6 +47,7 @@ class CellPlan:
     key: str
     tools: tuple[str, ...] = ()
     outputs: tuple[Planned, ...]
+    levels: tuple[tuple[CellPlan, ...], ...] = ()
 
     @property
     def is_cached(self) -> bool:
@@ -80,10 +86,18 @@ class GitHubPlan:
 
     def outputs(self) -> dict[str, str]:
         """Return the outputs of the step; ``matrix`` is JSON."""
-        jobs = [cell.to_dict() for cell in self.cells if not self._is_left_out(cell)]
-        matrix = json.dumps({"include": jobs}, separators=(",", ":"))
-        folders = {"wheelhouse": self.wheelhouse, "locks": self.locks}
-        return {"matrix": matrix, "count": str(len(jobs)), **folders}
+        jobs = self._jobs(self.cells)
+        levels = [self._level(number) for number in range(LEVELS)]
+        return {
+            "matrix": _matrix(jobs),
+            "count": str(len(jobs)),
+            **{
+                f"level-{i}": _matrix(it) if it else ""
+                for i, it in enumerate(levels, 1)
+            },
+            "wheelhouse": self.wheelhouse,
+            "locks": self.locks,
+        }
 
     def summary(self) -> Iterator[str]:
         """Yield the lines of a Markdown text with a table for each cell."""
@@ -100,8 +114,22 @@ class GitHubPlan:
             yield "| --- | --- | --- | --- | --- |"
             yield from map(_row, cell.outputs)
 
+    def _jobs(self, cells: Iterable[CellPlan]) -> list[CellPlan]:
+        return [cell for cell in cells if not self._is_left_out(cell)]
+
+    def _level(self, number: int) -> list[CellPlan]:
+        """Return the stages of a level; several cells may have the same one."""
+        levels = (cell.levels[number : number + 1] for cell in self.cells)
+        stages = {it.session: it for level in levels for it in chain(*level)}
+        return self._jobs(stages.values())
+
     def _is_left_out(self, cell: CellPlan) -> bool:
         return self.only_missing and cell.is_cached
+
+
+def _matrix(jobs: Iterable[CellPlan]) -> str:
+    include = [job.to_dict() for job in jobs]
+    return json.dumps({"include": include}, separators=(",", ":"))
 
 
 def assignments(outputs: Mapping[str, str]) -> str:

@@ -158,6 +158,34 @@ def test_a_release_takes_nothing_from_caches(project: Project, github: GitHub) -
     assert (github.artifact("wheelhouse-all") / "SHA256SUMS").is_file()
 
 
+def test_each_stage_can_have_a_job_of_its_own(project: Project, github: GitHub) -> None:
+    """Level by level; the cell's job then finds all wheels, and builds nothing."""
+    Pair().write(project)
+    lock(project)
+    assert call(github, stage_jobs=True) == "success", github.log
+    logs = [github.jobs[name][0].log for name in github.jobs if "/build" in name]
+    assert [re.findall(r"building (\S+) \S+ with", log) for log in logs] == [
+        ["kernels"],
+        ["models"],
+        [],
+    ]
+    assert set(results(github)) == {
+        *("plan", "level-1/build", "level-2/build", "first/build", "merge"),
+    }
+    project.nox("-s", "build-stages")
+    assert wheels(github.artifact("wheelhouse")) == wheels(project.wheelhouse)
+
+
+def test_a_stage_that_runs_out_of_time_goes_on_in_the_job_of_its_cell(
+    project: Project, github: GitHub, tmp_path: Path
+) -> None:
+    """Where it isn't the cell's last attempt, that goes on in its turn."""
+    declare_slow(project, tmp_path / "pid")
+    done = call(github, stage_jobs=True, timeout_minutes=LIMIT)
+    assert done == "success", github.log
+    assert GOES_ON in github.jobs["first/build"][0].log
+
+
 def declare_slow(project: Project, pidfile: Path, *pythons: str) -> None:
     """Write and lock a project whose build compiles, and the first time hangs then."""
     settings = {"compile": ["kernels.c"], "faults": ["sleep"]}
@@ -191,7 +219,7 @@ def test_a_cell_that_runs_out_of_time_goes_on_in_another_job(
         "second/build": "success",
         "merge": "success",
     }
-    assert "the next attempt goes on from here" in github.log
+    assert "the next job goes on from here" in github.log
     assert GOES_ON in github.log
     log = (github.artifact("wheelhouse-all") / "logs/kernels.log").read_text("utf-8")
     assert "build/kernels.o is there" in log

@@ -64,10 +64,36 @@ def test_cells_with_nothing_to_build_can_be_left_out() -> None:
     plan = GitHubPlan(cells=(BUILT, MISSING), only_missing=True)
     assert (included(plan), plan.outputs()["count"]) == (["m"], "1")
     plan = GitHubPlan(cells=(BUILT,), only_missing=True)
-    folders = {"wheelhouse": "wheelhouse", "locks": "build-stages"}
-    assert plan.outputs() == {"matrix": '{"include":[]}', "count": "0", **folders}
+    assert plan.outputs() == {
+        "matrix": '{"include":[]}',
+        "count": "0",
+        "level-1": "",
+        "level-2": "",
+        "level-3": "",
+        "wheelhouse": "wheelhouse",
+        "locks": "build-stages",
+    }
     plan = GitHubPlan(cells=(BUILT,))
     assert (included(plan), plan.outputs()["count"]) == (["b"], "1")
+
+
+def test_stages_may_have_jobs_level_by_level() -> None:
+    """One that several cells have is built once; what lies deeper is left to cells."""
+    low, high = cell("low", planned("a", "new")), cell("high", planned("b", "new"))
+    other = cell("other", planned("c"))
+    levels = ((low,), (high,), (), (other,))
+    one = replace(MISSING, levels=levels)
+    two = replace(MISSING, levels=((low, other),))
+    outputs = GitHubPlan(cells=(one, two)).outputs()
+    found = {
+        number: [it["cell"] for it in json.loads(outputs[f"level-{number}"])["include"]]
+        for number in (1, 2)
+    }
+    assert found == {1: ["low", "other"], 2: ["high"]}
+    assert outputs["level-3"] == ""
+    assert "level-4" not in outputs
+    outputs = GitHubPlan(cells=(two,), only_missing=True).outputs()
+    assert "other" not in outputs["level-1"]
 
 
 def test_the_summary_is_a_table_for_each_cell() -> None:
