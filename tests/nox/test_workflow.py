@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from nox_buildstages import sessions
+from support.caches import cache_program
+from support.namespaces import needs_namespaces
 from support.packages import make_tree
 from support.pair import Pair, declare, declare_solo, kernels_tree, publish
 from support.pythons import HERE, another
@@ -225,6 +227,38 @@ def test_a_cell_that_runs_out_of_time_goes_on_in_another_job(
     assert "build/kernels.o is there" in log
     assert "tinybackend: compiling" not in log
     assert len(wheels(github.artifact("wheelhouse"))) == 1
+
+
+def test_attempts_at_a_release_hand_on_within_the_run(
+    project: Project, github: GitHub, tmp_path: Path
+) -> None:
+    """There is no cache that the second one could have it from."""
+    declare_slow(project, tmp_path / "pid")
+    done = call(github, RELEASE, attempts=2, timeout_minutes=LIMIT)
+    assert done == "success", github.log
+    assert not github.caches
+    assert GOES_ON in github.log
+    log = (github.artifact("wheelhouse-all") / "logs/kernels.log").read_text("utf-8")
+    assert "build/kernels.o is there" in log
+    assert len(github.attested) == 1
+
+
+@needs_namespaces
+def test_what_was_compiled_is_kept_for_other_keys(
+    project: Project, github: GitHub, tmp_path: Path
+) -> None:
+    """A change of a variable compiles nothing in the next run."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "ccache").symlink_to(cache_program("ccache"))
+    github.env = {**github.env, "PATH": f"{programs}:{github.env['PATH']}"}
+    tree = kernels_tree(project, compile=["a.c"])
+    (project.folder / "kernels/a.c").write_text("int a(void) { return 1; }\n")
+    for value, found in (("1", 0), ("2", 1)):
+        declare_solo(project, outputs=[tree], env={"A": value})
+        project.nox("-s", "build-stages-lock")
+        assert call(github) == "success", github.log
+        assert f"ccache: {found} of 1 compilations found" in github.log
 
 
 @pytest.mark.skipif(OTHER is None, reason="there is one Python here")
