@@ -323,6 +323,9 @@ def test_locks_can_be_made_first(project: Project, github: GitHub) -> None:
     assert len(wheels(github.artifact("wheelhouse"))) == 2
     (plan,) = github.jobs["plan"]
     assert plan.steps["Lock"] == "success"
+    assert built(github) == ["kernels", "kernels", "models"]  # one to lock with it
+    assert call(github, lock=True, only_missing=True) == "success", github.log
+    assert results(github)["first/build"] == "success"
 
 
 def test_a_command_sets_up_what_compiles(project: Project, github: GitHub) -> None:
