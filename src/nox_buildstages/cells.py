@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,8 @@ def cell_plan(bench: Bench, outputs: tuple[Planned, ...], house: Path) -> CellPl
         python=python,
         wheelhouse=within(project, house),
         key=store_key(bench, bench.graph.order),
-        tools=_tools(bench.graph.order),
+        tools=_each(it.tools for it in bench.graph.order),
+        pass_env=_each(it.pass_env for it in bench.graph.order),
         outputs=outputs,
     )
     levels = tuple(
@@ -68,7 +70,8 @@ def _stage_plan(bench: Bench, cell: CellPlan, stage: Stage) -> CellPlan:
         session=session,
         release=session,
         key=store_key(bench, stages),
-        tools=_tools(stages),
+        tools=_each(it.tools for it in stages),
+        pass_env=_each(it.pass_env for it in stages),
         outputs=tuple(it for it in cell.outputs if it.stage == stage.name),
     )
 
@@ -85,8 +88,8 @@ def levels_of(graph: Graph) -> tuple[tuple[Stage, ...], ...]:
     )
 
 
-def _tools(stages: Iterable[Stage]) -> tuple[str, ...]:
-    return tuple(sorted({it for stage in stages for it in stage.tools}))
+def _each(listed: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(sorted(set(chain.from_iterable(listed))))
 
 
 def within(project: Project, folder: Path) -> str:

@@ -34,6 +34,7 @@ class CellPlan:
         wheelhouse: Its folder, POSIX, relative to the project's.
         key: Under which its part of a store is kept.
         tools: Programs whose versions count, which the key doesn't cover.
+        pass_env: Variables whose values count, which it doesn't cover either.
         outputs: Stage by stage.
         levels: The stages of a cell, each level on those before; none of a stage.
     """
@@ -46,6 +47,7 @@ class CellPlan:
     wheelhouse: str
     key: str
     tools: tuple[str, ...] = ()
+    pass_env: tuple[str, ...] = ()
     outputs: tuple[Planned, ...]
     levels: tuple[tuple[CellPlan, ...], ...] = ()
 
@@ -65,6 +67,7 @@ class CellPlan:
             "wheelhouse": self.wheelhouse,
             "key": self.key,
             "tools": " ".join(self.tools),
+            "pass-env": " ".join(self.pass_env),
         }
 
 

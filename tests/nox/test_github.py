@@ -74,7 +74,8 @@ def locked(project: Project, pair: Pair) -> Project:
 
 def test_a_project_without_a_matrix_is_one_job(project: Project) -> None:
     """It is told its session, its wheelhouse and its key."""
-    found = step(locked(project, Pair(first={"tools": ["env", "bash"]})))
+    first = {"tools": ["env", "bash"], "pass-env": ["CUDA_HOME"]}
+    found = step(locked(project, Pair(first=first)))
     assert found.outputs["count"] == "1"
     assert found.outputs["wheelhouse"] == "wheelhouse"
     assert found.outputs["locks"] == "build-stages"
@@ -88,6 +89,7 @@ def test_a_project_without_a_matrix_is_one_job(project: Project) -> None:
         "python": job["python"],
         "wheelhouse": "wheelhouse",
         "tools": "bash env",
+        "pass-env": "CUDA_HOME",
     }
     assert "### Build stages: 1 of 1 cell to build\n" in found.summary
     assert "| build | models | 1.0 | second | not built yet |" in found.summary

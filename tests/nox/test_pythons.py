@@ -340,6 +340,7 @@ def test_each_is_a_job_of_its_own(made: tuple[Project, str]) -> None:
             "python": version,
             "wheelhouse": f"wheelhouse/{version}",
             "tools": "",
+            "pass-env": "",
         }
         for version in BOTH
     ]

@@ -261,6 +261,21 @@ def test_what_was_compiled_is_kept_for_other_keys(
         assert f"ccache: {found} of 1 compilations found" in github.log
 
 
+def test_the_store_is_that_of_what_is_let_through(
+    project: Project, github: GitHub
+) -> None:
+    """The key of the plan doesn't cover its value, and the cache is found by it too."""
+    Pair(first={"pass-env": ["ARCH"]}).write(project)
+    lock(project)
+    found = []
+    for value in ("8.0", "9.0", "9.0"):
+        github.environment = f"ARCH={value}\n\nOTHER=a=b c\n"
+        assert call(github) == "success", github.log
+        assert f"::add-mask::{value}\n" in github.log
+        found.append(built(github))
+    assert found == [["kernels", "models"], ["kernels", "models"], []]
+
+
 @pytest.mark.skipif(OTHER is None, reason="there is one Python here")
 def test_of_several_cells_those_go_on_that_were_stopped(
     project: Project, github: GitHub, tmp_path: Path

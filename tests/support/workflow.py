@@ -90,6 +90,7 @@ class GitHub:
         folder: For all that it keeps.
         checkout: The repository's files.
         env: What runners have of variables.
+        environment: The secret of that name.
         caches: By key, oldest first.
         artifacts: By name.
         attested: The sha256 of each file that was attested.
@@ -100,6 +101,7 @@ class GitHub:
     folder: Path
     checkout: Path
     env: Mapping[str, str]
+    environment: str = ""
     caches: dict[str, _Kept] = field(default_factory=dict)
     artifacts: dict[str, Path] = field(default_factory=dict)
     attested: set[str] = field(default_factory=set)
@@ -111,7 +113,9 @@ class GitHub:
         self.number += 1
         self.artifacts, self.jobs, self.attested = {}, {}, set()
         spelled = {key.replace("_", "-"): value for key, value in inputs.items()}
-        call = _Call(github=self, inputs=spelled, secrets={"environment": ""})
+        call = _Call(
+            github=self, inputs=spelled, secrets={"environment": self.environment}
+        )
         return call.run(name).result
 
     def artifact(self, name: str) -> Path:

@@ -27,6 +27,7 @@ def cell(name: str, *outputs: Planned, label: str = "") -> CellPlan:
         wheelhouse=f"wheelhouse/{name}",
         key=f"key of {name}",
         tools=("c++", "nvcc"),
+        pass_env=("CUDA_HOME",),
         outputs=outputs,
     )
 
@@ -54,6 +55,7 @@ def test_each_cell_is_a_job() -> None:
         "wheelhouse": "wheelhouse/m",
         "key": "key of m",
         "tools": "c++ nvcc",
+        "pass-env": "CUDA_HOME",
     }
     assert second["cell"] == "b"
     assert "\n" not in outputs["matrix"]
