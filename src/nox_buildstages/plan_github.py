@@ -157,19 +157,10 @@ def _where(cell: CellPlan) -> str:
 
 
 def _row(planned: Planned) -> str:
+    known = (planned.state, planned.name, planned.version, planned.stage)
     where = ("in the remote store",) if planned.remote else ()
-    return _line(
-        planned.state,
-        planned.name,
-        planned.version,
-        planned.stage,
-        "<br>".join(map(_escaped, planned.reasons or where)),
-    )
-
-
-def _line(state: str, name: str, version: str, stage: str, why: str) -> str:
-    known = map(_escaped, (state, name, version, stage))
-    return f"| {' | '.join((*known, why))} |"
+    why = "<br>".join(map(_escaped, planned.reasons or where))
+    return f"| {' | '.join((*map(_escaped, known), why))} |"
 
 
 def _escaped(text: str) -> str:

@@ -140,6 +140,23 @@ def test_only_missing_builds_what_no_run_has_built(
     lock(project)
     assert call(github, only_missing=True) == "success", github.log
     assert results(github)["first/build"] == "success"
+    assert built(github) == ["models"]
+
+
+def test_a_stage_that_is_left_out_is_not_built_by_those_after_it(
+    project: Project, github: GitHub
+) -> None:
+    """They find its wheel in the store that the plan found it in."""
+    Pair().write(project)
+    lock(project)
+    assert call(github, only_missing=True) == "success", github.log
+    Pair(second={"env": {"ARCH": "9.0"}}).write(project)
+    lock(project)
+    done = call(github, only_missing=True, stage_jobs=True)
+    assert done == "success", github.log
+    jobs = {*results(github)} - {"plan", "merge", "keep"}
+    assert jobs == {"level-2/build", "first/build"}
+    assert built(github) == ["models"]
 
 
 def test_a_release_takes_nothing_from_caches(project: Project, github: GitHub) -> None:
