@@ -47,6 +47,7 @@ PURE = (
     "closing",
     "declare/*",
     "lock/changes",
+    "lock/local_versions",
     "lock/lockfile",
     "lock/merging",
     "lock/pylock",
@@ -56,9 +57,11 @@ PURE = (
     "store/key",
     "build/progress",
     "wheelhouse/index",
+    "wheelhouse/manifest",
     "wheelhouse/parts",
     "wheelhouse/provenance",
     "wheelhouse/sbom",
+    "wheelhouse/union",
 )
 """Modules that neither open a file, nor run a program, nor look at the environment."""
 
@@ -158,7 +161,13 @@ UNNEEDED = {
     *("plan", "plan_formats", "locking", "pythons", "proposal/proposer"),
     *("plan_github", "cells", "actions"),
     *("build/building", "build/making", "build/job", "build/following"),
-    *("build/reproducing", "store/history", "store/remote", "store/pruning"),
+    *(
+        "build/reproducing",
+        "wheelhouse/joining",
+        "store/history",
+        "store/remote",
+        "store/pruning",
+    ),
 }
 """What a run with nothing to do has no use for."""
 

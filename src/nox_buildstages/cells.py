@@ -10,7 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nox_buildstages.declare.grid import MULTIPLIED
 from nox_buildstages.lock.lockfile import StagePin
+from nox_buildstages.model import Cell
 from nox_buildstages.plan_formats import session_of
 from nox_buildstages.plan_github import CellPlan
 
@@ -38,12 +40,13 @@ def cell_plan(bench: Bench, outputs: tuple[Planned, ...], house: Path) -> CellPl
         SourceError: A folder or a patch can't be read.
     """
     project, python = bench.project, bench.interpreter.markers["python_version"]
-    several = len(project.pythons) > 1
+    final, release = (f"{it}{project.cell.suffix}" for it in MULTIPLIED)
+    here = _in(project, project.cell, python)
     cell = CellPlan(
-        name=f"python-{python}" if several else "all",
-        label=f"python={python}" if several else "",
-        session=session_of(project, "build-stages", python),
-        release=session_of(project, "build-stages-release", python),
+        name=here.name,
+        label=str(here),
+        session=session_of(project, final, python),
+        release=session_of(project, release, python),
         python=python,
         wheelhouse=within(project, house),
         key=store_key(bench, bench.graph.order),
@@ -58,15 +61,25 @@ def cell_plan(bench: Bench, outputs: tuple[Planned, ...], house: Path) -> CellPl
     return replace(cell, levels=levels)
 
 
+def _in(project: Project, cell: Cell, python: str) -> Cell:
+    """Return a cell with the Python as one more value, where there are several."""
+    several = len(project.pythons) > 1
+    return Cell(choices=(*cell.choices, ("python", python))) if several else cell
+
+
 def _stage_plan(bench: Bench, cell: CellPlan, stage: Stage) -> CellPlan:
-    """Return what the job of a stage has to know."""
+    """Return what the job of a stage has to know, the same for all that share it."""
+    project = bench.project
     needed = {stage.name, *bench.graph.ancestors(stage.name)}
     stages = tuple(it for it in bench.graph.order if it.name in needed)
-    name = f"stage-{stage.name}"
-    session = session_of(bench.project, f"build-stage-{stage.name}", cell.python)
+    variant = _in(project, project.variant(stage.name), cell.python)
+    behind = f"_{variant.name}" if variant.choices else ""
+    title = f"build-stage-{project.titled(stage.name)}"
+    session = session_of(project, title, cell.python)
     return replace(
         cell,
-        name=f"{name}_{cell.name}" if cell.label else name,
+        name=f"stage-{stage.name}{behind}",
+        label=str(variant),
         session=session,
         release=session,
         key=store_key(bench, stages),

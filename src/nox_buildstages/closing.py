@@ -8,9 +8,9 @@ from nox_buildstages.build.journal import BEGUN, CACHED, CLOSED, FAILED
 from nox_buildstages.columns import aligned, human
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from nox_buildstages.model import Stage
+    from nox_buildstages.declare.grid import Grid
 
 _HEAD = ("output", "version", "stage", "state", "seconds", "size")
 _WORDS = {BEGUN: "stopped"}
@@ -31,28 +31,39 @@ def rendered(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def left_open(
-    notes: Iterable[Mapping[str, Any]], stages: Iterable[Stage]
+    notes: Iterable[Mapping[str, Any]], grid: Grid
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield the tables that no session has printed, though something went wrong.
 
     Args:
         notes: Of the journal of a run that is over.
-        stages: In their order.
+        grid: What was to be built.
 
     Yields:
-        The Python of each table, and its entries.
+        The Python of each table, and its entries: of the cells that have no table.
     """
     by_python: dict[str, list[Mapping[str, Any]]] = {}
     for note in notes:
         if "python" in note:
             by_python.setdefault(note["python"], []).append(note)
-    outputs = [(stage.name, it.name) for stage in stages for it in stage.outputs]
     for python, found in sorted(by_python.items()):
-        if any(note["state"] == CLOSED for note in found):
-            continue
-        last = _last(found)
-        if any(note["state"] in (BEGUN, FAILED) for note in last.values()):
+        closed = {note["cell"] for note in found if note["state"] == CLOSED}
+        outputs = _outputs(grid, closed)
+        last = _last(note for note in found if note["state"] != CLOSED)
+        if outputs and any(it["state"] in (BEGUN, FAILED) for it in last.values()):
             yield python, [_entry(*output, last) for output in outputs]
+
+
+def _outputs(grid: Grid, closed: Collection[str]) -> list[tuple[str, str]]:
+    """Return stage and name of each output of the cells that aren't closed, once."""
+    found = (
+        (place.project.titled(stage.name), output.name)
+        for place in grid.places
+        if str(place.project.cell) not in closed
+        for stage in place.graph.order
+        for output in stage.outputs
+    )
+    return [*dict.fromkeys(found)]
 
 
 def _last(notes: Iterable[Mapping[str, Any]]) -> _Notes:

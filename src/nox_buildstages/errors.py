@@ -15,8 +15,10 @@
     │   │   └── ConflictError    wishes that don't go together, with who has them
     │   │       └── SplitError   outputs that can't be built in one environment
     │   ├── MatchRuntimeError    no one version for every environment
+    │   ├── DivergingStageError  cells of a matrix want one stage in several ways
     │   ├── UnorderedOutputError an output is wanted where it isn't built yet
     │   └── MetadataError        what an output requires can't be known
+    │       └── LocalVersionError  nor what its version is to be
     ├── SourceError              fetching, verifying or unpacking a source
     │   ├── HashMismatchError    a file isn't the one that was locked
     │   └── PatchError           a patch isn't there, or doesn't apply
@@ -30,6 +32,7 @@
     │   ├── MeddlingError        a build changed the environment that it ran in
     │   ├── WheelError           a file isn't a sound wheel
     │   └── WrongWheelError      a backend made something else than what was asked for
+    ├── RepairError              a wheel can't be made fit for other machines
     ├── NotReproducibleError     two builds of one output made different wheels
     ├── MissingWheelError        a stage's wheel isn't in the store
     ├── MissingToolError         a program that a stage names isn't there
@@ -38,6 +41,8 @@
     ├── AwayError                a remote store that can't be reached
     ├── CompilerCacheError       a compiler cache isn't there, or doesn't work
     ├── NetworkError             a stage requires the network to be off; it can't be
+    ├── WheelhouseError          a wheelhouse that is to be merged isn't whole
+    ├── ClashError               wheels of one name differ, where one can be merged
     ├── PruneError               something in the store can't be removed
     └── FileSystemError          a file can't be read or written
 
@@ -447,6 +452,33 @@ class MatchRuntimeError(LockError):
 
 
 @dataclass(kw_only=True, eq=False)
+class DivergingStageError(LockError):
+    """Cells that share a stage would need different environments for it.
+
+    Attributes:
+        stage: Its name, or ``final``.
+        cells: The two.
+        axes: That tell them apart.
+        versions: What is held in different versions: its name, and both versions.
+    """
+
+    stage: str
+    cells: tuple[str, str]
+    axes: tuple[str, ...]
+    versions: tuple[tuple[str, str, str], ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """Yield the stage, what differs, and how it is multiplied."""
+        yield f"stage {self.stage} is built once, and its environment would differ"
+        yield f"  in ({self.cells[0]}) and ({self.cells[1]})"
+        yield from (f"    {name}: {one}, {two}" for name, one, two in self.versions)
+        axis = self.axes[0]
+        variable = axis.upper().replace("-", "_")
+        yield f"have it built for each value: name {{{axis}}} in it, such as"
+        yield f'  env = {{ {variable} = "{{{axis}}}" }}'
+
+
+@dataclass(kw_only=True, eq=False)
 class UnorderedOutputError(LockError):
     """An environment wants an output that isn't built before it.
 
@@ -495,6 +527,11 @@ class MetadataError(LockError):
         """Yield the output, the problem, and what to do."""
         yield f"{self.output} (stage {self.stage}): {self.problem}"
         yield from self.mend
+
+
+@dataclass(kw_only=True, eq=False)
+class LocalVersionError(MetadataError):
+    """The local version that an output is to have can't be known."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -679,6 +716,25 @@ class WrongWheelError(BuildError):
         yield "mend its source, or what the stage gives to its build, and run it again"
 
 
+@dataclass(kw_only=True, eq=False)
+class RepairError(BuildStagesError):
+    """A wheel can't be made fit for other machines than this one.
+
+    Attributes:
+        wheel: The file's name; several where it isn't known which it is.
+        reason: What auditwheel said, or what doesn't work now.
+    """
+
+    wheel: str
+    reason: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield the wheel, the reason, and what to do."""
+        yield f"{self.wheel} can't be repaired, so nothing is released"
+        yield from (f"  {line}" for line in self.reason.splitlines())
+        yield "mend that, or release it as it is, without --repair"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Discrepancy:
     """Two wheels that were built from the same and aren't.
@@ -829,6 +885,82 @@ class NetworkError(BuildStagesError):
         yield (
             "let the system, or the container, allow user namespaces; or write"
             " network = false: then it is cut off where that is possible"
+        )
+
+
+@dataclass(kw_only=True, eq=False)
+class WheelhouseError(BuildStagesError):
+    """A wheelhouse that is to be merged isn't whole; nothing was merged.
+
+    Attributes:
+        folder: That it is.
+        file: In it.
+        problem: What is wrong with it, after its name.
+    """
+
+    folder: Path
+    file: str
+    problem: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield the file, what is wrong with it, where it is, and what to do."""
+        yield f"{self.file} {self.problem}"
+        yield f"in {self.folder}"
+        yield "nothing was merged; get that wheelhouse again, or make it anew"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clash:
+    """Two wheels that have one name and differ.
+
+    Attributes:
+        wheel: The name of both.
+        project: That they are of.
+        places: Their folders.
+        keys: Under which they were built; empty for one that no stage built.
+        differences: What their manifests tell, in words.
+    """
+
+    wheel: str
+    project: str
+    places: tuple[Path, Path]
+    keys: tuple[str, str]
+    differences: tuple[str, ...] = ()
+
+    @property
+    def is_of_two_builds(self) -> bool:
+        """Whether something else went into each of them, so that names could differ."""
+        return all(self.keys) and self.keys[0] != self.keys[1]
+
+
+@dataclass(kw_only=True, eq=False)
+class ClashError(BuildStagesError):
+    """Wheels of one name differ, so that one folder can't hold them.
+
+    Attributes:
+        clashes: All of them.
+    """
+
+    clashes: tuple[Clash, ...]
+
+    def lines(self) -> Iterator[str]:
+        """Yield each with its folders, its keys, what differs; then what to do."""
+        for clash in self.clashes:
+            yield f"{clash.wheel} is another wheel in each of these"
+            for place, key in zip(clash.places, clash.keys, strict=True):
+                yield f"  {place}: {f'key {key}' if key else 'no stage built it'}"
+            yield from (f"  {difference}" for difference in clash.differences)
+        yield "nothing was merged"
+        for project in sorted(
+            {it.project for it in self.clashes if it.is_of_two_builds}
+        ):
+            yield (
+                f"to give each of them a name of its own: local-version in"
+                f" [tool.nox-buildstages.package.{project}]"
+            )
+        yield (
+            "to keep a folder for each wheelhouse:"
+            " `nox -s build-stages-merge -- --by-cell FOLDER`"
         )
 
 

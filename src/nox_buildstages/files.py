@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from nox_buildstages.digests import sha256_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -46,6 +48,20 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, UTF-8, so that no reader sees a part of it."""
     with replacing(path) as new:
         new.write_text(text, encoding="utf-8", newline="\n")
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file, unless it is as it should be."""
+    if path.is_file() and path.read_bytes() == content:
+        return
+    with replacing(path) as new:
+        new.write_bytes(content)
+
+
+def remove_same(path: Path, sha256: str) -> None:
+    """Remove a file, unless somebody has written another one since."""
+    if path.is_file() and sha256_of(path) == sha256:
+        path.unlink()
 
 
 def path_of(url_path: str) -> Path:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from packaging.utils import canonicalize_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from packaging.markers import Environment, Marker
@@ -33,6 +34,107 @@ Network: TypeAlias = Literal["off", "on", "require-off"]
 
 CompilerCache: TypeAlias = Literal["auto", "ccache", "sccache", "off"]
 """Which one is asked when something is compiled; ``auto`` for one that is there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AxisValue:
+    """One of the values of an axis, and what it changes beside a string.
+
+    Attributes:
+        name: As it stands where ``{axis}`` is written.
+        constraints: On every resolution of its cells.
+        index: The ``[[tool.uv.index]]`` that its cells use of those that the axis
+            names; None where they use none of them.
+        env: Variables for the stages that use the axis, over their own.
+    """
+
+    name: str
+    constraints: tuple[Requirement, ...] = ()
+    index: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Axis:
+    """One dimension of a matrix.
+
+    Attributes:
+        name: As in ``{name}``.
+        values: In the table's order.
+    """
+
+    name: str
+    values: tuple[AxisValue, ...]
+
+    def value(self, name: str) -> AxisValue:
+        """Return a value; a bare one where the axis has none of that name."""
+        found = (value for value in self.values if value.name == name)
+        return next(found, AxisValue(name=name))
+
+    @property
+    def constrained(self) -> frozenset[NormalizedName]:
+        """The names of the projects that some value constrains."""
+        found = (it for value in self.values for it in value.constraints)
+        return frozenset(canonicalize_name(it.name) for it in found)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """A combination of values, at most one of each axis of a matrix.
+
+    That of all axes has a runtime of its own. Where there is no matrix, there is one
+    cell and it has no values.
+
+    Attributes:
+        choices: Axes and their values, in the table's order.
+    """
+
+    choices: tuple[tuple[str, str], ...] = ()
+
+    def value(self, axis: str) -> str:
+        """Return the value of an axis; raise KeyError where it has none."""
+        return dict(self.choices)[axis]
+
+    def of(self, axes: Collection[str]) -> Cell:
+        """Return what it says of some axes."""
+        return Cell(choices=tuple(it for it in self.choices if it[0] in axes))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{axis}={value}" for axis, value in self.choices)
+
+    @property
+    def suffix(self) -> str:
+        """What its sessions have behind their names."""
+        return f"({self})" if self.choices else ""
+
+    @property
+    def name(self) -> str:
+        """A name of letters, digits and ``.``, ``_``, ``+``, ``-`` alone."""
+        joined = "_".join(f"{axis}-{value}" for axis, value in self.choices)
+        return joined or "all"
+
+    @property
+    def folder(self) -> str:
+        """The path of its wheelhouse below the project's, POSIX."""
+        return "/".join(value for _, value in self.choices)
+
+
+def flat(value: str) -> str:
+    """Return a value as it stands in the name of a lock file: no dot may be there."""
+    return value.replace(".", "_")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matrix:
+    """What is built and installed several times, each time otherwise.
+
+    Attributes:
+        axes: In the table's order.
+        cells: The combinations of their values.
+    """
+
+    axes: tuple[Axis, ...] = ()
+    cells: tuple[Cell, ...] = (Cell(),)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +206,19 @@ class Patch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LocalVersion:
+    """What is to follow the ``+`` in an output's version, as declared.
+
+    Attributes:
+        text: With ``{x}`` for the public version of a project x of its environment.
+        place: Where it was declared, for messages.
+    """
+
+    text: str
+    place: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PackageRules:
     """What one output needs, whichever stage builds it.
 
@@ -115,6 +230,8 @@ class PackageRules:
         patches: Applied to its source, in this order, before anything reads it.
         requires_dist: Its run-time requirements, where not even the backend can
             say without building; None where the table doesn't say.
+        local_version: Of its wheel, in place of the one that its backend gives it;
+            None to leave that as it is.
     """
 
     build_requires_add: tuple[Requirement, ...] = ()
@@ -123,6 +240,7 @@ class PackageRules:
     env: Mapping[str, str] = field(default_factory=dict)
     patches: tuple[Patch, ...] = ()
     requires_dist: tuple[Requirement, ...] | None = None
+    local_version: LocalVersion | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +273,7 @@ class RemoteStore:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Project:
-    """A pyproject.toml's table ``[tool.nox-buildstages]``, read and checked.
+    """A pyproject.toml's table ``[tool.nox-buildstages]``, read for one cell.
 
     Attributes:
         pyproject: The file it was read from, absolute.
@@ -175,6 +293,10 @@ class Project:
         uv: The ``[tool.uv]`` table of the same file, unread: indexes, sources.
         logins: Names and passwords that requirements and sources named in URLs; no
             requirement here has any.
+        cell: Of the matrix.
+        brought: Variables that values of the cell bring, by axis: for stages that use
+            it.
+        uses: The axes that a stage is multiplied by, by its name; in their order.
     """
 
     pyproject: Path
@@ -193,9 +315,12 @@ class Project:
     packages: Mapping[NormalizedName, PackageRules] = field(default_factory=dict)
     uv: Mapping[str, Any] = field(default_factory=dict, repr=False)
     logins: tuple[Login, ...] = ()
+    cell: Cell = field(default_factory=Cell)
+    brought: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    uses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __hash__(self) -> int:
-        return hash(self.pyproject)
+        return hash((self.pyproject, self.cell))
 
     @property
     def root(self) -> Path:
@@ -206,6 +331,26 @@ class Project:
     def outputs(self) -> tuple[Output, ...]:
         """Every output, stage by stage."""
         return tuple(output for stage in self.stages for output in stage.outputs)
+
+    def variant(self, name: str) -> Cell:
+        """Return what of the cell a stage, or ``final``, uses."""
+        return self.cell if name == FINAL else self.cell.of(self.uses.get(name, ()))
+
+    def titled(self, name: str) -> str:
+        """Return a stage's name with what it uses of the cell behind it."""
+        return f"{name}{self.variant(name).suffix}"
+
+    def stems(self, name: str) -> tuple[str, ...]:
+        """Return what the lock of a stage, or of ``final``, may be called.
+
+        The most telling name is first.
+        """
+        choices = self.variant(name).choices
+        counts = range(len(choices), -1, -1)
+        found = (of for n in counts for of in combinations(choices, n))
+        return tuple(
+            "-".join((name, *(flat(value) for _, value in it))) for it in found
+        )
 
     def rules(self, name: NormalizedName) -> PackageRules:
         """Return the rules for an output, empty ones where the table has none."""

@@ -21,6 +21,7 @@ _KNOWN = {
     "--rebuild [NAME]": "build although the store has it: everything, or one output",
     "--check-reproducible": "build twice, and fail where the wheels differ",
     "--vendor": "build-stages-release: add the runtime's wheels from indexes",
+    "--repair": "build-stages-release: make manylinux wheels, with auditwheel",
     "--json": "build-stages-plan: print the plan as JSON",
     "--github": "build-stages-plan: write a matrix of jobs for GitHub Actions",
     "--only-missing": "with --github: leave out cells that have nothing to build",
@@ -28,8 +29,9 @@ _KNOWN = {
     "--older-than TIME": "build-stages-prune: remove what wasn't used for so long",
     "--larger-than SIZE": "build-stages-prune: leave no more than that",
     "--dry-run": "build-stages-prune: only say what would be removed",
+    "FOLDER": "build-stages-merge: where the wheelhouses are; any number of them",
+    "--by-cell": "build-stages-merge: keep a folder for each wheelhouse",
 }
-_LATER = frozenset(("--repair",))
 _FLAGS = {
     "--locked": "locked",
     "--check": "check",
@@ -41,6 +43,8 @@ _FLAGS = {
     "--check-reproducible": "check_reproducible",
     "--dry-run": "dry_run",
     "--vendor": "vendor",
+    "--by-cell": "by_cell",
+    "--repair": "repair",
 }
 _BUILDING = "build-stages"
 _RELEASING = "build-stages-release"
@@ -49,6 +53,7 @@ _ROW = (_BUILDING, _RELEASING)
 
 _PLANNING = "build-stages-plan"
 _PRUNING = "build-stages-prune"
+_MERGING = "build-stages-merge"
 _ONLY_FOR = {
     "--write": ("build-stages-init", "writes the stages it proposes"),
     "--json": (_PLANNING, "prints the plan as JSON"),
@@ -56,9 +61,11 @@ _ONLY_FOR = {
     "--only-missing": (_PLANNING, "leaves out cells that have nothing to build"),
     "--check-reproducible": (_BUILDING, "builds everything twice"),
     "--vendor": (_RELEASING, "adds the runtime's wheels from indexes"),
+    "--repair": (_RELEASING, "makes manylinux wheels"),
     "--dry-run": (_PRUNING, "removes nothing"),
     "--older-than": (_PRUNING, "removes what wasn't used for so long"),
     "--larger-than": (_PRUNING, "removes what was used longest ago"),
+    "--by-cell": (_MERGING, "keeps a folder for each wheelhouse"),
 }
 """Words that one session alone can follow, and what they do there. Nox hands those of
 ``build-stages`` and ``build-stages-release`` to all sessions that build, too."""
@@ -69,6 +76,7 @@ _EXAMPLES = {
     "--rebuild": "NAME",
     "--older-than": "30d",
     "--larger-than": "20GB",
+    "--by-cell": "FOLDER",
 }
 
 
@@ -114,9 +122,12 @@ class Options:
         only_missing: It leaves out cells that have nothing to build.
         check_reproducible: Everything is built twice and compared.
         vendor: The wheels from indexes are released, too.
+        repair: The wheels that are released are fit for other machines.
         older_than: Seconds; what wasn't used for so long is removed.
         larger_than: Bytes that are left at most.
         dry_run: Nothing is removed.
+        by_cell: Wheelhouses stay apart.
+        folders: In which they are.
     """
 
     locked: bool = False
@@ -131,9 +142,12 @@ class Options:
     only_missing: bool = False
     check_reproducible: bool = False
     vendor: bool = False
+    repair: bool = False
     older_than: int | None = None
     larger_than: int | None = None
     dry_run: bool = False
+    by_cell: bool = False
+    folders: tuple[str, ...] = ()
 
     @property
     def upgrades(self) -> bool:
@@ -158,6 +172,9 @@ def parse(
     options = Options()
     queue = list(words)
     while queue:
+        if session == _MERGING and not queue[0].startswith("-"):
+            options = replace(options, folders=(*options.folders, queue.pop(0)))
+            continue
         word, value = _divided(queue.pop(0))
         if value:
             queue.insert(0, value)
@@ -261,10 +278,6 @@ def _output(text: str, outputs: Collection[str]) -> str:
 
 def _unknown(word: str) -> UsageError:
     known = "\n".join(f"  {name:<24} {meaning}" for name, meaning in _KNOWN.items())
-    if word in _LATER:
-        return UsageError(
-            message=f"{word} is not supported yet", mend=f"known words:\n{known}"
-        )
     from difflib import get_close_matches  # noqa: PLC0415 - mostly all are known
 
     known_words = [name.split()[0].lstrip("-") for name in _KNOWN]

@@ -45,6 +45,7 @@ class Planned:
 
     Attributes:
         stage: That provides it.
+        title: The same with the values of axes that it uses.
         name: Of the project.
         version: Of the wheel; empty where it isn't locked yet.
         reasons: Why it would be built, most telling first; none where it is cached.
@@ -58,6 +59,7 @@ class Planned:
     """
 
     stage: str
+    title: str
     name: str
     version: str
     reasons: tuple[str, ...]
@@ -67,6 +69,11 @@ class Planned:
     compared: str | None = None
     cause: Cause | None = None
     remote: bool = False
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What it has for itself among all cells and Pythons."""
+        return self.python, self.title, self.name
 
     @property
     def state(self) -> Literal["cached", "build"]:
@@ -92,7 +99,7 @@ class Plan:
 def unlocked(project: Project, python: str) -> tuple[Planned, ...]:
     """Plan without locks: everything would be locked first."""
     return tuple(
-        _unlocked(stage, output, python)
+        _unlocked(project, stage, output, python)
         for stage in project.stages
         for output in stage.outputs
     )
@@ -120,9 +127,10 @@ def plan(
     return tuple(planner.planned.values())
 
 
-def _unlocked(stage: Stage, output: Output, python: str) -> Planned:
+def _unlocked(project: Project, stage: Stage, output: Output, python: str) -> Planned:
     return Planned(
         stage=stage.name,
+        title=project.titled(stage.name),
         name=output.name,
         version="",
         reasons=("not locked yet",),
@@ -153,7 +161,7 @@ class _Planner:
         gaps = [*self._gaps(stage)]
         for output in stage.outputs:
             self.planned[output.name] = (
-                _unlocked(stage, output, self._python)
+                _unlocked(self.bench.project, stage, output, self._python)
                 if output.name not in locked
                 else self._guessed(stage, output, locked[output.name], gaps)
                 if gaps
@@ -175,6 +183,7 @@ class _Planner:
         reasons += (_own(output.name, gap) for gap in gaps)
         return Planned(
             stage=stage.name,
+            title=self.bench.project.titled(stage.name),
             name=output.name,
             version=str(locked.metadata.version),
             reasons=tuple(reason.text for reason in reasons),
@@ -205,6 +214,7 @@ class _Planner:
             reasons += self._differences(recipe, before, first)
         return Planned(
             stage=stage.name,
+            title=self.bench.project.titled(stage.name),
             name=output.name,
             version=str(locked.metadata.version),
             reasons=tuple(reason.text for reason in reasons),

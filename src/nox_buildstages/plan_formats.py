@@ -12,7 +12,7 @@ from nox_buildstages.lock.targets import minor
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nox_buildstages.declare.graph import Graph
+    from nox_buildstages.declare.grid import Grid, Place
     from nox_buildstages.model import Project, Stage
     from nox_buildstages.plan import Plan, Planned
 
@@ -30,9 +30,9 @@ def text(plan: Plan) -> Iterator[str]:
     return aligned([row for it in plan.outputs for row in _rows(it, several=several)])
 
 
-def document(plan: Plan, project: Project, graph: Graph) -> Iterator[str]:
+def document(plan: Plan, grid: Grid) -> Iterator[str]:
     """Yield the lines of a plan as JSON."""
-    listing = _Listing(plan=plan, project=project, graph=graph)
+    listing = _Listing(plan=plan, grid=grid)
     yield from json.dumps(listing.to_dict(), indent=2).splitlines()
 
 
@@ -47,7 +47,7 @@ def session_of(project: Project, name: str, python: str) -> str:
 
 
 def _rows(planned: Planned, *, several: bool) -> Iterator[tuple[str, ...]]:
-    head = (planned.state, planned.name, planned.version, planned.stage)
+    head = (planned.state, planned.name, planned.version, planned.title)
     cells = (*head, planned.python) if several else head
     where = "in the remote store" if planned.remote else ""
     first, *others = planned.reasons or (where,)
@@ -58,45 +58,54 @@ def _rows(planned: Planned, *, several: bool) -> Iterator[tuple[str, ...]]:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Listing:
     plan: Plan
-    project: Project
-    graph: Graph
+    grid: Grid
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
-        pythons, stages = self.plan.pythons, self.graph.order
+        pythons = self.plan.pythons
         return {
             "format": FORMAT,
             "locks": self.plan.locks,
-            "stages": [self._stage(it, python) for python in pythons for it in stages],
-            "final": [
-                {
-                    "session": self._session("build-stages", python),
-                    "python": python,
-                    "requires": [self._stage_session(it.name, python) for it in stages],
-                }
+            "stages": [
+                self._stage(place, stage, python)
                 for python in pythons
+                for place, stage in self.grid.variants()
+            ],
+            "final": [
+                self._final(place, python)
+                for python in pythons
+                for place in self.grid.places
             ],
         }
 
-    def _stage(self, stage: Stage, python: str) -> dict[str, Any]:
-        required = self.graph.requires(stage.name)
+    def _stage(self, place: Place, stage: Stage, python: str) -> dict[str, Any]:
+        title = place.project.titled(stage.name)
+        required = map(place.graph.stage, place.graph.requires(stage.name))
         return {
             "name": stage.name,
-            "session": self._stage_session(stage.name, python),
+            "session": self._session(place.session(stage), python),
             "python": python,
-            "requires": [self._stage_session(name, python) for name in required],
+            "matrix": dict(place.project.variant(stage.name).choices),
+            "requires": [self._session(place.session(it), python) for it in required],
             "outputs": [
                 _output(planned)
                 for planned in self.plan.outputs
-                if (planned.stage, planned.python) == (stage.name, python)
+                if (planned.title, planned.python) == (title, python)
             ],
         }
 
-    def _stage_session(self, name: str, python: str) -> str:
-        return self._session(f"build-stage-{name}", python)
+    def _final(self, place: Place, python: str) -> dict[str, Any]:
+        cell = place.project.cell
+        stages = map(place.session, place.graph.order)
+        return {
+            "session": self._session(f"build-stages{cell.suffix}", python),
+            "python": python,
+            "matrix": dict(cell.choices),
+            "requires": [self._session(name, python) for name in stages],
+        }
 
     def _session(self, name: str, python: str) -> str:
-        return session_of(self.project, name, python)
+        return session_of(self.grid.first.project, name, python)
 
 
 def _output(planned: Planned) -> dict[str, Any]:

@@ -123,7 +123,9 @@ class GitHubPlan:
     def _level(self, number: int) -> list[CellPlan]:
         """Return the stages of a level; several cells may have the same one."""
         levels = (cell.levels[number : number + 1] for cell in self.cells)
-        stages = {it.session: it for level in levels for it in chain(*level)}
+        stages: dict[str, CellPlan] = {}
+        for stage in chain.from_iterable(chain.from_iterable(levels)):
+            stages.setdefault(stage.session, stage)
         return self._jobs(stages.values())
 
     def _is_left_out(self, cell: CellPlan) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nox_buildstages.build.screen import Screen
-    from nox_buildstages.declare.graph import Graph
+    from nox_buildstages.declare.grid import Grid
     from nox_buildstages.model import Project
 
 _RUN_VARIABLE = "NOX_BUILDSTAGES_RUN"
@@ -37,7 +37,7 @@ _LOOK = 1.0
 """Seconds between two looks at what the sessions have said, and at who waits for it."""
 
 
-def begin(project: Project, graph: Graph) -> None:
+def begin(grid: Grid) -> None:
     """Name this run; the processes that ``-j`` starts inherit the name.
 
     They inherit as well how wide the terminal is that nox shows their last lines on,
@@ -53,8 +53,9 @@ def begin(project: Project, graph: Graph) -> None:
     if _is_worker():
         Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     else:
+        project = grid.first.project
         journal = Journal.of(project.wheelhouse, name())
-        atexit.register(_end, journal, graph, several=len(project.pythons) > 1)
+        atexit.register(_end, journal, grid, several=len(project.pythons) > 1)
         if _BOARD_VARIABLE not in os.environ:
             Thread(target=_repeat, args=(journal,), daemon=True).start()
 
@@ -128,7 +129,7 @@ def _repeat(journal: Journal) -> None:
         said = len(lines)
 
 
-def _end(journal: Journal, graph: Graph, *, several: bool) -> None:
+def _end(journal: Journal, grid: Grid, *, several: bool) -> None:
     """Print the closing table where something went wrong and no session printed it."""
     if not journal.path.exists():
         return
@@ -136,7 +137,7 @@ def _end(journal: Journal, graph: Graph, *, several: bool) -> None:
 
     notes = journal.notes()
     journal.remove()
-    for python, table in closing.left_open(notes, graph.order):
+    for python, table in closing.left_open(notes, grid):
         if several:
             _LOGGER.info("Python %s", python)
         for line in closing.rendered(table):

@@ -14,8 +14,9 @@ import nox
 from nox_buildstages import call, run, toml
 from nox_buildstages.build.environment import Environment, Setting, is_whole
 from nox_buildstages.call import Call, Registered
-from nox_buildstages.declare.graph import arrange
-from nox_buildstages.declare.table import TOOL, read
+from nox_buildstages.declare.cells import read_cells
+from nox_buildstages.declare.grid import arranged
+from nox_buildstages.declare.table import TOOL
 from nox_buildstages.errors import (
     BuildStagesError,
     DeclarationError,
@@ -30,7 +31,7 @@ from nox_buildstages.options import parse
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from nox_buildstages.declare.graph import Graph
+    from nox_buildstages.declare.grid import Grid, Place
     from nox_buildstages.model import Project, Stage
     from nox_buildstages.options import Options
     from nox_buildstages.workspace import Workspace
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 TAG = "build-stage"
 _INIT = "build-stages-init"
 _PRUNE = "build-stages-prune"
+_MERGE = "build-stages-merge"
 _BACKENDS = ("uv", "virtualenv", "venv")
 
 
@@ -53,17 +55,16 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     path = Path(pyproject).absolute()
     try:
         document = _load(path)
-        project = read(document, pyproject=path, may_lack_stages=True)
-        graph = arrange(project)
+        cells = read_cells(document, pyproject=path, may_lack_stages=True)
+        grid = arranged(cells)
     except BuildStagesError as error:
         raise SystemExit(str(error)) from None
-    run.begin(project, graph)
+    run.begin(grid)
     making = Making(pyproject=path, call=_call())
     registration = _Registration(
         document=document,
-        project=project,
-        graph=graph,
-        names={output.name for output in project.outputs},
+        grid=grid,
+        names={output.name for output in grid.outputs},
         making=making,
     )
     registration.register()
@@ -97,41 +98,25 @@ def _load(path: Path) -> dict[str, Any]:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Registration:
     document: dict[str, Any]
-    project: Project
-    graph: Graph
+    grid: Grid
     names: Collection[str]
     making: Making
     sessions: list[Registered] = field(default_factory=list)
 
+    @property
+    def _project(self) -> Project:
+        """What all cells have in common."""
+        return self.grid.first.project
+
     def register(self) -> None:
         """Register every session, stages first."""
-        for stage in self.graph.order:
-            self._add(
-                f"build-stage-{stage.name}",
-                partial(_provide, stage=stage),
-                f"Build {', '.join(output.name for output in stage.outputs)}.",
-                requires=[
-                    self._session(f"build-stage-{name}")
-                    for name in self.graph.requires(stage.name)
-                ],
-                tags=[TAG],
-                default=False,
-            )
-        self._add(
-            "build-stages",
-            _install,
-            "Build every stage, install the runtime from the wheelhouse, check it.",
-            requires=[
-                self._session(f"build-stage-{stage.name}") for stage in self.graph.order
-            ],
-        )
-        self._add(
-            "build-stages-release",
-            _release,
-            "Make the wheelhouse fit to publish: sums, an index, provenance, an SBOM.",
-            requires=[self._session("build-stages")],
-            default=False,
-        )
+        for place, stage in self.grid.variants():
+            self._add_stage(place, stage)
+        for place in self.grid.places:
+            self._add_final(place)
+        if self.grid.has_matrix:
+            self._add_all("build-stages", "Build and install every cell.")
+            self._add_all("build-stages-release", "Release every cell.", default=False)
         self._add(
             _INIT,
             partial(_init, begun=TOOL in self.document.get("tool", {})),
@@ -140,25 +125,90 @@ class _Registration:
         )
         self._add("build-stages-lock", _lock, "Write the lock files.", default=False)
         self._add("build-stages-plan", _plan, "Say what would be built.", default=False)
-        self._add_prune()
+        self._add_bare(
+            _PRUNE, _prune, "Bound the store: remove what wasn't used for long."
+        )
+        self._add_bare(
+            _MERGE,
+            partial(_merge, target=self._project.wheelhouse),
+            "Make one wheelhouse of several.",
+        )
+
+    def _add_stage(self, place: Place, stage: Stage) -> None:
+        self._add(
+            place.session(stage),
+            partial(_provide, stage=stage),
+            f"Build {', '.join(output.name for output in stage.outputs)}.",
+            place=place,
+            requires=[
+                self._session(place.session(place.graph.stage(name)))
+                for name in place.graph.requires(stage.name)
+            ],
+            tags=[TAG],
+            default=False,
+        )
+
+    def _add_final(self, place: Place) -> None:
+        suffix = place.project.cell.suffix
+        stages = [place.session(stage) for stage in place.graph.order]
+        self._add(
+            f"build-stages{suffix}",
+            _install,
+            "Build every stage, install the runtime from the wheelhouse, check it.",
+            place=place,
+            requires=[self._session(name) for name in stages],
+            default=not self.grid.has_matrix,
+        )
+        self._add(
+            f"build-stages-release{suffix}",
+            _release,
+            "Make the wheelhouse fit to publish: sums, an index, provenance, an SBOM.",
+            place=place,
+            requires=[self._session(f"build-stages{suffix}")],
+            default=False,
+        )
+
+    def _add_all(self, name: str, doc: str, *, default: bool = True) -> None:
+        """Register a session that does nothing but require that of every cell."""
+
+        def session(session: nox.Session) -> None:
+            def tell() -> None:
+                parse(session.posargs, outputs=self.names, session=name)
+                house = self._project.wheelhouse.name
+                for project in self.grid.projects:
+                    session.log(f"{project.cell}: {house}/{project.cell.folder}")
+
+            _guarded(session, tell)
+
+        session.__doc__ = doc
+        named = [
+            registered.name
+            for registered in self.sessions
+            for place in self.grid.places
+            if registered.base == f"{name}{place.project.cell.suffix}"
+        ]
+        settings: dict[str, Any] = {"requires": named, "default": default}
+        nox.session(name=name, python=False, allow_parallel=True, **settings)(session)
+        self.sessions.append(_registered(name, None, settings))
 
     def _session(self, name: str) -> str:
         """Return the name of a session of the same Python, as ``requires`` has it."""
-        return f"{name}-{{python}}" if self.project.pythons else name
+        return f"{name}-{{python}}" if self._project.pythons else name
 
     def _add(
         self,
         name: str,
         body: Callable[[nox.Session, Workspace], None],
         doc: str,
+        place: Place | None = None,
         **settings: Any,  # noqa: ANN401 - nox's own
     ) -> None:
         def session(session: nox.Session) -> None:
             with self.making.at_work(session.name, session.env_dir.absolute()):
-                _guarded(session, lambda: self._work(session, name, body))
+                _guarded(session, lambda: self._work(session, name, body, place))
 
         session.__doc__ = doc
-        pythons = [*self.project.pythons]
+        pythons = [*self._project.pythons]
         alone = name in (_INIT, "build-stages-lock", "build-stages-plan")
         nox.session(
             name=name,
@@ -175,40 +225,41 @@ class _Registration:
         session: nox.Session,
         name: str,
         body: Callable[[nox.Session, Workspace], None],
+        place: Place | None,
     ) -> None:
-        workspace = self._workspace(session, name)
+        workspace = self._workspace(session, name, place or self.grid.first)
         with workspace.at_work():
             body(session, workspace)
 
-    def _add_prune(self) -> None:
-        """Register the session that has no environment, and needs no sound table."""
+    def _add_bare(
+        self, name: str, body: Callable[[nox.Session, Options], None], doc: str
+    ) -> None:
+        """Register a session that has no environment, and needs no sound table."""
 
         def session(session: nox.Session) -> None:
-            """Bound the store: remove what wasn't used for long."""
             words = session.posargs
             _guarded(
                 session,
-                lambda: _prune(
-                    session, parse(words, outputs=self.names, session=_PRUNE)
-                ),
+                lambda: body(session, parse(words, outputs=self.names, session=name)),
             )
 
-        nox.session(name=_PRUNE, python=False, default=False)(session)
+        session.__doc__ = doc
+        nox.session(name=name, python=False, default=False)(session)
 
-    def _workspace(self, session: nox.Session, name: str) -> Workspace:
+    def _workspace(self, session: nox.Session, name: str, place: Place) -> Workspace:
         from nox_buildstages.workspace import opened  # noqa: PLC0415 - --list is instant
 
-        if name != _INIT and not self.project.stages:
-            read(self.document, pyproject=self.project.pyproject)
-        screen = run.screen(self.project, session.log)
+        if name != _INIT and not self._project.stages:
+            read_cells(self.document, pyproject=self._project.pyproject)
+        screen = run.screen(self._project, session.log)
 
         def report(line: str) -> None:
             screen.clear()
             session.log(line)
 
         workspace = opened(
-            self.project,
-            self.graph,
+            self.grid,
+            place,
             _environment(session),
             parse(session.posargs, outputs=self.names, session=name),
             Setting(
@@ -317,7 +368,7 @@ def _plan_lines(workspace: Workspace) -> Iterator[str]:
         return actions.publish(workspace.github_plan(), workspace.tools.outer)
     plan = workspace.plan()
     if workspace.options.json:
-        return plan_formats.document(plan, workspace.project, workspace.graph)
+        return plan_formats.document(plan, workspace.grid)
     return plan_formats.text(plan)
 
 
@@ -341,6 +392,14 @@ def _prune(session: nox.Session, options: Options) -> None:
         session.log(line)
     if pruned.failures:
         raise PruneError(failures=pruned.failures)
+
+
+def _merge(session: nox.Session, options: Options, *, target: Path) -> None:
+    from nox_buildstages.wheelhouse import joining  # noqa: PLC0415 - for it alone
+
+    folders = [Path(session.invoked_from, folder) for folder in options.folders]
+    for line in joining.join(folders, target, by_cell=options.by_cell):
+        session.log(line)
 
 
 def _guarded(session: nox.Session, work: Callable[[], None]) -> None:

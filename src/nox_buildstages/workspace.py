@@ -31,11 +31,11 @@ from nox_buildstages.errors import (
 from nox_buildstages.files import write_text
 from nox_buildstages.indexes import Indexes
 from nox_buildstages.lock import folder
-from nox_buildstages.lock.inputs import inputs_digest
+from nox_buildstages.lock.inputs import digest_of_cells
 from nox_buildstages.lock.merging import selected
 from nox_buildstages.lock.targets import versions
 from nox_buildstages.logins import expanded, for_git, redacted
-from nox_buildstages.model import FINAL
+from nox_buildstages.model import FINAL, Cell
 from nox_buildstages.store.presence import present as at_work
 from nox_buildstages.store.store import Store, cache_folder
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from nox_buildstages.build.environment import Environment, Setting
     from nox_buildstages.build.stage import Outcome
     from nox_buildstages.declare.graph import Graph
+    from nox_buildstages.declare.grid import Grid, Place
     from nox_buildstages.declare.writing import Proposal
     from nox_buildstages.lock.lockfile import Lock
     from nox_buildstages.locking import Locking
@@ -58,8 +59,8 @@ if TYPE_CHECKING:
 
 
 def opened(
-    project: Project,
-    graph: Graph,
+    grid: Grid,
+    place: Place,
     environment: Environment,
     options: Options,
     setting: Setting,
@@ -67,8 +68,8 @@ def opened(
     """Return a session's workspace, with this user's store and uv.
 
     Args:
-        project: What is declared.
-        graph: Its stages in order.
+        grid: All cells of the project.
+        place: The session's.
         environment: The session's own.
         options: The words after ``--``.
         setting: What is around the session.
@@ -76,10 +77,15 @@ def opened(
     Raises:
         CommandError: The environment's interpreter doesn't run.
     """
-    tools = _tools(project, environment, setting)
+    if options.repair:
+        from nox_buildstages.wheelhouse import repairing  # noqa: PLC0415 - for it alone
+
+        repairing.check_at_hand(setting.outer)  # before hours are spent on building
+    tools = _tools(grid, environment, setting)
     return Workspace(
-        project=project,
-        graph=graph,
+        grid=grid,
+        project=place.project,
+        graph=place.graph,
         interpreter=tools.probe(environment.python),
         environment=environment,
         options=options,
@@ -87,12 +93,13 @@ def opened(
     )
 
 
-def _tools(project: Project, environment: Environment, setting: Setting) -> Tools:
+def _tools(grid: Grid, environment: Environment, setting: Setting) -> Tools:
+    project = grid.first.project
     store = Store(cache_folder(setting.outer))
     ours = (project.wheelhouse, project.lock_dir, environment.location.parent)
     indexes = Indexes(
         root=project.root,
-        settings=project.uv,
+        settings={**project.uv, "index": grid.indexes},
         outer=setting.outer,
         logins=expanded(project.logins, setting.outer),
     )
@@ -131,7 +138,8 @@ class Workspace:
     """What one session works with.
 
     Attributes:
-        project: What is declared.
+        grid: All cells of the project.
+        project: What is declared for the session's cell.
         graph: Its stages in order.
         interpreter: Of the session's environment.
         environment: The session's own, made equal to a lock when it is needed.
@@ -139,6 +147,7 @@ class Workspace:
         tools: What the work is done with.
     """
 
+    grid: Grid
     project: Project
     graph: Graph
     interpreter: Interpreter
@@ -156,11 +165,11 @@ class Workspace:
 
     @property
     def wheelhouse(self) -> Wheelhouse:
-        """Where the wheels go; with several Pythons there is one for each."""
-        return self._wheelhouse_of(self.interpreter)
+        """Where the wheels go; there is one for each cell, and for each Python."""
+        return self._wheelhouse_of(self.interpreter, self.project.cell)
 
-    def _wheelhouse_of(self, interpreter: Interpreter) -> Wheelhouse:
-        house = self.project.wheelhouse
+    def _wheelhouse_of(self, interpreter: Interpreter, cell: Cell) -> Wheelhouse:
+        house = self.project.wheelhouse / cell.folder
         if len(self.project.pythons) > 1:
             house /= interpreter.markers["python_version"]
         return Wheelhouse(house)
@@ -174,10 +183,14 @@ class Workspace:
         Raises:
             LockError: There are none, or they aren't current.
         """
-        inputs = inputs_digest(self.project, self.interpreter)
         return folder.read_for(
-            self.interpreter, self.project, inputs=inputs, needed=needed
+            self.interpreter, self.project, inputs=self._inputs, needed=needed
         )
+
+    @property
+    def _inputs(self) -> str:
+        """The digest of what the locks are made from."""
+        return digest_of_cells(self.grid.projects, self.interpreter)
 
     def _selected(self, locks: Mapping[str, Lock]) -> Mapping[str, Lock]:
         """Return what locks hold for the session's interpreter."""
@@ -239,30 +252,37 @@ class Workspace:
         """
         from nox_buildstages.plan import Plan  # noqa: PLC0415 - for it alone
 
-        locks, state = self._locks_at_hand()
+        state = self._state_of_locks()
         views = [*self._views()]
+        planned = [it for view in views for it in view.planned()]
         return Plan(
             locks=state,
-            pythons=tuple(view.python for view in views),
-            outputs=tuple(it for view in views for it in view.planned(locks)),
+            pythons=tuple(dict.fromkeys(view.python for view in views)),
+            outputs=tuple({it.place: it for it in planned}.values()),
         )
 
-    def _locks_at_hand(
-        self,
-    ) -> tuple[Mapping[str, Lock], Literal["current", "stale", "missing"]]:
-        inputs = inputs_digest(self.project, self.interpreter)
+    def _state_of_locks(self) -> Literal["current", "stale", "missing"]:
+        """Return what the locks are; where they aren't current, the user is told."""
         try:
-            return folder.read(self.project, inputs=inputs), "current"
+            for view in self._cells():
+                folder.read(view.project, inputs=self._inputs)
         except LockError as error:
             self.tools.report(next(error.lines()))
-        try:
-            locks = folder.read(self.project)
-        except LockError:
-            return {}, "missing"
+        else:
+            return "current"
+        if not any(view.locks_at_hand() for view in self._cells()):
+            return "missing"
         self.tools.report("planned with them as they are; locking may change more")
-        return locks, "stale"
+        return "stale"
 
-    def planned(self, locks: Mapping[str, Lock]) -> tuple[Planned, ...]:
+    def locks_at_hand(self) -> Mapping[str, Lock]:
+        """Return the locks as they are; nothing where they can't be read."""
+        try:
+            return folder.read(self.project)
+        except LockError:
+            return {}
+
+    def planned(self) -> tuple[Planned, ...]:
         """Return what would become of every output for the session's interpreter.
 
         Stale locks may not be for it; then everything is locked first.
@@ -271,7 +291,7 @@ class Workspace:
         from nox_buildstages.store.history import History  # noqa: PLC0415
 
         try:
-            selected_locks = self._selected(locks)
+            selected_locks = self._selected(self.locks_at_hand())
         except InvalidLockError:
             selected_locks = {}
         if not selected_locks:
@@ -280,7 +300,7 @@ class Workspace:
         options = self.options
         every = {output.name for output in self.project.outputs}
         return plan.plan(
-            self._bench(selected_locks),
+            self.bench(selected_locks),
             History(store=self.tools.store, keys=keys),
             asked=every if options.rebuild_all else options.rebuild,
             elsewhere=options.github,
@@ -296,44 +316,49 @@ class Workspace:
         from nox_buildstages.cells import within  # noqa: PLC0415 - for it alone
         from nox_buildstages.plan_github import GitHubPlan  # noqa: PLC0415
 
-        inputs = inputs_digest(self.project, self.interpreter)
-        locks = folder.read(self.project, inputs=inputs)
         views = [*self._views()]
-        if len(views) < len(versions(self.project, self.interpreter)):
+        wanted = versions(self.project, self.interpreter)
+        if len(views) < len(wanted) * len(self.grid.places):
             raise UsageError(
                 message="--github plans for every Python, and one isn't here",
                 mend="install it, as where its wheels are built",
             )
         return GitHubPlan(
-            cells=tuple(view.cell_plan(locks) for view in views),
+            cells=tuple(view.cell_plan() for view in views),
             wheelhouse=within(self.project, self.project.wheelhouse),
             locks=within(self.project, self.project.lock_dir),
             only_missing=self.options.only_missing,
         )
 
-    def cell_plan(self, locks: Mapping[str, Lock]) -> CellPlan:
-        """Return what a job for the session's interpreter has to know.
+    def cell_plan(self) -> CellPlan:
+        """Return what a job for the session's interpreter and cell has to know.
 
         Raises:
-            InvalidLockError: They aren't for that interpreter.
+            LockError: The locks aren't current, or aren't for that interpreter.
         """
         from nox_buildstages.cells import cell_plan  # noqa: PLC0415 - for it alone
 
-        bench = self._bench(self._selected(locks))
-        return cell_plan(bench, self.planned(locks), self.wheelhouse.folder)
+        bench = self.bench(self.read_locks())
+        return cell_plan(bench, self.planned(), self.wheelhouse.folder)
 
     @property
     def python(self) -> str:
         """The minor version of the session's interpreter."""
         return self.interpreter.markers["python_version"]
 
+    def _cells(self) -> Iterator[Workspace]:
+        """Yield a workspace for each cell."""
+        for place in self.grid.places:
+            yield replace(self, project=place.project, graph=place.graph)
+
     def _views(self) -> Iterator[Workspace]:
-        """Yield a workspace for each Python of the project that is at hand."""
+        """Yield one for each Python that is at hand, and each cell."""
         pythons = self._pythons
         wanted = versions(self.project, self.interpreter)
         found = pythons.at_hand(wanted)
         for _, python in found.values():
-            yield replace(self, interpreter=python)
+            for view in self._cells():
+                yield replace(view, interpreter=python)
         missing = [version for version in wanted if version not in found]
         if missing:
             self.tools.report(f"no Python {', '.join(missing)} here to plan for")
@@ -368,7 +393,9 @@ class Workspace:
         """
         needed = (stage.name, *self.graph.ancestors(stage.name))
         locks, made = self._current_or_made_locks(needed)
-        bench = self._bench(locks)
+        variant = self.project.variant(stage.name)
+        house = self._wheelhouse_of(self.interpreter, variant)
+        bench = replace(self.bench(locks), logs=house.logs)
         outputs = {output.name for output in stage.outputs}
         rebuild = outputs if self.options.rebuild_all else set(self.options.rebuild)
         with self._told(stage.name):
@@ -377,12 +404,14 @@ class Workspace:
                     bench, stage, self.environment, rebuild=rebuild & outputs
                 )
             except BuildError:
-                self.wheelhouse.deliver(map(_delivery, present(bench, stage)))
+                if variant == self.project.cell:
+                    house.deliver(map(_delivery, present(bench, stage)))
                 raise
             if made:  # and so backends of other stages were asked in this environment
                 with occupied(self.tools, self.environment):
                     prepare(bench, stage.name, self.environment)
-            self.wheelhouse.deliver(map(_delivery, provided))
+            if variant == self.project.cell:
+                house.deliver(map(_delivery, provided))
         return provided
 
     @property
@@ -396,7 +425,8 @@ class Workspace:
         try:
             yield
         except (BuildStagesError, OSError):
-            self.journal.note(FAILED, python=self.python, stage=name)
+            title = self.project.titled(name)
+            self.journal.note(FAILED, python=self.python, stage=title)
             raise
 
     def check_reproducible(self, stage: Stage) -> None:
@@ -408,7 +438,7 @@ class Workspace:
         """
         from nox_buildstages.build import reproducing  # noqa: PLC0415 - for it alone
 
-        bench = self._bench(self.current_locks())
+        bench = self.bench(self.current_locks())
         with self._told(stage.name):
             reproducing.check(bench, stage, self.environment)
 
@@ -421,7 +451,7 @@ class Workspace:
         Raises:
             BuildStagesError: It can't be made.
         """
-        bench = self._bench(self.current_locks())
+        bench = self.bench(self.current_locks())
         with self._told(FINAL):
             return self._install(bench)
 
@@ -437,16 +467,18 @@ class Workspace:
         from nox_buildstages.wheelhouse.release import Release  # noqa: PLC0415 - for it
 
         release = Release(
-            bench=self._bench(self.current_locks()),
+            bench=self.bench(self.current_locks()),
             house=self.wheelhouse,
             environment=self.environment,
             vendor=self.options.vendor,
+            repair=self.options.repair,
         )
         return release.make()
 
     def close(self) -> None:
         """Note that the closing table was printed."""
-        self.journal.note(CLOSED, python=self.python)
+        cell = str(self.project.cell)
+        self.journal.note(CLOSED, python=self.python, cell=cell)
 
     def _install(self, bench: Bench) -> list[dict[str, Any]]:
         deliveries = [
@@ -462,7 +494,8 @@ class Workspace:
             sync(bench, FINAL, self.environment, bound)
         return entries
 
-    def _bench(self, locks: Mapping[str, Lock]) -> Bench:
+    def bench(self, locks: Mapping[str, Lock]) -> Bench:
+        """Return where the stages of the session's cell are built."""
         return Bench(
             project=self.project,
             graph=self.graph,
@@ -500,16 +533,18 @@ class Workspace:
     def _relock(self) -> Mapping[str, Lock]:
         locks = self._locking().write()
         write_text(self._last_run, self.tools.run)
-        return self._selected(locks)
+        stems = folder.stems(self.project)
+        named = {name: replace(locks[stem], name=name) for name, stem in stems.items()}
+        return self._selected(named)
 
     def _locking(self) -> Locking:
         from nox_buildstages.locking import Locking  # noqa: PLC0415 - most don't lock
 
         return Locking(
-            bench=self._bench({}),
+            benches=tuple(view.bench({}) for view in self._cells()),
             options=self.options,
             pythons=self._pythons,
-            logs=lambda target: self._wheelhouse_of(target.interpreter).logs,
+            logs=lambda target: self._wheelhouse_of(target.interpreter, Cell()).logs,
         )
 
 

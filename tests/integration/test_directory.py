@@ -19,9 +19,9 @@ from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import WheelError
 from nox_buildstages.files import stamp
 from nox_buildstages.lock import pylock
-from nox_buildstages.model import BuiltWheel, DirectorySource
+from nox_buildstages.model import DirectorySource
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
-from support.packages import make_wheel
+from support.deliveries import deliver_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,31 +30,6 @@ if TYPE_CHECKING:
 @pytest.fixture
 def house(tmp_path: Path) -> Wheelhouse:
     return Wheelhouse(tmp_path / "house")
-
-
-def deliver_from(folder: Path, name: str, version: str = "1.0") -> Delivery:
-    """Make a wheel as it would lie in the store, and return it on its way."""
-    store = folder / "store" / f"{name}-{version}"
-    path = make_wheel(store, name, version)
-    log = store / "build.log"
-    log.write_text(f"built {name} {version}\n")
-    wheel = BuiltWheel(
-        name=canonicalize_name(name),
-        version=Version(version),
-        path=path,
-        sha256=sha256_of(path),
-        size=path.stat().st_size,
-        seconds=1.5,
-        log=log,
-        key=f"key-of-{name}-{version}",
-    )
-    return Delivery(
-        wheel=wheel,
-        stage="kernels",
-        built=True,
-        source="vendor/a",
-        environment={"torch": "2.13.0"},
-    )
 
 
 @pytest.fixture
@@ -177,7 +152,7 @@ def test_a_wheel_that_is_damaged_in_the_store_is_not_delivered(
     with pytest.raises(WheelError) as caught:
         house.deliver([delivery])
     assert caught.value.wheel == SOME
-    assert caught.value.problem == "the store's copy isn't what was built"
+    assert caught.value.problem == "the copy of the store isn't what was built"
     assert (house.folder / SOME).read_bytes() == b"tampered"
     assert list(house.folder.glob(f".{SOME}*")) == []
 

@@ -13,7 +13,7 @@ from packaging.tags import Tag
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.declare.table import read as read_table
+from nox_buildstages.declare.cells import read as read_table
 from nox_buildstages.errors import (
     InvalidLockError,
     LockError,
@@ -279,12 +279,12 @@ def test_the_lock_of_a_stage_that_is_gone_is_removed(
 # Sources that were chosen before ---------------------------------------------------
 
 
-def provided_by(stage: str, name: str, source: Source) -> Lock:
+def provided_by(stage: str, name: str, source: Source, version: str = "1.0") -> Lock:
     output = LockedOutput(
         name=canonicalize_name(name),
         source=source,
         build_requires=(),
-        metadata=Metadata(version=Version("1.0"), learned="static"),
+        metadata=Metadata(version=Version(version), learned="static"),
     )
     return Lock(name=stage, inputs="", pylock=pylock.make(()), outputs=(output,))
 
@@ -300,6 +300,15 @@ def test_sources_that_were_chosen_are_kept() -> None:
     assert text is not None
     assert archive.location in text
     assert '"b"' not in text
+
+
+def test_a_source_is_kept_by_its_own_version() -> None:
+    """The index has no 1.0+torch2.13.0, which is what its wheel will be."""
+    archive = ArchiveSource(location="https://host/a-1.0.tar.gz", sha256="0" * 64)
+    text = sources_text({"kernels": provided_by("kernels", "a", archive, "1.0+t2")})
+    assert text is not None
+    assert 'version = "1.0"' in text
+    assert "[packages.sdist]" in text
 
 
 def test_nothing_was_chosen_before() -> None:
@@ -378,6 +387,7 @@ COUNTS: list[Change] = [
     ("table", {"package": {"kernel": {"env": {"A": "b"}}}}),
     ("table", {"package": {"kernel": {"metadata": {"requires-dist": []}}}}),
     ("table", {"package": {"kernel": {"metadata": {"requires-dist": ["torch"]}}}}),
+    ("table", {"package": {"kernel": {"local-version": "torch{torch}"}}}),
     ("uv", {"index": [{"name": "cpu", "url": "https://host/other"}]}),
     ("uv", {"sources": {"listed": {"path": "vendor/listed"}}}),
     ("uv", {"find-links": ["wheels"]}),

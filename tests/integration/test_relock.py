@@ -26,8 +26,9 @@ from nox_buildstages.build.isolation import Isolator
 from nox_buildstages.build.sources import Sources
 from nox_buildstages.build.syncing import Syncer
 from nox_buildstages.commands import run
+from nox_buildstages.declare.cells import read
 from nox_buildstages.declare.graph import arrange
-from nox_buildstages.declare.table import read
+from nox_buildstages.declare.grid import arranged
 from nox_buildstages.errors import (
     MatchRuntimeError,
     MetadataError,
@@ -195,9 +196,11 @@ class World:
         sources = Sources(
             root=self.root, cache=self.root.parent / "cache", runner=self.runner
         )
+        grid = arranged([project])
         workspace = Workspace(
-            project=project,
-            graph=arrange(project),
+            grid=grid,
+            project=grid.first.project,
+            graph=grid.first.graph,
             interpreter=self.interpreter,
             environment=self.environment(),
             options=Options(),

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.network
 
 FILES = 20
-COMPILER = """#!/bin/sh
+HELD = 12
+COMPILER = f"""#!/bin/sh
 case "$*" in *" -c "*part*.cc*|*part*.cc*" -c "*) echo "$*" >> "$COUNT" ;; esac
+while [ -e "$COUNT.hold" ] && [ "$(wc -l < "$COUNT")" -ge {HELD} ]; do sleep 0.1; done
 exec c++ "$@"
 """
-"""A compiler that counts what it compiles of ours."""
+"""A compiler that counts what it compiles of ours, and stops there if it is held."""
 
 PYPROJECT = """
 [build-system]
@@ -122,12 +124,15 @@ def compiled(count: Path) -> int:
     return len(lines)
 
 
-def stop(project: Project) -> None:
-    """Kill nox and its group in the middle of compiling."""
+def stop(project: Project, count: Path) -> None:
+    """Kill nox and its group in the middle of compiling, however fast that is."""
+    hold = count.with_name(f"{count.name}.hold")
+    hold.touch()
     with project.start("-s", "build-stages") as nox:
         wait_until_safe(project)
         os.killpg(nox.pid, signal.SIGKILL)
         nox.wait()
+    hold.unlink()
 
 
 @pytest.mark.parametrize(
@@ -151,7 +156,7 @@ def test_a_killed_build_goes_on(tmp_path: Path, kind: Kind) -> None:
     declare(project, {"final": {"requirements": ["native"]}, "stage": [stage]})
     project.nox("-s", "build-stages-lock", timeout=300)
     compiled(count)
-    stop(project)
+    stop(project, count)
     first = compiled(count)
     done = project.nox("-s", "build-stages", timeout=300)
     rest = compiled(count)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ else:
 
 import pytest
 import tomli_w
-import uv
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from google.protobuf import json_format
@@ -29,6 +27,7 @@ from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import WheelError
 from nox_buildstages.files import stamp
 from nox_buildstages.wheelhouse.wheel import read
+from support.elsewhere import UV, Elsewhere, make_elsewhere, run
 from support.packages import make_wheel
 from support.pair import (
     KERNELS,
@@ -47,13 +46,12 @@ from support.pythons import HERE
 from support.serving import served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from support.index import Index
     from support.project import Project
 
-UV = uv.find_uv_bin()
 RELEASE = ("-s", "build-stages-release")
 VENDOR = (*RELEASE, "--", "--vendor")
 TENSORLIB = "tensorlib-1.0-py3-none-any.whl"
@@ -107,65 +105,9 @@ def released(tmp_path: Path, caches: Path) -> Iterator[Released]:
         yield Released(index=index, project=project, output=output)
 
 
-def run(*argv: object, env: Mapping[str, str], cwd: Path) -> str:
-    """Run a program that has to succeed, and return what it said."""
-    done = subprocess.run(
-        list(map(str, argv)),
-        env=env,
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Elsewhere:
-    """An environment with pip, on a machine that knows no index.
-
-    Attributes:
-        folder: That it is in, and that programs run in.
-        env: All that programs see.
-    """
-
-    folder: Path
-    env: Mapping[str, str]
-
-    @property
-    def python(self) -> Path:
-        """Its interpreter."""
-        return self.folder / "venv/bin/python"
-
-    def pip(self, *args: object) -> None:
-        """Install with pip."""
-        self.run(self.python, "-m", "pip", "install", "-q", *args)
-
-    def uv(self, *args: object) -> None:
-        """Install with uv."""
-        self.run(UV, "pip", "install", "-q", "-p", self.python, *args)
-
-    def run(self, *argv: object) -> str:
-        """Run a program that has to succeed, and return what it said."""
-        return run(*argv, env=self.env, cwd=self.folder)
-
-    def held(self) -> list[str]:
-        """Return the projects that are installed."""
-        found = site_packages(self.folder / "venv").glob("*.dist-info")
-        names = {path.name.partition("-")[0] for path in found}
-        return sorted(names - {"pip", "setuptools", "wheel"})
-
-
 @pytest.fixture
 def elsewhere(vendored: Released, tmp_path: Path) -> Elsewhere:
-    env = dict(vendored.project.env)
-    del env["PIP_INDEX_URL"], env["UV_DEFAULT_INDEX"]
-    env |= {"UV_CACHE_DIR": str(tmp_path / "uv"), "PIP_NO_CACHE_DIR": "1"}
-    run(sys.executable, "-m", "virtualenv", "-q", "venv", env=env, cwd=tmp_path)
-    return Elsewhere(folder=tmp_path, env=env)
+    return make_elsewhere(tmp_path, vendored.project.env)
 
 
 def statements(released: Released) -> dict[str, dict[str, Any]]:

@@ -32,7 +32,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory, caches: Path) -> Iterator[Pro
         (("--frobnicate",), "unknown word after --: '--frobnicate'"),
         (("--rebuidl",), "did you mean --rebuild?"),
         (("kernels",), "unknown word after --: 'kernels'"),
-        (("--repair",), "--repair is not supported yet"),
     ],
 )
 def test_unknown_words_are_refused_with_the_known_ones(

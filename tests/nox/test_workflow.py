@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
-from nox_buildstages import sessions
 from support.caches import cache_program
 from support.namespaces import needs_namespaces
 from support.packages import make_tree
@@ -20,29 +18,14 @@ from support.pythons import HERE, another
 from support.workflow import ROOT, GitHub, read
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.index import Index
     from support.project import Project
 
 OTHER = another()
 BUILD, RELEASE = "build-stages.yml", "build-stages-release.yml"
 WORKFLOWS = sorted(path.name for path in (ROOT / ".github" / "workflows").glob("*.yml"))
-
-MERGING = """
-
-import os
-import shutil
-from pathlib import Path
-
-import nox
-
-
-@nox.session(name="build-stages-merge", python=False, default=False)
-def merge(session):
-    for wheel in Path(session.posargs[-1]).rglob("*.whl"):
-        os.makedirs("wheelhouse", exist_ok=True)
-        shutil.copyfile(wheel, Path("wheelhouse", wheel.name))
-"""
-"""Stands in for the session of that name where there is none."""
 
 
 @pytest.fixture(autouse=True)
@@ -53,9 +36,6 @@ def _published(index: Index) -> None:
 @pytest.fixture
 def github(project: Project, tmp_path: Path) -> GitHub:
     """Return a GitHub that has the project as a repository."""
-    if "build-stages-merge" not in Path(sessions.__file__).read_text("utf-8"):
-        with project.noxfile.open("a", encoding="utf-8") as file:
-            file.write(MERGING)
     env = {it: project.env[it] for it in project.env if "BUILDSTAGES" not in it}
     return GitHub(
         folder=tmp_path / "github",
@@ -193,6 +173,27 @@ def test_each_stage_can_have_a_job_of_its_own(project: Project, github: GitHub) 
     }
     project.nox("-s", "build-stages")
     assert wheels(github.artifact("wheelhouse")) == wheels(project.wheelhouse)
+
+
+@pytest.mark.parametrize("stage_jobs", [False, True])
+def test_each_cell_of_a_matrix_is_a_job(
+    project: Project, github: GitHub, *, stage_jobs: bool
+) -> None:
+    """Where stages have jobs, one that cells share is built once for them all."""
+    matrix = {"arch": ["8.0", "9.0"]}
+    Pair(top={"matrix": matrix}, second={"env": {"ARCH": "{arch}"}}).write(project)
+    lock(project)
+    done = call(github, by_cell=True, stage_jobs=stage_jobs)
+    assert done == "success", github.log
+    assert len(github.jobs["first/build"]) == 2
+    assert built(github).count("kernels") == (1 if stage_jobs else 2)
+    assert built(github).count("models") == 2
+    project.nox("-s", "build-stages")
+    merged = github.artifact("wheelhouse")
+    for value in matrix["arch"]:
+        here = project.wheelhouse / value
+        assert wheels(here) == wheels(merged / f"arch-{value}")
+        assert len(wheels(here)) == 2
 
 
 def test_a_stage_that_runs_out_of_time_goes_on_in_the_job_of_its_cell(

@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
+from packaging.version import Version
 
 from nox_buildstages.errors import WheelError
-from nox_buildstages.wheelhouse.wheel import verify
+from nox_buildstages.wheelhouse.relabelling import relabelled
+from nox_buildstages.wheelhouse.wheel import read, verify
 
 INFO = "a-1.dist-info"
+METADATA = b"Name: a\nVersion: 1\n"
+LABELS = st.from_regex(r"[a-z0-9]{1,4}([._-][a-z0-9]{1,4}){0,2}", fullmatch=True)
 PARTS = st.text(
     st.characters(codec="utf-8", exclude_characters="/\0\\\r\n", exclude_categories=()),
     min_size=1,
@@ -33,7 +37,7 @@ def row(name: str, content: bytes) -> tuple[str, str, int]:
 
 
 def make(path: Path, contents: dict[str, bytes]) -> None:
-    files = {**contents, f"{INFO}/METADATA": b"Name: a", f"{INFO}/WHEEL": b""}
+    files = {**contents, f"{INFO}/METADATA": METADATA, f"{INFO}/WHEEL": b""}
     record = io.StringIO(newline="")
     rows = [row(*item) for item in files.items()]
     csv.writer(record).writerows([*rows, (f"{INFO}/RECORD", "", "")])
@@ -76,3 +80,25 @@ def test_any_flipped_byte_is_noticed(
         path.write_bytes(damaged)
         with pytest.raises(WheelError):
             verify(path)
+
+
+@given(contents=CONTENTS, label=LABELS, data=st.booleans())
+def test_a_wheel_with_another_label_verifies(
+    contents: dict[str, bytes],
+    label: str,
+    data: bool,  # noqa: FBT001 - hypothesis names it
+) -> None:
+    """Its files are the same, wherever they are to be installed."""
+    version = Version(f"1+{label}")
+    if data:
+        contents = {f"a-1.data/{name}": contents[name] for name in contents}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a-1-py3-none-any.whl")
+        make(path, contents)
+        made = relabelled(read(path), version)
+        verify(made)
+        assert read(made).version == version
+        with zipfile.ZipFile(made) as archive:
+            held = {name: archive.read(name) for name in archive.namelist()}
+    for name, content in contents.items():
+        assert held[name.replace("a-1.data/", f"a-{version}.data/", 1)] == content

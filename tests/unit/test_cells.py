@@ -1,62 +1,393 @@
-"""What a cell's stages are to the jobs that build them."""
+"""The matrix as it is declared: its cells, what they change, what stages use of it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
-from nox_buildstages.cells import levels_of, within
-from nox_buildstages.declare.graph import arrange
-from nox_buildstages.model import Final, Output, Project, Stage
+from nox_buildstages.declare.cells import read_cells
+from nox_buildstages.declare.grid import Grid, arranged
+from nox_buildstages.errors import DeclarationError
+from nox_buildstages.toml import loads
 
-ROOT = Path("/project")
+PYPROJECT = Path("/project/pyproject.toml")
+PREFIX = "tool.nox-buildstages."
+
+STAGES = """
+[[tool.nox-buildstages.stage]]
+name = "base"
+outputs = ["base"]
+
+[[tool.nox-buildstages.stage]]
+name = "kernels"
+outputs = ["kernels"]
+env = { ARCH = "sm{arch}" }
+
+[[tool.nox-buildstages.stage]]
+name = "models"
+outputs = ["models"]
+dependencies = ["kernels", "torch"]
+"""
+TORCH = """
+torch = { "2.8" = { constraints = ["torch==2.8.*"] }, "2.13" = {} }
+"""
 
 
-def project(*stages: Stage) -> Project:
-    return Project(
-        pyproject=ROOT / "pyproject.toml",
-        lock_dir=ROOT / "build-stages",
-        wheelhouse=ROOT / "wheelhouse",
-        final=Final(requirements=()),
-        stages=stages,
-    )
+def grid(matrix: str, stages: str = STAGES, top: str = "") -> Grid:
+    """Return the cells of a table."""
+    text = f"[tool.nox-buildstages]\n{top}\n[tool.nox-buildstages.matrix]\n{matrix}\n"
+    return arranged(read_cells(loads(text + stages), pyproject=PYPROJECT))
 
 
-def stage(name: str, *needs: str) -> Stage:
-    output = Output(requirement=Requirement(f"{name}-lib"), place="")
-    return Stage(name=name, outputs=(output,), needs=needs)
+def told(matrix: str, stages: str = STAGES, top: str = "") -> list[str]:
+    """Return the problems of a table."""
+    with pytest.raises(DeclarationError) as caught:
+        grid(matrix, stages, top)
+    return [str(it).removeprefix(PREFIX) for it in caught.value.problems]
+
+
+def cells(matrix: str) -> list[str]:
+    """Return the cells of a matrix."""
+    return [str(project.cell) for project in grid(matrix).projects]
+
+
+ARCH = 'arch = ["8.0", "9.0"]\n'
 
 
 @pytest.mark.parametrize(
-    ("stages", "levels"),
+    ("matrix", "expected"),
     [
-        ((), ()),
-        ((stage("a"), stage("b")), (("a", "b"),)),
-        ((stage("b", "a"), stage("a")), (("a",), ("b",))),
+        ('arch = ["9.0"]', ["arch=9.0"]),
         (
-            (stage("a"), stage("b", "a"), stage("c", "a", "b"), stage("d")),
-            (("a", "d"), ("b",), ("c",)),
+            f"{ARCH}{TORCH}",
+            [
+                "arch=8.0, torch=2.8",
+                "arch=8.0, torch=2.13",
+                "arch=9.0, torch=2.8",
+                "arch=9.0, torch=2.13",
+            ],
+        ),
+        (
+            f'{ARCH}{TORCH}exclude = [{{ arch = "8.0", torch = "2.13" }}]',
+            ["arch=8.0, torch=2.8", "arch=9.0, torch=2.8", "arch=9.0, torch=2.13"],
+        ),
+        (f'{ARCH}exclude = [{{ arch = "8.0" }}]', ["arch=9.0"]),
+        (
+            f'{ARCH}include = [{{ arch = "12.0" }}]',
+            ["arch=8.0", "arch=9.0", "arch=12.0"],
+        ),
+        (f'{ARCH}include = [{{ arch = "8.0" }}]', ["arch=8.0", "arch=9.0"]),
+        (
+            f'{ARCH}include = [{{ arch = "8.0" }}]\nexclude = [{{ arch = "8.0" }}]',
+            ["arch=9.0", "arch=8.0"],
+        ),
+        (
+            'include = [{ arch = "1", mpi = "on" }, { mpi = "off", arch = "2" }]',
+            ["arch=1, mpi=on", "arch=2, mpi=off"],
         ),
     ],
 )
-def test_a_stage_is_a_level_above_all_that_it_requires(
-    stages: tuple[Stage, ...], levels: tuple[tuple[str, ...], ...]
-) -> None:
-    """So all of a level can be built at once, on different machines."""
-    found = levels_of(arrange(project(*stages)))
-    assert tuple(tuple(it.name for it in level) for level in found) == levels
+def test_the_cells_of_a_matrix(matrix: str, expected: list[str]) -> None:
+    """All combinations, without those excluded, and those included behind them."""
+    assert cells(matrix) == expected
 
 
 @pytest.mark.parametrize(
-    ("folder", "name"),
+    ("matrix", "expected"),
     [
-        (ROOT / "wheelhouse" / "3.11", "wheelhouse/3.11"),
-        (ROOT, "."),
-        (ROOT.parent / "wheels", "../wheels"),
+        ("", 'matrix: expected an axis, such as cuda-arch = ["8.0", "9.0"]'),
+        ("arch = []", "matrix.arch: expected at least one value"),
+        ("arch = {}", "matrix.arch: expected at least one value"),
+        (
+            "arch = 1",
+            (
+                "matrix.arch: expected a list of strings, or a table of values, found "
+                "the number 1"
+            ),
+        ),
+        (
+            "arch = [9.0]",
+            (
+                "matrix.arch[0]: expected a string, found the number 9.0; put it in "
+                "quotes"
+            ),
+        ),
+        (
+            'arch = ["8.0;9.0"]',
+            (
+                "matrix.arch[0]: expected a value of letters, digits, '.', '_', '+' "
+                "and '-', as folders are named by it, found the string '8.0;9.0'; give "
+                "it such a name, and say the rest in its env: { ampere = { env = { "
+                'ARCHS = "8.0;8.6" } } }'
+            ),
+        ),
+        (
+            'arch = ["8.0", "8_0"]',
+            (
+                "matrix.arch[1]: too much like the value '8.0': their files would have "
+                "one name"
+            ),
+        ),
+        (
+            'arch = ["8.0", "8.0"]',
+            (
+                "matrix.arch[1]: too much like the value '8.0': their files would have "
+                "one name"
+            ),
+        ),
+        (
+            'arch = { "8" = { constraint = [] } }',
+            "matrix.arch.8.constraint: unknown key; did you mean 'constraints'?",
+        ),
+        (
+            'arch = { "8;9" = {} }\n',
+            (
+                "matrix.arch.\"8;9\": expected a value of letters, digits, '.', '_', "
+                "'+' and '-', as folders are named by it, found the string '8;9'; give "
+                "it such a name, and say the rest in its env: { ampere = { env = { "
+                'ARCHS = "8.0;8.6" } } }'
+            ),
+        ),
+        (
+            'arch = { "8" = { index = "cu13" } }',
+            "matrix.arch.8.index: no [[tool.uv.index]] has the name 'cu13'",
+        ),
+        (
+            'Arch = ["8"]',
+            (
+                "matrix.Arch: an axis is named with lower-case letters, digits, '-' "
+                "and '_'"
+            ),
+        ),
+        (
+            'python = ["3.11"]',
+            (
+                "matrix.python: the Pythons are no axis of this table; write python = "
+                '["3.11", "3.12"] above it, and nox multiplies all sessions by them'
+            ),
+        ),
+        (
+            f'{ARCH}exclude = [{{ arch = "8.0" }}, {{ arch = "9.0" }}]',
+            "matrix: its exclude leaves no combination",
+        ),
+        (
+            f'{ARCH}exclude = [{{ arhc = "8.0" }}]',
+            "matrix.exclude[0].arhc: there is no axis 'arhc'; did you mean 'arch'?",
+        ),
+        (
+            f'{ARCH}exclude = [{{ arch = "8.1" }}]',
+            "matrix.exclude[0].arch: arch has no value '8.1'; did you mean '8.0'?",
+        ),
+        (
+            f'{ARCH}{TORCH}include = [{{ arch = "8.0" }}]',
+            "matrix.include[0]: torch is missing: a combination has a value of each",
+        ),
+        (
+            f'{ARCH}include = [{{ arch = "8_0" }}]',
+            (
+                "matrix.include[0].arch: too much like the value '8.0': their files "
+                "would have one name"
+            ),
+        ),
+        (
+            'arch = { "8" = { env = { A = "1" } } }\nmpi = ["on"]',
+            ("matrix: no stage names {arch}, so the env of its values goes nowhere"),
+        ),
     ],
 )
-def test_a_folder_is_named_from_the_project(folder: Path, name: str) -> None:
-    """As a workflow puts it behind its working directory."""
-    assert within(project(), folder) == name
+def test_problems_in_a_matrix(matrix: str, expected: str) -> None:
+    """Each is told where it is, with what would be right."""
+    stages = STAGES.replace("sm{arch}", "x")
+    assert told(matrix, stages) == [expected]
+
+
+def test_a_matrix_is_a_table() -> None:
+    """And nothing else is taken for one."""
+    document = {"tool": {"nox-buildstages": {"matrix": 1, **loads(STAGES)["tool"]}}}
+    with pytest.raises(DeclarationError, match=r"matrix: expected a table, found"):
+        read_cells(document, pyproject=PYPROJECT)
+
+
+def test_a_faulty_matrix_has_its_axes() -> None:
+    """So that a placeholder isn't told of, too."""
+    assert told("arch = []") == ["matrix.arch: expected at least one value"]
+
+
+def test_what_a_placeholder_stands_for() -> None:
+    """In a stage and a package; doubled braces stand for themselves."""
+    stages = """
+    [tool.nox-buildstages.final]
+    requirements = ["a=={arch}"]
+    [[tool.nox-buildstages.stage]]
+    name = "s"
+    outputs = ["x @ ./x-{arch}"]
+    dependencies = ["a=={arch}", "b"]
+    env = { A = "{{arch}}-{arch}-{Arch}-{arch" }
+    [tool.nox-buildstages.package.x]
+    config-settings = { a = "{arch}", b = ["-D{arch}"] }
+    env = { B = "{arch}" }
+    patches = ["{arch}.patch"]
+    build-requires = { add = ["c=={arch}"] }
+    metadata = { requires-dist = ["d=={arch}"] }
+    """
+    (project,) = grid('arch = ["9.0"]', stages).projects
+    (stage,) = project.stages
+    assert [*map(str, stage.dependencies)] == ["a==9.0", "b"]
+    assert str(stage.outputs[0].requirement) == "x @ file:///project/x-9.0"
+    assert stage.env == {"A": "{arch}-9.0-{Arch}-{arch"}
+    rules = project.rules(stage.outputs[0].name)
+    assert rules.config_settings == {"a": "9.0", "b": ("-D9.0",)}
+    assert rules.env == {"B": "9.0"}
+    assert [patch.name for patch in rules.patches] == ["9.0.patch"]
+    assert [*map(str, rules.build_requires_add)] == ["c==9.0"]
+    assert [*map(str, rules.requires_dist or ())] == ["d==9.0"]
+    assert [*map(str, project.final.requirements)] == ["a==9.0"]
+
+
+def test_what_is_no_axis_is_told_once() -> None:
+    """For all cells, with the nearest axis."""
+    stages = STAGES.replace("{arch}", "{arhc}")
+    assert told(ARCH, stages) == [
+        (
+            "stage[1].env.ARCH: no axis has the name 'arhc'; did you mean 'arch'? "
+            "({{arhc}} is that text itself)"
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stages", "uses"),
+    [
+        (STAGES, [(), ("arch",), ("arch", "torch")]),
+        (STAGES.replace('"kernels", "torch"', '"base"'), [(), ("arch",), ()]),
+        (
+            STAGES.replace("sm{arch}", "x").replace("torch", "x")
+            + '[tool.nox-buildstages.package.base]\nenv = { A = "{torch}" }',
+            [("torch",), (), ()],
+        ),
+        (
+            STAGES.replace("sm{arch}", "x").replace(
+                'outputs = ["base"]', 'outputs = ["base=={arch}"]'
+            ),
+            [("arch",), (), ("torch",)],
+        ),
+    ],
+)
+def test_what_a_stage_uses(stages: str, uses: list[tuple[str, ...]]) -> None:
+    """What it or a package of it names, what constrains it, what stages before use."""
+    for project in grid(f"{ARCH}{TORCH}", stages).projects:
+        assert [*project.uses.values()] == uses
+
+
+def test_what_a_value_changes() -> None:
+    """Constraints hold everywhere in its cells, env where the axis is used."""
+    matrix = """
+    arch = { "8" = { env = { A = "1", ARCH = "mine" } }, "9" = {} }
+    torch = { "2" = { constraints = ["torch==2.*"] } }
+    """
+    eight, nine = grid(matrix, top='constraints = ["numpy<3"]').projects
+    assert [*map(str, eight.constraints)] == ["numpy<3", "torch==2.*"]
+    assert [stage.env for stage in eight.stages] == [
+        {},
+        {"ARCH": "mine", "A": "1"},
+        {"A": "1", "ARCH": "mine"},
+    ]
+    assert [stage.env for stage in nine.stages] == [{}, {"ARCH": "sm9"}, {}]
+
+
+UV = """
+[[tool.uv.index]]
+name = "main"
+url = "https://a"
+[[tool.uv.index]]
+name = "cu12"
+url = "https://b"
+explicit = {0}
+[[tool.uv.index]]
+name = "cu13"
+url = "https://c"
+explicit = {0}
+[tool.uv.sources]
+torch = {{ index = "cu12" }}
+other = [{{ index = "cu12", marker = "x" }}, {{ index = "main" }}]
+third = {{ path = "third" }}
+"""
+AIMED = """
+[tool.nox-buildstages.matrix.torch]
+"8" = { constraints = ["Torch==8.*"], index = "cu13" }
+"7" = { index = "cu12" }
+"6" = {}
+"""
+
+
+@pytest.mark.parametrize("explicit", ["true", "false"])
+def test_the_index_of_a_value(explicit: str) -> None:
+    """It comes first, and those of the other values are gone from its cells."""
+    cells = grid(AIMED, STAGES.replace("{arch}", "") + UV.format(explicit)).projects
+    names = [[it["name"] for it in project.uv["index"]] for project in cells]
+    assert names == [["cu13", "main"], ["cu12", "main"], ["main"]]
+    third, main = {"path": "third"}, [{"index": "main"}]
+    own = {"torch": {"index": "cu13"}} if explicit == "true" else {}
+    assert cells[0].uv["sources"] == {"other": main, "third": third, **own}
+    assert cells[1].uv["sources"]["torch"] == {"index": "cu12"}
+    assert cells[2].uv["sources"] == {"other": main, "third": third}
+
+
+def test_names_of_a_cell() -> None:
+    """For sessions, for files and shells, for folders and for locks."""
+    project = grid(f"{ARCH}{TORCH}").projects[3]
+    cell = project.cell
+    assert cell.suffix == "(arch=9.0, torch=2.13)"
+    assert cell.name == "arch-9.0_torch-2.13"
+    assert cell.folder == "9.0/2.13"
+    assert project.stems("models") == (
+        "models-9_0-2_13",
+        "models-9_0",
+        "models-2_13",
+        "models",
+    )
+    assert project.stems("base") == ("base",)
+    assert project.titled("kernels") == "kernels(arch=9.0)"
+
+
+def test_a_stage_comes_once_for_all_cells_that_share_it() -> None:
+    """Before what needs it."""
+    found = grid(f"{ARCH}{TORCH}")
+    assert [place.session(stage) for place, stage in found.variants()] == [
+        "build-stage-base",
+        "build-stage-kernels(arch=8.0)",
+        "build-stage-models(arch=8.0, torch=2.8)",
+        "build-stage-models(arch=8.0, torch=2.13)",
+        "build-stage-kernels(arch=9.0)",
+        "build-stage-models(arch=9.0, torch=2.8)",
+        "build-stage-models(arch=9.0, torch=2.13)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "matrix", "expected"),
+    [
+        (
+            "kernels-9",
+            'arch = ["9", "8"]',
+            (
+                "stage kernels-9 and stage kernels would share the lock file "
+                "pylock.kernels-9.toml"
+            ),
+        ),
+        (
+            "kernels-arch-9-0",
+            'arch = ["9.0"]',
+            (
+                "build-stage-kernels-arch-9-0 and build-stage-kernels(arch=9.0) would "
+                "share the folder 'build-stage-kernels-arch-9-0' of nox"
+            ),
+        ),
+    ],
+)
+def test_names_that_clash(name: str, matrix: str, expected: str) -> None:
+    """Two of one name would overwrite each other."""
+    stages = STAGES.replace('name = "base"', f'name = "{name}"')
+    mend = "give a value, or a stage, another name"
+    assert told(matrix, stages) == [f"matrix: {expected}; {mend}"]

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from packaging.requirements import Requirement
 
 from nox_buildstages.closing import left_open, rendered
-from nox_buildstages.model import Output, Stage
+from nox_buildstages.declare.cells import read_cells
+from nox_buildstages.declare.grid import Grid, arranged
 
-STAGES = tuple(
-    Stage(
-        name=name,
-        outputs=tuple(
-            Output(requirement=Requirement(output), place="") for output in outputs
-        ),
-    )
-    for name, outputs in {"first": ["kernels", "ops"], "second": ["models"]}.items()
-)
-"""Two stages of three outputs."""
+TABLE = {
+    "stage": [
+        {"name": "first", "outputs": ["kernels", "ops"]},
+        {"name": "second", "outputs": ["models"]},
+    ]
+}
+PYPROJECT = Path("/project/pyproject.toml")
+MATRIX = {"matrix": {"arch": ["8", "9"]}}
+
+
+def arranged_cells(**more: Any) -> Grid:  # noqa: ANN401 - TOML
+    """Return a project of two stages with three outputs."""
+    document = {"tool": {"nox-buildstages": {**TABLE, **more}}}
+    return arranged(read_cells(document, pyproject=PYPROJECT))
+
+
+GRID = arranged_cells()
+
+
+CLOSED = {"python": "3.11", "state": "closed", "cell": ""}
 
 
 def note(state: str, stage: str, name: str | None = None, **more: Any) -> Any:  # noqa: ANN401
@@ -30,7 +41,7 @@ def note(state: str, stage: str, name: str | None = None, **more: Any) -> Any:  
 
 def states(*notes: Any) -> list[str] | None:  # noqa: ANN401
     """Return the states of kernels, ops and models; None where there is no table."""
-    tables = [table for _, table in left_open(notes, STAGES)]
+    tables = [table for _, table in left_open(notes, GRID)]
     return [entry["status"] for entry in tables[0]] if tables else None
 
 
@@ -110,7 +121,13 @@ def test_a_size_is_said_as_people_say_it(size: int, said: str) -> None:
             ],
             ["cached", "cached", "built"],
         ),
-        ([note("failed", "first"), note("closed", "final")], None),
+        (
+            [
+                note("failed", "first"),
+                CLOSED,
+            ],
+            None,
+        ),
     ],
     ids=[
         *(
@@ -137,9 +154,9 @@ def test_each_python_has_its_table() -> None:
     notes = [
         note("failed", "second", "models", python="3.12", version="1.0"),
         note("built", "second", "models"),
-        note("closed", "final"),
+        CLOSED,
     ]
-    assert [*left_open(notes, STAGES)] == [
+    assert [*left_open(notes, GRID)] == [
         (
             "3.12",
             [
@@ -165,4 +182,21 @@ def test_each_python_has_its_table() -> None:
                 },
             ],
         )
+    ]
+
+
+def test_a_cell_that_has_its_table_is_left_out() -> None:
+    """Of what cells share, another one may still tell."""
+    second = {"name": "second", "outputs": ["models"], "env": {"A": "{arch}"}}
+    grid = arranged_cells(**MATRIX, stage=[TABLE["stage"][0], second])
+    notes = [
+        note("failed", "second(arch=9)", "models"),
+        note("built", "first", "kernels"),
+        {"python": "3.11", "state": "closed", "cell": "arch=8"},
+    ]
+    ((_, table),) = left_open(notes, grid)
+    assert [(it["stage"], it["name"], it["status"]) for it in table] == [
+        ("first", "kernels", "built"),
+        ("first", "ops", "not built"),
+        ("second(arch=9)", "models", "failed"),
     ]

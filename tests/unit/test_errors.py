@@ -17,15 +17,19 @@ from nox_buildstages.errors import (
     BuildError,
     BuildStagesError,
     BuildTimeoutError,
+    Clash,
+    ClashError,
     CommandError,
     CompilerCacheError,
     ConflictError,
     DeclarationError,
     Discrepancy,
+    DivergingStageError,
     EnvironmentDiffersError,
     FileSystemError,
     HashMismatchError,
     InvalidLockError,
+    LocalVersionError,
     LockError,
     MatchRuntimeError,
     MeddlingError,
@@ -42,6 +46,7 @@ from nox_buildstages.errors import (
     ProposalError,
     PruneError,
     RemoteStoreError,
+    RepairError,
     ResolutionError,
     SourceError,
     SplitError,
@@ -51,6 +56,7 @@ from nox_buildstages.errors import (
     UnorderedOutputError,
     UsageError,
     WheelError,
+    WheelhouseError,
     Wish,
     WrongWheelError,
 )
@@ -330,6 +336,21 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         ],
     ),
     (
+        DivergingStageError(
+            stage="base",
+            cells=("arch=8, torch=1", "arch=8, torch=2"),
+            axes=("torch",),
+            versions=(("numpy", "1.26", "2.0"),),
+        ),
+        [
+            "stage base is built once, and its environment would differ",
+            "  in (arch=8, torch=1) and (arch=8, torch=2)",
+            "    numpy: 1.26, 2.0",
+            "have it built for each value: name {torch} in it, such as",
+            '  env = { TORCH = "{torch}" }',
+        ],
+    ),
+    (
         MatchRuntimeError(
             name="torch",
             versions={},
@@ -384,6 +405,20 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             output="x", stage="a", problem="there is no hook", mend=("do", "this")
         ),
         ["x (stage a): there is no hook", "do", "this"],
+    ),
+    (
+        LocalVersionError(
+            output="x", stage="a", problem="there is no torch", mend=("do this",)
+        ),
+        ["x (stage a): there is no torch", "do this"],
+    ),
+    (
+        RepairError(wheel="x-1-linux_x86_64.whl", reason="too new"),
+        [
+            "x-1-linux_x86_64.whl can't be repaired, so nothing is released",
+            "  too new",
+            "mend that, or release it as it is, without --repair",
+        ],
     ),
     (
         SyncError(environment=FOLDER, output="error: no", mend="do this"),
@@ -542,6 +577,51 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             "the remote store s3://bucket can't be used: fsspec isn't installed",
             "install it",
             "or build without it: NOX_BUILDSTAGES_REMOTE_STORE= nox …",
+        ],
+    ),
+    (
+        WheelhouseError(folder=FOLDER, file="a.whl", problem="is missing"),
+        [
+            "a.whl is missing",
+            "in folder",
+            "nothing was merged; get that wheelhouse again, or make it anew",
+        ],
+    ),
+    (
+        ClashError(
+            clashes=(
+                Clash(
+                    wheel="a-1-py3-none-any.whl",
+                    project="a",
+                    places=(FOLDER / "8.0", FOLDER / "9.0"),
+                    keys=("k8", "k9"),
+                    differences=("torch is 1 in the first, 2 in the second",),
+                ),
+                Clash(
+                    wheel="b-1-py3-none-any.whl",
+                    project="b",
+                    places=(FOLDER / "8.0", FOLDER / "9.0"),
+                    keys=("", ""),
+                ),
+            )
+        ),
+        [
+            "a-1-py3-none-any.whl is another wheel in each of these",
+            "  folder/8.0: key k8",
+            "  folder/9.0: key k9",
+            "  torch is 1 in the first, 2 in the second",
+            "b-1-py3-none-any.whl is another wheel in each of these",
+            "  folder/8.0: no stage built it",
+            "  folder/9.0: no stage built it",
+            "nothing was merged",
+            (
+                "to give each of them a name of its own: local-version in"
+                " [tool.nox-buildstages.package.a]"
+            ),
+            (
+                "to keep a folder for each wheelhouse:"
+                " `nox -s build-stages-merge -- --by-cell FOLDER`"
+            ),
         ],
     ),
     (

@@ -18,6 +18,7 @@ from nox_buildstages.model import (
     ArchiveSource,
     DirectorySource,
     Final,
+    LocalVersion,
     Metadata,
     Output,
     PackageRules,
@@ -203,6 +204,19 @@ def test_the_table_has_no_say_where_nothing_was_answered() -> None:
     known = facts({"a": rules("torch")})
     known.learn(A, Answer(requires=(), metadata=None), PINS)
     assert known.metadata(A) is None
+
+
+def test_a_local_version_comes_with_the_environment() -> None:
+    """Until that is known the version is what the source says."""
+    wanted = LocalVersion(text="b{b}", place="local-version")
+    known = facts({"a": PackageRules(local_version=wanted)}, known=metadata("1.0+cpu"))
+    assert known.metadata(A) == metadata("1.0+cpu")
+    known.label(STAGE, PINS)
+    assert known.metadata(A) == metadata("1.0+b1")
+    assert known.metadata(B) == metadata("1.0+cpu")
+    assert [str(it.metadata.version) for it in known.locked(STAGE)] == [
+        *("1.0+b1", "1.0+cpu")
+    ]
 
 
 def test_what_was_once_asked_for_stays() -> None:

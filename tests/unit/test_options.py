@@ -101,6 +101,15 @@ def test_a_word_for_one_session_is_followed_there(
             ),
         ),
         (
+            "--by-cell x",
+            "build-stages",
+            "--by-cell is for build-stages-merge, and this is another session",
+            (
+                "`nox -s build-stages-merge -- --by-cell FOLDER` keeps a folder for"
+                " each wheelhouse"
+            ),
+        ),
+        (
             "--check-reproducible",
             "build-stages-plan",
             "--check-reproducible is for build-stages, and this is another session",
@@ -180,13 +189,28 @@ def refusal(words: str) -> UsageError:
 
 
 @pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("x", Options(folders=("x",))),
+        ("x=1 upgrade", Options(folders=("x=1", "upgrade"))),
+        ("--by-cell x", Options(folders=("x",), by_cell=True)),
+        ("x --by-cell y", Options(folders=("x", "y"), by_cell=True)),
+    ],
+)
+def test_folders_are_read(words: str, expected: Options) -> None:
+    """Whatever they are called, by the session that merges."""
+    found = parse(words.split(), outputs=OUTPUTS, session="build-stages-merge")
+    assert found == expected
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         ("upgrade", "unknown word after --: 'upgrade', did you mean --upgrade?"),
         ("--upgade", "unknown word after --: '--upgade', did you mean --upgrade?"),
         ("--locked kernels", "unknown word after --: 'kernels'"),
         ("-x", "unknown word after --: '-x'"),
-        ("--repair=x", "--repair is not supported yet"),
+        ("--by-sell x", "unknown word after --: '--by-sell', did you mean --by-cell?"),
         ("--older-then 30d", "unknown word after --: '--older-then', did you mean"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from nox_buildstages import plan_formats
-from nox_buildstages.declare.graph import arrange
+from nox_buildstages.declare.grid import arranged
 from nox_buildstages.model import Final, Output, Project, Stage
 from nox_buildstages.plan import Cause, Plan, Planned, unlocked
 
@@ -25,7 +25,12 @@ def planned(
     stage: str = "kernels",
 ) -> Planned:
     return Planned(
-        stage=stage, name=name, version=version, reasons=reasons, python=python
+        stage=stage,
+        title=stage,
+        name=name,
+        version=version,
+        reasons=reasons,
+        python=python,
     )
 
 
@@ -121,7 +126,7 @@ def test_without_locks_everything_is_to_be_built() -> None:
 
 
 def document(plan: Plan, project: Project) -> Any:  # noqa: ANN401 - JSON
-    lines = plan_formats.document(plan, project, arrange(project))
+    lines = plan_formats.document(plan, arranged([project]))
     return json.loads("\n".join(lines))
 
 
@@ -131,6 +136,7 @@ def test_json_has_all_that_is_known() -> None:
     c = replace(planned("c", stage="one"), remote=True)
     a = Planned(
         stage="one",
+        title="one",
         name="a",
         version="1.0",
         reasons=("env X '1' → '2'", "y"),
@@ -149,6 +155,7 @@ def test_json_has_all_that_is_known() -> None:
                 "name": "one",
                 "session": "build-stage-one",
                 "python": "3.11",
+                "matrix": {},
                 "requires": [],
                 "outputs": [
                     {
@@ -177,6 +184,7 @@ def test_json_has_all_that_is_known() -> None:
                 "name": "two",
                 "session": "build-stage-two",
                 "python": "3.11",
+                "matrix": {},
                 "requires": ["build-stage-one"],
                 "outputs": [
                     {
@@ -196,6 +204,7 @@ def test_json_has_all_that_is_known() -> None:
             {
                 "session": "build-stages",
                 "python": "3.11",
+                "matrix": {},
                 "requires": ["build-stage-one", "build-stage-two"],
             }
         ],

@@ -13,7 +13,12 @@ from nox_buildstages.plan_github import CellPlan, GitHubPlan, assignments
 
 def planned(name: str, *reasons: str, remote: bool = False) -> Planned:
     return Planned(
-        stage="kernels", name=name, version="1.0", reasons=reasons, remote=remote
+        stage="kernels",
+        title="kernels",
+        name=name,
+        version="1.0",
+        reasons=reasons,
+        remote=remote,
     )
 
 

@@ -24,7 +24,7 @@ from nox_buildstages.model import (
     Source,
 )
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe
-from nox_buildstages.wheelhouse.provenance import Built, lines, statement
+from nox_buildstages.wheelhouse.provenance import Built, Repair, lines, statement
 
 SHA, TORCH, FLASH, PATCH, LOG = (digit * 64 for digit in "abcde")
 COMMIT = "c0ffee" * 6 + "abcd"
@@ -185,3 +185,21 @@ def test_what_was_asked_for_is_apart_from_what_came_of_it() -> None:
         "interpreter": {"version": "3.11.7", "abi": "cpython-311"},
         "tools": {"nvcc": "13.0"},
     }
+
+
+def test_a_repaired_wheel_says_what_it_was_before() -> None:
+    """The wheel that was built is a by-product; what repaired it is a parameter."""
+    repair = Repair(original="x-linux.whl", sha256=TORCH, parameters={"patchelf": "1"})
+    found = statement(replace(built(ARCHIVE), repair=repair))
+    (text,) = lines([replace(built(ARCHIVE), repair=repair)]).splitlines()
+    Statement.copy_from_pb(
+        json_format.ParseDict(json.loads(text), StatementProto())
+    ).validate()
+    json_format.ParseDict(json.loads(text)["predicate"], Provenance())
+    predicate = found["predicate"]
+    parameters = predicate["buildDefinition"]["internalParameters"]
+    assert parameters["repair"] == {"patchelf": "1"}
+    assert predicate["runDetails"]["byproducts"] == [
+        {"name": "logs/some-package.log", "digest": {"sha256": LOG}},
+        {"name": "x-linux.whl", "digest": {"sha256": TORCH}},
+    ]

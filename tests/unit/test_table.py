@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages.declare.table import read
+from nox_buildstages.declare.cells import read
 from nox_buildstages.errors import DeclarationError, Problem
-from nox_buildstages.model import Patch, RemoteStore
+from nox_buildstages.model import LocalVersion, Patch, RemoteStore
 from nox_buildstages.toml import loads
 
 if TYPE_CHECKING:
@@ -53,6 +53,12 @@ def in_top(line: str) -> str:
 
 def in_final(line: str) -> str:
     return f"{STAGE}[tool.nox-buildstages.final]\n{line}\n"
+
+
+NO_LOCAL = (
+    "local-version: expected letters and digits, with a '.', '-' or '_' between them,"
+    ' and projects in braces, such as "torch{torch}"'
+)
 
 
 def in_package(line: str) -> str:
@@ -116,6 +122,7 @@ def test_the_whole_table() -> None:
         patches = ["patches/one.patch", "../two.patch"]
         env = { CUTLASS = "1" }
         metadata = { requires-dist = ["torch"] }
+        local-version = "torch{torch}"
         """
     )
     assert project.uv == {"no-index": True}
@@ -155,6 +162,9 @@ def test_the_whole_table() -> None:
     )
     assert rules.env == {"CUTLASS": "1"}
     assert [str(it) for it in rules.requires_dist or ()] == ["torch"]
+    assert rules.local_version == LocalVersion(
+        text="torch{torch}", place=place.replace("patches", "local-version")
+    )
 
 
 @pytest.mark.parametrize("written", ['"../x"', '{ url = "../x" }'])
@@ -417,7 +427,10 @@ def test_a_table_that_is_nearly_ours_is_not_ignored() -> None:
             in_top('remote-store = { urls = "x", url = "x" }'),
             "remote-store.urls: unknown key; did you mean 'url'?",
         ),
-        (in_top("matrix = {}"), "matrix: matrix is not supported yet"),
+        (
+            in_top("matrix = {}"),
+            'matrix: expected an axis, such as cuda-arch = ["8.0", "9.0"]',
+        ),
         (
             "[tool.nox-buildstages.stage.kernels]\noutputs = []",
             (
@@ -461,7 +474,10 @@ def test_problems_at_the_top(toml: str, message: str) -> None:
         ("env = 1", "env: expected a table of strings, found the number 1"),
         (
             'env = { A = "x{cuda-arch}" }',
-            "env.A: the placeholder {cuda-arch} is not supported yet",
+            (
+                "env.A: no axis has the name 'cuda-arch'; there is no matrix "
+                "({{cuda-arch}} is that text itself)"
+            ),
         ),
         (
             'pass-env = ["$HOME"]',
@@ -484,7 +500,10 @@ def test_problems_at_the_top(toml: str, message: str) -> None:
         ),
         (
             'dependencies = ["torch=={torch}.*"]',
-            "dependencies[0]: the placeholder {torch} is not supported yet",
+            (
+                "dependencies[0]: no axis has the name 'torch'; there is no matrix "
+                "({{torch}} is that text itself)"
+            ),
         ),
         (
             'dependencies = ["a=1"]',
@@ -656,7 +675,10 @@ def test_names_that_no_stage_may_bear(name: str, message: str) -> None:
         ),
         (
             '["x @ ./{torch}"]',
-            "outputs[0]: the placeholder {torch} is not supported yet",
+            (
+                "outputs[0]: no axis has the name 'torch'; there is no matrix "
+                "({{torch}} is that text itself)"
+            ),
         ),
     ],
 )
@@ -862,13 +884,21 @@ def test_groups_are_a_table() -> None:
         ),
         (
             'env = { A = "{b}" }',
-            ["env.A: the placeholder {b} is not supported yet"],
+            [
+                (
+                    "env.A: no axis has the name 'b'; there is no matrix "
+                    "({{b}} is that text itself)"
+                )
+            ],
         ),
         (
             'patches = ["", "{torch}.patch", 1]',
             [
                 "patches[0]: expected a string that is not empty, found the string ''",
-                "patches[1]: the placeholder {torch} is not supported yet",
+                (
+                    "patches[1]: no axis has the name 'torch'; there is no matrix "
+                    "({{torch}} is that text itself)"
+                ),
                 'patches[2]: expected a string, found the number 1; write "1"',
             ],
         ),
@@ -881,7 +911,15 @@ def test_groups_are_a_table() -> None:
                 ),
             ],
         ),
-        ('local-version = "t"', ["local-version: local-version is not supported yet"]),
+        (
+            "local-version = 1",
+            [
+                'local-version: expected a string, found the number 1; write "1"',
+            ],
+        ),
+        ('local-version = "+cu13"', [f"{NO_LOCAL}, found the string '+cu13'"]),
+        ('local-version = "torch{}"', [f"{NO_LOCAL}, found the string 'torch{{}}'"]),
+        ('local-version = "a..{b}"', [f"{NO_LOCAL}, found the string 'a..{{b}}'"]),
     ],
 )
 def test_problems_in_a_package(line: str, expected: list[str]) -> None:

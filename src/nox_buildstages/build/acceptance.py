@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.markers import Marker
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from nox_buildstages.errors import WheelError
 from nox_buildstages.logins import without_logins
 from nox_buildstages.wheelhouse import wheel as wheels
+from nox_buildstages.wheelhouse.relabelling import relabelled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,24 +22,50 @@ if TYPE_CHECKING:
     from nox_buildstages.wheelhouse.wheel import WheelFile
 
 
-def accepted(
-    folder: Path, said: str, *, output: LockedOutput, interpreter: Interpreter
-) -> WheelFile:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promise:
+    """What a wheel is to be.
+
+    Attributes:
+        output: As it is locked.
+        interpreter: That it is for.
+        is_labelled: Whether it gets its local version from us.
+    """
+
+    output: LockedOutput
+    interpreter: Interpreter
+    is_labelled: bool = False
+
+    @property
+    def version(self) -> Version:
+        """What its backend is to give it, but for a local version of its own."""
+        return self.public(self.output.metadata.version)
+
+    def public(self, version: Version) -> Version:
+        """Return what of a version its backend decides on."""
+        return Version(version.public) if self.is_labelled else version
+
+
+def accepted(folder: Path, said: str, promise: Promise) -> WheelFile:
     """Return the wheel that a backend made, if it is the one that its lock promises.
+
+    It has its local version then.
 
     Args:
         folder: That the backend was to put it into.
         said: What the backend says that it is called.
-        output: That was to be built.
-        interpreter: That it is to be for.
+        promise: What the wheel is to be.
 
     Raises:
         WheelError: It isn't.
     """
     wheel = _only_wheel(folder, said)
-    _check_identity(wheel, output)
-    _check_tags(wheel, interpreter)
-    return wheel
+    _check_identity(wheel, promise)
+    _check_tags(wheel, promise.interpreter)
+    version = promise.output.metadata.version
+    if wheel.version == version:
+        return wheel
+    return wheels.read(relabelled(wheel, version))
 
 
 def _only_wheel(folder: Path, said: str) -> WheelFile:
@@ -52,13 +81,14 @@ def _only_wheel(folder: Path, said: str) -> WheelFile:
     return wheels.read(folder / said)
 
 
-def _check_identity(wheel: WheelFile, output: LockedOutput) -> None:
+def _check_identity(wheel: WheelFile, promise: Promise) -> None:
+    output = promise.output
     file_name, locked = wheel.path.name, output.metadata
     if wheel.name != output.name:
         problem = f"is of {wheel.name}; {output.name} was asked for"
         raise WheelError(wheel=file_name, problem=problem)
-    if wheel.version != locked.version:
-        problem = f"is version {wheel.version}; the lock says {locked.version}"
+    if promise.public(wheel.version) != promise.version:
+        problem = f"is version {wheel.version}; the lock says {promise.version}"
         raise WheelError(wheel=file_name, problem=problem)
     differences = _requirement_differences(wheel, locked)
     if differences:

@@ -115,7 +115,7 @@ class Bench:
         """Return what the journal calls an output by."""
         return {
             "python": self.interpreter.markers["python_version"],
-            "stage": stage,
+            "stage": self.project.titled(stage),
             "name": output.name,
             "version": str(output.metadata.version),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -144,6 +145,14 @@ def metadata_of(environment: Environment) -> Iterator[bytes]:
     for folder in _site_packages(environment.location):
         for file in sorted(folder.glob("*.dist-info/METADATA")):
             yield file.read_bytes()
+
+
+def files_of(environment: Environment) -> Iterator[str]:
+    """Yield the files of every project in an environment, as its RECORD names them."""
+    for folder in _site_packages(environment.location):
+        for record in sorted(folder.glob("*.dist-info/RECORD")):
+            with record.open(encoding="utf-8", newline="") as stream:
+                yield from (row[0] for row in csv.reader(stream) if row)
 
 
 def scrubbed(

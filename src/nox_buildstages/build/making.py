@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from nox_buildstages.build import resuming
-from nox_buildstages.build.acceptance import accepted
+from nox_buildstages.build.acceptance import Promise, accepted
 from nox_buildstages.build.attending import all_of
 from nox_buildstages.build.budget import counted, wish_of
 from nox_buildstages.build.build_folder import staying
@@ -111,10 +111,13 @@ def build_wheel(job: Job, place: Workplace) -> WheelFile:
     with job.watched(), followed(kept, COMPILE) as shown_job:
         backend = staying(shown_job.backend(tree, home=place.home), place.build)
         said = replace(backend, keeper=keeper).wheel(folder)
+    promise = Promise(
+        output=job.output,
+        interpreter=job.bench.interpreter,
+        is_labelled=job.bench.project.rules(name).local_version is not None,
+    )
     try:
-        return accepted(
-            folder, said, output=job.output, interpreter=job.bench.interpreter
-        )
+        return accepted(folder, said, promise)
     except WheelError as error:
         raise WrongWheelError(
             output=job.output.name,

@@ -14,11 +14,12 @@ from nox_buildstages.lock import pylock
 from nox_buildstages.lock.lockfile import file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from nox_buildstages.build.bench import Bench, Tools
     from nox_buildstages.build.environment import Environment
+    from nox_buildstages.store.key import Ingredient
 
 
 @contextmanager
@@ -53,7 +54,14 @@ def prepare(bench: Bench, name: str, environment: Environment) -> None:
     note_files(environment)
 
 
-def sync(bench: Bench, name: str, environment: Environment, lock: Path) -> None:
+def sync(
+    bench: Bench,
+    name: str,
+    environment: Environment,
+    lock: Path,
+    *,
+    wanted: Mapping[str, Ingredient] | None = None,
+) -> None:
     """Make an environment equal to a lock whose wheels are all bound.
 
     It has to be occupied.
@@ -63,12 +71,13 @@ def sync(bench: Bench, name: str, environment: Environment, lock: Path) -> None:
         name: Of the stage, or ``final``.
         environment: To be made equal.
         lock: A PEP 751 file.
+        wanted: What the lock holds; None for what ``bench`` knows of it.
 
     Raises:
         SyncError: It could not be made.
         EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
     """
-    wanted = bench.ingredients(name)
+    wanted = bench.ingredients(name) if wanted is None else wanted
     if not changed(environment, wanted):
         return
     from nox_buildstages.build.following import (  # noqa: PLC0415 - mostly it is equal

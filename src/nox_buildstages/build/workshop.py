@@ -20,17 +20,18 @@ from nox_buildstages.build.stage import provide
 from nox_buildstages.errors import BackendError, MetadataError, NotRunError
 from nox_buildstages.files import write_text
 from nox_buildstages.lock.facts import Answer, stating
-from nox_buildstages.lock.lockfile import LockedOutput, StagePin, digest
+from nox_buildstages.lock.lockfile import IndexPin, LockedOutput, StagePin, digest
 from nox_buildstages.model import ArchiveSource, Metadata
 from nox_buildstages.store.presence import note_use
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from packaging.utils import NormalizedName
 
     from nox_buildstages.build.bench import Bench
     from nox_buildstages.build.environment import Environment
+    from nox_buildstages.lock.lockfile import Pin
     from nox_buildstages.lock.relock import Inquiry
     from nox_buildstages.lock.targets import Target
     from nox_buildstages.model import Source
@@ -47,12 +48,14 @@ class StageWorkshop:
         environment: Returns the one to run in, for a target that is at hand.
         logs: Returns the folder of the logs of what is built for a target.
         scratch: A folder that is gone when locking is over.
+        told: What was answered in other cells, where stages' wheels had to be there.
     """
 
     bench: Bench
     environment: Callable[[Target], Environment]
     logs: Callable[[Target], Path]
     scratch: Path
+    told: dict[Hashable, Answer] = field(default_factory=dict)
     _trees: dict[tuple[NormalizedName, Source], Path] = field(default_factory=dict)
 
     def tree(self, output: NormalizedName, source: Source) -> Path:
@@ -83,13 +86,25 @@ class StageWorkshop:
         the table says what the output requires, a backend that fails has nothing to
         add: some can only speak where there is a GPU or its compiler.
 
+        An environment that differs from that of another cell in the builds of such
+        wheels alone gets the answer that was given there: hours of compiling for each
+        architecture would teach nothing.
+
         Raises:
             BuildError: A hook failed, or such a wheel could not be built.
             NetworkError: It is to be off and can't be.
             NotRunError: Nox was told not to run.
         """
-        environment = self.environment(inquiry.target)
         bench = self._bench_for(inquiry)
+        alike = _alike(inquiry, bench.pins(inquiry.stage.name))
+        if alike is None:
+            return self._asked(bench, inquiry)
+        if alike not in self.told:
+            self.told[alike] = self._asked(bench, inquiry)
+        return self.told[alike]
+
+    def _asked(self, bench: Bench, inquiry: Inquiry) -> Answer:
+        environment = self.environment(inquiry.target)
         for name in _providers(bench, inquiry.stage.name):
             provide(bench, bench.graph.stage(name), environment)
         bench = replace(bench, logs=bench.tools.store.folder / "logs")
@@ -167,6 +182,21 @@ class StageWorkshop:
         return Answer(
             requires=requires, metadata=source_tree.from_core(said, learned="hook")
         )
+
+
+def _alike(inquiry: Inquiry, pins: Iterable[Pin]) -> Hashable | None:
+    """Return what an inquiry has in common with those of other cells.
+
+    It is None where the environment holds no wheel of a stage.
+    """
+    held = tuple(
+        (pin.name, pin.version.public, pin.stage) if isinstance(pin, StagePin) else pin
+        for pin in pins
+    )
+    if all(isinstance(pin, IndexPin) for pin in held):
+        return None
+    asked = (inquiry.output, inquiry.source, inquiry.wants_metadata, inquiry.target)
+    return (inquiry.stage.name, *asked, held)
 
 
 def _providers(bench: Bench, stage: str) -> Iterator[str]:

@@ -27,11 +27,12 @@ _Edges: TypeAlias = "Mapping[str, Mapping[str, str]]"
 _Found: TypeAlias = tuple[int, Problem]
 """A problem, and the position of the stage that it is told of."""
 
-_OUR_SESSIONS = (
+OUR_SESSIONS = (
     "build-stages",
     "build-stages-init",
     "build-stages-lock",
     "build-stages-plan",
+    "build-stages-release",
 )
 
 
@@ -202,13 +203,13 @@ def _clashing_names(project: Project) -> Iterator[_Found]:
     suffixes = [f"-{python}" for python in project.pythons] or [""]
     named: dict[str, Stage] = {}
     folders = {
-        _folder(f"{name}{suffix}"): f"session {name}"
-        for name in _OUR_SESSIONS
+        folder_of(f"{name}{suffix}"): f"session {name}"
+        for name in OUR_SESSIONS
         for suffix in suffixes
     }
     for index, stage in enumerate(project.stages):
         place = f"{stage.place}.name"
-        own = [_folder(f"build-stage-{stage.name}{suffix}") for suffix in suffixes]
+        own = [folder_of(f"build-stage-{stage.name}{suffix}") for suffix in suffixes]
         taken = next((folder for folder in own if folder in folders), None)
         if stage.name in named:
             message = f"{stage.name!r} is the name of {named[stage.name].place} too"
@@ -224,7 +225,7 @@ def _clashing_names(project: Project) -> Iterator[_Found]:
             folders.setdefault(folder, f"stage {stage.name!r}")
 
 
-def _folder(session: str) -> str:
+def folder_of(session: str) -> str:
     """Return the folder that nox gives a session, as its ``_normalize_path`` does."""
     name = unicodedata.normalize("NFKD", session).encode("ascii", "ignore").decode()
     name = re.sub(r"[^\w\s-]", "-", name).strip().lower()

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 # Two letters or more: one is a drive of Windows.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
-_PLACEHOLDER = re.compile(r"\{[a-z0-9][a-z0-9_-]*\}")
 
 
 def requirement(item: Item) -> Requirement | None:
@@ -29,17 +28,9 @@ def requirement(item: Item) -> Requirement | None:
     return None if found is None else located(found, item)
 
 
-def dependency(item: Item) -> Requirement | None:
-    """Read a requirement in which placeholders will stand some day."""
-    if not isinstance(item.value, str) or not refuse_placeholders(item):
-        return requirement(item)
-    # "0" is a name, a version and a folder alike.
-    return _parsed(_PLACEHOLDER.sub("0", item.value), item)
-
-
 def output(item: Item) -> Output | None:
     """Read a requirement that a stage is to build."""
-    found = dependency(item)
+    found = requirement(item)
     if found is None:
         return None
     if found.marker is not None:
@@ -80,14 +71,6 @@ def _path(location: str, item: Item) -> str | None:
             return None
         path = slash + path
     return unquote(path)
-
-
-def refuse_placeholders(item: Item) -> bool:
-    """Add a problem for each placeholder in a string; return whether there is one."""
-    found = _PLACEHOLDER.findall(str(item.value))
-    for placeholder in dict.fromkeys(found):
-        item.fault(f"the placeholder {placeholder} is not supported yet")
-    return bool(found)
 
 
 def _names_wheel(found: Requirement) -> bool:

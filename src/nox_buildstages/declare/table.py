@@ -6,13 +6,12 @@ import datetime as dt
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packaging.markers import InvalidMarker, Marker
 
+from nox_buildstages.declare.local_version import local_version
 from nox_buildstages.declare.reading import (
     Document,
     Item,
@@ -33,13 +32,10 @@ from nox_buildstages.declare.reading import (
     variable,
 )
 from nox_buildstages.declare.requirements import (
-    dependency,
     output,
-    refuse_placeholders,
     requirement,
 )
 from nox_buildstages.declare.runtime import final
-from nox_buildstages.logins import taken_out
 from nox_buildstages.model import (
     FINAL,
     Final,
@@ -58,16 +54,6 @@ if TYPE_CHECKING:
     from nox_buildstages.model import CompilerCache, Network
 
 TOOL = "nox-buildstages"
-_NEARLY = 0.85
-"""How much alike two names of tables are, where one is the other misspelled."""
-
-_EXAMPLE = """; add
-
-      [[tool.nox-buildstages.stage]]
-      name = "kernels"
-      outputs = ["flash-attn==2.8.3"]
-
-    `nox -s build-stages-init` proposes what this project needs"""
 # Stands in for a faulty one until the problems are told.
 _NOTHING = Final(requirements=())
 
@@ -79,44 +65,15 @@ _TIME = re.compile(
 )
 
 
-def read(
-    document: Mapping[str, Any], *, pyproject: Path, may_lack_stages: bool = False
-) -> Project:
-    """Read what the user declared.
-
-    Args:
-        document: The parsed pyproject.toml.
-        pyproject: Its absolute path, to whose folder its paths are relative.
-        may_lack_stages: Whether it is fine that no stage is declared, or that there
-            is no such table at all, where nothing else is wrong.
-
-    Raises:
-        DeclarationError: If anything is wrong: all of it at once.
-    """
-    clean, logins = taken_out(document)
-    reading = Document(content=clean, path=pyproject)
-    is_misspelled = _tell_misspelled(reading)
-    project = _project(reading)
-    may_lack = may_lack_stages and reading.sound()
-    has_stages = project is not None and project.stages
-    if not (has_stages or may_lack or is_misspelled):
-        _tell_missing(reading)
-    reading.finish()
-    assert project is not None  # noqa: S101 - else there is a problem
-    return replace(project, logins=logins)
-
-
-def _project(document: Document) -> Project | None:
-    item = document.at("tool", TOOL)
-    if item is None and not document.sound():
-        return None
-    item = item or Item(value={}, steps=("tool", TOOL), document=document)
+def project(item: Item) -> Project | None:
+    """Read the table; None where it is none, or has a key that isn't known."""
     top = table(item, _TOP)
     if top is None:
         return None
     stages = top.get("stage", _stages, ())
+    packages = top.get("package", _packages_of(stages), {})
     return Project(
-        pyproject=document.path,
+        pyproject=item.document.path,
         pythons=top.get("python", _pythons, ()),
         environments=top.get("environments", list_of(_marker, "markers"), ()),
         lock_dir=top.get("lock-dir", _path, _below(item, "build-stages")),
@@ -129,36 +86,9 @@ def _project(document: Document) -> Project | None:
         compiler_cache=top.get("compiler-cache", _compiler_cache, "auto"),
         final=final(top.item.child("final", top.content.get("final", {}))) or _NOTHING,
         stages=stages,
-        packages=top.get("package", _packages_of(stages), {}),
-        uv=_uv(document),
+        packages=packages,
+        uv=_uv(item.document),
     )
-
-
-def _tell_misspelled(document: Document) -> bool:
-    """Add a problem for each table whose name is nearly ours: it would be ignored.
-
-    Returns:
-        Whether there is one.
-    """
-    tools = document.content.get("tool")
-    names = [it for it in tools if it != TOOL] if isinstance(tools, Mapping) else []
-    near = get_close_matches(TOOL, names, cutoff=_NEARLY)
-    for name in near:
-        item = Item(value=None, steps=("tool", name), document=document)
-        item.fault(f"unknown table; did you mean {TOOL!r}?")
-    return bool(near)
-
-
-def _tell_missing(document: Document) -> None:
-    """Add the problem that there are no stages, where nothing is written of any."""
-    if not isinstance(document.content.get("tool", {}), Mapping):
-        return
-    item = document.at("tool", TOOL)
-    if item is None:
-        missing = Item(value=None, steps=("tool", TOOL), document=document)
-        missing.fault(f"there is no such table{_EXAMPLE}")
-    elif isinstance(item.value, Mapping) and "stage" not in item.value:
-        item.fault(f"no stage is declared{_EXAMPLE}")
 
 
 def _below(item: Item, folder: str) -> Path:
@@ -301,7 +231,7 @@ def _stage(item: Item) -> Stage | None:
     return Stage(
         name=name or "",
         outputs=outputs or (),
-        dependencies=found.get("dependencies", list_of(dependency), ()),
+        dependencies=found.get("dependencies", list_of(requirement), ()),
         needs=found.get("needs", list_of(text), ()),
         env=found.get("env", _env, {}),
         pass_env=found.get("pass-env", list_of(variable), ()),
@@ -323,13 +253,6 @@ def _stage_name(item: Item) -> str | None:
         item.expected("a name of lower-case letters, digits, '-' and '_'")
     elif value == FINAL:
         item.fault(f"{FINAL!r} is the name of the runtime's lock file; choose another")
-    return value
-
-
-def _env_value(item: Item) -> str | None:
-    value = string(item)
-    if value is not None:
-        refuse_placeholders(item)
     return value
 
 
@@ -366,12 +289,13 @@ def _rules(item: Item) -> PackageRules | None:
         env=found.get("env", _env, {}),
         patches=found.get("patches", list_of(_patch), ()),
         requires_dist=found.child("metadata", _metadata),
+        local_version=found.child("local-version", local_version),
     )
 
 
 def _patch(item: Item) -> Patch | None:
     name = text(item)
-    if name is None or refuse_placeholders(item):
+    if name is None:
         return None
     return Patch(name=name, path=_below(item, name), place=item.place)
 
@@ -387,7 +311,6 @@ def _build_requires(
 
 
 def _setting(item: Item) -> str | tuple[str, ...] | None:
-    refuse_placeholders(item)
     if isinstance(item.value, list):
         return list_of(string)(item)
     if isinstance(item.value, str):
@@ -447,7 +370,7 @@ def _compiler_cache(item: Item) -> CompilerCache | None:
     return None
 
 
-_env = mapping(_env_value, "strings", key=variable)
+_env = mapping(string, "strings", key=variable)
 
 _TOP = Keys(
     known=(
@@ -464,8 +387,8 @@ _TOP = Keys(
         "final",
         "stage",
         "package",
+        "matrix",
     ),
-    later={"matrix": any_table},
 )
 _REMOTE_STORE = Keys(known=("url", "write"))
 _STAGE = Keys(
@@ -477,8 +400,10 @@ _STAGE = Keys(
     ),
 )
 _PACKAGE = Keys(
-    known=("build-requires", "config-settings", "env", "metadata", "patches"),
-    later={"local-version": text},
+    known=(
+        *("build-requires", "config-settings", "env", "metadata", "patches"),
+        "local-version",
+    ),
 )
 _BUILD_REQUIRES = Keys(known=("add", "remove"))
 _METADATA = Keys(known=("requires-dist",))

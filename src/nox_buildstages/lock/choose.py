@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
     from packaging.version import Version
 
-    from nox_buildstages.lock.lockfile import Lock
+    from nox_buildstages.lock.lockfile import Lock, LockedOutput
     from nox_buildstages.lock.resolver import Resolver
     from nox_buildstages.model import Output, Project, Source
 
@@ -165,13 +165,19 @@ def sources_text(earlier: Mapping[str, Lock]) -> str | None:
     """Return what was chosen in earlier locks as a PEP 751 text; None for nothing."""
     packages = {
         output.name: pylock.provided(
-            output.name, output.metadata.version, output.source, stage=name
+            output.name, _source_version(output), output.source, stage=name
         )
         for name, lock in earlier.items()
         for output in lock.outputs
         if not isinstance(output.source, DirectorySource)
     }
     return pylock.dumps(pylock.make(packages.values())) if packages else None
+
+
+def _source_version(output: LockedOutput) -> Version:
+    """Return the version of an output's source: its wheel may have a local one."""
+    found = pylock.sdist_version(output.name, output.source)
+    return output.metadata.version if found is None else found
 
 
 def is_direct(project: Project, output: Output) -> bool:

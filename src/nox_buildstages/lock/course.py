@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from nox_buildstages.errors import ResolutionError
+from nox_buildstages.errors import LocalVersionError, ResolutionError
 from nox_buildstages.model import FINAL
 
 if TYPE_CHECKING:
@@ -80,13 +80,27 @@ class Course:
 
         Raises:
             UnorderedOutputError: It wants an output that isn't built before it.
+            LocalVersionError: It lacks what the local version of an output names.
         """
         try:
             draft = self.drafter.draft(stage, self.bounds or ())
         except ResolutionError as error:
             return error
         self.drafts[draft.lock.name] = draft
+        if stage is not None:
+            self._label(stage, draft)
         return None
+
+    def _label(self, stage: Stage, draft: Draft) -> None:
+        """Give outputs the versions that a draft of their environment makes of them."""
+        try:
+            self.facts.label(stage, draft.pins)
+        except LocalVersionError:
+            if self.has_settled(stage.name):
+                raise
+            return  # a backend may still ask for what isn't there
+        lock = replace(draft.lock, outputs=self.facts.locked(stage))
+        self.drafts[stage.name] = replace(draft, lock=lock)
 
     def known(self) -> dict[str, Draft]:
         """Return the best that is known of every environment."""

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from nox_buildstages.errors import NoWheelError, ResolutionError, UnorderedOutputError
 from nox_buildstages.lock import pylock
-from nox_buildstages.lock.lockfile import Lock, pins
+from nox_buildstages.lock.lockfile import Lock, StagePin, pins
 from nox_buildstages.lock.resolver import FROM_SOURCE, Question, StandIn
 from nox_buildstages.model import FINAL, ArchiveSource, DirectorySource
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from packaging.pylock import Package, Pylock
     from packaging.utils import NormalizedName
-    from packaging.version import Version
 
     from nox_buildstages.declare.graph import Graph
     from nox_buildstages.lock.facts import Facts
@@ -43,8 +43,14 @@ class Draft:
     pins: tuple[Pin, ...]
 
     def version(self, name: NormalizedName) -> Version | None:
-        """Return the version of a project in it; None where it isn't in it."""
-        return next((pin.version for pin in self.pins if pin.name == name), None)
+        """Return the version of a project in it; None where it isn't in it.
+
+        An output's has no local part: there is one wheel of it, whatever that becomes.
+        """
+        found = next((pin for pin in self.pins if pin.name == name), None)
+        if isinstance(found, StagePin):
+            return Version(found.version.public)
+        return None if found is None else found.version
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

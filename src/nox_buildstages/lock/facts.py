@@ -9,6 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from nox_buildstages import source_tree
+from nox_buildstages.lock.local_versions import Labelling, labelled
 from nox_buildstages.lock.lockfile import LockedOutput
 from nox_buildstages.model import ArchiveSource, Metadata
 
@@ -72,18 +73,43 @@ class Facts:
         project: What is declared.
         promises: By output.
         asked: By output.
+        labels: The local versions that outputs get, by output, as far as their stages'
+            environments are known.
     """
 
     project: Project
     promises: dict[NormalizedName, Promise]
     asked: dict[NormalizedName, Asked] = field(default_factory=dict)
+    labels: dict[NormalizedName, str] = field(default_factory=dict)
 
     def metadata(self, name: NormalizedName) -> Metadata | None:
-        """Return what an output's wheel will say; None where that isn't known yet."""
+        """Return what an output's wheel will say; None where that isn't known yet.
+
+        Its version lacks the local part that it gets until its label is known.
+        """
+        known = self._said(name)
+        if known is None or name not in self.labels:
+            return known
+        return replace(known, version=labelled(known.version, self.labels[name]))
+
+    def _said(self, name: NormalizedName) -> Metadata | None:
+        """Return what an output's source or its backend says of the wheel."""
         promised = self.promises[name].metadata
         if promised is None and name in self.asked:
             return self.asked[name].answer.metadata
         return promised
+
+    def label(self, stage: Stage, pins: tuple[Pin, ...]) -> None:
+        """Take note of what a stage's environment makes of its outputs' versions.
+
+        Raises:
+            LocalVersionError: Something that a local version names isn't there.
+        """
+        for output in stage.outputs:
+            wanted = self.project.rules(output.name).local_version
+            if wanted is not None:
+                own = Labelling(output=output.name, stage=stage.name, wanted=wanted)
+                self.labels[output.name] = own.label(pins)
 
     def unknown(self, names: Iterable[NormalizedName]) -> set[NormalizedName]:
         """Return those outputs whose wheels it isn't known yet what they will say."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -29,25 +29,26 @@ class _Sight:
     Attributes:
         lock_dir: Their folder.
         folder: Its stamp, which is another once a file has come, gone or been replaced.
-        files: Their stamps, by the locks' names.
+        paths: By the locks' names.
+        stamps: Likewise.
     """
 
     lock_dir: Path
     folder: Stamp = field(compare=False)
-    files: Mapping[str, Stamp] = field(hash=False)
+    paths: Mapping[str, Path] = field(hash=False)
+    stamps: Mapping[str, Stamp] = field(hash=False)
 
     def is_still(self, names: Iterable[str]) -> bool:
         """Whether some of them, and the folder, are as they were."""
         with suppress(OSError):
             return self.folder == stamp(self.lock_dir) and all(
-                self.files[name] == stamp(self.lock_dir / file_name(name))
-                for name in names
+                self.stamps[name] == stamp(self.paths[name]) for name in names
             )
         return False
 
 
 _SEEN: dict[tuple[Path, tuple[str, ...]], _Sight] = {}
-"""What this process saw last, by folder and names: what was read then is kept."""
+"""What this process saw last, by folder and stems: what was read then is kept."""
 
 
 def names(project: Project) -> tuple[str, ...]:
@@ -55,14 +56,48 @@ def names(project: Project) -> tuple[str, ...]:
     return (*(stage.name for stage in project.stages), FINAL)
 
 
+def stems(project: Project) -> dict[str, str]:
+    """Return what the locks of a cell are called in their files, by name.
+
+    An axis is in the name of a file where what it changes is in it. Which ones are,
+    the files that there are tell.
+    """
+    if not project.cell.choices:
+        return {name: name for name in names(project)}
+    there = {path.name for path in project.lock_dir.glob(file_name("*"))}
+    found = {}
+    for name in names(project):
+        possible = project.stems(name)
+        fitting = (stem for stem in possible if file_name(stem) in there)
+        found[name] = next(fitting, possible[-1])
+    return found
+
+
 def existing(project: Project) -> dict[str, Lock]:
-    """Return what sound lock files there are, those of gone stages too, by name."""
+    """Return what sound lock files there are, those of gone stages too, by stem."""
     found = {}
     for path in sorted(project.lock_dir.glob(file_name("*"))):
-        name = path.name.removeprefix("pylock.").removesuffix(".toml")
+        stem = path.name.removeprefix("pylock.").removesuffix(".toml")
         text = path.read_text(encoding="utf-8", errors="replace")
         with suppress(InvalidLockError):
-            found[name] = loads(text, name=name)
+            found[stem] = loads(text, name=stem)
+    return found
+
+
+def earlier(project: Project, locks: Mapping[str, Lock]) -> dict[str, Lock]:
+    """Return what there was of the locks of a cell, by name, and of those gone.
+
+    Args:
+        project: Of the cell.
+        locks: All there were, by stem.
+    """
+    found = dict(locks)
+    for name in names(project):
+        fitting = (stem for stem in project.stems(name) if stem in locks)
+        of_others = (stem for stem in locks if stem.startswith(f"{name}-"))
+        stem = next(fitting, next(of_others, None) if project.cell.choices else None)
+        if stem is not None:
+            found[name] = replace(locks[stem], name=name)
     return found
 
 
@@ -116,52 +151,53 @@ def _looked(project: Project, needed: Iterable[str]) -> _Sight:
         MissingLockError: There is none.
         StaleLockError: One is missing.
     """
-    place = (project.lock_dir, names(project))
+    lock_dir, called = project.lock_dir, stems(project)
+    place = (lock_dir, tuple(called.values()))
     last = _SEEN.get(place)
     if last is None or not last.is_still(needed):
-        last = _SEEN[place] = _sight(*place)
+        paths = {name: lock_dir / file_name(called[name]) for name in called}
+        last = _SEEN[place] = _sight(lock_dir, paths)
     return last
 
 
-def _sight(lock_dir: Path, listed: tuple[str, ...]) -> _Sight:
+def _sight(lock_dir: Path, paths: Mapping[str, Path]) -> _Sight:
     found: dict[str, Stamp] = {}
     try:
         folder = stamp(lock_dir)  # before the files: what changes meanwhile is seen
     except (FileNotFoundError, NotADirectoryError):
         raise MissingLockError(folder=lock_dir) from None
-    for name in listed:
+    for name, path in paths.items():
         with suppress(FileNotFoundError, NotADirectoryError):
-            found[name] = stamp(lock_dir / file_name(name))
+            found[name] = stamp(path)
     if not found:
         raise MissingLockError(folder=lock_dir)
-    missing = [name for name in listed if name not in found]
+    missing = [paths[name].name for name in paths if name not in found]
     if missing:
-        raise StaleLockError(problem=f"{file_name(missing[0])} is missing")
-    return _Sight(lock_dir=lock_dir, folder=folder, files=found)
+        raise StaleLockError(problem=f"{missing[0]} is missing")
+    return _Sight(lock_dir=lock_dir, folder=folder, paths=paths, stamps=found)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)
 def _loaded(sight: _Sight) -> Mapping[str, Lock]:
     """Return lock files as they are; for the sessions of a process they mostly stay."""
-    paths = {name: sight.lock_dir / file_name(name) for name in sight.files}
     return {
         name: loads(path.read_text(encoding="utf-8", errors="replace"), name=name)
-        for name, path in paths.items()
+        for name, path in sight.paths.items()
     }
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _selected(sight: _Sight, interpreter: Interpreter) -> Mapping[str, Lock]:
     locks = _loaded(sight)
     return {name: selected(locks[name], interpreter) for name in locks}
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)
 def _check_current(sight: _Sight, inputs: str) -> None:
     series = set()
-    for lock in _loaded(sight).values():
+    for name, lock in _loaded(sight).items():
         if lock.inputs != inputs:
-            problem = f"{file_name(lock.name)} was made from another declaration"
+            problem = f"{sight.paths[name].name} was made from another declaration"
             raise StaleLockError(problem=f"{problem}, or for another interpreter")
         series.add(lock.series)
     if len(series) > 1:
@@ -172,6 +208,10 @@ def write(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:
     """Write all lock files, and remove those of stages that are gone.
 
     A run that is stopped in between leaves files of two series, which are stale.
+
+    Args:
+        project: Any cell of it.
+        locks: Of all cells, each named as its file is.
 
     Returns:
         The files that were not already as they should be.

@@ -21,7 +21,7 @@ from nox_buildstages.logins import without_any
 from nox_buildstages.source_tree import METADATA_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from packaging.requirements import Requirement
 
@@ -29,6 +29,20 @@ if TYPE_CHECKING:
 
 
 _UV_KEYS = (*UV_KEYS, *REFUSAL_KEYS)
+
+
+def digest_of_cells(projects: Sequence[Project], interpreter: Interpreter) -> str:
+    """Return the digest of all cells of a matrix, as their locks are made together.
+
+    Args:
+        projects: What is declared for each.
+        interpreter: As below.
+
+    Raises:
+        PatchError: A patch can't be read.
+    """
+    digests = [inputs_digest(project, interpreter) for project in projects]
+    return digests[0] if len(digests) == 1 else digest(digests)
 
 
 def inputs_digest(project: Project, interpreter: Interpreter) -> str:
@@ -50,7 +64,7 @@ def inputs_digest(project: Project, interpreter: Interpreter) -> str:
     return _digest(project, interpreter, patched, folders)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _digest(
     project: Project,
     interpreter: Interpreter,
@@ -111,6 +125,7 @@ def _rules(rules: PackageRules, root: Path, patched: tuple[str, ...]) -> dict[st
         "config-settings": dict(rules.config_settings),
         "env": dict(rules.env),
         "requires-dist": None if requires_dist is None else _texts(requires_dist, root),
+        **({"local-version": rules.local_version.text} if rules.local_version else {}),
     }
 
 
@@ -127,7 +142,7 @@ def _text(requirement: Requirement, root: Path) -> str:
     return str(requirement).replace(f"file://{url.path}", f"file:{path}")
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=64)
 def _folders(project: Project) -> tuple[tuple[str, Path], ...]:
     """Return the outputs that are built from a folder, with the folder."""
     return tuple(_of_folders(project))

@@ -103,6 +103,18 @@ def source(package: Package) -> Source | None:
     )
 
 
+def sdist_version(name: NormalizedName, source: Source) -> Version | None:
+    """Return the version that the file name of a project's sdist says, if it is one."""
+    if not isinstance(source, ArchiveSource):
+        return None
+    file_name = source.location.rpartition("/")[2].partition("#")[0]
+    try:
+        project, version = parse_sdist_filename(file_name)
+    except InvalidSdistFilename:
+        return None
+    return version if project == name else None
+
+
 def select(
     pylock: Pylock, interpreter: Interpreter
 ) -> Iterator[tuple[Package, object]]:
@@ -223,20 +235,33 @@ def moved(pylock: Pylock, move: Callable[[str], str]) -> Pylock:
         pylock: Any; what stages provide is left as it is.
         move: From a path to the path that takes its place.
     """
+    packages = (
+        package if provider(package) is not None else _moved(package, move)
+        for package in pylock.packages
+    )
+    return replace(pylock, packages=[*packages])
 
+
+def rebased(bound: Pylock, move: Callable[[str], str]) -> Pylock:
+    """Return a bound lock whose wheels in files, all of them, are named by other paths.
+
+    Args:
+        bound: As ``bind`` makes it.
+        move: From a path to the path that takes its place.
+    """
+    packages = [_moved(package, move) for package in bound.packages]
+    return replace(bound, packages=packages)
+
+
+def _moved(package: Package, move: Callable[[str], str]) -> Package:
     def to(file: File) -> File:
         return file if file.path is None else replace(file, path=move(file.path))
 
-    def there(package: Package) -> Package:
-        if provider(package) is not None:
-            return package
-        return replace(
-            package,
-            archive=None if package.archive is None else to(package.archive),
-            wheels=[to(wheel) for wheel in package.wheels or ()] or None,
-        )
-
-    return replace(pylock, packages=[there(package) for package in pylock.packages])
+    return replace(
+        package,
+        archive=None if package.archive is None else to(package.archive),
+        wheels=[to(wheel) for wheel in package.wheels or ()] or None,
+    )
 
 
 def at_hand(pylock: Pylock, wheels: Mapping[NormalizedName, PackageWheel]) -> Pylock:
@@ -322,14 +347,6 @@ def _source_fields(
         "path": None if remote else source.location,
         "hashes": {"sha256": source.sha256},
     }
-    if source.subdirectory is None and _is_sdist_of(name, version, source.location):
+    if source.subdirectory is None and sdist_version(name, source) == version:
         return {"sdist": PackageSdist(**where)}
     return {"archive": PackageArchive(**where, subdirectory=source.subdirectory)}
-
-
-def _is_sdist_of(name: NormalizedName, version: Version, location: str) -> bool:
-    file_name = location.rpartition("/")[2].partition("#")[0]
-    try:
-        return parse_sdist_filename(file_name) == (name, version)
-    except InvalidSdistFilename:
-        return False

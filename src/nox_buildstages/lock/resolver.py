@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import tomli_w
 from packaging.pylock import Pylock, PylockValidationError
@@ -114,6 +114,10 @@ class Question:
     sdists: tuple[NormalizedName, ...] = ()
 
 
+_Asked: TypeAlias = "tuple[Target, Question, str | None]"
+"""For which target, what, and what was locked before."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resolver:
     """Resolves for one target and one project's indexes and sources.
@@ -143,7 +147,7 @@ class Resolver:
     upgrade_packages: tuple[str, ...] = ()
     outer: Mapping[str, str] | None = None
     logins: tuple[Login, ...] = ()
-    _answers: dict[Question, Pylock | ResolutionError] = field(
+    _answers: dict[_Asked, Pylock | ResolutionError] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -157,10 +161,11 @@ class Resolver:
         Raises:
             ResolutionError: There are no such versions, or an index can't be reached.
         """
-        if question not in self._answers:
+        asked = (self.target, question, earlier)
+        if asked not in self._answers:
             with tempfile.TemporaryDirectory(prefix="nox-buildstages-") as scratch:
-                self._answers[question] = self._ask(question, earlier, Path(scratch))
-        answer = self._answers[question]
+                self._answers[asked] = self._ask(question, earlier, Path(scratch))
+        answer = self._answers[asked]
         if isinstance(answer, ResolutionError):
             raise answer
         return answer
@@ -172,7 +177,7 @@ class Resolver:
 
     def aimed(self, target: Target) -> Resolver:
         """Return one that resolves for another target."""
-        return replace(self, target=target, _answers={})
+        return replace(self, target=target)
 
     def overriding(self, requirements: Sequence[str]) -> Resolver:
         """Return one for which these overrule what anything requires of a project."""

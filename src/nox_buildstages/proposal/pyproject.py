@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nox_buildstages import toml
+from nox_buildstages.declare.cells import read
 from nox_buildstages.declare.graph import arrange
-from nox_buildstages.declare.table import read
 from nox_buildstages.declare.writing import appended
 from nox_buildstages.errors import DeclarationError, ProposalError
 from nox_buildstages.files import replacing

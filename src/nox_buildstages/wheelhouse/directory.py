@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import WheelError
-from nox_buildstages.files import replacing, stamp, write_text
+from nox_buildstages.files import put, remove_same, replacing, stamp
 from nox_buildstages.lock import pylock
+from nox_buildstages.wheelhouse import manifest
+from nox_buildstages.wheelhouse.manifest import LOGS, MANIFEST, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -26,18 +26,7 @@ if TYPE_CHECKING:
     from nox_buildstages.files import Stamp
     from nox_buildstages.model import BuiltWheel
 
-MANIFEST = "build-stages.json"
 BOUND_LOCK = "pylock.toml"
-LOGS = "logs"
-FORMAT = 1
-"""Of the manifest."""
-
-_FIELDS = frozenset(
-    (
-        *("name", "version", "file", "stage", "key", "sha256", "size", "seconds"),
-        *("status", "source", "environment", "log"),
-    )
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,40 +86,53 @@ class Wheelhouse:
     ) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.locked():
-            before = {entry["name"]: entry for entry in self.manifest()}
-            entries = {**before, **told}
+            before = self.record()
+            others = [it for it in before.wheels if it["name"] not in told]
             for delivery in deliveries:
                 wheel = delivery.wheel
-                _copy(wheel, self.folder / wheel.path.name)
+                copy(wheel.path, self.folder, sha256=wheel.sha256, keeper="the store")
                 self._copy_log(wheel)
-            self._write_manifest(entries.values())
-            files = {entry["file"] for entry in entries.values()}
-            for entry in before.values():
-                if entry["file"] not in files:
-                    (self.folder / entry["file"]).unlink(missing_ok=True)
+            after = replace(before, wheels=(*others, *told.values()), strange=())
+            self.write_record(after)
+            self.remove_gone(before, after)
 
     def _has(
         self, deliveries: Collection[Delivery], told: Mapping[str, dict[str, Any]]
     ) -> bool:
         """Whether all of it is here; then there is nothing to write or to wait for."""
-        entries = {entry["name"]: entry for entry in self.manifest()}
-        return all(
-            entries.get(delivery.wheel.name) == told[delivery.wheel.name]
-            and _is(delivery.wheel, self.folder / delivery.wheel.path.name)
+        entries = [it for it in self.record().wheels if it["name"] in told]
+        return len(entries) == len(told) and all(
+            told[delivery.wheel.name] in entries
+            and is_file(self.folder / delivery.wheel.path.name, delivery.wheel.sha256)
             and _same(self._log(delivery.wheel), delivery.wheel.log)
             for delivery in deliveries
         )
 
     def keep_only(self, names: Collection[str]) -> None:
-        """Remove the wheels that were delivered once and are no output any more."""
+        """Remove the wheels that were delivered once and are no output any more.
+
+        What a merge brought is no output.
+        """
         with self.locked():
-            entries = self.manifest()
-            gone = [entry for entry in entries if entry["name"] not in names]
-            for entry in gone:
-                (self.folder / entry["file"]).unlink(missing_ok=True)
-                (self.folder / entry["log"]).unlink(missing_ok=True)
-            if gone:
-                self._write_manifest(entry for entry in entries if entry not in gone)
+            before = self.record()
+            kept = tuple(it for it in before.wheels if it["name"] in names)
+            after = Manifest(wheels=kept)
+            if replace(before, strange=()) != after:
+                self.forget_merge(before, after)
+
+    def exchange(self, told: Mapping[str, Mapping[str, Any]]) -> None:
+        """Let other wheels, which are here, take the places of those delivered.
+
+        The next delivery puts these back. The folder has to be locked.
+
+        Args:
+            told: By project, what the manifest is to be told of the wheel otherwise.
+        """
+        before = self.record()
+        wheels = tuple({**it, **told.get(it["name"], {})} for it in before.wheels)
+        after = replace(before, wheels=wheels)
+        self.write_record(after)
+        self.remove_gone(before, after)
 
     def bind(self, lock: Pylock, wheels: Mapping[NormalizedName, BuiltWheel]) -> Path:
         """Write the final lock with each output bound to its wheel here.
@@ -148,22 +150,46 @@ class Wheelhouse:
         }
         bound = pylock.dumps(pylock.bind(lock, here, folder=self.folder))
         path = self.folder / BOUND_LOCK
-        if not path.is_file() or path.read_text(encoding="utf-8") != bound:
-            write_text(path, bound)
+        put(path, bound.encode())
         return path
 
     def manifest(self) -> list[dict[str, Any]]:
         """Return what the manifest says of each wheel; nothing where there is none."""
+        return [dict(entry) for entry in self.record().wheels]
+
+    def record(self) -> Manifest:
+        """Return the manifest; an empty one where there is none, or it is damaged."""
         path = self.folder / MANIFEST
         try:
-            return [*_entries(path, stamp(path))]
-        except (OSError, ValueError, LookupError, TypeError):
-            return []
+            return _read(path, stamp(path))
+        except (OSError, ValueError):
+            return Manifest()
 
-    def _write_manifest(self, entries: Iterable[Mapping[str, Any]]) -> None:
-        wheels = sorted(entries, key=lambda entry: str(entry["name"]))
-        text = json.dumps({"format": FORMAT, "wheels": wheels}, indent=2) + "\n"
-        write_text(self.folder / MANIFEST, text)
+    def write_record(self, record: Manifest) -> None:
+        """Write the manifest, unless it says that already."""
+        put(self.folder / MANIFEST, manifest.dumps(record).encode())
+
+    def remove_gone(self, before: Manifest, after: Manifest) -> None:
+        """Remove the files that one manifest names, and the next one doesn't.
+
+        What is no wheel and no log goes only as it came.
+        """
+        left = {*after.files(), *(after.merged or ())}
+        for name in before.files():
+            if name not in left:
+                (self.folder / name).unlink(missing_ok=True)
+        for name, sha256 in (before.merged or {}).items():
+            if name not in left:
+                remove_same(self.folder / name, sha256)
+
+    def forget_merge(self, before: Manifest, after: Manifest) -> None:
+        """Remove what a merge brought, and all that it made to publish the whole."""
+        self.remove_gone(before, after)
+        if before.merged is not None:
+            from nox_buildstages.wheelhouse import publishing  # noqa: PLC0415 - rare
+
+            publishing.withdraw(self.folder)
+        self.write_record(after)
 
     def _copy_log(self, wheel: BuiltWheel) -> None:
         with replacing(self._log(wheel)) as new:
@@ -174,37 +200,43 @@ class Wheelhouse:
 
     def locked(self) -> FileLock:
         """Keep others from writing to the folder, which has to be there."""
-        return FileLock(self.folder / ".lock")
+        return FileLock(self._lock)
+
+    def forget_lock(self) -> None:
+        """Remove the file that stands for the lock, where nothing else is left."""
+        if [*self.folder.iterdir()] == [self._lock]:
+            self._lock.unlink()
+
+    @property
+    def _lock(self) -> Path:
+        return self.folder / ".lock"
 
 
 @lru_cache(maxsize=4)
-def _entries(manifest: Path, _stamp: Stamp) -> tuple[dict[str, Any], ...]:
+def _read(path: Path, _stamp: Stamp) -> Manifest:
     """Return what a manifest says; the sessions of a process mostly find it so."""
-    wheels = json.loads(manifest.read_bytes())["wheels"]
-    return tuple(entry for entry in wheels if _is_ours(entry))
+    return manifest.loads(path.read_bytes())
 
 
-def _is_ours(entry: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
-    """Whether an entry of the manifest names files that can be those of a delivery."""
-    if not isinstance(entry, dict) or not entry.keys() >= _FIELDS:
-        return False
-    path = PurePath(entry["file"])
-    is_wheel = path.suffix == ".whl" and path.name == entry["file"]
-    return is_wheel and entry["log"] == f"{LOGS}/{entry['name']}.log"
+def copy(wheel: Path, folder: Path, *, sha256: str, keeper: str) -> None:
+    """Copy a wheel into a folder, unless it is there.
 
-
-def _copy(wheel: BuiltWheel, path: Path) -> None:
-    if _is(wheel, path):
+    Raises:
+        WheelError: It isn't of that hash any more, whoever keeps it.
+    """
+    path = folder / wheel.name
+    if is_file(path, sha256):
         return
     with replacing(path) as new:
-        shutil.copyfile(wheel.path, new)
-        if sha256_of(new) != wheel.sha256:
-            problem = "the store's copy isn't what was built"
+        shutil.copyfile(wheel, new)
+        if sha256_of(new) != sha256:
+            problem = f"the copy of {keeper} isn't what was built"
             raise WheelError(wheel=path.name, problem=problem)
 
 
-def _is(wheel: BuiltWheel, path: Path) -> bool:
-    return path.is_file() and sha256_of(path) == wheel.sha256
+def is_file(path: Path, sha256: str) -> bool:
+    """Whether there is a file of that hash."""
+    return path.is_file() and sha256_of(path) == sha256
 
 
 def _same(log: Path, kept: Path) -> bool:
@@ -225,5 +257,5 @@ def _entry(delivery: Delivery) -> dict[str, Any]:
         "status": "built" if delivery.built else "cached",
         "source": delivery.source,
         "environment": dict(delivery.environment),
-        "log": f"{LOGS}/{wheel.name}.log",
+        "log": manifest.log_of_project(wheel.name),
     }

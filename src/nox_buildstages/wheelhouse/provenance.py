@@ -27,6 +27,21 @@ TREE = "nox_buildstages_tree_sha256"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Repair:
+    """What was done to a wheel after it was built.
+
+    Attributes:
+        original: The file's name before.
+        sha256: The same for its hash.
+        parameters: What it was done with, and what that changed.
+    """
+
+    original: str
+    sha256: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Built:
     """A wheel, and how it came to be.
 
@@ -39,6 +54,7 @@ class Built:
         locations: Of the wheels in its environment, by their sha256, as far as the
             lock of the stage names any.
         log_sha256: Of the build's log.
+        repair: What was done to it since; None where it is as it was built.
     """
 
     wheel: BuiltWheel
@@ -48,6 +64,7 @@ class Built:
     run: str
     locations: Mapping[str, str]
     log_sha256: str
+    repair: Repair | None = None
 
 
 def lines(wheels: Iterable[Built]) -> str:
@@ -70,19 +87,27 @@ def statement(built: Built) -> dict[str, Any]:
             "runDetails": {
                 "builder": {"id": BUILDER},
                 "metadata": {"invocationId": built.run},
-                "byproducts": [
-                    {
-                        "name": f"logs/{wheel.name}.log",
-                        "digest": {"sha256": built.log_sha256},
-                    }
-                ],
+                "byproducts": [*_byproducts(built)],
             },
         },
     }
 
 
+def _byproducts(built: Built) -> Iterator[dict[str, Any]]:
+    yield {
+        "name": f"logs/{built.wheel.name}.log",
+        "digest": {"sha256": built.log_sha256},
+    }
+    if built.repair is not None:
+        yield {
+            "name": built.repair.original,
+            "digest": {"sha256": built.repair.sha256},
+        }
+
+
 def _definition(built: Built) -> dict[str, Any]:
     recipe = built.recipe
+    repair = {} if built.repair is None else {"repair": {**built.repair.parameters}}
     return {
         "buildType": BUILD_TYPE,
         "externalParameters": {
@@ -99,6 +124,7 @@ def _definition(built: Built) -> dict[str, Any]:
             "key": recipe.key,
             "interpreter": dict(recipe.interpreter),
             "tools": dict(recipe.tools),
+            **repair,
         },
         "resolvedDependencies": [*_dependencies(built)],
     }

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
-
-from packaging.utils import parse_wheel_filename
 
 from nox_buildstages import core_metadata
 from nox_buildstages.build.environment import metadata_of
@@ -18,15 +15,16 @@ from nox_buildstages.build.readying import occupied, sync
 from nox_buildstages.build.stage import outcomes
 from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import UsageError, WheelError
-from nox_buildstages.files import replacing
+from nox_buildstages.files import remove
 from nox_buildstages.lock import pylock
 from nox_buildstages.model import FINAL
-from nox_buildstages.wheelhouse import provenance
+from nox_buildstages.wheelhouse import provenance, publishing
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK
-from nox_buildstages.wheelhouse.index import IndexedWheel, pages
+from nox_buildstages.wheelhouse.mending import Mending, as_published
 from nox_buildstages.wheelhouse.parts import required
+from nox_buildstages.wheelhouse.publishing import PROVENANCE, SBOM
 from nox_buildstages.wheelhouse.vendoring import brought, from_indexes
-from nox_buildstages.wheelhouse.wheel import metadata as metadata_in
+from nox_buildstages.wheelhouse.wheel import by_platform, c_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -41,18 +39,8 @@ if TYPE_CHECKING:
     from nox_buildstages.core_metadata import CoreMetadata
     from nox_buildstages.model import Interpreter
     from nox_buildstages.wheelhouse.directory import Wheelhouse
-
-SUMS = "SHA256SUMS"
-"""Also tells the next release which files this one has written."""
-
-INDEX = "simple"
-PROVENANCE = "provenance.jsonl"
-SBOM = "sbom.cdx.json"
-
-_SUM = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<name>[^/\\]+)")
-_OURS = (".whl", ".whl.metadata", PROVENANCE, SBOM)
-_LIBC = re.compile(r"(many|musl)linux_(\d+)_(\d+)_")
-_LIBCS = {"many": "glibc", "musl": "musl"}
+    from nox_buildstages.wheelhouse.index import IndexedWheel
+    from nox_buildstages.wheelhouse.repairing import Repaired
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,12 +52,14 @@ class Release:
         house: That is to be published; the wheels of all stages are in it.
         environment: Made equal to the runtime, where an SBOM needs to know it.
         vendor: Whether the runtime's wheels from indexes are added.
+        repair: Whether wheels are made fit for other machines.
     """
 
     bench: Bench
     house: Wheelhouse
     environment: Environment
     vendor: bool
+    repair: bool = False
 
     def make(self) -> tuple[str, ...]:
         """Write all that the wheelhouse lacks, and remove what isn't true any more.
@@ -79,6 +69,7 @@ class Release:
 
         Raises:
             WheelError: A wheel isn't what was built, or not sound.
+            RepairError: One can't be made fit for other machines.
             SourceError: A wheel from an index can't be had.
             HashMismatchError: It isn't the one that was locked.
             UsageError: SOURCE_DATE_EPOCH is no time.
@@ -87,6 +78,8 @@ class Release:
         bench = self.bench
         built = [it for stage in bench.graph.order for it in outcomes(bench, stage)]
         with self.house.locked():
+            repaired = self._repaired(built) if self.repair else {}
+            built = [_shipped(outcome, repaired) for outcome in built]
             wheels = [outcome.entry.wheel for outcome in built]
             released = [self._released(it.path.name, it.sha256) for it in wheels]
             vendored = self._vendored()
@@ -95,14 +88,48 @@ class Release:
                 for it in vendored.values()
             ]
             bound = self.house.bind(
-                pylock.at_hand(bench.pylock(FINAL), vendored), bench.wheels(FINAL)
+                pylock.at_hand(bench.pylock(FINAL), vendored),
+                {wheel.name: wheel for wheel in wheels},
             )
-            files = {**_index(released), PROVENANCE: self._provenance(built)}
+            files = {
+                **publishing.index(released),
+                PROVENANCE: self._provenance(built, repaired),
+            }
             if _can_write_sbom():
                 files[SBOM] = self._sbom(built, bound)
             sums = {wheel.filename: wheel.sha256 for wheel, _ in released}
-            self._write(files, {**sums, BOUND_LOCK: sha256_of(bound)})
-        return tuple(self._said([wheel for wheel, _ in released]))
+            if repaired:
+                self.house.exchange({it: repaired[it].told() for it in repaired})
+            others = {**sums, BOUND_LOCK: sha256_of(bound)}
+            publishing.write(self.house.folder, files, others)
+        said = [str(repaired[name]) for name in sorted(repaired)]
+        return (*said, *self._said([wheel for wheel, _ in released]))
+
+    def _repaired(self, built: Iterable[Outcome]) -> dict[NormalizedName, Repaired]:
+        """Return wheels for other machines, which are in the folder then.
+
+        Where one can't be repaired, none is put there.
+        """
+        bench, folder = self.bench, self.house.folder
+        wheels = [
+            replace(wheel, path=folder / wheel.path.name)
+            for wheel in (outcome.entry.wheel for outcome in built)
+        ]
+        for wheel in wheels:
+            self._released(wheel.path.name, wheel.sha256)
+        scratch = folder / ".repairing"
+        remove(scratch)  # of one that was killed
+        try:
+            mending = Mending(
+                bench=bench, environment=self.environment, scratch=scratch
+            )
+            found = mending.repaired(wheels)
+            # First: so that whoever is stopped leaves word of them.
+            sums = {it.wheel.path.name: it.wheel.sha256 for it in found}
+            publishing.put_sums(folder, {**publishing.read_sums(folder), **sums})
+            return {it.wheel.name: it.moved(folder) for it in found}
+        finally:
+            remove(scratch)
 
     def _released(self, name: str, sha256: str) -> tuple[IndexedWheel, bytes]:
         """Return a wheel as an index tells of it, and its METADATA.
@@ -117,18 +144,7 @@ class Release:
                 problem="in the wheelhouse isn't what was built, so nothing is"
                 " released; `nox -s build-stages` puts it back",
             )
-        project, version, _, _ = parse_wheel_filename(name)
-        metadata = metadata_in(path)
-        listed = IndexedWheel(
-            name=project,
-            version=version,
-            filename=name,
-            sha256=sha256,
-            size=path.stat().st_size,
-            requires_python=core_metadata.requires_python(metadata),
-            metadata_sha256=_sha256(metadata),
-        )
-        return listed, metadata
+        return publishing.listed(path, sha256)
 
     def _vendored(self) -> dict[NormalizedName, PackageWheel]:
         """Bring the runtime's wheels from indexes, and return them as a lock's."""
@@ -136,11 +152,17 @@ class Release:
             return {}
         folder, wanted = self.house.folder, [*from_indexes(self.bench)]
         # First: so that whoever is stopped leaves word of them.
-        sums = dict(_read_sums(folder / SUMS))
-        _put_sums(folder, sums | {it.filename: it.source.sha256 for it in wanted})
+        sums = publishing.read_sums(folder)
+        publishing.put_sums(
+            folder, sums | {it.filename: it.source.sha256 for it in wanted}
+        )
         return {it.name: brought(it, self.bench.tools, folder) for it in wanted}
 
-    def _provenance(self, built: Iterable[Outcome]) -> bytes:
+    def _provenance(
+        self,
+        built: Iterable[Outcome],
+        repaired: Mapping[NormalizedName, Repaired],
+    ) -> bytes:
         return provenance.lines(
             provenance.Built(
                 wheel=it.entry.wheel,
@@ -150,6 +172,7 @@ class Release:
                 run=it.entry.run,
                 locations=self._locations(it.stage),
                 log_sha256=sha256_of(it.entry.wheel.log),
+                repair=_repair(repaired.get(it.output.name)),
             )
             for it in built
         ).encode()
@@ -159,15 +182,17 @@ class Release:
         found = pylock.indexed(self.bench.pylock(name), self.bench.interpreter)
         return {file.hashes["sha256"]: file.url for _, file in found if file.url}
 
-    def _sbom(self, built: Iterable[Outcome], bound: Path) -> bytes:
+    def _sbom(self, built: Collection[Outcome], bound: Path) -> bytes:
         logging.getLogger("py_serializable").setLevel(logging.WARNING)  # nox shows all
         from nox_buildstages.wheelhouse import sbom  # noqa: PLC0415 - needs an extra
 
         bench = self.bench
+        wheels = [outcome.entry.wheel for outcome in built]
+        held = as_published(bench.ingredients(FINAL), wheels)
         with occupied(bench.tools, self.environment):
-            sync(bench, FINAL, self.environment, bound)
+            sync(bench, FINAL, self.environment, bound, wanted=held)
             installed = [*_installed(self.environment)]
-        held, asked = bench.ingredients(FINAL), bench.project.final.requirements
+        asked = bench.project.final.requirements
         contents = sbom.Contents(
             held=held,
             required=required(held, installed, asked, bench.interpreter),
@@ -175,25 +200,6 @@ class Release:
             built={it.output.name: it for it in built},
         )
         return sbom.rendered(contents, epoch=_epoch(bench.tools.outer)).encode()
-
-    def _write(self, files: Mapping[str, bytes], others: Mapping[str, str]) -> None:
-        """Write what is another than it was; the sums come last.
-
-        Args:
-            files: By name, what they are to hold.
-            others: By name, the sha256 of those that are there already.
-        """
-        folder = self.house.folder
-        before = dict(_read_sums(folder / SUMS))
-        for name, content in files.items():
-            _put(folder / name, content)
-        own = {name: files[name] for name in files if "/" not in name}
-        sums = {**others, **{name: _sha256(own[name]) for name in own}}
-        for name in before.keys() - sums.keys():
-            if name.endswith(_OURS):
-                _remove(folder / name, before[name])
-        _remove_pages(folder / INDEX, files.keys())
-        _put_sums(folder, sums)
 
     def _said(self, released: Collection[IndexedWheel]) -> Iterator[str]:
         names = {wheel.filename for wheel in released}
@@ -208,6 +214,29 @@ class Release:
                 "left out: the SBOM, for which cyclonedx-python-lib isn't installed"
                 " where nox runs; `pip install 'nox-buildstages[sbom]'`"
             )
+
+
+def _shipped(outcome: Outcome, repaired: Mapping[NormalizedName, Repaired]) -> Outcome:
+    """Return an outcome with the wheel that is published."""
+    found = repaired.get(outcome.output.name)
+    if found is None:
+        return outcome
+    return replace(outcome, entry=replace(outcome.entry, wheel=found.wheel))
+
+
+def _repair(found: Repaired | None) -> provenance.Repair | None:
+    """Return what is stated of a repair."""
+    if found is None:
+        return None
+    return provenance.Repair(
+        original=found.original.path.name,
+        sha256=found.original.sha256,
+        parameters={
+            **found.tools,
+            "taken-in": [*found.taken_in],
+            "left-out": [*found.left_out],
+        },
+    )
 
 
 def _can_write_sbom() -> bool:
@@ -227,15 +256,6 @@ def _epoch(outer: Mapping[str, str]) -> int | None:
     return int(said)
 
 
-def _index(released: Collection[tuple[IndexedWheel, bytes]]) -> dict[str, bytes]:
-    """Return the pages of the index, and the METADATA that lies beside each wheel."""
-    found = pages(wheel for wheel, _ in released)
-    return {
-        **{f"{wheel.filename}.metadata": metadata for wheel, metadata in released},
-        **{f"{INDEX}/{path}": found[path].encode() for path in found},
-    }
-
-
 def _installed(environment: Environment) -> Iterator[CoreMetadata]:
     """Yield what projects say of themselves; old ones may do so in an old way."""
     for text in metadata_of(environment):
@@ -243,67 +263,15 @@ def _installed(environment: Environment) -> Iterator[CoreMetadata]:
             yield core_metadata.parse(text)
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _put(path: Path, content: bytes) -> None:
-    if path.is_file() and path.read_bytes() == content:
-        return
-    with replacing(path) as new:
-        new.write_bytes(content)
-
-
-def _put_sums(folder: Path, sums: Mapping[str, str]) -> None:
-    text = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
-    _put(folder / SUMS, text.encode())
-
-
-def _read_sums(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield name and sha256 of what a former release, as it says, consists of."""
-    with suppress(OSError, UnicodeDecodeError):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            found = _SUM.fullmatch(line)
-            if found:
-                yield found["name"], found["sha256"]
-
-
-def _remove(path: Path, sha256: str) -> None:
-    """Remove a file, unless somebody has written another one since."""
-    if path.is_file() and sha256_of(path) == sha256:
-        path.unlink()
-
-
-def _remove_pages(folder: Path, files: Iterable[str]) -> None:
-    """Remove the pages of projects that aren't in the index any more."""
-    kept = {folder.parent / name for name in files}
-    found = (*folder.glob("*/index.html"), *folder.glob("*/index.json"))
-    for page in {*found} - kept:
-        page.unlink()
-        with suppress(OSError):  # its other page, or something of the user's
-            page.parent.rmdir()
-
-
 def _platforms(
     released: Iterable[IndexedWheel], interpreter: Interpreter
 ) -> Iterator[str]:
     """Yield which wheels name no C library, and where they aren't taken."""
-    found: dict[str, list[str]] = {}
-    for wheel in released:
-        tags = parse_wheel_filename(wheel.filename)[3]
-        for platform in sorted({tag.platform for tag in tags}):
-            if platform.startswith("linux_"):
-                found.setdefault(platform, []).append(wheel.name)
-    for platform, names in sorted(found.items()):
-        yield (
-            f"{platform}: {', '.join(names)}; for machines like this one, with"
-            f" {_libc(interpreter)} or newer, and public indexes such as PyPI don't"
-            " take that tag"
-        )
-
-
-def _libc(interpreter: Interpreter) -> str:
-    """Return the C library that an interpreter's platform tags name."""
-    matches = (_LIBC.match(tag.platform) for tag in interpreter.tags)
-    found = next((match for match in matches if match), None)
-    return f"{_LIBCS[found[1]]} {found[2]}.{found[3]}" if found else "its C library"
+    libc = next(c_libraries(interpreter.tags), "its C library")
+    for platform, names in by_platform(wheel.filename for wheel in released).items():
+        if platform.startswith("linux_"):
+            yield (
+                f"{platform}: {', '.join(names)}; for machines like this one, with"
+                f" {libc} or newer, and public indexes such as PyPI don't take that"
+                " tag"
+            )

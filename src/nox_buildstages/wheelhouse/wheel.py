@@ -6,6 +6,7 @@ import base64
 import csv
 import hashlib
 import io
+import re
 import zipfile
 import zlib
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from nox_buildstages.digests import chunks
 from nox_buildstages.errors import WheelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from packaging.tags import Tag
     from packaging.utils import NormalizedName
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _SIGNATURES = ("RECORD", "RECORD.jws", "RECORD.p7s")
 _STRONG = frozenset({"sha256", "sha384", "sha512"})
 _ROW = 3
+_LIBC = re.compile(r"(many|musl)linux_(\d+)_(\d+)_")
+_LIBCS = {"many": "glibc", "musl": "musl"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +76,7 @@ def read(path: Path) -> WheelFile:
     except InvalidWheelFilename as error:
         raise WheelError(wheel=path.name, problem=str(error)) from error
     with _opened(path) as archive:
-        folder = _dist_info(archive)
+        folder = dist_info(archive)
         metadata = _metadata(archive, folder)
         if f"{folder}/WHEEL" not in archive.namelist():
             raise ValueError(f"{folder}/WHEEL is missing")
@@ -97,7 +100,17 @@ def metadata(path: Path) -> bytes:
         WheelError: It isn't a wheel, or has none.
     """
     with _opened(path) as archive:
-        return _member(archive, f"{_dist_info(archive)}/METADATA")
+        return _member(archive, f"{dist_info(archive)}/METADATA")
+
+
+def by_platform(file_names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the projects whose wheels name a platform in their tags, by platform."""
+    found: dict[str, list[str]] = {}
+    for file_name in file_names:
+        name, _, _, tags = parse_wheel_filename(file_name)
+        for platform in {tag.platform for tag in tags}:
+            found.setdefault(platform, []).append(name)
+    return {platform: found[platform] for platform in sorted(found)}
 
 
 def verify(path: Path) -> None:
@@ -109,7 +122,7 @@ def verify(path: Path) -> None:
     """
     with _opened(path) as archive:
         files = _files(archive)
-        folder = _dist_info(archive)
+        folder = dist_info(archive)
         record = _record(archive, folder)
         exempt = {f"{folder}/{name}" for name in _SIGNATURES}
         for name in record.keys() - files.keys() - exempt:
@@ -117,6 +130,28 @@ def verify(path: Path) -> None:
         for name, info in files.items():
             if name not in exempt:
                 _verify_member(archive, info, record.get(name))
+
+
+def c_libraries(tags: Iterable[Tag]) -> Iterator[str]:
+    """Yield the C libraries that platform tags name, such as ``glibc 2.28``."""
+    for tag in tags:
+        found = _LIBC.match(tag.platform)
+        if found:
+            yield f"{_LIBCS[found[1]]} {found[2]}.{found[3]}"
+
+
+def dist_info(archive: zipfile.ZipFile) -> str:
+    """Return the name of a wheel's .dist-info folder.
+
+    Raises:
+        ValueError: There isn't one, or there are several.
+    """
+    tops = {name.partition("/")[0] for name in archive.namelist() if "/" in name}
+    folders = sorted(top for top in tops if top.endswith(".dist-info"))
+    if len(folders) != 1:
+        found = ", ".join(folders) or "none"
+        raise ValueError(f"it must hold one .dist-info folder, found {found}")
+    return folders[0]
 
 
 @contextmanager
@@ -135,15 +170,6 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     ) as error:
         problem = str(error) or type(error).__name__
         raise WheelError(wheel=path.name, problem=problem) from error
-
-
-def _dist_info(archive: zipfile.ZipFile) -> str:
-    tops = {name.partition("/")[0] for name in archive.namelist() if "/" in name}
-    folders = sorted(top for top in tops if top.endswith(".dist-info"))
-    if len(folders) != 1:
-        found = ", ".join(folders) or "none"
-        raise ValueError(f"it must hold one .dist-info folder, found {found}")
-    return folders[0]
 
 
 def _metadata(archive: zipfile.ZipFile, folder: str) -> CoreMetadata:

@@ -1,0 +1,690 @@
+"""Wheelhouses that become one: what is taken, what is refused, what goes again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from packaging.pylock import Package, PackageWheel
+from packaging.utils import canonicalize_name
+
+from nox_buildstages import toml
+from nox_buildstages.digests import sha256_of
+from nox_buildstages.errors import ClashError, UsageError, WheelhouseError
+from nox_buildstages.files import stamp
+from nox_buildstages.lock import pylock
+from nox_buildstages.model import DirectorySource
+from nox_buildstages.wheelhouse import publishing
+from nox_buildstages.wheelhouse.directory import Wheelhouse
+from nox_buildstages.wheelhouse.joining import join
+from support.deliveries import deliver_from
+from support.packages import make_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from nox_buildstages.wheelhouse.directory import Delivery
+
+A, B = "a-1.0-py3-none-any.whl", "b-1.0-py3-none-any.whl"
+NEWER = "a-2.0-py3-none-any.whl"
+VENDORED = "vendored-1.0-py3-none-any.whl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Yard:
+    """Where wheelhouses are made, and one that they are merged into.
+
+    Attributes:
+        folder: Of them all.
+    """
+
+    folder: Path
+
+    @property
+    def jobs(self) -> Path:
+        """The folder of those that jobs made."""
+        return self.folder / "jobs"
+
+    @property
+    def target(self) -> Path:
+        """The project's wheelhouse."""
+        return self.folder / "wheelhouse"
+
+    def house(
+        self, place: str, *wheels: str, torch: str = "2.13.0", extra: str | None = None
+    ) -> Path:
+        """Make a wheelhouse with a bound lock.
+
+        Args:
+            place: Below the folder.
+            *wheels: As ``NAME VERSION`` and maybe more words, which are in the wheel.
+            torch: In the environment of its stage.
+            extra: The path of another wheel that its lock names.
+        """
+        house = Wheelhouse(self.folder / place)
+        deliveries = [self.delivery(wheel, torch) for wheel in wheels]
+        house.deliver(deliveries)
+        packages = [
+            pylock.provided(
+                it.wheel.name, it.wheel.version, DirectorySource(path="x"), stage="s"
+            )
+            for it in deliveries
+        ]
+        if extra is not None:
+            other = PackageWheel(path=extra, hashes={"sha256": "ab" * 32})
+            name = canonicalize_name(extra.rpartition("/")[2].partition("-")[0])
+            packages.append(Package(name=name, wheels=[other]))
+        held = {it.wheel.name: it.wheel for it in deliveries}
+        house.bind(pylock.make(packages), held)
+        return house.folder
+
+    def delivery(self, wheel: str, torch: str) -> Delivery:
+        """Return a wheel as a stage would deliver it."""
+        name, version, *words = wheel.split()
+        found = deliver_from(
+            self.folder / "stores" / f"{'-'.join(words)}.{torch}",
+            name,
+            version,
+            files={f"{name}.txt": " ".join(words)},
+        )
+        key = "-".join((name, version, torch, *words))
+        built = replace(found.wheel, key=hashlib.sha256(key.encode()).hexdigest())
+        return replace(found, wheel=built, environment={"torch": torch})
+
+    def released(self, place: str, *wheels: str, **more: str) -> Path:
+        """Make one that is fit to publish, with a wheel that no stage built."""
+        house = self.house(place, *wheels, **more)
+        make_wheel(house, "vendored", "1.0", files={"vendored.txt": ""})
+        files = {path.name: sha256_of(path) for path in house.glob("*.whl")}
+        index = [publishing.listed(house / name, files[name]) for name in files]
+        lines = "".join(f"{statement(house / name)}\n" for name in sorted(files)[:-1])
+        made = {
+            **publishing.index(index),
+            "provenance.jsonl": lines.encode(),
+            "sbom.cdx.json": f"{place}\n".encode(),
+        }
+        others = {**files, "pylock.toml": sha256_of(house / "pylock.toml")}
+        publishing.write(house, made, others)
+        return house
+
+    def merge(self, *folders: Path, by_cell: bool = False) -> str:
+        """Merge wheelhouses, by default those of all jobs, and return what was said."""
+        return "\n".join(join(folders or (self.jobs,), self.target, by_cell=by_cell))
+
+    def files(self) -> list[str]:
+        """Return what the target holds."""
+        found = (path for path in self.target.rglob("*") if path.is_file())
+        names = (path.relative_to(self.target).as_posix() for path in found)
+        return sorted(name for name in names if not name.endswith(".lock"))
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what the target's manifest says."""
+        text = self.target.joinpath("build-stages.json").read_text("utf-8")
+        manifest: dict[str, Any] = json.loads(text)
+        return manifest
+
+
+def statement(wheel: Path) -> str:
+    """Return what could be stated of a wheel."""
+    digest = {"sha256": sha256_of(wheel)}
+    return json.dumps({"subject": [{"name": wheel.name, "digest": digest}]})
+
+
+@pytest.fixture
+def yard(tmp_path: Path) -> Yard:
+    return Yard(folder=tmp_path)
+
+
+def logs(*wheels: str) -> list[str]:
+    return [f"logs/{wheel.removesuffix('.whl')}.log" for wheel in wheels]
+
+
+# What is taken --------------------------------------------------------------------
+
+
+def test_equal_wheels_are_there_once(yard: Yard) -> None:
+    """Each with its log, and what is known of it; where it is from is told."""
+    yard.house("jobs/one", "a 1.0", "b 1.0")
+    yard.house("jobs/two", "a 1.0")
+    said = yard.merge()
+    assert yard.files() == sorted(
+        [A, B, "build-stages.json", *logs(A, B), "pylock.one.toml", "pylock.two.toml"]
+    )
+    a, b = yard.manifest()["wheels"]
+    assert (a["from"], b["from"]) == (["one", "two"], ["one"])
+    assert a["log"] == "logs/a-1.0-py3-none-any.log"
+    assert a["environment"] == {"torch": "2.13.0"}
+    assert said.splitlines() == [
+        "wheel                   from",
+        "a-1.0-py3-none-any.whl  one, two",
+        "b-1.0-py3-none-any.whl  one",
+        "the locks differ: pylock.one.toml, pylock.two.toml",
+        f"merged: {yard.target} (2 wheelhouses, 2 wheels)",
+    ]
+
+
+def test_several_wheels_of_one_project_lie_side_by_side(yard: Yard) -> None:
+    """Local versions, tags: each has an entry and a log of its own."""
+    yard.house("jobs/one", "a 1.0+torch2.8")
+    yard.house("jobs/two", "a 1.0+torch2.13")
+    yard.merge()
+    entries = yard.manifest()["wheels"]
+    assert [it["version"] for it in entries] == ["1.0+torch2.13", "1.0+torch2.8"]
+    said = [(yard.target / it["log"]).read_text("utf-8") for it in entries]
+    assert said == ["built a 1.0+torch2.13\n", "built a 1.0+torch2.8\n"]
+
+
+def test_a_log_that_was_left_out_is_not_missed(yard: Yard) -> None:
+    """It is nobody's business, and nothing needs it."""
+    shutil.rmtree(yard.house("jobs/one", "a 1.0") / "logs")
+    yard.merge()
+    assert yard.files() == [A, "build-stages.json", "pylock.toml"]
+
+
+@pytest.mark.parametrize(
+    ("places", "named", "names"),
+    [
+        (["jobs"], ["jobs"], ["jobs"]),
+        (["jobs/x/9.0/2.13"], ["jobs"], ["x/9.0/2.13"]),
+        (["jobs/8.0", "jobs/9.0"], ["jobs", "jobs/8.0"], ["8.0", "9.0"]),
+        (["jobs/8.0", "jobs/9.0"], ["jobs/9.0", "jobs/8.0"], ["9.0", "8.0"]),
+        (["one/x", "two/x"], ["one", "two"], ["one/x", "two/x"]),
+        (["jobs", "jobs/x"], ["jobs"], ["jobs", "x"]),
+    ],
+)
+def test_wheelhouses_are_found_wherever_they_are(
+    yard: Yard, places: list[str], named: list[str], names: list[str]
+) -> None:
+    """At a folder that is named, or at any depth below it; each once."""
+    for place in places:
+        yard.house(place, "a 1.0")
+    said = yard.merge(*(yard.folder / it for it in named))
+    assert yard.manifest()["wheels"][0]["from"] == names
+    count = f"{len(names)} wheelhouse{'s' * (len(names) > 1)}"
+    assert f"merged: {yard.target} ({count}, 1 wheel)" in said
+
+
+def test_a_wheel_is_known_to_whoever_built_it(yard: Yard) -> None:
+    """Others may have it from an index."""
+    yard.released("jobs/one", "a 1.0")
+    yard.house("jobs/two", "vendored 1.0")
+    yard.merge()
+    entry = yard.manifest()["wheels"][1]
+    assert (entry["file"], entry["from"]) == (VENDORED, ["two"])
+    assert (yard.target / entry["log"]).read_text("utf-8") == "built vendored 1.0\n"
+    assert VENDORED not in yard.manifest()["merged"]
+
+
+def test_a_merged_wheelhouse_can_be_merged(yard: Yard) -> None:
+    """Elsewhere, where all of it counts; its locks keep apart."""
+    yard.released("jobs/8.0", "a 1.0")
+    yard.released("jobs/9.0", "a 2.0")
+    yard.merge()
+    yard.target.rename(yard.folder / "merged")
+    yard.house("third", "b 1.0")
+    yard.merge(yard.folder / "merged", yard.folder / "third")
+    locks = [it for it in yard.files() if it.startswith(("pylock", "sbom"))]
+    assert locks == [
+        *("pylock.merged-8_0.toml", "pylock.merged-9_0.toml", "pylock.third.toml"),
+        *("sbom.merged-8_0.cdx.json", "sbom.merged-9_0.cdx.json"),
+    ]
+    entries = yard.manifest()["wheels"]
+    assert [it["from"] for it in entries] == [["merged"], ["merged"], ["third"]]
+    assert (yard.target / VENDORED).is_file()
+
+
+# The bound locks ------------------------------------------------------------------
+
+
+def paths(lock: Path) -> list[str]:
+    packages = toml.loads(lock.read_text("utf-8"))["packages"]
+    return [wheel["path"] for it in packages for wheel in it["wheels"]]
+
+
+def test_locks_that_are_equal_are_one(yard: Yard) -> None:
+    """Byte for byte the same, under the name that every wheelhouse has."""
+    one = yard.house("jobs/one", "a 1.0")
+    yard.house("jobs/two", "a 1.0")
+    said = yard.merge()
+    lock = yard.target / "pylock.toml"
+    assert lock.read_bytes() == (one / "pylock.toml").read_bytes()
+    assert "the locks differ" not in said
+
+
+def test_paths_in_a_lock_lead_to_the_same_files(yard: Yard) -> None:
+    """Wheels come along; what lies beside the wheelhouse stays where it is."""
+    yard.house("jobs/deep/one", "a 1.0", extra="../links/c-1.0-py3-none-any.whl")
+    yard.house("jobs/two", "a 1.0", extra="/srv/c-1.0-py3-none-any.whl")
+    yard.merge()
+    one = paths(yard.target / "pylock.deep-one.toml")
+    assert one == [A, "../jobs/deep/links/c-1.0-py3-none-any.whl"]
+    assert paths(yard.target / "pylock.two.toml") == [A, "/srv/c-1.0-py3-none-any.whl"]
+
+
+def test_a_wheelhouse_without_a_lock_has_none(yard: Yard) -> None:
+    """As stages leave it where the runtime wasn't installed."""
+    (yard.house("jobs/one", "a 1.0") / "pylock.toml").unlink()
+    yard.house("jobs/two", "b 1.0")
+    yard.merge()
+    assert [it for it in yard.files() if it.startswith("pylock")] == ["pylock.toml"]
+    (yard.folder / "jobs/two/pylock.toml").unlink()
+    yard.merge()
+    assert [it for it in yard.files() if it.startswith("pylock")] == []
+
+
+# What is refused ------------------------------------------------------------------
+
+
+def test_wheels_of_one_name_that_differ_are_refused(yard: Yard) -> None:
+    """With folders, keys, and what their manifests tell."""
+    first = yard.house("jobs/one", "a 1.0 x", "b 1.0", torch="2.8.0")
+    second = yard.house("jobs/two", "a 1.0 y", "b 1.0")
+    with pytest.raises(ClashError) as caught:
+        yard.merge()
+    (clash,) = caught.value.clashes
+    assert (clash.wheel, clash.project) == (A, "a")
+    assert clash.places == (first, second)
+    keys = [Wheelhouse(it).manifest()[0]["key"] for it in (first, second)]
+    assert [*clash.keys] == keys
+    assert clash.differences == ("torch is 2.8.0 in the first, 2.13.0 in the second",)
+    assert not yard.target.exists()
+
+
+def test_so_are_wheels_that_no_stage_built(yard: Yard) -> None:
+    """A release brought them, from indexes that differ."""
+    yard.released("jobs/one", "a 1.0")
+    house = yard.released("jobs/two", "a 1.0")
+    before = sha256_of(house / VENDORED)
+    other = make_wheel(house, "vendored", "1.0", files={"more.py": ""})
+    sums = house / "SHA256SUMS"
+    text = sums.read_text("utf-8").replace(before, sha256_of(other))
+    sums.write_text(text, "utf-8")
+    with pytest.raises(ClashError) as caught:
+        yard.merge()
+    (clash,) = caught.value.clashes
+    assert (clash.wheel, clash.keys, clash.differences) == (VENDORED, ("", ""), ())
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), "utf-8")
+
+
+FAULTS: list[tuple[str, str, Callable[[Path], object]]] = [
+    ("build-stages.json", "can't be read: ", lambda path: path.write_text("{")),
+    ("build-stages.json", "it lists no wheels", lambda path: path.write_text("[]")),
+    ("build-stages.json", "of format 2", lambda path: edit(path, ": 1,", ": 2,")),
+    (
+        "build-stages.json",
+        "has an entry that names no wheel and no log",
+        lambda path: edit(path, f'"{A}"', f'"../{A}"'),
+    ),
+    (A, "is missing; build-stages.json names it", lambda path: path.unlink()),
+    (
+        A,
+        "isn't the file that build-stages.json names, by its sha256",
+        lambda path: path.write_bytes(b"tampered"),
+    ),
+    (
+        VENDORED,
+        "isn't the file that SHA256SUMS names, by its sha256",
+        lambda path: path.write_bytes(b"tampered"),
+    ),
+    ("sbom.cdx.json", "is missing; SHA256SUMS names it", lambda path: path.unlink()),
+    (
+        A,
+        "isn't the file that SHA256SUMS names, by its sha256",
+        lambda path: again(path.parent, path.name, sha256="ab" * 32),
+    ),
+    (
+        "provenance.jsonl",
+        "has a line that is no statement of one wheel",
+        lambda path: path.write_text('{"subject": []}\n'),
+    ),
+    ("pylock.toml", "can't be read: ", lambda path: path.write_text("{")),
+    ("pylock.toml", "can't be read: ", lambda path: path.write_text("a = 1")),
+    ("pylock.toml", "can't be read: ", lambda path: path.write_bytes(b"\xff")),
+]
+
+
+@pytest.mark.parametrize(("file", "problem", "damage"), FAULTS)
+def test_a_wheelhouse_that_is_not_whole_is_refused(
+    yard: Yard, file: str, problem: str, damage: Callable[[Path], object]
+) -> None:
+    """With the file and its folder; nothing is written, of the sound ones neither."""
+    yard.house("jobs/one", "b 1.0")
+    house = yard.released("jobs/two", "a 1.0")
+    damage(house / file)
+    if file in {"pylock.toml", "provenance.jsonl"}:
+        again(house, file)
+    with pytest.raises(WheelhouseError) as caught:
+        yard.merge()
+    assert (caught.value.folder, caught.value.file) == (house, file)
+    assert problem in caught.value.problem
+    assert not yard.target.exists()
+
+
+def again(house: Path, file: str, *, sha256: str = "") -> None:
+    """Let the sums hold for a file, or name another hash."""
+    sums = {**publishing.read_sums(house), file: sha256 or sha256_of(house / file)}
+    publishing.put_sums(house, sums)
+
+
+def test_a_file_that_can_not_be_a_wheel_is_refused(yard: Yard) -> None:
+    """By its name alone: no index could have it."""
+    house = yard.house("jobs/one", "a 1.0")
+    (house / A).rename(house / "a.whl")
+    edit(house / "build-stages.json", f'"{A}"', '"a.whl"')
+    with pytest.raises(WheelhouseError, match="isn't the name of a wheel"):
+        yard.merge()
+
+
+def test_where_there_is_none_is_told(yard: Yard) -> None:
+    """Rather than to make an empty one."""
+    yard.jobs.mkdir()
+    with pytest.raises(UsageError) as caught:
+        yard.merge()
+    assert caught.value.message == (
+        f"there is no wheelhouse in {yard.jobs}: no build-stages.json"
+    )
+    with pytest.raises(UsageError, match="is no folder"):
+        yard.merge(yard.folder / "nowhere")
+    with pytest.raises(UsageError, match="no folder is named"):
+        join([], yard.target)
+
+
+# Where it goes --------------------------------------------------------------------
+
+
+def test_the_cells_of_a_matrix_are_merged_where_they_are(yard: Yard) -> None:
+    """Their folders stay; and to do it again writes nothing."""
+    yard.house("wheelhouse/8.0", "a 1.0")
+    yard.house("wheelhouse/9.0", "a 2.0")
+    cells = yard.files()
+    yard.merge(yard.target)
+    merged = [A, NEWER, "build-stages.json", *logs(A, NEWER)]
+    locks = ["pylock.8_0.toml", "pylock.9_0.toml"]
+    assert yard.files() == sorted([*cells, *merged, *locks])
+    before = {name: stamp(yard.target / name) for name in yard.files()}
+    yard.merge(yard.target)
+    assert {name: stamp(yard.target / name) for name in yard.files()} == before
+
+
+def test_what_is_in_no_wheelhouse_any_more_goes(yard: Yard) -> None:
+    """If it came by a merge; what is yours stays, and what you changed."""
+    yard.house("wheelhouse/8.0", "a 1.0")
+    yard.house("wheelhouse/9.0", "a 2.0")
+    yard.merge(yard.target)
+    own = make_wheel(yard.target, "mine", "1.0")
+    (yard.target / "pylock.8_0.toml").write_text("mine")
+    shutil.rmtree(yard.target / "8.0")
+    said = yard.merge(yard.target)
+    left = [name for name in yard.files() if not name.startswith("9.0/")]
+    assert left == sorted(
+        [
+            *(NEWER, own.name, "build-stages.json", *logs(NEWER)),
+            *("pylock.8_0.toml", "pylock.toml"),
+        ]
+    )
+    assert f"left alone: {own}, which is in none of the wheelhouses" in said
+
+
+def test_what_was_built_in_the_target_is_merged_where_it_is_named(yard: Yard) -> None:
+    """It stays what it is, and stays named as it was; else it would be lost."""
+    yard.house("wheelhouse", "a 1.0", "b 1.0")
+    yard.house("jobs/two", "a 2.0", "b 1.0")
+    lock = (yard.target / "pylock.toml").read_bytes()
+    with pytest.raises(UsageError, match="holds wheels that were built there: a, b"):
+        yard.merge()
+    said = yard.merge(yard.target, yard.jobs)
+    assert "b-1.0-py3-none-any.whl  wheelhouse, two" in said
+    assert yard.files() == sorted(
+        [
+            *(A, NEWER, B, "build-stages.json", "pylock.toml", "pylock.two.toml"),
+            *("logs/a.log", "logs/b.log", *logs(NEWER)),
+        ]
+    )
+    assert (yard.target / "pylock.toml").read_bytes() == lock
+    before = {name: stamp(yard.target / name) for name in yard.files()}
+    yard.merge(yard.target, yard.jobs)
+    assert {name: stamp(yard.target / name) for name in yard.files()} == before
+    yard.merge(yard.target)
+    assert yard.files() == sorted(
+        [A, B, "build-stages.json", "logs/a.log", "logs/b.log", "pylock.toml"]
+    )
+
+
+def test_to_merge_nothing_but_the_target_changes_nothing(yard: Yard) -> None:
+    """It is a wheelhouse already."""
+    yard.house("wheelhouse", "a 1.0")
+    before = {name: stamp(yard.target / name) for name in yard.files()}
+    yard.merge(yard.target)
+    assert {name: stamp(yard.target / name) for name in yard.files()} == before
+
+
+def test_what_an_earlier_merge_brought_is_no_wheelhouse(yard: Yard) -> None:
+    """It would never go again."""
+    yard.house("jobs/one", "a 1.0")
+    yard.merge()
+    with pytest.raises(UsageError, match="json, but of an earlier merge"):
+        yard.merge(yard.target)
+    assert (yard.target / A).is_file()
+
+
+def test_what_was_kept_apart_can_be_merged(yard: Yard) -> None:
+    """There where it is; with what was built beside it. Its folders stay."""
+    yard.released("jobs/8.0", "a 1.0")
+    yard.merge(by_cell=True)
+    yard.house("wheelhouse/9.0", "a 2.0")
+    yard.merge(yard.target)
+    assert [it["from"] for it in yard.manifest()["wheels"]] == [["8.0"], ["9.0"]]
+    assert {"8.0/build-stages.json", "9.0/build-stages.json"} <= {*yard.files()}
+    before = {name: stamp(yard.target / name) for name in yard.files()}
+    yard.merge(yard.target)
+    assert {name: stamp(yard.target / name) for name in yard.files()} == before
+
+
+# A folder for each ----------------------------------------------------------------
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Return what is in a folder, but for locks and manifests."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in {".lock", "build-stages.json"}
+        if path.parent.name != "logs"
+    }
+
+
+def test_each_can_keep_a_folder_of_its_own(yard: Yard) -> None:
+    """Nothing collides; wheels, locks and all that was released are the same."""
+    first = yard.released("jobs/8.0", "a 1.0 x")
+    second = yard.released("jobs/9.0", "a 1.0 y")
+    said = yard.merge(by_cell=True)
+    assert tree(yard.target / "8.0") == tree(first)
+    assert tree(yard.target / "9.0") == tree(second)
+    assert said.splitlines()[:3] == ["folder  wheels", "8.0     2", "9.0     2"]
+    assert said.endswith(f"kept apart: {yard.target} (2 wheelhouses, 4 wheels)")
+    before = {name: stamp(yard.target / name) for name in yard.files()}
+    yard.merge(by_cell=True)
+    assert {name: stamp(yard.target / name) for name in yard.files()} == before
+
+
+def test_cells_that_are_at_their_place_are_only_checked(yard: Yard) -> None:
+    """Those of a local matrix."""
+    house = yard.house("wheelhouse/8.0", "a 1.0")
+    before = {name: stamp(yard.target / name) for name in yard.files()}
+    yard.merge(yard.target, by_cell=True)
+    assert {name: stamp(yard.target / name) for name in yard.files()} == before
+    (house / A).write_bytes(b"tampered")
+    with pytest.raises(WheelhouseError):
+        yard.merge(yard.target, by_cell=True)
+
+
+def test_a_folder_that_is_in_no_merge_any_more_goes(yard: Yard) -> None:
+    """Unless something of yours is in it; and a merge of another kind is one."""
+    yard.released("jobs/8.0/x", "a 1.0 x")
+    yard.released("jobs/9.0", "a 1.0 y")
+    yard.merge(by_cell=True)
+    shutil.rmtree(yard.jobs / "8.0")
+    (yard.target / "9.0/notes.txt").write_text("mine")
+    (yard.target / "9.0/logs/mine.log").write_text("mine")
+    yard.merge(by_cell=True)
+    assert not (yard.target / "8.0").exists()
+    yard.merge()
+    assert [name for name in yard.files() if "9.0" in name] == [
+        *("9.0/logs/mine.log", "9.0/notes.txt")
+    ]
+    yard.merge(by_cell=True)
+    assert sorted(path.name for path in yard.target.iterdir()) == [".lock", "9.0"]
+
+
+def test_a_cell_that_was_built_here_is_not_written_over(yard: Yard) -> None:
+    """It is named, or in the way."""
+    yard.house("wheelhouse/9.0", "a 1.0 x")
+    yard.house("jobs/9.0", "a 1.0 y")
+    with pytest.raises(
+        UsageError, match=r"wheelhouse/9.0 holds wheels that were built"
+    ):
+        yard.merge(by_cell=True)
+    yard.merge(yard.jobs)
+    assert (yard.target / "9.0" / A).is_file()
+
+
+def test_what_a_build_took_over_of_a_cell_stays(yard: Yard) -> None:
+    """A later merge removes the rest of what an earlier one brought there."""
+    yard.house("jobs/9.0", "a 1.0", "b 1.0")
+    yard.merge(by_cell=True)
+    Wheelhouse(yard.target / "9.0").deliver([yard.delivery("a 2.0", "2.13.0")])
+    yard.house("jobs/8.0", "a 1.0")
+    yard.merge(yard.jobs / "8.0", by_cell=True)
+    left = [name for name in yard.files() if name.startswith("9.0/")]
+    assert left == [f"9.0/{NEWER}", "9.0/build-stages.json", "9.0/logs/a.log"]
+
+
+def test_the_target_is_no_folder_below_itself(yard: Yard) -> None:
+    """What was built in it has no cell."""
+    yard.house("wheelhouse", "a 1.0")
+    with pytest.raises(UsageError, match="can't be a folder below itself"):
+        yard.merge(yard.target, by_cell=True)
+
+
+# What is published ----------------------------------------------------------------
+
+
+def sums_hold(house: Path) -> bool:
+    sums = publishing.read_sums(house)
+    return all(sha256_of(house / name) == sums[name] for name in sums)
+
+
+def test_what_was_released_is_released_together(yard: Yard) -> None:
+    """One index and sums of it all, each statement once, a bill for each."""
+    yard.released("jobs/one", "a 1.0")
+    yard.released("jobs/two", "a 1.0", "b 1.0")
+    yard.merge()
+    files = yard.files()
+    assert [it for it in files if it.startswith("sbom")] == [
+        *("sbom.one.cdx.json", "sbom.two.cdx.json")
+    ]
+    assert sums_hold(yard.target)
+    summed = publishing.read_sums(yard.target).keys()
+    assert {it for it in files if "/" not in it} - summed == {
+        *("SHA256SUMS", "build-stages.json")
+    }
+    lines = (yard.target / "provenance.jsonl").read_text("utf-8").splitlines()
+    assert lines == [statement(yard.target / name) for name in (A, B)]
+    projects = json.loads((yard.target / "simple/index.json").read_bytes())["projects"]
+    assert [it["name"] for it in projects] == ["a", "b", "vendored"]
+
+
+def test_what_was_not_released_has_no_provenance(yard: Yard) -> None:
+    """The others have; that is told, and the index has them all."""
+    yard.released("jobs/one", "a 1.0")
+    yard.house("jobs/two", "b 1.0")
+    said = yard.merge()
+    assert f"no provenance of {B}, for the wheelhouse wasn't released" in said
+    assert (yard.target / "simple/b/index.html").is_file()
+    assert sums_hold(yard.target)
+
+
+def test_a_statement_about_another_wheel_is_left_out(yard: Yard) -> None:
+    """Whatever a wheelhouse has of earlier releases."""
+    house = yard.released("jobs/one", "a 1.0")
+    other = statement(make_wheel(yard.folder, "other", "1.0"))
+    edit(house / "provenance.jsonl", "\n", f"\n{other}\n")
+    again(house, "provenance.jsonl")
+    yard.merge()
+    lines = (yard.target / "provenance.jsonl").read_text("utf-8").splitlines()
+    assert lines == [statement(yard.target / A)]
+
+
+def test_an_index_goes_where_nothing_is_released_any_more(yard: Yard) -> None:
+    """It would not be true."""
+    yard.released("jobs/one", "a 1.0")
+    yard.merge()
+    page = yard.target / "simple/mine.html"
+    page.write_text("mine")
+    shutil.rmtree(yard.jobs)
+    yard.house("jobs/one", "a 1.0")
+    yard.merge()
+    assert yard.files() == sorted(
+        [A, "build-stages.json", *logs(A), "pylock.toml", "simple/mine.html"]
+    )
+
+
+def test_a_released_target_stays_so(yard: Yard) -> None:
+    """What a release added to it counts with it; a wheel that is gone isn't missed."""
+    yard.released("wheelhouse", "a 1.0")
+    yard.house("jobs/two", "b 1.0")
+    yard.merge(yard.target, yard.jobs)
+    before = {name: stamp(yard.target / name) for name in yard.files()}
+    assert VENDORED in before
+    assert sums_hold(yard.target)
+    yard.merge(yard.target, yard.jobs)
+    assert {name: stamp(yard.target / name) for name in yard.files()} == before
+    (yard.target / VENDORED).unlink()
+    yard.merge(yard.target, yard.jobs)
+    assert VENDORED not in publishing.read_sums(yard.target)
+
+
+# What a build makes of it ---------------------------------------------------------
+
+
+def test_a_delivery_takes_the_place_of_all_of_a_project(yard: Yard) -> None:
+    """An output is one wheel again."""
+    yard.house("jobs/one", "a 1.0+x", "b 1.0")
+    yard.house("jobs/two", "a 1.0+y")
+    yard.merge()
+    house = Wheelhouse(yard.target)
+    delivery = yard.delivery("a 1.0+y", "2.13.0")
+    house.deliver([delivery])
+    assert [it["file"] for it in house.manifest()] == ["a-1.0+y-py3-none-any.whl", B]
+    assert sorted(path.name for path in house.logs.iterdir()) == [
+        *("a.log", "b-1.0-py3-none-any.log")
+    ]
+    house.keep_only({"a"})
+    assert yard.files() == [
+        *("a-1.0+y-py3-none-any.whl", "build-stages.json", "logs/a.log")
+    ]
+
+
+def test_platforms_are_told(yard: Yard) -> None:
+    """As far as the names of the wheels go."""
+    house = Wheelhouse(yard.jobs)
+    tags = ("cp311-cp311-linux_x86_64", "cp311-cp311-musllinux_1_2_x86_64")
+    house.deliver(
+        [
+            deliver_from(yard.folder, name, tag=tag)
+            for name, tag in zip(("a", "b"), tags, strict=True)
+        ]
+    )
+    said = yard.merge()
+    assert "for different platforms: linux_x86_64, musllinux_1_2_x86_64" in said
+    assert "\nlinux_x86_64: a; that tag names no C library" in said

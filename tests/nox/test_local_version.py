@@ -1,0 +1,244 @@
+"""Outputs with a local version of ours: what it is known to, and what it changes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nox_buildstages.wheelhouse.wheel import verify
+from support.packages import make_sdist
+from support.pair import (
+    Pair,
+    built,
+    declare,
+    entry,
+    installed,
+    planned,
+    publish,
+    recipe,
+    refused,
+    versions,
+)
+
+if TYPE_CHECKING:
+    from support.index import Index
+    from support.project import Project
+
+KERNELS = "kernels-1.0+tensor2.0-py3-none-any.whl"
+CI = {"CI": "1"}
+
+
+@pytest.fixture(autouse=True)
+def _published(index: Index) -> None:
+    publish(index)
+
+
+def label(
+    project: Project,
+    text: str = "tensor{tensorlib}",
+    constraint: str = "tensorlib",
+    **fields: Any,  # noqa: ANN401 - TOML
+) -> None:
+    """Write a project whose first output has a local version."""
+    top = {"package": {"kernels": {"local-version": text}}, "constraints": [constraint]}
+    Pair(top=top, **fields).write(project)
+
+
+def outputs(project: Project, lock: str) -> dict[str, str]:
+    """Return the versions that a stage's lock says of its outputs."""
+    found = project.lock(lock)["tool"]["nox-buildstages"]["outputs"]
+    return {output["name"]: output["version"] for output in found}
+
+
+def test_it_is_known_everywhere(project: Project, index: Index) -> None:
+    """In locks, wheel, manifest, store, environments; ``kernels==1.0`` still fits."""
+    make_sdist(index.folder, "models", "1.1", requires=["kernels==1.0"])
+    label(project, final={"requirements": ["models", "kernels==1.0"]})
+    assert built(project.nox("-s", "build-stages")) == ["kernels", "models"]
+    assert outputs(project, "first") == {"kernels": "1.0+tensor2.0"}
+    assert versions(project, "second")["kernels"] == "1.0+tensor2.0"
+    assert versions(project, "final")["kernels"] == "1.0+tensor2.0"
+    assert project.wheels() == [KERNELS, "models-1.1-py3-none-any.whl"]
+    assert entry(project, "kernels")["version"] == "1.0+tensor2.0"
+    assert recipe(project, "kernels")["version"] == "1.0+tensor2.0"
+    assert recipe(project, "models")["environment"]["kernels"]["version"] == (
+        "1.0+tensor2.0"
+    )
+    verify(project.wheelhouse / KERNELS)
+    final = installed(project.folder / ".nox/build-stages")
+    assert final["kernels"] == "1.0+tensor2.0"
+    bound = project.wheelhouse.joinpath("pylock.toml").read_text("utf-8")
+    assert f'path = "{KERNELS}"' in bound
+
+
+def test_nothing_is_built_twice(project: Project) -> None:
+    """Its locks are as current as others, and its wheel is found by key."""
+    label(project)
+    project.nox("-s", "build-stages")
+    again = project.nox("-s", "build-stages", env=CI)
+    assert built(again) == []
+    assert "locking" not in again.output
+    locks = {path: path.read_bytes() for path in project.folder.glob("build-stages/*")}
+    project.nox("-s", "build-stages-lock")
+    assert {path: path.read_bytes() for path in locks} == locks
+
+
+def test_another_version_in_the_environment_is_another_label(project: Project) -> None:
+    """The plan says so."""
+    for constraint in ("tensorlib<2", "tensorlib>=2"):
+        declare(
+            project,
+            {
+                "constraints": [constraint],
+                "final": {"requirements": ["kernels"]},
+                "stage": [{"name": "only", "outputs": ["kernels"]}],
+                "package": {
+                    "kernels": {
+                        "build-requires": {"add": ["tensorlib"]},
+                        "local-version": "tensor{tensorlib}",
+                    }
+                },
+            },
+        )
+        said = project.nox("-s", "build-stages-lock").output
+        plan = project.nox("-s", "build-stages-plan")
+        project.nox("-s", "build-stages")
+    assert "kernels 1.0+tensor1.0 → 1.0+tensor2.0 in only, final" in said
+    assert planned(plan)["kernels"][0] == "build"
+    assert "version 1.0+tensor1.0 → 1.0+tensor2.0" in plan.output
+    assert "tensorlib 1.0 → 2.0" in plan.output
+    assert project.wheels() == [KERNELS]
+
+
+def test_it_comes_and_goes(project: Project) -> None:
+    """The locks are stale then, and their sources are kept all the same."""
+    Pair().write(project)
+    project.nox("-s", "build-stages")
+    label(project)
+    assert "stale" in refused(project, "-s", "build-stages", env=CI)
+    assert built(project.nox("-s", "build-stages")) == ["kernels", "models"]
+    Pair().write(project)
+    project.nox("-s", "build-stages")
+    assert built(project.nox("-s", "build-stages")) == []
+    assert versions(project, "final")["kernels"] == "1.0"
+
+
+def test_the_source_is_kept_when_it_is_locked_again(
+    project: Project, index: Index
+) -> None:
+    """A newer one is taken when that is asked for."""
+    label(project)
+    project.nox("-s", "build-stages-lock")
+    make_sdist(index.folder, "kernels", "1.1", requires=["tensorlib"])
+    label(project, text="t{tensorlib}")
+    project.nox("-s", "build-stages-lock")
+    assert outputs(project, "first") == {"kernels": "1.0+t2.0"}
+    project.nox("-s", "build-stages-lock", "--", "--upgrade")
+    assert outputs(project, "first") == {"kernels": "1.1+t2.0"}
+
+
+def test_what_a_backend_says_is_replaced(project: Project, index: Index) -> None:
+    """Its own local version gives way; its public version must be right."""
+    index.remove("kernels")
+    settings = {"version": "1.0+cu12"}
+    make_sdist(index.folder, "kernels", "1.0", static=False, settings=settings)
+    label(project, text="{tensorlib}.own")
+    project.nox("-s", "build-stages")
+    assert outputs(project, "first") == {"kernels": "1.0+2.0.own"}
+    assert "kernels-1.0+2.0.own-py3-none-any.whl" in project.wheels()
+
+
+def test_a_wrong_version_is_not_covered_up(project: Project, index: Index) -> None:
+    """A label makes nothing of 0.0.0 that was asked for."""
+    index.remove("kernels")
+    settings = {"faults": ["wrong-version"]}
+    make_sdist(index.folder, "kernels", "1.0", settings=settings)
+    label(project)
+    said = refused(project, "-s", "build-stages")
+    assert "is version 0.0.0; the lock says 1.0" in said
+
+
+def test_the_environment_of_a_hook_has_it(project: Project, index: Index) -> None:
+    """A wheel that is built while locking is the one that is locked."""
+    index.remove("models")
+    settings = {"stamp": ["kernels"]}
+    make_sdist(index.folder, "models", "1.0", static=False, settings=settings)
+    label(project)
+    assert built(project.nox("-s", "build-stages-lock")) == ["kernels"]
+    assert built(project.nox("-s", "build-stages")) == ["models"]
+    assert outputs(project, "first") == {"kernels": "1.0+tensor2.0"}
+
+
+def test_an_output_may_have_to_match(project: Project) -> None:
+    """Its one wheel does, in whichever environments it is."""
+    top = {
+        "package": {"kernels": {"local-version": "t{tensorlib}"}},
+        "match-runtime": ["kernels", "tensorlib"],
+    }
+    Pair(top=top, final={"requirements": ["models", "tensorlib<2"]}).write(project)
+    project.nox("-s", "build-stages-lock")
+    assert versions(project, "final") == {
+        "kernels": "1.0+t1.0",
+        "models": "1.0",
+        "tensorlib": "1.0",
+    }
+
+
+def test_a_backend_may_ask_for_it(project: Project, index: Index) -> None:
+    """What only its hook names is in the environment in the end."""
+    index.remove("kernels")
+    settings = {"requires-for-build": ["tensorlib"]}
+    make_sdist(index.folder, "kernels", "1.0", static=False, settings=settings)
+    declare(
+        project,
+        {
+            "final": {"requirements": ["kernels"]},
+            "stage": [{"name": "only", "outputs": ["kernels"]}],
+            "package": {"kernels": {"local-version": "tensor{tensorlib}"}},
+        },
+    )
+    project.nox("-s", "build-stages")
+    assert project.wheels() == [KERNELS]
+
+
+def test_what_is_not_there_is_told(project: Project) -> None:
+    """With the nearest name, and where to correct it; there are no locks then."""
+    label(project, text="tensor{tensorlip}")
+    said = refused(project, "-s", "build-stages-lock")
+    assert "no package tensorlip is in the environment of stage first" in said
+    assert "did you mean 'tensorlib'?" in said
+    assert "correct tool.nox-buildstages.package.kernels.local-version" in said
+    assert not project.folder.joinpath("build-stages").exists()
+
+
+def test_it_is_released(project: Project) -> None:
+    """In the index, the statements and the bill of materials alike."""
+    label(project)
+    project.nox("-s", "build-stages-release")
+    house = project.wheelhouse
+    page = house.joinpath("simple/kernels/index.html").read_text("utf-8")
+    assert "kernels-1.0%2Btensor2.0-py3-none-any.whl#sha256=" in page
+    lines = house.joinpath("provenance.jsonl").read_text("utf-8").splitlines()
+    subjects = [json.loads(line)["subject"][0]["name"] for line in lines]
+    assert subjects == [KERNELS, "models-1.0-py3-none-any.whl"]
+    bill = json.loads(house.joinpath("sbom.cdx.json").read_bytes())
+    found = {it["name"]: it["version"] for it in bill["components"]}
+    assert found["kernels"] == "1.0+tensor2.0"
+
+
+def test_each_platform_has_its_own(project: Project) -> None:
+    """Where what it names is another version there."""
+    top = {
+        "package": {"kernels": {"local-version": "t{tensorlib}"}},
+        "constraints": ["tensorlib<2 ; sys_platform == 'darwin'"],
+        "environments": ["sys_platform == 'darwin' and platform_machine == 'arm64'"],
+    }
+    Pair(top=top).write(project)
+    project.nox("-s", "build-stages")
+    table = project.lock("first")["tool"]["nox-buildstages"]["outputs"]
+    found = {it["version"]: it["marker"] for it in table}
+    assert found.keys() == {"1.0+t1.0", "1.0+t2.0"}
+    assert 'sys_platform == "darwin"' in found["1.0+t1.0"]
+    assert "kernels-1.0+t2.0-py3-none-any.whl" in project.wheels()

@@ -1,0 +1,353 @@
+"""A matrix: what each axis multiplies, and what its cells share."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import tomli_w
+import uv
+
+from support.index import Index
+from support.packages import (
+    make_sdist,
+    make_tinybackend,
+    make_tree,
+    make_wheel,
+    read_from_wheel,
+)
+from support.pair import (
+    built,
+    declare,
+    installed,
+    lock_texts,
+    refused,
+    site_packages,
+    versions,
+)
+from support.project import Project, hermetic_env, make_project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+AXES: dict[str, Any] = {
+    "arch": ["8.0", "9.0"],
+    "tensor": {
+        "1": {"constraints": ["tensorlib==1.*"]},
+        "2": {"constraints": ["tensorlib==2.*"]},
+    },
+}
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    """What the stages of ``table`` are made of."""
+    with Index(tmp_path / "index") as index:
+        make_tinybackend(index.folder)
+        make_wheel(index.folder, "tensorlib", "1.0")
+        make_wheel(index.folder, "tensorlib", "2.0")
+        settings: dict[str, Any] = {"stamp": [], "env": ["ARCH"]}
+        make_sdist(index.folder, "base", "1.0", settings=settings)
+        make_sdist(index.folder, "kernels", "1.0", settings=settings)
+        settings = {"stamp": ["kernels", "tensorlib"], "env": ["ARCH"]}
+        make_sdist(
+            index.folder,
+            "models",
+            "1.0",
+            requires=["kernels", "base", "tensorlib"],
+            settings=settings,
+        )
+        yield index
+
+
+@pytest.fixture
+def project(index: Index, tmp_path: Path, caches: Path) -> Project:
+    """A project that knows that index."""
+    env = hermetic_env(tmp_path / "scratch", caches, index)
+    return make_project(tmp_path / "project", env)
+
+
+def table(matrix: dict[str, Any]) -> dict[str, Any]:
+    """Return stages that name no axis, ``arch``, and what ``tensor`` constrains."""
+    return {
+        "matrix": matrix,
+        "match-runtime": ["tensorlib"],
+        "final": {"requirements": ["models"], "imports": ["models"]},
+        "stage": [
+            {"name": "base", "outputs": ["base"]},
+            {"name": "kernels", "outputs": ["kernels"], "env": {"ARCH": "sm{arch}"}},
+            {
+                "name": "models",
+                "outputs": ["models"],
+                "dependencies": ["base", "kernels", "tensorlib"],
+            },
+        ],
+    }
+
+
+def listed(project: Project) -> list[str]:
+    """Return the names of the sessions that nox lists."""
+    output = project.nox("--list", "--json").output
+    sessions = json.loads(next(it for it in output.splitlines() if it.startswith("[")))
+    return [session["session"] for session in sessions]
+
+
+def plan(project: Project, *words: str) -> dict[str, Any]:
+    """Return the plan as JSON."""
+    output = project.nox("-s", "build-stages-plan", "--", "--json", *words).output
+    text = output[output.index("\n{") :]
+    found: dict[str, Any] = json.JSONDecoder().raw_decode(text.strip())[0]
+    return found
+
+
+def member(project: Project, cell: str, name: str, file: str) -> dict[str, Any]:
+    """Return what a wheel of a cell says of how it was built."""
+    wheel = project.wheelhouse / cell / f"{name}-1.0-py3-none-any.whl"
+    found: dict[str, Any] = json.loads(read_from_wheel(wheel, f"{name}/{file}.json"))
+    return found
+
+
+def test_two_axes(project: Project) -> None:
+    """A stage is built for each value that it names, or that those before it name."""
+    declare(project, table(AXES))
+    done = project.nox("-s", "build-stages", "-j", "4", timeout=300)
+    assert sorted(built(done)) == ["base", *["kernels"] * 2, *["models"] * 4]
+    for arch, tensor in product(("8.0", "9.0"), ("1", "2")):
+        cell = f"{arch}/{tensor}"
+        models = member(project, cell, "models", "built_against")
+        assert models["tensorlib"]["version"] == f"{tensor}.0"
+        assert member(project, cell, "kernels", "env") == {"ARCH": f"sm{arch}"}
+    assert sorted(lock_texts(project)) == [
+        "pylock.base.toml",
+        "pylock.final-1.toml",
+        "pylock.final-2.toml",
+        "pylock.kernels.toml",
+        "pylock.models-1.toml",
+        "pylock.models-2.toml",
+    ]
+    again = project.nox("-s", "build-stages", env={"CI": "1"})
+    assert built(again) == []
+
+
+def test_the_plan_and_the_list_agree(project: Project) -> None:
+    """On the sessions, which are there once for all cells that share them."""
+    declare(project, table(AXES))
+    project.nox("-s", "build-stages-lock")
+    found = plan(project)
+    stages = [stage["session"] for stage in found["stages"]]
+    sessions = listed(project)
+    assert stages == [it for it in sessions if it.startswith("build-stage-")]
+    finals = [final["session"] for final in found["final"]]
+    assert finals == [it for it in sessions if it.startswith("build-stages(")]
+    assert finals[0] == "build-stages(arch=8.0, tensor=1)"
+    assert found["final"][0]["matrix"] == {"arch": "8.0", "tensor": "1"}
+    required = {name for it in found["final"] for name in it["requires"]}
+    assert required == {*stages}
+    assert "build-stages" in sessions
+
+
+def test_one_cell_alone(project: Project) -> None:
+    """Its stages are built, its wheelhouse is made, and nothing else."""
+    declare(project, table(AXES))
+    project.nox("-s", "build-stages-lock")
+    shutil.rmtree(project.store)
+    done = project.nox("-s", "build-stages(arch=9.0, tensor=2)")
+    assert built(done) == ["base", "kernels", "models"]
+    houses = {path.parent for path in project.wheelhouse.rglob("*.whl")}
+    assert houses == {project.wheelhouse / "9.0/2"}
+    stages = plan(project)["stages"]
+    cached = [it for it in stages if it["outputs"][0]["state"] == "cached"]
+    assert [it["session"] for it in cached] == [
+        "build-stage-base",
+        "build-stage-kernels(arch=9.0)",
+        "build-stage-models(arch=9.0, tensor=2)",
+    ]
+
+
+def test_locking_compiles_nothing_for_each_value(project: Project) -> None:
+    """What a backend says on a stage's wheel, it says on that of another value, too."""
+    declare(project, table({"arch": ["8.0", "9.0", "10.0"]}))
+    done = project.nox("-s", "build-stages-lock")
+    assert built(done) == ["base", "kernels"]
+
+
+def test_a_wheelhouse_of_a_cell_installs(project: Project, tmp_path: Path) -> None:
+    """As any other does, by its lock."""
+    declare(project, table({"arch": ["9.0"]}))
+    project.nox("-s", "build-stages")
+    environment = tmp_path / "environment"
+    command = [uv.find_uv_bin(), "pip", "sync", "-q", "--preview-features", "pylock"]
+    command += ["--prefix", str(environment), "9.0/pylock.toml"]
+    subprocess.run(command, check=True, cwd=project.wheelhouse, env=project.env)
+    assert installed(environment).keys() == {"base", "kernels", "models", "tensorlib"}
+
+
+def test_a_stage_alone_has_its_log_in_the_folder_of_its_values(
+    project: Project,
+) -> None:
+    """A wheel goes where a runtime is made of it."""
+    declare(project, table(AXES))
+    project.nox("-s", "build-stage-models(arch=9.0, tensor=2)")
+    assert project.wheelhouse.joinpath("9.0/2/logs/models.log").is_file()
+    wheels = [path.name for path in project.wheelhouse.rglob("*.whl")]
+    assert wheels == ["models-1.0-py3-none-any.whl"]
+
+
+def test_what_is_stale_is_locked_for_all_cells(project: Project) -> None:
+    """A value more is a lock more, and what is shared stays as it is."""
+    arch = {"arch": ["8.0"]}
+    declare(project, table({**arch, "tensor": {"1": AXES["tensor"]["1"]}}))
+    project.nox("-s", "build-stages-lock")
+    assert "pylock.models.toml" in lock_texts(project)
+    declare(project, table({**arch, "tensor": AXES["tensor"]}))
+    output = refused(project, "-s", "build-stages", env={"CI": "1"})
+    assert "the lock files are stale" in output
+    done = project.nox("-s", "build-stages-lock")
+    assert "pylock.models-1.toml, pylock.models-2.toml" in done.output
+    assert "pylock.models.toml" not in lock_texts(project)
+    project.nox("-s", "build-stages-lock", "--", "--check")
+    texts = lock_texts(project)
+    project.nox("-s", "build-stages-lock")
+    assert lock_texts(project) == texts
+
+
+def test_what_one_cell_needs_may_suit_all(project: Project, index: Index) -> None:
+    """A stage that they share is locked so that it does for each of them."""
+    settings: dict[str, Any] = {"requires-for-build": ["tensorlib"]}
+    make_sdist(index.folder, "base", "1.1", settings=settings)
+    make_wheel(index.folder, "helper-free", "1.0")
+    make_wheel(index.folder, "helper-bound", "1.0", requires=["tensorlib<2"])
+    stages = table({"arch": ["8.0"], "tensor": ["free", "bound"]})
+    stages["stage"][2]["dependencies"].append("helper-{tensor}")
+    declare(project, stages)
+    project.nox("-s", "build-stages-lock")
+    assert versions(project, "base")["tensorlib"] == "1.0"
+
+
+def test_what_suits_no_two_cells_is_told(project: Project, index: Index) -> None:
+    """With what differs, and how to have the stage for each value."""
+    settings: dict[str, Any] = {"requires-for-build": ["tensorlib"]}
+    make_sdist(index.folder, "base", "1.1", settings=settings)
+    declare(project, table(AXES))
+    output = refused(project, "-s", "build-stages-lock")
+    assert "stage base is built once, and its environment would differ" in output
+    assert "in (arch=8.0, tensor=1) and (arch=8.0, tensor=2)" in output
+    assert "tensorlib: 1.0, 2.0" in output
+    assert 'env = { TENSOR = "{tensor}" }' in output
+    assert not lock_texts(project)
+
+
+def test_a_failure_leaves_the_other_cells_alone(project: Project) -> None:
+    """They are built; a table tells of those that aren't, each stage once."""
+    for arch, faults in (("8.0", []), ("9.0", ["raise"])):
+        tree = project.folder / f"kernels-{arch}"
+        make_tree(tree, "kernels", "1.0", settings={"faults": faults})
+    stages = table({"arch": ["8.0", "9.0"]})
+    stages["stage"][1] = {"name": "kernels", "outputs": ["kernels @ ./kernels-{arch}"]}
+    declare(project, stages)
+    project.nox("-s", "build-stage-kernels(arch=8.0)")
+    done = project.nox("-s", "build-stages", check=False)
+    assert "* build-stages(arch=8.0): success" in done.output
+    assert "Session build-stage-kernels(arch=9.0) aborted" in done.output
+    assert (project.wheelhouse / "8.0/pylock.toml").is_file()
+    lines = [line.removeprefix("nox > ") for line in done.output.splitlines()]
+    at = max(i for i, line in enumerate(lines) if line.startswith("output "))
+    assert [line.split()[:4] for line in lines[at + 1 : at + 4]] == [
+        ["base", "1.0", "base", "cached"],
+        ["kernels", "1.0", "kernels(arch=9.0)", "failed"],
+        ["models", "models(arch=9.0)", "not", "built"],
+    ]
+
+
+def test_pythons_multiply_cells(project: Project) -> None:
+    """By nox, behind what the matrix has done."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    declare(project, {**table({"arch": ["8.0", "9.0"]}), "python": [python]})
+    assert listed(project) == [
+        f"build-stage-base-{python}",
+        f"build-stage-kernels(arch=8.0)-{python}",
+        f"build-stage-models(arch=8.0)-{python}",
+        f"build-stage-kernels(arch=9.0)-{python}",
+        f"build-stage-models(arch=9.0)-{python}",
+        f"build-stages(arch=8.0)-{python}",
+        f"build-stages(arch=9.0)-{python}",
+        "build-stages",
+    ]
+    project.nox("-s", "build-stages")
+    found = plan(project)
+    assert [it["session"] for it in found["final"]] == listed(project)[5:7]
+    assert (project.wheelhouse / "9.0/pylock.toml").is_file()
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+def test_a_value_has_its_index(
+    project: Project, tmp_path: Path, *, explicit: bool
+) -> None:
+    """Of two builds of one version, each cell has its own, in every environment."""
+    with Index(tmp_path / "one") as one, Index(tmp_path / "two") as two:
+        indexes = {"one": one, "two": two}
+        for name, index in indexes.items():
+            files = {"tensorlib.py": f"BUILD = {name!r}"}
+            make_wheel(index.folder, "tensorlib", "3.0", files=files)
+        constraints = ["tensorlib==3.*"]
+        stages = table(
+            {
+                "arch": ["8.0"],
+                "tensor": {
+                    name: {"constraints": constraints, "index": name}
+                    for name in indexes
+                },
+            }
+        )
+        stages["final"]["requirements"].append("tensorlib")
+        declared = [
+            {"name": name, "url": index.url, "explicit": explicit}
+            for name, index in indexes.items()
+        ]
+        tools = {"nox-buildstages": stages, "uv": {"index": declared}}
+        project.write(tomli_w.dumps({"tool": tools}))
+        project.nox("-s", "build-stages")
+    for name in indexes:
+        models = member(project, f"8.0/{name}", "models", "built_against")
+        assert models["tensorlib"]["content"] == f"BUILD = {name!r}"
+        environment = project.folder / f".nox/build-stages-arch-8-0-tensor-{name}"
+        held = site_packages(environment) / "tensorlib.py"
+        assert held.read_text("utf-8") == f"BUILD = {name!r}"
+
+
+def test_words_after_a_session_of_all_cells_are_checked(project: Project) -> None:
+    """Though it does nothing itself."""
+    declare(project, table(AXES))
+    output = refused(project, "-s", "build-stages", "--", "--frobnicate")
+    assert "unknown word after --: '--frobnicate'" in output
+
+
+def test_cells_make_one_release(project: Project) -> None:
+    """Where local versions tell their wheels apart; the cells' own folders stay."""
+    matrix = {"arch": ["8.0", "9.0"]}
+    versions = {name: {"local-version": "sm{arch}"} for name in ("kernels", "models")}
+    declare(project, {**table(matrix), "package": versions})
+    project.nox("-s", "build-stages-release")
+    project.nox("-s", "build-stages-merge", "--", "wheelhouse")
+    names = {path.name for path in project.wheelhouse.glob("*/*.whl")}
+    assert {*project.wheels()} == names
+    assert len(names) == 1 + 2 * 2
+    sums = project.wheelhouse.joinpath("SHA256SUMS").read_text("utf-8")
+    assert names < {*sums.split()}
+    assert project.wheelhouse.joinpath("simple/kernels/index.html").is_file()
+
+
+def test_cells_that_have_one_name_for_two_wheels_do_not_merge(project: Project) -> None:
+    """It is told how to tell them apart."""
+    declare(project, table({"arch": ["8.0", "9.0"]}))
+    project.nox("-s", "build-stages")
+    output = refused(project, "-s", "build-stages-merge", "--", "wheelhouse")
+    assert "kernels-1.0-py3-none-any.whl" in output
+    assert "local-version" in output
+    assert project.wheels() == []

@@ -1,0 +1,292 @@
+"""`build-stages-merge`: what several jobs built becomes one wheelhouse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nox_buildstages.digests import sha256_of
+from nox_buildstages.files import stamp
+from support.elsewhere import Elsewhere, make_elsewhere, run
+from support.packages import make_sdist
+from support.pair import (
+    KERNELS,
+    MODELS,
+    Pair,
+    built,
+    entry,
+    installed,
+    planned,
+    refused,
+    world,
+)
+from support.project import Project, make_project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MERGE = ("-s", "build-stages-merge", "--")
+TENSORLIB = "tensorlib-1.0-py3-none-any.whl"
+NEWER = "models-2.0-py3-none-any.whl"
+
+PAIR = Pair(
+    top={"constraints": ["tensorlib<2"]},
+    final={"requirements": ["models"], "imports": ["models"]},
+    second={"outputs": ["models==1.0"]},
+)
+OTHER = replace(PAIR, second={"outputs": ["models==2.0"]})
+"""Has the same kernels, and other models."""
+
+NAMESAKES = replace(PAIR, first={"env": {"ARCH": "9.0"}})
+"""Has wheels of the same names, for another machine."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """What jobs made.
+
+    Attributes:
+        released: A folder with a wheelhouse of each of two jobs, fit to publish.
+        plain: Another, as they are built, with the same names in both.
+        env: That nox saw.
+    """
+
+    released: Path
+    plain: Path
+    env: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, caches: Path) -> Iterator[Made]:
+    folder = tmp_path_factory.mktemp("jobs")
+    with world(folder, caches) as (index, first):
+        settings = {"stamp": ["kernels", "tensorlib"]}
+        requires = ["kernels"]
+        make_sdist(index.folder, "models", "2.0", requires=requires, settings=settings)
+        second = make_project(folder / "second", first.env)
+        made = Made(
+            released=folder / "released", plain=folder / "plain", env={**first.env}
+        )
+        jobs = ((first, PAIR, "one"), (second, OTHER, "two"))
+        for project, pair, name in jobs:
+            pair.write(project)
+            project.nox("-s", "build-stages-release", "--", "--vendor")
+            shutil.copytree(project.wheelhouse, made.released / name)
+        jobs = ((first, PAIR, "8.0"), (second, NAMESAKES, "9.0"))
+        for project, pair, name in jobs:
+            pair.write(project)
+            shutil.rmtree(project.wheelhouse)
+            project.nox("-s", "build-stages")
+            shutil.copytree(project.wheelhouse, made.plain / name)
+        yield made
+
+
+@pytest.fixture
+def publisher(made: Made, tmp_path: Path) -> Project:
+    """A project without a stage, a lock or a store, that publishes what others made."""
+    project = make_project(tmp_path / "publisher", made.env)
+    project.write("[project]\nname = 'x'\n")
+    return project
+
+
+def files(house: Path) -> list[str]:
+    """Return what is in a wheelhouse."""
+    found = (path for path in house.rglob("*") if path.is_file())
+    names = (path.relative_to(house).as_posix() for path in found)
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def test_what_jobs_made_becomes_one_wheelhouse(made: Made, publisher: Project) -> None:
+    """Equal wheels once, the others beside each other, and all that a release has."""
+    output = publisher.nox(*MERGE, str(made.released)).output
+    house = publisher.wheelhouse
+    wheels = (KERNELS, MODELS, NEWER, TENSORLIB)
+    pages = ("index.html", "index.json")
+    assert files(house) == sorted(
+        [
+            *wheels,
+            *(f"{name}.metadata" for name in wheels),
+            *(f"logs/{name.removesuffix('.whl')}.log" for name in wheels[:3]),
+            *("SHA256SUMS", "build-stages.json", "provenance.jsonl"),
+            *("pylock.one.toml", "pylock.two.toml"),
+            *("sbom.one.cdx.json", "sbom.two.cdx.json"),
+            *(f"simple/{page}" for page in pages),
+            *(
+                f"simple/{name}/{page}"
+                for name in ("kernels", "models", "tensorlib")
+                for page in pages
+            ),
+        ]
+    )
+    assert f"{KERNELS}    one, two" in output
+    assert f"{NEWER}     two" in output
+    assert "the locks differ: pylock.one.toml, pylock.two.toml" in output
+    assert f"merged: {house} (2 wheelhouses, 4 wheels)" in output
+    assert entry(publisher, "kernels")["from"] == ["one", "two"]
+    assert not publisher.store.exists()
+    assert not (publisher.folder / ".nox" / "build-stages-merge").exists()
+
+
+def test_what_is_merged_can_be_checked(made: Made, publisher: Project) -> None:
+    """The sums hold, and each wheel that was built has a statement about it."""
+    publisher.nox(*MERGE, str(made.released))
+    house = publisher.wheelhouse
+    argv = ("sha256sum", "--strict", "--quiet", "-c", "SHA256SUMS")
+    assert not run(*argv, env=made.env, cwd=house)
+    summed = house.joinpath("SHA256SUMS").read_text("utf-8").split()[1::2]
+    beside = [it for it in files(house) if "/" not in it]
+    assert {*beside} - {*summed} == {"SHA256SUMS", "build-stages.json"}
+    lines = house.joinpath("provenance.jsonl").read_text("utf-8").splitlines()
+    subjects = [json.loads(line)["subject"][0] for line in lines]
+    assert {it["name"] for it in subjects} == {KERNELS, MODELS, NEWER}
+    for subject in subjects:
+        assert subject["digest"]["sha256"] == sha256_of(house / subject["name"])
+
+
+def test_merging_again_writes_nothing(made: Made, publisher: Project) -> None:
+    """Not even the same bytes."""
+    publisher.nox(*MERGE, str(made.released))
+    paths = [publisher.wheelhouse / name for name in files(publisher.wheelhouse)]
+    before = [stamp(path) for path in paths]
+    publisher.nox(*MERGE, str(made.released))
+    assert [
+        publisher.wheelhouse / name for name in files(publisher.wheelhouse)
+    ] == paths
+    assert [stamp(path) for path in paths] == before
+
+
+@pytest.fixture
+def elsewhere(made: Made, tmp_path: Path) -> Elsewhere:
+    return make_elsewhere(tmp_path, made.env)
+
+
+def versions(elsewhere: Elsewhere) -> dict[str, str]:
+    found = installed(elsewhere.folder / "venv")
+    return {name: found[name] for name in ("kernels", "models", "tensorlib")}
+
+
+@pytest.mark.parametrize("tool", ["pip", "uv"])
+def test_one_index_serves_what_several_jobs_built(
+    made: Made, publisher: Project, elsewhere: Elsewhere, tool: str
+) -> None:
+    """Both versions, with no other index at hand."""
+    publisher.nox(*MERGE, str(made.released))
+    url = f"{publisher.wheelhouse.as_uri()}/simple/"
+    install = getattr(elsewhere, tool)
+    install("--index-url", url, "models==1.0")
+    assert versions(elsewhere) == {
+        "kernels": "1.0",
+        "models": "1.0",
+        "tensorlib": "1.0",
+    }
+    install("--index-url", url, "--upgrade", "models")
+    assert versions(elsewhere) == {
+        "kernels": "1.0",
+        "models": "2.0",
+        "tensorlib": "1.0",
+    }
+
+
+@pytest.mark.parametrize("tool", ["pip", "uv"])
+@pytest.mark.parametrize("pair", ["one 1.0", "two 2.0"])
+def test_each_lock_makes_its_environment(
+    made: Made, publisher: Project, elsewhere: Elsewhere, tool: str, pair: str
+) -> None:
+    """From the wheels beside it."""
+    name, version = pair.split()
+    publisher.nox(*MERGE, str(made.released))
+    lock = publisher.wheelhouse / f"pylock.{name}.toml"
+    if tool == "pip":
+        elsewhere.pip("--no-index", "-r", lock)
+    else:
+        elsewhere.uv_sync("--offline", "--preview-features", "pylock", lock)
+    assert versions(elsewhere)["models"] == version
+
+
+def test_wheels_of_one_name_that_differ_are_an_error(
+    made: Made, publisher: Project
+) -> None:
+    """With both folders, both keys, what differs, and two ways out."""
+    said = refused(publisher, *MERGE, str(made.plain))
+    keys = []
+    for cell in ("8.0", "9.0"):
+        text = (made.plain / cell / "build-stages.json").read_text("utf-8")
+        keys += [
+            it["key"] for it in json.loads(text)["wheels"] if it["name"] == "kernels"
+        ]
+    assert len({*keys}) == 2
+    assert f"{KERNELS} is another wheel in each of these" in said
+    for cell, key in zip(("8.0", "9.0"), keys, strict=True):
+        assert f"  {made.plain / cell}: key {key}" in said
+    assert "source and versions are equal: what differs is something else" in said
+    assert "local-version in [tool.nox-buildstages.package.kernels]" in said
+    assert "`nox -s build-stages-merge -- --by-cell FOLDER`" in said
+    assert not publisher.wheelhouse.exists()
+
+
+def test_they_can_be_kept_in_a_folder_each(
+    made: Made, publisher: Project, elsewhere: Elsewhere
+) -> None:
+    """As they were built, and each can be installed from."""
+    output = publisher.nox(*MERGE, "--by-cell", str(made.plain)).output
+    house = publisher.wheelhouse
+    names = (MODELS, KERNELS, "pylock.toml")
+    for cell in ("8.0", "9.0"):
+        for name in names:
+            assert sha256_of(house / cell / name) == sha256_of(made.plain / cell / name)
+    assert files(house / "9.0") == sorted(
+        [
+            *(*names, "build-stages.json"),
+            *(f"logs/{it.removesuffix('.whl')}.log" for it in (KERNELS, MODELS)),
+        ]
+    )
+    assert f"kept apart: {house} (2 wheelhouses, 4 wheels)" in output
+    elsewhere.uv("--no-index", "--no-deps", house / "9.0" / KERNELS)
+    assert "kernels" in installed(elsewhere.folder / "venv")
+
+
+def test_a_build_makes_a_merged_wheelhouse_its_own(
+    made: Made, publisher: Project
+) -> None:
+    """What it doesn't build goes, as what is no output any more; the rest is built."""
+    publisher.nox(*MERGE, str(made.released))
+    PAIR.write(publisher)
+    plan = planned(publisher.nox("-s", "build-stages-plan"))
+    assert plan == dict.fromkeys(("kernels", "models"), ("build", "not locked yet"))
+    assert built(publisher.nox("-s", "build-stages")) == ["kernels", "models"]
+    house = publisher.wheelhouse
+    assert publisher.wheels() == [KERNELS, MODELS]
+    assert {it["log"] for it in publisher.manifest()["wheels"]} == {
+        *("logs/kernels.log", "logs/models.log")
+    }
+    assert [name for name in files(house) if name.startswith(("logs", "pylock"))] == [
+        *("logs/kernels.log", "logs/models.log", "pylock.toml")
+    ]
+    assert "merged" not in publisher.manifest()
+    assert not (house / "SHA256SUMS").exists()
+    assert not (house / "simple").exists()
+    said = refused(publisher, *MERGE, str(made.released))
+    assert f"{house} holds wheels that were built there: kernels, models" in said
+    publisher.nox(*MERGE, "wheelhouse", str(made.released))
+    assert publisher.wheels() == [KERNELS, MODELS, NEWER, TENSORLIB]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "no folder is named to merge\n`nox -s build-stages-merge -- FOLDER …`"),
+        (("--by-sell", "x"), "'--by-sell', did you mean --by-cell?\nknown words:\n"),
+        (("nowhere",), "publisher/nowhere is no folder\n"),
+        ((".",), "publisher: no build-stages.json\n"),
+    ],
+)
+def test_what_can_not_be_merged_is_told(
+    publisher: Project, words: tuple[str, ...], said: str
+) -> None:
+    """Folders are relative to where nox is called."""
+    assert said in refused(publisher, *MERGE, *words)

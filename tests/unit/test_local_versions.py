@@ -1,0 +1,76 @@
+"""The local version that an output gets from what its environment holds."""
+
+from __future__ import annotations
+
+import pytest
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from nox_buildstages.errors import LocalVersionError
+from nox_buildstages.lock.local_versions import Labelling, labelled
+from nox_buildstages.lock.lockfile import IndexPin, StagePin
+from nox_buildstages.model import LocalVersion
+
+PINS = (
+    IndexPin(name=canonicalize_name("torch"), version=Version("2.13.0+cpu"), sha256=""),
+    IndexPin(name=canonicalize_name("Old.One"), version=Version("1!2.0"), sha256=""),
+    StagePin(
+        name=canonicalize_name("flash-attn"), version=Version("2.8.3+t2"), stage="a"
+    ),
+)
+
+
+def labelling(text: str) -> Labelling:
+    return Labelling(
+        output=canonicalize_name("grouped-gemm"),
+        stage="kernels",
+        wanted=LocalVersion(text=text, place="package.grouped-gemm.local-version"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("torch{torch}", "torch2.13.0"),
+        ("cu130", "cu130"),
+        ("{torch}", "2.13.0"),
+        ("cu130.{Torch}-fa_{flash_attn}", "cu130.2.13.0.fa.2.8.3"),
+        ("T-007", "t.7"),
+    ],
+)
+def test_a_label_names_public_versions(text: str, label: str) -> None:
+    """Normalized, as PEP 440 has it: what installers show, and file names hold."""
+    assert labelling(text).label(PINS) == label
+
+
+def test_what_is_not_there_is_told() -> None:
+    """With where it was looked for, the nearest name, and what mends it."""
+    with pytest.raises(LocalVersionError) as caught:
+        labelling("torch{torhc}").label(PINS)
+    assert str(caught.value).splitlines() == [
+        (
+            "grouped-gemm (stage kernels): local-version names torhc, and no package"
+            " torhc is in the environment of stage kernels and no axis has that name;"
+            " did you mean 'torch'?"
+        ),
+        (
+            "correct package.grouped-gemm.local-version, or add 'torhc' to the"
+            " dependencies of stage kernels"
+        ),
+    ]
+
+
+def test_a_version_that_no_local_version_holds_is_told() -> None:
+    """An epoch has a sign of its own."""
+    with pytest.raises(LocalVersionError) as caught:
+        labelling("old{old-one}").label(PINS)
+    assert "'old1!2.0', which local-version comes to, is no local" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("0.3.0", "0.3.0+t"), ("2.8.3+cu12", "2.8.3+t"), ("1!2.0rc1", "1!2.0rc1+t")],
+)
+def test_a_label_takes_the_place_of_another(version: str, expected: str) -> None:
+    """What the backend says as its local version doesn't count."""
+    assert str(labelled(Version(version), "t")) == expected

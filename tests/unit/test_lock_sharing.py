@@ -1,0 +1,142 @@
+"""Which cells of a matrix share a lock, and what they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from nox_buildstages.declare.cells import read_cells
+from nox_buildstages.declare.grid import arranged
+from nox_buildstages.lock import pylock, sharing
+from nox_buildstages.lock.lockfile import Lock
+from nox_buildstages.lock.sharing import Locked
+from nox_buildstages.model import DirectorySource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PYPROJECT = Path("/project/pyproject.toml")
+TWO = {"arch": ["8.0", "9.0"], "torch": ["2.8", "2.13"]}
+
+
+def lock(name: str, **versions: str) -> Lock:
+    """Return a lock that holds some projects."""
+    packages = [
+        pylock.provided(
+            project, Version(versions[project]), DirectorySource(path="x"), stage="s"
+        )
+        for project in map(canonicalize_name, versions)
+    ]
+    return Lock(name=name, inputs="", pylock=pylock.make(packages))
+
+
+def locked(
+    matrix: dict[str, list[str]], say: Callable[[str, dict[str, str]], dict[str, str]]
+) -> list[Locked]:
+    """Return the locks of each cell: a function says what they hold.
+
+    Stage ``models`` uses all axes, ``base`` none.
+    """
+    named = "".join(f"{{{axis}}}" for axis in matrix)
+    stages = [
+        {"name": "base", "outputs": ["base"]},
+        {"name": "models", "outputs": ["models"], "env": {"A": named}},
+    ]
+    document = {"tool": {"nox-buildstages": {"matrix": matrix, "stage": stages}}}
+    projects = arranged(read_cells(document, pyproject=PYPROJECT)).projects
+    return [
+        Locked(
+            project=project,
+            locks={
+                name: lock(name, **say(name, dict(project.cell.choices)))
+                for name in ("base", "models", "final")
+            },
+        )
+        for project in projects
+    ]
+
+
+def nothing(_name: str, _cell: dict[str, str]) -> dict[str, str]:
+    return {}
+
+
+def torch(name: str, cell: dict[str, str]) -> dict[str, str]:
+    return {} if name == "base" else {"torch": cell["torch"]}
+
+
+def all_of_it(name: str, cell: dict[str, str]) -> dict[str, str]:
+    return cell if name == "final" else {}
+
+
+@pytest.mark.parametrize(
+    ("say", "expected"),
+    [
+        (nothing, ["base", "models", "final"]),
+        (torch, ["base", "models-2_8", "models-2_13", "final-2_8", "final-2_13"]),
+        (
+            all_of_it,
+            [
+                *("base", "models"),
+                *("final-8_0-2_8", "final-8_0-2_13"),
+                *("final-9_0-2_8", "final-9_0-2_13"),
+            ],
+        ),
+    ],
+)
+def test_a_lock_is_shared_where_nothing_differs(say: Any, expected: list[str]) -> None:  # noqa: ANN401
+    """Its file names the axes that tell it from others, and no more."""
+    found = sharing.filed(locked(TWO, say))
+    assert [it.name for it in found] == expected
+    assert len({it.series for it in found}) == 1
+
+
+def test_values_of_one_name_are_all_in_it() -> None:
+    """One of them alone wouldn't tell which axis it is of."""
+    switches = {"torch": ["1", "2"], "other": ["2", "1"]}
+    found = sharing.filed(locked(switches, torch))
+    assert [it.name for it in found] == [
+        "base",
+        *("models-1-2", "models-1-1", "models-2-2", "models-2-1"),
+        *("final-1-2", "final-1-1", "final-2-2", "final-2-1"),
+    ]
+
+
+def test_cells_that_share_a_stage_share_its_lock() -> None:
+    """Else it is told what differs, and how to have the stage for each value."""
+    cells = locked(TWO, lambda _, cell: {"torch": cell["torch"]})
+    error = sharing.divergence(cells)
+    assert error is not None
+    assert (error.stage, error.axes) == ("base", ("torch",))
+    assert error.cells == ("arch=8.0, torch=2.8", "arch=8.0, torch=2.13")
+    assert error.versions == (("torch", "2.8", "2.13"),)
+
+
+def test_what_came_into_an_environment_differs() -> None:
+    """As a version does."""
+    cells = locked(TWO, lambda _, cell: {"x": "1"} if cell["arch"] == "9.0" else {})
+    error = sharing.divergence(cells)
+    assert error is not None
+    assert error.versions == (("x", "none", "1"),)
+
+
+def test_one_of_the_ways_may_suit_all() -> None:
+    """Each is tried once; what a cell doesn't share stays its own."""
+    cells = locked(TWO, lambda _, cell: {"torch": cell["torch"]})
+    models = sharing.models(cells, "base")
+    assert [it.locks["base"] for it in models] == [
+        lock("base", torch="2.8"),
+        lock("base", torch="2.13"),
+    ]
+    preferred = [sharing.preferring(it, models[0]) for it in cells]
+    assert {str(it["base"].pylock.packages[0].version) for it in preferred} == {"2.8"}
+    versions = [str(it["models"].pylock.packages[0].version) for it in preferred]
+    assert versions == ["2.8", "2.13", "2.8", "2.13"]
+
+
+def test_nothing_to_share_is_no_matter() -> None:
+    """Where cells agree."""
+    assert sharing.divergence(locked(TWO, nothing)) is None

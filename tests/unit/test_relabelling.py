@@ -1,0 +1,147 @@
+"""A wheel under another version: what changes in it, and what must not."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.version import Version
+
+from nox_buildstages.digests import sha256_of
+from nox_buildstages.wheelhouse.relabelling import relabelled, with_version
+from nox_buildstages.wheelhouse.wheel import read, verify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LABELLED = Version("0.3.0+torch2.13.0")
+OLD, NEW = "Grouped.Gemm-0.3.0+cu12", "Grouped.Gemm-0.3.0+torch2.13.0"
+INFO = f"{OLD}.dist-info"
+METADATA = (
+    b"Metadata-Version: 2.1\r\nName: Grouped.Gemm\r\nVersion: 0.3+cu12\r\n"
+    b"\r\nVersion: 1\n"
+)
+FILES = {
+    "gemm/": b"",
+    "gemm/__init__.py": b'__version__ = "0.3.0+cu12"\n',
+    "gemm/kernel, fast.so": b"\x7fELF" * 500,
+    "gemm-9.data/kept": b"not this wheel's",
+    "gemm-x.data/kept": b"nor this",
+    "gemm.data/kept": b"nor this",
+    f"{OLD}.data/scripts/gemm-tune": b"#!python\n",
+    f"{INFO}/METADATA": METADATA,
+    f"{INFO}/WHEEL": b"Wheel-Version: 1.0\n",
+    f"{INFO}/entry_points.txt": b"[console_scripts]\ngemm = gemm:main\n",
+    f"{INFO}/RECORD.jws": b"{}",
+    f"{INFO}/RECORD.p7s": b"signed",
+}
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+
+
+def record() -> bytes:
+    lines = []
+    for name, content in FILES.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha384(content).digest()).decode()
+        listed = f"sha384={digest},{len(content)}"
+        if not name.endswith("/"):
+            lines.append(f'"{name}",{"," if "RECORD" in name else listed}\r\n')
+    return "".join([*lines, f"{INFO}/RECORD,,\r\n"]).encode()
+
+
+def make(folder: Path) -> Path:
+    """Make a wheel each of whose members is packed in its own way."""
+    path = folder / "Grouped.Gemm-0.3+cu12-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.comment = b"made by hand"
+        for number, (name, content) in enumerate(
+            {**FILES, f"{INFO}/RECORD": record()}.items()
+        ):
+            member = zipfile.ZipInfo(name, (1980 + number, 1, 2, 3, 4, 6))
+            member.compress_type = COMPRESSIONS[number % 3]
+            member.create_system = number % 2 * 3
+            member.comment = f"number {number}".encode()
+            archive.writestr(member, content)
+            member.external_attr = (0o100644 + number % 2 * 0o111) << 16
+            if number == 1:
+                member.external_attr = 0
+    return path
+
+
+def packing(path: Path) -> dict[str, tuple[object, ...]]:
+    """Return how each member is packed, in order."""
+    with zipfile.ZipFile(path) as archive:
+        return {
+            it.filename: (
+                *(it.date_time, it.compress_type, it.create_system, it.comment),
+                *(it.external_attr, it.internal_attr),
+            )
+            for it in archive.infolist()
+        }
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_only_names_and_version_change(tmp_path: Path) -> None:
+    """Files, entry points, scripts; order, times, modes, compression, comments."""
+    path = make(tmp_path)
+    before, packed = contents(path), packing(path)
+    made = relabelled(read(path), LABELLED)
+    assert [*tmp_path.iterdir()] == [made]
+    assert made.name == "Grouped.Gemm-0.3.0+torch2.13.0-1-py3-none-any.whl"
+    kept = [name for name in before if not name.endswith((".jws", ".p7s"))]
+    expected = {name.replace(f"{OLD}.d", f"{NEW}.d"): name for name in kept}
+    after = contents(made)
+    assert [*after] == [*expected]
+    assert packing(made) == {new: packed[old] for new, old in expected.items()}
+    changed = {new for new, old in expected.items() if after[new] != before[old]}
+    assert changed == {f"{NEW}.dist-info/METADATA", f"{NEW}.dist-info/RECORD"}
+    with zipfile.ZipFile(made) as archive:
+        assert archive.comment == b"made by hand"
+
+
+def test_what_comes_out_is_sound(tmp_path: Path) -> None:
+    """All its parts agree, and every hash is right."""
+    made = relabelled(read(make(tmp_path)), LABELLED)
+    verify(made)
+    assert (read(made).name, read(made).version) == ("grouped-gemm", LABELLED)
+    listed = contents(made)[f"{NEW}.dist-info/RECORD"].decode().splitlines()
+    assert listed[-1] == f"{NEW}.dist-info/RECORD,,"
+    assert f"{NEW}.data/scripts/gemm-tune" in listed[5]
+    assert not any(".jws" in line or ".p7s" in line for line in listed)
+
+
+def test_equal_wheels_come_out_equal(tmp_path: Path) -> None:
+    """Byte for byte, whenever and wherever."""
+    found = set()
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        found.add(sha256_of(relabelled(read(make(folder)), LABELLED)))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        (b"Name: a\nVersion: 1\n", b"Name: a\nVersion: 2+t\n"),
+        (b"Version:1", b"Version: 2+t"),
+        (b"version:\r\n 1\r\nName: a\r\n", b"Version: 2+t\r\nName: a\r\n"),
+        (b"Name: a\rVERSION:\t1\rX: \xff", b"Name: a\rVersion: 2+t\rX: \xff"),
+        (
+            b"Metadata-Version: 2.1\nSummary: a\n Version: 0\nVersion: 1\n\nVersion: 3",
+            (
+                b"Metadata-Version: 2.1\nSummary: a\n Version: 0\n"
+                b"Version: 2+t\n\nVersion: 3"
+            ),
+        ),
+    ],
+)
+def test_only_the_version_of_metadata_changes(metadata: bytes, expected: bytes) -> None:
+    """Line ends, folded fields, the description and odd bytes stay."""
+    assert with_version(metadata, Version("2+t")) == expected
