@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,11 @@ from nox_buildstages.plan_formats import session_of
 from nox_buildstages.plan_github import CellPlan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nox_buildstages.build.bench import Bench
-    from nox_buildstages.model import Stage
+    from nox_buildstages.declare.graph import Graph
+    from nox_buildstages.model import Project, Stage
     from nox_buildstages.plan import Planned
 
 SCHEME = 1
@@ -36,25 +40,78 @@ def cell_plan(bench: Bench, outputs: tuple[Planned, ...], house: Path) -> CellPl
         SourceError: A folder or a patch can't be read.
     """
     project, python = bench.project, bench.interpreter.markers["python_version"]
-    cell = project.cell
-    if len(project.pythons) > 1:
-        cell = Cell(choices=(*cell.choices, ("python", python)))
     final, release = (f"{it}{project.cell.suffix}" for it in MULTIPLIED)
-    return CellPlan(
-        name=cell.name,
-        label=str(cell),
+    here = _in(project, project.cell, python)
+    cell = CellPlan(
+        name=here.name,
+        label=str(here),
         session=session_of(project, final, python),
         release=session_of(project, release, python),
         python=python,
-        wheelhouse=Path(os.path.relpath(house, project.root)).as_posix(),
-        key=store_key(bench),
-        tools=tuple(sorted({it for stage in project.stages for it in stage.tools})),
+        wheelhouse=within(project, house),
+        key=store_key(bench, bench.graph.order),
+        tools=_each(it.tools for it in bench.graph.order),
+        pass_env=_each(it.pass_env for it in bench.graph.order),
         outputs=outputs,
+    )
+    levels = tuple(
+        tuple(_stage_plan(bench, cell, stage) for stage in level)
+        for level in levels_of(bench.graph)
+    )
+    return replace(cell, levels=levels)
+
+
+def _in(project: Project, cell: Cell, python: str) -> Cell:
+    """Return a cell with the Python as one more value, where there are several."""
+    several = len(project.pythons) > 1
+    return Cell(choices=(*cell.choices, ("python", python))) if several else cell
+
+
+def _stage_plan(bench: Bench, cell: CellPlan, stage: Stage) -> CellPlan:
+    """Return what the job of a stage has to know, the same for all that share it."""
+    project = bench.project
+    needed = {stage.name, *bench.graph.ancestors(stage.name)}
+    stages = tuple(it for it in bench.graph.order if it.name in needed)
+    variant = _in(project, project.variant(stage.name), cell.python)
+    behind = f"_{variant.name}" if variant.choices else ""
+    title = f"build-stage-{project.titled(stage.name)}"
+    session = session_of(project, title, cell.python)
+    return replace(
+        cell,
+        name=f"stage-{stage.name}{behind}",
+        label=str(variant),
+        session=session,
+        release=session,
+        key=store_key(bench, stages),
+        tools=_each(it.tools for it in stages),
+        pass_env=_each(it.pass_env for it in stages),
+        outputs=tuple(it for it in cell.outputs if it.stage == stage.name),
     )
 
 
-def store_key(bench: Bench) -> str:
-    """Return the sha256 of what the wheels of a project are made of, in hex.
+def levels_of(graph: Graph) -> tuple[tuple[Stage, ...], ...]:
+    """Return the stages level by level: each after all that it requires."""
+    levels: dict[str, int] = {}
+    for stage in graph.order:
+        required = graph.requires(stage.name)
+        levels[stage.name] = 1 + max((levels[name] for name in required), default=0)
+    return tuple(
+        tuple(stage for stage in graph.order if levels[stage.name] == level)
+        for level in range(1, 1 + max(levels.values(), default=0))
+    )
+
+
+def _each(listed: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(sorted(set(chain.from_iterable(listed))))
+
+
+def within(project: Project, folder: Path) -> str:
+    """Return a folder as a workflow names it: POSIX, relative to the project's."""
+    return Path(os.path.relpath(folder, project.root)).as_posix()
+
+
+def store_key(bench: Bench, stages: Iterable[Stage]) -> str:
+    """Return the sha256 of what the wheels of stages are made of, in hex.
 
     It is of what is locked and declared, and of folders and patches: not of the
     programs that compile, the variables that are let through, and the interpreter's
@@ -66,7 +123,7 @@ def store_key(bench: Bench) -> str:
     """
     value = {
         "scheme": SCHEME,
-        "stages": [_stage(bench, stage) for stage in bench.graph.order],
+        "stages": [_stage(bench, stage) for stage in stages],
     }
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

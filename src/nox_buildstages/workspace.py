@@ -313,7 +313,8 @@ class Workspace:
             LockError: The locks aren't current; every job would end with that.
             UsageError: There is no Python here to plan a cell for.
         """
-        from nox_buildstages.plan_github import GitHubPlan  # noqa: PLC0415 - for it
+        from nox_buildstages.cells import within  # noqa: PLC0415 - for it alone
+        from nox_buildstages.plan_github import GitHubPlan  # noqa: PLC0415
 
         views = [*self._views()]
         wanted = versions(self.project, self.interpreter)
@@ -324,6 +325,8 @@ class Workspace:
             )
         return GitHubPlan(
             cells=tuple(view.cell_plan() for view in views),
+            wheelhouse=within(self.project, self.project.wheelhouse),
+            locks=within(self.project, self.project.lock_dir),
             only_missing=self.options.only_missing,
         )
 
