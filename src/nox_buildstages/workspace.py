@@ -313,7 +313,7 @@ class Workspace:
             LockError: The locks aren't current; every job would end with that.
             UsageError: There is no Python here to plan a cell for.
         """
-        from nox_buildstages.cells import within  # noqa: PLC0415 - for it alone
+        from nox_buildstages.cell_plans import within  # noqa: PLC0415 - for it alone
         from nox_buildstages.plan_github import GitHubPlan  # noqa: PLC0415
 
         views = [*self._views()]
@@ -336,7 +336,7 @@ class Workspace:
         Raises:
             LockError: The locks aren't current, or aren't for that interpreter.
         """
-        from nox_buildstages.cells import cell_plan  # noqa: PLC0415 - for it alone
+        from nox_buildstages.cell_plans import cell_plan  # noqa: PLC0415 - for it alone
 
         bench = self.bench(self.read_locks())
         return cell_plan(bench, self.planned(), self.wheelhouse.folder)
