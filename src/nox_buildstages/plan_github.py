@@ -138,11 +138,13 @@ def _matrix(jobs: Iterable[CellPlan]) -> str:
 
 
 def assignments(outputs: Mapping[str, str]) -> str:
-    """Return outputs of a step in the form that holds any text, several lines too."""
+    """Return outputs of a step as GitHub's runner reads them, several lines too."""
     return "".join(_assignment(name, value) for name, value in outputs.items())
 
 
 def _assignment(name: str, value: str) -> str:
+    if len(value.splitlines()) < 2 and value == value.strip():  # noqa: PLR2004
+        return f"{name}={value}\n"
     # A text that holds its own digest isn't to be had.
     end = f"end-{hashlib.sha256(value.encode()).hexdigest()}"
     return f"{name}<<{end}\n{value}\n{end}\n"

@@ -60,10 +60,10 @@ def step(project: Project, *words: str, **env: str) -> Step:
     project.nox(*PLAN, *words, env={**named, **env})
     first, *lines = files["GITHUB_OUTPUT"].read_text("utf-8").splitlines()
     assert first == "before"
-    head = [line.partition("<<")[0] for line in lines[::3]]
+    outputs = dict(line.split("=", 1) for line in lines)
     before, summary = files["GITHUB_STEP_SUMMARY"].read_text("utf-8").split("\n", 1)
     assert before == "before"
-    return Step(outputs=dict(zip(head, lines[1::3], strict=True)), summary=summary)
+    return Step(outputs=outputs, summary=summary)
 
 
 def locked(project: Project, pair: Pair) -> Project:

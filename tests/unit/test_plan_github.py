@@ -172,15 +172,27 @@ def read(text: str) -> dict[str, str]:
     """Return outputs as GitHub's runner reads them."""
     found, lines = {}, text.splitlines(keepends=True)
     while lines:
-        name, end = lines.pop(0).rstrip("\n").split("<<", 1)
+        line = lines.pop(0).rstrip("\n")
+        name, mark, value = line.partition("=")
+        if mark and "<<" not in name:
+            found[name] = value
+            continue
+        name, end = line.split("<<", 1)
         at = lines.index(f"{end}\n")
         found[name] = "".join(lines[:at]).removesuffix("\n")
         del lines[: at + 1]
     return found
 
 
-@pytest.mark.parametrize("value", ["", "1", "a\nb", "x\nend-1\nname=y<<end", "\n", "é"])
+@pytest.mark.parametrize(
+    "value", ["", "1", "a=b<<c", " a", "a\nb", "x\nend-1\nname=y<<end", "\n", "é"]
+)
 def test_an_output_of_a_step_may_hold_anything(value: str) -> None:
     """It can't end the text that it stands in, nor begin another output."""
     outputs = {"first": value, "second": "2"}
     assert read(assignments(outputs)) == outputs
+
+
+def test_an_output_of_one_line_is_written_in_one() -> None:
+    """As a script would."""
+    assert assignments({"a": "1", "b": "x\ny"}).startswith("a=1\nb<<end-")
