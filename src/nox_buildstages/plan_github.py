@@ -143,7 +143,7 @@ def assignments(outputs: Mapping[str, str]) -> str:
 
 
 def _assignment(name: str, value: str) -> str:
-    if len(value.splitlines()) < 2 and value == value.strip():  # noqa: PLR2004
+    if value.splitlines() in ([], [value]) and value == value.strip():
         return f"{name}={value}\n"
     # A text that holds its own digest isn't to be had.
     end = f"end-{hashlib.sha256(value.encode()).hexdigest()}"
