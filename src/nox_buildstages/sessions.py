@@ -64,7 +64,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     registration = _Registration(
         document=document,
         grid=grid,
-        names={output.name for output in grid.outputs},
+        names=grid.names,
         making=making,
     )
     registration.register()

@@ -491,8 +491,18 @@ class Workspace:
         house.keep_only({delivery.wheel.name for delivery in deliveries})
         bound = house.bind(bench.pylock(FINAL), bench.wheels(FINAL))
         with occupied(self.tools, self.environment):
-            sync(bench, FINAL, self.environment, bound)
+            self._make_runtime(bench, bound)
         return entries
+
+    def _make_runtime(self, bench: Bench, bound: Path) -> None:
+        own, options = self.project.final.project, self.options
+        if own is None:
+            sync(bench, FINAL, self.environment, bound)
+            return
+        from nox_buildstages.build import editable  # noqa: PLC0415 - for it alone
+
+        afresh = options.rebuild_all or own in options.rebuild
+        editable.install(bench, own, self.environment, bound, afresh=afresh)
 
     def bench(self, locks: Mapping[str, Lock]) -> Bench:
         """Return where the stages of the session's cell are built."""

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tomli_w
 from packaging.markers import default_environment
 from packaging.tags import Tag
 from packaging.utils import canonicalize_name
@@ -58,7 +59,7 @@ def declared(root: Path, table: Table | None = None, **tools: Table) -> Project:
 def locks(project: Project, inputs: str = INPUTS) -> tuple[Lock, ...]:
     return numbered(
         Lock(name=name, inputs=inputs, pylock=pylock.make(()))
-        for name in folder.names(project)
+        for name in project.lock_names
     )
 
 
@@ -523,3 +524,32 @@ def test_a_project_is_read_as_toml_has_it(tmp_path: Path) -> None:
     table, stage, uv, root = tables(tmp_path)
     turned = {key: stage[key] for key in reversed(stage)}
     assert digest_of(table, turned, uv, root) == digest_of(table, stage, uv, root)
+
+
+def own_digest(root: Path, **document: Table) -> str:
+    """Return the digest of a project that is installed itself."""
+    table = {
+        "final": {"project": True},
+        "stage": [{"name": "kernels", "outputs": ["kernel"]}],
+    }
+    whole = {
+        "project": {"name": "mine", "version": "1.0"},
+        "build-system": {"requires": ["hatchling"]},
+        "tool": {"nox-buildstages": table},
+        **document,
+    }
+    root.joinpath("pyproject.toml").write_text(tomli_w.dumps(whole))
+    project = read_table(whole, pyproject=root / "pyproject.toml")
+    return inputs_digest(project, interpreter())
+
+
+def test_what_building_the_project_itself_takes_counts(tmp_path: Path) -> None:
+    """Its build system and what setuptools reads; the rest changes all the time."""
+    before = own_digest(tmp_path)
+    version = {"name": "mine", "version": "1.1"}
+    assert own_digest(tmp_path, project=version) == before
+    system = {"requires": ["hatchling", "hatch-vcs"]}
+    changed = own_digest(tmp_path, **{"build-system": system})
+    assert changed != before
+    tmp_path.joinpath("setup.py").touch()
+    assert own_digest(tmp_path) not in {before, changed}

@@ -38,6 +38,7 @@ from nox_buildstages.declare.requirements import (
 from nox_buildstages.declare.runtime import final
 from nox_buildstages.model import (
     FINAL,
+    PROJECT,
     Final,
     PackageRules,
     Patch,
@@ -57,6 +58,10 @@ TOOL = "nox-buildstages"
 # Stands in for a faulty one until the problems are told.
 _NOTHING = Final(requirements=())
 
+_TAKEN = {
+    FINAL: "the runtime's lock file",
+    PROJECT: "the lock file for the project itself",
+}
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _PYTHON = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?")
 _TIME = re.compile(
@@ -71,7 +76,9 @@ def project(item: Item) -> Project | None:
     if top is None:
         return None
     stages = top.get("stage", _stages, ())
-    packages = top.get("package", _packages_of(stages), {})
+    runtime = final(top.item.child("final", top.content.get("final", {}))) or _NOTHING
+    _check_own(item, runtime, stages)
+    packages = top.get("package", _packages_of(stages, runtime), {})
     return Project(
         pyproject=item.document.path,
         pythons=top.get("python", _pythons, ()),
@@ -84,11 +91,22 @@ def project(item: Item) -> Project | None:
         exclude_newer=top.child("exclude-newer", _time),
         remote_store=top.child("remote-store", _remote_store),
         compiler_cache=top.get("compiler-cache", _compiler_cache, "auto"),
-        final=final(top.item.child("final", top.content.get("final", {}))) or _NOTHING,
+        final=runtime,
         stages=stages,
         packages=packages,
         uv=_uv(item.document),
     )
+
+
+def _check_own(item: Item, runtime: Final, stages: tuple[Stage, ...]) -> None:
+    """See that no stage builds a wheel of what is installed from its folder."""
+    for stage in stages:
+        if runtime.project in {output.name for output in stage.outputs}:
+            own = item.document.at("tool", TOOL, "final", "project") or item
+            own.fault(
+                f"stage {stage.name} builds {runtime.project} already;"
+                " leave out one of the two"
+            )
 
 
 def _below(item: Item, folder: str) -> Path:
@@ -251,30 +269,44 @@ def _stage_name(item: Item) -> str | None:
         return None
     if not _STAGE_NAME.fullmatch(value):
         item.expected("a name of lower-case letters, digits, '-' and '_'")
-    elif value == FINAL:
-        item.fault(f"{FINAL!r} is the name of the runtime's lock file; choose another")
+    elif value in _TAKEN:
+        item.fault(f"{value!r} is the name of {_TAKEN[value]}; choose another")
     return value
 
 
 def _packages_of(
-    stages: tuple[Stage, ...],
+    stages: tuple[Stage, ...], runtime: Final
 ) -> Getter[Mapping[NormalizedName, PackageRules]]:
-    """Return a getter for the rules of what these stages build."""
+    """Return a getter for the rules of what is built."""
 
     def packages(item: Item) -> Mapping[NormalizedName, PackageRules] | None:
         outputs = {output.name for stage in stages for output in stage.outputs}
+        own = runtime.project
+        outputs |= set() if own is None else {own}
         found: dict[NormalizedName, PackageRules] = {}
         for name, child in (by_name(item) or {}).items():
             # Of faulty stages it isn't known what they build.
             if name not in outputs and item.document.sound("tool", TOOL, "stage"):
                 hint = did_you_mean(name, sorted(outputs))
                 child.fault(f"no stage has an output of this name{hint}")
+            if name == own:
+                _check_own_rules(child)
             rules = _rules(child)
             if rules is not None:
                 found[name] = rules
         return found
 
     return packages
+
+
+def _check_own_rules(item: Item) -> None:
+    """See that nothing is asked for that needs a copy, or a wheel, of the project."""
+    given = any_table(item) or {}
+    for key in ("patches", "metadata", "local-version"):
+        if key in given:
+            item.child(key, given[key]).fault(
+                "is not for the project itself, which is installed as it is"
+            )
 
 
 def _rules(item: Item) -> PackageRules | None:
