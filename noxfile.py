@@ -77,7 +77,7 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and formatting; ``-- --fix`` mends what can be mended."""
+    """Check style, formatting and workflows; ``-- --fix`` mends what can be mended."""
     session.install(*_group("lint"))
     if "--fix" in session.posargs:
         session.run("ruff", "check", "--fix")
@@ -85,6 +85,10 @@ def lint(session: nox.Session) -> None:
     else:
         session.run("ruff", "check")
         session.run("ruff", "format", "--check")
+    session.run("actionlint", *map(str, sorted(Path(".github/workflows").iterdir())))
+    session.run(
+        *("zizmor", "--offline", "--quiet", "--persona=pedantic", ".github/workflows")
+    )
 
 
 @nox.session

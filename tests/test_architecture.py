@@ -27,7 +27,7 @@ ROOMS = (
     {
         *("plan", "plan_formats", "options", "locking", "proposal", "pythons"),
         *("call", "first_run", "workspace", "closing", "run"),
-        *("plan_github", "cells", "actions"),
+        *("plan_github", "cell_plans", "actions"),
     },
     {"sessions"},
 )
@@ -159,7 +159,7 @@ def test_one_module_knows_nox() -> None:
 
 UNNEEDED = {
     *("plan", "plan_formats", "locking", "pythons", "proposal/proposer"),
-    *("plan_github", "cells", "actions"),
+    *("plan_github", "cell_plans", "actions"),
     *("build/building", "build/making", "build/job", "build/following"),
     *(
         "build/reproducing",

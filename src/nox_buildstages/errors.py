@@ -25,6 +25,7 @@
     ├── ProposalError            no stages can be proposed, or written
     ├── SyncError                an environment can't be made equal to its lock
     ├── EnvironmentDiffersError  an environment isn't what its lock says
+    ├── UnmetError               the runtime lacks what the project itself requires
     ├── NotRunError              nox was told not to run what had to be built
     ├── BuildError
     │   ├── BackendError         a hook failed
@@ -578,6 +579,28 @@ class EnvironmentDiffersError(BuildStagesError):
         yield f"the environment {self.environment} differs from its lock"
         yield from (f"  {difference}" for difference in self.differences)
         yield self.mend
+
+
+@dataclass(kw_only=True, eq=False)
+class UnmetError(BuildStagesError):
+    """The runtime lacks what the project itself requires.
+
+    Attributes:
+        project: Its name.
+        unmet: Each of its requirements that isn't met, and the version that there is;
+            empty where there is none.
+    """
+
+    project: str
+    unmet: tuple[tuple[str, str], ...]
+
+    def lines(self) -> Iterator[str]:
+        """Yield the requirements, what there is, and where to ask for them."""
+        yield f"the runtime lacks what {self.project}, this project, requires"
+        for requirement, version in self.unmet:
+            there = f"there is {version}" if version else "there is none"
+            yield f"  {requirement}: {there}"
+        yield "add it to requirements in [tool.nox-buildstages.final]"
 
 
 @dataclass(kw_only=True, eq=False)

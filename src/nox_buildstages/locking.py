@@ -12,6 +12,7 @@ from nox_buildstages.build.workshop import StageWorkshop
 from nox_buildstages.errors import UsageError
 from nox_buildstages.lock import changes, folder
 from nox_buildstages.lock.inputs import digest_of_cells
+from nox_buildstages.lock.own import joined
 from nox_buildstages.lock.relock import Relock
 from nox_buildstages.lock.resolver import Resolver
 from nox_buildstages.lock.sharing import (
@@ -166,7 +167,7 @@ class Locking:
         projects = [bench.project for bench in self.benches]
         return Relock(
             project=bench.project,
-            graph=bench.graph,
+            graph=joined(bench.project, bench.graph),
             targets=found,
             resolver=self._resolver(bench, found[0]),
             workshop=workshop,

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 FINAL = "final"
 """The name of the final environment's lock; no stage may bear it."""
 
+PROJECT = "project"
+"""The name of the lock that the project itself is made installable in; likewise."""
+
 ConfigSettings: TypeAlias = "Mapping[str, str | tuple[str, ...]]"
 """PEP 517 config settings, as a build backend receives them."""
 
@@ -255,11 +258,15 @@ class Final:
         requirements: Everything asked for, extras and groups already spelled out.
         imports: Modules imported there.
         checks: Argument lists run there.
+        project: What the project itself is called, where it is installed too.
+        build_system: Its ``[build-system]`` table then, as it is written.
     """
 
     requirements: tuple[Requirement, ...]
     imports: tuple[str, ...] = ()
     checks: tuple[tuple[str, ...], ...] = ()
+    project: NormalizedName | None = None
+    build_system: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -336,9 +343,17 @@ class Project:
         """Every output, stage by stage."""
         return tuple(output for stage in self.stages for output in stage.outputs)
 
+    @property
+    def lock_names(self) -> tuple[str, ...]:
+        """The names of its locks: of the stages, and what is made for the runtime."""
+        own = () if self.final.project is None else (PROJECT,)
+        return (*(stage.name for stage in self.stages), *own, FINAL)
+
     def variant(self, name: str) -> Cell:
         """Return what of the cell a stage, or ``final``, uses."""
-        return self.cell if name == FINAL else self.cell.of(self.uses.get(name, ()))
+        if name in (PROJECT, FINAL):
+            return self.cell
+        return self.cell.of(self.uses.get(name, ()))
 
     def titled(self, name: str) -> str:
         """Return a stage's name with what it uses of the cell behind it."""

@@ -163,7 +163,7 @@ def parse(
     Args:
         words: In their order.
         outputs: All outputs of the project, which ``--rebuild`` may name.
-        session: That is to follow them, by its name without a Python; of whatever cell.
+        session: That is to follow them, by its name without a Python.
 
     Raises:
         UsageError: A word isn't known, isn't for that session, lacks its value, or
@@ -224,10 +224,9 @@ def _field(word: str) -> str:
 
 
 def _check_session(word: str, session: str) -> None:
-    name = session.partition("(")[0]
-    only, does = _ONLY_FOR.get(word, (name, ""))
-    builds = name in _ROW or name.startswith("build-stage-")
-    if name != only and not (only in _ROW and builds):
+    only, does = _ONLY_FOR.get(word, (session, ""))
+    builds = session in _ROW or session.startswith("build-stage-")
+    if session != only and not (only in _ROW and builds):
         raise UsageError(
             message=f"{word} is for {only}, and this is another session",
             mend=f"`nox -s {only} -- {_spelled(word)}` {does}",

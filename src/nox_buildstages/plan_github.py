@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,13 +14,16 @@ if TYPE_CHECKING:
 
     from nox_buildstages.plan import Planned
 
+LEVELS = 3
+"""Of stages that have jobs of their own; deeper ones are built with their cell."""
+
 _SPECIAL = re.compile(r"[\\`*_~#|<>\[\]]")
 """What Markdown may take for more than a character."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellPlan:
-    """What would become of a cell with one Python: what one job builds.
+    """What would become of a cell with one Python, or of a stage: what a job builds.
 
     Attributes:
         name: For files and artifacts, of plain characters; no other cell has it.
@@ -30,7 +34,9 @@ class CellPlan:
         wheelhouse: Its folder, POSIX, relative to the project's.
         key: Under which its part of a store is kept.
         tools: Programs whose versions count, which the key doesn't cover.
+        pass_env: Variables whose values count, which it doesn't cover either.
         outputs: Stage by stage.
+        levels: The stages of a cell, each level on those before; none of a stage.
     """
 
     name: str
@@ -41,7 +47,9 @@ class CellPlan:
     wheelhouse: str
     key: str
     tools: tuple[str, ...] = ()
+    pass_env: tuple[str, ...] = ()
     outputs: tuple[Planned, ...]
+    levels: tuple[tuple[CellPlan, ...], ...] = ()
 
     @property
     def is_cached(self) -> bool:
@@ -59,6 +67,7 @@ class CellPlan:
             "wheelhouse": self.wheelhouse,
             "key": self.key,
             "tools": " ".join(self.tools),
+            "pass-env": " ".join(self.pass_env),
         }
 
 
@@ -68,17 +77,30 @@ class GitHubPlan:
 
     Attributes:
         cells: All of them.
+        wheelhouse: The folder of all wheels, POSIX, relative to the project's.
+        locks: That of the lock files.
         only_missing: Whether those that have nothing to build get no job.
     """
 
     cells: tuple[CellPlan, ...]
+    wheelhouse: str = "wheelhouse"
+    locks: str = "build-stages"
     only_missing: bool = False
 
     def outputs(self) -> dict[str, str]:
-        """Return the outputs of the step: ``matrix`` as JSON, and ``count``."""
-        jobs = [cell.to_dict() for cell in self.cells if not self._is_left_out(cell)]
-        matrix = json.dumps({"include": jobs}, separators=(",", ":"))
-        return {"matrix": matrix, "count": str(len(jobs))}
+        """Return the outputs of the step; ``matrix`` is JSON."""
+        jobs = self._jobs(self.cells)
+        levels = [self._level(number) for number in range(LEVELS)]
+        return {
+            "matrix": _matrix(jobs),
+            "count": str(len(jobs)),
+            **{
+                f"level-{i}": _matrix(it) if it else ""
+                for i, it in enumerate(levels, 1)
+            },
+            "wheelhouse": self.wheelhouse,
+            "locks": self.locks,
+        }
 
     def summary(self) -> Iterator[str]:
         """Yield the lines of a Markdown text with a table for each cell."""
@@ -95,16 +117,34 @@ class GitHubPlan:
             yield "| --- | --- | --- | --- | --- |"
             yield from map(_row, cell.outputs)
 
+    def _jobs(self, cells: Iterable[CellPlan]) -> list[CellPlan]:
+        return [cell for cell in cells if not self._is_left_out(cell)]
+
+    def _level(self, number: int) -> list[CellPlan]:
+        """Return the stages of a level; several cells may have the same one."""
+        levels = (cell.levels[number : number + 1] for cell in self.cells)
+        stages: dict[str, CellPlan] = {}
+        for stage in chain.from_iterable(chain.from_iterable(levels)):
+            stages.setdefault(stage.session, stage)
+        return self._jobs(stages.values())
+
     def _is_left_out(self, cell: CellPlan) -> bool:
         return self.only_missing and cell.is_cached
 
 
+def _matrix(jobs: Iterable[CellPlan]) -> str:
+    include = [job.to_dict() for job in jobs]
+    return json.dumps({"include": include}, separators=(",", ":"))
+
+
 def assignments(outputs: Mapping[str, str]) -> str:
-    """Return outputs of a step in the form that holds any text, several lines too."""
+    """Return outputs of a step as GitHub's runner reads them, several lines too."""
     return "".join(_assignment(name, value) for name, value in outputs.items())
 
 
 def _assignment(name: str, value: str) -> str:
+    if value.splitlines() in ([], [value]) and value == value.strip():
+        return f"{name}={value}\n"
     # A text that holds its own digest isn't to be had.
     end = f"end-{hashlib.sha256(value.encode()).hexdigest()}"
     return f"{name}<<{end}\n{value}\n{end}\n"
@@ -121,19 +161,10 @@ def _where(cell: CellPlan) -> str:
 
 
 def _row(planned: Planned) -> str:
+    known = (planned.state, planned.name, planned.version, planned.stage)
     where = ("in the remote store",) if planned.remote else ()
-    return _line(
-        planned.state,
-        planned.name,
-        planned.version,
-        planned.stage,
-        "<br>".join(map(_escaped, planned.reasons or where)),
-    )
-
-
-def _line(state: str, name: str, version: str, stage: str, why: str) -> str:
-    known = map(_escaped, (state, name, version, stage))
-    return f"| {' | '.join((*known, why))} |"
+    why = "<br>".join(map(_escaped, planned.reasons or where))
+    return f"| {' | '.join((*map(_escaped, known), why))} |"
 
 
 def _escaped(text: str) -> str:

@@ -63,7 +63,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     registration = _Registration(
         document=document,
         grid=grid,
-        names={output.name for output in grid.outputs},
+        names=grid.names,
         making=making,
     )
     registration.register()
@@ -292,7 +292,7 @@ class _Registration:
             self.grid,
             place,
             _environment(session),
-            parse(session.posargs, outputs=self.names, session=name),
+            parse(session.posargs, outputs=self.names, session=name.partition("(")[0]),
             Setting(
                 outer=dict(os.environ),
                 report=report,

@@ -325,7 +325,8 @@ class Workspace:
             LockError: The locks aren't current; every job would end with that.
             UsageError: There is no Python here to plan a cell for.
         """
-        from nox_buildstages.plan_github import GitHubPlan  # noqa: PLC0415 - for it
+        from nox_buildstages.cell_plans import within  # noqa: PLC0415 - for it alone
+        from nox_buildstages.plan_github import GitHubPlan  # noqa: PLC0415
 
         views = [*self._views()]
         wanted = versions(self.project, self.interpreter)
@@ -336,6 +337,8 @@ class Workspace:
             )
         return GitHubPlan(
             cells=tuple(view.cell_plan() for view in views),
+            wheelhouse=within(self.project, self.project.wheelhouse),
+            locks=within(self.project, self.project.lock_dir),
             only_missing=self.options.only_missing,
         )
 
@@ -345,7 +348,7 @@ class Workspace:
         Raises:
             LockError: The locks aren't current, or aren't for that interpreter.
         """
-        from nox_buildstages.cells import cell_plan  # noqa: PLC0415 - for it alone
+        from nox_buildstages.cell_plans import cell_plan  # noqa: PLC0415 - for it alone
 
         bench = self.bench(self.read_locks())
         return cell_plan(bench, self.planned(), self.wheelhouse.folder)
@@ -500,8 +503,18 @@ class Workspace:
         house.keep_only({delivery.wheel.name for delivery in deliveries})
         bound = house.bind(bench.pylock(FINAL), bench.wheels(FINAL))
         with occupied(self.tools, self.environment):
-            sync(bench, FINAL, self.environment, bound)
+            self._make_runtime(bench, bound)
         return entries
+
+    def _make_runtime(self, bench: Bench, bound: Path) -> None:
+        own, options = self.project.final.project, self.options
+        if own is None:
+            sync(bench, FINAL, self.environment, bound)
+            return
+        from nox_buildstages.build import editable  # noqa: PLC0415 - for it alone
+
+        afresh = options.rebuild_all or own in options.rebuild
+        editable.install(bench, own, self.environment, bound, afresh=afresh)
 
     def bench(self, locks: Mapping[str, Lock]) -> Bench:
         """Return where the stages of the session's cell are built."""

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tomli_w
 from packaging.markers import default_environment
 from packaging.tags import Tag
 from packaging.utils import canonicalize_name
@@ -58,7 +59,7 @@ def declared(root: Path, table: Table | None = None, **tools: Table) -> Project:
 def locks(project: Project, inputs: str = INPUTS) -> tuple[Lock, ...]:
     return numbered(
         Lock(name=name, inputs=inputs, pylock=pylock.make(()))
-        for name in folder.names(project)
+        for name in project.lock_names
     )
 
 
@@ -537,3 +538,32 @@ def test_values_that_change_places_have_their_own_locks(tmp_path: Path) -> None:
         cells = read_cells(document, pyproject=root / "pyproject.toml")
         digests.add(digest_of_cells(cells, interpreter()))
     assert len(digests) == 2
+
+
+def own_digest(root: Path, **document: Table) -> str:
+    """Return the digest of a project that is installed itself."""
+    table = {
+        "final": {"project": True},
+        "stage": [{"name": "kernels", "outputs": ["kernel"]}],
+    }
+    whole = {
+        "project": {"name": "mine", "version": "1.0"},
+        "build-system": {"requires": ["hatchling"]},
+        "tool": {"nox-buildstages": table},
+        **document,
+    }
+    root.joinpath("pyproject.toml").write_text(tomli_w.dumps(whole))
+    project = read_table(whole, pyproject=root / "pyproject.toml")
+    return digest_of_cells([project], interpreter())
+
+
+def test_what_building_the_project_itself_takes_counts(tmp_path: Path) -> None:
+    """Its build system and what setuptools reads; the rest changes all the time."""
+    before = own_digest(tmp_path)
+    version = {"name": "mine", "version": "1.1"}
+    assert own_digest(tmp_path, project=version) == before
+    system = {"requires": ["hatchling", "hatch-vcs"]}
+    changed = own_digest(tmp_path, **{"build-system": system})
+    assert changed != before
+    tmp_path.joinpath("setup.py").touch()
+    assert own_digest(tmp_path) not in {before, changed}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -60,10 +60,10 @@ def step(project: Project, *words: str, **env: str) -> Step:
     project.nox(*PLAN, *words, env={**named, **env})
     first, *lines = files["GITHUB_OUTPUT"].read_text("utf-8").splitlines()
     assert first == "before"
-    head = [line.partition("<<")[0] for line in lines[::3]]
+    outputs = dict(line.split("=", 1) for line in lines)
     before, summary = files["GITHUB_STEP_SUMMARY"].read_text("utf-8").split("\n", 1)
     assert before == "before"
-    return Step(outputs=dict(zip(head, lines[1::3], strict=True)), summary=summary)
+    return Step(outputs=outputs, summary=summary)
 
 
 def locked(project: Project, pair: Pair) -> Project:
@@ -74,8 +74,11 @@ def locked(project: Project, pair: Pair) -> Project:
 
 def test_a_project_without_a_matrix_is_one_job(project: Project) -> None:
     """It is told its session, its wheelhouse and its key."""
-    found = step(locked(project, Pair(first={"tools": ["env", "bash"]})))
+    first = {"tools": ["env", "bash"], "pass-env": ["CUDA_HOME"]}
+    found = step(locked(project, Pair(first=first)))
     assert found.outputs["count"] == "1"
+    assert found.outputs["wheelhouse"] == "wheelhouse"
+    assert found.outputs["locks"] == "build-stages"
     (job,) = found.jobs
     assert len(job.pop("key")) == 64
     assert job == {
@@ -86,9 +89,25 @@ def test_a_project_without_a_matrix_is_one_job(project: Project) -> None:
         "python": job["python"],
         "wheelhouse": "wheelhouse",
         "tools": "bash env",
+        "pass-env": "CUDA_HOME",
     }
     assert "### Build stages: 1 of 1 cell to build\n" in found.summary
     assert "| build | models | 1.0 | second | not built yet |" in found.summary
+
+
+def test_stages_have_jobs_and_keys_of_their_own(project: Project) -> None:
+    """The key of a stage is that of all it stands on, and of nothing else."""
+    pair = Pair(second={"tools": ["env"]})
+    outputs = step(locked(project, pair)).outputs
+    (low,), (high,) = (
+        json.loads(outputs[f"level-{number}"])["include"] for number in (1, 2)
+    )
+    assert (low["cell"], low["session"]) == ("stage-first", "build-stage-first")
+    assert (high["cell"], high["session"]) == ("stage-second", "build-stage-second")
+    assert (low["tools"], high["tools"]) == ("", "env")
+    outputs = step(locked(project, replace(pair, second={"env": {"A": "1"}}))).outputs
+    assert low["key"] in outputs["level-1"]
+    assert high["key"] not in outputs["level-2"]
 
 
 def test_only_missing_leaves_out_what_is_built(project: Project) -> None:
@@ -99,7 +118,7 @@ def test_only_missing_leaves_out_what_is_built(project: Project) -> None:
     project.nox("-s", "build-stages")
     assert step(project).outputs["count"] == "1"
     found = step(project, "--only-missing")
-    assert found.outputs == {"matrix": '{"include":[]}', "count": "0"}
+    assert (found.jobs, found.outputs["count"]) == ([], "0")
     assert "Left out: all its wheels are in the store." in found.summary
     shutil.rmtree(project.store)
     found = step(project, "--only-missing")

@@ -328,6 +328,7 @@ def test_each_is_a_job_of_its_own(made: tuple[Project, str]) -> None:
     """With its session, its wheelhouse and its key."""
     said = made[0].nox("-s", "build-stages-plan", "--", "--github").output
     (line,) = (line for line in said.splitlines() if line.startswith("matrix="))
+    assert "\nwheelhouse=wheelhouse\n" in said
     jobs = json.loads(line.removeprefix("matrix="))["include"]
     assert len({job.pop("key") for job in jobs}) == 2
     assert jobs == [
@@ -339,6 +340,7 @@ def test_each_is_a_job_of_its_own(made: tuple[Project, str]) -> None:
             "python": version,
             "wheelhouse": f"wheelhouse/{version}",
             "tools": "",
+            "pass-env": "",
         }
         for version in BOTH
     ]

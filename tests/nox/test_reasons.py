@@ -29,6 +29,7 @@ SHAPE: dict[str, Any] = {
             "name": TEXT,
             "session": TEXT,
             "python": TEXT,
+            "matrix": {},
             "requires": [TEXT],
             "outputs": [
                 {
@@ -44,7 +45,7 @@ SHAPE: dict[str, Any] = {
             ],
         }
     ],
-    "final": [{"session": TEXT, "python": TEXT, "requires": [TEXT]}],
+    "final": [{"session": TEXT, "python": TEXT, "matrix": {}, "requires": [TEXT]}],
 }
 """Of the JSON, format 1, with all fields that it has."""
 

@@ -53,6 +53,7 @@ from nox_buildstages.errors import (
     StaleLockError,
     SyncError,
     ToolError,
+    UnmetError,
     UnorderedOutputError,
     UsageError,
     WheelError,
@@ -474,6 +475,15 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             "  first:  folder/1/y.whl",
             "  second: folder/2/y.whl",
             "the first is kept; `diffoscope FIRST SECOND` looks into the files",
+        ],
+    ),
+    (
+        UnmetError(project="mine", unmet=(("x>=2", "1.0"), ("y", ""))),
+        [
+            "the runtime lacks what mine, this project, requires",
+            "  x>=2: there is 1.0",
+            "  y: there is none",
+            "add it to requirements in [tool.nox-buildstages.final]",
         ],
     ),
     (

@@ -57,6 +57,10 @@ CASES = [
     ("a.c:1:10: fatal error: Python.h: No such file or directory", "headers of Python"),
     ("a.c:1:10: fatal error: 'Python.h' file not found", "headers of Python"),
     ("/env/bin/python: No module named cython", '"cython"'),
+    (
+        "error: … top-level packages discovered in a flat-layout: ['a', 'wheelhouse'].",
+        'packages = ["…"] in [tool.setuptools]',
+    ),
 ]
 
 
@@ -73,6 +77,14 @@ def test_the_hint_names_the_stage() -> None:
     found = hint(["No module named 'torch'"], stage="kernels")
     assert found is not None
     assert "dependencies of stage kernels" in found
+
+
+def test_the_project_itself_is_mended_where_it_is_declared() -> None:
+    """No table of a stage is its own, and where only that would do nothing is said."""
+    found = hint(["No module named 'torch'"], stage="project")
+    assert found is not None
+    assert 'add "torch" to requires in [build-system]' in found
+    assert hint(["CUDA_HOME environment variable is not set"], stage="project") is None
 
 
 @pytest.mark.parametrize(

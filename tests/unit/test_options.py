@@ -53,14 +53,6 @@ def test_known_words_are_followed(words: str, expected: Options) -> None:
         ("--vendor", "build-stages-release", Options(vendor=True)),
         ("--vendor", "build-stages", Options(vendor=True)),
         ("--vendor", "build-stage-kernels", Options(vendor=True)),
-        ("--vendor", "build-stage-kernels(arch=9.0)", Options(vendor=True)),
-        ("--vendor", "build-stages(arch=9.0)", Options(vendor=True)),
-        ("--repair", "build-stages-release(arch=9.0)", Options(repair=True)),
-        (
-            "--check-reproducible",
-            "build-stages(arch=9.0)",
-            Options(check_reproducible=True),
-        ),
         (
             "--check-reproducible",
             "build-stage-lock",

@@ -32,6 +32,7 @@ def cell(name: str, *outputs: Planned, label: str = "") -> CellPlan:
         wheelhouse=f"wheelhouse/{name}",
         key=f"key of {name}",
         tools=("c++", "nvcc"),
+        pass_env=("CUDA_HOME",),
         outputs=outputs,
     )
 
@@ -59,6 +60,7 @@ def test_each_cell_is_a_job() -> None:
         "wheelhouse": "wheelhouse/m",
         "key": "key of m",
         "tools": "c++ nvcc",
+        "pass-env": "CUDA_HOME",
     }
     assert second["cell"] == "b"
     assert "\n" not in outputs["matrix"]
@@ -69,9 +71,36 @@ def test_cells_with_nothing_to_build_can_be_left_out() -> None:
     plan = GitHubPlan(cells=(BUILT, MISSING), only_missing=True)
     assert (included(plan), plan.outputs()["count"]) == (["m"], "1")
     plan = GitHubPlan(cells=(BUILT,), only_missing=True)
-    assert plan.outputs() == {"matrix": '{"include":[]}', "count": "0"}
+    assert plan.outputs() == {
+        "matrix": '{"include":[]}',
+        "count": "0",
+        "level-1": "",
+        "level-2": "",
+        "level-3": "",
+        "wheelhouse": "wheelhouse",
+        "locks": "build-stages",
+    }
     plan = GitHubPlan(cells=(BUILT,))
     assert (included(plan), plan.outputs()["count"]) == (["b"], "1")
+
+
+def test_stages_may_have_jobs_level_by_level() -> None:
+    """One that several cells have is built once; what lies deeper is left to cells."""
+    low, high = cell("low", planned("a", "new")), cell("high", planned("b", "new"))
+    other = cell("other", planned("c"))
+    levels = ((low,), (high,), (), (other,))
+    one = replace(MISSING, levels=levels)
+    two = replace(MISSING, levels=((low, other),))
+    outputs = GitHubPlan(cells=(one, two)).outputs()
+    found = {
+        number: [it["cell"] for it in json.loads(outputs[f"level-{number}"])["include"]]
+        for number in (1, 2)
+    }
+    assert found == {1: ["low", "other"], 2: ["high"]}
+    assert outputs["level-3"] == ""
+    assert "level-4" not in outputs
+    outputs = GitHubPlan(cells=(two,), only_missing=True).outputs()
+    assert "other" not in outputs["level-1"]
 
 
 def test_the_summary_is_a_table_for_each_cell() -> None:
@@ -143,15 +172,27 @@ def read(text: str) -> dict[str, str]:
     """Return outputs as GitHub's runner reads them."""
     found, lines = {}, text.splitlines(keepends=True)
     while lines:
-        name, end = lines.pop(0).rstrip("\n").split("<<", 1)
+        line = lines.pop(0).rstrip("\n")
+        name, mark, value = line.partition("=")
+        if mark and "<<" not in name:
+            found[name] = value
+            continue
+        name, end = line.split("<<", 1)
         at = lines.index(f"{end}\n")
         found[name] = "".join(lines[:at]).removesuffix("\n")
         del lines[: at + 1]
     return found
 
 
-@pytest.mark.parametrize("value", ["", "1", "a\nb", "x\nend-1\nname=y<<end", "\n", "é"])
+@pytest.mark.parametrize(
+    "value", ["", "1", "a=b<<c", " a", "a\nb", "x\nend-1\nname=y<<end", "\n", "é"]
+)
 def test_an_output_of_a_step_may_hold_anything(value: str) -> None:
     """It can't end the text that it stands in, nor begin another output."""
     outputs = {"first": value, "second": "2"}
     assert read(assignments(outputs)) == outputs
+
+
+def test_an_output_of_one_line_is_written_in_one() -> None:
+    """As a script would."""
+    assert assignments({"a": "1", "b": "x\ny"}).startswith("a=1\nb<<end-")

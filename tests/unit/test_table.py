@@ -634,6 +634,13 @@ def test_whether_backends_reach_the_network(line: str, network: str) -> None:
     [
         ("final", "'final' is the name of the runtime's lock file; choose another"),
         (
+            "project",
+            (
+                "'project' is the name of the lock file for the project itself;"
+                " choose another"
+            ),
+        ),
+        (
             "Kernels",
             (
                 "expected a name of lower-case letters, digits, '-' and '_', "
@@ -704,7 +711,10 @@ def test_a_stage_needs_a_name_and_outputs() -> None:
     [
         (
             "project = true",
-            "project: installing the project itself is not supported yet",
+            (
+                "project: this file has no name in [project],"
+                " so it is no project to install"
+            ),
         ),
         ("project = 1", "project: expected true or false, found the number 1"),
         (
@@ -765,6 +775,77 @@ def test_a_stage_needs_a_name_and_outputs() -> None:
 def test_problems_in_the_runtime(line: str, message: str) -> None:
     """Each problem of the final table has its place."""
     assert told(in_final(line)) == [f"final.{message}"]
+
+
+OWN = """
+[project]
+name = "My.Project"
+dynamic = ["version"]
+"""
+
+
+def test_the_project_itself_may_be_installed() -> None:
+    """Then its name is known, and how it is built; else neither is looked at."""
+    system = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "x"\n'
+    toml = f"{in_final('project = true')}{OWN}{system}"
+    project = declared(toml)
+    assert project.final.project == "my-project"
+    assert project.final.build_system == {
+        "requires": ["hatchling"],
+        "build-backend": "x",
+    }
+    assert project.lock_names == ("kernels", "project", "final")
+    without = declared(toml.replace("true", "false"))
+    assert without.final.project is None
+    assert without.final.build_system == {}
+    assert without.lock_names == ("kernels", "final")
+
+
+def test_the_project_itself_may_have_no_build_system() -> None:
+    """Then it is built with setuptools, as PEP 517 has it."""
+    assert declared(in_final("project = true") + OWN).final.build_system == {}
+
+
+@pytest.mark.parametrize(
+    ("toml", "expected"),
+    [
+        ("[build-system]\n", "build-system: requires is missing"),
+        (
+            "[build-system]\nrequires = [1]\n",
+            (
+                "build-system.requires[0]: expected a requirement such as"
+                " 'torch>=2.8', found the number 1"
+            ),
+        ),
+        (
+            "[tool.nox-buildstages.package.my-project]\npatches = []\n",
+            (
+                "package.my-project.patches: is not for the project itself,"
+                " which is installed as it is"
+            ),
+        ),
+        (
+            "[[tool.nox-buildstages.stage]]\nname = 'own'\noutputs = ['my_project']\n",
+            (
+                "final.project: stage own builds my-project already;"
+                " leave out one of the two"
+            ),
+        ),
+    ],
+)
+def test_problems_with_the_project_itself(toml: str, expected: str) -> None:
+    """It needs a build system, and is no output besides."""
+    assert told(f"{in_final('project = true')}{OWN}{toml}") == [expected]
+
+
+def test_the_project_itself_may_have_rules() -> None:
+    """Those that say how it is built; where it isn't installed they are misplaced."""
+    rules = "[tool.nox-buildstages.package.my-project]\nenv = { A = '1' }\n"
+    toml = f"{in_final('project = true')}{OWN}{rules}"
+    (found,) = declared(toml).packages.values()
+    assert found.env == {"A": "1"}
+    (message,) = told(toml.replace("true", "false"))
+    assert message.startswith("package.my-project: no stage has an output")
 
 
 def test_the_runtime_is_a_table() -> None:

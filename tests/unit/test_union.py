@@ -166,6 +166,18 @@ def test_each_statement_is_there_once() -> None:
         ({}, []),
         ({"any": ["a"]}, []),
         ({"any": ["a"], "manylinux_2_28_x86_64": ["b"]}, []),
+        ({"manylinux2014_x86_64": ["a"], "manylinux_2_17_x86_64": ["a"]}, []),
+        ({"macosx_11_0_arm64": ["a"], "macosx_12_0_arm64": ["b"]}, []),
+        (
+            {"linux_x86_64": ["a"], "manylinux_2_28_x86_64": ["b"]},
+            [f"linux_x86_64: a; {NO_LIBC}"],
+        ),
+        (
+            {"manylinux_2_28_x86_64": ["a"], "musllinux_1_2_x86_64": ["a"]},
+            [
+                "for different platforms: manylinux_2_28_x86_64, musllinux_1_2_x86_64",
+            ],
+        ),
         (
             {"linux_aarch64": ["b", "a", "a"], "macosx_11_0_arm64": ["a"]},
             [

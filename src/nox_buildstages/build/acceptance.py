@@ -17,6 +17,8 @@ from nox_buildstages.wheelhouse.relabelling import relabelled
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from packaging.utils import NormalizedName
+
     from nox_buildstages.lock.lockfile import LockedOutput
     from nox_buildstages.model import Interpreter, Metadata
     from nox_buildstages.wheelhouse.wheel import WheelFile
@@ -68,6 +70,26 @@ def accepted(folder: Path, said: str, promise: Promise) -> WheelFile:
     return wheels.read(relabelled(wheel, version))
 
 
+def accepted_editable(
+    folder: Path, said: str, *, name: NormalizedName, interpreter: Interpreter
+) -> WheelFile:
+    """Return the wheel that leads to a project's source, if it is of that project.
+
+    Args:
+        folder: That the backend was to put it into.
+        said: What the backend says that it is called.
+        name: Of the project.
+        interpreter: That the wheel is for.
+
+    Raises:
+        WheelError: It isn't.
+    """
+    wheel = _only_wheel(folder, said)
+    _check_name(wheel, name)
+    _check_tags(wheel, interpreter)
+    return wheel
+
+
 def _only_wheel(folder: Path, said: str) -> WheelFile:
     found = sorted(path.name for path in folder.glob("*.whl"))
     if not found:
@@ -84,9 +106,7 @@ def _only_wheel(folder: Path, said: str) -> WheelFile:
 def _check_identity(wheel: WheelFile, promise: Promise) -> None:
     output = promise.output
     file_name, locked = wheel.path.name, output.metadata
-    if wheel.name != output.name:
-        problem = f"is of {wheel.name}; {output.name} was asked for"
-        raise WheelError(wheel=file_name, problem=problem)
+    _check_name(wheel, output.name)
     if promise.public(wheel.version) != promise.version:
         problem = f"is version {wheel.version}; the lock says {promise.version}"
         raise WheelError(wheel=file_name, problem=problem)
@@ -95,6 +115,12 @@ def _check_identity(wheel: WheelFile, promise: Promise) -> None:
         listed = "; ".join(differences)
         problem = f"its METADATA and the lock ({locked.learned}) disagree: {listed}"
         raise WheelError(wheel=file_name, problem=problem)
+
+
+def _check_name(wheel: WheelFile, name: NormalizedName) -> None:
+    if wheel.name != name:
+        problem = f"is of {wheel.name}; {name} was asked for"
+        raise WheelError(wheel=wheel.path.name, problem=problem)
 
 
 def _check_tags(wheel: WheelFile, interpreter: Interpreter) -> None:

@@ -6,7 +6,7 @@ import warnings
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from packaging.requirements import InvalidRequirement, Requirement
 from pyproject_hooks import (
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from nox_buildstages.core_metadata import CoreMetadata
     from nox_buildstages.model import ConfigSettings
     from nox_buildstages.source_tree import BuildSystem
+
+Kind: TypeAlias = Literal["wheel", "editable"]
+"""Of wheels: such as hold a project, and such as lead to its source (PEP 660)."""
 
 LAST_LINES = 30
 """Of a log, that are shown when a hook fails."""
@@ -68,16 +71,14 @@ class Backend:
     attend: Callable[[], None] | None = None
     keeper: Keeper = field(default_factory=Keeper)
 
-    def requires(self) -> tuple[str, ...]:
+    def requires(self, kind: Kind = "wheel") -> tuple[str, ...]:
         """Return what it wants for building a wheel beyond what is declared.
 
         Raises:
             BackendError: The hook failed.
         """
-        hook = "get_requires_for_build_wheel"
-        answer = self._call(
-            hook, lambda hooks: hooks.get_requires_for_build_wheel(self._settings())
-        )
+        hook = f"get_requires_for_build_{kind}"
+        answer = self._call(hook, lambda it: getattr(it, hook)(self._settings()))
         if not isinstance(answer, list) or not all(map(_is_requirement, answer)):
             reason = f"it returned {answer!r}, which is no list of requirements"
             raise self._failed(hook, reason)
@@ -114,6 +115,21 @@ class Backend:
             "build_wheel",
             lambda hooks: hooks.build_wheel(str(folder), self._settings()),
         )
+        return str(answer)
+
+    def editable(self, folder: Path) -> str:
+        """Build a wheel that leads to the source tree, and return its file name.
+
+        Raises:
+            BackendError: The hook failed, or there is none (PEP 660).
+        """
+        hook = "build_editable"
+        try:
+            answer = self._call(
+                hook, lambda it: it.build_editable(str(folder), self._settings())
+            )
+        except HookMissing as error:
+            raise self._failed(hook, "its build backend has no such hook") from error
         return str(answer)
 
     def _call(self, hook: str, call: Callable[[BuildBackendHookCaller], Any]) -> Any:  # noqa: ANN401

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from packaging.utils import canonicalize_name, canonicalize_version
 
 from nox_buildstages.build.screen import Screen
 from nox_buildstages.errors import EnvironmentDiffersError
-from nox_buildstages.files import write_text
+from nox_buildstages.files import replacing, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -138,6 +139,35 @@ def changed(
         elif stamp.get(name) != [ingredient.sha256, record]:
             differences[name] = f"{name} {version} is not from the locked wheel"
     return dict(sorted(differences.items()))
+
+
+def direct(environment: Environment, name: str, folder: Path) -> None:
+    """Say of a project in an environment that it leads to a folder (PEP 610, PEP 660).
+
+    Args:
+        environment: That it is in.
+        name: Its normalized name.
+        folder: That holds its source.
+    """
+    for place in _site_packages(environment.location):
+        for info in sorted(place.glob("*.dist-info")):
+            if canonicalize_name(info.stem.rpartition("-")[0]) == name:
+                _redirect(
+                    info, {"url": folder.as_uri(), "dir_info": {"editable": True}}
+                )
+
+
+def _redirect(info: Path, origin: Mapping[str, object]) -> None:
+    """Replace where an installer has something from, in its RECORD too."""
+    text = json.dumps(origin)
+    write_text(info / "direct_url.json", text)
+    name = f"{info.name}/direct_url.json"
+    digest = urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    with (info / "RECORD").open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.reader(stream) if row and row[0] != name]
+    rows.append([name, f"sha256={digest.rstrip('=')}", str(len(text.encode()))])
+    with replacing(info / "RECORD") as new, new.open("w", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows(rows)
 
 
 def metadata_of(environment: Environment) -> Iterator[bytes]:

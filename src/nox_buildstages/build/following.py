@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COMPILE = "compile"
 METADATA = "metadata"
+EDITABLE = "editable"
 ENV = "env"
 
 _CHUNK = 1_000_000

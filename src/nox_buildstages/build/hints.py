@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from nox_buildstages.model import PROJECT
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_DEPENDENCY = 'add "{what}" to the dependencies of stage {stage}'
+_TO_STAGE = "to the dependencies of stage {stage}"
+_DEPENDENCY = f'add "{{what}}" {_TO_STAGE}'
 _CUDA_HOME = 'pass-env = ["CUDA_HOME"] for stage {stage}'
 
 _MEMORY = (
@@ -80,6 +83,14 @@ _HINTS = (
             r"|No CMAKE_C(XX)?_COMPILER could be found"
         ),
         "the C or C++ compiler is missing: install it; it is looked for on PATH",
+    ),
+    (
+        r"discovered in a flat-layout: .*'wheelhouse'",
+        (
+            "setuptools takes the wheelhouse for a package of this project: name its"
+            ' own ones, packages = ["…"] in [tool.setuptools], or keep the wheels out'
+            ' of its sight, wheelhouse = ".wheelhouse" in [tool.nox-buildstages]'
+        ),
     ),
     (
         r"fatal error: '?Python\.h'?( file not found|: No such file)",
@@ -163,8 +174,17 @@ def hint(lines: Iterable[str], *, stage: str, offline: bool = False) -> str | No
         found = [*re.finditer(pattern, text, re.MULTILINE)]
         if found:  # of several the last: those before were caught
             what = found[-1].groupdict().get("what", "")
-            return words.format(what=what, stage=stage)
+            return _addressed(words, what, stage)
     pattern, words = _OFFLINE
     if offline and re.search(pattern, text):
-        return words.format(stage=stage)
+        return _addressed(words, "", stage)
     return None
+
+
+def _addressed(words: str, what: str, stage: str) -> str | None:
+    """Return a hint for a stage; None where the project itself can't follow it."""
+    if stage == PROJECT:
+        words = words.replace(_TO_STAGE, "to requires in [build-system]")
+        if "{stage}" in words:
+            return None
+    return words.format(what=what, stage=stage)

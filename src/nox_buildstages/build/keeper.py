@@ -152,12 +152,13 @@ def _written_to(handle: str) -> str:
 
 
 def _end_all(child: int) -> None:
-    """End what is left of a program, and of all that it started."""
+    """End what is left of a program, first of all, and of what it started."""
     deadline = time.monotonic() + GRACE
     asked: set[int] = set()
     while members := _members(child):
         is_over = time.monotonic() > deadline
-        for member in members if is_over else members - asked:
+        due = members if is_over else members - asked
+        for member in sorted(due, key=child.__ne__):
             _signal(member, signal.SIGKILL if is_over else signal.SIGTERM)
         asked |= members
         time.sleep(_PAUSE)

@@ -23,7 +23,10 @@ _Files: TypeAlias = "Mapping[str, tuple[int, int, int]]"
 SECOND = "second-build"
 """The folder, beside what is installed in an environment, for what differs."""
 
-_BESIDE = {SECOND, "tmp"}
+OWN = "project"
+"""The folder, likewise, for the wheel that leads to the project itself."""
+
+_BESIDE = {SECOND, OWN, "tmp"}
 """Folders in an environment's that we and nox write to."""
 
 _SHOWN = 10

@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages import source_tree
+from nox_buildstages.build import editable_making
 from nox_buildstages.build.following import METADATA, followed
 from nox_buildstages.build.job import Job
 from nox_buildstages.build.readying import occupied, prepare
@@ -21,7 +22,7 @@ from nox_buildstages.errors import BackendError, MetadataError, NotRunError
 from nox_buildstages.files import write_text
 from nox_buildstages.lock.facts import Answer, stating
 from nox_buildstages.lock.lockfile import IndexPin, LockedOutput, StagePin, digest
-from nox_buildstages.model import ArchiveSource, Metadata
+from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
 from nox_buildstages.store.presence import note_use
 
 if TYPE_CHECKING:
@@ -107,6 +108,10 @@ class StageWorkshop:
         for name in _providers(bench, inquiry.stage.name):
             provide(bench, bench.graph.stage(name), environment)
         bench = replace(bench, logs=bench.tools.store.folder / "logs")
+        if inquiry.stage.name == PROJECT:
+            with occupied(bench.tools, environment):
+                requires = editable_making.asked(bench, inquiry.output, environment)
+            return Answer(requires=requires, metadata=None)
         output = LockedOutput(
             name=inquiry.output,
             source=inquiry.source,

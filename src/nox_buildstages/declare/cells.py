@@ -146,23 +146,19 @@ def _decides_on(axis: Axis, stage: Stage, project: Project) -> bool:
 
 
 def _named(
-    found: Project, named: Mapping[tuple[Step, ...], Collection[str]]
+    found: Project, named: Mapping[tuple[Step, ...], set[str]]
 ) -> dict[str, set[str]]:
     """Return the axes that a stage, or a package that it builds, names; by stage."""
-    by_place = {
-        canonicalize_name(str(key)) if kind == "package" else f"{kind}[{key}]": axes
+    of_packages = {
+        canonicalize_name(str(key)): axes
         for (kind, key), axes in named.items()
+        if kind == "package"
     }
     return {
-        stage.name: {
-            axis
-            for place in (
-                stage.place.rpartition(".")[2],
-                *(o.name for o in stage.outputs),
-            )
-            for axis in by_place.get(place, ())
-        }
-        for stage in found.stages
+        stage.name: named.get(("stage", index), set()).union(
+            *(of_packages.get(output.name, ()) for output in stage.outputs)
+        )
+        for index, stage in enumerate(found.stages)
     }
 
 
@@ -174,6 +170,7 @@ def _tell_needless(
     if "package" not in content or not item.document.sound(*item.steps, "stage"):
         return
     outputs = {output.name for project in projects for output in project.outputs}
+    outputs |= {it.final.project for it in projects if it.final.project is not None}
     for name, child in (
         by_name(item.child("package", content["package"])) or {}
     ).items():

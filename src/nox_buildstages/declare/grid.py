@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.declare.graph import OUR_SESSIONS, arrange, folder_of
 from nox_buildstages.errors import DeclarationError, Problem
-from nox_buildstages.model import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -66,6 +65,13 @@ class Grid:
         """Every output of every cell, by name once."""
         found = (output for it in self.projects for output in it.outputs)
         return tuple({output.name: output for output in found}.values())
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What is built: every output, and the project itself where it is installed."""
+        own = self.first.project.final.project
+        names = (*(output.name for output in self.outputs), own)
+        return frozenset(name for name in names if name is not None)
 
     @property
     def indexes(self) -> list[Mapping[str, Any]]:
@@ -193,7 +199,7 @@ def _sessions(projects: Sequence[Project]) -> Iterator[tuple[str, str]]:
 def _locks(projects: Sequence[Project]) -> Iterator[tuple[str, str]]:
     """Yield what the lock of each stage may be called, and the stage."""
     for project in projects:
-        for name in (*(stage.name for stage in project.stages), FINAL):
+        for name in project.lock_names:
             for stem in project.stems(name):
                 yield f"the lock file pylock.{stem}.toml", f"stage {name}"
 
@@ -202,7 +208,7 @@ def _variants(projects: Sequence[Project]) -> Iterator[tuple[str, str]]:
     """Yield what is called by all values that a stage uses, and those values."""
     for project in projects:
         yield f"the name {project.cell.name!r}", f"({project.cell})"
-        for name in (*(stage.name for stage in project.stages), FINAL):
+        for name in project.lock_names:
             variant = project.variant(name)
             file = f"pylock.{variant.stem(name)}.toml"
             yield f"the lock file {file} of {name}", f"({variant})"

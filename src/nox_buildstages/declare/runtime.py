@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from packaging.dependency_groups import DependencyGroupResolver
 from packaging.errors import ExceptionGroup
@@ -51,17 +51,37 @@ def final(item: Item) -> Final | None:
         requirements = _declared(item)
     extras = found.get("extras", _extras, ())
     groups = found.get("groups", list_of(_group), ())
-    found.child("project", _project)
+    project = found.child("project", _project)
     return Final(
         requirements=(*requirements, *extras, *(it for each in groups for it in each)),
         imports=found.get("imports", list_of(module), ()),
         checks=found.get("checks", _checks, ()),
+        project=project,
+        build_system={} if project is None else _build_system(item.document),
     )
 
 
-def _project(item: Item) -> None:
-    if boolean(item):
-        item.fault("installing the project itself is not supported yet")
+def _project(item: Item) -> NormalizedName | None:
+    """Read whether the project is installed too; return its name then."""
+    if not boolean(item):
+        return None
+    name = item.document.at("project", "name")
+    if name is None:
+        item.fault("this file has no name in [project], so it is no project to install")
+        return None
+    return normalized(name)
+
+
+def _build_system(document: Document) -> Mapping[str, Any]:
+    found = document.at("build-system")
+    system = None if found is None else any_table(found)
+    if found is None or system is None:
+        return {}
+    if "requires" in system:
+        list_of(requirement)(found.child("requires", system["requires"]))
+    else:
+        found.fault("requires is missing")
+    return system
 
 
 def _check(item: Item) -> tuple[str, ...] | None:

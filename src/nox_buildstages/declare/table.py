@@ -37,6 +37,7 @@ from nox_buildstages.declare.requirements import (
 from nox_buildstages.declare.runtime import final
 from nox_buildstages.model import (
     FINAL,
+    PROJECT,
     Final,
     PackageRules,
     Patch,
@@ -56,6 +57,10 @@ TOOL = "nox-buildstages"
 # Stands in for a faulty one until the problems are told.
 _NOTHING = Final(requirements=())
 
+_TAKEN = {
+    FINAL: "the runtime's lock file",
+    PROJECT: "the lock file for the project itself",
+}
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _PYTHON = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?")
 _TIME = re.compile(
@@ -69,6 +74,9 @@ def project(item: Item) -> Project | None:
     top = table(item, _TOP)
     if top is None:
         return None
+    stages = top.get("stage", _stages, ())
+    runtime = final(top.item.child("final", top.content.get("final", {}))) or _NOTHING
+    _check_own(item, runtime, stages)
     return Project(
         pyproject=item.document.path,
         pythons=top.get("python", _pythons, ()),
@@ -81,11 +89,22 @@ def project(item: Item) -> Project | None:
         exclude_newer=top.child("exclude-newer", _time),
         remote_store=top.child("remote-store", _remote_store),
         compiler_cache=top.get("compiler-cache", _compiler_cache, "auto"),
-        final=final(top.item.child("final", top.content.get("final", {}))) or _NOTHING,
-        stages=top.get("stage", _stages, ()),
-        packages=top.get("package", _packages, {}),
+        final=runtime,
+        stages=stages,
+        packages=top.get("package", _packages_of(runtime), {}),
         uv=_uv(item.document),
     )
+
+
+def _check_own(item: Item, runtime: Final, stages: tuple[Stage, ...]) -> None:
+    """See that no stage builds a wheel of what is installed from its folder."""
+    for stage in stages:
+        if runtime.project in {output.name for output in stage.outputs}:
+            own = item.document.at("tool", TOOL, "final", "project") or item
+            own.fault(
+                f"stage {stage.name} builds {runtime.project} already;"
+                " leave out one of the two"
+            )
 
 
 def _below(item: Item, folder: str) -> Path:
@@ -248,15 +267,37 @@ def _stage_name(item: Item) -> str | None:
         return None
     if not _STAGE_NAME.fullmatch(value):
         item.expected("a name of lower-case letters, digits, '-' and '_'")
-    elif value == FINAL:
-        item.fault(f"{FINAL!r} is the name of the runtime's lock file; choose another")
+    elif value in _TAKEN:
+        item.fault(f"{value!r} is the name of {_TAKEN[value]}; choose another")
     return value
 
 
-def _packages(item: Item) -> Mapping[NormalizedName, PackageRules] | None:
-    """Read the rules of outputs, whether there are such or not."""
-    read = ((name, _rules(child)) for name, child in (by_name(item) or {}).items())
-    return {name: rules for name, rules in read if rules is not None}
+def _packages_of(
+    runtime: Final,
+) -> Getter[Mapping[NormalizedName, PackageRules]]:
+    """Return a getter for rules, whether something of these names is built or not."""
+
+    def packages(item: Item) -> Mapping[NormalizedName, PackageRules] | None:
+        found: dict[NormalizedName, PackageRules] = {}
+        for name, child in (by_name(item) or {}).items():
+            if name == runtime.project:
+                _check_own_rules(child)
+            rules = _rules(child)
+            if rules is not None:
+                found[name] = rules
+        return found
+
+    return packages
+
+
+def _check_own_rules(item: Item) -> None:
+    """See that nothing is asked for that needs a copy, or a wheel, of the project."""
+    given = any_table(item) or {}
+    for key in ("patches", "metadata", "local-version"):
+        if key in given:
+            item.child(key, given[key]).fault(
+                "is not for the project itself, which is installed as it is"
+            )
 
 
 def _rules(item: Item) -> PackageRules | None:

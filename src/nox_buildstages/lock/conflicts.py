@@ -34,7 +34,7 @@ from nox_buildstages.lock.wishes import (
     minimal,
     wishes_of,
 )
-from nox_buildstages.model import FINAL
+from nox_buildstages.model import FINAL, PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -220,6 +220,8 @@ class _Case:
         return words[wish.kind]
 
     def _with_version(self, output: NormalizedName) -> str:
+        if output not in self.drafter.graph.providers:
+            return f"{output}, this project,"
         facts = self.drafter.facts
         metadata = facts.metadata(output)
         version = facts.promises[output].chosen.version
@@ -332,7 +334,7 @@ class _Case:
             for output in stage.outputs
         }
         yield "build them in stages of their own, in pyproject.toml:"
-        taken = [FINAL, *self.drafter.graph.stages]
+        taken = [PROJECT, FINAL, *self.drafter.graph.stages]
         for number, group in enumerate(groups):
             name = spelling.free_name(stage.name, taken) if number else stage.name
             taken.append(name)

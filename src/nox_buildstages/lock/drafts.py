@@ -121,7 +121,11 @@ class Drafter:
         return None if lock is None else pylock.dumps(lock.pylock)
 
     def _available(self, stage: Stage | None) -> list[NormalizedName]:
-        """Return the outputs that are built when a stage, or the final one, begins."""
+        """Return what there is when a stage, or the final one, begins.
+
+        These are outputs, and for the final one the project itself where it is to be
+        installed as well.
+        """
         before: Iterable[Stage] = self.graph.order
         if stage is not None:
             before = map(self.graph.stage, self.graph.ancestors(stage.name))
@@ -150,6 +154,9 @@ class Drafter:
                 for output in available
                 if (metadata := self.facts.metadata(output)) is not None
             ),
+            overriding=tuple(
+                name for name in available if name == self.project.final.project
+            ),
         )
 
     def spelled(self, text: str) -> str:
@@ -158,7 +165,7 @@ class Drafter:
         An output is its stage's wheel, wherever else it might be taken from.
         """
         requirement = Requirement(text)
-        if canonicalize_name(requirement.name) in self.facts.promises:
+        if canonicalize_name(requirement.name) in self.graph.providers:
             requirement.url = None
         return str(requirement)
 
@@ -180,7 +187,7 @@ class Drafter:
     ) -> None:
         for requirement in wanted:
             name = canonicalize_name(requirement.name)
-            missing = name in self.facts.promises and name not in available
+            missing = name in self.graph.providers and name not in available
             if missing and self._applies(requirement):
                 raise self._unordered(stage.name, name)
 
@@ -192,7 +199,7 @@ class Drafter:
         """Return an output that an answer takes from elsewhere than from its stage."""
         stood_in = {stand_in.name for stand_in in question.stand_ins}
         names = (package.name for package in answer.packages)
-        promised = self.facts.promises.keys() - stood_in
+        promised = self.graph.providers.keys() - stood_in
         return next((name for name in names if name in promised), None)
 
     def _ours(self, answer: Pylock, question: Question) -> Pylock:
@@ -200,6 +207,8 @@ class Drafter:
         stood_in = {stand_in.name: stand_in for stand_in in question.stand_ins}
         packages = []
         for package in answer.packages:
+            if package.name in question.overriding:
+                continue  # the project itself, which is installed beside the lock
             if package.name in stood_in:
                 packages.append(self._provided(stood_in[package.name]))
             else:

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from nox_buildstages import source_tree
 from nox_buildstages.lock.local_versions import Labelling, labelled
 from nox_buildstages.lock.lockfile import LockedOutput
-from nox_buildstages.model import ArchiveSource, Metadata
+from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -130,7 +130,11 @@ class Facts:
             yield from map(Requirement, self.build_requires(output.name))
 
     def locked(self, stage: Stage) -> tuple[LockedOutput, ...]:
-        """Return the outputs of a stage as far as they can be locked."""
+        """Return the outputs of a stage as far as they can be locked.
+
+        Of the project itself only what it takes to build it is.
+        """
+        outputs = () if stage.name == PROJECT else stage.outputs
         return tuple(
             LockedOutput(
                 name=output.name,
@@ -138,7 +142,7 @@ class Facts:
                 build_requires=self.build_requires(output.name),
                 metadata=metadata,
             )
-            for output in stage.outputs
+            for output in outputs
             if (metadata := self.metadata(output.name)) is not None
         )
 

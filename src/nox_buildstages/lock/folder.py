@@ -11,7 +11,6 @@ from nox_buildstages.errors import InvalidLockError, MissingLockError, StaleLock
 from nox_buildstages.files import replacing, stamp
 from nox_buildstages.lock.lockfile import dumps, file_name, loads
 from nox_buildstages.lock.merging import selected
-from nox_buildstages.model import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -51,11 +50,6 @@ _SEEN: dict[tuple[Path, tuple[str, ...]], _Sight] = {}
 """What this process saw last, by folder and stems: what was read then is kept."""
 
 
-def names(project: Project) -> tuple[str, ...]:
-    """Return the names of the locks that a project has."""
-    return (*(stage.name for stage in project.stages), FINAL)
-
-
 def stems(project: Project) -> dict[str, str]:
     """Return what the locks of a cell are called in their files, by name.
 
@@ -63,10 +57,10 @@ def stems(project: Project) -> dict[str, str]:
     the files that there are tell.
     """
     if not project.cell.choices:
-        return {name: name for name in names(project)}
+        return {name: name for name in project.lock_names}
     there = {path.name for path in project.lock_dir.glob(file_name("*"))}
     found = {}
-    for name in names(project):
+    for name in project.lock_names:
         possible = project.stems(name)
         fitting = (stem for stem in possible if file_name(stem) in there)
         found[name] = next(fitting, possible[-1])
@@ -91,7 +85,7 @@ def earlier(project: Project, locks: Mapping[str, Lock]) -> dict[str, Lock]:
         locks: All there were, by stem.
     """
     found = dict(locks)
-    for name in names(project):
+    for name in project.lock_names:
         fitting = (stem for stem in project.stems(name) if stem in locks)
         of_others = (stem for stem in locks if stem.startswith(f"{name}-"))
         stem = next(fitting, next(of_others, None) if project.cell.choices else None)
@@ -112,7 +106,7 @@ def read(project: Project, *, inputs: str | None = None) -> Mapping[str, Lock]:
         StaleLockError: They were made from other inputs, or not all by one run.
         InvalidLockError: One can't be read.
     """
-    sight = _looked(project, names(project))
+    sight = _looked(project, project.lock_names)
     if inputs is not None:
         _check_current(sight, inputs)
     return _loaded(sight)
@@ -138,7 +132,7 @@ def read_for(
     Raises:
         LockError: As ``read`` does; or they are not for this interpreter.
     """
-    sight = _looked(project, names(project) if needed is None else needed)
+    sight = _looked(project, project.lock_names if needed is None else needed)
     _check_current(sight, inputs)
     return _selected(sight, interpreter)
 

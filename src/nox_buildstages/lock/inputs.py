@@ -22,7 +22,7 @@ from nox_buildstages.logins import without_any
 from nox_buildstages.source_tree import METADATA_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from packaging.requirements import Requirement
 
@@ -101,6 +101,7 @@ def _digest(
                 for name, rules in project.packages.items()
             },
             "final": _texts(project.final.requirements, root),
+            **_own(project, dict(folders)),
             "match-runtime": project.match_runtime,
             "constraints": _texts(project.constraints, root),
             "build-constraints": _texts(project.build_constraints, root),
@@ -108,9 +109,28 @@ def _digest(
             "uv": without_any(
                 {key: project.uv[key] for key in _UV_KEYS if key in project.uv}
             ),
-            "folders": [(name, dict(files)) for name, files in folders],
+            "folders": [
+                (name, dict(files))
+                for name, files in folders
+                if name != project.final.project
+            ],
         }
     )
+
+
+def _own(
+    project: Project, folders: Mapping[str, tuple[tuple[str, str], ...]]
+) -> dict[str, Any]:
+    """Return what decides on the lock of the project itself, where it has one.
+
+    Of its pyproject.toml that is the table alone: the rest changes all the time.
+    """
+    own = project.final.project
+    if own is None:
+        return {}
+    setup = {name: it for name, it in folders[own] if name.startswith("setup.")}
+    system = without_any(dict(project.final.build_system))
+    return {"project": {"name": own, "build-system": system, "setup": setup}}
 
 
 def _stage(stage: Stage, root: Path) -> dict[str, Any]:
@@ -163,6 +183,8 @@ def _of_folders(project: Project) -> Iterator[tuple[str, Path]]:
         canonicalize_name(name): source if isinstance(source, list) else [source]
         for name, source in project.uv.get("sources", {}).items()
     }
+    if project.final.project is not None:
+        yield project.final.project, project.root
     for output in project.outputs:
         url = urlsplit(output.requirement.url or "")
         if url.scheme == "file":

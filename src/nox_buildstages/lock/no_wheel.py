@@ -16,7 +16,7 @@ from nox_buildstages.errors import (
 )
 from nox_buildstages.lock.choose import is_direct
 from nox_buildstages.lock.resolver import Question, StandIn
-from nox_buildstages.model import FINAL, Metadata, Output
+from nox_buildstages.model import FINAL, PROJECT, Metadata, Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ def placed(error: NoWheelError, question: Question, drafter: Drafter) -> LockErr
 def _builder(name: str, graph: Graph) -> Stage | None:
     """Return the last stage that comes before an environment; None where none does."""
     if name == FINAL:
-        return graph.order[-1]
+        return next(it for it in reversed(graph.order) if it.name != PROJECT)
     ancestors = graph.ancestors(name)
     return graph.stage(ancestors[-1]) if ancestors else None
 
@@ -72,7 +72,7 @@ def _stage_of_its_own(
     name: str, project: NormalizedName, output: str, graph: Graph
 ) -> Iterator[str]:
     yield f"make it an output of a stage before stage {name}, in pyproject.toml:"
-    taken = (*graph.stages, FINAL)
+    taken = (*graph.stages, PROJECT, FINAL)
     yield from spelling.new_stage(spelling.free_name(project, taken), [output])
     if project not in _named(graph.stage(name)):
         yield (

@@ -24,6 +24,7 @@ from nox_buildstages.lock.facts import Facts, stating, survey
 from nox_buildstages.lock.lockfile import numbered
 from nox_buildstages.lock.matching import Matching, unmatched
 from nox_buildstages.lock.merging import merged, selected
+from nox_buildstages.lock.own import promised
 from nox_buildstages.model import FINAL
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Relock:
     explaining: bool = True
 
     def locks(self) -> tuple[Lock, ...]:
-        """Return the lock of every stage, in order, and that of ``final``.
+        """Return the lock of every stage, in order, of the project, and of ``final``.
 
         Raises:
             LockError: There are none.
@@ -144,7 +145,7 @@ class Relock:
 
     def _promises(self, resolvers: Sequence[Resolver]) -> dict[NormalizedName, Promise]:
         chosen = choose(self.project, resolvers, earlier=self.earlier)
-        return {
+        found = {
             name: survey(
                 chosen[name],
                 self.workshop.tree(name, chosen[name].source),
@@ -152,6 +153,8 @@ class Relock:
             )
             for name in chosen
         }
+        own = self.project.final.project
+        return found if own is None else {**found, own: promised(self.project)}
 
     def _settled(self, courses: Sequence[Course], matching: Matching) -> bool:
         """Go as far as it goes with what is known; learn what is needed to go on.

@@ -103,6 +103,7 @@ class Question:
         unversioned: Those of them that are not on an index: a folder, a commit.
         sdists: Projects that are taken as an sdist, without what they require, among
             others that are wheels.
+        overriding: Stand-ins that are taken whatever version is asked for.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Question:
     sources: tuple[NormalizedName, ...] = ()
     unversioned: tuple[NormalizedName, ...] = ()
     sdists: tuple[NormalizedName, ...] = ()
+    overriding: tuple[NormalizedName, ...] = ()
 
 
 _Asked: TypeAlias = "tuple[Target, Question, str | None]"
@@ -191,12 +193,14 @@ class Resolver:
         answer = scratch / "pylock.toml"
         if earlier is not None and not self.upgrade:
             answer.write_text(earlier, encoding="utf-8")
-        constraints = [*question.constraints]
-        for stand_in in question.stand_ins:
-            wheel = write_stand_in(stand_in, scratch)
-            constraints.append(f"{stand_in.name} @ {wheel.as_uri()}")
+        standing = {
+            it.name: f"{it.name} @ {write_stand_in(it, scratch).as_uri()}"
+            for it in question.stand_ins
+        }
+        constraints = [*question.constraints, *standing.values()]
         _write_lines(scratch / "constraints.txt", constraints)
-        project = self._synthetic_project(question)
+        overrides = [standing[name] for name in question.overriding]
+        project = self._synthetic_project(question, overrides)
         (scratch / "pyproject.toml").write_text(tomli_w.dumps(project), "utf-8")
         completed = self.runner(self._command(question, scratch))
         if completed.returncode:
@@ -255,7 +259,9 @@ class Resolver:
             logins=self.logins,
         )
 
-    def _synthetic_project(self, question: Question) -> dict[str, Any]:
+    def _synthetic_project(
+        self, question: Question, overrides: Sequence[str]
+    ) -> dict[str, Any]:
         settings = without_refusals(self._indexes.resolving())
         stood_in = {stand_in.name for stand_in in question.stand_ins}
         sources = settings.get("sources", {})
@@ -268,6 +274,9 @@ class Resolver:
             *settings.get("dependency-metadata", ()),
             *_stated_metadata(question),
         ]
+        if overrides:
+            given = settings.get("override-dependencies", ())
+            settings["override-dependencies"] = [*given, *overrides]
         return {
             "project": {
                 "name": f"{question.name}-environment",

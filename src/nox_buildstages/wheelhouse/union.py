@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from nox_buildstages.wheelhouse.manifest import Entry
 
 _DIFFERENCES_AT_MOST = 8
+_VERSIONED = re.compile(r"(?<=linux|acosx)(_\d+_\d+|1|2010|2014)(?=_)")
+"""What a platform tag says of how new a system has to be."""
+
 _NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -196,7 +199,7 @@ def platforms(found: Mapping[str, Sequence[str]]) -> Iterator[str]:
         found: The projects that have wheels for each platform.
     """
     named = [platform for platform in found if platform != "any"]
-    if len(named) > 1:
+    if len({_VERSIONED.sub("", name).removeprefix("many") for name in named}) > 1:
         yield f"for different platforms: {', '.join(named)}"
     for platform in named:
         if platform.startswith("linux_"):

@@ -1,0 +1,41 @@
+# Make a GitLab child pipeline of a plan: a job for each stage that has something to
+# build, and one for the end. JSON is YAML, so this needs nothing but Python:
+#
+#     nox -s build-stages-plan -- --json | python pipeline.py > pipeline.yml
+
+import json
+import shlex
+import sys
+
+FORMAT = 1
+
+
+def job(session: str, requires: list[str]) -> dict[str, object]:
+    """Run a session, once those have ended that it requires and that are jobs."""
+    return {
+        "extends": ".build-stages",
+        "needs": requires,
+        "script": [f"nox -s {shlex.quote(session)}"],
+    }
+
+
+def pipeline(plan: dict) -> dict[str, object]:
+    """Return the jobs; a stage that has all its wheels in the store needs none."""
+    if plan["format"] != FORMAT or plan["locks"] != "current":
+        raise SystemExit(f"format {plan['format']}, locks {plan['locks']}")
+    stages = {
+        stage["session"]: stage["requires"]
+        for stage in plan["stages"]
+        if any(output["state"] == "build" for output in stage["outputs"])
+    }
+    sessions = stages | {it["session"]: it["requires"] for it in plan["final"]}
+    jobs = {
+        session: job(session, [it for it in requires if it in stages])
+        for session, requires in sessions.items()
+    }
+    for final in plan["final"]:
+        jobs[final["session"]]["artifacts"] = {"paths": ["wheelhouse/"]}
+    return {"include": [{"local": ".build-stages.yml"}], **jobs}
+
+
+json.dump(pipeline(json.load(sys.stdin)), sys.stdout, indent=2)

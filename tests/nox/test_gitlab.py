@@ -1,0 +1,136 @@
+"""The script of the guide to GitLab, and the pipelines that it makes of plans."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from support.pair import Pair, built, publish
+from support.project import make_project
+from support.workflow import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.index import Index
+    from support.project import Project
+
+SCRIPT = ROOT / "examples" / "gitlab" / "pipeline.py"
+GUIDE = ROOT / "docs" / "how-to" / "gitlab.md"
+
+
+@pytest.fixture(autouse=True)
+def _published(index: Index) -> None:
+    publish(index)
+
+
+def made_of(plan: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPT)],
+        input=plan,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def pipeline(project: Project) -> dict[str, Any]:
+    """Return the jobs that come out for a project."""
+    said = project.nox("-s", "build-stages-plan", "--", "--json").output
+    document = said[said.index("\n{\n") : said.rindex("\n}\n") + 3]
+    done = made_of(document)
+    assert done.returncode == 0, done.stderr
+    jobs: dict[str, Any] = yaml.safe_load(done.stdout)
+    assert jobs.pop("include") == [{"local": ".build-stages.yml"}]
+    return jobs
+
+
+def test_each_stage_is_a_job_that_needs_those_it_requires(project: Project) -> None:
+    """The last one has the wheelhouse."""
+    Pair().write(project)
+    project.nox("-s", "build-stages-lock")
+    shutil.rmtree(project.store)
+    jobs = pipeline(project)
+    assert {name: job["needs"] for name, job in jobs.items()} == {
+        "build-stage-first": [],
+        "build-stage-second": ["build-stage-first"],
+        "build-stages": ["build-stage-first", "build-stage-second"],
+    }
+    assert {job["extends"] for job in jobs.values()} == {".build-stages"}
+    assert jobs["build-stages"]["artifacts"] == {"paths": ["wheelhouse/"]}
+
+
+def test_its_jobs_build_what_a_local_run_builds(
+    project: Project, env: dict[str, str], tmp_path: Path
+) -> None:
+    """Each on a machine of its own, with the wheels of those that it needs."""
+    Pair().write(project)
+    project.nox("-s", "build-stages-lock")
+    shutil.rmtree(project.store)
+    jobs = pipeline(project)
+    needs = {name: job["needs"] for name, job in jobs.items()}
+    machines: dict[str, Project] = {}
+    for name in TopologicalSorter(needs).static_order():
+        machine = make_project(tmp_path / name / "project", env)
+        Pair().write(machine)
+        shutil.copytree(
+            project.folder / "build-stages", machine.folder / "build-stages"
+        )
+        for other in needs[name]:
+            wheels = machines[other].store / "wheels"
+            shutil.copytree(wheels, machine.store / "wheels", dirs_exist_ok=True)
+        machines[name] = machine
+        (line,) = jobs[name]["script"]
+        program, *words = shlex.split(line)
+        assert program == "nox"
+        assert len(built(machine.nox(*words))) == (name != "build-stages")
+    project.nox("-s", "build-stages")
+    last = machines["build-stages"]
+    assert last.wheels() == project.wheels()
+    for wheel in project.wheels():
+        there, here = last.wheelhouse / wheel, project.wheelhouse / wheel
+        assert there.read_bytes() == here.read_bytes()
+
+
+def test_a_stage_with_nothing_to_build_has_no_job(project: Project) -> None:
+    """And nobody needs it."""
+    Pair().write(project)
+    project.nox("-s", "build-stages")
+    Pair(second={"env": {"ARCH": "9.0"}}).write(project)
+    project.nox("-s", "build-stages-lock")
+    jobs = pipeline(project)
+    assert {name: job["needs"] for name, job in jobs.items()} == {
+        "build-stage-second": [],
+        "build-stages": ["build-stage-second"],
+    }
+
+
+@pytest.mark.parametrize(
+    "plan", [{"format": 2, "locks": "current"}, {"format": 1, "locks": "stale"}]
+)
+def test_a_plan_that_it_does_not_know_is_refused(plan: dict[str, Any]) -> None:
+    """A pipeline of it would fail job by job."""
+    done = made_of(json.dumps(plan))
+    assert done.returncode == 1
+    assert f"format {plan['format']}, locks {plan['locks']}" in done.stderr
+
+
+def test_the_guide_names_what_the_script_names() -> None:
+    """Its YAML is sound, and has the job that others extend."""
+    text = GUIDE.read_text("utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    parent, base = map(yaml.safe_load, blocks)
+    assert parent["build"]["trigger"]["include"] == [
+        {"artifact": "pipeline.yml", "job": "plan"}
+    ]
+    assert base.keys() == {".build-stages"}
+    assert base[".build-stages"]["artifacts"]["paths"] == [".store/wheels/"]
