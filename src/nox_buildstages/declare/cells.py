@@ -171,9 +171,8 @@ def _tell_needless(
         return
     outputs = {output.name for project in projects for output in project.outputs}
     outputs |= {it.final.project for it in projects if it.final.project is not None}
-    for name, child in (
-        by_name(item.child("package", content["package"])) or {}
-    ).items():
+    declared = by_name(item.child("package", content["package"])) or {}
+    for name, child in declared.items():
         if name not in outputs:
             hint = did_you_mean(name, sorted(outputs))
             child.fault(f"no stage has an output of this name{hint}")
