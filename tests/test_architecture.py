@@ -25,9 +25,9 @@ ROOMS = (
     {"declare", "store"},
     {"lock", "build", "wheelhouse"},
     {
-        *("plan", "plan_formats", "options", "locking", "proposal", "pythons"),
+        *("plan", "planning", "plan_formats", "plan_github", "cell_plans", "actions"),
+        *("options", "locking", "proposal", "pythons"),
         *("call", "first_run", "workspace", "closing", "run"),
-        *("plan_github", "cell_plans", "actions"),
     },
     {"sessions"},
 )
@@ -159,7 +159,7 @@ def test_one_module_knows_nox() -> None:
 
 UNNEEDED = {
     *("plan", "plan_formats", "locking", "pythons", "proposal/proposer"),
-    *("plan_github", "cell_plans", "actions"),
+    *("planning", "plan_github", "cell_plans", "actions"),
     *("build/building", "build/making", "build/job", "build/following"),
     *(
         "build/reproducing",

@@ -393,11 +393,15 @@ def _plan(_session: nox.Session, workspace: Workspace) -> None:
 
 
 def _plan_lines(workspace: Workspace) -> Iterator[str]:
-    from nox_buildstages import actions, plan_formats  # noqa: PLC0415 - for it alone
+    from nox_buildstages import (  # noqa: PLC0415 - for it alone
+        actions,
+        plan_formats,
+        planning,
+    )
 
     if workspace.options.github:
-        return actions.publish(workspace.github_plan(), workspace.tools.outer)
-    plan = workspace.plan()
+        return actions.publish(planning.for_github(workspace), workspace.tools.outer)
+    plan = planning.whole(workspace)
     if workspace.options.json:
         return plan_formats.document(plan, workspace.grid)
     return plan_formats.text(plan)

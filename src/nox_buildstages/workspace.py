@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from uv import find_uv_bin
 
@@ -24,7 +24,6 @@ from nox_buildstages.digests import place_of
 from nox_buildstages.errors import (
     BuildError,
     BuildStagesError,
-    InvalidLockError,
     LockError,
     UsageError,
 )
@@ -33,7 +32,6 @@ from nox_buildstages.indexes import Indexes
 from nox_buildstages.lock import folder
 from nox_buildstages.lock.inputs import digest_of_cells
 from nox_buildstages.lock.merging import selected
-from nox_buildstages.lock.targets import versions
 from nox_buildstages.logins import expanded, for_git, redacted
 from nox_buildstages.model import FINAL, Cell
 from nox_buildstages.store.presence import present as at_work
@@ -41,7 +39,7 @@ from nox_buildstages.store.store import Store, cache_folder
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from nox_buildstages.build.environment import Environment, Setting
@@ -53,8 +51,6 @@ if TYPE_CHECKING:
     from nox_buildstages.locking import Locking
     from nox_buildstages.model import Interpreter, Project, Stage
     from nox_buildstages.options import Options
-    from nox_buildstages.plan import Plan, Planned
-    from nox_buildstages.plan_github import CellPlan, GitHubPlan
     from nox_buildstages.pythons import Pythons
 
 
@@ -184,7 +180,7 @@ class Workspace:
             LockError: There are none, or they aren't current.
         """
         return folder.read_for(
-            self.interpreter, self.project, inputs=self._inputs, needed=needed
+            self.interpreter, self.project, inputs=self.inputs, needed=needed
         )
 
     def check_locks(self) -> None:
@@ -193,15 +189,15 @@ class Workspace:
         Raises:
             LockError: They aren't.
         """
-        for view in self._cells():
+        for view in self.cells():
             view.read_locks()
 
     @property
-    def _inputs(self) -> str:
+    def inputs(self) -> str:
         """The digest of what the locks are made from."""
         return digest_of_cells(self.grid.projects, self.interpreter)
 
-    def _selected(self, locks: Mapping[str, Lock]) -> Mapping[str, Lock]:
+    def selected(self, locks: Mapping[str, Lock]) -> Mapping[str, Lock]:
         """Return what locks hold for the session's interpreter."""
         return {name: selected(locks[name], self.interpreter) for name in locks}
 
@@ -253,130 +249,19 @@ class Workspace:
         with self._alone():
             return self.read_locks() if self._made_in_this_run() else self._relock()
 
-    def plan(self) -> Plan:
-        """Return what would become of every output.
-
-        Locks that are stale are better than none: they tell what a changed variable
-        does, and the user is told that they are.
-        """
-        from nox_buildstages.plan import Plan  # noqa: PLC0415 - for it alone
-
-        state = self._state_of_locks()
-        views = [*self._views()]
-        planned: dict[Hashable, Planned] = {}
-        for it in (it for view in views for it in view.planned()):
-            if not planned.setdefault(it.place, it).version:  # not locked in that cell
-                planned[it.place] = it
-        return Plan(
-            locks=state,
-            pythons=tuple(dict.fromkeys(view.python for view in views)),
-            outputs=tuple(planned.values()),
-        )
-
-    def _state_of_locks(self) -> Literal["current", "stale", "missing"]:
-        """Return what the locks are; where they aren't current, the user is told."""
-        try:
-            for view in self._cells():
-                folder.read(view.project, inputs=self._inputs)
-        except LockError as error:
-            self.tools.report(next(error.lines()))
-        else:
-            return "current"
-        if not any(view.locks_at_hand() for view in self._cells()):
-            return "missing"
-        self.tools.report("planned with them as they are; locking may change more")
-        return "stale"
-
-    def locks_at_hand(self) -> Mapping[str, Lock]:
-        """Return the locks as they are; nothing where they can't be read."""
-        try:
-            return folder.read(self.project)
-        except LockError:
-            return {}
-
-    def planned(self) -> tuple[Planned, ...]:
-        """Return what would become of every output for the session's interpreter.
-
-        Stale locks may not be for it; then everything is locked first.
-        """
-        from nox_buildstages import plan  # noqa: PLC0415 - for it alone
-        from nox_buildstages.store.history import History  # noqa: PLC0415
-
-        try:
-            selected_locks = self._selected(self.locks_at_hand())
-        except InvalidLockError:
-            selected_locks = {}
-        if not selected_locks:
-            return plan.unlocked(self.project, self.python)
-        keys = {entry["name"]: entry["key"] for entry in self.wheelhouse.manifest()}
-        options = self.options
-        every = {output.name for output in self.project.outputs}
-        return plan.plan(
-            self.bench(selected_locks),
-            History(store=self.tools.store, keys=keys),
-            asked=every if options.rebuild_all else options.rebuild,
-            elsewhere=options.github,
-        )
-
-    def github_plan(self) -> GitHubPlan:
-        """Return the jobs that build the cells of the project elsewhere.
-
-        Raises:
-            LockError: The locks aren't current; every job would end with that.
-            UsageError: There is no Python here to plan a cell for.
-        """
-        from nox_buildstages.cell_plans import within  # noqa: PLC0415 - for it alone
-        from nox_buildstages.plan_github import GitHubPlan  # noqa: PLC0415
-
-        views = [*self._views()]
-        wanted = versions(self.project, self.interpreter)
-        if len(views) < len(wanted) * len(self.grid.places):
-            raise UsageError(
-                message="--github plans for every Python, and one isn't here",
-                mend="install it, as where its wheels are built",
-            )
-        return GitHubPlan(
-            cells=tuple(view.cell_plan() for view in views),
-            wheelhouse=within(self.project, self.project.wheelhouse),
-            locks=within(self.project, self.project.lock_dir),
-            only_missing=self.options.only_missing,
-        )
-
-    def cell_plan(self) -> CellPlan:
-        """Return what a job for the session's interpreter and cell has to know.
-
-        Raises:
-            LockError: The locks aren't current, or aren't for that interpreter.
-        """
-        from nox_buildstages.cell_plans import cell_plan  # noqa: PLC0415 - for it alone
-
-        bench = self.bench(self.read_locks())
-        return cell_plan(bench, self.planned(), self.wheelhouse.folder)
-
     @property
     def python(self) -> str:
         """The minor version of the session's interpreter."""
         return self.interpreter.markers["python_version"]
 
-    def _cells(self) -> Iterator[Workspace]:
+    def cells(self) -> Iterator[Workspace]:
         """Yield a workspace for each cell."""
         for place in self.grid.places:
             yield replace(self, project=place.project, graph=place.graph)
 
-    def _views(self) -> Iterator[Workspace]:
-        """Yield one for each Python that is at hand, and each cell."""
-        pythons = self._pythons
-        wanted = versions(self.project, self.interpreter)
-        found = pythons.at_hand(wanted)
-        for _, python in found.values():
-            for view in self._cells():
-                yield replace(view, interpreter=python)
-        missing = [version for version in wanted if version not in found]
-        if missing:
-            self.tools.report(f"no Python {', '.join(missing)} here to plan for")
-
     @property
-    def _pythons(self) -> Pythons:
+    def pythons(self) -> Pythons:
+        """Those of this machine, with environments of them."""
         from nox_buildstages.pythons import Pythons  # noqa: PLC0415 - to plan and lock
 
         return Pythons(
@@ -557,15 +442,15 @@ class Workspace:
         write_text(self._last_run, self.tools.run)
         stems = folder.stems(self.project)
         named = {name: replace(locks[stem], name=name) for name, stem in stems.items()}
-        return self._selected(named)
+        return self.selected(named)
 
     def _locking(self) -> Locking:
         from nox_buildstages.locking import Locking  # noqa: PLC0415 - most don't lock
 
         return Locking(
-            benches=tuple(view.bench({}) for view in self._cells()),
+            benches=tuple(view.bench({}) for view in self.cells()),
             options=self.options,
-            pythons=self._pythons,
+            pythons=self.pythons,
             logs=lambda target: self._wheelhouse_of(target.interpreter, Cell()).logs,
         )
 

@@ -149,12 +149,10 @@ class Keys:
     """The keys that a table may have.
 
     Attributes:
-        known: Those that are read.
-        later: Those that will be: their values are checked, then refused.
+        known: Their names.
     """
 
     known: tuple[str, ...]
-    later: Mapping[str, Getter[object]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,18 +204,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def table(item: Item, keys: Keys) -> Table | None:
-    """Read a table; unknown keys and those of a later version are problems."""
+    """Read a table; unknown keys are problems."""
     content = any_table(item)
     if content is None:
         return None
-    allowed = (*keys.known, *keys.later)
     for key, value in content.items():
-        child = item.child(key, value)
-        if key not in allowed:
-            child.fault(f"unknown key{did_you_mean(key, allowed)}")
-        elif key in keys.later:
-            keys.later[key](child)
-            child.fault(f"{key} is not supported yet")
+        if key not in keys.known:
+            hint = did_you_mean(key, keys.known)
+            item.child(key, value).fault(f"unknown key{hint}")
     return Table(item=item, content=content)
 
 
