@@ -107,7 +107,7 @@ class GitHubPlan:
         left_out = sum(map(self._is_left_out, self.cells))
         total, jobs = len(self.cells), len(self.cells) - left_out
         noun = "cell" if total == 1 else "cells"
-        yield f"### Build stages: {jobs} of {total} {noun} to build"
+        yield f"### Build stages: a job for {jobs} of {total} {noun}"
         for cell in self.cells:
             yield from ("", f"#### {_escaped(cell.label or cell.session)}", "")
             if self._is_left_out(cell):

@@ -91,7 +91,7 @@ def test_a_project_without_a_matrix_is_one_job(project: Project) -> None:
         "tools": "bash env",
         "pass-env": "CUDA_HOME",
     }
-    assert "### Build stages: 1 of 1 cell to build\n" in found.summary
+    assert "### Build stages: a job for 1 of 1 cell\n" in found.summary
     assert "| build | models | 1.0 | second | not built yet |" in found.summary
 
 
@@ -133,7 +133,7 @@ def test_outside_github_it_is_printed(project: Project) -> None:
     said = project.nox(*PLAN, env={"GITHUB_OUTPUT": ""}).output
     assert '\nmatrix={"include":[{"cell":"all",' in said
     assert "\ncount=1\n" in said
-    assert "\n### Build stages: 1 of 1 cell to build\n" in said
+    assert "\n### Build stages: a job for 1 of 1 cell\n" in said
 
 
 def test_a_file_that_can_not_be_written_is_an_error(project: Project) -> None:

@@ -109,7 +109,7 @@ def test_the_summary_is_a_table_for_each_cell() -> None:
     changed = replace(MISSING, outputs=(both, planned("models", remote=True)))
     plan = GitHubPlan(cells=(changed, BUILT), only_missing=True)
     assert list(plan.summary()) == [
-        "### Build stages: 1 of 2 cells to build",
+        "### Build stages: a job for 1 of 2 cells",
         "",
         "#### arch=m",
         "",
@@ -131,7 +131,7 @@ def test_the_summary_is_a_table_for_each_cell() -> None:
 def test_the_one_cell_of_a_project_is_named_by_its_session() -> None:
     """It has no label, for there is nothing to tell it from."""
     lines = list(GitHubPlan(cells=(replace(BUILT, label=""),)).summary())
-    assert lines[0] == "### Build stages: 1 of 1 cell to build"
+    assert lines[0] == "### Build stages: a job for 1 of 1 cell"
     assert lines[2] == "#### build-stages(b)"
 
 
