@@ -112,7 +112,7 @@ def test_stages_have_jobs_and_keys_of_their_own(project: Project) -> None:
 
 def test_only_missing_leaves_out_what_is_built(project: Project) -> None:
     """By the local store, and by the remote one on a machine that has none."""
-    pair = Pair(top={"remote-store": {"url": "../shared", "write": True}})
+    pair = Pair(top={"remote-store": {"url": "../remote", "write": True}})
     locked(project, pair)
     assert step(project, "--only-missing").outputs["count"] == "1"
     project.nox("-s", "build-stages")

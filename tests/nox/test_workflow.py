@@ -141,7 +141,7 @@ def test_a_stage_that_is_left_out_is_not_built_by_those_after_it(
 
 def test_a_release_takes_nothing_from_caches(project: Project, github: GitHub) -> None:
     """It builds all that is there already, and attests each wheel."""
-    Pair(top={"remote-store": {"url": "../shared", "write": True}}).write(project)
+    Pair(top={"remote-store": {"url": "../remote", "write": True}}).write(project)
     lock(project)
     assert call(github) == "success", github.log
     caches = set(github.caches)
