@@ -180,6 +180,12 @@ def parse(
             queue.insert(0, value)
         _check_session(word, session)
         options = _after(options, word, queue, outputs)
+    _check_together(options)
+    return options
+
+
+def _check_together(options: Options) -> None:
+    """See that what was asked for can be had at once."""
     if options.upgrades and (options.locked or options.check):
         raise UsageError(
             message="--upgrade writes lock files, and --locked and --check never do",
@@ -195,7 +201,6 @@ def parse(
             message="--github and --json are two forms of the plan",
             mend="leave one of them out",
         )
-    return options
 
 
 def _after(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from nox_buildstages.lock.lockfile import StagePin
@@ -10,7 +10,7 @@ from nox_buildstages.logins import redacted
 from nox_buildstages.store.key import changed_wheels, difference
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from nox_buildstages.build.bench import Bench
     from nox_buildstages.lock.lockfile import LockedOutput
@@ -181,15 +181,21 @@ class _Planner:
     ) -> Planned:
         reasons = [*self._outright(output, locked)]
         reasons += (_own(output.name, gap) for gap in gaps)
+        return self._told(stage, locked, reasons)
+
+    def _told(
+        self, stage: Stage, locked: LockedOutput, reasons: Sequence[_Reason]
+    ) -> Planned:
+        """Return what is planned of an output, as far as no key has to be known."""
         return Planned(
             stage=stage.name,
             title=self.bench.project.titled(stage.name),
-            name=output.name,
+            name=locked.name,
             version=str(locked.metadata.version),
             reasons=tuple(reason.text for reason in reasons),
             python=self._python,
             source=redacted(str(locked.source)),
-            cause=reasons[0].cause,
+            cause=reasons[0].cause if reasons else None,
         )
 
     @property
@@ -212,17 +218,10 @@ class _Planner:
             before = self.history.before(recipe, unknown=unknown)
             first = {name: held[name] for name in held if name in unknown}
             reasons += self._differences(recipe, before, first)
-        return Planned(
-            stage=stage.name,
-            title=self.bench.project.titled(stage.name),
-            name=output.name,
-            version=str(locked.metadata.version),
-            reasons=tuple(reason.text for reason in reasons),
-            python=self._python,
+        return replace(
+            self._told(stage, locked, reasons),
             key=None if unknown else recipe.key,
-            source=redacted(str(locked.source)),
             compared=before.wheel.key if before else None,
-            cause=reasons[0].cause if reasons else None,
             remote=is_remote and not reasons,
         )
 

@@ -89,16 +89,7 @@ def install(
         SyncError: The environment could not be made.
         EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
     """
-    key, folder = _key_of(bench, name), environment.location / OWN
-    made = None if afresh else _found(folder, key)
-    if made is None:
-        if not environment.may_install():
-            raise EnvironmentDiffersError(
-                environment=environment.location,
-                differences=(f"{name} has to be made installable once more",),
-                mend=LET_INSTALL,
-            )
-        made = _make(bench, name, environment, key)
+    made = _made(bench, name, environment, afresh=afresh)
     wheel = Ingredient(version=made.version, sha256=made.sha256)
     wanted = {**bench.ingredients(FINAL), name: wheel}
     if not changed(environment, wanted):
@@ -106,10 +97,28 @@ def install(
     _check_met(bench, name, made)
     lock = environment.location / file_name(FINAL)
     if environment.may_install():
+        folder = environment.location / OWN
         files.write_text(lock, _beside(bound, name, made, folder))
     sync(bench, FINAL, environment, lock, wanted=wanted)
     direct(environment, name, bench.project.root)
     write_stamp(environment, wanted)
+
+
+def _made(
+    bench: Bench, name: NormalizedName, environment: Environment, *, afresh: bool
+) -> Editable:
+    """Return the wheel: that which was made last, or else one made now."""
+    key = _key_of(bench, name)
+    found = None if afresh else _found(environment.location / OWN, key)
+    if found is not None:
+        return found
+    if not environment.may_install():
+        raise EnvironmentDiffersError(
+            environment=environment.location,
+            differences=(f"{name} has to be made installable once more",),
+            mend=LET_INSTALL,
+        )
+    return _make(bench, name, environment, key)
 
 
 def _key_of(bench: Bench, name: NormalizedName) -> str:

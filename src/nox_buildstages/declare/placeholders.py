@@ -86,6 +86,8 @@ class Substitution:
     def _kept(self, text: str, item: Item) -> str:
         """Return a text in which axes mean nothing; that one is in it is told."""
         values = dict(self.cell.choices)
+        if not values:
+            return text
 
         def told(match: re.Match[str]) -> str:
             if match[2] not in values:
