@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
     from packaging.version import Version
 
-    from nox_buildstages.logins import Login
+    from nox_buildstages.indexes.logins import Login
 
 FINAL = "final"
 """The name of the final environment's lock; no stage may bear it."""

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nox
-from nox_buildstages import call, run, toml
-from nox_buildstages.build.environment import Environment, Setting, is_whole
-from nox_buildstages.call import Call, Registered
-from nox_buildstages.declare.cells import read_cells
-from nox_buildstages.declare.grid import arranged
-from nox_buildstages.declare.table import TOOL
+from nox_buildstages import toml
+from nox_buildstages.config.cells import arranged
+from nox_buildstages.config.project import read_cells
+from nox_buildstages.config.table import TOOL
+from nox_buildstages.environments.environment import Environment, Setting, is_whole
 from nox_buildstages.errors import (
     BuildStagesError,
     DeclarationError,
@@ -25,16 +24,18 @@ from nox_buildstages.errors import (
     PruneError,
     UsageError,
 )
-from nox_buildstages.first_run import Making
-from nox_buildstages.options import parse
+from nox_buildstages.run import command_line as call, processes as run
+from nox_buildstages.run.command_line import Call, Registered
+from nox_buildstages.run.environment_lock import Making
+from nox_buildstages.workspace.options import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from nox_buildstages.declare.grid import Grid, Place
+    from nox_buildstages.config.cells import Grid, Place
     from nox_buildstages.model import Project, Stage
-    from nox_buildstages.options import Options
-    from nox_buildstages.workspace import Workspace
+    from nox_buildstages.workspace.options import Options
+    from nox_buildstages.workspace.workspace import Workspace
 
 TAG = "build-stage"
 _INIT = "build-stages-init"
@@ -196,7 +197,7 @@ class _Registration:
         self.sessions.append(replace(registered, environment=False))
 
     def _merge(self, session: nox.Session, options: Options) -> None:
-        from nox_buildstages.wheelhouse import joining  # noqa: PLC0415 - for it alone
+        from nox_buildstages.commands.merge import merge as joining  # noqa: PLC0415 - for it alone
 
         self._tell_left_over(session)
         target = self._project.wheelhouse
@@ -206,10 +207,8 @@ class _Registration:
 
     def _tell_left_over(self, session: nox.Session) -> None:
         """Tell of wheelhouses of values that were declared once."""
-        from nox_buildstages.lock.targets import minor  # noqa: PLC0415 - for it alone
-        from nox_buildstages.wheelhouse.left_over import (  # noqa: PLC0415 - for it alone
-            left_over,
-        )
+        from nox_buildstages.environments.targets import minor  # noqa: PLC0415 - for it alone
+        from nox_buildstages.wheelhouse.left_over import left_over  # noqa: PLC0415 - for it alone
 
         pythons = [minor(python) for python in self._project.pythons]
         house = self._project.wheelhouse
@@ -278,7 +277,7 @@ class _Registration:
         nox.session(name=name, python=False, default=False)(session)
 
     def _workspace(self, session: nox.Session, name: str, place: Place) -> Workspace:
-        from nox_buildstages.workspace import opened  # noqa: PLC0415 - --list is instant
+        from nox_buildstages.workspace.workspace import opened  # noqa: PLC0415 - --list is instant
 
         if name != _INIT and not self._project.stages:
             read_cells(self.document, pyproject=self._project.pyproject)
@@ -327,7 +326,7 @@ def _provide(session: nox.Session, workspace: Workspace, *, stage: Stage) -> Non
 
 
 def _install(session: nox.Session, workspace: Workspace) -> None:
-    from nox_buildstages import closing  # noqa: PLC0415 - --list is instant
+    from nox_buildstages.run import summary as closing  # noqa: PLC0415 - --list is instant
 
     table = workspace.install()
     final = workspace.project.final
@@ -346,7 +345,7 @@ def _check(session: nox.Session, workspace: Workspace) -> None:
     with session.chdir(workspace.project.root):
         if final.imports:
             session.log(f"importing {', '.join(final.imports)}")
-            script = str(Path(__file__).with_name("imports.py"))
+            script = str(Path(__file__).parent / "environments/import_check.py")
             session.run("python", "-I", script, *final.imports, log=False)
         for check in final.checks:
             session.run(*check, external=True)
@@ -367,8 +366,8 @@ def _lock(session: nox.Session, workspace: Workspace) -> None:
 
 
 def _init(session: nox.Session, workspace: Workspace, *, begun: bool) -> None:
-    from nox_buildstages.declare.writing import rendered  # noqa: PLC0415 - for it alone
-    from nox_buildstages.proposal.pyproject import write  # noqa: PLC0415
+    from nox_buildstages.commands.init.pyproject import write  # noqa: PLC0415
+    from nox_buildstages.config.writing import rendered  # noqa: PLC0415 - for it alone
 
     project = workspace.project
     proposal = workspace.propose(begun=begun)
@@ -393,10 +392,10 @@ def _plan(_session: nox.Session, workspace: Workspace) -> None:
 
 
 def _plan_lines(workspace: Workspace) -> Iterator[str]:
-    from nox_buildstages import (  # noqa: PLC0415 - for it alone
+    from nox_buildstages.commands.plan import (  # noqa: PLC0415 - for it alone
         actions,
-        plan_formats,
-        planning,
+        formats as plan_formats,
+        project as planning,
     )
 
     if workspace.options.github:

@@ -12,11 +12,11 @@ import pytest
 import uv
 from packaging.version import Version
 
-from nox_buildstages.build.backend import LAST_LINES, Backend, last_lines
-from nox_buildstages.build.isolation import Isolation
-from nox_buildstages.commands import run
+from nox_buildstages.builder.backend import LAST_LINES, Backend, last_lines
+from nox_buildstages.builder.sandbox import Isolation
 from nox_buildstages.errors import BackendError
-from nox_buildstages.source_tree import BuildSystem
+from nox_buildstages.sources.metadata import BuildSystem
+from nox_buildstages.system.process import run
 from support.packages import TINYBACKEND, make_tinybackend, make_tree, read_from_wheel
 
 if TYPE_CHECKING:

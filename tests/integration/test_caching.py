@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.requirements import Requirement
 
-from nox_buildstages.build import caching, compilers
-from nox_buildstages.build.bench import Bench, Tools
-from nox_buildstages.build.budget import Budget
-from nox_buildstages.build.isolation import Isolation, Isolator
-from nox_buildstages.build.sources import Sources
-from nox_buildstages.build.syncing import Syncer
-from nox_buildstages.commands import Command, Completed, run
-from nox_buildstages.declare.graph import arrange
+from nox_buildstages.builder.compilers import cache as caching, wrappers as compilers
+from nox_buildstages.builder.context import Bench, Tools
+from nox_buildstages.builder.jobs.share import Budget
+from nox_buildstages.builder.sandbox import Isolation, Isolator
+from nox_buildstages.config.graph import arrange
+from nox_buildstages.environments.interpreter import probe
+from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import CompilerCacheError
-from nox_buildstages.interpreter import probe
 from nox_buildstages.model import Final, Output, Project, Stage
+from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.store import Store
+from nox_buildstages.system.process import Command, Completed, run
 from support.caches import cache_program, folder_of
 from support.namespaces import needs_namespaces
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages import commands
-from nox_buildstages.commands import Command, Completed, checked, run
 from nox_buildstages.errors import CommandError
+from nox_buildstages.system import process as commands
+from nox_buildstages.system.process import Command, Completed, checked, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,11 +128,11 @@ def test_a_checked_command_must_succeed(code: str, output: str) -> None:
 
 PARENT = """
 import sys
-from nox_buildstages import commands
+from nox_buildstages.system import process
 
-commands.GRACE = 0.5
+process.GRACE = 0.5
 try:
-    commands.run(commands.Command(argv=(sys.executable, "-c", sys.argv[1])))
+    process.run(process.Command(argv=(sys.executable, "-c", sys.argv[1])))
 except KeyboardInterrupt:
     print("interrupted")
 """

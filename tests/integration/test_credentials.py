@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uv
 
-from nox_buildstages.build.environment import Environment
-from nox_buildstages.build.sources import Sources
-from nox_buildstages.build.syncing import Syncer
-from nox_buildstages.commands import run
-from nox_buildstages.digests import sha256_of
+from nox_buildstages.environments.environment import Environment
+from nox_buildstages.environments.interpreter import probe
+from nox_buildstages.environments.sync import Syncer
+from nox_buildstages.environments.targets import Target
 from nox_buildstages.errors import ResolutionError, SourceError, SyncError
-from nox_buildstages.indexes import Indexes
-from nox_buildstages.interpreter import probe
-from nox_buildstages.lock import pylock
-from nox_buildstages.lock.resolver import Question, Resolver
-from nox_buildstages.lock.targets import Target
-from nox_buildstages.logins import Login, for_git, without_logins
+from nox_buildstages.indexes.logins import Login, for_git, without_logins
+from nox_buildstages.indexes.settings import Indexes
+from nox_buildstages.lock.files import pylock
+from nox_buildstages.lock.resolve.uv_compile import Question, Resolver
 from nox_buildstages.model import ArchiveSource, GitSource, Interpreter
+from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.key import Ingredient
+from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.process import run
 from support.index import Index
 from support.packages import make_sdist, make_tree, make_wheel
 

@@ -15,11 +15,11 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages import toml
-from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import WheelError
-from nox_buildstages.files import stamp
-from nox_buildstages.lock import pylock
+from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import DirectorySource
+from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import stamp
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 from support.deliveries import deliver_from
 

@@ -14,26 +14,22 @@ import uv
 from packaging.pylock import Package, PackageWheel
 from packaging.utils import parse_wheel_filename
 
-from nox_buildstages.build.environment import (
+from nox_buildstages.environments.environment import (
     Environment,
     changed,
     check,
     scrubbed,
 )
-from nox_buildstages.build.syncing import Syncer
-from nox_buildstages.commands import run
-from nox_buildstages.digests import sha256_of
-from nox_buildstages.errors import (
-    EnvironmentDiffersError,
-    HashMismatchError,
-    SyncError,
-)
-from nox_buildstages.lock import pylock
+from nox_buildstages.environments.sync import Syncer
+from nox_buildstages.errors import EnvironmentDiffersError, HashMismatchError, SyncError
+from nox_buildstages.lock.files import pylock
 from nox_buildstages.store.key import Ingredient
+from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.process import run
 from support.packages import make_wheel
 
 if TYPE_CHECKING:
-    from nox_buildstages.commands import Command, Completed
+    from nox_buildstages.system.process import Command, Completed
     from support.index import Index
 
 UV = Path(uv.find_uv_bin())

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.build import following
-from nox_buildstages.build.following import Before, Follower, Growing, shown
-from nox_buildstages.build.journal import Journal
-from nox_buildstages.build.progress import Progress
-from nox_buildstages.build.screen import Screen
 from nox_buildstages.errors import BuildTimeoutError, CommandError
+from nox_buildstages.run import follow as following
+from nox_buildstages.run.follow import Before, Follower, Growing, shown
+from nox_buildstages.run.journal import Journal
+from nox_buildstages.run.screen import Screen
+from nox_buildstages.run.steps import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,12 +15,12 @@ import uv
 from packaging.markers import default_environment
 from packaging.tags import sys_tags
 
-from nox_buildstages.commands import run
+from nox_buildstages.environments.interpreter import probe
 from nox_buildstages.errors import CommandError
-from nox_buildstages.interpreter import probe
+from nox_buildstages.system.process import run
 
 if TYPE_CHECKING:
-    from nox_buildstages.commands import Command, Completed
+    from nox_buildstages.system.process import Command, Completed
 
 OTHERS = sorted(Path.home().joinpath(".pyenv/versions").glob("3.1[0-9].*/bin/python"))
 HERE = Path(sys.executable)

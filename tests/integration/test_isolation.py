@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.build.environment import Environment
-from nox_buildstages.build.isolation import Isolation, Isolator
-from nox_buildstages.build.offline import CANNOT_CUT, CANNOT_RUN
-from nox_buildstages.build.watching import watched
-from nox_buildstages.commands import Command, Completed, run
+from nox_buildstages.builder.sandbox import Isolation, Isolator
+from nox_buildstages.builder.scripts.offline import CANNOT_CUT, CANNOT_RUN
+from nox_buildstages.environments.environment import Environment
+from nox_buildstages.environments.snapshot import watched
 from nox_buildstages.errors import MeddlingError, NetworkError
 from nox_buildstages.model import Stage
+from nox_buildstages.system.process import Command, Completed, run
 from support.namespaces import OFFLINE, can_forbid, forbidding, needs_namespaces
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def test_a_root_without_all_rights_is_cut_off_too(port: int, right: str) -> None
 TRY = (
     *(sys.executable, "-c"),
     (
-        "import sys; from nox_buildstages.build import offline as it;"
+        "import sys; from nox_buildstages.builder.scripts import offline as it;"
         " sys.exit(it.main(sys.argv[1:]))"
     ),
 )

@@ -13,14 +13,14 @@ from packaging.pylock import Package, PackageWheel
 from packaging.utils import canonicalize_name
 
 from nox_buildstages import toml
-from nox_buildstages.digests import sha256_of
+from nox_buildstages.commands.merge.merge import join
 from nox_buildstages.errors import ClashError, UsageError, WheelhouseError
-from nox_buildstages.files import stamp
-from nox_buildstages.lock import pylock
+from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import DirectorySource
+from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import stamp
 from nox_buildstages.wheelhouse import publishing
 from nox_buildstages.wheelhouse.directory import Wheelhouse
-from nox_buildstages.wheelhouse.joining import join
 from support.deliveries import deliver_from
 from support.packages import make_wheel
 

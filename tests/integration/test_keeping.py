@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock, Timeout
 
-from nox_buildstages import commands
-from nox_buildstages.build import keeper
-from nox_buildstages.build.keeping import Keeper
-from nox_buildstages.commands import Command, Completed, run
-from nox_buildstages.store.workplace import ROOM
+from nox_buildstages.builder.scripts import supervise as keeper
+from nox_buildstages.builder.supervisor import Keeper
+from nox_buildstages.store.build_dir import ROOM
+from nox_buildstages.system import process as commands
+from nox_buildstages.system.process import Command, Completed, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +30,8 @@ PATIENCE = 20.0
 CALLER = """
 import sys
 from pathlib import Path
-from nox_buildstages.build.keeping import Keeper
-from nox_buildstages.commands import Command, run
+from nox_buildstages.builder.supervisor import Keeper
+from nox_buildstages.system.process import Command, run
 
 lock, *argv = sys.argv[1:]
 run(Keeper(lock=Path(lock)).around(Command(argv=tuple(argv))))
@@ -234,7 +234,8 @@ def keepers(lock: Path) -> list[str]:
 
 
 SCRIPT = (
-    "import sys; from nox_buildstages.build import keeper; keeper.main(sys.argv[1:])"
+    "import sys; from nox_buildstages.builder.scripts import supervise as keeper;"
+    " keeper.main(sys.argv[1:])"
 )
 
 

@@ -14,7 +14,7 @@ from packaging.tags import Tag
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.declare.cells import read as read_table, read_cells
+from nox_buildstages.config.project import read as read_table, read_cells
 from nox_buildstages.errors import (
     InvalidLockError,
     LockError,
@@ -22,11 +22,16 @@ from nox_buildstages.errors import (
     PatchError,
     StaleLockError,
 )
-from nox_buildstages.files import remove, write_text
-from nox_buildstages.lock import folder, pylock
-from nox_buildstages.lock.choose import sources_text
-from nox_buildstages.lock.inputs import digest_of_cells
-from nox_buildstages.lock.lockfile import Lock, LockedOutput, dumps, loads, numbered
+from nox_buildstages.lock.files import folder, pylock
+from nox_buildstages.lock.files.inputs import digest_of_cells
+from nox_buildstages.lock.files.lockfile import (
+    Lock,
+    LockedOutput,
+    dumps,
+    loads,
+    numbered,
+)
+from nox_buildstages.lock.resolve.source_choice import sources_text
 from nox_buildstages.model import (
     ArchiveSource,
     DirectorySource,
@@ -34,6 +39,7 @@ from nox_buildstages.model import (
     Metadata,
     Source,
 )
+from nox_buildstages.system.files import remove, write_text
 from support.packages import make_tree
 
 if TYPE_CHECKING:

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages import patches
-from nox_buildstages.build.sources import Sources
-from nox_buildstages.commands import run
-from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import CommandError, PatchError
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Patch
+from nox_buildstages.sources import patches
+from nox_buildstages.sources.sources import Sources
+from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.process import run
 from support.patches import make_patch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nox_buildstages.commands import Command, Completed, Runner
     from nox_buildstages.model import Source
-    from nox_buildstages.patches import PatchFile
+    from nox_buildstages.sources.patches import PatchFile
+    from nox_buildstages.system.process import Command, Completed, Runner
 
 PLACE = "tool.nox-buildstages.package.kernel.patches[0]"
 KINDS = ("archive", "folder", "commit")

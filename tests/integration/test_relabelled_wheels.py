@@ -13,8 +13,8 @@ import pytest
 import uv
 from packaging.version import Version
 
-from nox_buildstages.wheelhouse.relabelling import relabelled
-from nox_buildstages.wheelhouse.wheel import read
+from nox_buildstages.wheels.relabel import relabelled
+from nox_buildstages.wheels.wheel import read
 from support.packages import make_wheel
 from support.pair import installed, site_packages
 

@@ -18,29 +18,27 @@ import uv
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages import source_tree, toml
-from nox_buildstages.build.bench import Tools
-from nox_buildstages.build.budget import Budget
-from nox_buildstages.build.environment import Environment
-from nox_buildstages.build.isolation import Isolator
-from nox_buildstages.build.sources import Sources
-from nox_buildstages.build.syncing import Syncer
-from nox_buildstages.commands import run
-from nox_buildstages.declare.cells import read
-from nox_buildstages.declare.graph import arrange
-from nox_buildstages.declare.grid import arranged
+from nox_buildstages import toml
+from nox_buildstages.builder.context import Tools
+from nox_buildstages.builder.jobs.share import Budget
+from nox_buildstages.builder.sandbox import Isolator
+from nox_buildstages.config.cells import arranged
+from nox_buildstages.config.graph import arrange
+from nox_buildstages.config.project import read
+from nox_buildstages.environments.environment import Environment
+from nox_buildstages.environments.interpreter import probe
+from nox_buildstages.environments.sync import Syncer
+from nox_buildstages.environments.targets import Target
 from nox_buildstages.errors import (
     MatchRuntimeError,
     MetadataError,
     ResolutionError,
     UnorderedOutputError,
 )
-from nox_buildstages.interpreter import probe
-from nox_buildstages.lock.facts import Answer
-from nox_buildstages.lock.lockfile import Lock, StagePin, dumps, loads, pins
-from nox_buildstages.lock.relock import Relock
-from nox_buildstages.lock.resolver import Resolver
-from nox_buildstages.lock.targets import Target
+from nox_buildstages.lock.files.lockfile import Lock, StagePin, dumps, loads, pins
+from nox_buildstages.lock.resolve.locker import Relock
+from nox_buildstages.lock.resolve.metadata import Answer
+from nox_buildstages.lock.resolve.uv_compile import Resolver
 from nox_buildstages.model import (
     ArchiveSource,
     DirectorySource,
@@ -49,17 +47,20 @@ from nox_buildstages.model import (
     Metadata,
     Source,
 )
-from nox_buildstages.options import Options
+from nox_buildstages.sources import metadata as source_tree
+from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.store import Store
-from nox_buildstages.workspace import Workspace
+from nox_buildstages.system.process import run
+from nox_buildstages.workspace.options import Options
+from nox_buildstages.workspace.workspace import Workspace
 from support.packages import make_sdist, make_setuptools, make_tree, make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from nox_buildstages.commands import Command, Completed, Runner
-    from nox_buildstages.lock.relock import Inquiry
+    from nox_buildstages.lock.resolve.locker import Inquiry
     from nox_buildstages.model import Project
+    from nox_buildstages.system.process import Command, Completed, Runner
     from support.index import Index
 
 NOTHING: Mapping[str, str] = {}

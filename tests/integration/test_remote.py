@@ -17,13 +17,13 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from nox_buildstages.build.environment import Setting
-from nox_buildstages.build.remote_choice import chosen, remote_store
+from nox_buildstages.environments.environment import Setting
 from nox_buildstages.errors import RemoteStoreError, UsageError
 from nox_buildstages.model import Final, Project, RemoteStore
 from nox_buildstages.store.key import Ingredient, Recipe
-from nox_buildstages.store.objects import shown
 from nox_buildstages.store.remote import Remote, libc
+from nox_buildstages.store.remote_choice import chosen, remote_store
+from nox_buildstages.store.remote_files import shown
 from nox_buildstages.store.store import Product, Store
 from support.packages import make_wheel
 

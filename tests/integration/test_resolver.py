@@ -15,12 +15,11 @@ from packaging.pylock import Package, PackageWheel
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.commands import Command, Completed, run
+from nox_buildstages.environments.interpreter import probe
+from nox_buildstages.environments.targets import Target
 from nox_buildstages.errors import NoWheelError, ResolutionError
-from nox_buildstages.interpreter import probe
-from nox_buildstages.lock import pylock
-from nox_buildstages.lock.resolver import Question, Resolver, StandIn
-from nox_buildstages.lock.targets import Target
+from nox_buildstages.lock.files import pylock
+from nox_buildstages.lock.resolve.uv_compile import Question, Resolver, StandIn
 from nox_buildstages.model import (
     ArchiveSource,
     DirectorySource,
@@ -28,6 +27,7 @@ from nox_buildstages.model import (
     Interpreter,
     Metadata,
 )
+from nox_buildstages.system.process import Command, Completed, run
 from support.index import Index
 from support.packages import make_sdist, make_tree, make_wheel
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.build.budget import Budget, Wish
-from nox_buildstages.build.machine import Machine
+from nox_buildstages.builder.jobs.share import Budget, Wish
+from nox_buildstages.system.machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +24,8 @@ ANY = Wish(memory_per_job=0)
 HOLDER = """
 import sys, time
 from pathlib import Path
-from nox_buildstages.build.budget import Budget, Wish
-from nox_buildstages.build.machine import Machine
+from nox_buildstages.builder.jobs.share import Budget, Wish
+from nox_buildstages.system.machine import Machine
 
 machine = Machine(allowed=lambda: 4)
 with Budget(folder=Path(sys.argv[1]), machine=machine).claim() as claim:

@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.build.sources import Sources
-from nox_buildstages.commands import Command, run
 from nox_buildstages.errors import CommandError, HashMismatchError, SourceError
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
+from nox_buildstages.sources.sources import Sources
+from nox_buildstages.system.process import Command, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from nox_buildstages.commands import Completed
     from nox_buildstages.model import Source
+    from nox_buildstages.system.process import Completed
 
 PYPROJECT = b"[build-system]\n"
 MTIME = 1_000_000_000

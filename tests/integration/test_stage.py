@@ -18,20 +18,16 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from nox_buildstages.build.bench import Bench, Tools
-from nox_buildstages.build.budget import Budget
-from nox_buildstages.build.environment import Environment
-from nox_buildstages.build.following import METADATA, followed
-from nox_buildstages.build.isolation import Isolator
-from nox_buildstages.build.job import Job
-from nox_buildstages.build.machine import Machine
-from nox_buildstages.build.screen import Screen
-from nox_buildstages.build.sources import Sources
-from nox_buildstages.build.stage import Outcome, provide
-from nox_buildstages.build.syncing import Syncer
-from nox_buildstages.commands import run
-from nox_buildstages.declare.graph import arrange
-from nox_buildstages.digests import sha256_of
+from nox_buildstages.builder.context import Bench, Tools
+from nox_buildstages.builder.job import Job
+from nox_buildstages.builder.jobs.share import Budget
+from nox_buildstages.builder.sandbox import Isolator
+from nox_buildstages.builder.stage import Outcome, provide
+from nox_buildstages.commands.plan.reasons import Planned, plan
+from nox_buildstages.config.graph import arrange
+from nox_buildstages.environments.environment import Environment
+from nox_buildstages.environments.interpreter import probe
+from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import (
     BackendError,
     EnvironmentDiffersError,
@@ -41,9 +37,8 @@ from nox_buildstages.errors import (
     ToolError,
     WrongWheelError,
 )
-from nox_buildstages.interpreter import probe
-from nox_buildstages.lock import pylock
-from nox_buildstages.lock.lockfile import Lock, LockedOutput
+from nox_buildstages.lock.files import pylock
+from nox_buildstages.lock.files.lockfile import Lock, LockedOutput
 from nox_buildstages.model import (
     ArchiveSource,
     DirectorySource,
@@ -55,9 +50,14 @@ from nox_buildstages.model import (
     Project,
     Stage,
 )
-from nox_buildstages.plan import Planned, plan
+from nox_buildstages.run.follow import METADATA, followed
+from nox_buildstages.run.screen import Screen
+from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.history import History
 from nox_buildstages.store.store import Store
+from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.machine import Machine
+from nox_buildstages.system.process import run
 from support.packages import (
     make_sdist,
     make_tinybackend,
@@ -66,8 +66,8 @@ from support.packages import (
 )
 
 if TYPE_CHECKING:
-    from nox_buildstages.commands import Command, Completed
     from nox_buildstages.model import CompilerCache, Interpreter, Source
+    from nox_buildstages.system.process import Command, Completed
 
 UV = Path(uv.find_uv_bin())
 

@@ -19,9 +19,9 @@ from filelock import FileLock, Timeout
 from packaging.version import Version
 from platformdirs import user_cache_path
 
-from nox_buildstages.digests import sha256_of
 from nox_buildstages.store.key import Ingredient, Recipe
 from nox_buildstages.store.store import Product, Store, cache_folder
+from nox_buildstages.system.digests import sha256_of
 from support.packages import make_wheel
 
 if TYPE_CHECKING:

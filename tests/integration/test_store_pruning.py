@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 
-from nox_buildstages.store import presence
+from nox_buildstages.store import in_use as presence
+from nox_buildstages.store.in_use import DAY
 from nox_buildstages.store.inventory import Kind, inventory, size_of
 from nox_buildstages.store.key import Recipe
-from nox_buildstages.store.locks import taken
-from nox_buildstages.store.presence import DAY
 from nox_buildstages.store.pruning import Limits, Pruned, prune
 from nox_buildstages.store.store import Product, Store
+from nox_buildstages.system.locks import taken
 from support.packages import make_wheel
 
 if TYPE_CHECKING:
@@ -326,11 +326,11 @@ def test_what_can_not_be_removed_is_told_and_the_rest_goes(store: Store) -> None
 SESSION = """
 import os, sys
 from pathlib import Path
-from nox_buildstages.store import presence
+from nox_buildstages.store import in_use
 
 store, run = Path(sys.argv[1]), sys.argv[2].format(pid=os.getpid())
 waiting = lambda: print("waits", flush=True)
-with presence.present(store, run=run, waiting=waiting):
+with in_use.present(store, run=run, waiting=waiting):
     print("at work", flush=True)
     sys.stdin.readline()
 print("ended", flush=True)

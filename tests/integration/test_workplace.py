@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages.build.isolation import Isolation
-from nox_buildstages.commands import Command
-from nox_buildstages.store import workplace
-from nox_buildstages.store.open_files import written_below
-from nox_buildstages.store.workplace import Checkpoints, Workplace
+from nox_buildstages.builder.sandbox import Isolation
+from nox_buildstages.store import build_dir as workplace
+from nox_buildstages.store.build_dir import Checkpoints, Workplace
+from nox_buildstages.system.open_files import written_below
+from nox_buildstages.system.process import Command
 from support.namespaces import needs_namespaces
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import pytest
 import uv
 from filelock import FileLock
 
-from nox_buildstages.digests import place_of
-from nox_buildstages.first_run import WAITING
-from nox_buildstages.wheelhouse import wheel as wheels
+from nox_buildstages.run.environment_lock import WAITING
+from nox_buildstages.system.digests import place_of
+from nox_buildstages.wheels import wheel as wheels
 from support.pair import (
     KERNELS,
     MODELS,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages.build.machine import Machine
+from nox_buildstages.system.machine import Machine
 from support.packages import make_tree
 from support.pair import (
     KERNELS,

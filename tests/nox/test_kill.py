@@ -9,7 +9,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from nox_buildstages.wheelhouse import wheel as wheels
+from nox_buildstages.wheels import wheel as wheels
 from support.native import Native
 from support.packages import make_sdist
 from support.pair import declare

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages.wheelhouse.wheel import verify
+from nox_buildstages.wheels.wheel import verify
 from support.packages import make_sdist
 from support.pair import (
     Pair,

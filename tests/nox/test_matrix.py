@@ -14,8 +14,8 @@ import tomli_w
 import uv
 from filelock import FileLock
 
-from nox_buildstages.digests import place_of
-from nox_buildstages.first_run import WAITING
+from nox_buildstages.run.environment_lock import WAITING
+from nox_buildstages.system.digests import place_of
 from support.index import Index
 from support.packages import (
     make_sdist,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.digests import sha256_of
-from nox_buildstages.files import stamp
+from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import stamp
 from support.elsewhere import Elsewhere, make_elsewhere, run
 from support.packages import make_sdist
 from support.pair import (

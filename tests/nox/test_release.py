@@ -23,10 +23,10 @@ from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenan
 from in_toto_attestation.v1.statement import Statement
 from in_toto_attestation.v1.statement_pb2 import Statement as StatementProto
 
-from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import WheelError
-from nox_buildstages.files import stamp
-from nox_buildstages.wheelhouse.wheel import read
+from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import stamp
+from nox_buildstages.wheels.wheel import read
 from support.elsewhere import UV, Elsewhere, make_elsewhere, run
 from support.packages import make_wheel
 from support.pair import (

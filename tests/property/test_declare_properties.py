@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, given, strategies as st
 from packaging.requirements import Requirement
 
-from nox_buildstages.declare.cells import read
-from nox_buildstages.declare.graph import Graph, arrange
+from nox_buildstages.config.graph import Graph, arrange
+from nox_buildstages.config.project import read
 from nox_buildstages.errors import DeclarationError
 from nox_buildstages.model import FINAL, Final, Output, Project, Stage
 

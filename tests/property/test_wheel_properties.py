@@ -15,8 +15,8 @@ from hypothesis import given, strategies as st
 from packaging.version import Version
 
 from nox_buildstages.errors import WheelError
-from nox_buildstages.wheelhouse.relabelling import relabelled
-from nox_buildstages.wheelhouse.wheel import read, verify
+from nox_buildstages.wheels.relabel import relabelled
+from nox_buildstages.wheels.wheel import read, verify
 
 INFO = "a-1.dist-info"
 METADATA = b"Name: a\nVersion: 1\n"

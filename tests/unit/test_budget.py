@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from packaging.requirements import Requirement
 
-from nox_buildstages.build.budget import (
+from nox_buildstages.builder.jobs.share import (
     MEMORY_PER_JOB,
     Means,
     Part,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.call import Call, Registered, read
+from nox_buildstages.run.command_line import Call, Registered, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from nox_buildstages.cell_plans import levels_of, within
-from nox_buildstages.declare.graph import arrange
+from nox_buildstages.commands.plan.jobs import levels_of, within
+from nox_buildstages.config.graph import arrange
 from nox_buildstages.model import Final, Output, Project, Stage
 
 ROOT = Path("/project")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nox_buildstages.declare.cells import read_cells
-from nox_buildstages.declare.grid import Grid, arranged
+from nox_buildstages.config.cells import Grid, arranged
+from nox_buildstages.config.project import read_cells
 from nox_buildstages.errors import DeclarationError
 from nox_buildstages.toml import loads
 

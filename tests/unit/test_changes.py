@@ -12,15 +12,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.lock import pylock
-from nox_buildstages.lock.changes import LIMIT, Change, changes, told
-from nox_buildstages.lock.lockfile import Lock, LockedOutput
-from nox_buildstages.model import (
-    ArchiveSource,
-    DirectorySource,
-    GitSource,
-    Metadata,
-)
+from nox_buildstages.lock.files import pylock
+from nox_buildstages.lock.files.diff import LIMIT, Change, changes, told
+from nox_buildstages.lock.files.lockfile import Lock, LockedOutput
+from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
 
 if TYPE_CHECKING:
     from nox_buildstages.model import Source

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from nox_buildstages.closing import left_open, rendered
-from nox_buildstages.declare.cells import read_cells
-from nox_buildstages.declare.grid import Grid, arranged
+from nox_buildstages.config.cells import Grid, arranged
+from nox_buildstages.config.project import read_cells
+from nox_buildstages.run.summary import left_open, rendered
 
 TABLE = {
     "stage": [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.wheelhouse.comparison import differences
+from nox_buildstages.wheels.compare import differences
 
 if TYPE_CHECKING:
     from pathlib import Path

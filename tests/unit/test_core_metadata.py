@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from packaging.version import Version
 
-from nox_buildstages.core_metadata import CoreMetadata, parse
+from nox_buildstages.wheels.core_metadata import CoreMetadata, parse
 
 HEAD = b"Metadata-Version: 2.4\nName: Some.Package\nVersion: 1.0\n"
 

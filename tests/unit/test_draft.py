@@ -8,9 +8,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from nox_buildstages.commands.init.draft import Draft, Found, in_order
 from nox_buildstages.errors import ProposalError
 from nox_buildstages.model import Final, Output, Project, Stage
-from nox_buildstages.proposal.draft import Draft, Found, in_order
 
 OPS = canonicalize_name("ops")
 GLUE = canonicalize_name("glue")

@@ -11,9 +11,9 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.errors import SourceError
-from nox_buildstages.lock.choose import Chosen
-from nox_buildstages.lock.facts import Answer, Facts, Promise, survey
-from nox_buildstages.lock.lockfile import IndexPin
+from nox_buildstages.lock.files.lockfile import IndexPin
+from nox_buildstages.lock.resolve.metadata import Answer, Facts, Promise, survey
+from nox_buildstages.lock.resolve.source_choice import Chosen
 from nox_buildstages.model import (
     ArchiveSource,
     DirectorySource,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.files import path_of, remove, replacing, stamp, write_text
+from nox_buildstages.system.files import path_of, remove, replacing, stamp, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from nox_buildstages.declare.graph import Graph, arrange
+from nox_buildstages.config.graph import Graph, arrange
 from nox_buildstages.errors import DeclarationError
 from nox_buildstages.model import Final, Output, Project, Stage
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nox_buildstages.build.hints import (
+from nox_buildstages.builder.hints import (
     hint,
     memory_hint,
     missing_module,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nox_buildstages import imports
+from nox_buildstages.environments import import_check as imports
 
 if TYPE_CHECKING:
     import pytest

@@ -7,8 +7,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.errors import LocalVersionError
-from nox_buildstages.lock.local_versions import Labelling, labelled
-from nox_buildstages.lock.lockfile import IndexPin, StagePin
+from nox_buildstages.lock.files.lockfile import IndexPin, StagePin
+from nox_buildstages.lock.resolve.local_versions import Labelling, labelled
 from nox_buildstages.model import LocalVersion
 
 PINS = (

@@ -9,11 +9,11 @@ import pytest
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.declare.cells import read_cells
-from nox_buildstages.declare.grid import arranged
-from nox_buildstages.lock import pylock, sharing
-from nox_buildstages.lock.lockfile import Lock
-from nox_buildstages.lock.sharing import Locked
+from nox_buildstages.config.cells import arranged
+from nox_buildstages.config.project import read_cells
+from nox_buildstages.lock.files import pylock, share_cells as sharing
+from nox_buildstages.lock.files.lockfile import Lock
+from nox_buildstages.lock.files.share_cells import Locked
 from nox_buildstages.model import DirectorySource
 
 if TYPE_CHECKING:

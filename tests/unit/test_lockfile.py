@@ -24,8 +24,8 @@ from packaging.version import Version
 
 from nox_buildstages import toml
 from nox_buildstages.errors import InvalidLockError
-from nox_buildstages.lock import pylock
-from nox_buildstages.lock.lockfile import (
+from nox_buildstages.lock.files import pylock
+from nox_buildstages.lock.files.lockfile import (
     FORMAT,
     IndexPin,
     Lock,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages.credentials import Credentials
-from nox_buildstages.logins import (
+from nox_buildstages.indexes.credentials import Credentials
+from nox_buildstages.indexes.logins import (
     Login,
     expanded,
     for_git,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.build.machine import Machine
+from nox_buildstages.system.machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,14 +9,14 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.declare.graph import arrange
+from nox_buildstages.config.graph import arrange
 from nox_buildstages.errors import MatchRuntimeError, ResolutionError
-from nox_buildstages.lock import pylock
-from nox_buildstages.lock.choose import Chosen
-from nox_buildstages.lock.drafts import Draft
-from nox_buildstages.lock.facts import Facts, Promise
-from nox_buildstages.lock.lockfile import IndexPin, Lock
-from nox_buildstages.lock.matching import Bound, Matching, unmatched
+from nox_buildstages.lock.files import pylock
+from nox_buildstages.lock.files.lockfile import IndexPin, Lock
+from nox_buildstages.lock.resolve.environment import Draft
+from nox_buildstages.lock.resolve.match_runtime import Bound, Matching, unmatched
+from nox_buildstages.lock.resolve.metadata import Facts, Promise
+from nox_buildstages.lock.resolve.source_choice import Chosen
 from nox_buildstages.model import (
     DirectorySource,
     Final,

@@ -10,18 +10,18 @@ from packaging.pylock import Package, PackageArchive, PackageWheel, Pylock
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from nox_buildstages.environments.targets import targets
 from nox_buildstages.errors import InvalidLockError
-from nox_buildstages.lock import pylock
-from nox_buildstages.lock.lockfile import Lock, LockedOutput, dumps, loads, pins
-from nox_buildstages.lock.merging import merged, selected
-from nox_buildstages.lock.targets import targets
+from nox_buildstages.lock.files import pylock
+from nox_buildstages.lock.files.lockfile import Lock, LockedOutput, dumps, loads, pins
+from nox_buildstages.lock.files.merge_targets import merged, selected
 from nox_buildstages.model import DirectorySource, Metadata
 from support.targets import LINUX, MAC, interpreter, project
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nox_buildstages.lock.targets import Target
+    from nox_buildstages.environments.targets import Target
 
 NAME = canonicalize_name("kernel")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nox_buildstages.errors import UsageError
-from nox_buildstages.options import Options, parse
+from nox_buildstages.workspace.options import Options, parse
 
 OUTPUTS = ("flash-attn", "some-package")
 

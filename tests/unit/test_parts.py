@@ -7,8 +7,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.core_metadata import CoreMetadata
-from nox_buildstages.wheelhouse.parts import ASKED, required
+from nox_buildstages.commands.release.dependencies import ASKED, required
+from nox_buildstages.wheels.core_metadata import CoreMetadata
 from support.targets import interpreter
 
 Graph = dict[str, tuple[str, ...]]

@@ -9,10 +9,10 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from nox_buildstages import plan_formats
-from nox_buildstages.declare.grid import arranged
+from nox_buildstages.commands.plan import formats as plan_formats
+from nox_buildstages.commands.plan.reasons import Cause, Plan, Planned, unlocked
+from nox_buildstages.config.cells import arranged
 from nox_buildstages.model import Final, Output, Project, Stage
-from nox_buildstages.plan import Cause, Plan, Planned, unlocked
 
 ROOT = Path("/project")
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from nox_buildstages.plan import Planned
-from nox_buildstages.plan_github import CellPlan, GitHubPlan, assignments
+from nox_buildstages.commands.plan.plan_github import CellPlan, GitHubPlan, assignments
+from nox_buildstages.commands.plan.reasons import Planned
 
 
 def planned(name: str, *reasons: str, remote: bool = False) -> Planned:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nox_buildstages.build.progress import Pace, Progress, line, read
+from nox_buildstages.run.steps import Pace, Progress, line, read
 
 CMAKE_NINJA = """\
 -- Configuring done (0.9s)

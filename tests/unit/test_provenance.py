@@ -16,6 +16,7 @@ from in_toto_attestation.v1.statement_pb2 import Statement as StatementProto
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from nox_buildstages.commands.release.provenance import Built, Repair, lines, statement
 from nox_buildstages.model import (
     ArchiveSource,
     BuiltWheel,
@@ -24,7 +25,6 @@ from nox_buildstages.model import (
     Source,
 )
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe
-from nox_buildstages.wheelhouse.provenance import Built, Repair, lines, statement
 
 SHA, TORCH, FLASH, PATCH, LOG = (digit * 64 for digit in "abcde")
 COMMIT = "c0ffee" * 6 + "abcd"

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages import toml
-from nox_buildstages.lock import pylock
+from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import (
     ArchiveSource,
     BuiltWheel,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nox_buildstages.declare.reading import duration, size
+from nox_buildstages.config.getters import duration, size
 
 HOUR = 3600
 DAY = 24 * HOUR

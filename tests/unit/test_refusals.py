@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from packaging.utils import canonicalize_name
 
-from nox_buildstages.lock.refusals import refusal, without_refusals
+from nox_buildstages.indexes.no_binary import refusal, without_refusals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.version import Version
 
-from nox_buildstages.digests import sha256_of
-from nox_buildstages.wheelhouse.relabelling import relabelled, with_version
-from nox_buildstages.wheelhouse.wheel import read, verify
+from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.wheels.relabel import relabelled, with_version
+from nox_buildstages.wheels.wheel import read, verify
 
 if TYPE_CHECKING:
     from pathlib import Path

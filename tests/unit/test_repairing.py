@@ -11,24 +11,24 @@ import pytest
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.build.environment import EPOCH, Environment
-from nox_buildstages.commands import Completed
-from nox_buildstages.errors import RepairError, UsageError
-from nox_buildstages.model import BuiltWheel
-from nox_buildstages.wheelhouse.repairing import (
+from nox_buildstages.commands.release.repairing import (
     Repaired,
     Repairer,
     check_at_hand,
     is_repairable,
     repairer,
 )
+from nox_buildstages.environments.environment import EPOCH, Environment
+from nox_buildstages.errors import RepairError, UsageError
+from nox_buildstages.model import BuiltWheel
+from nox_buildstages.system.process import Completed
 from support.packages import make_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nox_buildstages.build.bench import Tools
-    from nox_buildstages.commands import Command
+    from nox_buildstages.builder.context import Tools
+    from nox_buildstages.system.process import Command
 
 LINUX = "cp311-cp311-linux_x86_64"
 TOO_NEW = (

@@ -13,8 +13,9 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.build.stage import Outcome
-from nox_buildstages.lock.lockfile import LockedOutput
+from nox_buildstages.builder.stage import Outcome
+from nox_buildstages.commands.release.sbom import Contents, rendered
+from nox_buildstages.lock.files.lockfile import LockedOutput
 from nox_buildstages.model import (
     ArchiveSource,
     BuiltWheel,
@@ -25,7 +26,6 @@ from nox_buildstages.model import (
 )
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe
 from nox_buildstages.store.store import Entry
-from nox_buildstages.wheelhouse.sbom import Contents, rendered
 
 SHA, TORCH = "ab" * 32, "cd" * 32
 COMMIT = "c0ffee" * 6 + "abcd"

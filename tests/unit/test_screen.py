@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from io import StringIO
 
-from nox_buildstages.build.screen import Heartbeat, LiveLine, Screen, Stream
+from nox_buildstages.run.screen import Heartbeat, LiveLine, Screen, Stream
 
 
 def shown(written: str) -> str:

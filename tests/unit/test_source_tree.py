@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.version import Version
 
-from nox_buildstages import core_metadata
 from nox_buildstages.errors import SourceError
 from nox_buildstages.model import Metadata
-from nox_buildstages.source_tree import (
+from nox_buildstages.sources.metadata import (
     BuildSystem,
     build_system,
     from_core,
     static_metadata,
 )
+from nox_buildstages.wheels import core_metadata
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages.declare.cells import read
+from nox_buildstages.config.project import read
 from nox_buildstages.errors import DeclarationError, Problem
 from nox_buildstages.model import LocalVersion, Patch, RemoteStore
 from nox_buildstages.toml import loads

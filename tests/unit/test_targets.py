@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.tags import Tag
 
+from nox_buildstages.environments.targets import covered, targets, versions
 from nox_buildstages.errors import DeclarationError
-from nox_buildstages.lock.targets import covered, targets, versions
 from support.targets import LINUX, MAC, interpreter, project
 
 if TYPE_CHECKING:
-    from nox_buildstages.lock.targets import Target
+    from nox_buildstages.environments.targets import Target
 
 PYTHON = Path("/bin/python")
 

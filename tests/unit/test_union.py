@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from nox_buildstages.wheelhouse import union
-from nox_buildstages.wheelhouse.union import Part
+from nox_buildstages.commands.merge import union
+from nox_buildstages.commands.merge.union import Part
 
 WHEEL = "a-1.0-py3-none-any.whl"
 UNTOLD = (

@@ -12,9 +12,9 @@ import pytest
 from packaging.tags import Tag
 from packaging.version import Version
 
-from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import WheelError
-from nox_buildstages.wheelhouse.wheel import WheelFile, read, verify
+from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.wheels.wheel import WheelFile, read, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from nox_buildstages import toml
-from nox_buildstages.commands import Completed
-from nox_buildstages.lock.resolver import Question, Resolver
-from nox_buildstages.lock.targets import Target
-from nox_buildstages.lock.wishes import EnoughError, Kind, Probe, Said, minimal
+from nox_buildstages.environments.targets import Target
+from nox_buildstages.lock.explain.wishes import EnoughError, Kind, Probe, Said, minimal
+from nox_buildstages.lock.resolve.uv_compile import Question, Resolver
+from nox_buildstages.system.process import Completed
 
 if TYPE_CHECKING:
-    from nox_buildstages.commands import Command
     from nox_buildstages.model import Interpreter
+    from nox_buildstages.system.process import Command
 
 NOTHING = 'lock-version = "1.0"\ncreated-by = "a test"\npackages = []\n'
 

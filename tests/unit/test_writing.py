@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from nox_buildstages import toml
-from nox_buildstages.declare.writing import Proposal, Proposed, appended, rendered
+from nox_buildstages.config.writing import Proposal, Proposed, appended, rendered
 from nox_buildstages.model import Output, Stage
 
 ROOT = Path("/project")

@@ -1,1 +1,1 @@
-"""Model → lock files."""
+"""Lock files: what they are, how they are made, and why they cannot be."""

@@ -1,1 +1,1 @@
-"""Wheels by key, and the folders they are built in."""
+"""Wheels by key, build directories, history, the remote store, and pruning."""

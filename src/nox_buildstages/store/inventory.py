@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nox_buildstages.store.presence import FOLDER
+from nox_buildstages.store.in_use import FOLDER
 from nox_buildstages.store.store import FORMAT, RECORD
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nox_buildstages import files
 from nox_buildstages.columns import aligned, human
-from nox_buildstages.store import presence
+from nox_buildstages.store import in_use as presence
+from nox_buildstages.store.in_use import DAY
 from nox_buildstages.store.inventory import GONE, Kind, Thing, beside, inventory
-from nox_buildstages.store.locks import taken
-from nox_buildstages.store.presence import DAY
+from nox_buildstages.system import files
+from nox_buildstages.system.locks import taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

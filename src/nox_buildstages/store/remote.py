@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from nox_buildstages import files
-from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import AwayError
-from nox_buildstages.store import objects
-from nox_buildstages.store.objects import PATIENCE, shown
+from nox_buildstages.store import remote_files as objects
+from nox_buildstages.store.remote_files import PATIENCE, shown
 from nox_buildstages.store.store import LOG, RECORD, Product, entry_of
+from nox_buildstages.system import files
+from nox_buildstages.system.digests import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nox_buildstages.model import BuiltWheel, RemoteStore
     from nox_buildstages.store.key import Recipe
-    from nox_buildstages.store.objects import Objects
+    from nox_buildstages.store.remote_files import Objects
     from nox_buildstages.store.store import Entry, Store
 
 _READING = "reading"

@@ -15,13 +15,13 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 from platformdirs import user_cache_path
 
-from nox_buildstages import files
-from nox_buildstages.digests import sha256_of
 from nox_buildstages.model import BuiltWheel
+from nox_buildstages.store.build_dir import Workplace
+from nox_buildstages.store.in_use import note_use
 from nox_buildstages.store.key import Recipe
-from nox_buildstages.store.locks import held
-from nox_buildstages.store.presence import note_use
-from nox_buildstages.store.workplace import Workplace
+from nox_buildstages.system import files
+from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.locks import held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -1,1 +1,1 @@
-"""Wheels → something to install and to publish."""
+"""The wheelhouse: its folder, manifest, index and checksums."""

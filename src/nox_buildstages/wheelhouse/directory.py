@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from nox_buildstages.digests import sha256_of
 from nox_buildstages.errors import WheelError
-from nox_buildstages.files import put, remove_same, replacing, stamp
-from nox_buildstages.lock import pylock
+from nox_buildstages.lock.files import pylock
+from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import put, remove_same, replacing, stamp
 from nox_buildstages.wheelhouse import manifest
 from nox_buildstages.wheelhouse.manifest import LOGS, MANIFEST, Manifest
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.files import Stamp
     from nox_buildstages.model import BuiltWheel
+    from nox_buildstages.system.files import Stamp
 
 BOUND_LOCK = "pylock.toml"
 

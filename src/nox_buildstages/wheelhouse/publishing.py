@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import parse_wheel_filename
 
-from nox_buildstages import core_metadata
-from nox_buildstages.files import put, remove_same
+from nox_buildstages.system.files import put, remove_same
 from nox_buildstages.wheelhouse.index import IndexedWheel, pages
-from nox_buildstages.wheelhouse.wheel import metadata as metadata_in
+from nox_buildstages.wheels import core_metadata
+from nox_buildstages.wheels.wheel import metadata as metadata_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -1,0 +1,1 @@
+"""Builds one stage: its outputs, attempts, backend, sandbox and supervisor."""

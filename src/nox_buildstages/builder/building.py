@@ -1,0 +1,67 @@
+"""The outputs of a stage that no store has, built in one environment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nox_buildstages.builder import making
+from nox_buildstages.builder.attending import Deadline
+from nox_buildstages.builder.compilers import cache as caching
+from nox_buildstages.builder.job import Job
+from nox_buildstages.builder.prepare import occupied, prepare
+from nox_buildstages.errors import NotRunError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from nox_buildstages.builder.context import Bench
+    from nox_buildstages.environments.environment import Environment
+    from nox_buildstages.lock.files.lockfile import LockedOutput
+    from nox_buildstages.model import Stage
+
+
+def built(
+    bench: Bench,
+    stage: Stage,
+    environment: Environment,
+    outputs: Collection[LockedOutput],
+    rebuild: Collection[str],
+) -> Iterator[LockedOutput]:
+    """Build outputs of a stage, and yield each when the store has it.
+
+    Args:
+        bench: With the locks of the stage and of those before it.
+        stage: Whose outputs they are.
+        environment: To build in.
+        outputs: To be built.
+        rebuild: Those that are built although a store has them.
+
+    Raises:
+        BuildStagesError: One can't be built; see ``stage.provide``.
+    """
+    _check_means(bench, stage)
+    deadline = Deadline.of(stage)
+    # So early, for a stage that is ready sooner leaves room for those it knows of.
+    with occupied(bench.tools, environment), bench.tools.budget.claim() as claim:
+        prepare(bench, stage.name, environment)
+        if not environment.may_run():
+            names = tuple(output.name for output in outputs)
+            raise NotRunError(stage=stage.name, outputs=names)
+        for output in outputs:
+            job = Job(
+                bench=bench,
+                stage=stage,
+                output=output,
+                environment=environment,
+                attend=deadline.watch(output.name) if deadline else None,
+            )
+            making.build(job, claim, again=output.name in rebuild)
+            yield output
+
+
+def _check_means(bench: Bench, stage: Stage) -> None:
+    """See that what a stage asks for is there, before anything costs time."""
+    bench.tools.isolator.isolation(stage)
+    caching.chosen(bench, stage)
+    if bench.tools.remote is not None:
+        bench.tools.remote.check()

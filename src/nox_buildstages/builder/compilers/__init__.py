@@ -1,0 +1,1 @@
+"""Compiler caches and the wrappers that lead compilers through them."""

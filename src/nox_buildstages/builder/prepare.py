@@ -1,0 +1,86 @@
+"""A session's environment, made ready for a stage or for the runtime."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nox_buildstages.environments.environment import LET_INSTALL, changed, check
+from nox_buildstages.environments.snapshot import note_files, restore
+from nox_buildstages.lock.files import pylock
+from nox_buildstages.lock.files.lockfile import file_name
+from nox_buildstages.system import files
+from nox_buildstages.system.digests import place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from nox_buildstages.builder.context import Bench, Tools
+    from nox_buildstages.environments.environment import Environment
+    from nox_buildstages.store.key import Ingredient
+
+
+@contextmanager
+def occupied(tools: Tools, environment: Environment) -> Iterator[None]:
+    """Keep other runs from changing an environment while it is made or built in."""
+    location = environment.location
+    with tools.store.locked(
+        f"environment-{place_of(location)}",
+        wait=lambda: tools.report(f"another run works in {location}; waiting for it"),
+    ):
+        yield
+
+
+def prepare(bench: Bench, name: str, environment: Environment) -> None:
+    """Make an environment equal to a stage's lock, with wheels out of the store.
+
+    It has to be occupied.
+
+    Raises:
+        MissingWheelError: A stage hasn't built a wheel that it holds.
+        SyncError: It could not be made.
+        EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
+    """
+    if not environment.may_install():
+        check(environment, bench.ingredients(name), mend=LET_INSTALL)
+    restore(environment, bench.tools.report)
+    folder = environment.location
+    bound = pylock.bind(bench.pylock(name), bench.wheels(name), folder=folder)
+    path = folder / file_name(name)
+    files.write_text(path, pylock.dumps(bound))
+    sync(bench, name, environment, path)
+    note_files(environment)
+
+
+def sync(
+    bench: Bench,
+    name: str,
+    environment: Environment,
+    lock: Path,
+    *,
+    wanted: Mapping[str, Ingredient] | None = None,
+) -> None:
+    """Make an environment equal to a lock whose wheels are all bound.
+
+    It has to be occupied.
+
+    Args:
+        bench: Knows what the lock holds.
+        name: Of the stage, or ``final``.
+        environment: To be made equal.
+        lock: A PEP 751 file.
+        wanted: What the lock holds; None for what ``bench`` knows of it.
+
+    Raises:
+        SyncError: It could not be made.
+        EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
+    """
+    wanted = bench.ingredients(name) if wanted is None else wanted
+    if not changed(environment, wanted):
+        return
+    from nox_buildstages.run.follow import ENV, shown  # noqa: PLC0415 - mostly it is equal
+
+    with shown(bench.tools.screen, name, ENV) as attend:
+        replace(bench.tools.syncer, attend=attend).sync(environment, wanted, lock)

@@ -1,0 +1,98 @@
+"""Whether what was built once comes out the same when it is built once more."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from nox_buildstages.builder.job import Job
+from nox_buildstages.builder.jobs.share import wish_of
+from nox_buildstages.builder.making import build_wheel, say_waiting
+from nox_buildstages.builder.prepare import occupied, prepare
+from nox_buildstages.environments.snapshot import SECOND
+from nox_buildstages.errors import Discrepancy, NotReproducibleError, NotRunError
+from nox_buildstages.system import files
+from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.wheels.compare import differences
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nox_buildstages.builder.context import Bench
+    from nox_buildstages.builder.jobs.share import Claim
+    from nox_buildstages.environments.environment import Environment
+    from nox_buildstages.model import Stage
+
+
+def check(bench: Bench, stage: Stage, environment: Environment) -> None:
+    """Build the outputs of a stage once more, and compare them with the store's.
+
+    They are built at the paths that they were built at before. The store keeps what
+    it has. What differs is kept too, in a folder of the environment.
+
+    Args:
+        bench: With the locks of the stage and of those before it.
+        stage: Whose wheels the store has.
+        environment: To build in.
+
+    Raises:
+        NotReproducibleError: One came out differently.
+        NotRunError: Nox was told not to run.
+        BuildError: One could not be built again.
+    """
+    with occupied(bench.tools, environment):
+        _check(bench, stage, environment)
+
+
+def _check(bench: Bench, stage: Stage, environment: Environment) -> None:
+    outputs = bench.locks[stage.name].outputs
+    prepare(bench, stage.name, environment)
+    if not environment.may_run():
+        raise NotRunError(stage=stage.name, outputs=tuple(it.name for it in outputs))
+    files.remove(environment.location / SECOND)
+    bench = replace(bench, logs=bench.tools.store.folder / "logs")
+    jobs = [
+        Job(bench=bench, stage=stage, output=output, environment=environment)
+        for output in outputs
+    ]
+    with bench.tools.budget.claim() as claim:
+        found = tuple(filter(None, (_compare(job, claim) for job in jobs)))
+    if found:
+        raise NotReproducibleError(stage=stage.name, discrepancies=found)
+
+
+def _compare(job: Job, claim: Claim) -> Discrepancy | None:
+    tools, recipe = job.bench.tools, job.recipe
+    waiting = partial(say_waiting, job)
+    with (
+        tools.store.locked(recipe.key),
+        claim.jobs(wish_of(job.stage), wait=waiting) as jobs,
+    ):
+        first = job.bench.entry(job.stage.name, job.output.name).wheel
+        tools.report(
+            f"building {recipe.name} {recipe.version} once more (log: {job.log})"
+        )
+        job.place.clear()
+        with tools.store.workplace(recipe.key) as place:
+            second = build_wheel(replace(job, jobs=jobs), place).path
+            name = second.name
+            is_same = sha256_of(second) == first.sha256 and name == first.path.name
+            if not is_same:
+                second = _kept(second, job.environment)
+    if is_same:
+        tools.report(f"reproducible: {name} (sha256:{first.sha256})")
+        return None
+    return Discrepancy(
+        wheel=first.path.name,
+        first=first.path,
+        second=second,
+        differences=differences(first.path, second),
+    )
+
+
+def _kept(wheel: Path, environment: Environment) -> Path:
+    folder = environment.location / SECOND
+    folder.mkdir(exist_ok=True)
+    return shutil.copyfile(wheel, folder / wheel.name)

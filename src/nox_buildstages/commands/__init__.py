@@ -1,0 +1,1 @@
+"""What each session does, a module or a folder for each."""

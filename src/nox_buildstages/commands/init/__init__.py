@@ -1,0 +1,1 @@
+"""`build-stages-init`: proposes the stages that a project lacks."""

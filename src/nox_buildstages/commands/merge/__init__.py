@@ -1,0 +1,1 @@
+"""`build-stages-merge`: makes one wheelhouse of several."""

@@ -1,0 +1,1 @@
+"""`build-stages-plan`: what would be built, and why."""

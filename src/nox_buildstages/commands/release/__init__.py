@@ -1,0 +1,1 @@
+"""`build-stages-release`: makes a wheelhouse fit to publish."""

@@ -1,0 +1,109 @@
+"""A project's wheels made fit for other machines, and tried in the runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nox_buildstages.builder.prepare import occupied, sync
+from nox_buildstages.commands.release.repairing import is_repairable, repairer
+from nox_buildstages.environments import import_check as imports
+from nox_buildstages.errors import RepairError
+from nox_buildstages.lock.files import pylock
+from nox_buildstages.lock.files.lockfile import file_name
+from nox_buildstages.model import FINAL
+from nox_buildstages.system.files import write_text
+from nox_buildstages.system.process import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from nox_buildstages.builder.context import Bench
+    from nox_buildstages.commands.release.repairing import Repaired
+    from nox_buildstages.environments.environment import Environment
+    from nox_buildstages.model import BuiltWheel
+    from nox_buildstages.store.key import Ingredient
+
+_SHOWN = 2
+"""Lines at the end of what an import says: which error, and of which module."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mending:
+    """Repairs what a project built.
+
+    Attributes:
+        bench: Knows the locks and the store.
+        environment: Made equal to the runtime, then to that of the repaired wheels.
+        scratch: A folder to work in.
+    """
+
+    bench: Bench
+    environment: Environment
+    scratch: Path
+
+    def repaired(self, wheels: Collection[BuiltWheel]) -> list[Repaired]:
+        """Return those wheels that are for this machine alone, repaired.
+
+        They lie in the scratch folder. The runtime has been installed with them, and
+        its modules imported.
+
+        Raises:
+            RepairError: One can't be repaired, or doesn't work then.
+            WheelError: What comes out of it isn't sound.
+            BuildStagesError: The environment can't be made.
+        """
+        with occupied(self.bench.tools, self.environment):
+            self._sync(())
+            mender = repairer(self.environment, self.bench.tools)
+            found = [
+                mender.repair(wheel, self.scratch / wheel.name)
+                for wheel in wheels
+                if is_repairable(wheel.path)
+            ]
+            if found:
+                self._sync([it.wheel for it in found])
+                self._import([it.wheel.path.name for it in found])
+        return found
+
+    def _sync(self, wheels: Collection[BuiltWheel]) -> None:
+        """Make the environment the runtime, with some other wheels in it."""
+        bench, path = self.bench, self.scratch / file_name(FINAL)
+        bound = pylock.bind(
+            bench.pylock(FINAL),
+            {**bench.wheels(FINAL), **{wheel.name: wheel for wheel in wheels}},
+            folder=self.scratch,
+        )
+        write_text(path, pylock.dumps(bound))
+        held = as_published(bench.ingredients(FINAL), wheels)
+        sync(bench, FINAL, self.environment, path, wanted=held)
+
+    def _import(self, names: Iterable[str]) -> None:
+        project = self.bench.project
+        modules = project.final.imports
+        if not modules or not self.environment.may_run():
+            return
+        self.bench.tools.report(f"importing {', '.join(modules)}, as repaired")
+        script = str(Path(imports.__file__))
+        command = Command(
+            argv=(str(self.environment.python), "-I", script, *modules),
+            cwd=project.root,
+            env=self.bench.tools.outer,
+        )
+        done = self.bench.tools.runner(command)
+        if done.returncode:
+            said = done.stderr.strip().splitlines()[-_SHOWN:]
+            raise RepairError(wheel=", ".join(names), reason="\n".join(said))
+
+
+def as_published(
+    held: dict[str, Ingredient], wheels: Iterable[BuiltWheel]
+) -> dict[str, Ingredient]:
+    """Return what an environment holds, with wheels of other bytes in it."""
+    other: dict[str, Ingredient] = {
+        wheel.name: replace(held[wheel.name], sha256=wheel.sha256)
+        for wheel in wheels
+        if wheel.name in held
+    }
+    return {**held, **other}

@@ -1,0 +1,1 @@
+"""Reads a pyproject.toml into a project for each cell of the matrix."""

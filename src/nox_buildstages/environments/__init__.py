@@ -1,0 +1,1 @@
+"""Interpreters, targets, and environments that are made equal to their locks."""

@@ -1,0 +1,1 @@
+"""uv's settings and logins, and URLs without secrets."""

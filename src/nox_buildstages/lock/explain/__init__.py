@@ -1,0 +1,1 @@
+"""Why an environment cannot be resolved, and what settles it."""

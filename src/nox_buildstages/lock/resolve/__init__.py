@@ -1,0 +1,1 @@
+"""How lock files are made: uv resolves, build backends are asked for metadata."""

@@ -1,1 +1,0 @@
-"""Which stages a project should declare, found out by trying."""

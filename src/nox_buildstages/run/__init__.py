@@ -1,0 +1,1 @@
+"""One run of nox: its command line, processes, journal, progress and summary."""

@@ -1,0 +1,1 @@
+"""Sources of outputs: fetched, verified, unpacked and patched."""

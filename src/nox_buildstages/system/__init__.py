@@ -1,0 +1,1 @@
+"""Processes, files, locks between processes, and the machine."""

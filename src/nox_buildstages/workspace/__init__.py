@@ -1,0 +1,1 @@
+"""A project at work in one session: its options, Pythons and locks."""

@@ -1,0 +1,464 @@
+"""A project at work: locks made when needed, stages provided, the runtime installed."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uv import find_uv_bin
+
+from nox_buildstages.builder.context import Bench, Tools
+from nox_buildstages.builder.jobs.share import SETTLE, Budget
+from nox_buildstages.builder.prepare import occupied, prepare, sync
+from nox_buildstages.builder.sandbox import Isolator
+from nox_buildstages.builder.stage import outcomes, present, provide
+from nox_buildstages.environments.sync import Syncer
+from nox_buildstages.errors import BuildError, BuildStagesError, LockError, UsageError
+from nox_buildstages.indexes.logins import expanded, for_git, redacted
+from nox_buildstages.indexes.settings import Indexes
+from nox_buildstages.lock.files import folder
+from nox_buildstages.lock.files.inputs import digest_of_cells
+from nox_buildstages.lock.files.merge_targets import selected
+from nox_buildstages.model import FINAL, Cell
+from nox_buildstages.run.journal import CLOSED, FAILED, Journal
+from nox_buildstages.sources.sources import Sources
+from nox_buildstages.store.in_use import present as at_work
+from nox_buildstages.store.remote_choice import remote_store
+from nox_buildstages.store.store import Store, cache_folder
+from nox_buildstages.system import process as commands
+from nox_buildstages.system.digests import place_of
+from nox_buildstages.system.files import write_text
+from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from nox_buildstages.builder.stage import Outcome
+    from nox_buildstages.config.cells import Grid, Place
+    from nox_buildstages.config.graph import Graph
+    from nox_buildstages.config.writing import Proposal
+    from nox_buildstages.environments.environment import Environment, Setting
+    from nox_buildstages.lock.files.lockfile import Lock
+    from nox_buildstages.model import Interpreter, Project, Stage
+    from nox_buildstages.workspace.make_locks import Locking
+    from nox_buildstages.workspace.options import Options
+    from nox_buildstages.workspace.pythons import Pythons
+
+
+def opened(
+    grid: Grid,
+    place: Place,
+    environment: Environment,
+    options: Options,
+    setting: Setting,
+) -> Workspace:
+    """Return a session's workspace, with this user's store and uv.
+
+    Args:
+        grid: All cells of the project.
+        place: The session's.
+        environment: The session's own.
+        options: The words after ``--``.
+        setting: What is around the session.
+
+    Raises:
+        CommandError: The environment's interpreter doesn't run.
+    """
+    if options.repair:
+        from nox_buildstages.commands.release import repairing  # noqa: PLC0415 - for it alone
+
+        repairing.check_at_hand(setting.outer)  # before hours are spent on building
+    tools = _tools(grid, environment, setting)
+    return Workspace(
+        grid=grid,
+        project=place.project,
+        graph=place.graph,
+        interpreter=tools.probe(environment.python),
+        environment=environment,
+        options=options,
+        tools=tools,
+    )
+
+
+def _tools(grid: Grid, environment: Environment, setting: Setting) -> Tools:
+    project = grid.first.project
+    store = Store(cache_folder(setting.outer))
+    ours = (project.wheelhouse, project.lock_dir, environment.location.parent)
+    indexes = Indexes(
+        root=project.root,
+        settings={**project.uv, "index": grid.indexes},
+        outer=setting.outer,
+        logins=expanded(project.logins, setting.outer),
+    )
+    sources = Sources(
+        project.root,
+        store.folder,
+        commands.run,
+        left_out=ours,
+        credentials=indexes.credentials(),
+        git=for_git(indexes.logins, setting.outer),
+    )
+    return Tools(
+        store=store,
+        sources=sources,
+        syncer=Syncer(uv=_uv(), runner=commands.run, indexes=indexes),
+        runner=commands.run,
+        isolator=Isolator(runner=commands.run, report=setting.report),
+        outer=setting.outer,
+        report=setting.report,
+        run=setting.run,
+        screen=setting.screen,
+        budget=Budget(
+            folder=store.folder / "jobs", settle=SETTLE if setting.parallel else 0.0
+        ),
+        remote=remote_store(project, store, setting),
+    )
+
+
+@cache
+def _uv() -> Path:
+    return Path(find_uv_bin())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workspace:
+    """What one session works with.
+
+    Attributes:
+        grid: All cells of the project.
+        project: What is declared for the session's cell.
+        graph: Its stages in order.
+        interpreter: Of the session's environment.
+        environment: The session's own, made equal to a lock when it is needed.
+        options: The words after ``--``.
+        tools: What the work is done with.
+    """
+
+    grid: Grid
+    project: Project
+    graph: Graph
+    interpreter: Interpreter
+    environment: Environment
+    options: Options
+    tools: Tools
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """Keep others from removing what is used of the store meanwhile."""
+        return at_work(
+            self.tools.store.folder,
+            run=self.tools.run,
+            waiting=lambda: self.tools.report("waiting for build-stages-prune to end"),
+        )
+
+    @property
+    def wheelhouse(self) -> Wheelhouse:
+        """Where the wheels go; there is one for each cell, and for each Python."""
+        return self._wheelhouse_of(self.interpreter, self.project.cell)
+
+    def _wheelhouse_of(self, interpreter: Interpreter, cell: Cell) -> Wheelhouse:
+        house = self.project.wheelhouse / cell.folder
+        if len(self.project.pythons) > 1:
+            house /= interpreter.markers["python_version"]
+        return Wheelhouse(house)
+
+    def read_locks(self, needed: Iterable[str] | None = None) -> Mapping[str, Lock]:
+        """Return the locks as they are.
+
+        Args:
+            needed: Those that will be looked at; None for all.
+
+        Raises:
+            LockError: There are none, or they aren't current.
+        """
+        return folder.read_for(
+            self.interpreter, self.project, inputs=self.inputs, needed=needed
+        )
+
+    def check_locks(self) -> None:
+        """See that the locks of all cells are current.
+
+        Raises:
+            LockError: They aren't.
+        """
+        for view in self.cells():
+            view.read_locks()
+
+    @property
+    def inputs(self) -> str:
+        """The digest of what the locks are made from."""
+        return digest_of_cells(self.grid.projects, self.interpreter)
+
+    def selected(self, locks: Mapping[str, Lock]) -> Mapping[str, Lock]:
+        """Return what locks hold for the session's interpreter."""
+        return {name: selected(locks[name], self.interpreter) for name in locks}
+
+    def current_locks(self) -> Mapping[str, Lock]:
+        """Return the locks, and make them first where they aren't current.
+
+        Raises:
+            LockError: They aren't current and may not be written; or there are none
+                that satisfy what is declared.
+        """
+        return self._current_or_made_locks()[0]
+
+    def _current_or_made_locks(
+        self, needed: Iterable[str] | None = None
+    ) -> tuple[Mapping[str, Lock], bool]:
+        """Return the locks, and whether they were made here and now.
+
+        Args:
+            needed: Those that will be looked at; None for all.
+        """
+        if self.options.check:
+            raise UsageError(
+                message="--check is for build-stages-lock, and this session builds",
+                mend="`nox -s build-stages-lock -- --check` looks at the lock files",
+            )
+        if self.options.upgrades and not self._made_in_this_run():
+            return self.relock(), True
+        try:
+            return self.read_locks(needed), False
+        except LockError as error:
+            if self.options.locked or self.tools.outer.get("CI"):
+                raise
+            reason = next(error.lines())
+        with self._alone():
+            try:
+                return self.read_locks(), False
+            except LockError:
+                self.tools.report(f"{reason}; locking")
+                return self._relock(), True
+
+    def relock(self) -> Mapping[str, Lock]:
+        """Make the locks, newer than those there are where that was asked for.
+
+        It is done once in a run, whichever sessions ask for it.
+
+        Raises:
+            LockError: There are none that satisfy what is declared.
+        """
+        with self._alone():
+            return self.read_locks() if self._made_in_this_run() else self._relock()
+
+    @property
+    def python(self) -> str:
+        """The minor version of the session's interpreter."""
+        return self.interpreter.markers["python_version"]
+
+    def cells(self) -> Iterator[Workspace]:
+        """Yield a workspace for each cell."""
+        for place in self.grid.places:
+            yield replace(self, project=place.project, graph=place.graph)
+
+    @property
+    def pythons(self) -> Pythons:
+        """Those of this machine, with environments of them."""
+        from nox_buildstages.workspace.pythons import Pythons  # noqa: PLC0415 - to plan and lock
+
+        return Pythons(
+            environment=self.environment,
+            interpreter=self.interpreter,
+            tools=self.tools,
+        )
+
+    def propose(self, *, begun: bool) -> Proposal | None:
+        """Return the stages that the project lacks; None where it lacks none.
+
+        Args:
+            begun: Whether the table is there already.
+
+        Raises:
+            BuildStagesError: It can't be found out.
+        """
+        with self._alone():
+            return self._locking().proposal(begun=begun)
+
+    def provide(self, stage: Stage) -> tuple[Outcome, ...]:
+        """Make the store and the wheelhouse hold every wheel of a stage.
+
+        Raises:
+            BuildStagesError: They can't.
+        """
+        needed = (stage.name, *self.graph.ancestors(stage.name))
+        locks, made = self._current_or_made_locks(needed)
+        variant = self.project.variant(stage.name)
+        house = self._wheelhouse_of(self.interpreter, variant)
+        bench = replace(self.bench(locks), logs=house.logs)
+        outputs = {output.name for output in stage.outputs}
+        rebuild = outputs if self.options.rebuild_all else set(self.options.rebuild)
+        with self._told(stage.name):
+            try:
+                provided = provide(
+                    bench, stage, self.environment, rebuild=rebuild & outputs
+                )
+            except BuildError:
+                if variant == self.project.cell:
+                    house.deliver(map(_delivery, present(bench, stage)))
+                raise
+            if made:  # and so backends of other stages were asked in this environment
+                with occupied(self.tools, self.environment):
+                    prepare(bench, stage.name, self.environment)
+            if variant == self.project.cell:
+                house.deliver(map(_delivery, provided))
+        return provided
+
+    @property
+    def journal(self) -> Journal:
+        """What became of each output in this run, whoever tells of it."""
+        return Journal.of(self.project.wheelhouse, self.tools.run)
+
+    @contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        """Note where a stage, or ``final``, fails."""
+        try:
+            yield
+        except (BuildStagesError, OSError):
+            title = self.project.titled(name)
+            self.journal.note(FAILED, python=self.python, stage=title)
+            raise
+
+    def check_reproducible(self, stage: Stage) -> None:
+        """Build every wheel of a stage once more, and compare it with the store's.
+
+        Raises:
+            NotReproducibleError: One came out differently.
+            BuildStagesError: One can't be built.
+        """
+        from nox_buildstages.builder import reproducible as reproducing  # noqa: PLC0415 - for it alone
+
+        bench = self.bench(self.current_locks())
+        with self._told(stage.name):
+            reproducing.check(bench, stage, self.environment)
+
+    def install(self) -> list[dict[str, Any]]:
+        """Make the environment the runtime, from the wheelhouse alone.
+
+        Returns:
+            What this run says of every output in the manifest, stage by stage.
+
+        Raises:
+            BuildStagesError: It can't be made.
+        """
+        bench = self.bench(self.current_locks())
+        with self._told(FINAL):
+            return self._install(bench)
+
+    def release(self) -> tuple[str, ...]:
+        """Make the wheelhouse fit to publish.
+
+        Returns:
+            What there is to say of it.
+
+        Raises:
+            BuildStagesError: It can't be.
+        """
+        from nox_buildstages.commands.release.release import Release  # noqa: PLC0415 - for it
+
+        release = Release(
+            bench=self.bench(self.current_locks()),
+            house=self.wheelhouse,
+            environment=self.environment,
+            vendor=self.options.vendor,
+            repair=self.options.repair,
+        )
+        return release.make()
+
+    def close(self) -> None:
+        """Note that the closing table was printed."""
+        cell = str(self.project.cell)
+        self.journal.note(CLOSED, python=self.python, cell=cell)
+
+    def _install(self, bench: Bench) -> list[dict[str, Any]]:
+        deliveries = [
+            _delivery(outcome)
+            for stage in self.graph.order
+            for outcome in outcomes(bench, stage)
+        ]
+        house = self.wheelhouse
+        entries = house.deliver(deliveries)
+        house.keep_only({delivery.wheel.name for delivery in deliveries})
+        bound = house.bind(bench.pylock(FINAL), bench.wheels(FINAL))
+        with occupied(self.tools, self.environment):
+            self._make_runtime(bench, bound)
+        return entries
+
+    def _make_runtime(self, bench: Bench, bound: Path) -> None:
+        own, options = self.project.final.project, self.options
+        if own is None:
+            sync(bench, FINAL, self.environment, bound)
+            return
+        from nox_buildstages.builder import editable  # noqa: PLC0415 - for it alone
+
+        afresh = options.rebuild_all or own in options.rebuild
+        editable.install(bench, own, self.environment, bound, afresh=afresh)
+
+    def bench(self, locks: Mapping[str, Lock]) -> Bench:
+        """Return where the stages of the session's cell are built."""
+        return Bench(
+            project=self.project,
+            graph=self.graph,
+            interpreter=self.interpreter,
+            tools=self.tools,
+            locks=locks,
+            logs=self.wheelhouse.logs,
+        )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one process at a time make the locks of this project."""
+        tell = partial(
+            self.tools.report, "others make the lock files; waiting for them"
+        )
+        with self.tools.store.locked(f"locking-{self._place}", wait=tell):
+            yield
+
+    @property
+    def _place(self) -> str:
+        """A name for the project's place on this machine."""
+        return place_of(self.project.pyproject)
+
+    @property
+    def _last_run(self) -> Path:
+        """The file that says which run of nox made the locks last."""
+        return self.tools.store.folder / "locks" / f"{self._place}.run"
+
+    def _made_in_this_run(self) -> bool:
+        try:
+            return self._last_run.read_text(encoding="utf-8") == self.tools.run
+        except OSError:
+            return False
+
+    def _relock(self) -> Mapping[str, Lock]:
+        locks = self._locking().write()
+        write_text(self._last_run, self.tools.run)
+        stems = folder.stems(self.project)
+        named = {name: replace(locks[stem], name=name) for name, stem in stems.items()}
+        return self.selected(named)
+
+    def _locking(self) -> Locking:
+        from nox_buildstages.workspace.make_locks import Locking  # noqa: PLC0415 - most don't lock
+
+        return Locking(
+            benches=tuple(view.bench({}) for view in self.cells()),
+            options=self.options,
+            pythons=self.pythons,
+            logs=lambda target: self._wheelhouse_of(target.interpreter, Cell()).logs,
+        )
+
+
+def _delivery(outcome: Outcome) -> Delivery:
+    entry = outcome.entry
+    held = entry.recipe.environment
+    source = [redacted(str(outcome.output.source))]
+    source += (f"patched with {patch}" for patch in outcome.patches)
+    return Delivery(
+        wheel=entry.wheel,
+        stage=outcome.stage,
+        built=outcome.built,
+        source=", ".join(source),
+        environment={name: held[name].version for name in held},
+    )
