@@ -117,16 +117,16 @@ class UsageError(BuildStagesError):
 
     Attributes:
         message: What was asked for and why it can't be.
-        mend: What to do instead.
+        hint: What to do instead.
     """
 
     message: str
-    mend: str
+    hint: str
 
     def lines(self) -> Iterator[str]:
         """Yield the message and what to do instead."""
         yield self.message
-        yield self.mend
+        yield self.hint
 
 
 @dataclass(kw_only=True, eq=False)
@@ -156,17 +156,17 @@ class SourceError(BuildStagesError):
     Attributes:
         source: As the lock names it.
         problem: What is wrong with it.
-        mend: What to do.
+        hint: What to do.
     """
 
     source: str
     problem: str
-    mend: str
+    hint: str
 
     def lines(self) -> Iterator[str]:
         """Yield the source, the problem and what to do."""
         yield f"{self.source}: {self.problem}"
-        yield self.mend
+        yield self.hint
 
 
 @dataclass(kw_only=True, eq=False)
@@ -186,7 +186,7 @@ class HashMismatchError(SourceError):
         yield f"{self.source}: {self.problem}"
         yield f"  expected sha256 {self.expected}"
         yield f"  found    sha256 {self.found}"
-        yield self.mend
+        yield self.hint
 
 
 @dataclass(kw_only=True, eq=False)
@@ -206,7 +206,7 @@ class PatchError(SourceError):
         """Yield the patch, the problem, git's own words, and what to do."""
         yield f"{self.source} ({self.place}): {self.problem}"
         yield from (f"  {line}" for line in self.output.rstrip().splitlines())
-        yield self.mend
+        yield self.hint
 
 
 class BuildError(BuildStagesError):
@@ -263,20 +263,20 @@ class ResolutionError(LockError):
     Attributes:
         name: The stage, or ``final``.
         output: What uv said of it.
-        mend: What to do, where more is known than uv knows.
+        hint: What to do, where more is known than uv knows.
         target: For which interpreter, where there are several.
     """
 
     name: str
     output: str
-    mend: str = ""
+    hint: str = ""
     target: str = ""
 
     def lines(self) -> Iterator[str]:
         """Yield for whom it was, uv's own words, what to do or where to look."""
         yield f"can't lock {self.name}{self._aim}"
         yield from (f"  {line}" for line in self.output.rstrip().splitlines())
-        yield self.mend or f"what is asked for there: {self._asked_for()}"
+        yield self.hint or f"what is asked for there: {self._asked_for()}"
 
     @property
     def _aim(self) -> str:
@@ -315,14 +315,14 @@ class NoWheelError(ResolutionError):
         """Yield for whom it was, uv's own words, and what to make an output."""
         yield f"can't lock {self.name}{self._aim}"
         yield from (f"  {line}" for line in self.output.rstrip().splitlines())
-        mend = (
-            self.mend or f'make it an output of a stage: outputs = ["{self.project}"]'
+        hint = (
+            self.hint or f'make it an output of a stage: outputs = ["{self.project}"]'
         )
-        yield from mend.splitlines()
+        yield from hint.splitlines()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
+class Claim:
     """Something that is asked of an environment.
 
     Attributes:
@@ -345,7 +345,7 @@ class ConflictError(ResolutionError):
         conflicts: Each as wishes of which none can be left out.
     """
 
-    conflicts: tuple[tuple[Wish, ...], ...]
+    conflicts: tuple[tuple[Claim, ...], ...]
 
     def lines(self) -> Iterator[str]:
         """Yield who wishes what, uv's own words in short, and what settles it."""
@@ -357,7 +357,7 @@ class ConflictError(ResolutionError):
         yield from (f"  {line}" for line in said[:_SAID_AT_MOST])
         if len(said) > _SAID_AT_MOST:
             yield "  …"
-        yield from self.mend.splitlines()
+        yield from self.hint.splitlines()
 
 
 @dataclass(kw_only=True, eq=False)
@@ -377,16 +377,16 @@ class ProposalError(BuildStagesError):
 
     Attributes:
         problem: What stands in the way.
-        mend: What to do.
+        hint: What to do.
     """
 
     problem: str
-    mend: str
+    hint: str
 
     def lines(self) -> Iterator[str]:
         """Yield the problem and what to do."""
         yield self.problem
-        yield self.mend
+        yield self.hint
 
 
 @dataclass(kw_only=True, eq=False)
@@ -431,7 +431,7 @@ class MatchRuntimeError(LockError):
         wishes: Who asks for which versions.
         stage: Whose resolution failed.
         output: What uv said of it.
-        mend: What to do, where more is known than that.
+        hint: What to do, where more is known than that.
     """
 
     name: str
@@ -439,7 +439,7 @@ class MatchRuntimeError(LockError):
     wishes: tuple[str, ...] = ()
     stage: str = ""
     output: str = ""
-    mend: str = ""
+    hint: str = ""
 
     def lines(self) -> Iterator[str]:
         """Yield both sides, who wishes what, and what can be changed."""
@@ -450,7 +450,7 @@ class MatchRuntimeError(LockError):
             yield f"with that, {self.stage} can't be locked:"
             yield from (f"  {line}" for line in self.output.rstrip().splitlines())
         change = f"change one of these, or take {self.name} out of match-runtime"
-        yield from (self.mend or change).splitlines()
+        yield from (self.hint or change).splitlines()
 
 
 @dataclass(kw_only=True, eq=False)
@@ -517,18 +517,18 @@ class MetadataError(LockError):
         output: The output.
         stage: That builds it.
         problem: Why not.
-        mend: What to do, in lines.
+        hint: What to do, in lines.
     """
 
     output: str
     stage: str
     problem: str
-    mend: tuple[str, ...]
+    hint: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
         """Yield the output, the problem, and what to do."""
         yield f"{self.output} (stage {self.stage}): {self.problem}"
-        yield from self.mend
+        yield from self.hint
 
 
 @dataclass(kw_only=True, eq=False)
@@ -543,18 +543,18 @@ class SyncError(BuildStagesError):
     Attributes:
         environment: Its folder.
         output: What uv said.
-        mend: What to do, where more is known than uv knows.
+        hint: What to do, where more is known than uv knows.
     """
 
     environment: Path
     output: str
-    mend: str = ""
+    hint: str = ""
 
     def lines(self) -> Iterator[str]:
         """Yield the environment and uv's own words."""
         yield f"the environment {self.environment} could not be made equal to its lock"
         yield from (f"  {line}" for line in self.output.rstrip().splitlines())
-        yield self.mend or (
+        yield self.hint or (
             "see that its wheels can be reached; one that was replaced for good"
             " is locked anew by: nox -s build-stages-lock -- --upgrade-package NAME"
         )
@@ -567,18 +567,18 @@ class EnvironmentDiffersError(BuildStagesError):
     Attributes:
         environment: Its folder.
         differences: Each in words.
-        mend: What to do.
+        hint: What to do.
     """
 
     environment: Path
     differences: tuple[str, ...]
-    mend: str
+    hint: str
 
     def lines(self) -> Iterator[str]:
         """Yield the differences, and how to make the environment equal."""
         yield f"the environment {self.environment} differs from its lock"
         yield from (f"  {difference}" for difference in self.differences)
-        yield self.mend
+        yield self.hint
 
 
 @dataclass(kw_only=True, eq=False)
@@ -873,18 +873,18 @@ class CompilerCacheError(BuildStagesError):
         stage: That is to be built with it.
         cache: Its name.
         problem: What is wrong with it, after its name.
-        mend: What the user can do.
+        hint: What the user can do.
     """
 
     stage: str
     cache: str
     problem: str
-    mend: str
+    hint: str
 
     def lines(self) -> Iterator[str]:
         """Yield what is wrong, and what to do about it."""
         yield f"stage {self.stage}: the compiler cache {self.cache} {self.problem}"
-        yield f"{self.mend}, or build without: compiler-cache = false"
+        yield f"{self.hint}, or build without: compiler-cache = false"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -1015,17 +1015,17 @@ class RemoteStoreError(BuildStagesError):
     Attributes:
         store: Its URL, as it may be shown.
         problem: What is missing.
-        mend: How to get it.
+        hint: How to get it.
     """
 
     store: str
     problem: str
-    mend: str
+    hint: str
 
     def lines(self) -> Iterator[str]:
         """Yield the store and what is missing, how to get it, how to do without."""
         yield f"the remote store {self.store} can't be used: {self.problem}"
-        yield self.mend
+        yield self.hint
         yield "or build without it: NOX_BUILDSTAGES_REMOTE_STORE= nox …"
 
 
@@ -1083,6 +1083,6 @@ class FileSystemError(BuildStagesError):
         reason = self.error.strerror or str(self.error)
         where = self.error.filename
         yield reason if where is None else f"{reason}: {where}"
-        mend = _MENDS.get(self.error.errno or 0)
-        if mend is not None:
-            yield mend
+        hint = _MENDS.get(self.error.errno or 0)
+        if hint is not None:
+            yield hint

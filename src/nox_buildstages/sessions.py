@@ -25,14 +25,14 @@ from nox_buildstages.errors import (
     UsageError,
 )
 from nox_buildstages.run import command_line as call, processes as run
-from nox_buildstages.run.command_line import Call, Registered
-from nox_buildstages.run.environment_lock import Making
+from nox_buildstages.run.command_line import NoxInvocation, RegisteredSession
+from nox_buildstages.run.environment_lock import EnvironmentLock
 from nox_buildstages.workspace.options import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from nox_buildstages.config.cells import Grid, Place
+    from nox_buildstages.config.cells import CellProject, Cells
     from nox_buildstages.model import Project, Stage
     from nox_buildstages.workspace.options import Options
     from nox_buildstages.workspace.workspace import Workspace
@@ -60,7 +60,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
         grid = arranged(cells)
     except BuildStagesError as error:
         raise SystemExit(str(error)) from None
-    making = Making(pyproject=path, call=_call())
+    making = EnvironmentLock(pyproject=path, call=_call())
     registration = _Registration(
         document=document,
         grid=grid,
@@ -72,10 +72,10 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     making.begin(registration.sessions)
 
 
-def _call() -> Call:
+def _call() -> NoxInvocation:
     """Return how nox was called, and what the noxfile says where that says nothing."""
     said = nox.options
-    noxfile = Call(
+    noxfile = NoxInvocation(
         sessions=None if said.sessions is None else tuple(said.sessions),
         tags=None if said.tags is None else tuple(said.tags),
         keywords=said.keywords or "",
@@ -99,10 +99,10 @@ def _load(path: Path) -> dict[str, Any]:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Registration:
     document: dict[str, Any]
-    grid: Grid
+    grid: Cells
     names: Collection[str]
-    making: Making
-    sessions: list[Registered] = field(default_factory=list)
+    making: EnvironmentLock
+    sessions: list[RegisteredSession] = field(default_factory=list)
 
     @property
     def _project(self) -> Project:
@@ -141,7 +141,7 @@ class _Registration:
         bases = {it.base for it in self.sessions if TAG in it.tags and it.name in names}
         return bases or None
 
-    def _add_stage(self, place: Place, stage: Stage) -> None:
+    def _add_stage(self, place: CellProject, stage: Stage) -> None:
         self._add(
             place.session(stage),
             partial(_provide, stage=stage),
@@ -155,7 +155,7 @@ class _Registration:
             default=False,
         )
 
-    def _add_final(self, place: Place) -> None:
+    def _add_final(self, place: CellProject) -> None:
         suffix = place.project.cell.suffix
         stages = [place.session(stage) for stage in place.graph.order]
         self._add(
@@ -230,7 +230,7 @@ class _Registration:
         name: str,
         body: Callable[[nox.Session, Workspace], None],
         doc: str,
-        place: Place | None = None,
+        place: CellProject | None = None,
         **settings: Any,  # noqa: ANN401 - nox's own
     ) -> None:
         def session(session: nox.Session) -> None:
@@ -255,7 +255,7 @@ class _Registration:
         session: nox.Session,
         name: str,
         body: Callable[[nox.Session, Workspace], None],
-        place: Place | None,
+        place: CellProject | None,
     ) -> None:
         workspace = self._workspace(session, name, place or self.grid.first)
         with workspace.at_work():
@@ -276,7 +276,9 @@ class _Registration:
         session.__doc__ = doc
         nox.session(name=name, python=False, default=False)(session)
 
-    def _workspace(self, session: nox.Session, name: str, place: Place) -> Workspace:
+    def _workspace(
+        self, session: nox.Session, name: str, place: CellProject
+    ) -> Workspace:
         from nox_buildstages.workspace.workspace import opened  # noqa: PLC0415 - --list is instant
 
         if name != _INIT and not self._project.stages:
@@ -306,9 +308,9 @@ class _Registration:
 
 def _registered(
     name: str, python: str | None, settings: Mapping[str, Any]
-) -> Registered:
+) -> RegisteredSession:
     requires = settings.get("requires", ())
-    return Registered(
+    return RegisteredSession(
         name=name if python is None else f"{name}-{python}",
         base=name,
         requires=tuple(other.format(python=python) for other in requires),
@@ -443,13 +445,13 @@ def _environment(session: nox.Session) -> Environment:
         raise UsageError(
             message=f"the backend {session.venv_backend!r} makes no environment that"
             " could be made equal to a lock (--no-venv?)",
-            mend=f"use one of these: -db {', -db '.join(_BACKENDS)}",
+            hint=f"use one of these: -db {', -db '.join(_BACKENDS)}",
         )
     location = session.env_dir.absolute()
     if not is_whole(location):
         raise UsageError(
             message=f"{location} is no environment; it was left half made",
-            mend="remove that folder and run it again",
+            hint="remove that folder and run it again",
         )
     nothing = ("python", "-c", "")
     return Environment(
@@ -476,5 +478,5 @@ def _check_python(session: nox.Session, workspace: Workspace) -> None:
         raise UsageError(
             message=f"{location} was made with Python {found}, and it is to be"
             f" {wanted[0]} now",
-            mend="remove that folder and run it again",
+            hint="remove that folder and run it again",
         )

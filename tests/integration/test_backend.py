@@ -13,7 +13,7 @@ import uv
 from packaging.version import Version
 
 from nox_buildstages.builder.backend import LAST_LINES, Backend, last_lines
-from nox_buildstages.builder.sandbox import Isolation
+from nox_buildstages.builder.sandbox import Sandbox
 from nox_buildstages.errors import BackendError
 from nox_buildstages.sources.metadata import BuildSystem
 from nox_buildstages.system.process import run
@@ -69,7 +69,7 @@ def backend(tmp_path: Path, python: Path) -> Backend:
         settings={},
         log=tmp_path / "log",
         runner=run,
-        isolation=Isolation(why="it is not asked for"),
+        sandbox=Sandbox(why="it is not asked for"),
     )
 
 

@@ -14,9 +14,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from nox_buildstages.builder.compilers import cache as caching, wrappers as compilers
-from nox_buildstages.builder.context import Bench, Tools
+from nox_buildstages.builder.context import BuildContext, Tools
 from nox_buildstages.builder.jobs.share import Budget
-from nox_buildstages.builder.sandbox import Isolation, Isolator
+from nox_buildstages.builder.sandbox import Sandbox, SandboxPolicy
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.environments.interpreter import probe
 from nox_buildstages.environments.sync import Syncer
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CACHES = ("ccache", "sccache")
 NOTHING: Mapping[str, str] = {}
-ON = Isolation(why="network = true")
+ON = Sandbox(why="network = true")
 MODULE = """\
 #include <assert.h>
 int twice(int number) { assert(number); return 2 * number; }
@@ -49,14 +49,14 @@ class Yard:
     Attributes:
         root: Of it all.
         outer: The variables that nox was started with.
-        isolation: Of what compiles.
+        sandbox: Of what compiles.
         reports: What the user was told.
         relative: Whether the source is named by its path in its folder.
     """
 
     root: Path
     outer: dict[str, str]
-    isolation: Isolation = field(default_factory=Isolation)
+    sandbox: Sandbox = field(default_factory=Sandbox)
     reports: list[str] = field(default_factory=list)
     relative: bool = False
 
@@ -69,14 +69,14 @@ class Yard:
             sources=Sources(self.root, store.folder, run),
             syncer=Syncer(uv=Path("uv"), runner=run),
             runner=run,
-            isolator=Isolator(runner=run, report=self.reports.append),
+            sandbox_policy=SandboxPolicy(runner=run, report=self.reports.append),
             outer=self.outer,
             report=self.reports.append,
             run="run-1",
             budget=Budget(folder=store.folder / "jobs"),
         )
 
-    def bench(self, wish: CompilerCache) -> Bench:
+    def context(self, wish: CompilerCache) -> BuildContext:
         """Return a project that wishes for a cache, in all stages."""
         output = Output(requirement=Requirement("x"), place="x")
         project = Project(
@@ -88,7 +88,7 @@ class Yard:
             compiler_cache=wish,
         )
         python = Path(sys.executable)
-        return Bench(
+        return BuildContext(
             project=project,
             graph=arrange(project),
             interpreter=probe(python, runner=run, cache=self.root / "interpreters"),
@@ -99,31 +99,33 @@ class Yard:
 
     def chosen(self, wish: CompilerCache, of_stage: CompilerCache | None) -> str:
         """Return the name of a stage's cache; nothing where it has none."""
-        bench = self.bench(wish)
-        stage = replace(bench.graph.stage("s"), compiler_cache=of_stage)
-        found = caching.chosen(bench, stage)
+        context = self.context(wish)
+        stage = replace(context.graph.stage("s"), compiler_cache=of_stage)
+        found = caching.chosen(context, stage)
         return "" if found is None else found.name
 
     def place(self, name: str) -> Path:
         """Return the folder of a build of that name."""
         return self.root / "store/builds" / name
 
-    def site(self, name: str, declared: Mapping[str, str] = NOTHING) -> caching.Site:
+    def site(
+        self, name: str, declared: Mapping[str, str] = NOTHING
+    ) -> caching.CacheRequest:
         """Return where a build of that name is about to begin."""
         place = self.place(name)
         place.joinpath("source").mkdir(parents=True, exist_ok=True)
         place.joinpath("source/module.c").write_text(MODULE)
-        return caching.Site(
+        return caching.CacheRequest(
             tools=self.tools,
             stage="s",
-            isolation=self.isolation.showing(place, self.root / "store/here"),
+            sandbox=self.sandbox.showing(place, self.root / "store/here"),
             declared=declared,
         )
 
     @contextmanager
     def at_work(
-        self, cache: str, site: caching.Site
-    ) -> Iterator[tuple[caching.Caching, dict[str, str]]]:
+        self, cache: str, site: caching.CacheRequest
+    ) -> Iterator[tuple[caching.CompilerCache, dict[str, str]]]:
         """Yield a cache at work, and the variables of a backend."""
         with caching.at_work(cache_program(cache), site) as found:
             assert found is not None
@@ -146,11 +148,11 @@ class Yard:
     def compile(self, name: str, env: Mapping[str, str], *compiler: str) -> bytes:
         """Run a compiler as a backend would, and return what it made."""
         folder = self.place(name) / "source"
-        isolation = self.site(name).isolation
+        sandbox = self.site(name).sandbox
         command = compiler or (str(shutil.which("cc", path=env["PATH"])),)
         source = "module.c" if self.relative else str(folder / "module.c")
         argv = (*command, "-g", "-c", source, "-o", "module.o")
-        around = isolation.around(Command(argv=argv, cwd=folder, env=env))
+        around = sandbox.around(Command(argv=argv, cwd=folder, env=env))
         done = run(around)
         assert done == Completed(returncode=0, stdout=done.stdout, stderr="")
         return folder.joinpath("module.o").read_bytes()
@@ -185,7 +187,7 @@ def test_at_other_paths_nothing_foreign_is_found(
     yard: Yard, cache: str, named: str
 ) -> None:
     """Where each build has its own path, that is in the object, cache or not."""
-    yard.isolation, yard.relative = ON, named == "relative"
+    yard.sandbox, yard.relative = ON, named == "relative"
     yard.compiled("a", cache)
     found, said = yard.compiled("b", cache)
     assert said == f"{cache}: 0 of 1 compilations found"
@@ -331,7 +333,7 @@ def test_a_cache_that_is_named_must_be_there(
     with pytest.raises(CompilerCacheError) as caught:
         yard.chosen(cache, None)
     assert (caught.value.stage, caught.value.cache) == ("s", cache)
-    assert f"pip install {package}`" in caught.value.mend
+    assert f"pip install {package}`" in caught.value.hint
 
 
 def test_a_cache_that_does_not_work_is_an_error(yard: Yard) -> None:

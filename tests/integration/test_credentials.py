@@ -64,7 +64,7 @@ def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Interpreter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class CellProject:
     """A project, as far as its indexes go, and an environment."""
 
     folder: Path
@@ -126,7 +126,7 @@ class Way:
         tmp_path: Path,
         interpreter: Interpreter,
         outer: dict[str, str],
-    ) -> Place:
+    ) -> CellProject:
         """Make a project that says it in this way."""
         words = {
             "URL": index.url,
@@ -144,7 +144,7 @@ class Way:
             settings=filled(self.settings, words),
             outer={**outer, **filled(self.outer, words)},
         )
-        return Place(folder=tmp_path, interpreter=interpreter, indexes=indexes)
+        return CellProject(folder=tmp_path, interpreter=interpreter, indexes=indexes)
 
 
 def filled(value: Any, words: dict[str, str]) -> Any:  # noqa: ANN401
@@ -277,7 +277,7 @@ def test_a_login_in_the_url_of_a_wheel_is_used_and_not_locked(
     url = private.file_url("dep-1.0-py3-none-any.whl")
     login = Login(url=url, name=NAME, password=PASSWORD)
     indexes = Indexes(root=tmp_path, outer=outer, logins=(login,))
-    place = Place(folder=tmp_path, interpreter=interpreter, indexes=indexes)
+    place = CellProject(folder=tmp_path, interpreter=interpreter, indexes=indexes)
     for written in (url, login.full_url):
         answer = place.lock(f"dep @ {written}")
         assert_secret_free(pylock.dumps(answer))
@@ -295,7 +295,7 @@ def test_the_login_of_find_links_is_known_when_its_files_are_installed(
     private.requests.clear()
     settings = {"find-links": [private.url_with_login]}
     indexes = Indexes(root=tmp_path, outer=outer, settings=settings)
-    place = Place(folder=tmp_path, interpreter=interpreter, indexes=indexes)
+    place = CellProject(folder=tmp_path, interpreter=interpreter, indexes=indexes)
     place.sync(answer, wheel)
     assert set(private.requests) == {f"/files/{wheel.name}"}
 
@@ -324,7 +324,7 @@ def test_another_server_that_one_is_sent_to_learns_nothing(
     with served(Redirecting) as url:
         settings = {"index": [{"name": "own", "url": url.replace("://", "://u:p@")}]}
         indexes = Indexes(root=tmp_path, settings=settings, outer=outer)
-        place = Place(folder=tmp_path, interpreter=interpreter, indexes=indexes)
+        place = CellProject(folder=tmp_path, interpreter=interpreter, indexes=indexes)
         source = ArchiveSource(location=f"{url}x.tar.gz", sha256=sha256_of(sdist))
         place.fetch(source)
     assert seen == ["Basic dTpw"]
@@ -392,7 +392,7 @@ def test_the_token_of_a_repository_is_used_and_not_locked(
     """To choose a commit and to fetch it, its submodules too; no file keeps it."""
     logins = (Login(url=repository, name="s3cr3t"),)
     indexes = Indexes(root=tmp_path, outer=outer, logins=logins)
-    place = Place(folder=tmp_path, interpreter=interpreter, indexes=indexes)
+    place = CellProject(folder=tmp_path, interpreter=interpreter, indexes=indexes)
     answer = place.lock(
         f"kernel @ git+{repository}@main", sources=("kernel",), unversioned=("kernel",)
     )
@@ -413,7 +413,7 @@ def test_a_repository_that_refuses_is_told(
     """By uv's git and by ours; the message names it and not the token."""
     logins = (Login(url=repository, name="s3cr3t-wrong"),)
     indexes = Indexes(root=tmp_path, outer=outer, logins=logins)
-    place = Place(folder=tmp_path, interpreter=interpreter, indexes=indexes)
+    place = CellProject(folder=tmp_path, interpreter=interpreter, indexes=indexes)
     names = ("kernel",)
     with pytest.raises(ResolutionError) as locking:
         place.lock(f"kernel @ git+{repository}", sources=names, unversioned=names)

@@ -135,7 +135,7 @@ def test_an_environment_becomes_equal_to_its_lock(
     assert installed(environment) == BOTH
     assert imported(environment, "some_package") == "Some.Package 1.0."
     assert changed(environment, locked.wanted) == {}
-    check(environment, locked.wanted, mend="")
+    check(environment, locked.wanted, hint="")
 
 
 def test_an_environment_that_is_equal_is_left_alone(
@@ -275,7 +275,7 @@ def check_refusal(
     """See that an error says which wheel it is, both hashes, and what to do."""
     assert (error.source, error.expected, error.found) == (wheel, expected, found)
     name = wheel.partition("==")[0]
-    assert error.mend.endswith(f"build-stages-lock -- --upgrade-package {name}")
+    assert error.hint.endswith(f"build-stages-lock -- --upgrade-package {name}")
 
 
 @pytest.fixture
@@ -385,7 +385,7 @@ def test_an_environment_that_stays_another_is_an_error(
     with pytest.raises(EnvironmentDiffersError) as caught:
         syncer.sync(environment, more, locked.path)
     assert caught.value.differences == ("gone 1 is missing",)
-    assert caught.value.mend == f"remove the folder {environment.location}"
+    assert caught.value.hint == f"remove the folder {environment.location}"
 
 
 def test_nothing_is_changed_where_nox_forbids_it(
@@ -396,7 +396,7 @@ def test_nothing_is_changed_where_nox_forbids_it(
     with pytest.raises(EnvironmentDiffersError) as caught:
         syncer.sync(fixed, locked.wanted, locked.path)
     assert len(caught.value.differences) == 2
-    assert "run nox without -R" in caught.value.mend
+    assert "run nox without -R" in caught.value.hint
     assert runner.commands == []
     syncer.sync(environment, locked.wanted, locked.path)
     syncer.sync(fixed, locked.wanted, locked.path)

@@ -10,7 +10,7 @@ import pytest
 
 from nox_buildstages.errors import BuildTimeoutError, CommandError
 from nox_buildstages.run import follow as following
-from nox_buildstages.run.follow import Before, Follower, Growing, shown
+from nox_buildstages.run.follow import LogFollower, LogTail, PreviousBuild, shown
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.screen import Screen
 from nox_buildstages.run.steps import Progress
@@ -49,7 +49,7 @@ def test_a_log_is_read_line_by_line(tmp_path: Path) -> None:
     """Nothing is read twice, and no half of a letter or of a line."""
     path = tmp_path / "log"
     path.write_bytes(b"before\n")
-    log = Growing(path=path, offset=path.stat().st_size)
+    log = LogTail(path=path, offset=path.stat().st_size)
     assert log.news() == ""
     append(path, "[1/2] é\n[2/".encode())
     assert log.news() == "[1/2] é\n"
@@ -68,7 +68,7 @@ def test_a_log_is_read_piece_by_piece(
     monkeypatch.setattr(following, "_CHUNK", 4)
     path = tmp_path / "log"
     path.write_bytes(b"abcdefgh\nij\n")
-    log = Growing(path=path)
+    log = LogTail(path=path)
     assert [log.news() for _ in range(4)] == ["abcd", "efgh", "\nij\n", ""]
 
 
@@ -77,8 +77,8 @@ def test_a_follower_tells_how_far_it_is(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.touch()
     screen = Recording()
-    follower = Follower(
-        name="kernels", phase="compile", screen=screen, log=Growing(path=path)
+    follower = LogFollower(
+        name="kernels", phase="compile", screen=screen, log=LogTail(path=path)
     )
     follower.attend()
     append(path, b"[1/2] cc a.c\n")
@@ -95,12 +95,12 @@ def test_a_follower_knows_of_the_last_time(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"cc -c a.c\n")
     screen = Recording()
-    follower = Follower(
+    follower = LogFollower(
         name="kernels",
         phase="compile",
         screen=screen,
-        log=Growing(path=path),
-        before=partial(Before, seconds=240.0, progress=Progress(done=9)),
+        log=LogTail(path=path),
+        before=partial(PreviousBuild, seconds=240.0, progress=Progress(done=9)),
     )
     follower.attend()
     assert screen.lines == ["kernels  compile [1/9]  0 s, about 4 min left"]
@@ -109,8 +109,8 @@ def test_a_follower_knows_of_the_last_time(tmp_path: Path) -> None:
 def test_what_goes_wrong_while_following_harms_nobody(tmp_path: Path) -> None:
     """A log that is gone is no reason to end a build."""
     screen = Recording()
-    log = Growing(path=tmp_path / "log")
-    follower = Follower(name="kernels", phase="compile", screen=screen, log=log)
+    log = LogTail(path=tmp_path / "log")
+    follower = LogFollower(name="kernels", phase="compile", screen=screen, log=log)
     follower.attend()
     follower.end()
     assert screen.lines == []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.builder.sandbox import Isolation, Isolator
+from nox_buildstages.builder.sandbox import Sandbox, SandboxPolicy
 from nox_buildstages.builder.scripts.offline import CANNOT_CUT, CANNOT_RUN
 from nox_buildstages.environments.environment import Environment
 from nox_buildstages.environments.snapshot import watched
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-OFF = Isolation()
-ON = Isolation(why="network = true")
+OFF = Sandbox()
+ON = Sandbox(why="network = true")
 PYTHON = shutil.which("python3", path="/usr/bin:/bin")
 """One that every user of this machine can run."""
 
@@ -198,11 +198,11 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def looked(isolation: Isolation, cwd: Path, folder: Path) -> list[str]:
+def looked(sandbox: Sandbox, cwd: Path, folder: Path) -> list[str]:
     """Return what a program says that runs in one folder and is told of another."""
     env = {**os.environ, "THERE": f"{folder}/x"}
     command = replace(python(LOOK, folder), cwd=cwd, env=env)
-    completed = run(isolation.around(command))
+    completed = run(sandbox.around(command))
     assert completed.stderr == ""
     return completed.stdout.splitlines()
 
@@ -213,22 +213,22 @@ def test_without_network_a_folder_is_found_at_another_path(
 ) -> None:
     """By who runs in it, and in arguments and variables; outside nothing is there."""
     here = tmp_path / "here"
-    isolation = OFF.showing(folder, here)
-    assert looked(isolation, folder / "source", folder / "source") == [
+    sandbox = OFF.showing(folder, here)
+    assert looked(sandbox, folder / "source", folder / "source") == [
         f"{here}/source {here}/source/x {here}/source",
         "file",
     ]
-    assert looked(isolation, tmp_path, folder)[0] == f"{tmp_path} {here}/x {here}"
+    assert looked(sandbox, tmp_path, folder)[0] == f"{tmp_path} {here}/x {here}"
     assert list(here.iterdir()) == []
 
 
 @needs_namespaces
 def test_what_is_written_there_is_in_the_folder(folder: Path, tmp_path: Path) -> None:
     """It is the same one."""
-    isolation = OFF.showing(folder, tmp_path / "here")
+    sandbox = OFF.showing(folder, tmp_path / "here")
     write = python("import pathlib, sys; pathlib.Path(sys.argv[1]).touch()")
     write = replace(write, argv=(*write.argv, str(folder / "made")))
-    assert run(isolation.around(write)).returncode == 0
+    assert run(sandbox.around(write)).returncode == 0
     assert (folder / "made").exists()
 
 
@@ -239,9 +239,9 @@ def test_a_lesser_root_finds_it_there_too(
     folder: Path, tmp_path: Path, right: str
 ) -> None:
     """Cut off, and beside who is cut off."""
-    isolation = OFF.showing(folder, tmp_path / "here")
+    sandbox = OFF.showing(folder, tmp_path / "here")
     look = replace(python(LOOK, folder), cwd=folder, env=os.environ)
-    for command in (isolation.around(look), isolation.beside(look)):
+    for command in (sandbox.around(look), sandbox.beside(look)):
         assert run(without(right, command)).stdout.endswith("\nsource\n")
 
 
@@ -250,18 +250,18 @@ def test_who_is_beside_it_has_the_network(
     folder: Path, tmp_path: Path, port: int
 ) -> None:
     """And finds the folder at the same path."""
-    isolation = OFF.showing(folder, tmp_path / "here")
-    assert run(isolation.beside(python(CONNECT, port))).returncode == 0
+    sandbox = OFF.showing(folder, tmp_path / "here")
+    assert run(sandbox.beside(python(CONNECT, port))).returncode == 0
     look = replace(python(LOOK, folder), cwd=folder)
-    said = run(isolation.beside(look)).stdout
+    said = run(sandbox.beside(look)).stdout
     assert said.startswith(str(tmp_path / "here"))
     assert OFF.beside(look) is look
 
 
 def test_with_network_a_folder_is_where_it_is(folder: Path, tmp_path: Path) -> None:
     """Nothing is made for it."""
-    for isolation in (ON, replace(OFF, may_move=False)):
-        assert isolation.showing(folder, tmp_path / "here") is isolation
+    for sandbox in (ON, replace(OFF, may_move=False)):
+        assert sandbox.showing(folder, tmp_path / "here") is sandbox
     assert not (tmp_path / "here").exists()
 
 
@@ -272,9 +272,9 @@ def test_where_no_folder_can_be_moved_the_network_is_still_off(tmp_path: Path) -
     def forbidding_mounts(command: Command) -> Completed:
         return run(replace(command, argv=(*TRY, "--at", *[str(tmp_path / "gone")] * 2)))
 
-    isolator = Isolator(runner=forbidding_mounts, report=lambda _: None)
-    isolation = isolator.isolation(FALSE)
-    assert (isolation.is_off, isolation.may_move) == (True, False)
+    sandbox_policy = SandboxPolicy(runner=forbidding_mounts, report=lambda _: None)
+    sandbox = sandbox_policy.sandbox(FALSE)
+    assert (sandbox.is_off, sandbox.may_move) == (True, False)
 
 
 # How a program ends --------------------------------------------------------------
@@ -325,9 +325,9 @@ class Told:
     commands: list[Command] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
 
-    def isolator(self) -> Isolator:
+    def sandbox_policy(self) -> SandboxPolicy:
         """Return it."""
-        return Isolator(
+        return SandboxPolicy(
             runner=self.run, report=self.reports.append, platform=self.platform
         )
 
@@ -349,8 +349,10 @@ LIMIT = "this system allows no network namespace (a limit in /proc/sys/user)"
 def test_where_it_can_be_the_network_is_off() -> None:
     """It is found out once, however many stages ask, and nothing is said of it."""
     told = Told(forbids=False)
-    isolator = told.isolator()
-    assert {isolator.isolation(stage) for stage in (FALSE, REQUIRED, FALSE)} == {OFF}
+    sandbox_policy = told.sandbox_policy()
+    assert {sandbox_policy.sandbox(stage) for stage in (FALSE, REQUIRED, FALSE)} == {
+        OFF
+    }
     assert len(told.commands) == 1
     assert told.reports == []
     assert str(OFF) == "off"
@@ -360,9 +362,9 @@ def test_where_it_can_be_the_network_is_off() -> None:
 def test_where_it_cannot_be_that_is_said_once() -> None:
     """With the reason; each build's log has it too."""
     told = Told()
-    isolator = told.isolator()
-    isolations = [isolator.isolation(FALSE) for _ in range(2)]
-    assert [str(isolation) for isolation in isolations] == [f"on ({LIMIT})"] * 2
+    sandbox_policy = told.sandbox_policy()
+    isolations = [sandbox_policy.sandbox(FALSE) for _ in range(2)]
+    assert [str(sandbox) for sandbox in isolations] == [f"on ({LIMIT})"] * 2
     assert not isolations[0].is_off
     assert told.reports == [f"build backends reach the network: {LIMIT}"]
 
@@ -372,7 +374,7 @@ def test_where_it_must_be_and_cannot_that_is_an_error() -> None:
     """And nothing else is said."""
     told = Told()
     with pytest.raises(NetworkError) as caught:
-        told.isolator().isolation(REQUIRED)
+        told.sandbox_policy().sandbox(REQUIRED)
     assert (caught.value.stage, caught.value.reason) == ("a", LIMIT)
     assert told.reports == []
 
@@ -388,8 +390,8 @@ def test_where_it_became_impossible_nothing_runs() -> None:
 def test_a_stage_that_wants_the_network_has_it() -> None:
     """Nothing is tried for it."""
     told = Told()
-    isolation = told.isolator().isolation(TRUE)
-    assert str(isolation) == "on (network = true)"
+    sandbox = told.sandbox_policy().sandbox(TRUE)
+    assert str(sandbox) == "on (network = true)"
     assert (told.commands, told.reports) == ([], [])
 
 
@@ -397,12 +399,12 @@ def test_a_stage_that_wants_the_network_has_it() -> None:
 def test_other_systems_cannot_do_that(platform: str) -> None:
     """They are told so, and nothing is tried."""
     told = Told(platform=platform)
-    isolator = told.isolator()
+    sandbox_policy = told.sandbox_policy()
     reason = f"it can be cut off on Linux only, not on {platform}"
-    assert isolator.isolation(FALSE).why == reason
+    assert sandbox_policy.sandbox(FALSE).why == reason
     assert told.commands == []
     with pytest.raises(NetworkError):
-        isolator.isolation(REQUIRED)
+        sandbox_policy.sandbox(REQUIRED)
 
 
 def test_an_interpreter_that_is_gone_cannot_do_that(tmp_path: Path) -> None:
@@ -411,8 +413,8 @@ def test_an_interpreter_that_is_gone_cannot_do_that(tmp_path: Path) -> None:
     def gone(command: Command) -> Completed:
         return run(replace(command, argv=(str(tmp_path / "gone"),)))
 
-    isolator = Isolator(runner=gone, report=lambda _: None, platform="linux")
-    assert isolator.isolation(FALSE).why.startswith("No such file or directory")
+    sandbox_policy = SandboxPolicy(runner=gone, report=lambda _: None, platform="linux")
+    assert sandbox_policy.sandbox(FALSE).why.startswith("No such file or directory")
 
 
 # The environment that a build runs in --------------------------------------------

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock, Timeout
 
-from nox_buildstages.builder.scripts import supervise as keeper
-from nox_buildstages.builder.supervisor import Keeper
+from nox_buildstages.builder.scripts import supervise as supervisor
+from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.store.build_dir import ROOM
 from nox_buildstages.system import process as commands
 from nox_buildstages.system.process import Command, Completed, run
@@ -23,18 +23,18 @@ from nox_buildstages.system.process import Command, Completed, run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KEEPER = Keeper()
+KEEPER = Supervisor()
 PATIENCE = 20.0
 """Seconds for something to happen."""
 
 CALLER = """
 import sys
 from pathlib import Path
-from nox_buildstages.builder.supervisor import Keeper
+from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.system.process import Command, run
 
 lock, *argv = sys.argv[1:]
-run(Keeper(lock=Path(lock)).around(Command(argv=tuple(argv))))
+run(Supervisor(lock=Path(lock)).around(Command(argv=tuple(argv))))
 """
 """Whoever asks for a kept program; run as a process, so that it can be killed."""
 
@@ -101,7 +101,7 @@ def building(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[int]]
 
 def test_a_keeper_and_a_workplace_agree_on_a_full_disk() -> None:
     """The one is a script that imports nothing of ours."""
-    assert keeper.ROOM == ROOM
+    assert supervisor.ROOM == ROOM
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_kept_program_sees_nothing_of_its_keeper() -> None:
 def test_a_program_that_is_not_there_is_told() -> None:
     """By the status that a shell gives it."""
     completed = run(KEEPER.around(Command(argv=("/no/such/program",))))
-    assert completed.returncode == keeper.CANNOT_RUN
+    assert completed.returncode == supervisor.CANNOT_RUN
     assert completed.stderr == "No such file or directory: /no/such/program\n"
 
 
@@ -200,7 +200,7 @@ def test_a_program_waits_until_an_earlier_one_has_ended(tmp_path: Path) -> None:
         held.acquire()
         code = "import time; print(time.monotonic())"
         command = Command(argv=(sys.executable, "-I", "-c", code), attend=let_go)
-        begun = float(run(Keeper(lock=lock).around(command)).stdout)
+        begun = float(run(Supervisor(lock=lock).around(command)).stdout)
     assert begun >= asked[1]
     assert not is_locked(lock)
 
@@ -228,7 +228,7 @@ def keepers(lock: Path) -> list[str]:
             argv = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if keeper.__file__.encode() in argv and str(lock).encode() in argv:
+        if supervisor.__file__.encode() in argv and str(lock).encode() in argv:
             found.append(folder.name)
     return found
 
@@ -275,7 +275,7 @@ def test_a_stop_notes_when_it_was_and_what_was_being_written(tmp_path: Path) -> 
     argv = (sys.executable, "-c", WRITER)
     command = Command(argv=argv, cwd=tmp_path, attend=give_up)
     with pytest.raises(TimeoutError):
-        run(Keeper(stop=tmp_path / "stop").around(command))
+        run(Supervisor(stop=tmp_path / "stop").around(command))
     moment, *written = (tmp_path / "stop").read_text().split("\0")
     assert int(moment) >= (tmp_path / "begun").stat().st_mtime_ns
     assert str(tmp_path / "written") in written
@@ -290,4 +290,4 @@ def test_a_stop_is_not_noted_where_it_can_not_be(tmp_path: Path) -> None:
 
     command = Command(argv=("/bin/sleep", "600"), attend=give_up)
     with pytest.raises(TimeoutError):
-        run(Keeper(stop=tmp_path / "gone/stop").around(command))
+        run(Supervisor(stop=tmp_path / "gone/stop").around(command))

@@ -470,4 +470,4 @@ def test_without_git_the_error_says_so(bed: Bed) -> None:
     bed.runner = missing
     error = bed.refused("folder", patch)
     assert error.problem.endswith(": No such file or directory: git")
-    assert error.mend == "install git, and see that it can be run"
+    assert error.hint == "install git, and see that it can be run"

@@ -21,7 +21,7 @@ from packaging.version import Version
 from nox_buildstages import toml
 from nox_buildstages.builder.context import Tools
 from nox_buildstages.builder.jobs.share import Budget
-from nox_buildstages.builder.sandbox import Isolator
+from nox_buildstages.builder.sandbox import SandboxPolicy
 from nox_buildstages.config.cells import arranged
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.project import read
@@ -36,8 +36,8 @@ from nox_buildstages.errors import (
     UnorderedOutputError,
 )
 from nox_buildstages.lock.files.lockfile import Lock, StagePin, dumps, loads, pins
-from nox_buildstages.lock.resolve.locker import Relock
-from nox_buildstages.lock.resolve.metadata import Answer
+from nox_buildstages.lock.resolve.locker import Locker
+from nox_buildstages.lock.resolve.metadata import BackendAnswer
 from nox_buildstages.lock.resolve.uv_compile import Resolver
 from nox_buildstages.model import (
     ArchiveSource,
@@ -58,7 +58,7 @@ from support.packages import make_sdist, make_setuptools, make_tree, make_wheel
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from nox_buildstages.lock.resolve.locker import Inquiry
+    from nox_buildstages.lock.resolve.locker import BackendQuery
     from nox_buildstages.model import Project
     from nox_buildstages.system.process import Command, Completed, Runner
     from support.index import Index
@@ -81,17 +81,17 @@ TWO = """
 """
 
 
-def said(version: str, *requires: str) -> Answer:
+def said(version: str, *requires: str) -> BackendAnswer:
     """Return the answer of a backend whose wheel requires something."""
     metadata = Metadata(
         version=Version(version), requires_dist=requires, learned="hook"
     )
-    return Answer(requires=(), metadata=metadata)
+    return BackendAnswer(requires=(), metadata=metadata)
 
 
-def wants(*requires: str) -> Answer:
+def wants(*requires: str) -> BackendAnswer:
     """Return the answer of a backend that wants something for building."""
-    return Answer(requires=requires, metadata=None)
+    return BackendAnswer(requires=requires, metadata=None)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -100,8 +100,8 @@ class Fake:
 
     sources: Sources
     scratch: Path
-    answers: Mapping[str, Iterable[Answer]]
-    asked: list[Inquiry] = field(default_factory=list)
+    answers: Mapping[str, Iterable[BackendAnswer]]
+    asked: list[BackendQuery] = field(default_factory=list)
     trees: dict[tuple[str, Source], Path] = field(default_factory=dict)
 
     def tree(self, output: str, source: Source) -> Path:
@@ -111,16 +111,14 @@ class Fake:
             self.trees[output, source] = self.sources.unpack(source, target)
         return self.trees[output, source]
 
-    def ask(self, inquiry: Inquiry) -> Answer:
+    def ask(self, query: BackendQuery) -> BackendAnswer:
         """Give the next answer; the last one again where there is no other."""
-        times = sum(it.output == inquiry.output for it in self.asked)
-        self.asked.append(inquiry)
-        given = [*self.answers.get(inquiry.output, [wants()])]
+        times = sum(it.output == query.output for it in self.asked)
+        self.asked.append(query)
+        given = [*self.answers.get(query.output, [wants()])]
         answer = given[min(times, len(given) - 1)]
-        if inquiry.wants_metadata and inquiry.output not in self.answers:
-            said = source_tree.static_metadata(
-                self.tree(inquiry.output, inquiry.source)
-            )
+        if query.wants_metadata and query.output not in self.answers:
+            said = source_tree.static_metadata(self.tree(query.output, query.source))
             return replace(answer, metadata=said)
         return answer
 
@@ -161,7 +159,7 @@ class World:
     def relock(
         self,
         text: str,
-        answers: Mapping[str, Iterable[Answer]] | None = None,
+        answers: Mapping[str, Iterable[BackendAnswer]] | None = None,
         earlier: Mapping[str, str] = NOTHING,
         **options: Any,  # noqa: ANN401 - of the resolver
     ) -> Mapping[str, Lock]:
@@ -172,7 +170,7 @@ class World:
         self.shop = Fake(sources=sources, scratch=folder, answers=answers or {})
         python = Path(sys.executable)
         target = Target(interpreter=self.interpreter, python=python)
-        making = Relock(
+        making = Locker(
             project=project,
             graph=arrange(project),
             targets=(target,),
@@ -185,7 +183,7 @@ class World:
                 settings=project.uv,
                 **options,
             ),
-            workshop=self.shop,
+            metadata_provider=self.shop,
             inputs="inputs",
             earlier={name: loads(earlier[name], name=name) for name in earlier},
         )
@@ -210,7 +208,7 @@ class World:
                 sources=sources,
                 syncer=Syncer(uv=Path(uv.find_uv_bin()), runner=self.runner),
                 runner=self.runner,
-                isolator=Isolator(runner=run, report=lambda _: None),
+                sandbox_policy=SandboxPolicy(runner=run, report=lambda _: None),
                 outer=self.env,
                 report=lambda _: None,
                 run="1",

@@ -486,7 +486,7 @@ def test_whatever_a_driver_raises_it_is_away(
 
 
 @pytest.mark.parametrize(
-    ("url", "problem", "mend"),
+    ("url", "problem", "hint"),
     [
         ("nowhere://x", "fsspec has no driver for it (Protocol not known: now", ""),
         ("s3://b/x", "fsspec has no driver for it (Install s3fs", "s3fs for s3://"),
@@ -494,7 +494,7 @@ def test_whatever_a_driver_raises_it_is_away(
     ],
 )
 def test_a_driver_that_is_missing_is_an_error(
-    reader: Machine, url: str, problem: str, mend: str
+    reader: Machine, url: str, problem: str, hint: str
 ) -> None:
     """It isn't away: what it would save may take hours to build."""
     reader.url = url
@@ -502,7 +502,7 @@ def test_a_driver_that_is_missing_is_an_error(
         with pytest.raises(RemoteStoreError) as caught:
             ask()
         assert caught.value.problem.startswith(problem)
-        assert mend in caught.value.mend
+        assert hint in caught.value.hint
     assert reader.said == []
 
 

@@ -272,7 +272,7 @@ def test_an_output_needs_a_source(resolver: Resolver, index: Index) -> None:
     make_wheel(index.folder, "kernel", "1.0")
     with pytest.raises(ResolutionError) as caught:
         resolver.resolve(sources_question("kernel"))
-    assert caught.value.mend.startswith("take it as a dependency, or name its source")
+    assert caught.value.hint.startswith("take it as a dependency, or name its source")
 
 
 def git(folder: Path, *args: str) -> str:
@@ -494,7 +494,7 @@ def test_a_conflict_is_told_in_uvs_words(resolver: Resolver, index: Index) -> No
     assert caught.value.name == "kernels"
     assert "No solution found" in str(caught.value)
     assert "dep" in str(caught.value)
-    assert caught.value.mend == ""
+    assert caught.value.hint == ""
 
 
 def test_an_unknown_package_is_told(resolver: Resolver) -> None:
@@ -514,7 +514,7 @@ def test_an_index_that_cannot_be_reached_is_told(
     other = Uv(env={**runner.env, **env})
     with pytest.raises(ResolutionError, match=url) as caught:
         changed(resolver, settings=settings, runner=other).resolve(question("dep"))
-    assert "with UV_OFFLINE=1" in caught.value.mend
+    assert "with UV_OFFLINE=1" in caught.value.hint
 
 
 def test_a_file_without_sha256_is_refused(
@@ -596,7 +596,7 @@ def test_a_full_temporary_folder_is_told(resolver: Resolver, runner: Uv) -> None
 
     with pytest.raises(ResolutionError) as caught:
         changed(resolver, runner=full).resolve(question("dep"))
-    assert "TMPDIR" in caught.value.mend
+    assert "TMPDIR" in caught.value.hint
     assert runner.commands == []
 
 

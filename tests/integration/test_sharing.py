@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.builder.jobs.share import Budget, Wish
+from nox_buildstages.builder.jobs.share import Budget, JobRequest
 from nox_buildstages.system.machine import Machine
 
 if TYPE_CHECKING:
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CORES = 4
-ANY = Wish(memory_per_job=0)
+ANY = JobRequest(memory_per_job=0)
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from nox_buildstages.builder.jobs.share import Budget, Wish
+from nox_buildstages.builder.jobs.share import Budget, JobRequest
 from nox_buildstages.system.machine import Machine
 
 machine = Machine(allowed=lambda: 4)
 with Budget(folder=Path(sys.argv[1]), machine=machine).claim() as claim:
-    wish = Wish(most=int(sys.argv[2]), memory_per_job=0)
+    wish = JobRequest(most=int(sys.argv[2]), memory_per_job=0)
     with claim.jobs(wish, wait=lambda: print("waits", flush=True)) as jobs:
         print(jobs, flush=True)
         sys.stdin.readline()

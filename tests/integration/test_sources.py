@@ -468,7 +468,7 @@ def test_another_file_than_the_locked_one_is_refused(
         sources.unpack(source, target)
     assert caught.value.expected == source.sha256
     assert caught.value.found == sha256(b"something else")
-    assert caught.value.mend.endswith(f"lock -- --upgrade{package}")
+    assert caught.value.hint.endswith(f"lock -- --upgrade{package}")
     assert "secret" not in str(caught.value)
     assert cached(sources) == []
     assert not target.exists()

@@ -18,11 +18,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from nox_buildstages.builder.context import Bench, Tools
+from nox_buildstages.builder.context import BuildContext, Tools
 from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.jobs.share import Budget
-from nox_buildstages.builder.sandbox import Isolator
-from nox_buildstages.builder.stage import Outcome, provide
+from nox_buildstages.builder.sandbox import SandboxPolicy
+from nox_buildstages.builder.stage import OutputResult, provide
 from nox_buildstages.commands.plan.reasons import Planned, plan
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.environments.environment import Environment
@@ -122,7 +122,7 @@ class Shop:
     run: str = "run-1"
     machine: Machine = field(default_factory=Machine)
 
-    def bench(self) -> Bench:
+    def context(self) -> BuildContext:
         """Return a new bench, as another session would have."""
         stages = (
             Stage(name="low", outputs=(output("low-lib"),), **self.stage),
@@ -141,7 +141,7 @@ class Shop:
             compiler_cache=self.cache,
             packages={canonicalize_name("low-lib"): self.rules},
         )
-        return Bench(
+        return BuildContext(
             project=project,
             graph=arrange(project),
             interpreter=self.interpreter,
@@ -158,7 +158,7 @@ class Shop:
             sources=Sources(self.root, self.store, run),
             syncer=Syncer(uv=UV, runner=self.runner),
             runner=self.runner,
-            isolator=Isolator(runner=run, report=self.reports.append),
+            sandbox_policy=SandboxPolicy(runner=run, report=self.reports.append),
             outer=self.outer,
             report=self.reports.append,
             run=self.run,
@@ -189,18 +189,18 @@ class Shop:
             ),
         }
 
-    def provide(self, name: str = "low", *rebuild: str) -> Outcome:
+    def provide(self, name: str = "low", *rebuild: str) -> OutputResult:
         """Provide a stage in a session of its own, and return its one outcome."""
-        bench = self.bench()
-        stage = bench.graph.stage(name)
-        (outcome,) = provide(bench, stage, self.environment, rebuild=rebuild)
+        context = self.context()
+        stage = context.graph.stage(name)
+        (outcome,) = provide(context, stage, self.environment, rebuild=rebuild)
         return outcome
 
     def seen(self, key: str) -> Path:
         """Return where a build finds itself."""
         low = Stage(name="low", outputs=())
         real, here = self.store / "builds" / key, self.store / "here"
-        moved = self.tools().isolator.isolation(low).showing(real, here).moved
+        moved = self.tools().sandbox_policy.sandbox(low).showing(real, here).moved
         return here if moved else real
 
     def history(self, keys: dict[str, str]) -> History:
@@ -218,7 +218,7 @@ class Shop:
 
 def planned(shop: Shop, key: str = "") -> tuple[Planned, ...]:
     """Plan both stages; under that key the output of the first was built last."""
-    return plan(shop.bench(), shop.history({"low-lib": key}))
+    return plan(shop.context(), shop.history({"low-lib": key}))
 
 
 def output(name: str) -> Output:
@@ -333,11 +333,11 @@ def test_what_was_built_before_tells_how_far_a_build_is(
 
 def test_who_attends_to_a_build_still_does(shop: Shop) -> None:
     """Showing how far it is comes after."""
-    bench, seen = shop.bench(), []
+    context, seen = shop.context(), []
     job = Job(
-        bench=bench,
-        stage=bench.graph.stage("low"),
-        output=bench.locks["low"].outputs[0],
+        context=context,
+        stage=context.graph.stage("low"),
+        output=context.locks["low"].outputs[0],
         environment=shop.environment,
         attend=lambda: seen.append(len(shop.screen.lines)),
     )
@@ -434,13 +434,13 @@ def test_a_log_says_what_was_built_from_what(shop: Shop) -> None:
     shop.machine = Machine(allowed=lambda: 1)
     wheel = shop.provide().entry.wheel
     lines = wheel.log.read_text().splitlines()
-    stage, isolator = Stage(name="low", outputs=()), shop.tools().isolator
+    stage, sandbox_policy = Stage(name="low", outputs=()), shop.tools().sandbox_policy
     assert lines[:8] == [
         "low-lib 1.0, stage low",
         "source: low-lib",
         f"key: {wheel.key}",
         "jobs: 1",
-        f"network: {isolator.isolation(stage)}",
+        f"network: {sandbox_policy.sandbox(stage)}",
         f"environment: {shop.environment.location}",
         "  tinybackend 1.0",
         "",
@@ -511,10 +511,10 @@ def test_the_patch_that_the_key_has_is_the_one_that_is_applied(shop: Shop) -> No
     shop.rules = PackageRules(patches=(Patch(name="x", path=file, place="it"),))
     new = "--- /dev/null\n+++ b/low_lib/{}.py\n@@ -0,0 +1 @@\n+x = 1\n"
     file.write_text(new.format("first"))
-    bench = shop.bench()
-    key = bench.recipe("low", canonicalize_name("low-lib")).key
+    context = shop.context()
+    key = context.recipe("low", canonicalize_name("low-lib")).key
     file.write_text(new.format("second"))
-    (outcome,) = provide(bench, bench.graph.stage("low"), shop.environment)
+    (outcome,) = provide(context, context.graph.stage("low"), shop.environment)
     assert outcome.entry.wheel.key == key
     assert read_from_wheel(outcome.entry.wheel.path, "low_lib/first.py") == "x = 1\n"
     assert shop.provide().entry.wheel.key != key
@@ -568,7 +568,7 @@ def test_a_plan_says_what_changed_the_wheel_of_an_earlier_stage(shop: Shop) -> N
     high = shop.provide("high").entry.wheel
     shop.stage = {"env": {"A": "2"}}
     shop.provide()
-    (low, later) = plan(shop.bench(), shop.history({"high-lib": high.key}))
+    (low, later) = plan(shop.context(), shop.history({"high-lib": high.key}))
     assert low.state == "cached"
     assert later.reasons == (
         "the wheel low-lib of stage low changed because env A '1' → '2'",
@@ -585,7 +585,7 @@ def test_a_plan_does_not_guess_what_changed_a_wheel(shop: Shop) -> None:
     high = shop.provide("high").entry.wheel
     shop.run = "run-2"
     assert shop.provide("low", "low-lib").entry.wheel.key == old.key
-    (_, later) = plan(shop.bench(), shop.history({"high-lib": high.key}))
+    (_, later) = plan(shop.context(), shop.history({"high-lib": high.key}))
     assert later.reasons == ("the wheel low-lib of stage low changed",)
 
 
@@ -594,7 +594,7 @@ def test_what_is_asked_for_is_planned(shop: Shop) -> None:
     low_key = shop.provide().entry.wheel.key
     high_key = shop.provide("high").entry.wheel.key
     keys = {"low-lib": low_key, "high-lib": high_key}
-    (low, later) = plan(shop.bench(), shop.history(keys), asked=("low-lib",))
+    (low, later) = plan(shop.context(), shop.history(keys), asked=("low-lib",))
     assert low.reasons == ("--rebuild asks for it",)
     assert low.key == low_key
     assert later.key is None
@@ -919,5 +919,5 @@ def test_jobs_and_memory_are_no_part_of_the_key(shop: Shop) -> None:
     shop.stage = {"jobs": 3, "memory_per_job": 10**9}
     assert not shop.provide().built
     assert shop.provide().entry.wheel.key == built.entry.wheel.key
-    (planned, _) = plan(shop.bench(), shop.history({}))
+    (planned, _) = plan(shop.context(), shop.history({}))
     assert planned.reasons == ()

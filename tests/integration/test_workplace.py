@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages.builder.sandbox import Isolation
+from nox_buildstages.builder.sandbox import Sandbox
 from nox_buildstages.store import build_dir as workplace
-from nox_buildstages.store.build_dir import Checkpoints, Workplace
+from nox_buildstages.store.build_dir import BuildDirectory, Checkpoints
 from nox_buildstages.system.open_files import written_below
 from nox_buildstages.system.process import Command
 from support.namespaces import needs_namespaces
@@ -30,8 +30,8 @@ OLD = 1_000_000_000
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Workplace:
-    return Workplace(tmp_path / "builds/key")
+def place(tmp_path: Path) -> BuildDirectory:
+    return BuildDirectory(tmp_path / "builds/key")
 
 
 def unpack(target: Path) -> Path:
@@ -51,7 +51,7 @@ def write(path: Path, text: str, *, age: float | None = None) -> None:
     os.utime(path, (moment, moment))
 
 
-def begun(place: Workplace) -> Path:
+def begun(place: BuildDirectory) -> Path:
     return place.begin(ENVIRONMENT, unpack)
 
 
@@ -63,7 +63,7 @@ def texts(project: Path) -> dict[str, str]:
 FRESH = {"setup.py": "setup.py as it was", "kernel.c": "kernel.c as it was"}
 
 
-def test_a_build_begins_with_a_fresh_tree(place: Workplace) -> None:
+def test_a_build_begins_with_a_fresh_tree(place: BuildDirectory) -> None:
     """With folders for its home and its wheel, both empty; nothing else is left."""
     write(place.folder / "source/old", "of an unpacking that was stopped")
     project = begun(place)
@@ -73,7 +73,7 @@ def test_a_build_begins_with_a_fresh_tree(place: Workplace) -> None:
     assert not (place.source / "old").exists()
 
 
-def test_a_build_goes_on_with_what_is_whole(place: Workplace) -> None:
+def test_a_build_goes_on_with_what_is_whole(place: BuildDirectory) -> None:
     """The tree that there is, older than the last checkpoint; home and wheel not."""
     project = begun(place)
     write(project / "build/kernel.o", "compiled", age=60)
@@ -84,7 +84,9 @@ def test_a_build_goes_on_with_what_is_whole(place: Workplace) -> None:
     assert not list(place.home.iterdir()) + list(place.wheel.iterdir())
 
 
-def test_what_is_younger_than_the_checkpoint_is_taken_away(place: Workplace) -> None:
+def test_what_is_younger_than_the_checkpoint_is_taken_away(
+    place: BuildDirectory,
+) -> None:
     """It may have been written when the build was stopped; a checkpoint spares it."""
     project = begun(place)
     write(project / "build/one.o", "compiled", age=60)
@@ -101,7 +103,7 @@ def test_what_is_younger_than_the_checkpoint_is_taken_away(place: Workplace) -> 
     assert "build/two.o" in texts(project)
 
 
-def test_a_clock_of_whole_seconds_is_trusted_less(place: Workplace) -> None:
+def test_a_clock_of_whole_seconds_is_trusted_less(place: BuildDirectory) -> None:
     """There, what was changed after a checkpoint may seem older than it."""
     project = begun(place)
     path = place.folder / "state.json"
@@ -115,7 +117,7 @@ def test_a_clock_of_whole_seconds_is_trusted_less(place: Workplace) -> None:
     assert texts(project) == {**FRESH, "one.o": "compiled"}
 
 
-def test_what_was_open_at_the_checkpoint_is_taken_away(place: Workplace) -> None:
+def test_what_was_open_at_the_checkpoint_is_taken_away(place: BuildDirectory) -> None:
     """Though it was written to long before: a linker may begin a file and think."""
     project = begun(place)
     write(project / "build/one.so", "half", age=60)
@@ -126,7 +128,7 @@ def test_what_was_open_at_the_checkpoint_is_taken_away(place: Workplace) -> None
     assert texts(project) == {**FRESH, "build/two.so": "whole"}
 
 
-def test_what_a_keeper_noted_counts_where_it_is_newer(place: Workplace) -> None:
+def test_what_a_keeper_noted_counts_where_it_is_newer(place: BuildDirectory) -> None:
     """It was there when the build was stopped; the last checkpoint was before."""
     project = begun(place)
     for name in ("one.o", "two.o"):
@@ -142,7 +144,7 @@ def test_what_a_keeper_noted_counts_where_it_is_newer(place: Workplace) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "soon", "\0"])
-def test_a_note_that_can_not_be_read_is_none(place: Workplace, text: str) -> None:
+def test_a_note_that_can_not_be_read_is_none(place: BuildDirectory, text: str) -> None:
     """As after a crash of the machine."""
     begun(place)
     before = place.half_built(ENVIRONMENT)
@@ -150,7 +152,9 @@ def test_a_note_that_can_not_be_read_is_none(place: Workplace, text: str) -> Non
     assert place.half_built(ENVIRONMENT) == before
 
 
-def test_a_source_file_that_was_being_written_is_as_it_was(place: Workplace) -> None:
+def test_a_source_file_that_was_being_written_is_as_it_was(
+    place: BuildDirectory,
+) -> None:
     """It comes from a fresh tree; what the build had made of others stays."""
     project = begun(place)
     write(project / "setup.py", "half rewr", age=0)
@@ -160,7 +164,7 @@ def test_a_source_file_that_was_being_written_is_as_it_was(place: Workplace) -> 
     assert not (place.folder / "fresh").exists()
 
 
-def test_journals_stay(place: Workplace) -> None:
+def test_journals_stay(place: BuildDirectory) -> None:
     """Ninja reads its own up to the last whole line, and appends to them always."""
     project = begun(place)
     write(project / "build/.ninja_log", "# ninja log v7\n", age=0)
@@ -168,7 +172,7 @@ def test_journals_stay(place: Workplace) -> None:
     assert "build/.ninja_log" in texts(project)
 
 
-def test_links_stay_or_go_as_files_do(place: Workplace) -> None:
+def test_links_stay_or_go_as_files_do(place: BuildDirectory) -> None:
     """A link that leads nowhere is no obstacle."""
     project = begun(place)
     (project / "dangling").symlink_to("nowhere")
@@ -176,7 +180,9 @@ def test_links_stay_or_go_as_files_do(place: Workplace) -> None:
     assert not (project / "dangling").is_symlink()
 
 
-def test_what_lies_in_a_read_only_folder_is_taken_away_too(place: Workplace) -> None:
+def test_what_lies_in_a_read_only_folder_is_taken_away_too(
+    place: BuildDirectory,
+) -> None:
     """Some builds make such."""
     project = begun(place)
     write(project / "build/one.o", "half", age=0)
@@ -195,7 +201,7 @@ def test_what_lies_in_a_read_only_folder_is_taken_away_too(place: Workplace) -> 
     ],
 )
 def test_a_tree_that_is_not_known_to_be_whole_goes(
-    place: Workplace, change: dict[str, Any]
+    place: BuildDirectory, change: dict[str, Any]
 ) -> None:
     """One of another environment, of another version of ours, or with no mark."""
     project = begun(place)
@@ -207,14 +213,14 @@ def test_a_tree_that_is_not_known_to_be_whole_goes(
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}"])
-def test_a_mark_that_can_not_be_read_is_none(place: Workplace, text: str) -> None:
+def test_a_mark_that_can_not_be_read_is_none(place: BuildDirectory, text: str) -> None:
     """As after a crash of the machine."""
     begun(place)
     (place.folder / "state.json").write_text(text)
     assert place.half_built(ENVIRONMENT) is None
 
 
-def test_nothing_is_whole_before_all_is_unpacked(place: Workplace) -> None:
+def test_nothing_is_whole_before_all_is_unpacked(place: BuildDirectory) -> None:
     """A stop while unpacking leaves nothing to go on with."""
 
     def stopped(target: Path) -> Path:
@@ -228,7 +234,7 @@ def test_nothing_is_whole_before_all_is_unpacked(place: Workplace) -> None:
     assert place.half_built(ENVIRONMENT) is None
 
 
-def test_a_stop_while_mending_is_mended(place: Workplace) -> None:
+def test_a_stop_while_mending_is_mended(place: BuildDirectory) -> None:
     """The mark is renewed last."""
     project = begun(place)
     write(project / "setup.py", "half rewr", age=0)
@@ -246,7 +252,7 @@ def test_a_stop_while_mending_is_mended(place: Workplace) -> None:
 
 
 def test_a_checkpoint_waits_for_room_on_the_disk(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch
+    place: BuildDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was closed on a full disk may not be whole."""
     begun(place)
@@ -261,7 +267,7 @@ def test_a_checkpoint_waits_for_room_on_the_disk(
 
 
 def test_checkpoints_are_made_now_and_then(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch
+    place: BuildDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not each time that somebody looks."""
     begun(place)
@@ -280,7 +286,9 @@ def test_checkpoints_are_made_now_and_then(
     assert place.half_built(ENVIRONMENT) != second
 
 
-def test_a_checkpoint_that_can_not_be_written_ends_no_build(place: Workplace) -> None:
+def test_a_checkpoint_that_can_not_be_written_ends_no_build(
+    place: BuildDirectory,
+) -> None:
     """The last one counts on."""
     begun(place)
     place.clear()
@@ -317,7 +325,7 @@ def test_who_writes_at_another_path_is_seen(tmp_path: Path) -> None:
     def writing(folder: Path, *names: str) -> subprocess.Popen[str]:
         written = (str(folder / name) for name in names)
         told = replace(command, argv=(*command.argv, *written))
-        argv = Isolation().showing(folder, here).around(told).argv
+        argv = Sandbox().showing(folder, here).around(told).argv
         pipe = subprocess.PIPE
         return subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True)
 

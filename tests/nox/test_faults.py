@@ -400,8 +400,8 @@ def test_a_backend_that_can_only_be_asked_elsewhere(
     make_wheel(index.folder, "dep", "1.0")
     declare_solo(project, **{"pass-env": ["TOOLKIT"]})
     said = ("get_requires_for_build_wheel failed", "KeyError: 'TOOLKIT'")
-    mend = ("[tool.nox-buildstages.package.kernels]", "metadata = { requires-dist = [")
-    fails(project, *said, *mend, session="build-stages-lock")
+    hint = ("[tool.nox-buildstages.package.kernels]", "metadata = { requires-dist = [")
+    fails(project, *said, *hint, session="build-stages-lock")
     project.write(project.pyproject.read_text("utf-8") + CONFIGURED)
     done = project.nox("-s", "build-stages-lock")
     assert "get_requires_for_build_wheel of kernels failed (log: " in done.output

@@ -7,9 +7,9 @@ from packaging.requirements import Requirement
 
 from nox_buildstages.builder.jobs.share import (
     MEMORY_PER_JOB,
-    Means,
-    Part,
-    Wish,
+    Capacity,
+    JobGrant,
+    JobRequest,
     counted,
     part,
     variables,
@@ -18,36 +18,36 @@ from nox_buildstages.builder.jobs.share import (
 from nox_buildstages.model import Output, Stage
 
 GB = 10**9
-WAITING = Part()
+WAITING = JobGrant()
 OUTPUT = Output(requirement=Requirement("kernels"), place="")
 
 
-def running(jobs: int, memory: int = 0, base: int | None = None) -> Part:
-    return Part(jobs=jobs, memory=memory * GB, base=base and base * GB)
+def running(jobs: int, memory: int = 0, base: int | None = None) -> JobGrant:
+    return JobGrant(jobs=jobs, memory=memory * GB, base=base and base * GB)
 
 
 @pytest.mark.parametrize(
     ("cores", "memory", "wish", "jobs"),
     [
-        (8, None, Wish(), 8),
-        (8, 100, Wish(memory_per_job=4 * GB), 8),
-        (8, 13, Wish(memory_per_job=4 * GB), 3),
-        (8, 100, Wish(most=3), 3),
-        (2, 100, Wish(most=3), 2),
-        (8, 13, Wish(most=5, memory_per_job=4 * GB), 3),
-        (8, 1, Wish(most=5, memory_per_job=0), 5),
-        (8, 3, Wish(memory_per_job=4 * GB), 1),
-        (8, 0, Wish(memory_per_job=4 * GB), 1),
-        (1, 0, Wish(memory_per_job=0), 1),
+        (8, None, JobRequest(), 8),
+        (8, 100, JobRequest(memory_per_job=4 * GB), 8),
+        (8, 13, JobRequest(memory_per_job=4 * GB), 3),
+        (8, 100, JobRequest(most=3), 3),
+        (2, 100, JobRequest(most=3), 2),
+        (8, 13, JobRequest(most=5, memory_per_job=4 * GB), 3),
+        (8, 1, JobRequest(most=5, memory_per_job=0), 5),
+        (8, 3, JobRequest(memory_per_job=4 * GB), 1),
+        (8, 0, JobRequest(memory_per_job=4 * GB), 1),
+        (1, 0, JobRequest(memory_per_job=0), 1),
     ],
 )
 def test_who_is_alone_gets_what_there_is(
-    cores: int, memory: int | None, wish: Wish, jobs: int
+    cores: int, memory: int | None, wish: JobRequest, jobs: int
 ) -> None:
     """As cores and memory allow, no more than was wished, and always one."""
     free = None if memory is None else memory * GB
-    got = part(wish, Means(cores=cores, memory=free), ())
-    assert got == Part(jobs=jobs, memory=jobs * wish.memory_per_job, base=free)
+    got = part(wish, Capacity(cores=cores, memory=free), ())
+    assert got == JobGrant(jobs=jobs, memory=jobs * wish.memory_per_job, base=free)
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_who_is_alone_gets_what_there_is(
         ([running(9)], None),
     ],
 )
-def test_cores_are_shared(others: list[Part], jobs: int | None) -> None:
+def test_cores_are_shared(others: list[JobGrant], jobs: int | None) -> None:
     """What is left is divided by those who wait; where nothing is left, all wait."""
-    got = part(Wish(), Means(cores=8, memory=None), others)
+    got = part(JobRequest(), Capacity(cores=8, memory=None), others)
     assert (got and got.jobs) == jobs
 
 
@@ -85,20 +85,20 @@ def test_cores_are_shared(others: list[Part], jobs: int | None) -> None:
         (16, [WAITING], 2),
     ],
 )
-def test_memory_is_shared(free: int, others: list[Part], jobs: int | None) -> None:
+def test_memory_is_shared(free: int, others: list[JobGrant], jobs: int | None) -> None:
     """What others may still come to need isn't given twice, though it is free yet."""
-    wish = Wish(memory_per_job=4 * GB)
-    got = part(wish, Means(cores=8, memory=free * GB), others)
+    wish = JobRequest(memory_per_job=4 * GB)
+    got = part(wish, Capacity(cores=8, memory=free * GB), others)
     assert (got and got.jobs) == jobs
 
 
 def test_the_sum_stays_within_the_budget() -> None:
     """However builds come and go, and whoever of them is alone."""
-    wish = Wish(memory_per_job=3 * GB)
+    wish = JobRequest(memory_per_job=3 * GB)
     for cores in range(1, 9):
         for memory in range(3, 40):
-            means = Means(cores=cores, memory=memory * GB)
-            parts: list[Part] = []
+            means = Capacity(cores=cores, memory=memory * GB)
+            parts: list[JobGrant] = []
             while (got := part(wish, means, [*parts, WAITING])) is not None:
                 parts.append(got)
             assert 1 <= sum(it.jobs for it in parts) <= cores
@@ -108,13 +108,15 @@ def test_the_sum_stays_within_the_budget() -> None:
 @pytest.mark.parametrize(
     ("jobs", "memory", "wish"),
     [
-        (None, None, Wish(memory_per_job=MEMORY_PER_JOB)),
-        (None, 4 * GB, Wish(memory_per_job=4 * GB)),
-        (3, None, Wish(most=3, memory_per_job=0)),
-        (3, 4 * GB, Wish(most=3, memory_per_job=4 * GB)),
+        (None, None, JobRequest(memory_per_job=MEMORY_PER_JOB)),
+        (None, 4 * GB, JobRequest(memory_per_job=4 * GB)),
+        (3, None, JobRequest(most=3, memory_per_job=0)),
+        (3, 4 * GB, JobRequest(most=3, memory_per_job=4 * GB)),
     ],
 )
-def test_what_a_stage_wishes(jobs: int | None, memory: int | None, wish: Wish) -> None:
+def test_what_a_stage_wishes(
+    jobs: int | None, memory: int | None, wish: JobRequest
+) -> None:
     """Who names a number has thought of memory, unless he names that, too."""
     stage = Stage(name="a", outputs=(OUTPUT,), jobs=jobs, memory_per_job=memory)
     assert wish_of(stage) == wish

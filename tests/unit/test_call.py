@@ -6,31 +6,33 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.run.command_line import Call, Registered, read
+from nox_buildstages.run.command_line import NoxInvocation, RegisteredSession, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SESSIONS = (
-    Registered(
+    RegisteredSession(
         name="build-stage-a",
         base="build-stage-a",
         tags=("build-stage",),
         default=False,
     ),
-    Registered(
+    RegisteredSession(
         name="build-stage-b",
         base="build-stage-b",
         requires=("build-stage-a",),
         tags=("build-stage",),
         default=False,
     ),
-    Registered(
+    RegisteredSession(
         name="build-stages",
         base="build-stages",
         requires=("build-stage-a", "build-stage-b"),
     ),
-    Registered(name="build-stages-plan", base="build-stages-plan", default=False),
+    RegisteredSession(
+        name="build-stages-plan", base="build-stages-plan", default=False
+    ),
 )
 ALL = {"build-stage-a", "build-stage-b", "build-stages", "build-stages-plan"}
 STAGES = {"build-stage-a", "build-stage-b"}
@@ -40,8 +42,8 @@ FINAL = {*STAGES, "build-stages"}
 NOTHING: dict[str, str] = {}
 
 
-def called(*words: str, environ: dict[str, str] = NOTHING) -> Call:
-    return read(words, environ, Call())
+def called(*words: str, environ: dict[str, str] = NOTHING) -> NoxInvocation:
+    return read(words, environ, NoxInvocation())
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_the_words_select_sessions_and_those_that_they_require(
 def test_a_base_name_selects_its_sessions_of_every_python() -> None:
     """As in nox: `-s build-stages` is all of them, `-s build-stages-3.12` is one."""
     sessions = [
-        Registered(name=f"build-stages-{python}", base="build-stages")
+        RegisteredSession(name=f"build-stages-{python}", base="build-stages")
         for python in ("3.11", "3.12")
     ]
     names = {session.name for session in sessions}
@@ -88,20 +90,22 @@ def test_a_base_name_selects_its_sessions_of_every_python() -> None:
 def test_spaces_in_a_name_do_not_count() -> None:
     """As in nox."""
     name = "build-stages(x=1, y=2)"
-    cell = Registered(name=name, base=name, default=False)
+    cell = RegisteredSession(name=name, base=name, default=False)
     for said in (name, "build-stages(x=1,y=2)"):
         assert called("-s", said).selected([cell]) == {name}
 
 
 def test_a_session_without_an_environment_makes_none() -> None:
     """Those that it requires do."""
-    every = Registered(
+    every = RegisteredSession(
         name="build-stages",
         base="build-stages",
         requires=("build-stages(x=1)",),
         environment=False,
     )
-    cell = Registered(name="build-stages(x=1)", base="build-stages(x=1)", default=False)
+    cell = RegisteredSession(
+        name="build-stages(x=1)", base="build-stages(x=1)", default=False
+    )
     assert called().selected([every, cell]) == {"build-stages(x=1)"}
 
 
@@ -114,7 +118,7 @@ def test_a_variable_selects_where_the_words_do_not() -> None:
 
 def test_the_noxfile_selects_where_nothing_else_does() -> None:
     """Its `nox.options` count least."""
-    noxfile = Call(sessions=("lint",), envdir="elsewhere", parallel=True)
+    noxfile = NoxInvocation(sessions=("lint",), envdir="elsewhere", parallel=True)
     call = read((), {}, noxfile)
     assert call.selected(SESSIONS) == set()
     assert (call.envdir, call.parallel) == ("elsewhere", True)

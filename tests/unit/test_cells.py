@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nox_buildstages.config.cells import Grid, arranged
+from nox_buildstages.config.cells import Cells, arranged
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.errors import DeclarationError
 from nox_buildstages.toml import loads
@@ -34,7 +34,7 @@ torch = { "2.8" = { constraints = ["torch==2.8.*"] }, "2.13" = {} }
 """
 
 
-def grid(matrix: str, stages: str = STAGES, top: str = "") -> Grid:
+def grid(matrix: str, stages: str = STAGES, top: str = "") -> Cells:
     """Return the cells of a table."""
     text = f"[tool.nox-buildstages]\n{top}\n[tool.nox-buildstages.matrix]\n{matrix}\n"
     return arranged(read_cells(loads(text + stages), pyproject=PYPROJECT))
@@ -265,8 +265,8 @@ def test_where_an_axis_is_not_replaced_is_told(
     matrix: str, top: str, place: str
 ) -> None:
     """It would be taken for a text, as what is no axis is."""
-    mend = "env, dependencies, outputs, requirements, checks and packages may name it"
-    assert told(matrix, top=top) == [f"{place}: {{arch}} is not replaced here; {mend}"]
+    hint = "env, dependencies, outputs, requirements, checks and packages may name it"
+    assert told(matrix, top=top) == [f"{place}: {{arch}} is not replaced here; {hint}"]
 
 
 def test_what_constrains_by_value_is_told() -> None:
@@ -496,8 +496,8 @@ def test_a_stage_comes_once_for_all_cells_that_share_it() -> None:
 def test_names_that_clash(name: str, matrix: str, expected: str) -> None:
     """Two of one name would overwrite each other."""
     stages = STAGES.replace('name = "base"', f'name = "{name}"')
-    mend = "give a value, or a stage, another name"
-    assert told(matrix, stages) == [f"matrix: {expected}; {mend}"]
+    hint = "give a value, or a stage, another name"
+    assert told(matrix, stages) == [f"matrix: {expected}; {hint}"]
 
 
 def test_values_that_clash() -> None:
@@ -505,9 +505,9 @@ def test_values_that_clash() -> None:
     stages = STAGES.replace("sm{arch}", "{a}{b}")
     found = told('a = ["x", "x-y"]\nb = ["y-z", "z"]', stages)
     cells = "(a=x, b=y-z) and (a=x-y, b=z)"
-    mend = "give a value, or a stage, another name"
+    hint = "give a value, or a stage, another name"
     assert found == [
         f"matrix: {cells} would share the lock file pylock.{name}-x-y-z.toml of {name}"
-        f"; {mend}"
+        f"; {hint}"
         for name in ("kernels", "models", "final")
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nox_buildstages.config.cells import Grid, arranged
+from nox_buildstages.config.cells import Cells, arranged
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.run.summary import left_open, rendered
 
@@ -21,7 +21,7 @@ PYPROJECT = Path("/project/pyproject.toml")
 MATRIX = {"matrix": {"arch": ["8", "9"]}}
 
 
-def arranged_cells(**more: Any) -> Grid:  # noqa: ANN401 - TOML
+def arranged_cells(**more: Any) -> Cells:  # noqa: ANN401 - TOML
     """Return a project of two stages with three outputs."""
     document = {"tool": {"nox-buildstages": {**TABLE, **more}}}
     return arranged(read_cells(document, pyproject=PYPROJECT))

@@ -17,6 +17,7 @@ from nox_buildstages.errors import (
     BuildError,
     BuildStagesError,
     BuildTimeoutError,
+    Claim,
     Clash,
     ClashError,
     CommandError,
@@ -58,7 +59,6 @@ from nox_buildstages.errors import (
     UsageError,
     WheelError,
     WheelhouseError,
-    Wish,
     WrongWheelError,
 )
 
@@ -69,8 +69,8 @@ FOLDER = Path("folder")
 LOG = FOLDER / "a.log"
 UV_SAID = "error: no\n  because\n"
 
-DECLARED = Wish(who="x declares", what="torch<2.8")
-WANTED = Wish(who="stage kernels wants", what="torch")
+DECLARED = Claim(who="x declares", what="torch<2.8")
+WANTED = Claim(who="stage kernels wants", what="torch")
 
 WORDED: list[tuple[BuildStagesError, list[str]]] = [
     (BuildStagesError("a\nb"), ["a", "b"]),
@@ -98,7 +98,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         ],
     ),
     (
-        UsageError(message="--rebuild torch: no", mend="the outputs are: a"),
+        UsageError(message="--rebuild torch: no", hint="the outputs are: a"),
         ["--rebuild torch: no", "the outputs are: a"],
     ),
     (
@@ -110,7 +110,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         ["git failed (exit status 1)", "fatal: no"],
     ),
     (
-        SourceError(source="a-1.tar.gz", problem="is empty", mend="lock it again"),
+        SourceError(source="a-1.tar.gz", problem="is empty", hint="lock it again"),
         ["a-1.tar.gz: is empty", "lock it again"],
     ),
     (
@@ -119,7 +119,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             place="package.a.patches[0]",
             problem="it doesn't apply to a-1.tar.gz",
             output="error: a.py: patch does not apply\n",
-            mend="make it anew",
+            hint="make it anew",
         ),
         [
             "x.patch (package.a.patches[0]): it doesn't apply to a-1.tar.gz",
@@ -131,7 +131,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         HashMismatchError(
             source="a-1.tar.gz",
             problem="isn't what was locked",
-            mend="lock it again",
+            hint="lock it again",
             expected="aa",
             found="bb",
         ),
@@ -179,7 +179,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
     ),
     (
         CompilerCacheError(
-            stage="s", cache="ccache", problem="isn't on PATH", mend="install it"
+            stage="s", cache="ccache", problem="isn't on PATH", hint="install it"
         ),
         [
             "stage s: the compiler cache ccache isn't on PATH",
@@ -260,7 +260,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         ],
     ),
     (
-        ResolutionError(name="kernels", output=UV_SAID, mend="build it in a stage"),
+        ResolutionError(name="kernels", output=UV_SAID, hint="build it in a stage"),
         ["can't lock kernels", "  error: no", "    because", "build it in a stage"],
     ),
     (
@@ -273,14 +273,14 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         ],
     ),
     (
-        NoWheelError(name="a", output="error: no", project="dep", mend="build\nit"),
+        NoWheelError(name="a", output="error: no", project="dep", hint="build\nit"),
         ["can't lock a", "  error: no", "build", "it"],
     ),
     (
         ConflictError(
             name="kernels",
             output=UV_SAID,
-            mend="do\nthis",
+            hint="do\nthis",
             conflicts=((DECLARED, WANTED), (DECLARED,)),
         ),
         [
@@ -299,7 +299,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         SplitError(
             name="final",
             output="and so on\n" * 9,
-            mend="divide them",
+            hint="divide them",
             conflicts=((DECLARED,),),
             groups=(("a",), ("b",)),
         ),
@@ -312,7 +312,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
     ),
     (
         ProposalError(
-            problem="egg and hen need each other", mend="take one as a wheel"
+            problem="egg and hen need each other", hint="take one as a wheel"
         ),
         ["egg and hen need each other", "take one as a wheel"],
     ),
@@ -358,7 +358,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
             wishes=("kernels wants torch<2.8",),
             stage="kernels",
             output=UV_SAID,
-            mend="change it\nand that",
+            hint="change it\nand that",
         ),
         [
             "no version of torch suits every environment (match-runtime)",
@@ -403,13 +403,13 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
     ),
     (
         MetadataError(
-            output="x", stage="a", problem="there is no hook", mend=("do", "this")
+            output="x", stage="a", problem="there is no hook", hint=("do", "this")
         ),
         ["x (stage a): there is no hook", "do", "this"],
     ),
     (
         LocalVersionError(
-            output="x", stage="a", problem="there is no torch", mend=("do this",)
+            output="x", stage="a", problem="there is no torch", hint=("do this",)
         ),
         ["x (stage a): there is no torch", "do this"],
     ),
@@ -422,7 +422,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         ],
     ),
     (
-        SyncError(environment=FOLDER, output="error: no", mend="do this"),
+        SyncError(environment=FOLDER, output="error: no", hint="do this"),
         [
             "the environment folder could not be made equal to its lock",
             "  error: no",
@@ -443,7 +443,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
     ),
     (
         EnvironmentDiffersError(
-            environment=FOLDER, differences=("a is missing",), mend="run nox"
+            environment=FOLDER, differences=("a is missing",), hint="run nox"
         ),
         ["the environment folder differs from its lock", "  a is missing", "run nox"],
     ),
@@ -588,7 +588,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
     ),
     (
         RemoteStoreError(
-            store="s3://bucket", problem="fsspec isn't installed", mend="install it"
+            store="s3://bucket", problem="fsspec isn't installed", hint="install it"
         ),
         [
             "the remote store s3://bucket can't be used: fsspec isn't installed",

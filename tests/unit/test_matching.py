@@ -13,9 +13,9 @@ from nox_buildstages.config.graph import arrange
 from nox_buildstages.errors import MatchRuntimeError, ResolutionError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.lockfile import IndexPin, Lock
-from nox_buildstages.lock.resolve.environment import Draft
+from nox_buildstages.lock.resolve.environment import ResolvedEnvironment
 from nox_buildstages.lock.resolve.match_runtime import Bound, Matching, unmatched
-from nox_buildstages.lock.resolve.metadata import Facts, Promise
+from nox_buildstages.lock.resolve.metadata import KnownMetadata, StaticMetadata
 from nox_buildstages.lock.resolve.source_choice import Chosen
 from nox_buildstages.model import (
     DirectorySource,
@@ -31,8 +31,8 @@ HERE, THERE = "here", "there"
 SAID = "Because you require torch>=2.13 and torch<=2.8, your requirements are …"
 
 
-def draft(stage: str, sha256: str = "", **versions: str) -> Draft:
-    return Draft(
+def draft(stage: str, sha256: str = "", **versions: str) -> ResolvedEnvironment:
+    return ResolvedEnvironment(
         lock=Lock(name=stage, inputs="", pylock=pylock.make(())),
         pins=tuple(
             IndexPin(
@@ -43,7 +43,7 @@ def draft(stage: str, sha256: str = "", **versions: str) -> Draft:
     )
 
 
-def drafts(**stages: dict[str, str]) -> dict[str, Draft]:
+def drafts(**stages: dict[str, str]) -> dict[str, ResolvedEnvironment]:
     return {stage: draft(stage, **versions) for stage, versions in stages.items()}
 
 
@@ -65,15 +65,15 @@ def project(*match_runtime: NormalizedName) -> Project:
     )
 
 
-def facts(*match_runtime: NormalizedName) -> Facts:
-    def promise(*requires: str, metadata: Metadata | None) -> Promise:
+def facts(*match_runtime: NormalizedName) -> KnownMetadata:
+    def promise(*requires: str, metadata: Metadata | None) -> StaticMetadata:
         chosen = Chosen(version=None, source=DirectorySource(path="a"))
-        return Promise(chosen=chosen, requires=requires, metadata=metadata)
+        return StaticMetadata(chosen=chosen, requires=requires, metadata=metadata)
 
     said = Metadata(
         version=Version("1"), requires_dist=("torch==2.8.*",), learned="static"
     )
-    return Facts(
+    return KnownMetadata(
         project=project(*match_runtime),
         promises={
             canonicalize_name("a"): promise("torch<2.10", metadata=said),
@@ -108,7 +108,7 @@ def texts(matching: Matching, target: str = HERE) -> tuple[str, ...]:
         drafts(kernels={"torch": "2.8"}, final={"torch": "2.8.0"}),
     ],
 )
-def test_nothing_is_bound_that_agrees(stages: dict[str, Draft]) -> None:
+def test_nothing_is_bound_that_agrees(stages: dict[str, ResolvedEnvironment]) -> None:
     """Where a project isn't there, or isn't to match, it may be what it likes."""
     matching = Matching(names=[TORCH])
     assert not matching.tightened({HERE: stages})

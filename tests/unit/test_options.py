@@ -68,7 +68,7 @@ def test_a_word_for_one_session_is_followed_there(
 
 
 @pytest.mark.parametrize(
-    ("word", "session", "message", "mend"),
+    ("word", "session", "message", "hint"),
     [
         (
             "--write",
@@ -118,12 +118,12 @@ def test_a_word_for_one_session_is_followed_there(
     ],
 )
 def test_a_word_for_one_session_is_refused_by_others(
-    word: str, session: str, message: str, mend: str
+    word: str, session: str, message: str, hint: str
 ) -> None:
     """With the command that follows it."""
     with pytest.raises(UsageError) as caught:
         parse(word.split(), outputs=OUTPUTS, session=session)
-    assert (caught.value.message, caught.value.mend) == (message, mend)
+    assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_limits_are_read(words: str, expected: Options) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message", "mend"),
+    ("words", "message", "hint"),
     [
         (
             "--older-than 30",
@@ -163,11 +163,11 @@ def test_limits_are_read(words: str, expected: Options) -> None:
         ("--dry-run=yes", "--dry-run takes no value", "write --dry-run alone"),
     ],
 )
-def test_what_is_no_limit_is_refused(words: str, message: str, mend: str) -> None:
+def test_what_is_no_limit_is_refused(words: str, message: str, hint: str) -> None:
     """With how one is written."""
     with pytest.raises(UsageError) as caught:
         parse(words.split(), outputs=OUTPUTS, session="build-stages-prune")
-    assert (caught.value.message, caught.value.mend) == (message, mend)
+    assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
 def test_a_matrix_may_leave_out_what_is_built() -> None:
@@ -221,7 +221,7 @@ def test_unknown_words_are_refused_with_the_list_of_known_ones(
     error = refusal(words)
     assert error.message.startswith(message)
     for known in ("--locked", "--check", "--upgrade-package NAME", "--rebuild [NAME]"):
-        assert f"  {known} " in error.mend
+        assert f"  {known} " in error.hint
 
 
 @pytest.mark.parametrize("words", ["--upgrade-package", "--upgrade-package --check"])
@@ -229,7 +229,7 @@ def test_a_value_that_is_missing_is_asked_for(words: str) -> None:
     """The next word isn't taken for the value where it is one of ours."""
     error = refusal(words)
     assert error.message == "--upgrade-package lacks its value"
-    assert error.mend == "write --upgrade-package NAME"
+    assert error.hint == "write --upgrade-package NAME"
 
 
 @pytest.mark.parametrize("words", ["--locked=yes", "--check=1", "--upgrade=numpy"])
@@ -248,7 +248,7 @@ def test_only_outputs_can_be_rebuilt() -> None:
     """Where no stage builds what is named, the outputs are listed."""
     error = refusal("--rebuild torch")
     assert error.message == "--rebuild torch: no stage has such an output"
-    assert error.mend == "the outputs are: flash-attn, some-package"
+    assert error.hint == "the outputs are: flash-attn, some-package"
 
 
 @pytest.mark.parametrize(

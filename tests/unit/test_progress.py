@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nox_buildstages.run.steps import Pace, Progress, line, read
+from nox_buildstages.run.steps import Progress, Rate, line, read
 
 CMAKE_NINJA = """\
 -- Configuring done (0.9s)
@@ -80,7 +80,7 @@ CARGO = """\
 
 
 @pytest.mark.parametrize(
-    ("log", "course"),
+    ("log", "steps"),
     [
         (CMAKE_NINJA, "[1/5] [2/5] [3/5] [4/5] [5/5]"),
         (MESON, "[1/3] [2/3] [3/3]"),
@@ -104,7 +104,7 @@ CARGO = """\
         "-",
     ],
 )
-def test_a_tool_tells_how_far_it_is(log: str, course: str) -> None:
+def test_a_tool_tells_how_far_it_is(log: str, steps: str) -> None:
     """What it says of itself counts; else the compilers that it runs are counted."""
     progress = Progress()
     seen: list[str] = []
@@ -112,7 +112,7 @@ def test_a_tool_tells_how_far_it_is(log: str, course: str) -> None:
         progress = progress.after(text)
         if str(progress) and str(progress) not in seen[-1:]:
             seen.append(str(progress))
-    assert " ".join(seen) == course
+    assert " ".join(seen) == steps
     assert read(log.splitlines()) == progress
 
 
@@ -171,9 +171,9 @@ def test_what_was_counted_is_of_as_many_as_before() -> None:
     assert str(Progress().of(Progress())) == ""
 
 
-def paced(*seen: tuple[float, int]) -> Pace:
+def paced(*seen: tuple[float, int]) -> Rate:
     """Return the pace of what was done at each moment."""
-    pace = Pace()
+    pace = Rate()
     for now, done in seen:
         pace = pace.after(done, now=now)
     return pace

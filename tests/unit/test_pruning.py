@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from nox_buildstages.store.inventory import Kind, Thing
+from nox_buildstages.store.inventory import Kind, StoreItem
 from nox_buildstages.store.pruning import Limits, Pruned, choose, told
 
 NOW = 1000.0
 
-OLD = Thing(kind=Kind.WHEEL, path=Path("old"), size=10, used=100.0)
-MIDDLE = Thing(kind=Kind.TREE, path=Path("middle"), size=20, used=500.0)
-NEW = Thing(kind=Kind.WHEEL, path=Path("new"), size=30, used=900.0)
-GARBAGE = Thing(kind=Kind.LEFTOVER, path=Path("x"), size=5, used=NOW, is_garbage=True)
+OLD = StoreItem(kind=Kind.WHEEL, path=Path("old"), size=10, used=100.0)
+MIDDLE = StoreItem(kind=Kind.TREE, path=Path("middle"), size=20, used=500.0)
+NEW = StoreItem(kind=Kind.WHEEL, path=Path("new"), size=30, used=900.0)
+GARBAGE = StoreItem(
+    kind=Kind.LEFTOVER, path=Path("x"), size=5, used=NOW, is_garbage=True
+)
 ALL = (NEW, GARBAGE, OLD, MIDDLE)
 
 
@@ -41,7 +43,7 @@ ALL = (NEW, GARBAGE, OLD, MIDDLE)
     ],
 )
 def test_what_goes_and_in_which_order(
-    older_than: int | None, larger_than: int | None, expected: list[Thing]
+    older_than: int | None, larger_than: int | None, expected: list[StoreItem]
 ) -> None:
     """Garbage always, then what is too old, then the longest unused until it fits."""
     limits = Limits(older_than=older_than, larger_than=larger_than)

@@ -13,7 +13,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.builder.stage import Outcome
+from nox_buildstages.builder.stage import OutputResult
 from nox_buildstages.commands.release.sbom import Contents, rendered
 from nox_buildstages.lock.files.lockfile import LockedOutput
 from nox_buildstages.model import (
@@ -33,7 +33,7 @@ NAME = canonicalize_name("flash-attn")
 FILE = "flash_attn-2.8.3+torch2.13-py3-none-any.whl"
 
 
-def outcome(source: Source, *patches: AppliedPatch) -> Outcome:
+def outcome(source: Source, *patches: AppliedPatch) -> OutputResult:
     recipe = Recipe(
         name=NAME,
         version="2.8.3+torch2.13",
@@ -59,7 +59,7 @@ def outcome(source: Source, *patches: AppliedPatch) -> Outcome:
     locked = LockedOutput(
         name=NAME, source=source, build_requires=(), metadata=metadata
     )
-    return Outcome(
+    return OutputResult(
         entry=Entry(wheel=wheel, recipe=recipe, run="a-run"),
         output=locked,
         patches=patches,
@@ -68,7 +68,7 @@ def outcome(source: Source, *patches: AppliedPatch) -> Outcome:
     )
 
 
-def contents(made: Outcome) -> Contents:
+def contents(made: OutputResult) -> Contents:
     return Contents(
         held={
             "flash-attn": Ingredient(
@@ -82,7 +82,7 @@ def contents(made: Outcome) -> Contents:
     )
 
 
-def bill(made: Outcome, epoch: int | None = None) -> dict[str, Any]:
+def bill(made: OutputResult, epoch: int | None = None) -> dict[str, Any]:
     """Return a bill that is valid, and the same each time."""
     text = rendered(contents(made), epoch=epoch)
     assert rendered(contents(made), epoch=epoch) == text

@@ -66,7 +66,7 @@ def refusal(folder: Path) -> str:
     with pytest.raises(SourceError) as caught:
         build_system(folder)
     assert caught.value.source == folder.name
-    assert caught.value.mend == "mend the source, or take another version of it"
+    assert caught.value.hint == "mend the source, or take another version of it"
     return caught.value.problem
 
 

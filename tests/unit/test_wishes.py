@@ -11,7 +11,13 @@ import pytest
 
 from nox_buildstages import toml
 from nox_buildstages.environments.targets import Target
-from nox_buildstages.lock.explain.wishes import EnoughError, Kind, Probe, Said, minimal
+from nox_buildstages.lock.explain.wishes import (
+    EnoughError,
+    Kind,
+    Probe,
+    SourcedRequirement,
+    minimal,
+)
 from nox_buildstages.lock.resolve.uv_compile import Question, Resolver
 from nox_buildstages.system.process import Completed
 
@@ -63,8 +69,8 @@ def probe(uv: Uv, left: int = 99) -> Probe:
     return Probe(resolver=resolver, question=question, left=left)
 
 
-def wishes(letters: str) -> list[Said]:
-    return [Said(kind=Kind.WANTED, text=letter) for letter in letters]
+def wishes(letters: str) -> list[SourcedRequirement]:
+    return [SourcedRequirement(kind=Kind.WANTED, text=letter) for letter in letters]
 
 
 @pytest.mark.parametrize(

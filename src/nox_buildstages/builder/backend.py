@@ -17,7 +17,7 @@ from pyproject_hooks import (
 )
 
 from nox_buildstages.builder.hints import hint
-from nox_buildstages.builder.supervisor import Keeper
+from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.errors import BackendError, CommandError
 from nox_buildstages.system.process import Command
 from nox_buildstages.wheels import core_metadata
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from nox_buildstages.builder.sandbox import Isolation
+    from nox_buildstages.builder.sandbox import Sandbox
     from nox_buildstages.model import ConfigSettings
     from nox_buildstages.sources.metadata import BuildSystem
     from nox_buildstages.system.process import Runner
@@ -53,9 +53,9 @@ class Backend:
         settings: Config settings for each hook.
         log: Where its output goes.
         runner: Runs it.
-        isolation: Whether it reaches the network.
+        sandbox: Whether it reaches the network.
         attend: Called again and again while a hook runs; what it raises ends the hook.
-        keeper: Ends it when we end.
+        supervisor: Ends it when we end.
     """
 
     output: str
@@ -67,9 +67,9 @@ class Backend:
     settings: ConfigSettings
     log: Path
     runner: Runner
-    isolation: Isolation
+    sandbox: Sandbox
     attend: Callable[[], None] | None = None
-    keeper: Keeper = field(default_factory=Keeper)
+    supervisor: Supervisor = field(default_factory=Supervisor)
 
     def requires(self, kind: Kind = "wheel") -> tuple[str, ...]:
         """Return what it wants for building a wheel beyond what is declared.
@@ -177,12 +177,12 @@ class Backend:
             log=self.log,
             attend=self.attend,
         )
-        completed = self.runner(self.keeper.around(self.isolation.around(command)))
+        completed = self.runner(self.supervisor.around(self.sandbox.around(command)))
         if completed.returncode:
             raise CommandError(command=str(command), reason=_how(completed.returncode))
 
     def _settings(self) -> dict[str, str | list[str]]:
-        seen = self.isolation.seen
+        seen = self.sandbox.seen
         return {
             name: seen(value) if isinstance(value, str) else [*map(seen, value)]
             for name, value in self.settings.items()
@@ -197,7 +197,7 @@ class Backend:
             reason=reason,
             tail=tail,
             log=self.log,
-            hint=hint((reason, *tail), stage=self.stage, offline=self.isolation.is_off),
+            hint=hint((reason, *tail), stage=self.stage, offline=self.sandbox.is_off),
         )
 
 

@@ -14,14 +14,14 @@ from nox_buildstages.errors import NotRunError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from nox_buildstages.builder.context import Bench
+    from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.lock.files.lockfile import LockedOutput
     from nox_buildstages.model import Stage
 
 
 def built(
-    bench: Bench,
+    context: BuildContext,
     stage: Stage,
     environment: Environment,
     outputs: Collection[LockedOutput],
@@ -30,7 +30,7 @@ def built(
     """Build outputs of a stage, and yield each when the store has it.
 
     Args:
-        bench: With the locks of the stage and of those before it.
+        context: With the locks of the stage and of those before it.
         stage: Whose outputs they are.
         environment: To build in.
         outputs: To be built.
@@ -39,17 +39,17 @@ def built(
     Raises:
         BuildStagesError: One can't be built; see ``stage.provide``.
     """
-    _check_means(bench, stage)
+    _check_means(context, stage)
     deadline = Deadline.of(stage)
     # So early, for a stage that is ready sooner leaves room for those it knows of.
-    with occupied(bench.tools, environment), bench.tools.budget.claim() as claim:
-        prepare(bench, stage.name, environment)
+    with occupied(context.tools, environment), context.tools.budget.claim() as claim:
+        prepare(context, stage.name, environment)
         if not environment.may_run():
             names = tuple(output.name for output in outputs)
             raise NotRunError(stage=stage.name, outputs=names)
         for output in outputs:
             job = Job(
-                bench=bench,
+                context=context,
                 stage=stage,
                 output=output,
                 environment=environment,
@@ -59,9 +59,9 @@ def built(
             yield output
 
 
-def _check_means(bench: Bench, stage: Stage) -> None:
+def _check_means(context: BuildContext, stage: Stage) -> None:
     """See that what a stage asks for is there, before anything costs time."""
-    bench.tools.isolator.isolation(stage)
-    caching.chosen(bench, stage)
-    if bench.tools.remote is not None:
-        bench.tools.remote.check()
+    context.tools.sandbox_policy.sandbox(stage)
+    caching.chosen(context, stage)
+    if context.tools.remote is not None:
+        context.tools.remote.check()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Promise:
+class ExpectedWheel:
     """What a wheel is to be.
 
     Attributes:
@@ -48,7 +48,7 @@ class Promise:
         return Version(version.public) if self.is_labelled else version
 
 
-def accepted(folder: Path, said: str, promise: Promise) -> WheelFile:
+def accepted(folder: Path, said: str, promise: ExpectedWheel) -> WheelFile:
     """Return the wheel that a backend made, if it is the one that its lock promises.
 
     It has its local version then.
@@ -103,7 +103,7 @@ def _only_wheel(folder: Path, said: str) -> WheelFile:
     return wheels.read(folder / said)
 
 
-def _check_identity(wheel: WheelFile, promise: Promise) -> None:
+def _check_identity(wheel: WheelFile, promise: ExpectedWheel) -> None:
     output = promise.output
     file_name, locked = wheel.path.name, output.metadata
     _check_name(wheel, output.name)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from nox_buildstages.builder.jobs.share import Budget
-    from nox_buildstages.builder.sandbox import Isolator
+    from nox_buildstages.builder.sandbox import SandboxPolicy
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.environments.sync import Syncer
     from nox_buildstages.lock.files.lockfile import Lock, LockedOutput, Pin
@@ -65,7 +65,7 @@ class Tools:
     sources: Sources
     syncer: Syncer
     runner: Runner
-    isolator: Isolator
+    sandbox_policy: SandboxPolicy
     outer: Mapping[str, str]
     report: Callable[[str], None]
     run: str
@@ -84,7 +84,7 @@ class Tools:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bench:
+class BuildContext:
     """A project with its locks, as far as they are known, ready to be built.
 
     Attributes:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.builder.context import Bench
+    from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.environments.environment import Environment
 
 _NOTE = "made.json"
@@ -62,7 +62,7 @@ class Editable:
 
 
 def install(
-    bench: Bench,
+    context: BuildContext,
     name: NormalizedName,
     environment: Environment,
     bound: Path,
@@ -76,7 +76,7 @@ def install(
     while.
 
     Args:
-        bench: With the locks.
+        context: With the locks.
         name: Of the project.
         environment: To be made equal.
         bound: The runtime's lock, a PEP 751 file whose wheels are all bound.
@@ -90,26 +90,30 @@ def install(
         SyncError: The environment could not be made.
         EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
     """
-    made = _made(bench, name, environment, afresh=afresh)
+    made = _made(context, name, environment, afresh=afresh)
     wheel = Ingredient(version=made.version, sha256=made.sha256)
-    wanted = {**bench.ingredients(FINAL), name: wheel}
+    wanted = {**context.ingredients(FINAL), name: wheel}
     if not changed(environment, wanted):
         return
-    _check_met(bench, name, made)
+    _check_met(context, name, made)
     lock = environment.location / file_name(FINAL)
     if environment.may_install():
         folder = environment.location / OWN
         files.write_text(lock, _beside(bound, name, made, folder))
-    sync(bench, FINAL, environment, lock, wanted=wanted)
-    direct(environment, name, bench.project.root)
+    sync(context, FINAL, environment, lock, wanted=wanted)
+    direct(environment, name, context.project.root)
     write_stamp(environment, wanted)
 
 
 def _made(
-    bench: Bench, name: NormalizedName, environment: Environment, *, afresh: bool
+    context: BuildContext,
+    name: NormalizedName,
+    environment: Environment,
+    *,
+    afresh: bool,
 ) -> Editable:
     """Return the wheel: that which was made last, or else one made now."""
-    key = _key_of(bench, name)
+    key = _key_of(context, name)
     found = None if afresh else _found(environment.location / OWN, key)
     if found is not None:
         return found
@@ -117,27 +121,27 @@ def _made(
         raise EnvironmentDiffersError(
             environment=environment.location,
             differences=(f"{name} has to be made installable once more",),
-            mend=LET_INSTALL,
+            hint=LET_INSTALL,
         )
-    return _make(bench, name, environment, key)
+    return _make(context, name, environment, key)
 
 
-def _key_of(bench: Bench, name: NormalizedName) -> str:
+def _key_of(context: BuildContext, name: NormalizedName) -> str:
     """Return a digest that differs when the wheel has to be made once more."""
-    root, rules = bench.project.root, bench.project.rules(name)
+    root, rules = context.project.root, context.project.rules(name)
     declared = {
         file: hashlib.sha256(root.joinpath(file).read_bytes()).hexdigest()
         for file in METADATA_FILES
         if root.joinpath(file).is_file()
     }
-    held = bench.ingredients(PROJECT)
+    held = context.ingredients(PROJECT)
     return digest(
         {
             "root": root.as_posix(),
             "declared": declared,
             "environment": {it: held[it].to_dict() for it in held},
-            "python": bench.interpreter.markers["python_full_version"],
-            "abi": bench.interpreter.abi,
+            "python": context.interpreter.markers["python_full_version"],
+            "abi": context.interpreter.abi,
             "config-settings": dict(rules.config_settings),
             "env": dict(rules.env),
         }
@@ -155,12 +159,12 @@ def _found(folder: Path, key: str) -> Editable | None:
 
 
 def _make(
-    bench: Bench, name: NormalizedName, environment: Environment, key: str
+    context: BuildContext, name: NormalizedName, environment: Environment, key: str
 ) -> Editable:
     from nox_buildstages.builder import editable_backend as editable_making  # noqa: PLC0415 - mostly it is there
 
     folder = environment.location / OWN
-    wheel, sha256 = editable_making.make(bench, name, environment)
+    wheel, sha256 = editable_making.make(context, name, environment)
     made = Editable(
         key=key,
         path=wheel.path.relative_to(folder).as_posix(),
@@ -172,19 +176,19 @@ def _make(
     return made
 
 
-def _check_met(bench: Bench, name: NormalizedName, made: Editable) -> None:
+def _check_met(context: BuildContext, name: NormalizedName, made: Editable) -> None:
     """See that the runtime has what the project requires, as its wheel says."""
-    unmet = tuple(_unmet(bench, made))
+    unmet = tuple(_unmet(context, made))
     if unmet:
         raise UnmetError(project=name, unmet=unmet)
 
 
-def _unmet(bench: Bench, made: Editable) -> Iterator[tuple[str, str]]:
+def _unmet(context: BuildContext, made: Editable) -> Iterator[tuple[str, str]]:
     """Yield what isn't met, and what there is of it."""
-    held = {pin.name: pin.version for pin in bench.pins(FINAL)}
+    held = {pin.name: pin.version for pin in context.pins(FINAL)}
     for requirement in map(Requirement, made.requires_dist):
         marker = requirement.marker
-        if marker is not None and not bench.interpreter.satisfies(marker):
+        if marker is not None and not context.interpreter.satisfies(marker):
             continue
         version = held.get(canonicalize_name(requirement.name))
         if version is None:

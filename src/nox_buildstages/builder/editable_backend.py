@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from nox_buildstages.builder.backend import Backend
-    from nox_buildstages.builder.context import Bench
+    from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.wheels.wheel import WheelFile
 
 
 def asked(
-    bench: Bench, name: NormalizedName, environment: Environment
+    context: BuildContext, name: NormalizedName, environment: Environment
 ) -> tuple[str, ...]:
     """Return what a project's backend wants for making it installable.
 
@@ -54,13 +54,13 @@ def asked(
         NetworkError: It is to be off and can't be.
         NotRunError: Nox was told not to run.
     """
-    bench.tools.report(f"asking the build backend of {name}")
-    with _backend(bench, name, environment) as backend:
+    context.tools.report(f"asking the build backend of {name}")
+    with _backend(context, name, environment) as backend:
         return backend.requires("editable")
 
 
 def make(
-    bench: Bench, name: NormalizedName, environment: Environment
+    context: BuildContext, name: NormalizedName, environment: Environment
 ) -> tuple[WheelFile, str]:
     """Make a wheel that leads to the project's folder; return it and its sha256.
 
@@ -73,15 +73,17 @@ def make(
         NotRunError: Nox was told not to run.
     """
     folder = environment.location / OWN
-    with _backend(bench, name, environment) as backend:
-        bench.tools.report(f"making {name} installable (log: {backend.log})")
-        _check_locked(bench, name, backend.requires("editable"))
+    with _backend(context, name, environment) as backend:
+        context.tools.report(f"making {name} installable (log: {backend.log})")
+        _check_locked(context, name, backend.requires("editable"))
         files.remove(folder / "wheel")
         made = folder / "wheel" / "made"
         made.mkdir(parents=True)
         said = backend.editable(made)
     try:
-        wheel = accepted_editable(made, said, name=name, interpreter=bench.interpreter)
+        wheel = accepted_editable(
+            made, said, name=name, interpreter=context.interpreter
+        )
     except WheelError as error:
         raise WrongWheelError(
             output=name,
@@ -97,12 +99,12 @@ def make(
 
 
 def _check_locked(
-    bench: Bench, name: NormalizedName, requires: tuple[str, ...]
+    context: BuildContext, name: NormalizedName, requires: tuple[str, ...]
 ) -> None:
-    held = {pin.name for pin in bench.pins(PROJECT)}
+    held = {pin.name for pin in context.pins(PROJECT)}
     for requirement in map(Requirement, requires):
         marker = requirement.marker
-        applies = marker is None or bench.interpreter.satisfies(marker)
+        applies = marker is None or context.interpreter.satisfies(marker)
         if applies and canonicalize_name(requirement.name) not in held:
             problem = f"the build of {name} asks for {requirement},"
             problem += f" which {file_name(PROJECT)} lacks"
@@ -111,22 +113,22 @@ def _check_locked(
 
 @contextmanager
 def _backend(
-    bench: Bench, name: NormalizedName, environment: Environment
+    context: BuildContext, name: NormalizedName, environment: Environment
 ) -> Iterator[Backend]:
     """Yield the backend, ready to be called; one process at a time calls it."""
-    stage, tools, root = stage_of(name), bench.tools, bench.project.root
-    prepare(bench, PROJECT, environment)
+    stage, tools, root = stage_of(name), context.tools, context.project.root
+    prepare(context, PROJECT, environment)
     if not environment.may_run():
         raise NotRunError(stage=PROJECT, outputs=(name,))
     folder = environment.location / OWN
     folder.mkdir(exist_ok=True)
     job = Job(
-        bench=replace(bench, logs=folder),
+        context=replace(context, logs=folder),
         stage=stage,
         output=LockedOutput(name=name, source=HERE, build_requires=(), metadata=ANY),
         environment=environment,
     )
-    job.log.write_text(f"network: {job.isolation}\n", encoding="utf-8")
+    job.log.write_text(f"network: {job.sandbox}\n", encoding="utf-8")
     with (
         tools.store.locked(f"project-{place_of(root)}"),
         tools.budget.claim() as claim,

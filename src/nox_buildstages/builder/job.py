@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from nox_buildstages.builder.context import Bench
-    from nox_buildstages.builder.sandbox import Isolation
+    from nox_buildstages.builder.context import BuildContext
+    from nox_buildstages.builder.sandbox import Sandbox
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.lock.files.lockfile import LockedOutput
     from nox_buildstages.model import Stage
-    from nox_buildstages.store.build_dir import Workplace
+    from nox_buildstages.store.build_dir import BuildDirectory
     from nox_buildstages.store.key import Recipe
 
 
@@ -32,7 +32,7 @@ class Job:
     """An output to be built.
 
     Attributes:
-        bench: Where.
+        context: Where.
         stage: In which stage.
         output: What.
         environment: Equal to the stage's lock.
@@ -42,29 +42,29 @@ class Job:
         attend: Called again and again while a hook runs; what it raises ends it.
     """
 
-    bench: Bench
+    context: BuildContext
     stage: Stage
     output: LockedOutput
     environment: Environment
     jobs: int = 1
     is_retry: bool = False
-    cache: caching.Caching | None = None
+    cache: caching.CompilerCache | None = None
     attend: Callable[[], None] | None = None
 
     @property
     def recipe(self) -> Recipe:
         """Everything that goes into the wheel."""
-        return self.bench.recipe(self.stage.name, self.output.name)
+        return self.context.recipe(self.stage.name, self.output.name)
 
     @property
     def log(self) -> Path:
         """Where the backend's output goes."""
-        return self.bench.logs / f"{self.output.name}.log"
+        return self.context.logs / f"{self.output.name}.log"
 
     @property
-    def place(self) -> Workplace:
+    def place(self) -> BuildDirectory:
         """The folder that it is built in."""
-        return self.bench.tools.store.place(self.recipe.key)
+        return self.context.tools.store.place(self.recipe.key)
 
     @property
     def goes_on(self) -> bool:
@@ -72,13 +72,13 @@ class Job:
         return self.place.half_built(self.environment.location) is not None
 
     @property
-    def isolation(self) -> Isolation:
+    def sandbox(self) -> Sandbox:
         """Whether the backend reaches the network.
 
         Raises:
             NetworkError: It must not, and can't be kept from it.
         """
-        return self.bench.tools.isolator.isolation(self.stage)
+        return self.context.tools.sandbox_policy.sandbox(self.stage)
 
     @contextmanager
     def cached(self) -> Iterator[Job]:
@@ -87,19 +87,19 @@ class Job:
         Raises:
             CompilerCacheError: It isn't there, or doesn't work.
         """
-        bench = self.bench
-        site = caching.Site(
-            tools=bench.tools,
+        context = self.context
+        site = caching.CacheRequest(
+            tools=context.tools,
             stage=self.stage.name,
-            isolation=self._isolation_in(self.place.folder),
-            declared=bench.variables(self.stage, self.output.name),
+            sandbox=self._isolation_in(self.place.folder),
+            declared=context.variables(self.stage, self.output.name),
         )
-        with caching.at_work(caching.chosen(bench, self.stage), site) as cache:
+        with caching.at_work(caching.chosen(context, self.stage), site) as cache:
             yield replace(self, cache=cache)
 
-    def _isolation_in(self, place: Path) -> Isolation:
+    def _isolation_in(self, place: Path) -> Sandbox:
         """Return one that shows a folder at the path that all builds have."""
-        return self.isolation.showing(place, self.bench.tools.store.here)
+        return self.sandbox.showing(place, self.context.tools.store.here)
 
     def watched(self) -> AbstractContextManager[None]:
         """Refuse whatever is built meanwhile if it changes the environment."""
@@ -117,10 +117,10 @@ class Job:
             tree: The source.
             home: A folder that takes the place of the user's, beside the source.
         """
-        bench = self.bench
-        declared = bench.variables(self.stage, self.output.name)
+        context = self.context
+        declared = context.variables(self.stage, self.output.name)
         if self.cache is None:
-            declared |= caching.unused(bench.tools, declared)
+            declared |= caching.unused(context.tools, declared)
         else:
             declared = self.cache.among(declared)
         return Backend(
@@ -130,14 +130,14 @@ class Job:
             system=source_tree.build_system(tree),
             python=self.environment.python,
             env=scrubbed(
-                bench.tools.outer,
+                context.tools.outer,
                 self.environment,
                 declared={**variables(self.jobs), **declared},
                 home=home,
             ),
-            settings=bench.project.rules(self.output.name).config_settings,
+            settings=context.project.rules(self.output.name).config_settings,
             log=self.log,
-            runner=bench.tools.runner,
-            isolation=self._isolation_in(home.parent),
+            runner=context.tools.runner,
+            sandbox=self._isolation_in(home.parent),
             attend=self.attend,
         )

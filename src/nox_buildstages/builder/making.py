@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder import resuming
 from nox_buildstages.builder.attending import all_of
 from nox_buildstages.builder.build_folder import staying
-from nox_buildstages.builder.check_wheel import Promise, accepted
+from nox_buildstages.builder.check_wheel import ExpectedWheel, accepted
 from nox_buildstages.builder.jobs.share import counted, wish_of
-from nox_buildstages.builder.supervisor import Keeper
+from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.errors import WheelError, WrongWheelError
 from nox_buildstages.run.follow import COMPILE, followed
 from nox_buildstages.store.build_dir import Checkpoints
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nox_buildstages.builder.job import Job
-    from nox_buildstages.builder.jobs.share import Claim
-    from nox_buildstages.store.build_dir import Workplace
+    from nox_buildstages.builder.jobs.share import JobSlot
+    from nox_buildstages.store.build_dir import BuildDirectory
     from nox_buildstages.wheels.wheel import WheelFile
 
 _HEAD = 100
 """Lines of a log, among which is the key of what was built."""
 
 
-def build(job: Job, claim: Claim, *, again: bool) -> None:
+def build(job: Job, claim: JobSlot, *, again: bool) -> None:
     """Make the store hold an output's wheel.
 
     Args:
@@ -42,31 +42,33 @@ def build(job: Job, claim: Claim, *, again: bool) -> None:
     Raises:
         BuildError: It can't be built.
     """
-    tools, recipe = job.bench.tools, job.recipe
+    tools, recipe = job.context.tools, job.recipe
     with tools.store.locked(recipe.key):
         there = tools.store.find(recipe.key)
         if there is not None and (there.run == tools.run or not again):
             return
         with (
             claim.jobs(wish_of(job.stage), wait=partial(say_waiting, job)) as jobs,
-            job.bench.journal.building(**job.bench.noted(job.stage.name, job.output)),
+            job.context.journal.building(
+                **job.context.noted(job.stage.name, job.output)
+            ),
         ):
             resuming.make(replace(job, jobs=jobs), _make, afresh=again)
-        job.bench.forget(recipe)
-        job.bench.share(recipe)
+        job.context.forget(recipe)
+        job.context.share(recipe)
 
 
 def say_waiting(job: Job) -> None:
     """Tell that a build begins when others have ended."""
-    job.bench.tools.report(f"{job.output.name} waits for other builds to end")
+    job.context.tools.report(f"{job.output.name} waits for other builds to end")
 
 
 def _make(job: Job) -> None:
     """Build an output and put it into the store."""
-    tools, recipe = job.bench.tools, job.recipe
+    tools, recipe = job.context.tools, job.recipe
     what = f"{recipe.name} {recipe.version} with {counted(job.jobs)}"
     goes_on = ", going on where it was stopped" if job.goes_on else ""
-    network = "" if job.isolation.is_off else ", network on"
+    network = "" if job.sandbox.is_off else ", network on"
     tools.report(f"building {what} (log: {job.log}){network}{goes_on}")
     started, spent = time.monotonic(), job.place.spent(job.environment.location)
     with tools.store.workplace(recipe.key) as place, job.cached() as cached:
@@ -89,7 +91,7 @@ def _tell_found(job: Job) -> str:
     return said and f" ({said})"
 
 
-def build_wheel(job: Job, place: Workplace) -> WheelFile:
+def build_wheel(job: Job, place: BuildDirectory) -> WheelFile:
     """Build an output, and see that it is what was asked for.
 
     Raises:
@@ -97,7 +99,7 @@ def build_wheel(job: Job, place: Workplace) -> WheelFile:
     """
     _begin_log(job)
     name, location = job.output.name, job.environment.location
-    sources, patches = job.bench.tools.sources, job.bench.patches(name)
+    sources, patches = job.context.tools.sources, job.context.patches(name)
     tree = place.begin(
         location, partial(sources.unpack, job.output.source, patches=patches)
     )
@@ -105,16 +107,16 @@ def build_wheel(job: Job, place: Workplace) -> WheelFile:
         place=place, environment=location, spent=place.spent(location)
     )
     kept = replace(job, attend=all_of(checkpoints, job.attend))
-    lock = job.bench.tools.store.keeping(job.recipe.key)
-    keeper = Keeper(lock=lock, stop=place.stop)
+    lock = job.context.tools.store.keeping(job.recipe.key)
+    supervisor = Supervisor(lock=lock, stop=place.stop)
     folder = place.wheel
     with job.watched(), followed(kept, COMPILE) as shown_job:
         backend = staying(shown_job.backend(tree, home=place.home), place.build)
-        said = replace(backend, keeper=keeper).wheel(folder)
-    promise = Promise(
+        said = replace(backend, supervisor=supervisor).wheel(folder)
+    promise = ExpectedWheel(
         output=job.output,
-        interpreter=job.bench.interpreter,
-        is_labelled=job.bench.project.rules(name).local_version is not None,
+        interpreter=job.context.interpreter,
+        is_labelled=job.context.project.rules(name).local_version is not None,
     )
     try:
         return accepted(folder, said, promise)
@@ -137,7 +139,7 @@ def _begin_log(job: Job) -> None:
         *(f"patch: {patch}" for patch in recipe.patches),
         f"key: {recipe.key}",
         f"jobs: {job.jobs}",
-        f"network: {job.isolation}",
+        f"network: {job.sandbox}",
         *([f"compiler cache: {job.cache.name}"] if job.cache else ()),
         f"environment: {job.environment.location}",
         *(f"  {name} {held.version}" for name, held in recipe.environment.items()),

@@ -18,7 +18,7 @@ from nox_buildstages.builder.prepare import occupied, prepare
 from nox_buildstages.builder.stage import provide
 from nox_buildstages.errors import BackendError, MetadataError, NotRunError
 from nox_buildstages.lock.files.lockfile import IndexPin, LockedOutput, StagePin, digest
-from nox_buildstages.lock.resolve.metadata import Answer, stating
+from nox_buildstages.lock.resolve.metadata import BackendAnswer, stating
 from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
 from nox_buildstages.run.follow import METADATA, followed
 from nox_buildstages.sources import metadata as source_tree
@@ -30,32 +30,32 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.builder.context import Bench
+    from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.environments.targets import Target
-    from nox_buildstages.lock.resolve.locker import Inquiry
+    from nox_buildstages.lock.resolve.locker import BackendQuery
     from nox_buildstages.model import Source
 
 _UNKNOWN = Metadata(version=Version("0"), learned="hook")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StageWorkshop:
+class BackendMetadata:
     """Runs hooks in an environment that is made equal to each stage's lock in turn.
 
     Attributes:
-        bench: Of the project; its locks are not looked at.
+        context: Of the project; its locks are not looked at.
         environment: Returns the one to run in, for a target that is at hand.
         logs: Returns the folder of the logs of what is built for a target.
         scratch: A folder that is gone when locking is over.
         told: What was answered in other cells, where stages' wheels had to be there.
     """
 
-    bench: Bench
+    context: BuildContext
     environment: Callable[[Target], Environment]
     logs: Callable[[Target], Path]
     scratch: Path
-    told: dict[Hashable, Answer] = field(default_factory=dict)
+    told: dict[Hashable, BackendAnswer] = field(default_factory=dict)
     _trees: dict[tuple[NormalizedName, Source], Path] = field(default_factory=dict)
 
     def tree(self, output: NormalizedName, source: Source) -> Path:
@@ -64,21 +64,21 @@ class StageWorkshop:
         Of an archive that is all there is in it: some hold thousands of files, and
         where the backend's answer is kept, nobody needs them.
         """
-        if not isinstance(source, ArchiveSource) or self.bench.patches(output):
+        if not isinstance(source, ArchiveSource) or self.context.patches(output):
             return self._whole_tree(output, source)
         folder = Path(tempfile.mkdtemp(prefix="declared-", dir=self.scratch))
-        return self.bench.tools.sources.skim(source, folder / "source")
+        return self.context.tools.sources.skim(source, folder / "source")
 
     def _whole_tree(self, output: NormalizedName, source: Source) -> Path:
         """Return a folder with the source of an output, patched, to run hooks in."""
         if (output, source) not in self._trees:
             target = self.scratch / f"source-{len(self._trees)}"
-            self._trees[output, source] = self.bench.tools.sources.unpack(
-                source, target, self.bench.patches(output)
+            self._trees[output, source] = self.context.tools.sources.unpack(
+                source, target, self.context.patches(output)
             )
         return self._trees[output, source]
 
-    def ask(self, inquiry: Inquiry) -> Answer:
+    def ask(self, query: BackendQuery) -> BackendAnswer:
         """Run an output's hooks in its stage's environment.
 
         Wheels of earlier stages that the environment holds are built first. An
@@ -95,122 +95,126 @@ class StageWorkshop:
             NetworkError: It is to be off and can't be.
             NotRunError: Nox was told not to run.
         """
-        bench = self._bench_for(inquiry)
-        alike = _alike(bench, inquiry)
+        context = self._bench_for(query)
+        alike = _alike(context, query)
         if alike is None:
-            return self._asked(bench, inquiry)
+            return self._asked(context, query)
         if alike not in self.told:
-            self.told[alike] = self._asked(bench, inquiry)
+            self.told[alike] = self._asked(context, query)
         return self.told[alike]
 
-    def _asked(self, bench: Bench, inquiry: Inquiry) -> Answer:
-        environment = self.environment(inquiry.target)
-        for name in _providers(bench, inquiry.stage.name):
-            provide(bench, bench.graph.stage(name), environment)
-        bench = replace(bench, logs=bench.tools.store.folder / "logs")
-        if inquiry.stage.name == PROJECT:
-            with occupied(bench.tools, environment):
-                requires = editable_making.asked(bench, inquiry.output, environment)
-            return Answer(requires=requires, metadata=None)
+    def _asked(self, context: BuildContext, query: BackendQuery) -> BackendAnswer:
+        environment = self.environment(query.target)
+        for name in _providers(context, query.stage.name):
+            provide(context, context.graph.stage(name), environment)
+        context = replace(context, logs=context.tools.store.folder / "logs")
+        if query.stage.name == PROJECT:
+            with occupied(context.tools, environment):
+                requires = editable_making.asked(context, query.output, environment)
+            return BackendAnswer(requires=requires, metadata=None)
         output = LockedOutput(
-            name=inquiry.output,
-            source=inquiry.source,
+            name=query.output,
+            source=query.source,
             build_requires=(),
             metadata=_UNKNOWN,
         )
-        kept = self._kept(bench, inquiry, output)
-        note_use(bench.tools.store.folder, kept)
+        kept = self._kept(context, query, output)
+        note_use(context.tools.store.folder, kept)
         with suppress(OSError, ValueError, LookupError, TypeError):
             return _read(json.loads(kept.read_text(encoding="utf-8")))
         try:
-            with occupied(bench.tools, environment):
-                answer = self._run(bench, inquiry, output, environment)
+            with occupied(context.tools, environment):
+                answer = self._run(context, query, output, environment)
         except BackendError as error:
-            return _without_answer(bench, error)
+            return _without_answer(context, error)
         write_text(kept, json.dumps(_to_dict(answer)))
         return answer
 
-    def _bench_for(self, inquiry: Inquiry) -> Bench:
+    def _bench_for(self, query: BackendQuery) -> BuildContext:
         """Return the bench with the locks of an inquiry, for its target."""
         return replace(
-            self.bench,
-            interpreter=inquiry.target.interpreter,
-            locks=inquiry.locks,
-            logs=self.logs(inquiry.target),
+            self.context,
+            interpreter=query.target.interpreter,
+            locks=query.locks,
+            logs=self.logs(query.target),
             _recipes={},
             _entries={},
         )
 
-    def _kept(self, bench: Bench, inquiry: Inquiry, output: LockedOutput) -> Path:
-        recipe = bench.recipe_of(inquiry.stage, output)
-        name = digest([recipe.key, inquiry.wants_metadata]).partition(":")[2]
-        return bench.tools.store.folder / "answers" / f"{name}.json"
+    def _kept(
+        self, context: BuildContext, query: BackendQuery, output: LockedOutput
+    ) -> Path:
+        recipe = context.recipe_of(query.stage, output)
+        name = digest([recipe.key, query.wants_metadata]).partition(":")[2]
+        return context.tools.store.folder / "answers" / f"{name}.json"
 
     def _run(
         self,
-        bench: Bench,
-        inquiry: Inquiry,
+        context: BuildContext,
+        query: BackendQuery,
         output: LockedOutput,
         environment: Environment,
-    ) -> Answer:
-        stage = inquiry.stage
-        job = Job(bench=bench, stage=stage, output=output, environment=environment)
-        network = job.isolation
-        prepare(bench, stage.name, environment)
+    ) -> BackendAnswer:
+        stage = query.stage
+        job = Job(context=context, stage=stage, output=output, environment=environment)
+        network = job.sandbox
+        prepare(context, stage.name, environment)
         if not environment.may_run():
             raise NotRunError(stage=stage.name, outputs=(output.name,))
         job.log.parent.mkdir(parents=True, exist_ok=True)
         job.log.write_text(f"network: {network}\n", encoding="utf-8")
-        several = len(bench.project.pythons) > 1
-        where = f" on Python {inquiry.target.version}" if several else ""
-        bench.tools.report(f"asking the build backend of {output.name}{where}")
+        several = len(context.project.pythons) > 1
+        where = f" on Python {query.target.version}" if several else ""
+        context.tools.report(f"asking the build backend of {output.name}{where}")
         home = self.scratch / "home"
         home.mkdir(exist_ok=True)
-        tree = self._whole_tree(inquiry.output, inquiry.source)
+        tree = self._whole_tree(query.output, query.source)
         folder = Path(tempfile.mkdtemp(prefix="metadata-", dir=self.scratch))
         with job.watched(), followed(job, METADATA) as shown_job:
             backend = shown_job.backend(tree, home=home)
             requires = backend.requires()
-            said = backend.metadata(folder) if inquiry.wants_metadata else None
-        if not inquiry.wants_metadata:
-            return Answer(requires=requires, metadata=None)
+            said = backend.metadata(folder) if query.wants_metadata else None
+        if not query.wants_metadata:
+            return BackendAnswer(requires=requires, metadata=None)
         if said is None:
-            return Answer(requires=requires, metadata=source_tree.static_metadata(tree))
+            return BackendAnswer(
+                requires=requires, metadata=source_tree.static_metadata(tree)
+            )
         if said.name != output.name:
             raise MetadataError(
                 output=output.name,
                 stage=stage.name,
                 problem=f"its source is that of {said.name}",
-                mend=(f"name {said.name} in the outputs of stage {stage.name}",),
+                hint=(f"name {said.name} in the outputs of stage {stage.name}",),
             )
-        return Answer(
+        return BackendAnswer(
             requires=requires, metadata=source_tree.from_core(said, learned="hook")
         )
 
 
-def _alike(bench: Bench, inquiry: Inquiry) -> Hashable | None:
+def _alike(context: BuildContext, query: BackendQuery) -> Hashable | None:
     """Return what an inquiry has in common with those of other cells.
 
     It is None where the environment holds no wheel of a stage.
     """
-    pins = bench.pins(inquiry.stage.name)
+    pins = context.pins(query.stage.name)
     held = tuple(
         (pin.name, pin.version.public, pin.stage) if isinstance(pin, StagePin) else pin
         for pin in pins
     )
     if all(isinstance(pin, IndexPin) for pin in held):
         return None
-    asked = (inquiry.output, inquiry.source, inquiry.wants_metadata, inquiry.target)
-    patched = tuple(patch.sha256 for patch in bench.patches(inquiry.output))
-    return (inquiry.stage.name, *asked, patched, held)
+    asked = (query.output, query.source, query.wants_metadata, query.target)
+    patched = tuple(patch.sha256 for patch in context.patches(query.output))
+    return (query.stage.name, *asked, patched, held)
 
 
-def _providers(bench: Bench, stage: str) -> Iterator[str]:
+def _providers(context: BuildContext, stage: str) -> Iterator[str]:
     """Yield the stages whose wheels an environment holds, each after its own."""
     seen: set[str] = set()
 
     def visit(name: str) -> Iterator[str]:
-        for pin in bench.pins(name):
+        for pin in context.pins(name):
             if isinstance(pin, StagePin) and pin.stage not in seen:
                 seen.add(pin.stage)
                 yield from visit(pin.stage)
@@ -219,19 +223,19 @@ def _providers(bench: Bench, stage: str) -> Iterator[str]:
     yield from visit(stage)
 
 
-def _without_answer(bench: Bench, error: BackendError) -> Answer:
+def _without_answer(context: BuildContext, error: BackendError) -> BackendAnswer:
     """Return what is taken where a backend failed and the table says enough.
 
     Raises:
         BackendError: It doesn't.
     """
-    if bench.project.rules(canonicalize_name(error.output)).requires_dist is None:
+    if context.project.rules(canonicalize_name(error.output)).requires_dist is None:
         raise replace(error, otherwise=_otherwise(error)) from error
-    bench.tools.report(
+    context.tools.report(
         f"{error.hook} of {error.output} failed (log: {error.log}); what"
         " pyproject.toml says that it requires is taken"
     )
-    return Answer(requires=(), metadata=None)
+    return BackendAnswer(requires=(), metadata=None)
 
 
 def _otherwise(error: BackendError) -> tuple[str, ...]:
@@ -241,7 +245,7 @@ def _otherwise(error: BackendError) -> tuple[str, ...]:
     )
 
 
-def _to_dict(answer: Answer) -> dict[str, Any]:
+def _to_dict(answer: BackendAnswer) -> dict[str, Any]:
     said = answer.metadata
     return {
         "requires": answer.requires,
@@ -256,9 +260,9 @@ def _to_dict(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _read(kept: dict[str, Any]) -> Answer:
+def _read(kept: dict[str, Any]) -> BackendAnswer:
     said = kept["metadata"]
-    return Answer(
+    return BackendAnswer(
         requires=tuple(kept["requires"]),
         metadata=said
         and Metadata(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from nox_buildstages.builder.context import Bench, Tools
+    from nox_buildstages.builder.context import BuildContext, Tools
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.store.key import Ingredient
 
@@ -33,7 +33,7 @@ def occupied(tools: Tools, environment: Environment) -> Iterator[None]:
         yield
 
 
-def prepare(bench: Bench, name: str, environment: Environment) -> None:
+def prepare(context: BuildContext, name: str, environment: Environment) -> None:
     """Make an environment equal to a stage's lock, with wheels out of the store.
 
     It has to be occupied.
@@ -44,18 +44,18 @@ def prepare(bench: Bench, name: str, environment: Environment) -> None:
         EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
     """
     if not environment.may_install():
-        check(environment, bench.ingredients(name), mend=LET_INSTALL)
-    restore(environment, bench.tools.report)
+        check(environment, context.ingredients(name), hint=LET_INSTALL)
+    restore(environment, context.tools.report)
     folder = environment.location
-    bound = pylock.bind(bench.pylock(name), bench.wheels(name), folder=folder)
+    bound = pylock.bind(context.pylock(name), context.wheels(name), folder=folder)
     path = folder / file_name(name)
     files.write_text(path, pylock.dumps(bound))
-    sync(bench, name, environment, path)
+    sync(context, name, environment, path)
     note_files(environment)
 
 
 def sync(
-    bench: Bench,
+    context: BuildContext,
     name: str,
     environment: Environment,
     lock: Path,
@@ -67,7 +67,7 @@ def sync(
     It has to be occupied.
 
     Args:
-        bench: Knows what the lock holds.
+        context: Knows what the lock holds.
         name: Of the stage, or ``final``.
         environment: To be made equal.
         lock: A PEP 751 file.
@@ -77,10 +77,10 @@ def sync(
         SyncError: It could not be made.
         EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
     """
-    wanted = bench.ingredients(name) if wanted is None else wanted
+    wanted = context.ingredients(name) if wanted is None else wanted
     if not changed(environment, wanted):
         return
     from nox_buildstages.run.follow import ENV, shown  # noqa: PLC0415 - mostly it is equal
 
-    with shown(bench.tools.screen, name, ENV) as attend:
-        replace(bench.tools.syncer, attend=attend).sync(environment, wanted, lock)
+    with shown(context.tools.screen, name, ENV) as attend:
+        replace(context.tools.syncer, attend=attend).sync(environment, wanted, lock)

@@ -20,20 +20,20 @@ from nox_buildstages.wheels.compare import differences
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nox_buildstages.builder.context import Bench
-    from nox_buildstages.builder.jobs.share import Claim
+    from nox_buildstages.builder.context import BuildContext
+    from nox_buildstages.builder.jobs.share import JobSlot
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.model import Stage
 
 
-def check(bench: Bench, stage: Stage, environment: Environment) -> None:
+def check(context: BuildContext, stage: Stage, environment: Environment) -> None:
     """Build the outputs of a stage once more, and compare them with the store's.
 
     They are built at the paths that they were built at before. The store keeps what
     it has. What differs is kept too, in a folder of the environment.
 
     Args:
-        bench: With the locks of the stage and of those before it.
+        context: With the locks of the stage and of those before it.
         stage: Whose wheels the store has.
         environment: To build in.
 
@@ -42,35 +42,35 @@ def check(bench: Bench, stage: Stage, environment: Environment) -> None:
         NotRunError: Nox was told not to run.
         BuildError: One could not be built again.
     """
-    with occupied(bench.tools, environment):
-        _check(bench, stage, environment)
+    with occupied(context.tools, environment):
+        _check(context, stage, environment)
 
 
-def _check(bench: Bench, stage: Stage, environment: Environment) -> None:
-    outputs = bench.locks[stage.name].outputs
-    prepare(bench, stage.name, environment)
+def _check(context: BuildContext, stage: Stage, environment: Environment) -> None:
+    outputs = context.locks[stage.name].outputs
+    prepare(context, stage.name, environment)
     if not environment.may_run():
         raise NotRunError(stage=stage.name, outputs=tuple(it.name for it in outputs))
     files.remove(environment.location / SECOND)
-    bench = replace(bench, logs=bench.tools.store.folder / "logs")
+    context = replace(context, logs=context.tools.store.folder / "logs")
     jobs = [
-        Job(bench=bench, stage=stage, output=output, environment=environment)
+        Job(context=context, stage=stage, output=output, environment=environment)
         for output in outputs
     ]
-    with bench.tools.budget.claim() as claim:
+    with context.tools.budget.claim() as claim:
         found = tuple(filter(None, (_compare(job, claim) for job in jobs)))
     if found:
         raise NotReproducibleError(stage=stage.name, discrepancies=found)
 
 
-def _compare(job: Job, claim: Claim) -> Discrepancy | None:
-    tools, recipe = job.bench.tools, job.recipe
+def _compare(job: Job, claim: JobSlot) -> Discrepancy | None:
+    tools, recipe = job.context.tools, job.recipe
     waiting = partial(say_waiting, job)
     with (
         tools.store.locked(recipe.key),
         claim.jobs(wish_of(job.stage), wait=waiting) as jobs,
     ):
-        first = job.bench.entry(job.stage.name, job.output.name).wheel
+        first = job.context.entry(job.stage.name, job.output.name).wheel
         tools.report(
             f"building {recipe.name} {recipe.version} once more (log: {job.log})"
         )

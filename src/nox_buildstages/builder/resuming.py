@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nox_buildstages.builder.job import Job
-    from nox_buildstages.store.build_dir import Workplace
+    from nox_buildstages.store.build_dir import BuildDirectory
 
 
 def make(job: Job, how: Callable[[Job], None], *, afresh: bool) -> None:
@@ -43,7 +43,9 @@ def make(job: Job, how: Callable[[Job], None], *, afresh: bool) -> None:
             said = next(error.lines())
         else:
             return
-        job.bench.tools.report(f"{said}; it may be its half-built tree: once more anew")
+        job.context.tools.report(
+            f"{said}; it may be its half-built tree: once more anew"
+        )
     with _kept_if_stopped(place):
         retrying.make(job, how)
 
@@ -60,7 +62,7 @@ def is_stop(error: BuildError) -> bool:
 
 
 @contextmanager
-def _kept_if_stopped(place: Workplace) -> Iterator[None]:
+def _kept_if_stopped(place: BuildDirectory) -> Iterator[None]:
     try:
         yield
     except BuildError as error:

@@ -32,13 +32,13 @@ def make(job: Job, how: Callable[[Job], None]) -> None:
     try:
         _watched(job, how)
     except BackendError as error:
-        declared = job.bench.variables(job.stage, job.output.name)
+        declared = job.context.variables(job.stage, job.output.name)
         if not error.out_of_memory or job.jobs == 1 or "MAX_JOBS" in declared:
             raise
     else:
         return
     fewer = replace(job, jobs=job.jobs // 2, is_retry=True)
-    job.bench.tools.report(
+    job.context.tools.report(
         f"{job.output.name} ran out of memory with {counted(job.jobs)};"
         f" once more with {counted(fewer.jobs)}"
     )
@@ -47,7 +47,7 @@ def make(job: Job, how: Callable[[Job], None]) -> None:
 
 def _watched(job: Job, how: Callable[[Job], None]) -> None:
     """Make an output; an error says whether memory was too small for it."""
-    machine = job.bench.tools.budget.machine
+    machine = job.context.tools.budget.machine
     kills = machine.kills()
     begin = job.log.stat().st_size if job.is_retry else 0
     try:

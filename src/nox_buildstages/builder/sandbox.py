@@ -24,7 +24,7 @@ _CANNOT_MOVE = 126
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Isolation:
+class Sandbox:
     """Whether a build backend reaches the network.
 
     Where it doesn't, it is also shown its folder at a path that is always the same.
@@ -44,7 +44,7 @@ class Isolation:
         """Whether there is no network."""
         return not self.why
 
-    def showing(self, folder: Path, here: Path) -> Isolation:
+    def showing(self, folder: Path, here: Path) -> Sandbox:
         """Return one that shows a folder at another path, where that can be."""
         if not (self.is_off and self.may_move):
             return self
@@ -87,7 +87,7 @@ class Isolation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Isolator:
+class SandboxPolicy:
     """Says of each stage whether its backends reach the network.
 
     What the system allows is found out once, when the first one asks.
@@ -101,37 +101,37 @@ class Isolator:
     runner: Runner
     report: Callable[[str], None]
     platform: str = sys.platform
-    _known: list[Isolation] = field(default_factory=list)
+    _known: list[Sandbox] = field(default_factory=list)
 
-    def isolation(self, stage: Stage) -> Isolation:
+    def sandbox(self, stage: Stage) -> Sandbox:
         """Return what holds for a stage.
 
         Raises:
             NetworkError: It requires the network to be off, and it can't be.
         """
         if stage.network == "on":
-            return Isolation(why="network = true")
+            return Sandbox(why="network = true")
         is_known = bool(self._known)
         if not is_known:
             self._known.append(self._tried())
-        isolation = self._known[0]
-        if not isolation.is_off and stage.network == "require-off":
-            raise NetworkError(stage=stage.name, reason=isolation.why)
-        if not isolation.is_off and not is_known:
-            self.report(f"build backends reach the network: {isolation.why}")
-        return isolation
+        sandbox = self._known[0]
+        if not sandbox.is_off and stage.network == "require-off":
+            raise NetworkError(stage=stage.name, reason=sandbox.why)
+        if not sandbox.is_off and not is_known:
+            self.report(f"build backends reach the network: {sandbox.why}")
+        return sandbox
 
-    def _tried(self) -> Isolation:
+    def _tried(self) -> Sandbox:
         """Return what the system allows."""
         if self.platform != "linux":
             why = f"it can be cut off on Linux only, not on {self.platform}"
-            return Isolation(why=why)
+            return Sandbox(why=why)
         folder = str(_SCRIPT.parent)
         try:
             completed = self.runner(Command(argv=(*_OFFLINE, _AT, folder, folder)))
         except CommandError as error:
-            return Isolation(why=error.reason)
+            return Sandbox(why=error.reason)
         if completed.returncode in {0, _CANNOT_MOVE}:
-            return Isolation(may_move=completed.returncode == 0)
+            return Sandbox(may_move=completed.returncode == 0)
         said = completed.stderr.strip().rpartition("\n")[2]
-        return Isolation(why=f"this system allows no network namespace ({said})")
+        return Sandbox(why=f"this system allows no network namespace ({said})")

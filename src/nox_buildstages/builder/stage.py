@@ -10,7 +10,7 @@ from nox_buildstages.run.journal import BUILT, CACHED
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from nox_buildstages.builder.context import Bench
+    from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.lock.files.lockfile import LockedOutput
     from nox_buildstages.model import Stage
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class OutputResult:
     """What became of an output.
 
     Attributes:
@@ -38,16 +38,16 @@ class Outcome:
 
 
 def provide(
-    bench: Bench,
+    context: BuildContext,
     stage: Stage,
     environment: Environment,
     *,
     rebuild: Collection[str] = (),
-) -> tuple[Outcome, ...]:
+) -> tuple[OutputResult, ...]:
     """Make the store hold every wheel of a stage.
 
     Args:
-        bench: With the locks of the stage and of those before it.
+        context: With the locks of the stage and of those before it.
         stage: Whose outputs are wanted.
         environment: To build in; untouched where nothing is to be built.
         rebuild: Outputs that are built although a store has them, unless this
@@ -65,62 +65,66 @@ def provide(
         SyncError: The environment could not be made.
         BuildError: An output could not be built.
     """
-    outputs = bench.locks[stage.name].outputs
-    recipes = {output.name: bench.recipe(stage.name, output.name) for output in outputs}
+    outputs = context.locks[stage.name].outputs
+    recipes = {
+        output.name: context.recipe(stage.name, output.name) for output in outputs
+    }
     missing = [
         output
         for output in outputs
-        if output.name in rebuild or bench.obtain(recipes[output.name]) is None
+        if output.name in rebuild or context.obtain(recipes[output.name]) is None
     ]
-    _note(bench, stage)
+    _note(context, stage)
     if missing:
         from nox_buildstages.builder import building  # noqa: PLC0415 - mostly all is there
 
-        for _ in building.built(bench, stage, environment, missing, rebuild):
-            _note(bench, stage)
-    return outcomes(bench, stage)
+        for _ in building.built(context, stage, environment, missing, rebuild):
+            _note(context, stage)
+    return outcomes(context, stage)
 
 
-def outcomes(bench: Bench, stage: Stage) -> tuple[Outcome, ...]:
+def outcomes(context: BuildContext, stage: Stage) -> tuple[OutputResult, ...]:
     """Return what became of the outputs of a stage.
 
     Raises:
         MissingWheelError: One isn't in the store.
     """
-    outputs = bench.locks[stage.name].outputs
-    entries = [bench.entry(stage.name, output.name) for output in outputs]
+    outputs = context.locks[stage.name].outputs
+    entries = [context.entry(stage.name, output.name) for output in outputs]
     return tuple(
-        _outcome(bench, stage, output, entry)
+        _outcome(context, stage, output, entry)
         for entry, output in zip(entries, outputs, strict=True)
     )
 
 
-def present(bench: Bench, stage: Stage) -> Iterator[Outcome]:
+def present(context: BuildContext, stage: Stage) -> Iterator[OutputResult]:
     """Yield what became of the outputs of a stage whose wheels are in the store."""
-    for output in bench.locks[stage.name].outputs:
-        entry = bench.find(bench.recipe(stage.name, output.name))
+    for output in context.locks[stage.name].outputs:
+        entry = context.find(context.recipe(stage.name, output.name))
         if entry is not None:
-            yield _outcome(bench, stage, output, entry)
+            yield _outcome(context, stage, output, entry)
 
 
-def _note(bench: Bench, stage: Stage) -> None:
+def _note(context: BuildContext, stage: Stage) -> None:
     """Tell the journal of every wheel of a stage that is there."""
-    bench.journal.add(
+    context.journal.add(
         {
-            **bench.noted(stage.name, outcome.output),
+            **context.noted(stage.name, outcome.output),
             "state": BUILT if outcome.built else CACHED,
             "seconds": outcome.entry.wheel.seconds,
             "size": outcome.entry.wheel.size,
         }
-        for outcome in present(bench, stage)
+        for outcome in present(context, stage)
     )
 
 
-def _outcome(bench: Bench, stage: Stage, output: LockedOutput, entry: Entry) -> Outcome:
-    return Outcome(
+def _outcome(
+    context: BuildContext, stage: Stage, output: LockedOutput, entry: Entry
+) -> OutputResult:
+    return OutputResult(
         entry=entry,
         output=output,
-        patches=bench.recipe(stage.name, output.name).patches,
+        patches=context.recipe(stage.name, output.name).patches,
         stage=stage.name,
-        built=entry.run == bench.tools.run,
+        built=entry.run == context.tools.run,
     )

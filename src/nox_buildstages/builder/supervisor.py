@@ -15,7 +15,7 @@ _NONE = Path("-")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Keeper:
+class Supervisor:
     """Ends what it runs, and all that this started, when we end.
 
     Attributes:

@@ -19,7 +19,7 @@ MULTIPLIED = ("build-stages", "build-stages-release")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class CellProject:
     """A cell of the grid.
 
     Attributes:
@@ -36,17 +36,17 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Grid:
+class Cells:
     """All cells of a project; one that has no values where there is no matrix.
 
     Attributes:
         places: In the matrix's order.
     """
 
-    places: tuple[Place, ...]
+    places: tuple[CellProject, ...]
 
     @property
-    def first(self) -> Place:
+    def first(self) -> CellProject:
         """The first cell."""
         return self.places[0]
 
@@ -81,7 +81,7 @@ class Grid:
             found += (it for it in project.uv.get("index", ()) if it not in found)
         return found
 
-    def variants(self) -> Iterator[tuple[Place, Stage]]:
+    def variants(self) -> Iterator[tuple[CellProject, Stage]]:
         """Yield each stage once for all cells that share it, those needed first.
 
         A stage comes with the first of these cells.
@@ -95,7 +95,7 @@ class Grid:
                     yield place, stage
 
 
-def arranged(projects: Sequence[Project]) -> Grid:
+def arranged(projects: Sequence[Project]) -> Cells:
     """Bring the stages of every cell into order.
 
     What a stage uses, those that need it use as well, through whatever cell.
@@ -105,13 +105,15 @@ def arranged(projects: Sequence[Project]) -> Grid:
     """
     graphs = [arrange(project) for project in projects]
     if not projects[0].cell.choices:
-        return Grid(places=(Place(project=projects[0], graph=graphs[0]),))
+        return Cells(places=(CellProject(project=projects[0], graph=graphs[0]),))
     uses = _spread(projects, graphs)
     used = [_using(project, uses) for project in projects]
     _check(used)
-    return Grid(
+    return Cells(
         places=tuple(
-            Place(project=project, graph=arrange(project) if project.brought else graph)
+            CellProject(
+                project=project, graph=arrange(project) if project.brought else graph
+            )
             for project, graph in zip(used, graphs, strict=True)
         )
     )

@@ -99,14 +99,14 @@ def is_whole(location: Path) -> bool:
 
 
 def check(
-    environment: Environment, wanted: Mapping[str, Ingredient], *, mend: str
+    environment: Environment, wanted: Mapping[str, Ingredient], *, hint: str
 ) -> None:
     """See that an environment holds exactly what is wanted.
 
     Args:
         environment: To look at.
         wanted: What it should hold.
-        mend: What the user can do where it doesn't.
+        hint: What the user can do where it doesn't.
 
     Raises:
         EnvironmentDiffersError: It doesn't.
@@ -114,7 +114,7 @@ def check(
     differences = tuple(changed(environment, wanted).values())
     if differences:
         raise EnvironmentDiffersError(
-            environment=environment.location, differences=differences, mend=mend
+            environment=environment.location, differences=differences, hint=hint
         )
 
 

@@ -98,7 +98,7 @@ def restore(environment: Environment, report: Callable[[str], None]) -> None:
         raise EnvironmentDiffersError(
             environment=location,
             differences=told[:_SHOWN],
-            mend=LET_INSTALL,
+            hint=LET_INSTALL,
         )
     more = f" and {len(told) - 1} more" if len(told) > 1 else ""
     report(f"{location} was changed by hand ({told[0]}{more}); it is made anew")

@@ -76,11 +76,11 @@ class Syncer:
         if not stale:
             return
         if not environment.may_install():
-            check(environment, wanted, mend=LET_INSTALL)
+            check(environment, wanted, hint=LET_INSTALL)
         self._uninstall(environment, stale - wanted.keys())
         self._install(environment, stale & wanted.keys(), lock)
         write_stamp(environment, wanted)
-        check(environment, wanted, mend=f"remove the folder {environment.location}")
+        check(environment, wanted, hint=f"remove the folder {environment.location}")
 
     def _uninstall(self, environment: Environment, names: Collection[str]) -> None:
         """Remove what isn't wanted; syncing would leave pip where it is."""
@@ -90,8 +90,8 @@ class Syncer:
             said = self._run(argv)
             if said:
                 location = environment.location
-                mend = f"remove the folder {location} and run it again"
-                raise SyncError(environment=location, output=said, mend=mend)
+                hint = f"remove the folder {location} and run it again"
+                raise SyncError(environment=location, output=said, hint=hint)
 
     def _install(
         self, environment: Environment, names: Collection[str], lock: Path
@@ -156,8 +156,8 @@ class Syncer:
 
 
 def _failed(location: Path, said: str) -> SyncError:
-    mend = NO_LOGIN if is_refusal(said) else ""
-    return SyncError(environment=location, output=said, mend=mend)
+    hint = NO_LOGIN if is_refusal(said) else ""
+    return SyncError(environment=location, output=said, hint=hint)
 
 
 def _from_lock(environment: Environment) -> tuple[str, ...]:
@@ -180,7 +180,7 @@ def _replaced(said: str) -> HashMismatchError | None:
     return HashMismatchError(
         source=match["wheel"],
         problem="its wheel isn't the file that was locked",
-        mend=f"if it was replaced for a good reason, lock again: {command}",
+        hint=f"if it was replaced for a good reason, lock again: {command}",
         expected=match["expected"],
         found=match["found"],
     )

@@ -33,7 +33,7 @@ _FLAGS = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Registered:
+class RegisteredSession:
     """A session of ours.
 
     Attributes:
@@ -54,7 +54,7 @@ class Registered:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
+class NoxInvocation:
     """What nox was told of sessions and their environments.
 
     Attributes:
@@ -79,7 +79,7 @@ class Call:
     backend: str = ""
     afresh: bool = False
 
-    def selected(self, registered: Sequence[Registered]) -> frozenset[str]:
+    def selected(self, registered: Sequence[RegisteredSession]) -> frozenset[str]:
         """Return the names of those sessions that may run, required ones too.
 
         Those that have no environment aren't among them.
@@ -94,7 +94,7 @@ class Call:
             found.add(name)
         return frozenset(name for name in found if named[name].environment)
 
-    def _selects(self, session: Registered) -> bool:
+    def _selects(self, session: RegisteredSession) -> bool:
         if self.tags is not None:
             return not set(session.tags).isdisjoint(self.tags)
         if self.keywords:
@@ -106,7 +106,9 @@ class Call:
         return session.default
 
 
-def read(words: Sequence[str], environ: Mapping[str, str], noxfile: Call) -> Call:
+def read(
+    words: Sequence[str], environ: Mapping[str, str], noxfile: NoxInvocation
+) -> NoxInvocation:
     """Return what nox was told.
 
     Args:
@@ -118,7 +120,7 @@ def read(words: Sequence[str], environ: Mapping[str, str], noxfile: Call) -> Cal
     try:
         said = _parser().parse_known_args(own)[0]
     except ValueError:  # nox wouldn't have come this far: it isn't nox that calls
-        return Call(makes=False)
+        return NoxInvocation(makes=False)
     default = said.backend or environ.get("NOX_DEFAULT_VENV_BACKEND")
     backend = said.forced or default or noxfile.backend
     parallel = said.parallel or environ.get("NOX_PARALLEL")
@@ -135,14 +137,14 @@ def read(words: Sequence[str], environ: Mapping[str, str], noxfile: Call) -> Cal
 
 
 def _selecting(
-    said: argparse.Namespace, environ: Mapping[str, str], noxfile: Call
-) -> Call:
+    said: argparse.Namespace, environ: Mapping[str, str], noxfile: NoxInvocation
+) -> NoxInvocation:
     sessions = said.sessions
     if sessions is None and environ.get("NOXSESSION"):
         sessions = environ["NOXSESSION"].split(",")
     if sessions is None and said.tags is None and not said.keywords:
         return noxfile
-    return Call(
+    return NoxInvocation(
         sessions=None if sessions is None else tuple(sessions),
         tags=None if said.tags is None else tuple(said.tags),
         keywords=said.keywords or "",

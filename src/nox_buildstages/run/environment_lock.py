@@ -26,7 +26,7 @@ from nox_buildstages.system.digests import place_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from nox_buildstages.run.command_line import Call, Registered
+    from nox_buildstages.run.command_line import NoxInvocation, RegisteredSession
     from nox_buildstages.store.store import Store
 
 WAITING = (
@@ -38,7 +38,7 @@ _HOLDER = "NOX_BUILDSTAGES_MAKING"
 
 
 @dataclass(kw_only=True, slots=True)
-class Making:
+class EnvironmentLock:
     """The environments that this process of nox comes to make.
 
     Attributes:
@@ -47,13 +47,13 @@ class Making:
     """
 
     pyproject: Path
-    call: Call
+    call: NoxInvocation
     _left: frozenset[str] = frozenset()
     _notes: dict[str, dict[str, str]] = field(default_factory=dict)
     _held: ExitStack = field(default_factory=ExitStack)
     _has_told: bool = False
 
-    def begin(self, registered: Sequence[Registered]) -> None:
+    def begin(self, registered: Sequence[RegisteredSession]) -> None:
         """Wait until this process may make those that aren't there yet, if it will.
 
         Args:

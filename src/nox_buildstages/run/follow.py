@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.attending import all_of
 from nox_buildstages.run import steps as progress
-from nox_buildstages.run.steps import Pace, Progress
+from nox_buildstages.run.steps import Progress, Rate
 from nox_buildstages.store.history import History
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ def followed(job: Job, phase: str) -> Iterator[Job]:
     Yields:
         The job, to be carried out in the block.
     """
-    follower = Follower(
+    follower = LogFollower(
         name=job.output.name,
         phase=phase,
-        screen=job.bench.tools.screen,
-        log=Growing(path=job.log, offset=job.log.stat().st_size),
-        before=partial(_before, job) if phase == COMPILE else Before,
+        screen=job.context.tools.screen,
+        log=LogTail(path=job.log, offset=job.log.stat().st_size),
+        before=partial(_before, job) if phase == COMPILE else PreviousBuild,
     )
     try:
         yield replace(job, attend=all_of(job.attend, follower.attend))
@@ -65,7 +65,7 @@ def shown(screen: Screen, name: str, phase: str) -> Iterator[Callable[[], None]]
     Yields:
         What is to be called again and again meanwhile.
     """
-    follower = Follower(name=name, phase=phase, screen=screen)
+    follower = LogFollower(name=name, phase=phase, screen=screen)
     try:
         yield follower.attend
     finally:
@@ -73,7 +73,7 @@ def shown(screen: Screen, name: str, phase: str) -> Iterator[Callable[[], None]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Before:
+class PreviousBuild:
     """What is known of an earlier build of an output.
 
     Attributes:
@@ -86,7 +86,7 @@ class Before:
 
 
 @dataclass(kw_only=True, slots=True)
-class Growing:
+class LogTail:
     """A file that someone else writes to, read piece by piece.
 
     Attributes:
@@ -117,7 +117,7 @@ class Growing:
 
 
 @dataclass(kw_only=True, slots=True)
-class Follower:
+class LogFollower:
     """Shows how far something is, as often as it is asked to.
 
     Attributes:
@@ -131,12 +131,12 @@ class Follower:
     name: str
     phase: str
     screen: Screen
-    log: Growing | None = None
-    before: Callable[[], Before] = Before
+    log: LogTail | None = None
+    before: Callable[[], PreviousBuild] = PreviousBuild
     _begun: float = field(default_factory=time.monotonic)
-    _known: Before | None = None
+    _known: PreviousBuild | None = None
     _progress: Progress = field(default_factory=Progress)
-    _pace: Pace = field(default_factory=Pace)
+    _pace: Rate = field(default_factory=Rate)
 
     def attend(self) -> None:
         """Read what is new and show how far it is; what goes wrong harms nobody."""
@@ -172,13 +172,13 @@ class Follower:
         )
 
 
-def _before(job: Job) -> Before:
+def _before(job: Job) -> PreviousBuild:
     """Return what the store knows of the build that this one follows."""
     recipe = job.recipe
-    entry = History(store=job.bench.tools.store).before(recipe)
+    entry = History(store=job.context.tools.store).before(recipe)
     if entry is None:
-        return Before()
-    before = Before(seconds=entry.wheel.seconds)
+        return PreviousBuild()
+    before = PreviousBuild(seconds=entry.wheel.seconds)
     if entry.recipe.source != recipe.source:
         return before
     with suppress(OSError), entry.wheel.log.open(errors="replace") as log:

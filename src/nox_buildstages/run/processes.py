@@ -20,7 +20,7 @@ from nox_buildstages.run.screen import HEARTBEAT, Heartbeat, LiveLine, Stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from nox_buildstages.config.cells import Grid
+    from nox_buildstages.config.cells import Cells
     from nox_buildstages.model import Project
     from nox_buildstages.run.screen import Screen
 
@@ -37,7 +37,7 @@ _LOOK = 1.0
 """Seconds between two looks at what the sessions have said, and at who waits for it."""
 
 
-def begin(grid: Grid, sessions: Collection[str] | None = None) -> None:
+def begin(grid: Cells, sessions: Collection[str] | None = None) -> None:
     """Name this run; the processes that ``-j`` starts inherit the name.
 
     They inherit as well how wide the terminal is that nox shows their last lines on,
@@ -135,7 +135,7 @@ def _repeat(journal: Journal) -> None:
 
 
 def _end(
-    journal: Journal, grid: Grid, sessions: Collection[str] | None, *, several: bool
+    journal: Journal, grid: Cells, sessions: Collection[str] | None, *, several: bool
 ) -> None:
     """Print the closing table where something went wrong and no session printed it."""
     if not journal.path.exists():

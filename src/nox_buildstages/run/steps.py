@@ -102,7 +102,7 @@ def _is_counted(line: str) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pace:
+class Rate:
     """How fast steps are done.
 
     Attributes:
@@ -113,7 +113,7 @@ class Pace:
     first: tuple[float, int] | None = None
     last: tuple[float, int] = (0.0, 0)
 
-    def after(self, done: int, *, now: float) -> Pace:
+    def after(self, done: int, *, now: float) -> Rate:
         """Return the pace when so many are done; where they are fewer, it is another.
 
         Args:
@@ -123,7 +123,7 @@ class Pace:
         if not done or done == self.last[1]:
             return self
         first = (now, done) if self.first is None or done < self.last[1] else self.first
-        return Pace(first=first, last=(now, done))
+        return Rate(first=first, last=(now, done))
 
     def left(self, progress: Progress, *, now: float) -> float | None:
         """Return how many seconds are left; None where that can't be said yet."""

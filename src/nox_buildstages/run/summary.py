@@ -10,7 +10,7 @@ from nox_buildstages.run.journal import BEGUN, CACHED, CLOSED, FAILED
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from nox_buildstages.config.cells import Grid
+    from nox_buildstages.config.cells import Cells
 
 _HEAD = ("output", "version", "stage", "state", "seconds", "size")
 _WORDS = {BEGUN: "stopped"}
@@ -32,7 +32,7 @@ def rendered(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 def left_open(
     notes: Iterable[Mapping[str, Any]],
-    grid: Grid,
+    grid: Cells,
     sessions: Collection[str] | None = None,
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield the tables that no session has printed, though something went wrong.
@@ -58,7 +58,7 @@ def left_open(
 
 
 def _outputs(
-    grid: Grid, closed: Collection[str], sessions: Collection[str] | None
+    grid: Cells, closed: Collection[str], sessions: Collection[str] | None
 ) -> list[tuple[str, str]]:
     """Return stage and name of each output of the cells that aren't closed, once."""
     found = (

@@ -205,5 +205,5 @@ def _invalid(tree: Path, problem: str) -> SourceError:
     return SourceError(
         source=tree.name,
         problem=f"its metadata can't be read: {problem}",
-        mend="mend the source, or take another version of it",
+        hint="mend the source, or take another version of it",
     )

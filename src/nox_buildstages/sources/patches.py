@@ -43,13 +43,13 @@ def read(patch: Patch) -> PatchFile:
             source=patch.name,
             place=patch.place,
             problem=f"{error.strerror}: {patch.path}",
-            mend="correct the path, which is relative to the pyproject.toml",
+            hint="correct the path, which is relative to the pyproject.toml",
         ) from error
     if not content.strip():
         raise PatchError(
             source=patch.name,
             place=patch.place,
             problem="it is empty",
-            mend="make it with git diff, or take it out of the list",
+            hint="make it with git diff, or take it out of the list",
         )
     return PatchFile(patch=patch, content=content)

@@ -74,11 +74,11 @@ class Patching:
             raise self._refusal(
                 patch,
                 f"{problem}: {error.reason}",
-                mend="install git, and see that it can be run",
+                hint="install git, and see that it can be run",
             ) from error
 
     def _refusal(
-        self, patch: PatchFile, problem: str, output: str = "", mend: str = _ANEW
+        self, patch: PatchFile, problem: str, output: str = "", hint: str = _ANEW
     ) -> PatchError:
         declared = patch.patch
         return PatchError(
@@ -86,5 +86,5 @@ class Patching:
             place=declared.place,
             problem=problem,
             output=output,
-            mend=mend,
+            hint=hint,
         )

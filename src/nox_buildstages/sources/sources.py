@@ -217,7 +217,7 @@ class Sources:
             raise SourceError(
                 source=str(source),
                 problem=f"there is no folder {tree}",
-                mend="correct the path in the output's requirement",
+                hint="correct the path in the output's requirement",
             )
         return tree
 
@@ -248,13 +248,13 @@ def fetch(source: ArchiveSource, url: str, file: Path, login: Login | None) -> N
             raise SourceError(
                 source=redacted(str(source)),
                 problem=redacted(f"can't be fetched: {downloads.reason(error)}"),
-                mend=NO_LOGIN if downloads.refused(error) else reach,
+                hint=NO_LOGIN if downloads.refused(error) else reach,
             ) from error
         if found != source.sha256:
             raise HashMismatchError(
                 source=redacted(source.location),
                 problem="it isn't the file that was locked",
-                mend="if it was replaced for a good reason, lock again:"
+                hint="if it was replaced for a good reason, lock again:"
                 f" {_upgrade(source)}",
                 expected=source.sha256,
                 found=found,
@@ -290,7 +290,7 @@ def _project(source: Source, tree: Path, subdirectory: str | None) -> Path:
         raise SourceError(
             source=redacted(str(source)),
             problem=f"it has no folder {subdirectory}",
-            mend="correct #subdirectory= in the output's requirement",
+            hint="correct #subdirectory= in the output's requirement",
         )
     return project
 
@@ -305,7 +305,7 @@ def _is_full_disk(error: Exception) -> bool:
 
 
 @contextmanager
-def _blaming(source: Source, mend: str) -> Iterator[None]:
+def _blaming(source: Source, hint: str) -> Iterator[None]:
     """Word whatever is found wrong with a source as a SourceError about it."""
     try:
         yield
@@ -315,7 +315,7 @@ def _blaming(source: Source, mend: str) -> Iterator[None]:
         raise SourceError(
             source=redacted(str(source)),
             problem=redacted(str(error) or type(error).__name__),
-            mend=mend,
+            hint=hint,
         ) from error
 
 
@@ -330,7 +330,7 @@ def _failing_git(source: GitSource) -> Iterator[None]:
         raise SourceError(
             source=redacted(str(source)),
             problem=redacted(f"git failed: {_last_words(error)}"),
-            mend=reach if error.output else "install git, and see that it can be run",
+            hint=reach if error.output else "install git, and see that it can be run",
         ) from error
 
 

@@ -45,7 +45,7 @@ _JOURNALS = frozenset({".ninja_log", ".ninja_deps"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HalfBuilt:
+class PartialBuild:
     """What is known of a tree whose build hasn't ended.
 
     Attributes:
@@ -72,7 +72,7 @@ class HalfBuilt:
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class BuildDirectory:
     """A folder to build one wheel in.
 
     Attributes:
@@ -112,7 +112,7 @@ class Workplace:
     def _state(self) -> Path:
         return self.folder / "state.json"
 
-    def half_built(self, environment: Path) -> HalfBuilt | None:
+    def half_built(self, environment: Path) -> PartialBuild | None:
         """Return what is known of a tree to go on in; None where there is none.
 
         Args:
@@ -122,14 +122,14 @@ class Workplace:
             state = json.loads(self._state.read_text(encoding="utf-8"))
             if state.pop("format") != FORMAT:
                 return None
-            found = HalfBuilt(**{**state, "open": tuple(state["open"])})
+            found = PartialBuild(**{**state, "open": tuple(state["open"])})
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
         if found.environment != str(environment):
             return None
         return max(found, self._stopped(found), key=lambda left: left.time)
 
-    def _stopped(self, before: HalfBuilt) -> HalfBuilt:
+    def _stopped(self, before: PartialBuild) -> PartialBuild:
         """Return what a keeper noted when it ended a build, if it did."""
         try:
             moment, *written = self.stop.read_text(encoding="utf-8").split("\0")
@@ -179,7 +179,7 @@ class Workplace:
             files.remove(folder)
             folder.mkdir()
         self._note(
-            HalfBuilt(
+            PartialBuild(
                 environment=str(environment),
                 project=project.relative_to(self.folder).as_posix(),
                 time=self._now(),
@@ -212,7 +212,7 @@ class Workplace:
         still = tuple(sorted(name.as_posix() for name in names))
         self._note(replace(left, time=now, open=still, spent=spent))
 
-    def _note(self, left: HalfBuilt) -> None:
+    def _note(self, left: PartialBuild) -> None:
         files.write_text(self._state, json.dumps({"format": FORMAT, **asdict(left)}))
 
     def _now(self) -> int:
@@ -221,7 +221,7 @@ class Workplace:
         clock.write_text("now", encoding="utf-8")
         return clock.stat().st_mtime_ns
 
-    def _mend(self, left: HalfBuilt, unpack: Callable[[Path], Path]) -> None:
+    def _mend(self, left: PartialBuild, unpack: Callable[[Path], Path]) -> None:
         """Remove what may not be whole; what of it is source is put back."""
         doubtful = [*self._doubtful(left)]
         for name in doubtful:
@@ -244,7 +244,7 @@ class Workplace:
                 source.replace(path)
         files.remove(fresh)
 
-    def _doubtful(self, left: HalfBuilt) -> Iterator[Path]:
+    def _doubtful(self, left: PartialBuild) -> Iterator[Path]:
         """Yield the files that may not be whole, relative to the workplace."""
         for top in (self.source, self.build):
             for folder, _, names in os.walk(top):
@@ -265,7 +265,7 @@ class Checkpoints:
         spent: Seconds that earlier builds in its tree took.
     """
 
-    place: Workplace
+    place: BuildDirectory
     environment: Path
     spent: float = 0.0
     _begun: float = field(default_factory=time.monotonic)

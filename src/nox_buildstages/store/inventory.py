@@ -43,7 +43,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Thing:
+class StoreItem:
     """Something in the store that is removed as a whole.
 
     Attributes:
@@ -63,7 +63,7 @@ class Thing:
     is_garbage: bool = False
 
 
-def inventory(store: Store) -> Iterator[Thing]:
+def inventory(store: Store) -> Iterator[StoreItem]:
     """Yield everything in a store that can be removed; no name but ours counts."""
     top = store.folder
     yield from _wheels(store)
@@ -124,8 +124,8 @@ def _listed(folder: Path) -> list[Path]:
         return []
 
 
-def _thing(kind: Kind, path: Path, *locks: Path, is_garbage: bool = False) -> Thing:
-    return Thing(
+def _thing(kind: Kind, path: Path, *locks: Path, is_garbage: bool = False) -> StoreItem:
+    return StoreItem(
         kind=kind,
         path=path,
         size=size_of(path),
@@ -135,7 +135,7 @@ def _thing(kind: Kind, path: Path, *locks: Path, is_garbage: bool = False) -> Th
     )
 
 
-def _garbage(kind: Kind, path: Path, *locks: Path) -> Thing:
+def _garbage(kind: Kind, path: Path, *locks: Path) -> StoreItem:
     return _thing(kind, path, *locks, is_garbage=True)
 
 
@@ -156,7 +156,7 @@ def _is_broken(store: Store, folder: Path) -> bool:
     return not wheel.path.is_file() or wheel.path.stat().st_size != wheel.size
 
 
-def _wheels(store: Store) -> Iterator[Thing]:
+def _wheels(store: Store) -> Iterator[StoreItem]:
     for path in _listed(store.folder / "wheels"):
         if _KEY.fullmatch(path.name):
             lock = _lock_of(store.folder, path)
@@ -165,7 +165,7 @@ def _wheels(store: Store) -> Iterator[Thing]:
             yield _garbage(Kind.LEFTOVER, path)
 
 
-def _trees(store: Store) -> Iterator[Thing]:
+def _trees(store: Store) -> Iterator[StoreItem]:
     for path in _listed(store.folder / "builds"):
         if _KEY.fullmatch(path.name):
             lock = _lock_of(store.folder, path)
@@ -179,7 +179,7 @@ def _lock_of(top: Path, path: Path) -> Path:
     return top / "locks" / f"{path.name}.lock"
 
 
-def _sources(top: Path) -> Iterator[Thing]:
+def _sources(top: Path) -> Iterator[StoreItem]:
     for path in _listed(top / "sources"):
         if _KEY.fullmatch(path.name):
             yield from _source(path)
@@ -187,13 +187,13 @@ def _sources(top: Path) -> Iterator[Thing]:
             yield _garbage(Kind.LEFTOVER, path)
 
 
-def _source(folder: Path) -> Iterator[Thing]:
+def _source(folder: Path) -> Iterator[StoreItem]:
     """Yield a fetched file with its folder, and what was on its way when killed."""
     within = _listed(folder)
     downloads = [path for path in within if path.is_dir() and not path.is_symlink()]
     yield from (_garbage(Kind.LEFTOVER, path) for path in downloads)
     files = [path for path in within if path not in downloads]
-    yield Thing(
+    yield StoreItem(
         kind=Kind.SOURCE,
         path=folder,
         size=sum(map(_blocks, files)),
@@ -202,7 +202,7 @@ def _source(folder: Path) -> Iterator[Thing]:
     )
 
 
-def _mirrors(top: Path) -> Iterator[Thing]:
+def _mirrors(top: Path) -> Iterator[StoreItem]:
     for path in _listed(top / "git"):
         if _KEY.fullmatch(path.name):
             yield _thing(Kind.MIRROR, path, path.with_name(f"{path.name}.lock"))
@@ -212,7 +212,7 @@ def _mirrors(top: Path) -> Iterator[Thing]:
             yield _garbage(Kind.LOCK, path, path)
 
 
-def _compilers(top: Path) -> Iterator[Thing]:
+def _compilers(top: Path) -> Iterator[StoreItem]:
     for path in _listed(top / "compilers"):
         if path.name.startswith(_LEFTOVERS):
             yield _garbage(Kind.LEFTOVER, path)
@@ -220,7 +220,7 @@ def _compilers(top: Path) -> Iterator[Thing]:
             yield _thing(Kind.COMPILERS, path)
 
 
-def _files(folder: Path, kind: Kind, suffix: str) -> Iterator[Thing]:
+def _files(folder: Path, kind: Kind, suffix: str) -> Iterator[StoreItem]:
     for path in _listed(folder):
         if path.name.startswith("."):  # was to take the place of another
             yield _garbage(Kind.LEFTOVER, path)
@@ -228,7 +228,7 @@ def _files(folder: Path, kind: Kind, suffix: str) -> Iterator[Thing]:
             yield _thing(kind, path)
 
 
-def _locks(top: Path) -> Iterator[Thing]:
+def _locks(top: Path) -> Iterator[StoreItem]:
     """Yield what processes need to get along, and nobody when none runs."""
     for place in (top / "locks", *_listed(top / "jobs")):
         for path in _listed(place):

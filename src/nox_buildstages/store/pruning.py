@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.columns import aligned, human
 from nox_buildstages.store import in_use as presence
 from nox_buildstages.store.in_use import DAY
-from nox_buildstages.store.inventory import GONE, Kind, Thing, beside, inventory
+from nox_buildstages.store.inventory import GONE, Kind, StoreItem, beside, inventory
 from nox_buildstages.system import files
 from nox_buildstages.system.locks import taken
 
@@ -47,8 +47,8 @@ class Pruned:
         failures: What the system said of those that can't be removed.
     """
 
-    removed: tuple[Thing, ...] = ()
-    left: tuple[Thing, ...] = ()
+    removed: tuple[StoreItem, ...] = ()
+    left: tuple[StoreItem, ...] = ()
     beside: int = 0
     since: float | None = None
     failures: tuple[OSError, ...] = ()
@@ -65,8 +65,8 @@ class Pruned:
 
 
 def choose(
-    things: Sequence[Thing], limits: Limits, *, now: float, beside: int = 0
-) -> tuple[Thing, ...]:
+    things: Sequence[StoreItem], limits: Limits, *, now: float, beside: int = 0
+) -> tuple[StoreItem, ...]:
     """Return what goes, in the order in which it is to go.
 
     That is garbage, what wasn't used for long, then whatever else was used longest
@@ -80,8 +80,8 @@ def choose(
     """
     age = math.inf if limits.older_than is None else limits.older_than
     most = math.inf if limits.larger_than is None else limits.larger_than
-    going: list[Thing] = []
-    staying: list[Thing] = []
+    going: list[StoreItem] = []
+    staying: list[StoreItem] = []
     for thing in things:
         is_old = now - thing.used > age
         (going if thing.is_garbage or is_old else staying).append(thing)
@@ -129,12 +129,12 @@ def _pruned(
     store: Store, limits: Limits, since: float | None, *, is_dry: bool
 ) -> Pruned:
     things, others, now = [*inventory(store)], beside(store), time.time()
-    removed: list[Thing] = []
+    removed: list[StoreItem] = []
     failures: list[OSError] = []
     kept = [thing for thing in things if _may_be_needed(thing, since)]
     candidates = dict.fromkeys(it for it in things if not _may_be_needed(it, since))
 
-    def chosen() -> tuple[Thing, ...]:
+    def chosen() -> tuple[StoreItem, ...]:
         held = others + sum(thing.size for thing in kept)
         return choose([*candidates], limits, now=now, beside=held)
 
@@ -157,12 +157,12 @@ def _pruned(
     )
 
 
-def _may_be_needed(thing: Thing, since: float | None) -> bool:
+def _may_be_needed(thing: StoreItem, since: float | None) -> bool:
     """Whether sessions at work may need something: see ``presence``."""
     return since is not None and (thing.kind is Kind.LOCK or thing.used > since - DAY)
 
 
-def _remove(thing: Thing, *, is_alone: bool) -> bool:
+def _remove(thing: StoreItem, *, is_alone: bool) -> bool:
     """Remove something, and return whether nobody had it locked.
 
     Where nobody is at work, what isn't there isn't locked: a full disk may have no
@@ -222,6 +222,6 @@ def told(pruned: Pruned, limits: Limits, *, is_dry: bool) -> Iterator[str]:
         )
 
 
-def _counted(kind: Kind, things: Iterable[Thing]) -> tuple[str, str]:
+def _counted(kind: Kind, things: Iterable[StoreItem]) -> tuple[str, str]:
     sizes = [thing.size for thing in things if thing.kind is kind]
     return str(len(sizes)), human(sum(sizes))

@@ -59,7 +59,7 @@ def chosen(project: Project, outer: Mapping[str, str]) -> RemoteStore | None:
     if write not in (None, "", "0", "1"):
         raise UsageError(
             message=f"{WRITE_VARIABLE} is {write!r}",
-            mend="set it to 1, and wheels are put into the remote store, or to 0",
+            hint="set it to 1, and wheels are put into the remote store, or to 0",
         )
     if found is None:
         return None

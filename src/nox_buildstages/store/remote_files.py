@@ -161,7 +161,7 @@ def check(url: str) -> None:
         raise RemoteStoreError(
             store=shown(url),
             problem="fsspec isn't installed",
-            mend="install it beside nox: pip install 'nox-buildstages[remote]'",
+            hint="install it beside nox: pip install 'nox-buildstages[remote]'",
         ) from error
     try:
         fsspec.get_filesystem_class(get_protocol(url))
@@ -169,7 +169,7 @@ def check(url: str) -> None:
         raise RemoteStoreError(
             store=shown(url),
             problem=f"fsspec has no driver for it ({_reason(error)})",
-            mend="install one beside nox: s3fs for s3://, gcsfs for gs://,"
+            hint="install one beside nox: s3fs for s3://, gcsfs for gs://,"
             " adlfs for abfs://, aiohttp for https://",
         ) from error
 

@@ -16,7 +16,7 @@ from packaging.version import Version
 from platformdirs import user_cache_path
 
 from nox_buildstages.model import BuiltWheel
-from nox_buildstages.store.build_dir import Workplace
+from nox_buildstages.store.build_dir import BuildDirectory
 from nox_buildstages.store.in_use import note_use
 from nox_buildstages.store.key import Recipe
 from nox_buildstages.system import files
@@ -160,7 +160,7 @@ class Store:
         return held(self.folder / "locks" / f"{name}.lock", wait=wait)
 
     @contextmanager
-    def workplace(self, key: str) -> Iterator[Workplace]:
+    def workplace(self, key: str) -> Iterator[BuildDirectory]:
         """Yield a folder to build in, whose path depends on the key alone.
 
         It is gone at the end, unless the block was stopped: then it stays as it is, and
@@ -173,9 +173,9 @@ class Store:
         yield place
         place.clear()
 
-    def place(self, key: str) -> Workplace:
+    def place(self, key: str) -> BuildDirectory:
         """Return where a key is built, whoever does it."""
-        return Workplace(self.folder / "builds" / key, here=self.here)
+        return BuildDirectory(self.folder / "builds" / key, here=self.here)
 
     @property
     def here(self) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.metadata import StageWorkshop
+from nox_buildstages.builder.metadata import BackendMetadata
 from nox_buildstages.commands.init.proposer import Proposer
 from nox_buildstages.commands.init.trials import Trials
 from nox_buildstages.environments.targets import targets, versions
@@ -23,7 +23,7 @@ from nox_buildstages.lock.files.share_cells import (
     models,
     preferring,
 )
-from nox_buildstages.lock.resolve.locker import Relock
+from nox_buildstages.lock.resolve.locker import Locker
 from nox_buildstages.lock.resolve.own_project import joined
 from nox_buildstages.lock.resolve.uv_compile import Resolver
 
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
         Sequence,
     )
 
-    from nox_buildstages.builder.context import Bench, Tools
+    from nox_buildstages.builder.context import BuildContext, Tools
     from nox_buildstages.config.writing import Proposal
     from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.files.lockfile import Lock
-    from nox_buildstages.lock.resolve.metadata import Answer
+    from nox_buildstages.lock.resolve.metadata import BackendAnswer
     from nox_buildstages.workspace.options import Options
     from nox_buildstages.workspace.pythons import Pythons
 
@@ -57,17 +57,17 @@ class Locking:
         logs: Returns the folder for the logs of wheels that are built for a target.
     """
 
-    benches: tuple[Bench, ...]
+    contexts: tuple[BuildContext, ...]
     options: Options
     pythons: Pythons
     logs: Callable[[Target], Path]
     _resolvers: dict[str, Resolver] = field(default_factory=dict)
-    _told: dict[Hashable, Answer] = field(default_factory=dict)
+    _told: dict[Hashable, BackendAnswer] = field(default_factory=dict)
     _targets: list[Target] = field(default_factory=list)
 
     @property
     def _tools(self) -> Tools:
-        return self.benches[0].tools
+        return self.contexts[0].tools
 
     def write(self) -> dict[str, Lock]:
         """Make the locks, write them, and tell what changed.
@@ -79,7 +79,7 @@ class Locking:
             LockError: There are none that satisfy what is declared.
             UsageError: What is to be upgraded is in none of them.
         """
-        project, report = self.benches[0].project, self._tools.report
+        project, report = self.contexts[0].project, self._tools.report
         before = folder.existing(project)
         locks = filed(self._agreed(before))
         _check_upgraded(self.options, locks)
@@ -99,7 +99,7 @@ class Locking:
         Raises:
             DivergingStageError: Nothing does for all.
         """
-        projects = [bench.project for bench in self.benches]
+        projects = [context.project for context in self.contexts]
         found = self.made([folder.earlier(it, before) for it in projects])
         error = divergence(found)
         for model in () if error is None else models(found, error.stage):
@@ -118,13 +118,13 @@ class Locking:
     def made(self, earlier: Sequence[Mapping[str, Lock]]) -> tuple[Locked, ...]:
         """Make the locks of every cell once, each with what there was of it."""
         found = []
-        for bench, before in zip(self.benches, earlier, strict=True):
-            if bench.project.cell.choices:
-                self._tools.report(f"locking for {bench.project.cell}")
-            with self._workshop(bench) as workshop:
-                locks = self._relock(workshop, before).locks()
+        for context, before in zip(self.contexts, earlier, strict=True):
+            if context.project.cell.choices:
+                self._tools.report(f"locking for {context.project.cell}")
+            with self._workshop(context) as metadata_provider:
+                locks = self._relock(metadata_provider, before).locks()
             by_name = {lock.name: lock for lock in locks}
-            found.append(Locked(project=bench.project, locks=by_name))
+            found.append(Locked(project=context.project, locks=by_name))
         return tuple(found)
 
     def proposal(self, *, begun: bool) -> Proposal | None:
@@ -138,40 +138,42 @@ class Locking:
         Raises:
             BuildStagesError: It can't be found out.
         """
-        bench = self.benches[0]
-        before = folder.existing(bench.project)
-        with self._workshop(bench) as workshop:
-            relock = self._relock(workshop, before)
+        context = self.contexts[0]
+        before = folder.existing(context.project)
+        with self._workshop(context) as metadata_provider:
+            relock = self._relock(metadata_provider, before)
             return Proposer(
-                project=bench.project,
+                project=context.project,
                 begun=begun,
-                trials=Trials(relock=relock, workshop=workshop),
+                trials=Trials(relock=relock, metadata_provider=metadata_provider),
                 report=self._tools.report,
             ).propose()
 
     @contextmanager
-    def _workshop(self, bench: Bench) -> Iterator[StageWorkshop]:
-        builds = bench.tools.store.folder / "builds"
+    def _workshop(self, context: BuildContext) -> Iterator[BackendMetadata]:
+        builds = context.tools.store.folder / "builds"
         builds.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="locking-", dir=builds) as scratch:
-            yield StageWorkshop(
-                bench=bench,
+            yield BackendMetadata(
+                context=context,
                 environment=self.pythons.environment_for,
                 logs=self.logs,
                 scratch=Path(scratch),
                 told=self._told,
             )
 
-    def _relock(self, workshop: StageWorkshop, earlier: Mapping[str, Lock]) -> Relock:
-        bench, found = workshop.bench, self._found_targets()
-        projects = [bench.project for bench in self.benches]
-        return Relock(
-            project=bench.project,
-            graph=joined(bench.project, bench.graph),
+    def _relock(
+        self, metadata_provider: BackendMetadata, earlier: Mapping[str, Lock]
+    ) -> Locker:
+        context, found = metadata_provider.context, self._found_targets()
+        projects = [context.project for context in self.contexts]
+        return Locker(
+            project=context.project,
+            graph=joined(context.project, context.graph),
             targets=found,
-            resolver=self._resolver(bench, found[0]),
-            workshop=workshop,
-            inputs=digest_of_cells(projects, bench.interpreter),
+            resolver=self._resolver(context, found[0]),
+            metadata_provider=metadata_provider,
+            inputs=digest_of_cells(projects, context.interpreter),
             earlier=earlier,
         )
 
@@ -182,8 +184,8 @@ class Locking:
         return tuple(self._targets)
 
     def _find_targets(self) -> tuple[Target, ...]:
-        bench = self.benches[0]
-        project, here = bench.project, bench.interpreter
+        context = self.contexts[0]
+        project, here = context.project, context.interpreter
         at_hand = self.pythons.at_hand(versions(project, here))
         found = targets(project, here, at_hand)
         absent = ", ".join(str(target) for target in found if target.python is None)
@@ -191,9 +193,9 @@ class Locking:
             self._tools.report(f"what backends say here is taken for {absent}")
         return found
 
-    def _resolver(self, bench: Bench, target: Target) -> Resolver:
+    def _resolver(self, context: BuildContext, target: Target) -> Resolver:
         """Return what resolves for a cell, and knows what it answered for others."""
-        project, tools, options = bench.project, bench.tools, self.options
+        project, tools, options = context.project, context.tools, self.options
         settings = repr(project.uv)
         if settings not in self._resolvers:
             self._resolvers[settings] = Resolver(
@@ -219,5 +221,5 @@ def _check_upgraded(options: Options, locks: Iterable[Lock]) -> None:
         if name not in held:
             raise UsageError(
                 message=f"--upgrade-package {name}: it is in no lock",
-                mend="the lock files name every project that can be upgraded",
+                hint="the lock files name every project that can be upgraded",
             )

@@ -86,21 +86,21 @@ class _Amount:
 
     Attributes:
         read: Returns the amount, or None where that is none.
-        mend: How one is written.
+        hint: How one is written.
     """
 
     read: Callable[[str], int | None]
-    mend: str
+    hint: str
 
 
 _AMOUNTS = {
     "--older-than": _Amount(
         read=duration,
-        mend="write a number and w, d, h, min or s: 30d, 2w, 12h, 1h30min",
+        hint="write a number and w, d, h, min or s: 30d, 2w, 12h, 1h30min",
     ),
     "--larger-than": _Amount(
         read=size,
-        mend="write a number and KB, MB, GB, TB, or KiB, MiB, GiB, TiB: 20GB, 1.5TiB",
+        hint="write a number and KB, MB, GB, TB, or KiB, MiB, GiB, TiB: 20GB, 1.5TiB",
     ),
 }
 
@@ -189,17 +189,17 @@ def _check_together(options: Options) -> None:
     if options.upgrades and (options.locked or options.check):
         raise UsageError(
             message="--upgrade writes lock files, and --locked and --check never do",
-            mend="leave one of them out",
+            hint="leave one of them out",
         )
     if options.only_missing and not options.github:
         raise UsageError(
             message="--only-missing is about the matrix that --github writes",
-            mend="write --github --only-missing",
+            hint="write --github --only-missing",
         )
     if options.github and options.json:
         raise UsageError(
             message="--github and --json are two forms of the plan",
-            mend="leave one of them out",
+            hint="leave one of them out",
         )
 
 
@@ -234,24 +234,24 @@ def _check_session(word: str, session: str) -> None:
     if session != only and not (only in _ROW and builds):
         raise UsageError(
             message=f"{word} is for {only}, and this is another session",
-            mend=f"`nox -s {only} -- {_spelled(word)}` {does}",
+            hint=f"`nox -s {only} -- {_spelled(word)}` {does}",
         )
 
 
 def _divided(text: str) -> tuple[str, str]:
     word, equals, value = text.partition("=")
     if equals and word in _FLAGS:
-        raise UsageError(message=f"{word} takes no value", mend=f"write {word} alone")
+        raise UsageError(message=f"{word} takes no value", hint=f"write {word} alone")
     if equals and not value:
         example = _spelled(word, "=")
-        raise UsageError(message=f"{text} lacks its value", mend=f"write {example}")
+        raise UsageError(message=f"{text} lacks its value", hint=f"write {example}")
     return word, value
 
 
 def _value(word: str, queue: list[str]) -> str:
     if not queue or queue[0].startswith("-"):
         example = _spelled(word)
-        raise UsageError(message=f"{word} lacks its value", mend=f"write {example}")
+        raise UsageError(message=f"{word} lacks its value", hint=f"write {example}")
     return queue.pop(0)
 
 
@@ -260,7 +260,7 @@ def _amount(word: str, written: str) -> int:
     if amount is None:
         raise UsageError(
             message=f"expected {_spelled(word)}, or the like, found {written!r}",
-            mend=_AMOUNTS[word].mend,
+            hint=_AMOUNTS[word].hint,
         )
     return amount
 
@@ -276,7 +276,7 @@ def _output(text: str, outputs: Collection[str]) -> str:
         listed = ", ".join(sorted(outputs))
         raise UsageError(
             message=f"--rebuild {text}: no stage has such an output",
-            mend=f"the outputs are: {listed}",
+            hint=f"the outputs are: {listed}",
         )
     return name
 
@@ -289,5 +289,5 @@ def _unknown(word: str) -> UsageError:
     near = get_close_matches(word.lstrip("-"), known_words, n=1)
     hint = f", did you mean --{near[0]}?" if near else ""
     return UsageError(
-        message=f"unknown word after --: {word!r}{hint}", mend=f"known words:\n{known}"
+        message=f"unknown word after --: {word!r}{hint}", hint=f"known words:\n{known}"
     )

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from uv import find_uv_bin
 
-from nox_buildstages.builder.context import Bench, Tools
+from nox_buildstages.builder.context import BuildContext, Tools
 from nox_buildstages.builder.jobs.share import SETTLE, Budget
 from nox_buildstages.builder.prepare import occupied, prepare, sync
-from nox_buildstages.builder.sandbox import Isolator
+from nox_buildstages.builder.sandbox import SandboxPolicy
 from nox_buildstages.builder.stage import outcomes, present, provide
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import BuildError, BuildStagesError, LockError, UsageError
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from nox_buildstages.builder.stage import Outcome
-    from nox_buildstages.config.cells import Grid, Place
+    from nox_buildstages.builder.stage import OutputResult
+    from nox_buildstages.config.cells import CellProject, Cells
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.config.writing import Proposal
     from nox_buildstages.environments.environment import Environment, Setting
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
 
 def opened(
-    grid: Grid,
-    place: Place,
+    grid: Cells,
+    place: CellProject,
     environment: Environment,
     options: Options,
     setting: Setting,
@@ -84,7 +84,7 @@ def opened(
     )
 
 
-def _tools(grid: Grid, environment: Environment, setting: Setting) -> Tools:
+def _tools(grid: Cells, environment: Environment, setting: Setting) -> Tools:
     project = grid.first.project
     store = Store(cache_folder(setting.outer))
     ours = (project.wheelhouse, project.lock_dir, environment.location.parent)
@@ -107,7 +107,7 @@ def _tools(grid: Grid, environment: Environment, setting: Setting) -> Tools:
         sources=sources,
         syncer=Syncer(uv=_uv(), runner=commands.run, indexes=indexes),
         runner=commands.run,
-        isolator=Isolator(runner=commands.run, report=setting.report),
+        sandbox_policy=SandboxPolicy(runner=commands.run, report=setting.report),
         outer=setting.outer,
         report=setting.report,
         run=setting.run,
@@ -138,7 +138,7 @@ class Workspace:
         tools: What the work is done with.
     """
 
-    grid: Grid
+    grid: Cells
     project: Project
     graph: Graph
     interpreter: Interpreter
@@ -216,7 +216,7 @@ class Workspace:
         if self.options.check:
             raise UsageError(
                 message="--check is for build-stages-lock, and this session builds",
-                mend="`nox -s build-stages-lock -- --check` looks at the lock files",
+                hint="`nox -s build-stages-lock -- --check` looks at the lock files",
             )
         if self.options.upgrades and not self._made_in_this_run():
             return self.relock(), True
@@ -277,7 +277,7 @@ class Workspace:
         with self._alone():
             return self._locking().proposal(begun=begun)
 
-    def provide(self, stage: Stage) -> tuple[Outcome, ...]:
+    def provide(self, stage: Stage) -> tuple[OutputResult, ...]:
         """Make the store and the wheelhouse hold every wheel of a stage.
 
         Raises:
@@ -287,21 +287,21 @@ class Workspace:
         locks, made = self._current_or_made_locks(needed)
         variant = self.project.variant(stage.name)
         house = self._wheelhouse_of(self.interpreter, variant)
-        bench = replace(self.bench(locks), logs=house.logs)
+        context = replace(self.context(locks), logs=house.logs)
         outputs = {output.name for output in stage.outputs}
         rebuild = outputs if self.options.rebuild_all else set(self.options.rebuild)
         with self._told(stage.name):
             try:
                 provided = provide(
-                    bench, stage, self.environment, rebuild=rebuild & outputs
+                    context, stage, self.environment, rebuild=rebuild & outputs
                 )
             except BuildError:
                 if variant == self.project.cell:
-                    house.deliver(map(_delivery, present(bench, stage)))
+                    house.deliver(map(_delivery, present(context, stage)))
                 raise
             if made:  # and so backends of other stages were asked in this environment
                 with occupied(self.tools, self.environment):
-                    prepare(bench, stage.name, self.environment)
+                    prepare(context, stage.name, self.environment)
             if variant == self.project.cell:
                 house.deliver(map(_delivery, provided))
         return provided
@@ -330,9 +330,9 @@ class Workspace:
         """
         from nox_buildstages.builder import reproducible as reproducing  # noqa: PLC0415 - for it alone
 
-        bench = self.bench(self.current_locks())
+        context = self.context(self.current_locks())
         with self._told(stage.name):
-            reproducing.check(bench, stage, self.environment)
+            reproducing.check(context, stage, self.environment)
 
     def install(self) -> list[dict[str, Any]]:
         """Make the environment the runtime, from the wheelhouse alone.
@@ -343,9 +343,9 @@ class Workspace:
         Raises:
             BuildStagesError: It can't be made.
         """
-        bench = self.bench(self.current_locks())
+        context = self.context(self.current_locks())
         with self._told(FINAL):
-            return self._install(bench)
+            return self._install(context)
 
     def release(self) -> tuple[str, ...]:
         """Make the wheelhouse fit to publish.
@@ -359,7 +359,7 @@ class Workspace:
         from nox_buildstages.commands.release.release import Release  # noqa: PLC0415 - for it
 
         release = Release(
-            bench=self.bench(self.current_locks()),
+            context=self.context(self.current_locks()),
             house=self.wheelhouse,
             environment=self.environment,
             vendor=self.options.vendor,
@@ -372,33 +372,33 @@ class Workspace:
         cell = str(self.project.cell)
         self.journal.note(CLOSED, python=self.python, cell=cell)
 
-    def _install(self, bench: Bench) -> list[dict[str, Any]]:
+    def _install(self, context: BuildContext) -> list[dict[str, Any]]:
         deliveries = [
             _delivery(outcome)
             for stage in self.graph.order
-            for outcome in outcomes(bench, stage)
+            for outcome in outcomes(context, stage)
         ]
         house = self.wheelhouse
         entries = house.deliver(deliveries)
         house.keep_only({delivery.wheel.name for delivery in deliveries})
-        bound = house.bind(bench.pylock(FINAL), bench.wheels(FINAL))
+        bound = house.bind(context.pylock(FINAL), context.wheels(FINAL))
         with occupied(self.tools, self.environment):
-            self._make_runtime(bench, bound)
+            self._make_runtime(context, bound)
         return entries
 
-    def _make_runtime(self, bench: Bench, bound: Path) -> None:
+    def _make_runtime(self, context: BuildContext, bound: Path) -> None:
         own, options = self.project.final.project, self.options
         if own is None:
-            sync(bench, FINAL, self.environment, bound)
+            sync(context, FINAL, self.environment, bound)
             return
         from nox_buildstages.builder import editable  # noqa: PLC0415 - for it alone
 
         afresh = options.rebuild_all or own in options.rebuild
-        editable.install(bench, own, self.environment, bound, afresh=afresh)
+        editable.install(context, own, self.environment, bound, afresh=afresh)
 
-    def bench(self, locks: Mapping[str, Lock]) -> Bench:
+    def context(self, locks: Mapping[str, Lock]) -> BuildContext:
         """Return where the stages of the session's cell are built."""
-        return Bench(
+        return BuildContext(
             project=self.project,
             graph=self.graph,
             interpreter=self.interpreter,
@@ -443,14 +443,14 @@ class Workspace:
         from nox_buildstages.workspace.make_locks import Locking  # noqa: PLC0415 - most don't lock
 
         return Locking(
-            benches=tuple(view.bench({}) for view in self.cells()),
+            contexts=tuple(view.context({}) for view in self.cells()),
             options=self.options,
             pythons=self.pythons,
             logs=lambda target: self._wheelhouse_of(target.interpreter, Cell()).logs,
         )
 
 
-def _delivery(outcome: Outcome) -> Delivery:
+def _delivery(outcome: OutputResult) -> Delivery:
     entry = outcome.entry
     held = entry.recipe.environment
     source = [redacted(str(outcome.output.source))]

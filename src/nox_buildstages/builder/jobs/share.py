@@ -36,7 +36,7 @@ PAUSE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Means:
+class Capacity:
     """What there is to share.
 
     Attributes:
@@ -49,7 +49,7 @@ class Means:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
+class JobRequest:
     """What a build would like.
 
     Attributes:
@@ -62,7 +62,7 @@ class Wish:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
+class JobGrant:
     """What a build has.
 
     Attributes:
@@ -77,7 +77,7 @@ class Part:
     base: int | None = None
 
 
-def wish_of(stage: Stage) -> Wish:
+def wish_of(stage: Stage) -> JobRequest:
     """Return what the builds of a stage would like.
 
     Who names a number has thought of memory: then it counts only where
@@ -85,12 +85,14 @@ def wish_of(stage: Stage) -> Wish:
     """
     default = MEMORY_PER_JOB if stage.jobs is None else 0
     declared = stage.memory_per_job
-    return Wish(
+    return JobRequest(
         most=stage.jobs, memory_per_job=default if declared is None else declared
     )
 
 
-def part(wish: Wish, means: Means, others: Sequence[Part]) -> Part | None:
+def part(
+    wish: JobRequest, means: Capacity, others: Sequence[JobGrant]
+) -> JobGrant | None:
     """Return a build's part; None where it has to wait until another one ends.
 
     What is free is divided by those who haven't begun. Who is alone always gets a
@@ -113,7 +115,7 @@ def part(wish: Wish, means: Means, others: Sequence[Part]) -> Part | None:
     waiting = len(others) - len(running)
     fair = -(-room // (waiting + 1))
     jobs = max(1, fair if wish.most is None else min(fair, wish.most))
-    return Part(jobs=jobs, memory=jobs * wish.memory_per_job, base=base)
+    return JobGrant(jobs=jobs, memory=jobs * wish.memory_per_job, base=base)
 
 
 def variables(jobs: int) -> dict[str, str]:
@@ -150,11 +152,11 @@ class Budget:
     settle: float = 0.0
 
     @contextmanager
-    def claim(self) -> Iterator[Claim]:
+    def claim(self) -> Iterator[JobSlot]:
         """Stand in line: builds that begin from now on leave room for ours."""
         place = self.folder / self.machine.name
         place.mkdir(parents=True, exist_ok=True)
-        claim = Claim(
+        claim = JobSlot(
             file=place / f"{os.getpid()}-{os.urandom(16).hex()}.json",
             machine=self.machine,
             ready=time.monotonic() + self.settle,
@@ -162,7 +164,7 @@ class Budget:
         lock = _lock_of(claim.file)
         with claim.alone():
             lock.acquire()
-            claim.write(Part())
+            claim.write(JobGrant())
         try:
             yield claim
         finally:
@@ -172,7 +174,7 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
+class JobSlot:
     """A process's place among those that build.
 
     Attributes:
@@ -186,7 +188,7 @@ class Claim:
     ready: float
 
     @contextmanager
-    def jobs(self, wish: Wish, *, wait: Callable[[], None]) -> Iterator[int]:
+    def jobs(self, wish: JobRequest, *, wait: Callable[[], None]) -> Iterator[int]:
         """Yield how many jobs a build may run at once, at least one.
 
         Args:
@@ -204,18 +206,20 @@ class Claim:
             yield jobs
         finally:
             with suppress(OSError):  # a full disk: why the build failed is to be told
-                self.write(Part())
+                self.write(JobGrant())
 
-    def _take(self, wish: Wish) -> int:
+    def _take(self, wish: JobRequest) -> int:
         with self.alone():
-            means = Means(cores=self.machine.cores(), memory=self.machine.free_memory())
+            means = Capacity(
+                cores=self.machine.cores(), memory=self.machine.free_memory()
+            )
             taken = part(wish, means, self._others())
             if taken is None:
                 return 0
             self.write(taken)
             return taken.jobs
 
-    def _others(self) -> list[Part]:
+    def _others(self) -> list[JobGrant]:
         """Return what the others have, and forget those that are gone."""
         found = []
         for file in sorted(self.file.parent.glob("*.json")):
@@ -225,10 +229,10 @@ class Claim:
                 with _lock_of(file).acquire(timeout=0):
                     _forget(file)
             except Timeout:
-                found.append(Part(**json.loads(file.read_text(encoding="utf-8"))))
+                found.append(JobGrant(**json.loads(file.read_text(encoding="utf-8"))))
         return found
 
-    def write(self, has: Part) -> None:
+    def write(self, has: JobGrant) -> None:
         """Tell the others what we have."""
         files.write_text(self.file, json.dumps(asdict(has)))
 

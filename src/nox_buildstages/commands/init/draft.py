@@ -164,7 +164,7 @@ def in_order(draft: Draft, stage: str, output: NormalizedName) -> Draft | None:
         raise ProposalError(
             problem=f"{output} has no wheel that may be used, and needs itself to be"
             " built",
-            mend=ELSEWHERE,
+            hint=ELSEWHERE,
         )
     if output in found.dependencies:
         return None

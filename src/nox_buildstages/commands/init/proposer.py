@@ -113,7 +113,7 @@ class Proposer:
             told = "; ".join(problem.message for problem in error.problems)
             raise ProposalError(
                 problem=f"no order of stages builds what has no wheel: {told}",
-                mend=ELSEWHERE,
+                hint=ELSEWHERE,
             ) from error
         return self.trials.locks(project, graph, draft.silent, again=again)
 
@@ -129,7 +129,7 @@ class Proposer:
         elif isinstance(error, BackendError):
             amended = self._of_backend(draft, error)
         elif isinstance(error, MetadataError):
-            words = (error.problem, *error.mend)
+            words = (error.problem, *error.hint)
             amended = self._silenced(draft, error.output, words)
         if amended is None:
             raise error

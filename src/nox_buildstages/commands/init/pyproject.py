@@ -29,7 +29,7 @@ def write(pyproject: Path, addition: str) -> None:
     except (toml.TOMLDecodeError, DeclarationError) as error:
         raise ProposalError(
             problem=f"{pyproject} can't be added to at its end: {error}",
-            mend="put what is proposed where it belongs by hand",
+            hint="put what is proposed where it belongs by hand",
         ) from error
     with replacing(path, mode=path.stat().st_mode & 0o7777) as new:
         new.write_bytes(text.encode("utf-8"))

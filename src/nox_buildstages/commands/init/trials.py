@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import BackendError, MetadataError, ResolutionError
-from nox_buildstages.lock.resolve.metadata import Answer
+from nox_buildstages.lock.resolve.metadata import BackendAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -15,55 +15,59 @@ if TYPE_CHECKING:
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.builder.metadata import StageWorkshop
+    from nox_buildstages.builder.metadata import BackendMetadata
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.lock.files.lockfile import Lock
-    from nox_buildstages.lock.resolve.locker import Inquiry, Relock, Workshop
+    from nox_buildstages.lock.resolve.locker import (
+        BackendQuery,
+        Locker,
+        MetadataProvider,
+    )
     from nox_buildstages.lock.resolve.uv_compile import Question
     from nox_buildstages.model import Interpreter, Project, Source
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asking:
+class CachedProvider:
     """A workshop that asks backends everything, and some of them nothing.
 
     Locking asks for no metadata where an sdist promises it; but what a build imports
     undeclared comes to light only where its backend is asked.
 
     Attributes:
-        workshop: That runs them.
+        metadata_provider: That runs them.
         silent: Outputs whose backend isn't asked.
         answers: What they said so far.
         again: Whether those that have answered are asked once more.
     """
 
-    workshop: Workshop
+    metadata_provider: MetadataProvider
     silent: Collection[NormalizedName]
-    answers: dict[NormalizedName, Answer]
+    answers: dict[NormalizedName, BackendAnswer]
     again: bool
 
     def tree(self, output: NormalizedName, source: Source) -> Path:
         """Return a folder with the source of an output, to read in."""
-        return self.workshop.tree(output, source)
+        return self.metadata_provider.tree(output, source)
 
-    def ask(self, inquiry: Inquiry) -> Answer:
+    def ask(self, query: BackendQuery) -> BackendAnswer:
         """Run an output's hooks in its stage's environment."""
-        if inquiry.output in self.silent:
-            return Answer(requires=(), metadata=None)
-        if inquiry.output in self.answers and not self.again:
-            return self.answers[inquiry.output]
+        if query.output in self.silent:
+            return BackendAnswer(requires=(), metadata=None)
+        if query.output in self.answers and not self.again:
+            return self.answers[query.output]
         try:
-            answer = self.workshop.ask(replace(inquiry, wants_metadata=True))
+            answer = self.metadata_provider.ask(replace(query, wants_metadata=True))
         except BackendError as error:
             if error.output not in self.silent:
                 raise
             raise MetadataError(
-                output=inquiry.output,
-                stage=inquiry.stage.name,
+                output=query.output,
+                stage=query.stage.name,
                 problem=f"its build wants the wheel of {error.output}, and that failed",
-                mend=(),
+                hint=(),
             ) from error
-        self.answers[inquiry.output] = answer
+        self.answers[query.output] = answer
         return answer
 
 
@@ -73,13 +77,13 @@ class Trials:
 
     Attributes:
         relock: The making of the locks of the project as it is.
-        workshop: Runs build backends; what it unpacked is used again.
+        metadata_provider: Runs build backends; what it unpacked is used again.
         answers: What the backends said last, by output.
     """
 
-    relock: Relock
-    workshop: StageWorkshop
-    answers: dict[NormalizedName, Answer] = field(default_factory=dict)
+    relock: Locker
+    metadata_provider: BackendMetadata
+    answers: dict[NormalizedName, BackendAnswer] = field(default_factory=dict)
 
     @property
     def interpreter(self) -> Interpreter:
@@ -106,12 +110,17 @@ class Trials:
         Raises:
             BuildStagesError: There are none.
         """
-        bench = replace(self.workshop.bench, project=project, graph=graph)
-        workshop = replace(self.workshop, bench=bench)
-        asking = Asking(
-            workshop=workshop, silent=silent, answers=self.answers, again=again
+        context = replace(self.metadata_provider.context, project=project, graph=graph)
+        metadata_provider = replace(self.metadata_provider, context=context)
+        asking = CachedProvider(
+            metadata_provider=metadata_provider,
+            silent=silent,
+            answers=self.answers,
+            again=again,
         )
-        relock = replace(self.relock, project=project, graph=graph, workshop=asking)
+        relock = replace(
+            self.relock, project=project, graph=graph, metadata_provider=asking
+        )
         return replace(relock, explaining=False).locks()
 
     def resolve(self, question: Question) -> Pylock | None:

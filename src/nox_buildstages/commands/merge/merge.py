@@ -76,7 +76,7 @@ def _apart(found: Mapping[Path, str], target: Path) -> Iterator[_Merge]:
     if target in found:
         raise UsageError(
             message=f"{target} can't be a folder below itself, as --by-cell wants it",
-            mend="leave --by-cell out, or move the wheels there into another folder",
+            hint="leave --by-cell out, or move the wheels there into another folder",
         )
     for house, name in found.items():
         yield _Merge.read(target / name, {house: name})
@@ -109,7 +109,7 @@ class _Merge:
             raise UsageError(
                 message=f"{folder} holds wheels that were built there:"
                 f" {', '.join(entry['name'] for entry in own)}",
-                mend="name that folder too, to merge them as well, or remove it",
+                hint="name that folder too, to merge them as well, or remove it",
             )
         houses = sorted(found, key=lambda house: house != folder)
         parts = tuple(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nox_buildstages.commands.plan.reasons import Plan, Planned
-    from nox_buildstages.config.cells import Grid, Place
+    from nox_buildstages.config.cells import CellProject, Cells
     from nox_buildstages.model import Project, Stage
 
 FORMAT = 1
@@ -30,7 +30,7 @@ def text(plan: Plan) -> Iterator[str]:
     return aligned([row for it in plan.outputs for row in _rows(it, several=several)])
 
 
-def document(plan: Plan, grid: Grid) -> Iterator[str]:
+def document(plan: Plan, grid: Cells) -> Iterator[str]:
     """Yield the lines of a plan as JSON."""
     listing = _Listing(plan=plan, grid=grid)
     yield from json.dumps(listing.to_dict(), indent=2).splitlines()
@@ -58,7 +58,7 @@ def _rows(planned: Planned, *, several: bool) -> Iterator[tuple[str, ...]]:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Listing:
     plan: Plan
-    grid: Grid
+    grid: Cells
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
@@ -78,7 +78,7 @@ class _Listing:
             ],
         }
 
-    def _stage(self, place: Place, stage: Stage, python: str) -> dict[str, Any]:
+    def _stage(self, place: CellProject, stage: Stage, python: str) -> dict[str, Any]:
         title = place.project.titled(stage.name)
         required = map(place.graph.stage, place.graph.requires(stage.name))
         return {
@@ -94,7 +94,7 @@ class _Listing:
             ],
         }
 
-    def _final(self, place: Place, python: str) -> dict[str, Any]:
+    def _final(self, place: CellProject, python: str) -> dict[str, Any]:
         cell = place.project.cell
         stages = map(place.session, place.graph.order)
         return {

@@ -19,7 +19,7 @@ from nox_buildstages.model import Cell
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nox_buildstages.builder.context import Bench
+    from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.commands.plan.reasons import Planned
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.model import Project, Stage
@@ -28,18 +28,20 @@ SCHEME = 1
 """Of the key; a change of it makes every kept store a new one."""
 
 
-def cell_plan(bench: Bench, outputs: tuple[Planned, ...], house: Path) -> CellPlan:
+def cell_plan(
+    context: BuildContext, outputs: tuple[Planned, ...], house: Path
+) -> CellPlan:
     """Return what a job has to know of a project's cell.
 
     Args:
-        bench: With all locks.
+        context: With all locks.
         outputs: What would become of them.
         house: The cell's wheelhouse.
 
     Raises:
         SourceError: A folder or a patch can't be read.
     """
-    project, python = bench.project, bench.interpreter.markers["python_version"]
+    project, python = context.project, context.interpreter.markers["python_version"]
     final, release = (f"{it}{project.cell.suffix}" for it in MULTIPLIED)
     here = _in(project, project.cell, python)
     cell = CellPlan(
@@ -49,14 +51,14 @@ def cell_plan(bench: Bench, outputs: tuple[Planned, ...], house: Path) -> CellPl
         release=session_of(project, release, python),
         python=python,
         wheelhouse=within(project, house),
-        key=store_key(bench, bench.graph.order),
-        tools=_each(it.tools for it in bench.graph.order),
-        pass_env=_each(it.pass_env for it in bench.graph.order),
+        key=store_key(context, context.graph.order),
+        tools=_each(it.tools for it in context.graph.order),
+        pass_env=_each(it.pass_env for it in context.graph.order),
         outputs=outputs,
     )
     levels = tuple(
-        tuple(_stage_plan(bench, cell, stage) for stage in level)
-        for level in levels_of(bench.graph)
+        tuple(_stage_plan(context, cell, stage) for stage in level)
+        for level in levels_of(context.graph)
     )
     return replace(cell, levels=levels)
 
@@ -67,11 +69,11 @@ def _in(project: Project, cell: Cell, python: str) -> Cell:
     return Cell(choices=(*cell.choices, ("python", python))) if several else cell
 
 
-def _stage_plan(bench: Bench, cell: CellPlan, stage: Stage) -> CellPlan:
+def _stage_plan(context: BuildContext, cell: CellPlan, stage: Stage) -> CellPlan:
     """Return what the job of a stage has to know, the same for all that share it."""
-    project = bench.project
-    needed = {stage.name, *bench.graph.ancestors(stage.name)}
-    stages = tuple(it for it in bench.graph.order if it.name in needed)
+    project = context.project
+    needed = {stage.name, *context.graph.ancestors(stage.name)}
+    stages = tuple(it for it in context.graph.order if it.name in needed)
     variant = _in(project, project.variant(stage.name), cell.python)
     behind = f"_{variant.name}" if variant.choices else ""
     title = f"build-stage-{project.titled(stage.name)}"
@@ -82,7 +84,7 @@ def _stage_plan(bench: Bench, cell: CellPlan, stage: Stage) -> CellPlan:
         label=str(variant),
         session=session,
         release=session,
-        key=store_key(bench, stages),
+        key=store_key(context, stages),
         tools=_each(it.tools for it in stages),
         pass_env=_each(it.pass_env for it in stages),
         outputs=tuple(it for it in cell.outputs if it.stage == stage.name),
@@ -110,7 +112,7 @@ def within(project: Project, folder: Path) -> str:
     return Path(os.path.relpath(folder, project.root)).as_posix()
 
 
-def store_key(bench: Bench, stages: Iterable[Stage]) -> str:
+def store_key(context: BuildContext, stages: Iterable[Stage]) -> str:
     """Return the sha256 of what the wheels of stages are made of, in hex.
 
     It is of what is locked and declared, and of folders and patches: not of the
@@ -123,23 +125,23 @@ def store_key(bench: Bench, stages: Iterable[Stage]) -> str:
     """
     value = {
         "scheme": SCHEME,
-        "stages": [_stage(bench, stage) for stage in stages],
+        "stages": [_stage(context, stage) for stage in stages],
     }
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _stage(bench: Bench, stage: Stage) -> dict[str, Any]:
+def _stage(context: BuildContext, stage: Stage) -> dict[str, Any]:
     held = {
         pin.name: [str(pin.version), pin.stage]
-        for pin in bench.pins(stage.name)
+        for pin in context.pins(stage.name)
         if isinstance(pin, StagePin)
     }
     declared = replace(stage, tools=(), pass_env=())
-    markers = bench.interpreter.markers
+    markers = context.interpreter.markers
     keys = []
-    for output in bench.locks[stage.name].outputs:
-        recipe = bench.recipe_of(declared, output, without=held)
+    for output in context.locks[stage.name].outputs:
+        recipe = context.recipe_of(declared, output, without=held)
         interpreter = {**recipe.interpreter, "version": markers["python_version"]}
         keys.append(replace(recipe, interpreter=interpreter).key)
     return {"name": stage.name, "held": held, "tools": stage.tools, "outputs": keys}

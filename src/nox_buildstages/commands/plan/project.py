@@ -54,7 +54,7 @@ def for_github(workspace: Workspace) -> GitHubPlan:
     if len(views) < len(wanted) * len(workspace.grid.places):
         raise UsageError(
             message="--github plans for every Python, and one isn't here",
-            mend="install it, as where its wheels are built",
+            hint="install it, as where its wheels are built",
         )
     return GitHubPlan(
         cells=tuple(map(_job, views)),
@@ -115,7 +115,7 @@ def _planned(view: Workspace) -> tuple[Planned, ...]:
     options = view.options
     every = {output.name for output in view.project.outputs}
     return plan.plan(
-        view.bench(locks),
+        view.context(locks),
         History(store=view.tools.store, keys=keys),
         asked=every if options.rebuild_all else options.rebuild,
         elsewhere=options.github,
@@ -128,5 +128,5 @@ def _job(view: Workspace) -> CellPlan:
     Raises:
         LockError: The locks aren't current, or aren't for that interpreter.
     """
-    bench = view.bench(view.read_locks())
-    return cell_plan(bench, _planned(view), view.wheelhouse.folder)
+    context = view.context(view.read_locks())
+    return cell_plan(context, _planned(view), view.wheelhouse.folder)

@@ -12,7 +12,7 @@ from nox_buildstages.store.key import changed_wheels, difference
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from nox_buildstages.builder.context import Bench
+    from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.lock.files.lockfile import LockedOutput
     from nox_buildstages.model import Output, Project, Stage
     from nox_buildstages.store.history import History
@@ -106,7 +106,7 @@ def unlocked(project: Project, python: str) -> tuple[Planned, ...]:
 
 
 def plan(
-    bench: Bench,
+    context: BuildContext,
     history: History,
     *,
     asked: Collection[str] = (),
@@ -115,14 +115,16 @@ def plan(
     """Plan every output of a project for one Python, stage by stage.
 
     Args:
-        bench: With all locks.
+        context: With all locks.
         history: What was built before.
         asked: Outputs that are built though the store has them.
         elsewhere: Whether another machine builds, where variables may be set that
             aren't here.
     """
-    planner = _Planner(bench=bench, history=history, asked=asked, elsewhere=elsewhere)
-    for stage in bench.graph.order:
+    planner = _Planner(
+        context=context, history=history, asked=asked, elsewhere=elsewhere
+    )
+    for stage in context.graph.order:
         planner.add(stage)
     return tuple(planner.planned.values())
 
@@ -149,7 +151,7 @@ class _Reason:
 class _Planner:
     """Plans stages in their order; ``planned`` is what it has so far, by output."""
 
-    bench: Bench
+    context: BuildContext
     history: History
     asked: Collection[str]
     elsewhere: bool
@@ -157,11 +159,11 @@ class _Planner:
 
     def add(self, stage: Stage) -> None:
         """Plan the outputs of a stage after those that it needs."""
-        locked = {it.name: it for it in self.bench.locks[stage.name].outputs}
+        locked = {it.name: it for it in self.context.locks[stage.name].outputs}
         gaps = [*self._gaps(stage)]
         for output in stage.outputs:
             self.planned[output.name] = (
-                _unlocked(self.bench.project, stage, output, self._python)
+                _unlocked(self.context.project, stage, output, self._python)
                 if output.name not in locked
                 else self._guessed(stage, output, locked[output.name], gaps)
                 if gaps
@@ -170,10 +172,10 @@ class _Planner:
 
     def _gaps(self, stage: Stage) -> Iterator[str]:
         """Yield why no key of a stage is known, on this machine."""
-        for program in self.bench.absent(stage):
+        for program in self.context.absent(stage):
             yield f"{program} is not on this machine, so its key isn't known"
         for name in stage.pass_env if self.elsewhere else ():
-            if name not in stage.env and name not in self.bench.tools.outer:
+            if name not in stage.env and name not in self.context.tools.outer:
                 yield f"{name} is not set here, so its key isn't known"
 
     def _guessed(
@@ -189,7 +191,7 @@ class _Planner:
         """Return what is planned of an output, as far as no key has to be known."""
         return Planned(
             stage=stage.name,
-            title=self.bench.project.titled(stage.name),
+            title=self.context.project.titled(stage.name),
             name=locked.name,
             version=str(locked.metadata.version),
             reasons=tuple(reason.text for reason in reasons),
@@ -200,20 +202,20 @@ class _Planner:
 
     @property
     def _python(self) -> str:
-        return self.bench.interpreter.markers["python_version"]
+        return self.context.interpreter.markers["python_version"]
 
     def _planned(self, stage: Stage, output: Output, locked: LockedOutput) -> Planned:
         held = self._from_stages(stage)
         unknown = {name for name, it in held.items() if it is None or it.reasons}
         recipe = (
-            self.bench.recipe_of(stage, locked, without=unknown)
+            self.context.recipe_of(stage, locked, without=unknown)
             if unknown
-            else self.bench.recipe(stage.name, locked.name)
+            else self.context.recipe(stage.name, locked.name)
         )
         reasons = [*self._outright(output, locked)]
         before = None
-        is_here = not unknown and self.bench.find(recipe) is not None
-        is_remote = not (unknown or is_here) and self.bench.foresee(recipe)
+        is_here = not unknown and self.context.find(recipe) is not None
+        is_remote = not (unknown or is_here) and self.context.foresee(recipe)
         if not (is_here or is_remote):
             before = self.history.before(recipe, unknown=unknown)
             first = {name: held[name] for name in held if name in unknown}
@@ -232,7 +234,7 @@ class _Planner:
         """
         return {
             pin.name: self.planned.get(pin.name)
-            for pin in self.bench.pins(stage.name)
+            for pin in self.context.pins(stage.name)
             if isinstance(pin, StagePin)
         }
 

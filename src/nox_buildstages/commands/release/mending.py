@@ -19,7 +19,7 @@ from nox_buildstages.system.process import Command
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from nox_buildstages.builder.context import Bench
+    from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.commands.release.repairing import Repaired
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.model import BuiltWheel
@@ -34,12 +34,12 @@ class Mending:
     """Repairs what a project built.
 
     Attributes:
-        bench: Knows the locks and the store.
+        context: Knows the locks and the store.
         environment: Made equal to the runtime, then to that of the repaired wheels.
         scratch: A folder to work in.
     """
 
-    bench: Bench
+    context: BuildContext
     environment: Environment
     scratch: Path
 
@@ -54,9 +54,9 @@ class Mending:
             WheelError: What comes out of it isn't sound.
             BuildStagesError: The environment can't be made.
         """
-        with occupied(self.bench.tools, self.environment):
+        with occupied(self.context.tools, self.environment):
             self._sync(())
-            mender = repairer(self.environment, self.bench.tools)
+            mender = repairer(self.environment, self.context.tools)
             found = [
                 mender.repair(wheel, self.scratch / wheel.name)
                 for wheel in wheels
@@ -69,29 +69,29 @@ class Mending:
 
     def _sync(self, wheels: Collection[BuiltWheel]) -> None:
         """Make the environment the runtime, with some other wheels in it."""
-        bench, path = self.bench, self.scratch / file_name(FINAL)
+        context, path = self.context, self.scratch / file_name(FINAL)
         bound = pylock.bind(
-            bench.pylock(FINAL),
-            {**bench.wheels(FINAL), **{wheel.name: wheel for wheel in wheels}},
+            context.pylock(FINAL),
+            {**context.wheels(FINAL), **{wheel.name: wheel for wheel in wheels}},
             folder=self.scratch,
         )
         write_text(path, pylock.dumps(bound))
-        held = as_published(bench.ingredients(FINAL), wheels)
-        sync(bench, FINAL, self.environment, path, wanted=held)
+        held = as_published(context.ingredients(FINAL), wheels)
+        sync(context, FINAL, self.environment, path, wanted=held)
 
     def _import(self, names: Iterable[str]) -> None:
-        project = self.bench.project
+        project = self.context.project
         modules = project.final.imports
         if not modules or not self.environment.may_run():
             return
-        self.bench.tools.report(f"importing {', '.join(modules)}, as repaired")
+        self.context.tools.report(f"importing {', '.join(modules)}, as repaired")
         script = str(Path(imports.__file__))
         command = Command(
             argv=(str(self.environment.python), "-I", script, *modules),
             cwd=project.root,
-            env=self.bench.tools.outer,
+            env=self.context.tools.outer,
         )
-        done = self.bench.tools.runner(command)
+        done = self.context.tools.runner(command)
         if done.returncode:
             said = done.stderr.strip().splitlines()[-_SHOWN:]
             raise RepairError(wheel=", ".join(names), reason="\n".join(said))

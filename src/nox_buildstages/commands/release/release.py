@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from packaging.pylock import PackageWheel
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.builder.context import Bench
-    from nox_buildstages.builder.stage import Outcome
+    from nox_buildstages.builder.context import BuildContext
+    from nox_buildstages.builder.stage import OutputResult
     from nox_buildstages.commands.release.repairing import Repaired
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.model import Interpreter
@@ -49,14 +49,14 @@ class Release:
     """What a release is made of.
 
     Attributes:
-        bench: Knows the locks and the store.
+        context: Knows the locks and the store.
         house: That is to be published; the wheels of all stages are in it.
         environment: Made equal to the runtime, where an SBOM needs to know it.
         vendor: Whether the runtime's wheels from indexes are added.
         repair: Whether wheels are made fit for other machines.
     """
 
-    bench: Bench
+    context: BuildContext
     house: Wheelhouse
     environment: Environment
     vendor: bool
@@ -76,8 +76,8 @@ class Release:
             UsageError: SOURCE_DATE_EPOCH is no time.
             BuildStagesError: The environment can't be made.
         """
-        bench = self.bench
-        built = [it for stage in bench.graph.order for it in outcomes(bench, stage)]
+        context = self.context
+        built = [it for stage in context.graph.order for it in outcomes(context, stage)]
         with self.house.locked():
             repaired = self._repaired(built) if self.repair else {}
             built = [_shipped(outcome, repaired) for outcome in built]
@@ -89,7 +89,7 @@ class Release:
                 for it in vendored.values()
             ]
             bound = self.house.bind(
-                pylock.at_hand(bench.pylock(FINAL), vendored),
+                pylock.at_hand(context.pylock(FINAL), vendored),
                 {wheel.name: wheel for wheel in wheels},
             )
             files = {
@@ -106,12 +106,14 @@ class Release:
         said = [str(repaired[name]) for name in sorted(repaired)]
         return (*said, *self._said([wheel for wheel, _ in released]))
 
-    def _repaired(self, built: Iterable[Outcome]) -> dict[NormalizedName, Repaired]:
+    def _repaired(
+        self, built: Iterable[OutputResult]
+    ) -> dict[NormalizedName, Repaired]:
         """Return wheels for other machines, which are in the folder then.
 
         Where one can't be repaired, none is put there.
         """
-        bench, folder = self.bench, self.house.folder
+        context, folder = self.context, self.house.folder
         wheels = [
             replace(wheel, path=folder / wheel.path.name)
             for wheel in (outcome.entry.wheel for outcome in built)
@@ -122,7 +124,7 @@ class Release:
         remove(scratch)  # of one that was killed
         try:
             mending = Mending(
-                bench=bench, environment=self.environment, scratch=scratch
+                context=context, environment=self.environment, scratch=scratch
             )
             found = mending.repaired(wheels)
             # First: so that whoever is stopped leaves word of them.
@@ -151,17 +153,17 @@ class Release:
         """Bring the runtime's wheels from indexes, and return them as a lock's."""
         if not self.vendor:
             return {}
-        folder, wanted = self.house.folder, [*from_indexes(self.bench)]
+        folder, wanted = self.house.folder, [*from_indexes(self.context)]
         # First: so that whoever is stopped leaves word of them.
         sums = publishing.read_sums(folder)
         publishing.put_sums(
             folder, sums | {it.filename: it.source.sha256 for it in wanted}
         )
-        return {it.name: brought(it, self.bench.tools, folder) for it in wanted}
+        return {it.name: brought(it, self.context.tools, folder) for it in wanted}
 
     def _provenance(
         self,
-        built: Iterable[Outcome],
+        built: Iterable[OutputResult],
         repaired: Mapping[NormalizedName, Repaired],
     ) -> bytes:
         return provenance.lines(
@@ -180,33 +182,33 @@ class Release:
 
     def _locations(self, name: str) -> Mapping[str, str]:
         """Return the URLs that the lock of an environment names, by sha256."""
-        found = pylock.indexed(self.bench.pylock(name), self.bench.interpreter)
+        found = pylock.indexed(self.context.pylock(name), self.context.interpreter)
         return {file.hashes["sha256"]: file.url for _, file in found if file.url}
 
-    def _sbom(self, built: Collection[Outcome], bound: Path) -> bytes:
+    def _sbom(self, built: Collection[OutputResult], bound: Path) -> bytes:
         logging.getLogger("py_serializable").setLevel(logging.WARNING)  # nox shows all
         from nox_buildstages.commands.release import sbom  # noqa: PLC0415 - needs an extra
 
-        bench = self.bench
+        context = self.context
         wheels = [outcome.entry.wheel for outcome in built]
-        held = as_published(bench.ingredients(FINAL), wheels)
-        with occupied(bench.tools, self.environment):
-            sync(bench, FINAL, self.environment, bound, wanted=held)
+        held = as_published(context.ingredients(FINAL), wheels)
+        with occupied(context.tools, self.environment):
+            sync(context, FINAL, self.environment, bound, wanted=held)
             installed = [*_installed(self.environment)]
-        asked = bench.project.final.requirements
+        asked = context.project.final.requirements
         contents = sbom.Contents(
             held=held,
-            required=required(held, installed, asked, bench.interpreter),
+            required=required(held, installed, asked, context.interpreter),
             locations=self._locations(FINAL),
             built={it.output.name: it for it in built},
         )
-        return sbom.rendered(contents, epoch=_epoch(bench.tools.outer)).encode()
+        return sbom.rendered(contents, epoch=_epoch(context.tools.outer)).encode()
 
     def _said(self, released: Collection[IndexedWheel]) -> Iterator[str]:
         names = {wheel.filename for wheel in released}
         count = f"{len(names)} wheel{'' if len(names) == 1 else 's'}"
         yield f"fit to publish: {self.house.folder} ({count})"
-        yield from _platforms(released, self.bench.interpreter)
+        yield from _platforms(released, self.context.interpreter)
         for path in sorted(self.house.folder.glob("*.whl")):
             if path.name not in names:
                 yield f"left out: {path.name}, which no stage built"
@@ -217,7 +219,9 @@ class Release:
             )
 
 
-def _shipped(outcome: Outcome, repaired: Mapping[NormalizedName, Repaired]) -> Outcome:
+def _shipped(
+    outcome: OutputResult, repaired: Mapping[NormalizedName, Repaired]
+) -> OutputResult:
     """Return an outcome with the wheel that is published."""
     found = repaired.get(outcome.output.name)
     if found is None:
@@ -252,7 +256,7 @@ def _epoch(outer: Mapping[str, str]) -> int | None:
     if not re.fullmatch(r"\d{1,11}", said):
         raise UsageError(
             message=f"SOURCE_DATE_EPOCH is {said!r}, and that is no time",
-            mend="give it in seconds since 1970, or leave it out",
+            hint="give it in seconds since 1970, or leave it out",
         )
     return int(said)
 

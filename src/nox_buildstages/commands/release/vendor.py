@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from packaging.pylock import PackageArchive
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.builder.context import Bench, Tools
+    from nox_buildstages.builder.context import BuildContext, Tools
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,9 +40,9 @@ class IndexWheel:
     source: ArchiveSource
 
 
-def from_indexes(bench: Bench) -> Iterator[IndexWheel]:
+def from_indexes(context: BuildContext) -> Iterator[IndexWheel]:
     """Yield the runtime's wheels from indexes, URLs and folders."""
-    for package, artifact in pylock.indexed(bench.pylock(FINAL), bench.interpreter):
+    for package, artifact in pylock.indexed(context.pylock(FINAL), context.interpreter):
         source = ArchiveSource(
             location=artifact.url or artifact.path or "",
             sha256=artifact.hashes["sha256"],

@@ -17,11 +17,11 @@ from packaging.utils import canonicalize_name
 
 from nox_buildstages.config import spelling
 from nox_buildstages.errors import (
+    Claim,
     ConflictError,
     NoWheelError,
     ResolutionError,
     SplitError,
-    Wish,
 )
 from nox_buildstages.lock.explain.no_wheel import placed
 from nox_buildstages.lock.explain.wishes import (
@@ -30,7 +30,7 @@ from nox_buildstages.lock.explain.wishes import (
     EnoughError,
     Kind,
     Probe,
-    Said,
+    SourcedRequirement,
     minimal,
     wishes_of,
 )
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from nox_buildstages.errors import LockError
-    from nox_buildstages.lock.resolve.environment import Drafter
+    from nox_buildstages.lock.resolve.environment import EnvironmentResolver
     from nox_buildstages.lock.resolve.match_runtime import Bound
     from nox_buildstages.model import Stage
 
 
 def explained(
-    error: ResolutionError, drafter: Drafter, bounds: Sequence[Bound]
+    error: ResolutionError, drafter: EnvironmentResolver, bounds: Sequence[Bound]
 ) -> LockError | None:
     """Return the same failure with its cause; None where uv has said all there is.
 
@@ -83,16 +83,16 @@ class _Found:
         answer: What has all of the rest.
     """
 
-    rest: tuple[Said, ...]
-    conflicts: list[tuple[Said, ...]] = field(default_factory=list)
-    wrong: list[Said] = field(default_factory=list)
+    rest: tuple[SourcedRequirement, ...]
+    conflicts: list[tuple[SourcedRequirement, ...]] = field(default_factory=list)
+    wrong: list[SourcedRequirement] = field(default_factory=list)
     answer: Pylock | None = None
 
-    def leave_out(self, wishes: Collection[Said]) -> None:
+    def leave_out(self, wishes: Collection[SourcedRequirement]) -> None:
         """Take wishes away."""
         self.rest = tuple(wish for wish in self.rest if wish not in wishes)
 
-    def correct(self, wrong: Said) -> None:
+    def correct(self, wrong: SourcedRequirement) -> None:
         """Take away what an output declares of a project."""
         self.wrong.append(wrong)
         said = (wrong.kind, wrong.output, wrong.name)
@@ -114,9 +114,9 @@ class _Case:
     """
 
     error: ResolutionError
-    drafter: Drafter
+    drafter: EnvironmentResolver
     stage: Stage | None
-    wishes: tuple[Said, ...]
+    wishes: tuple[SourcedRequirement, ...]
     probe: Probe
 
     def explanation(self) -> ConflictError | None:
@@ -128,10 +128,10 @@ class _Case:
             return None
         if not found.wrong:
             return self._split(found.conflicts[0])
-        mend = [*self._correction(found)]
+        hint = [*self._correction(found)]
         if len(found.wrong) < len(found.conflicts):
-            mend += self._mend(found.conflicts[-1])
-        return self._conflict(found.conflicts, mend)
+            hint += self._mend(found.conflicts[-1])
+        return self._conflict(found.conflicts, hint)
 
     def _search(self, found: _Found) -> None:
         """Look for what doesn't go together, and on without what a package declares.
@@ -139,7 +139,7 @@ class _Case:
         Raises:
             EnoughError: It would take too long to find more.
         """
-        impossible: set[Said] = set()
+        impossible: set[SourcedRequirement] = set()
         while found.answer is None:
             conflict = minimal(self.probe, found.rest)
             alone = {wish for wish in conflict if self._fails_alone(wish)}
@@ -157,7 +157,7 @@ class _Case:
                 found.correct(_wrong(declared, conflict))
             found.answer = self.probe.answer(found.rest)
 
-    def _fails_alone(self, wish: Said) -> bool:
+    def _fails_alone(self, wish: SourcedRequirement) -> bool:
         """Whether nobody else is needed for the failure, not even one of our stages."""
         if wish.kind in CONSTRAINTS:
             return False
@@ -165,11 +165,13 @@ class _Case:
             return False
         return self.probe.fails([replace(wish, kind=Kind.WANTED)])
 
-    def _merely_names(self, wish: Said) -> bool:
+    def _merely_names(self, wish: SourcedRequirement) -> bool:
         """Whether a wish is for an output, in whatever version it is built."""
         return wish.is_bare and wish.name in self._provided
 
-    def _declared(self, wishes: Iterable[Said]) -> list[Said]:
+    def _declared(
+        self, wishes: Iterable[SourcedRequirement]
+    ) -> list[SourcedRequirement]:
         """Return those wishes that outputs declare, and that may be wrong."""
         declared = (wish for wish in wishes if wish.kind is Kind.DECLARED)
         return [wish for wish in declared if not self._merely_names(wish)]
@@ -183,28 +185,28 @@ class _Case:
         }
 
     def _conflict(
-        self, conflicts: Iterable[Sequence[Said]], mend: Iterable[str]
+        self, conflicts: Iterable[Sequence[SourcedRequirement]], hint: Iterable[str]
     ) -> ConflictError:
         return ConflictError(
             name=self.error.name,
             output=self.error.output,
-            mend=spelling.told(mend),
+            hint=spelling.told(hint),
             conflicts=tuple(self._told(found) for found in conflicts),
         )
 
-    def _told(self, found: Sequence[Said]) -> tuple[Wish, ...]:
+    def _told(self, found: Sequence[SourcedRequirement]) -> tuple[Claim, ...]:
         """Return the wishes in words; without those that merely name an output."""
         provided = self._provided
         telling = [wish for wish in found if not self._merely_names(wish)]
         ordered = sorted(telling, key=lambda wish: -wish.kind)
-        told = [Wish(who=self._who(wish), what=wish.text) for wish in ordered]
+        told = [Claim(who=self._who(wish), what=wish.text) for wish in ordered]
         if len(told) == 1 and ordered[0].name in provided:
             name = ordered[0].name
             who = f"stage {self.drafter.graph.providers[name].name} builds"
-            told.append(Wish(who=who, what=f"{name}=={provided[name]}"))
+            told.append(Claim(who=who, what=f"{name}=={provided[name]}"))
         return tuple(told)
 
-    def _who(self, wish: Said) -> str:
+    def _who(self, wish: SourcedRequirement) -> str:
         output = wish.output and self._with_version(wish.output)
         words = {
             Kind.WANTED: f"stage {self.error.name} wants",
@@ -242,7 +244,9 @@ class _Case:
             lost = {
                 name
                 for name in remove - held
-                if self.probe.goes([*found.rest, Said(kind=Kind.ADDED, text=name)])
+                if self.probe.goes(
+                    [*found.rest, SourcedRequirement(kind=Kind.ADDED, text=name)]
+                )
             }
             yield from spelling.package_rules(
                 output,
@@ -250,7 +254,7 @@ class _Case:
                 remove={*rules.build_requires_remove, *remove},
             )
 
-    def _mend(self, found: Sequence[Said]) -> Iterator[str]:
+    def _mend(self, found: Sequence[SourcedRequirement]) -> Iterator[str]:
         """Yield what can be changed where nobody's declaration is to blame."""
         kinds = {wish.kind for wish in found}
         own = "final.requirements"
@@ -271,7 +275,7 @@ class _Case:
         yield f"change {' or '.join(changeable)} in pyproject.toml"
         yield from self._override(found)
 
-    def _override(self, found: Sequence[Said]) -> Iterator[str]:
+    def _override(self, found: Sequence[SourcedRequirement]) -> Iterator[str]:
         """Yield the line that overrules what an output requires, if that would do."""
         required = {wish.name: wish for wish in found if wish.kind is Kind.REQUIRED}
         wanted = [
@@ -289,7 +293,7 @@ class _Case:
         overrides = resolver.settings["override-dependencies"]
         yield f"{spelling.INDENT}override-dependencies = {spelling.array(overrides)}"
 
-    def _split(self, found: Sequence[Said]) -> ConflictError:
+    def _split(self, found: Sequence[SourcedRequirement]) -> ConflictError:
         """Return the failure with the outputs divided, where that is known to do."""
         stage = self.stage
         groups = self._groups() if self._declared(found) else None
@@ -298,7 +302,7 @@ class _Case:
         return SplitError(
             name=self.error.name,
             output=self.error.output,
-            mend=spelling.told(self._stages(stage, groups, found)),
+            hint=spelling.told(self._stages(stage, groups, found)),
             conflicts=(self._told(found),),
             groups=groups,
         )
@@ -325,7 +329,7 @@ class _Case:
         self,
         stage: Stage,
         groups: Sequence[Sequence[NormalizedName]],
-        found: Sequence[Said],
+        found: Sequence[SourcedRequirement],
     ) -> Iterator[str]:
         """Yield the tables of the stages that take the place of one."""
         root = self.drafter.project.root
@@ -359,11 +363,13 @@ class _Case:
                 yield f"and see which of them stage {later.name} needs"
 
 
-def _wrong(declared: Iterable[Said], found: Sequence[Said]) -> Said:
+def _wrong(
+    declared: Iterable[SourcedRequirement], found: Sequence[SourcedRequirement]
+) -> SourcedRequirement:
     """Return the declaration that is most likely wrong among wishes that conflict."""
     names = [wish.name for wish in found]
     return min(declared, key=lambda it: (it.is_bare, -names.count(it.name)))
 
 
-def _outputs(wishes: Iterable[Said]) -> set[NormalizedName]:
+def _outputs(wishes: Iterable[SourcedRequirement]) -> set[NormalizedName]:
     return {wish.output for wish in wishes if wish.output is not None}

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.errors import LockError
-    from nox_buildstages.lock.resolve.environment import Drafter
+    from nox_buildstages.lock.resolve.environment import EnvironmentResolver
     from nox_buildstages.model import Stage
 
 
-def placed(error: NoWheelError, question: Question, drafter: Drafter) -> LockError:
+def placed(
+    error: NoWheelError, question: Question, drafter: EnvironmentResolver
+) -> LockError:
     """Return the same failure with the stage that could build what has no wheel.
 
     Args:
@@ -48,7 +50,7 @@ def placed(error: NoWheelError, question: Question, drafter: Drafter) -> LockErr
         root = drafter.project.root
         own = [spelling.as_declared(it.requirement, root) for it in builder.outputs]
         lines = _output_of(builder, [*own, output])
-    return replace(error, mend=spelling.told(lines))
+    return replace(error, hint=spelling.told(lines))
 
 
 def _builder(name: str, graph: Graph) -> Stage | None:
@@ -81,7 +83,9 @@ def _named(stage: Stage) -> set[NormalizedName]:
     return {canonicalize_name(it.name) for it in stage.dependencies}
 
 
-def _as_output(project: NormalizedName, question: Question, drafter: Drafter) -> str:
+def _as_output(
+    project: NormalizedName, question: Question, drafter: EnvironmentResolver
+) -> str:
     """Return what to write among outputs: with the version, where it is known."""
     wanted = [
         requirement
@@ -99,7 +103,7 @@ def _as_output(project: NormalizedName, question: Question, drafter: Drafter) ->
 
 
 def _suitable(
-    project: NormalizedName, question: Question, drafter: Drafter
+    project: NormalizedName, question: Question, drafter: EnvironmentResolver
 ) -> Version | None:
     """Return a version with an sdist that suits all who want it; None where unsure."""
     limits = [

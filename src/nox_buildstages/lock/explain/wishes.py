@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.lock.resolve.environment import Drafter
+    from nox_buildstages.lock.resolve.environment import EnvironmentResolver
     from nox_buildstages.lock.resolve.match_runtime import Bound
-    from nox_buildstages.lock.resolve.metadata import Facts
+    from nox_buildstages.lock.resolve.metadata import KnownMetadata
     from nox_buildstages.lock.resolve.uv_compile import Question, Resolver
     from nox_buildstages.model import Stage
 
@@ -48,7 +48,7 @@ OF_BUILDS = (Kind.ADDED, Kind.DECLARED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Said:
+class SourcedRequirement:
     """A wish, and where it comes from.
 
     Attributes:
@@ -94,7 +94,7 @@ class Probe:
     left: int = MAX_QUESTIONS
     until: float = field(default_factory=lambda: time.monotonic() + MAX_SECONDS)
 
-    def answer(self, wishes: Iterable[Said]) -> Pylock | None:
+    def answer(self, wishes: Iterable[SourcedRequirement]) -> Pylock | None:
         """Return what has all of these wishes; None where nothing has.
 
         Raises:
@@ -108,18 +108,18 @@ class Probe:
         except ResolutionError:
             return None
 
-    def fails(self, wishes: Iterable[Said]) -> bool:
+    def fails(self, wishes: Iterable[SourcedRequirement]) -> bool:
         """Whether these don't go together; raises what ``answer`` does."""
         return self.answer(wishes) is None
 
-    def goes(self, wishes: Iterable[Said]) -> bool:
+    def goes(self, wishes: Iterable[SourcedRequirement]) -> bool:
         """Whether these are known to go together."""
         try:
             return not self.fails(wishes)
         except EnoughError:
             return False
 
-    def _asking(self, wishes: Sequence[Said]) -> Question:
+    def _asking(self, wishes: Sequence[SourcedRequirement]) -> Question:
         requirements = (
             wish.text
             for wish in wishes
@@ -148,8 +148,11 @@ class Probe:
 
 
 def wishes_of(
-    question: Question, stage: Stage | None, drafter: Drafter, bounds: Sequence[Bound]
-) -> tuple[Said, ...]:
+    question: Question,
+    stage: Stage | None,
+    drafter: EnvironmentResolver,
+    bounds: Sequence[Bound],
+) -> tuple[SourcedRequirement, ...]:
     """Return what a question is made of; those that are blamed first in front.
 
     Args:
@@ -162,36 +165,40 @@ def wishes_of(
     said = (*_requirers(stage, facts), *_constrainers(stage, facts, bounds))
     found = [replace(it, text=drafter.spelled(it.text)) for it in said]
     found += [
-        Said(kind=Kind.REQUIRED, text=text, output=stand_in.name)
+        SourcedRequirement(kind=Kind.REQUIRED, text=text, output=stand_in.name)
         for stand_in in question.stand_ins
         for text in stand_in.metadata.requires_dist
     ]
     return tuple(sorted(found, key=lambda said: said.kind))
 
 
-def _requirers(stage: Stage | None, facts: Facts) -> Iterator[Said]:
+def _requirers(
+    stage: Stage | None, facts: KnownMetadata
+) -> Iterator[SourcedRequirement]:
     own = facts.project.final.requirements if stage is None else stage.dependencies
     for requirement in own:
-        yield Said(kind=Kind.WANTED, text=str(requirement))
+        yield SourcedRequirement(kind=Kind.WANTED, text=str(requirement))
     for output in () if stage is None else stage.outputs:
         added = set(map(str, facts.project.rules(output.name).build_requires_add))
         for text in facts.build_requires(output.name):
             kind = Kind.ADDED if text in added else Kind.DECLARED
-            yield Said(kind=kind, text=text, output=output.name)
+            yield SourcedRequirement(kind=kind, text=text, output=output.name)
 
 
 def _constrainers(
-    stage: Stage | None, facts: Facts, bounds: Sequence[Bound]
-) -> Iterator[Said]:
+    stage: Stage | None, facts: KnownMetadata, bounds: Sequence[Bound]
+) -> Iterator[SourcedRequirement]:
     for requirement in facts.project.constraints:
-        yield Said(kind=Kind.CONSTRAINT, text=str(requirement))
+        yield SourcedRequirement(kind=Kind.CONSTRAINT, text=str(requirement))
     for bound in bounds:
-        yield Said(kind=Kind.BOUND, text=str(bound), holder=bound.holder)
+        yield SourcedRequirement(kind=Kind.BOUND, text=str(bound), holder=bound.holder)
     for requirement in () if stage is None else facts.project.build_constraints:
-        yield Said(kind=Kind.BUILD_CONSTRAINT, text=str(requirement))
+        yield SourcedRequirement(kind=Kind.BUILD_CONSTRAINT, text=str(requirement))
 
 
-def minimal(probe: Probe, wishes: Sequence[Said]) -> tuple[Said, ...]:
+def minimal(
+    probe: Probe, wishes: Sequence[SourcedRequirement]
+) -> tuple[SourcedRequirement, ...]:
     """Return wishes that don't go together, though without any of them they do.
 
     They are in the shortest part, from the front, that doesn't go (QuickXplain).
@@ -207,8 +214,12 @@ def minimal(probe: Probe, wishes: Sequence[Said]) -> tuple[Said, ...]:
 
 
 def _needed(
-    probe: Probe, given: Sequence[Said], wishes: Sequence[Said], *, grown: bool
-) -> tuple[Said, ...]:
+    probe: Probe,
+    given: Sequence[SourcedRequirement],
+    wishes: Sequence[SourcedRequirement],
+    *,
+    grown: bool,
+) -> tuple[SourcedRequirement, ...]:
     """Return which of some wishes a failure needs, besides what is given."""
     if grown and probe.fails(given):
         return ()

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.lock.files.lockfile import Pin
-    from nox_buildstages.lock.resolve.metadata import Facts
+    from nox_buildstages.lock.resolve.metadata import KnownMetadata
     from nox_buildstages.lock.resolve.uv_compile import Resolver
     from nox_buildstages.model import Metadata, Project, Source, Stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Draft:
+class ResolvedEnvironment:
     """One environment as far as it is known.
 
     Attributes:
@@ -54,7 +54,7 @@ class Draft:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Drafter:
+class EnvironmentResolver:
     """Makes drafts of a project's environments for one target.
 
     Attributes:
@@ -67,7 +67,7 @@ class Drafter:
 
     graph: Graph
     resolver: Resolver
-    facts: Facts
+    facts: KnownMetadata
     inputs: str
     earlier: Mapping[str, Lock] = field(default_factory=dict)
 
@@ -76,7 +76,7 @@ class Drafter:
         """What is declared."""
         return self.facts.project
 
-    def draft(self, stage: Stage | None, bounds: Sequence[str]) -> Draft:
+    def draft(self, stage: Stage | None, bounds: Sequence[str]) -> ResolvedEnvironment:
         """Return the draft of a stage's environment, or of ``final``'s.
 
         Args:
@@ -99,13 +99,17 @@ class Drafter:
             pylock=self._ours(answer, question),
             outputs=() if stage is None else self.facts.locked(stage),
         )
-        return Draft(lock=lock, pins=pins(lock, self.resolver.target.interpreter))
+        return ResolvedEnvironment(
+            lock=lock, pins=pins(lock, self.resolver.target.interpreter)
+        )
 
     def question(self, name: str, bounds: Sequence[str]) -> Question:
         """Return what is asked for a stage, or for ``final``."""
         return self._question(self.graph.stages.get(name), bounds)
 
-    def sketch(self, stage: Stage | None, bounds: Sequence[str]) -> Draft | None:
+    def sketch(
+        self, stage: Stage | None, bounds: Sequence[str]
+    ) -> ResolvedEnvironment | None:
         """Return a draft without the outputs that nothing is known of yet.
 
         It can't be told from one that is complete. There is none where it takes all

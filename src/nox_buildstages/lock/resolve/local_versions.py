@@ -54,8 +54,8 @@ class Labelling:
         found = filled(self.wanted, version)
         if not is_local(found):
             problem = f"{found!r}, which local-version comes to, is no local version"
-            mend = f"write {self.wanted.place} without what has such a version"
-            raise self._wrong(problem, mend)
+            hint = f"write {self.wanted.place} without what has such a version"
+            raise self._wrong(problem, hint)
         return str(Version(f"0+{found}").local)
 
     def _missing(
@@ -70,9 +70,9 @@ class Labelling:
             f" stage {self.stage}",
         )
 
-    def _wrong(self, problem: str, mend: str) -> LocalVersionError:
+    def _wrong(self, problem: str, hint: str) -> LocalVersionError:
         return LocalVersionError(
-            output=self.output, stage=self.stage, problem=problem, mend=(mend,)
+            output=self.output, stage=self.stage, problem=problem, hint=(hint,)
         )
 
 

@@ -18,11 +18,11 @@ from nox_buildstages.errors import InvalidLockError, MetadataError, ResolutionEr
 from nox_buildstages.lock.explain.conflicts import explained
 from nox_buildstages.lock.files.lockfile import numbered
 from nox_buildstages.lock.files.merge_targets import merged, selected
-from nox_buildstages.lock.resolve.environment import Drafter
+from nox_buildstages.lock.resolve.environment import EnvironmentResolver
 from nox_buildstages.lock.resolve.match_runtime import Matching, unmatched
-from nox_buildstages.lock.resolve.metadata import Facts, stating, survey
+from nox_buildstages.lock.resolve.metadata import KnownMetadata, stating, survey
 from nox_buildstages.lock.resolve.own_project import promised
-from nox_buildstages.lock.resolve.per_target import Course
+from nox_buildstages.lock.resolve.per_target import TargetLock
 from nox_buildstages.lock.resolve.source_choice import choose
 from nox_buildstages.model import FINAL
 from nox_buildstages.system.process import side_by_side
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.files.lockfile import Lock
-    from nox_buildstages.lock.resolve.metadata import Answer, Promise
+    from nox_buildstages.lock.resolve.metadata import BackendAnswer, StaticMetadata
     from nox_buildstages.lock.resolve.uv_compile import Resolver
     from nox_buildstages.model import Project, Source, Stage
 
@@ -45,7 +45,7 @@ MAX_ASKS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Inquiry:
+class BackendQuery:
     """What is asked of an output's build backend.
 
     Attributes:
@@ -65,18 +65,18 @@ class Inquiry:
     target: Target
 
 
-class Workshop(Protocol):
+class MetadataProvider(Protocol):
     """Where sources are unpacked and build backends run."""
 
     def tree(self, output: NormalizedName, source: Source) -> Path:
         """Return a folder to read in what an output, patched, declares."""
 
-    def ask(self, inquiry: Inquiry) -> Answer:
+    def ask(self, query: BackendQuery) -> BackendAnswer:
         """Run an output's hooks in its stage's environment."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Relock:
+class Locker:
     """One making of all lock files.
 
     Attributes:
@@ -85,7 +85,7 @@ class Relock:
         targets: For what the locks are made; the first that is at hand answers for
             those that aren't.
         resolver: Answers which versions go together.
-        workshop: Runs build backends.
+        metadata_provider: Runs build backends.
         inputs: The digest of everything this depends on.
         earlier: The locks that there were; their versions are kept where they can be.
         explaining: Whether it is asked why an environment can't be resolved.
@@ -95,7 +95,7 @@ class Relock:
     graph: Graph
     targets: tuple[Target, ...]
     resolver: Resolver
-    workshop: Workshop
+    metadata_provider: MetadataProvider
     inputs: str
     earlier: Mapping[str, Lock] = field(default_factory=dict)
     explaining: bool = True
@@ -108,15 +108,17 @@ class Relock:
             SourceError: A source can't be had.
             BuildError: A hook failed, or a wheel it needs could not be built.
         """
-        courses = self._courses()
+        target_locks = self._courses()
         matching = Matching(names=self.project.match_runtime, places=self._places())
-        while not self._settled(courses, matching):
+        while not self._settled(target_locks, matching):
             pass
-        borrowed = any(course.target.python is None for course in courses)
+        borrowed = any(
+            target_lock.target.python is None for target_lock in target_locks
+        )
         return numbered(
             merged(
-                (course.target, course.lock(name, marked=borrowed))
-                for course in courses
+                (target_lock.target, target_lock.lock(name, marked=borrowed))
+                for target_lock in target_locks
             )
             for name in (*(stage.name for stage in self.graph.order), FINAL)
         )
@@ -126,16 +128,16 @@ class Relock:
         several = self.targets if len(self.targets) > 1 else ()
         return {target.marker: str(target) for target in several}
 
-    def _courses(self) -> tuple[Course, ...]:
+    def _courses(self) -> tuple[TargetLock, ...]:
         resolvers = [self.resolver.aimed(target) for target in self.targets]
         versions = {resolver.target.version: resolver for resolver in resolvers}
         promises = self._promises([*versions.values()])
         return tuple(
-            Course(
-                drafter=Drafter(
+            TargetLock(
+                drafter=EnvironmentResolver(
                     graph=self.graph,
                     resolver=resolver,
-                    facts=Facts(project=self.project, promises=promises),
+                    facts=KnownMetadata(project=self.project, promises=promises),
                     inputs=self.inputs,
                     earlier=_selected(self.earlier, resolver.target),
                 )
@@ -143,12 +145,14 @@ class Relock:
             for resolver in resolvers
         )
 
-    def _promises(self, resolvers: Sequence[Resolver]) -> dict[NormalizedName, Promise]:
+    def _promises(
+        self, resolvers: Sequence[Resolver]
+    ) -> dict[NormalizedName, StaticMetadata]:
         chosen = choose(self.project, resolvers, earlier=self.earlier)
         found = {
             name: survey(
                 chosen[name],
-                self.workshop.tree(name, chosen[name].source),
+                self.metadata_provider.tree(name, chosen[name].source),
                 patched=bool(self.project.rules(name).patches),
             )
             for name in chosen
@@ -156,30 +160,38 @@ class Relock:
         own = self.project.final.project
         return found if own is None else {**found, own: promised(self.project)}
 
-    def _settled(self, courses: Sequence[Course], matching: Matching) -> bool:
+    def _settled(self, target_locks: Sequence[TargetLock], matching: Matching) -> bool:
         """Go as far as it goes with what is known; learn what is needed to go on.
 
         Returns:
             Whether nothing was left to be learned.
         """
         sketches = []
-        for course in courses:
-            sketches += course.begin(matching.for_target(course.target.marker))
+        for target_lock in target_locks:
+            sketches += target_lock.begin(
+                matching.for_target(target_lock.target.marker)
+            )
         side_by_side(sketches)
-        while not matching.tightened({c.target.marker: c.known() for c in courses}):
-            ready = [(course, stage) for course in courses for stage in course.ready()]
+        while not matching.tightened(
+            {c.target.marker: c.known() for c in target_locks}
+        ):
+            ready = [
+                (target_lock, stage)
+                for target_lock in target_locks
+                for stage in target_lock.ready()
+            ]
             if not ready:
-                return not self._learned(courses)
+                return not self._learned(target_locks)
             failures = side_by_side(partial(c.draft, stage) for c, stage in ready)
-            for (course, stage), error in zip(ready, failures, strict=True):
+            for (target_lock, stage), error in zip(ready, failures, strict=True):
                 if error is not None:
-                    self._blame(course, stage, error, matching)
+                    self._blame(target_lock, stage, error, matching)
                     return False
         return False
 
     def _blame(
         self,
-        course: Course,
+        target_lock: TargetLock,
         stage: Stage | None,
         error: ResolutionError,
         matching: Matching,
@@ -191,61 +203,67 @@ class Relock:
             ResolutionError: There is none.
         """
         if len(self.targets) > 1:
-            error = replace(error, target=str(course.target))
-        for bound, others in matching.without_each(course.target.marker):
+            error = replace(error, target=str(target_lock.target))
+        for bound, others in matching.without_each(target_lock.target.marker):
             try:
-                freed = course.drafter.draft(stage, others)
+                freed = target_lock.drafter.draft(stage, others)
             except ResolutionError:
                 continue
-            unsuited = unmatched(error, bound, course.facts, self.graph)
+            unsuited = unmatched(error, bound, target_lock.facts, self.graph)
             matching.refused(bound, freed, unsuited)
             return
-        bounds = matching.bounds_for(course.target.marker)
-        better = explained(error, course.drafter, bounds) if self.explaining else None
+        bounds = matching.bounds_for(target_lock.target.marker)
+        better = (
+            explained(error, target_lock.drafter, bounds) if self.explaining else None
+        )
         better = better or error
         if len(self.targets) > 1 and isinstance(better, ResolutionError):
-            better = replace(better, target=str(course.target))
+            better = replace(better, target=str(target_lock.target))
         raise better from error
 
-    def _learned(self, courses: Sequence[Course]) -> bool:
+    def _learned(self, target_locks: Sequence[TargetLock]) -> bool:
         """Ask the backends that can be asked now; return whether there were any."""
-        at_hand = [course for course in courses if course.target.python is not None]
+        at_hand = [
+            target_lock
+            for target_lock in target_locks
+            if target_lock.target.python is not None
+        ]
         learned = False
-        for course in courses:
-            donor = _donor(course, at_hand)
-            for stage in course.drafted():
-                if donor is not course:
-                    learned |= _borrowed(course, stage, donor)
-                elif not course.has_settled(stage.name):
-                    self._ask(course, stage)
+        for target_lock in target_locks:
+            donor = _donor(target_lock, at_hand)
+            for stage in target_lock.drafted():
+                if donor is not target_lock:
+                    learned |= _borrowed(target_lock, stage, donor)
+                elif not target_lock.has_settled(stage.name):
+                    self._ask(target_lock, stage)
                     learned = True
         return learned
 
-    def _ask(self, course: Course, stage: Stage) -> None:
+    def _ask(self, target_lock: TargetLock, stage: Stage) -> None:
         names = (*self.graph.ancestors(stage.name), stage.name)
-        locks = {name: course.drafts[name].lock for name in names}
+        locks = {name: target_lock.drafts[name].lock for name in names}
         for output in stage.outputs:
-            promise = course.facts.promises[output.name]
-            inquiry = Inquiry(
+            promise = target_lock.facts.promises[output.name]
+            query = BackendQuery(
                 stage=stage,
                 output=output.name,
                 source=promise.chosen.source,
                 locks=locks,
                 wants_metadata=promise.metadata is None,
-                target=course.target,
+                target=target_lock.target,
             )
-            answer = self.workshop.ask(inquiry)
-            pins = course.drafts[stage.name].pins
-            asked = course.facts.learn(output.name, answer, pins)
-            if course.facts.metadata(output.name) is None:
+            answer = self.metadata_provider.ask(query)
+            pins = target_lock.drafts[stage.name].pins
+            asked = target_lock.facts.learn(output.name, answer, pins)
+            if target_lock.facts.metadata(output.name) is None:
                 configured = self.project.rules(output.name).requires_dist is not None
-                raise _unclear(inquiry, configured=configured)
+                raise _unclear(query, configured=configured)
             if asked.times > MAX_ASKS:
                 raise MetadataError(
-                    output=inquiry.output,
-                    stage=inquiry.stage.name,
+                    output=query.output,
+                    stage=query.stage.name,
                     problem="its build requirements change each time they are met",
-                    mend=("pin them in the dependencies of its stage",),
+                    hint=("pin them in the dependencies of its stage",),
                 )
 
 
@@ -258,36 +276,36 @@ def _selected(locks: Mapping[str, Lock], target: Target) -> dict[str, Lock]:
     return found
 
 
-def _donor(course: Course, at_hand: Sequence[Course]) -> Course:
+def _donor(target_lock: TargetLock, at_hand: Sequence[TargetLock]) -> TargetLock:
     """Return the course whose backends speak for a target too: itself, if they can."""
-    same = (it for it in at_hand if it.target.version == course.target.version)
-    return course if course in at_hand else next(same, at_hand[0])
+    same = (it for it in at_hand if it.target.version == target_lock.target.version)
+    return target_lock if target_lock in at_hand else next(same, at_hand[0])
 
 
-def _borrowed(course: Course, stage: Stage, donor: Course) -> bool:
+def _borrowed(target_lock: TargetLock, stage: Stage, donor: TargetLock) -> bool:
     """Take what backends said elsewhere for what they would say here.
 
     Returns:
         Whether that was another answer, or for another environment, than before.
     """
-    pins, before = course.drafts[stage.name].pins, dict(course.facts.asked)
+    pins, before = target_lock.drafts[stage.name].pins, dict(target_lock.facts.asked)
     for output in stage.outputs:
         if output.name in donor.facts.asked:
             told = donor.facts.asked[output.name]
-            course.facts.asked[output.name] = replace(told, pins=pins)
-    return course.facts.asked != before
+            target_lock.facts.asked[output.name] = replace(told, pins=pins)
+    return target_lock.facts.asked != before
 
 
-def _unclear(inquiry: Inquiry, *, configured: bool) -> MetadataError:
+def _unclear(query: BackendQuery, *, configured: bool) -> MetadataError:
     """Say what a backend without metadata hook leaves open, and how to say it."""
     if configured:
         problem = "its backend can't say its version without building it"
-        mend: tuple[str, ...] = (
+        hint: tuple[str, ...] = (
             "give it a version in the pyproject.toml of its source",
         )
     else:
         problem = "its backend can't say what it requires without building it"
-        mend = ("say it in pyproject.toml:", *stating(inquiry.output))
+        hint = ("say it in pyproject.toml:", *stating(query.output))
     return MetadataError(
-        output=inquiry.output, stage=inquiry.stage.name, problem=problem, mend=mend
+        output=query.output, stage=query.stage.name, problem=problem, hint=hint
     )

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.errors import ResolutionError
-    from nox_buildstages.lock.resolve.environment import Draft
-    from nox_buildstages.lock.resolve.metadata import Facts
+    from nox_buildstages.lock.resolve.environment import ResolvedEnvironment
+    from nox_buildstages.lock.resolve.metadata import KnownMetadata
 
-Drafts: TypeAlias = "Mapping[str, Mapping[str, Draft]]"
+Drafts: TypeAlias = "Mapping[str, Mapping[str, ResolvedEnvironment]]"
 """By target the drafts by stage."""
 
 _What: TypeAlias = "tuple[NormalizedName, str]"
@@ -104,7 +104,9 @@ class Matching:
         """
         return any(self._match(name, drafts) for name in self.names)
 
-    def refused(self, bound: Bound, draft: Draft, error: MatchRuntimeError) -> None:
+    def refused(
+        self, bound: Bound, draft: ResolvedEnvironment, error: MatchRuntimeError
+    ) -> None:
         """Take note that an environment can't be resolved with a bound.
 
         Args:
@@ -205,7 +207,9 @@ class Matching:
             for what in [it for it in known if it[0] == name and it[1]]:
                 del known[what]
 
-    def _check_files(self, name: NormalizedName, stages: Mapping[str, Draft]) -> None:
+    def _check_files(
+        self, name: NormalizedName, stages: Mapping[str, ResolvedEnvironment]
+    ) -> None:
         """See that a version is the same wheel in every environment of a target."""
         held = {
             stage: pin
@@ -222,7 +226,7 @@ class Matching:
 
 
 def unmatched(
-    error: ResolutionError, bound: Bound, facts: Facts, graph: Graph
+    error: ResolutionError, bound: Bound, facts: KnownMetadata, graph: Graph
 ) -> MatchRuntimeError:
     """Return the failure of a resolution as the fault of a bound.
 
@@ -239,11 +243,13 @@ def unmatched(
         wishes=tuple(_wishes(bound.name, facts, graph)),
         stage=f"{error.name} for {error.target}" if error.target else error.name,
         output=error.output,
-        mend=spelling.told(_corrections(bound.name, facts, graph)),
+        hint=spelling.told(_corrections(bound.name, facts, graph)),
     )
 
 
-def _corrections(name: NormalizedName, facts: Facts, graph: Graph) -> Iterator[str]:
+def _corrections(
+    name: NormalizedName, facts: KnownMetadata, graph: Graph
+) -> Iterator[str]:
     """Yield what can be changed, and how to take away what outputs declare."""
     yield f"change one of these, or take {name} out of match-runtime"
     for stage in graph.order:
@@ -263,14 +269,14 @@ def _corrections(name: NormalizedName, facts: Facts, graph: Graph) -> Iterator[s
                 )
 
 
-def _wishes(name: NormalizedName, facts: Facts, graph: Graph) -> Iterator[str]:
+def _wishes(name: NormalizedName, facts: KnownMetadata, graph: Graph) -> Iterator[str]:
     """Yield who says something of a project's version, and what."""
     for who, requirement in _said(facts, graph):
         if canonicalize_name(requirement.name) == name and requirement.specifier:
             yield f"{who}: {requirement}"
 
 
-def _said(facts: Facts, graph: Graph) -> Iterator[tuple[str, Requirement]]:
+def _said(facts: KnownMetadata, graph: Graph) -> Iterator[tuple[str, Requirement]]:
     for requirement in facts.project.final.requirements:
         yield "final", requirement
     for stage in graph.order:

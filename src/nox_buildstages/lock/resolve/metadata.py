@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Promise:
+class StaticMetadata:
     """What is known of an output before anything is run.
 
     Attributes:
@@ -40,7 +40,7 @@ class Promise:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class BackendAnswer:
     """What an output's build backend said.
 
     Attributes:
@@ -61,12 +61,12 @@ class Asked:
     """
 
     pins: tuple[Pin, ...]
-    answer: Answer
+    answer: BackendAnswer
     times: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
+class KnownMetadata:
     """What is known of every output so far; grows as backends are asked.
 
     Attributes:
@@ -78,7 +78,7 @@ class Facts:
     """
 
     project: Project
-    promises: dict[NormalizedName, Promise]
+    promises: dict[NormalizedName, StaticMetadata]
     asked: dict[NormalizedName, Asked] = field(default_factory=dict)
     labels: dict[NormalizedName, str] = field(default_factory=dict)
 
@@ -147,7 +147,7 @@ class Facts:
         )
 
     def learn(
-        self, name: NormalizedName, answer: Answer, pins: tuple[Pin, ...]
+        self, name: NormalizedName, answer: BackendAnswer, pins: tuple[Pin, ...]
     ) -> Asked:
         """Take note of an answer that was given in an environment.
 
@@ -177,7 +177,7 @@ class Facts:
         )
 
 
-def survey(chosen: Chosen, tree: Path, *, patched: bool = False) -> Promise:
+def survey(chosen: Chosen, tree: Path, *, patched: bool = False) -> StaticMetadata:
     """Return what a source says of itself with nothing run.
 
     Only an sdist promises what its wheel will say (PEP 643), and only as it was
@@ -196,7 +196,7 @@ def survey(chosen: Chosen, tree: Path, *, patched: bool = False) -> Promise:
         promised = source_tree.promised_metadata(tree)
     if promised is not None and chosen.version is not None:
         promised = replace(promised, version=chosen.version)
-    return Promise(
+    return StaticMetadata(
         chosen=chosen,
         requires=source_tree.build_system(tree).requires,
         metadata=promised,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from nox_buildstages.lock.resolve.metadata import Promise
+from nox_buildstages.lock.resolve.metadata import StaticMetadata
 from nox_buildstages.lock.resolve.source_choice import Chosen
 from nox_buildstages.model import PROJECT, DirectorySource, Metadata, Output, Stage
 from nox_buildstages.sources import metadata as source_tree
@@ -51,14 +51,14 @@ def joined(project: Project, graph: Graph) -> Graph:
     )
 
 
-def promised(project: Project) -> Promise:
+def promised(project: Project) -> StaticMetadata:
     """Return what the project says of its own build.
 
     Raises:
         SourceError: Its pyproject.toml can't be read.
     """
     system = source_tree.build_system(project.root)
-    return Promise(
+    return StaticMetadata(
         chosen=Chosen(version=None, source=HERE),
         requires=system.requires,
         metadata=ANY,

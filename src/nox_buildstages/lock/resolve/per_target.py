@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
     from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.files.lockfile import Lock
-    from nox_buildstages.lock.resolve.environment import Draft, Drafter
-    from nox_buildstages.lock.resolve.metadata import Facts
+    from nox_buildstages.lock.resolve.environment import (
+        EnvironmentResolver,
+        ResolvedEnvironment,
+    )
+    from nox_buildstages.lock.resolve.metadata import KnownMetadata
     from nox_buildstages.model import Stage
 
 
 @dataclass(kw_only=True, slots=True)
-class Course:
+class TargetLock:
     """What has been found for a target so far.
 
     A stage is drafted when the backends of all stages that it needs have spoken in
@@ -34,10 +37,10 @@ class Course:
         drafts: Made under them.
     """
 
-    drafter: Drafter
+    drafter: EnvironmentResolver
     bounds: tuple[str, ...] | None = None
-    sketches: dict[str, Draft] = field(default_factory=dict)
-    drafts: dict[str, Draft] = field(default_factory=dict)
+    sketches: dict[str, ResolvedEnvironment] = field(default_factory=dict)
+    drafts: dict[str, ResolvedEnvironment] = field(default_factory=dict)
 
     @property
     def target(self) -> Target:
@@ -45,7 +48,7 @@ class Course:
         return self.drafter.resolver.target
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> KnownMetadata:
         """What is known of the outputs."""
         return self.drafter.facts
 
@@ -91,7 +94,7 @@ class Course:
             self._label(stage, draft)
         return None
 
-    def _label(self, stage: Stage, draft: Draft) -> None:
+    def _label(self, stage: Stage, draft: ResolvedEnvironment) -> None:
         """Give outputs the versions that a draft of their environment makes of them."""
         try:
             self.facts.label(stage, draft.pins)
@@ -102,7 +105,7 @@ class Course:
         lock = replace(draft.lock, outputs=self.facts.locked(stage))
         self.drafts[stage.name] = replace(draft, lock=lock)
 
-    def known(self) -> dict[str, Draft]:
+    def known(self) -> dict[str, ResolvedEnvironment]:
         """Return the best that is known of every environment."""
         return {**self.sketches, **self.drafts}
 

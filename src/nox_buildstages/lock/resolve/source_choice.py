@@ -125,7 +125,7 @@ def _check_folder(output: Output) -> None:
         raise SourceError(
             source=output.place,
             problem=f"{output.name}: there is no {path}",
-            mend="correct the path, which is relative to the pyproject.toml",
+            hint="correct the path, which is relative to the pyproject.toml",
         )
 
 
@@ -151,7 +151,7 @@ def _check_hash(output: Output, source: Source) -> None:
         raise HashMismatchError(
             source=output.place,
             problem=f"{source.location} isn't the file that is named there",
-            mend="correct the sha256, or the file",
+            hint="correct the sha256, or the file",
             expected=expected.lower(),
             found=source.sha256,
         )
@@ -208,7 +208,7 @@ def _chosen(package: Package, root: Path, *, versioned: bool) -> Chosen:
         raise ResolutionError(
             name="outputs",
             output=f"{package.name} {package.version} has wheels but no sdist",
-            mend=NO_SDIST.format(package.name),
+            hint=NO_SDIST.format(package.name),
         )
     return Chosen(
         version=package.version if versioned else None,

@@ -353,7 +353,7 @@ def _failure(
             requirements=question.requirements,
             constraints=question.constraints,
         )
-    return ResolutionError(name=question.name, output=said, mend=_mend(output))
+    return ResolutionError(name=question.name, output=said, hint=_mend(output))
 
 
 def _mend(output: str) -> str:
@@ -362,7 +362,7 @@ def _mend(output: str) -> str:
     match = _NO_SDIST.search(output)
     if match is not None:
         return NO_SDIST.format(match[1])
-    return next((mend for pattern, mend in _MENDS if pattern.search(output)), "")
+    return next((hint for pattern, hint in _MENDS if pattern.search(output)), "")
 
 
 def _read_answer(question: Question, path: Path) -> Pylock | ResolutionError:
