@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "nox_buildstages"
 PACKAGE = SOURCE.name
 
 ROOMS = (
-    *("durations", "columns", "toml", "indexes/logins", "model", "errors"),
+    *("text", "toml", "indexes/logins", "model", "errors"),
     *("system", "indexes", "wheels", "config", "store", "environments", "run"),
     *("sources", "lock", "builder"),
     *("wheelhouse", "workspace", "commands", "sessions", "__init__"),
@@ -36,7 +36,7 @@ PURE = (
     "run/command_line",
     "indexes/logins",
     "indexes/no_binary",
-    "durations",
+    "text",
     "workspace/options",
     "commands/plan/formats",
     "commands/plan/plan_github",

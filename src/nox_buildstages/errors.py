@@ -57,7 +57,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from nox_buildstages.durations import spelled
+from nox_buildstages.text import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -672,7 +672,7 @@ class BuildTimeoutError(BuildError):
 
     def lines(self) -> Iterator[str]:
         """Yield what was stopped and why, and what becomes of it."""
-        time = spelled(self.seconds)
+        time = format_time(self.seconds)
         yield f"{self.output} (stage {self.stage}): stopped after {time}, its timeout"
         yield "what was compiled is kept: run it again, and it goes on from there"
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nox_buildstages.durations import spelled
+from nox_buildstages.text import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -150,11 +150,11 @@ def line(
     """
     doing = f"{phase} {steps}".rstrip()
     rest = "" if left is None else f", about {_roughly(left)} left"
-    return f"{name}  {doing}  {spelled(elapsed)}{rest}"
+    return f"{name}  {doing}  {format_time(elapsed)}{rest}"
 
 
 def _roughly(seconds: float) -> str:
     """Return a time no finer than it can be known."""
     if seconds < _MINUTE - 5:
         return f"{max(1, round(seconds / 10)) * 10} s"
-    return spelled(max(1, round(seconds / _MINUTE)) * _MINUTE)
+    return format_time(max(1, round(seconds / _MINUTE)) * _MINUTE)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nox_buildstages.columns import aligned, human
 from nox_buildstages.run.journal import BEGUN, CACHED, CLOSED, FAILED
+from nox_buildstages.text import align, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ def rendered(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         entries: Each with ``name``, ``stage``, ``status``, and where they are known
             ``version``, ``seconds``, ``size`` in bytes.
     """
-    return aligned([_HEAD, *map(_row, entries)])
+    return align([_HEAD, *map(_row, entries)])
 
 
 def left_open(
@@ -105,5 +105,5 @@ def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
         entry["stage"],
         entry["status"],
         "" if seconds is None else f"{seconds:.1f}",
-        "" if size is None else human(size),
+        "" if size is None else format_size(size),
     )

@@ -8,12 +8,12 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nox_buildstages.columns import aligned, human
 from nox_buildstages.store import in_use as presence
 from nox_buildstages.store.in_use import DAY
 from nox_buildstages.store.inventory import GONE, Kind, StoreItem, beside, inventory
 from nox_buildstages.system import files
 from nox_buildstages.system.locks import taken
+from nox_buildstages.text import align, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -205,8 +205,8 @@ def told(pruned: Pruned, limits: Limits, *, is_dry: bool) -> Iterator[str]:
         for kind in Kind
         if any(it.kind is kind for it in (*pruned.removed, *pruned.left))
     ]
-    yield from aligned([head, *rows] if rows else [])
-    freed, held = human(pruned.freed), human(pruned.held)
+    yield from align([head, *rows] if rows else [])
+    freed, held = format_size(pruned.freed), format_size(pruned.held)
     if is_dry:
         yield f"would remove {freed}; the store would hold {held}"
     else:
@@ -214,7 +214,7 @@ def told(pruned: Pruned, limits: Limits, *, is_dry: bool) -> Iterator[str]:
     if pruned.since is not None:
         yield "sessions are at work: what they may need stays"
     if limits.larger_than is not None and pruned.held > limits.larger_than:
-        yield f"more than {human(limits.larger_than)} can't be removed now"
+        yield f"more than {format_size(limits.larger_than)} can't be removed now"
     if limits == Limits():
         yield (
             "only what nobody needs was looked for; to bound the store:"
@@ -224,4 +224,4 @@ def told(pruned: Pruned, limits: Limits, *, is_dry: bool) -> Iterator[str]:
 
 def _counted(kind: Kind, things: Iterable[StoreItem]) -> tuple[str, str]:
     sizes = [thing.size for thing in things if thing.kind is kind]
-    return str(len(sizes)), human(sum(sizes))
+    return str(len(sizes)), format_size(sum(sizes))

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nox_buildstages.columns import aligned
 from nox_buildstages.commands.merge import read as gathering, union
 from nox_buildstages.errors import ClashError, UsageError
 from nox_buildstages.system.files import put
+from nox_buildstages.text import align
 from nox_buildstages.wheelhouse import publishing
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK, Wheelhouse, copy
 from nox_buildstages.wheelhouse.manifest import MANIFEST, Manifest
@@ -254,7 +254,7 @@ def _sources(merge: _Merge, target: Path) -> Iterator[str]:
         )
         for file in sorted(merge.keepers)
     ]
-    return aligned([("wheel", "from"), *rows])
+    return align([("wheel", "from"), *rows])
 
 
 def _folders(merges: Iterable[_Merge], target: Path) -> Iterator[str]:
@@ -263,7 +263,7 @@ def _folders(merges: Iterable[_Merge], target: Path) -> Iterator[str]:
         (merge.folder.relative_to(target).as_posix(), str(len(merge.keepers)))
         for merge in merges
     ]
-    return aligned([("folder", "wheels"), *rows])
+    return align([("folder", "wheels"), *rows])
 
 
 def _counted(count: int, noun: str) -> str:

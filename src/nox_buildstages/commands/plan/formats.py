@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages.columns import aligned
 from nox_buildstages.environments.targets import minor
+from nox_buildstages.text import align
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ def text(plan: Plan) -> Iterator[str]:
     says for which one it is.
     """
     several = len(plan.pythons) > 1
-    return aligned([row for it in plan.outputs for row in _rows(it, several=several)])
+    return align([row for it in plan.outputs for row in _rows(it, several=several)])
 
 
 def document(plan: Plan, grid: Cells) -> Iterator[str]:

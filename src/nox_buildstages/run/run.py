@@ -1,0 +1,47 @@
+"""What the sessions of one run of nox share while their process lives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    T = TypeVar("T")
+
+
+@dataclass(kw_only=True, slots=True)
+class Run:
+    """One run of nox, as one process of it sees it.
+
+    Sessions of a process follow each other and ask the same questions: what a lock
+    file holds, what an interpreter is, what goes into a wheel. ``once`` answers each
+    of them once.
+
+    Attributes:
+        id: Identifies the run; all of its processes have the same.
+    """
+
+    id: str
+    _answers: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, question: Hashable, find: Callable[[], T]) -> T:
+        """Return the answer to a question, found the first time that it is asked.
+
+        Args:
+            question: A tuple that begins with a word for its kind.
+            find: Finds the answer; what it raises isn't remembered.
+        """
+        if question not in self._answers:
+            self._answers[question] = find()
+        found: T = self._answers[question]
+        return found
+
+    def forget(self, kind: str) -> None:
+        """Forget all answers of a kind, because something was written."""
+        self._answers = {
+            question: answer
+            for question, answer in self._answers.items()
+            if not (isinstance(question, tuple) and question[0] == kind)
+        }

@@ -1,0 +1,54 @@
+"""Sizes, times, tables and differences as people read them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeVar
+
+import humanize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    K = TypeVar("K", bound=str)
+    V = TypeVar("V")
+
+GAP = "  "
+_UNITS = (("h", 3600), ("min", 60), ("s", 1))
+
+
+def align(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a line for each row; each column is as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = zip(row, widths, strict=True)
+        yield GAP.join(cell.ljust(width) for cell, width in cells).rstrip()
+
+
+def format_size(size: float) -> str:
+    """Format a size in bytes in powers of 1000, such as ``250.8 kB``."""
+    return re.sub(" Bytes?$", " B", humanize.naturalsize(size))
+
+
+def format_time(seconds: float) -> str:
+    """Format a time in hours, minutes and whole seconds, such as ``4 min 12 s``."""
+    rest = int(seconds)
+    parts = []
+    for unit, size in _UNITS:
+        number, rest = divmod(rest, size)
+        if number:
+            parts.append(f"{number} {unit}")
+    return " ".join(parts) or "0 s"
+
+
+def diff(
+    old: Mapping[K, V], new: Mapping[K, V]
+) -> Iterator[tuple[K, V | None, V | None]]:
+    """Yield every key whose value differs, sorted, with its old and its new value.
+
+    The value is None on the side that lacks the key.
+    """
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if before != after:
+            yield key, before, after
