@@ -16,7 +16,16 @@ PACKAGE = SOURCE.name
 
 ROOMS = (
     *("text", "toml", "indexes/logins", "model", "errors"),
-    *("system", "indexes", "wheels", "config", "store", "environments", "run"),
+    *(
+        "lock/files/names",
+        "system",
+        "indexes",
+        "wheels",
+        "config",
+        "store",
+        "environments",
+        "run",
+    ),
     *("sources", "lock", "builder"),
     *("wheelhouse", "workspace", "commands", "sessions", "__init__"),
 )
@@ -46,6 +55,7 @@ PURE = (
     "lock/resolve/local_versions",
     "lock/files/lockfile",
     "lock/files/merge_targets",
+    "lock/files/names",
     "lock/files/pylock",
     "environments/targets",
     "commands/init/draft",

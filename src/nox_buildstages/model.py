@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from packaging.utils import canonicalize_name
@@ -120,15 +119,6 @@ class Cell:
     def folder(self) -> str:
         """The path of its wheelhouse below the project's, POSIX."""
         return "/".join(value for _, value in self.choices)
-
-    def stem(self, name: str) -> str:
-        """Return what the lock of a stage, or of ``final``, is called that is of it."""
-        return "-".join((name, *(flat(value) for _, value in self.choices)))
-
-
-def flat(value: str) -> str:
-    """Return a value as it stands in the name of a lock file: no dot may be there."""
-    return value.replace(".", "_")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -343,12 +333,6 @@ class Project:
         """Every output, stage by stage."""
         return tuple(output for stage in self.stages for output in stage.outputs)
 
-    @property
-    def lock_names(self) -> tuple[str, ...]:
-        """The names of its locks: of the stages, and what is made for the runtime."""
-        own = () if self.final.project is None else (PROJECT,)
-        return (*(stage.name for stage in self.stages), *own, FINAL)
-
     def variant(self, name: str) -> Cell:
         """Return what of the cell a stage, or ``final``, uses."""
         if name in (PROJECT, FINAL):
@@ -358,23 +342,6 @@ class Project:
     def titled(self, name: str) -> str:
         """Return a stage's name with what it uses of the cell behind it."""
         return f"{name}{self.variant(name).suffix}"
-
-    def parts(self, name: str) -> tuple[Cell, ...]:
-        """Return what of the cell the lock of a stage, or of ``final``, may be of.
-
-        That which says most is first.
-        """
-        choices = self.variant(name).choices
-        counts = range(len(choices), -1, -1)
-        found = (of for n in counts for of in combinations(choices, n))
-        return tuple(Cell(choices=of) for of in found)
-
-    def stems(self, name: str) -> tuple[str, ...]:
-        """Return what the lock of a stage, or of ``final``, may be called.
-
-        The most telling name is first.
-        """
-        return tuple(part.stem(name) for part in self.parts(name))
 
     def rules(self, name: NormalizedName) -> PackageRules:
         """Return the rules for an output, empty ones where the table has none."""

@@ -31,6 +31,7 @@ from nox_buildstages.lock.files.lockfile import (
     loads,
     numbered,
 )
+from nox_buildstages.lock.files.names import lock_names
 from nox_buildstages.lock.resolve.source_choice import sources_text
 from nox_buildstages.model import (
     ArchiveSource,
@@ -65,7 +66,7 @@ def declared(root: Path, table: Table | None = None, **tools: Table) -> Project:
 def locks(project: Project, inputs: str = INPUTS) -> tuple[Lock, ...]:
     return numbered(
         Lock(name=name, inputs=inputs, pylock=pylock.make(()))
-        for name in project.lock_names
+        for name in lock_names(project)
     )
 
 

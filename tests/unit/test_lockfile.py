@@ -33,11 +33,11 @@ from nox_buildstages.lock.files.lockfile import (
     StagePin,
     digest,
     dumps,
-    file_name,
     loads,
     numbered,
     pins,
 )
+from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.model import (
     ArchiveSource,
     DirectorySource,

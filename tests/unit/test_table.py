@@ -9,6 +9,7 @@ import pytest
 
 from nox_buildstages.config.project import read
 from nox_buildstages.errors import DeclarationError, Problem
+from nox_buildstages.lock.files.names import lock_names
 from nox_buildstages.model import LocalVersion, Patch, RemoteStore
 from nox_buildstages.toml import loads
 
@@ -794,11 +795,11 @@ def test_the_project_itself_may_be_installed() -> None:
         "requires": ["hatchling"],
         "build-backend": "x",
     }
-    assert project.lock_names == ("kernels", "project", "final")
+    assert lock_names(project) == ("kernels", "project", "final")
     without = declared(toml.replace("true", "false"))
     assert without.final.project is None
     assert without.final.build_system == {}
-    assert without.lock_names == ("kernels", "final")
+    assert lock_names(without) == ("kernels", "final")
 
 
 def test_the_project_itself_may_have_no_build_system() -> None:

@@ -24,7 +24,8 @@ from nox_buildstages.environments.environment import (
 from nox_buildstages.environments.snapshot import OWN
 from nox_buildstages.errors import EnvironmentDiffersError, UnmetError
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.lock.files.lockfile import digest, file_name
+from nox_buildstages.lock.files.lockfile import digest
+from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.model import FINAL, PROJECT
 from nox_buildstages.sources.metadata import METADATA_FILES
 from nox_buildstages.store.key import Ingredient

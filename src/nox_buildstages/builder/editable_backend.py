@@ -23,7 +23,8 @@ from nox_buildstages.errors import (
     WheelError,
     WrongWheelError,
 )
-from nox_buildstages.lock.files.lockfile import LockedOutput, file_name
+from nox_buildstages.lock.files.lockfile import LockedOutput
+from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.lock.resolve.own_project import ANY, HERE, stage_of
 from nox_buildstages.model import PROJECT
 from nox_buildstages.run.follow import EDITABLE, followed

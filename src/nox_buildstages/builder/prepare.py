@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.environments.environment import LET_INSTALL, changed, check
 from nox_buildstages.environments.snapshot import note_files, restore
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.lock.files.lockfile import file_name
+from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.system import files
 from nox_buildstages.system.digests import place_of
 

@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.config.graph import OUR_SESSIONS, arrange, folder_of
 from nox_buildstages.errors import DeclarationError, Problem
+from nox_buildstages.lock.files.names import (
+    file_name,
+    lock_names,
+    possible_stems,
+    stem_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -201,18 +207,18 @@ def _sessions(projects: Sequence[Project]) -> Iterator[tuple[str, str]]:
 def _locks(projects: Sequence[Project]) -> Iterator[tuple[str, str]]:
     """Yield what the lock of each stage may be called, and the stage."""
     for project in projects:
-        for name in project.lock_names:
-            for stem in project.stems(name):
-                yield f"the lock file pylock.{stem}.toml", f"stage {name}"
+        for name in lock_names(project):
+            for stem in possible_stems(project, name):
+                yield f"the lock file {file_name(stem)}", f"stage {name}"
 
 
 def _variants(projects: Sequence[Project]) -> Iterator[tuple[str, str]]:
     """Yield what is called by all values that a stage uses, and those values."""
     for project in projects:
         yield f"the name {project.cell.name!r}", f"({project.cell})"
-        for name in project.lock_names:
+        for name in lock_names(project):
             variant = project.variant(name)
-            file = f"pylock.{variant.stem(name)}.toml"
+            file = file_name(stem_of(name, variant))
             yield f"the lock file {file} of {name}", f"({variant})"
 
 

@@ -22,7 +22,8 @@ from nox_buildstages.config.getters import (
     variable,
 )
 from nox_buildstages.config.requirements import requirement
-from nox_buildstages.model import Axis, AxisValue, Cell, Matrix, flat
+from nox_buildstages.lock.files.names import without_dots
+from nox_buildstages.model import Axis, AxisValue, Cell, Matrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -134,7 +135,7 @@ def _tell_alike(item: Item, names: Sequence[str]) -> None:
     first: dict[str, str] = {}
     for index, name in enumerate(names):
         step = index if isinstance(item.value, list) else name
-        other = first.setdefault(flat(name).lower(), name)
+        other = first.setdefault(without_dots(name).lower(), name)
         if other != name or names.index(name) != index:
             item.child(step, name).fault(_TOO_ALIKE.format(other))
 
@@ -186,8 +187,8 @@ def _check(
 
 def _check_included(item: Item, value: str, values: Sequence[str]) -> None:
     """See that a value, new maybe, isn't too much like another one."""
-    alike = {flat(other).lower(): other for other in values}
-    other = alike.get(flat(value).lower(), value)
+    alike = {without_dots(other).lower(): other for other in values}
+    other = alike.get(without_dots(value).lower(), value)
     if other != value:
         item.fault(_TOO_ALIKE.format(other))
 

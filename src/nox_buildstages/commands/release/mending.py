@@ -11,7 +11,7 @@ from nox_buildstages.commands.release.repairing import is_repairable, repairer
 from nox_buildstages.environments import import_check as imports
 from nox_buildstages.errors import RepairError
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.lock.files.lockfile import file_name
+from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.model import FINAL
 from nox_buildstages.system.files import write_text
 from nox_buildstages.system.process import Command

@@ -8,8 +8,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import InvalidLockError, MissingLockError, StaleLockError
-from nox_buildstages.lock.files.lockfile import dumps, file_name, loads
+from nox_buildstages.lock.files.lockfile import dumps, loads
 from nox_buildstages.lock.files.merge_targets import selected
+from nox_buildstages.lock.files.names import file_name, lock_names, possible_stems
 from nox_buildstages.system.files import replacing, stamp
 
 if TYPE_CHECKING:
@@ -57,11 +58,11 @@ def stems(project: Project) -> dict[str, str]:
     the files that there are tell.
     """
     if not project.cell.choices:
-        return {name: name for name in project.lock_names}
+        return {name: name for name in lock_names(project)}
     there = {path.name for path in project.lock_dir.glob(file_name("*"))}
     found = {}
-    for name in project.lock_names:
-        possible = project.stems(name)
+    for name in lock_names(project):
+        possible = possible_stems(project, name)
         fitting = (stem for stem in possible if file_name(stem) in there)
         found[name] = next(fitting, possible[-1])
     return found
@@ -85,8 +86,8 @@ def earlier(project: Project, locks: Mapping[str, Lock]) -> dict[str, Lock]:
         locks: All there were, by stem.
     """
     found = dict(locks)
-    for name in project.lock_names:
-        fitting = (stem for stem in project.stems(name) if stem in locks)
+    for name in lock_names(project):
+        fitting = (stem for stem in possible_stems(project, name) if stem in locks)
         of_others = (stem for stem in locks if stem.startswith(f"{name}-"))
         stem = next(fitting, next(of_others, None) if project.cell.choices else None)
         if stem is not None:
@@ -106,7 +107,7 @@ def read(project: Project, *, inputs: str | None = None) -> Mapping[str, Lock]:
         StaleLockError: They were made from other inputs, or not all by one run.
         InvalidLockError: One can't be read.
     """
-    sight = _looked(project, project.lock_names)
+    sight = _looked(project, lock_names(project))
     if inputs is not None:
         _check_current(sight, inputs)
     return _loaded(sight)
@@ -132,7 +133,7 @@ def read_for(
     Raises:
         LockError: As ``read`` does; or they are not for this interpreter.
     """
-    sight = _looked(project, project.lock_names if needed is None else needed)
+    sight = _looked(project, lock_names(project) if needed is None else needed)
     _check_current(sight, inputs)
     return _selected(sight, interpreter)
 

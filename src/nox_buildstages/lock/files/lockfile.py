@@ -28,6 +28,7 @@ from packaging.version import Version
 from nox_buildstages import toml
 from nox_buildstages.errors import InvalidLockError
 from nox_buildstages.indexes.logins import without_any
+from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.lock.files.pylock import TOOL, provider, select
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
 
@@ -109,11 +110,6 @@ class StagePin:
 
 
 Pin: TypeAlias = IndexPin | StagePin
-
-
-def file_name(name: str) -> str:
-    """Return the name of a stage's lock file."""
-    return f"pylock.{name}.toml"
 
 
 @lru_cache(maxsize=1024)

@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from nox_buildstages.errors import InvalidLockError
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.lock.files.lockfile import LockedOutput, file_name
+from nox_buildstages.lock.files.names import file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from packaging.pylock import Package, PackageWheel
 
     from nox_buildstages.environments.targets import Target
-    from nox_buildstages.lock.files.lockfile import Lock
+    from nox_buildstages.lock.files.lockfile import Lock, LockedOutput
     from nox_buildstages.model import Interpreter
 
 T = TypeVar("T", bound="Package | LockedOutput")

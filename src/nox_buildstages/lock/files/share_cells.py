@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import DivergingStageError
 from nox_buildstages.lock.files.lockfile import dumps, numbered
+from nox_buildstages.lock.files.names import possible_cells, stem_of
 from nox_buildstages.model import FINAL, Cell
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _filed(name: str, cells: Sequence[Locked]) -> Iterator[Lock]:
     having = [cell for cell in cells if name in cell.locks]
     choices = (_parts(name, having, it) for it in _choices_of_axes(name, having))
     for part, lock in next(found for found in choices if found).items():
-        yield replace(lock, name=part.stem(name))
+        yield replace(lock, name=stem_of(name, part))
 
 
 def _parts(
@@ -98,8 +99,8 @@ def _choices_of_axes(name: str, cells: Sequence[Locked]) -> Iterator[tuple[str, 
     Where values of several axes may make one name, all are named or none.
     """
     axes = [axis for axis, _ in cells[0].project.variant(name).choices]
-    parts = {part for cell in cells for part in cell.project.parts(name)}
-    is_telling = len({part.stem(name) for part in parts}) == len(parts)
+    parts = {part for cell in cells for part in possible_cells(cell.project, name)}
+    is_telling = len({stem_of(name, part) for part in parts}) == len(parts)
     for count in range(len(axes) + 1):
         if is_telling or count in (0, len(axes)):
             yield from combinations(axes, count)
