@@ -80,15 +80,15 @@ class Problem:
     """One thing that is wrong in a table.
 
     Attributes:
-        place: Such as ``tool.nox-buildstages.stage[1].outputs[0]``.
+        location: Such as ``tool.nox-buildstages.stage[1].outputs[0]``.
         message: What is wrong there, and what would be right.
     """
 
-    place: str
+    location: str
     message: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}"
+        return f"{self.location}: {self.message}"
 
 
 @dataclass(kw_only=True, eq=False)

@@ -140,11 +140,11 @@ class Output:
 
     Attributes:
         requirement: As declared; its URL is absolute where it named a directory.
-        place: Where it was declared, for messages.
+        location: Where it was declared, for messages.
     """
 
     requirement: Requirement
-    place: str
+    location: str
 
     @property
     def name(self) -> NormalizedName:
@@ -169,7 +169,7 @@ class Stage:
         network: Whether its backends reach it.
         timeout: Seconds after which its builds are stopped; None where they have time.
         compiler_cache: Of its builds; None for the project's.
-        place: Where it was declared, for messages.
+        location: Where it was declared, for messages.
     """
 
     name: str
@@ -184,7 +184,7 @@ class Stage:
     network: Network = "off"
     timeout: int | None = None
     compiler_cache: CompilerCache | None = None
-    place: str = ""
+    location: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,12 +194,12 @@ class Patch:
     Attributes:
         name: As it is written in the table.
         path: Of the file, absolute.
-        place: Where it was declared, for messages.
+        location: Where it was declared, for messages.
     """
 
     name: str
     path: Path
-    place: str
+    location: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,11 +208,11 @@ class LocalVersion:
 
     Attributes:
         text: With ``{x}`` for the public version of a project x of its environment.
-        place: Where it was declared, for messages.
+        location: Where it was declared, for messages.
     """
 
     text: str
-    place: str
+    location: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -333,15 +333,15 @@ class Project:
         """Every output, stage by stage."""
         return tuple(output for stage in self.stages for output in stage.outputs)
 
-    def variant(self, name: str) -> Cell:
+    def stage_cell(self, name: str) -> Cell:
         """Return what of the cell a stage, or ``final``, uses."""
         if name in (PROJECT, FINAL):
             return self.cell
         return self.cell.of(self.uses.get(name, ()))
 
-    def titled(self, name: str) -> str:
+    def stage_label(self, name: str) -> str:
         """Return a stage's name with what it uses of the cell behind it."""
-        return f"{name}{self.variant(name).suffix}"
+        return f"{name}{self.stage_cell(name).suffix}"
 
     def rules(self, name: NormalizedName) -> PackageRules:
         """Return the rules for an output, empty ones where the table has none."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import nox
 from nox_buildstages import toml
-from nox_buildstages.config.cells import arranged
+from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.config.table import TOOL
 from nox_buildstages.environments.environment import Environment, Setting, is_whole
@@ -56,19 +56,19 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     path = Path(pyproject).absolute()
     try:
         document = _load(path)
-        cells = read_cells(document, pyproject=path, may_lack_stages=True)
-        grid = arranged(cells)
+        projects = read_cells(document, pyproject=path, may_lack_stages=True)
+        cells = arrange_cells(projects)
     except BuildStagesError as error:
         raise SystemExit(str(error)) from None
     making = EnvironmentLock(pyproject=path, call=_call())
     registration = _Registration(
         document=document,
-        grid=grid,
-        names=grid.names,
+        cells=cells,
+        names=cells.names,
         making=making,
     )
     registration.register()
-    run.begin(grid, registration.stages_selected() if grid.has_matrix else None)
+    run.begin(cells, registration.stages_selected() if cells.has_matrix else None)
     making.begin(registration.sessions)
 
 
@@ -89,17 +89,19 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         return toml.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        problem = Problem(place=path.name, message=f"can't be read: {error.strerror}")
+        problem = Problem(
+            location=path.name, message=f"can't be read: {error.strerror}"
+        )
         raise DeclarationError(path=path, problems=(problem,)) from error
     except ValueError as error:
-        problem = Problem(place=path.name, message=f"is not TOML: {error}")
+        problem = Problem(location=path.name, message=f"is not TOML: {error}")
         raise DeclarationError(path=path, problems=(problem,)) from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Registration:
     document: dict[str, Any]
-    grid: Cells
+    cells: Cells
     names: Collection[str]
     making: EnvironmentLock
     sessions: list[RegisteredSession] = field(default_factory=list)
@@ -107,15 +109,15 @@ class _Registration:
     @property
     def _project(self) -> Project:
         """What all cells have in common."""
-        return self.grid.first.project
+        return self.cells.first.project
 
     def register(self) -> None:
         """Register every session, stages first."""
-        for place, stage in self.grid.variants():
-            self._add_stage(place, stage)
-        for place in self.grid.places:
-            self._add_final(place)
-        if self.grid.has_matrix:
+        for cell, stage in self.cells.distinct_stages():
+            self._add_stage(cell, stage)
+        for cell in self.cells.cells:
+            self._add_final(cell)
+        if self.cells.has_matrix:
             self._add_all("build-stages", "Build and install every cell.")
             self._add_all("build-stages-release", "Release every cell.", default=False)
         self._add(
@@ -141,36 +143,36 @@ class _Registration:
         bases = {it.base for it in self.sessions if TAG in it.tags and it.name in names}
         return bases or None
 
-    def _add_stage(self, place: CellProject, stage: Stage) -> None:
+    def _add_stage(self, cell: CellProject, stage: Stage) -> None:
         self._add(
-            place.session(stage),
+            cell.session(stage),
             partial(_provide, stage=stage),
             f"Build {', '.join(output.name for output in stage.outputs)}.",
-            place=place,
+            cell=cell,
             requires=[
-                self._session(place.session(place.graph.stage(name)))
-                for name in place.graph.requires(stage.name)
+                self._session(cell.session(cell.graph.stage(name)))
+                for name in cell.graph.requires(stage.name)
             ],
             tags=[TAG],
             default=False,
         )
 
-    def _add_final(self, place: CellProject) -> None:
-        suffix = place.project.cell.suffix
-        stages = [place.session(stage) for stage in place.graph.order]
+    def _add_final(self, cell: CellProject) -> None:
+        suffix = cell.project.cell.suffix
+        stages = [cell.session(stage) for stage in cell.graph.order]
         self._add(
             f"build-stages{suffix}",
             _install,
             "Build every stage, install the runtime from the wheelhouse, check it.",
-            place=place,
+            cell=cell,
             requires=[self._session(name) for name in stages],
-            default=not self.grid.has_matrix,
+            default=not self.cells.has_matrix,
         )
         self._add(
             f"build-stages-release{suffix}",
             _release,
             "Make the wheelhouse fit to publish: sums, an index, provenance, an SBOM.",
-            place=place,
+            cell=cell,
             requires=[self._session(f"build-stages{suffix}")],
             default=False,
         )
@@ -182,14 +184,14 @@ class _Registration:
             def tell() -> None:
                 parse(session.posargs, outputs=self.names, session=name)
                 house = self._project.wheelhouse.name
-                for project in self.grid.projects:
+                for project in self.cells.projects:
                     session.log(f"{project.cell}: {house}/{project.cell.folder}")
                 self._tell_left_over(session)
 
             _guarded(session, tell)
 
         session.__doc__ = doc
-        bases = {f"{name}{place.project.cell.suffix}" for place in self.grid.places}
+        bases = {f"{name}{cell.project.cell.suffix}" for cell in self.cells.cells}
         named = [it.name for it in self.sessions if it.base in bases]
         settings: dict[str, Any] = {"requires": named, "default": default}
         nox.session(name=name, python=False, allow_parallel=True, **settings)(session)
@@ -214,7 +216,7 @@ class _Registration:
         house = self._project.wheelhouse
         houses = {
             house / it.cell.folder / python
-            for it in self.grid.projects
+            for it in self.cells.projects
             for python in (pythons if len(pythons) > 1 else [""])
         }
         found = [os.path.relpath(it, house.parent) for it in left_over(house, houses)]
@@ -230,12 +232,12 @@ class _Registration:
         name: str,
         body: Callable[[nox.Session, Workspace], None],
         doc: str,
-        place: CellProject | None = None,
+        cell: CellProject | None = None,
         **settings: Any,  # noqa: ANN401 - nox's own
     ) -> None:
         def session(session: nox.Session) -> None:
             with self.making.at_work(session.name, session.env_dir.absolute()):
-                _guarded(session, lambda: self._work(session, name, body, place))
+                _guarded(session, lambda: self._work(session, name, body, cell))
 
         session.__doc__ = doc
         pythons = [*self._project.pythons]
@@ -255,9 +257,9 @@ class _Registration:
         session: nox.Session,
         name: str,
         body: Callable[[nox.Session, Workspace], None],
-        place: CellProject | None,
+        cell: CellProject | None,
     ) -> None:
-        workspace = self._workspace(session, name, place or self.grid.first)
+        workspace = self._workspace(session, name, cell or self.cells.first)
         with workspace.at_work():
             body(session, workspace)
 
@@ -277,7 +279,7 @@ class _Registration:
         nox.session(name=name, python=False, default=False)(session)
 
     def _workspace(
-        self, session: nox.Session, name: str, place: CellProject
+        self, session: nox.Session, name: str, cell: CellProject
     ) -> Workspace:
         from nox_buildstages.workspace.workspace import opened  # noqa: PLC0415 - --list is instant
 
@@ -290,8 +292,8 @@ class _Registration:
             session.log(line)
 
         workspace = opened(
-            self.grid,
-            place,
+            self.cells,
+            cell,
             _environment(session),
             parse(session.posargs, outputs=self.names, session=name.partition("(")[0]),
             Setting(
@@ -404,7 +406,7 @@ def _plan_lines(workspace: Workspace) -> Iterator[str]:
         return actions.publish(planning.for_github(workspace), workspace.tools.outer)
     plan = planning.whole(workspace)
     if workspace.options.json:
-        return plan_formats.document(plan, workspace.grid)
+        return plan_formats.document(plan, workspace.cells)
     return plan_formats.text(plan)
 
 

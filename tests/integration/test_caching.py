@@ -78,7 +78,7 @@ class Yard:
 
     def context(self, wish: CompilerCache) -> BuildContext:
         """Return a project that wishes for a cache, in all stages."""
-        output = Output(requirement=Requirement("x"), place="x")
+        output = Output(requirement=Requirement("x"), location="x")
         project = Project(
             pyproject=self.root / "pyproject.toml",
             lock_dir=self.root,

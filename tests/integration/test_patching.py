@@ -93,7 +93,7 @@ class Bed:
         """Put a patch into the project, and read it."""
         path = self.root / name
         path.write_bytes(content)
-        return patches.read(Patch(name=name, path=path, place=PLACE))
+        return patches.read(Patch(name=name, path=path, location=PLACE))
 
     def source(self, kind: str, subdirectory: str | None = None) -> Source:
         """Return the source as one of a kind."""
@@ -449,7 +449,7 @@ def test_an_empty_patch_is_refused(bed: Bed, content: bytes) -> None:
 
 def test_a_patch_must_be_there(bed: Bed) -> None:
     """It says which, where it is named, and to what its path is relative."""
-    patch = Patch(name="no.patch", path=bed.place / "no.patch", place=PLACE)
+    patch = Patch(name="no.patch", path=bed.place / "no.patch", location=PLACE)
     with pytest.raises(PatchError) as caught:
         patches.read(patch)
     assert str(caught.value) == (

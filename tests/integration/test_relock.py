@@ -22,7 +22,7 @@ from nox_buildstages import toml
 from nox_buildstages.builder.context import Tools
 from nox_buildstages.builder.jobs.share import Budget
 from nox_buildstages.builder.sandbox import SandboxPolicy
-from nox_buildstages.config.cells import arranged
+from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.project import read
 from nox_buildstages.environments.environment import Environment
@@ -195,11 +195,11 @@ class World:
         sources = Sources(
             root=self.root, cache=self.root.parent / "cache", runner=self.runner
         )
-        grid = arranged([project])
+        cells = arrange_cells([project])
         workspace = Workspace(
-            grid=grid,
-            project=grid.first.project,
-            graph=grid.first.graph,
+            cells=cells,
+            project=cells.first.project,
+            graph=cells.first.graph,
             interpreter=self.interpreter,
             environment=self.environment(),
             options=Options(),

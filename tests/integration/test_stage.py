@@ -222,7 +222,7 @@ def planned(shop: Shop, key: str = "") -> tuple[Planned, ...]:
 
 
 def output(name: str) -> Output:
-    return Output(requirement=Requirement(name), place=name)
+    return Output(requirement=Requirement(name), location=name)
 
 
 def locked(name: str, source: Source, metadata: Metadata) -> LockedOutput:
@@ -508,7 +508,7 @@ def test_config_settings_go_in(shop: Shop) -> None:
 def test_the_patch_that_the_key_has_is_the_one_that_is_applied(shop: Shop) -> None:
     """Though its file is written to after the session has begun."""
     file = shop.root / "x.patch"
-    shop.rules = PackageRules(patches=(Patch(name="x", path=file, place="it"),))
+    shop.rules = PackageRules(patches=(Patch(name="x", path=file, location="it"),))
     new = "--- /dev/null\n+++ b/low_lib/{}.py\n@@ -0,0 +1 @@\n+x = 1\n"
     file.write_text(new.format("first"))
     context = shop.context()

@@ -120,9 +120,9 @@ def test_a_valid_table_is_read(table: dict[str, Any]) -> None:
     for index, (stage, written) in enumerate(
         zip(project.stages, table["stage"], strict=True)
     ):
-        assert stage.place == f"{TABLE}.stage[{index}]"
-        assert [it.place for it in stage.outputs] == [
-            f"{stage.place}.outputs[{at}]" for at in range(len(written["outputs"]))
+        assert stage.location == f"{TABLE}.stage[{index}]"
+        assert [it.location for it in stage.outputs] == [
+            f"{stage.location}.outputs[{at}]" for at in range(len(written["outputs"]))
         ]
         assert [it.requirement.name for it in stage.outputs] == [
             Requirement(it).name for it in written["outputs"]
@@ -145,7 +145,7 @@ def test_a_problem_is_told_where_it_is(
     with pytest.raises(DeclarationError) as caught:
         read_table(table)
     (problem,) = caught.value.problems
-    assert problem.place == f"{TABLE}.stage[{at}].outputs[{position}]"
+    assert problem.location == f"{TABLE}.stage[{at}].outputs[{position}]"
 
 
 def read_anything(document: dict[str, Any]) -> None:
@@ -202,10 +202,10 @@ def staged(
     return tuple(
         Stage(
             name=name.format(at),
-            outputs=(Output(requirement=Requirement(f"lib{at}"), place=f"s[{at}]"),),
+            outputs=(Output(requirement=Requirement(f"lib{at}"), location=f"s[{at}]"),),
             dependencies=tuple(Requirement(f"lib{it}") for it in sorted(named)),
             needs=tuple(name.format(it) for it in sorted(needs)),
-            place=f"s[{at}]",
+            location=f"s[{at}]",
         )
         for at, (needs, named) in enumerate(graph)
     )
@@ -259,12 +259,12 @@ def test_the_order_does_not_depend_on_names(
             outputs=stage.outputs,
             dependencies=stage.dependencies,
             needs=tuple(names[need] for need in stage.needs),
-            place=stage.place,
+            location=stage.location,
         )
         for stage in renamed
     )
     other = arrange(project_of(*relabeled))
-    assert [it.place for it in other.order] == [it.place for it in arranged.order]
+    assert [it.location for it in other.order] == [it.location for it in arranged.order]
 
 
 @given(edges())

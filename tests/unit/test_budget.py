@@ -19,7 +19,7 @@ from nox_buildstages.model import Output, Stage
 
 GB = 10**9
 WAITING = JobGrant()
-OUTPUT = Output(requirement=Requirement("kernels"), place="")
+OUTPUT = Output(requirement=Requirement("kernels"), location="")
 
 
 def running(jobs: int, memory: int = 0, base: int | None = None) -> JobGrant:

@@ -25,7 +25,7 @@ def project(*stages: Stage) -> Project:
 
 
 def stage(name: str, *needs: str) -> Stage:
-    output = Output(requirement=Requirement(f"{name}-lib"), place="")
+    output = Output(requirement=Requirement(f"{name}-lib"), location="")
     return Stage(name=name, outputs=(output,), needs=needs)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nox_buildstages.config.cells import Cells, arranged
+from nox_buildstages.config.cells import Cells, arrange_cells
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.errors import DeclarationError
 from nox_buildstages.lock.files.names import possible_stems
@@ -35,22 +35,22 @@ torch = { "2.8" = { constraints = ["torch==2.8.*"] }, "2.13" = {} }
 """
 
 
-def grid(matrix: str, stages: str = STAGES, top: str = "") -> Cells:
+def read(matrix: str, stages: str = STAGES, top: str = "") -> Cells:
     """Return the cells of a table."""
     text = f"[tool.nox-buildstages]\n{top}\n[tool.nox-buildstages.matrix]\n{matrix}\n"
-    return arranged(read_cells(loads(text + stages), pyproject=PYPROJECT))
+    return arrange_cells(read_cells(loads(text + stages), pyproject=PYPROJECT))
 
 
 def told(matrix: str, stages: str = STAGES, top: str = "") -> list[str]:
     """Return the problems of a table."""
     with pytest.raises(DeclarationError) as caught:
-        grid(matrix, stages, top)
+        read(matrix, stages, top)
     return [str(it).removeprefix(PREFIX) for it in caught.value.problems]
 
 
 def cells(matrix: str) -> list[str]:
     """Return the cells of a matrix."""
-    return [str(project.cell) for project in grid(matrix).projects]
+    return [str(project.cell) for project in read(matrix).projects]
 
 
 ARCH = 'arch = ["8.0", "9.0"]\n'
@@ -249,7 +249,7 @@ tools = ["nvcc-{arch}", "nvcc-{other}", "nvcc-{{arch}}"]
 
 
 @pytest.mark.parametrize(
-    ("matrix", "top", "place"),
+    ("matrix", "top", "location"),
     [
         (ARCH, 'wheelhouse = "wheels-{arch}"', "wheelhouse"),
         (ARCH, 'build-constraints = ["a=={arch}"]', "build-constraints[0]"),
@@ -263,11 +263,13 @@ tools = ["nvcc-{arch}", "nvcc-{other}", "nvcc-{{arch}}"]
     ],
 )
 def test_where_an_axis_is_not_replaced_is_told(
-    matrix: str, top: str, place: str
+    matrix: str, top: str, location: str
 ) -> None:
     """It would be taken for a text, as what is no axis is."""
     hint = "env, dependencies, outputs, requirements, checks and packages may name it"
-    assert told(matrix, top=top) == [f"{place}: {{arch}} is not replaced here; {hint}"]
+    assert told(matrix, top=top) == [
+        f"{location}: {{arch}} is not replaced here; {hint}"
+    ]
 
 
 def test_what_constrains_by_value_is_told() -> None:
@@ -287,7 +289,7 @@ def test_checks_know_their_cell() -> None:
     requirements = ["a"]
     checks = [["check", "--arch={arch}", "f'{x} {{y}} {{arch}} {}'"]]
     """
-    projects = grid(ARCH, STAGES + final).projects
+    projects = read(ARCH, STAGES + final).projects
     assert [project.final.checks for project in projects] == [
         (("check", f"--arch={value}", "f'{x} {{y}} {arch} {}'"),)
         for value in ("8.0", "9.0")
@@ -299,7 +301,7 @@ def test_a_package_may_be_that_of_one_cell() -> None:
     stages = STAGES.replace('"kernels"]\nenv', '"kernels-{arch}"]\nenv')
     rules = '[tool.nox-buildstages.package.kernels-{}]\nenv = {{ A = "1" }}\n'
     stages = stages.replace('"kernels", "torch"', '"torch"')
-    first, second = grid('arch = ["8", "9"]', stages + rules.format("9")).projects
+    first, second = read('arch = ["8", "9"]', stages + rules.format("9")).projects
     assert first.outputs != second.outputs
     assert second.rules(second.stages[1].outputs[0].name).env == {"A": "1"}
     assert told('arch = ["8", "9"]', stages + rules.format("7")) == [
@@ -327,7 +329,7 @@ def test_what_a_placeholder_stands_for() -> None:
     build-requires = { add = ["c=={arch}"] }
     metadata = { requires-dist = ["d=={arch}"] }
     """
-    (project,) = grid('arch = ["9.0"]', stages).projects
+    (project,) = read('arch = ["9.0"]', stages).projects
     (stage,) = project.stages
     assert [*map(str, stage.dependencies)] == ["a==9.0", "b"]
     assert str(stage.outputs[0].requirement) == "x @ file:///project/x-9.0"
@@ -384,7 +386,7 @@ def test_what_is_no_axis_is_told_once() -> None:
 )
 def test_what_a_stage_uses(stages: str, uses: list[tuple[str, ...]]) -> None:
     """What it or a package of it names, what constrains it, what stages before use."""
-    for project in grid(f"{ARCH}{TORCH}", stages).projects:
+    for project in read(f"{ARCH}{TORCH}", stages).projects:
         assert [*project.uses.values()] == uses
 
 
@@ -394,7 +396,7 @@ def test_what_a_value_changes() -> None:
     arch = { "8" = { env = { A = "1", ARCH = "mine" } }, "9" = {} }
     torch = { "2" = { constraints = ["torch==2.*"] } }
     """
-    eight, nine = grid(matrix, top='constraints = ["numpy<3"]').projects
+    eight, nine = read(matrix, top='constraints = ["numpy<3"]').projects
     assert [*map(str, eight.constraints)] == ["numpy<3", "torch==2.*"]
     assert [stage.env for stage in eight.stages] == [
         {},
@@ -432,7 +434,7 @@ AIMED = """
 @pytest.mark.parametrize("explicit", ["true", "false"])
 def test_the_index_of_a_value(explicit: str) -> None:
     """It comes first, and those of the other values are gone from its cells."""
-    cells = grid(AIMED, STAGES.replace("{arch}", "") + UV.format(explicit)).projects
+    cells = read(AIMED, STAGES.replace("{arch}", "") + UV.format(explicit)).projects
     names = [[it["name"] for it in project.uv["index"]] for project in cells]
     assert names == [["cu13", "main"], ["cu12", "main"], ["main"]]
     third, main = {"path": "third"}, [{"index": "main"}]
@@ -444,7 +446,7 @@ def test_the_index_of_a_value(explicit: str) -> None:
 
 def test_names_of_a_cell() -> None:
     """For sessions, for files and shells, for folders and for locks."""
-    project = grid(f"{ARCH}{TORCH}").projects[3]
+    project = read(f"{ARCH}{TORCH}").projects[3]
     cell = project.cell
     assert cell.suffix == "(arch=9.0, torch=2.13)"
     assert cell.name == "arch-9.0_torch-2.13"
@@ -456,13 +458,13 @@ def test_names_of_a_cell() -> None:
         "models",
     )
     assert possible_stems(project, "base") == ("base",)
-    assert project.titled("kernels") == "kernels(arch=9.0)"
+    assert project.stage_label("kernels") == "kernels(arch=9.0)"
 
 
 def test_a_stage_comes_once_for_all_cells_that_share_it() -> None:
     """Before what needs it."""
-    found = grid(f"{ARCH}{TORCH}")
-    assert [place.session(stage) for place, stage in found.variants()] == [
+    found = read(f"{ARCH}{TORCH}")
+    assert [location.session(stage) for location, stage in found.distinct_stages()] == [
         "build-stage-base",
         "build-stage-kernels(arch=8.0)",
         "build-stage-models(arch=8.0, torch=2.8)",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nox_buildstages.config.cells import Cells, arranged
+from nox_buildstages.config.cells import Cells, arrange_cells
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.run.summary import left_open, rendered
 
@@ -24,7 +24,7 @@ MATRIX = {"matrix": {"arch": ["8", "9"]}}
 def arranged_cells(**more: Any) -> Cells:  # noqa: ANN401 - TOML
     """Return a project of two stages with three outputs."""
     document = {"tool": {"nox-buildstages": {**TABLE, **more}}}
-    return arranged(read_cells(document, pyproject=PYPROJECT))
+    return arrange_cells(read_cells(document, pyproject=PYPROJECT))
 
 
 GRID = arranged_cells()
@@ -188,13 +188,13 @@ def test_each_python_has_its_table() -> None:
 def test_a_cell_that_has_its_table_is_left_out() -> None:
     """Of what cells share, another one may still tell."""
     second = {"name": "second", "outputs": ["models"], "env": {"A": "{arch}"}}
-    grid = arranged_cells(**MATRIX, stage=[TABLE["stage"][0], second])
+    cells = arranged_cells(**MATRIX, stage=[TABLE["stage"][0], second])
     notes = [
         note("failed", "second(arch=9)", "models"),
         note("built", "first", "kernels"),
         {"python": "3.11", "state": "closed", "cell": "arch=8"},
     ]
-    ((_, table),) = left_open(notes, grid)
+    ((_, table),) = left_open(notes, cells)
     assert [(it["stage"], it["name"], it["status"]) for it in table] == [
         ("first", "kernels", "built"),
         ("first", "ops", "not built"),
@@ -205,10 +205,10 @@ def test_a_cell_that_has_its_table_is_left_out() -> None:
 def test_what_was_not_asked_for_is_left_out() -> None:
     """Of one cell alone, nobody waits for the others."""
     second = {"name": "second", "outputs": ["models"], "env": {"A": "{arch}"}}
-    grid = arranged_cells(**MATRIX, stage=[TABLE["stage"][0], second])
+    cells = arranged_cells(**MATRIX, stage=[TABLE["stage"][0], second])
     sessions = {"build-stage-first", "build-stage-second(arch=9)"}
     notes = [note("failed", "first", "kernels")]
-    ((_, table),) = left_open(notes, grid, sessions)
+    ((_, table),) = left_open(notes, cells, sessions)
     assert [(it["stage"], it["name"]) for it in table] == [
         ("first", "kernels"),
         ("first", "ops"),

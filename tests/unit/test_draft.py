@@ -18,7 +18,7 @@ GLUE = canonicalize_name("glue")
 
 def draft(*stages: str) -> Draft:
     """Return a draft that proposes ops, in a project with these stages."""
-    output = Output(requirement=Requirement("kernels"), place="")
+    output = Output(requirement=Requirement("kernels"), location="")
     folder = Path("/project")
     project = Project(
         pyproject=folder / "pyproject.toml",

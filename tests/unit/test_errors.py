@@ -79,7 +79,7 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
     (
         DeclarationError(
             path=FOLDER / "pyproject.toml",
-            problems=(Problem(place="tool.x", message="is missing"),),
+            problems=(Problem(location="tool.x", message="is missing"),),
         ),
         ["1 problem in folder/pyproject.toml", "  tool.x: is missing"],
     ),
@@ -87,8 +87,8 @@ WORDED: list[tuple[BuildStagesError, list[str]]] = [
         DeclarationError(
             path=FOLDER / "pyproject.toml",
             problems=(
-                Problem(place="tool.x", message="is missing"),
-                Problem(place="tool.y[0]", message="isn't a string"),
+                Problem(location="tool.x", message="is missing"),
+                Problem(location="tool.y[0]", message="isn't a string"),
             ),
         ),
         [

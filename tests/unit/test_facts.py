@@ -40,8 +40,8 @@ STAGE = Stage(
     name="kernels",
     dependencies=(Requirement("torch>=2"),),
     outputs=(
-        Output(requirement=Requirement("a"), place=""),
-        Output(requirement=Requirement("b"), place=""),
+        Output(requirement=Requirement("a"), location=""),
+        Output(requirement=Requirement("b"), location=""),
     ),
 )
 PINS = (IndexPin(name=B, version=Version("1"), sha256="0"),)
@@ -213,7 +213,7 @@ def test_the_table_has_no_say_where_nothing_was_answered() -> None:
 
 def test_a_local_version_comes_with_the_environment() -> None:
     """Until that is known the version is what the source says."""
-    wanted = LocalVersion(text="b{b}", place="local-version")
+    wanted = LocalVersion(text="b{b}", location="local-version")
     known = facts({"a": PackageRules(local_version=wanted)}, known=metadata("1.0+cpu"))
     assert known.metadata(A) == metadata("1.0+cpu")
     known.label(STAGE, PINS)

@@ -24,12 +24,12 @@ def stage(
     return Stage(
         name=name,
         outputs=tuple(
-            Output(requirement=Requirement(it), place=f"{name}.outputs[{index}]")
+            Output(requirement=Requirement(it), location=f"{name}.outputs[{index}]")
             for index, it in enumerate((outputs or f"lib-{name}x").split())
         ),
         dependencies=tuple(Requirement(it) for it in dependencies.split()),
         needs=tuple(needs.split()),
-        place=name,
+        location=name,
     )
 
 

@@ -24,7 +24,7 @@ def labelling(text: str) -> Labelling:
     return Labelling(
         output=canonicalize_name("grouped-gemm"),
         stage="kernels",
-        wanted=LocalVersion(text=text, place="package.grouped-gemm.local-version"),
+        wanted=LocalVersion(text=text, location="package.grouped-gemm.local-version"),
     )
 
 

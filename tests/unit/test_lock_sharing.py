@@ -9,7 +9,7 @@ import pytest
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.config.cells import arranged
+from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.lock.files import pylock, share_cells as sharing
 from nox_buildstages.lock.files.lockfile import Lock
@@ -47,7 +47,7 @@ def locked(
         {"name": "models", "outputs": ["models"], "env": {"A": named}},
     ]
     document = {"tool": {"nox-buildstages": {"matrix": matrix, "stage": stages}}}
-    projects = arranged(read_cells(document, pyproject=PYPROJECT)).projects
+    projects = arrange_cells(read_cells(document, pyproject=PYPROJECT)).projects
     return [
         Locked(
             project=project,

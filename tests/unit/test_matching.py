@@ -52,7 +52,7 @@ def project(*match_runtime: NormalizedName) -> Project:
         return Stage(
             name=name,
             dependencies=(Requirement(dependency), Requirement("ninja>=1")),
-            outputs=(Output(requirement=Requirement(output), place=""),),
+            outputs=(Output(requirement=Requirement(output), location=""),),
         )
 
     return Project(

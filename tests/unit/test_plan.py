@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 from nox_buildstages.commands.plan import formats as plan_formats
 from nox_buildstages.commands.plan.reasons import Cause, Plan, Planned, unlocked
-from nox_buildstages.config.cells import arranged
+from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.model import Final, Output, Project, Stage
 
 ROOT = Path("/project")
@@ -109,7 +109,9 @@ def project(*stages: Stage, pythons: tuple[str, ...] = ()) -> Project:
 def stage(name: str, *outputs: str, needs: tuple[str, ...] = ()) -> Stage:
     return Stage(
         name=name,
-        outputs=tuple(Output(requirement=Requirement(it), place="") for it in outputs),
+        outputs=tuple(
+            Output(requirement=Requirement(it), location="") for it in outputs
+        ),
         dependencies=tuple(map(Requirement, needs)),
     )
 
@@ -126,7 +128,7 @@ def test_without_locks_everything_is_to_be_built() -> None:
 
 
 def document(plan: Plan, project: Project) -> Any:  # noqa: ANN401 - JSON
-    lines = plan_formats.document(plan, arranged([project]))
+    lines = plan_formats.document(plan, arrange_cells([project]))
     return json.loads("\n".join(lines))
 
 

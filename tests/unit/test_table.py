@@ -79,10 +79,10 @@ def test_defaults() -> None:
     assert project.packages == {}
     assert project.uv == {}
     (stage,) = project.stages
-    assert (stage.name, stage.place) == ("kernels", f"{TABLE}.stage[0]")
+    assert (stage.name, stage.location) == ("kernels", f"{TABLE}.stage[0]")
     (output,) = stage.outputs
     assert str(output.requirement) == "flash-attn==2.8.3"
-    assert output.place == f"{TABLE}.stage[0].outputs[0]"
+    assert output.location == f"{TABLE}.stage[0].outputs[0]"
 
 
 def test_the_whole_table() -> None:
@@ -152,19 +152,23 @@ def test_the_whole_table() -> None:
     assert [str(it) for it in rules.build_requires_add] == ["wheel>1"]
     assert rules.build_requires_remove == ("torch",)
     assert rules.config_settings == {"--build-option": ("a", "b"), "plain": "x"}
-    place = 'tool.nox-buildstages.package."grouped.gemm".patches'
+    location = 'tool.nox-buildstages.package."grouped.gemm".patches'
     assert rules.patches == (
         Patch(
             name="patches/one.patch",
             path=ROOT / "patches/one.patch",
-            place=f"{place}[0]",
+            location=f"{location}[0]",
         ),
-        Patch(name="../two.patch", path=ROOT.parent / "two.patch", place=f"{place}[1]"),
+        Patch(
+            name="../two.patch",
+            path=ROOT.parent / "two.patch",
+            location=f"{location}[1]",
+        ),
     )
     assert rules.env == {"CUTLASS": "1"}
     assert [str(it) for it in rules.requires_dist or ()] == ["torch"]
     assert rules.local_version == LocalVersion(
-        text="torch{torch}", place=place.replace("patches", "local-version")
+        text="torch{torch}", location=location.replace("patches", "local-version")
     )
 
 
@@ -1062,7 +1066,9 @@ def test_every_problem_at_once_in_the_order_of_the_file() -> None:
     [project]
     dependencies = [1]
     """
-    assert [problem.place.removeprefix(f"{TABLE}.") for problem in problems(toml)] == [
+    assert [
+        problem.location.removeprefix(f"{TABLE}.") for problem in problems(toml)
+    ] == [
         "zzz",
         "python",
         "stage[0]",
@@ -1084,7 +1090,7 @@ def test_a_document_is_only_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("uv", "place"),
+    ("uv", "location"),
     [
         ({"index": [{}]}, "tool.uv.index[0]"),
         ({"index": [{"url": 3}]}, "tool.uv.index[0].url"),
@@ -1100,14 +1106,14 @@ def test_a_document_is_only_read() -> None:
     ],
 )
 def test_settings_of_uv_that_we_read_have_the_form_that_uv_wants(
-    uv: dict[str, Any], place: str
+    uv: dict[str, Any], location: str
 ) -> None:
     """A mistake there is told with its place, as one in our own table is."""
     table = {"stage": [{"name": "a", "outputs": ["x"]}]}
     document = {"tool": {"nox-buildstages": table, "uv": uv}}
     with pytest.raises(DeclarationError) as caught:
         read(document, pyproject=Path("/project/pyproject.toml"))
-    assert [problem.place for problem in caught.value.problems] == [place]
+    assert [problem.location for problem in caught.value.problems] == [location]
 
 
 def test_settings_of_uv_are_taken_as_they_are() -> None:

@@ -123,7 +123,7 @@ def test_an_unknown_platform_is_told() -> None:
     with pytest.raises(DeclarationError) as caught:
         covered(elsewhere, interpreter())
     (problem,) = caught.value.problems
-    assert problem.place == "tool.nox-buildstages.environments[1]"
+    assert problem.location == "tool.nox-buildstages.environments[1]"
     assert "emscripten" in problem.message
     assert "linux x86_64, linux aarch64, darwin arm64" in problem.message
 

@@ -23,7 +23,7 @@ def proposed(*outputs: str, dependencies: tuple[str, ...] = ()) -> Proposed:
             name="kernels",
             dependencies=tuple(map(Requirement, dependencies)),
             outputs=tuple(
-                Output(requirement=Requirement(text), place="") for text in outputs
+                Output(requirement=Requirement(text), location="") for text in outputs
             ),
         ),
         comments=("it has no wheel",),

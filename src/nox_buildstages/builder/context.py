@@ -116,7 +116,7 @@ class BuildContext:
         """Return what the journal calls an output by."""
         return {
             "python": self.interpreter.markers["python_version"],
-            "stage": self.project.titled(stage),
+            "stage": self.project.stage_label(stage),
             "name": output.name,
             "version": str(output.metadata.version),
         }
@@ -180,7 +180,9 @@ class BuildContext:
         """
         entry = self.find(self.recipe(stage, output))
         if entry is None:
-            raise MissingWheelError(stage=self.project.titled(stage), output=output)
+            raise MissingWheelError(
+                stage=self.project.stage_label(stage), output=output
+            )
         return entry
 
     def find(self, recipe: Recipe) -> Entry | None:

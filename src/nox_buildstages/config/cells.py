@@ -26,7 +26,7 @@ MULTIPLIED = ("build-stages", "build-stages-release")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellProject:
-    """A cell of the grid.
+    """A cell of the matrix: its project and the order of its stages.
 
     Attributes:
         project: What is declared for it.
@@ -38,7 +38,7 @@ class CellProject:
 
     def session(self, stage: Stage) -> str:
         """Return the session of a stage, without a Python."""
-        return f"build-stage-{self.project.titled(stage.name)}"
+        return f"build-stage-{self.project.stage_label(stage.name)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,17 +49,17 @@ class Cells:
         places: In the matrix's order.
     """
 
-    places: tuple[CellProject, ...]
+    cells: tuple[CellProject, ...]
 
     @property
     def first(self) -> CellProject:
         """The first cell."""
-        return self.places[0]
+        return self.cells[0]
 
     @property
     def projects(self) -> tuple[Project, ...]:
         """What is declared for each cell."""
-        return tuple(place.project for place in self.places)
+        return tuple(location.project for location in self.cells)
 
     @property
     def has_matrix(self) -> bool:
@@ -87,21 +87,21 @@ class Cells:
             found += (it for it in project.uv.get("index", ()) if it not in found)
         return found
 
-    def variants(self) -> Iterator[tuple[CellProject, Stage]]:
+    def distinct_stages(self) -> Iterator[tuple[CellProject, Stage]]:
         """Yield each stage once for all cells that share it, those needed first.
 
         A stage comes with the first of these cells.
         """
         seen = set()
-        for place in self.places:
-            for stage in place.graph.order:
-                title = place.project.titled(stage.name)
+        for location in self.cells:
+            for stage in location.graph.order:
+                title = location.project.stage_label(stage.name)
                 if title not in seen:
                     seen.add(title)
-                    yield place, stage
+                    yield location, stage
 
 
-def arranged(projects: Sequence[Project]) -> Cells:
+def arrange_cells(projects: Sequence[Project]) -> Cells:
     """Bring the stages of every cell into order.
 
     What a stage uses, those that need it use as well, through whatever cell.
@@ -111,12 +111,12 @@ def arranged(projects: Sequence[Project]) -> Cells:
     """
     graphs = [arrange(project) for project in projects]
     if not projects[0].cell.choices:
-        return Cells(places=(CellProject(project=projects[0], graph=graphs[0]),))
+        return Cells(cells=(CellProject(project=projects[0], graph=graphs[0]),))
     uses = _spread(projects, graphs)
     used = [_using(project, uses) for project in projects]
     _check(used)
     return Cells(
-        places=tuple(
+        cells=tuple(
             CellProject(
                 project=project, graph=arrange(project) if project.brought else graph
             )
@@ -187,8 +187,10 @@ def _check(projects: Sequence[Project]) -> None:
         if not any(axis in uses for it in projects for uses in it.uses.values())
     ]
     if messages:
-        place = "tool.nox-buildstages.matrix"
-        problems = (Problem(place=place, message=it) for it in dict.fromkeys(messages))
+        location = "tool.nox-buildstages.matrix"
+        problems = (
+            Problem(location=location, message=it) for it in dict.fromkeys(messages)
+        )
         path = projects[0].pyproject
         raise DeclarationError(path=path, problems=tuple(problems))
 
@@ -198,7 +200,9 @@ def _sessions(projects: Sequence[Project]) -> Iterator[tuple[str, str]]:
     for session in OUR_SESSIONS:
         yield f"the folder {folder_of(session)!r} of nox", session
     for project in projects:
-        sessions = [f"build-stage-{project.titled(it.name)}" for it in project.stages]
+        sessions = [
+            f"build-stage-{project.stage_label(it.name)}" for it in project.stages
+        ]
         sessions += [f"{name}{project.cell.suffix}" for name in MULTIPLIED]
         for session in sessions:
             yield f"the folder {folder_of(session)!r} of nox", session
@@ -217,7 +221,7 @@ def _variants(projects: Sequence[Project]) -> Iterator[tuple[str, str]]:
     for project in projects:
         yield f"the name {project.cell.name!r}", f"({project.cell})"
         for name in lock_names(project):
-            variant = project.variant(name)
+            variant = project.stage_cell(name)
             file = file_name(stem_of(name, variant))
             yield f"the lock file {file} of {name}", f"({variant})"
 

@@ -89,7 +89,7 @@ class Document:
         if self.faults:
             ordered = sorted(self.faults, key=lambda it: self._position(it.steps))
             problems = (
-                Problem(place=place_of(fault.steps), message=fault.message)
+                Problem(location=location_of(fault.steps), message=fault.message)
                 for fault in ordered
             )
             raise DeclarationError(
@@ -126,9 +126,9 @@ class Item:
     document: Document
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where it stands, such as ``tool.nox-buildstages.stage[1].outputs[0]``."""
-        return place_of(self.steps)
+        return location_of(self.steps)
 
     def child(self, step: Step, value: object) -> Item:
         """Return what stands below."""
@@ -183,16 +183,16 @@ class Table:
         return getter(self.item.child(key, self.content[key]))
 
 
-def place_of(steps: Iterable[Step]) -> str:
+def location_of(steps: Iterable[Step]) -> str:
     """Word a way through a document as one would write it in TOML."""
-    place = ""
+    location = ""
     for step in steps:
         if isinstance(step, int):
-            place += f"[{step}]"
+            location += f"[{step}]"
             continue
         key = step if _BARE_KEY.fullmatch(step) else _quoted(step)
-        place += f".{key}" if place else key
-    return place or "the document"
+        location += f".{key}" if location else key
+    return location or "the document"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -287,7 +287,7 @@ def by_name(item: Item) -> Mapping[NormalizedName, Item] | None:
         child = item.child(key, value)
         name = normalized(Item(value=key, steps=child.steps, document=item.document))
         if name in found:
-            child.fault(f"the same name as {found[name].place}")
+            child.fault(f"the same name as {found[name].location}")
         elif name is not None:
             found[name] = child
     return found

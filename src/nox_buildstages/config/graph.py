@@ -195,7 +195,7 @@ def _cycles_told(
         )
         at = first[path[0]]
         message = f"stages need each other: {' -> '.join(path)} ({reasons})"
-        yield at, Problem(place=stages[at].place, message=message)
+        yield at, Problem(location=stages[at].location, message=message)
 
 
 def _clashing_names(project: Project) -> Iterator[_Found]:
@@ -208,18 +208,18 @@ def _clashing_names(project: Project) -> Iterator[_Found]:
         for suffix in suffixes
     }
     for index, stage in enumerate(project.stages):
-        place = f"{stage.place}.name"
+        location = f"{stage.location}.name"
         own = [folder_of(f"build-stage-{stage.name}{suffix}") for suffix in suffixes]
         taken = next((folder for folder in own if folder in folders), None)
         if stage.name in named:
-            message = f"{stage.name!r} is the name of {named[stage.name].place} too"
-            yield index, Problem(place=place, message=message)
+            message = f"{stage.name!r} is the name of {named[stage.name].location} too"
+            yield index, Problem(location=location, message=message)
         elif taken is not None:
             message = (
                 f"{stage.name!r} would share the folder {taken!r} of nox with "
                 f"{folders[taken]}; choose another name"
             )
-            yield index, Problem(place=place, message=message)
+            yield index, Problem(location=location, message=message)
         named.setdefault(stage.name, stage)
         for folder in own:
             folders.setdefault(folder, f"stage {stage.name!r}")
@@ -237,8 +237,10 @@ def _repeated_outputs(stages: Sequence[Stage]) -> Iterator[_Found]:
     for index, stage in enumerate(stages):
         for output in stage.outputs:
             if output.name in first:
-                message = f"{output.name} is built already: {first[output.name].place}"
-                yield index, Problem(place=output.place, message=message)
+                message = (
+                    f"{output.name} is built already: {first[output.name].location}"
+                )
+                yield index, Problem(location=output.location, message=message)
             first.setdefault(output.name, output)
 
 
@@ -247,21 +249,24 @@ def _wrong_needs(
 ) -> Iterator[_Found]:
     for index, stage in enumerate(stages):
         for at, need in enumerate(stage.needs):
-            place = f"{stage.place}.needs[{at}]"
+            location = f"{stage.location}.needs[{at}]"
             if need == stage.name:
-                yield index, Problem(place=place, message="a stage can't need itself")
+                yield (
+                    index,
+                    Problem(location=location, message="a stage can't need itself"),
+                )
             elif need not in known:
                 hint = did_you_mean(need, known)
                 message = f"there is no stage {need!r}{hint}"
-                yield index, Problem(place=place, message=message)
+                yield index, Problem(location=location, message=message)
 
 
 def _own_outputs(stages: Sequence[Stage]) -> Iterator[_Found]:
     for index, stage in enumerate(stages):
-        own = {output.name: output.place for output in stage.outputs}
+        own = {output.name: output.location for output in stage.outputs}
         for at, dependency in enumerate(stage.dependencies):
             name = canonicalize_name(dependency.name)
             if name in own:
-                place = f"{stage.place}.dependencies[{at}]"
+                location = f"{stage.location}.dependencies[{at}]"
                 message = f"{name} is built by this stage itself: {own[name]}"
-                yield index, Problem(place=place, message=message)
+                yield index, Problem(location=location, message=message)

@@ -33,7 +33,7 @@ def local_version(item: Item) -> LocalVersion | None:
             "letters and digits, with a '.', '-' or '_' between them, and projects in"
             ' braces, such as "torch{torch}"'
         )
-    return LocalVersion(text=value, place=item.place)
+    return LocalVersion(text=value, location=item.location)
 
 
 def filled(wanted: LocalVersion, version: Callable[[NormalizedName], str]) -> str:

@@ -99,16 +99,16 @@ class Substitution:
 
     def _swapped(self, text: str, item: Item, depth: int) -> str:
         values = dict(self.cell.choices)
-        place = item.steps[depth : depth + 2]
+        location = item.steps[depth : depth + 2]
 
         def swapped(match: re.Match[str]) -> str:
             literal, name = match.groups()
-            if place[-1] == _CHECKS and (literal or name) not in values:
+            if location[-1] == _CHECKS and (literal or name) not in values:
                 return match[0]  # a program has braces, too
             if literal is not None:
                 return f"{{{literal}}}"
             if name in values:
-                self.named.setdefault(place, set()).add(name)
+                self.named.setdefault(location, set()).add(name)
                 return values[name]
             if item.steps[-1] == _LOCAL_VERSION:  # a locked package may have that name
                 return match[0]

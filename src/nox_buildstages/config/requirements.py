@@ -39,7 +39,7 @@ def output(item: Item) -> Output | None:
         item.fault("an output is one wheel, with all its extras: it can't name some")
     if _names_wheel(found):
         item.fault("a wheel is built already: an output is the source of one")
-    return Output(requirement=found, place=item.place)
+    return Output(requirement=found, location=item.location)
 
 
 def located(found: Requirement, item: Item) -> Requirement:

@@ -42,8 +42,8 @@ def as_declared(requirement: Requirement, root: Path) -> str:
     if url.scheme != "file" or unquote(url.path) != url.path:
         return str(requirement)
     path = posixpath.relpath(url.path, root.as_posix())
-    place = path if path.startswith("..") else f"./{path}"
-    return str(requirement).replace(str(requirement.url), place)
+    location = path if path.startswith("..") else f"./{path}"
+    return str(requirement).replace(str(requirement.url), location)
 
 
 def new_stage(name: str, outputs: Iterable[str]) -> Iterator[str]:

@@ -230,7 +230,7 @@ def _is_time(written: str) -> bool:
 def _stages(item: Item) -> tuple[Stage, ...] | None:
     if isinstance(item.value, list):
         return some(list_of(_stage), "stage")(item)
-    item.expected("an array of tables", hint=f"write [[{item.place}]]")
+    item.expected("an array of tables", hint=f"write [[{item.location}]]")
     return None
 
 
@@ -254,7 +254,7 @@ def _stage(item: Item) -> Stage | None:
         network=found.get("network", _network, "off"),
         timeout=found.child("timeout", _timeout),
         compiler_cache=found.child("compiler-cache", _compiler_cache),
-        place=item.place,
+        location=item.location,
     )
 
 
@@ -317,7 +317,7 @@ def _patch(item: Item) -> Patch | None:
     name = text(item)
     if name is None:
         return None
-    return Patch(name=name, path=_below(item, name), place=item.place)
+    return Patch(name=name, path=_below(item, name), location=item.location)
 
 
 def _build_requires(

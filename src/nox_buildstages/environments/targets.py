@@ -209,7 +209,7 @@ def _interpreter(wanted: _Wanted) -> Interpreter:
 
 def _unknown(project: Project, index: int) -> DeclarationError:
     problem = Problem(
-        place=f"tool.nox-buildstages.environments[{index}]",
+        location=f"tool.nox-buildstages.environments[{index}]",
         message=f"{str(project.environments[index])!r} is true for none of"
         f" {', '.join(map(str, _elsewhere()))}"
         " with the Pythons of this project",

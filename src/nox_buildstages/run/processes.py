@@ -37,7 +37,7 @@ _LOOK = 1.0
 """Seconds between two looks at what the sessions have said, and at who waits for it."""
 
 
-def begin(grid: Cells, sessions: Collection[str] | None = None) -> None:
+def begin(cells: Cells, sessions: Collection[str] | None = None) -> None:
     """Name this run; the processes that ``-j`` starts inherit the name.
 
     They inherit as well how wide the terminal is that nox shows their last lines on,
@@ -45,7 +45,7 @@ def begin(grid: Cells, sessions: Collection[str] | None = None) -> None:
     Where that is killed they end as well, though nobody tells them.
 
     Args:
-        grid: All cells of the project.
+        cells: All cells of the project.
         sessions: Of the stages that may be built, without a Python; None for all.
     """
     process, _, _ = os.environ.get(_RUN_VARIABLE, "").partition("-")
@@ -57,10 +57,10 @@ def begin(grid: Cells, sessions: Collection[str] | None = None) -> None:
     if _is_worker():
         Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     else:
-        project = grid.first.project
+        project = cells.first.project
         journal = Journal.of(project.wheelhouse, name())
         several = len(project.pythons) > 1
-        atexit.register(_end, journal, grid, sessions, several=several)
+        atexit.register(_end, journal, cells, sessions, several=several)
         if _BOARD_VARIABLE not in os.environ:
             Thread(target=_repeat, args=(journal,), daemon=True).start()
 
@@ -135,7 +135,7 @@ def _repeat(journal: Journal) -> None:
 
 
 def _end(
-    journal: Journal, grid: Cells, sessions: Collection[str] | None, *, several: bool
+    journal: Journal, cells: Cells, sessions: Collection[str] | None, *, several: bool
 ) -> None:
     """Print the closing table where something went wrong and no session printed it."""
     if not journal.path.exists():
@@ -144,7 +144,7 @@ def _end(
 
     notes = journal.notes()
     journal.remove()
-    for python, table in closing.left_open(notes, grid, sessions):
+    for python, table in closing.left_open(notes, cells, sessions):
         if several:
             _LOGGER.info("Python %s", python)
         for line in closing.rendered(table):

@@ -32,14 +32,14 @@ def rendered(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 def left_open(
     notes: Iterable[Mapping[str, Any]],
-    grid: Cells,
+    cells: Cells,
     sessions: Collection[str] | None = None,
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield the tables that no session has printed, though something went wrong.
 
     Args:
         notes: Of the journal of a run that is over.
-        grid: What may be built.
+        cells: The cells of the project.
         sessions: Of those stages that were to be, without a Python; None for all.
 
     Yields:
@@ -51,22 +51,22 @@ def left_open(
             by_python.setdefault(note["python"], []).append(note)
     for python, found in sorted(by_python.items()):
         closed = {note["cell"] for note in found if note["state"] == CLOSED}
-        outputs = _outputs(grid, closed, sessions)
+        outputs = _outputs(cells, closed, sessions)
         last = _last(note for note in found if note["state"] != CLOSED)
         if outputs and any(it["state"] in (BEGUN, FAILED) for it in last.values()):
             yield python, [_entry(*output, last) for output in outputs]
 
 
 def _outputs(
-    grid: Cells, closed: Collection[str], sessions: Collection[str] | None
+    cells: Cells, closed: Collection[str], sessions: Collection[str] | None
 ) -> list[tuple[str, str]]:
     """Return stage and name of each output of the cells that aren't closed, once."""
     found = (
-        (place.project.titled(stage.name), output.name)
-        for place in grid.places
-        if str(place.project.cell) not in closed
-        for stage in place.graph.order
-        if sessions is None or place.session(stage) in sessions
+        (cell.project.stage_label(stage.name), output.name)
+        for cell in cells.cells
+        if str(cell.project.cell) not in closed
+        for stage in cell.graph.order
+        if sessions is None or cell.session(stage) in sessions
         for output in stage.outputs
     )
     return [*dict.fromkeys(found)]
@@ -76,9 +76,9 @@ def _last(notes: Iterable[Mapping[str, Any]]) -> _Notes:
     """Return the last note of each output; that it is in the store says least."""
     last: dict[tuple[str, str | None], Mapping[str, Any]] = {}
     for note in notes:
-        place = (note["stage"], note.get("name"))
-        if note["state"] != CACHED or place not in last:
-            last[place] = note
+        output = (note["stage"], note.get("name"))
+        if note["state"] != CACHED or output not in last:
+            last[output] = note
     return last
 
 

@@ -41,14 +41,14 @@ def read(patch: Patch) -> PatchFile:
     except OSError as error:
         raise PatchError(
             source=patch.name,
-            place=patch.place,
+            place=patch.location,
             problem=f"{error.strerror}: {patch.path}",
             hint="correct the path, which is relative to the pyproject.toml",
         ) from error
     if not content.strip():
         raise PatchError(
             source=patch.name,
-            place=patch.place,
+            place=patch.location,
             problem="it is empty",
             hint="make it with git diff, or take it out of the list",
         )

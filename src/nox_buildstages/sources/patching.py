@@ -83,7 +83,7 @@ class Patching:
         declared = patch.patch
         return PatchError(
             source=declared.name,
-            place=declared.place,
+            place=declared.location,
             problem=problem,
             output=output,
             hint=hint,

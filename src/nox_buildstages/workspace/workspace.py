@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
 
 def opened(
-    grid: Cells,
-    place: CellProject,
+    cells: Cells,
+    cell: CellProject,
     environment: Environment,
     options: Options,
     setting: Setting,
@@ -59,8 +59,8 @@ def opened(
     """Return a session's workspace, with this user's store and uv.
 
     Args:
-        grid: All cells of the project.
-        place: The session's.
+        cells: All cells of the project.
+        cell: The session's cell.
         environment: The session's own.
         options: The words after ``--``.
         setting: What is around the session.
@@ -72,11 +72,11 @@ def opened(
         from nox_buildstages.commands.release import repairing  # noqa: PLC0415 - for it alone
 
         repairing.check_at_hand(setting.outer)  # before hours are spent on building
-    tools = _tools(grid, environment, setting)
+    tools = _tools(cells, environment, setting)
     return Workspace(
-        grid=grid,
-        project=place.project,
-        graph=place.graph,
+        cells=cells,
+        project=cell.project,
+        graph=cell.graph,
         interpreter=tools.probe(environment.python),
         environment=environment,
         options=options,
@@ -84,13 +84,13 @@ def opened(
     )
 
 
-def _tools(grid: Cells, environment: Environment, setting: Setting) -> Tools:
-    project = grid.first.project
+def _tools(cells: Cells, environment: Environment, setting: Setting) -> Tools:
+    project = cells.first.project
     store = Store(cache_folder(setting.outer))
     ours = (project.wheelhouse, project.lock_dir, environment.location.parent)
     indexes = Indexes(
         root=project.root,
-        settings={**project.uv, "index": grid.indexes},
+        settings={**project.uv, "index": cells.indexes},
         outer=setting.outer,
         logins=expanded(project.logins, setting.outer),
     )
@@ -129,7 +129,7 @@ class Workspace:
     """What one session works with.
 
     Attributes:
-        grid: All cells of the project.
+        cells: All cells of the project.
         project: What is declared for the session's cell.
         graph: Its stages in order.
         interpreter: Of the session's environment.
@@ -138,7 +138,7 @@ class Workspace:
         tools: What the work is done with.
     """
 
-    grid: Cells
+    cells: Cells
     project: Project
     graph: Graph
     interpreter: Interpreter
@@ -184,13 +184,13 @@ class Workspace:
         Raises:
             LockError: They aren't.
         """
-        for view in self.cells():
+        for view in self.each_cell():
             view.read_locks()
 
     @property
     def inputs(self) -> str:
         """The digest of what the locks are made from."""
-        return digest_of_cells(self.grid.projects, self.interpreter)
+        return digest_of_cells(self.cells.projects, self.interpreter)
 
     def selected(self, locks: Mapping[str, Lock]) -> Mapping[str, Lock]:
         """Return what locks hold for the session's interpreter."""
@@ -249,10 +249,10 @@ class Workspace:
         """The minor version of the session's interpreter."""
         return self.interpreter.markers["python_version"]
 
-    def cells(self) -> Iterator[Workspace]:
+    def each_cell(self) -> Iterator[Workspace]:
         """Yield a workspace for each cell."""
-        for place in self.grid.places:
-            yield replace(self, project=place.project, graph=place.graph)
+        for cell in self.cells.cells:
+            yield replace(self, project=cell.project, graph=cell.graph)
 
     @property
     def pythons(self) -> Pythons:
@@ -285,7 +285,7 @@ class Workspace:
         """
         needed = (stage.name, *self.graph.ancestors(stage.name))
         locks, made = self._current_or_made_locks(needed)
-        variant = self.project.variant(stage.name)
+        variant = self.project.stage_cell(stage.name)
         house = self._wheelhouse_of(self.interpreter, variant)
         context = replace(self.context(locks), logs=house.logs)
         outputs = {output.name for output in stage.outputs}
@@ -317,7 +317,7 @@ class Workspace:
         try:
             yield
         except (BuildStagesError, OSError):
-            title = self.project.titled(name)
+            title = self.project.stage_label(name)
             self.journal.note(FAILED, python=self.python, stage=title)
             raise
 
@@ -443,7 +443,7 @@ class Workspace:
         from nox_buildstages.workspace.make_locks import Locking  # noqa: PLC0415 - most don't lock
 
         return Locking(
-            contexts=tuple(view.context({}) for view in self.cells()),
+            contexts=tuple(view.context({}) for view in self.each_cell()),
             options=self.options,
             pythons=self.pythons,
             logs=lambda target: self._wheelhouse_of(target.interpreter, Cell()).logs,

@@ -123,10 +123,12 @@ class Draft:
                 name=name,
                 dependencies=tuple(map(Requirement, wanted)),
                 outputs=tuple(
-                    Output(requirement=found.output, place=f"{found.name} (proposed)")
+                    Output(
+                        requirement=found.output, location=f"{found.name} (proposed)"
+                    )
                     for found in group
                 ),
-                place=f"stage {name} (proposed)",
+                location=f"stage {name} (proposed)",
             )
 
     def grouped(self) -> Iterator[tuple[Found, ...]]:

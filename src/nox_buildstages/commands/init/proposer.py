@@ -152,7 +152,7 @@ class Proposer:
         for requirement in self.project.final.requirements:
             if canonicalize_name(requirement.name) == name and requirement.url:
                 return Requirement(f"{requirement.name} @ {requirement.url}")
-        output = Output(requirement=Requirement(name), place="")
+        output = Output(requirement=Requirement(name), location="")
         if is_direct(self.project, output):
             return output.requirement
         version = error.version or self._version(draft, error, name)
@@ -255,7 +255,7 @@ class Proposer:
             for output in lock.outputs
         }
         for found in draft.found:
-            output = Output(requirement=found.output, place="")
+            output = Output(requirement=found.output, location="")
             if not is_direct(self.project, output):
                 pin = Requirement(f"{found.output.name}=={versions[found.name]}")
                 draft = draft.amended(replace(found, output=pin))

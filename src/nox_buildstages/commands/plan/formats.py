@@ -30,9 +30,9 @@ def text(plan: Plan) -> Iterator[str]:
     return align([row for it in plan.outputs for row in _rows(it, several=several)])
 
 
-def document(plan: Plan, grid: Cells) -> Iterator[str]:
+def document(plan: Plan, cells: Cells) -> Iterator[str]:
     """Yield the lines of a plan as JSON."""
-    listing = _Listing(plan=plan, grid=grid)
+    listing = _Listing(plan=plan, cells=cells)
     yield from json.dumps(listing.to_dict(), indent=2).splitlines()
 
 
@@ -48,17 +48,17 @@ def session_of(project: Project, name: str, python: str) -> str:
 
 def _rows(planned: Planned, *, several: bool) -> Iterator[tuple[str, ...]]:
     head = (planned.state, planned.name, planned.version, planned.title)
-    cells = (*head, planned.python) if several else head
+    columns = (*head, planned.python) if several else head
     where = "in the remote store" if planned.remote else ""
     first, *others = planned.reasons or (where,)
-    yield (*cells, first)
-    yield from ((*("" for _ in cells), reason) for reason in others)
+    yield (*columns, first)
+    yield from ((*("" for _ in columns), reason) for reason in others)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Listing:
     plan: Plan
-    grid: Cells
+    cells: Cells
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
@@ -67,26 +67,26 @@ class _Listing:
             "format": FORMAT,
             "locks": self.plan.locks,
             "stages": [
-                self._stage(place, stage, python)
+                self._stage(cell, stage, python)
                 for python in pythons
-                for place, stage in self.grid.variants()
+                for cell, stage in self.cells.distinct_stages()
             ],
             "final": [
-                self._final(place, python)
+                self._final(cell, python)
                 for python in pythons
-                for place in self.grid.places
+                for cell in self.cells.cells
             ],
         }
 
-    def _stage(self, place: CellProject, stage: Stage, python: str) -> dict[str, Any]:
-        title = place.project.titled(stage.name)
-        required = map(place.graph.stage, place.graph.requires(stage.name))
+    def _stage(self, cell: CellProject, stage: Stage, python: str) -> dict[str, Any]:
+        title = cell.project.stage_label(stage.name)
+        required = map(cell.graph.stage, cell.graph.requires(stage.name))
         return {
             "name": stage.name,
-            "session": self._session(place.session(stage), python),
+            "session": self._session(cell.session(stage), python),
             "python": python,
-            "matrix": dict(place.project.variant(stage.name).choices),
-            "requires": [self._session(place.session(it), python) for it in required],
+            "matrix": dict(cell.project.stage_cell(stage.name).choices),
+            "requires": [self._session(cell.session(it), python) for it in required],
             "outputs": [
                 _output(planned)
                 for planned in self.plan.outputs
@@ -94,18 +94,18 @@ class _Listing:
             ],
         }
 
-    def _final(self, place: CellProject, python: str) -> dict[str, Any]:
-        cell = place.project.cell
-        stages = map(place.session, place.graph.order)
+    def _final(self, cell: CellProject, python: str) -> dict[str, Any]:
+        values = cell.project.cell
+        stages = map(cell.session, cell.graph.order)
         return {
-            "session": self._session(f"build-stages{cell.suffix}", python),
+            "session": self._session(f"build-stages{values.suffix}", python),
             "python": python,
-            "matrix": dict(cell.choices),
+            "matrix": dict(values.choices),
             "requires": [self._session(name, python) for name in stages],
         }
 
     def _session(self, name: str, python: str) -> str:
-        return session_of(self.grid.first.project, name, python)
+        return session_of(self.cells.first.project, name, python)
 
 
 def _output(planned: Planned) -> dict[str, Any]:

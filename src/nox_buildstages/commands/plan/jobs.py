@@ -74,9 +74,9 @@ def _stage_plan(context: BuildContext, cell: CellPlan, stage: Stage) -> CellPlan
     project = context.project
     needed = {stage.name, *context.graph.ancestors(stage.name)}
     stages = tuple(it for it in context.graph.order if it.name in needed)
-    variant = _in(project, project.variant(stage.name), cell.python)
+    variant = _in(project, project.stage_cell(stage.name), cell.python)
     behind = f"_{variant.name}" if variant.choices else ""
-    title = f"build-stage-{project.titled(stage.name)}"
+    title = f"build-stage-{project.stage_label(stage.name)}"
     session = session_of(project, title, cell.python)
     return replace(
         cell,

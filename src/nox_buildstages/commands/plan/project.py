@@ -51,7 +51,7 @@ def for_github(workspace: Workspace) -> GitHubPlan:
     """
     project, views = workspace.project, [*_views(workspace)]
     wanted = versions(project, workspace.interpreter)
-    if len(views) < len(wanted) * len(workspace.grid.places):
+    if len(views) < len(wanted) * len(workspace.cells.cells):
         raise UsageError(
             message="--github plans for every Python, and one isn't here",
             hint="install it, as where its wheels are built",
@@ -69,7 +69,7 @@ def _views(workspace: Workspace) -> Iterator[Workspace]:
     wanted = versions(workspace.project, workspace.interpreter)
     found = workspace.pythons.at_hand(wanted)
     for _, python in found.values():
-        for view in workspace.cells():
+        for view in workspace.each_cell():
             yield replace(view, interpreter=python)
     missing = [version for version in wanted if version not in found]
     if missing:
@@ -80,13 +80,13 @@ def _state_of_locks(workspace: Workspace) -> Literal["current", "stale", "missin
     """Return what the locks are; where they aren't current, the user is told."""
     report = workspace.tools.report
     try:
-        for view in workspace.cells():
+        for view in workspace.each_cell():
             folder.read(view.project, inputs=workspace.inputs)
     except LockError as error:
         report(next(error.lines()))
     else:
         return "current"
-    if not any(map(_locks_at_hand, workspace.cells())):
+    if not any(map(_locks_at_hand, workspace.each_cell())):
         return "missing"
     report("planned with them as they are; locking may change more")
     return "stale"

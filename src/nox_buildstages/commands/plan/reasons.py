@@ -132,7 +132,7 @@ def plan(
 def _unlocked(project: Project, stage: Stage, output: Output, python: str) -> Planned:
     return Planned(
         stage=stage.name,
-        title=project.titled(stage.name),
+        title=project.stage_label(stage.name),
         name=output.name,
         version="",
         reasons=("not locked yet",),
@@ -191,7 +191,7 @@ class _Planner:
         """Return what is planned of an output, as far as no key has to be known."""
         return Planned(
             stage=stage.name,
-            title=self.context.project.titled(stage.name),
+            title=self.context.project.stage_label(stage.name),
             name=locked.name,
             version=str(locked.metadata.version),
             reasons=tuple(reason.text for reason in reasons),

@@ -93,7 +93,7 @@ def _as_output(
         if canonicalize_name(requirement.name) == project
     ]
     for requirement in wanted or [Requirement(project)]:
-        output = Output(requirement=requirement, place="")
+        output = Output(requirement=requirement, location="")
         if is_direct(drafter.project, output):
             requirement.extras = set()
             requirement.marker = None

@@ -174,7 +174,7 @@ def _sight(project: Project, paths: Mapping[str, Path]) -> _Sight:
 
 def _called(project: Project, name: str) -> str:
     """Return the name of a lock's file, or whose it is where it may have several."""
-    title = project.titled(name)
+    title = project.stage_label(name)
     return file_name(name) if title == name else f"the lock of {title}"
 
 

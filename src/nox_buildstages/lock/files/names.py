@@ -37,7 +37,7 @@ def possible_cells(project: Project, name: str) -> tuple[Cell, ...]:
 
     The combination with the most values is first.
     """
-    choices = project.variant(name).choices
+    choices = project.stage_cell(name).choices
     counts = range(len(choices), -1, -1)
     found = (of for n in counts for of in combinations(choices, n))
     return tuple(Cell(choices=of) for of in found)

@@ -39,7 +39,7 @@ def divergence(cells: Sequence[Locked]) -> DivergingStageError | None:
     first: dict[tuple[str, Cell], Locked] = {}
     for cell in cells:
         for name, lock in cell.locks.items():
-            place = name, cell.project.variant(name)
+            place = name, cell.project.stage_cell(name)
             other = first.setdefault(place, cell)
             if not _same(other.locks[name], lock):
                 return _diverging(name, other, cell)
@@ -57,7 +57,7 @@ def preferring(cell: Locked, model: Locked) -> dict[str, Lock]:
     return {
         name: model.locks[name]
         if name in model.locks
-        and model.project.variant(name) == cell.project.variant(name)
+        and model.project.stage_cell(name) == cell.project.stage_cell(name)
         else lock
         for name, lock in cell.locks.items()
     }
@@ -98,7 +98,7 @@ def _choices_of_axes(name: str, cells: Sequence[Locked]) -> Iterator[tuple[str, 
 
     Where values of several axes may make one name, all are named or none.
     """
-    axes = [axis for axis, _ in cells[0].project.variant(name).choices]
+    axes = [axis for axis, _ in cells[0].project.stage_cell(name).choices]
     parts = {part for cell in cells for part in possible_cells(cell.project, name)}
     is_telling = len({stem_of(name, part) for part in parts}) == len(parts)
     for count in range(len(axes) + 1):

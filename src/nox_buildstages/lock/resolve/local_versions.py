@@ -54,7 +54,7 @@ class Labelling:
         found = filled(self.wanted, version)
         if not is_local(found):
             problem = f"{found!r}, which local-version comes to, is no local version"
-            hint = f"write {self.wanted.place} without what has such a version"
+            hint = f"write {self.wanted.location} without what has such a version"
             raise self._wrong(problem, hint)
         return str(Version(f"0+{found}").local)
 
@@ -66,7 +66,7 @@ class Labelling:
         return self._wrong(
             f"local-version names {name}, and no package {name} is {where} and no axis"
             f" has that name{hint}",
-            f"correct {self.wanted.place}, or add {name!r} to the dependencies of"
+            f"correct {self.wanted.location}, or add {name!r} to the dependencies of"
             f" stage {self.stage}",
         )
 

@@ -32,9 +32,9 @@ ANY = Metadata(version=Version("0"), learned="static")
 
 def stage_of(name: NormalizedName) -> Stage:
     """Return the stage of a project itself, which no table declares."""
-    place = "tool.nox-buildstages.final.project"
-    own = Output(requirement=Requirement(name), place=place)
-    return Stage(name=PROJECT, outputs=(own,), place=place)
+    location = "tool.nox-buildstages.final.project"
+    own = Output(requirement=Requirement(name), location=location)
+    return Stage(name=PROJECT, outputs=(own,), location=location)
 
 
 def joined(project: Project, graph: Graph) -> Graph:

@@ -123,7 +123,7 @@ def _check_folder(output: Output) -> None:
     path = path_of(url.path)
     if not path.exists():
         raise SourceError(
-            source=output.place,
+            source=output.location,
             problem=f"{output.name}: there is no {path}",
             hint="correct the path, which is relative to the pyproject.toml",
         )
@@ -149,7 +149,7 @@ def _check_hash(output: Output, source: Source) -> None:
         return
     if expected.lower() != source.sha256:
         raise HashMismatchError(
-            source=output.place,
+            source=output.location,
             problem=f"{source.location} isn't the file that is named there",
             hint="correct the sha256, or the file",
             expected=expected.lower(),
