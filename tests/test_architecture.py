@@ -15,17 +15,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "nox_buildstages"
 PACKAGE = SOURCE.name
 
 ROOMS = (
-    *("text", "toml", "indexes/logins", "model", "errors"),
-    *(
-        "lock/files/names",
-        "system",
-        "indexes",
-        "wheels",
-        "config",
-        "store",
-        "environments",
-        "run",
-    ),
+    *("text", "toml", "model", "errors"),
+    *("lock/files/names", "indexes", "system"),
+    *("wheels", "config", "store", "environments", "run"),
     *("sources", "lock", "builder"),
     *("wheelhouse", "workspace", "commands", "sessions", "__init__"),
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from urllib.parse import quote
 
 from packaging.utils import canonicalize_name
 
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from packaging.tags import Tag
     from packaging.utils import NormalizedName
     from packaging.version import Version
-
-    from nox_buildstages.indexes.logins import Login
 
 FINAL = "final"
 """The name of the final environment's lock; no stage may bear it."""
@@ -270,6 +270,34 @@ class RemoteStore:
 
     url: str = field(repr=False)
     write: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Login:
+    """A user name, usually with a password, for one URL.
+
+    Attributes:
+        url: The URL of a repository, an index or a file, without the login.
+        name: The user name; hidden too, because it may be a token.
+        password: None if there is none.
+    """
+
+    url: str
+    name: str = field(repr=False)
+    password: str | None = field(default=None, repr=False)
+
+    @property
+    def full_url(self) -> str:
+        """The URL with name and password."""
+        words = (self.name, *(() if self.password is None else (self.password,)))
+        userinfo = ":".join(quote(word, safe="") for word in words)
+        return self.url.replace("://", f"://{userinfo}@", 1)
+
+    @property
+    def header(self) -> str:
+        """The value of ``Authorization`` (RFC 7617)."""
+        secret = f"{self.name}:{self.password or ''}".encode()
+        return f"Basic {b64encode(secret).decode()}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ from nox_buildstages import toml
 from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.config.table import TOOL
-from nox_buildstages.environments.environment import Environment, Setting, is_whole
+from nox_buildstages.environments.environment import Environment, Setting, is_complete
 from nox_buildstages.errors import (
     BuildStagesError,
     DeclarationError,
@@ -209,10 +209,10 @@ class _Registration:
 
     def _tell_left_over(self, session: nox.Session) -> None:
         """Tell of wheelhouses of values that were declared once."""
-        from nox_buildstages.environments.targets import minor  # noqa: PLC0415 - for it alone
+        from nox_buildstages.environments.targets import minor_version  # noqa: PLC0415 - for it alone
         from nox_buildstages.wheelhouse.left_over import left_over  # noqa: PLC0415 - for it alone
 
-        pythons = [minor(python) for python in self._project.pythons]
+        pythons = [minor_version(python) for python in self._project.pythons]
         house = self._project.wheelhouse
         houses = {
             house / it.cell.folder / python
@@ -450,7 +450,7 @@ def _environment(session: nox.Session) -> Environment:
             hint=f"use one of these: -db {', -db '.join(_BACKENDS)}",
         )
     location = session.env_dir.absolute()
-    if not is_whole(location):
+    if not is_complete(location):
         raise UsageError(
             message=f"{location} is no environment; it was left half made",
             hint="remove that folder and run it again",

@@ -18,7 +18,7 @@ from nox_buildstages.builder.context import BuildContext, Tools
 from nox_buildstages.builder.jobs.share import Budget
 from nox_buildstages.builder.sandbox import Sandbox, SandboxPolicy
 from nox_buildstages.config.graph import arrange
-from nox_buildstages.environments.interpreter import probe
+from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import CompilerCacheError
 from nox_buildstages.model import Final, Output, Project, Stage
@@ -91,7 +91,9 @@ class Yard:
         return BuildContext(
             project=project,
             graph=arrange(project),
-            interpreter=probe(python, runner=run, cache=self.root / "interpreters"),
+            interpreter=probe_interpreter(
+                python, runner=run, cache=self.root / "interpreters"
+            ),
             tools=self.tools,
             locks={},
             logs=self.root,

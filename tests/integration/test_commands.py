@@ -14,7 +14,7 @@ import pytest
 
 from nox_buildstages.errors import CommandError
 from nox_buildstages.system import process as commands
-from nox_buildstages.system.process import Command, Completed, checked, run
+from nox_buildstages.system.process import Command, Completed, run, run_checked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,7 +107,7 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 def test_a_checked_command_returns_what_it_printed() -> None:
     """Its standard output, as it is."""
-    assert checked(run, python(BOTH)) == "out\n"
+    assert run_checked(run, python(BOTH)) == "out\n"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_checked_command_returns_what_it_printed() -> None:
 def test_a_checked_command_must_succeed(code: str, output: str) -> None:
     """The error has what it said on stderr, or else on stdout."""
     with pytest.raises(CommandError) as caught:
-        checked(run, python(code))
+        run_checked(run, python(code))
     assert caught.value.reason == "exit status 1"
     assert caught.value.output == output
     assert caught.value.command.startswith(sys.executable)

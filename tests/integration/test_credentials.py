@@ -17,18 +17,18 @@ import pytest
 import uv
 
 from nox_buildstages.environments.environment import Environment
-from nox_buildstages.environments.interpreter import probe
+from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.environments.targets import Target
 from nox_buildstages.errors import ResolutionError, SourceError, SyncError
-from nox_buildstages.indexes.logins import Login, for_git, without_logins
+from nox_buildstages.indexes.logins import git_variables, strip_logins
 from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.resolve.uv_compile import Question, Resolver
-from nox_buildstages.model import ArchiveSource, GitSource, Interpreter
+from nox_buildstages.model import ArchiveSource, GitSource, Interpreter, Login
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.key import Ingredient
-from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import sha256_of
 from nox_buildstages.system.process import run
 from support.index import Index
 from support.packages import make_sdist, make_tree, make_wheel
@@ -60,7 +60,9 @@ def outer(env: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Interpreter:
-    return probe(Path(sys.executable), runner=run, cache=tmp_path_factory.mktemp("it"))
+    return probe_interpreter(
+        Path(sys.executable), runner=run, cache=tmp_path_factory.mktemp("it")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +109,7 @@ class CellProject:
             self.folder / "cache",
             run,
             credentials=self.indexes.credentials(),
-            git=for_git(self.indexes.logins, self.indexes.outer or {}),
+            git=git_variables(self.indexes.logins, self.indexes.outer or {}),
         )
         return sources.unpack(source, self.folder / "tree")
 
@@ -398,7 +400,7 @@ def test_the_token_of_a_repository_is_used_and_not_locked(
     )
     source = pylock.source(answer.packages[0])
     assert isinstance(source, GitSource)
-    assert source.url == repository == without_logins(repository)
+    assert source.url == repository == strip_logins(repository)
     tree = place.fetch(source)
     assert (tree / "third_party/pyproject.toml").is_file()
     kept = [*tree.rglob("*"), *place.folder.joinpath("cache").rglob("*")]

@@ -18,8 +18,7 @@ from nox_buildstages import toml
 from nox_buildstages.errors import WheelError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import DirectorySource
-from nox_buildstages.system.digests import sha256_of
-from nox_buildstages.system.files import stamp
+from nox_buildstages.system.files import file_stamp, sha256_of
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 from support.deliveries import deliver_from
 
@@ -93,9 +92,9 @@ def test_what_is_there_is_left_alone(house: Wheelhouse, delivery: Delivery) -> N
     """The wheel, its log and the manifest aren't even written again."""
     house.deliver([delivery])
     paths = [path for path in sorted(house.folder.rglob("*")) if path.name != ".lock"]
-    before = [stamp(path) for path in paths]
+    before = [file_stamp(path) for path in paths]
     house.deliver([delivery])
-    assert [stamp(path) for path in paths] == before
+    assert [file_stamp(path) for path in paths] == before
     assert {path.name for path in paths} >= {
         SOME,
         "build-stages.json",

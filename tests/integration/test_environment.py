@@ -16,15 +16,15 @@ from packaging.utils import parse_wheel_filename
 
 from nox_buildstages.environments.environment import (
     Environment,
-    changed,
-    check,
-    scrubbed,
+    backend_variables,
+    check_installed,
+    find_differences,
 )
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import EnvironmentDiffersError, HashMismatchError, SyncError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.store.key import Ingredient
-from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import sha256_of
 from nox_buildstages.system.process import run
 from support.packages import make_wheel
 
@@ -134,8 +134,8 @@ def test_an_environment_becomes_equal_to_its_lock(
     syncer.sync(environment, locked.wanted, locked.path)
     assert installed(environment) == BOTH
     assert imported(environment, "some_package") == "Some.Package 1.0."
-    assert changed(environment, locked.wanted) == {}
-    check(environment, locked.wanted, hint="")
+    assert find_differences(environment, locked.wanted) == {}
+    check_installed(environment, locked.wanted, hint="")
 
 
 def test_an_environment_that_is_equal_is_left_alone(
@@ -166,7 +166,7 @@ def test_what_is_not_in_the_lock_goes(
         make_wheel(tmp_path / "more", name, "1") for name in ("pip", "setuptools", "x")
     ]
     run_uv("pip", "install", "--no-index", "--python", environment.python, *more)
-    assert changed(environment, locked.wanted) == {
+    assert find_differences(environment, locked.wanted) == {
         "other": "other 2.0+cpu is missing",
         "pip": "pip 1 is there and not in the lock",
         "setuptools": "setuptools 1 is there and not in the lock",
@@ -181,7 +181,7 @@ def test_an_egg_info_is_seen(environment: Environment, locked: Locked) -> None:
     """What an old installer put there is there as well."""
     (site,) = environment.location.glob("lib/python*/site-packages")
     (site / "Old_Thing-1.2-py3.11.egg-info").write_text("")
-    found = changed(environment, locked.wanted)
+    found = find_differences(environment, locked.wanted)
     assert found["old-thing"] == "old-thing 1.2 is there and not in the lock"
 
 
@@ -195,7 +195,7 @@ def test_another_version_is_replaced(
         make_wheel(tmp_path / "wheels", "some-package", "1.1"),
         tmp_path / "wheels/other-2.0+cpu-py3-none-any.whl",
     )
-    assert changed(environment, newer.wanted) == {
+    assert find_differences(environment, newer.wanted) == {
         "some-package": "some-package is 1.0, not 1.1"
     }
     syncer.sync(environment, newer.wanted, newer.path)
@@ -214,7 +214,7 @@ def test_the_same_version_with_other_bytes_is_replaced(
         files={"some_package/__init__.py": '"""Rebuilt."""\n'},
     )
     newer = lock(tmp_path, rebuilt, tmp_path / "wheels/other-2.0+cpu-py3-none-any.whl")
-    assert changed(environment, newer.wanted) == {
+    assert find_differences(environment, newer.wanted) == {
         "some-package": "some-package 1.0 is not from the locked wheel"
     }
     syncer.sync(environment, newer.wanted, newer.path)
@@ -228,7 +228,7 @@ def test_a_version_may_be_spelled_another_way(
     odd = lock(tmp_path, make_wheel(tmp_path / "wheels", "odd", "2024.01.0"))
     assert odd.wanted["odd"].version == "2024.1.0"
     syncer.sync(environment, odd.wanted, odd.path)
-    assert changed(environment, odd.wanted) == {}
+    assert find_differences(environment, odd.wanted) == {}
 
 
 def test_what_was_installed_past_us_is_replaced(
@@ -240,7 +240,7 @@ def test_what_was_installed_past_us_is_replaced(
     )
     syncer.sync(environment, locked.wanted, locked.path)
     run_uv("pip", "install", "--reinstall", "--python", environment.python, other)
-    assert list(changed(environment, locked.wanted)) == ["some-package"]
+    assert list(find_differences(environment, locked.wanted)) == ["some-package"]
     syncer.sync(environment, locked.wanted, locked.path)
     assert imported(environment, "some_package") == "Some.Package 1.0."
 
@@ -252,9 +252,9 @@ def test_a_damaged_stamp_is_written_anew(
     """Then nothing is known, and everything is installed again."""
     syncer.sync(environment, locked.wanted, locked.path)
     (environment.location / "nox-buildstages.json").write_text(text)
-    assert set(changed(environment, locked.wanted)) == set(BOTH)
+    assert set(find_differences(environment, locked.wanted)) == set(BOTH)
     syncer.sync(environment, locked.wanted, locked.path)
-    assert changed(environment, locked.wanted) == {}
+    assert find_differences(environment, locked.wanted) == {}
 
 
 def test_a_wheel_of_another_hash_is_refused(
@@ -316,7 +316,7 @@ def test_a_wheel_of_the_locked_hash_is_taken_whatever_the_size_that_is_said(
     sized.path.write_text(text.replace("size = ", "size = 1"))
     syncer.sync(environment, sized.wanted, sized.path)
     assert installed(environment) == {"near": "1.0", "remote": "1.0"}
-    assert changed(environment, sized.wanted) == {}
+    assert find_differences(environment, sized.wanted) == {}
 
 
 def test_a_cache_that_is_behind_is_refreshed(
@@ -335,7 +335,7 @@ def test_a_cache_that_is_behind_is_refreshed(
     syncer.sync(environment, wanted, sized.path)
     (more,) = environment.location.glob("lib/python*/site-packages/more.py")
     assert more.is_file()
-    assert changed(environment, wanted) == {}
+    assert find_differences(environment, wanted) == {}
 
 
 def test_a_cache_that_cannot_be_refreshed_is_told_of(
@@ -436,7 +436,7 @@ def test_nothing_of_the_outer_environment_is_seen_but_what_is_listed() -> None:
         **dict.fromkeys(OWN, "z"),
         "PATH": "/usr/bin:/bin",
     }
-    assert scrubbed(outer, PLACE, declared={}, home=Path("/h")) == {
+    assert backend_variables(outer, PLACE, declared={}, home=Path("/h")) == {
         **KEPT,
         **OWN,
         "PATH": "/e/bin:/usr/bin:/bin",
@@ -446,12 +446,15 @@ def test_nothing_of_the_outer_environment_is_seen_but_what_is_listed() -> None:
 @pytest.mark.parametrize("outer", [{}, {"PATH": ""}])
 def test_a_path_is_never_empty_in_parts(outer: dict[str, str]) -> None:
     """An empty entry of PATH would be the source tree."""
-    assert scrubbed(outer, PLACE, declared={}, home=Path("/h"))["PATH"] == "/e/bin"
+    assert (
+        backend_variables(outer, PLACE, declared={}, home=Path("/h"))["PATH"]
+        == "/e/bin"
+    )
 
 
 def test_what_is_declared_wins_but_the_environments_programs_come_first() -> None:
     """A PATH of the table, or one let through, comes after the environment's."""
     declared = {"PATH": "/tools", "TZ": "UTC"}
-    seen = scrubbed({"TZ": "CET"}, PLACE, declared=declared, home=Path("/h"))
+    seen = backend_variables({"TZ": "CET"}, PLACE, declared=declared, home=Path("/h"))
     assert seen["PATH"] == os.pathsep.join(("/e/bin", "/tools"))
     assert seen["TZ"] == "UTC"

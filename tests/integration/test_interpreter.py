@@ -15,7 +15,7 @@ import uv
 from packaging.markers import default_environment
 from packaging.tags import sys_tags
 
-from nox_buildstages.environments.interpreter import probe
+from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.errors import CommandError
 from nox_buildstages.system.process import run
 
@@ -52,7 +52,7 @@ def test_an_interpreter_is_what_packaging_says_of_it(
     runner: Counting, cache: Path
 ) -> None:
     """Markers and tags are those that an installer in it would go by."""
-    found = probe(HERE, runner=runner, cache=cache)
+    found = probe_interpreter(HERE, runner=runner, cache=cache)
     assert found.markers == default_environment()
     assert found.tags == tuple(sys_tags())
     assert found.abi == sysconfig.get_config_var("SOABI")
@@ -65,8 +65,8 @@ def test_an_interpreter_is_what_packaging_says_of_it(
 
 def test_an_interpreter_is_asked_once(runner: Counting, cache: Path) -> None:
     """The second time nothing is started, and the answer is the same."""
-    first = probe(HERE, runner=runner, cache=cache)
-    assert probe(HERE, runner=runner, cache=cache) == first
+    first = probe_interpreter(HERE, runner=runner, cache=cache)
+    assert probe_interpreter(HERE, runner=runner, cache=cache) == first
     assert len(runner.commands) == 1
 
 
@@ -75,11 +75,11 @@ def test_a_damaged_answer_is_asked_for_anew(
     runner: Counting, cache: Path, text: str
 ) -> None:
     """What can't be read isn't believed, and doesn't stay."""
-    first = probe(HERE, runner=runner, cache=cache)
+    first = probe_interpreter(HERE, runner=runner, cache=cache)
     (answer,) = cache.iterdir()
     answer.write_text(text)
-    assert probe(HERE, runner=runner, cache=cache) == first
-    assert probe(HERE, runner=runner, cache=cache) == first
+    assert probe_interpreter(HERE, runner=runner, cache=cache) == first
+    assert probe_interpreter(HERE, runner=runner, cache=cache) == first
     assert len(runner.commands) == 2
 
 
@@ -90,9 +90,9 @@ def test_another_program_at_the_same_place_is_another_interpreter(
     program = tmp_path / "python"
     program.write_text(f'#!/bin/sh\nexec "{HERE}" "$@"\n')
     program.chmod(0o755)
-    probe(program, runner=runner, cache=cache)
+    probe_interpreter(program, runner=runner, cache=cache)
     os.utime(program, ns=(1, 1))
-    probe(program, runner=runner, cache=cache)
+    probe_interpreter(program, runner=runner, cache=cache)
     assert len(runner.commands) == 2
 
 
@@ -101,7 +101,7 @@ def test_an_interpreter_that_is_not_there_is_an_error(
 ) -> None:
     """It is said of the program, and nothing is kept."""
     with pytest.raises(CommandError, match=r"No such file or directory: .*/gone"):
-        probe(tmp_path / "gone", runner=runner, cache=cache)
+        probe_interpreter(tmp_path / "gone", runner=runner, cache=cache)
     assert not cache.exists()
 
 
@@ -113,7 +113,7 @@ def test_an_interpreter_that_does_not_run_is_an_error(
     program.write_text("#!/bin/sh\necho broken >&2\nexit 3\n")
     program.chmod(0o755)
     with pytest.raises(CommandError, match=r"exit status 3\)\nbroken"):
-        probe(program, runner=runner, cache=cache)
+        probe_interpreter(program, runner=runner, cache=cache)
     assert not cache.exists()
 
 
@@ -124,7 +124,7 @@ def test_a_folder_in_the_way_is_not_looked_into(
     (tmp_path / "json.py").write_text("raise SystemExit('wrong json')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert probe(HERE, runner=runner, cache=cache).platform
+    assert probe_interpreter(HERE, runner=runner, cache=cache).platform
 
 
 @pytest.mark.skipif(not OTHERS, reason="no other Python here")
@@ -139,7 +139,7 @@ def test_other_pythons_speak_for_themselves(
         check=True,
         text=True,
     ).stdout.strip()
-    found = probe(python, runner=runner, cache=cache)
+    found = probe_interpreter(python, runner=runner, cache=cache)
     assert found.markers["python_full_version"] == version
     major, minor, _ = version.split(".")
     assert found.tags[0].interpreter == f"cp{major}{minor}"
@@ -155,6 +155,6 @@ def test_a_virtual_environment_is_its_base_with_a_place_of_its_own(
         [uv.find_uv_bin(), "venv", "-q", "--no-config", "-p", HERE, environment],
         check=True,
     )
-    found = probe(environment / "bin/python", runner=runner, cache=cache)
-    assert found == probe(HERE, runner=runner, cache=cache)
+    found = probe_interpreter(environment / "bin/python", runner=runner, cache=cache)
+    assert found == probe_interpreter(HERE, runner=runner, cache=cache)
     assert len(list(cache.iterdir())) == len(runner.commands)

@@ -16,7 +16,7 @@ import pytest
 from nox_buildstages.builder.sandbox import Sandbox, SandboxPolicy
 from nox_buildstages.builder.scripts.offline import CANNOT_CUT, CANNOT_RUN
 from nox_buildstages.environments.environment import Environment
-from nox_buildstages.environments.snapshot import watched
+from nox_buildstages.environments.snapshot import guard_environment
 from nox_buildstages.errors import MeddlingError, NetworkError
 from nox_buildstages.model import Stage
 from nox_buildstages.system.process import Command, Completed, run
@@ -444,7 +444,7 @@ def test_a_build_that_leaves_its_environment_alone_is_fine(
     environment: Environment, tmp_path: Path
 ) -> None:
     """Importing writes bytecode there, and what is beside its folders is ours."""
-    with watched(environment, output="a", stage="s", log=tmp_path / "log"):
+    with guard_environment(environment, output="a", stage="s", log=tmp_path / "log"):
         packages = environment.location / "lib/python3/site-packages"
         packages.joinpath("x/__pycache__/x.pyc").write_text("")
         environment.location.joinpath("pylock.s.toml").write_text("")
@@ -458,7 +458,9 @@ def test_a_build_that_changes_its_environment_is_refused(
     packages = environment.location / "lib/python3/site-packages"
 
     def meddle() -> None:
-        with watched(environment, output="a", stage="s", log=tmp_path / "log"):
+        with guard_environment(
+            environment, output="a", stage="s", log=tmp_path / "log"
+        ):
             packages.joinpath("evil.pth").write_text("import evil\n")
             packages.joinpath("x/__init__.py").write_text("X = 1 # evil\n")
             packages.joinpath("x/core.py").unlink()
@@ -483,7 +485,9 @@ def test_a_build_that_fails_is_told_as_such(
     added = environment.location / "bin/evil"
 
     def meddle() -> None:
-        with watched(environment, output="a", stage="s", log=tmp_path / "log"):
+        with guard_environment(
+            environment, output="a", stage="s", log=tmp_path / "log"
+        ):
             added.write_text("")
             raise KeyError
 

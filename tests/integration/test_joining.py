@@ -17,8 +17,7 @@ from nox_buildstages.commands.merge.merge import join
 from nox_buildstages.errors import ClashError, UsageError, WheelhouseError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import DirectorySource
-from nox_buildstages.system.digests import sha256_of
-from nox_buildstages.system.files import stamp
+from nox_buildstages.system.files import file_stamp, sha256_of
 from nox_buildstages.wheelhouse import publishing
 from nox_buildstages.wheelhouse.directory import Wheelhouse
 from support.deliveries import deliver_from
@@ -411,9 +410,9 @@ def test_the_cells_of_a_matrix_are_merged_where_they_are(yard: Yard) -> None:
     merged = [A, NEWER, "build-stages.json", *logs(A, NEWER)]
     locks = ["pylock.8_0.toml", "pylock.9_0.toml"]
     assert yard.files() == sorted([*cells, *merged, *locks])
-    before = {name: stamp(yard.target / name) for name in yard.files()}
+    before = {name: file_stamp(yard.target / name) for name in yard.files()}
     yard.merge(yard.target)
-    assert {name: stamp(yard.target / name) for name in yard.files()} == before
+    assert {name: file_stamp(yard.target / name) for name in yard.files()} == before
 
 
 def test_what_is_in_no_wheelhouse_any_more_goes(yard: Yard) -> None:
@@ -451,9 +450,9 @@ def test_what_was_built_in_the_target_is_merged_where_it_is_named(yard: Yard) ->
         ]
     )
     assert (yard.target / "pylock.toml").read_bytes() == lock
-    before = {name: stamp(yard.target / name) for name in yard.files()}
+    before = {name: file_stamp(yard.target / name) for name in yard.files()}
     yard.merge(yard.target, yard.jobs)
-    assert {name: stamp(yard.target / name) for name in yard.files()} == before
+    assert {name: file_stamp(yard.target / name) for name in yard.files()} == before
     yard.merge(yard.target)
     assert yard.files() == sorted(
         [A, B, "build-stages.json", "logs/a.log", "logs/b.log", "pylock.toml"]
@@ -463,9 +462,9 @@ def test_what_was_built_in_the_target_is_merged_where_it_is_named(yard: Yard) ->
 def test_to_merge_nothing_but_the_target_changes_nothing(yard: Yard) -> None:
     """It is a wheelhouse already."""
     yard.house("wheelhouse", "a 1.0")
-    before = {name: stamp(yard.target / name) for name in yard.files()}
+    before = {name: file_stamp(yard.target / name) for name in yard.files()}
     yard.merge(yard.target)
-    assert {name: stamp(yard.target / name) for name in yard.files()} == before
+    assert {name: file_stamp(yard.target / name) for name in yard.files()} == before
 
 
 def test_what_an_earlier_merge_brought_is_no_wheelhouse(yard: Yard) -> None:
@@ -485,9 +484,9 @@ def test_what_was_kept_apart_can_be_merged(yard: Yard) -> None:
     yard.merge(yard.target)
     assert [it["from"] for it in yard.manifest()["wheels"]] == [["8.0"], ["9.0"]]
     assert {"8.0/build-stages.json", "9.0/build-stages.json"} <= {*yard.files()}
-    before = {name: stamp(yard.target / name) for name in yard.files()}
+    before = {name: file_stamp(yard.target / name) for name in yard.files()}
     yard.merge(yard.target)
-    assert {name: stamp(yard.target / name) for name in yard.files()} == before
+    assert {name: file_stamp(yard.target / name) for name in yard.files()} == before
 
 
 # A folder for each ----------------------------------------------------------------
@@ -512,17 +511,17 @@ def test_each_can_keep_a_folder_of_its_own(yard: Yard) -> None:
     assert tree(yard.target / "9.0") == tree(second)
     assert said.splitlines()[:3] == ["folder  wheels", "8.0     2", "9.0     2"]
     assert said.endswith(f"kept apart: {yard.target} (2 wheelhouses, 4 wheels)")
-    before = {name: stamp(yard.target / name) for name in yard.files()}
+    before = {name: file_stamp(yard.target / name) for name in yard.files()}
     yard.merge(by_cell=True)
-    assert {name: stamp(yard.target / name) for name in yard.files()} == before
+    assert {name: file_stamp(yard.target / name) for name in yard.files()} == before
 
 
 def test_cells_that_are_at_their_place_are_only_checked(yard: Yard) -> None:
     """Those of a local matrix."""
     house = yard.house("wheelhouse/8.0", "a 1.0")
-    before = {name: stamp(yard.target / name) for name in yard.files()}
+    before = {name: file_stamp(yard.target / name) for name in yard.files()}
     yard.merge(yard.target, by_cell=True)
-    assert {name: stamp(yard.target / name) for name in yard.files()} == before
+    assert {name: file_stamp(yard.target / name) for name in yard.files()} == before
     (house / A).write_bytes(b"tampered")
     with pytest.raises(WheelhouseError):
         yard.merge(yard.target, by_cell=True)
@@ -644,11 +643,11 @@ def test_a_released_target_stays_so(yard: Yard) -> None:
     yard.released("wheelhouse", "a 1.0")
     yard.house("jobs/two", "b 1.0")
     yard.merge(yard.target, yard.jobs)
-    before = {name: stamp(yard.target / name) for name in yard.files()}
+    before = {name: file_stamp(yard.target / name) for name in yard.files()}
     assert VENDORED in before
     assert sums_hold(yard.target)
     yard.merge(yard.target, yard.jobs)
-    assert {name: stamp(yard.target / name) for name in yard.files()} == before
+    assert {name: file_stamp(yard.target / name) for name in yard.files()} == before
     (yard.target / VENDORED).unlink()
     yard.merge(yard.target, yard.jobs)
     assert VENDORED not in publishing.read_sums(yard.target)

@@ -40,7 +40,7 @@ from nox_buildstages.model import (
     Metadata,
     Source,
 )
-from nox_buildstages.system.files import remove, write_text
+from nox_buildstages.system.files import remove_tree, write_text
 from support.packages import make_tree
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def test_locks_that_are_removed_are_missing(project: Project, *, whole: bool) ->
     """Though they have been read: the folder is gone, or empty."""
     folder.write(project, locks(project))
     folder.read(project, inputs=INPUTS)
-    remove(project.lock_dir)
+    remove_tree(project.lock_dir)
     if not whole:
         project.lock_dir.mkdir()
     with pytest.raises(MissingLockError):

@@ -15,7 +15,7 @@ from nox_buildstages.errors import CommandError, PatchError
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Patch
 from nox_buildstages.sources import patches
 from nox_buildstages.sources.sources import Sources
-from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import sha256_of
 from nox_buildstages.system.process import run
 from support.patches import make_patch
 
@@ -93,7 +93,7 @@ class Bed:
         """Put a patch into the project, and read it."""
         path = self.root / name
         path.write_bytes(content)
-        return patches.read(Patch(name=name, path=path, location=PLACE))
+        return patches.read_patch(Patch(name=name, path=path, location=PLACE))
 
     def source(self, kind: str, subdirectory: str | None = None) -> Source:
         """Return the source as one of a kind."""
@@ -451,7 +451,7 @@ def test_a_patch_must_be_there(bed: Bed) -> None:
     """It says which, where it is named, and to what its path is relative."""
     patch = Patch(name="no.patch", path=bed.place / "no.patch", location=PLACE)
     with pytest.raises(PatchError) as caught:
-        patches.read(patch)
+        patches.read_patch(patch)
     assert str(caught.value) == (
         f"no.patch ({PLACE}): No such file or directory: {bed.place}/no.patch\n"
         "correct the path, which is relative to the pyproject.toml"

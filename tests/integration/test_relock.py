@@ -26,7 +26,7 @@ from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.project import read
 from nox_buildstages.environments.environment import Environment
-from nox_buildstages.environments.interpreter import probe
+from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.environments.targets import Target
 from nox_buildstages.errors import (
@@ -118,7 +118,9 @@ class Fake:
         given = [*self.answers.get(query.output, [wants()])]
         answer = given[min(times, len(given) - 1)]
         if query.wants_metadata and query.output not in self.answers:
-            said = source_tree.static_metadata(self.tree(query.output, query.source))
+            said = source_tree.read_static_metadata(
+                self.tree(query.output, query.source)
+            )
             return replace(answer, metadata=said)
         return answer
 
@@ -234,7 +236,9 @@ class World:
 
 @pytest.fixture(scope="module")
 def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Interpreter:
-    return probe(Path(sys.executable), runner=run, cache=tmp_path_factory.mktemp("it"))
+    return probe_interpreter(
+        Path(sys.executable), runner=run, cache=tmp_path_factory.mktemp("it")
+    )
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from packaging.pylock import Package, PackageWheel
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.environments.interpreter import probe
+from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.targets import Target
 from nox_buildstages.errors import NoWheelError, ResolutionError
 from nox_buildstages.lock.files import pylock
@@ -58,7 +58,9 @@ class Uv:
 
 @pytest.fixture(scope="module")
 def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Interpreter:
-    return probe(Path(sys.executable), runner=run, cache=tmp_path_factory.mktemp("it"))
+    return probe_interpreter(
+        Path(sys.executable), runner=run, cache=tmp_path_factory.mktemp("it")
+    )
 
 
 @pytest.fixture

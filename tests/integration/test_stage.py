@@ -26,7 +26,7 @@ from nox_buildstages.builder.stage import OutputResult, provide
 from nox_buildstages.commands.plan.reasons import Planned, plan
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.environments.environment import Environment
-from nox_buildstages.environments.interpreter import probe
+from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import (
     BackendError,
@@ -55,7 +55,7 @@ from nox_buildstages.run.screen import Screen
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.history import History
 from nox_buildstages.store.store import Store
-from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import sha256_of
 from nox_buildstages.system.machine import Machine
 from nox_buildstages.system.process import run
 from support.packages import (
@@ -245,7 +245,7 @@ def locked_wheel(wheel: Path) -> Package:
 @pytest.fixture(scope="module")
 def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Interpreter:
     cache = tmp_path_factory.mktemp("interpreters")
-    return probe(Path(sys.executable), runner=run, cache=cache)
+    return probe_interpreter(Path(sys.executable), runner=run, cache=cache)
 
 
 @pytest.fixture

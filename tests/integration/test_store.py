@@ -21,7 +21,7 @@ from platformdirs import user_cache_path
 
 from nox_buildstages.store.key import Ingredient, Recipe
 from nox_buildstages.store.store import Product, Store, cache_folder
-from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import sha256_of
 from support.packages import make_wheel
 
 if TYPE_CHECKING:

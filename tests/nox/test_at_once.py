@@ -16,7 +16,7 @@ import uv
 from filelock import FileLock
 
 from nox_buildstages.run.environment_lock import WAITING
-from nox_buildstages.system.digests import place_of
+from nox_buildstages.system.files import path_id
 from nox_buildstages.wheels import wheel as wheels
 from support.pair import (
     KERNELS,
@@ -114,7 +114,7 @@ def held(project: Project) -> Iterator[FileLock]:
     """The lock of another run that makes this project's environments."""
     folder = project.store / "locks"
     folder.mkdir(parents=True)
-    with FileLock(folder / f"making-{place_of(project.pyproject)}.lock") as lock:
+    with FileLock(folder / f"making-{path_id(project.pyproject)}.lock") as lock:
         yield lock
 
 
@@ -140,7 +140,7 @@ def test_who_has_its_environments_waits_for_nobody(project: Project) -> None:
     """One by one or side by side, whatever another run makes."""
     Pair().write(project)
     project.nox("-s", "build-stages")
-    lock = project.store / "locks" / f"making-{place_of(project.pyproject)}.lock"
+    lock = project.store / "locks" / f"making-{path_id(project.pyproject)}.lock"
     with FileLock(lock):
         for args in (("-s", "build-stages"), ("-j", "2"), ("-t", "build-stage")):
             assert WAITING not in project.nox(*args, timeout=PATIENCE).output

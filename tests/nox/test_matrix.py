@@ -15,7 +15,7 @@ import uv
 from filelock import FileLock
 
 from nox_buildstages.run.environment_lock import WAITING
-from nox_buildstages.system.digests import place_of
+from nox_buildstages.system.files import path_id
 from support.index import Index
 from support.packages import (
     make_sdist,
@@ -398,7 +398,7 @@ def test_who_has_the_environments_of_all_cells_waits_for_nobody(
     """The session that requires them all has none that could be missing."""
     declare(project, table({"arch": ["8.0"]}))
     project.nox("-s", "build-stages")
-    lock = project.store / "locks" / f"making-{place_of(project.pyproject)}.lock"
+    lock = project.store / "locks" / f"making-{path_id(project.pyproject)}.lock"
     with FileLock(lock):
         assert WAITING not in project.nox("-s", "build-stages", timeout=60).output
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.system.digests import sha256_of
-from nox_buildstages.system.files import stamp
+from nox_buildstages.system.files import file_stamp, sha256_of
 from support.elsewhere import Elsewhere, make_elsewhere, run
 from support.packages import make_sdist
 from support.pair import (
@@ -152,12 +151,12 @@ def test_merging_again_writes_nothing(made: Made, publisher: Project) -> None:
     """Not even the same bytes."""
     publisher.nox(*MERGE, str(made.released))
     paths = [publisher.wheelhouse / name for name in files(publisher.wheelhouse)]
-    before = [stamp(path) for path in paths]
+    before = [file_stamp(path) for path in paths]
     publisher.nox(*MERGE, str(made.released))
     assert [
         publisher.wheelhouse / name for name in files(publisher.wheelhouse)
     ] == paths
-    assert [stamp(path) for path in paths] == before
+    assert [file_stamp(path) for path in paths] == before
 
 
 @pytest.fixture

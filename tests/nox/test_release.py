@@ -24,8 +24,7 @@ from in_toto_attestation.v1.statement import Statement
 from in_toto_attestation.v1.statement_pb2 import Statement as StatementProto
 
 from nox_buildstages.errors import WheelError
-from nox_buildstages.system.digests import sha256_of
-from nox_buildstages.system.files import stamp
+from nox_buildstages.system.files import file_stamp, sha256_of
 from nox_buildstages.wheels.wheel import read
 from support.elsewhere import UV, Elsewhere, make_elsewhere, run
 from support.packages import make_wheel
@@ -178,14 +177,14 @@ def test_without_more_words_the_outputs_are_released(released: Released) -> None
 def test_a_second_release_changes_nothing(vendored: Released) -> None:
     """No byte, and no file is written again but those that a build writes."""
     paths = [vendored.house / name for name in files(vendored.house)]
-    before = {path: (path.read_bytes(), stamp(path)) for path in paths}
+    before = {path: (path.read_bytes(), file_stamp(path)) for path in paths}
     output = vendored.again(*VENDOR)
     assert "fetching" not in output
     assert files(vendored.house) == [
         path.relative_to(vendored.house).as_posix() for path in paths
     ]
     changed = {path.name for path in paths if path.read_bytes() != before[path][0]}
-    written = {path.name for path in paths if stamp(path) != before[path][1]}
+    written = {path.name for path in paths if file_stamp(path) != before[path][1]}
     assert changed <= {"build-stages.json"}  # built, then cached
     assert written <= {"build-stages.json", "pylock.toml"}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import sha256_of
 from support.pair import (
     KERNELS,
     MODELS,

@@ -8,7 +8,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.model import BuiltWheel
-from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import sha256_of
 from nox_buildstages.wheelhouse.directory import Delivery
 from support.packages import make_wheel
 

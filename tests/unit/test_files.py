@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.system.files import path_of, remove, replacing, stamp, write_text
+from nox_buildstages.system.files import (
+    atomic_write,
+    file_stamp,
+    path_from_url,
+    remove_tree,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +35,7 @@ def umask() -> Iterator[None]:
 def test_a_file_appears_at_the_end(tmp_path: Path) -> None:
     """Until the block is over there is nothing at its place; folders are made."""
     path = tmp_path / "new" / "file"
-    with replacing(path) as new:
+    with atomic_write(path) as new:
         new.write_text("whole")
         assert not path.exists()
         assert new.parent == path.parent
@@ -41,7 +47,7 @@ def test_a_file_is_replaced_at_once(tmp_path: Path) -> None:
     """Whoever reads meanwhile reads the old one, and has it to the end."""
     path = tmp_path / "file"
     path.write_text("old")
-    with path.open() as stream, replacing(path) as new:
+    with path.open() as stream, atomic_write(path) as new:
         new.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
@@ -57,7 +63,7 @@ def test_a_block_that_fails_changes_nothing(
     path.write_text("old")
 
     def fail() -> None:
-        with replacing(path) as new:
+        with atomic_write(path) as new:
             new.write_text("half")
             raise error
 
@@ -82,7 +88,7 @@ def test_text_is_utf_8_with_plain_line_ends(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_removed_already(tmp_path: Path) -> None:
     """Nothing to do is nothing wrong."""
-    remove(tmp_path / "none")
+    remove_tree(tmp_path / "none")
 
 
 def test_read_only_folders_are_removed(tmp_path: Path) -> None:
@@ -92,7 +98,7 @@ def test_read_only_folders_are_removed(tmp_path: Path) -> None:
     (inner / "file").write_text("")
     for folder in (inner, inner.parent, tmp_path / "top"):
         folder.chmod(0o500)
-    remove(tmp_path / "top")
+    remove_tree(tmp_path / "top")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -107,7 +113,7 @@ def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:
     (top / "folder").symlink_to(kept)
     (top / "file").symlink_to(kept / "file")
     (top / "dangling").symlink_to(tmp_path / "nowhere")
-    remove(top)
+    remove_tree(top)
     assert not top.exists()
     assert (kept / "file").read_text() == "precious"
     assert mode(kept) == 0o550
@@ -116,7 +122,7 @@ def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:
 def test_a_replaced_file_can_keep_its_mode(tmp_path: Path) -> None:
     """It has the one that is asked for, not that of a new file."""
     path = tmp_path / "file"
-    with replacing(path, mode=0o600) as new:
+    with atomic_write(path, mode=0o600) as new:
         new.write_text("whole")
     assert mode(path) == 0o600
     assert path.read_text() == "whole"
@@ -126,12 +132,12 @@ def test_a_file_that_is_replaced_has_another_stamp(tmp_path: Path) -> None:
     """Though it is as long as it was."""
     path = tmp_path / "file"
     path.write_text("1")
-    before = stamp(path)
+    before = file_stamp(path)
     write_text(path, "2")
-    assert stamp(path) != before
+    assert file_stamp(path) != before
 
 
 def test_a_url_names_a_path(tmp_path: Path) -> None:
     """Whatever had to be quoted in it."""
     path = tmp_path / "with space"
-    assert path_of(path.as_uri().removeprefix("file://")) == path
+    assert path_from_url(path.as_uri().removeprefix("file://")) == path

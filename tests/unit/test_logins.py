@@ -9,17 +9,17 @@ import pytest
 
 from nox_buildstages.indexes.credentials import Credentials
 from nox_buildstages.indexes.logins import (
-    Login,
-    expanded,
-    for_git,
-    is_refusal,
-    login_of,
-    recorded,
-    redacted,
-    taken_out,
+    expand_variables,
+    extract_logins,
+    git_variables,
+    is_auth_failure,
+    parse_login,
+    redact,
+    redact_variables,
+    strip_logins,
     without_any,
-    without_logins,
 )
+from nox_buildstages.model import Login
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 )
 def test_the_login_in_a_url_is_known(url: str, login: Login | None) -> None:
     """What is before the last @ of an http(s) URL's host is one."""
-    assert login_of(url) == login
+    assert parse_login(url) == login
 
 
 def test_a_login_is_not_shown() -> None:
@@ -55,15 +55,15 @@ def test_a_login_goes_back_into_its_url() -> None:
     """What a URL doesn't take is escaped."""
     login = Login(url="https://h/r", name="a b", password="p@/:")
     assert login.full_url == "https://a%20b:p%40%2F%3A@h/r"
-    assert login_of(login.full_url) == login
+    assert parse_login(login.full_url) == login
     assert Login(url="https://h/", name="me").full_url == "https://me@h/"
 
 
 def test_texts_lose_their_logins() -> None:
     """Each URL in them; ssh's name of a user is none."""
     text = "a https://u:p@h/x git+http://t@h/ ssh://git@h/"
-    assert without_logins(text) == "a https://h/x git+http://h/ ssh://git@h/"
-    assert redacted(text) == "a https://****@h/x git+http://****@h/ ssh://git@h/"
+    assert strip_logins(text) == "a https://h/x git+http://h/ ssh://git@h/"
+    assert redact(text) == "a https://****@h/x git+http://****@h/ ssh://git@h/"
 
 
 def test_values_lose_their_logins() -> None:
@@ -75,10 +75,12 @@ def test_values_lose_their_logins() -> None:
 
 def test_variables_are_recorded_without_secrets() -> None:
     """A changed one is still seen to have changed."""
-    kept = recorded({"HF_TOKEN": "abc", "URL": "https://u:p@h/", "CUDA_HOME": "/c"})
+    kept = redact_variables(
+        {"HF_TOKEN": "abc", "URL": "https://u:p@h/", "CUDA_HOME": "/c"}
+    )
     assert kept.pop("HF_TOKEN").startswith("sha256:")
     assert kept == {"URL": "https://h/", "CUDA_HOME": "/c"}
-    assert recorded({"A_TOKEN": "1"}) != recorded({"A_TOKEN": "2"})
+    assert redact_variables({"A_TOKEN": "1"}) != redact_variables({"A_TOKEN": "2"})
 
 
 def test_requirements_and_sources_lose_their_logins() -> None:
@@ -93,7 +95,7 @@ def test_requirements_and_sources_lose_their_logins() -> None:
             "nox-buildstages": {"stage": [{"env": {"URL": "https://u:p@h/"}}]},
         },
     }
-    clean, logins = taken_out(document)
+    clean, logins = extract_logins(document)
     requirements = ["a[b] @ git+https://h/r.git@v1#egg=a", "b"]
     assert clean["project"] == {"dependencies": requirements}
     assert clean["tool"]["uv"]["index"] == document["tool"]["uv"]["index"]
@@ -109,7 +111,7 @@ def test_requirements_and_sources_lose_their_logins() -> None:
 @pytest.mark.parametrize("document", [{}, {"tool": 1}, {"tool": {"uv": []}}])
 def test_other_documents_stay(document: dict[str, object]) -> None:
     """What is wrong in them is told elsewhere."""
-    assert taken_out(document) == (document, ())
+    assert extract_logins(document) == (document, ())
 
 
 def test_variables_in_logins_count() -> None:
@@ -117,12 +119,12 @@ def test_variables_in_logins_count() -> None:
     login = Login(url="https://${HOST}/r", name="${USER}", password="${PASS}")
     outer = {"HOST": "h", "PASS": "a%40b"}
     known = Login(url="https://h/r", name="${USER}", password="a@b")
-    assert expanded([login], outer) == (known,)
+    assert expand_variables([login], outer) == (known,)
     token = Login(url="https://h/r", name="100%25")
-    assert expanded([token], outer) == (token,)
+    assert expand_variables([token], outer) == (token,)
     both = Login(url="https://h/r", name="${BOTH}")
     pair = Login(url="https://h/r", name="a", password="b")
-    assert expanded([both], {"BOTH": "a:b"}) == (pair,)
+    assert expand_variables([both], {"BOTH": "a:b"}) == (pair,)
 
 
 def test_git_learns_logins_by_its_own_variables(tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def test_git_learns_logins_by_its_own_variables(tmp_path: Path) -> None:
         Login(url="https://h/one", name="a", password="p@"),
         Login(url="https://h/two", name="b"),
     )
-    env = {**outer, **for_git(logins, outer)}
+    env = {**outer, **git_variables(logins, outer)}
 
     def git(*argv: str) -> str:
         command = ["git", *argv]
@@ -146,7 +148,7 @@ def test_git_learns_logins_by_its_own_variables(tmp_path: Path) -> None:
     assert git("ls-remote", "--get-url", "https://h/three") == "https://a:p%40@h/three"
     assert git("ls-remote", "--get-url", "https://h.x/one") == "https://h.x/one"
     assert git("config", "user.name") == "me"
-    assert for_git((), outer) == {}
+    assert git_variables((), outer) == {}
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_git_learns_logins_by_its_own_variables(tmp_path: Path) -> None:
 )
 def test_a_refusal_is_known(text: str, *, refused: bool) -> None:
     """In the words of uv and of git."""
-    assert is_refusal(text) is refused
+    assert is_auth_failure(text) is refused
 
 
 ONE = Login(url="https://h/one/simple/", name="one", password="1")

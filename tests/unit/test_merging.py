@@ -10,7 +10,7 @@ from packaging.pylock import Package, PackageArchive, PackageWheel, Pylock
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.environments.targets import targets
+from nox_buildstages.environments.targets import list_targets
 from nox_buildstages.errors import InvalidLockError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.lockfile import Lock, LockedOutput, dumps, loads, pins
@@ -28,7 +28,7 @@ NAME = canonicalize_name("kernel")
 
 def all_targets(*pythons: str, environments: tuple[str, ...] = ()) -> list[Target]:
     wanted = project(*pythons, environments=environments)
-    return [*targets(wanted, interpreter(pythons[0]), {})]
+    return [*list_targets(wanted, interpreter(pythons[0]), {})]
 
 
 def package(version: str, *tags: str, name: str = "a", sha: str = "0") -> Package:

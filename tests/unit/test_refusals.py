@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from packaging.utils import canonicalize_name
 
-from nox_buildstages.indexes.no_binary import refusal, without_refusals
+from nox_buildstages.indexes.no_binary import find_no_binary, without_no_binary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ NAME = canonicalize_name("flash-attn")
 )
 def test_settings_refuse_wheels(settings: Mapping[str, Any], place: str | None) -> None:
     """Of everything, or of a project however its name is spelled."""
-    assert refusal(NAME, settings, {}) == place
+    assert find_no_binary(NAME, settings, {}) == place
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_variables_refuse_wheels(
     variables: Mapping[str, str], place: str | None
 ) -> None:
     """As uv reads them: names stand with spaces between."""
-    assert refusal(NAME, {}, variables) == place
+    assert find_no_binary(NAME, {}, variables) == place
 
 
 def test_settings_without_refusals() -> None:
     """All else stays as it is."""
     pip = {"no-binary": ["torch"], "strict": True}
     settings = {"no-binary": True, "no-binary-package": ["a"], "pip": pip, "index": []}
-    assert without_refusals(settings) == {"pip": {"strict": True}, "index": []}
-    assert without_refusals({"index": []}) == {"index": []}
+    assert without_no_binary(settings) == {"pip": {"strict": True}, "index": []}
+    assert without_no_binary({"index": []}) == {"index": []}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.version import Version
 
-from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import sha256_of
 from nox_buildstages.wheels.relabel import relabelled, with_version
 from nox_buildstages.wheels.wheel import read, verify
 

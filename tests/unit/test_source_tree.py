@@ -12,9 +12,9 @@ from nox_buildstages.errors import SourceError
 from nox_buildstages.model import Metadata
 from nox_buildstages.sources.metadata import (
     BuildSystem,
-    build_system,
-    from_core,
-    static_metadata,
+    metadata_from_core,
+    read_build_system,
+    read_static_metadata,
 )
 from nox_buildstages.wheels import core_metadata
 
@@ -59,12 +59,12 @@ def test_a_tree_says_how_it_is_built(
     tmp_path: Path, pyproject: str | None, expected: BuildSystem
 ) -> None:
     """Where it doesn't, it is setuptools, as before there was a pyproject.toml."""
-    assert build_system(tree(tmp_path, pyproject)) == expected
+    assert read_build_system(tree(tmp_path, pyproject)) == expected
 
 
 def refusal(folder: Path) -> str:
     with pytest.raises(SourceError) as caught:
-        build_system(folder)
+        read_build_system(folder)
     assert caught.value.source == folder.name
     assert caught.value.hint == "mend the source, or take another version of it"
     return caught.value.problem
@@ -134,7 +134,7 @@ def static(
 def test_a_pkg_info_since_2_2_is_a_promise(tmp_path: Path, version: str) -> None:
     """PEP 643: what it doesn't call dynamic, every wheel says."""
     folder = tree(tmp_path, pkg_info=PKG_INFO.format(version=version))
-    assert static_metadata(folder) == static(
+    assert read_static_metadata(folder) == static(
         "x<2,>=1", "y", python=">=3.9", extras="some-extra"
     )
 
@@ -145,20 +145,20 @@ def test_a_pkg_info_since_2_2_is_a_promise(tmp_path: Path, version: str) -> None
 def test_a_dynamic_field_is_no_promise(tmp_path: Path, field: str) -> None:
     """Only the backend can say what a wheel requires then."""
     pkg_info = PKG_INFO.format(version="2.4") + f"Dynamic: {field}\n"
-    assert static_metadata(tree(tmp_path, pkg_info=pkg_info)) is None
+    assert read_static_metadata(tree(tmp_path, pkg_info=pkg_info)) is None
 
 
 def test_other_dynamic_fields_do_not_matter(tmp_path: Path) -> None:
     """A description that varies breaks no promise."""
     pkg_info = PKG_INFO.format(version="2.4") + "Dynamic: Description\n"
-    assert static_metadata(tree(tmp_path, pkg_info=pkg_info)) is not None
+    assert read_static_metadata(tree(tmp_path, pkg_info=pkg_info)) is not None
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.2", "2.1"])
 def test_an_old_pkg_info_is_no_promise(tmp_path: Path, version: str) -> None:
     """Before 2.2 a wheel could say anything."""
     pkg_info = PKG_INFO.format(version=version)
-    assert static_metadata(tree(tmp_path, pkg_info=pkg_info)) is None
+    assert read_static_metadata(tree(tmp_path, pkg_info=pkg_info)) is None
 
 
 PROJECT = """
@@ -185,7 +185,7 @@ REQUIRES = (
 
 def test_a_project_table_is_a_promise(tmp_path: Path) -> None:
     """PEP 621; what an extra asks for holds where its own marker does, too."""
-    assert static_metadata(tree(tmp_path, PROJECT)) == static(
+    assert read_static_metadata(tree(tmp_path, PROJECT)) == static(
         *REQUIRES, python=">=3.9", extras="some-extra"
     )
 
@@ -193,7 +193,7 @@ def test_a_project_table_is_a_promise(tmp_path: Path) -> None:
 def test_a_project_table_is_believed_over_an_old_pkg_info(tmp_path: Path) -> None:
     """What 2.1 can't promise the table can; the version is that of the sdist."""
     pkg_info = "Metadata-Version: 2.1\nName: a\nVersion: 1.0.post1\n"
-    assert static_metadata(tree(tmp_path, PROJECT, pkg_info)) == static(
+    assert read_static_metadata(tree(tmp_path, PROJECT, pkg_info)) == static(
         *REQUIRES, version="1.0.post1", python=">=3.9", extras="some-extra"
     )
 
@@ -202,7 +202,7 @@ def test_a_dynamic_version_is_that_of_the_sdist(tmp_path: Path) -> None:
     """As with setuptools-scm: the PKG-INFO has it, the table doesn't."""
     project = "[project]\nname = 'a'\ndynamic = ['version']\ndependencies = ['x']"
     pkg_info = "Metadata-Version: 2.1\nName: a\nVersion: 3.1\n"
-    assert static_metadata(tree(tmp_path, project, pkg_info)) == static(
+    assert read_static_metadata(tree(tmp_path, project, pkg_info)) == static(
         "x", version="3.1"
     )
 
@@ -220,13 +220,13 @@ def test_a_dynamic_version_is_that_of_the_sdist(tmp_path: Path) -> None:
 )
 def test_a_tree_may_promise_nothing(tmp_path: Path, pyproject: str | None) -> None:
     """What is dynamic, or not said, is asked of the backend."""
-    assert static_metadata(tree(tmp_path, pyproject)) is None
+    assert read_static_metadata(tree(tmp_path, pyproject)) is None
 
 
 def test_a_project_without_dependencies_has_none(tmp_path: Path) -> None:
     """PEP 621: a field that is neither there nor dynamic is empty."""
     project = "[project]\nname = 'a'\nversion = '1'"
-    assert static_metadata(tree(tmp_path, project)) == static(version="1")
+    assert read_static_metadata(tree(tmp_path, project)) == static(version="1")
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_a_promise_that_cannot_be_read_is_an_error(
 ) -> None:
     """It isn't taken for no promise, and its place is named."""
     with pytest.raises(SourceError) as caught:
-        static_metadata(tree(tmp_path, table))
+        read_static_metadata(tree(tmp_path, table))
     found = caught.value.problem
     assert found.startswith(f"its metadata can't be read: {problem}")
 
@@ -264,13 +264,15 @@ def test_a_promise_that_cannot_be_read_is_an_error(
 def test_a_bad_pkg_info_is_an_error(tmp_path: Path) -> None:
     """It is the sdist's own word, so it isn't passed over."""
     with pytest.raises(SourceError, match="Version is missing"):
-        static_metadata(tree(tmp_path, pkg_info="Metadata-Version: 2.4\nName: a\n"))
+        read_static_metadata(
+            tree(tmp_path, pkg_info="Metadata-Version: 2.4\nName: a\n")
+        )
 
 
 def test_what_a_hook_said_is_told_apart() -> None:
     """From where metadata was learned goes with it into the lock."""
     said = core_metadata.parse(PKG_INFO.format(version="2.1").encode())
-    found = from_core(said, learned="hook")
+    found = metadata_from_core(said, learned="hook")
     assert found.learned == "hook"
     assert found.requires_dist == ("x<2,>=1", "y")
     assert found.provides_extra == ("some-extra",)

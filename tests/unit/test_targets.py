@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.tags import Tag
 
-from nox_buildstages.environments.targets import covered, targets, versions
+from nox_buildstages.environments.targets import (
+    list_targets,
+    python_versions,
+    target_markers,
+)
 from nox_buildstages.errors import DeclarationError
 from support.targets import LINUX, MAC, interpreter, project
 
@@ -35,14 +39,14 @@ def test_minor_versions_count(
     pythons: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
     """One that is named alone is the session's own, however it is spelled."""
-    assert versions(project(*pythons), interpreter()) == expected
+    assert python_versions(project(*pythons), interpreter()) == expected
 
 
 def test_what_is_at_hand_is_taken_as_it_is() -> None:
     """Its tags are those of this machine, its markers those of its patch release."""
     here, other = interpreter(), interpreter("3.12")
     at_hand = {"3.11": (PYTHON, here), "3.12": (PYTHON, other)}
-    found = targets(project("3.11", "3.12"), here, at_hand)
+    found = list_targets(project("3.11", "3.12"), here, at_hand)
     assert [it.interpreter for it in found] == [here, other]
     assert {it.python for it in found} == {PYTHON}
 
@@ -50,7 +54,7 @@ def test_what_is_at_hand_is_taken_as_it_is() -> None:
 def test_another_python_of_this_machine_has_its_platform() -> None:
     """A wheel for musl isn't one for glibc, whichever Python it is for."""
     here = interpreter()
-    _, absent = targets(project("3.11", "3.13"), here, {"3.11": (PYTHON, here)})
+    _, absent = list_targets(project("3.11", "3.13"), here, {"3.11": (PYTHON, here)})
     assert (absent.python, absent.platform) == (None, None)
     assert absent.interpreter.tags[0] == Tag("cp313", "cp313", "musllinux_1_2_x86_64")
     assert absent.interpreter.markers["python_full_version"] == "3.13.0"
@@ -78,7 +82,7 @@ def test_another_python_of_this_machine_has_its_platform() -> None:
 def test_environments_add_platforms(environment: str, expected: list[str]) -> None:
     """This machine is always among them, and first."""
     both = project("3.11", "3.12", environments=(environment,))
-    found = told(targets(both, interpreter(), {}))
+    found = told(list_targets(both, interpreter(), {}))
     own = ["CPython 3.11 on linux x86_64", "CPython 3.12 on linux x86_64"]
     assert found == [*own, *expected]
 
@@ -100,7 +104,7 @@ def test_a_platform_elsewhere_is_one_that_uv_knows(
 ) -> None:
     """By its name, and with the tags of the wheels that uv takes for it."""
     elsewhere = project(environments=(environment,))
-    _, found, *_ = targets(elsewhere, interpreter(), {})
+    _, found, *_ = list_targets(elsewhere, interpreter(), {})
     assert found.platform == platform
     assert found.interpreter.tags[0] == Tag("cp311", "cp311", tag)
 
@@ -108,7 +112,7 @@ def test_a_platform_elsewhere_is_one_that_uv_knows(
 def test_linux_elsewhere_accepts_old_wheels() -> None:
     """Those of manylinux2014 too, by both of its names."""
     elsewhere = project(environments=("platform_machine == 'aarch64'",))
-    _, found = targets(elsewhere, interpreter(), {})
+    _, found = list_targets(elsewhere, interpreter(), {})
     accepted = {tag.platform for tag in found.interpreter.tags}
     assert accepted == {
         *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 29)),
@@ -121,7 +125,7 @@ def test_an_unknown_platform_is_told() -> None:
     environments = ("sys_platform == 'linux'", "sys_platform == 'emscripten'")
     elsewhere = project(environments=environments)
     with pytest.raises(DeclarationError) as caught:
-        covered(elsewhere, interpreter())
+        target_markers(elsewhere, interpreter())
     (problem,) = caught.value.problems
     assert problem.location == "tool.nox-buildstages.environments[1]"
     assert "emscripten" in problem.message
@@ -132,8 +136,10 @@ def test_who_asks_does_not_count_where_all_is_named() -> None:
     """Each session, and each machine, finds the locks current that another made."""
     environments = (LINUX, MAC)
     both = project("3.11", "3.12", environments=environments)
-    assert covered(both, interpreter("3.11")) == covered(both, interpreter("3.12"))
-    assert covered(both, interpreter()) == sorted(
+    assert target_markers(both, interpreter("3.11")) == target_markers(
+        both, interpreter("3.12")
+    )
+    assert target_markers(both, interpreter()) == sorted(
         f'python_version == "{version}" and {kind}'
         for version in ("3.11", "3.12")
         for kind in environments

@@ -13,7 +13,7 @@ from packaging.tags import Tag
 from packaging.version import Version
 
 from nox_buildstages.errors import WheelError
-from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import sha256_of
 from nox_buildstages.wheels.wheel import WheelFile, read, verify
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from nox_buildstages.errors import WheelError
-from nox_buildstages.indexes.logins import without_logins
+from nox_buildstages.indexes.logins import strip_logins
 from nox_buildstages.wheels import wheel as wheels
 from nox_buildstages.wheels.relabel import relabelled
 
@@ -147,7 +147,7 @@ def _comparable(text: str) -> Requirement:
 
     ``(a and b) and c`` is ``a and b and c``; beside an ``or`` they have a meaning.
     """
-    requirement = Requirement(without_logins(text))
+    requirement = Requirement(strip_logins(text))
     marker = str(requirement.marker or "")
     if marker and " or " not in marker:
         requirement.marker = Marker(marker.replace("(", "").replace(")", ""))

@@ -14,14 +14,14 @@ from nox_buildstages.errors import (
     MissingWheelError,
     ToolError,
 )
-from nox_buildstages.indexes.logins import recorded
+from nox_buildstages.indexes.logins import redact_variables
 from nox_buildstages.lock.files.lockfile import IndexPin, pins
 from nox_buildstages.lock.files.pylock import moved
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.screen import Screen
 from nox_buildstages.sources import patches
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe
-from nox_buildstages.system.process import Command, checked
+from nox_buildstages.system.process import Command, run_checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -80,7 +80,7 @@ class Tools:
             CommandError: It doesn't run.
         """
         cache = self.store.folder / "interpreters"
-        return interpreter.probe(python, runner=self.runner, cache=cache)
+        return interpreter.probe_interpreter(python, runner=self.runner, cache=cache)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -269,7 +269,7 @@ class BuildContext:
             version=str(output.metadata.version),
             source=self.tools.sources.identity(output.source),
             environment=self.ingredients(stage.name, without=without),
-            env=recorded(self.variables(stage, output.name)),
+            env=redact_variables(self.variables(stage, output.name)),
             config_settings=rules.config_settings,
             interpreter={
                 "implementation": markers["implementation_name"],
@@ -296,7 +296,7 @@ class BuildContext:
         """
         if output not in self._patches:
             declared = self.project.rules(output).patches
-            self._patches[output] = tuple(map(patches.read, declared))
+            self._patches[output] = tuple(map(patches.read_patch, declared))
         return self._patches[output]
 
     def variables(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
@@ -318,7 +318,7 @@ class BuildContext:
             if path is None:
                 raise MissingToolError(tool=program, stage=stage.name)
             try:
-                said = checked(self.tools.runner, Command(argv=(path, "--version")))
+                said = run_checked(self.tools.runner, Command(argv=(path, "--version")))
             except CommandError as error:
                 raise ToolError(
                     tool=program,

@@ -16,12 +16,12 @@ from packaging.version import Version
 from nox_buildstages import toml
 from nox_buildstages.builder.prepare import sync
 from nox_buildstages.environments.environment import (
-    LET_INSTALL,
-    changed,
-    direct,
+    INSTALL_HINT,
+    find_differences,
+    write_direct_url,
     write_stamp,
 )
-from nox_buildstages.environments.snapshot import OWN
+from nox_buildstages.environments.snapshot import PROJECT_FOLDER
 from nox_buildstages.errors import EnvironmentDiffersError, UnmetError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.lockfile import digest
@@ -94,15 +94,15 @@ def install(
     made = _made(context, name, environment, afresh=afresh)
     wheel = Ingredient(version=made.version, sha256=made.sha256)
     wanted = {**context.ingredients(FINAL), name: wheel}
-    if not changed(environment, wanted):
+    if not find_differences(environment, wanted):
         return
     _check_met(context, name, made)
     lock = environment.location / file_name(FINAL)
     if environment.may_install():
-        folder = environment.location / OWN
+        folder = environment.location / PROJECT_FOLDER
         files.write_text(lock, _beside(bound, name, made, folder))
     sync(context, FINAL, environment, lock, wanted=wanted)
-    direct(environment, name, context.project.root)
+    write_direct_url(environment, name, context.project.root)
     write_stamp(environment, wanted)
 
 
@@ -115,14 +115,14 @@ def _made(
 ) -> Editable:
     """Return the wheel: that which was made last, or else one made now."""
     key = _key_of(context, name)
-    found = None if afresh else _found(environment.location / OWN, key)
+    found = None if afresh else _found(environment.location / PROJECT_FOLDER, key)
     if found is not None:
         return found
     if not environment.may_install():
         raise EnvironmentDiffersError(
             environment=environment.location,
             differences=(f"{name} has to be made installable once more",),
-            hint=LET_INSTALL,
+            hint=INSTALL_HINT,
         )
     return _make(context, name, environment, key)
 
@@ -164,7 +164,7 @@ def _make(
 ) -> Editable:
     from nox_buildstages.builder import editable_backend as editable_making  # noqa: PLC0415 - mostly it is there
 
-    folder = environment.location / OWN
+    folder = environment.location / PROJECT_FOLDER
     wheel, sha256 = editable_making.make(context, name, environment)
     made = Editable(
         key=key,

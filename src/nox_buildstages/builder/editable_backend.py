@@ -16,7 +16,7 @@ from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.jobs.share import wish_of
 from nox_buildstages.builder.making import say_waiting
 from nox_buildstages.builder.prepare import prepare
-from nox_buildstages.environments.snapshot import OWN
+from nox_buildstages.environments.snapshot import PROJECT_FOLDER
 from nox_buildstages.errors import (
     NotRunError,
     StaleLockError,
@@ -29,7 +29,7 @@ from nox_buildstages.lock.resolve.own_project import ANY, HERE, stage_of
 from nox_buildstages.model import PROJECT
 from nox_buildstages.run.follow import EDITABLE, followed
 from nox_buildstages.system import files
-from nox_buildstages.system.digests import place_of, sha256_of
+from nox_buildstages.system.files import path_id, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,11 +73,11 @@ def make(
         NetworkError: It is to be off and can't be.
         NotRunError: Nox was told not to run.
     """
-    folder = environment.location / OWN
+    folder = environment.location / PROJECT_FOLDER
     with _backend(context, name, environment) as backend:
         context.tools.report(f"making {name} installable (log: {backend.log})")
         _check_locked(context, name, backend.requires("editable"))
-        files.remove(folder / "wheel")
+        files.remove_tree(folder / "wheel")
         made = folder / "wheel" / "made"
         made.mkdir(parents=True)
         said = backend.editable(made)
@@ -121,7 +121,7 @@ def _backend(
     prepare(context, PROJECT, environment)
     if not environment.may_run():
         raise NotRunError(stage=PROJECT, outputs=(name,))
-    folder = environment.location / OWN
+    folder = environment.location / PROJECT_FOLDER
     folder.mkdir(exist_ok=True)
     job = Job(
         context=replace(context, logs=folder),
@@ -131,7 +131,7 @@ def _backend(
     )
     job.log.write_text(f"network: {job.sandbox}\n", encoding="utf-8")
     with (
-        tools.store.locked(f"project-{place_of(root)}"),
+        tools.store.locked(f"project-{path_id(root)}"),
         tools.budget.claim() as claim,
         claim.jobs(wish_of(stage), wait=lambda: say_waiting(job)) as jobs,
         tempfile.TemporaryDirectory(prefix="home-", dir=folder) as home,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder.backend import Backend
 from nox_buildstages.builder.compilers import cache as caching
 from nox_buildstages.builder.jobs.share import variables
-from nox_buildstages.environments.environment import scrubbed
-from nox_buildstages.environments.snapshot import watched
+from nox_buildstages.environments.environment import backend_variables
+from nox_buildstages.environments.snapshot import guard_environment
 from nox_buildstages.sources import metadata as source_tree
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Job:
 
     def watched(self) -> AbstractContextManager[None]:
         """Refuse whatever is built meanwhile if it changes the environment."""
-        return watched(
+        return guard_environment(
             self.environment,
             output=self.output.name,
             stage=self.stage.name,
@@ -127,9 +127,9 @@ class Job:
             output=self.output.name,
             stage=self.stage.name,
             tree=tree,
-            system=source_tree.build_system(tree),
+            system=source_tree.read_build_system(tree),
             python=self.environment.python,
-            env=scrubbed(
+            env=backend_variables(
                 context.tools.outer,
                 self.environment,
                 declared={**variables(self.jobs), **declared},

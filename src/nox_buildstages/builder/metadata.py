@@ -178,7 +178,7 @@ class BackendMetadata:
             return BackendAnswer(requires=requires, metadata=None)
         if said is None:
             return BackendAnswer(
-                requires=requires, metadata=source_tree.static_metadata(tree)
+                requires=requires, metadata=source_tree.read_static_metadata(tree)
             )
         if said.name != output.name:
             raise MetadataError(
@@ -188,7 +188,8 @@ class BackendMetadata:
                 hint=(f"name {said.name} in the outputs of stage {stage.name}",),
             )
         return BackendAnswer(
-            requires=requires, metadata=source_tree.from_core(said, learned="hook")
+            requires=requires,
+            metadata=source_tree.metadata_from_core(said, learned="hook"),
         )
 
 

@@ -6,12 +6,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nox_buildstages.environments.environment import LET_INSTALL, changed, check
-from nox_buildstages.environments.snapshot import note_files, restore
+from nox_buildstages.environments.environment import (
+    INSTALL_HINT,
+    check_installed,
+    find_differences,
+)
+from nox_buildstages.environments.snapshot import record_files, restore_files
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.system import files
-from nox_buildstages.system.digests import place_of
+from nox_buildstages.system.files import path_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,7 +31,7 @@ def occupied(tools: Tools, environment: Environment) -> Iterator[None]:
     """Keep other runs from changing an environment while it is made or built in."""
     location = environment.location
     with tools.store.locked(
-        f"environment-{place_of(location)}",
+        f"environment-{path_id(location)}",
         wait=lambda: tools.report(f"another run works in {location}; waiting for it"),
     ):
         yield
@@ -44,14 +48,14 @@ def prepare(context: BuildContext, name: str, environment: Environment) -> None:
         EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
     """
     if not environment.may_install():
-        check(environment, context.ingredients(name), hint=LET_INSTALL)
-    restore(environment, context.tools.report)
+        check_installed(environment, context.ingredients(name), hint=INSTALL_HINT)
+    restore_files(environment, context.tools.report)
     folder = environment.location
     bound = pylock.bind(context.pylock(name), context.wheels(name), folder=folder)
     path = folder / file_name(name)
     files.write_text(path, pylock.dumps(bound))
     sync(context, name, environment, path)
-    note_files(environment)
+    record_files(environment)
 
 
 def sync(
@@ -78,7 +82,7 @@ def sync(
         EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
     """
     wanted = context.ingredients(name) if wanted is None else wanted
-    if not changed(environment, wanted):
+    if not find_differences(environment, wanted):
         return
     from nox_buildstages.run.follow import ENV, shown  # noqa: PLC0415 - mostly it is equal
 

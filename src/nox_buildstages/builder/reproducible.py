@@ -11,10 +11,10 @@ from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.jobs.share import wish_of
 from nox_buildstages.builder.making import build_wheel, say_waiting
 from nox_buildstages.builder.prepare import occupied, prepare
-from nox_buildstages.environments.snapshot import SECOND
+from nox_buildstages.environments.snapshot import SECOND_BUILD_FOLDER
 from nox_buildstages.errors import Discrepancy, NotReproducibleError, NotRunError
 from nox_buildstages.system import files
-from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import sha256_of
 from nox_buildstages.wheels.compare import differences
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _check(context: BuildContext, stage: Stage, environment: Environment) -> Non
     prepare(context, stage.name, environment)
     if not environment.may_run():
         raise NotRunError(stage=stage.name, outputs=tuple(it.name for it in outputs))
-    files.remove(environment.location / SECOND)
+    files.remove_tree(environment.location / SECOND_BUILD_FOLDER)
     context = replace(context, logs=context.tools.store.folder / "logs")
     jobs = [
         Job(context=context, stage=stage, output=output, environment=environment)
@@ -93,6 +93,6 @@ def _compare(job: Job, claim: JobSlot) -> Discrepancy | None:
 
 
 def _kept(wheel: Path, environment: Environment) -> Path:
-    folder = environment.location / SECOND
+    folder = environment.location / SECOND_BUILD_FOLDER
     folder.mkdir(exist_ok=True)
     return shutil.copyfile(wheel, folder / wheel.name)

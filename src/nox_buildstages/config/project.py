@@ -19,7 +19,7 @@ from nox_buildstages.config.getters import (
 from nox_buildstages.config.matrix import aimed, matrix
 from nox_buildstages.config.placeholders import Substitution
 from nox_buildstages.config.table import TOOL, project
-from nox_buildstages.indexes.logins import taken_out
+from nox_buildstages.indexes.logins import extract_logins
 from nox_buildstages.model import Cell, Matrix
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def read_cells(
     Raises:
         DeclarationError: If anything is wrong: all of it at once.
     """
-    clean, logins = taken_out(document)
+    clean, logins = extract_logins(document)
     reading = Document(content=clean, path=pyproject)
     is_misspelled = _tell_misspelled(reading)
     projects = _projects(reading)

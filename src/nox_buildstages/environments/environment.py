@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name, canonicalize_version
 
 from nox_buildstages.errors import EnvironmentDiffersError
 from nox_buildstages.run.screen import Screen
-from nox_buildstages.system.files import replacing, write_text
+from nox_buildstages.system.files import atomic_write, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,14 +35,14 @@ OUTER_VARIABLES = (
 )
 """What of the outer environment a backend sees, besides ``LC_*`` and ``pass-env``."""
 
-LET_INSTALL = "run nox without -R (--no-install), so that it can be made equal"
+INSTALL_HINT = "run nox without -R (--no-install), so that it can be made equal"
 """What mends an environment that nox doesn't let be changed."""
 
 EPOCH = "315532800"
 """1980-01-01, the first moment that a zip file can hold (``SOURCE_DATE_EPOCH``)."""
 
 _STAMP = "nox-buildstages.json"
-FILES = "nox-buildstages-files.json"
+FILES_NOTE = "nox-buildstages-files.json"
 """What files an environment had when it was made; gone where that isn't known."""
 
 
@@ -88,7 +88,7 @@ class Setting:
     screen: Screen = field(default_factory=Screen)
 
 
-def is_whole(location: Path) -> bool:
+def is_complete(location: Path) -> bool:
     """Say whether a folder is an environment, and not one that is half made."""
     python = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
     try:
@@ -98,7 +98,7 @@ def is_whole(location: Path) -> bool:
     return settings.st_size > 0 and location.joinpath(*python).exists()
 
 
-def check(
+def check_installed(
     environment: Environment, wanted: Mapping[str, Ingredient], *, hint: str
 ) -> None:
     """See that an environment holds exactly what is wanted.
@@ -111,14 +111,14 @@ def check(
     Raises:
         EnvironmentDiffersError: It doesn't.
     """
-    differences = tuple(changed(environment, wanted).values())
+    differences = tuple(find_differences(environment, wanted).values())
     if differences:
         raise EnvironmentDiffersError(
             environment=environment.location, differences=differences, hint=hint
         )
 
 
-def changed(
+def find_differences(
     environment: Environment, wanted: Mapping[str, Ingredient]
 ) -> dict[str, str]:
     """Return what in an environment isn't as wanted, by project, in words."""
@@ -141,7 +141,7 @@ def changed(
     return dict(sorted(differences.items()))
 
 
-def direct(environment: Environment, name: str, folder: Path) -> None:
+def write_direct_url(environment: Environment, name: str, folder: Path) -> None:
     """Say of a project in an environment that it leads to a folder (PEP 610, PEP 660).
 
     Args:
@@ -166,18 +166,18 @@ def _redirect(info: Path, origin: Mapping[str, object]) -> None:
     with (info / "RECORD").open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.reader(stream) if row and row[0] != name]
     rows.append([name, f"sha256={digest.rstrip('=')}", str(len(text.encode()))])
-    with replacing(info / "RECORD") as new, new.open("w", newline="") as stream:
+    with atomic_write(info / "RECORD") as new, new.open("w", newline="") as stream:
         csv.writer(stream, lineterminator="\n").writerows(rows)
 
 
-def metadata_of(environment: Environment) -> Iterator[bytes]:
+def read_metadata(environment: Environment) -> Iterator[bytes]:
     """Yield the METADATA of every project in an environment."""
     for folder in _site_packages(environment.location):
         for file in sorted(folder.glob("*.dist-info/METADATA")):
             yield file.read_bytes()
 
 
-def files_of(environment: Environment) -> Iterator[str]:
+def list_files(environment: Environment) -> Iterator[str]:
     """Yield the files of every project in an environment, as its RECORD names them."""
     for folder in _site_packages(environment.location):
         for record in sorted(folder.glob("*.dist-info/RECORD")):
@@ -185,7 +185,7 @@ def files_of(environment: Environment) -> Iterator[str]:
                 yield from (row[0] for row in csv.reader(stream) if row)
 
 
-def scrubbed(
+def backend_variables(
     outer: Mapping[str, str],
     environment: Environment,
     *,
@@ -263,11 +263,11 @@ def write_stamp(environment: Environment, wanted: Mapping[str, Ingredient]) -> N
         for name, (_, record) in present.items()
         if name in wanted
     }
-    environment.location.joinpath(FILES).unlink(missing_ok=True)
+    environment.location.joinpath(FILES_NOTE).unlink(missing_ok=True)
     write_text(environment.location / _STAMP, json.dumps(stamp, indent=1))
 
 
 def forget_stamp(environment: Environment) -> None:
     """Let an environment count as made from other wheels, so that it is made anew."""
-    for name in (FILES, _STAMP):
+    for name in (FILES_NOTE, _STAMP):
         environment.location.joinpath(name).unlink(missing_ok=True)

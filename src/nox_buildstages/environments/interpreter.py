@@ -14,11 +14,11 @@ from packaging.tags import Tag
 
 from nox_buildstages.errors import CommandError
 from nox_buildstages.model import Interpreter
-from nox_buildstages.system.files import stamp, write_text
-from nox_buildstages.system.process import Command, checked
+from nox_buildstages.system.files import file_stamp, write_text
+from nox_buildstages.system.process import Command, run_checked
 
 if TYPE_CHECKING:
-    from nox_buildstages.system.files import Stamp
+    from nox_buildstages.system.files import FileStamp
     from nox_buildstages.system.process import Runner
 
 _PROBE = """
@@ -35,7 +35,7 @@ json.dump({
 """
 
 
-def probe(python: Path, *, runner: Runner, cache: Path) -> Interpreter:
+def probe_interpreter(python: Path, *, runner: Runner, cache: Path) -> Interpreter:
     """Return what an interpreter says of itself.
 
     The answer is kept in the folder ``cache`` for as long as the program behind
@@ -50,14 +50,14 @@ def probe(python: Path, *, runner: Runner, cache: Path) -> Interpreter:
         reason = f"{error.strerror}: {error.filename}"
         raise CommandError(command=str(_question(python)), reason=reason) from error
     try:
-        return _kept(answer, stamp(answer))
+        return _kept(answer, file_stamp(answer))
     except (OSError, ValueError, LookupError, TypeError):
-        text = checked(runner, _question(python))
+        text = run_checked(runner, _question(python))
     write_text(answer, text)
     return _read(json.loads(text))
 
 
-def find(version: str, *, uv: Path, runner: Runner) -> Path | None:
+def find_interpreter(version: str, *, uv: Path, runner: Runner) -> Path | None:
     """Return an interpreter of this machine, as uv finds it; None where there is none.
 
     Args:
@@ -71,7 +71,7 @@ def find(version: str, *, uv: Path, runner: Runner) -> Path | None:
 
 
 @lru_cache(maxsize=16)
-def _kept(answer: Path, _stamp: Stamp) -> Interpreter:
+def _kept(answer: Path, _stamp: FileStamp) -> Interpreter:
     """Return a kept answer; every session of a process asks for it."""
     return _read(json.loads(answer.read_text(encoding="utf-8")))
 

@@ -7,7 +7,11 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
-from nox_buildstages.environments.environment import FILES, LET_INSTALL, forget_stamp
+from nox_buildstages.environments.environment import (
+    FILES_NOTE,
+    INSTALL_HINT,
+    forget_stamp,
+)
 from nox_buildstages.errors import EnvironmentDiffersError, MeddlingError
 from nox_buildstages.system.files import write_text
 
@@ -20,13 +24,13 @@ if TYPE_CHECKING:
 _Files: TypeAlias = "Mapping[str, tuple[int, int, int]]"
 """Each file's kind, size and time, by its path in the environment."""
 
-SECOND = "second-build"
+SECOND_BUILD_FOLDER = "second-build"
 """The folder, beside what is installed in an environment, for what differs."""
 
-OWN = "project"
+PROJECT_FOLDER = "project"
 """The folder, likewise, for the wheel that leads to the project itself."""
 
-_BESIDE = {SECOND, OWN, "tmp"}
+_BESIDE = {SECOND_BUILD_FOLDER, PROJECT_FOLDER, "tmp"}
 """Folders in an environment's that we and nox write to."""
 
 _SHOWN = 10
@@ -37,7 +41,7 @@ _NOT_WATCHED = {"__pycache__"}
 
 
 @contextmanager
-def watched(
+def guard_environment(
     environment: Environment, *, output: str, stage: str, log: Path
 ) -> Iterator[None]:
     """Refuse what is done meanwhile if it changes the environment's files.
@@ -66,14 +70,14 @@ def watched(
         raise MeddlingError(output=output, stage=stage, changes=words, log=log)
 
 
-def note_files(environment: Environment) -> None:
+def record_files(environment: Environment) -> None:
     """Note what files an environment has, where that isn't known since it was made."""
-    note = environment.location / FILES
+    note = environment.location / FILES_NOTE
     if not note.exists():
         write_text(note, json.dumps(_files(environment.location)))
 
 
-def restore(environment: Environment, report: Callable[[str], None]) -> None:
+def restore_files(environment: Environment, report: Callable[[str], None]) -> None:
     """See that an environment has the files that it had when it was made.
 
     Where it hasn't, what was added is taken away, and its projects will be installed
@@ -83,7 +87,7 @@ def restore(environment: Environment, report: Callable[[str], None]) -> None:
         EnvironmentDiffersError: It hasn't, and nox doesn't let it be changed.
     """
     location = environment.location
-    note = location / FILES
+    note = location / FILES_NOTE
     try:
         noted = json.loads(note.read_text(encoding="utf-8"))
         before = {name: tuple(status) for name, status in noted.items()}
@@ -98,7 +102,7 @@ def restore(environment: Environment, report: Callable[[str], None]) -> None:
         raise EnvironmentDiffersError(
             environment=location,
             differences=told[:_SHOWN],
-            hint=LET_INSTALL,
+            hint=INSTALL_HINT,
         )
     more = f" and {len(told) - 1} more" if len(told) > 1 else ""
     report(f"{location} was changed by hand ({told[0]}{more}); it is made anew")

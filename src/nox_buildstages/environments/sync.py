@@ -12,13 +12,13 @@ import tomli_w
 
 from nox_buildstages import toml
 from nox_buildstages.environments.environment import (
-    LET_INSTALL,
-    changed,
-    check,
+    INSTALL_HINT,
+    check_installed,
+    find_differences,
     write_stamp,
 )
 from nox_buildstages.errors import HashMismatchError, SyncError
-from nox_buildstages.indexes.logins import NO_LOGIN, is_refusal, redacted
+from nox_buildstages.indexes.logins import LOGIN_HINT, is_auth_failure, redact
 from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.system.files import write_text
 from nox_buildstages.system.process import Command
@@ -72,15 +72,17 @@ class Syncer:
             EnvironmentDiffersError: Nox doesn't let it be changed, or it is still
                 another one afterwards.
         """
-        stale = set(changed(environment, wanted))
+        stale = set(find_differences(environment, wanted))
         if not stale:
             return
         if not environment.may_install():
-            check(environment, wanted, hint=LET_INSTALL)
+            check_installed(environment, wanted, hint=INSTALL_HINT)
         self._uninstall(environment, stale - wanted.keys())
         self._install(environment, stale & wanted.keys(), lock)
         write_stamp(environment, wanted)
-        check(environment, wanted, hint=f"remove the folder {environment.location}")
+        check_installed(
+            environment, wanted, hint=f"remove the folder {environment.location}"
+        )
 
     def _uninstall(self, environment: Environment, names: Collection[str]) -> None:
         """Remove what isn't wanted; syncing would leave pip where it is."""
@@ -152,11 +154,11 @@ class Syncer:
             completed = self.runner(command)
         if completed.returncode == 0:
             return ""
-        return redacted(completed.stderr) or f"exit status {completed.returncode}"
+        return redact(completed.stderr) or f"exit status {completed.returncode}"
 
 
 def _failed(location: Path, said: str) -> SyncError:
-    hint = NO_LOGIN if is_refusal(said) else ""
+    hint = LOGIN_HINT if is_auth_failure(said) else ""
     return SyncError(environment=location, output=said, hint=hint)
 
 

@@ -114,7 +114,7 @@ class _Wanted:
         return f'python_version == "{self.version}" and {kind_of(self.markers)}'
 
 
-def versions(project: Project, here: Interpreter) -> tuple[str, ...]:
+def python_versions(project: Project, here: Interpreter) -> tuple[str, ...]:
     """Return the minor versions of Python that a project is locked for.
 
     Args:
@@ -123,15 +123,15 @@ def versions(project: Project, here: Interpreter) -> tuple[str, ...]:
     """
     if len(project.pythons) < 2:  # noqa: PLR2004
         return (here.markers["python_version"],)
-    return tuple(map(minor, project.pythons))
+    return tuple(map(minor_version, project.pythons))
 
 
-def minor(version: str) -> str:
+def minor_version(version: str) -> str:
     """Return the minor version of a version such as ``3.11.7``."""
     return ".".join(version.split(".")[:2])
 
 
-def targets(
+def list_targets(
     project: Project, here: Interpreter, at_hand: Mapping[str, tuple[Path, Interpreter]]
 ) -> tuple[Target, ...]:
     """Return everything that a project is locked for, this machine's targets first.
@@ -152,7 +152,7 @@ def targets(
     )
 
 
-def covered(project: Project, here: Interpreter) -> list[str]:
+def target_markers(project: Project, here: Interpreter) -> list[str]:
     """Return the markers of all that a project is locked for, sorted.
 
     Args:
@@ -167,7 +167,7 @@ def covered(project: Project, here: Interpreter) -> list[str]:
 
 def _wanted(project: Project, here: Interpreter) -> tuple[_Wanted, ...]:
     this = _this_machine(here)
-    own = [_Wanted(version, this) for version in versions(project, here)]
+    own = [_Wanted(version, this) for version in python_versions(project, here)]
     chosen = {it.marker: it for it in own}
     if not project.environments:
         return tuple(own)

@@ -8,7 +8,8 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from nox_buildstages.indexes.logins import PORTS, Login, realm, without_logins
+from nox_buildstages.indexes.logins import DEFAULT_PORTS, origin_of, strip_logins
+from nox_buildstages.model import Login
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,11 +36,13 @@ class Credentials:
         path in common with it; then that of netrc. What the URL itself holds is not
         looked at.
         """
-        url = without_logins(url)
+        url = strip_logins(url)
         parts = urlsplit(url)
-        if parts.scheme not in PORTS or any(map(url.startswith, self.barred)):
+        if parts.scheme not in DEFAULT_PORTS or any(map(url.startswith, self.barred)):
             return None
-        near = [login for login in self.logins if realm(login.url) == realm(url)]
+        near = [
+            login for login in self.logins if origin_of(login.url) == origin_of(url)
+        ]
         found = max(near, key=lambda login: _in_common(login.url, url), default=None)
         if found is not None and found.password is not None:
             return found

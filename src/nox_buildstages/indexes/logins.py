@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
+
+from nox_buildstages.model import Login
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,59 +22,31 @@ _REFUSAL = re.compile(
     "|could not read (Username|Password)|Authentication failed"
 )
 _VARIABLE = re.compile(r"(?:\$\{|%24%7B)([A-Z0-9_]+)(?:\}|%7D)")  # escaped, too
-PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 _SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY)S?$", re.IGNORECASE)
 
 
-NO_LOGIN = (
+LOGIN_HINT = (
     "give the server a name and a password: for an index named NAME by"
     " UV_INDEX_NAME_USERNAME and UV_INDEX_NAME_PASSWORD, for any host by ~/.netrc"
 )
 """What to do where a server doesn't know us."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Login:
-    """A name, and mostly a password, and where they are for.
-
-    Attributes:
-        url: Without them; of a repository, an index or a file.
-        name: May be a token, so it isn't shown either.
-        password: None where there is none.
-    """
-
-    url: str
-    name: str = field(repr=False)
-    password: str | None = field(default=None, repr=False)
-
-    @property
-    def full_url(self) -> str:
-        """The URL with name and password."""
-        words = (self.name, *(() if self.password is None else (self.password,)))
-        userinfo = ":".join(quote(word, safe="") for word in words)
-        return self.url.replace("://", f"://{userinfo}@", 1)
-
-    @property
-    def header(self) -> str:
-        """The value of ``Authorization`` (RFC 7617)."""
-        secret = f"{self.name}:{self.password or ''}".encode()
-        return f"Basic {base64.b64encode(secret).decode()}"
-
-
-def login_of(url: str) -> Login | None:
+def parse_login(url: str) -> Login | None:
     """Return the login that a URL holds; None where it holds none."""
     found = _USERINFO.search(url)
     if found is None:
         return None
     name, colon, password = found[0][:-1].partition(":")
     return Login(
-        url=without_logins(url),
+        url=strip_logins(url),
         name=unquote(name),
         password=unquote(password) if colon else None,
     )
 
 
-def without_logins(text: str) -> str:
+def strip_logins(text: str) -> str:
     """Return a text with names and passwords taken out of its http(s) URLs.
 
     The name in a URL of ssh stays: it is no secret, and needed.
@@ -81,12 +54,12 @@ def without_logins(text: str) -> str:
     return _USERINFO.sub("", text)
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """Return a text with the credentials in its URLs made unreadable."""
     return re.sub(r"(?<=://)(?!git@)[^/\s]+@", "****@", text)
 
 
-def is_refusal(text: str) -> bool:
+def is_auth_failure(text: str) -> bool:
     """Whether uv or git say that a server doesn't know us."""
     return _REFUSAL.search(text) is not None
 
@@ -94,24 +67,24 @@ def is_refusal(text: str) -> bool:
 def without_any(value: Any) -> Any:  # noqa: ANN401 - whatever TOML and JSON hold
     """Return a value with names and passwords taken out of all URLs in it."""
     if isinstance(value, str):
-        return without_logins(value)
+        return strip_logins(value)
     if isinstance(value, Mapping):
         return {key: without_any(value[key]) for key in value}
     return list(map(without_any, value)) if isinstance(value, (list, tuple)) else value
 
 
-def recorded(variables: Mapping[str, str]) -> dict[str, str]:
+def redact_variables(variables: Mapping[str, str]) -> dict[str, str]:
     """Return environment variables as they may be kept and shown.
 
     One that is a secret by its name has a digest in place of its value.
     """
     return {
-        name: _digest(value) if _SECRET_NAME.search(name) else without_logins(value)
+        name: _digest(value) if _SECRET_NAME.search(name) else strip_logins(value)
         for name, value in variables.items()
     }
 
 
-def taken_out(
+def extract_logins(
     document: Mapping[str, Any],
 ) -> tuple[Mapping[str, Any], tuple[Login, ...]]:
     """Take the logins out of the requirements and the sources of a pyproject.toml.
@@ -130,7 +103,9 @@ def taken_out(
     return clean, tuple(dict.fromkeys(found))
 
 
-def expanded(logins: Iterable[Login], outer: Mapping[str, str]) -> tuple[Login, ...]:
+def expand_variables(
+    logins: Iterable[Login], outer: Mapping[str, str]
+) -> tuple[Login, ...]:
     """Return logins with the values of variables in place of ``${NAME}``.
 
     As uv does in the URL of a requirement, where a value is a part of the URL, and
@@ -141,10 +116,10 @@ def expanded(logins: Iterable[Login], outer: Mapping[str, str]) -> tuple[Login, 
         return outer.get(match[1], match[0])
 
     urls = (_VARIABLE.sub(value, login.full_url) for login in logins)
-    return tuple(login for login in map(login_of, urls) if login is not None)
+    return tuple(login for login in map(parse_login, urls) if login is not None)
 
 
-def for_git(logins: Iterable[Login], outer: Mapping[str, str]) -> dict[str, str]:
+def git_variables(logins: Iterable[Login], outer: Mapping[str, str]) -> dict[str, str]:
     """Return variables that let git know logins, itself and its submodules.
 
     The first login of a host is for all that is on it.
@@ -154,11 +129,11 @@ def for_git(logins: Iterable[Login], outer: Mapping[str, str]) -> dict[str, str]
         outer: The variables that git sees else; its settings there stay.
     """
     realms: dict[object, Login] = {}
-    own = [login for login in logins if urlsplit(login.url).scheme in PORTS]
+    own = [login for login in logins if urlsplit(login.url).scheme in DEFAULT_PORTS]
     for login in own:
         parts = urlsplit(login.url)
         host = replace(login, url=f"{parts.scheme}://{parts.netloc}/")
-        realms.setdefault(realm(login.url), host)
+        realms.setdefault(origin_of(login.url), host)
     known = [*realms.values(), *own]
     if not known:
         return {}
@@ -180,23 +155,23 @@ def _cleaned(value: Any, found: list[Login], *, anywhere: bool) -> Any:  # noqa:
     if not isinstance(value, str) or not (anywhere or _REQUIREMENT.match(value)):
         return value
     found.extend(_logins_in(value))
-    return without_logins(value)
+    return strip_logins(value)
 
 
 def _logins_in(text: str) -> Iterator[Login]:
     """Yield the logins in a requirement or the URL of a source."""
     for git, url in _LOCATION.findall(text):
-        login = login_of(url.partition("#")[0])
+        login = parse_login(url.partition("#")[0])
         if login is not None:
             # A revision follows the path of a repository; its own login is gone.
             bare = re.sub("@[^/]*$", "", login.url) if git else login.url
             yield replace(login, url=bare)
 
 
-def realm(url: str) -> tuple[str, str | None, int | None]:
+def origin_of(url: str) -> tuple[str, str | None, int | None]:
     """Return scheme, host and port of a URL: what one login may be for."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
+    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
 
 
 def _digest(value: str) -> str:

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
-REFUSAL_KEYS = ("no-binary", "no-binary-package")
+NO_BINARY_KEYS = ("no-binary", "no-binary-package")
 """What of ``[tool.uv]`` says it; that of ``[tool.uv.pip]`` is called no-binary too."""
 
 _ALL = ":all:"
 _TRUE = frozenset(("1", "on", "t", "true", "y", "yes"))
 
 
-def refusal(
+def find_no_binary(
     name: NormalizedName, settings: Mapping[str, Any], variables: Mapping[str, str]
 ) -> str | None:
     """Return where it is said not to use a project's wheels; None for nowhere.
@@ -34,9 +34,9 @@ def refusal(
     return None
 
 
-def without_refusals(settings: Mapping[str, Any]) -> dict[str, Any]:
+def without_no_binary(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``[tool.uv]`` with none of that."""
-    kept = {key: settings[key] for key in settings if key not in REFUSAL_KEYS}
+    kept = {key: settings[key] for key in settings if key not in NO_BINARY_KEYS}
     pip = settings.get("pip", {})
     if "no-binary" in pip:
         kept["pip"] = {key: pip[key] for key in pip if key != "no-binary"}

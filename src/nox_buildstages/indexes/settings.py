@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import tomli_w
 
 from nox_buildstages.indexes.credentials import Credentials
-from nox_buildstages.indexes.logins import Login, for_git, login_of
+from nox_buildstages.indexes.logins import git_variables, parse_login
+from nox_buildstages.model import Login
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -110,7 +111,7 @@ class Indexes:
             pip = self.settings["pip"]
             settings["pip"] = _absolute(_picked(pip, _REACHING), self.root)
         # Told of find-links, uv would read its pages each time.
-        links = (login_of(index.url) for index in self._links())
+        links = (parse_login(index.url) for index in self._links())
         logins = (*self.logins, *(login for login in links if login is not None))
         settings = self._with_logins(settings, logins)
         text = tomli_w.dumps({"tool": {"uv": settings}})
@@ -134,7 +135,7 @@ class Indexes:
             for name, value in self._outer.items()
             if name not in left_out
         }
-        return {**variables, **for_git(self.logins, variables)}
+        return {**variables, **git_variables(self.logins, variables)}
 
     def credentials(self) -> Credentials:
         """Return what we ourselves say to servers, in uv's order of precedence."""
@@ -199,7 +200,7 @@ class Indexes:
 
 def _login(index: _Index, outer: Mapping[str, str]) -> Login | None:
     """Return the login for an index's files: that of its variables, or of its URL."""
-    own = login_of(index.url)
+    own = parse_login(index.url)
     if index.name:
         variable = re.sub("[^A-Z0-9]", "_", index.name.upper())
         name = outer.get(f"UV_INDEX_{variable}_USERNAME")

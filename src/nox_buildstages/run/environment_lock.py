@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nox_buildstages.environments.environment import is_whole
+from nox_buildstages.environments.environment import is_complete
 from nox_buildstages.system import files
-from nox_buildstages.system.digests import place_of
+from nox_buildstages.system.files import path_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -88,7 +88,7 @@ class EnvironmentLock:
 
     def _hold(self) -> None:
         """Take the lock, unless another run has made meanwhile all that is left."""
-        place = place_of(self.pyproject)
+        place = path_id(self.pyproject)
         if not self._left or os.environ.get(_HOLDER) == place:
             return
         with suppress(OSError):  # that the store can't be used a session will tell
@@ -117,7 +117,7 @@ class EnvironmentLock:
         for name in self._left:
             location = self._location(name).absolute()
             note = {"begun": str(location)}
-            if not is_whole(location) or self._notes.get(name) == note:
+            if not is_complete(location) or self._notes.get(name) == note:
                 _discard(location)
                 begun[name] = note
         if begun:
@@ -131,7 +131,7 @@ class EnvironmentLock:
 
     def _is_there(self, name: str) -> bool:
         is_kept = self._is_noted(name) and not self.call.afresh
-        return is_kept and is_whole(self._location(name))
+        return is_kept and is_complete(self._location(name))
 
     def _is_noted(self, name: str) -> bool:
         return self._manner.items() <= self._notes.get(name, {}).items()
@@ -166,7 +166,7 @@ class EnvironmentLock:
 
     @property
     def _file(self) -> Path:
-        place = place_of(self.pyproject)
+        place = path_id(self.pyproject)
         return _store().folder / "locks" / f"{place}.environments.json"
 
 
@@ -174,10 +174,10 @@ def _discard(location: Path) -> None:
     """Remove a folder at once: what may still write into it finds it no more."""
     if location.is_dir():
         aside = location.with_name(f".{location.name}.half-made")
-        files.remove(aside)
+        files.remove_tree(aside)
         location.replace(aside)
         with suppress(OSError):
-            files.remove(aside)
+            files.remove_tree(aside)
 
 
 def _store() -> Store:

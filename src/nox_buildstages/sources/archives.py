@@ -28,7 +28,7 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _LATEST = 2**32 - 1
 
 
-class Kind(Enum):
+class MemberKind(Enum):
     """What a member of an archive is."""
 
     FILE = auto()
@@ -39,7 +39,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Member:
+class ArchiveMember:
     """An entry of an archive.
 
     Attributes:
@@ -54,7 +54,7 @@ class Member:
     """
 
     name: str
-    kind: Kind
+    kind: MemberKind
     link: str = ""
     executable: bool = False
     mtime: float = 0
@@ -67,7 +67,7 @@ class Member:
         return PurePosixPath(self.name)
 
 
-def unpack(archive: Path, target: Path, *, only: Collection[str] = ()) -> None:
+def unpack_archive(archive: Path, target: Path, *, only: Collection[str] = ()) -> None:
     """Unpack a tar or zip archive into an empty folder, and nowhere else.
 
     Files get the archive's times and the modes 0644 or 0755; owners and every
@@ -96,7 +96,7 @@ def unpack(archive: Path, target: Path, *, only: Collection[str] = ()) -> None:
             _write_all(list(_tar_members(tar, target)), target, only)
 
 
-def refuse_unsafe(members: Collection[Member]) -> None:
+def refuse_unsafe_members(members: Collection[ArchiveMember]) -> None:
     """See that no member, once written, lies or leads outside the archive's tree.
 
     Chains of links can't be judged by their names alone: whoever writes the
@@ -105,7 +105,7 @@ def refuse_unsafe(members: Collection[Member]) -> None:
     Raises:
         ValueError: One would; it is named.
     """
-    links = {member.path for member in members if member.kind is Kind.SYMLINK}
+    links = {member.path for member in members if member.kind is MemberKind.SYMLINK}
     for member in members:
         if problem := _problem(member, links):
             raise ValueError(f"its member {member.name!r} {problem}")
@@ -114,18 +114,18 @@ def refuse_unsafe(members: Collection[Member]) -> None:
             raise ValueError(f"its member {str(path)!r} is there twice, once as a link")
 
 
-def _problem(member: Member, links: set[PurePosixPath]) -> str | None:
-    if member.kind is Kind.SPECIAL:
+def _problem(member: ArchiveMember, links: set[PurePosixPath]) -> str | None:
+    if member.kind is MemberKind.SPECIAL:
         return "is a device or a pipe"
     if problem := _misplaced(member.path, links):
         return problem
-    if member.path == PurePosixPath() and member.kind is not Kind.FOLDER:
+    if member.path == PurePosixPath() and member.kind is not MemberKind.FOLDER:
         return "has no name"
-    if member.kind is Kind.SYMLINK:
+    if member.kind is MemberKind.SYMLINK:
         leads = PurePosixPath(normpath(member.path.parent / member.link))
         if leads.is_absolute() or ".." in leads.parts:
             return f"links to {member.link!r}, outside the archive"
-    if member.kind is Kind.HARDLINK:
+    if member.kind is MemberKind.HARDLINK:
         leads = PurePosixPath(member.link)
         if _misplaced(leads, links) or leads in links:
             return f"links to {member.link!r}, which isn't a file of the archive"
@@ -142,11 +142,11 @@ def _misplaced(path: PurePosixPath, links: set[PurePosixPath]) -> str | None:
     return None
 
 
-def _tar_members(tar: tarfile.TarFile, target: Path) -> Iterator[Member]:
+def _tar_members(tar: tarfile.TarFile, target: Path) -> Iterator[ArchiveMember]:
     # From 3.10.12 and 3.11.4 on.
     data_filter = getattr(tarfile, "data_filter", lambda info, _: info)
     for info in tar.getmembers():
-        yield Member(
+        yield ArchiveMember(
             name=info.name,
             kind=_tar_kind(info),
             link=info.linkname,
@@ -157,14 +157,14 @@ def _tar_members(tar: tarfile.TarFile, target: Path) -> Iterator[Member]:
         )
 
 
-def _tar_kind(info: tarfile.TarInfo) -> Kind:
+def _tar_kind(info: tarfile.TarInfo) -> MemberKind:
     if info.isdir():
-        return Kind.FOLDER
+        return MemberKind.FOLDER
     if info.issym():
-        return Kind.SYMLINK
+        return MemberKind.SYMLINK
     if info.islnk():
-        return Kind.HARDLINK
-    return Kind.FILE if info.isfile() else Kind.SPECIAL
+        return MemberKind.HARDLINK
+    return MemberKind.FILE if info.isfile() else MemberKind.SPECIAL
 
 
 def _tar_content(
@@ -175,26 +175,30 @@ def _tar_content(
     return tar.extractfile(info) or io.BytesIO()
 
 
-def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
+def _zip_members(archive: zipfile.ZipFile) -> Iterator[ArchiveMember]:
     for info in archive.infolist():
         mode = info.external_attr >> 16
         kind = _zip_kind(info, mode)
-        yield Member(
+        yield ArchiveMember(
             name=info.filename,
             kind=kind,
-            link=archive.read(info).decode() if kind is Kind.SYMLINK else "",
+            link=archive.read(info).decode() if kind is MemberKind.SYMLINK else "",
             executable=bool(mode & stat.S_IXUSR),
             mtime=_zip_mtime(info),
             content=partial(archive.open, info),
         )
 
 
-def _zip_kind(info: zipfile.ZipInfo, mode: int) -> Kind:
+def _zip_kind(info: zipfile.ZipInfo, mode: int) -> MemberKind:
     if info.is_dir():
-        return Kind.FOLDER
+        return MemberKind.FOLDER
     if stat.S_ISLNK(mode):
-        return Kind.SYMLINK
-    return Kind.FILE if stat.S_IFMT(mode) in (0, stat.S_IFREG) else Kind.SPECIAL
+        return MemberKind.SYMLINK
+    return (
+        MemberKind.FILE
+        if stat.S_IFMT(mode) in (0, stat.S_IFREG)
+        else MemberKind.SPECIAL
+    )
 
 
 def _zip_mtime(info: zipfile.ZipInfo) -> float:
@@ -204,23 +208,23 @@ def _zip_mtime(info: zipfile.ZipInfo) -> float:
 
 
 def _write_all(
-    members: Collection[Member], target: Path, only: Collection[str]
+    members: Collection[ArchiveMember], target: Path, only: Collection[str]
 ) -> None:
-    refuse_unsafe(members)
+    refuse_unsafe_members(members)
     kinds = {member.kind for member in members}
-    if not kinds.isdisjoint((Kind.SYMLINK, Kind.HARDLINK)):
+    if not kinds.isdisjoint((MemberKind.SYMLINK, MemberKind.HARDLINK)):
         only = ()
     made = {target}
     for member in members:
         path = target / member.path
-        folder = path if member.kind is Kind.FOLDER else path.parent
+        folder = path if member.kind is MemberKind.FOLDER else path.parent
         if folder not in made:
             folder.mkdir(parents=True, exist_ok=True)
             made.add(folder)
-        if member.kind is not Kind.FOLDER and _is_wanted(path, target, only):
+        if member.kind is not MemberKind.FOLDER and _is_wanted(path, target, only):
             member.vet()
             _write(member, path)
-    if Kind.SYMLINK in kinds:
+    if MemberKind.SYMLINK in kinds:
         refuse_outward_links(target)
 
 
@@ -228,8 +232,8 @@ def _is_wanted(path: Path, target: Path, only: Collection[str]) -> bool:
     return not only or path.name in only or path.parent == target
 
 
-def _write(member: Member, path: Path) -> None:
-    if member.kind is Kind.SYMLINK:
+def _write(member: ArchiveMember, path: Path) -> None:
+    if member.kind is MemberKind.SYMLINK:
         path.symlink_to(member.link)
         return
     with member.content() as content, _created(path) as file:

@@ -10,14 +10,14 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
-from nox_buildstages.indexes.logins import login_of
-from nox_buildstages.system.digests import chunks
+from nox_buildstages.indexes.logins import parse_login
+from nox_buildstages.system.files import read_chunks
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import IO
 
-    from nox_buildstages.indexes.logins import Login
+    from nox_buildstages.model import Login
 
 TIMEOUT = 60.0
 """Seconds without a byte after which a server counts as gone."""
@@ -61,7 +61,7 @@ def download(url: str, file: Path, login: Login | None = None) -> str:
     return _attempt(request, file)
 
 
-def reason(error: Exception) -> str:
+def describe_failure(error: Exception) -> str:
     """Say in a few words why a download failed."""
     if isinstance(error, HTTPError):
         return f"HTTP {error.code} {error.reason}"
@@ -70,7 +70,7 @@ def reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def refused(error: Exception) -> bool:
+def lacks_login(error: Exception) -> bool:
     """Whether a server didn't give a file because it doesn't know us."""
     return isinstance(error, HTTPError) and error.code in _UNKNOWN_TO_IT
 
@@ -82,7 +82,7 @@ def _request(url: str, login: Login | None) -> Request:
     host = parts.netloc.rpartition("@")[2]
     bare = urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
     request = Request(bare, headers=_HEADERS)  # noqa: S310 - see _SCHEMES
-    login = login_of(url) or login
+    login = parse_login(url) or login
     if login is not None:
         # Unredirected: another host that we are sent to has no right to it.
         request.add_unredirected_header("Authorization", login.header)
@@ -105,7 +105,7 @@ def _attempt(request: Request, file: Path) -> str:
 def _write(response: IO[bytes], file: Path) -> str:
     digest = hashlib.sha256()
     with file.open("wb") as stream:
-        for chunk in chunks(response):
+        for chunk in read_chunks(response):
             digest.update(chunk)
             stream.write(chunk)
     return digest.hexdigest()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from nox_buildstages.errors import CommandError
-from nox_buildstages.indexes.logins import without_logins
-from nox_buildstages.system.process import Command, checked
+from nox_buildstages.indexes.logins import strip_logins
+from nox_buildstages.system.process import Command, run_checked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +79,7 @@ class Repository:
         self._git(target, "checkout", "--quiet", "--detach", commit)
         if (target / ".gitmodules").exists():
             self._git(target, "submodule", "--quiet", "update", "--init", "--recursive")
-        bare = without_logins(self.url)
+        bare = strip_logins(self.url)
         if bare != self.url:
             self._git(target, "remote", "set-url", "--", "origin", bare)
             self._git(target, "submodule", "--quiet", "sync", "--recursive")
@@ -100,13 +100,13 @@ class Repository:
 
     def _git(self, cwd: Path, *argv: str) -> None:
         # A repository on disk may name submodules on disk; any other may not.
-        local = ("-c", "protocol.file.allow=always") if is_local(self.url) else ()
+        local = ("-c", "protocol.file.allow=always") if is_local_url(self.url) else ()
         command = _command(cwd, *local, *argv)
         env = {**(command.env or {}), **self.variables}
-        checked(self.runner, replace(command, env=env))
+        run_checked(self.runner, replace(command, env=env))
 
 
-def tracked(tree: Path, runner: Runner) -> tuple[str, ...]:
+def list_files(tree: Path, runner: Runner) -> tuple[str, ...]:
     """Return what git tracks or would track in a folder, relative to it.
 
     Deleted files are among it, and submodules as one entry each; nothing is where
@@ -115,13 +115,13 @@ def tracked(tree: Path, runner: Runner) -> tuple[str, ...]:
     listing = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     try:
         # Someone else may own the folder, as in a container: it is only looked at.
-        names = checked(runner, _command(tree, "-c", "safe.directory=*", *listing))
+        names = run_checked(runner, _command(tree, "-c", "safe.directory=*", *listing))
     except CommandError:
         return ()
     return tuple({name.rstrip("/") for name in names.split("\0") if name})
 
 
-def apply(patch: Path, tree: Path, runner: Runner, *, clone: bool) -> None:
+def apply_patch(patch: Path, tree: Path, runner: Runner, *, clone: bool) -> None:
     """Change a tree as a patch says: exactly, and in all of its files or in none.
 
     Nothing but the two has a say: no repository around the tree, which would make
@@ -139,10 +139,10 @@ def apply(patch: Path, tree: Path, runner: Runner, *, clone: bool) -> None:
     """
     strict = ("-c", "apply.ignoreWhitespace=no", "apply", "--whitespace=nowarn")
     command = _command(tree, *strict, str(patch))
-    checked(runner, replace(command, env=_alone(patch.parent, tree, clone=clone)))
+    run_checked(runner, replace(command, env=_alone(patch.parent, tree, clone=clone)))
 
 
-def take_for_commit(tree: Path, runner: Runner) -> None:
+def hide_changes(tree: Path, runner: Runner) -> None:
     """Make a changed clone one in which nothing was changed, in git's eyes.
 
     The commit keeps its name, its history and its tags, and what it holds is what is
@@ -155,7 +155,7 @@ def take_for_commit(tree: Path, runner: Runner) -> None:
     env = _alone(tree / ".git" / "no-configuration", tree, clone=True)
 
     def git(*argv: str) -> str:
-        return checked(runner, replace(_command(tree, *argv), env=env)).strip()
+        return run_checked(runner, replace(_command(tree, *argv), env=env)).strip()
 
     git("config", "diff.ignoreSubmodules", "dirty")
     git("add", "--all", "--force")
@@ -168,7 +168,7 @@ def take_for_commit(tree: Path, runner: Runner) -> None:
         git("replace", "--force", commit, changed)
 
 
-def is_local(url: str) -> bool:
+def is_local_url(url: str) -> bool:
     """Say whether a repository's URL is a path on this machine."""
     if "://" in url:
         return url.startswith("file://")

@@ -47,7 +47,7 @@ class BuildSystem:
     backend_path: tuple[str, ...] = ()
 
 
-def build_system(tree: Path) -> BuildSystem:
+def read_build_system(tree: Path) -> BuildSystem:
     """Return how a tree is built: as it declares, else with setuptools.
 
     Raises:
@@ -66,7 +66,7 @@ def build_system(tree: Path) -> BuildSystem:
         raise _invalid(tree, str(error)) from error
 
 
-def promised_metadata(tree: Path) -> Metadata | None:
+def read_sdist_metadata(tree: Path) -> Metadata | None:
     """Return what an sdist's wheel will say, where it promises that; else None.
 
     It promises what its PKG-INFO doesn't list as dynamic (PEP 643).
@@ -80,10 +80,10 @@ def promised_metadata(tree: Path) -> Metadata | None:
         raise _invalid(tree, str(error)) from error
     if said is None or not _promises(said):
         return None
-    return from_core(said, learned="static")
+    return metadata_from_core(said, learned="static")
 
 
-def static_metadata(tree: Path) -> Metadata | None:
+def read_static_metadata(tree: Path) -> Metadata | None:
     """Return what a tree's wheel should say, where no backend can be asked; else None.
 
     That is what an sdist promises, or else what the ``[project]`` table declares
@@ -92,7 +92,7 @@ def static_metadata(tree: Path) -> Metadata | None:
     Raises:
         SourceError: It can't be read.
     """
-    promised = promised_metadata(tree)
+    promised = read_sdist_metadata(tree)
     if promised is not None:
         return promised
     try:
@@ -103,7 +103,7 @@ def static_metadata(tree: Path) -> Metadata | None:
         raise _invalid(tree, str(error)) from error
 
 
-def from_core(said: CoreMetadata, *, learned: Learned) -> Metadata:
+def metadata_from_core(said: CoreMetadata, *, learned: Learned) -> Metadata:
     """Return what matters of a METADATA or PKG-INFO."""
     return Metadata(
         version=said.version,

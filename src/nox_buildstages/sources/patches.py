@@ -30,7 +30,7 @@ class PatchFile:
         return hashlib.sha256(self.content).hexdigest()
 
 
-def read(patch: Patch) -> PatchFile:
+def read_patch(patch: Patch) -> PatchFile:
     """Read a patch.
 
     Raises:

@@ -50,14 +50,14 @@ class Patching:
         Raises:
             PatchError: One doesn't apply exactly. The tree is then half patched.
         """
-        before = set(trees.outward_links(self.tree))
+        before = set(trees.find_outward_links(self.tree))
         with tempfile.TemporaryDirectory() as folder:
             for patch in patches:
                 self._apply(patch, Path(folder))
-                for link in set(trees.outward_links(self.tree)) - before:
+                for link in set(trees.find_outward_links(self.tree)) - before:
                     raise self._refusal(patch, f"{link}, outside the source tree")
         if self.clone:
-            git.take_for_commit(self.tree, self.runner)
+            git.hide_changes(self.tree, self.runner)
 
     def _apply(self, patch: PatchFile, folder: Path) -> None:
         if _SUBMODULE.search(patch.content):
@@ -65,7 +65,7 @@ class Patching:
         file = folder / "patch"
         file.write_bytes(patch.content)
         try:
-            git.apply(file, self.tree, self.runner, clone=self.clone)
+            git.apply_patch(file, self.tree, self.runner, clone=self.clone)
         except CommandError as error:
             problem = f"it doesn't apply to {self.source}"
             if error.output:

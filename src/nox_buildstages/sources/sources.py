@@ -20,21 +20,19 @@ from packaging.utils import InvalidSdistFilename, parse_sdist_filename
 
 from nox_buildstages.errors import CommandError, HashMismatchError, SourceError
 from nox_buildstages.indexes.credentials import Credentials
-from nox_buildstages.indexes.logins import NO_LOGIN, is_refusal, redacted
+from nox_buildstages.indexes.logins import LOGIN_HINT, is_auth_failure, redact
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 from nox_buildstages.sources import archives, trees
-from nox_buildstages.sources.git import Repository, is_local
+from nox_buildstages.sources.git import Repository, is_local_url
 from nox_buildstages.sources.metadata import METADATA_FILES
 from nox_buildstages.sources.patching import Patching
 from nox_buildstages.store.in_use import note_use
-from nox_buildstages.system.digests import sha256_of
-from nox_buildstages.system.files import FULL_DISK
+from nox_buildstages.system.files import FULL_DISK, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from nox_buildstages.indexes.logins import Login
-    from nox_buildstages.model import Source
+    from nox_buildstages.model import Login, Source
     from nox_buildstages.sources.patches import PatchFile
     from nox_buildstages.system.process import Runner
 
@@ -88,7 +86,7 @@ class Sources:
         tree = self._directory(source)
         with _blaming(source, _LEAVE_OUT):
             files = self._files(tree)
-            return f"tree:sha256:{trees.digest(tree, files)}"
+            return f"tree:sha256:{trees.hash_files(tree, files)}"
 
     def unpack(
         self, source: Source, target: Path, patches: Sequence[PatchFile] = ()
@@ -150,7 +148,7 @@ class Sources:
     def _patching(self, source: Source, top: Path) -> Patching:
         return Patching(
             tree=top,
-            source=redacted(str(source)),
+            source=redact(str(source)),
             clone=isinstance(source, GitSource),
             runner=self.runner,
         )
@@ -160,7 +158,7 @@ class Sources:
     ) -> Path:
         archive = self._archive(source)
         with _blaming(source, "name another release, a git commit or a folder of it"):
-            archives.unpack(archive, target, only=only)
+            archives.unpack_archive(archive, target, only=only)
             return _top(target)
 
     def _archive(self, source: ArchiveSource) -> Path:
@@ -172,7 +170,7 @@ class Sources:
             if file.is_file() and sha256_of(file) == source.sha256:
                 return file
             file.parent.mkdir(parents=True, exist_ok=True)
-        fetch(source, url, file, self.credentials.for_url(url))
+        fetch_archive(source, url, file, self.credentials.for_url(url))
         return file
 
     def url(self, location: str) -> str:
@@ -183,7 +181,7 @@ class Sources:
 
     def _check_out(self, source: GitSource, target: Path) -> None:
         url = source.url
-        if is_local(url) and not url.startswith("file://"):
+        if is_local_url(url) and not url.startswith("file://"):
             url = str(Path(self.root, url).absolute())
         name = hashlib.sha256(url.encode()).hexdigest()
         mirror = self.cache / "git" / name
@@ -198,7 +196,7 @@ class Sources:
         tree = self._directory(source)
         with _blaming(source, _LEAVE_OUT):
             files = self._files(tree)
-            trees.copy(tree, files, target)
+            trees.copy_files(tree, files, target)
 
     def _files(self, tree: Path) -> tuple[str, ...]:
         """Return the files of a folder that are its source."""
@@ -208,7 +206,7 @@ class Sources:
             for folder in (folder.resolve() for folder in self.left_out)
             if folder != place and folder.is_relative_to(place)
         )
-        files = trees.source_files(tree, self.runner)
+        files = trees.list_source_files(tree, self.runner)
         return tuple(name for name in files if not name.startswith(ours))
 
     def _directory(self, source: DirectorySource) -> Path:
@@ -222,7 +220,9 @@ class Sources:
         return tree
 
 
-def fetch(source: ArchiveSource, url: str, file: Path, login: Login | None) -> None:
+def fetch_archive(
+    source: ArchiveSource, url: str, file: Path, login: Login | None
+) -> None:
     """Write a file that is locked, whole or not at all.
 
     Args:
@@ -246,13 +246,15 @@ def fetch(source: ArchiveSource, url: str, file: Path, login: Login | None) -> N
                 raise
             reach = f"see that it can be reached from here, or lock again: {_UPGRADE}"
             raise SourceError(
-                source=redacted(str(source)),
-                problem=redacted(f"can't be fetched: {downloads.reason(error)}"),
-                hint=NO_LOGIN if downloads.refused(error) else reach,
+                source=redact(str(source)),
+                problem=redact(
+                    f"can't be fetched: {downloads.describe_failure(error)}"
+                ),
+                hint=LOGIN_HINT if downloads.lacks_login(error) else reach,
             ) from error
         if found != source.sha256:
             raise HashMismatchError(
-                source=redacted(source.location),
+                source=redact(source.location),
                 problem="it isn't the file that was locked",
                 hint="if it was replaced for a good reason, lock again:"
                 f" {_upgrade(source)}",
@@ -288,7 +290,7 @@ def _project(source: Source, tree: Path, subdirectory: str | None) -> Path:
     inside = project.resolve().is_relative_to(tree.resolve())
     if not (inside and project.is_dir()):
         raise SourceError(
-            source=redacted(str(source)),
+            source=redact(str(source)),
             problem=f"it has no folder {subdirectory}",
             hint="correct #subdirectory= in the output's requirement",
         )
@@ -313,8 +315,8 @@ def _blaming(source: Source, hint: str) -> Iterator[None]:
         if _is_full_disk(error):
             raise
         raise SourceError(
-            source=redacted(str(source)),
-            problem=redacted(str(error) or type(error).__name__),
+            source=redact(str(source)),
+            problem=redact(str(error) or type(error).__name__),
             hint=hint,
         ) from error
 
@@ -325,11 +327,11 @@ def _failing_git(source: GitSource) -> Iterator[None]:
         yield
     except CommandError as error:
         reach = "see that the repository can be reached and has the commit"
-        if is_refusal(error.output):
-            reach = NO_LOGIN
+        if is_auth_failure(error.output):
+            reach = LOGIN_HINT
         raise SourceError(
-            source=redacted(str(source)),
-            problem=redacted(f"git failed: {_last_words(error)}"),
+            source=redact(str(source)),
+            problem=redact(f"git failed: {_last_words(error)}"),
             hint=reach if error.output else "install git, and see that it can be run",
         ) from error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.sources import git
-from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LEFT_OUT = frozenset({".git", ".hg", ".svn", "__pycache__"})
 
 
-def source_files(tree: Path, runner: Runner) -> tuple[str, ...]:
+def list_source_files(tree: Path, runner: Runner) -> tuple[str, ...]:
     """Return the files and links of a tree that belong to its source.
 
     That is what git tracks or would track; all but version control's own folders
@@ -34,7 +34,7 @@ def source_files(tree: Path, runner: Runner) -> tuple[str, ...]:
     return tuple(sorted(_source_files(tree, runner), key=os.fsencode))
 
 
-def digest(tree: Path, files: tuple[str, ...]) -> str:
+def hash_files(tree: Path, files: tuple[str, ...]) -> str:
     """Return the sha256, in hex, of files' paths, executable bits and contents."""
     whole = hashlib.sha256()
     for name in files:
@@ -43,7 +43,7 @@ def digest(tree: Path, files: tuple[str, ...]) -> str:
     return whole.hexdigest()
 
 
-def copy(tree: Path, files: tuple[str, ...], target: Path) -> None:
+def copy_files(tree: Path, files: tuple[str, ...], target: Path) -> None:
     """Copy files of a tree with their modes and times, links as links.
 
     Raises:
@@ -61,11 +61,11 @@ def refuse_outward_links(tree: Path) -> None:
     Raises:
         ValueError: One does.
     """
-    for words in outward_links(tree):
+    for words in find_outward_links(tree):
         raise ValueError(f"{words}, outside the source tree")
 
 
-def outward_links(tree: Path) -> Iterator[str]:
+def find_outward_links(tree: Path) -> Iterator[str]:
     """Yield the links of a tree that lead out of it, each with where to, in words."""
     root = Path(os.path.realpath(tree))
     for name in _walk(tree, left_out=frozenset()):
@@ -77,7 +77,7 @@ def outward_links(tree: Path) -> Iterator[str]:
 def _source_files(tree: Path, runner: Runner) -> set[str]:
     # Nothing at all is what git answers in a folder that the repository around
     # it ignores, such as one of vendored sources.
-    listed = git.tracked(tree, runner) or _walk(tree, left_out=_LEFT_OUT)
+    listed = git.list_files(tree, runner) or _walk(tree, left_out=_LEFT_OUT)
     links = {name for name in listed if (tree / name).is_symlink()}
     found: set[str] = set()
     for name in listed:

@@ -147,14 +147,14 @@ class BuildDirectory:
 
     def clear(self) -> None:
         """Leave nothing."""
-        files.remove(self.folder)
+        files.remove_tree(self.folder)
 
     def _empty(self) -> None:
         """Leave the folder alone: it may be shown elsewhere by now."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
             if path.is_dir():
-                files.remove(path)
+                files.remove_tree(path)
             else:
                 path.unlink()
 
@@ -176,7 +176,7 @@ class BuildDirectory:
             self._mend(left, unpack)
             project = self.folder / left.project
         for folder in (self.home, self.wheel):
-            files.remove(folder)
+            files.remove_tree(folder)
             folder.mkdir()
         self._note(
             PartialBuild(
@@ -236,13 +236,13 @@ class BuildDirectory:
         if not paths:
             return
         fresh = self.folder / "fresh"
-        files.remove(fresh)
+        files.remove_tree(fresh)
         unpack(fresh)
         for path in paths:
             source = fresh / path.relative_to(self.source)
             if source.is_file():
                 source.replace(path)
-        files.remove(fresh)
+        files.remove_tree(fresh)
 
     def _doubtful(self, left: PartialBuild) -> Iterator[Path]:
         """Yield the files that may not be whole, relative to the workplace."""

@@ -192,7 +192,7 @@ def _discard(path: Path) -> None:
     with suppress(OSError):
         path = path.rename(path.with_name(f"{GONE}{path.name}"))
     try:
-        files.remove(path)
+        files.remove_tree(path)
     except OSError as error:  # some Pythons name no more than the file within
         raise OSError(error.errno, error.strerror, str(path)) from error
 

@@ -20,7 +20,7 @@ from nox_buildstages.store import remote_files as objects
 from nox_buildstages.store.remote_files import PATIENCE, shown
 from nox_buildstages.store.store import LOG, RECORD, Product, entry_of
 from nox_buildstages.system import files
-from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ from threading import Thread, main_thread
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from nox_buildstages.errors import AwayError, RemoteStoreError
-from nox_buildstages.indexes.logins import redacted
+from nox_buildstages.indexes.logins import redact
 from nox_buildstages.system import files
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _is_no_drivers(record: logging.LogRecord) -> bool:
 
 def shown(text: str) -> str:
     """Return a text with what may be secret in its URLs made unreadable."""
-    return _QUERY.sub(r"\1?****", redacted(text))
+    return _QUERY.sub(r"\1?****", redact(text))
 
 
 def _translated(work: Callable[[], T], seconds: float) -> T:
@@ -230,7 +230,7 @@ def _found(call: Callable[..., T], *arguments: str) -> T | None:
 
 def _replace(file: Path, path: Path) -> object:
     """Put a copy of a file in the place of another one."""
-    with files.replacing(path) as new:
+    with files.atomic_write(path) as new:
         return shutil.copyfile(file, new)
 
 

@@ -20,7 +20,7 @@ from nox_buildstages.store.build_dir import BuildDirectory
 from nox_buildstages.store.in_use import note_use
 from nox_buildstages.store.key import Recipe
 from nox_buildstages.system import files
-from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import sha256_of
 from nox_buildstages.system.locks import held
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Store:
             if sha256_of(staging / wheel.name) != record["sha256"]:
                 raise OSError("the copy in the store isn't what was copied")
             with self.locked("put"):
-                files.remove(target)
+                files.remove_tree(target)
                 staging.replace(target)
         return _read(record, target)
 
@@ -194,7 +194,7 @@ class Store:
         try:
             yield staging
         finally:
-            files.remove(staging)
+            files.remove_tree(staging)
 
 
 def entry_of(record: bytes, folder: Path) -> Entry | None:

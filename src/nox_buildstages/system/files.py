@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all."""
+"""Files: hash them, replace them atomically, tell whether they changed."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
@@ -10,27 +11,47 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from nox_buildstages.system.digests import sha256_of
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import IO
 
-Stamp: TypeAlias = tuple[int, ...]
-"""Tells a file from what it was before."""
-
+FileStamp: TypeAlias = tuple[int, ...]
+"""Inode, size and times of a file, to notice that the file has changed."""
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
+_CHUNK_SIZE = 1 << 20
+
+
+def read_chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield the rest of a stream in pieces of 1 MiB."""
+    while chunk := stream.read(_CHUNK_SIZE):
+        yield chunk
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file, in hex, without loading the file into memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for chunk in read_chunks(stream):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def path_id(path: Path) -> str:
+    """Return a short hash of a path, to name files that belong to that path."""
+    return hashlib.sha256(str(path).encode()).hexdigest()[:16]
+
 
 @contextmanager
-def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
-    """Yield a new file beside ``path`` that takes its place at the end.
+def atomic_write(path: Path, *, mode: int | None = None) -> Iterator[Path]:
+    """Yield a new file in the folder of ``path`` that replaces ``path`` at the end.
 
-    Where the block fails, ``path`` stays as it was and the new file is gone.
+    If the block fails, ``path`` stays as it was and the new file is removed.
 
     Args:
-        path: Of the file.
-        mode: Its permissions; None for those that a new file has.
+        path: The file to replace; missing parent folders are created.
+        mode: Permissions; None for the permissions of any new file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -38,51 +59,38 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     new = Path(name)
     try:
         yield new
-        new.chmod(0o666 & ~_umask() if mode is None else mode)
+        if mode is None:
+            umask = os.umask(0)
+            os.umask(umask)
+            mode = 0o666 & ~umask
+        new.chmod(mode)
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, UTF-8, so that no reader sees a part of it."""
-    with replacing(path) as new:
+    """Write a UTF-8 text file atomically."""
+    with atomic_write(path) as new:
         new.write_text(text, encoding="utf-8", newline="\n")
 
 
-def put(path: Path, content: bytes) -> None:
-    """Write a file, unless it is as it should be."""
+def write_if_changed(path: Path, content: bytes) -> None:
+    """Write a file atomically, unless the file already has this content."""
     if path.is_file() and path.read_bytes() == content:
         return
-    with replacing(path) as new:
+    with atomic_write(path) as new:
         new.write_bytes(content)
 
 
-def remove_same(path: Path, sha256: str) -> None:
-    """Remove a file, unless somebody has written another one since."""
+def remove_if_same(path: Path, sha256: str) -> None:
+    """Remove a file, unless somebody else has written other content since."""
     if path.is_file() and sha256_of(path) == sha256:
         path.unlink()
 
 
-def path_of(url_path: str) -> Path:
-    """Return what the path in a ``file:`` URL names."""
-    from urllib.request import url2pathname  # noqa: PLC0415 - slow; few are of files
-
-    return Path(url2pathname(url_path))
-
-
-def stamp(path: Path) -> Stamp:
-    """Return what is another once a file has been written to, or replaced.
-
-    Raises:
-        FileNotFoundError: It isn't there.
-    """
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def remove(path: Path) -> None:
-    """Remove a folder and all in it, read-only folders too, if it is there."""
+def remove_tree(path: Path) -> None:
+    """Remove a folder and all its content, read-only folders too, if it exists."""
     if not path.is_dir():
         return
     path.chmod(0o700)
@@ -94,7 +102,18 @@ def remove(path: Path) -> None:
     shutil.rmtree(path)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def path_from_url(url_path: str) -> Path:
+    """Return the local path for the path part of a ``file:`` URL."""
+    from urllib.request import url2pathname  # noqa: PLC0415 - slow; few are of files
+
+    return Path(url2pathname(url_path))
+
+
+def file_stamp(path: Path) -> FileStamp:
+    """Return a value that changes if a file is written to or replaced.
+
+    Raises:
+        FileNotFoundError: The file doesn't exist.
+    """
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,27 +1,28 @@
-"""Running programs: a Command is a value, a Runner carries it out."""
+"""Run programs: a Command is a value, a Runner runs it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from nox_buildstages.errors import CommandError
-from nox_buildstages.indexes.logins import redacted
+from nox_buildstages.indexes.logins import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
+    from typing import IO
 
 T = TypeVar("T")
 
 GRACE = 3.0
-"""Seconds that a program has between being asked to end and being killed."""
+"""Seconds between asking a program to end and killing it."""
 
 BEAT = 1.0
-"""Seconds between two looks at a program that is attended."""
+"""Seconds between two calls of ``Command.attend``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,12 +30,14 @@ class Command:
     """A program to run.
 
     Attributes:
-        argv: The program and its arguments; never a shell's line.
-        cwd: Where it runs; None for here.
-        env: All of its environment; None for ours.
-        log: A file that its output is appended to; None to capture it.
-        attend: Called again and again while it runs; what it raises ends the program.
-        lifeline: Whether its input is a pipe that stays open for as long as we live.
+        argv: The program and its arguments; never a shell command line.
+        cwd: The working directory; None for the current one.
+        env: All environment variables; None for ours.
+        log: A file to append the output to; None to capture the output.
+        attend: Called about once a second while the program runs; an exception
+            raised there ends the program.
+        lifeline: Whether the program's stdin is a pipe that stays open for as long
+            as our process lives.
     """
 
     argv: tuple[str, ...]
@@ -45,17 +48,17 @@ class Command:
     lifeline: bool = False
 
     def __str__(self) -> str:
-        return redacted(subprocess.list2cmdline(self.argv))
+        return redact(subprocess.list2cmdline(self.argv))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completed:
-    """How a program ended.
+    """The result of running a program.
 
     Attributes:
-        returncode: Its exit status; negative for the signal that killed it.
-        stdout: What it wrote there; empty where it went to a log.
-        stderr: Likewise.
+        returncode: The exit status; negative for the signal that killed the program.
+        stdout: The captured output; empty if the output went to a log.
+        stderr: The captured error output; empty if the output went to a log.
     """
 
     returncode: int
@@ -67,34 +70,34 @@ class Runner(Protocol):
     """Runs a command to its end."""
 
     def __call__(self, command: Command) -> Completed:
-        """Run it, and return however it ended.
+        """Run a command and return its result, whatever the exit status.
 
         Raises:
-            CommandError: It could not be started.
+            CommandError: The program could not be started.
         """
 
 
 def run(command: Command) -> Completed:
-    """Run a command as a subprocess; end it when we are interrupted.
+    """Run a command as a subprocess; end the subprocess if we are interrupted.
 
-    The program stays in our process group, so that whoever ends the group, a
-    terminal's Ctrl-C or nox's ``-j``, ends what it started too; or it watches its
-    lifeline.
+    The program stays in our process group, so that Ctrl-C in a terminal and nox's
+    ``-j`` end the program and its children too. A program with a lifeline ends by
+    itself when the pipe closes.
 
     Raises:
-        CommandError: It could not be started.
+        CommandError: The program could not be started.
     """
     if command.log is None:
-        return _communicate(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return _run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with command.log.open("ab") as log:
-        return _communicate(command, stdout=log, stderr=subprocess.STDOUT)
+        return _run(command, stdout=log, stderr=subprocess.STDOUT)
 
 
-def checked(runner: Runner, command: Command) -> str:
-    """Run a command that must succeed, and return what it printed.
+def run_checked(runner: Runner, command: Command) -> str:
+    """Run a command that must succeed, and return its standard output.
 
     Raises:
-        CommandError: It could not be started, or ended with another status than 0.
+        CommandError: The program could not be started, or its exit status isn't 0.
     """
     completed = runner(command)
     if completed.returncode:
@@ -106,50 +109,43 @@ def checked(runner: Runner, command: Command) -> str:
     return completed.stdout
 
 
-def _communicate(command: Command, **streams: object) -> Completed:
-    with _input(command) as stdin:
-        return _carried_out(command, stdin=stdin, **streams)
-
-
-@contextmanager
-def _input(command: Command) -> Iterator[int]:
-    """Yield what a program reads from: nothing, or a pipe of which we hold the end."""
-    if not command.lifeline:
-        yield subprocess.DEVNULL
-        return
-    reader, writer = os.pipe()
+def _run(command: Command, *, stdout: int | IO[bytes], stderr: int) -> Completed:
+    pipe = os.pipe() if command.lifeline else ()
     try:
-        yield reader
-    finally:
-        os.close(writer)
-        os.close(reader)
-
-
-def _carried_out(command: Command, **streams: object) -> Completed:
-    try:
-        process = subprocess.Popen(
-            command.argv,
-            cwd=command.cwd,
-            env=command.env,
-            encoding="utf-8",
-            errors="replace",
-            **streams,  # type: ignore[call-overload]
-        )
-    except OSError as error:
-        reason = f"{error.strerror}: {error.filename}"
-        raise CommandError(command=str(command), reason=reason) from error
-    with process:
         try:
-            stdout, stderr = _attended(process, command.attend)
-        except BaseException:
-            _end(process)
-            raise
+            process = subprocess.Popen(
+                command.argv,
+                cwd=command.cwd,
+                env=command.env,
+                encoding="utf-8",
+                errors="replace",
+                stdin=pipe[0] if pipe else subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+            )
+        except OSError as error:
+            reason = f"{error.strerror}: {error.filename}"
+            raise CommandError(command=str(command), reason=reason) from error
+        with process:
+            try:
+                output, errors = _wait(process, command.attend)
+            except BaseException:
+                process.terminate()
+                try:
+                    process.wait(GRACE)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                raise
+    finally:
+        for end in reversed(pipe):
+            os.close(end)
     return Completed(
-        returncode=process.returncode, stdout=stdout or "", stderr=stderr or ""
+        returncode=process.returncode, stdout=output or "", stderr=errors or ""
     )
 
 
-def _attended(
+def _wait(
     process: subprocess.Popen[str], attend: Callable[[], None] | None
 ) -> tuple[str | None, str | None]:
     if attend is None:
@@ -160,20 +156,11 @@ def _attended(
         attend()
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    try:
-        process.wait(GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def side_by_side(calls: Iterable[Callable[[], T]]) -> list[T]:
+def run_in_parallel(calls: Iterable[Callable[[], T]]) -> list[T]:
     """Make calls that wait for other programs, as many at once as there are cores.
 
     Returns:
-        What they return, in their order; the first one's exception is raised.
+        The results in the order of the calls; the first exception is raised.
     """
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only to lock
 

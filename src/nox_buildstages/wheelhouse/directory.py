@@ -11,8 +11,13 @@ from filelock import FileLock
 
 from nox_buildstages.errors import WheelError
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.system.digests import sha256_of
-from nox_buildstages.system.files import put, remove_same, replacing, stamp
+from nox_buildstages.system.files import (
+    atomic_write,
+    file_stamp,
+    remove_if_same,
+    sha256_of,
+    write_if_changed,
+)
 from nox_buildstages.wheelhouse import manifest
 from nox_buildstages.wheelhouse.manifest import LOGS, MANIFEST, Manifest
 
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from nox_buildstages.model import BuiltWheel
-    from nox_buildstages.system.files import Stamp
+    from nox_buildstages.system.files import FileStamp
 
 BOUND_LOCK = "pylock.toml"
 
@@ -150,7 +155,7 @@ class Wheelhouse:
         }
         bound = pylock.dumps(pylock.bind(lock, here, folder=self.folder))
         path = self.folder / BOUND_LOCK
-        put(path, bound.encode())
+        write_if_changed(path, bound.encode())
         return path
 
     def manifest(self) -> list[dict[str, Any]]:
@@ -161,13 +166,13 @@ class Wheelhouse:
         """Return the manifest; an empty one where there is none, or it is damaged."""
         path = self.folder / MANIFEST
         try:
-            return _read(path, stamp(path))
+            return _read(path, file_stamp(path))
         except (OSError, ValueError):
             return Manifest()
 
     def write_record(self, record: Manifest) -> None:
         """Write the manifest, unless it says that already."""
-        put(self.folder / MANIFEST, manifest.dumps(record).encode())
+        write_if_changed(self.folder / MANIFEST, manifest.dumps(record).encode())
 
     def remove_gone(self, before: Manifest, after: Manifest) -> None:
         """Remove the files that one manifest names, and the next one doesn't.
@@ -180,7 +185,7 @@ class Wheelhouse:
                 (self.folder / name).unlink(missing_ok=True)
         for name, sha256 in (before.merged or {}).items():
             if name not in left:
-                remove_same(self.folder / name, sha256)
+                remove_if_same(self.folder / name, sha256)
 
     def forget_merge(self, before: Manifest, after: Manifest) -> None:
         """Remove what a merge brought, and all that it made to publish the whole."""
@@ -192,7 +197,7 @@ class Wheelhouse:
         self.write_record(after)
 
     def _copy_log(self, wheel: BuiltWheel) -> None:
-        with replacing(self._log(wheel)) as new:
+        with atomic_write(self._log(wheel)) as new:
             shutil.copyfile(wheel.log, new)
 
     def _log(self, wheel: BuiltWheel) -> Path:
@@ -213,7 +218,7 @@ class Wheelhouse:
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path, _stamp: Stamp) -> Manifest:
+def _read(path: Path, _stamp: FileStamp) -> Manifest:
     """Return what a manifest says; the sessions of a process mostly find it so."""
     return manifest.loads(path.read_bytes())
 
@@ -227,7 +232,7 @@ def copy(wheel: Path, folder: Path, *, sha256: str, keeper: str) -> None:
     path = folder / wheel.name
     if is_file(path, sha256):
         return
-    with replacing(path) as new:
+    with atomic_write(path) as new:
         shutil.copyfile(wheel, new)
         if sha256_of(new) != sha256:
             problem = f"the copy of {keeper} isn't what was built"

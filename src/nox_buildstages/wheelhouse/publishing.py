@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import parse_wheel_filename
 
-from nox_buildstages.system.files import put, remove_same
+from nox_buildstages.system.files import remove_if_same, write_if_changed
 from nox_buildstages.wheelhouse.index import IndexedWheel, pages
 from nox_buildstages.wheels import core_metadata
 from nox_buildstages.wheels.wheel import metadata as metadata_in
@@ -68,12 +68,12 @@ def write(folder: Path, files: Mapping[str, bytes], others: Mapping[str, str]) -
     """
     before = read_sums(folder)
     for name, content in files.items():
-        put(folder / name, content)
+        write_if_changed(folder / name, content)
     own = {name: files[name] for name in files if "/" not in name}
     sums = {**others, **{name: _sha256(own[name]) for name in own}}
     for name in before.keys() - sums.keys():
         if name.endswith(_OURS):
-            remove_same(folder / name, before[name])
+            remove_if_same(folder / name, before[name])
     _remove_pages(folder / INDEX, files.keys())
     put_sums(folder, sums)
 
@@ -91,7 +91,7 @@ def withdraw(folder: Path) -> None:
     """Remove all that a release wrote, but for the wheels."""
     for name, sha256 in read_sums(folder).items():
         if name.endswith(_OURS) and not name.endswith(".whl"):
-            remove_same(folder / name, sha256)
+            remove_if_same(folder / name, sha256)
     pages = folder / INDEX
     _remove_pages(pages, ())
     for path in (pages / "index.html", pages / "index.json", folder / SUMS):
@@ -103,7 +103,7 @@ def withdraw(folder: Path) -> None:
 def put_sums(folder: Path, sums: Mapping[str, str]) -> None:
     """Write the sums of a folder's files."""
     text = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
-    put(folder / SUMS, text.encode())
+    write_if_changed(folder / SUMS, text.encode())
 
 
 def _sha256(content: bytes) -> str:

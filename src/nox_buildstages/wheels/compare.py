@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from typing import TYPE_CHECKING
 
-from nox_buildstages.system.digests import chunks
+from nox_buildstages.system.files import read_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ def _first_difference(one: ZipFile, other: ZipFile, name: str) -> int | None:
     """Return the offset of the first byte that differs; None where none does."""
     offset = 0
     with one.open(name) as old, other.open(name) as new:
-        for was in chunks(old):
+        for was in read_chunks(old):
             now = new.read(len(was))
             if was != now:
                 pairs = zip(was, now, strict=False)

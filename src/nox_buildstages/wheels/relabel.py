@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from nox_buildstages.system.files import replacing
+from nox_buildstages.system.files import atomic_write
 from nox_buildstages.wheels.wheel import dist_info
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def relabelled(wheel: WheelFile, version: Version) -> Path:
     """
     distribution, _, *rest = wheel.path.name.split("-")
     path = wheel.path.with_name("-".join([distribution, str(version), *rest]))
-    with zipfile.ZipFile(wheel.path) as old, replacing(path) as new:
+    with zipfile.ZipFile(wheel.path) as old, atomic_write(path) as new:
         _Renaming(wheel=wheel, version=version).copy(old, new)
     wheel.path.unlink()
     return path

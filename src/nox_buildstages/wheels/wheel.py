@@ -22,7 +22,7 @@ from packaging.utils import (
 from packaging.version import InvalidVersion, Version
 
 from nox_buildstages.errors import WheelError
-from nox_buildstages.system.digests import chunks
+from nox_buildstages.system.files import read_chunks
 from nox_buildstages.wheels import core_metadata
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def _verify_member(
         raise ValueError(f"{info.filename!r} has no sha256 or better in RECORD")
     digest, size = hashlib.new(algorithm), 0
     with archive.open(info) as stream:
-        for chunk in chunks(stream):
+        for chunk in read_chunks(stream):
             digest.update(chunk)
             size += len(chunk)
     found = base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder.metadata import BackendMetadata
 from nox_buildstages.commands.init.proposer import Proposer
 from nox_buildstages.commands.init.trials import Trials
-from nox_buildstages.environments.targets import targets, versions
+from nox_buildstages.environments.targets import list_targets, python_versions
 from nox_buildstages.errors import UsageError
-from nox_buildstages.indexes.logins import redacted
+from nox_buildstages.indexes.logins import redact
 from nox_buildstages.lock.files import diff as changes, folder
 from nox_buildstages.lock.files.inputs import digest_of_cells
 from nox_buildstages.lock.files.share_cells import (
@@ -87,7 +87,7 @@ class Locking:
         names = ", ".join(path.name for path in written) or "nothing; all were right"
         report(f"wrote to {project.lock_dir}: {names}")
         for line in changes.told(before, locks):
-            report(redacted(line))
+            report(redact(line))
         return {lock.name: lock for lock in locks}
 
     def _agreed(self, before: Mapping[str, Lock]) -> tuple[Locked, ...]:
@@ -186,8 +186,8 @@ class Locking:
     def _find_targets(self) -> tuple[Target, ...]:
         context = self.contexts[0]
         project, here = context.project, context.interpreter
-        at_hand = self.pythons.at_hand(versions(project, here))
-        found = targets(project, here, at_hand)
+        at_hand = self.pythons.at_hand(python_versions(project, here))
+        found = list_targets(project, here, at_hand)
         absent = ", ".join(str(target) for target in found if target.python is None)
         if absent:
             self._tools.report(f"what backends say here is taken for {absent}")

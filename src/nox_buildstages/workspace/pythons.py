@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from nox_buildstages.environments.environment import is_whole
-from nox_buildstages.environments.interpreter import find
+from nox_buildstages.environments.environment import is_complete
+from nox_buildstages.environments.interpreter import find_interpreter
 from nox_buildstages.errors import CommandError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Pythons:
         if version == self.interpreter.markers["python_version"]:
             return self.environment.python, self.interpreter
         tools = self.tools
-        python = find(version, uv=tools.syncer.uv, runner=tools.runner)
+        python = find_interpreter(version, uv=tools.syncer.uv, runner=tools.runner)
         return None if python is None else (python, tools.probe(python))
 
     def _make(self, target: Target) -> Environment:
@@ -66,7 +66,7 @@ class Pythons:
         made = replace(
             own, location=location, bin=folder, python=folder / own.python.name
         )
-        if not (is_whole(location) and self._is_of(made.python, target)):
+        if not (is_complete(location) and self._is_of(made.python, target)):
             self.tools.syncer.create(location, target.python)
         return made
 

@@ -17,7 +17,7 @@ from nox_buildstages.builder.sandbox import SandboxPolicy
 from nox_buildstages.builder.stage import outcomes, present, provide
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import BuildError, BuildStagesError, LockError, UsageError
-from nox_buildstages.indexes.logins import expanded, for_git, redacted
+from nox_buildstages.indexes.logins import expand_variables, git_variables, redact
 from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.lock.files import folder
 from nox_buildstages.lock.files.inputs import digest_of_cells
@@ -29,8 +29,7 @@ from nox_buildstages.store.in_use import present as at_work
 from nox_buildstages.store.remote_choice import remote_store
 from nox_buildstages.store.store import Store, cache_folder
 from nox_buildstages.system import process as commands
-from nox_buildstages.system.digests import place_of
-from nox_buildstages.system.files import write_text
+from nox_buildstages.system.files import path_id, write_text
 from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def _tools(cells: Cells, environment: Environment, setting: Setting) -> Tools:
         root=project.root,
         settings={**project.uv, "index": cells.indexes},
         outer=setting.outer,
-        logins=expanded(project.logins, setting.outer),
+        logins=expand_variables(project.logins, setting.outer),
     )
     sources = Sources(
         project.root,
@@ -100,7 +99,7 @@ def _tools(cells: Cells, environment: Environment, setting: Setting) -> Tools:
         commands.run,
         left_out=ours,
         credentials=indexes.credentials(),
-        git=for_git(indexes.logins, setting.outer),
+        git=git_variables(indexes.logins, setting.outer),
     )
     return Tools(
         store=store,
@@ -419,7 +418,7 @@ class Workspace:
     @property
     def _place(self) -> str:
         """A name for the project's place on this machine."""
-        return place_of(self.project.pyproject)
+        return path_id(self.project.pyproject)
 
     @property
     def _last_run(self) -> Path:
@@ -453,7 +452,7 @@ class Workspace:
 def _delivery(outcome: OutputResult) -> Delivery:
     entry = outcome.entry
     held = entry.recipe.environment
-    source = [redacted(str(outcome.output.source))]
+    source = [redact(str(outcome.output.source))]
     source += (f"patched with {patch}" for patch in outcome.patches)
     return Delivery(
         wheel=entry.wheel,

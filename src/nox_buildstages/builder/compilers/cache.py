@@ -18,7 +18,7 @@ from nox_buildstages.builder.compilers import wrappers as compilers
 from nox_buildstages.builder.compilers.wrappers import CACHES
 from nox_buildstages.errors import CommandError, CompilerCacheError
 from nox_buildstages.store.in_use import note_use
-from nox_buildstages.system.process import Command, checked
+from nox_buildstages.system.process import Command, run_checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -69,7 +69,7 @@ class CacheRequest:
             CompilerCacheError: It failed.
         """
         try:
-            return checked(self.tools.runner, command)
+            return run_checked(self.tools.runner, command)
         except CommandError as error:
             said = error.output.strip().partition("\n")[0] or error.reason
             raise CompilerCacheError(

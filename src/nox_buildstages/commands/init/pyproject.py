@@ -9,7 +9,7 @@ from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.project import read
 from nox_buildstages.config.writing import appended
 from nox_buildstages.errors import DeclarationError, ProposalError
-from nox_buildstages.system.files import replacing
+from nox_buildstages.system.files import atomic_write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,5 +31,5 @@ def write(pyproject: Path, addition: str) -> None:
             problem=f"{pyproject} can't be added to at its end: {error}",
             hint="put what is proposed where it belongs by hand",
         ) from error
-    with replacing(path, mode=path.stat().st_mode & 0o7777) as new:
+    with atomic_write(path, mode=path.stat().st_mode & 0o7777) as new:
         new.write_bytes(text.encode("utf-8"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.commands.merge import read as gathering, union
 from nox_buildstages.errors import ClashError, UsageError
-from nox_buildstages.system.files import put
+from nox_buildstages.system.files import write_if_changed
 from nox_buildstages.text import align
 from nox_buildstages.wheelhouse import publishing
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK, Wheelhouse, copy
@@ -144,7 +144,7 @@ class _Merge:
                 return  # there is nothing but what was built there
             self._copy(after)
             for name, text in documents.items():
-                put(self.folder / name, text.encode())
+                write_if_changed(self.folder / name, text.encode())
             house.write_record(after)
             house.remove_gone(before, after)
             if self.index:
@@ -177,7 +177,7 @@ class _Merge:
             builder = next(part for part in self.parts if part.entry(file))
             log = builder.folder / builder.entry(file)["log"]
             if log.is_file():
-                put(self.folder / entry["log"], log.read_bytes())
+                write_if_changed(self.folder / entry["log"], log.read_bytes())
 
     def _publish(self, documents: Mapping[str, str]) -> None:
         """Write the index, what is stated of the wheels, and the sums of it all."""

@@ -18,7 +18,7 @@ from nox_buildstages.commands.merge import union
 from nox_buildstages.commands.merge.union import Part
 from nox_buildstages.errors import UsageError, WheelhouseError
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.system.digests import sha256_of
+from nox_buildstages.system.files import sha256_of
 from nox_buildstages.wheelhouse import manifest, publishing
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK, Wheelhouse
 from nox_buildstages.wheelhouse.manifest import MANIFEST

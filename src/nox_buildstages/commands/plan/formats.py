@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages.environments.targets import minor
+from nox_buildstages.environments.targets import minor_version
 from nox_buildstages.text import align
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def session_of(project: Project, name: str, python: str) -> str:
     if not pythons:
         return name
     # Where there is one alone, it may be spelled in any way that nox takes.
-    declared = {minor(version): version for version in pythons}
+    declared = {minor_version(version): version for version in pythons}
     return f"{name}-{declared.get(python, pythons[0])}"
 
 

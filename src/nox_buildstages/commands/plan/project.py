@@ -9,7 +9,7 @@ from nox_buildstages.commands.plan import reasons as plan
 from nox_buildstages.commands.plan.jobs import cell_plan, within
 from nox_buildstages.commands.plan.plan_github import GitHubPlan
 from nox_buildstages.commands.plan.reasons import Plan
-from nox_buildstages.environments.targets import versions
+from nox_buildstages.environments.targets import python_versions
 from nox_buildstages.errors import InvalidLockError, LockError, UsageError
 from nox_buildstages.lock.files import folder
 from nox_buildstages.store.history import History
@@ -50,7 +50,7 @@ def for_github(workspace: Workspace) -> GitHubPlan:
         UsageError: There is no Python here to plan a cell for.
     """
     project, views = workspace.project, [*_views(workspace)]
-    wanted = versions(project, workspace.interpreter)
+    wanted = python_versions(project, workspace.interpreter)
     if len(views) < len(wanted) * len(workspace.cells.cells):
         raise UsageError(
             message="--github plans for every Python, and one isn't here",
@@ -66,7 +66,7 @@ def for_github(workspace: Workspace) -> GitHubPlan:
 
 def _views(workspace: Workspace) -> Iterator[Workspace]:
     """Yield a workspace for each Python that is at hand, and each cell."""
-    wanted = versions(workspace.project, workspace.interpreter)
+    wanted = python_versions(workspace.project, workspace.interpreter)
     found = workspace.pythons.at_hand(wanted)
     for _, python in found.values():
         for view in workspace.each_cell():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from nox_buildstages.indexes.logins import redacted
+from nox_buildstages.indexes.logins import redact
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.store.key import changed_wheels, difference
 
@@ -196,7 +196,7 @@ class _Planner:
             version=str(locked.metadata.version),
             reasons=tuple(reason.text for reason in reasons),
             python=self._python,
-            source=redacted(str(locked.source)),
+            source=redact(str(locked.source)),
             cause=reasons[0].cause if reasons else None,
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from nox_buildstages.indexes.logins import without_any, without_logins
+from nox_buildstages.indexes.logins import strip_logins, without_any
 from nox_buildstages.model import ArchiveSource, GitSource
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _definition(built: Built) -> dict[str, Any]:
             "stage": built.stage,
             "output": recipe.name,
             "version": recipe.version,
-            "source": without_logins(str(built.source)),
+            "source": strip_logins(str(built.source)),
             "patches": [patch.name for patch in recipe.patches],
             "config-settings": dict(recipe.config_settings),
             "env": dict(recipe.env),

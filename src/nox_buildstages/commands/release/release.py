@@ -15,12 +15,11 @@ from nox_buildstages.commands.release import provenance
 from nox_buildstages.commands.release.dependencies import required
 from nox_buildstages.commands.release.mending import Mending, as_published
 from nox_buildstages.commands.release.vendor import brought, from_indexes
-from nox_buildstages.environments.environment import metadata_of
+from nox_buildstages.environments.environment import read_metadata
 from nox_buildstages.errors import UsageError, WheelError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import FINAL
-from nox_buildstages.system.digests import sha256_of
-from nox_buildstages.system.files import remove
+from nox_buildstages.system.files import remove_tree, sha256_of
 from nox_buildstages.wheelhouse import publishing
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK
 from nox_buildstages.wheelhouse.publishing import PROVENANCE, SBOM
@@ -121,7 +120,7 @@ class Release:
         for wheel in wheels:
             self._released(wheel.path.name, wheel.sha256)
         scratch = folder / ".repairing"
-        remove(scratch)  # of one that was killed
+        remove_tree(scratch)  # of one that was killed
         try:
             mending = Mending(
                 context=context, environment=self.environment, scratch=scratch
@@ -132,7 +131,7 @@ class Release:
             publishing.put_sums(folder, {**publishing.read_sums(folder), **sums})
             return {it.wheel.name: it.moved(folder) for it in found}
         finally:
-            remove(scratch)
+            remove_tree(scratch)
 
     def _released(self, name: str, sha256: str) -> tuple[IndexedWheel, bytes]:
         """Return a wheel as an index tells of it, and its METADATA.
@@ -263,7 +262,7 @@ def _epoch(outer: Mapping[str, str]) -> int | None:
 
 def _installed(environment: Environment) -> Iterator[CoreMetadata]:
     """Yield what projects say of themselves; old ones may do so in an old way."""
-    for text in metadata_of(environment):
+    for text in read_metadata(environment):
         with suppress(ValueError):
             yield core_metadata.parse(text)
 

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import parse_wheel_filename
 
-from nox_buildstages.environments.environment import EPOCH, files_of
+from nox_buildstages.environments.environment import EPOCH, list_files
 from nox_buildstages.errors import RepairError, UsageError
-from nox_buildstages.system.digests import sha256_of
-from nox_buildstages.system.process import Command, checked
+from nox_buildstages.system.files import sha256_of
+from nox_buildstages.system.process import Command, run_checked
 from nox_buildstages.wheels import wheel as wheels
 
 if TYPE_CHECKING:
@@ -169,8 +169,8 @@ def repairer(environment: Environment, tools: Tools) -> Repairer:
     check_at_hand(tools.outer)
     variables = _env(tools.outer)
     command = Command(argv=("patchelf", "--version"), env=variables)
-    said = checked(tools.runner, command)
-    names = {PurePosixPath(file).name for file in files_of(environment)}
+    said = run_checked(tools.runner, command)
+    names = {PurePosixPath(file).name for file in list_files(environment)}
     return Repairer(
         tools=tools,
         variables=variables,

@@ -23,7 +23,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from nox_buildstages.commands.release.dependencies import ASKED
-from nox_buildstages.indexes.logins import without_logins
+from nox_buildstages.indexes.logins import strip_logins
 from nox_buildstages.model import ArchiveSource, GitSource
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _reference(
 ) -> ExternalReference:
     return ExternalReference(
         type=kind,
-        url=XsUri(without_logins(location)),
+        url=XsUri(strip_logins(location)),
         comment=comment,
         hashes=_hashes(sha256) if sha256 else (),
     )

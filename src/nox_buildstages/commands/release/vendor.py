@@ -11,9 +11,8 @@ from packaging.pylock import PackageWheel
 
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import FINAL, ArchiveSource
-from nox_buildstages.sources.sources import fetch
-from nox_buildstages.system.digests import sha256_of
-from nox_buildstages.system.files import remove
+from nox_buildstages.sources.sources import fetch_archive
+from nox_buildstages.system.files import remove_tree, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,10 +75,10 @@ def _fetch(source: ArchiveSource, tools: Tools, path: Path) -> None:
     folder.mkdir(exist_ok=True)
     try:
         file = folder / path.name
-        fetch(source, url, file, tools.sources.credentials.for_url(url))
+        fetch_archive(source, url, file, tools.sources.credentials.for_url(url))
         file.replace(path)
     finally:
-        remove(folder)
+        remove_tree(folder)
 
 
 def _filename(file: PackageArchive | PackageWheel) -> str:

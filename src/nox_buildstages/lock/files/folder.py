@@ -11,7 +11,7 @@ from nox_buildstages.errors import InvalidLockError, MissingLockError, StaleLock
 from nox_buildstages.lock.files.lockfile import dumps, loads
 from nox_buildstages.lock.files.merge_targets import selected
 from nox_buildstages.lock.files.names import file_name, lock_names, possible_stems
-from nox_buildstages.system.files import replacing, stamp
+from nox_buildstages.system.files import atomic_write, file_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.model import Interpreter, Project
-    from nox_buildstages.system.files import Stamp
+    from nox_buildstages.system.files import FileStamp
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,15 +34,15 @@ class _Sight:
     """
 
     lock_dir: Path
-    folder: Stamp = field(compare=False)
+    folder: FileStamp = field(compare=False)
     paths: Mapping[str, Path] = field(hash=False)
-    stamps: Mapping[str, Stamp] = field(hash=False)
+    stamps: Mapping[str, FileStamp] = field(hash=False)
 
     def is_still(self, names: Iterable[str]) -> bool:
         """Whether some of them, and the folder, are as they were."""
         with suppress(OSError):
-            return self.folder == stamp(self.lock_dir) and all(
-                self.stamps[name] == stamp(self.paths[name]) for name in names
+            return self.folder == file_stamp(self.lock_dir) and all(
+                self.stamps[name] == file_stamp(self.paths[name]) for name in names
             )
         return False
 
@@ -156,14 +156,16 @@ def _looked(project: Project, needed: Iterable[str]) -> _Sight:
 
 def _sight(project: Project, paths: Mapping[str, Path]) -> _Sight:
     lock_dir = project.lock_dir
-    found: dict[str, Stamp] = {}
+    found: dict[str, FileStamp] = {}
     try:
-        folder = stamp(lock_dir)  # before the files: what changes meanwhile is seen
+        folder = file_stamp(
+            lock_dir
+        )  # before the files: what changes meanwhile is seen
     except (FileNotFoundError, NotADirectoryError):
         raise MissingLockError(folder=lock_dir) from None
     for name, path in paths.items():
         with suppress(FileNotFoundError, NotADirectoryError):
-            found[name] = stamp(path)
+            found[name] = file_stamp(path)
     if not found:
         raise MissingLockError(folder=lock_dir)
     missing = [name for name in paths if name not in found]
@@ -223,7 +225,7 @@ def write(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:
     wanted = {project.lock_dir / file_name(lock.name): dumps(lock) for lock in locks}
     changed = [path for path, text in wanted.items() if not _holds(path, text)]
     for path in changed:
-        with replacing(path) as new:
+        with atomic_write(path) as new:
             new.write_text(wanted[path], encoding="utf-8", newline="\n")
     for path in sorted(project.lock_dir.glob(file_name("*"))):
         text = path.read_text(encoding="utf-8", errors="replace")

@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 
 from packaging.utils import canonicalize_name
 
-from nox_buildstages.environments.targets import covered
+from nox_buildstages.environments.targets import target_markers
 from nox_buildstages.indexes.logins import without_any
-from nox_buildstages.indexes.no_binary import REFUSAL_KEYS
+from nox_buildstages.indexes.no_binary import NO_BINARY_KEYS
 from nox_buildstages.indexes.settings import UV_KEYS
 from nox_buildstages.lock.files.lockfile import FORMAT, digest
 from nox_buildstages.sources import patches
 from nox_buildstages.sources.metadata import METADATA_FILES
-from nox_buildstages.system.files import path_of
+from nox_buildstages.system.files import path_from_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.model import Interpreter, PackageRules, Patch, Project, Stage
 
-_UV_KEYS = (*UV_KEYS, *REFUSAL_KEYS)
+_UV_KEYS = (*UV_KEYS, *NO_BINARY_KEYS)
 _KEPT = 1024
 """Of how many cells something is kept; each session asks for that of all of them."""
 
@@ -93,7 +93,7 @@ def _digest(
     return digest(
         {
             "format": FORMAT,
-            "targets": covered(project, interpreter),
+            "targets": target_markers(project, interpreter),
             "lock-dir": Path(os.path.relpath(project.lock_dir, root)).as_posix(),
             "stages": [_stage(stage, root) for stage in project.stages],
             "packages": {
@@ -168,7 +168,7 @@ def _text(requirement: Requirement, root: Path) -> str:
     url = urlsplit(requirement.url or "")
     if url.scheme != "file":
         return str(requirement)
-    path = Path(os.path.relpath(path_of(url.path), root)).as_posix()
+    path = Path(os.path.relpath(path_from_url(url.path), root)).as_posix()
     return str(requirement).replace(f"file://{url.path}", f"file:{path}")
 
 
@@ -188,14 +188,14 @@ def _of_folders(project: Project) -> Iterator[tuple[str, Path]]:
     for output in project.outputs:
         url = urlsplit(output.requirement.url or "")
         if url.scheme == "file":
-            yield output.name, path_of(url.path)
+            yield output.name, path_from_url(url.path)
         for source in sources.get(output.name, ()):
             if "path" in source:
                 yield output.name, project.root / source["path"]
 
 
 def _sha256(patch: Patch) -> str:
-    return patches.read(patch).sha256
+    return patches.read_patch(patch).sha256
 
 
 def _metadata_files(folder: Path) -> tuple[tuple[str, str], ...]:

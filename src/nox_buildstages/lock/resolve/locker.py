@@ -25,7 +25,7 @@ from nox_buildstages.lock.resolve.own_project import promised
 from nox_buildstages.lock.resolve.per_target import TargetLock
 from nox_buildstages.lock.resolve.source_choice import choose
 from nox_buildstages.model import FINAL
-from nox_buildstages.system.process import side_by_side
+from nox_buildstages.system.process import run_in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -171,7 +171,7 @@ class Locker:
             sketches += target_lock.begin(
                 matching.for_target(target_lock.target.marker)
             )
-        side_by_side(sketches)
+        run_in_parallel(sketches)
         while not matching.tightened(
             {c.target.marker: c.known() for c in target_locks}
         ):
@@ -182,7 +182,7 @@ class Locker:
             ]
             if not ready:
                 return not self._learned(target_locks)
-            failures = side_by_side(partial(c.draft, stage) for c, stage in ready)
+            failures = run_in_parallel(partial(c.draft, stage) for c, stage in ready)
             for (target_lock, stage), error in zip(ready, failures, strict=True):
                 if error is not None:
                     self._blame(target_lock, stage, error, matching)

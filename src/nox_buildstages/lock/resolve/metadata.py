@@ -193,12 +193,12 @@ def survey(chosen: Chosen, tree: Path, *, patched: bool = False) -> StaticMetada
     """
     promised = None
     if isinstance(chosen.source, ArchiveSource) and not patched:
-        promised = source_tree.promised_metadata(tree)
+        promised = source_tree.read_sdist_metadata(tree)
     if promised is not None and chosen.version is not None:
         promised = replace(promised, version=chosen.version)
     return StaticMetadata(
         chosen=chosen,
-        requires=source_tree.build_system(tree).requires,
+        requires=source_tree.read_build_system(tree).requires,
         metadata=promised,
     )
 

@@ -57,7 +57,7 @@ def promised(project: Project) -> StaticMetadata:
     Raises:
         SourceError: Its pyproject.toml can't be read.
     """
-    system = source_tree.build_system(project.root)
+    system = source_tree.read_build_system(project.root)
     return StaticMetadata(
         chosen=Chosen(version=None, source=HERE),
         requires=system.requires,

@@ -15,8 +15,8 @@ from nox_buildstages.errors import HashMismatchError, ResolutionError, SourceErr
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.resolve.uv_compile import NO_SDIST, Question
 from nox_buildstages.model import ArchiveSource, DirectorySource
-from nox_buildstages.system.files import path_of
-from nox_buildstages.system.process import side_by_side
+from nox_buildstages.system.files import path_from_url
+from nox_buildstages.system.process import run_in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -97,7 +97,7 @@ def _suiting(
         calls = (partial(it.resolve, question, earlier=kept) for it in resolvers)
         answers = [
             {package.name: package for package in answer.packages}
-            for answer in side_by_side(calls)
+            for answer in run_in_parallel(calls)
         ]
         bounds = tuple(
             f"{name}<={min(versions)}"
@@ -120,7 +120,7 @@ def _check_folder(output: Output) -> None:
     url = urlsplit(output.requirement.url or "")
     if url.scheme != "file":
         return
-    path = path_of(url.path)
+    path = path_from_url(url.path)
     if not path.exists():
         raise SourceError(
             source=output.location,

@@ -23,8 +23,13 @@ from packaging.utils import canonicalize_name
 
 from nox_buildstages import toml
 from nox_buildstages.errors import NoWheelError, ResolutionError
-from nox_buildstages.indexes.logins import NO_LOGIN, is_refusal, redacted, without_any
-from nox_buildstages.indexes.no_binary import refusal, without_refusals
+from nox_buildstages.indexes.logins import (
+    LOGIN_HINT,
+    is_auth_failure,
+    redact,
+    without_any,
+)
+from nox_buildstages.indexes.no_binary import find_no_binary, without_no_binary
 from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.system.process import Command
 
@@ -34,8 +39,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from nox_buildstages.environments.targets import Target
-    from nox_buildstages.indexes.logins import Login
-    from nox_buildstages.model import Interpreter, Metadata
+    from nox_buildstages.model import Interpreter, Login, Metadata
     from nox_buildstages.system.process import Runner
 
 FROM_SOURCE = "it comes from a source"
@@ -175,7 +179,7 @@ class Resolver:
     def refusal(self, name: NormalizedName) -> str | None:
         """Return where it is said not to use a project's wheels; None for nowhere."""
         variables = os.environ if self.outer is None else self.outer
-        return refusal(name, self.settings, variables)
+        return find_no_binary(name, self.settings, variables)
 
     def aimed(self, target: Target) -> Resolver:
         """Return one that resolves for another target."""
@@ -262,7 +266,7 @@ class Resolver:
     def _synthetic_project(
         self, question: Question, overrides: Sequence[str]
     ) -> dict[str, Any]:
-        settings = without_refusals(self._indexes.resolving())
+        settings = without_no_binary(self._indexes.resolving())
         stood_in = {stand_in.name for stand_in in question.stand_ins}
         sources = settings.get("sources", {})
         settings["sources"] = {
@@ -341,7 +345,7 @@ def _built(question: Question) -> tuple[NormalizedName, ...]:
 def _failure(
     question: Question, output: str, interpreter: Interpreter
 ) -> ResolutionError:
-    said = redacted(output)
+    said = redact(output)
     wheel = _NO_WHEEL.search(output)
     if wheel is not None:
         project = canonicalize_name(wheel[1] or wheel[2])
@@ -357,8 +361,8 @@ def _failure(
 
 
 def _mend(output: str) -> str:
-    if is_refusal(output):
-        return NO_LOGIN
+    if is_auth_failure(output):
+        return LOGIN_HINT
     match = _NO_SDIST.search(output)
     if match is not None:
         return NO_SDIST.format(match[1])
