@@ -35,7 +35,10 @@ RULES = (
     (r"\bbefell\b", "happened"),
     (r"\boutcome\b", "result"),
     (r"\bbecame of\b", "result"),
-    (r"(?:^|[.:;] )(?:What|Who) (?!is |are |was |does |do |happens )[^.?]*[^?]$", "a noun"),
+    (
+        r"(?:^|[.:;] )(?:What|Who) (?!is |are |was |does |do |happens )[^.?]*[^?]$",
+        "a noun",
+    ),
     (r"\bsaid words\b", "the message"),
     (r"\b(?:stale|current) locks?\b", "an out-of-date or up-to-date lock file"),
     (r"\block(?:s| files?)? (?:is|are) (?:stale|current)\b", "out of date, up to date"),

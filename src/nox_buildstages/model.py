@@ -495,28 +495,3 @@ class Interpreter:
     def __str__(self) -> str:
         name = self.markers["platform_python_implementation"]
         return f"{name} {self.markers['python_full_version']} on {self.platform}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BuiltWheel:
-    """A wheel in the store.
-
-    Attributes:
-        name: Of the project.
-        version: Of the wheel.
-        path: Of the file.
-        sha256: Of the file, in hex.
-        size: Of the file, in bytes.
-        seconds: That the build took.
-        log: The build's log.
-        key: Under which the store holds it.
-    """
-
-    name: NormalizedName
-    version: Version
-    path: Path
-    sha256: str
-    size: int
-    seconds: float
-    log: Path
-    key: str

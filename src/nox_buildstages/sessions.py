@@ -324,7 +324,7 @@ def _registered(
 def _provide(session: nox.Session, workspace: Workspace, *, stage: Stage) -> None:
     for outcome in workspace.provide(stage):
         if not outcome.built:
-            session.log(f"cached {outcome.entry.wheel.path.name}")
+            session.log(f"cached {outcome.wheel.path.name}")
     if workspace.options.check_reproducible:
         workspace.check_reproducible(stage)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmarks.measuring import Contender, Heat, Row, Scene, run
-from nox_buildstages.store.store import Product, Store
+from nox_buildstages.store.store import Store
 from support.index import Index
 from support.packages import make_sdist, make_tinybackend
 from support.project import Project, hermetic_env, make_project
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.measuring import Argv
-    from nox_buildstages.store.store import Entry
+    from nox_buildstages.store.store import StoredWheel
 
 BARE = """
 import nox
@@ -227,24 +227,20 @@ def _fill(few: Path, many: Path) -> None:
     """Make a store with the wheels of another, and many more."""
     shutil.copytree(few, many)
     store = Store(many)
-    entries = [*store.entries()]
+    entries = [*store.wheels()]
     for number in range(MANY_WHEELS - len(entries)):
         project = number % PROJECTS
         _put_another(store, entries[project % len(entries)], project, number)
 
 
-def _put_another(store: Store, entry: Entry, project: int, number: int) -> None:
+def _put_another(store: Store, entry: StoredWheel, project: int, number: int) -> None:
     """Put a wheel into a store as if it had been built from another recipe.
 
     Those of the first project are of an output that there is, with other flags.
     """
     name = f"{entry.recipe.name}-{project}" if project else entry.recipe.name
     recipe = replace(entry.recipe, name=name, env={"FLAG": str(number)})
-    wheel = entry.wheel
-    store.put(
-        recipe,
-        Product(wheel=wheel.path, log=wheel.log, seconds=wheel.seconds, run=entry.run),
-    )
+    store.put(recipe, entry.path, log=entry.log, seconds=entry.seconds, run=entry.run)
 
 
 def _contender(what: str, project: Project, *argv: str) -> Contender:

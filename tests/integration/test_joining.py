@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from dataclasses import dataclass, replace
@@ -92,7 +91,7 @@ class Yard:
             files={f"{name}.txt": " ".join(words)},
         )
         key = "-".join((name, version, torch, *words))
-        built = replace(found.wheel, key=hashlib.sha256(key.encode()).hexdigest())
+        built = replace(found.wheel, recipe=replace(found.wheel.recipe, source=key))
         return replace(found, wheel=built, environment={"torch": torch})
 
     def released(self, place: str, *wheels: str, **more: str) -> Path:

@@ -24,13 +24,13 @@ from nox_buildstages.store.key import Ingredient, Recipe
 from nox_buildstages.store.remote import Remote, libc
 from nox_buildstages.store.remote_choice import chosen, remote_store
 from nox_buildstages.store.remote_files import shown
-from nox_buildstages.store.store import Product, Store
+from nox_buildstages.store.store import Store
 from support.packages import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nox_buildstages.store.store import Entry
+    from nox_buildstages.store.store import StoredWheel
 
 RECIPE = Recipe(
     name="some-package",
@@ -73,18 +73,17 @@ class Machine:
             patience=self.patience,
         )
 
-    def build(self, content: str = "x = 1\n", recipe: Recipe = RECIPE) -> Entry:
+    def build(self, content: str = "x = 1\n", recipe: Recipe = RECIPE) -> StoredWheel:
         """Put a wheel into its own store, and share it."""
         files = {"some_package.py": content}
         wheel = make_wheel(self.root / "built", "some-package", "1.0", files=files)
         log = self.root / "built" / "log"
         log.write_text("made it\n")
-        product = Product(wheel=wheel, log=log, seconds=2.0, run=self.run)
-        entry = self.store.put(recipe, product)
+        entry = self.store.put(recipe, wheel, log=log, seconds=2.0, run=self.run)
         self.remote().put(entry)
         return entry
 
-    def fetch(self) -> Entry | None:
+    def fetch(self) -> StoredWheel | None:
         """Fetch what the recipe makes."""
         return self.remote().fetch(RECIPE)
 
@@ -134,10 +133,10 @@ def test_what_one_puts_another_fetches(
     assert fetched == reader.store.find(RECIPE.key)
     assert fetched is not None
     assert fetched.recipe == put.recipe
-    assert (fetched.run, fetched.wheel.seconds) == ("run-1", 2.0)
-    assert fetched.wheel.path.is_relative_to(reader.root)
-    assert fetched.wheel.path.read_bytes() == put.wheel.path.read_bytes()
-    assert fetched.wheel.log.read_text() == "made it\n"
+    assert (fetched.run, fetched.seconds) == ("run-1", 2.0)
+    assert fetched.path.is_relative_to(reader.root)
+    assert fetched.path.read_bytes() == put.path.read_bytes()
+    assert fetched.log.read_text() == "made it\n"
     assert timeless(builder) == [f"put {WHEEL} into {builder.url} in … s"]
     assert timeless(reader) == [f"fetched {WHEEL} from {reader.url} in … s"]
     assert scratch(reader) == []
@@ -167,8 +166,8 @@ def test_many_may_fetch_the_same_at_once(builder: Machine, reader: Machine) -> N
     put = builder.build()
     with ThreadPoolExecutor(8) as pool:
         fetched = [pool.submit(reader.fetch) for _ in range(8)]
-    shas = {entry.wheel.sha256 for it in fetched if (entry := it.result())}
-    assert shas == {put.wheel.sha256}
+    shas = {entry.sha256 for it in fetched if (entry := it.result())}
+    assert shas == {put.sha256}
     assert len(reader.said) == 1
 
 
@@ -180,7 +179,7 @@ def test_a_look_fetches_nothing(
     wheel(shared).unlink()
     seen = reader.remote().peek(RECIPE)
     assert seen is not None
-    assert (seen.recipe, seen.wheel.sha256) == (put.recipe, put.wheel.sha256)
+    assert (seen.recipe, seen.sha256) == (put.recipe, put.sha256)
     assert not (reader.root / "store" / "wheels").exists()
     assert reader.said == []
 
@@ -303,7 +302,7 @@ def test_another_wheel_takes_the_place_of_the_first(
     record(shared).write_bytes(before)
     first = reader.fetch()
     assert first is not None
-    assert first.wheel.sha256 != second.wheel.sha256
+    assert first.sha256 != second.sha256
 
 
 def test_nothing_is_there_before_its_record(
@@ -313,7 +312,7 @@ def test_nothing_is_there_before_its_record(
     entry = builder.build()
     record(shared).unlink()
     assert reader.fetch() is None
-    wheel(shared).write_bytes(entry.wheel.path.read_bytes()[:10])
+    wheel(shared).write_bytes(entry.path.read_bytes()[:10])
     builder.remote().put(entry)
     assert reader.fetch() is not None
     assert len(reader.said) == 1
@@ -398,7 +397,7 @@ def test_what_is_gone_by_now_is_not_put(builder: Machine, shared: Path) -> None:
     """Someone may empty the store here; what is there of it is no entry."""
     entry = builder.build()
     shutil.rmtree(shared)
-    entry.wheel.log.unlink()
+    entry.log.unlink()
     builder.remote().put(entry)
     assert not record(shared).exists()
     assert "takes nothing (No such file or directory)" in builder.said[-1]

@@ -282,7 +282,7 @@ def shop(
 def test_what_is_missing_is_built(shop: Shop) -> None:
     """The wheel comes into the store, with its log, and the user is told."""
     outcome = shop.provide()
-    wheel = outcome.entry.wheel
+    wheel = outcome.wheel
     assert (outcome.stage, outcome.output.name, outcome.built) == (
         "low",
         "low-lib",
@@ -319,7 +319,7 @@ def test_what_was_built_before_tells_how_far_a_build_is(
 ) -> None:
     """How long it took; and if it was of the same source, of how many steps it was."""
     shop.write(says=["cc -c a.c"])
-    written = shop.provide().entry.wheel.log
+    written = shop.provide().wheel.log
     if not log:
         written.unlink()
     record = written.with_name("record.json")
@@ -358,7 +358,7 @@ def test_what_is_there_is_found(shop: Shop) -> None:
     nowhere = shop.root / "nowhere"
     shop.environment = Environment(location=nowhere, bin=nowhere, python=nowhere)
     found = shop.provide()
-    assert found.entry == built.entry
+    assert found.wheel == built.wheel
     assert not found.built
     assert shop.runner.commands == []
     assert len(shop.reports) == 2
@@ -385,7 +385,7 @@ def test_what_is_asked_for_is_built_again(shop: Shop) -> None:
 
 def test_a_damaged_wheel_is_built_again(shop: Shop) -> None:
     """The store is never believed unseen."""
-    path = shop.provide().entry.wheel.path
+    path = shop.provide().wheel.path
     path.write_bytes(b"tampered")
     (low, _) = planned(shop, path.parent.name)
     assert low.reasons == ("its wheel in the store is damaged",)
@@ -395,18 +395,18 @@ def test_a_damaged_wheel_is_built_again(shop: Shop) -> None:
 
 def test_an_earlier_wheel_is_in_the_environment(shop: Shop) -> None:
     """That wheel, by its hash; what is built on it is built anew when it changes."""
-    low = shop.provide().entry
-    high = shop.provide("high").entry
+    low = shop.provide().wheel
+    high = shop.provide("high").wheel
     held = high.recipe.environment["low-lib"]
-    assert (held.sha256, held.stage) == (low.wheel.sha256, "low")
-    stamp = read_from_wheel(high.wheel.path, "high_lib/built_against.json")
+    assert (held.sha256, held.stage) == (low.sha256, "low")
+    stamp = read_from_wheel(high.path, "high_lib/built_against.json")
     assert json.loads(stamp)["low-lib"]["version"] == "1.0"
     changed = '"""Changed."""\n'
     (shop.root / "low-lib/low_lib/__init__.py").write_text(changed)
     shop.provide()
-    again = shop.provide("high").entry
-    assert again.wheel.key != high.wheel.key
-    stamp = read_from_wheel(again.wheel.path, "high_lib/built_against.json")
+    again = shop.provide("high").wheel
+    assert again.key != high.key
+    stamp = read_from_wheel(again.path, "high_lib/built_against.json")
     assert json.loads(stamp)["low-lib"]["content"] == changed
 
 
@@ -432,7 +432,7 @@ def test_nothing_is_built_where_nox_forbids_it(shop: Shop) -> None:
 def test_a_log_says_what_was_built_from_what(shop: Shop) -> None:
     """Its head is ours, then the backend speaks; the store keeps it too."""
     shop.machine = Machine(allowed=lambda: 1)
-    wheel = shop.provide().entry.wheel
+    wheel = shop.provide().wheel
     lines = wheel.log.read_text().splitlines()
     stage, sandbox_policy = Stage(name="low", outputs=()), shop.tools().sandbox_policy
     assert lines[:8] == [
@@ -457,9 +457,9 @@ def test_equal_inputs_give_equal_bytes(shop: Shop, tmp_path: Path) -> None:
     code = "int answer(void) { return 42; }\n"
     (shop.root / "low-lib/a.c").write_text(code)
     shop.write(compile=["a.c"], record=["cwd"])
-    first = shop.provide().entry.wheel
+    first = shop.provide().wheel
     (tmp_path / "store").rename(tmp_path / "old-store")
-    second = shop.provide().entry.wheel
+    second = shop.provide().wheel
     assert (second.key, second.sha256) == (first.key, first.sha256)
     cwd = json.loads(read_from_wheel(second.path, "low_lib/record.json"))["cwd"]
     assert cwd == str(shop.seen(second.key) / "source")
@@ -475,10 +475,10 @@ def test_a_build_sees_what_is_declared_and_let_through(shop: Shop) -> None:
     }
     shop.rules = PackageRules(env={"BOTH": "package"})
     shop.outer |= {"PASSED": "2", "OTHER": "3", "HOME": "/home"}
-    entry = shop.provide().entry
-    seen = json.loads(read_from_wheel(entry.wheel.path, "low_lib/env.json"))
+    entry = shop.provide().wheel
+    seen = json.loads(read_from_wheel(entry.path, "low_lib/env.json"))
     home = seen.pop("HOME")
-    assert home == str(shop.seen(entry.wheel.key) / "home")
+    assert home == str(shop.seen(entry.key) / "home")
     declared = {"STAGE": "1", "BOTH": "package", "PASSED": "2"}
     assert seen == {**declared, "UNSET": None, "OTHER": None}
     assert entry.recipe.env == declared
@@ -486,16 +486,16 @@ def test_a_build_sees_what_is_declared_and_let_through(shop: Shop) -> None:
 
 def test_letting_through_what_is_not_set_changes_nothing(shop: Shop) -> None:
     """The build is the same one."""
-    key = shop.provide().entry.wheel.key
+    key = shop.provide().wheel.key
     shop.stage = {"pass_env": ("UNSET",)}
-    assert shop.provide().entry.wheel.key == key
+    assert shop.provide().wheel.key == key
 
 
 def test_config_settings_go_in(shop: Shop) -> None:
     """They reach the backend, and a plan names them where they change."""
     shop.write(record=["config-settings"])
     shop.rules = PackageRules(config_settings={"--x": ("y",)})
-    wheel = shop.provide().entry.wheel
+    wheel = shop.provide().wheel
     seen = json.loads(read_from_wheel(wheel.path, "low_lib/record.json"))
     assert seen == {"config-settings": {"--x": ["y"]}}
     shop.rules = PackageRules(config_settings={"--x": ("z",)})
@@ -515,9 +515,9 @@ def test_the_patch_that_the_key_has_is_the_one_that_is_applied(shop: Shop) -> No
     key = context.recipe("low", canonicalize_name("low-lib")).key
     file.write_text(new.format("second"))
     (outcome,) = provide(context, context.graph.stage("low"), shop.environment)
-    assert outcome.entry.wheel.key == key
-    assert read_from_wheel(outcome.entry.wheel.path, "low_lib/first.py") == "x = 1\n"
-    assert shop.provide().entry.wheel.key != key
+    assert outcome.wheel.key == key
+    assert read_from_wheel(outcome.wheel.path, "low_lib/first.py") == "x = 1\n"
+    assert shop.provide().wheel.key != key
 
 
 def test_a_tool_goes_in_with_its_version(shop: Shop, tmp_path: Path) -> None:
@@ -534,12 +534,12 @@ def test_a_tool_goes_in_with_its_version(shop: Shop, tmp_path: Path) -> None:
         shop.provide()
     assert "  unknown option --version" in caught.value.lines()
     program.write_text("#!/bin/sh\necho mycc 1.0\n")
-    entry = shop.provide().entry
+    entry = shop.provide().wheel
     assert entry.recipe.tools == {"mycc": "mycc 1.0"}
-    (low, _) = planned(shop, entry.wheel.key)
+    (low, _) = planned(shop, entry.key)
     assert low.state == "cached"
     program.write_text("#!/bin/sh\necho mycc 1.1\n")
-    (low, _) = planned(shop, entry.wheel.key)
+    (low, _) = planned(shop, entry.key)
     assert low.reasons == ("tool mycc 'mycc 1.0' → 'mycc 1.1'",)
 
 
@@ -553,7 +553,7 @@ def test_a_plan_compares_with_what_differs_least(shop: Shop) -> None:
     """Where the last build isn't known here any more, the store's are looked at."""
     for first, second in (("1", "1"), ("2", "2")):
         shop.stage = {"env": {"A": first, "B": second}}
-        key = shop.provide().entry.wheel.key
+        key = shop.provide().wheel.key
     shop.stage = {"env": {"A": "2", "B": "3"}}
     (low, _) = planned(shop, "gone")
     assert low.reasons == ("env B '2' → '3'",)
@@ -565,7 +565,7 @@ def test_a_plan_says_what_changed_the_wheel_of_an_earlier_stage(shop: Shop) -> N
     shop.write(env=["A"])
     shop.stage = {"env": {"A": "1"}}
     shop.provide()
-    high = shop.provide("high").entry.wheel
+    high = shop.provide("high").wheel
     shop.stage = {"env": {"A": "2"}}
     shop.provide()
     (low, later) = plan(shop.context(), shop.history({"high-lib": high.key}))
@@ -581,18 +581,18 @@ def test_a_plan_does_not_guess_what_changed_a_wheel(shop: Shop) -> None:
     """Where the old wheel's record is gone, only that it changed is told."""
     settings: dict[str, Any] = {"stamp-time": True}
     shop.write(**settings)
-    old = shop.provide().entry.wheel
-    high = shop.provide("high").entry.wheel
+    old = shop.provide().wheel
+    high = shop.provide("high").wheel
     shop.run = "run-2"
-    assert shop.provide("low", "low-lib").entry.wheel.key == old.key
+    assert shop.provide("low", "low-lib").wheel.key == old.key
     (_, later) = plan(shop.context(), shop.history({"high-lib": high.key}))
     assert later.reasons == ("the wheel low-lib of stage low changed",)
 
 
 def test_what_is_asked_for_is_planned(shop: Shop) -> None:
     """It is to be built though the store has it, and so what is after it waits."""
-    low_key = shop.provide().entry.wheel.key
-    high_key = shop.provide("high").entry.wheel.key
+    low_key = shop.provide().wheel.key
+    high_key = shop.provide("high").wheel.key
     keys = {"low-lib": low_key, "high-lib": high_key}
     (low, later) = plan(shop.context(), shop.history(keys), asked=("low-lib",))
     assert low.reasons == ("--rebuild asks for it",)
@@ -607,9 +607,9 @@ def test_an_sdist_is_built_from_its_archive(shop: Shop) -> None:
     """Unpacked afresh, its folder is the project."""
     sdist = make_sdist(shop.root, "low-lib", "1.0")
     shop.source = ArchiveSource(location=sdist.name, sha256=sha256_of(sdist))
-    entry = shop.provide().entry
+    entry = shop.provide().wheel
     assert entry.recipe.source == f"sha256:{sha256_of(sdist)}"
-    assert entry.wheel.log.read_text().splitlines()[1].startswith("source: low_lib-1")
+    assert entry.log.read_text().splitlines()[1].startswith("source: low_lib-1")
 
 
 # What never comes into the store -------------------------------------------------
@@ -799,7 +799,7 @@ def test_a_build_that_ran_out_of_memory_is_tried_again(shop: Shop) -> None:
     """Once, with half the jobs; the user is told, and the log has both."""
     shop.stage, shop.machine = {"memory_per_job": 1}, replace(ROOMY, allowed=lambda: 2)
     shop.write(faults=["memory"])
-    log = shop.provide().entry.wheel.log.read_text()
+    log = shop.provide().wheel.log.read_text()
     building, again, _, built = shop.reports
     assert building.startswith("building low-lib 1.0 with 2 jobs (log: ")
     assert again == "low-lib ran out of memory with 2 jobs; once more with 1 job"
@@ -906,7 +906,7 @@ def test_a_backend_is_told_its_jobs(
     """As the machine and the stage allow; what the table declares wins."""
     shop.stage, shop.machine = stage, ROOMY
     shop.write(env=["MAX_JOBS", "MAKEFLAGS", "NVCC_THREADS"])
-    wheel = shop.provide().entry.wheel.path
+    wheel = shop.provide().wheel.path
     told = json.loads(read_from_wheel(wheel, "low_lib/env.json"))
     assert told["MAX_JOBS"] == jobs
     assert told["NVCC_THREADS"] == "1"
@@ -918,6 +918,6 @@ def test_jobs_and_memory_are_no_part_of_the_key(shop: Shop) -> None:
     shop.run, shop.machine = "run-2", ROOMY
     shop.stage = {"jobs": 3, "memory_per_job": 10**9}
     assert not shop.provide().built
-    assert shop.provide().entry.wheel.key == built.entry.wheel.key
+    assert shop.provide().wheel.key == built.wheel.key
     (planned, _) = plan(shop.context(), shop.history({}))
     assert planned.reasons == ()

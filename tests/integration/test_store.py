@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from packaging.version import Version
 from platformdirs import user_cache_path
 
 from nox_buildstages.store.key import Ingredient, Recipe
-from nox_buildstages.store.store import Product, Store, cache_folder
+from nox_buildstages.store.store import Store, StoredWheel, cache_folder
 from nox_buildstages.system.files import sha256_of
 from support.packages import make_wheel
 
@@ -45,12 +45,27 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
+@dataclass
+class Product:
+    """A wheel that was built, with its log."""
+
+    wheel: Path
+    log: Path
+    run: str = "run-1"
+
+    def put(self, store: Store, recipe: Recipe = RECIPE) -> StoredWheel:
+        """Put the wheel into a store."""
+        return store.put(
+            recipe, self.wheel, log=self.log, seconds=1.23456, run=self.run
+        )
+
+
 def make_product(tmp_path: Path, content: str = "x = 1\n") -> Product:
     files = {"some_package.py": content}
     wheel = make_wheel(tmp_path / "built", "some-package", "1.0", files=files)
     log = tmp_path / "built" / "log"
     log.write_text("made it\n")
-    return Product(wheel=wheel, log=log, seconds=1.23456, run="run-1")
+    return Product(wheel=wheel, log=log)
 
 
 @pytest.fixture
@@ -68,10 +83,10 @@ def leftovers(store: Store) -> list[Path]:
 
 def test_what_is_put_is_found(store: Store, product: Product) -> None:
     """With all that is known of it, and all that went into it."""
-    put = store.put(RECIPE, product)
+    put = product.put(store)
     assert store.find(KEY) == store.peek(KEY) == put
     assert (put.recipe, put.run) == (RECIPE, "run-1")
-    wheel = put.wheel
+    wheel = put
     assert (wheel.name, wheel.version) == ("some-package", Version("1.0"))
     assert wheel.path.name == product.wheel.name
     assert wheel.path.read_bytes() == product.wheel.read_bytes()
@@ -112,7 +127,7 @@ def test_a_damaged_wheel_is_not_found(
     store: Store, product: Product, damage: Callable[[Path], None]
 ) -> None:
     """It is never installed; what went into it can still be told."""
-    path = store.put(RECIPE, product).wheel.path
+    path = product.put(store).path
     damage(path)
     assert store.find(KEY) is None
     peeked = store.peek(KEY)
@@ -122,7 +137,7 @@ def test_a_damaged_wheel_is_not_found(
 
 def test_a_wheel_without_its_log_is_not_found(store: Store, product: Product) -> None:
     """An entry is whole or it is none."""
-    store.put(RECIPE, product).wheel.log.unlink()
+    product.put(store).log.unlink()
     assert store.find(KEY) is None
 
 
@@ -131,7 +146,7 @@ def test_a_record_that_cannot_be_read_is_none(
     store: Store, product: Product, text: str
 ) -> None:
     """No error of another kind escapes."""
-    store.put(RECIPE, product)
+    product.put(store)
     (folder_of(store) / "record.json").write_text(text)
     assert store.peek(KEY) is None
     assert store.find(KEY) is None
@@ -142,7 +157,7 @@ def test_a_damaged_record_is_none(
     store: Store, product: Product, damage: Callable[[Path], None]
 ) -> None:
     """A wheel of which nothing is known isn't used."""
-    store.put(RECIPE, product)
+    product.put(store)
     damage(folder_of(store) / "record.json")
     assert store.peek(KEY) is None
 
@@ -166,7 +181,7 @@ def test_a_record_that_says_something_else_is_not_believed(
     store: Store, product: Product, field: str, value: object
 ) -> None:
     """Of another format, of other types, of another key, or of a file elsewhere."""
-    store.put(RECIPE, product)
+    product.put(store)
     shutil.copy(product.wheel, store.folder / "outside.whl")
     path = folder_of(store) / "record.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
@@ -178,12 +193,12 @@ def test_a_record_of_another_key_is_no_history(
     store: Store, product: Product, value: object
 ) -> None:
     """Whoever compares builds would stumble over what is no recipe of ours."""
-    store.put(RECIPE, product)
+    product.put(store)
     path = folder_of(store) / "record.json"
     recipe = {**RECIPE.to_dict(), "env": value}
     path.write_text(json.dumps({**json.loads(path.read_text()), "recipe": recipe}))
     assert store.peek(KEY) is None
-    assert [*store.entries()] == []
+    assert [*store.wheels()] == []
 
 
 def test_a_damaged_entry_is_replaced(
@@ -195,13 +210,13 @@ def test_a_damaged_entry_is_replaced(
     (folder / "deep" / "file").write_text("")
     (folder / "deep").chmod(0o500)
     folder.chmod(0o500)
-    store.put(RECIPE, product)
+    product.put(store)
     again = replace(make_product(tmp_path, "x = 2\n"), run="run-2")
-    store.put(RECIPE, again)
+    again.put(store)
     found = store.find(KEY)
     assert found is not None
     assert found.run == "run-2"
-    assert found.wheel.sha256 == sha256_of(again.wheel)
+    assert found.sha256 == sha256_of(again.wheel)
     names = {path.name for path in folder.iterdir()}
     assert names == {"record.json", "build.log", again.wheel.name}
 
@@ -210,9 +225,9 @@ def test_a_put_that_fails_leaves_nothing(
     store: Store, product: Product, tmp_path: Path
 ) -> None:
     """What was there stays, and no half of the new one is left."""
-    first = store.put(RECIPE, product)
+    first = product.put(store)
     with pytest.raises(FileNotFoundError):
-        store.put(RECIPE, replace(product, log=tmp_path / "gone"))
+        replace(product, log=tmp_path / "gone").put(store)
     assert store.find(KEY) == first
     assert leftovers(store) == []
 
@@ -221,15 +236,20 @@ PUT = """
 import sys
 from pathlib import Path
 from nox_buildstages.store.key import Recipe
-from nox_buildstages.store.store import Product, Store
+from nox_buildstages.store.store import Store
 import json
 
 folder, wheel, log, recipe = sys.argv[1:]
 store = Store(Path(folder))
-product = Product(wheel=Path(wheel), log=Path(log), seconds=1, run="x")
 sys.stdin.readline()
 for _ in range(100):
-    entry = store.put(Recipe.from_dict(json.loads(recipe)), product)
+    store.put(
+        Recipe.from_dict(json.loads(recipe)),
+        Path(wheel),
+        log=Path(log),
+        seconds=1,
+        run="x",
+    )
 """
 
 
@@ -258,7 +278,7 @@ def test_many_may_put_the_same_at_once(store: Store, product: Product) -> None:
 
 def test_a_lock_is_held_by_one_process(store: Store) -> None:
     """Another one waits; a lock of another name is free; afterwards it is too."""
-    with store.locked("a"):
+    with store.hold_lock("a"):
         assert not can_lock(store, "a")
         assert can_lock(store, "b")
     assert can_lock(store, "a")
@@ -277,7 +297,7 @@ def test_a_lock_is_let_go_where_the_block_fails(store: Store) -> None:
     """An error leaves nobody waiting."""
 
     def fail() -> None:
-        with store.locked("a"):
+        with store.hold_lock("a"):
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -292,13 +312,13 @@ def test_a_lock_is_let_go_where_the_block_fails(store: Store) -> None:
 
 def test_a_workplace_goes_when_all_went_well(store: Store) -> None:
     """Its path depends on the key alone, and nothing is left of it."""
-    with store.workplace("a") as first:
+    with store.open_build_dir("a") as first:
         assert list(first.folder.iterdir()) == []
         (first.folder / "file").write_text("")
     assert not first.folder.exists()
-    with store.workplace("a") as second:
+    with store.open_build_dir("a") as second:
         assert second == first
-    with store.workplace("b") as third:
+    with store.open_build_dir("b") as third:
         assert third != first
 
 
@@ -306,19 +326,19 @@ def test_a_workplace_stays_where_the_block_was_stopped(store: Store) -> None:
     """The next one of that key finds what there is."""
 
     def fail() -> None:
-        with store.workplace("a") as place:
+        with store.open_build_dir("a") as place:
             (place.folder / "file").write_text("half")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fail()
-    with store.workplace("a") as place:
+    with store.open_build_dir("a") as place:
         assert (place.folder / "file").read_text() == "half"
 
 
 def test_a_workplace_is_had_when_nothing_runs_in_it_any_more(store: Store) -> None:
     """Whoever was killed may have left a program that is being ended just now."""
-    lock = store.keeping("a")
+    lock = store.processes_lock("a")
     lock.parent.mkdir(parents=True)
     ended: list[float] = []
 
@@ -330,7 +350,7 @@ def test_a_workplace_is_had_when_nothing_runs_in_it_any_more(store: Store) -> No
         fcntl.flock(held, fcntl.LOCK_EX)
         timer = threading.Timer(0.3, let_go)
         timer.start()
-        with store.workplace("a"):
+        with store.open_build_dir("a"):
             assert ended
         timer.join()
 
@@ -352,10 +372,10 @@ def test_entries_are_listed_newest_first(store: Store, product: Product) -> None
     """A record that can't be read is left out, and what is on its way in."""
     other = replace(RECIPE, env={"A": "1"})
     for age, recipe in enumerate((RECIPE, other)):
-        store.put(recipe, product)
+        product.put(store, recipe)
         record = store.folder / "wheels" / recipe.key / "record.json"
         os.utime(record, (1000 - age, 1000 - age))
     for name in (".new-x", "broken"):
         shutil.copytree(folder_of(store), store.folder / "wheels" / name)
     (store.folder / "wheels" / "broken" / "record.json").write_text("{}")
-    assert [entry.recipe for entry in store.entries()] == [RECIPE, other]
+    assert [entry.recipe for entry in store.wheels()] == [RECIPE, other]

@@ -18,7 +18,7 @@ from nox_buildstages.store.in_use import DAY
 from nox_buildstages.store.inventory import Kind, inventory, size_of
 from nox_buildstages.store.key import Recipe
 from nox_buildstages.store.pruning import Limits, Pruned, prune
-from nox_buildstages.store.store import Product, Store
+from nox_buildstages.store.store import Store
 from nox_buildstages.system.locks import taken
 from support.packages import make_wheel
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from nox_buildstages.store.store import Entry
+    from nox_buildstages.store.store import StoredWheel
 
 RUN = "1-own"
 KEY = "ab" * 32
@@ -47,7 +47,7 @@ def pruned(store: Store, limits: Limits, *, is_dry: bool = False) -> Pruned:
     return prune(store, limits, run=RUN, waiting=never, is_dry=is_dry)
 
 
-def put(store: Store, tmp_path: Path, name: str = "some-package") -> Entry:
+def put(store: Store, tmp_path: Path, name: str = "some-package") -> StoredWheel:
     wheel = make_wheel(tmp_path / "built", name, "1.0", files={"x.py": "x = 1\n"})
     log = tmp_path / "built" / "log"
     log.write_text("made it\n")
@@ -61,7 +61,7 @@ def put(store: Store, tmp_path: Path, name: str = "some-package") -> Entry:
         interpreter={"version": "3.11.7"},
         tools={},
     )
-    return store.put(recipe, Product(wheel=wheel, log=log, seconds=1, run="run-1"))
+    return store.put(recipe, wheel, log=log, seconds=1, run="run-1")
 
 
 def write(path: Path, content: str = "x") -> Path:
@@ -82,8 +82,8 @@ def gone(done: Pruned) -> list[Path]:
     return [thing.path for thing in done.removed if thing.kind is not Kind.LOCK]
 
 
-def folder_of(entry: Entry) -> Path:
-    return entry.wheel.path.parent
+def folder_of(entry: StoredWheel) -> Path:
+    return entry.path.parent
 
 
 def test_a_store_that_is_not_there_is_not_made(store: Store) -> None:
@@ -98,8 +98,8 @@ def test_what_was_not_used_for_long_goes(store: Store, tmp_path: Path) -> None:
     age(folder_of(old), 31)
     before = size_of(store.folder / "wheels")
     done = pruned(store, Limits(older_than=30 * int(DAY)))
-    assert store.find(old.wheel.key) is None
-    assert store.find(new.wheel.key) == new
+    assert store.find(old.key) is None
+    assert store.find(new.key) == new
     assert gone(done) == [folder_of(old)]
     assert done.freed + done.held == before
     assert size_of(store.folder / "wheels") == done.held
@@ -110,11 +110,11 @@ def test_what_is_found_is_used(store: Store, tmp_path: Path) -> None:
     old, older = put(store, tmp_path, "old"), put(store, tmp_path, "older")
     age(folder_of(old), 31)
     age(folder_of(older), 32)
-    assert store.find(older.wheel.key) is not None
+    assert store.find(older.key) is not None
     assert pruned(store, Limits(older_than=30 * int(DAY))).removed
-    assert [*store.entries()] == [older]
+    assert [*store.wheels()] == [older]
     put(store, tmp_path, "old")
-    assert [it.recipe.name for it in store.entries()] == ["old", "older"]
+    assert [it.recipe.name for it in store.wheels()] == ["old", "older"]
 
 
 def test_a_use_is_noted_once_a_day(store: Store, tmp_path: Path) -> None:
@@ -147,9 +147,9 @@ def test_a_dry_run_removes_nothing(store: Store, tmp_path: Path) -> None:
     """And says the same as the one that does."""
     entry = put(store, tmp_path)
     dry = pruned(store, ALL, is_dry=True)
-    assert store.find(entry.wheel.key) == entry
+    assert store.find(entry.key) == entry
     assert dry == pruned(store, ALL)
-    assert store.find(entry.wheel.key) is None
+    assert store.find(entry.key) is None
 
 
 def test_every_kind_is_known(store: Store, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_an_entry_that_is_never_found_is_garbage(
     folder, sound = folder_of(put(store, tmp_path, "a")), put(store, tmp_path, "b")
     damage(folder)
     assert gone(pruned(store, GARBAGE)) == [folder]
-    assert store.find(sound.wheel.key) == sound
+    assert store.find(sound.key) == sound
 
 
 def test_an_entry_of_another_release_is_no_garbage(
@@ -376,10 +376,10 @@ def test_what_a_session_may_have_found_stays(store: Store, tmp_path: Path) -> No
         done = pruned(store, Limits(older_than=0, larger_than=0))
         assert gone(done) == [folder_of(old)]
         assert done.since is not None
-        assert store.find(needed.wheel.key) == needed
+        assert store.find(needed.key) == needed
         assert leftover.exists()
     assert pruned(store, ALL).since is None
-    assert store.find(needed.wheel.key) is None
+    assert store.find(needed.key) is None
     assert not leftover.exists()
 
 
@@ -489,7 +489,7 @@ def test_a_use_is_noted_when_a_pruning_ends(store: Store, tmp_path: Path) -> Non
         "print('looks', flush=True)\n"
         "print(Store(Path(sys.argv[1])).find(sys.argv[2]), flush=True)"
     )
-    command = [sys.executable, "-c", find, str(store.folder), entry.wheel.key]
+    command = [sys.executable, "-c", find, str(store.folder), entry.key]
     with presence.gate(store.folder):
         finder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert said(finder) == "looks"

@@ -17,14 +17,9 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.commands.release.provenance import Built, Repair, lines, statement
-from nox_buildstages.model import (
-    ArchiveSource,
-    BuiltWheel,
-    DirectorySource,
-    GitSource,
-    Source,
-)
+from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Source
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe
+from nox_buildstages.store.store import StoredWheel
 
 SHA, TORCH, FLASH, PATCH, LOG = (digit * 64 for digit in "abcde")
 COMMIT = "c0ffee" * 6 + "abcd"
@@ -45,7 +40,7 @@ def built(source: Source, identity: str = f"sha256:{SHA}", **changed: Any) -> Bu
         interpreter={"version": "3.11.7", "abi": "cpython-311"},
         tools={"nvcc": "13.0"},
     )
-    wheel = BuiltWheel(
+    wheel = StoredWheel(
         name=canonicalize_name("some-package"),
         version=Version("1.0"),
         path=Path("/store/some_package-1.0-py3-none-any.whl"),
@@ -53,14 +48,13 @@ def built(source: Source, identity: str = f"sha256:{SHA}", **changed: Any) -> Bu
         size=7,
         seconds=1.5,
         log=Path("/store/build.log"),
-        key=recipe.key,
+        recipe=replace(recipe, **changed),
+        run="a-run",
     )
     return Built(
         wheel=wheel,
-        recipe=replace(recipe, **changed),
         source=source,
         stage="models",
-        run="a-run",
         locations={TORCH: "https://me:secret@host/torch.whl"},
         log_sha256=LOG,
     )
@@ -181,7 +175,7 @@ def test_what_was_asked_for_is_apart_from_what_came_of_it() -> None:
         "network": False,
     }
     assert definition["internalParameters"] == {
-        "key": found.recipe.key,
+        "key": found.wheel.recipe.key,
         "interpreter": {"version": "3.11.7", "abi": "cpython-311"},
         "tools": {"nvcc": "13.0"},
     }

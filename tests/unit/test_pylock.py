@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from packaging.markers import Marker, default_environment
@@ -23,12 +24,15 @@ from nox_buildstages import toml
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import (
     ArchiveSource,
-    BuiltWheel,
     DirectorySource,
     GitSource,
     Interpreter,
     Source,
 )
+from support.deliveries import stored_wheel
+
+if TYPE_CHECKING:
+    from nox_buildstages.store.store import StoredWheel
 
 SHA = "ab" * 32
 COMMIT = "c0ffee" * 6 + "abcd"
@@ -167,17 +171,9 @@ def test_a_package_is_not_left_without_wheels() -> None:
     assert checked(restricted).packages[0].wheels == package.wheels
 
 
-def built(folder: Path) -> BuiltWheel:
-    return BuiltWheel(
-        name=NAME,
-        version=Version("1.0+cpu"),
-        path=folder / "some_package-1.0+cpu-py3-none-any.whl",
-        sha256="cd" * 32,
-        size=7,
-        seconds=1.0,
-        log=folder / "log",
-        key="key",
-    )
+def built(folder: Path) -> StoredWheel:
+    path = folder / "some_package-1.0+cpu-py3-none-any.whl"
+    return stored_wheel(path, NAME, "1.0+cpu")
 
 
 @pytest.mark.parametrize(

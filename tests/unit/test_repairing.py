@@ -8,8 +8,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 from nox_buildstages.commands.release.repairing import (
     Repaired,
@@ -20,14 +18,15 @@ from nox_buildstages.commands.release.repairing import (
 )
 from nox_buildstages.environments.environment import EPOCH, Environment
 from nox_buildstages.errors import RepairError, UsageError
-from nox_buildstages.model import BuiltWheel
 from nox_buildstages.system.process import Completed
+from support.deliveries import stored_wheel
 from support.packages import make_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from nox_buildstages.builder.context import Tools
+    from nox_buildstages.store.store import StoredWheel
     from nox_buildstages.system.process import Command
 
 LINUX = "cp311-cp311-linux_x86_64"
@@ -56,17 +55,8 @@ def tools(runner: Runner, **outer: str) -> Tools:
     return cast("Tools", used)
 
 
-def wheel(path: Path) -> BuiltWheel:
-    return BuiltWheel(
-        name=canonicalize_name("x"),
-        version=Version("1.0"),
-        path=path,
-        sha256="",
-        size=0,
-        seconds=0,
-        log=path,
-        key="",
-    )
+def wheel(path: Path) -> StoredWheel:
+    return stored_wheel(path, "x")
 
 
 @pytest.mark.parametrize(

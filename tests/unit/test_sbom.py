@@ -18,14 +18,13 @@ from nox_buildstages.commands.release.sbom import Contents, rendered
 from nox_buildstages.lock.files.lockfile import LockedOutput
 from nox_buildstages.model import (
     ArchiveSource,
-    BuiltWheel,
     DirectorySource,
     GitSource,
     Metadata,
     Source,
 )
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe
-from nox_buildstages.store.store import Entry
+from nox_buildstages.store.store import StoredWheel
 
 SHA, TORCH = "ab" * 32, "cd" * 32
 COMMIT = "c0ffee" * 6 + "abcd"
@@ -45,7 +44,7 @@ def outcome(source: Source, *patches: AppliedPatch) -> OutputResult:
         tools={},
     )
     version = Version(recipe.version)
-    wheel = BuiltWheel(
+    wheel = StoredWheel(
         name=NAME,
         version=version,
         path=Path("/store", FILE),
@@ -53,14 +52,15 @@ def outcome(source: Source, *patches: AppliedPatch) -> OutputResult:
         size=7,
         seconds=1.5,
         log=Path("/store/build.log"),
-        key=recipe.key,
+        recipe=recipe,
+        run="a-run",
     )
     metadata = Metadata(version=version, learned="static")
     locked = LockedOutput(
         name=NAME, source=source, build_requires=(), metadata=metadata
     )
     return OutputResult(
-        entry=Entry(wheel=wheel, recipe=recipe, run="a-run"),
+        wheel=wheel,
         output=locked,
         patches=patches,
         stage="kernels",
@@ -128,7 +128,7 @@ def test_a_wheel_that_was_built_names_its_source(
     assert flash["purl"] == "pkg:pypi/flash-attn@2.8.3%2Btorch2.13"
     assert {it["name"]: it["value"] for it in flash["properties"]} == {
         "nox-buildstages:stage": "kernels",
-        "nox-buildstages:key": made.entry.recipe.key,
+        "nox-buildstages:key": made.wheel.recipe.key,
     }
     assert "pedigree" not in torch
 

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.environments.sync import Syncer
     from nox_buildstages.lock.files.lockfile import Lock, LockedOutput, Pin
-    from nox_buildstages.model import BuiltWheel, Interpreter, Project, Stage
+    from nox_buildstages.model import Interpreter, Project, Stage
     from nox_buildstages.sources.patches import PatchFile
     from nox_buildstages.sources.sources import Sources
     from nox_buildstages.store.remote import Remote
-    from nox_buildstages.store.store import Entry, Store
+    from nox_buildstages.store.store import Store, StoredWheel
     from nox_buildstages.system.process import Runner
 
 
@@ -103,7 +103,7 @@ class BuildContext:
     locks: Mapping[str, Lock]
     logs: Path
     _recipes: dict[tuple[str, NormalizedName], Recipe] = field(default_factory=dict)
-    _entries: dict[str, Entry] = field(default_factory=dict)
+    _entries: dict[str, StoredWheel] = field(default_factory=dict)
     _versions: dict[str, str] = field(default_factory=dict)
     _patches: dict[NormalizedName, tuple[PatchFile, ...]] = field(default_factory=dict)
 
@@ -155,37 +155,37 @@ class BuildContext:
             else:
                 found[pin.name] = Ingredient(
                     version=str(pin.version),
-                    sha256=self.entry(pin.stage, pin.name).wheel.sha256,
+                    sha256=self.stored_wheel(pin.stage, pin.name).sha256,
                     stage=pin.stage,
                 )
         return found
 
-    def wheels(self, name: str) -> dict[NormalizedName, BuiltWheel]:
+    def wheels(self, name: str) -> dict[NormalizedName, StoredWheel]:
         """Return the wheels that earlier stages provide to an environment.
 
         Raises:
             MissingWheelError: A stage hasn't built one of them yet.
         """
         return {
-            pin.name: self.entry(pin.stage, pin.name).wheel
+            pin.name: self.stored_wheel(pin.stage, pin.name)
             for pin in self.pins(name)
             if not isinstance(pin, IndexPin)
         }
 
-    def entry(self, stage: str, output: NormalizedName) -> Entry:
+    def stored_wheel(self, stage: str, output: NormalizedName) -> StoredWheel:
         """Return an output's wheel from the store.
 
         Raises:
             MissingWheelError: It hasn't been built yet.
         """
-        entry = self.find(self.recipe(stage, output))
-        if entry is None:
+        wheel = self.find(self.recipe(stage, output))
+        if wheel is None:
             raise MissingWheelError(
                 stage=self.project.stage_label(stage), output=output
             )
-        return entry
+        return wheel
 
-    def find(self, recipe: Recipe) -> Entry | None:
+    def find(self, recipe: Recipe) -> StoredWheel | None:
         """Return a wheel from the store; None where it hasn't been built yet."""
         key = recipe.key
         if key not in self._entries:
@@ -195,7 +195,7 @@ class BuildContext:
             self._entries[key] = entry
         return self._entries[key]
 
-    def obtain(self, recipe: Recipe) -> Entry | None:
+    def obtain(self, recipe: Recipe) -> StoredWheel | None:
         """Return a wheel from the store, which may get it from the remote one.
 
         Raises:

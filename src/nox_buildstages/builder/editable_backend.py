@@ -131,7 +131,7 @@ def _backend(
     )
     job.log.write_text(f"network: {job.sandbox}\n", encoding="utf-8")
     with (
-        tools.store.locked(f"project-{path_id(root)}"),
+        tools.store.hold_lock(f"project-{path_id(root)}"),
         tools.budget.claim() as claim,
         claim.jobs(wish_of(stage), wait=lambda: say_waiting(job)) as jobs,
         tempfile.TemporaryDirectory(prefix="home-", dir=folder) as home,

@@ -64,7 +64,7 @@ class Job:
     @property
     def place(self) -> BuildDirectory:
         """The folder that it is built in."""
-        return self.context.tools.store.place(self.recipe.key)
+        return self.context.tools.store.build_dir(self.recipe.key)
 
     @property
     def goes_on(self) -> bool:

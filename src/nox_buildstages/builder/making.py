@@ -17,7 +17,6 @@ from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.errors import WheelError, WrongWheelError
 from nox_buildstages.run.follow import COMPILE, followed
 from nox_buildstages.store.build_dir import Checkpoints
-from nox_buildstages.store.store import Product
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +42,7 @@ def build(job: Job, claim: JobSlot, *, again: bool) -> None:
         BuildError: It can't be built.
     """
     tools, recipe = job.context.tools, job.recipe
-    with tools.store.locked(recipe.key):
+    with tools.store.hold_lock(recipe.key):
         there = tools.store.find(recipe.key)
         if there is not None and (there.run == tools.run or not again):
             return
@@ -71,14 +70,13 @@ def _make(job: Job) -> None:
     network = "" if job.sandbox.is_off else ", network on"
     tools.report(f"building {what} (log: {job.log}){network}{goes_on}")
     started, spent = time.monotonic(), job.place.spent(job.environment.location)
-    with tools.store.workplace(recipe.key) as place, job.cached() as cached:
+    with tools.store.open_build_dir(recipe.key) as place, job.cached() as cached:
         wheel = build_wheel(cached, place)
         seconds = time.monotonic() - started
         found = _tell_found(cached)
-        product = Product(
-            wheel=wheel.path, log=job.log, seconds=spent + seconds, run=tools.run
+        tools.store.put(
+            recipe, wheel.path, log=job.log, seconds=spent + seconds, run=tools.run
         )
-        tools.store.put(recipe, product)
     tools.report(f"built {wheel.path.name} in {seconds:.1f} s{found}")
 
 
@@ -107,7 +105,7 @@ def build_wheel(job: Job, place: BuildDirectory) -> WheelFile:
         place=place, environment=location, spent=place.spent(location)
     )
     kept = replace(job, attend=all_of(checkpoints, job.attend))
-    lock = job.context.tools.store.keeping(job.recipe.key)
+    lock = job.context.tools.store.processes_lock(job.recipe.key)
     supervisor = Supervisor(lock=lock, stop=place.stop)
     folder = place.wheel
     with job.watched(), followed(kept, COMPILE) as shown_job:

@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 def occupied(tools: Tools, environment: Environment) -> Iterator[None]:
     """Keep other runs from changing an environment while it is made or built in."""
     location = environment.location
-    with tools.store.locked(
+    with tools.store.hold_lock(
         f"environment-{path_id(location)}",
-        wait=lambda: tools.report(f"another run works in {location}; waiting for it"),
+        on_wait=lambda: tools.report(
+            f"another run works in {location}; waiting for it"
+        ),
     ):
         yield
 

@@ -67,15 +67,15 @@ def _compare(job: Job, claim: JobSlot) -> Discrepancy | None:
     tools, recipe = job.context.tools, job.recipe
     waiting = partial(say_waiting, job)
     with (
-        tools.store.locked(recipe.key),
+        tools.store.hold_lock(recipe.key),
         claim.jobs(wish_of(job.stage), wait=waiting) as jobs,
     ):
-        first = job.context.entry(job.stage.name, job.output.name).wheel
+        first = job.context.stored_wheel(job.stage.name, job.output.name)
         tools.report(
             f"building {recipe.name} {recipe.version} once more (log: {job.log})"
         )
         job.place.clear()
-        with tools.store.workplace(recipe.key) as place:
+        with tools.store.open_build_dir(recipe.key) as place:
             second = build_wheel(replace(job, jobs=jobs), place).path
             name = second.name
             is_same = sha256_of(second) == first.sha256 and name == first.path.name

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nox_buildstages.lock.files.lockfile import LockedOutput
     from nox_buildstages.model import Stage
     from nox_buildstages.store.key import AppliedPatch
-    from nox_buildstages.store.store import Entry
+    from nox_buildstages.store.store import StoredWheel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,14 +23,14 @@ class OutputResult:
     """What became of an output.
 
     Attributes:
-        entry: Its wheel, and what went into it.
+        wheel: The wheel in the store.
         output: As it is locked.
         patches: Of its source, by their names of today.
         stage: That provides it.
         built: Whether it was built in this run; else it was found in the store.
     """
 
-    entry: Entry
+    wheel: StoredWheel
     output: LockedOutput
     patches: tuple[AppliedPatch, ...]
     stage: str
@@ -90,19 +90,19 @@ def outcomes(context: BuildContext, stage: Stage) -> tuple[OutputResult, ...]:
         MissingWheelError: One isn't in the store.
     """
     outputs = context.locks[stage.name].outputs
-    entries = [context.entry(stage.name, output.name) for output in outputs]
+    wheels = [context.stored_wheel(stage.name, output.name) for output in outputs]
     return tuple(
-        _outcome(context, stage, output, entry)
-        for entry, output in zip(entries, outputs, strict=True)
+        _outcome(context, stage, output, wheel)
+        for wheel, output in zip(wheels, outputs, strict=True)
     )
 
 
 def present(context: BuildContext, stage: Stage) -> Iterator[OutputResult]:
     """Yield what became of the outputs of a stage whose wheels are in the store."""
     for output in context.locks[stage.name].outputs:
-        entry = context.find(context.recipe(stage.name, output.name))
-        if entry is not None:
-            yield _outcome(context, stage, output, entry)
+        wheel = context.find(context.recipe(stage.name, output.name))
+        if wheel is not None:
+            yield _outcome(context, stage, output, wheel)
 
 
 def _note(context: BuildContext, stage: Stage) -> None:
@@ -111,20 +111,20 @@ def _note(context: BuildContext, stage: Stage) -> None:
         {
             **context.noted(stage.name, outcome.output),
             "state": BUILT if outcome.built else CACHED,
-            "seconds": outcome.entry.wheel.seconds,
-            "size": outcome.entry.wheel.size,
+            "seconds": outcome.wheel.seconds,
+            "size": outcome.wheel.size,
         }
         for outcome in present(context, stage)
     )
 
 
 def _outcome(
-    context: BuildContext, stage: Stage, output: LockedOutput, entry: Entry
+    context: BuildContext, stage: Stage, output: LockedOutput, wheel: StoredWheel
 ) -> OutputResult:
     return OutputResult(
-        entry=entry,
+        wheel=wheel,
         output=output,
         patches=context.recipe(stage.name, output.name).patches,
         stage=stage.name,
-        built=entry.run == context.tools.run,
+        built=wheel.run == context.tools.run,
     )

@@ -93,7 +93,7 @@ class EnvironmentLock:
             return
         with suppress(OSError):  # that the store can't be used a session will tell
             self._held.enter_context(
-                _store().locked(f"making-{place}", wait=self._tell)
+                _store().hold_lock(f"making-{place}", on_wait=self._tell)
             )
             self._held.callback(os.environ.pop, _HOLDER, None)
             os.environ[_HOLDER] = place

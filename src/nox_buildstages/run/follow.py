@@ -178,9 +178,9 @@ def _before(job: Job) -> PreviousBuild:
     entry = History(store=job.context.tools.store).before(recipe)
     if entry is None:
         return PreviousBuild()
-    before = PreviousBuild(seconds=entry.wheel.seconds)
+    before = PreviousBuild(seconds=entry.seconds)
     if entry.recipe.source != recipe.source:
         return before
-    with suppress(OSError), entry.wheel.log.open(errors="replace") as log:
+    with suppress(OSError), entry.log.open(errors="replace") as log:
         return replace(before, progress=progress.read(log))
     return before

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from nox_buildstages.store.key import Recipe
-    from nox_buildstages.store.store import Entry, Store
+    from nox_buildstages.store.store import Store, StoredWheel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,9 +25,11 @@ class History:
 
     store: Store
     keys: Mapping[str, str] = field(default_factory=dict)
-    _records: dict[str, list[Entry]] = field(default_factory=dict)
+    _records: dict[str, list[StoredWheel]] = field(default_factory=dict)
 
-    def before(self, recipe: Recipe, *, unknown: Collection[str] = ()) -> Entry | None:
+    def before(
+        self, recipe: Recipe, *, unknown: Collection[str] = ()
+    ) -> StoredWheel | None:
         """Return the build that one of a recipe follows.
 
         That is the very same one where there is a record of it, else the last one here.
@@ -50,11 +52,11 @@ class History:
 
     def made(self, name: str, sha256: str) -> Recipe | None:
         """Return what a wheel was made of; None where that isn't known any more."""
-        found = (it.recipe for it in self._of(name) if it.wheel.sha256 == sha256)
+        found = (it.recipe for it in self._of(name) if it.sha256 == sha256)
         return next(found, None)
 
-    def _of(self, name: str) -> list[Entry]:
+    def _of(self, name: str) -> list[StoredWheel]:
         if not self._records:
-            for entry in self.store.entries():
+            for entry in self.store.wheels():
                 self._records.setdefault(entry.recipe.name, []).append(entry)
         return self._records.get(name, [])

@@ -149,10 +149,9 @@ def _is_broken(store: Store, folder: Path) -> bool:
         return False
     if isinstance(record, dict) and record.get("format", FORMAT) != FORMAT:
         return False
-    entry = store.peek(folder.name)
-    if entry is None or not entry.wheel.log.is_file():
+    wheel = store.peek(folder.name)
+    if wheel is None or not wheel.log.is_file():
         return True
-    wheel = entry.wheel
     return not wheel.path.is_file() or wheel.path.stat().st_size != wheel.size
 
 
@@ -169,7 +168,7 @@ def _trees(store: Store) -> Iterator[StoreItem]:
     for path in _listed(store.folder / "builds"):
         if _KEY.fullmatch(path.name):
             lock = _lock_of(store.folder, path)
-            yield _thing(Kind.TREE, path, lock, store.keeping(path.name))
+            yield _thing(Kind.TREE, path, lock, store.processes_lock(path.name))
         elif path.name.startswith(_LEFTOVERS):
             yield _garbage(Kind.LEFTOVER, path)
 

@@ -18,17 +18,17 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from nox_buildstages.errors import AwayError
 from nox_buildstages.store import remote_files as objects
 from nox_buildstages.store.remote_files import PATIENCE, shown
-from nox_buildstages.store.store import LOG, RECORD, Product, entry_of
+from nox_buildstages.store.store import LOG, RECORD, load_record
 from nox_buildstages.system import files
 from nox_buildstages.system.files import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from nox_buildstages.model import BuiltWheel, RemoteStore
+    from nox_buildstages.model import RemoteStore
     from nox_buildstages.store.key import Recipe
     from nox_buildstages.store.remote_files import Objects
-    from nox_buildstages.store.store import Entry, Store
+    from nox_buildstages.store.store import Store, StoredWheel
 
 _READING = "reading"
 _WRITING = "writing"
@@ -89,7 +89,7 @@ class Remote:
         """
         objects.check(self.declared.url)
 
-    def peek(self, recipe: Recipe) -> Entry | None:
+    def peek(self, recipe: Recipe) -> StoredWheel | None:
         """Return what it says of a wheel, which isn't looked at.
 
         The entry's files are where they will be once they are in the store.
@@ -103,7 +103,7 @@ class Remote:
                 return None if record is None else self._entry(recipe, record)
         return None
 
-    def fetch(self, recipe: Recipe) -> Entry | None:
+    def fetch(self, recipe: Recipe) -> StoredWheel | None:
         """Put a wheel that it has into the store; None where it has none.
 
         A wheel that isn't sound, or isn't of the recipe, is none. Of several
@@ -112,13 +112,13 @@ class Remote:
         Raises:
             RemoteStoreError: There is no driver for it.
         """
-        with self.store.locked(recipe.key):
+        with self.store.hold_lock(recipe.key):
             found = self.store.find(recipe.key)
             if found is None and not self._is_off(_READING):
                 found = self._fetch(recipe)
             return found
 
-    def put(self, entry: Entry) -> None:
+    def put(self, wheel: StoredWheel) -> None:
         """Put a wheel of the store there, where that is allowed.
 
         Raises:
@@ -126,7 +126,7 @@ class Remote:
         """
         if not self.declared.write or self._is_off(_READING, _WRITING):
             return
-        wheel, place = entry.wheel, self._place(entry.recipe)
+        place = self._place(wheel.recipe)
         started = time.monotonic()
         with self._going_on_without(_WRITING):
             there = self._objects()
@@ -137,7 +137,7 @@ class Remote:
             there.put(record, f"{place}/{RECORD}", size=wheel.size)
             self.report(f"put {wheel.path.name} into {self._named(started)}")
 
-    def _fetch(self, recipe: Recipe) -> Entry | None:
+    def _fetch(self, recipe: Recipe) -> StoredWheel | None:
         started = time.monotonic()
         with self._going_on_without(_READING):
             record = self._record(recipe)
@@ -150,28 +150,28 @@ class Remote:
                     f"the remote store's wheel of {recipe.name} is damaged; it is built"
                 )
                 return None
-            name = entry.wheel.path.name
+            name = entry.path.name
             self.report(f"fetched {name} from {self._named(started)}")
             return entry
         return None
 
-    def _take(self, announced: Entry) -> Entry | None:
+    def _take(self, announced: StoredWheel) -> StoredWheel | None:
         """Take a wheel into the store; None where it isn't the one announced."""
-        wheel = announced.wheel
-        place = f"{self._place(announced.recipe)}/{wheel.sha256}"
+        place = f"{self._place(announced.recipe)}/{announced.sha256}"
         with self._scratch() as scratch:
-            product = Product(
-                wheel=scratch / wheel.path.name,
-                log=scratch / LOG,
-                seconds=wheel.seconds,
+            wheel, log = scratch / announced.path.name, scratch / LOG
+            for file in (wheel, log):
+                name = f"{place}/{file.name}"
+                self._objects().fetch(name, file, size=announced.size)
+            if not (log.is_file() and _is_same(wheel, announced)):
+                return None
+            return self.store.put(
+                announced.recipe,
+                wheel,
+                log=log,
+                seconds=announced.seconds,
                 run=announced.run,
             )
-            for file in (product.wheel, product.log):
-                name = f"{place}/{file.name}"
-                self._objects().fetch(name, file, size=wheel.size)
-            if not (product.log.is_file() and _is_same(product.wheel, wheel)):
-                return None
-            return self.store.put(announced.recipe, product)
 
     def _record(self, recipe: Recipe) -> bytes | None:
         there = self._objects()
@@ -181,9 +181,9 @@ class Remote:
             raise AwayError(reason="nothing is there")
         return record
 
-    def _entry(self, recipe: Recipe, record: bytes) -> Entry | None:
+    def _entry(self, recipe: Recipe, record: bytes) -> StoredWheel | None:
         """Return what a record says, where it is of a recipe and whole."""
-        entry = entry_of(record, self.store.entry_folder(recipe.key))
+        entry = load_record(record, self.store.wheel_folder(recipe.key))
         return entry if entry is not None and _is_of(recipe, entry) else None
 
     def _place(self, recipe: Recipe) -> str:
@@ -211,7 +211,7 @@ class Remote:
         try:
             yield
         except AwayError as error:
-            with self.store.locked(self._name):
+            with self.store.hold_lock(self._name):
                 if self._is_off(doing):
                     return
                 files.write_text(self._stamp(doing), self.run)
@@ -241,9 +241,9 @@ class Remote:
         return f"{shown(self.declared.url)} in {seconds:.1f} s"
 
 
-def _is_of(recipe: Recipe, entry: Entry) -> bool:
+def _is_of(recipe: Recipe, entry: StoredWheel) -> bool:
     """Whether an entry that someone else wrote is of a recipe, and its fields sound."""
-    wheel = entry.wheel
+    wheel = entry
     try:
         name, version, _, _ = parse_wheel_filename(wheel.path.name)
     except InvalidWheelFilename:
@@ -260,7 +260,7 @@ def _is_of(recipe: Recipe, entry: Entry) -> bool:
     )
 
 
-def _is_same(file: Path, wheel: BuiltWheel) -> bool:
+def _is_same(file: Path, wheel: StoredWheel) -> bool:
     return (
         file.is_file()
         and file.stat().st_size == wheel.size

@@ -1,4 +1,4 @@
-"""Wheels by key, whole or not at all, shared by every process of a user."""
+"""The store: wheels by key, shared by every process of a user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 from platformdirs import user_cache_path
 
-from nox_buildstages.model import BuiltWheel
 from nox_buildstages.store.build_dir import BuildDirectory
 from nox_buildstages.store.in_use import note_use
 from nox_buildstages.store.key import Recipe
@@ -34,41 +33,69 @@ LOG = "build.log"
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Return where this user's store is."""
-    chosen = environ.get(CACHE_VARIABLE)
-    return Path(chosen).absolute() if chosen else user_cache_path("nox-buildstages")
+    """Return the folder of the user's store."""
+    folder = environ.get(CACHE_VARIABLE)
+    return Path(folder).absolute() if folder else user_cache_path("nox-buildstages")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """A wheel in the store, and all that went into it.
+class StoredWheel:
+    """A wheel in the store, with its recipe and its build's log.
 
     Attributes:
-        wheel: The file and what is known of it.
-        recipe: What its key is the digest of.
-        run: That built it.
+        name: The project's name.
+        version: The wheel's version.
+        path: The wheel file.
+        sha256: The wheel file's hash, in hex.
+        size: The wheel file's size in bytes.
+        seconds: The duration of the build.
+        log: The log of the build.
+        recipe: Everything that went into the wheel; the key is its digest.
+        run: The run of nox that built the wheel.
     """
 
-    wheel: BuiltWheel
+    name: NormalizedName
+    version: Version
+    path: Path
+    sha256: str
+    size: int
+    seconds: float
+    log: Path
     recipe: Recipe
     run: str
 
+    @property
+    def key(self) -> str:
+        """The wheel's key in the store."""
+        return self.recipe.key
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Product:
-    """What a build leaves behind.
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any], folder: Path) -> StoredWheel:
+        """Return the wheel that a record describes.
 
-    Attributes:
-        wheel: The file.
-        log: What the backend said.
-        seconds: That it took.
-        run: In which run of nox.
-    """
+        Args:
+            record: The content of ``record.json``.
+            folder: The folder of the wheel and its log.
 
-    wheel: Path
-    log: Path
-    seconds: float
-    run: str
+        Raises:
+            ValueError: The record is malformed.
+            LookupError: The record is malformed or has another format.
+            TypeError: The record is malformed.
+        """
+        if record["format"] != FORMAT:
+            raise LookupError("format")
+        recipe = Recipe.from_dict(record["recipe"])
+        return cls(
+            name=NormalizedName(recipe.name),
+            version=Version(recipe.version),
+            path=folder / os.path.basename(record["wheel"]),  # noqa: PTH119
+            sha256=record["sha256"],
+            size=record["size"],
+            seconds=record["seconds"],
+            log=folder / LOG,
+            recipe=recipe,
+            run=record["run"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,163 +103,140 @@ class Store:
     """A folder of wheels, each in a folder named by its key.
 
     Attributes:
-        folder: Of the store; made when something is put into it.
+        folder: The store's folder; the first write creates it.
     """
 
     folder: Path
 
-    def find(self, key: str) -> Entry | None:
-        """Return the entry of a key; None where there is none that is sound.
+    def find(self, key: str) -> StoredWheel | None:
+        """Return the wheel of a key; None if there is none or if it is damaged.
 
-        The wheel is hashed: what was tampered with, or damaged, isn't found.
+        The wheel is hashed.
         """
-        note_use(self.folder, self.folder / "wheels" / key)
-        entry = self.peek(key)
-        return entry if entry is not None and _is_sound(entry.wheel) else None
+        note_use(self.folder, self.wheel_folder(key))
+        wheel = self.peek(key)
+        with suppress(OSError):
+            if (
+                wheel is not None
+                and wheel.path.stat().st_size == wheel.size
+                and sha256_of(wheel.path) == wheel.sha256
+                and wheel.log.is_file()
+            ):
+                return wheel
+        return None
 
-    def peek(self, key: str) -> Entry | None:
-        """Return the entry of a key without looking at the wheel.
+    def peek(self, key: str) -> StoredWheel | None:
+        """Return the wheel of a key, without hashing it.
 
-        A record of another key isn't believed.
+        A record that describes another key is ignored.
         """
-        folder = self.entry_folder(key)
+        folder = self.wheel_folder(key)
         try:
             record = (folder / RECORD).read_bytes()
         except OSError:
             return None
-        entry = entry_of(record, folder)
-        return entry if entry is not None and entry.recipe.key == key else None
+        wheel = load_record(record, folder)
+        return wheel if wheel is not None and wheel.key == key else None
 
-    def entry_folder(self, key: str) -> Path:
+    def wheel_folder(self, key: str) -> Path:
         """Return the folder of a key's wheel."""
         return self.folder / "wheels" / key
 
-    def entries(self) -> Iterator[Entry]:
-        """Yield all entries, the newest first, without looking at the wheels."""
+    def wheels(self) -> Iterator[StoredWheel]:
+        """Yield all wheels, the newest first, without hashing them."""
         dated: list[tuple[float, str]] = []
         for record in self.folder.glob(f"wheels/[!.]*/{RECORD}"):
             with suppress(FileNotFoundError):  # another process may remove it
                 dated.append((record.stat().st_mtime, record.parent.name))
         for _, key in sorted(dated, reverse=True):
-            entry = self.peek(key)
-            if entry is not None:
-                yield entry
+            wheel = self.peek(key)
+            if wheel is not None:
+                yield wheel
 
-    def put(self, recipe: Recipe, product: Product) -> Entry:
-        """Put a wheel under its recipe's key, in place of what may be there.
+    def put(
+        self, recipe: Recipe, wheel: Path, *, log: Path, seconds: float, run: str
+    ) -> StoredWheel:
+        """Copy a wheel into the store, replacing an earlier wheel of the same key.
+
+        Args:
+            recipe: Everything that went into the wheel.
+            wheel: The wheel file.
+            log: The log of the build.
+            seconds: The duration of the build.
+            run: The run of nox that built the wheel.
 
         Returns:
-            The wheel as it lies in the store.
+            The wheel in the store.
         """
-        wheel = product.wheel
-        key = recipe.key
-        target = self.entry_folder(key)
+        target = self.wheel_folder(recipe.key)
         record = {
             "format": FORMAT,
             "wheel": wheel.name,
             "sha256": sha256_of(wheel),
             "size": wheel.stat().st_size,
-            "seconds": round(product.seconds, 3),
-            "run": product.run,
+            "seconds": round(seconds, 3),
+            "run": run,
             "recipe": recipe.to_dict(),
         }
-        with self._staging() as staging:
+        top = self.folder / "wheels"
+        top.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".new-", dir=top))
+        try:
             shutil.copyfile(wheel, staging / wheel.name)
-            shutil.copyfile(product.log, staging / LOG)
+            shutil.copyfile(log, staging / LOG)
             text = json.dumps(record, indent=1, sort_keys=True)
             (staging / RECORD).write_text(text, encoding="utf-8")
             if sha256_of(staging / wheel.name) != record["sha256"]:
-                raise OSError("the copy in the store isn't what was copied")
-            with self.locked("put"):
+                raise OSError("the wheel changed while it was copied into the store")
+            with self.hold_lock("put"):
                 files.remove_tree(target)
                 staging.replace(target)
-        return _read(record, target)
+        finally:
+            files.remove_tree(staging)
+        return StoredWheel.from_dict(record, target)
 
-    def locked(
-        self, name: str, *, wait: Callable[[], None] = lambda: None
+    def hold_lock(
+        self, name: str, *, on_wait: Callable[[], None] = lambda: None
     ) -> AbstractContextManager[None]:
-        """Hold a lock that only one process at a time can hold.
+        """Hold a lock of the store exclusively.
 
         Args:
-            name: Of the lock.
-            wait: Called once, where another process holds it.
+            name: The lock's name.
+            on_wait: Called once if another process holds the lock.
         """
-        return held(self.folder / "locks" / f"{name}.lock", wait=wait)
+        return held(self.folder / "locks" / f"{name}.lock", wait=on_wait)
+
+    def build_dir(self, key: str) -> BuildDirectory:
+        """Return the folder in which a key's wheel is built."""
+        return BuildDirectory(self.folder / "builds" / key, here=self.here)
 
     @contextmanager
-    def workplace(self, key: str) -> Iterator[BuildDirectory]:
-        """Yield a folder to build in, whose path depends on the key alone.
+    def open_build_dir(self, key: str) -> Iterator[BuildDirectory]:
+        """Yield the folder in which a key's wheel is built; remove it at the end.
 
-        It is gone at the end, unless the block was stopped: then it stays as it is, and
-        the next one of that key may go on in it. Hold the key's lock meanwhile.
+        If the block fails, the folder stays, so that the next build can resume in it.
+        The caller holds the key's lock.
         """
-        with self.locked(self.keeping(key).stem):
-            pass  # who was killed while it built may have something to end yet
-        place = self.place(key)
-        place.folder.mkdir(parents=True, exist_ok=True)
-        yield place
-        place.clear()
-
-    def place(self, key: str) -> BuildDirectory:
-        """Return where a key is built, whoever does it."""
-        return BuildDirectory(self.folder / "builds" / key, here=self.here)
+        with self.hold_lock(self.processes_lock(key).stem):
+            pass  # a supervisor may still be ending the processes of a killed build
+        build_dir = self.build_dir(key)
+        build_dir.folder.mkdir(parents=True, exist_ok=True)
+        yield build_dir
+        build_dir.clear()
 
     @property
     def here(self) -> Path:
-        """Where every build finds itself, where that can be; empty for all others."""
+        """The path at which every build sees its own build directory, if possible."""
         return self.folder / "here"
 
-    def keeping(self, key: str) -> Path:
-        """Return the file that is locked for as long as something runs in there."""
+    def processes_lock(self, key: str) -> Path:
+        """Return the lock that is held while processes of a key's build run."""
         return self.folder / "locks" / f"{key}-runs.lock"
 
-    @contextmanager
-    def _staging(self) -> Iterator[Path]:
-        folder = self.folder / "wheels"
-        folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
-        try:
-            yield staging
-        finally:
-            files.remove_tree(staging)
 
-
-def entry_of(record: bytes, folder: Path) -> Entry | None:
-    """Return the entry that a record tells of; None where it can't be read.
-
-    Args:
-        record: The content of its file.
-        folder: Of the entry.
-    """
+def load_record(record: bytes, folder: Path) -> StoredWheel | None:
+    """Return the wheel that a record file describes; None if it is malformed."""
     try:
-        return _read(json.loads(record), folder)
+        return StoredWheel.from_dict(json.loads(record), folder)
     except (ValueError, LookupError, TypeError):
         return None
-
-
-def _read(record: Mapping[str, Any], folder: Path) -> Entry:
-    if record["format"] != FORMAT:
-        raise LookupError("format")
-    recipe = Recipe.from_dict(record["recipe"])
-    wheel = BuiltWheel(
-        name=NormalizedName(recipe.name),
-        version=Version(recipe.version),
-        path=folder / os.path.basename(record["wheel"]),  # noqa: PTH119
-        sha256=record["sha256"],
-        size=record["size"],
-        seconds=record["seconds"],
-        log=folder / LOG,
-        key=folder.name,
-    )
-    return Entry(wheel=wheel, recipe=recipe, run=record["run"])
-
-
-def _is_sound(wheel: BuiltWheel) -> bool:
-    try:
-        return (
-            wheel.path.stat().st_size == wheel.size
-            and sha256_of(wheel.path) == wheel.sha256
-            and wheel.log.is_file()
-        )
-    except OSError:
-        return False

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.model import BuiltWheel
+    from nox_buildstages.store.store import StoredWheel
     from nox_buildstages.system.files import FileStamp
 
 BOUND_LOCK = "pylock.toml"
@@ -46,7 +46,7 @@ class Delivery:
         environment: The versions that its stage's environment held, by project.
     """
 
-    wheel: BuiltWheel
+    wheel: StoredWheel
     stage: str
     built: bool
     source: str
@@ -139,7 +139,7 @@ class Wheelhouse:
         self.write_record(after)
         self.remove_gone(before, after)
 
-    def bind(self, lock: Pylock, wheels: Mapping[NormalizedName, BuiltWheel]) -> Path:
+    def bind(self, lock: Pylock, wheels: Mapping[NormalizedName, StoredWheel]) -> Path:
         """Write the final lock with each output bound to its wheel here.
 
         Args:
@@ -196,11 +196,11 @@ class Wheelhouse:
             publishing.withdraw(self.folder)
         self.write_record(after)
 
-    def _copy_log(self, wheel: BuiltWheel) -> None:
+    def _copy_log(self, wheel: StoredWheel) -> None:
         with atomic_write(self._log(wheel)) as new:
             shutil.copyfile(wheel.log, new)
 
-    def _log(self, wheel: BuiltWheel) -> Path:
+    def _log(self, wheel: StoredWheel) -> Path:
         return self.logs / f"{wheel.name}.log"
 
     def locked(self) -> FileLock:

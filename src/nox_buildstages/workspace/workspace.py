@@ -412,7 +412,7 @@ class Workspace:
         tell = partial(
             self.tools.report, "others make the lock files; waiting for them"
         )
-        with self.tools.store.locked(f"locking-{self._place}", wait=tell):
+        with self.tools.store.hold_lock(f"locking-{self._place}", on_wait=tell):
             yield
 
     @property
@@ -450,12 +450,11 @@ class Workspace:
 
 
 def _delivery(outcome: OutputResult) -> Delivery:
-    entry = outcome.entry
-    held = entry.recipe.environment
+    held = outcome.wheel.recipe.environment
     source = [redact(str(outcome.output.source))]
     source += (f"patched with {patch}" for patch in outcome.patches)
     return Delivery(
-        wheel=entry.wheel,
+        wheel=outcome.wheel,
         stage=outcome.stage,
         built=outcome.built,
         source=", ".join(source),

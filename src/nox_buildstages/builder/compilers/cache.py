@@ -143,7 +143,7 @@ def unused(tools: Tools, declared: Mapping[str, str]) -> dict[str, str]:
     path = declared.get("PATH", tools.outer.get("PATH", os.defpath))
     if not any(shutil.which(name, path=path) for name in CACHES):
         return {}
-    with tools.store.locked("compilers"):
+    with tools.store.hold_lock("compilers"):
         folder = compilers.without(tools.store.folder / "compilers")
     note_use(tools.store.folder, folder)
     return {"PATH": os.pathsep.join((str(folder), path))}
@@ -160,7 +160,7 @@ def at_work(program: Path | None, site: CacheRequest) -> Iterator[CompilerCache 
         yield None
         return
     path, store = site.variables["PATH"], site.tools.store
-    with store.locked("compilers"):
+    with store.hold_lock("compilers"):
         folder = compilers.wrapped(store.folder / "compilers", path, program)
     note_use(store.folder, folder)
     begin = {"ccache": _ccache, "sccache": _sccache}[program.stem]

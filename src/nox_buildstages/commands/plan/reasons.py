@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Output, Project, Stage
     from nox_buildstages.store.history import History
     from nox_buildstages.store.key import Recipe
-    from nox_buildstages.store.store import Entry
+    from nox_buildstages.store.store import StoredWheel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -223,7 +223,7 @@ class _Planner:
         return replace(
             self._told(stage, locked, reasons),
             key=None if unknown else recipe.key,
-            compared=before.wheel.key if before else None,
+            compared=before.key if before else None,
             remote=is_remote and not reasons,
         )
 
@@ -250,7 +250,7 @@ class _Planner:
     def _differences(
         self,
         recipe: Recipe,
-        before: Entry | None,
+        before: StoredWheel | None,
         first: Mapping[str, Planned | None],
     ) -> Iterator[_Reason]:
         """Yield what differs from the build before, what came from elsewhere last.

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.commands.release.repairing import Repaired
     from nox_buildstages.environments.environment import Environment
-    from nox_buildstages.model import BuiltWheel
     from nox_buildstages.store.key import Ingredient
+    from nox_buildstages.store.store import StoredWheel
 
 _SHOWN = 2
 """Lines at the end of what an import says: which error, and of which module."""
@@ -43,7 +43,7 @@ class Mending:
     environment: Environment
     scratch: Path
 
-    def repaired(self, wheels: Collection[BuiltWheel]) -> list[Repaired]:
+    def repaired(self, wheels: Collection[StoredWheel]) -> list[Repaired]:
         """Return those wheels that are for this machine alone, repaired.
 
         They lie in the scratch folder. The runtime has been installed with them, and
@@ -67,7 +67,7 @@ class Mending:
                 self._import([it.wheel.path.name for it in found])
         return found
 
-    def _sync(self, wheels: Collection[BuiltWheel]) -> None:
+    def _sync(self, wheels: Collection[StoredWheel]) -> None:
         """Make the environment the runtime, with some other wheels in it."""
         context, path = self.context, self.scratch / file_name(FINAL)
         bound = pylock.bind(
@@ -98,7 +98,7 @@ class Mending:
 
 
 def as_published(
-    held: dict[str, Ingredient], wheels: Iterable[BuiltWheel]
+    held: dict[str, Ingredient], wheels: Iterable[StoredWheel]
 ) -> dict[str, Ingredient]:
     """Return what an environment holds, with wheels of other bytes in it."""
     other: dict[str, Ingredient] = {

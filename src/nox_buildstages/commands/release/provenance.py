@@ -13,8 +13,8 @@ from nox_buildstages.model import ArchiveSource, GitSource
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from nox_buildstages.model import BuiltWheel, Source
-    from nox_buildstages.store.key import Recipe
+    from nox_buildstages.model import Source
+    from nox_buildstages.store.store import StoredWheel
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
@@ -47,21 +47,17 @@ class Built:
 
     Attributes:
         wheel: As the store has it.
-        recipe: All that went into it.
         source: That it was built from, as it is locked.
         stage: That provides it.
-        run: Of nox, in which it was built.
         locations: Of the wheels in its environment, by their sha256, as far as the
             lock of the stage names any.
         log_sha256: Of the build's log.
         repair: What was done to it since; None where it is as it was built.
     """
 
-    wheel: BuiltWheel
-    recipe: Recipe
+    wheel: StoredWheel
     source: Source
     stage: str
-    run: str
     locations: Mapping[str, str]
     log_sha256: str
     repair: Repair | None = None
@@ -86,7 +82,7 @@ def statement(built: Built) -> dict[str, Any]:
             "buildDefinition": _definition(built),
             "runDetails": {
                 "builder": {"id": BUILDER},
-                "metadata": {"invocationId": built.run},
+                "metadata": {"invocationId": built.wheel.run},
                 "byproducts": [*_byproducts(built)],
             },
         },
@@ -106,7 +102,7 @@ def _byproducts(built: Built) -> Iterator[dict[str, Any]]:
 
 
 def _definition(built: Built) -> dict[str, Any]:
-    recipe = built.recipe
+    recipe = built.wheel.recipe
     repair = {} if built.repair is None else {"repair": {**built.repair.parameters}}
     return {
         "buildType": BUILD_TYPE,
@@ -131,7 +127,7 @@ def _definition(built: Built) -> dict[str, Any]:
 
 
 def _dependencies(built: Built) -> Iterator[dict[str, Any]]:
-    recipe = built.recipe
+    recipe = built.wheel.recipe
     annotations = {"kind": "source"}
     subdirectory = getattr(built.source, "subdirectory", None)
     if subdirectory is not None:
@@ -158,7 +154,7 @@ def _dependencies(built: Built) -> Iterator[dict[str, Any]]:
 
 
 def _source(built: Built) -> dict[str, Any]:
-    source, name = built.source, built.recipe.name
+    source, name = built.source, built.wheel.recipe.name
     if isinstance(source, ArchiveSource):
         where = "uri" if "://" in source.location else "name"
         return {
@@ -173,5 +169,5 @@ def _source(built: Built) -> dict[str, Any]:
             where: f"git+{source.url}@{source.revision or source.commit}",
             "digest": {"gitCommit": source.commit},
         }
-    digest = built.recipe.source.removeprefix("tree:sha256:")
+    digest = built.wheel.recipe.source.removeprefix("tree:sha256:")
     return {"name": source.path, "digest": {TREE: digest}}

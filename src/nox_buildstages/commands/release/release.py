@@ -80,7 +80,7 @@ class Release:
         with self.house.locked():
             repaired = self._repaired(built) if self.repair else {}
             built = [_shipped(outcome, repaired) for outcome in built]
-            wheels = [outcome.entry.wheel for outcome in built]
+            wheels = [outcome.wheel for outcome in built]
             released = [self._released(it.path.name, it.sha256) for it in wheels]
             vendored = self._vendored()
             released += [
@@ -115,7 +115,7 @@ class Release:
         context, folder = self.context, self.house.folder
         wheels = [
             replace(wheel, path=folder / wheel.path.name)
-            for wheel in (outcome.entry.wheel for outcome in built)
+            for wheel in (outcome.wheel for outcome in built)
         ]
         for wheel in wheels:
             self._released(wheel.path.name, wheel.sha256)
@@ -167,13 +167,11 @@ class Release:
     ) -> bytes:
         return provenance.lines(
             provenance.Built(
-                wheel=it.entry.wheel,
-                recipe=it.entry.recipe,
+                wheel=it.wheel,
                 source=it.output.source,
                 stage=it.stage,
-                run=it.entry.run,
                 locations=self._locations(it.stage),
-                log_sha256=sha256_of(it.entry.wheel.log),
+                log_sha256=sha256_of(it.wheel.log),
                 repair=_repair(repaired.get(it.output.name)),
             )
             for it in built
@@ -189,7 +187,7 @@ class Release:
         from nox_buildstages.commands.release import sbom  # noqa: PLC0415 - needs an extra
 
         context = self.context
-        wheels = [outcome.entry.wheel for outcome in built]
+        wheels = [outcome.wheel for outcome in built]
         held = as_published(context.ingredients(FINAL), wheels)
         with occupied(context.tools, self.environment):
             sync(context, FINAL, self.environment, bound, wanted=held)
@@ -225,7 +223,7 @@ def _shipped(
     found = repaired.get(outcome.output.name)
     if found is None:
         return outcome
-    return replace(outcome, entry=replace(outcome.entry, wheel=found.wheel))
+    return replace(outcome, wheel=found.wheel)
 
 
 def _repair(found: Repaired | None) -> provenance.Repair | None:

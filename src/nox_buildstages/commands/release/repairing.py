@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.builder.context import Tools
     from nox_buildstages.environments.environment import Environment
-    from nox_buildstages.model import BuiltWheel
+    from nox_buildstages.store.store import StoredWheel
     from nox_buildstages.system.process import Completed
 
 DRIVERS = (
@@ -60,8 +60,8 @@ class Repaired:
         left_out: Libraries that it needs and that others bring.
     """
 
-    wheel: BuiltWheel
-    original: BuiltWheel
+    wheel: StoredWheel
+    original: StoredWheel
     tools: Mapping[str, str]
     taken_in: tuple[str, ...]
     left_out: tuple[str, ...]
@@ -112,7 +112,7 @@ class Repairer:
     versions: Mapping[str, str]
     brought: Sequence[str]
 
-    def repair(self, wheel: BuiltWheel, folder: Path) -> Repaired:
+    def repair(self, wheel: StoredWheel, folder: Path) -> Repaired:
         """Write a wheel anew.
 
         Args:

@@ -103,7 +103,7 @@ def _component(contents: Contents, name: str) -> Component:
         component.pedigree = _pedigree(outcome)
         component.properties = [
             Property(name="nox-buildstages:stage", value=outcome.stage),
-            Property(name="nox-buildstages:key", value=outcome.entry.recipe.key),
+            Property(name="nox-buildstages:key", value=outcome.wheel.recipe.key),
         ]
     return component
 
@@ -117,14 +117,14 @@ def _distribution(contents: Contents, name: str) -> Iterator[ExternalReference]:
     sha256 = contents.held[name].sha256
     location = contents.locations.get(sha256)
     if name in contents.built:
-        location = quote(contents.built[name].entry.wheel.path.name)
+        location = quote(contents.built[name].wheel.path.name)
     if location is not None:
         yield _reference(ExternalReferenceType.DISTRIBUTION, location, sha256=sha256)
 
 
 def _pedigree(outcome: OutputResult) -> Pedigree:
     """Return from what a wheel was made: its source, and patches of it."""
-    recipe = outcome.entry.recipe
+    recipe = outcome.wheel.recipe
     ancestor = Component(
         name=recipe.name,
         version=recipe.version,

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from packaging.tags import Tag
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.model import BuiltWheel, Interpreter, Source
+    from nox_buildstages.model import Interpreter, Source
+    from nox_buildstages.store.store import StoredWheel
 
 File = TypeVar("File", PackageArchive, PackageWheel)
 
@@ -281,7 +282,7 @@ def at_hand(pylock: Pylock, wheels: Mapping[NormalizedName, PackageWheel]) -> Py
 
 
 def bind(
-    pylock: Pylock, wheels: Mapping[NormalizedName, BuiltWheel], *, folder: Path
+    pylock: Pylock, wheels: Mapping[NormalizedName, StoredWheel], *, folder: Path
 ) -> Pylock:
     """Return a lock in which each provided package is a wheel at a path.
 
