@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 from nox_buildstages.builder.compilers import cache as caching, wrappers as compilers
 from nox_buildstages.builder.context import BuildContext, Tools
-from nox_buildstages.builder.jobs.share import Budget
+from nox_buildstages.builder.jobs.slots import JobPool
 from nox_buildstages.builder.sandbox import Sandbox, SandboxPolicy
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.environments.interpreter import probe_interpreter
@@ -73,7 +73,7 @@ class Yard:
             outer=self.outer,
             report=self.reports.append,
             run="run-1",
-            budget=Budget(folder=store.folder / "jobs"),
+            job_pool=JobPool(folder=store.folder / "jobs"),
         )
 
     def context(self, wish: CompilerCache) -> BuildContext:

@@ -20,7 +20,7 @@ from packaging.version import Version
 
 from nox_buildstages import toml
 from nox_buildstages.builder.context import Tools
-from nox_buildstages.builder.jobs.share import Budget
+from nox_buildstages.builder.jobs.slots import JobPool
 from nox_buildstages.builder.sandbox import SandboxPolicy
 from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.graph import arrange
@@ -214,7 +214,7 @@ class World:
                 outer=self.env,
                 report=lambda _: None,
                 run="1",
-                budget=Budget(folder=self.root.parent / "store/jobs"),
+                job_pool=JobPool(folder=self.root.parent / "store/jobs"),
             ),
         )
         return workspace.relock()

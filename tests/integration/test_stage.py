@@ -20,7 +20,7 @@ from packaging.version import Version
 
 from nox_buildstages.builder.context import BuildContext, Tools
 from nox_buildstages.builder.job import Job
-from nox_buildstages.builder.jobs.share import Budget
+from nox_buildstages.builder.jobs.slots import JobPool
 from nox_buildstages.builder.sandbox import SandboxPolicy
 from nox_buildstages.builder.stage import OutputResult, provide
 from nox_buildstages.commands.plan.reasons import Planned, plan
@@ -162,7 +162,7 @@ class Shop:
             outer=self.outer,
             report=self.reports.append,
             run=self.run,
-            budget=Budget(folder=self.store / "jobs", machine=self.machine),
+            job_pool=JobPool(folder=self.store / "jobs", machine=self.machine),
             screen=self.screen,
         )
 

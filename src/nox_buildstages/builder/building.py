@@ -42,7 +42,10 @@ def built(
     _check_means(context, stage)
     deadline = Deadline.of(stage)
     # So early, for a stage that is ready sooner leaves room for those it knows of.
-    with occupied(context.tools, environment), context.tools.budget.claim() as claim:
+    with (
+        occupied(context.tools, environment),
+        context.tools.job_pool.take_slot() as slot,
+    ):
         prepare(context, stage.name, environment)
         if not environment.may_run():
             names = tuple(output.name for output in outputs)
@@ -55,7 +58,7 @@ def built(
                 environment=environment,
                 attend=deadline.watch(output.name) if deadline else None,
             )
-            making.build(job, claim, again=output.name in rebuild)
+            making.build(job, slot, again=output.name in rebuild)
             yield output
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.builder.jobs.share import Budget
+    from nox_buildstages.builder.jobs.slots import JobPool
     from nox_buildstages.builder.sandbox import SandboxPolicy
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.environments.sync import Syncer
@@ -56,7 +56,7 @@ class Tools:
         outer: The environment variables that nox was started with.
         report: Tells the user how far it is, a line at a time.
         run: Identifies this run of nox, all of its processes.
-        budget: What may run at once.
+        job_pool: The jobs that may run at once.
         remote: A store behind the store; None where there is none.
         screen: Where people see how far it is.
     """
@@ -69,7 +69,7 @@ class Tools:
     outer: Mapping[str, str]
     report: Callable[[str], None]
     run: str
-    budget: Budget
+    job_pool: JobPool
     remote: Remote | None = None
     screen: Screen = field(default_factory=Screen)
 

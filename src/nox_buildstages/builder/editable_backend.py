@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from nox_buildstages.builder.check_wheel import accepted_editable
 from nox_buildstages.builder.job import Job
-from nox_buildstages.builder.jobs.share import wish_of
+from nox_buildstages.builder.jobs.slots import JobRequest
 from nox_buildstages.builder.making import say_waiting
 from nox_buildstages.builder.prepare import prepare
 from nox_buildstages.environments.snapshot import PROJECT_FOLDER
@@ -132,8 +132,8 @@ def _backend(
     job.log.write_text(f"network: {job.sandbox}\n", encoding="utf-8")
     with (
         tools.store.hold_lock(f"project-{path_id(root)}"),
-        tools.budget.claim() as claim,
-        claim.jobs(wish_of(stage), wait=lambda: say_waiting(job)) as jobs,
+        tools.job_pool.take_slot() as slot,
+        slot.take_jobs(JobRequest.of(stage), wait=lambda: say_waiting(job)) as jobs,
         tempfile.TemporaryDirectory(prefix="home-", dir=folder) as home,
         job.watched(),
         followed(replace(job, jobs=jobs), EDITABLE) as shown,

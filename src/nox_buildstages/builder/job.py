@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.backend import Backend
 from nox_buildstages.builder.compilers import cache as caching
-from nox_buildstages.builder.jobs.share import variables
+from nox_buildstages.builder.jobs.slots import job_variables
 from nox_buildstages.environments.environment import backend_variables
 from nox_buildstages.environments.snapshot import guard_environment
 from nox_buildstages.sources import metadata as source_tree
@@ -132,7 +132,7 @@ class Job:
             env=backend_variables(
                 context.tools.outer,
                 self.environment,
-                declared={**variables(self.jobs), **declared},
+                declared={**job_variables(self.jobs), **declared},
                 home=home,
             ),
             settings=context.project.rules(self.output.name).config_settings,

@@ -12,7 +12,7 @@ from nox_buildstages.builder import resuming
 from nox_buildstages.builder.attending import all_of
 from nox_buildstages.builder.build_folder import staying
 from nox_buildstages.builder.check_wheel import ExpectedWheel, accepted
-from nox_buildstages.builder.jobs.share import counted, wish_of
+from nox_buildstages.builder.jobs.slots import JobRequest, count_jobs
 from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.errors import WheelError, WrongWheelError
 from nox_buildstages.run.follow import COMPILE, followed
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nox_buildstages.builder.job import Job
-    from nox_buildstages.builder.jobs.share import JobSlot
+    from nox_buildstages.builder.jobs.slots import JobSlot
     from nox_buildstages.store.build_dir import BuildDirectory
     from nox_buildstages.wheels.wheel import WheelFile
 
@@ -30,12 +30,12 @@ _HEAD = 100
 """Lines of a log, among which is the key of what was built."""
 
 
-def build(job: Job, claim: JobSlot, *, again: bool) -> None:
+def build(job: Job, slot: JobSlot, *, again: bool) -> None:
     """Make the store hold an output's wheel.
 
     Args:
         job: Not in the store a moment ago; another process may put it there meanwhile.
-        claim: For its jobs.
+        slot: For its jobs.
         again: Whether it is built though a store has it, unless this run put it there.
 
     Raises:
@@ -47,7 +47,9 @@ def build(job: Job, claim: JobSlot, *, again: bool) -> None:
         if there is not None and (there.run == tools.run or not again):
             return
         with (
-            claim.jobs(wish_of(job.stage), wait=partial(say_waiting, job)) as jobs,
+            slot.take_jobs(
+                JobRequest.of(job.stage), wait=partial(say_waiting, job)
+            ) as jobs,
             job.context.journal.building(
                 **job.context.noted(job.stage.name, job.output)
             ),
@@ -65,7 +67,7 @@ def say_waiting(job: Job) -> None:
 def _make(job: Job) -> None:
     """Build an output and put it into the store."""
     tools, recipe = job.context.tools, job.recipe
-    what = f"{recipe.name} {recipe.version} with {counted(job.jobs)}"
+    what = f"{recipe.name} {recipe.version} with {count_jobs(job.jobs)}"
     goes_on = ", going on where it was stopped" if job.goes_on else ""
     network = "" if job.sandbox.is_off else ", network on"
     tools.report(f"building {what} (log: {job.log}){network}{goes_on}")
@@ -144,7 +146,12 @@ def _begin_log(job: Job) -> None:
         "",
     ]
     if job.is_retry:
-        lines = ["", f"out of memory; once more with {counted(job.jobs)}", "", *lines]
+        lines = [
+            "",
+            f"out of memory; once more with {count_jobs(job.jobs)}",
+            "",
+            *lines,
+        ]
     elif job.goes_on:
         lines = ["", "going on where it was stopped", "", *lines]
     goes_on = job.is_retry or (job.goes_on and _is_log_of(job.log, recipe.key))

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.job import Job
-from nox_buildstages.builder.jobs.share import wish_of
+from nox_buildstages.builder.jobs.slots import JobRequest
 from nox_buildstages.builder.making import build_wheel, say_waiting
 from nox_buildstages.builder.prepare import occupied, prepare
 from nox_buildstages.environments.snapshot import SECOND_BUILD_FOLDER
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nox_buildstages.builder.context import BuildContext
-    from nox_buildstages.builder.jobs.share import JobSlot
+    from nox_buildstages.builder.jobs.slots import JobSlot
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.model import Stage
 
@@ -57,18 +57,18 @@ def _check(context: BuildContext, stage: Stage, environment: Environment) -> Non
         Job(context=context, stage=stage, output=output, environment=environment)
         for output in outputs
     ]
-    with context.tools.budget.claim() as claim:
-        found = tuple(filter(None, (_compare(job, claim) for job in jobs)))
+    with context.tools.job_pool.take_slot() as slot:
+        found = tuple(filter(None, (_compare(job, slot) for job in jobs)))
     if found:
         raise NotReproducibleError(stage=stage.name, discrepancies=found)
 
 
-def _compare(job: Job, claim: JobSlot) -> Discrepancy | None:
+def _compare(job: Job, slot: JobSlot) -> Discrepancy | None:
     tools, recipe = job.context.tools, job.recipe
     waiting = partial(say_waiting, job)
     with (
         tools.store.hold_lock(recipe.key),
-        claim.jobs(wish_of(job.stage), wait=waiting) as jobs,
+        slot.take_jobs(JobRequest.of(job.stage), wait=waiting) as jobs,
     ):
         first = job.context.stored_wheel(job.stage.name, job.output.name)
         tools.report(

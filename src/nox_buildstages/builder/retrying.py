@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.hints import memory_hint, tells_of_memory
-from nox_buildstages.builder.jobs.share import counted
+from nox_buildstages.builder.jobs.slots import count_jobs
 from nox_buildstages.errors import BackendError
 
 if TYPE_CHECKING:
@@ -39,15 +39,15 @@ def make(job: Job, how: Callable[[Job], None]) -> None:
         return
     fewer = replace(job, jobs=job.jobs // 2, is_retry=True)
     job.context.tools.report(
-        f"{job.output.name} ran out of memory with {counted(job.jobs)};"
-        f" once more with {counted(fewer.jobs)}"
+        f"{job.output.name} ran out of memory with {count_jobs(job.jobs)};"
+        f" once more with {count_jobs(fewer.jobs)}"
     )
     _watched(fewer, how)
 
 
 def _watched(job: Job, how: Callable[[Job], None]) -> None:
     """Make an output; an error says whether memory was too small for it."""
-    machine = job.context.tools.budget.machine
+    machine = job.context.tools.job_pool.machine
     kills = machine.kills()
     begin = job.log.stat().st_size if job.is_retry else 0
     try:

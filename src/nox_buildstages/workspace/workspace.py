@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uv import find_uv_bin
 
 from nox_buildstages.builder.context import BuildContext, Tools
-from nox_buildstages.builder.jobs.share import SETTLE, Budget
+from nox_buildstages.builder.jobs.slots import SETTLE, JobPool
 from nox_buildstages.builder.prepare import occupied, prepare, sync
 from nox_buildstages.builder.sandbox import SandboxPolicy
 from nox_buildstages.builder.stage import outcomes, present, provide
@@ -111,7 +111,7 @@ def _tools(cells: Cells, environment: Environment, setting: Setting) -> Tools:
         report=setting.report,
         run=setting.run,
         screen=setting.screen,
-        budget=Budget(
+        job_pool=JobPool(
             folder=store.folder / "jobs", settle=SETTLE if setting.parallel else 0.0
         ),
         remote=remote_store(project, store, setting),

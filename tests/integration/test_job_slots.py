@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.builder.jobs.share import Budget, JobRequest
+from nox_buildstages.builder.jobs.slots import JobPool, JobRequest
 from nox_buildstages.system.machine import Machine
 
 if TYPE_CHECKING:
@@ -24,21 +24,21 @@ ANY = JobRequest(memory_per_job=0)
 HOLDER = """
 import sys, time
 from pathlib import Path
-from nox_buildstages.builder.jobs.share import Budget, JobRequest
+from nox_buildstages.builder.jobs.slots import JobPool, JobRequest
 from nox_buildstages.system.machine import Machine
 
 machine = Machine(allowed=lambda: 4)
-with Budget(folder=Path(sys.argv[1]), machine=machine).claim() as claim:
-    wish = JobRequest(most=int(sys.argv[2]), memory_per_job=0)
-    with claim.jobs(wish, wait=lambda: print("waits", flush=True)) as jobs:
+with JobPool(folder=Path(sys.argv[1]), machine=machine).take_slot() as slot:
+    request = JobRequest(most=int(sys.argv[2]), memory_per_job=0)
+    with slot.take_jobs(request, wait=lambda: print("waits", flush=True)) as jobs:
         print(jobs, flush=True)
         sys.stdin.readline()
 """
 
 
 @pytest.fixture
-def budget(tmp_path: Path) -> Budget:
-    return Budget(folder=tmp_path / "jobs", machine=Machine(allowed=lambda: CORES))
+def pool(tmp_path: Path) -> JobPool:
+    return JobPool(folder=tmp_path / "jobs", machine=Machine(allowed=lambda: CORES))
 
 
 def never() -> None:
@@ -46,9 +46,9 @@ def never() -> None:
 
 
 @contextmanager
-def holder(budget: Budget, most: int) -> Iterator[subprocess.Popen[str]]:
-    """Run a process that claims jobs until a line is written to it, or it is killed."""
-    command = [sys.executable, "-c", HOLDER, str(budget.folder), str(most)]
+def holder(pool: JobPool, most: int) -> Iterator[subprocess.Popen[str]]:
+    """Run a process that takes jobs until a line is written to it, or it is killed."""
+    command = [sys.executable, "-c", HOLDER, str(pool.folder), str(most)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -69,86 +69,89 @@ def end(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
-def test_a_build_that_is_alone_takes_all(budget: Budget) -> None:
+def test_a_build_that_is_alone_takes_all(pool: JobPool) -> None:
     """And gives it back, for its next output as for others."""
     for _ in range(2):
-        with budget.claim() as claim:
+        with pool.take_slot() as slot:
             for _ in range(2):
-                with claim.jobs(ANY, wait=never) as jobs:
+                with slot.take_jobs(ANY, wait=never) as jobs:
                     assert jobs == CORES
 
 
-def test_builds_that_begin_together_share(budget: Budget) -> None:
+def test_builds_that_begin_together_share(pool: JobPool) -> None:
     """Each knows of the others before the first of them begins."""
     with ExitStack() as stack:
-        claims = [stack.enter_context(budget.claim()) for _ in range(3)]
-        jobs = [stack.enter_context(it.jobs(ANY, wait=never)) for it in claims]
+        slots = [stack.enter_context(pool.take_slot()) for _ in range(3)]
+        jobs = [stack.enter_context(it.take_jobs(ANY, wait=never)) for it in slots]
         assert jobs == [2, 1, 1]
 
 
-def test_a_build_looks_around_before_it_begins(budget: Budget) -> None:
+def test_a_build_looks_around_before_it_begins(pool: JobPool) -> None:
     """Once, where nox starts several: those that come a moment later are known then."""
     began = time.monotonic()
-    with replace(budget, settle=0.3).claim() as claim:
-        with claim.jobs(ANY, wait=never):
+    with replace(pool, settle=0.3).take_slot() as slot:
+        with slot.take_jobs(ANY, wait=never):
             assert time.monotonic() - began >= 0.3
         again = time.monotonic()
-        with claim.jobs(ANY, wait=never):
+        with slot.take_jobs(ANY, wait=never):
             assert time.monotonic() - again < 0.3
 
 
-def test_a_build_of_another_process_counts(budget: Budget) -> None:
+def test_a_build_of_another_process_counts(pool: JobPool) -> None:
     """What it has is missing here, until it ends."""
-    with budget.claim() as claim:
-        with holder(budget, 3) as other:
+    with pool.take_slot() as slot:
+        with holder(pool, 3) as other:
             assert said(other) == "2"
-            with claim.jobs(ANY, wait=never) as jobs:
+            with slot.take_jobs(ANY, wait=never) as jobs:
                 assert jobs == 2
             end(other)
             other.wait()
-        with claim.jobs(ANY, wait=never) as jobs:
+        with slot.take_jobs(ANY, wait=never) as jobs:
             assert jobs == CORES
 
 
-def test_a_killed_process_holds_nothing(budget: Budget) -> None:
+def test_a_killed_process_holds_nothing(pool: JobPool) -> None:
     """However it ended: nobody has to clean up after it."""
-    with holder(budget, CORES) as other:
+    with holder(pool, CORES) as other:
         assert said(other) == str(CORES)
         other.kill()
         other.wait()
-    assert list(budget.folder.rglob("*.json"))
-    with budget.claim() as claim, claim.jobs(ANY, wait=never) as jobs:
+    assert list(pool.folder.rglob("*.json"))
+    with pool.take_slot() as slot, slot.take_jobs(ANY, wait=never) as jobs:
         assert jobs == CORES
-    assert not list(budget.folder.rglob("*.json"))
+    assert not list(pool.folder.rglob("*.json"))
 
 
-def test_who_finds_nothing_waits(budget: Budget) -> None:
+def test_who_finds_nothing_waits(pool: JobPool) -> None:
     """It says so, once, and goes on as soon as another build ends."""
     with ExitStack() as stack:
-        with budget.claim() as claim, claim.jobs(ANY, wait=never):
-            other = stack.enter_context(holder(budget, CORES))
+        with pool.take_slot() as slot, slot.take_jobs(ANY, wait=never):
+            other = stack.enter_context(holder(pool, CORES))
             assert said(other) == "waits"
         assert said(other) == str(CORES)
     waits = []
-    with holder(budget, CORES) as other:
+    with holder(pool, CORES) as other:
         assert said(other) == str(CORES)
 
         def wait() -> None:
             waits.append(other)
             end(other)
 
-        with budget.claim() as claim, claim.jobs(ANY, wait=wait) as jobs:
+        with pool.take_slot() as slot, slot.take_jobs(ANY, wait=wait) as jobs:
             assert jobs == CORES
     assert waits == [other]
 
 
-def test_another_machine_that_shares_the_folder_is_another_budget(
-    budget: Budget,
+def test_another_machine_that_shares_the_folder_is_another_pool(
+    pool: JobPool,
 ) -> None:
     """Two containers with one store have cores of their own each."""
     machine = Machine(allowed=lambda: 2, name="other")
-    elsewhere = Budget(folder=budget.folder, machine=machine)
-    with budget.claim() as ours, ours.jobs(ANY, wait=never) as jobs:
+    elsewhere = JobPool(folder=pool.folder, machine=machine)
+    with pool.take_slot() as ours, ours.take_jobs(ANY, wait=never) as jobs:
         assert jobs == CORES
-        with elsewhere.claim() as theirs, theirs.jobs(ANY, wait=never) as jobs_there:
+        with (
+            elsewhere.take_slot() as theirs,
+            theirs.take_jobs(ANY, wait=never) as jobs_there,
+        ):
             assert jobs_there == 2

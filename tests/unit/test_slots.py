@@ -1,19 +1,18 @@
-"""Cores and memory, divided by those who build."""
+"""How cores and memory are divided among builds."""
 
 from __future__ import annotations
 
 import pytest
 from packaging.requirements import Requirement
 
-from nox_buildstages.builder.jobs.share import (
+from nox_buildstages.builder.jobs.slots import (
     MEMORY_PER_JOB,
     Capacity,
     JobGrant,
     JobRequest,
-    counted,
-    part,
-    variables,
-    wish_of,
+    count_jobs,
+    grant_jobs,
+    job_variables,
 )
 from nox_buildstages.model import Output, Stage
 
@@ -27,7 +26,7 @@ def running(jobs: int, memory: int = 0, base: int | None = None) -> JobGrant:
 
 
 @pytest.mark.parametrize(
-    ("cores", "memory", "wish", "jobs"),
+    ("cores", "memory", "asked", "jobs"),
     [
         (8, None, JobRequest(), 8),
         (8, 100, JobRequest(memory_per_job=4 * GB), 8),
@@ -42,12 +41,12 @@ def running(jobs: int, memory: int = 0, base: int | None = None) -> JobGrant:
     ],
 )
 def test_who_is_alone_gets_what_there_is(
-    cores: int, memory: int | None, wish: JobRequest, jobs: int
+    cores: int, memory: int | None, asked: JobRequest, jobs: int
 ) -> None:
     """As cores and memory allow, no more than was wished, and always one."""
     free = None if memory is None else memory * GB
-    got = part(wish, Capacity(cores=cores, memory=free), ())
-    assert got == JobGrant(jobs=jobs, memory=jobs * wish.memory_per_job, base=free)
+    got = grant_jobs(asked, Capacity(cores=cores, memory=free), ())
+    assert got == JobGrant(jobs=jobs, memory=jobs * asked.memory_per_job, base=free)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +67,7 @@ def test_who_is_alone_gets_what_there_is(
 )
 def test_cores_are_shared(others: list[JobGrant], jobs: int | None) -> None:
     """What is left is divided by those who wait; where nothing is left, all wait."""
-    got = part(JobRequest(), Capacity(cores=8, memory=None), others)
+    got = grant_jobs(JobRequest(), Capacity(cores=8, memory=None), others)
     assert (got and got.jobs) == jobs
 
 
@@ -87,26 +86,26 @@ def test_cores_are_shared(others: list[JobGrant], jobs: int | None) -> None:
 )
 def test_memory_is_shared(free: int, others: list[JobGrant], jobs: int | None) -> None:
     """What others may still come to need isn't given twice, though it is free yet."""
-    wish = JobRequest(memory_per_job=4 * GB)
-    got = part(wish, Capacity(cores=8, memory=free * GB), others)
+    asked = JobRequest(memory_per_job=4 * GB)
+    got = grant_jobs(asked, Capacity(cores=8, memory=free * GB), others)
     assert (got and got.jobs) == jobs
 
 
 def test_the_sum_stays_within_the_budget() -> None:
     """However builds come and go, and whoever of them is alone."""
-    wish = JobRequest(memory_per_job=3 * GB)
+    asked = JobRequest(memory_per_job=3 * GB)
     for cores in range(1, 9):
         for memory in range(3, 40):
-            means = Capacity(cores=cores, memory=memory * GB)
+            capacity = Capacity(cores=cores, memory=memory * GB)
             parts: list[JobGrant] = []
-            while (got := part(wish, means, [*parts, WAITING])) is not None:
+            while (got := grant_jobs(asked, capacity, [*parts, WAITING])) is not None:
                 parts.append(got)
             assert 1 <= sum(it.jobs for it in parts) <= cores
             assert sum(it.memory for it in parts) <= memory * GB
 
 
 @pytest.mark.parametrize(
-    ("jobs", "memory", "wish"),
+    ("jobs", "memory", "asked"),
     [
         (None, None, JobRequest(memory_per_job=MEMORY_PER_JOB)),
         (None, 4 * GB, JobRequest(memory_per_job=4 * GB)),
@@ -115,16 +114,16 @@ def test_the_sum_stays_within_the_budget() -> None:
     ],
 )
 def test_what_a_stage_wishes(
-    jobs: int | None, memory: int | None, wish: JobRequest
+    jobs: int | None, memory: int | None, asked: JobRequest
 ) -> None:
     """Who names a number has thought of memory, unless he names that, too."""
     stage = Stage(name="a", outputs=(OUTPUT,), jobs=jobs, memory_per_job=memory)
-    assert wish_of(stage) == wish
+    assert JobRequest.of(stage) == asked
 
 
 def test_build_tools_are_told() -> None:
     """Each in the variable that it knows, and compilers have no threads besides."""
-    told = variables(3)
+    told = job_variables(3)
     assert told["MAX_JOBS"] == told["CMAKE_BUILD_PARALLEL_LEVEL"] == "3"
     assert told["MAKEFLAGS"] == "-j3"
     assert told["NVCC_THREADS"] == "1"
@@ -132,4 +131,4 @@ def test_build_tools_are_told() -> None:
 
 def test_jobs_are_counted_in_words() -> None:
     """As one says it."""
-    assert (counted(1), counted(2)) == ("1 job", "2 jobs")
+    assert (count_jobs(1), count_jobs(2)) == ("1 job", "2 jobs")

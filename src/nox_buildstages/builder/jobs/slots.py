@@ -1,0 +1,254 @@
+"""The number of parallel jobs for each build, shared by all builds on a machine.
+
+Each process that builds takes a *slot* before its first build. A slot is a file that
+records the jobs and the memory of the current build, and its process holds a lock on
+it. The kernel releases the lock if the process is killed, and the next process that
+looks removes the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from nox_buildstages.system import files
+from nox_buildstages.system.machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from nox_buildstages.model import Stage
+
+MEMORY_PER_JOB = 2_000_000_000
+"""Default in bytes: enough for a C++ compiler that reads torch's headers."""
+
+SETTLE = 0.5
+"""Seconds for all sessions that nox starts in parallel to take their slots."""
+
+PAUSE = 0.2
+"""Seconds between two attempts to get jobs while other builds hold them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capacity:
+    """The resources of a machine.
+
+    Attributes:
+        cores: All cores that this process may use.
+        memory: Free memory in bytes; None if unknown.
+    """
+
+    cores: int
+    memory: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRequest:
+    """The resources that a build asks for.
+
+    Attributes:
+        most: Maximum number of jobs; None for no limit.
+        memory_per_job: Bytes; 0 to ignore memory.
+    """
+
+    most: int | None = None
+    memory_per_job: int = MEMORY_PER_JOB
+
+    @classmethod
+    def of(cls, stage: Stage) -> JobRequest:
+        """Return the request for builds of a stage.
+
+        If the stage sets ``jobs`` to a number, memory is ignored unless the stage sets
+        ``memory-per-job`` too.
+        """
+        default = MEMORY_PER_JOB if stage.jobs is None else 0
+        declared = stage.memory_per_job
+        memory = default if declared is None else declared
+        return cls(most=stage.jobs, memory_per_job=memory)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobGrant:
+    """The resources that a build has.
+
+    Attributes:
+        jobs: Number of parallel jobs; 0 if no build is running.
+        memory: Bytes that the jobs may use.
+        base: Bytes that were free before the first of the running builds began; None
+            if unknown.
+    """
+
+    jobs: int = 0
+    memory: int = 0
+    base: int | None = None
+
+
+def grant_jobs(
+    request: JobRequest, capacity: Capacity, others: Sequence[JobGrant]
+) -> JobGrant | None:
+    """Return a build's share of a machine; None to wait for another build to end.
+
+    Free resources are divided equally among the processes that run no build yet. If
+    no other build is running, the grant is at least one job, so builds never deadlock.
+
+    Args:
+        request: The resources that the build asks for.
+        capacity: The resources of the machine.
+        others: The grants of all other processes.
+    """
+    running = [other for other in others if other.jobs]
+    free = capacity.cores - sum(other.jobs for other in running)
+    base = capacity.memory
+    if capacity.memory is not None:
+        bases = [it.base for it in running if it.base is not None]
+        base = min(bases or [capacity.memory])
+        memory = min(capacity.memory, base - sum(it.memory for it in running))
+        if request.memory_per_job:
+            free = min(free, memory // request.memory_per_job)
+    if free < 1 and running:
+        return None
+    waiting = len(others) - len(running)
+    share = -(-free // (waiting + 1))
+    jobs = max(1, share if request.most is None else min(share, request.most))
+    return JobGrant(jobs=jobs, memory=jobs * request.memory_per_job, base=base)
+
+
+def job_variables(jobs: int) -> dict[str, str]:
+    """Return the variables that set the number of jobs of common build tools."""
+    return {
+        "CARGO_BUILD_JOBS": str(jobs),
+        "CMAKE_BUILD_PARALLEL_LEVEL": str(jobs),
+        "MAKEFLAGS": f"-j{jobs}",
+        "MAX_JOBS": str(jobs),
+        "NINJAFLAGS": f"-j{jobs}",
+        "NPY_NUM_BUILD_JOBS": str(jobs),
+        "NVCC_THREADS": "1",  # threads of each nvcc would multiply the jobs
+        "PYTHON_CPU_COUNT": str(jobs),
+    }
+
+
+def count_jobs(jobs: int) -> str:
+    """Return a number of jobs in words."""
+    return "1 job" if jobs == 1 else f"{jobs} jobs"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobPool:
+    """All jobs of a machine, shared by the processes that use the same folder.
+
+    Attributes:
+        folder: Folder of the slots.
+        machine: The machine with its cores and memory.
+        settle: Seconds from taking a slot to the first build, for other processes to
+            take their slots.
+    """
+
+    folder: Path
+    machine: Machine = field(default_factory=Machine)
+    settle: float = 0.0
+
+    @contextmanager
+    def take_slot(self) -> Iterator[JobSlot]:
+        """Take a slot, so that builds that begin later leave room for ours."""
+        folder = self.folder / self.machine.name
+        folder.mkdir(parents=True, exist_ok=True)
+        slot = JobSlot(
+            file=folder / f"{os.getpid()}-{os.urandom(16).hex()}.json",
+            machine=self.machine,
+            ready=time.monotonic() + self.settle,
+        )
+        lock = _lock_of(slot.file)
+        with slot.exclusive():
+            lock.acquire()
+            slot.write(JobGrant())
+        try:
+            yield slot
+        finally:
+            with slot.exclusive():
+                lock.release()
+                _remove(slot.file)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobSlot:
+    """The slot of a process that builds.
+
+    Attributes:
+        file: The file that records the current grant.
+        machine: The machine with its cores and memory.
+        ready: Earliest time of the first build, by the monotonic clock.
+    """
+
+    file: Path
+    machine: Machine
+    ready: float
+
+    @contextmanager
+    def take_jobs(
+        self, request: JobRequest, *, wait: Callable[[], None]
+    ) -> Iterator[int]:
+        """Yield the number of jobs for a build, at least one.
+
+        Args:
+            request: The resources that the build asks for.
+            wait: Called once if other builds have to end first.
+        """
+        time.sleep(max(0.0, self.ready - time.monotonic()))
+        grant = self._try_to_take(request)
+        if grant is None:
+            wait()
+        while grant is None:
+            time.sleep(PAUSE)
+            grant = self._try_to_take(request)
+        try:
+            yield grant.jobs
+        finally:
+            with suppress(OSError):  # a full disk: the build's own error matters more
+                self.write(JobGrant())
+
+    def _try_to_take(self, request: JobRequest) -> JobGrant | None:
+        """Write a grant to the slot; return None if there is none for now."""
+        with self.exclusive():
+            capacity = Capacity(
+                cores=self.machine.cores(), memory=self.machine.free_memory()
+            )
+            others = []
+            for file in sorted(self.file.parent.glob("*.json")):
+                if file == self.file:
+                    continue
+                try:
+                    with _lock_of(file).acquire(timeout=0):
+                        _remove(file)  # its process was killed
+                except Timeout:
+                    text = file.read_text(encoding="utf-8")
+                    others.append(JobGrant(**json.loads(text)))
+            grant = grant_jobs(request, capacity, others)
+            if grant is not None:
+                self.write(grant)
+            return grant
+
+    def write(self, grant: JobGrant) -> None:
+        """Record a grant for other processes to read."""
+        files.write_text(self.file, json.dumps(asdict(grant)))
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other processes from reading and writing slots."""
+        with FileLock(self.file.with_name("claims.lock")):
+            yield
+
+
+def _lock_of(file: Path) -> FileLock:
+    return FileLock(file.with_suffix(".lock"))
+
+
+def _remove(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    file.with_suffix(".lock").unlink(missing_ok=True)
