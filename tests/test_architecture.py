@@ -24,9 +24,7 @@ ROOMS = (
 """The rooms in the order in which they may import: none imports a later one."""
 
 UPWARDS = {
-    "environments/environment": {"run"},
     "run/follow": {"builder"},
-    "store/remote_choice": {"environments"},
     "workspace/make_locks": {"commands"},
     "workspace/workspace": {"commands"},
 }

@@ -15,7 +15,7 @@ from nox_buildstages import toml
 from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.config.table import TOOL
-from nox_buildstages.environments.environment import Environment, Setting, is_complete
+from nox_buildstages.environments.environment import Environment, is_complete
 from nox_buildstages.errors import (
     BuildStagesError,
     DeclarationError,
@@ -24,9 +24,10 @@ from nox_buildstages.errors import (
     PruneError,
     UsageError,
 )
-from nox_buildstages.run import command_line as call, processes as run
+from nox_buildstages.run import command_line as call
 from nox_buildstages.run.command_line import NoxInvocation, RegisteredSession
 from nox_buildstages.run.environment_lock import EnvironmentLock
+from nox_buildstages.run.processes import attend, begin_run
 from nox_buildstages.workspace.options import parse
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.config.cells import CellProject, Cells
     from nox_buildstages.model import Project, Stage
+    from nox_buildstages.run.run import Run
     from nox_buildstages.workspace.options import Options
     from nox_buildstages.workspace.workspace import Workspace
 
@@ -66,9 +68,11 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
         cells=cells,
         names=cells.names,
         making=making,
+        run=begin_run(cells.first.project.wheelhouse),
     )
     registration.register()
-    run.begin(cells, registration.stages_selected() if cells.has_matrix else None)
+    stages = registration.stages_selected() if cells.has_matrix else None
+    attend(registration.run, cells, stages)
     making.begin(registration.sessions)
 
 
@@ -104,6 +108,7 @@ class _Registration:
     cells: Cells
     names: Collection[str]
     making: EnvironmentLock
+    run: Run
     sessions: list[RegisteredSession] = field(default_factory=list)
 
     @property
@@ -129,7 +134,9 @@ class _Registration:
         self._add("build-stages-lock", _lock, "Write the lock files.", default=False)
         self._add("build-stages-plan", _plan, "Say what would be built.", default=False)
         self._add_bare(
-            _PRUNE, _prune, "Bound the store: remove what wasn't used for long."
+            _PRUNE,
+            partial(_prune, run=self.run),
+            "Bound the store: remove what wasn't used for long.",
         )
         self._add_bare(
             _MERGE,
@@ -285,24 +292,12 @@ class _Registration:
 
         if name != _INIT and not self._project.stages:
             read_cells(self.document, pyproject=self._project.pyproject)
-        screen = run.screen(self._project, session.log)
-
-        def report(line: str) -> None:
-            screen.clear()
-            session.log(line)
-
         workspace = opened(
             self.cells,
             cell,
             _environment(session),
             parse(session.posargs, outputs=self.names, session=name.partition("(")[0]),
-            Setting(
-                outer=dict(os.environ),
-                report=report,
-                run=run.name(),
-                parallel=session.parallel,
-                screen=screen,
-            ),
+            self.run,
         )
         _check_python(session, workspace)
         return workspace
@@ -410,7 +405,7 @@ def _plan_lines(workspace: Workspace) -> Iterator[str]:
     return plan_formats.text(plan)
 
 
-def _prune(session: nox.Session, options: Options) -> None:
+def _prune(session: nox.Session, options: Options, *, run: Run) -> None:
     from nox_buildstages.store import pruning  # noqa: PLC0415 - for it alone
     from nox_buildstages.store.store import Store, cache_folder  # noqa: PLC0415
 
@@ -421,7 +416,7 @@ def _prune(session: nox.Session, options: Options) -> None:
     pruned = pruning.prune(
         store,
         limits,
-        run=run.name(),
+        run=run.id,
         waiting=lambda: session.log("waiting for another build-stages-prune to end"),
         is_dry=options.dry_run,
     )

@@ -22,6 +22,8 @@ from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import CompilerCacheError
 from nox_buildstages.model import Final, Output, Project, Stage
+from nox_buildstages.run.journal import Journal
+from nox_buildstages.run.run import Run
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.store import Store
 from nox_buildstages.system.process import Command, Completed, run
@@ -72,7 +74,7 @@ class Yard:
             sandbox_policy=SandboxPolicy(runner=run, report=self.reports.append),
             outer=self.outer,
             report=self.reports.append,
-            run="run-1",
+            run=Run(id="run-1", journal=Journal(store.folder / "journal")),
             job_pool=JobPool(folder=store.folder / "jobs"),
         )
 

@@ -47,6 +47,8 @@ from nox_buildstages.model import (
     Metadata,
     Source,
 )
+from nox_buildstages.run.journal import Journal
+from nox_buildstages.run.run import Run
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.store import Store
@@ -213,7 +215,7 @@ class World:
                 sandbox_policy=SandboxPolicy(runner=run, report=lambda _: None),
                 outer=self.env,
                 report=lambda _: None,
-                run="1",
+                run=Run(id="1", journal=Journal.of(project.wheelhouse, "1")),
                 job_pool=JobPool(folder=self.root.parent / "store/jobs"),
             ),
         )

@@ -17,7 +17,6 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from nox_buildstages.environments.environment import Setting
 from nox_buildstages.errors import RemoteStoreError, UsageError
 from nox_buildstages.model import Final, Project, RemoteStore
 from nox_buildstages.store.key import Ingredient, Recipe
@@ -564,9 +563,8 @@ def test_a_path_is_relative_to_the_table(tmp_path: Path, written: str) -> None:
 def test_without_a_remote_store_there_is_none(tmp_path: Path) -> None:
     """And with one it is behind the store of this machine."""
     store = Store(tmp_path / "store")
-    setting = Setting(outer={}, report=print, run="run-1")
-    assert remote_store(project(tmp_path, None), store, setting) is None
-    found = remote_store(project(tmp_path, WRITABLE), store, setting)
+    assert remote_store(project(tmp_path, None), store, {}, print, "run-1") is None
+    found = remote_store(project(tmp_path, WRITABLE), store, {}, print, "run-1")
     assert found is not None
     assert (found.declared, found.store, found.run) == (WRITABLE, store, "run-1")
 

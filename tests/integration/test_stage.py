@@ -51,6 +51,8 @@ from nox_buildstages.model import (
     Stage,
 )
 from nox_buildstages.run.follow import METADATA, followed
+from nox_buildstages.run.journal import Journal
+from nox_buildstages.run.run import Run
 from nox_buildstages.run.screen import Screen
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.history import History
@@ -161,7 +163,7 @@ class Shop:
             sandbox_policy=SandboxPolicy(runner=run, report=self.reports.append),
             outer=self.outer,
             report=self.reports.append,
-            run=self.run,
+            run=Run(id=self.run, journal=Journal(self.root / "journal")),
             job_pool=JobPool(folder=self.store / "jobs", machine=self.machine),
             screen=self.screen,
         )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.run import Run
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def test_a_question_is_asked_once() -> None:
+
+def test_a_question_is_asked_once(tmp_path: Path) -> None:
     """The first answer is remembered, until answers of its kind are forgotten."""
-    run = Run(id="1-a")
+    run = Run(id="1-a", journal=Journal(tmp_path))
     answers = iter(range(9))
     assert run.once(("lock", "a"), lambda: next(answers)) == 0
     assert run.once(("lock", "a"), lambda: next(answers)) == 0

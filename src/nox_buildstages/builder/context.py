@@ -17,7 +17,6 @@ from nox_buildstages.errors import (
 from nox_buildstages.indexes.logins import redact_variables
 from nox_buildstages.lock.files.lockfile import IndexPin, pins
 from nox_buildstages.lock.files.pylock import moved
-from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.screen import Screen
 from nox_buildstages.sources import patches
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from nox_buildstages.environments.sync import Syncer
     from nox_buildstages.lock.files.lockfile import Lock, LockedOutput, Pin
     from nox_buildstages.model import Interpreter, Project, Stage
+    from nox_buildstages.run.journal import Journal
+    from nox_buildstages.run.run import Run
     from nox_buildstages.sources.patches import PatchFile
     from nox_buildstages.sources.sources import Sources
     from nox_buildstages.store.remote import Remote
@@ -55,7 +56,7 @@ class Tools:
         isolator: Keeps build backends from the network.
         outer: The environment variables that nox was started with.
         report: Tells the user how far it is, a line at a time.
-        run: Identifies this run of nox, all of its processes.
+        run: What the sessions of this run of nox share.
         job_pool: The jobs that may run at once.
         remote: A store behind the store; None where there is none.
         screen: Where people see how far it is.
@@ -68,7 +69,7 @@ class Tools:
     sandbox_policy: SandboxPolicy
     outer: Mapping[str, str]
     report: Callable[[str], None]
-    run: str
+    run: Run
     job_pool: JobPool
     remote: Remote | None = None
     screen: Screen = field(default_factory=Screen)
@@ -109,8 +110,8 @@ class BuildContext:
 
     @property
     def journal(self) -> Journal:
-        """What became of each output in this run, whoever tells of it."""
-        return Journal.of(self.project.wheelhouse, self.tools.run)
+        """The results of this run's outputs, from all of its processes."""
+        return self.tools.run.journal
 
     def noted(self, stage: str, output: LockedOutput) -> dict[str, str]:
         """Return what the journal calls an output by."""

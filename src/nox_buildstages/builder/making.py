@@ -44,7 +44,7 @@ def build(job: Job, slot: JobSlot, *, again: bool) -> None:
     tools, recipe = job.context.tools, job.recipe
     with tools.store.hold_lock(recipe.key):
         there = tools.store.find(recipe.key)
-        if there is not None and (there.run == tools.run or not again):
+        if there is not None and (there.run == tools.run.id or not again):
             return
         with (
             slot.take_jobs(
@@ -77,7 +77,7 @@ def _make(job: Job) -> None:
         seconds = time.monotonic() - started
         found = _tell_found(cached)
         tools.store.put(
-            recipe, wheel.path, log=job.log, seconds=spent + seconds, run=tools.run
+            recipe, wheel.path, log=job.log, seconds=spent + seconds, run=tools.run.id
         )
     tools.report(f"built {wheel.path.name} in {seconds:.1f} s{found}")
 

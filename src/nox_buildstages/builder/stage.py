@@ -126,5 +126,5 @@ def _outcome(
         output=output,
         patches=context.recipe(stage.name, output.name).patches,
         stage=stage.name,
-        built=wheel.run == context.tools.run,
+        built=wheel.run == context.tools.run.id,
     )

@@ -7,13 +7,12 @@ import hashlib
 import json
 import os
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name, canonicalize_version
 
 from nox_buildstages.errors import EnvironmentDiffersError
-from nox_buildstages.run.screen import Screen
 from nox_buildstages.system.files import atomic_write, write_text
 
 if TYPE_CHECKING:
@@ -67,25 +66,6 @@ class Environment:
     python: Path
     may_install: Callable[[], bool] = _yes
     may_run: Callable[[], bool] = _yes
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Setting:
-    """What is around a session.
-
-    Attributes:
-        outer: The environment variables that nox was started with.
-        report: Tells the user how far it is, a line at a time.
-        run: Identifies this run of nox, all of its processes.
-        parallel: Whether other sessions may run at the same time.
-        screen: Where people see how far it is.
-    """
-
-    outer: Mapping[str, str]
-    report: Callable[[str], None]
-    run: str
-    parallel: bool = False
-    screen: Screen = field(default_factory=Screen)
 
 
 def is_complete(location: Path) -> bool:

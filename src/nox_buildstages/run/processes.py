@@ -15,13 +15,14 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from nox_buildstages.run.journal import SAY, Journal
+from nox_buildstages.run.run import Run
 from nox_buildstages.run.screen import HEARTBEAT, Heartbeat, LiveLine, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
+    from pathlib import Path
 
     from nox_buildstages.config.cells import Cells
-    from nox_buildstages.model import Project
     from nox_buildstages.run.screen import Screen
 
 _RUN_VARIABLE = "NOX_BUILDSTAGES_RUN"
@@ -37,16 +38,14 @@ _LOOK = 1.0
 """Seconds between two looks at what the sessions have said, and at who waits for it."""
 
 
-def begin(cells: Cells, sessions: Collection[str] | None = None) -> None:
-    """Name this run; the processes that ``-j`` starts inherit the name.
+def begin_run(wheelhouse: Path) -> Run:
+    """Begin a run of nox, or join the run of the process that started this one.
 
-    They inherit as well how wide the terminal is that nox shows their last lines on,
-    and end without the closing table, which is left to the process that was called.
-    Where that is killed they end as well, though nobody tells them.
+    The processes that ``-j`` starts inherit the run's id, and the width of the
+    terminal on which nox shows their last lines.
 
     Args:
-        cells: All cells of the project.
-        sessions: Of the stages that may be built, without a Python; None for all.
+        wheelhouse: The project's folder, in which the run has its journal.
     """
     process, _, _ = os.environ.get(_RUN_VARIABLE, "").partition("-")
     if process not in (str(os.getpid()), str(os.getppid())):
@@ -54,33 +53,42 @@ def begin(cells: Cells, sessions: Collection[str] | None = None) -> None:
         os.environ.pop(_BOARD_VARIABLE, None)
         if sys.stdout.isatty():
             os.environ[_BOARD_VARIABLE] = str(shutil.get_terminal_size().columns)
-    if _is_worker():
-        Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    else:
-        project = cells.first.project
-        journal = Journal.of(project.wheelhouse, name())
-        several = len(project.pythons) > 1
-        atexit.register(_end, journal, cells, sessions, several=several)
-        if _BOARD_VARIABLE not in os.environ:
-            Thread(target=_repeat, args=(journal,), daemon=True).start()
+    name = os.environ[_RUN_VARIABLE]
+    journal = Journal.of(wheelhouse, name)
+    return Run(
+        id=name,
+        outer=dict(os.environ),
+        journal=journal,
+        screen=_screen(journal),
+        is_parallel=_is_worker(),
+    )
 
 
-def name() -> str:
-    """Return the name of this run."""
-    return os.environ[_RUN_VARIABLE]
+def attend(run: Run, cells: Cells, sessions: Collection[str] | None = None) -> None:
+    """Print what the other processes of a run say, and its summary if none did.
 
-
-def screen(project: Project, log: Callable[[str], None]) -> Screen:
-    """Return where people see how far a session of this process is.
+    A process that ``-j`` started leaves both to its parent, and ends with it: if the
+    parent is killed, nothing else ends its children.
 
     Args:
-        project: Whose session it is.
-        log: Prints a line of the session.
+        run: The run of this process.
+        cells: All cells of the project.
+        sessions: The sessions of stages that may run, without a Python; None for all.
     """
+    if run.is_parallel:
+        Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        return
+    several = len(cells.first.project.pythons) > 1
+    atexit.register(_end, run.journal, cells, sessions, several=several)
+    if _BOARD_VARIABLE not in os.environ:
+        Thread(target=_repeat, args=(run.journal,), daemon=True).start()
+
+
+def _screen(journal: Journal) -> Screen:
+    """Return where people see how far a session of this process is."""
     columns = os.environ.get(_BOARD_VARIABLE)
-    say, is_live = log, sys.stderr.isatty()
+    say, is_live = _LOGGER.info, sys.stderr.isatty()
     if _is_worker():
-        journal = Journal.of(project.wheelhouse, name())
         say, is_live = partial(_say, journal), columns is not None
     if logging.getLogger().isEnabledFor(_OUTPUT):
         return Stream(say=say, interval=_interval(), to=sys.stderr)
@@ -90,7 +98,7 @@ def screen(project: Project, log: Callable[[str], None]) -> Screen:
 
 
 def _is_worker() -> bool:
-    return not name().startswith(f"{os.getpid()}-")
+    return not os.environ[_RUN_VARIABLE].startswith(f"{os.getpid()}-")
 
 
 def _end_with(parent: int) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nox_buildstages.run.screen import Screen
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Mapping
+
+    from nox_buildstages.run.journal import Journal
 
     T = TypeVar("T")
 
@@ -21,10 +26,23 @@ class Run:
 
     Attributes:
         id: Identifies the run; all of its processes have the same.
+        journal: The results of the run's outputs, from all of its processes.
+        outer: The environment variables that nox was started with.
+        screen: Shows the progress of builds.
+        is_parallel: Whether other sessions of the run work at the same time.
     """
 
     id: str
+    journal: Journal
+    outer: Mapping[str, str] = field(default_factory=dict)
+    screen: Screen = field(default_factory=Screen)
+    is_parallel: bool = False
     _answers: dict[Hashable, Any] = field(default_factory=dict)
+
+    def report(self, line: str) -> None:
+        """Print a line in nox's log, in place of the progress on the screen."""
+        self.screen.clear()
+        logging.getLogger("nox").info(line)
 
     def once(self, question: Hashable, find: Callable[[], T]) -> T:
         """Return the answer to a question, found the first time that it is asked.

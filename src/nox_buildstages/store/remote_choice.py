@@ -10,10 +10,9 @@ from nox_buildstages.errors import UsageError
 from nox_buildstages.model import RemoteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from nox_buildstages.environments.environment import Setting
     from nox_buildstages.model import Project
     from nox_buildstages.store.remote import Remote
     from nox_buildstages.store.store import Store
@@ -22,20 +21,31 @@ URL_VARIABLE = "NOX_BUILDSTAGES_REMOTE_STORE"
 WRITE_VARIABLE = "NOX_BUILDSTAGES_REMOTE_STORE_WRITE"
 
 
-def remote_store(project: Project, store: Store, setting: Setting) -> Remote | None:
-    """Return what is behind a store; None where nothing is.
+def remote_store(
+    project: Project,
+    store: Store,
+    outer: Mapping[str, str],
+    report: Callable[[str], None],
+    run: str,
+) -> Remote | None:
+    """Return the remote store of a project; None if it has none.
+
+    Args:
+        project: The project, as declared.
+        store: The store to which wheels are fetched.
+        outer: The environment variables that nox was started with.
+        report: Prints a line for the user.
+        run: The id of this run of nox.
 
     Raises:
         UsageError: A variable has a value that means nothing.
     """
-    declared = chosen(project, setting.outer)
+    declared = chosen(project, outer)
     if declared is None:
         return None
     from nox_buildstages.store.remote import Remote  # noqa: PLC0415 - few have one
 
-    return Remote(
-        declared=declared, store=store, report=setting.report, run=setting.run
-    )
+    return Remote(declared=declared, store=store, report=report, run=run)
 
 
 def chosen(project: Project, outer: Mapping[str, str]) -> RemoteStore | None:

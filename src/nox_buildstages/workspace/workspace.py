@@ -23,7 +23,7 @@ from nox_buildstages.lock.files import folder
 from nox_buildstages.lock.files.inputs import digest_of_cells
 from nox_buildstages.lock.files.merge_targets import selected
 from nox_buildstages.model import FINAL, Cell
-from nox_buildstages.run.journal import CLOSED, FAILED, Journal
+from nox_buildstages.run.journal import CLOSED, FAILED
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.in_use import present as at_work
 from nox_buildstages.store.remote_choice import remote_store
@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     from nox_buildstages.config.cells import CellProject, Cells
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.config.writing import Proposal
-    from nox_buildstages.environments.environment import Environment, Setting
+    from nox_buildstages.environments.environment import Environment
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.model import Interpreter, Project, Stage
+    from nox_buildstages.run.run import Run
     from nox_buildstages.workspace.make_locks import Locking
     from nox_buildstages.workspace.options import Options
     from nox_buildstages.workspace.pythons import Pythons
@@ -53,7 +54,7 @@ def opened(
     cell: CellProject,
     environment: Environment,
     options: Options,
-    setting: Setting,
+    run: Run,
 ) -> Workspace:
     """Return a session's workspace, with this user's store and uv.
 
@@ -62,7 +63,7 @@ def opened(
         cell: The session's cell.
         environment: The session's own.
         options: The words after ``--``.
-        setting: What is around the session.
+        run: The run of nox that the session belongs to.
 
     Raises:
         CommandError: The environment's interpreter doesn't run.
@@ -70,8 +71,8 @@ def opened(
     if options.repair:
         from nox_buildstages.commands.release import repairing  # noqa: PLC0415 - for it alone
 
-        repairing.check_at_hand(setting.outer)  # before hours are spent on building
-    tools = _tools(cells, environment, setting)
+        repairing.check_at_hand(run.outer)  # before hours are spent on building
+    tools = _tools(cells, environment, run)
     return Workspace(
         cells=cells,
         project=cell.project,
@@ -83,15 +84,15 @@ def opened(
     )
 
 
-def _tools(cells: Cells, environment: Environment, setting: Setting) -> Tools:
+def _tools(cells: Cells, environment: Environment, run: Run) -> Tools:
     project = cells.first.project
-    store = Store(cache_folder(setting.outer))
+    store = Store(cache_folder(run.outer))
     ours = (project.wheelhouse, project.lock_dir, environment.location.parent)
     indexes = Indexes(
         root=project.root,
         settings={**project.uv, "index": cells.indexes},
-        outer=setting.outer,
-        logins=expand_variables(project.logins, setting.outer),
+        outer=run.outer,
+        logins=expand_variables(project.logins, run.outer),
     )
     sources = Sources(
         project.root,
@@ -99,22 +100,22 @@ def _tools(cells: Cells, environment: Environment, setting: Setting) -> Tools:
         commands.run,
         left_out=ours,
         credentials=indexes.credentials(),
-        git=git_variables(indexes.logins, setting.outer),
+        git=git_variables(indexes.logins, run.outer),
     )
     return Tools(
         store=store,
         sources=sources,
         syncer=Syncer(uv=_uv(), runner=commands.run, indexes=indexes),
         runner=commands.run,
-        sandbox_policy=SandboxPolicy(runner=commands.run, report=setting.report),
-        outer=setting.outer,
-        report=setting.report,
-        run=setting.run,
-        screen=setting.screen,
+        sandbox_policy=SandboxPolicy(runner=commands.run, report=run.report),
+        outer=run.outer,
+        report=run.report,
+        run=run,
+        screen=run.screen,
         job_pool=JobPool(
-            folder=store.folder / "jobs", settle=SETTLE if setting.parallel else 0.0
+            folder=store.folder / "jobs", settle=SETTLE if run.is_parallel else 0.0
         ),
-        remote=remote_store(project, store, setting),
+        remote=remote_store(project, store, run.outer, run.report, run.id),
     )
 
 
@@ -149,7 +150,7 @@ class Workspace:
         """Keep others from removing what is used of the store meanwhile."""
         return at_work(
             self.tools.store.folder,
-            run=self.tools.run,
+            run=self.tools.run.id,
             waiting=lambda: self.tools.report("waiting for build-stages-prune to end"),
         )
 
@@ -305,11 +306,6 @@ class Workspace:
                 house.deliver(map(_delivery, provided))
         return provided
 
-    @property
-    def journal(self) -> Journal:
-        """What became of each output in this run, whoever tells of it."""
-        return Journal.of(self.project.wheelhouse, self.tools.run)
-
     @contextmanager
     def _told(self, name: str) -> Iterator[None]:
         """Note where a stage, or ``final``, fails."""
@@ -317,7 +313,7 @@ class Workspace:
             yield
         except (BuildStagesError, OSError):
             title = self.project.stage_label(name)
-            self.journal.note(FAILED, python=self.python, stage=title)
+            self.tools.run.journal.note(FAILED, python=self.python, stage=title)
             raise
 
     def check_reproducible(self, stage: Stage) -> None:
@@ -369,7 +365,7 @@ class Workspace:
     def close(self) -> None:
         """Note that the closing table was printed."""
         cell = str(self.project.cell)
-        self.journal.note(CLOSED, python=self.python, cell=cell)
+        self.tools.run.journal.note(CLOSED, python=self.python, cell=cell)
 
     def _install(self, context: BuildContext) -> list[dict[str, Any]]:
         deliveries = [
@@ -427,13 +423,13 @@ class Workspace:
 
     def _made_in_this_run(self) -> bool:
         try:
-            return self._last_run.read_text(encoding="utf-8") == self.tools.run
+            return self._last_run.read_text(encoding="utf-8") == self.tools.run.id
         except OSError:
             return False
 
     def _relock(self) -> Mapping[str, Lock]:
         locks = self._locking().write()
-        write_text(self._last_run, self.tools.run)
+        write_text(self._last_run, self.tools.run.id)
         stems = folder.stems(self.project)
         named = {name: replace(locks[stem], name=name) for name, stem in stems.items()}
         return self.selected(named)
