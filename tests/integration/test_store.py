@@ -97,6 +97,76 @@ def test_what_is_put_is_found(store: Store, product: Product) -> None:
     assert wheel.key == KEY
 
 
+RECORD = """{
+ "format": 1,
+ "recipe": {
+  "config_settings": {
+   "--listed": [
+    "y",
+    "z"
+   ],
+   "--plain": "x"
+  },
+  "env": {
+   "ARCH": "9.0",
+   "NAME": "\\u00e9"
+  },
+  "environment": {
+   "low-lib": {
+    "sha256": "bbbb",
+    "stage": "low",
+    "version": "1.0"
+   },
+   "torch": {
+    "sha256": "aaaa",
+    "stage": "",
+    "version": "2.13.0+cu130"
+   }
+  },
+  "interpreter": {
+   "version": "3.11.7"
+  },
+  "name": "flash-attn",
+  "network": true,
+  "patches": [
+   {
+    "name": "patches/a.patch",
+    "sha256": "cccc"
+   }
+  ],
+  "source": "git:dddd#csrc",
+  "tools": {
+   "nvcc": "13.0"
+  },
+  "version": "2.8.3"
+ },
+ "run": "4711-abc",
+ "seconds": 1.235,
+ "sha256": "c8d27a58c983d63f54eb1a984251ffd58f5c3e993f28582340275e5b1a26a2c0",
+ "size": 8,
+ "wheel": "flash_attn-2.8.3-py3-none-any.whl"
+}"""
+RECORD_KEY = "5efc6c99549a34afa1e915cd0496da37e77818a001a73734d1c5f2bdd577cd71"
+
+
+def test_the_format_of_a_record_never_changes(store: Store, tmp_path: Path) -> None:
+    """A record of the first release is found, and this release writes the same."""
+    folder = store.folder / "wheels" / RECORD_KEY
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(RECORD)
+    (folder / "build.log").write_text("made it\n")
+    (folder / "flash_attn-2.8.3-py3-none-any.whl").write_bytes(b"a wheel\n")
+    found = store.find(RECORD_KEY)
+    assert found is not None
+    assert found.recipe.config_settings == {"--listed": ("y", "z"), "--plain": "x"}
+    assert found.recipe.environment["low-lib"].stage == "low"
+    other = Store(tmp_path / "other")
+    again = other.put(
+        found.recipe, found.path, log=found.log, seconds=found.seconds, run=found.run
+    )
+    assert again.path.with_name("record.json").read_text() == RECORD
+
+
 def test_what_was_not_put_is_not_found(store: Store) -> None:
     """Looking makes nothing."""
     assert store.find(KEY) is None

@@ -1,4 +1,4 @@
-"""What holds for any recipe."""
+"""Properties of every recipe and its key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, strategies as st
 
-from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, difference
+from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, describe_changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,43 +47,45 @@ def of(recipe: Recipe) -> Mapping[str, Any]:
     return {field.name: getattr(recipe, field.name) for field in fields(recipe)}
 
 
-def test_every_field_is_tried() -> None:
-    """A field that comes to be is tried here too."""
+def test_every_field_is_drawn() -> None:
+    """A new field of Recipe needs a strategy here."""
     assert parts.keys() == {field.name for field in fields(Recipe)}
 
 
 @given(recipes)
 def test_the_order_of_names_does_not_matter(recipe: Recipe) -> None:
-    """Equal recipes have equal keys, however their tables were filled."""
+    """Equal recipes have equal keys, in whichever order their tables were filled."""
     turned = Recipe(**{name: shuffled(value) for name, value in of(recipe).items()})
     assert turned.key == recipe.key
-    assert difference(recipe, turned) == ()
+    assert describe_changes(recipe, turned) == ()
 
 
 @given(recipe=recipes, draw=st.data(), name=st.sampled_from(sorted(parts)))
-def test_a_change_of_one_field_is_seen_and_told(
+def test_a_change_of_one_field_changes_the_key_and_is_described(
     recipe: Recipe, draw: st.DataObject, name: str
 ) -> None:
-    """Any other value of any field is another key, and there is a reason to show."""
+    """A different value of any field gives a different key and a reason to show."""
     was = getattr(recipe, name)
     now = draw.draw(parts[name].filter(lambda value: value != was))
     changed = replace(recipe, **{name: now})
     assert changed.key != recipe.key
-    there, back = difference(recipe, changed), difference(changed, recipe)
+    there, back = describe_changes(recipe, changed), describe_changes(changed, recipe)
     assert there
     assert len(there) == len(back)
     assert len(set(there)) == len(there)
 
 
 @given(recipes, recipes)
-def test_keys_are_equal_where_recipes_are(one: Recipe, other: Recipe) -> None:
-    """Equality, equality of keys and the lack of a difference are one thing."""
-    assert (one == other) == (one.key == other.key) == (not difference(one, other))
+def test_keys_are_equal_if_recipes_are(one: Recipe, other: Recipe) -> None:
+    """Two recipes have equal keys exactly if they are equal and nothing differs."""
+    assert (
+        (one == other) == (one.key == other.key) == (not describe_changes(one, other))
+    )
 
 
 @given(recipes)
 def test_json_keeps_everything(recipe: Recipe) -> None:
-    """A recipe that went through a file is the same one."""
+    """A recipe that was written to a file and read again is equal."""
     again = Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())))
     assert again == recipe
     assert again.key == recipe.key

@@ -1,4 +1,4 @@
-"""What the key of a wheel covers, and how two recipes are told apart."""
+"""The key of a wheel, and the description of how two recipes differ."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, difference
+from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, describe_changes
 
 TORCH = Ingredient(version="2.13.0", sha256="aa" * 32)
 FLASH = Ingredient(version="2.8.3", sha256="bb" * 32, stage="kernels")
@@ -45,11 +45,11 @@ CHANGES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ),
     (
         {"environment": environment(numpy=Ingredient(version="2.0", sha256="dd" * 32))},
-        ("numpy 2.0 came into the environment",),
+        ("numpy 2.0 was added to the environment",),
     ),
     (
         {"environment": {"torch": TORCH}},
-        ("flash-attn is no longer in the environment",),
+        ("flash-attn was removed from the environment",),
     ),
     (
         {"environment": environment(torch=replace(TORCH, version="2.14"))},
@@ -57,7 +57,7 @@ CHANGES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ),
     (
         {"environment": environment(torch=replace(TORCH, sha256="ee" * 32))},
-        ("torch 2.13.0 is another wheel",),
+        ("torch 2.13.0 is a different wheel file",),
     ),
     (
         {"environment": {**environment(), "flash-attn": replace(FLASH, sha256="ff")}},
@@ -76,7 +76,7 @@ CHANGES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ),
     (
         {"interpreter": {"version": "3.11.8", "abi": "cpython-311"}},
-        ("interpreter's version '3.11.7' → '3.11.8'",),
+        ("interpreter version '3.11.7' → '3.11.8'",),
     ),
     ({"patches": (AppliedPatch(sha256="aa", name="x"),)}, ("patches: x was added",)),
     ({"tools": {"nvcc": "13.1"}}, ("tool nvcc '13.0' → '13.1'",)),
@@ -86,13 +86,13 @@ CHANGES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize(("change", "words"), CHANGES)
-def test_every_change_is_another_key_and_is_named(
+def test_every_change_gives_another_key_and_is_described(
     change: dict[str, Any], words: tuple[str, ...]
 ) -> None:
-    """Whatever changes, the key does; the reason says what, from what, to what."""
+    """The description names the field, the old value and the new one."""
     changed = replace(RECIPE, **change)
     assert changed.key != RECIPE.key
-    assert difference(RECIPE, changed) == words
+    assert describe_changes(RECIPE, changed) == words
 
 
 def test_the_most_telling_difference_comes_first() -> None:
@@ -104,10 +104,10 @@ def test_the_most_telling_difference_comes_first() -> None:
         env={"A": "1", "MAX": "1", "B": "2"},
         tools={},
     )
-    assert difference(RECIPE, changed) == (
+    assert describe_changes(RECIPE, changed) == (
         "source sha256:cccccccccccc → git:1",
-        "flash-attn is no longer in the environment",
-        "torch is no longer in the environment",
+        "flash-attn was removed from the environment",
+        "torch was removed from the environment",
         "env A unset → '1'",
         "env B unset → '2'",
         "tool nvcc '13.0' → unset",
@@ -125,79 +125,97 @@ def patched(*patches: str) -> Recipe:
     ("old", "new", "words"),
     [
         (["aa x"], ["ab x"], "x changed"),
-        (["aa x"], [], "x was taken away"),
-        (["aa x"], ["ab y"], "y was added, x was taken away"),
+        (["aa x"], [], "x was removed"),
+        (["aa x"], ["ab y"], "y was added, x was removed"),
         (
             ["aa x", "bb y"],
             ["bc y", "cc z"],
-            "y changed, z was added, x was taken away",
+            "y changed, z was added, x was removed",
         ),
-        (["aa x", "bb y"], ["bb y", "aa x"], "another order"),
-        (["aa x", "bb y"], ["bb x", "aa y"], "another order"),
+        (["aa x", "bb y"], ["bb y", "aa x"], "their order changed"),
+        (["aa x", "bb y"], ["bb x", "aa y"], "their order changed"),
     ],
 )
-def test_what_became_of_patches_is_told(
+def test_changes_of_patches_are_described(
     old: list[str], new: list[str], words: str
 ) -> None:
-    """By their names; where only their order is another, that."""
+    """By the patches' names, or by their order if only that changed."""
     before, after = patched(*old), patched(*new)
     assert before.key != after.key
-    assert difference(before, after) == (f"patches: {words}",)
+    assert describe_changes(before, after) == (f"patches: {words}",)
 
 
-def test_a_patch_counts_by_its_contents() -> None:
-    """What its file is called makes no difference."""
+def test_the_name_of_a_patch_is_no_part_of_the_key() -> None:
+    """Only the contents of a patch count."""
     before, after = patched("aa x", "bb y"), patched("aa a/x", "bb z")
     assert before == after
     assert before.key == after.key
-    assert difference(before, after) == ()
+    assert describe_changes(before, after) == ()
 
 
-def test_a_record_has_no_patches_where_there_are_none() -> None:
-    """It is as it was before there were any, and such a one is read."""
+def test_a_recipe_without_patches_is_written_as_before_patches_existed() -> None:
+    """So old keys and records stay valid."""
     assert "patches" not in RECIPE.to_dict()
     assert Recipe.from_dict(RECIPE.to_dict()).patches == ()
 
 
-def test_a_record_has_no_network_where_it_is_off() -> None:
-    """It is as it was before it could be, and such a one is read."""
+def test_a_recipe_without_network_is_written_as_before_network_existed() -> None:
+    """So old keys and records stay valid."""
     assert "network" not in RECIPE.to_dict()
     assert Recipe.from_dict(RECIPE.to_dict()).network is False
 
 
-def test_a_network_that_is_no_longer_let_in_is_named() -> None:
-    """The other way round."""
+def test_switching_the_network_off_is_described() -> None:
+    """Like switching the network on."""
     on = replace(RECIPE, network=True)
-    assert difference(on, RECIPE) == ("network on → off",)
+    assert describe_changes(on, RECIPE) == ("network on → off",)
 
 
-def test_equal_recipes_do_not_differ() -> None:
-    """The order in which things were declared is no difference."""
+def test_the_order_of_declarations_does_not_matter() -> None:
+    """Equal recipes have equal keys and nothing to describe."""
     turned = replace(
         RECIPE,
         environment=dict(reversed(list(RECIPE.environment.items()))),
         config_settings=dict(reversed(list(RECIPE.config_settings.items()))),
     )
     assert turned.key == RECIPE.key
-    assert difference(RECIPE, turned) == ()
+    assert describe_changes(RECIPE, turned) == ()
 
 
-def test_a_key_is_a_sha256_that_stays() -> None:
-    """Another process, and another release, gives the same recipe the same key."""
-    assert RECIPE.key == (
-        "b554c89826f4e76d03f2311eb182379903145d645325efb9b12b1642497270de"
-    )
+EVERYTHING = replace(
+    RECIPE,
+    version="2.8.3",
+    source="git:" + "d" * 40 + "#csrc",
+    env={"ARCH": "9.0", "NAME": "é"},
+    patches=(AppliedPatch(sha256="cc" * 32, name="patches/a.patch"),),
+    network=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "key"),
+    [
+        (RECIPE, "b554c89826f4e76d03f2311eb182379903145d645325efb9b12b1642497270de"),
+        (
+            EVERYTHING,
+            "e323b7a96b70702bfaefeed8770dac6eb6545ec6b5da5e744560cd7acdfd692c",
+        ),
+    ],
+)
+def test_the_key_of_a_recipe_never_changes(recipe: Recipe, key: str) -> None:
+    """Every release computes the same key, so that stores stay valid."""
+    assert recipe.key == key
 
 
 @pytest.mark.parametrize(
     "recipe", [RECIPE, patched("aa x", "bb y"), replace(RECIPE, network=True)]
 )
 def test_a_recipe_comes_back_from_json(recipe: Recipe) -> None:
-    """What was written is what is read: no difference, no other key, equal."""
+    """What was written is what is read: no describe_changes, no other key, equal."""
     again = Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())))
     assert again == recipe
     assert again.key == recipe.key
-    assert difference(recipe, again) == ()
+    assert describe_changes(recipe, again) == ()
     assert again.patches == recipe.patches
     assert [*map(str, again.patches)] == [*map(str, recipe.patches)]
 
@@ -219,7 +237,7 @@ def without(key: str) -> dict[str, Any]:
         {**RECIPE.to_dict(), "patches": None},
     ],
 )
-def test_another_scheme_is_refused(value: dict[str, Any]) -> None:
-    """What isn't a recipe of ours doesn't become half a one."""
+def test_a_recipe_of_another_scheme_is_refused(value: dict[str, Any]) -> None:
+    """Missing, unknown and mistyped fields raise."""
     with pytest.raises((TypeError, LookupError)):
         Recipe.from_dict(value)

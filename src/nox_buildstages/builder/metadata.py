@@ -17,12 +17,13 @@ from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.prepare import occupied, prepare
 from nox_buildstages.builder.stage import provide
 from nox_buildstages.errors import BackendError, MetadataError, NotRunError
-from nox_buildstages.lock.files.lockfile import IndexPin, LockedOutput, StagePin, digest
+from nox_buildstages.lock.files.lockfile import IndexPin, LockedOutput, StagePin
 from nox_buildstages.lock.resolve.metadata import BackendAnswer, stating
 from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
 from nox_buildstages.run.follow import METADATA, followed
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.store.in_use import note_use
+from nox_buildstages.store.key import digest_json
 from nox_buildstages.system.files import write_text
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class BackendMetadata:
         self, context: BuildContext, query: BackendQuery, output: LockedOutput
     ) -> Path:
         recipe = context.recipe_of(query.stage, output)
-        name = digest([recipe.key, query.wants_metadata]).partition(":")[2]
+        name = digest_json([recipe.key, query.wants_metadata])
         return context.tools.store.folder / "answers" / f"{name}.json"
 
     def _run(

@@ -175,7 +175,7 @@ class LogFollower:
 def _before(job: Job) -> PreviousBuild:
     """Return what the store knows of the build that this one follows."""
     recipe = job.recipe
-    entry = History(store=job.context.tools.store).before(recipe)
+    entry = History(store=job.context.tools.store).previous(recipe)
     if entry is None:
         return PreviousBuild()
     before = PreviousBuild(seconds=entry.seconds)

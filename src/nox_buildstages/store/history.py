@@ -1,11 +1,11 @@
-"""What was built before, as far as the store still knows it."""
+"""Earlier builds, as far as the store still has their records."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nox_buildstages.store.key import difference
+from nox_buildstages.store.key import describe_changes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -19,44 +19,45 @@ class History:
     """The records of earlier builds.
 
     Attributes:
-        store: That has them.
-        keys: Under which it has what was last built of each output here.
+        store: The store with the records.
+        keys: The keys of the wheels in this project's wheelhouse, by project.
     """
 
     store: Store
     keys: Mapping[str, str] = field(default_factory=dict)
-    _records: dict[str, list[StoredWheel]] = field(default_factory=dict)
+    _wheels: dict[str, list[StoredWheel]] = field(default_factory=dict)
 
-    def before(
+    def previous(
         self, recipe: Recipe, *, unknown: Collection[str] = ()
     ) -> StoredWheel | None:
-        """Return the build that one of a recipe follows.
+        """Return the wheel to compare with the wheel of a recipe.
 
-        That is the very same one where there is a record of it, else the last one here.
-        Where the store has that no longer, or none is known, it is the one in the store
-        that differs least; of several the newest.
+        In this order: the wheel with the recipe's own key; the wheel in this project's
+        wheelhouse; the wheel in the store that differs least, and of several the
+        newest.
 
         Args:
-            recipe: Of the build to come, its environment as far as it is known.
-            unknown: What the environment will hold beside that.
+            recipe: The recipe of the build to come.
+            unknown: Projects whose wheels are still missing in the recipe's
+                environment.
         """
         for key in (recipe.key, self.keys.get(recipe.name, "")):
-            entry = self.store.peek(key)
-            if entry is not None:
-                return entry
-        return min(
-            self._of(recipe.name),
-            key=lambda entry: len(difference(entry.recipe.without(unknown), recipe)),
-            default=None,
-        )
+            wheel = self.store.peek(key)
+            if wheel is not None:
+                return wheel
 
-    def made(self, name: str, sha256: str) -> Recipe | None:
-        """Return what a wheel was made of; None where that isn't known any more."""
-        found = (it.recipe for it in self._of(name) if it.sha256 == sha256)
-        return next(found, None)
+        def distance(wheel: StoredWheel) -> int:
+            return len(describe_changes(wheel.recipe.without(unknown), recipe))
 
-    def _of(self, name: str) -> list[StoredWheel]:
-        if not self._records:
-            for entry in self.store.wheels():
-                self._records.setdefault(entry.recipe.name, []).append(entry)
-        return self._records.get(name, [])
+        return min(self._wheels_of(recipe.name), key=distance, default=None)
+
+    def recipe_of(self, name: str, sha256: str) -> Recipe | None:
+        """Return the recipe of a wheel file; None if its record is gone."""
+        wheels = self._wheels_of(name)
+        return next((it.recipe for it in wheels if it.sha256 == sha256), None)
+
+    def _wheels_of(self, name: str) -> list[StoredWheel]:
+        if not self._wheels:
+            for wheel in self.store.wheels():
+                self._wheels.setdefault(wheel.recipe.name, []).append(wheel)
+        return self._wheels.get(name, [])

@@ -1,4 +1,4 @@
-"""What goes into a wheel, as one digest, and how two of them differ."""
+"""The key of a wheel: the digest of its recipe, and how two recipes differ."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from nox_buildstages.text import diff
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 SCHEME = 1
-"""Of the key; a change of it makes every wheel a new one."""
+"""The version of the key's scheme; a new one gives every wheel a new key."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ingredient:
-    """A wheel in the environment.
+    """A wheel in the stage's environment.
 
     Attributes:
-        version: Of the wheel.
-        sha256: Of the file, in hex.
-        stage: That provides it; empty where it comes from an index.
+        version: The wheel's version.
+        sha256: The wheel file's hash, in hex.
+        stage: The stage that provides the wheel; empty for a wheel from an index.
     """
 
     version: str
@@ -30,17 +32,17 @@ class Ingredient:
     stage: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """Return it as JSON takes it."""
+        """Return the ingredient as JSON."""
         return {"version": self.version, "sha256": self.sha256, "stage": self.stage}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AppliedPatch:
-    """A patch of the source; it is its contents that count.
+    """A patch of the source.
 
     Attributes:
-        sha256: Of the file, in hex.
-        name: By which the reader knows it; no part of the key.
+        sha256: The file's hash, in hex.
+        name: The file's name, for messages; no part of the key.
     """
 
     sha256: str
@@ -50,23 +52,24 @@ class AppliedPatch:
         return f"{self.name} (sha256:{self.sha256})"
 
 
-@dataclass(frozen=True, kw_only=True)  # no slots, for its key is kept
+@dataclass(frozen=True, kw_only=True)  # no slots, because ``key`` is cached
 class Recipe:
     """Everything that the bytes of a wheel may depend on.
 
-    What only makes its building faster or slower, such as jobs, is not here.
+    Settings that only change how long a build takes, such as jobs, are left out.
 
     Attributes:
-        name: Of the project.
-        version: Of the wheel.
-        source: What identifies the source: ``sha256:…``, ``git:…``, ``tree:sha256:…``.
-        environment: The wheels in the environment, by name.
-        env: The variables that the table declares, and those let through that are set.
-        config_settings: As the build backend receives them.
+        name: The project's name.
+        version: The wheel's version.
+        source: The source's identity: ``sha256:…``, ``git:…``, ``tree:sha256:…``.
+        environment: The wheels in the stage's environment, by project.
+        env: The variables that the table declares, and the variables of ``pass-env``
+            that are set.
+        config_settings: The config settings that the build backend receives.
         interpreter: Implementation, version, ABI and platform.
-        tools: What each program says of its version.
-        patches: Of the source, in the order in which they are applied.
-        network: Whether its backend is let onto it.
+        tools: The output of ``--version`` by program.
+        patches: The patches of the source, in the order in which they are applied.
+        network: Whether the build backend may use the network.
     """
 
     name: str
@@ -82,38 +85,44 @@ class Recipe:
 
     @cached_property
     def key(self) -> str:
-        """The sha256 of it all, in hex."""
+        """The sha256 of the recipe, in hex."""
         value = {"scheme": SCHEME, **self.to_dict()}
         if self.patches:
             value["patches"] = [patch.sha256 for patch in self.patches]
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest_json(value)
 
     def without(self, names: Collection[str]) -> Recipe:
-        """Return it as if its environment held nothing of some names."""
-        held = self.environment
-        kept = {name: held[name] for name in held if name not in names}
-        return replace(self, environment=kept)
+        """Return the recipe without some wheels of its environment."""
+        environment = {
+            name: ingredient
+            for name, ingredient in self.environment.items()
+            if name not in names
+        }
+        return replace(self, environment=environment)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON takes it, its parts not copied."""
+        """Return the recipe as JSON; its mappings aren't copied.
+
+        Optional fields are left out if they are empty, so that a recipe which doesn't
+        use them keeps its key from the time before they existed.
+        """
         value = {it.name: getattr(self, it.name) for it in fields(self)}
-        held = self.environment
-        value["environment"] = {name: held[name].to_dict() for name in held}
+        value["environment"] = {
+            name: ingredient.to_dict() for name, ingredient in self.environment.items()
+        }
         value["patches"] = tuple(map(asdict, self.patches))
-        if not self.patches:
-            del value["patches"]  # so that what is unpatched keeps its key
-        if not self.network:
-            del value["network"]  # likewise what is built without
+        for optional in ("patches", "network"):
+            if not value[optional]:
+                del value[optional]
         return value
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Recipe:
-        """Return what ``to_dict`` was called on.
+        """Return the recipe whose ``to_dict`` returned a value.
 
         Raises:
-            TypeError: It is of another scheme.
-            LookupError: Likewise.
+            TypeError: The value has another scheme.
+            LookupError: The value has another scheme.
         """
         environment = {
             name: Ingredient(**ingredient)
@@ -124,8 +133,8 @@ class Recipe:
             for name, setting in _mapping(value["config_settings"]).items()
         }
         patches = tuple(AppliedPatch(**patch) for patch in value.get("patches", ()))
-        read = {"environment": environment, "config_settings": settings}
-        return cls(**{**value, **read, "patches": patches})
+        parts = {"environment": environment, "config_settings": settings}
+        return cls(**{**value, **parts, "patches": patches})
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -134,21 +143,34 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value
 
 
-def difference(old: Recipe, new: Recipe) -> tuple[str, ...]:
-    """Return what changed from one recipe to another, in words, most telling first."""
-    return tuple(_differences(old, new))
+def digest_json(
+    value: object, *, default: Callable[[object], str] | None = None
+) -> str:
+    """Return the sha256 of a JSON value, in hex; the order of keys doesn't matter.
+
+    Args:
+        value: The value.
+        default: Converts objects that JSON doesn't know.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=default)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def changed_wheels(old: Recipe, new: Recipe) -> tuple[str, ...]:
-    """Return whose wheels of stages have other bytes, and still the same version."""
+def describe_changes(old: Recipe, new: Recipe) -> tuple[str, ...]:
+    """Describe what changed from one recipe to another, the most telling first."""
+    return tuple(_changes(old, new))
+
+
+def stage_wheel_changes(old: Recipe, new: Recipe) -> tuple[str, ...]:
+    """Return the wheels of stages that have other bytes and the same version."""
     return tuple(
         name
-        for name, was, now in _changes(old.environment, new.environment)
-        if was and now and now.stage and was.version == now.version
+        for name, before, after in diff(old.environment, new.environment)
+        if before and after and after.stage and before.version == after.version
     )
 
 
-def _differences(old: Recipe, new: Recipe) -> Iterator[str]:
+def _changes(old: Recipe, new: Recipe) -> Iterator[str]:
     if old.name != new.name:
         yield f"name {old.name} → {new.name}"
     if old.version != new.version:
@@ -156,55 +178,47 @@ def _differences(old: Recipe, new: Recipe) -> Iterator[str]:
     elif old.source != new.source:
         yield f"source {_short(old.source)} → {_short(new.source)}"
     if old.patches != new.patches:
-        yield f"patches: {', '.join(_patches(old.patches, new.patches))}"
-    for name, held, holds in _changes(old.environment, new.environment):
-        yield _ingredient(name, held, holds)
-    for kind, before, after in (
+        yield f"patches: {', '.join(_patch_changes(old.patches, new.patches))}"
+    for name, before, after in diff(old.environment, new.environment):
+        yield _ingredient_change(name, before, after)
+    for kind, was, now in (
         ("env", old.env, new.env),
         ("config setting", old.config_settings, new.config_settings),
-        ("interpreter's", old.interpreter, new.interpreter),
+        ("interpreter", old.interpreter, new.interpreter),
         ("tool", old.tools, new.tools),
     ):
-        for name, was, now in _changes(before, after):
-            yield f"{kind} {name} {_value(was)} → {_value(now)}"
+        for name, *values in diff(was, now):
+            shown = ("unset" if value is None else repr(value) for value in values)
+            yield f"{kind} {name} {' → '.join(shown)}"
     if old.network != new.network:
         yield "network off → on" if new.network else "network on → off"
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Any]:
-    for name in sorted(old.keys() | new.keys()):
-        before, after = old.get(name), new.get(name)
-        if before != after:
-            yield name, before, after
-
-
-def _ingredient(name: str, old: Ingredient | None, new: Ingredient | None) -> str:
+def _ingredient_change(
+    name: str, old: Ingredient | None, new: Ingredient | None
+) -> str:
     if new is None:
-        return f"{name} is no longer in the environment"
+        return f"{name} was removed from the environment"
     if old is None:
-        return f"{name} {new.version} came into the environment"
+        return f"{name} {new.version} was added to the environment"
     if old.version != new.version:
         return f"{name} {old.version} → {new.version}"
     if new.stage:
         return f"the wheel {name} of stage {new.stage} changed"
-    return f"{name} {new.version} is another wheel"
+    return f"{name} {new.version} is a different wheel file"
 
 
-def _patches(
+def _patch_changes(
     old: tuple[AppliedPatch, ...], new: tuple[AppliedPatch, ...]
 ) -> Iterator[str]:
-    """Yield what happened to each patch; where only their order changed, that."""
-    gone = {patch.name for patch in old if patch not in new}
-    come = {patch.name for patch in new if patch not in old}
-    yield from (f"{name} changed" for name in sorted(gone & come))
-    yield from (f"{name} was added" for name in sorted(come - gone))
-    yield from (f"{name} was taken away" for name in sorted(gone - come))
-    if not gone and not come:
-        yield "another order"
-
-
-def _value(value: object) -> str:
-    return "unset" if value is None else repr(value)
+    """Yield the changes of patches, or that only their order changed."""
+    removed = {patch.name for patch in old if patch not in new}
+    added = {patch.name for patch in new if patch not in old}
+    yield from (f"{name} changed" for name in sorted(removed & added))
+    yield from (f"{name} was added" for name in sorted(added - removed))
+    yield from (f"{name} was removed" for name in sorted(removed - added))
+    if not removed and not added:
+        yield "their order changed"
 
 
 def _short(source: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from dataclasses import replace
 from itertools import chain
@@ -15,6 +13,7 @@ from nox_buildstages.commands.plan.plan_github import CellPlan
 from nox_buildstages.config.cells import MULTIPLIED
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.model import Cell
+from nox_buildstages.store.key import digest_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -127,8 +126,7 @@ def store_key(context: BuildContext, stages: Iterable[Stage]) -> str:
         "scheme": SCHEME,
         "stages": [_stage(context, stage) for stage in stages],
     }
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest_json(value)
 
 
 def _stage(context: BuildContext, stage: Stage) -> dict[str, Any]:

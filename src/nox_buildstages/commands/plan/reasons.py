@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from nox_buildstages.indexes.logins import redact
 from nox_buildstages.lock.files.lockfile import StagePin
-from nox_buildstages.store.key import changed_wheels, difference
+from nox_buildstages.store.key import describe_changes, stage_wheel_changes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -217,7 +217,7 @@ class _Planner:
         is_here = not unknown and self.context.find(recipe) is not None
         is_remote = not (unknown or is_here) and self.context.foresee(recipe)
         if not (is_here or is_remote):
-            before = self.history.before(recipe, unknown=unknown)
+            before = self.history.previous(recipe, unknown=unknown)
             first = {name: held[name] for name in held if name in unknown}
             reasons += self._differences(recipe, before, first)
         return replace(
@@ -267,8 +267,8 @@ class _Planner:
             yield _own(recipe.name, "its wheel in the store is damaged")
             return
         old = before.recipe.without(first)
-        wheels = changed_wheels(old, recipe)
-        for text in difference(old.without(wheels), recipe.without(wheels)):
+        wheels = stage_wheel_changes(old, recipe)
+        for text in describe_changes(old.without(wheels), recipe.without(wheels)):
             yield _own(recipe.name, text)
         for name in wheels:
             yield self._changed(name, old, recipe)
@@ -286,13 +286,13 @@ class _Planner:
     def _cause(self, name: str, old: Recipe, new: Recipe) -> Cause | None:
         """Return why a wheel in two environments isn't the same; None where unknown."""
         was, now = (
-            self.history.made(name, recipe.environment[name].sha256)
+            self.history.recipe_of(name, recipe.environment[name].sha256)
             for recipe in (old, new)
         )
         if was is None or now is None:
             return None
-        wheels = changed_wheels(was, now)
-        own = difference(was.without(wheels), now.without(wheels))
+        wheels = stage_wheel_changes(was, now)
+        own = describe_changes(was.without(wheels), now.without(wheels))
         if own:
             return Cause(output=name, text=own[0])
         deeper = (self._cause(wheel, was, now) for wheel in wheels)

@@ -7,7 +7,6 @@ built in it.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -31,6 +30,7 @@ from nox_buildstages.indexes.logins import without_any
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.lock.files.pylock import TOOL, provider, select
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
+from nox_buildstages.store.key import digest_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -177,8 +177,7 @@ def numbered(locks: Iterable[Lock]) -> tuple[Lock, ...]:
 
 def digest(value: object) -> str:
     """Return the sha256 of a JSON-like value, whatever the order of its keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"sha256:{digest_json(value, default=str)}"
 
 
 def _pin(package: Package, artifact: object) -> Pin:
