@@ -22,7 +22,6 @@ from nox_buildstages.model import Final, Project, RemoteStore
 from nox_buildstages.store.key import Ingredient, Recipe
 from nox_buildstages.store.remote import Remote, libc
 from nox_buildstages.store.remote_choice import chosen, remote_store
-from nox_buildstages.store.remote_files import shown
 from nox_buildstages.store.store import Store
 from support.packages import make_wheel
 
@@ -567,11 +566,3 @@ def test_without_a_remote_store_there_is_none(tmp_path: Path) -> None:
     found = remote_store(project(tmp_path, WRITABLE), store, {}, print, "run-1")
     assert found is not None
     assert (found.declared, found.store, found.run) == (WRITABLE, store, "run-1")
-
-
-def test_queries_are_not_shown() -> None:
-    """Some object stores are opened by a signature in one."""
-    assert shown("see abfs://u:p@h/x?sv=1&sig=2 'https://h/?a'.") == (
-        "see abfs://****@h/x?**** 'https://h/?****'."
-    )
-    assert shown("s3://bucket/x, what?") == "s3://bucket/x, what?"

@@ -1,4 +1,4 @@
-"""Names and passwords are taken out of URLs, and known again where they are for."""
+"""Logins are stripped from URLs, and used again for the servers they belong to."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from nox_buildstages.indexes.logins import (
     is_auth_failure,
     parse_login,
     redact,
-    redact_variables,
     strip_logins,
-    without_any,
+    strip_secrets,
 )
 from nox_buildstages.model import Login
 
@@ -39,52 +38,60 @@ if TYPE_CHECKING:
         ("https://u:p@x@h/", Login(url="https://h/", name="u", password="p@x")),
     ],
 )
-def test_the_login_in_a_url_is_known(url: str, login: Login | None) -> None:
-    """What is before the last @ of an http(s) URL's host is one."""
+def test_a_url_can_hold_a_login(url: str, login: Login | None) -> None:
+    """The login of an http(s) URL ends at the last @ before the host."""
     assert parse_login(url) == login
 
 
 def test_a_login_is_not_shown() -> None:
-    """Neither name nor password is in what a debugger prints; a token is a name."""
+    """The repr shows neither password nor name, because a name can be a token."""
     assert "secret" not in repr(
         Login(url="https://h", name="secret", password="secret")
     )
 
 
-def test_a_login_goes_back_into_its_url() -> None:
-    """What a URL doesn't take is escaped."""
+def test_a_login_makes_a_full_url() -> None:
+    """Special characters are escaped."""
     login = Login(url="https://h/r", name="a b", password="p@/:")
     assert login.full_url == "https://a%20b:p%40%2F%3A@h/r"
     assert parse_login(login.full_url) == login
     assert Login(url="https://h/", name="me").full_url == "https://me@h/"
 
 
-def test_texts_lose_their_logins() -> None:
-    """Each URL in them; ssh's name of a user is none."""
+def test_logins_are_stripped_from_texts_and_hidden() -> None:
+    """In every URL of a text; the user name of an ssh URL isn't a login."""
     text = "a https://u:p@h/x git+http://t@h/ ssh://git@h/"
     assert strip_logins(text) == "a https://h/x git+http://h/ ssh://git@h/"
     assert redact(text) == "a https://****@h/x git+http://****@h/ ssh://git@h/"
 
 
-def test_values_lose_their_logins() -> None:
-    """Whatever tables and lists they are in."""
+def test_queries_are_hidden() -> None:
+    """The query of an object store's URL can be a signature that gives access."""
+    assert redact("see abfs://u:p@h/x?sv=1&sig=2 'https://h/?a'.") == (
+        "see abfs://****@h/x?**** 'https://h/?****'."
+    )
+    assert redact("s3://bucket/x, what?") == "s3://bucket/x, what?"
+
+
+def test_logins_are_stripped_from_values() -> None:
+    """In all tables and lists."""
     value = {"a": [{"url": "https://u:p@h/"}, 1], "b": ("https://t@h/",), "c": None}
     clean = {"a": [{"url": "https://h/"}, 1], "b": ["https://h/"], "c": None}
-    assert without_any(value) == clean
+    assert strip_logins(value) == clean
 
 
-def test_variables_are_recorded_without_secrets() -> None:
-    """A changed one is still seen to have changed."""
-    kept = redact_variables(
+def test_variables_lose_their_secrets() -> None:
+    """The digest still shows that a secret has changed."""
+    kept = strip_secrets(
         {"HF_TOKEN": "abc", "URL": "https://u:p@h/", "CUDA_HOME": "/c"}
     )
     assert kept.pop("HF_TOKEN").startswith("sha256:")
     assert kept == {"URL": "https://h/", "CUDA_HOME": "/c"}
-    assert redact_variables({"A_TOKEN": "1"}) != redact_variables({"A_TOKEN": "2"})
+    assert strip_secrets({"A_TOKEN": "1"}) != strip_secrets({"A_TOKEN": "2"})
 
 
-def test_requirements_and_sources_lose_their_logins() -> None:
-    """Indexes keep theirs, and so does what is no requirement."""
+def test_logins_are_extracted_from_requirements_and_sources() -> None:
+    """Indexes and other strings keep their logins."""
     document: dict[str, Any] = {
         "project": {"dependencies": ["a[b] @ git+https://t@h/r.git@v1#egg=a", "b"]},
         "tool": {
@@ -109,13 +116,13 @@ def test_requirements_and_sources_lose_their_logins() -> None:
 
 
 @pytest.mark.parametrize("document", [{}, {"tool": 1}, {"tool": {"uv": []}}])
-def test_other_documents_stay(document: dict[str, object]) -> None:
-    """What is wrong in them is told elsewhere."""
+def test_a_faulty_document_has_no_logins(document: dict[str, object]) -> None:
+    """The getters of the table report the faults."""
     assert extract_logins(document) == (document, ())
 
 
-def test_variables_in_logins_count() -> None:
-    """They are parts of a URL; one that isn't set stays as it is written."""
+def test_variables_in_logins_are_expanded() -> None:
+    """A value is a part of the URL; an unset variable stays as written."""
     login = Login(url="https://${HOST}/r", name="${USER}", password="${PASS}")
     outer = {"HOST": "h", "PASS": "a%40b"}
     known = Login(url="https://h/r", name="${USER}", password="a@b")
@@ -127,8 +134,8 @@ def test_variables_in_logins_count() -> None:
     assert expand_variables([both], {"BOTH": "a:b"}) == (pair,)
 
 
-def test_git_learns_logins_by_its_own_variables(tmp_path: Path) -> None:
-    """The nearest one counts, the first of a host for all of it, and others' stay."""
+def test_git_gets_logins_by_variables(tmp_path: Path) -> None:
+    """The nearest login wins; the first of a host serves the host; settings stay."""
     outer = {"GIT_CONFIG_COUNT": "1"}
     outer |= {"GIT_CONFIG_KEY_0": "user.name", "GIT_CONFIG_VALUE_0": "me"}
     logins = (
@@ -161,8 +168,8 @@ def test_git_learns_logins_by_its_own_variables(tmp_path: Path) -> None:
         ("404 Not Found", False),
     ],
 )
-def test_a_refusal_is_known(text: str, *, refused: bool) -> None:
-    """In the words of uv and of git."""
+def test_an_auth_failure_is_recognized(text: str, *, refused: bool) -> None:
+    """In the output of uv and of git."""
     assert is_auth_failure(text) is refused
 
 
@@ -187,8 +194,8 @@ NAME = Login(url="https://named/simple/", name="me")
         ("file:///two/a.whl", None),
     ],
 )
-def test_a_login_is_for_its_server_alone(url: str, login: Login | None) -> None:
-    """Of several on a server it is that of the nearest path, else the first."""
+def test_a_login_is_sent_to_its_own_server_only(url: str, login: Login | None) -> None:
+    """Among several logins the nearest path wins, then the first login."""
     known = Credentials(logins=(ONE, TWO, NAME), barred=("https://h/barred/",))
     assert known.for_url(url) == login
 
@@ -205,10 +212,10 @@ def test_a_login_is_for_its_server_alone(url: str, login: Login | None) -> None:
         ("nonsense", "https://other/x", None),
     ],
 )
-def test_netrc_counts_last(
+def test_netrc_comes_last(
     tmp_path: Path, text: str, url: str, words: tuple[str, str | None] | None
 ) -> None:
-    """It says what nobody else does; one that can't be read says nothing."""
+    """Netrc adds a missing password; an unreadable netrc is ignored."""
     file = tmp_path / "netrc"
     file.write_text(text, "utf-8")
     found = Credentials(logins=(ONE, NAME), netrc=file).for_url(url)

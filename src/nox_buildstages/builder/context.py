@@ -14,7 +14,7 @@ from nox_buildstages.errors import (
     MissingWheelError,
     ToolError,
 )
-from nox_buildstages.indexes.logins import redact_variables
+from nox_buildstages.indexes.logins import strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, pins
 from nox_buildstages.lock.files.pylock import moved
 from nox_buildstages.run.screen import Screen
@@ -270,7 +270,7 @@ class BuildContext:
             version=str(output.metadata.version),
             source=self.tools.sources.identity(output.source),
             environment=self.ingredients(stage.name, without=without),
-            env=redact_variables(self.variables(stage, output.name)),
+            env=strip_secrets(self.variables(stage, output.name)),
             config_settings=rules.config_settings,
             interpreter={
                 "implementation": markers["implementation_name"],

@@ -1,4 +1,4 @@
-"""Names and passwords: taken out of URLs, found again for them, shown to nobody."""
+"""Logins in URLs: parse them, strip them, hide them, hand them to git."""
 
 from __future__ import annotations
 
@@ -6,35 +6,37 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 from urllib.parse import unquote, urlsplit
 
 from nox_buildstages.model import Login
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
-_USERINFO = re.compile(r"(?<=http://|ttps://)[^/\s?#]+@")
-_REQUIREMENT = re.compile(r"\s*[A-Za-z0-9][\w.-]*\s*(\[[^\]]*\])?\s*@")
-_LOCATION = re.compile(r"(git\+)?(https?://\S+)")
-_REFUSAL = re.compile(
-    "lack of valid authentication|40[13] (Unauthorized|Forbidden)"
-    "|could not read (Username|Password)|Authentication failed"
-)
-_VARIABLE = re.compile(r"(?:\$\{|%24%7B)([A-Z0-9_]+)(?:\}|%7D)")  # escaped, too
 DEFAULT_PORTS = {"http": 80, "https": 443}
-_SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY)S?$", re.IGNORECASE)
-
 
 LOGIN_HINT = (
     "give the server a name and a password: for an index named NAME by"
     " UV_INDEX_NAME_USERNAME and UV_INDEX_NAME_PASSWORD, for any host by ~/.netrc"
 )
-"""What to do where a server doesn't know us."""
+"""What to do if a server refuses us."""
+
+_USERINFO = re.compile(r"(?<=http://|ttps://)[^/\s?#]+@")
+_ANY_USERINFO = re.compile(r"(?<=://)(?!git@)[^/\s]+@")
+_QUERY = re.compile(r"(?<=://)([^\s?'\"]*)\?[^\s'\"]+")
+_REQUIREMENT = re.compile(r"\s*[A-Za-z0-9][\w.-]*\s*(\[[^\]]*\])?\s*@")
+_URL = re.compile(r"(git\+)?(https?://\S+)")
+_AUTH_FAILURE = re.compile(
+    "lack of valid authentication|40[13] (Unauthorized|Forbidden)"
+    "|could not read (Username|Password)|Authentication failed"
+)
+_VARIABLE = re.compile(r"(?:\$\{|%24%7B)([A-Z0-9_]+)(?:\}|%7D)")  # escaped, too
+_SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY)S?$", re.IGNORECASE)
 
 
 def parse_login(url: str) -> Login | None:
-    """Return the login that a URL holds; None where it holds none."""
+    """Return the login in a URL; None if there is none."""
     found = _USERINFO.search(url)
     if found is None:
         return None
@@ -46,70 +48,96 @@ def parse_login(url: str) -> Login | None:
     )
 
 
-def strip_logins(text: str) -> str:
-    """Return a text with names and passwords taken out of its http(s) URLs.
-
-    The name in a URL of ssh stays: it is no secret, and needed.
-    """
-    return _USERINFO.sub("", text)
-
-
 def redact(text: str) -> str:
-    """Return a text with the credentials in its URLs made unreadable."""
-    return re.sub(r"(?<=://)(?!git@)[^/\s]+@", "****@", text)
+    """Return a text for people to read: logins and queries of URLs become ``****``."""
+    return _QUERY.sub(r"\1?****", _ANY_USERINFO.sub("****@", text))
 
 
-def is_auth_failure(text: str) -> bool:
-    """Whether uv or git say that a server doesn't know us."""
-    return _REFUSAL.search(text) is not None
+@overload
+def strip_logins(value: str) -> str: ...
+@overload
+def strip_logins(value: Mapping[str, Any]) -> dict[str, Any]: ...
+@overload
+def strip_logins(value: Any) -> Any: ...  # noqa: ANN401 - any value of TOML or JSON
+def strip_logins(value: Any) -> Any:
+    """Return a value for files: no http(s) URL in its strings has a login.
 
+    The URLs keep working without the login. The user name of an ssh URL stays: ssh
+    needs the name, and the name is no secret.
 
-def without_any(value: Any) -> Any:  # noqa: ANN401 - whatever TOML and JSON hold
-    """Return a value with names and passwords taken out of all URLs in it."""
+    Args:
+        value: A string, or tables and lists of strings.
+    """
     if isinstance(value, str):
-        return strip_logins(value)
+        return _USERINFO.sub("", value)
     if isinstance(value, Mapping):
-        return {key: without_any(value[key]) for key in value}
-    return list(map(without_any, value)) if isinstance(value, (list, tuple)) else value
+        return {key: strip_logins(value[key]) for key in value}
+    if isinstance(value, (list, tuple)):
+        return [strip_logins(item) for item in value]
+    return value
 
 
-def redact_variables(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return environment variables as they may be kept and shown.
+def strip_secrets(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return environment variables for records, without secrets.
 
-    One that is a secret by its name has a digest in place of its value.
+    A variable whose name says that it is a secret gets a digest as its value, so
+    that a change of the secret remains visible.
     """
     return {
-        name: _digest(value) if _SECRET_NAME.search(name) else strip_logins(value)
+        name: f"sha256:{hashlib.sha256(value.encode()).hexdigest()[:16]}"
+        if _SECRET_NAME.search(name)
+        else strip_logins(value)
         for name, value in variables.items()
     }
+
+
+def is_auth_failure(output: str) -> bool:
+    """Whether the output of uv or git says that a server refuses us."""
+    return _AUTH_FAILURE.search(output) is not None
 
 
 def extract_logins(
     document: Mapping[str, Any],
 ) -> tuple[Mapping[str, Any], tuple[Login, ...]]:
-    """Take the logins out of the requirements and the sources of a pyproject.toml.
+    """Take the logins out of the requirements and sources of a pyproject.toml.
 
-    Its indexes keep theirs.
+    Indexes keep their logins: uv reads them.
 
     Returns:
-        The document without them, and they, each with its URL.
+        The document without these logins, and the logins.
     """
-    found: list[Login] = []
-    clean = _cleaned(document, found, anywhere=False)
-    tool = clean.get("tool")
-    settings = tool.get("uv") if isinstance(tool, dict) else None
-    if isinstance(settings, dict) and "sources" in settings:
-        settings["sources"] = _cleaned(settings["sources"], found, anywhere=True)
-    return clean, tuple(dict.fromkeys(found))
+    logins: list[Login] = []
+
+    def clean(value: Any, *, is_source: bool) -> Any:  # noqa: ANN401 - any TOML
+        if isinstance(value, Mapping):
+            return {key: clean(value[key], is_source=is_source) for key in value}
+        if isinstance(value, list):
+            return [clean(item, is_source=is_source) for item in value]
+        if not isinstance(value, str) or not (is_source or _REQUIREMENT.match(value)):
+            return value
+        for git, url in _URL.findall(value):
+            login = parse_login(url.partition("#")[0])
+            if login is not None:
+                # A revision may follow the path of a repository: ``…/repo@v1``.
+                bare = re.sub("@[^/]*$", "", login.url) if git else login.url
+                logins.append(replace(login, url=bare))
+        return strip_logins(value)
+
+    cleaned = clean(document, is_source=False)
+    tool = cleaned.get("tool")
+    uv = tool.get("uv") if isinstance(tool, dict) else None
+    if isinstance(uv, dict) and "sources" in uv:
+        uv["sources"] = clean(uv["sources"], is_source=True)
+    return cleaned, tuple(dict.fromkeys(logins))
 
 
 def expand_variables(
     logins: Iterable[Login], outer: Mapping[str, str]
 ) -> tuple[Login, ...]:
-    """Return logins with the values of variables in place of ``${NAME}``.
+    """Replace ``${NAME}`` in logins with the values of environment variables.
 
-    As uv does in the URL of a requirement, where a value is a part of the URL, and
-    a variable that isn't set stays as it is written.
+    As in uv, a value is a part of the URL, so it may hold a name and a password at
+    once, and an unset variable stays as written.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -120,59 +148,32 @@ def expand_variables(
 
 
 def git_variables(logins: Iterable[Login], outer: Mapping[str, str]) -> dict[str, str]:
-    """Return variables that let git know logins, itself and its submodules.
+    """Return environment variables that give logins to git and its submodules.
 
-    The first login of a host is for all that is on it.
+    The first login of a host serves all repositories on that host.
 
     Args:
-        logins: Of repositories and, with no harm, of other URLs.
-        outer: The variables that git sees else; its settings there stay.
+        logins: Logins of repositories; logins of other URLs do no harm.
+        outer: The other variables of git; git settings among them stay valid.
     """
-    realms: dict[object, Login] = {}
+    hosts: dict[object, Login] = {}
     own = [login for login in logins if urlsplit(login.url).scheme in DEFAULT_PORTS]
     for login in own:
         parts = urlsplit(login.url)
         host = replace(login, url=f"{parts.scheme}://{parts.netloc}/")
-        realms.setdefault(origin_of(login.url), host)
-    known = [*realms.values(), *own]
-    if not known:
+        hosts.setdefault(origin_of(login.url), host)
+    if not own:
         return {}
+    usable = [*hosts.values(), *own]
     start = int(outer.get("GIT_CONFIG_COUNT") or 0)
-    variables = {"GIT_CONFIG_COUNT": str(start + len(known))}
-    for number, login in enumerate(known, start):
+    variables = {"GIT_CONFIG_COUNT": str(start + len(usable))}
+    for number, login in enumerate(usable, start):
         variables[f"GIT_CONFIG_KEY_{number}"] = f"url.{login.full_url}.insteadOf"
         variables[f"GIT_CONFIG_VALUE_{number}"] = login.url
     return variables
 
 
-def _cleaned(value: Any, found: list[Login], *, anywhere: bool) -> Any:  # noqa: ANN401
-    if isinstance(value, Mapping):
-        return {
-            key: _cleaned(item, found, anywhere=anywhere) for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [_cleaned(item, found, anywhere=anywhere) for item in value]
-    if not isinstance(value, str) or not (anywhere or _REQUIREMENT.match(value)):
-        return value
-    found.extend(_logins_in(value))
-    return strip_logins(value)
-
-
-def _logins_in(text: str) -> Iterator[Login]:
-    """Yield the logins in a requirement or the URL of a source."""
-    for git, url in _LOCATION.findall(text):
-        login = parse_login(url.partition("#")[0])
-        if login is not None:
-            # A revision follows the path of a repository; its own login is gone.
-            bare = re.sub("@[^/]*$", "", login.url) if git else login.url
-            yield replace(login, url=bare)
-
-
 def origin_of(url: str) -> tuple[str, str | None, int | None]:
-    """Return scheme, host and port of a URL: what one login may be for."""
+    """Return scheme, host and port of a URL; a login is for one origin."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
-
-
-def _digest(value: str) -> str:
-    return f"sha256:{hashlib.sha256(value.encode()).hexdigest()[:16]}"

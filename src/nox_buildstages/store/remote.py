@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from nox_buildstages.errors import AwayError
+from nox_buildstages.indexes.logins import redact
 from nox_buildstages.store import remote_files as objects
-from nox_buildstages.store.remote_files import PATIENCE, shown
+from nox_buildstages.store.remote_files import PATIENCE
 from nox_buildstages.store.store import LOG, RECORD, load_record
 from nox_buildstages.system import files
 from nox_buildstages.system.files import sha256_of
@@ -216,7 +217,7 @@ class Remote:
                     return
                 files.write_text(self._stamp(doing), self.run)
             words = _AWAY[doing].format(reason=error.reason)
-            self.report(f"the remote store {shown(self.declared.url)} {words}")
+            self.report(f"the remote store {redact(self.declared.url)} {words}")
 
     def _is_off(self, *doing: str) -> bool:
         return any(map(self._was_away, doing))
@@ -238,7 +239,7 @@ class Remote:
 
     def _named(self, started: float) -> str:
         seconds = time.monotonic() - started
-        return f"{shown(self.declared.url)} in {seconds:.1f} s"
+        return f"{redact(self.declared.url)} in {seconds:.1f} s"
 
 
 def _is_of(recipe: Recipe, entry: StoredWheel) -> bool:

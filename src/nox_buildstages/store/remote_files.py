@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 from concurrent.futures import Future, TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ PATIENCE = 30.0
 SLOWEST = 250_000
 """Bytes in a second below which it does, too."""
 
-_QUERY = re.compile(r"(?<=://)([^\s?'\"]*)\?[^\s'\"]+")
 _UNLISTED = ("http", "https")
 
 
@@ -159,7 +157,7 @@ def check(url: str) -> None:
         from fsspec.utils import get_protocol  # noqa: PLC0415
     except ImportError as error:
         raise RemoteStoreError(
-            store=shown(url),
+            store=redact(url),
             problem="fsspec isn't installed",
             hint="install it beside nox: pip install 'nox-buildstages[remote]'",
         ) from error
@@ -167,7 +165,7 @@ def check(url: str) -> None:
         fsspec.get_filesystem_class(get_protocol(url))
     except (ImportError, ValueError) as error:
         raise RemoteStoreError(
-            store=shown(url),
+            store=redact(url),
             problem=f"fsspec has no driver for it ({_reason(error)})",
             hint="install one beside nox: s3fs for s3://, gcsfs for gs://,"
             " adlfs for abfs://, aiohttp for https://",
@@ -181,11 +179,6 @@ def _is_no_drivers(record: logging.LogRecord) -> bool:
     """
     is_nox = record.name.partition(".")[0] == "nox"
     return is_nox or record.thread == main_thread().ident
-
-
-def shown(text: str) -> str:
-    """Return a text with what may be secret in its URLs made unreadable."""
-    return _QUERY.sub(r"\1?****", redact(text))
 
 
 def _translated(work: Callable[[], T], seconds: float) -> T:
@@ -236,6 +229,6 @@ def _replace(file: Path, path: Path) -> object:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return shown(error.strerror)
+        return redact(error.strerror)
     first, _, _ = str(error).strip().partition("\n")
-    return shown(first) or type(error).__name__
+    return redact(first) or type(error).__name__

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from nox_buildstages.indexes.logins import strip_logins, without_any
+from nox_buildstages.indexes.logins import strip_logins
 from nox_buildstages.model import ArchiveSource, GitSource
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Built:
 def lines(wheels: Iterable[Built]) -> str:
     """Return a statement for each wheel, one a line (JSON Lines)."""
     return "".join(
-        json.dumps(without_any(statement(built)), sort_keys=True) + "\n"
+        json.dumps(strip_logins(statement(built)), sort_keys=True) + "\n"
         for built in sorted(wheels, key=lambda built: built.wheel.path.name)
     )
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from packaging.utils import canonicalize_name
 
 from nox_buildstages.environments.targets import target_markers
-from nox_buildstages.indexes.logins import without_any
+from nox_buildstages.indexes.logins import strip_logins
 from nox_buildstages.indexes.no_binary import NO_BINARY_KEYS
 from nox_buildstages.indexes.settings import UV_KEYS
 from nox_buildstages.lock.files.lockfile import FORMAT, digest
@@ -106,7 +106,7 @@ def _digest(
             "constraints": _texts(project.constraints, root),
             "build-constraints": _texts(project.build_constraints, root),
             "exclude-newer": project.exclude_newer,
-            "uv": without_any(
+            "uv": strip_logins(
                 {key: project.uv[key] for key in _UV_KEYS if key in project.uv}
             ),
             "folders": [
@@ -129,7 +129,7 @@ def _own(
     if own is None:
         return {}
     setup = {name: it for name, it in folders[own] if name.startswith("setup.")}
-    system = without_any(dict(project.final.build_system))
+    system = strip_logins(dict(project.final.build_system))
     return {"project": {"name": own, "build-system": system, "setup": setup}}
 
 

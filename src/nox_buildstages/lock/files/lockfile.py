@@ -26,7 +26,7 @@ from packaging.version import Version
 
 from nox_buildstages import toml
 from nox_buildstages.errors import InvalidLockError
-from nox_buildstages.indexes.logins import without_any
+from nox_buildstages.indexes.logins import strip_logins
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.lock.files.pylock import TOOL, provider, select
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
@@ -202,9 +202,9 @@ def _output_table(output: LockedOutput) -> dict[str, Any]:
         "name": output.name,
         "version": str(metadata.version),
         "source": _source_table(output.source),
-        "build-requires": without_any(output.build_requires),
+        "build-requires": strip_logins(output.build_requires),
         "metadata": metadata.learned,
-        "requires-dist": without_any(metadata.requires_dist),
+        "requires-dist": strip_logins(metadata.requires_dist),
     }
     if metadata.requires_python is not None:
         table["requires-python"] = metadata.requires_python

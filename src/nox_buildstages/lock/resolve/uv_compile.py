@@ -27,7 +27,7 @@ from nox_buildstages.indexes.logins import (
     LOGIN_HINT,
     is_auth_failure,
     redact,
-    without_any,
+    strip_logins,
 )
 from nox_buildstages.indexes.no_binary import find_no_binary, without_no_binary
 from nox_buildstages.indexes.settings import Indexes
@@ -372,7 +372,7 @@ def _mend(output: str) -> str:
 def _read_answer(question: Question, path: Path) -> Pylock | ResolutionError:
     try:
         document = toml.loads(path.read_text(encoding="utf-8"))
-        answer = Pylock.from_dict(without_any(document))
+        answer = Pylock.from_dict(strip_logins(document))
     except (ValueError, PylockValidationError) as error:
         return ResolutionError(name=question.name, output=f"uv's answer: {error}")
     for package in answer.packages:
