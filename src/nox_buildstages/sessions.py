@@ -365,8 +365,9 @@ def _lock(session: nox.Session, workspace: Workspace) -> None:
 
 
 def _init(session: nox.Session, workspace: Workspace, *, begun: bool) -> None:
-    from nox_buildstages.commands.init.pyproject import write  # noqa: PLC0415
-    from nox_buildstages.config.writing import rendered  # noqa: PLC0415 - for it alone
+    from nox_buildstages.commands.init import (  # noqa: PLC0415 - for init alone
+        pyproject,
+    )
 
     project = workspace.project
     proposal = workspace.propose(begun=begun)
@@ -376,10 +377,10 @@ def _init(session: nox.Session, workspace: Workspace, *, begun: bool) -> None:
             f" {workspace.interpreter.short}"
         )
         return
-    text = rendered(proposal, root=project.root)
+    text = pyproject.render(proposal, root=project.root)
     print(text, end="", flush=True)  # noqa: T201 - it is what was asked for
     if workspace.options.write:
-        write(project.pyproject, text)
+        pyproject.write_addition(project.pyproject, text)
         session.log(f"wrote it to the end of {project.pyproject.name}")
     else:
         session.log(f"to write it: nox -s {_INIT} -- --write")

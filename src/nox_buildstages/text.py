@@ -1,4 +1,4 @@
-"""Sizes, times, tables and differences as people read them."""
+"""Sizes, times, tables, differences and names as people read them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import humanize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     K = TypeVar("K", bound=str)
     V = TypeVar("V")
@@ -52,3 +52,11 @@ def diff(
         before, after = old.get(key), new.get(key)
         if before != after:
             yield key, before, after
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return a name, with a number behind it if others have taken it."""
+    number, free = 2, name
+    while free in taken:
+        number, free = number + 1, f"{name}-{number}"
+    return free

@@ -1,113 +1,74 @@
-"""Stages as text: what is written is what is read."""
+"""TOML for messages and files: what is written reads back as it was."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from nox_buildstages import toml
-from nox_buildstages.config.writing import Proposal, Proposed, appended, rendered
-from nox_buildstages.model import Output, Stage
+from nox_buildstages.config.writing import (
+    assignment,
+    build_requires_table,
+    format_value,
+    hint_text,
+    indent,
+    package_table,
+    stage_table,
+)
 
-ROOT = Path("/project")
-MANY = [f"a-rather-long-name-{number}" for number in range(5)]
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ('a "quoted" \\ name', '"a \\"quoted\\" \\\\ name"'),
+        ("Tübingen", '"Tübingen"'),
+        ("\x7f", '"\\u007f"'),
+        (["a", "b"], '["a", "b"]'),
+        ([], "[]"),
+        ({"add": ["a"], "remove": []}, '{ add = ["a"], remove = [] }'),
+        (4, "4"),
+    ],
+)
+def test_a_value_has_one_line(value: object, text: str) -> None:
+    """Strings, lists and tables alike, and TOML reads them back."""
+    assert format_value(value) == text
+    assert toml.loads(f"x = {text}") == {"x": value}
 
 
-def proposed(*outputs: str, dependencies: tuple[str, ...] = ()) -> Proposed:
-    """Return a stage of that."""
-    return Proposed(
-        stage=Stage(
-            name="kernels",
-            dependencies=tuple(map(Requirement, dependencies)),
-            outputs=tuple(
-                Output(requirement=Requirement(text), location="") for text in outputs
-            ),
+def test_a_long_list_has_several_lines() -> None:
+    """Each element gets a line, if one line can't hold all of them."""
+    names = [f"a-rather-long-name-{number}" for number in range(5)]
+    lines = [*assignment("x", names)]
+    assert len(lines) == 7
+    assert toml.loads("\n".join(lines)) == {"x": names}
+
+
+@pytest.mark.parametrize(
+    ("lines", "table"),
+    [
+        (stage_table("a", ["a==1"]), {"stage": [{"name": "a", "outputs": ["a==1"]}]}),
+        (
+            stage_table("a", ["a==1"], ["torch"]),
+            {"stage": [{"name": "a", "dependencies": ["torch"], "outputs": ["a==1"]}]},
         ),
-        comments=("it has no wheel",),
-    )
-
-
-def text_of(*stages: Proposed, matched: tuple[str, ...] = ()) -> str:
-    """Return a proposal's text."""
-    proposal = Proposal(
-        heading=("by us",),
-        match_runtime=tuple(map(canonicalize_name, matched)),
-        stages=stages,
-    )
-    return rendered(proposal, root=ROOT)
-
-
-def test_a_proposal_as_text() -> None:
-    """Comments say why, and what is empty is left out."""
-    first = proposed("flash-attn==2.8.3", dependencies=("torch",))
-    assert (
-        text_of(first, proposed("cymem==2"), matched=("torch",))
-        == """\
-# by us
-
-[tool.nox-buildstages]
-match-runtime = ["torch"]
-
-# it has no wheel
-[[tool.nox-buildstages.stage]]
-name = "kernels"
-dependencies = ["torch"]
-outputs = ["flash-attn==2.8.3"]
-
-# it has no wheel
-[[tool.nox-buildstages.stage]]
-name = "kernels"
-outputs = ["cymem==2"]
-"""
-    )
-
-
-def test_long_lists_are_broken() -> None:
-    """Each entry has a line of its own where one line can't hold them."""
-    text = text_of(proposed("a==1", dependencies=tuple(MANY)))
-    assert max(map(len, text.splitlines())) <= 88
-    (stage,) = toml.loads(text)["tool"]["nox-buildstages"]["stage"]
-    assert stage["dependencies"] == MANY
-
-
-@pytest.mark.parametrize(
-    ("written", "output"),
-    [
-        ("a @ file:///project/vendor/a", "a @ ./vendor/a"),
-        ("a @ file:///elsewhere/a", "a @ ../elsewhere/a"),
-        ("a @ file:///project/of%20mine", "a @ file:///project/of%20mine"),
-        ("a @ https://host/a.tar.gz#sha256=0", "a @ https://host/a.tar.gz#sha256=0"),
+        (
+            build_requires_table("a", add={"c", "b"}, remove=()),
+            {"package": {"a": {"build-requires": {"add": ["b", "c"]}}}},
+        ),
+        (
+            package_table("a", "metadata", {"requires-dist": []}),
+            {"package": {"a": {"metadata": {"requires-dist": []}}}},
+        ),
     ],
 )
-def test_what_lies_in_the_project_is_named_relative_to_it(
-    written: str, output: str
-) -> None:
-    """As people write it, where it can be written so."""
-    document = toml.loads(text_of(proposed(written)))
-    assert document["tool"]["nox-buildstages"]["stage"][0]["outputs"] == [output]
+def test_tables(lines: Any, table: dict[str, Any]) -> None:  # noqa: ANN401 - iterator
+    """A table of a stage leaves out an empty list of dependencies."""
+    text = "\n".join(indent(lines))
+    assert toml.loads(text) == {"tool": {"nox-buildstages": table}}
 
 
-def test_comments_hold_no_control_characters() -> None:
-    """TOML has none in them."""
-    stage = proposed("a==1").stage
-    text = text_of(Proposed(stage=stage, comments=("a\x1b[31m\tred\x00", "")))
-    assert "# a [31m red\n#\n" in text
-    toml.loads(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "whole"),
-    [
-        ("", "a = 1\n"),
-        ("\n", "\na = 1\n"),
-        ("b = 2", "b = 2\n\na = 1\n"),
-        ("b = 2\n", "b = 2\n\na = 1\n"),
-        ("b = 2\r\n", "b = 2\r\n\r\na = 1\r\n"),
-    ],
-)
-def test_more_at_the_end_of_a_file(text: str, whole: str) -> None:
-    """A blank line is between, and its lines end as the file's do."""
-    assert appended(text, "a = 1\n") == whole
+def test_a_hint_never_ends_with_toml() -> None:
+    """Nox appends a full stop to its last line, which would break the TOML."""
+    assert hint_text(["write:", "  a = 1"]) == "write:\n  a = 1\nand run it again"
+    assert hint_text(["  a = 1", "in a file"]) == "  a = 1\nin a file"

@@ -18,7 +18,7 @@ from nox_buildstages.builder.prepare import occupied, prepare
 from nox_buildstages.builder.stage import provide
 from nox_buildstages.errors import BackendError, MetadataError, NotRunError
 from nox_buildstages.lock.files.lockfile import IndexPin, LockedOutput, StagePin
-from nox_buildstages.lock.resolve.metadata import BackendAnswer, stating
+from nox_buildstages.lock.resolve.metadata import BackendAnswer, requires_dist_hint
 from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
 from nox_buildstages.run.follow import METADATA, followed
 from nox_buildstages.sources import metadata as source_tree
@@ -243,7 +243,7 @@ def _without_answer(context: BuildContext, error: BackendError) -> BackendAnswer
 def _otherwise(error: BackendError) -> tuple[str, ...]:
     return (
         "or, where it can't be asked here, say in pyproject.toml what it requires:",
-        *stating(error.output),
+        *requires_dist_hint(error.output),
     )
 
 

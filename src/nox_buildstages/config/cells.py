@@ -46,7 +46,7 @@ class Cells:
     """All cells of a project; one that has no values where there is no matrix.
 
     Attributes:
-        places: In the matrix's order.
+        cells: In the matrix's order.
     """
 
     cells: tuple[CellProject, ...]
@@ -59,7 +59,7 @@ class Cells:
     @property
     def projects(self) -> tuple[Project, ...]:
         """What is declared for each cell."""
-        return tuple(location.project for location in self.cells)
+        return tuple(cell.project for cell in self.cells)
 
     @property
     def has_matrix(self) -> bool:
@@ -93,12 +93,12 @@ class Cells:
         A stage comes with the first of these cells.
         """
         seen = set()
-        for location in self.cells:
-            for stage in location.graph.order:
-                title = location.project.stage_label(stage.name)
+        for cell in self.cells:
+            for stage in cell.graph.order:
+                title = cell.project.stage_label(stage.name)
                 if title not in seen:
                     seen.add(title)
-                    yield location, stage
+                    yield cell, stage
 
 
 def arrange_cells(projects: Sequence[Project]) -> Cells:

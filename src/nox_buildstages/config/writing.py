@@ -1,114 +1,94 @@
-"""From stages to the text that declares them, and that text into a pyproject.toml."""
+"""The only writer of TOML: tables for messages and for a pyproject.toml."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import posixpath
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import tomli_w
 
-from nox_buildstages.config.spelling import as_declared
 from nox_buildstages.config.table import TOOL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from packaging.utils import NormalizedName
+    from packaging.requirements import Requirement
 
-    from nox_buildstages.model import Stage
-
-_WIDTH = 88
-_INDENT = "    "
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Proposed:
-    """A stage that a project should declare.
-
-    Attributes:
-        stage: With its outputs and dependencies.
-        comments: Why, in lines.
-    """
-
-    stage: Stage
-    comments: tuple[str, ...]
+WIDTH = 88
+INDENT = "  "
+AGAIN = "and run it again"
+"""The last line of a hint that ends with TOML, because nox appends a full stop."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Proposal:
-    """What a pyproject.toml should declare beyond what it does.
-
-    Attributes:
-        heading: What is to be known of it as a whole, in lines.
-        match_runtime: Projects of one version everywhere; the table they go into is
-            begun with them, so that there may be none where it is written already.
-        stages: In order; not empty.
-    """
-
-    heading: tuple[str, ...]
-    match_runtime: tuple[NormalizedName, ...] = ()
-    stages: tuple[Proposed, ...]
+def format_value(value: object) -> str:
+    """Return a value as TOML on one line."""
+    if isinstance(value, Mapping):
+        pairs = (f"{key} = {format_value(inner)}" for key, inner in value.items())
+        return f"{{ {', '.join(pairs)} }}"
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return f"[{', '.join(map(format_value, value))}]"
+    return tomli_w.dumps({"_": value}).removeprefix("_ = ").rstrip("\n")
 
 
-def rendered(proposal: Proposal, *, root: Path) -> str:
-    """Return a proposal as TOML, with comments.
-
-    Args:
-        proposal: What is declared.
-        root: The project's folder, absolute; what lies in it is named relative to it.
-    """
-    blocks = [[*_commented(proposal.heading)]]
-    if proposal.match_runtime:
-        matched = _assigned("match-runtime", proposal.match_runtime)
-        blocks.append([f"[tool.{TOOL}]", *matched])
-    blocks += [[*_stage(proposed, root)] for proposed in proposal.stages]
-    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
-
-
-def appended(text: str, addition: str) -> str:
-    """Return a file with more at its end; what is there stays as it is.
-
-    Args:
-        text: Of the file; what is added ends its lines in the same way.
-        addition: Its lines end with a line feed.
-    """
-    newline = "\r\n" if "\r\n" in text else "\n"
-    if text and not text.endswith("\n"):
-        text += newline
-    gap = newline if text.strip() else ""
-    return text + gap + addition.replace("\n", newline)
-
-
-def _stage(proposed: Proposed, root: Path) -> Iterator[str]:
-    stage = proposed.stage
-    yield from _commented(proposed.comments)
-    yield f"[[tool.{TOOL}.stage]]"
-    yield f"name = {_quoted(stage.name)}"
-    if stage.dependencies:
-        yield from _assigned("dependencies", map(str, stage.dependencies))
-    outputs = (as_declared(output.requirement, root) for output in stage.outputs)
-    yield from _assigned("outputs", outputs)
-
-
-def _assigned(key: str, values: Iterable[str]) -> Iterator[str]:
-    """Yield a list of strings, on one line where it fits."""
-    quoted = [_quoted(value) for value in values]
-    line = f"{key} = [{', '.join(quoted)}]"
-    if len(line) <= _WIDTH:
+def assignment(key: str, value: object) -> Iterator[str]:
+    """Yield the lines that assign a value to a key; a long list gets several lines."""
+    line = f"{key} = {format_value(value)}"
+    if len(line) <= WIDTH or not isinstance(value, (list, tuple)):
         yield line
-        return
-    yield f"{key} = ["
-    yield from (f"{_INDENT}{value}," for value in quoted)
-    yield "]"
+    else:
+        yield from tomli_w.dumps({key: value}).splitlines()
 
 
-def _quoted(text: str) -> str:
-    return tomli_w.dumps({"_": text}).removeprefix("_ = ").rstrip("\n")
+def stage_table(
+    name: str, outputs: Iterable[str], dependencies: Iterable[str] = ()
+) -> Iterator[str]:
+    """Yield the table of a stage."""
+    yield f"[[tool.{TOOL}.stage]]"
+    yield from assignment("name", name)
+    if wanted := list(dependencies):
+        yield from assignment("dependencies", wanted)
+    yield from assignment("outputs", list(outputs))
 
 
-def _commented(lines: Iterable[str]) -> Iterator[str]:
-    """Yield comments; TOML allows no control characters in them."""
-    for line in lines:
-        printable = "".join(it if it.isprintable() else " " for it in line)
-        yield f"# {printable}".rstrip()
+def package_table(name: str, key: str, value: object) -> Iterator[str]:
+    """Yield the table that sets one key for an output."""
+    yield f"[tool.{TOOL}.package.{name}]"
+    yield from assignment(key, value)
+
+
+def build_requires_table(
+    name: str, *, add: Iterable[str], remove: Iterable[str]
+) -> Iterator[str]:
+    """Yield the table that corrects an output's build requirements."""
+    rules = {"add": sorted(add), "remove": sorted(remove)}
+    given = {key: names for key, names in rules.items() if names}
+    return package_table(name, "build-requires", given)
+
+
+def as_declared(requirement: Requirement, root: Path) -> str:
+    """Return a requirement as a user writes it in a table.
+
+    Args:
+        requirement: Has an absolute URL if it names a folder or a file.
+        root: The project's folder, to which the URL of a folder becomes relative.
+    """
+    url = urlsplit(requirement.url or "")
+    if url.scheme != "file" or unquote(url.path) != url.path:
+        return str(requirement)
+    path = posixpath.relpath(url.path, root.as_posix())
+    relative = path if path.startswith("..") else f"./{path}"
+    return str(requirement).replace(str(requirement.url), relative)
+
+
+def indent(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a table, indented for a hint."""
+    return (f"{INDENT}{line}" for line in lines)
+
+
+def hint_text(lines: Iterable[str]) -> str:
+    """Return the text of a hint; after TOML, a last line in words follows."""
+    found = [*lines]
+    return "\n".join([*found, AGAIN] if found[-1].startswith(INDENT) else found)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
 
     from nox_buildstages.builder.context import BuildContext, Tools
-    from nox_buildstages.config.writing import Proposal
+    from nox_buildstages.commands.init.pyproject import Proposal
     from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.lock.resolve.metadata import BackendAnswer

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from nox_buildstages.builder.stage import OutputResult
+    from nox_buildstages.commands.init.pyproject import Proposal
     from nox_buildstages.config.cells import CellProject, Cells
     from nox_buildstages.config.graph import Graph
-    from nox_buildstages.config.writing import Proposal
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.model import Interpreter, Project, Stage

@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 
 from nox_buildstages.errors import ProposalError
 from nox_buildstages.model import FINAL, PROJECT, Output, Stage
+from nox_buildstages.text import free_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -141,10 +142,8 @@ class Draft:
 
     def _stage_name(self, group: tuple[Found, ...]) -> str:
         """Return the name of the first output; with a number if that is taken."""
-        name = group[0].name
         taken = {PROJECT, FINAL, *(stage.name for stage in self.declared.stages)}
-        numbers = (f"{name}-{number}" for number in range(2, len(taken) + 3))
-        return next(it for it in (name, *numbers) if it not in taken)
+        return free_name(group[0].name, taken)
 
     def _declared_stages(self) -> Iterator[Stage]:
         for stage in self.declared.stages:

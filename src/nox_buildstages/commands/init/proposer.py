@@ -22,8 +22,9 @@ from nox_buildstages.commands.init.draft import (
     in_order,
     not_matched,
 )
+from nox_buildstages.commands.init.pyproject import Proposal, ProposedStage
 from nox_buildstages.config.graph import arrange
-from nox_buildstages.config.writing import Proposal, Proposed
+from nox_buildstages.config.writing import build_requires_table, indent
 from nox_buildstages.errors import (
     BackendError,
     BuildError,
@@ -197,8 +198,7 @@ class Proposer:
         words = (
             f"its build requires {asked}, and there is {error.reason} of that",
             "if another version will do, say so in pyproject.toml:",
-            f"  [tool.nox-buildstages.package.{found.name}]",
-            f'  build-requires = {{ remove = ["{name}"], add = ["{name}"] }}',
+            *indent(build_requires_table(found.name, add=[name], remove=[name])),
         )
         silence, dropped = (*found.silence, *words), (*found.dropped, name)
         return draft.amended(replace(found, silence=silence, dropped=dropped))
@@ -291,7 +291,7 @@ class Proposer:
         )
         order = [stage.name for stage in arrange(draft.project()).order]
         proposed = [
-            Proposed(stage=stage, comments=tuple(_comments(group)))
+            ProposedStage(stage=stage, comments=tuple(_comments(group)))
             for stage, group in zip(draft.stages(), draft.grouped(), strict=True)
         ]
         by_hand = matched if self.begun else ()

@@ -1,29 +1,99 @@
-"""Writing a proposal into a pyproject.toml."""
+"""The stages that `build-stages-init` proposes, as TOML and in a pyproject.toml."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nox_buildstages import toml
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.project import read
-from nox_buildstages.config.writing import appended
+from nox_buildstages.config.table import TOOL
+from nox_buildstages.config.writing import as_declared, assignment, stage_table
 from nox_buildstages.errors import DeclarationError, ProposalError
 from nox_buildstages.system.files import atomic_write
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from packaging.utils import NormalizedName
 
-def write(pyproject: Path, addition: str) -> None:
-    """Write more at the end of a pyproject.toml, and leave the rest as it is.
+    from nox_buildstages.model import Stage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProposedStage:
+    """A stage that a project should declare.
+
+    Attributes:
+        stage: With outputs and dependencies.
+        comments: The reasons, in lines.
+    """
+
+    stage: Stage
+    comments: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proposal:
+    """The tables that a pyproject.toml lacks.
+
+    Attributes:
+        heading: Comments on the proposal as a whole, in lines.
+        match_runtime: Projects for ``match-runtime``. The key begins the table
+            ``[tool.nox-buildstages]``, so a file that has the table can't take it.
+        stages: In order; never empty.
+    """
+
+    heading: tuple[str, ...]
+    match_runtime: tuple[NormalizedName, ...] = ()
+    stages: tuple[ProposedStage, ...]
+
+
+def render(proposal: Proposal, *, root: Path) -> str:
+    """Return a proposal as TOML with comments.
+
+    Args:
+        proposal: The proposal.
+        root: The project's folder, absolute; paths in it are written relative to it.
+    """
+    blocks = [_comment(proposal.heading)]
+    if proposal.match_runtime:
+        matched = assignment("match-runtime", proposal.match_runtime)
+        blocks.append([f"[tool.{TOOL}]", *matched])
+    for proposed in proposal.stages:
+        stage = proposed.stage
+        outputs = (as_declared(output.requirement, root) for output in stage.outputs)
+        dependencies = map(str, stage.dependencies)
+        table = stage_table(stage.name, outputs, dependencies)
+        blocks.append([*_comment(proposed.comments), *table])
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def append(text: str, addition: str) -> str:
+    """Return a file's text with an addition after it, in the file's line endings.
+
+    Args:
+        text: The file's text; stays as it is.
+        addition: Lines that end with a line feed.
+    """
+    newline = "\r\n" if "\r\n" in text else "\n"
+    if text and not text.endswith("\n"):
+        text += newline
+    gap = newline if text.strip() else ""
+    return text + gap + addition.replace("\n", newline)
+
+
+def write_addition(pyproject: Path, addition: str) -> None:
+    """Write tables to the end of a pyproject.toml and leave the rest as it is.
 
     Raises:
-        ProposalError: It would not declare what is meant.
-        OSError: It can't be written.
+        ProposalError: The file wouldn't declare the same afterwards.
+        OSError: The file can't be written.
     """
     path = pyproject.resolve()
-    text = appended(path.read_bytes().decode("utf-8"), addition)
+    text = append(path.read_bytes().decode("utf-8"), addition)
     try:
         arrange(read(toml.loads(text), pyproject=pyproject))
     except (toml.TOMLDecodeError, DeclarationError) as error:
@@ -33,3 +103,11 @@ def write(pyproject: Path, addition: str) -> None:
         ) from error
     with atomic_write(path, mode=path.stat().st_mode & 0o7777) as new:
         new.write_bytes(text.encode("utf-8"))
+
+
+def _comment(lines: Iterable[str]) -> list[str]:
+    """Return lines as comments; TOML allows no control characters in comments."""
+    printable = (
+        "".join(char if char.isprintable() else " " for char in line) for line in lines
+    )
+    return [f"# {line}".rstrip() for line in printable]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 from packaging.utils import parse_wheel_filename
 
 from nox_buildstages.errors import Clash
+from nox_buildstages.text import free_name
 from nox_buildstages.wheelhouse.manifest import SOURCES, log_of_wheel
 
 if TYPE_CHECKING:
@@ -173,8 +173,7 @@ def _slugs(labels: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for label in labels:
         slug = _NO_NAME.sub("_", label.replace("/", "-"))
-        free = chain([slug], map(f"{slug}-{{}}".format, count(2)))
-        found[label] = next(name for name in free if name not in found.values())
+        found[label] = free_name(slug, found.values())
     return found
 
 

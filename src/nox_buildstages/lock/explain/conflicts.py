@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from nox_buildstages.config import spelling
+from nox_buildstages.config import writing
 from nox_buildstages.errors import (
     Claim,
     ConflictError,
@@ -35,6 +35,7 @@ from nox_buildstages.lock.explain.wishes import (
     wishes_of,
 )
 from nox_buildstages.model import FINAL, PROJECT
+from nox_buildstages.text import free_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -190,7 +191,7 @@ class _Case:
         return ConflictError(
             name=self.error.name,
             output=self.error.output,
-            hint=spelling.told(hint),
+            hint=writing.hint_text(hint),
             conflicts=tuple(self._told(found) for found in conflicts),
         )
 
@@ -248,11 +249,12 @@ class _Case:
                     [*found.rest, SourcedRequirement(kind=Kind.ADDED, text=name)]
                 )
             }
-            yield from spelling.package_rules(
+            table = writing.build_requires_table(
                 output,
                 add={*map(str, rules.build_requires_add), *lost},
                 remove={*rules.build_requires_remove, *remove},
             )
+            yield from writing.indent(table)
 
     def _mend(self, found: Sequence[SourcedRequirement]) -> Iterator[str]:
         """Yield what can be changed where nobody's declaration is to blame."""
@@ -289,9 +291,9 @@ class _Case:
         wrong = {required[canonicalize_name(Requirement(text).name)] for text in wanted}
         names = " and ".join(sorted({str(wish.output) for wish in wrong}))
         yield f"or overrule what {names} requires:"
-        yield f"{spelling.INDENT}[tool.uv]"
-        overrides = resolver.settings["override-dependencies"]
-        yield f"{spelling.INDENT}override-dependencies = {spelling.array(overrides)}"
+        key = "override-dependencies"
+        overrides = writing.assignment(key, resolver.settings[key])
+        yield from writing.indent(["[tool.uv]", *overrides])
 
     def _split(self, found: Sequence[SourcedRequirement]) -> ConflictError:
         """Return the failure with the outputs divided, where that is known to do."""
@@ -302,7 +304,7 @@ class _Case:
         return SplitError(
             name=self.error.name,
             output=self.error.output,
-            hint=spelling.told(self._stages(stage, groups, found)),
+            hint=writing.hint_text(self._stages(stage, groups, found)),
             conflicts=(self._told(found),),
             groups=groups,
         )
@@ -334,16 +336,18 @@ class _Case:
         """Yield the tables of the stages that take the place of one."""
         root = self.drafter.project.root
         declared = {
-            output.name: spelling.as_declared(output.requirement, root)
+            output.name: writing.as_declared(output.requirement, root)
             for output in stage.outputs
         }
+        dependencies = [writing.as_declared(it, root) for it in stage.dependencies]
         yield "build them in stages of their own, in pyproject.toml:"
         taken = [PROJECT, FINAL, *self.drafter.graph.stages]
         for number, group in enumerate(groups):
-            name = spelling.free_name(stage.name, taken) if number else stage.name
+            name = free_name(stage.name, taken) if number else stage.name
             taken.append(name)
             outputs = [declared[output] for output in group]
-            yield from spelling.stage_like(stage, name, outputs, root)
+            table = writing.stage_table(name, outputs, dependencies)
+            yield from writing.indent(table)
         other = [
             key
             for key, value in (

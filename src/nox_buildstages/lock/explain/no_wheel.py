@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from nox_buildstages.config import spelling
+from nox_buildstages.config import writing
 from nox_buildstages.errors import NoWheelError, ResolutionError, UnorderedOutputError
 from nox_buildstages.lock.resolve.source_choice import is_direct
 from nox_buildstages.lock.resolve.uv_compile import Question, StandIn
 from nox_buildstages.model import FINAL, PROJECT, Metadata, Output
+from nox_buildstages.text import free_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,9 +49,9 @@ def placed(
         lines = _stage_of_its_own(error.name, project, output, drafter.graph)
     else:
         root = drafter.project.root
-        own = [spelling.as_declared(it.requirement, root) for it in builder.outputs]
+        own = [writing.as_declared(it.requirement, root) for it in builder.outputs]
         lines = _output_of(builder, [*own, output])
-    return replace(error, hint=spelling.told(lines))
+    return replace(error, hint=writing.hint_text(lines))
 
 
 def _builder(name: str, graph: Graph) -> Stage | None:
@@ -63,7 +64,7 @@ def _builder(name: str, graph: Graph) -> Stage | None:
 
 def _output_of(builder: Stage, outputs: list[str]) -> Iterator[str]:
     yield f"add it to the outputs of stage {builder.name}, in pyproject.toml:"
-    yield f"{spelling.INDENT}outputs = {spelling.array(outputs)}"
+    yield from writing.indent(writing.assignment("outputs", outputs))
 
 
 def _stage_of_its_own(
@@ -71,7 +72,8 @@ def _stage_of_its_own(
 ) -> Iterator[str]:
     yield f"make it an output of a stage before stage {name}, in pyproject.toml:"
     taken = (*graph.stages, PROJECT, FINAL)
-    yield from spelling.new_stage(spelling.free_name(project, taken), [output])
+    table = writing.stage_table(free_name(project, taken), [output])
+    yield from writing.indent(table)
     if project not in _named(graph.stage(name)):
         yield (
             f'and add "{project}" to the dependencies of stage {name},'
@@ -97,7 +99,7 @@ def _as_output(
         if is_direct(drafter.project, output):
             requirement.extras = set()
             requirement.marker = None
-            return spelling.as_declared(requirement, drafter.project.root)
+            return writing.as_declared(requirement, drafter.project.root)
     version = _suitable(project, question, drafter)
     return str(project) if version is None else f"{project}=={version.public}"
 

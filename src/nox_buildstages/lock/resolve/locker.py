@@ -20,7 +20,11 @@ from nox_buildstages.lock.files.lockfile import numbered
 from nox_buildstages.lock.files.merge_targets import merged, selected
 from nox_buildstages.lock.resolve.environment import EnvironmentResolver
 from nox_buildstages.lock.resolve.match_runtime import Matching, unmatched
-from nox_buildstages.lock.resolve.metadata import KnownMetadata, stating, survey
+from nox_buildstages.lock.resolve.metadata import (
+    KnownMetadata,
+    requires_dist_hint,
+    survey,
+)
 from nox_buildstages.lock.resolve.own_project import promised
 from nox_buildstages.lock.resolve.per_target import TargetLock
 from nox_buildstages.lock.resolve.source_choice import choose
@@ -305,7 +309,7 @@ def _unclear(query: BackendQuery, *, configured: bool) -> MetadataError:
         )
     else:
         problem = "its backend can't say what it requires without building it"
-        hint = ("say it in pyproject.toml:", *stating(query.output))
+        hint = ("say it in pyproject.toml:", *requires_dist_hint(query.output))
     return MetadataError(
         output=query.output, stage=query.stage.name, problem=problem, hint=hint
     )

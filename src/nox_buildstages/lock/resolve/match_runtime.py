@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.config import spelling
+from nox_buildstages.config import writing
 from nox_buildstages.errors import MatchRuntimeError
 from nox_buildstages.lock.files.lockfile import IndexPin
 
@@ -243,7 +243,7 @@ def unmatched(
         wishes=tuple(_wishes(bound.name, facts, graph)),
         stage=f"{error.name} for {error.target}" if error.target else error.name,
         output=error.output,
-        hint=spelling.told(_corrections(bound.name, facts, graph)),
+        hint=writing.hint_text(_corrections(bound.name, facts, graph)),
     )
 
 
@@ -262,11 +262,12 @@ def _corrections(
             if any(canonicalize_name(it.name) == name and it.specifier for it in said):
                 wrong = f"what {output.name} declares is wrong"
                 yield f"if {wrong}, settle it in pyproject.toml:"
-                yield from spelling.package_rules(
+                table = writing.build_requires_table(
                     output.name,
                     add=added if name in wanted else {*added, name},
                     remove={*rules.build_requires_remove, name},
                 )
+                yield from writing.indent(table)
 
 
 def _wishes(name: NormalizedName, facts: KnownMetadata, graph: Graph) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from nox_buildstages.config import writing
 from nox_buildstages.lock.files.lockfile import LockedOutput
 from nox_buildstages.lock.resolve.local_versions import Labelling, labelled
 from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
@@ -203,11 +204,11 @@ def survey(chosen: Chosen, tree: Path, *, patched: bool = False) -> StaticMetada
     )
 
 
-def stating(output: str) -> tuple[str, ...]:
-    """Return the lines of pyproject.toml that say what an output requires."""
+def requires_dist_hint(output: str) -> tuple[str, ...]:
+    """Return the lines of a hint to declare an output's runtime requirements."""
+    table = writing.package_table(output, "metadata", {"requires-dist": ["…"]})
     return (
-        f"  [tool.nox-buildstages.package.{output}]",
-        '  metadata = { requires-dist = ["…"] }',
+        *writing.indent(table),
         "with the requirements that it has at run time, or [] for none",
     )
 

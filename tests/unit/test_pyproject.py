@@ -1,0 +1,118 @@
+"""Stages as text: what is written is what is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from nox_buildstages import toml
+from nox_buildstages.commands.init.pyproject import (
+    Proposal,
+    ProposedStage,
+    append,
+    render,
+)
+from nox_buildstages.model import Output, Stage
+
+ROOT = Path("/project")
+MANY = [f"a-rather-long-name-{number}" for number in range(5)]
+
+
+def proposed(*outputs: str, dependencies: tuple[str, ...] = ()) -> ProposedStage:
+    """Return a stage of that."""
+    return ProposedStage(
+        stage=Stage(
+            name="kernels",
+            dependencies=tuple(map(Requirement, dependencies)),
+            outputs=tuple(
+                Output(requirement=Requirement(text), location="") for text in outputs
+            ),
+        ),
+        comments=("it has no wheel",),
+    )
+
+
+def text_of(*stages: ProposedStage, matched: tuple[str, ...] = ()) -> str:
+    """Return a proposal's text."""
+    proposal = Proposal(
+        heading=("by us",),
+        match_runtime=tuple(map(canonicalize_name, matched)),
+        stages=stages,
+    )
+    return render(proposal, root=ROOT)
+
+
+def test_a_proposal_as_text() -> None:
+    """Comments say why, and what is empty is left out."""
+    first = proposed("flash-attn==2.8.3", dependencies=("torch",))
+    assert (
+        text_of(first, proposed("cymem==2"), matched=("torch",))
+        == """\
+# by us
+
+[tool.nox-buildstages]
+match-runtime = ["torch"]
+
+# it has no wheel
+[[tool.nox-buildstages.stage]]
+name = "kernels"
+dependencies = ["torch"]
+outputs = ["flash-attn==2.8.3"]
+
+# it has no wheel
+[[tool.nox-buildstages.stage]]
+name = "kernels"
+outputs = ["cymem==2"]
+"""
+    )
+
+
+def test_long_lists_are_broken() -> None:
+    """Each entry has a line of its own where one line can't hold them."""
+    text = text_of(proposed("a==1", dependencies=tuple(MANY)))
+    assert max(map(len, text.splitlines())) <= 88
+    (stage,) = toml.loads(text)["tool"]["nox-buildstages"]["stage"]
+    assert stage["dependencies"] == MANY
+
+
+@pytest.mark.parametrize(
+    ("written", "output"),
+    [
+        ("a @ file:///project/vendor/a", "a @ ./vendor/a"),
+        ("a @ file:///elsewhere/a", "a @ ../elsewhere/a"),
+        ("a @ file:///project/of%20mine", "a @ file:///project/of%20mine"),
+        ("a @ https://host/a.tar.gz#sha256=0", "a @ https://host/a.tar.gz#sha256=0"),
+    ],
+)
+def test_what_lies_in_the_project_is_named_relative_to_it(
+    written: str, output: str
+) -> None:
+    """As people write it, where it can be written so."""
+    document = toml.loads(text_of(proposed(written)))
+    assert document["tool"]["nox-buildstages"]["stage"][0]["outputs"] == [output]
+
+
+def test_comments_hold_no_control_characters() -> None:
+    """TOML has none in them."""
+    stage = proposed("a==1").stage
+    text = text_of(ProposedStage(stage=stage, comments=("a\x1b[31m\tred\x00", "")))
+    assert "# a [31m red\n#\n" in text
+    toml.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("", "a = 1\n"),
+        ("\n", "\na = 1\n"),
+        ("b = 2", "b = 2\n\na = 1\n"),
+        ("b = 2\n", "b = 2\n\na = 1\n"),
+        ("b = 2\r\n", "b = 2\r\n\r\na = 1\r\n"),
+    ],
+)
+def test_more_at_the_end_of_a_file(text: str, whole: str) -> None:
+    """A blank line is between, and its lines end as the file's do."""
+    assert append(text, "a = 1\n") == whole
