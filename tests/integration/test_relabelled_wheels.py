@@ -1,4 +1,4 @@
-"""Wheels under another version, and the installers that take them."""
+"""Installers accept wheels that got another version."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 import uv
 from packaging.version import Version
 
-from nox_buildstages.wheels.relabel import relabelled
-from nox_buildstages.wheels.wheel import read
+from nox_buildstages.wheels.relabel import relabel_wheel
+from nox_buildstages.wheels.wheel import read_wheel
 from support.packages import make_wheel
 from support.pair import installed, site_packages
 
@@ -32,7 +32,7 @@ FILES = {
 
 
 def unlisted(packages: Path) -> list[str]:
-    """Return the files that aren't what the installed RECORD says of them."""
+    """Return the files that don't match the installed RECORD."""
     record = packages / "kernels-1.0+torch2.13.0.dist-info/RECORD"
     with record.open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.reader(stream) if row[1]]
@@ -46,11 +46,13 @@ def unlisted(packages: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("tool", ["pip", "uv"])
-def test_installers_take_it(env: dict[str, str], tmp_path: Path, tool: str) -> None:
-    """Scripts, data and entry points too, and ``==1.0`` finds it."""
+def test_installers_accept_a_relabelled_wheel(
+    env: dict[str, str], tmp_path: Path, tool: str
+) -> None:
+    """Scripts, data and entry points work, and ``==1.0`` matches the version."""
     house = tmp_path / "house"
     wheel = make_wheel(house, "kernels", "1.0", files=FILES)
-    relabelled(read(wheel), Version("1.0+torch2.13.0"))
+    relabel_wheel(read_wheel(wheel), Version("1.0+torch2.13.0"))
     environment = tmp_path / "elsewhere"
     making = [sys.executable, "-m", "virtualenv", "-q", str(environment)]
     subprocess.run(making, check=True, env=env)

@@ -37,7 +37,7 @@ def sound(*folders: Path) -> set[str]:
     """Return the names of all wheels there, after seeing that each is sound."""
     found = [path for folder in folders for path in folder.rglob("*.whl")]
     for path in found:
-        wheels.verify(path)
+        wheels.verify_record(path)
     return {path.name for path in found}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages.wheels.wheel import verify
+from nox_buildstages.wheels.wheel import verify_record
 from support.packages import make_sdist
 from support.pair import (
     Pair,
@@ -66,7 +66,7 @@ def test_it_is_known_everywhere(project: Project, index: Index) -> None:
     assert recipe(project, "models")["environment"]["kernels"]["version"] == (
         "1.0+tensor2.0"
     )
-    verify(project.wheelhouse / KERNELS)
+    verify_record(project.wheelhouse / KERNELS)
     final = installed(project.folder / ".nox/build-stages")
     assert final["kernels"] == "1.0+tensor2.0"
     bound = project.wheelhouse.joinpath("pylock.toml").read_text("utf-8")

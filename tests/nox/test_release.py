@@ -25,7 +25,7 @@ from in_toto_attestation.v1.statement_pb2 import Statement as StatementProto
 
 from nox_buildstages.errors import WheelError
 from nox_buildstages.system.files import file_stamp, sha256_of
-from nox_buildstages.wheels.wheel import read
+from nox_buildstages.wheels.wheel import read_wheel
 from support.elsewhere import UV, Elsewhere, make_elsewhere, run
 from support.packages import make_wheel
 from support.pair import (
@@ -429,7 +429,7 @@ def test_old_metadata_is_no_obstacle(released: Released) -> None:
     """What an index has may have been made before there were rules."""
     old = make_wheel(released.index.folder, "old", "1.0", requires=[OLD])
     with pytest.raises(WheelError):
-        read(old)
+        read_wheel(old)
     final = {**PAIR.final, "requirements": ["models", "old"]}
     replace(PAIR, final=final).write(released.project)
     released.again(*VENDOR)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages.wheels.wheel import verify
+from nox_buildstages.wheels.wheel import verify_record
 from support.packages import make_tree, make_wheel
 from support.pair import declare, entry, refused
 
@@ -187,7 +187,7 @@ def test_the_repaired_wheel_is_the_released_one(native: Native, tmp_path: Path) 
     )
     assert "PyPI don't take that tag" not in said
     digest = sha256(house / name)
-    verify(house / name)
+    verify_record(house / name)
     assert native.original not in {
         it.partition(".metadata")[0] for it in native.files()
     }

@@ -1,4 +1,4 @@
-"""Whatever a wheel holds: made right it verifies, damaged it never does."""
+"""Wheels with arbitrary contents verify, and damaged wheels never do."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hypothesis import given, strategies as st
 from packaging.version import Version
 
 from nox_buildstages.errors import WheelError
-from nox_buildstages.wheels.relabel import relabelled
-from nox_buildstages.wheels.wheel import read, verify
+from nox_buildstages.wheels.relabel import relabel_wheel
+from nox_buildstages.wheels.wheel import read_wheel, verify_record
 
 INFO = "a-1.dist-info"
 METADATA = b"Name: a\nVersion: 1\n"
@@ -59,19 +59,19 @@ def stored_bytes(path: Path) -> list[int]:
 
 
 @given(contents=CONTENTS)
-def test_a_wheel_made_right_verifies(contents: dict[str, bytes]) -> None:
-    """Any names and any bytes, listed with their hashes, are sound."""
+def test_a_sound_wheel_verifies(contents: dict[str, bytes]) -> None:
+    """Members may have any names and contents."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a-1-py3-none-any.whl")
         make(path, contents)
-        verify(path)
+        verify_record(path)
 
 
 @given(contents=CONTENTS, draw=st.data(), flip=st.integers(1, 255))
-def test_any_flipped_byte_is_noticed(
+def test_every_flipped_byte_is_detected(
     contents: dict[str, bytes], draw: st.DataObject, flip: int
 ) -> None:
-    """No byte of any member can differ, RECORD's own included."""
+    """Every byte of every member counts, including RECORD's."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a-1-py3-none-any.whl")
         make(path, contents)
@@ -79,25 +79,25 @@ def test_any_flipped_byte_is_noticed(
         damaged[draw.draw(st.sampled_from(stored_bytes(path)))] ^= flip
         path.write_bytes(damaged)
         with pytest.raises(WheelError):
-            verify(path)
+            verify_record(path)
 
 
 @given(contents=CONTENTS, label=LABELS, data=st.booleans())
-def test_a_wheel_with_another_label_verifies(
+def test_a_relabelled_wheel_verifies(
     contents: dict[str, bytes],
     label: str,
     data: bool,  # noqa: FBT001 - hypothesis names it
 ) -> None:
-    """Its files are the same, wherever they are to be installed."""
+    """The contents stay, including those of the .data folder."""
     version = Version(f"1+{label}")
     if data:
         contents = {f"a-1.data/{name}": contents[name] for name in contents}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a-1-py3-none-any.whl")
         make(path, contents)
-        made = relabelled(read(path), version)
-        verify(made)
-        assert read(made).version == version
+        made = relabel_wheel(read_wheel(path), version)
+        verify_record(made)
+        assert read_wheel(made).version == version
         with zipfile.ZipFile(made) as archive:
             held = {name: archive.read(name) for name in archive.namelist()}
     for name, content in contents.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from packaging.version import Version
 
-from nox_buildstages.wheels.core_metadata import CoreMetadata, parse
+from nox_buildstages.wheels.core_metadata import CoreMetadata, parse_metadata
 
 HEAD = b"Metadata-Version: 2.4\nName: Some.Package\nVersion: 1.0\n"
 
@@ -22,7 +22,7 @@ def test_every_field_is_normalized() -> None:
         b"Dynamic: Requires-Python\n"
         b"Dynamic: License\n"
     )
-    assert parse(text) == CoreMetadata(
+    assert parse_metadata(text) == CoreMetadata(
         metadata_version="2.4",
         name="some-package",  # type: ignore[arg-type]
         version=Version("1.0"),
@@ -35,7 +35,7 @@ def test_every_field_is_normalized() -> None:
 
 def test_what_is_not_said_is_empty() -> None:
     """A text with a name and a version is enough; its format is then the oldest."""
-    metadata = parse(b"Name: a\nVersion: 1\n")
+    metadata = parse_metadata(b"Name: a\nVersion: 1\n")
     assert metadata == CoreMetadata(
         metadata_version="1.0",
         name="a",  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ def test_what_is_not_said_is_empty() -> None:
 )
 def test_sloppiness_that_does_not_matter_is_ignored(sloppy: bytes) -> None:
     """Old sdists hold much that is invalid and nobody needs."""
-    assert parse(HEAD + sloppy) == parse(HEAD)
+    assert parse_metadata(HEAD + sloppy) == parse_metadata(HEAD)
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_sloppiness_that_does_not_matter_is_ignored(sloppy: bytes) -> None:
     [
         (b"Version: 1\n", "Name is missing"),
         (b"Name: a\n", "Version is missing"),
-        (b"Name: a\nName: b\nVersion: 1\n", "Name is there twice or isn't UTF-8"),
+        (b"Name: a\nName: b\nVersion: 1\n", "Name is duplicated or isn't UTF-8"),
         (b"Name: -a-\nVersion: 1\n", "name is invalid"),
         (b"Name: a\nVersion: one\n", "Invalid version: 'one'"),
         (HEAD + b"Requires-Dist: torch (2.0\n", "torch"),
         (
             HEAD + b"Requires-Dist: \xff\n",
-            "Requires-Dist is there twice or isn't UTF-8",
+            "Requires-Dist is duplicated or isn't UTF-8",
         ),
         (b"Metadata-Version: new\nName: a\nVersion: 1\n", "Invalid version: 'new'"),
     ],
@@ -77,4 +77,4 @@ def test_sloppiness_that_does_not_matter_is_ignored(sloppy: bytes) -> None:
 def test_what_is_needed_must_be_sound(text: bytes, reason: str) -> None:
     """A field that locking depends on is understood, or refused with the reason."""
     with pytest.raises(ValueError, match=reason):
-        parse(text)
+        parse_metadata(text)

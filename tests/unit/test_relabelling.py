@@ -1,4 +1,4 @@
-"""A wheel under another version: what changes in it, and what must not."""
+"""A wheel gets another version, and everything else stays."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from packaging.version import Version
 
 from nox_buildstages.system.files import sha256_of
-from nox_buildstages.wheels.relabel import relabelled, with_version
-from nox_buildstages.wheels.wheel import read, verify
+from nox_buildstages.wheels.relabel import relabel_wheel, replace_version
+from nox_buildstages.wheels.wheel import read_wheel, verify_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ def record() -> bytes:
 
 
 def make(folder: Path) -> Path:
-    """Make a wheel each of whose members is packed in its own way."""
+    """Make a wheel whose members are all packed differently."""
     path = folder / "Grouped.Gemm-0.3+cu12-1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         archive.comment = b"made by hand"
@@ -88,10 +88,10 @@ def contents(path: Path) -> dict[str, bytes]:
 
 
 def test_only_names_and_version_change(tmp_path: Path) -> None:
-    """Files, entry points, scripts; order, times, modes, compression, comments."""
+    """Contents, order, times, modes, compression and comments of members stay."""
     path = make(tmp_path)
     before, packed = contents(path), packing(path)
-    made = relabelled(read(path), LABELLED)
+    made = relabel_wheel(read_wheel(path), LABELLED)
     assert [*tmp_path.iterdir()] == [made]
     assert made.name == "Grouped.Gemm-0.3.0+torch2.13.0-1-py3-none-any.whl"
     kept = [name for name in before if not name.endswith((".jws", ".p7s"))]
@@ -105,24 +105,27 @@ def test_only_names_and_version_change(tmp_path: Path) -> None:
         assert archive.comment == b"made by hand"
 
 
-def test_what_comes_out_is_sound(tmp_path: Path) -> None:
-    """All its parts agree, and every hash is right."""
-    made = relabelled(read(make(tmp_path)), LABELLED)
-    verify(made)
-    assert (read(made).name, read(made).version) == ("grouped-gemm", LABELLED)
+def test_the_new_wheel_is_sound(tmp_path: Path) -> None:
+    """Folders, METADATA and RECORD agree, and every hash is right."""
+    made = relabel_wheel(read_wheel(make(tmp_path)), LABELLED)
+    verify_record(made)
+    assert (read_wheel(made).name, read_wheel(made).version) == (
+        "grouped-gemm",
+        LABELLED,
+    )
     listed = contents(made)[f"{NEW}.dist-info/RECORD"].decode().splitlines()
     assert listed[-1] == f"{NEW}.dist-info/RECORD,,"
     assert f"{NEW}.data/scripts/gemm-tune" in listed[5]
     assert not any(".jws" in line or ".p7s" in line for line in listed)
 
 
-def test_equal_wheels_come_out_equal(tmp_path: Path) -> None:
-    """Byte for byte, whenever and wherever."""
+def test_equal_wheels_become_equal_wheels(tmp_path: Path) -> None:
+    """The new wheel depends on the bytes of the old wheel alone."""
     found = set()
     for name in ("one", "two"):
         folder = tmp_path / name
         folder.mkdir()
-        found.add(sha256_of(relabelled(read(make(folder)), LABELLED)))
+        found.add(sha256_of(relabel_wheel(read_wheel(make(folder)), LABELLED)))
     assert len(found) == 1
 
 
@@ -143,5 +146,5 @@ def test_equal_wheels_come_out_equal(tmp_path: Path) -> None:
     ],
 )
 def test_only_the_version_of_metadata_changes(metadata: bytes, expected: bytes) -> None:
-    """Line ends, folded fields, the description and odd bytes stay."""
-    assert with_version(metadata, Version("2+t")) == expected
+    """Line ends, folded fields, the description and invalid UTF-8 stay."""
+    assert replace_version(metadata, Version("2+t")) == expected

@@ -271,7 +271,7 @@ def test_a_bad_pkg_info_is_an_error(tmp_path: Path) -> None:
 
 def test_what_a_hook_said_is_told_apart() -> None:
     """From where metadata was learned goes with it into the lock."""
-    said = core_metadata.parse(PKG_INFO.format(version="2.1").encode())
+    said = core_metadata.parse_metadata(PKG_INFO.format(version="2.1").encode())
     found = metadata_from_core(said, learned="hook")
     assert found.learned == "hook"
     assert found.requires_dist == ("x<2,>=1", "y")

@@ -1,4 +1,4 @@
-"""What a wheel file says, and which wheels are refused."""
+"""Wheel files are read and verified, and faulty wheels are rejected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from nox_buildstages.errors import WheelError
 from nox_buildstages.system.files import sha256_of
-from nox_buildstages.wheels.wheel import WheelFile, read, verify
+from nox_buildstages.wheels.wheel import WheelFile, read_wheel, verify_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,12 +58,12 @@ def make(
     return write(folder / NAME, whole.items())
 
 
-def test_a_wheel_says_what_it_is(tmp_path: Path) -> None:
-    """Everything comes normalized, and tags come expanded."""
+def test_a_wheel_is_read(tmp_path: Path) -> None:
+    """Names are normalized, lists are sorted, and tags are expanded."""
     more = b"Requires-Python: >=3.9\nRequires-Dist: b\nRequires-Dist: a>1\n"
     extra = b"Provides-Extra: All_Of\n"
     path = make(tmp_path, {**FILES, f"{INFO}/METADATA": METADATA + more + extra})
-    assert read(path) == WheelFile(
+    assert read_wheel(path) == WheelFile(
         path=path,
         name="some-package",  # type: ignore[arg-type]
         version=Version("1.0+torch2.13"),
@@ -74,10 +74,10 @@ def test_a_wheel_says_what_it_is(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_name_must_be_that_of_a_wheel(tmp_path: Path) -> None:
-    """A file with another name isn't opened."""
+def test_an_invalid_file_name_is_rejected(tmp_path: Path) -> None:
+    """The file isn't even opened."""
     with pytest.raises(WheelError, match=r"Invalid wheel filename"):
-        read(tmp_path / "some_package-1.0.whl")
+        read_wheel(tmp_path / "some_package-1.0.whl")
 
 
 def without(name: str) -> dict[str, bytes]:
@@ -91,13 +91,16 @@ def renamed(folder: str) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("files", "problem"),
     [
-        ({**FILES, "b-1.dist-info/WHEEL": b""}, r"found b-1\.dist-info, some_package"),
+        (
+            {**FILES, "b-1.dist-info/WHEEL": b""},
+            r"has b-1\.dist-info, some_package",
+        ),
         (without(f"{INFO}/METADATA"), r"/METADATA is missing"),
         (without(f"{INFO}/WHEEL"), r"/WHEEL is missing"),
         ({**FILES, f"{INFO}/METADATA": b"Name: a\n"}, r"METADATA: Version is missing"),
         (
             {**FILES, f"{INFO}/METADATA": METADATA.replace(b"torch2.13", b"cpu")},
-            r"METADATA says some-package 1\.0\+cpu, the file name some-package",
+            r"says some-package 1\.0\+cpu, but the file name says some-package",
         ),
         (
             {**FILES, f"{INFO}/METADATA": METADATA.replace(b"Some.", b"Other.")},
@@ -105,19 +108,22 @@ def renamed(folder: str) -> dict[str, bytes]:
         ),
     ],
 )
-def test_parts_that_disagree_are_refused(
+def test_disagreeing_parts_are_rejected(
     tmp_path: Path, files: dict[str, bytes], problem: str
 ) -> None:
-    """A wheel that says two things of itself is no wheel, and the error says both."""
+    """The error names both values if two parts of a wheel disagree."""
     with pytest.raises(WheelError, match=problem) as caught:
-        read(make(tmp_path, files))
+        read_wheel(make(tmp_path, files))
     assert caught.value.wheel == NAME
 
 
 @pytest.mark.parametrize(
     ("folder", "problem"),
     [
-        ("some_package-2.0.dist-info", r"dist-info says some-package 2\.0, the file"),
+        (
+            "some_package-2.0.dist-info",
+            r"says some-package 2\.0, but the file",
+        ),
         ("other-1.0+torch2.13.dist-info", r"dist-info says other 1\.0\+torch2\.13"),
         ("some_package.dist-info", r"isn't NAME-VERSION\.dist-info"),
     ],
@@ -128,24 +134,26 @@ def test_the_folder_must_agree_with_the_file_name(
     """An installer trusts the .dist-info folder, so it is compared as well."""
     path = write(tmp_path / NAME, renamed(folder).items())
     with pytest.raises(WheelError, match=problem):
-        read(path)
+        read_wheel(path)
 
 
-def test_a_folder_may_be_spelled_another_way(tmp_path: Path) -> None:
-    """Names and versions are compared as what they mean."""
+def test_spellings_of_a_folder_are_normalized(tmp_path: Path) -> None:
+    """Names and versions are compared after normalization."""
     files = renamed("Some.Package-1.0.0+torch2_13.dist-info")
-    assert read(write(tmp_path / NAME, files.items())).name == "some-package"
+    assert read_wheel(write(tmp_path / NAME, files.items())).name == "some-package"
 
 
-def test_a_wheel_without_dist_info_is_refused(tmp_path: Path) -> None:
-    """Where there is none, the error says none."""
-    with pytest.raises(WheelError, match="found none"):
-        read(write(tmp_path / NAME, [("a.py", b"")]))
+def test_a_wheel_without_dist_info_is_rejected(tmp_path: Path) -> None:
+    """The error says that no such folder exists."""
+    with pytest.raises(WheelError, match="this has none"):
+        read_wheel(write(tmp_path / NAME, [("a.py", b"")]))
 
 
-@pytest.mark.parametrize("function", [read, verify])
-def test_what_cannot_be_read_is_a_wheel_error(tmp_path: Path, function: object) -> None:
-    """Neither a missing file nor one of another format escapes as something else."""
+@pytest.mark.parametrize("function", [read_wheel, verify_record])
+def test_an_unreadable_file_raises_a_wheel_error(
+    tmp_path: Path, function: object
+) -> None:
+    """A missing file and a file of another format both raise a WheelError."""
     assert callable(function)
     path = tmp_path / NAME
     with pytest.raises(WheelError, match="No such file"):
@@ -158,20 +166,20 @@ def test_what_cannot_be_read_is_a_wheel_error(tmp_path: Path, function: object) 
 def test_a_sound_wheel_verifies(tmp_path: Path) -> None:
     """Folders, signatures and RECORD itself need no hash."""
     files = {**FILES, "some_package/": b"", f"{INFO}/RECORD.jws": b"{}"}
-    verify(make(tmp_path, files, record_of(FILES)))
+    verify_record(make(tmp_path, files, record_of(FILES)))
 
 
 @pytest.mark.parametrize("algorithm", ["sha384", "sha512"])
-def test_stronger_hashes_are_taken(tmp_path: Path, algorithm: str) -> None:
-    """The standard asks for sha256 or better."""
+def test_stronger_hashes_are_accepted(tmp_path: Path, algorithm: str) -> None:
+    """The standard requires sha256 or stronger."""
     rows = (row(*item, algorithm=algorithm) for item in FILES.items())
-    verify(make(tmp_path, record="".join(rows)))
+    verify_record(make(tmp_path, record="".join(rows)))
 
 
-def test_a_size_may_be_left_out(tmp_path: Path) -> None:
-    """A hash says more than a size, and is enough."""
+def test_a_size_may_be_missing(tmp_path: Path) -> None:
+    """The hash alone is enough."""
     rows = (row(*item).rpartition(",")[0] + ",\n" for item in FILES.items())
-    verify(make(tmp_path, record="".join(rows)))
+    verify_record(make(tmp_path, record="".join(rows)))
 
 
 MODULE = "some_package/__init__.py"
@@ -182,60 +190,64 @@ OTHERS = record_of(without(MODULE))
     ("record", "problem"),
     [
         (OTHERS, r"'some_package/__init__\.py' isn't listed in RECORD"),
-        (OTHERS + row(MODULE, b"y"), r"__init__\.py' isn't what RECORD says: sha256"),
+        (
+            OTHERS + row(MODULE, b"y"),
+            r"'some_package/__init__\.py' doesn't match its sha256",
+        ),
         (
             OTHERS + row(MODULE, FILES[MODULE], size="7"),
-            r"__init__\.py' isn't what RECORD says: size",
+            r"__init__\.py' doesn't match its size in RECORD",
         ),
-        (OTHERS + f"{MODULE},,\n", r"__init__\.py' has no sha256 or better in RECORD"),
+        (
+            OTHERS + f"{MODULE},,\n",
+            r"__init__\.py' has no sha256 or stronger hash",
+        ),
         (
             OTHERS + row(MODULE, FILES[MODULE], algorithm="md5"),
-            r"__init__\.py' has no sha256 or better in RECORD",
+            r"__init__\.py' has no sha256 or stronger hash",
         ),
         (
             record_of(FILES) + row("some_package/gone.py", b""),
-            r"RECORD lists 'some_package/gone\.py', which isn't there",
+            r"RECORD lists 'some_package/gone\.py', which is missing",
         ),
         (
             record_of(FILES) + row(MODULE, b"y"),
-            r"RECORD lists 'some_package/__init__\.py' twice, differently",
+            r"RECORD lists 'some_package/__init__\.py' twice, with different hashes",
         ),
         (record_of(FILES) + "a,b\n", r"a line that isn't PATH,HASH,SIZE"),
     ],
 )
-def test_a_record_that_does_not_fit_is_noticed(
-    tmp_path: Path, record: str, problem: str
-) -> None:
-    """RECORD and contents are held against each other both ways, naming the member."""
+def test_a_wrong_record_is_rejected(tmp_path: Path, record: str, problem: str) -> None:
+    """RECORD and members are compared both ways; the error names the member."""
     with pytest.raises(WheelError, match=problem):
-        verify(make(tmp_path, record=record))
+        verify_record(make(tmp_path, record=record))
 
 
 @pytest.mark.parametrize(
     ("extra", "problem"),
     [
-        ((MODULE, b"evil"), r"__init__\.py' is there twice"),
-        (("/etc/passwd", b""), r"'/etc/passwd' leads out of the wheel"),
-        (("a/../../b", b""), r"'a/\.\./\.\./b' leads out of the wheel"),
+        ((MODULE, b"evil"), r"__init__\.py' is in the archive twice"),
+        (("/etc/passwd", b""), r"'/etc/passwd' points outside the wheel"),
+        (("a/../../b", b""), r"'a/\.\./\.\./b' points outside the wheel"),
     ],
 )
-def test_members_out_of_place_are_refused(
+def test_misplaced_members_are_rejected(
     tmp_path: Path, extra: tuple[str, bytes], problem: str
 ) -> None:
-    """What an installer could put elsewhere, or choose between, is never installed."""
+    """Duplicates and paths outside the environment are never installed."""
     whole = [*FILES.items(), extra, (f"{INFO}/RECORD", record_of(FILES).encode())]
     with pytest.raises(WheelError, match=problem):
-        verify(write(tmp_path / NAME, whole))
+        verify_record(write(tmp_path / NAME, whole))
 
 
-def test_a_wheel_without_record_is_refused(tmp_path: Path) -> None:
-    """Nothing can be said about the contents of a wheel that has no RECORD."""
+def test_a_wheel_without_record_is_rejected(tmp_path: Path) -> None:
+    """Without RECORD, the contents can't be verified."""
     with pytest.raises(WheelError, match="RECORD is missing"):
-        verify(write(tmp_path / NAME, FILES.items()))
+        verify_record(write(tmp_path / NAME, FILES.items()))
 
 
-def test_the_sha256_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
-    """Files that don't fit into one chunk are hashed as a whole."""
+def test_large_files_are_hashed_completely(tmp_path: Path) -> None:
+    """Files larger than one chunk are hashed to the end."""
     content = bytes(range(256)) * 10_000
     (tmp_path / "file").write_bytes(content)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()

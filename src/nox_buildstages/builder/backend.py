@@ -101,7 +101,8 @@ class Backend:
         except HookMissing:
             return None
         try:
-            return core_metadata.parse((folder / str(name) / "METADATA").read_bytes())
+            metadata = folder / str(name) / "METADATA"
+            return core_metadata.parse_metadata(metadata.read_bytes())
         except (OSError, ValueError) as error:
             raise self._failed(hook, f"its METADATA can't be read: {error}") from error
 

@@ -12,7 +12,7 @@ from packaging.version import Version
 from nox_buildstages.errors import WheelError
 from nox_buildstages.indexes.logins import strip_logins
 from nox_buildstages.wheels import wheel as wheels
-from nox_buildstages.wheels.relabel import relabelled
+from nox_buildstages.wheels.relabel import relabel_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,7 @@ def accepted(folder: Path, said: str, promise: ExpectedWheel) -> WheelFile:
     version = promise.output.metadata.version
     if wheel.version == version:
         return wheel
-    return wheels.read(relabelled(wheel, version))
+    return wheels.read_wheel(relabel_wheel(wheel, version))
 
 
 def accepted_editable(
@@ -99,8 +99,8 @@ def _only_wheel(folder: Path, said: str) -> WheelFile:
         raise WheelError(wheel=said, problem=f"the backend made several: {listed}")
     if found != [said]:
         raise WheelError(wheel=said, problem=f"the backend made {found[0]} instead")
-    wheels.verify(folder / said)
-    return wheels.read(folder / said)
+    wheels.verify_record(folder / said)
+    return wheels.read_wheel(folder / said)
 
 
 def _check_identity(wheel: WheelFile, promise: ExpectedWheel) -> None:

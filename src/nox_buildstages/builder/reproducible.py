@@ -15,7 +15,7 @@ from nox_buildstages.environments.snapshot import SECOND_BUILD_FOLDER
 from nox_buildstages.errors import Discrepancy, NotReproducibleError, NotRunError
 from nox_buildstages.system import files
 from nox_buildstages.system.files import sha256_of
-from nox_buildstages.wheels.compare import differences
+from nox_buildstages.wheels.compare import compare_wheels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +88,7 @@ def _compare(job: Job, slot: JobSlot) -> Discrepancy | None:
         wheel=first.path.name,
         first=first.path,
         second=second,
-        differences=differences(first.path, second),
+        differences=compare_wheels(first.path, second),
     )
 
 

@@ -127,7 +127,7 @@ def _build_requires(table: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _pkg_info(tree: Path) -> CoreMetadata | None:
     path = tree / "PKG-INFO"
-    return core_metadata.parse(path.read_bytes()) if path.is_file() else None
+    return core_metadata.parse_metadata(path.read_bytes()) if path.is_file() else None
 
 
 def _promises(said: CoreMetadata) -> bool:

@@ -12,7 +12,7 @@ from packaging.utils import parse_wheel_filename
 from nox_buildstages.system.files import remove_if_same, write_if_changed
 from nox_buildstages.wheelhouse.index import IndexedWheel, pages
 from nox_buildstages.wheels import core_metadata
-from nox_buildstages.wheels.wheel import metadata as metadata_in
+from nox_buildstages.wheels.wheel import read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -36,14 +36,14 @@ def listed(path: Path, sha256: str) -> tuple[IndexedWheel, bytes]:
         WheelError: It isn't a wheel, or has none.
     """
     project, version, _, _ = parse_wheel_filename(path.name)
-    metadata = metadata_in(path)
+    metadata = read_metadata(path)
     wheel = IndexedWheel(
         name=project,
         version=version,
         filename=path.name,
         sha256=sha256,
         size=path.stat().st_size,
-        requires_python=core_metadata.requires_python(metadata),
+        requires_python=core_metadata.parse_requires_python(metadata),
         metadata_sha256=_sha256(metadata),
     )
     return wheel, metadata

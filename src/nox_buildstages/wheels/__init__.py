@@ -1,1 +1,1 @@
-"""One wheel file: METADATA and RECORD, a new version of it, two of them compared."""
+"""Wheel files: read and verify one, change its version, compare two of them."""

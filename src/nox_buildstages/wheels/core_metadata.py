@@ -11,7 +11,6 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 if TYPE_CHECKING:
-    from packaging.metadata import RawMetadata
     from packaging.utils import NormalizedName
 
 _NEEDED = ("metadata-version", "name", "version", "requires-dist", "dynamic")
@@ -19,16 +18,16 @@ _NEEDED = ("metadata-version", "name", "version", "requires-dist", "dynamic")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoreMetadata:
-    """What a distribution says of itself.
+    """The core metadata of a distribution.
 
     Attributes:
-        metadata_version: Of the format; 1.0 where the text doesn't say.
-        name: Of the project.
-        version: Of the distribution.
+        metadata_version: Version of the format; 1.0 if the text names none.
+        name: The normalized name of the project.
+        version: The version of the distribution.
         requires_dist: PEP 508 strings, sorted.
-        requires_python: A PEP 440 specifier; None where there is no valid one.
+        requires_python: A PEP 440 specifier; None if missing or invalid.
         provides_extra: Normalized names, sorted.
-        dynamic: Fields that a wheel may say otherwise (PEP 643), in lower case, sorted.
+        dynamic: Fields that may differ in a wheel (PEP 643), in lower case, sorted.
     """
 
     metadata_version: str
@@ -40,57 +39,45 @@ class CoreMetadata:
     dynamic: tuple[str, ...] = ()
 
 
-def parse(text: bytes) -> CoreMetadata:
-    """Read core metadata in its e-mail form; be lenient in what isn't needed.
+def parse_metadata(text: bytes) -> CoreMetadata:
+    """Parse core metadata in e-mail form; ignore faults in unneeded fields.
 
     Raises:
-        ValueError: A field that is needed is missing, there more than once, or
-            can't be understood.
+        ValueError: A needed field is missing, duplicated or invalid.
     """
-    from packaging.metadata import parse_email  # noqa: PLC0415 - slow; few runs read
+    from packaging.metadata import parse_email  # noqa: PLC0415 - slow, and rarely needed
 
     raw, unread = parse_email(text)
     for field in _NEEDED:
         if field in unread:
-            raise ValueError(f"{field.title()} is there twice or isn't UTF-8")
+            raise ValueError(f"{field.title()} is duplicated or isn't UTF-8")
+    if "name" not in raw:
+        raise ValueError("Name is missing")
+    if "version" not in raw:
+        raise ValueError("Version is missing")
     requires = {str(Requirement(line)) for line in raw.get("requires_dist", ())}
+    extras = {canonicalize_name(extra) for extra in raw.get("provides_extra", ())}
     return CoreMetadata(
         metadata_version=str(Version(raw.get("metadata_version", "1.0"))),
-        name=_name(raw),
-        version=_version(raw),
+        name=canonicalize_name(raw["name"], validate=True),
+        version=Version(raw["version"]),
         requires_dist=tuple(sorted(requires)),
-        requires_python=_requires_python(raw),
-        provides_extra=tuple(
-            sorted(
-                {canonicalize_name(extra) for extra in raw.get("provides_extra", ())}
-            )
-        ),
+        requires_python=_valid_specifier(raw.get("requires_python", "")),
+        provides_extra=tuple(sorted(extras)),
         dynamic=tuple(sorted({field.lower() for field in raw.get("dynamic", ())})),
     )
 
 
-def requires_python(text: bytes) -> str | None:
-    """Return a PEP 440 specifier, whatever else is wrong; None for no valid one."""
-    from packaging.metadata import parse_email  # noqa: PLC0415 - slow; few runs read
+def parse_requires_python(text: bytes) -> str | None:
+    """Parse Requires-Python alone; return None if missing or invalid."""
+    from packaging.metadata import parse_email  # noqa: PLC0415 - slow, and rarely needed
 
-    return _requires_python(parse_email(text)[0])
-
-
-def _name(raw: RawMetadata) -> NormalizedName:
-    if "name" not in raw:
-        raise ValueError("Name is missing")
-    return canonicalize_name(raw["name"], validate=True)
+    return _valid_specifier(parse_email(text)[0].get("requires_python", ""))
 
 
-def _version(raw: RawMetadata) -> Version:
-    if "version" not in raw:
-        raise ValueError("Version is missing")
-    return Version(raw["version"])
-
-
-def _requires_python(raw: RawMetadata) -> str | None:
+def _valid_specifier(text: str) -> str | None:
     try:
-        # Installers ignore an invalid one too: old releases have ">=3.6.*".
-        return str(SpecifierSet(raw.get("requires_python", ""))) or None
+        # Installers ignore an invalid specifier too: old releases have ">=3.6.*".
+        return str(SpecifierSet(text)) or None
     except InvalidSpecifier:
         return None

@@ -1,7 +1,7 @@
-"""A wheel under another version: the same files, and a RECORD that fits them.
+"""Give a wheel another version, with the same files and a matching RECORD.
 
-The version of a wheel stands in its file's name, in the names of its folders
-``NAME-VERSION.dist-info`` and ``.data``, in METADATA, and so in RECORD.
+The version of a wheel is part of its file name, of the folder names
+``NAME-VERSION.dist-info`` and ``NAME-VERSION.data``, of METADATA, and so of RECORD.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import io
 import re
 import shutil
 import zipfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from nox_buildstages.system.files import atomic_write
-from nox_buildstages.wheels.wheel import dist_info
+from nox_buildstages.wheels.wheel import dist_info_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,114 +30,97 @@ _VERSION = re.compile(
     rb"(?:\A|(?<=[\r\n]))Version:[^\r\n]*(?:(?:\r\n|\r|\n)[ \t][^\r\n]*)*",
     re.IGNORECASE,
 )
-"""The field of METADATA; the lines that it is folded into begin with a blank."""
+"""The Version field of METADATA; continuation lines begin with a blank."""
 
-_FOLDERS = ("dist-info", "data")
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
-_KEPT = ("compress_type", "create_system", "external_attr", "internal_attr", "comment")
+_PACKING = (
+    *("compress_type", "create_system", "external_attr", "internal_attr", "comment"),
+)
 
 
-def relabelled(wheel: WheelFile, version: Version) -> Path:
-    """Write a wheel anew under another version, and remove the old file.
+def relabel_wheel(wheel: WheelFile, version: Version) -> Path:
+    """Write a sound wheel under another version, and remove the old file.
 
-    All else is as it was: the members' order, times, modes and compression. So equal
-    wheels come out equal. Signatures of RECORD, which hold no longer, are left out.
-
-    Args:
-        wheel: A sound one.
-        version: Another one.
+    Order, times, modes and compression of the members stay, so equal wheels become
+    equal wheels. Signatures of RECORD are left out, because they no longer hold.
 
     Returns:
-        The new file, beside where the old one was.
+        The new file, in the same folder.
     """
     distribution, _, *rest = wheel.path.name.split("-")
     path = wheel.path.with_name("-".join([distribution, str(version), *rest]))
     with zipfile.ZipFile(wheel.path) as old, atomic_write(path) as new:
-        _Renaming(wheel=wheel, version=version).copy(old, new)
+        folder = dist_info_folder(old)
+        signatures = {f"{folder}/{name}" for name in _SIGNATURES}
+        metadata = replace_version(old.read(f"{folder}/METADATA"), version)
+        digest = base64.urlsafe_b64encode(hashlib.sha256(metadata).digest()).decode()
+        changed_row = (f"sha256={digest.rstrip('=')}", len(metadata))
+        record = io.StringIO(newline="")
+        writer = csv.writer(record, lineterminator="\n")
+        for name, *row in csv.reader(
+            io.StringIO(old.read(f"{folder}/RECORD").decode(), "")
+        ):
+            if name not in signatures:
+                listed = changed_row if name == f"{folder}/METADATA" else row
+                writer.writerow((_rename_member(name, wheel, version), *listed))
+        changed = {
+            f"{folder}/METADATA": metadata,
+            f"{folder}/RECORD": record.getvalue().encode(),
+        }
+        with zipfile.ZipFile(new, "w") as archive:
+            archive.comment = old.comment
+            for member in old.infolist():
+                if member.filename not in signatures:
+                    name = _rename_member(member.filename, wheel, version)
+                    content = changed.get(member.filename)
+                    _copy_member(member, old, archive, name=name, content=content)
     wheel.path.unlink()
     return path
 
 
-def with_version(metadata: bytes, version: Version) -> bytes:
-    """Return METADATA that says another version, and is else the same to the byte."""
+def replace_version(metadata: bytes, version: Version) -> bytes:
+    """Return METADATA with another version, and every other byte unchanged."""
     return _VERSION.sub(f"Version: {version}".encode(), metadata, count=1)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Renaming:
-    """Puts what is in one wheel into another.
-
-    Attributes:
-        wheel: The one that there is.
-        version: Of the other one.
-    """
-
-    wheel: WheelFile
-    version: Version
-
-    def copy(self, old: zipfile.ZipFile, new: Path) -> None:
-        """Write the new wheel."""
-        folder = dist_info(old)
-        dropped = {f"{folder}/{name}" for name in _SIGNATURES}
-        changed = self._changed(old, folder, dropped)
-        with zipfile.ZipFile(new, "w") as archive:
-            archive.comment = old.comment
-            for member in old.infolist():
-                if member.filename not in dropped:
-                    self._add(archive, member, old, changed.get(member.filename))
-
-    def _changed(
-        self, old: zipfile.ZipFile, folder: str, dropped: set[str]
-    ) -> dict[str, bytes]:
-        """Return the members that hold something else than before."""
-        metadata = with_version(old.read(f"{folder}/METADATA"), self.version)
-        record = io.StringIO(newline="")
-        rows = csv.reader(io.StringIO(old.read(f"{folder}/RECORD").decode(), ""))
-        writer = csv.writer(record, lineterminator="\n")
-        own = {f"{folder}/METADATA": (_digest(metadata), len(metadata))}
-        writer.writerows(
-            (self._renamed(name), *own.get(name, listed))
-            for name, *listed in rows
-            if name not in dropped
-        )
-        return {
-            f"{folder}/METADATA": metadata,
-            f"{folder}/RECORD": record.getvalue().encode(),
-        }
-
-    def _add(
-        self,
-        archive: zipfile.ZipFile,
-        member: zipfile.ZipInfo,
-        old: zipfile.ZipFile,
-        content: bytes | None,
-    ) -> None:
-        entry = zipfile.ZipInfo(self._renamed(member.filename), member.date_time)
-        for name in _KEPT:
-            setattr(entry, name, getattr(member, name))
-        entry.file_size = member.file_size if content is None else len(content)
-        source = old.open(member) if content is None else io.BytesIO(content)
-        with source, archive.open(entry, "w") as target:
-            shutil.copyfileobj(source, target)
-        entry.external_attr = member.external_attr  # zipfile has its own mode for none
-
-    def _renamed(self, name: str) -> str:
-        """Return a member's name in the new wheel."""
-        top, slash, rest = name.partition("/")
-        stem, _, kind = top.rpartition(".")
-        project, _, version = stem.rpartition("-")
-        if kind in _FOLDERS and self._is_of_wheel(project, version):
-            top = f"{project}-{self.version}.{kind}"
-        return f"{top}{slash}{rest}"
-
-    def _is_of_wheel(self, project: str, version: str) -> bool:
+def _rename_member(name: str, wheel: WheelFile, version: Version) -> str:
+    """Return a member's name in the new wheel: its folders name the version."""
+    top, slash, rest = name.partition("/")
+    stem, _, kind = top.rpartition(".")
+    project, _, found = stem.rpartition("-")
+    if kind in {"dist-info", "data"}:
         try:
-            found = canonicalize_name(project), Version(version)
+            if (canonicalize_name(project), Version(found)) == (
+                *(wheel.name, wheel.version),
+            ):
+                return f"{project}-{version}.{kind}{slash}{rest}"
         except InvalidVersion:
-            return False
-        return found == (self.wheel.name, self.wheel.version)
+            pass  # a folder of some other package
+    return name
 
 
-def _digest(content: bytes) -> str:
-    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode()
-    return f"sha256={digest.rstrip('=')}"
+def _copy_member(
+    member: zipfile.ZipInfo,
+    old: zipfile.ZipFile,
+    new: zipfile.ZipFile,
+    *,
+    name: str,
+    content: bytes | None,
+) -> None:
+    """Copy a member of a wheel to another wheel.
+
+    Args:
+        member: The member of the old wheel.
+        old: The wheel to copy from.
+        new: The wheel to copy to.
+        name: The name of the member in the new wheel.
+        content: The new content; None to keep the old one.
+    """
+    entry = zipfile.ZipInfo(name, member.date_time)
+    for attribute in _PACKING:
+        setattr(entry, attribute, getattr(member, attribute))
+    entry.file_size = member.file_size if content is None else len(content)
+    source = old.open(member) if content is None else io.BytesIO(content)
+    with source, new.open(entry, "w") as target:
+        shutil.copyfileobj(source, target)
+    entry.external_attr = member.external_attr  # zipfile replaces a mode of 0

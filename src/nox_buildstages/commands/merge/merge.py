@@ -15,7 +15,7 @@ from nox_buildstages.wheelhouse import publishing
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK, Wheelhouse, copy
 from nox_buildstages.wheelhouse.manifest import MANIFEST, Manifest
 from nox_buildstages.wheelhouse.publishing import PROVENANCE, SBOM
-from nox_buildstages.wheels.wheel import by_platform
+from nox_buildstages.wheels.wheel import projects_by_platform
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -61,7 +61,7 @@ def join(
     return (
         *(_folders(merges, target) if by_cell else _sources(merges[0], target)),
         *(line for merge in merges for line in merge.remarks()),
-        *union.platforms(by_platform(files)),
+        *union.platforms(projects_by_platform(files)),
         f"{done}: {target} ({what})",
     )
 

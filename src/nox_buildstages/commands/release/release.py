@@ -24,7 +24,7 @@ from nox_buildstages.wheelhouse import publishing
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK
 from nox_buildstages.wheelhouse.publishing import PROVENANCE, SBOM
 from nox_buildstages.wheels import core_metadata
-from nox_buildstages.wheels.wheel import by_platform, c_libraries
+from nox_buildstages.wheels.wheel import libc_versions, projects_by_platform
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -262,15 +262,17 @@ def _installed(environment: Environment) -> Iterator[CoreMetadata]:
     """Yield what projects say of themselves; old ones may do so in an old way."""
     for text in read_metadata(environment):
         with suppress(ValueError):
-            yield core_metadata.parse(text)
+            yield core_metadata.parse_metadata(text)
 
 
 def _platforms(
     released: Iterable[IndexedWheel], interpreter: Interpreter
 ) -> Iterator[str]:
     """Yield which wheels name no C library, and where they aren't taken."""
-    libc = next(c_libraries(interpreter.tags), "its C library")
-    for platform, names in by_platform(wheel.filename for wheel in released).items():
+    libc = next(libc_versions(interpreter.tags), "its C library")
+    for platform, names in projects_by_platform(
+        wheel.filename for wheel in released
+    ).items():
         if platform.startswith("linux_"):
             yield (
                 f"{platform}: {', '.join(names)}; for machines like this one, with"

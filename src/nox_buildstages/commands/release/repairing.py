@@ -87,7 +87,7 @@ class Repaired:
 
     def __str__(self) -> str:
         tags = parse_wheel_filename(self.wheel.path.name)[3]
-        libcs = " or ".join(sorted({*wheels.c_libraries(tags)}))
+        libcs = " or ".join(sorted({*wheels.libc_versions(tags)}))
         parts = [f"repaired: {self.wheel.path.name}, for {libcs} or newer"]
         if self.taken_in:
             parts.append(f"it took in {', '.join(self.taken_in)}")
@@ -129,8 +129,8 @@ class Repairer:
         made = [*folder.glob("*.whl")]
         if done.returncode or len(made) != 1:
             raise RepairError(wheel=wheel.path.name, reason=_reason(done))
-        wheels.verify(made[0])
-        found = wheels.read(made[0])
+        wheels.verify_record(made[0])
+        found = wheels.read_wheel(made[0])
         own = _libraries(wheel.path)
         return Repaired(
             wheel=replace(
