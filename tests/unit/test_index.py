@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote
 
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from nox_buildstages.wheelhouse.index import IndexedWheel, pages
@@ -126,6 +126,7 @@ versions = st.from_regex(r"[0-9]{1,2}\.[0-9](\+[a-z][a-z0-9]{0,3})?", fullmatch=
 wheels = st.builds("{}-{}-py3-none-any.whl".format, names, versions)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(wheels, st.text("0123456789abcdef", min_size=64, max_size=64)))
 def test_every_wheel_is_there_once_with_its_hash(files: dict[str, str]) -> None:
     """In both forms alike, on the page of its project, whatever the order."""
