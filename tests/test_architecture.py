@@ -18,7 +18,7 @@ ROOMS = (
     *("text", "toml", "model", "errors"),
     *("lock/files/names", "indexes", "system"),
     *("wheels", "config", "store", "environments", "run"),
-    *("sources", "lock", "builder"),
+    *("sources", "lock", "lock/files", "lock/resolve", "lock/explain", "builder"),
     *("wheelhouse", "workspace", "commands", "sessions", "__init__"),
 )
 """The rooms in the order in which they may import: none imports a later one."""

@@ -32,7 +32,7 @@ from nox_buildstages.lock.files.lockfile import (
     numbered,
 )
 from nox_buildstages.lock.files.names import lock_names
-from nox_buildstages.lock.resolve.source_choice import sources_text
+from nox_buildstages.lock.resolve.source_choice import earlier_sources
 from nox_buildstages.model import (
     ArchiveSource,
     DirectorySource,
@@ -304,7 +304,7 @@ def test_sources_that_were_chosen_are_kept() -> None:
         "kernels": provided_by("kernels", "a", archive),
         "models": provided_by("models", "b", DirectorySource(path="b")),
     }
-    text = sources_text(earlier)
+    text = earlier_sources(earlier)
     assert text is not None
     assert archive.location in text
     assert '"b"' not in text
@@ -313,7 +313,7 @@ def test_sources_that_were_chosen_are_kept() -> None:
 def test_a_source_is_kept_by_its_own_version() -> None:
     """The index has no 1.0+torch2.13.0, which is what its wheel will be."""
     archive = ArchiveSource(location="https://host/a-1.0.tar.gz", sha256="0" * 64)
-    text = sources_text({"kernels": provided_by("kernels", "a", archive, "1.0+t2")})
+    text = earlier_sources({"kernels": provided_by("kernels", "a", archive, "1.0+t2")})
     assert text is not None
     assert 'version = "1.0"' in text
     assert "[packages.sdist]" in text
@@ -321,7 +321,7 @@ def test_a_source_is_kept_by_its_own_version() -> None:
 
 def test_nothing_was_chosen_before() -> None:
     """Then there is no text, and uv is told nothing."""
-    assert sources_text({}) is None
+    assert earlier_sources({}) is None
 
 
 # What locks are made from ----------------------------------------------------------

@@ -35,8 +35,9 @@ from nox_buildstages.errors import (
     ResolutionError,
     UnorderedOutputError,
 )
+from nox_buildstages.lock.explain.conflicts import explain
 from nox_buildstages.lock.files.lockfile import Lock, StagePin, dumps, loads, pins
-from nox_buildstages.lock.resolve.locker import Locker
+from nox_buildstages.lock.resolve.locker import Locker, UnresolvableError
 from nox_buildstages.lock.resolve.metadata import BackendAnswer
 from nox_buildstages.lock.resolve.uv_compile import Resolver
 from nox_buildstages.model import (
@@ -60,7 +61,7 @@ from support.packages import make_sdist, make_setuptools, make_tree, make_wheel
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from nox_buildstages.lock.resolve.locker import BackendQuery
+    from nox_buildstages.lock.resolve.metadata import BackendQuery
     from nox_buildstages.model import Project
     from nox_buildstages.system.process import Command, Completed, Runner
     from support.index import Index
@@ -174,7 +175,7 @@ class World:
         self.shop = Fake(sources=sources, scratch=folder, answers=answers or {})
         python = Path(sys.executable)
         target = Target(interpreter=self.interpreter, python=python)
-        making = Locker(
+        locker = Locker(
             project=project,
             graph=arrange(project),
             targets=(target,),
@@ -191,7 +192,11 @@ class World:
             inputs="inputs",
             earlier={name: loads(earlier[name], name=name) for name in earlier},
         )
-        return {lock.name: lock for lock in making.locks()}
+        try:
+            locks = locker.make_locks()
+        except UnresolvableError as failure:
+            raise explain(failure) from failure.error
+        return {lock.name: lock for lock in locks}
 
     def locked(self, text: str) -> Mapping[str, Lock]:
         """Make the locks and write them; the backends are real."""

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.lock.files.diff import LIMIT, Change, changes, told
+from nox_buildstages.lock.files.diff import LIMIT, Change, changes, describe_changes
 from nox_buildstages.lock.files.lockfile import Lock, LockedOutput
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
 
@@ -72,7 +72,7 @@ def lock(
 
 
 def said(old: list[Lock], new: list[Lock]) -> list[str]:
-    return list(told({lock.name: lock for lock in old}, new))
+    return list(describe_changes({lock.name: lock for lock in old}, new))
 
 
 def in_all(*packages: Package) -> list[Lock]:

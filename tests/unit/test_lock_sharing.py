@@ -13,7 +13,7 @@ from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.lock.files import pylock, share_cells as sharing
 from nox_buildstages.lock.files.lockfile import Lock
-from nox_buildstages.lock.files.share_cells import Locked
+from nox_buildstages.lock.files.share_cells import CellLocks
 from nox_buildstages.model import DirectorySource
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def lock(name: str, **versions: str) -> Lock:
 
 def locked(
     matrix: dict[str, list[str]], say: Callable[[str, dict[str, str]], dict[str, str]]
-) -> list[Locked]:
+) -> list[CellLocks]:
     """Return the locks of each cell: a function says what they hold.
 
     Stage ``models`` uses all axes, ``base`` none.
@@ -49,7 +49,7 @@ def locked(
     document = {"tool": {"nox-buildstages": {"matrix": matrix, "stage": stages}}}
     projects = arrange_cells(read_cells(document, pyproject=PYPROJECT)).projects
     return [
-        Locked(
+        CellLocks(
             project=project,
             locks={
                 name: lock(name, **say(name, dict(project.cell.choices)))
@@ -89,7 +89,7 @@ def all_of_it(name: str, cell: dict[str, str]) -> dict[str, str]:
 )
 def test_a_lock_is_shared_where_nothing_differs(say: Any, expected: list[str]) -> None:  # noqa: ANN401
     """Its file names the axes that tell it from others, and no more."""
-    found = sharing.filed(locked(TWO, say))
+    found = sharing.name_lock_files(locked(TWO, say))
     assert [it.name for it in found] == expected
     assert len({it.series for it in found}) == 1
 
@@ -97,7 +97,7 @@ def test_a_lock_is_shared_where_nothing_differs(say: Any, expected: list[str]) -
 def test_values_of_one_name_are_all_in_it() -> None:
     """One of them alone wouldn't tell which axis it is of."""
     switches = {"torch": ["1", "2"], "other": ["2", "1"]}
-    found = sharing.filed(locked(switches, torch))
+    found = sharing.name_lock_files(locked(switches, torch))
     assert [it.name for it in found] == [
         "base",
         *("models-1-2", "models-1-1", "models-2-2", "models-2-1"),
@@ -112,7 +112,7 @@ def test_values_that_make_up_each_other_are_all_in_it() -> None:
     def say(name: str, cell: dict[str, str]) -> dict[str, str]:
         return {} if name == "base" else {"torch": str(len(cell["torch"]))}
 
-    found = sharing.filed(locked(nested, say))
+    found = sharing.name_lock_files(locked(nested, say))
     assert [it.name for it in found] == [
         "base",
         *("models-x-z", "models-x-y-z", "models-y-z", "models-y-y-z"),
@@ -123,7 +123,7 @@ def test_values_that_make_up_each_other_are_all_in_it() -> None:
 def test_cells_that_share_a_stage_share_its_lock() -> None:
     """Else it is told what differs, and how to have the stage for each value."""
     cells = locked(TWO, lambda _, cell: {"torch": cell["torch"]})
-    error = sharing.divergence(cells)
+    error = sharing.find_divergence(cells)
     assert error is not None
     assert (error.stage, error.axes) == ("base", ("torch",))
     assert error.cells == ("arch=8.0, torch=2.8", "arch=8.0, torch=2.13")
@@ -133,7 +133,7 @@ def test_cells_that_share_a_stage_share_its_lock() -> None:
 def test_what_came_into_an_environment_differs() -> None:
     """As a version does."""
     cells = locked(TWO, lambda _, cell: {"x": "1"} if cell["arch"] == "9.0" else {})
-    error = sharing.divergence(cells)
+    error = sharing.find_divergence(cells)
     assert error is not None
     assert error.versions == (("x", "none", "1"),)
 
@@ -141,12 +141,12 @@ def test_what_came_into_an_environment_differs() -> None:
 def test_one_of_the_ways_may_suit_all() -> None:
     """Each is tried once; what a cell doesn't share stays its own."""
     cells = locked(TWO, lambda _, cell: {"torch": cell["torch"]})
-    models = sharing.models(cells, "base")
+    models = sharing.distinct_cells(cells, "base")
     assert [it.locks["base"] for it in models] == [
         lock("base", torch="2.8"),
         lock("base", torch="2.13"),
     ]
-    preferred = [sharing.preferring(it, models[0]) for it in cells]
+    preferred = [sharing.prefer_shared_locks(it, models[0]) for it in cells]
     assert {str(it["base"].pylock.packages[0].version) for it in preferred} == {"2.8"}
     versions = [str(it["models"].pylock.packages[0].version) for it in preferred]
     assert versions == ["2.8", "2.13", "2.8", "2.13"]
@@ -154,4 +154,4 @@ def test_one_of_the_ways_may_suit_all() -> None:
 
 def test_nothing_to_share_is_no_matter() -> None:
     """Where cells agree."""
-    assert sharing.divergence(locked(TWO, nothing)) is None
+    assert sharing.find_divergence(locked(TWO, nothing)) is None

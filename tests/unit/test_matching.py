@@ -13,10 +13,10 @@ from nox_buildstages.config.graph import arrange
 from nox_buildstages.errors import MatchRuntimeError, ResolutionError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.lockfile import IndexPin, Lock
-from nox_buildstages.lock.resolve.environment import ResolvedEnvironment
-from nox_buildstages.lock.resolve.match_runtime import Bound, Matching, unmatched
+from nox_buildstages.lock.resolve.environment import Bound, ResolvedEnvironment
+from nox_buildstages.lock.resolve.match_runtime import VersionMatcher, match_error
 from nox_buildstages.lock.resolve.metadata import KnownMetadata, StaticMetadata
-from nox_buildstages.lock.resolve.source_choice import Chosen
+from nox_buildstages.lock.resolve.source_choice import SourceChoice
 from nox_buildstages.model import (
     DirectorySource,
     Final,
@@ -67,15 +67,15 @@ def project(*match_runtime: NormalizedName) -> Project:
 
 def facts(*match_runtime: NormalizedName) -> KnownMetadata:
     def promise(*requires: str, metadata: Metadata | None) -> StaticMetadata:
-        chosen = Chosen(version=None, source=DirectorySource(path="a"))
-        return StaticMetadata(chosen=chosen, requires=requires, metadata=metadata)
+        choice = SourceChoice(version=None, source=DirectorySource(path="a"))
+        return StaticMetadata(choice=choice, requires=requires, metadata=metadata)
 
     said = Metadata(
         version=Version("1"), requires_dist=("torch==2.8.*",), learned="static"
     )
     return KnownMetadata(
         project=project(*match_runtime),
-        promises={
+        static={
             canonicalize_name("a"): promise("torch<2.10", metadata=said),
             canonicalize_name("b"): promise(metadata=None),
         },
@@ -94,8 +94,8 @@ def bound(
     )
 
 
-def texts(matching: Matching, target: str = HERE) -> tuple[str, ...]:
-    return matching.for_target(target)
+def texts(matcher: VersionMatcher, target: str = HERE) -> tuple[str, ...]:
+    return tuple(map(str, matcher.bounds_for(target)))
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,9 @@ def texts(matching: Matching, target: str = HERE) -> tuple[str, ...]:
 )
 def test_nothing_is_bound_that_agrees(stages: dict[str, ResolvedEnvironment]) -> None:
     """Where a project isn't there, or isn't to match, it may be what it likes."""
-    matching = Matching(names=[TORCH])
-    assert not matching.tightened({HERE: stages})
-    assert texts(matching) == ()
+    matcher = VersionMatcher(names=[TORCH])
+    assert not matcher.tighten({HERE: stages})
+    assert texts(matcher) == ()
 
 
 @pytest.mark.parametrize(
@@ -121,80 +121,80 @@ def test_nothing_is_bound_that_agrees(stages: dict[str, ResolvedEnvironment]) ->
 )
 def test_the_lower_version_wins(kernels: str, final: str, holder: str) -> None:
     """Neither side can have a higher one, whichever side it is."""
-    matching = Matching(names=[TORCH])
+    matcher = VersionMatcher(names=[TORCH])
     stages = drafts(kernels={"torch": kernels}, final={"torch": final})
-    assert matching.tightened({HERE: stages})
-    assert matching.bounds == {(TORCH, ""): bound("2.8", holder=holder)}
-    assert texts(matching) == ("torch<=2.8",)
+    assert matcher.tighten({HERE: stages})
+    assert matcher.bounds_for(HERE) == (bound("2.8", holder=holder),)
+    assert texts(matcher) == ("torch<=2.8",)
 
 
 def test_a_bound_gives_way_to_a_lower_one() -> None:
     """What is learned later may hold everything further back."""
-    matching = Matching(names=[TORCH])
+    matcher = VersionMatcher(names=[TORCH])
     for kernels, final in (("2.10", "2.13"), ("2.8", "2.10")):
         stages = drafts(kernels={"torch": kernels}, final={"torch": final})
-        assert matching.tightened({HERE: stages})
-    assert texts(matching) == ("torch<=2.8",)
+        assert matcher.tighten({HERE: stages})
+    assert texts(matcher) == ("torch<=2.8",)
 
 
 def test_projects_are_bound_one_after_the_other() -> None:
     """The first may settle the second; else its turn comes."""
-    matching = Matching(names=[NUMPY, TORCH])
+    matcher = VersionMatcher(names=[NUMPY, TORCH])
     stages = drafts(
         kernels={"torch": "2.8", "numpy": "2"}, final={"torch": "2.13", "numpy": "1"}
     )
-    assert matching.tightened({HERE: stages})
-    assert texts(matching) == ("numpy<=1",)
+    assert matcher.tighten({HERE: stages})
+    assert texts(matcher) == ("numpy<=1",)
     stages = drafts(
         kernels={"torch": "2.8", "numpy": "1"}, final={"torch": "2.13", "numpy": "1"}
     )
-    assert matching.tightened({HERE: stages})
-    assert texts(matching) == ("numpy<=1", "torch<=2.8")
-    assert [*matching.without_each(HERE)] == [
-        (bound("1", NUMPY), ("torch<=2.8",)),
-        (bound("2.8", holder="kernels"), ("numpy<=1",)),
+    assert matcher.tighten({HERE: stages})
+    assert texts(matcher) == ("numpy<=1", "torch<=2.8")
+    assert [*matcher.without_each(HERE)] == [
+        (bound("1", NUMPY), (bound("2.8", holder="kernels"),)),
+        (bound("2.8", holder="kernels"), (bound("1", NUMPY),)),
         (bound("1", NUMPY), ()),
     ]
 
 
 def test_pythons_have_one_version_too() -> None:
     """What one target can't have, no other has."""
-    matching = Matching(names=[TORCH])
+    matcher = VersionMatcher(names=[TORCH])
     here, there = drafts(final={"torch": "2.8"}), drafts(final={"torch": "2.13"})
-    assert matching.tightened({HERE: here, THERE: there})
-    assert texts(matching, THERE) == ("torch<=2.8",)
+    assert matcher.tighten({HERE: here, THERE: there})
+    assert texts(matcher, THERE) == ("torch<=2.8",)
 
 
 def test_a_bound_tells_for_which_target_its_holder_is() -> None:
     """Where there are several that have names."""
-    matching = Matching(names=[TORCH], places={HERE: "Linux", THERE: "a Mac"})
+    matcher = VersionMatcher(names=[TORCH], labels={HERE: "Linux", THERE: "a Mac"})
     here, there = drafts(final={"torch": "2.8"}), drafts(final={"torch": "2.13"})
-    matching.tightened({HERE: here, THERE: there})
-    assert matching.bounds[TORCH, ""].holder == "final for Linux"
+    matcher.tighten({HERE: here, THERE: there})
+    assert matcher.bounds_for(HERE)[0].holder == "final for Linux"
 
 
 def test_where_a_bound_does_not_suit_the_highest_version_is_tried() -> None:
     """Each version that an environment would have, until one suits them all."""
-    matching = Matching(names=[TORCH])
+    matcher = VersionMatcher(names=[TORCH])
     stages = drafts(kernels={"torch": "2.8"}, final={"torch": "2.13"})
-    matching.tightened({HERE: stages})
+    matcher.tighten({HERE: stages})
     error = MatchRuntimeError(name="torch", versions={"kernels": "at most 2.8"})
     freed = draft("models", torch="2.10+cpu")
     for tried in ("torch==2.13", "torch==2.10", "torch==2.8"):
-        matching.refused(matching.bounds[TORCH, ""], freed, error)
-        assert texts(matching) == (tried,)
+        matcher.reject(matcher.bounds_for(HERE)[0], freed, error)
+        assert texts(matcher) == (tried,)
     with pytest.raises(MatchRuntimeError, match=r"at most 2\.8"):
-        matching.refused(matching.bounds[TORCH, ""], freed, error)
+        matcher.reject(matcher.bounds_for(HERE)[0], freed, error)
 
 
 def test_builds_of_a_version_match_for_each_target() -> None:
     """A Mac has no build for CUDA; what differs on one machine is matched there."""
-    matching = Matching(names=[TORCH])
+    matcher = VersionMatcher(names=[TORCH])
     here = drafts(kernels={"torch": "2.13+cpu"}, final={"torch": "2.13+cu130"})
     there = drafts(kernels={"torch": "2.13"}, final={"torch": "2.13"})
-    assert matching.tightened({HERE: here, THERE: there})
-    assert texts(matching) == ("torch==2.13+cu130",)
-    assert texts(matching, THERE) == ()
+    assert matcher.tighten({HERE: here, THERE: there})
+    assert texts(matcher) == ("torch==2.13+cu130",)
+    assert texts(matcher, THERE) == ()
 
 
 def test_a_build_without_a_name_is_told_from_the_others() -> None:
@@ -204,17 +204,17 @@ def test_a_build_without_a_name_is_told_from_the_others() -> None:
 
 def test_builds_that_do_not_suit_are_named() -> None:
     """Each is tried; then all environments are told with what they have."""
-    matching = Matching(names=[TORCH])
+    matcher = VersionMatcher(names=[TORCH])
     stages = drafts(
         kernels={"torch": "2.13.0+cpu"},
         models={"torch": "2.13.0+cu130"},
         final={"torch": "2.13.0+cu130"},
     )
     for build in ("cu130", "cpu"):
-        assert matching.tightened({HERE: stages})
-        assert texts(matching) == (f"torch==2.13.0+{build}",)
+        assert matcher.tighten({HERE: stages})
+        assert texts(matcher) == (f"torch==2.13.0+{build}",)
     with pytest.raises(MatchRuntimeError) as caught:
-        matching.tightened({HERE: stages})
+        matcher.tighten({HERE: stages})
     assert str(caught.value).splitlines() == [
         "no version of torch suits every environment (match-runtime)",
         "  kernels: 2.13.0+cpu",
@@ -226,12 +226,12 @@ def test_builds_that_do_not_suit_are_named() -> None:
 
 def test_builds_are_matched_anew_when_the_version_changes() -> None:
     """Those of another version say nothing about the builds of this one."""
-    matching = Matching(names=[TORCH])
+    matcher = VersionMatcher(names=[TORCH])
     stages = drafts(kernels={"torch": "2.13+cpu"}, final={"torch": "2.13+cu130"})
-    assert matching.tightened({HERE: stages})
+    assert matcher.tighten({HERE: stages})
     stages = drafts(kernels={"torch": "2.8+cpu"}, final={"torch": "2.13+cu130"})
-    assert matching.tightened({HERE: stages})
-    assert texts(matching) == ("torch<=2.8",)
+    assert matcher.tighten({HERE: stages})
+    assert texts(matcher) == ("torch<=2.8",)
 
 
 def test_one_version_is_one_file() -> None:
@@ -241,7 +241,7 @@ def test_one_version_is_one_file() -> None:
         "final": draft("final", sha256="1" * 64, torch="2.13"),
     }
     with pytest.raises(MatchRuntimeError) as caught:
-        Matching(names=[TORCH]).tightened({HERE: stages})
+        VersionMatcher(names=[TORCH]).tighten({HERE: stages})
     assert "  kernels: 2.13 (sha256 000000000000…)" in str(caught.value)
     assert "  final: 2.13 (sha256 111111111111…)" in str(caught.value)
 
@@ -251,7 +251,7 @@ def test_an_unmet_bound_names_both_sides() -> None:
     known = facts(TORCH)
     error = ResolutionError(name="final", output=SAID)
     graph = arrange(known.project)
-    found = unmatched(error, bound("2.8", holder="kernels"), known, graph)
+    found = match_error(error, bound("2.8", holder="kernels"), known, graph)
     assert str(found).splitlines() == [
         "no version of torch suits every environment (match-runtime)",
         "  kernels: at most 2.8",

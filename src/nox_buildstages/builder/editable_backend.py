@@ -25,7 +25,7 @@ from nox_buildstages.errors import (
 )
 from nox_buildstages.lock.files.lockfile import LockedOutput
 from nox_buildstages.lock.files.names import file_name
-from nox_buildstages.lock.resolve.own_project import ANY, HERE, stage_of
+from nox_buildstages.lock.resolve.own_project import OWN_METADATA, OWN_SOURCE, own_stage
 from nox_buildstages.model import PROJECT
 from nox_buildstages.run.follow import EDITABLE, followed
 from nox_buildstages.system import files
@@ -117,7 +117,7 @@ def _backend(
     context: BuildContext, name: NormalizedName, environment: Environment
 ) -> Iterator[Backend]:
     """Yield the backend, ready to be called; one process at a time calls it."""
-    stage, tools, root = stage_of(name), context.tools, context.project.root
+    stage, tools, root = own_stage(name), context.tools, context.project.root
     prepare(context, PROJECT, environment)
     if not environment.may_run():
         raise NotRunError(stage=PROJECT, outputs=(name,))
@@ -126,7 +126,9 @@ def _backend(
     job = Job(
         context=replace(context, logs=folder),
         stage=stage,
-        output=LockedOutput(name=name, source=HERE, build_requires=(), metadata=ANY),
+        output=LockedOutput(
+            name=name, source=OWN_SOURCE, build_requires=(), metadata=OWN_METADATA
+        ),
         environment=environment,
     )
     job.log.write_text(f"network: {job.sandbox}\n", encoding="utf-8")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.environments.targets import Target
-    from nox_buildstages.lock.resolve.locker import BackendQuery
+    from nox_buildstages.lock.resolve.metadata import BackendQuery
     from nox_buildstages.model import Source
 
 _UNKNOWN = Metadata(version=Version("0"), learned="hook")

@@ -1,10 +1,10 @@
-"""Making the locks of a project at work, and proposing what it lacks."""
+"""Make the locks of a project: of every cell, for every target."""
 
 from __future__ import annotations
 
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,30 +14,25 @@ from nox_buildstages.commands.init.trials import Trials
 from nox_buildstages.environments.targets import list_targets, python_versions
 from nox_buildstages.errors import UsageError
 from nox_buildstages.indexes.logins import redact
-from nox_buildstages.lock.files import diff as changes, folder
+from nox_buildstages.lock.explain.conflicts import explain
+from nox_buildstages.lock.files import folder
+from nox_buildstages.lock.files.diff import describe_changes
 from nox_buildstages.lock.files.inputs import digest_of_cells
 from nox_buildstages.lock.files.share_cells import (
-    Locked,
-    divergence,
-    filed,
-    models,
-    preferring,
+    CellLocks,
+    distinct_cells,
+    find_divergence,
+    name_lock_files,
+    prefer_shared_locks,
 )
-from nox_buildstages.lock.resolve.locker import Locker
-from nox_buildstages.lock.resolve.own_project import joined
+from nox_buildstages.lock.resolve.locker import Locker, UnresolvableError
+from nox_buildstages.lock.resolve.own_project import with_own_stage
 from nox_buildstages.lock.resolve.uv_compile import Resolver
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Callable,
-        Hashable,
-        Iterable,
-        Iterator,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
-    from nox_buildstages.builder.context import BuildContext, Tools
+    from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.commands.init.pyproject import Proposal
     from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.files.lockfile import Lock
@@ -46,180 +41,180 @@ if TYPE_CHECKING:
     from nox_buildstages.workspace.pythons import Pythons
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Locking:
-    """What locks are made with; one at a time works in a project.
+@dataclass(kw_only=True, slots=True)
+class ProjectLocker:
+    """Makes the locks of a project; the caller keeps other processes from doing so.
 
     Attributes:
-        benches: Of each cell of the project; their locks are not looked at.
-        options: The words after ``--``.
-        pythons: Those that the backends are asked in.
-        logs: Returns the folder for the logs of wheels that are built for a target.
+        contexts: The build context of each cell, without locks.
+        options: The options of the session.
+        pythons: The interpreters for build backends.
+        logs: Returns the folder for the logs of wheels for a target.
+        targets: The targets of the locks.
     """
 
     contexts: tuple[BuildContext, ...]
     options: Options
     pythons: Pythons
     logs: Callable[[Target], Path]
-    _resolvers: dict[str, Resolver] = field(default_factory=dict)
-    _told: dict[Hashable, BackendAnswer] = field(default_factory=dict)
-    _targets: list[Target] = field(default_factory=list)
+    targets: tuple[Target, ...] = field(init=False)
+    _resolvers: dict[tuple[str, bool], Resolver] = field(default_factory=dict)
+    _answers: dict[Hashable, BackendAnswer] = field(default_factory=dict)
 
-    @property
-    def _tools(self) -> Tools:
-        return self.contexts[0].tools
+    def __post_init__(self) -> None:
+        """Find the targets: those of all cells are the same."""
+        project, here = self.contexts[0].project, self.contexts[0].interpreter
+        local = self.pythons.at_hand(python_versions(project, here))
+        self.targets = list_targets(project, here, local)
+        absent = ", ".join(str(it) for it in self.targets if it.python is None)
+        if absent:
+            report = self.contexts[0].tools.report
+            report(f"what backends say here is taken for {absent}")
 
-    def write(self) -> dict[str, Lock]:
-        """Make the locks, write them, and tell what changed.
+    def lock_project(self) -> dict[str, Lock]:
+        """Make the locks of all cells, write all files or none, and print the changes.
 
         Returns:
-            The locks by the names of their files.
+            The locks by the stems of their files.
 
         Raises:
-            LockError: There are none that satisfy what is declared.
-            UsageError: What is to be upgraded is in none of them.
+            LockError: The declarations can't be satisfied.
+            UsageError: No lock contains a project that is to be upgraded.
         """
-        project, report = self.contexts[0].project, self._tools.report
+        project, report = self.contexts[0].project, self.contexts[0].tools.report
         before = folder.existing(project)
-        locks = filed(self._agreed(before))
-        _check_upgraded(self.options, locks)
+
+        # Lock every cell.
+        cells = self._lock_cells(
+            [folder.earlier(context.project, before) for context in self.contexts]
+        )
+
+        # Agree on shared stages: the locks of one cell may suit the other ones, so
+        # try the different locks of a stage as the earlier locks of all cells.
+        error = find_divergence(cells)
+        for model in () if error is None else distinct_cells(cells, error.stage):
+            cells = self._lock_cells(
+                [prefer_shared_locks(cell, model) for cell in cells], is_upgrade=False
+            )
+            if find_divergence(cells) is None:
+                break
+        else:
+            if error is not None:
+                raise error
+
+        locks = name_lock_files(cells)
+        locked = {package.name for lock in locks for package in lock.pylock.packages}
+        locked |= {output.name for lock in locks for output in lock.outputs}
+        for name in self.options.upgrade_packages:
+            if name not in locked:
+                raise UsageError(
+                    message=f"--upgrade-package {name}: it is in no lock",
+                    hint="the lock files name every project that can be upgraded",
+                )
+
+        # Write the files and print what changed.
         written = folder.write(project, locks)
         names = ", ".join(path.name for path in written) or "nothing; all were right"
         report(f"wrote to {project.lock_dir}: {names}")
-        for line in changes.told(before, locks):
+        for line in describe_changes(before, locks):
             report(redact(line))
         return {lock.name: lock for lock in locks}
 
-    def _agreed(self, before: Mapping[str, Lock]) -> tuple[Locked, ...]:
-        """Make the locks of every cell, until those agree that share a stage.
-
-        What one of them had to have may do for the others too, so its locks are tried
-        as what there was before.
-
-        Raises:
-            DivergingStageError: Nothing does for all.
-        """
-        projects = [context.project for context in self.contexts]
-        found = self.made([folder.earlier(it, before) for it in projects])
-        error = divergence(found)
-        for model in () if error is None else models(found, error.stage):
-            found = self._kept().made([preferring(it, model) for it in found])
-            if divergence(found) is None:
-                return found
-        if error is not None:
-            raise error
-        return found
-
-    def _kept(self) -> Locking:
-        """Return what keeps the versions that there were."""
-        options = replace(self.options, upgrade=False, upgrade_packages=())
-        return replace(self, options=options, _resolvers={})
-
-    def made(self, earlier: Sequence[Mapping[str, Lock]]) -> tuple[Locked, ...]:
-        """Make the locks of every cell once, each with what there was of it."""
-        found = []
-        for context, before in zip(self.contexts, earlier, strict=True):
-            if context.project.cell.choices:
-                self._tools.report(f"locking for {context.project.cell}")
-            with self._workshop(context) as metadata_provider:
-                locks = self._relock(metadata_provider, before).locks()
-            by_name = {lock.name: lock for lock in locks}
-            found.append(Locked(project=context.project, locks=by_name))
-        return tuple(found)
-
-    def proposal(self, *, begun: bool) -> Proposal | None:
-        """Return the stages that the project lacks; None where it lacks none.
-
-        Locks that are made on the way are not written.
+    def _lock_cells(
+        self, earlier: Sequence[Mapping[str, Lock]], *, is_upgrade: bool = True
+    ) -> tuple[CellLocks, ...]:
+        """Make the locks of every cell.
 
         Args:
-            begun: Whether the table is there already.
-
-        Raises:
-            BuildStagesError: It can't be found out.
+            earlier: The earlier locks of each cell.
+            is_upgrade: Whether the session's options for upgrades count.
         """
-        context = self.contexts[0]
-        before = folder.existing(context.project)
-        with self._workshop(context) as metadata_provider:
-            relock = self._relock(metadata_provider, before)
-            return Proposer(
-                project=context.project,
-                begun=begun,
-                trials=Trials(relock=relock, metadata_provider=metadata_provider),
-                report=self._tools.report,
-            ).propose()
+        cells = []
+        for context, locks in zip(self.contexts, earlier, strict=True):
+            if context.project.cell.choices:
+                context.tools.report(f"locking for {context.project.cell}")
+            with self.open_locker(context, locks, is_upgrade=is_upgrade) as (locker, _):
+                try:
+                    made = locker.make_locks()
+                except UnresolvableError as failure:
+                    raise explain(failure) from failure.error
+            by_name = {lock.name: lock for lock in made}
+            cells.append(CellLocks(project=context.project, locks=by_name))
+        return tuple(cells)
 
     @contextmanager
-    def _workshop(self, context: BuildContext) -> Iterator[BackendMetadata]:
+    def open_locker(
+        self,
+        context: BuildContext,
+        earlier: Mapping[str, Lock],
+        *,
+        is_upgrade: bool = True,
+    ) -> Iterator[tuple[Locker, BackendMetadata]]:
+        """Yield the locker of a cell and its metadata provider.
+
+        Args:
+            context: The build context of the cell.
+            earlier: The earlier locks by name.
+            is_upgrade: Whether the session's options for upgrades count.
+        """
         builds = context.tools.store.folder / "builds"
         builds.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="locking-", dir=builds) as scratch:
-            yield BackendMetadata(
+            metadata_provider = BackendMetadata(
                 context=context,
                 environment=self.pythons.environment_for,
                 logs=self.logs,
                 scratch=Path(scratch),
-                told=self._told,
+                told=self._answers,
             )
+            locker = Locker(
+                project=context.project,
+                graph=with_own_stage(context.project, context.graph),
+                targets=self.targets,
+                resolver=self._resolver(context, is_upgrade=is_upgrade),
+                metadata_provider=metadata_provider,
+                inputs=digest_of_cells(
+                    [it.project for it in self.contexts], context.interpreter
+                ),
+                earlier=earlier,
+            )
+            yield locker, metadata_provider
 
-    def _relock(
-        self, metadata_provider: BackendMetadata, earlier: Mapping[str, Lock]
-    ) -> Locker:
-        context, found = metadata_provider.context, self._found_targets()
-        projects = [context.project for context in self.contexts]
-        return Locker(
-            project=context.project,
-            graph=joined(context.project, context.graph),
-            targets=found,
-            resolver=self._resolver(context, found[0]),
-            metadata_provider=metadata_provider,
-            inputs=digest_of_cells(projects, context.interpreter),
-            earlier=earlier,
-        )
-
-    def _found_targets(self) -> tuple[Target, ...]:
-        """Return what is locked for, looked for once, as all cells have it."""
-        if not self._targets:
-            self._targets.extend(self._find_targets())
-        return tuple(self._targets)
-
-    def _find_targets(self) -> tuple[Target, ...]:
-        context = self.contexts[0]
-        project, here = context.project, context.interpreter
-        at_hand = self.pythons.at_hand(python_versions(project, here))
-        found = list_targets(project, here, at_hand)
-        absent = ", ".join(str(target) for target in found if target.python is None)
-        if absent:
-            self._tools.report(f"what backends say here is taken for {absent}")
-        return found
-
-    def _resolver(self, context: BuildContext, target: Target) -> Resolver:
-        """Return what resolves for a cell, and knows what it answered for others."""
-        project, tools, options = context.project, context.tools, self.options
-        settings = repr(project.uv)
-        if settings not in self._resolvers:
-            self._resolvers[settings] = Resolver(
+    def _resolver(self, context: BuildContext, *, is_upgrade: bool) -> Resolver:
+        """Return the resolver for a cell; cells with the same settings share one."""
+        project, tools = context.project, context.tools
+        key = repr(project.uv), is_upgrade
+        if key not in self._resolvers:
+            self._resolvers[key] = Resolver(
                 uv=tools.syncer.uv,
                 python=self.pythons.environment.python,
-                target=target,
+                target=self.targets[0],
                 runner=tools.runner,
                 root=project.root,
                 settings=project.uv,
                 exclude_newer=project.exclude_newer,
-                upgrade=options.upgrade,
-                upgrade_packages=options.upgrade_packages,
+                upgrade=is_upgrade and self.options.upgrade,
+                upgrade_packages=self.options.upgrade_packages if is_upgrade else (),
                 outer=tools.outer,
                 logins=tools.syncer.indexes.logins,
             )
-        return self._resolvers[settings]
+        return self._resolvers[key]
 
+    def proposal(self, *, begun: bool) -> Proposal | None:
+        """Return the stages that the project lacks; None if there are none.
 
-def _check_upgraded(options: Options, locks: Iterable[Lock]) -> None:
-    held = {package.name for lock in locks for package in lock.pylock.packages}
-    held |= {output.name for lock in locks for output in lock.outputs}
-    for name in options.upgrade_packages:
-        if name not in held:
-            raise UsageError(
-                message=f"--upgrade-package {name}: it is in no lock",
-                hint="the lock files name every project that can be upgraded",
-            )
+        Args:
+            begun: Whether the project's table exists.
+
+        Raises:
+            BuildStagesError: The stages can't be found.
+        """
+        context = self.contexts[0]
+        before = folder.existing(context.project)
+        with self.open_locker(context, before) as (locker, metadata_provider):
+            return Proposer(
+                project=context.project,
+                begun=begun,
+                trials=Trials(relock=locker, metadata_provider=metadata_provider),
+                report=context.tools.report,
+            ).propose()

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.model import Interpreter, Project, Stage
     from nox_buildstages.run.run import Run
-    from nox_buildstages.workspace.make_locks import Locking
+    from nox_buildstages.workspace.make_locks import ProjectLocker
     from nox_buildstages.workspace.options import Options
     from nox_buildstages.workspace.pythons import Pythons
 
@@ -428,16 +428,16 @@ class Workspace:
             return False
 
     def _relock(self) -> Mapping[str, Lock]:
-        locks = self._locking().write()
+        locks = self._locking().lock_project()
         write_text(self._last_run, self.tools.run.id)
         stems = folder.stems(self.project)
         named = {name: replace(locks[stem], name=name) for name, stem in stems.items()}
         return self.selected(named)
 
-    def _locking(self) -> Locking:
-        from nox_buildstages.workspace.make_locks import Locking  # noqa: PLC0415 - most don't lock
+    def _locking(self) -> ProjectLocker:
+        from nox_buildstages.workspace.make_locks import ProjectLocker  # noqa: PLC0415 - most don't lock
 
-        return Locking(
+        return ProjectLocker(
             contexts=tuple(view.context({}) for view in self.each_cell()),
             options=self.options,
             pythons=self.pythons,

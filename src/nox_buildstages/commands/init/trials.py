@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import BackendError, MetadataError, ResolutionError
+from nox_buildstages.lock.resolve.locker import UnresolvableError
 from nox_buildstages.lock.resolve.metadata import BackendAnswer
 
 if TYPE_CHECKING:
@@ -18,11 +19,8 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.metadata import BackendMetadata
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.lock.files.lockfile import Lock
-    from nox_buildstages.lock.resolve.locker import (
-        BackendQuery,
-        Locker,
-        MetadataProvider,
-    )
+    from nox_buildstages.lock.resolve.locker import Locker
+    from nox_buildstages.lock.resolve.metadata import BackendQuery, MetadataProvider
     from nox_buildstages.lock.resolve.uv_compile import Question
     from nox_buildstages.model import Interpreter, Project, Source
 
@@ -121,7 +119,10 @@ class Trials:
         relock = replace(
             self.relock, project=project, graph=graph, metadata_provider=asking
         )
-        return replace(relock, explaining=False).locks()
+        try:
+            return relock.make_locks()
+        except UnresolvableError as failure:
+            raise failure.error from failure
 
     def resolve(self, question: Question) -> Pylock | None:
         """Return the versions that go together; None where there are none."""

@@ -1,324 +1,301 @@
-"""Why an environment can't be resolved: whose wishes don't go together.
+"""Explain why an environment can't be resolved: the conflicting requirements.
 
-What uv says of it isn't read. The resolver is asked again with some of the wishes
-left out, until each of those that remain is needed for the failure. Whatever goes
-wrong on the way, the first failure still stands; and there is a limit to how often
-is asked, so that an explanation is never long in coming.
+uv's message isn't parsed. Instead uv is asked again with fewer requirements, until each
+of the remaining ones is needed for the conflict. If the search fails, uv's message
+stands; the number of questions is limited, so that an explanation never takes long.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from nox_buildstages.config import writing
-from nox_buildstages.errors import (
-    Claim,
-    ConflictError,
-    NoWheelError,
-    ResolutionError,
-    SplitError,
-)
-from nox_buildstages.lock.explain.no_wheel import placed
-from nox_buildstages.lock.explain.wishes import (
+from nox_buildstages.errors import Claim, ConflictError, NoWheelError, SplitError
+from nox_buildstages.lock.explain.minimal_conflict import (
+    BUILD_REQUIRES,
     CONSTRAINTS,
-    OF_BUILDS,
-    EnoughError,
-    Kind,
+    Origin,
     Probe,
+    ProbeLimitError,
     SourcedRequirement,
-    minimal,
-    wishes_of,
+    minimal_conflict,
+    sourced_requirements,
 )
-from nox_buildstages.model import FINAL, PROJECT
+from nox_buildstages.lock.explain.no_wheel import suggest_output
+from nox_buildstages.model import FINAL, PROJECT, Stage
 from nox_buildstages.text import free_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.errors import LockError
+    from nox_buildstages.errors import LockError, ResolutionError
     from nox_buildstages.lock.resolve.environment import EnvironmentResolver
-    from nox_buildstages.lock.resolve.match_runtime import Bound
-    from nox_buildstages.model import Stage
+    from nox_buildstages.lock.resolve.locker import UnresolvableError
 
 
-def explained(
-    error: ResolutionError, drafter: EnvironmentResolver, bounds: Sequence[Bound]
-) -> LockError | None:
-    """Return the same failure with its cause; None where uv has said all there is.
+def explain(failure: UnresolvableError) -> LockError:
+    """Return the error for an environment that can't be resolved, with its cause.
 
-    Args:
-        error: Of a stage's environment, or of the final one.
-        drafter: Who asked for it.
-        bounds: That it was asked under.
+    If no cause is found, the error has uv's message only.
     """
-    question = drafter.question(error.name, [str(it) for it in bounds])
+    error, resolver = failure.error, failure.resolver
+    stage = resolver.graph.stages.get(error.name)
+    question = resolver.question(stage, failure.bounds)
     if isinstance(error, NoWheelError):
-        return placed(error, question, drafter)
-    stage = drafter.graph.stages.get(error.name)
-    case = _Case(
+        return suggest_output(error, question, resolver)
+    explainer = _Explainer(
         error=error,
-        drafter=drafter,
+        resolver=resolver,
         stage=stage,
-        wishes=wishes_of(question, stage, drafter, bounds),
-        probe=Probe(resolver=drafter.resolver, question=question),
+        requirements=sourced_requirements(question, stage, resolver, failure.bounds),
+        probe=Probe(resolver=resolver.resolver, question=question),
     )
-    return case.explanation()
-
-
-@dataclass(kw_only=True, slots=True)
-class _Found:
-    """What a search has come to.
-
-    Attributes:
-        rest: The wishes that may still go together.
-        conflicts: Wishes that don't, of each conflict.
-        wrong: The declarations that are left out of the rest; one of each conflict.
-        answer: What has all of the rest.
-    """
-
-    rest: tuple[SourcedRequirement, ...]
-    conflicts: list[tuple[SourcedRequirement, ...]] = field(default_factory=list)
-    wrong: list[SourcedRequirement] = field(default_factory=list)
-    answer: Pylock | None = None
-
-    def leave_out(self, wishes: Collection[SourcedRequirement]) -> None:
-        """Take wishes away."""
-        self.rest = tuple(wish for wish in self.rest if wish not in wishes)
-
-    def correct(self, wrong: SourcedRequirement) -> None:
-        """Take away what an output declares of a project."""
-        self.wrong.append(wrong)
-        said = (wrong.kind, wrong.output, wrong.name)
-        self.leave_out(
-            {it for it in self.rest if (it.kind, it.output, it.name) == said}
-        )
+    return explainer.explain() or error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Case:
-    """A question that has no answer, and all that was known when it was asked.
+class _Explainer:
+    """Explains one failure.
 
     Attributes:
-        error: Uv's.
-        drafter: Who asked.
-        stage: For whose environment; None for ``final``.
-        wishes: All of them, those that are blamed first in front.
-        probe: Asks again.
+        error: The failure, in uv's words.
+        resolver: The resolver of the environment.
+        stage: The stage of the environment; None for ``final``.
+        requirements: All requirements; those that are blamed first in front.
+        probe: Asks uv again.
     """
 
     error: ResolutionError
-    drafter: EnvironmentResolver
+    resolver: EnvironmentResolver
     stage: Stage | None
-    wishes: tuple[SourcedRequirement, ...]
+    requirements: tuple[SourcedRequirement, ...]
     probe: Probe
 
-    def explanation(self) -> ConflictError | None:
-        """Return what doesn't go together; None where it isn't that."""
-        found = _Found(rest=self.wishes)
-        with suppress(EnoughError):
-            self._search(found)
-        if not found.conflicts:
+    def explain(self) -> ConflictError | None:
+        """Return the error with all conflicts; None if there are none."""
+        remaining = self.requirements
+        conflicts: list[tuple[SourcedRequirement, ...]] = []
+        wrong: list[SourcedRequirement] = []  # at most one of each conflict
+        unsatisfiable: set[SourcedRequirement] = set()
+        answer: Pylock | None = None
+        with suppress(ProbeLimitError):
+            while answer is None:
+                conflict = minimal_conflict(self.probe, remaining)
+                alone = {it for it in conflict if self._is_unsatisfiable(it)}
+                if not conflict or (alone and unsatisfiable):
+                    break
+                if alone:
+                    # A project that doesn't exist, say. A conflict may come on top.
+                    unsatisfiable = alone
+                    remaining = tuple(it for it in remaining if it not in alone)
+                else:
+                    conflicts.append(conflict)
+                    suspects = self._suspects(conflict)
+                    if len(_outputs(suspects)) != 1:
+                        break
+                    names = [it.name for it in conflict]
+                    suspect = min(
+                        suspects, key=lambda it: (it.is_bare, -names.count(it.name))
+                    )
+                    wrong.append(suspect)
+                    same = (suspect.origin, suspect.output, suspect.name)
+                    remaining = tuple(
+                        it
+                        for it in remaining
+                        if (it.origin, it.output, it.name) != same
+                    )
+                answer = self.probe.answer(remaining)
+        if not conflicts:
             return None
-        if not found.wrong:
-            return self._split(found.conflicts[0])
-        hint = [*self._correction(found)]
-        if len(found.wrong) < len(found.conflicts):
-            hint += self._mend(found.conflicts[-1])
-        return self._conflict(found.conflicts, hint)
+        if not wrong:
+            return self._split_error(conflicts[0]) or self._conflict_error(
+                conflicts, self._changes(conflicts[0])
+            )
+        hint = [*self._corrections(wrong, remaining, answer)]
+        if len(wrong) < len(conflicts):
+            hint += self._changes(conflicts[-1])
+        return self._conflict_error(conflicts, hint)
 
-    def _search(self, found: _Found) -> None:
-        """Look for what doesn't go together, and on without what a package declares.
-
-        Raises:
-            EnoughError: It would take too long to find more.
-        """
-        impossible: set[SourcedRequirement] = set()
-        while found.answer is None:
-            conflict = minimal(self.probe, found.rest)
-            alone = {wish for wish in conflict if self._fails_alone(wish)}
-            if not conflict or (alone and impossible):
-                return
-            if alone:
-                # A project that there isn't, say. There may be a conflict beside it.
-                impossible = alone
-                found.leave_out(alone)
-            else:
-                found.conflicts.append(conflict)
-                declared = self._declared(conflict)
-                if len(_outputs(declared)) != 1:
-                    return
-                found.correct(_wrong(declared, conflict))
-            found.answer = self.probe.answer(found.rest)
-
-    def _fails_alone(self, wish: SourcedRequirement) -> bool:
-        """Whether nobody else is needed for the failure, not even one of our stages."""
-        if wish.kind in CONSTRAINTS:
+    def _is_unsatisfiable(self, requirement: SourcedRequirement) -> bool:
+        """Whether a requirement can't be satisfied, whatever the other ones are."""
+        if requirement.origin in CONSTRAINTS:
             return False
-        if wish.name in self._provided and not wish.is_bare:
+        if requirement.name in self._output_versions and not requirement.is_bare:
             return False
-        return self.probe.fails([replace(wish, kind=Kind.WANTED)])
+        return self.probe.conflicts([replace(requirement, origin=Origin.WANTED)])
 
-    def _merely_names(self, wish: SourcedRequirement) -> bool:
-        """Whether a wish is for an output, in whatever version it is built."""
-        return wish.is_bare and wish.name in self._provided
+    def _accepts_output(self, requirement: SourcedRequirement) -> bool:
+        """Whether a requirement is for an output in any version."""
+        return requirement.is_bare and requirement.name in self._output_versions
 
-    def _declared(
-        self, wishes: Iterable[SourcedRequirement]
+    def _suspects(
+        self, requirements: Iterable[SourcedRequirement]
     ) -> list[SourcedRequirement]:
-        """Return those wishes that outputs declare, and that may be wrong."""
-        declared = (wish for wish in wishes if wish.kind is Kind.DECLARED)
-        return [wish for wish in declared if not self._merely_names(wish)]
+        """Return the build requirements of outputs, which may be wrong."""
+        declared = (it for it in requirements if it.origin is Origin.DECLARED)
+        return [it for it in declared if not self._accepts_output(it)]
 
     @property
-    def _provided(self) -> dict[NormalizedName, str]:
-        """The versions of the outputs that may be in the environment."""
+    def _output_versions(self) -> dict[NormalizedName, str]:
+        """The versions of the outputs that the environment may contain."""
         return {
             stand_in.name: stand_in.metadata.version.public
             for stand_in in self.probe.question.stand_ins
         }
 
-    def _conflict(
+    def _conflict_error(
         self, conflicts: Iterable[Sequence[SourcedRequirement]], hint: Iterable[str]
     ) -> ConflictError:
         return ConflictError(
             name=self.error.name,
             output=self.error.output,
+            target=self.error.target,
             hint=writing.hint_text(hint),
-            conflicts=tuple(self._told(found) for found in conflicts),
+            conflicts=tuple(map(self._claims, conflicts)),
         )
 
-    def _told(self, found: Sequence[SourcedRequirement]) -> tuple[Claim, ...]:
-        """Return the wishes in words; without those that merely name an output."""
-        provided = self._provided
-        telling = [wish for wish in found if not self._merely_names(wish)]
-        ordered = sorted(telling, key=lambda wish: -wish.kind)
-        told = [Claim(who=self._who(wish), what=wish.text) for wish in ordered]
-        if len(told) == 1 and ordered[0].name in provided:
-            name = ordered[0].name
-            who = f"stage {self.drafter.graph.providers[name].name} builds"
-            told.append(Claim(who=who, what=f"{name}=={provided[name]}"))
-        return tuple(told)
+    def _claims(self, conflict: Sequence[SourcedRequirement]) -> tuple[Claim, ...]:
+        """Return a conflict for the message."""
+        versions = self._output_versions
+        shown = [it for it in conflict if not self._accepts_output(it)]
+        shown.sort(key=lambda it: -it.origin)
+        claims = [Claim(who=self._claimant(it), what=it.text) for it in shown]
+        if len(claims) == 1 and shown[0].name in versions:
+            name = shown[0].name
+            who = f"stage {self.resolver.graph.providers[name].name} builds"
+            claims.append(Claim(who=who, what=f"{name}=={versions[name]}"))
+        return tuple(claims)
 
-    def _who(self, wish: SourcedRequirement) -> str:
-        output = wish.output and self._with_version(wish.output)
-        words = {
-            Kind.WANTED: f"stage {self.error.name} wants",
-            Kind.CONSTRAINT: "constraints say",
-            Kind.BUILD_CONSTRAINT: "build-constraints say",
-            Kind.BOUND: f"match-runtime, because of {wish.holder}, wants",
-            Kind.REQUIRED: f"{output}, once built, requires",
-            Kind.ADDED: f"build-requires of {wish.output} adds",
-            Kind.DECLARED: f"{output} declares",
-        }
-        if wish.kind is Kind.WANTED and self.stage is None:
-            return "final.requirements want"
-        return words[wish.kind]
+    def _claimant(self, requirement: SourcedRequirement) -> str:
+        """Return the subject and the verb of a claim."""
+        known, name = self.resolver.known, requirement.output
+        output = str(name)
+        if name is not None and name not in self.resolver.graph.providers:
+            output = f"{name}, this project,"
+        elif name is not None:
+            metadata = known.metadata(name)
+            version = metadata and metadata.version
+            version = version or known.static[name].choice.version
+            output = f"{name} {version.public}" if version else output
+        wants = f"stage {self.error.name} wants"
+        return {
+            Origin.WANTED: "final.requirements want" if self.stage is None else wants,
+            Origin.CONSTRAINT: "constraints say",
+            Origin.BUILD_CONSTRAINT: "build-constraints say",
+            Origin.BOUND: f"match-runtime, because of {requirement.holder}, wants",
+            Origin.REQUIRED: f"{output}, once built, requires",
+            Origin.ADDED: f"build-requires of {name} adds",
+            Origin.DECLARED: f"{output} declares",
+        }[requirement.origin]
 
-    def _with_version(self, output: NormalizedName) -> str:
-        if output not in self.drafter.graph.providers:
-            return f"{output}, this project,"
-        facts = self.drafter.facts
-        metadata = facts.metadata(output)
-        version = facts.promises[output].chosen.version
-        version = metadata.version if metadata is not None else version
-        return str(output) if version is None else f"{output} {version.public}"
+    def _corrections(
+        self,
+        wrong: Sequence[SourcedRequirement],
+        remaining: Sequence[SourcedRequirement],
+        answer: Pylock | None,
+    ) -> Iterator[str]:
+        """Yield the lines that correct wrong build requirements of outputs.
 
-    def _correction(self, found: _Found) -> Iterator[str]:
-        """Yield the lines that take wrong declarations away."""
-        packages = () if found.answer is None else found.answer.packages
-        held = {package.name for package in packages}
-        wrong = (
-            "the declaration is" if len(found.wrong) == 1 else "the declarations are"
-        )
-        yield f"if {wrong} wrong, settle it in pyproject.toml:"
-        for output in sorted(_outputs(found.wrong)):
-            rules = self.drafter.project.rules(output)
-            remove = {it.name for it in found.wrong if it.output == output}
-            lost = {
+        Args:
+            wrong: The wrong build requirements.
+            remaining: The requirements without the wrong ones.
+            answer: uv's answer for the remaining requirements.
+        """
+        packages = () if answer is None else answer.packages
+        installed = {package.name for package in packages}
+        subject = "the declaration is" if len(wrong) == 1 else "the declarations are"
+        yield f"if {subject} wrong, settle it in pyproject.toml:"
+        for output in sorted(_outputs(wrong)):
+            rules = self.resolver.project.rules(output)
+            remove = {it.name for it in wrong if it.output == output}
+            # The build needs the project, if in another version.
+            add = {
                 name
-                for name in remove - held
-                if self.probe.goes(
-                    [*found.rest, SourcedRequirement(kind=Kind.ADDED, text=name)]
+                for name in remove - installed
+                if self.probe.is_known_to_resolve(
+                    [*remaining, SourcedRequirement(origin=Origin.ADDED, text=name)]
                 )
             }
             table = writing.build_requires_table(
                 output,
-                add={*map(str, rules.build_requires_add), *lost},
+                add={*map(str, rules.build_requires_add), *add},
                 remove={*rules.build_requires_remove, *remove},
             )
             yield from writing.indent(table)
 
-    def _mend(self, found: Sequence[SourcedRequirement]) -> Iterator[str]:
-        """Yield what can be changed where nobody's declaration is to blame."""
-        kinds = {wish.kind for wish in found}
+    def _changes(self, conflict: Sequence[SourcedRequirement]) -> Iterator[str]:
+        """Yield the places to change if no build requirement is to blame."""
+        origins = {it.origin for it in conflict}
         own = "final.requirements"
         if self.stage is not None:
             own = f"the dependencies of stage {self.stage.name}"
-        if kinds == {Kind.WANTED} and len(found) > 1:
+        if origins == {Origin.WANTED} and len(conflict) > 1:
             yield f"{own} don't go together: change one of them"
             return
-        places = {
-            Kind.WANTED: own,
-            Kind.CONSTRAINT: "constraints",
-            Kind.BUILD_CONSTRAINT: "build-constraints",
-            Kind.BOUND: "match-runtime",
+        keys = {
+            Origin.WANTED: own,
+            Origin.CONSTRAINT: "constraints",
+            Origin.BUILD_CONSTRAINT: "build-constraints",
+            Origin.BOUND: "match-runtime",
         }
-        changeable = [place for kind, place in places.items() if kind in kinds]
-        builds = _outputs(wish for wish in found if wish.kind in OF_BUILDS)
-        changeable += [f"build-requires of {name}" for name in sorted(builds)]
-        yield f"change {' or '.join(changeable)} in pyproject.toml"
-        yield from self._override(found)
+        changes = [key for origin, key in keys.items() if origin in origins]
+        builds = _outputs(it for it in conflict if it.origin in BUILD_REQUIRES)
+        changes += [f"build-requires of {name}" for name in sorted(builds)]
+        yield f"change {' or '.join(changes)} in pyproject.toml"
 
-    def _override(self, found: Sequence[SourcedRequirement]) -> Iterator[str]:
-        """Yield the line that overrules what an output requires, if that would do."""
-        required = {wish.name: wish for wish in found if wish.kind is Kind.REQUIRED}
-        wanted = [
-            wish.text
-            for wish in found
-            if wish.kind is Kind.WANTED and wish.name in required
+        # Overrule the runtime requirements of outputs, if uv can resolve that.
+        required = {it.name: it for it in conflict if it.origin is Origin.REQUIRED}
+        overrides = [
+            it.text
+            for it in conflict
+            if it.origin is Origin.WANTED and it.name in required
         ]
-        resolver = self.drafter.resolver.overriding(wanted)
-        if not wanted or not replace(self.probe, resolver=resolver).goes(self.wishes):
-            return
-        wrong = {required[canonicalize_name(Requirement(text).name)] for text in wanted}
-        names = " and ".join(sorted({str(wish.output) for wish in wrong}))
-        yield f"or overrule what {names} requires:"
-        key = "override-dependencies"
-        overrides = writing.assignment(key, resolver.settings[key])
-        yield from writing.indent(["[tool.uv]", *overrides])
+        resolver = self.resolver.resolver.with_overrides(overrides)
+        probe = replace(self.probe, resolver=resolver)
+        if overrides and probe.is_known_to_resolve(self.requirements):
+            names = {canonicalize_name(Requirement(text).name) for text in overrides}
+            outputs = sorted({str(required[name].output) for name in names})
+            key = "override-dependencies"
+            lines = writing.assignment(key, resolver.settings[key])
+            yield f"or overrule what {' and '.join(outputs)} requires:"
+            yield from writing.indent(["[tool.uv]", *lines])
 
-    def _split(self, found: Sequence[SourcedRequirement]) -> ConflictError:
-        """Return the failure with the outputs divided, where that is known to do."""
-        stage = self.stage
-        groups = self._groups() if self._declared(found) else None
-        if stage is None or groups is None:
-            return self._conflict([found], self._mend(found))
+    def _split_error(self, conflict: Sequence[SourcedRequirement]) -> SplitError | None:
+        """Return the error with the outputs split over stages, if that resolves."""
+        suspects = self._suspects(conflict)
+        groups = self._groups() if suspects else None
+        if self.stage is None or groups is None:
+            return None
         return SplitError(
             name=self.error.name,
             output=self.error.output,
-            hint=writing.hint_text(self._stages(stage, groups, found)),
-            conflicts=(self._told(found),),
+            target=self.error.target,
+            hint=writing.hint_text(self._stages(self.stage, groups, suspects)),
+            conflicts=(self._claims(conflict),),
             groups=groups,
         )
 
     def _groups(self) -> tuple[tuple[NormalizedName, ...], ...] | None:
-        """Divide the outputs so that each group goes; None where one doesn't alone."""
-        shared = [wish for wish in self.wishes if wish.kind not in OF_BUILDS]
+        """Split the outputs into groups that resolve; None if one doesn't alone."""
+        shared = [it for it in self.requirements if it.origin not in BUILD_REQUIRES]
         groups: list[list[NormalizedName]] = []
         for output in () if self.stage is None else self.stage.outputs:
             for group in (*groups, []):
                 members = {*group, output.name}
-                wishes = [wish for wish in self.wishes if wish.kind in OF_BUILDS]
-                ours = [wish for wish in wishes if wish.output in members]
-                if self.probe.goes([*shared, *ours]):
+                builds = [
+                    it
+                    for it in self.requirements
+                    if it.origin in BUILD_REQUIRES and it.output in members
+                ]
+                if self.probe.is_known_to_resolve([*shared, *builds]):
                     break
             else:
                 return None
@@ -331,49 +308,43 @@ class _Case:
         self,
         stage: Stage,
         groups: Sequence[Sequence[NormalizedName]],
-        found: Sequence[SourcedRequirement],
+        suspects: Iterable[SourcedRequirement],
     ) -> Iterator[str]:
-        """Yield the tables of the stages that take the place of one."""
-        root = self.drafter.project.root
+        """Yield the tables of the stages that replace a stage."""
+        root, graph = self.resolver.project.root, self.resolver.graph
         declared = {
             output.name: writing.as_declared(output.requirement, root)
             for output in stage.outputs
         }
         dependencies = [writing.as_declared(it, root) for it in stage.dependencies]
         yield "build them in stages of their own, in pyproject.toml:"
-        taken = [PROJECT, FINAL, *self.drafter.graph.stages]
+        taken = [PROJECT, FINAL, *graph.stages]
         for number, group in enumerate(groups):
             name = free_name(stage.name, taken) if number else stage.name
             taken.append(name)
             outputs = [declared[output] for output in group]
             table = writing.stage_table(name, outputs, dependencies)
             yield from writing.indent(table)
-        other = [
-            key
-            for key, value in (
-                ("needs", stage.needs),
-                ("env", stage.env),
-                ("pass-env", stage.pass_env),
-                ("tools", stage.tools),
-            )
-            if value
-        ]
-        if other:
-            yield f"each with the {', '.join(other)} that stage {stage.name} has"
-        names = " or ".join(sorted(_outputs(self._declared(found))))
+        keys = [*_other_keys(stage)]
+        if keys:
+            yield f"each with the {', '.join(keys)} that stage {stage.name} has"
+        names = " or ".join(sorted(_outputs(suspects)))
         yield f"or correct what is wrong in build-requires of package {names}"
-        for later in self.drafter.graph.order:
+        for later in graph.order:
             if stage.name in later.needs:
                 yield f"and see which of them stage {later.name} needs"
 
 
-def _wrong(
-    declared: Iterable[SourcedRequirement], found: Sequence[SourcedRequirement]
-) -> SourcedRequirement:
-    """Return the declaration that is most likely wrong among wishes that conflict."""
-    names = [wish.name for wish in found]
-    return min(declared, key=lambda it: (it.is_bare, -names.count(it.name)))
+def _other_keys(stage: Stage) -> Iterator[str]:
+    """Yield the declared keys of a stage that the tables of its parts don't show."""
+    for key in fields(Stage):
+        if key.name not in ("name", "dependencies", "outputs", "location"):
+            unset = key.default
+            if key.default_factory is not MISSING:
+                unset = key.default_factory()
+            if getattr(stage, key.name) != unset:
+                yield key.name.replace("_", "-")
 
 
-def _outputs(wishes: Iterable[SourcedRequirement]) -> set[NormalizedName]:
-    return {wish.output for wish in wishes if wish.output is not None}
+def _outputs(requirements: Iterable[SourcedRequirement]) -> set[NormalizedName]:
+    return {it.output for it in requirements if it.output is not None}

@@ -1,4 +1,4 @@
-"""A dependency without a wheel: which stage could make it an output."""
+"""Explain a dependency without a wheel: a stage could build it as an output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nox_buildstages.model import FINAL, PROJECT, Metadata, Output
 from nox_buildstages.text import free_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from packaging.utils import NormalizedName
     from packaging.version import Version
@@ -24,103 +24,94 @@ if TYPE_CHECKING:
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.errors import LockError
     from nox_buildstages.lock.resolve.environment import EnvironmentResolver
-    from nox_buildstages.model import Stage
 
 
-def placed(
-    error: NoWheelError, question: Question, drafter: EnvironmentResolver
+def suggest_output(
+    error: NoWheelError, question: Question, resolver: EnvironmentResolver
 ) -> LockError:
-    """Return the same failure with the stage that could build what has no wheel.
+    """Return the error with a hint: the stage that could build the dependency.
 
     Args:
-        error: Of the question.
-        question: What was to be resolved.
-        drafter: Knows the stages, and can ask again.
+        error: The error about the dependency.
+        question: The question to uv that failed.
+        resolver: The resolver of the environment.
     """
-    project = canonicalize_name(error.project)
-    provider = drafter.graph.providers.get(project)
+    project, graph = canonicalize_name(error.project), resolver.graph
+    provider = graph.providers.get(project)
     if provider is not None:
         return UnorderedOutputError(
             stage=error.name, output=project, provider=provider.name
         )
-    output = _as_output(project, question, drafter)
-    builder = _builder(error.name, drafter.graph)
-    if builder is None:
-        lines = _stage_of_its_own(error.name, project, output, drafter.graph)
+    output = _declared_output(project, question, resolver)
+    if error.name == FINAL:
+        builder = next(it for it in reversed(graph.order) if it.name != PROJECT)
     else:
-        root = drafter.project.root
-        own = [writing.as_declared(it.requirement, root) for it in builder.outputs]
-        lines = _output_of(builder, [*own, output])
+        ancestors = graph.ancestors(error.name)
+        if not ancestors:
+            lines = _new_stage(error.name, project, output, graph)
+            return replace(error, hint=writing.hint_text(lines))
+        builder = graph.stage(ancestors[-1])
+    root = resolver.project.root
+    own = [writing.as_declared(it.requirement, root) for it in builder.outputs]
+    lines = iter(
+        (
+            f"add it to the outputs of stage {builder.name}, in pyproject.toml:",
+            *writing.indent(writing.assignment("outputs", [*own, output])),
+        )
+    )
     return replace(error, hint=writing.hint_text(lines))
 
 
-def _builder(name: str, graph: Graph) -> Stage | None:
-    """Return the last stage that comes before an environment; None where none does."""
-    if name == FINAL:
-        return next(it for it in reversed(graph.order) if it.name != PROJECT)
-    ancestors = graph.ancestors(name)
-    return graph.stage(ancestors[-1]) if ancestors else None
-
-
-def _output_of(builder: Stage, outputs: list[str]) -> Iterator[str]:
-    yield f"add it to the outputs of stage {builder.name}, in pyproject.toml:"
-    yield from writing.indent(writing.assignment("outputs", outputs))
-
-
-def _stage_of_its_own(
+def _new_stage(
     name: str, project: NormalizedName, output: str, graph: Graph
 ) -> Iterator[str]:
+    """Yield the table of a stage for a dependency of the first stage."""
     yield f"make it an output of a stage before stage {name}, in pyproject.toml:"
     taken = (*graph.stages, PROJECT, FINAL)
     table = writing.stage_table(free_name(project, taken), [output])
     yield from writing.indent(table)
-    if project not in _named(graph.stage(name)):
+    dependencies = graph.stage(name).dependencies
+    if project not in {canonicalize_name(it.name) for it in dependencies}:
         yield (
             f'and add "{project}" to the dependencies of stage {name},'
             " so that it comes first"
         )
 
 
-def _named(stage: Stage) -> set[NormalizedName]:
-    return {canonicalize_name(it.name) for it in stage.dependencies}
-
-
-def _as_output(
-    project: NormalizedName, question: Question, drafter: EnvironmentResolver
+def _declared_output(
+    project: NormalizedName, question: Question, resolver: EnvironmentResolver
 ) -> str:
-    """Return what to write among outputs: with the version, where it is known."""
-    wanted = [
+    """Return the dependency as an output for the table, with a version if known."""
+    requirements = [
         requirement
         for requirement in map(Requirement, question.requirements)
         if canonicalize_name(requirement.name) == project
     ]
-    for requirement in wanted or [Requirement(project)]:
+    for requirement in requirements or [Requirement(project)]:
         output = Output(requirement=requirement, location="")
-        if is_direct(drafter.project, output):
+        if is_direct(resolver.project, output):
             requirement.extras = set()
             requirement.marker = None
-            return writing.as_declared(requirement, drafter.project.root)
-    version = _suitable(project, question, drafter)
+            return writing.as_declared(requirement, resolver.project.root)
+    version = _suitable_version(project, requirements, question, resolver)
     return str(project) if version is None else f"{project}=={version.public}"
 
 
-def _suitable(
-    project: NormalizedName, question: Question, drafter: EnvironmentResolver
+def _suitable_version(
+    project: NormalizedName,
+    requirements: Sequence[Requirement],
+    question: Question,
+    resolver: EnvironmentResolver,
 ) -> Version | None:
-    """Return a version with an sdist that suits all who want it; None where unsure."""
-    limits = [
-        str(requirement)
-        for requirement in map(Requirement, question.requirements)
-        if canonicalize_name(requirement.name) == project
-    ]
+    """Return a version with an sdist with which uv can resolve the environment."""
     source = Question(
         name=question.name,
-        requirements=tuple(limits) or (project,),
+        requirements=tuple(map(str, requirements)) or (project,),
         constraints=question.constraints,
         sources=(project,),
     )
     try:
-        (package,) = drafter.resolver.resolve(source).packages
+        (package,) = resolver.resolver.resolve(source).packages
     except (ResolutionError, ValueError):
         return None
     version = package.version
@@ -129,7 +120,7 @@ def _suitable(
     metadata = Metadata(version=version, learned="static")
     stand_ins = (*question.stand_ins, StandIn(name=project, metadata=metadata))
     try:
-        drafter.resolver.resolve(replace(question, stand_ins=stand_ins))
+        resolver.resolver.resolve(replace(question, stand_ins=stand_ins))
     except NoWheelError as error:
         return None if error.project == project else version
     except ResolutionError:

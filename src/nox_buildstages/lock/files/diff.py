@@ -119,7 +119,7 @@ _Key: TypeAlias = tuple[str, bool]
 """The name of a project, and whether it is built there (or else installed)."""
 
 
-def told(old: Mapping[str, Lock], new: Sequence[Lock]) -> Iterator[str]:
+def describe_changes(old: Mapping[str, Lock], new: Sequence[Lock]) -> Iterator[str]:
     """Yield what a user is told after locking, a line for each change.
 
     Args:

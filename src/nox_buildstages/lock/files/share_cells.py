@@ -1,4 +1,4 @@
-"""Which cells of a matrix share a lock, and what its file is called then."""
+"""Share locks between the cells of a matrix, and name their files."""
 
 from __future__ import annotations
 
@@ -10,50 +10,73 @@ from nox_buildstages.errors import DivergingStageError
 from nox_buildstages.lock.files.lockfile import dumps, numbered
 from nox_buildstages.lock.files.names import possible_cells, stem_of
 from nox_buildstages.model import FINAL, Cell
+from nox_buildstages.text import diff
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.model import Project
 
-MODELS = 4
-"""How many ways to share a stage are tried."""
+MAX_MODELS = 4
+"""The maximum number of different locks of a stage to try for all cells."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Locked:
+class CellLocks:
     """The locks of one cell.
 
     Attributes:
-        project: What is declared for it.
-        locks: By name.
+        project: The project, read for the cell.
+        locks: The locks by name.
     """
 
     project: Project
     locks: Mapping[str, Lock]
 
 
-def divergence(cells: Sequence[Locked]) -> DivergingStageError | None:
-    """Return which stage would need several locks in cells that share it, if any."""
-    first: dict[tuple[str, Cell], Locked] = {}
+def find_divergence(cells: Sequence[CellLocks]) -> DivergingStageError | None:
+    """Return the error for a stage with different locks in cells that share it."""
+    first: dict[tuple[str, Cell], CellLocks] = {}
     for cell in cells:
         for name, lock in cell.locks.items():
-            place = name, cell.project.stage_cell(name)
-            other = first.setdefault(place, cell)
-            if not _same(other.locks[name], lock):
-                return _diverging(name, other, cell)
+            other = first.setdefault((name, cell.project.stage_cell(name)), cell)
+            if not _are_same(other.locks[name], lock):
+                return DivergingStageError(
+                    stage=name,
+                    cells=(str(other.project.cell), str(cell.project.cell)),
+                    axes=tuple(
+                        axis
+                        for axis, value in other.project.cell.choices
+                        if cell.project.cell.value(axis) != value
+                    ),
+                    versions=tuple(
+                        (name, old or "none", new or "none")
+                        for name, old, new in diff(
+                            _versions(other.locks[name]), _versions(lock)
+                        )
+                    ),
+                )
     return None
 
 
-def models(cells: Sequence[Locked], name: str) -> list[Locked]:
-    """Return cells, a few at most, that have different locks of a stage."""
+def _versions(lock: Lock) -> dict[str, str]:
+    versions: dict[str, str] = {}
+    for package in lock.pylock.packages:
+        versions[package.name] = str(package.version)
+    for output in lock.outputs:
+        versions[output.name] = str(output.metadata.version)
+    return versions
+
+
+def distinct_cells(cells: Sequence[CellLocks], name: str) -> list[CellLocks]:
+    """Return cells with different locks of a stage, one for each lock."""
     found = {_text(cell.locks[name]): cell for cell in cells if name in cell.locks}
-    return [*found.values()][-MODELS:]
+    return [*found.values()][-MAX_MODELS:]
 
 
-def preferring(cell: Locked, model: Locked) -> dict[str, Lock]:
-    """Return the locks of a cell, those that another one shares as they are there."""
+def prefer_shared_locks(cell: CellLocks, model: CellLocks) -> dict[str, Lock]:
+    """Return the locks of a cell, with a model's locks of all stages they share."""
     return {
         name: model.locks[name]
         if name in model.locks
@@ -63,78 +86,47 @@ def preferring(cell: Locked, model: Locked) -> dict[str, Lock]:
     }
 
 
-def filed(cells: Sequence[Locked]) -> tuple[Lock, ...]:
-    """Return the locks of all cells, those alike once, named as their files are.
+def name_lock_files(cells: Sequence[CellLocks]) -> tuple[Lock, ...]:
+    """Return the distinct locks of all cells, each named by the stem of its file.
 
-    A name has the fewest axes, the first in their order, that tell the locks of a
-    stage apart. Stages come in their order, ``final`` last.
+    A stem has the fewest axes, the first in their order, that distinguish the locks of
+    a stage. Stages are in their order, ``final`` is last.
     """
     names = dict.fromkeys(name for it in cells for name in it.locks if name != FINAL)
-    return numbered(lock for name in (*names, FINAL) for lock in _filed(name, cells))
+    found = []
+    for name in (*names, FINAL):
+        sharing = [cell for cell in cells if name in cell.locks]
+        for axes in _possible_axes(name, sharing):
+            locks: dict[Cell, Lock] = {}
+            for cell in sharing:
+                part, lock = cell.project.cell.of(axes), cell.locks[name]
+                if not _are_same(locks.setdefault(part, lock), lock):
+                    break
+            else:
+                found += [
+                    replace(lock, name=stem_of(name, part))
+                    for part, lock in locks.items()
+                ]
+                break
+    return numbered(found)
 
 
-def _filed(name: str, cells: Sequence[Locked]) -> Iterator[Lock]:
-    """Yield the locks of a stage, of ``final``."""
-    having = [cell for cell in cells if name in cell.locks]
-    choices = (_parts(name, having, it) for it in _choices_of_axes(name, having))
-    for part, lock in next(found for found in choices if found).items():
-        yield replace(lock, name=stem_of(name, part))
+def _possible_axes(name: str, cells: Sequence[CellLocks]) -> Iterator[tuple[str, ...]]:
+    """Yield the axes that a file name may contain, the fewest first.
 
-
-def _parts(
-    name: str, cells: Sequence[Locked], axes: Collection[str]
-) -> dict[Cell, Lock]:
-    """Return the locks of a stage by what some axes say; nothing where that differs."""
-    found: dict[Cell, Lock] = {}
-    for cell in cells:
-        lock = cell.locks[name]
-        if not _same(found.setdefault(cell.project.cell.of(axes), lock), lock):
-            return {}
-    return found
-
-
-def _choices_of_axes(name: str, cells: Sequence[Locked]) -> Iterator[tuple[str, ...]]:
-    """Yield the axes that a file may name, the fewest first.
-
-    Where values of several axes may make one name, all are named or none.
+    If values of several axes could make the same name, all or none are in the name.
     """
     axes = [axis for axis, _ in cells[0].project.stage_cell(name).choices]
     parts = {part for cell in cells for part in possible_cells(cell.project, name)}
-    is_telling = len({stem_of(name, part) for part in parts}) == len(parts)
+    is_unambiguous = len({stem_of(name, part) for part in parts}) == len(parts)
     for count in range(len(axes) + 1):
-        if is_telling or count in (0, len(axes)):
+        if is_unambiguous or count in (0, len(axes)):
             yield from combinations(axes, count)
 
 
-def _same(one: Lock, other: Lock) -> bool:
+def _are_same(one: Lock, other: Lock) -> bool:
     return one == other or _text(one) == _text(other)
 
 
 def _text(lock: Lock) -> str:
     return dumps(replace(lock, series=""))
-
-
-def _diverging(name: str, one: Locked, other: Locked) -> DivergingStageError:
-    return DivergingStageError(
-        stage=name,
-        cells=(str(one.project.cell), str(other.project.cell)),
-        axes=tuple(
-            axis
-            for axis, value in one.project.cell.choices
-            if other.project.cell.value(axis) != value
-        ),
-        versions=tuple(_versions(one.locks[name], other.locks[name])),
-    )
-
-
-def _versions(one: Lock, other: Lock) -> Iterator[tuple[str, str, str]]:
-    """Yield what is held, or built, in different versions, and the versions."""
-    held = [
-        {package.name: str(package.version) for package in lock.pylock.packages}
-        | {output.name: str(output.metadata.version) for output in lock.outputs}
-        for lock in (one, other)
-    ]
-    for name in sorted(held[0].keys() | held[1].keys()):
-        versions = [it.get(name, "none") for it in held]
-        if versions[0] != versions[1]:
-            yield name, versions[0], versions[1]

@@ -1,4 +1,4 @@
-"""Resolving environments, also while not all that they may hold is known yet."""
+"""Resolve one environment of a target, even before all outputs in it are known."""
 
 from __future__ import annotations
 
@@ -18,218 +18,231 @@ from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question, Stand
 from nox_buildstages.model import FINAL, ArchiveSource, DirectorySource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from packaging.pylock import Package, Pylock
+    from packaging.pylock import Package
     from packaging.utils import NormalizedName
 
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.lock.files.lockfile import Pin
     from nox_buildstages.lock.resolve.metadata import KnownMetadata
     from nox_buildstages.lock.resolve.uv_compile import Resolver
-    from nox_buildstages.model import Metadata, Project, Source, Stage
+    from nox_buildstages.model import Project, Source, Stage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bound:
+    """A limit for the version of a project in all environments.
+
+    Attributes:
+        name: The project.
+        operator: ``<=``, or ``==`` for a version that is tried for all.
+        version: The version, with its local part if the bound is for a build.
+        holder: The environment that would have this version on its own.
+        target: The marker of the target; empty for all targets.
+    """
+
+    name: NormalizedName
+    operator: str
+    version: Version
+    holder: str
+    target: str = ""
+
+    def __str__(self) -> str:
+        if self.target and self.version.local is None:
+            return f"{self.name}==={self.version}"  # == would allow every build
+        return f"{self.name}{self.operator}{self.version}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResolvedEnvironment:
-    """One environment as far as it is known.
+    """A resolved environment.
 
     Attributes:
-        lock: What it holds.
-        pins: The same for the target.
+        lock: Its lock.
+        pins: The wheels in the lock for the target.
     """
 
     lock: Lock
     pins: tuple[Pin, ...]
 
     def version(self, name: NormalizedName) -> Version | None:
-        """Return the version of a project in it; None where it isn't in it.
+        """Return the version of a project; None if the environment lacks the project.
 
-        An output's has no local part: there is one wheel of it, whatever that becomes.
+        An output's version has no local part: all environments get the same wheel.
         """
-        found = next((pin for pin in self.pins if pin.name == name), None)
-        if isinstance(found, StagePin):
-            return Version(found.version.public)
-        return None if found is None else found.version
+        pin = next((pin for pin in self.pins if pin.name == name), None)
+        if isinstance(pin, StagePin):
+            return Version(pin.version.public)
+        return None if pin is None else pin.version
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnvironmentResolver:
-    """Makes drafts of a project's environments for one target.
+    """Resolves the environments of a project for one target.
 
     Attributes:
         graph: The stages in order.
-        resolver: Answers which versions go together.
-        facts: What is known of the outputs.
-        inputs: The digest for the locks.
-        earlier: The locks for this target that there were, by stage.
+        resolver: Asks uv.
+        known: The metadata of outputs for the target.
+        inputs: The digest of the locks' inputs.
+        earlier: The earlier locks for the target, by name.
     """
 
     graph: Graph
     resolver: Resolver
-    facts: KnownMetadata
+    known: KnownMetadata
     inputs: str
     earlier: Mapping[str, Lock] = field(default_factory=dict)
 
     @property
     def project(self) -> Project:
-        """What is declared."""
-        return self.facts.project
+        """The project."""
+        return self.known.project
 
-    def draft(self, stage: Stage | None, bounds: Sequence[str]) -> ResolvedEnvironment:
-        """Return the draft of a stage's environment, or of ``final``'s.
+    def resolve(
+        self, stage: Stage | None, bounds: Sequence[Bound]
+    ) -> ResolvedEnvironment:
+        """Resolve the environment of a stage, or ``final``.
 
         Args:
-            stage: All of whose outputs are known, as those before it are; None for
-                ``final``.
-            bounds: Constraints on what has to match, PEP 508 strings.
+            stage: The stage; None for ``final``.
+            bounds: The bounds for ``match-runtime``.
 
         Raises:
-            ResolutionError: It can't be resolved.
-            UnorderedOutputError: It wants an output that isn't built before it.
+            ResolutionError: The environment can't be resolved.
+            UnorderedOutputError: A requirement names an output of a stage that isn't
+                built before.
         """
-        question = self._question(stage, bounds)
-        answer = self.resolver.resolve(question, earlier=self._earlier(question.name))
-        namesake = self._namesake(answer, question)
-        if namesake is not None:
-            raise self._unordered(question.name, namesake)
+        question = self.question(stage, bounds)
+        earlier = self.earlier.get(question.name)
+        answer = self.resolver.resolve(
+            question, earlier=None if earlier is None else pylock.dumps(earlier.pylock)
+        )
+        stand_ins = {stand_in.name: stand_in for stand_in in question.stand_ins}
+        packages = []
+        for package in answer.packages:
+            if package.name in question.overriding:
+                continue  # the project itself, which isn't installed from the lock
+            if package.name in stand_ins:
+                packages.append(self._stage_package(stand_ins[package.name]))
+            elif package.name in self.graph.providers:
+                raise self._order_error(question.name, package.name)
+            else:
+                self._check_wheel(package, question)
+                packages.append(package)
+        interpreter = self.resolver.target.interpreter
+        local = pylock.localized(pylock.make(packages), self.project.root)
         lock = Lock(
             name=question.name,
             inputs=self.inputs,
-            pylock=self._ours(answer, question),
-            outputs=() if stage is None else self.facts.locked(stage),
+            pylock=pylock.restrict(
+                pylock.moved(local, self._path_from_locks), interpreter
+            ),
+            outputs=() if stage is None else self.known.locked_outputs(stage),
         )
-        return ResolvedEnvironment(
-            lock=lock, pins=pins(lock, self.resolver.target.interpreter)
-        )
+        return ResolvedEnvironment(lock=lock, pins=pins(lock, interpreter))
 
-    def question(self, name: str, bounds: Sequence[str]) -> Question:
-        """Return what is asked for a stage, or for ``final``."""
-        return self._question(self.graph.stages.get(name), bounds)
-
-    def sketch(
-        self, stage: Stage | None, bounds: Sequence[str]
+    def resolve_provisionally(
+        self, stage: Stage | None, bounds: Sequence[Bound]
     ) -> ResolvedEnvironment | None:
-        """Return a draft without the outputs that nothing is known of yet.
+        """Resolve an environment without outputs whose metadata isn't known yet.
 
-        It can't be told from one that is complete. There is none where it takes all
-        that is known to resolve it.
+        Returns:
+            The environment; None if it can't be resolved that way.
         """
         try:
-            return self.draft(stage, bounds)
+            return self.resolve(stage, bounds)
         except (ResolutionError, UnorderedOutputError):
             return None
 
-    def _earlier(self, name: str) -> str | None:
-        lock = self.earlier.get(name)
-        return None if lock is None else pylock.dumps(lock.pylock)
+    def question(self, stage: Stage | None, bounds: Iterable[Bound]) -> Question:
+        """Return the question to uv about the environment of a stage, or ``final``.
 
-    def _available(self, stage: Stage | None) -> list[NormalizedName]:
-        """Return what there is when a stage, or the final one, begins.
-
-        These are outputs, and for the final one the project itself where it is to be
-        installed as well.
+        Raises:
+            UnorderedOutputError: A requirement names an output of a stage that isn't
+                built before.
         """
+        # ``final`` comes after all stages, the project's own included.
         before: Iterable[Stage] = self.graph.order
+        requirements = [*self.project.final.requirements]
+        constraints = [*map(str, self.project.constraints), *map(str, bounds)]
         if stage is not None:
             before = map(self.graph.stage, self.graph.ancestors(stage.name))
-        return [output.name for other in before for output in other.outputs]
-
-    def _question(self, stage: Stage | None, bounds: Sequence[str]) -> Question:
-        available = self._available(stage)
-        wanted = list(self._wanted(stage))
-        constraints = [*map(str, self.project.constraints), *bounds]
-        if stage is not None:
+            requirements = [*self.known.requirements(stage)]
             constraints += map(str, self.project.build_constraints)
-            self._check_order(stage, wanted, available)
-        unknown = self.facts.unknown(available)
+        outputs = [output.name for other in before for output in other.outputs]
+        if stage is not None:
+            self._check_order(stage, requirements, outputs)
+        metadata = {name: self.known.metadata(name) for name in outputs}
+        unknown = {name for name in outputs if metadata[name] is None}
         return Question(
             name=FINAL if stage is None else stage.name,
             requirements=tuple(
-                dict.fromkeys(  # what a backend asks for may stand in the table too
-                    self.spelled(str(requirement))
-                    for requirement in wanted
+                dict.fromkeys(  # table and build backend may name the same requirement
+                    self.without_output_url(str(requirement))
+                    for requirement in requirements
                     if canonicalize_name(requirement.name) not in unknown
                 )
             ),
-            constraints=tuple(map(self.spelled, constraints)),
+            constraints=tuple(map(self.without_output_url, constraints)),
             stand_ins=tuple(
-                StandIn(name=output, metadata=self._standing(metadata))
-                for output in available
-                if (metadata := self.facts.metadata(output)) is not None
+                StandIn(
+                    name=name,
+                    metadata=replace(
+                        known,
+                        requires_dist=tuple(
+                            map(self.without_output_url, known.requires_dist)
+                        ),
+                    ),
+                )
+                for name, known in metadata.items()
+                if known is not None
             ),
             overriding=tuple(
-                name for name in available if name == self.project.final.project
+                name for name in outputs if name == self.project.final.project
             ),
         )
 
-    def spelled(self, text: str) -> str:
-        """Return a requirement as uv is asked: one for an output without its URL.
+    def without_output_url(self, text: str) -> str:
+        """Return a requirement for uv; a requirement for an output loses its URL.
 
-        An output is its stage's wheel, wherever else it might be taken from.
+        An output is always the wheel of its stage, even if a URL names another file.
         """
         requirement = Requirement(text)
         if canonicalize_name(requirement.name) in self.graph.providers:
             requirement.url = None
         return str(requirement)
 
-    def _standing(self, metadata: Metadata) -> Metadata:
-        requires = tuple(map(self.spelled, metadata.requires_dist))
-        return replace(metadata, requires_dist=requires)
-
-    def _wanted(self, stage: Stage | None) -> Iterator[Requirement]:
-        if stage is None:
-            yield from self.project.final.requirements
-        else:
-            yield from self.facts.requirements(stage)
-
     def _check_order(
         self,
         stage: Stage,
-        wanted: Iterable[Requirement],
-        available: Sequence[NormalizedName],
+        requirements: Iterable[Requirement],
+        outputs: Sequence[NormalizedName],
     ) -> None:
-        for requirement in wanted:
-            name = canonicalize_name(requirement.name)
-            missing = name in self.graph.providers and name not in available
-            if missing and self._applies(requirement):
-                raise self._unordered(stage.name, name)
-
-    def _applies(self, requirement: Requirement) -> bool:
+        """Check that a stage requires outputs of earlier stages only."""
         interpreter = self.resolver.target.interpreter
-        return requirement.marker is None or interpreter.satisfies(requirement.marker)
+        for requirement in requirements:
+            name = canonicalize_name(requirement.name)
+            if name not in self.graph.providers or name in outputs:
+                continue
+            if requirement.marker is None or interpreter.satisfies(requirement.marker):
+                raise self._order_error(stage.name, name)
 
-    def _namesake(self, answer: Pylock, question: Question) -> NormalizedName | None:
-        """Return an output that an answer takes from elsewhere than from its stage."""
-        stood_in = {stand_in.name for stand_in in question.stand_ins}
-        names = (package.name for package in answer.packages)
-        promised = self.graph.providers.keys() - stood_in
-        return next((name for name in names if name in promised), None)
+    def _order_error(self, stage: str, output: NormalizedName) -> UnorderedOutputError:
+        provider = self.graph.providers[output].name
+        return UnorderedOutputError(stage=stage, output=output, provider=provider)
 
-    def _ours(self, answer: Pylock, question: Question) -> Pylock:
-        """Make uv's answer a lock of ours, with stages in place of stand-ins."""
-        stood_in = {stand_in.name: stand_in for stand_in in question.stand_ins}
-        packages = []
-        for package in answer.packages:
-            if package.name in question.overriding:
-                continue  # the project itself, which is installed beside the lock
-            if package.name in stood_in:
-                packages.append(self._provided(stood_in[package.name]))
-            else:
-                self._require_wheel(package, question)
-                packages.append(package)
-        local = pylock.localized(pylock.make(packages), self.project.root)
-        ours = pylock.moved(local, self._seen)
-        return pylock.restrict(ours, self.resolver.target.interpreter)
-
-    def _require_wheel(self, package: Package, question: Question) -> None:
-        """See that a package is a wheel, and that its wheels may be used."""
+    def _check_wheel(self, package: Package, question: Question) -> None:
+        """Check that a package is a wheel, and that uv's settings allow its wheels."""
+        archive = package.archive
+        location = (archive.url or archive.path or "") if archive else ""
         reason = FROM_SOURCE
-        if _is_wheel(package):
-            said = self.resolver.refusal(package.name)
-            if said is None:
+        if package.wheels or location.partition("#")[0].endswith(".whl"):
+            setting = self.resolver.no_binary_setting(package.name)
+            if setting is None:
                 return
-            reason = f"{said} says not to use its wheels"
+            reason = f"{setting} says not to use its wheels"
         raise NoWheelError(
             name=question.name,
             output=f"{package.name} would have to be built: {reason}",
@@ -240,33 +253,21 @@ class EnvironmentResolver:
             constraints=question.constraints,
         )
 
-    def _seen(self, path: str) -> str:
-        """Return a path of the project as seen from the lock files (PEP 751)."""
-        place = self.project.root / path
-        return Path(os.path.relpath(place, self.project.lock_dir)).as_posix()
-
-    def _provided(self, stand_in: StandIn) -> Package:
-        source = self.facts.promises[stand_in.name].chosen.source
+    def _stage_package(self, stand_in: StandIn) -> Package:
+        """Return the lock's entry for the wheel of an earlier stage."""
+        source: Source = self.known.static[stand_in.name].choice.source
+        if isinstance(source, DirectorySource):
+            source = replace(source, path=self._path_from_locks(source.path))
+        elif isinstance(source, ArchiveSource) and "://" not in source.location:
+            source = replace(source, location=self._path_from_locks(source.location))
         return pylock.provided(
             stand_in.name,
             stand_in.metadata.version,
-            self._from_lock_dir(source),
+            source,
             stage=self.graph.providers[stand_in.name].name,
         )
 
-    def _from_lock_dir(self, source: Source) -> Source:
-        if isinstance(source, DirectorySource):
-            return replace(source, path=self._seen(source.path))
-        if isinstance(source, ArchiveSource) and "://" not in source.location:
-            return replace(source, location=self._seen(source.location))
-        return source
-
-    def _unordered(self, stage: str, output: NormalizedName) -> UnorderedOutputError:
-        provider = self.graph.providers[output].name
-        return UnorderedOutputError(stage=stage, output=output, provider=provider)
-
-
-def _is_wheel(package: Package) -> bool:
-    archive = package.archive
-    location = (archive.url or archive.path or "") if archive else ""
-    return bool(package.wheels) or location.partition("#")[0].endswith(".whl")
+    def _path_from_locks(self, path: str) -> str:
+        """Return a path in the project relative to the lock files (PEP 751)."""
+        absolute = self.project.root / path
+        return Path(os.path.relpath(absolute, self.project.lock_dir)).as_posix()

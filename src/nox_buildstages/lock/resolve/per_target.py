@@ -1,20 +1,18 @@
-"""One target's way to its locks: sketches first, then a draft of stage after stage."""
+"""The locks of one target while they are made."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import LocalVersionError, ResolutionError
 from nox_buildstages.model import FINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
     from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.lock.resolve.environment import (
+        Bound,
         EnvironmentResolver,
         ResolvedEnvironment,
     )
@@ -24,124 +22,130 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, slots=True)
 class TargetLock:
-    """What has been found for a target so far.
-
-    A stage is drafted when the backends of all stages that it needs have spoken in
-    their environments, ``final`` when all have. Sketches show earlier how far what has
-    to match is held back, before a backend runs for nothing.
+    """The environments of a target, as far as they are resolved.
 
     Attributes:
-        drafter: Makes drafts for the target.
-        bounds: On what has to match, PEP 508 strings.
-        sketches: Of every environment that could be sketched under them.
-        drafts: Made under them.
+        resolver: Resolves the target's environments.
+        donor: The target whose build backends answer for this target, because no
+            interpreter of this target can run here; None if one can.
+        bounds: The bounds under which the environments are resolved.
+        provisional: The environments without outputs whose metadata isn't known yet.
+        resolved: The environments with all outputs.
     """
 
-    drafter: EnvironmentResolver
-    bounds: tuple[str, ...] | None = None
-    sketches: dict[str, ResolvedEnvironment] = field(default_factory=dict)
-    drafts: dict[str, ResolvedEnvironment] = field(default_factory=dict)
+    resolver: EnvironmentResolver
+    donor: TargetLock | None = None
+    bounds: tuple[Bound, ...] | None = None
+    provisional: dict[str, ResolvedEnvironment] = field(default_factory=dict)
+    resolved: dict[str, ResolvedEnvironment] = field(default_factory=dict)
 
     @property
     def target(self) -> Target:
-        """For which it is."""
-        return self.drafter.resolver.target
+        """The target."""
+        return self.resolver.resolver.target
 
     @property
-    def facts(self) -> KnownMetadata:
-        """What is known of the outputs."""
-        return self.drafter.facts
+    def known(self) -> KnownMetadata:
+        """The metadata of outputs for the target."""
+        return self.resolver.known
 
-    def begin(self, bounds: tuple[str, ...]) -> list[Callable[[], None]]:
-        """Begin anew, with what is known by now.
+    @property
+    def environments(self) -> dict[str, ResolvedEnvironment]:
+        """The environments, provisional ones included."""
+        return {**self.provisional, **self.resolved}
+
+    def start_over(self, bounds: tuple[Bound, ...]) -> list[Stage | None]:
+        """Forget the resolved environments, because bounds or answers have changed.
 
         Returns:
-            What remains to be sketched, in any order or side by side.
+            The stages to resolve provisionally: all if the bounds have changed.
         """
-        self.drafts = {}
+        self.resolved = {}
         if bounds == self.bounds:
             return []
         self.bounds = bounds
-        self.sketches = {}
-        return [partial(self._sketch, stage) for stage in self._all()]
+        self.provisional = {}
+        return [*self.resolver.graph.order, None]
 
-    def ready(self) -> Iterator[Stage | None]:
-        """Yield what can be drafted now; None for ``final``."""
-        graph = self.drafter.graph
-        for stage in graph.order:
-            if stage.name not in self.drafts and all(
-                map(self.has_settled, graph.requires(stage.name))
-            ):
-                yield stage
-        if FINAL not in self.drafts and all(
-            self.has_settled(stage.name) for stage in graph.order
-        ):
-            yield None
+    def resolve_provisionally(self, stage: Stage | None) -> None:
+        """Resolve an environment with the metadata known so far, if possible."""
+        environment = self.resolver.resolve_provisionally(stage, self.bounds or ())
+        if environment is not None:
+            self.provisional[environment.lock.name] = environment
 
-    def draft(self, stage: Stage | None) -> ResolutionError | None:
-        """Draft an environment; return why it can't be resolved.
+    def ready(self) -> list[Stage | None]:
+        """Return the stages, or ``final`` as None, that can be resolved now.
+
+        The build backends of all earlier stages have answered.
+        """
+        graph = self.resolver.graph
+        ready: list[Stage | None] = [
+            stage
+            for stage in graph.order
+            if stage.name not in self.resolved
+            and all(map(self.has_answers, graph.requires(stage.name)))
+        ]
+        is_last = all(self.has_answers(stage.name) for stage in graph.order)
+        if is_last and FINAL not in self.resolved:
+            ready.append(None)
+        return ready
+
+    def resolve(self, stage: Stage | None) -> ResolutionError | None:
+        """Resolve an environment; return the error if that isn't possible.
 
         Raises:
-            UnorderedOutputError: It wants an output that isn't built before it.
-            LocalVersionError: It lacks what the local version of an output names.
+            UnorderedOutputError: A requirement names an output of a stage that isn't
+                built before.
         """
         try:
-            draft = self.drafter.draft(stage, self.bounds or ())
+            environment = self.resolver.resolve(stage, self.bounds or ())
         except ResolutionError as error:
             return error
-        self.drafts[draft.lock.name] = draft
-        if stage is not None:
-            self._label(stage, draft)
+        self.resolved[environment.lock.name] = environment
         return None
 
-    def _label(self, stage: Stage, draft: ResolvedEnvironment) -> None:
-        """Give outputs the versions that a draft of their environment makes of them."""
+    def set_local_versions(self, stage: Stage) -> None:
+        """Compute the local versions of outputs from their resolved environment.
+
+        Raises:
+            LocalVersionError: The environment lacks a project that a local version
+                names.
+        """
+        environment = self.resolved[stage.name]
         try:
-            self.facts.label(stage, draft.pins)
+            self.known.set_local_versions(stage, environment.pins)
         except LocalVersionError:
-            if self.has_settled(stage.name):
+            if self.has_answers(stage.name):
                 raise
-            return  # a backend may still ask for what isn't there
-        lock = replace(draft.lock, outputs=self.facts.locked(stage))
-        self.drafts[stage.name] = replace(draft, lock=lock)
+            return  # a build backend may still require the project
+        lock = replace(environment.lock, outputs=self.known.locked_outputs(stage))
+        self.resolved[stage.name] = replace(environment, lock=lock)
 
-    def known(self) -> dict[str, ResolvedEnvironment]:
-        """Return the best that is known of every environment."""
-        return {**self.sketches, **self.drafts}
-
-    def drafted(self) -> list[Stage]:
-        """Return the stages that are drafted, in order."""
-        stages = self.drafter.graph.order
-        return [stage for stage in stages if stage.name in self.drafts]
-
-    def has_settled(self, name: str) -> bool:
-        """Whether a stage's backends have spoken in the environment that is drafted."""
-        draft = self.drafts.get(name)
-        asked = self.facts.asked
-        return draft is not None and all(
-            output.name in asked and asked[output.name].pins == draft.pins
-            for output in self.drafter.graph.stage(name).outputs
+    def has_answers(self, name: str) -> bool:
+        """Whether the build backends of a stage have answered in its environment."""
+        environment = self.resolved.get(name)
+        if environment is None:
+            return False
+        if self.donor is not None:
+            return self.donor.has_answers(name)
+        answers, outputs = self.known.answers, self.resolver.graph.stage(name).outputs
+        return all(
+            output.name in answers and answers[output.name].pins == environment.pins
+            for output in outputs
         )
 
-    def lock(self, name: str, *, marked: bool) -> Lock:
+    def lock(self, name: str, *, is_asked_marked: bool) -> Lock:
         """Return a lock of the target.
 
         Args:
-            name: Of the stage, or ``final``.
-            marked: Whether it says that its backends were asked here.
+            name: The name of the lock.
+            is_asked_marked: Whether the outputs state that build backends were asked
+                on this target.
         """
-        lock = self.drafts[name].lock
-        if not marked or self.target.python is None:
+        lock = self.resolved[name].lock
+        if not is_asked_marked or self.donor is not None:
             return lock
         asked = (self.target.marker,)
         return replace(
             lock, outputs=tuple(replace(it, asked=asked) for it in lock.outputs)
         )
-
-    def _all(self) -> Iterable[Stage | None]:
-        return (*self.drafter.graph.order, None)
-
-    def _sketch(self, stage: Stage | None) -> None:
-        sketch = self.drafter.sketch(stage, self.bounds or ())
-        if sketch is not None:
-            self.sketches[sketch.lock.name] = sketch

@@ -176,16 +176,16 @@ class Resolver:
             raise answer
         return answer
 
-    def refusal(self, name: NormalizedName) -> str | None:
+    def no_binary_setting(self, name: NormalizedName) -> str | None:
         """Return where it is said not to use a project's wheels; None for nowhere."""
         variables = os.environ if self.outer is None else self.outer
         return find_no_binary(name, self.settings, variables)
 
-    def aimed(self, target: Target) -> Resolver:
+    def for_target(self, target: Target) -> Resolver:
         """Return one that resolves for another target."""
         return replace(self, target=target)
 
-    def overriding(self, requirements: Sequence[str]) -> Resolver:
+    def with_overrides(self, requirements: Sequence[str]) -> Resolver:
         """Return one for which these overrule what anything requires of a project."""
         overrides = [*self.settings.get("override-dependencies", ()), *requirements]
         settings = {**self.settings, "override-dependencies": overrides}

@@ -11,12 +11,12 @@ import pytest
 
 from nox_buildstages import toml
 from nox_buildstages.environments.targets import Target
-from nox_buildstages.lock.explain.wishes import (
-    EnoughError,
-    Kind,
+from nox_buildstages.lock.explain.minimal_conflict import (
+    Origin,
     Probe,
+    ProbeLimitError,
     SourcedRequirement,
-    minimal,
+    minimal_conflict,
 )
 from nox_buildstages.lock.resolve.uv_compile import Question, Resolver
 from nox_buildstages.system.process import Completed
@@ -70,7 +70,7 @@ def probe(uv: Uv, left: int = 99) -> Probe:
 
 
 def wishes(letters: str) -> list[SourcedRequirement]:
-    return [SourcedRequirement(kind=Kind.WANTED, text=letter) for letter in letters]
+    return [SourcedRequirement(origin=Origin.WANTED, text=letter) for letter in letters]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_what_does_not_go_in_front_is_found(
     conflicts: tuple[str, ...], expected: str
 ) -> None:
     """None of it could be left out, and it is all in the shortest part that fails."""
-    found = minimal(probe(Uv(conflicts=conflicts)), wishes("abcdefgh"))
+    found = minimal_conflict(probe(Uv(conflicts=conflicts)), wishes("abcdefgh"))
     assert "".join(wish.text for wish in found) == expected
 
 
@@ -98,17 +98,17 @@ def test_few_questions_are_asked() -> None:
     """Not one for each wish."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     uv = Uv(conflicts=("cx",))
-    assert minimal(probe(uv), wishes(letters)) == tuple(wishes("cx"))
+    assert minimal_conflict(probe(uv), wishes(letters)) == tuple(wishes("cx"))
     assert len(uv.asked) < 16
 
 
 def test_no_more_is_asked_than_is_reasonable() -> None:
     """What isn't known then isn't taken for granted."""
     asking = probe(Uv(conflicts=("ab",)), left=1)
-    assert asking.goes(wishes("a"))
-    assert not asking.goes(wishes("b"))
-    with pytest.raises(EnoughError):
-        minimal(asking, wishes("ab"))
+    assert asking.is_known_to_resolve(wishes("a"))
+    assert not asking.is_known_to_resolve(wishes("b"))
+    with pytest.raises(ProbeLimitError):
+        minimal_conflict(asking, wishes("ab"))
 
 
 def test_nothing_is_asked_when_it_takes_too_long() -> None:
@@ -116,5 +116,5 @@ def test_nothing_is_asked_when_it_takes_too_long() -> None:
     uv = Uv(conflicts=())
     asking = probe(uv)
     asking.until = 0.0
-    assert not asking.goes(wishes("a"))
+    assert not asking.is_known_to_resolve(wishes("a"))
     assert uv.asked == []

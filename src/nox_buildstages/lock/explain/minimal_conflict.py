@@ -1,0 +1,224 @@
+"""The requirements in a question to uv, and the smallest conflict among them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from enum import IntEnum, auto
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from nox_buildstages.errors import ResolutionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from packaging.pylock import Pylock
+    from packaging.utils import NormalizedName
+
+    from nox_buildstages.lock.resolve.environment import Bound, EnvironmentResolver
+    from nox_buildstages.lock.resolve.uv_compile import Question, Resolver
+    from nox_buildstages.model import Stage
+
+MAX_QUESTIONS = 60
+"""The maximum number of questions to uv for one explanation; most need about 15."""
+
+MAX_SECONDS = 15.0
+"""The time after which no further question is asked."""
+
+
+class Origin(IntEnum):
+    """The origin of a requirement; the first origins are blamed first."""
+
+    WANTED = auto()
+    CONSTRAINT = auto()
+    BUILD_CONSTRAINT = auto()
+    BOUND = auto()
+    REQUIRED = auto()
+    ADDED = auto()
+    DECLARED = auto()
+
+
+CONSTRAINTS = (Origin.CONSTRAINT, Origin.BUILD_CONSTRAINT, Origin.BOUND)
+BUILD_REQUIRES = (Origin.ADDED, Origin.DECLARED)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourcedRequirement:
+    """A requirement with its origin.
+
+    Attributes:
+        origin: The origin.
+        text: The requirement, a PEP 508 string.
+        output: The output that declares the requirement, or has it once built.
+        holder: The environment that limits the version, if the origin is a bound.
+    """
+
+    origin: Origin
+    text: str
+    output: NormalizedName | None = None
+    holder: str = ""
+
+    @property
+    def name(self) -> NormalizedName:
+        """The required project."""
+        return canonicalize_name(Requirement(self.text).name)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether every version satisfies the requirement."""
+        return not Requirement(self.text).specifier
+
+
+class ProbeLimitError(Exception):
+    """The maximum number of questions, or the maximum time, is reached."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Probe:
+    """Asks uv about subsets of the requirements in a question.
+
+    Attributes:
+        resolver: Asks uv.
+        question: The question with all requirements.
+        left: The number of questions that may still be asked.
+        until: The time on the monotonic clock after which no question is asked.
+    """
+
+    resolver: Resolver
+    question: Question
+    left: int = MAX_QUESTIONS
+    until: float = field(default_factory=lambda: time.monotonic() + MAX_SECONDS)
+
+    def answer(self, requirements: Iterable[SourcedRequirement]) -> Pylock | None:
+        """Return uv's answer for some requirements; None if they conflict.
+
+        Raises:
+            ProbeLimitError: No further question may be asked.
+        """
+        if not self.left or time.monotonic() > self.until:
+            raise ProbeLimitError
+        self.left -= 1
+        subset = tuple(requirements)
+        texts = (
+            it.text
+            for it in subset
+            if it.origin is Origin.WANTED or it.origin in BUILD_REQUIRES
+        )
+        required = [it for it in subset if it.origin is Origin.REQUIRED]
+        stand_ins = []
+        for stand_in in self.question.stand_ins:
+            requires = tuple(it.text for it in required if it.output == stand_in.name)
+            metadata = replace(stand_in.metadata, requires_dist=requires)
+            stand_ins.append(replace(stand_in, metadata=metadata))
+        question = replace(
+            self.question,
+            requirements=tuple(dict.fromkeys(texts)),
+            constraints=tuple(it.text for it in subset if it.origin in CONSTRAINTS),
+            stand_ins=tuple(stand_ins),
+        )
+        try:
+            return self.resolver.resolve(question)
+        except ResolutionError:
+            return None
+
+    def conflicts(self, requirements: Iterable[SourcedRequirement]) -> bool:
+        """Whether requirements conflict.
+
+        Raises:
+            ProbeLimitError: No further question may be asked.
+        """
+        return self.answer(requirements) is None
+
+    def is_known_to_resolve(self, requirements: Iterable[SourcedRequirement]) -> bool:
+        """Whether uv has resolved requirements; False if uv can't be asked."""
+        try:
+            return not self.conflicts(requirements)
+        except ProbeLimitError:
+            return False
+
+
+def sourced_requirements(
+    question: Question,
+    stage: Stage | None,
+    resolver: EnvironmentResolver,
+    bounds: Sequence[Bound],
+) -> tuple[SourcedRequirement, ...]:
+    """Return the requirements in a question; those that are blamed first in front.
+
+    Args:
+        question: The question; the metadata of all outputs in it is known.
+        stage: The stage of the environment; None for ``final``.
+        resolver: The resolver that asked the question.
+        bounds: The bounds in the question.
+    """
+    found = [
+        replace(it, text=resolver.without_output_url(it.text))
+        for it in _declared_requirements(stage, resolver, bounds)
+    ]
+    found += [
+        SourcedRequirement(origin=Origin.REQUIRED, text=text, output=stand_in.name)
+        for stand_in in question.stand_ins
+        for text in stand_in.metadata.requires_dist
+    ]
+    return tuple(sorted(found, key=lambda it: it.origin))
+
+
+def _declared_requirements(
+    stage: Stage | None, resolver: EnvironmentResolver, bounds: Sequence[Bound]
+) -> Iterator[SourcedRequirement]:
+    project, known = resolver.project, resolver.known
+    own = project.final.requirements if stage is None else stage.dependencies
+    for requirement in own:
+        yield SourcedRequirement(origin=Origin.WANTED, text=str(requirement))
+    for output in () if stage is None else stage.outputs:
+        added = set(map(str, project.rules(output.name).build_requires_add))
+        for text in known.build_requires(output.name):
+            origin = Origin.ADDED if text in added else Origin.DECLARED
+            yield SourcedRequirement(origin=origin, text=text, output=output.name)
+    for requirement in project.constraints:
+        yield SourcedRequirement(origin=Origin.CONSTRAINT, text=str(requirement))
+    for bound in bounds:
+        yield SourcedRequirement(
+            origin=Origin.BOUND, text=str(bound), holder=bound.holder
+        )
+    for requirement in () if stage is None else project.build_constraints:
+        yield SourcedRequirement(origin=Origin.BUILD_CONSTRAINT, text=str(requirement))
+
+
+def minimal_conflict(
+    probe: Probe, requirements: Sequence[SourcedRequirement]
+) -> tuple[SourcedRequirement, ...]:
+    """Return conflicting requirements that don't conflict if any of them is left out.
+
+    They are in the shortest conflicting part from the front (QuickXplain).
+
+    Args:
+        probe: Asks uv.
+        requirements: Conflicting requirements.
+
+    Raises:
+        ProbeLimitError: The search would take too long.
+    """
+    return _minimal_part(probe, (), requirements, has_grown=False)
+
+
+def _minimal_part(
+    probe: Probe,
+    given: Sequence[SourcedRequirement],
+    requirements: Sequence[SourcedRequirement],
+    *,
+    has_grown: bool,
+) -> tuple[SourcedRequirement, ...]:
+    """Return the requirements that a conflict needs beside the given ones."""
+    if has_grown and probe.conflicts(given):
+        return ()
+    if len(requirements) < 2:  # noqa: PLR2004 - nothing to divide
+        return tuple(requirements)
+    middle = len(requirements) // 2
+    first, second = requirements[:middle], requirements[middle:]
+    later = _minimal_part(probe, (*given, *first), second, has_grown=True)
+    sooner = _minimal_part(probe, (*given, *later), first, has_grown=bool(later))
+    return (*sooner, *later)
