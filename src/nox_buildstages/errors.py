@@ -1,83 +1,106 @@
-"""Every way to fail.
+"""Every error of nox-buildstages, and the one place that draws them.
 
 ::
 
     BuildStagesError
+    ├── UsageError               options after ``--``, and flags of nox
     ├── DeclarationError         the table in pyproject.toml, all problems at once
-    ├── UsageError               words after ``--``, flags of nox
-    ├── CommandError             a program that could not be run, or ended badly
-    ├── LockError
-    │   ├── MissingLockError     no lock files, and none may be written
-    │   ├── StaleLockError       lock files of other inputs, and none may be written
+    ├── CommandError             a program that can't be started, or that fails
+    ├── LockError                making or using the lock files
     │   ├── InvalidLockError     a lock file that can't be read
+    │   ├── StaleLockError       lock files that are missing or out of date
     │   ├── ResolutionError      no set of versions satisfies the requirements
-    │   │   ├── NoWheelError     a dependency would have to be built
-    │   │   └── ConflictError    wishes that don't go together, with who has them
-    │   │       └── SplitError   outputs that can't be built in one environment
-    │   ├── MatchRuntimeError    no one version for every environment
-    │   ├── DivergingStageError  cells of a matrix want one stage in several ways
-    │   ├── UnorderedOutputError an output is wanted where it isn't built yet
-    │   └── MetadataError        what an output requires can't be known
-    │       └── LocalVersionError  nor what its version is to be
-    ├── SourceError              fetching, verifying or unpacking a source
-    │   ├── HashMismatchError    a file isn't the one that was locked
-    │   └── PatchError           a patch isn't there, or doesn't apply
-    ├── ProposalError            no stages can be proposed, or written
-    ├── SyncError                an environment can't be made equal to its lock
-    ├── EnvironmentDiffersError  an environment isn't what its lock says
-    ├── UnmetError               the runtime lacks what the project itself requires
-    ├── NotRunError              nox was told not to run what had to be built
-    ├── BuildError
-    │   ├── BackendError         a hook failed
-    │   ├── BuildTimeoutError    a stage had no more time
-    │   ├── MeddlingError        a build changed the environment that it ran in
-    │   ├── WheelError           a file isn't a sound wheel
-    │   └── WrongWheelError      a backend made something else than what was asked for
-    ├── RepairError              a wheel can't be made fit for other machines
-    ├── NotReproducibleError     two builds of one output made different wheels
-    ├── MissingWheelError        a stage's wheel isn't in the store
-    ├── MissingToolError         a program that a stage names isn't there
-    ├── ToolError                a program that a stage names doesn't say its version
-    ├── RemoteStoreError         a remote store for which there is no driver
-    ├── AwayError                a remote store that can't be reached
-    ├── CompilerCacheError       a compiler cache isn't there, or doesn't work
-    ├── NetworkError             a stage requires the network to be off; it can't be
-    ├── WheelhouseError          a wheelhouse that is to be merged isn't whole
-    ├── ClashError               wheels of one name differ, where one can be merged
-    ├── PruneError               something in the store can't be removed
-    └── FileSystemError          a file can't be read or written
+    │   │   └── NoWheelError     a dependency without a wheel
+    │   ├── MatchRuntimeError    no version for every environment
+    │   ├── DivergingStageError  cells of a matrix lock a shared stage differently
+    │   ├── UnorderedOutputError an environment needs an output of a later stage
+    │   └── MetadataError        an output's metadata can't be determined
+    │       └── LocalVersionError  an output's local version can't be determined
+    ├── SourceError              fetching, verifying, unpacking or patching a source
+    │   └── HashMismatchError    a file differs from the locked file
+    ├── ProposalError            no stages can be proposed
+    ├── BuildError               building an output
+    │   ├── BackendError         a hook of a build backend failed
+    │   ├── BuildTimeoutError    a stage reached its timeout
+    │   └── WheelError           a file isn't the wheel that it should be
+    └── RemoteStoreUnreachableError  the remote store doesn't answer
 
-Each holds data and words itself: what is wrong, where, and what mends it.
+A subclass exists if the program catches it or the documentation explains it.
 """
 
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from shlex import quote
-from typing import TYPE_CHECKING
+from textwrap import dedent
+from typing import TYPE_CHECKING, ClassVar
 
-from nox_buildstages.text import format_time
+from nox_buildstages.text import paint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+RELOCK = "lock the project again:\n  nox -s build-stages-lock"
+"""The hint for lock files that can't be used."""
 
+
+@dataclass(kw_only=True, eq=False)
 class BuildStagesError(Exception):
-    """The root: anything that nox-buildstages itself finds wrong."""
+    """The base of all errors.
 
-    def lines(self) -> Iterator[str]:
-        """Yield the message: what is wrong, then where, then what mends it."""
-        yield from super().__str__().splitlines()
+    Attributes:
+        subject: What failed, such as ``flash-attn 2.8.3 (stage kernels)``.
+        problem: Why, on one line.
+        details: Lines that explain the problem, such as the output of a program.
+        log: The log file with the whole story.
+        hint: How to fix it; further lines are commands or lines of pyproject.toml.
+    """
+
+    subject: str = ""
+    problem: str
+    details: Sequence[str] = ()
+    log: Path | None = None
+    hint: str = ""
+
+    default_hint: ClassVar[str] = ""
+    """The hint if the cause isn't known any better."""
+    max_details: ClassVar[int | None] = 30
+    """The number of details that are shown; None for all."""
+
+    @property
+    def summary(self) -> str:
+        """The subject and the problem on one line."""
+        parts = filter(None, (self.subject, self.problem))
+        return " ".join(": ".join(parts).splitlines())
+
+    def lines(self, *, colour: bool = False) -> Iterator[str]:
+        """Yield the lines of the message."""
+        error = paint("error:", "bold red", colour=colour)
+        yield f"{error} {paint(self.summary, 'bold', colour=colour)}"
+        shown = self.details[: self.max_details]
+        yield from (f"  {line}".rstrip() for line in shown)
+        if len(shown) < len(self.details):
+            yield f"  … and {len(self.details) - len(shown)} more"
+        if self.log is not None:
+            yield paint(f"  log: {self.log}", "dim", colour=colour)
+        first, _, rest = (self.hint or self.default_hint).partition("\n")
+        if first:
+            yield f"{paint('help:', 'cyan', colour=colour)} {first}"
+        yield from (f"  {line}" for line in dedent(rest).splitlines())
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
 
+class UsageError(BuildStagesError):
+    """The words after ``--``, or the flags of nox, ask for something impossible."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """One thing that is wrong in a table.
+    """One problem of a table.
 
     Attributes:
         location: Such as ``tool.nox-buildstages.stage[1].outputs[0]``.
@@ -93,451 +116,331 @@ class Problem:
 
 @dataclass(kw_only=True, eq=False)
 class DeclarationError(BuildStagesError):
-    """The table is faulty.
+    """The table has problems.
 
     Attributes:
-        path: The file.
-        problems: All of them, in the file's order.
+        path: The pyproject.toml.
+        problems: All problems, in the order of the file.
     """
 
     path: Path
-    problems: tuple[Problem, ...]
+    problems: Sequence[Problem]
+    problem: str = field(init=False)
 
-    def lines(self) -> Iterator[str]:
-        """Yield a heading and a line for each problem."""
+    max_details = None
+
+    def __post_init__(self) -> None:
         count = len(self.problems)
-        noun = "problem" if count == 1 else "problems"
-        yield f"{count} {noun} in {self.path}"
-        yield from (f"  {problem}" for problem in self.problems)
-
-
-@dataclass(kw_only=True, eq=False)
-class UsageError(BuildStagesError):
-    """Nox was called in a way that can't be followed.
-
-    Attributes:
-        message: What was asked for and why it can't be.
-        hint: What to do instead.
-    """
-
-    message: str
-    hint: str
-
-    def lines(self) -> Iterator[str]:
-        """Yield the message and what to do instead."""
-        yield self.message
-        yield self.hint
+        self.subject = self.path.name
+        self.problem = "1 problem" if count == 1 else f"{count} problems"
+        self.details = [str(problem) for problem in self.problems]
 
 
 @dataclass(kw_only=True, eq=False)
 class CommandError(BuildStagesError):
-    """A program could not be run, or ended badly.
+    """A program can't be started, or it fails.
 
     Attributes:
-        command: As one would type it.
-        reason: Why it counts as failed.
-        output: What it had to say.
+        command: The command line.
+        reason: Why it counts as failed, such as ``exit status 1``.
+        output: What the program printed.
     """
 
     command: str
     reason: str
     output: str = ""
+    problem: str = field(init=False)
 
-    def lines(self) -> Iterator[str]:
-        """Yield the command, the reason and the program's own words."""
-        yield f"{self.command} failed ({self.reason})"
-        yield from self.output.rstrip().splitlines()
+    def __post_init__(self) -> None:
+        self.subject = self.command
+        self.problem = f"failed ({self.reason})"
+        self.details = self.output.rstrip().splitlines()
 
 
-@dataclass(kw_only=True, eq=False)
 class SourceError(BuildStagesError):
-    """A source can't be had, or can't be trusted.
-
-    Attributes:
-        source: As the lock names it.
-        problem: What is wrong with it.
-        hint: What to do.
-    """
-
-    source: str
-    problem: str
-    hint: str
-
-    def lines(self) -> Iterator[str]:
-        """Yield the source, the problem and what to do."""
-        yield f"{self.source}: {self.problem}"
-        yield self.hint
+    """A source can't be fetched, verified, unpacked or patched."""
 
 
 @dataclass(kw_only=True, eq=False)
 class HashMismatchError(SourceError):
-    """A file isn't the one that was locked.
+    """A file isn't the file that was locked.
 
     Attributes:
         expected: The locked sha256.
-        found: That of the file.
+        found: The sha256 of the file.
     """
 
     expected: str
     found: str
 
-    def lines(self) -> Iterator[str]:
-        """Yield both hashes between the problem and what to do."""
-        yield f"{self.source}: {self.problem}"
-        yield f"  expected sha256 {self.expected}"
-        yield f"  found    sha256 {self.found}"
-        yield self.hint
-
-
-@dataclass(kw_only=True, eq=False)
-class PatchError(SourceError):
-    """A patch isn't there, or doesn't apply exactly.
-
-    Attributes:
-        source: The patch, as the table names it.
-        place: Where the table does.
-        output: What git said of it.
-    """
-
-    place: str
-    output: str = ""
-
-    def lines(self) -> Iterator[str]:
-        """Yield the patch, the problem, git's own words, and what to do."""
-        yield f"{self.source} ({self.place}): {self.problem}"
-        yield from (f"  {line}" for line in self.output.rstrip().splitlines())
-        yield self.hint
-
-
-class BuildError(BuildStagesError):
-    """An output could not be built."""
-
-
-@dataclass(kw_only=True, eq=False)
-class WheelError(BuildError):
-    """A file isn't a sound wheel, or not the one that was asked for.
-
-    Attributes:
-        wheel: The file's name.
-        problem: What is wrong with it.
-    """
-
-    wheel: str
-    problem: str
-
-    def lines(self) -> Iterator[str]:
-        """Yield the wheel and what is wrong."""
-        yield f"{self.wheel}: {self.problem}"
+    def __post_init__(self) -> None:
+        self.details = [
+            f"expected sha256 {self.expected}",
+            f"found    sha256 {self.found}",
+        ]
 
 
 class LockError(BuildStagesError):
-    """Something is wrong with the locks, or with making them."""
+    """The lock files can't be made or used."""
 
 
-@dataclass(kw_only=True, eq=False)
 class InvalidLockError(LockError):
-    """A lock file can't be used.
+    """A lock file can't be read."""
 
-    Attributes:
-        lock: The file's name.
-        problem: What is wrong with it.
-    """
-
-    lock: str
-    problem: str
-
-    def lines(self) -> Iterator[str]:
-        """Yield the file, the problem, and the command that mends it."""
-        yield f"{self.lock} {self.problem}"
-        yield "`nox -s build-stages-lock` makes them anew"
+    default_hint = RELOCK
 
 
-_SAID_AT_MOST = 8
-"""Lines of uv's that are shown where the cause is told already."""
+class StaleLockError(LockError):
+    """Lock files are missing or out of date."""
+
+    default_hint = RELOCK
 
 
 @dataclass(kw_only=True, eq=False)
 class ResolutionError(LockError):
-    """No set of versions satisfies what is required.
+    """No set of versions satisfies the requirements.
 
     Attributes:
         name: The stage, or ``final``.
-        output: What uv said of it.
-        hint: What to do, where more is known than uv knows.
-        target: For which interpreter, where there are several.
+        target: The interpreter, if there are several.
     """
 
     name: str
-    output: str
-    hint: str = ""
     target: str = ""
+    problem: str = "can't be locked"
 
-    def lines(self) -> Iterator[str]:
-        """Yield for whom it was, uv's own words, what to do or where to look."""
-        yield f"can't lock {self.name}{self._aim}"
-        yield from (f"  {line}" for line in self.output.rstrip().splitlines())
-        yield self.hint or f"what is asked for there: {self._asked_for()}"
-
-    @property
-    def _aim(self) -> str:
-        return f" for {self.target}" if self.target else ""
-
-    def _asked_for(self) -> str:
-        if self.name == "outputs":
-            return "the outputs, as final.requirements and dependencies limit them"
-        if self.name == "final":
-            return "final.requirements, and what the outputs require once built"
-        return (
-            f"the dependencies of stage {self.name}, and what its outputs declare"
-            " (which build-requires of a package corrects)"
-        )
+    def __post_init__(self) -> None:
+        titles = {"final": "runtime environment", "outputs": "outputs"}
+        title = titles.get(self.name, f"stage {self.name}")
+        self.subject = f"{title} for {self.target}" if self.target else title
+        places = {
+            "final": "final.requirements, and what the outputs require",
+            "outputs": "the versions in outputs, final.requirements and dependencies",
+        }
+        own = f"the dependencies of stage {self.name}, and what its outputs require"
+        self.hint = self.hint or f"check {places.get(self.name, own)}"
 
 
 @dataclass(kw_only=True, eq=False)
 class NoWheelError(ResolutionError):
-    """A dependency would have to be built, and nothing is built outside a stage.
+    """A dependency has no wheel, and nothing is built outside a stage.
 
     Attributes:
         project: The normalized name of the dependency.
-        reason: Why it would have to be, such as ``it comes from a source``.
-        version: That was chosen; None where uv chose none.
-        requirements: What was asked for, PEP 508 strings.
-        constraints: The same for what limited it.
+        reason: Why it would be built, such as ``no wheel for CPython 3.14``.
+        version: The version that uv chose; None if uv chose none.
+        requirements: The requirements of the resolution (PEP 508).
+        constraints: The constraints of the resolution (PEP 508).
     """
 
     project: str
-    reason: str = ""
+    reason: str
     version: str | None = None
     requirements: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
+    problem: str = field(init=False)
 
-    def lines(self) -> Iterator[str]:
-        """Yield for whom it was, uv's own words, and what to make an output."""
-        yield f"can't lock {self.name}{self._aim}"
-        yield from (f"  {line}" for line in self.output.rstrip().splitlines())
-        hint = (
-            self.hint or f'make it an output of a stage: outputs = ["{self.project}"]'
+    def __post_init__(self) -> None:
+        self.problem = f"{self.project} would have to be built: {self.reason}"
+        self.hint = self.hint or (
+            f'make it an output of a stage:\n  outputs = ["{self.project}"]'
         )
-        yield from hint.splitlines()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
-    """Something that is asked of an environment.
-
-    Attributes:
-        who: Asks for it, with a verb: ``stage kernels wants``.
-        what: As a PEP 508 string.
-    """
-
-    who: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.who} {self.what}"
-
-
-@dataclass(kw_only=True, eq=False)
-class ConflictError(ResolutionError):
-    """Wishes don't go together.
-
-    Attributes:
-        conflicts: Each as wishes of which none can be left out.
-    """
-
-    conflicts: tuple[tuple[Claim, ...], ...]
-
-    def lines(self) -> Iterator[str]:
-        """Yield who wishes what, uv's own words in short, and what settles it."""
-        where = self.name if self.name == "final" else f"stage {self.name}"
-        told = [", and ".join(map(str, wishes)) for wishes in self.conflicts]
-        yield f"can't lock {where}{self._aim}: {told[0]}"
-        yield from (f"and {more}" for more in told[1:])
-        said = self.output.rstrip().splitlines()
-        yield from (f"  {line}" for line in said[:_SAID_AT_MOST])
-        if len(said) > _SAID_AT_MOST:
-            yield "  …"
-        yield from self.hint.splitlines()
-
-
-@dataclass(kw_only=True, eq=False)
-class SplitError(ConflictError):
-    """The outputs of a stage can't be built in one environment.
-
-    Attributes:
-        groups: The outputs divided so that each group has an environment.
-    """
-
-    groups: tuple[tuple[str, ...], ...]
-
-
-@dataclass(kw_only=True, eq=False)
-class ProposalError(BuildStagesError):
-    """No stages can be proposed, or they can't be written.
-
-    Attributes:
-        problem: What stands in the way.
-        hint: What to do.
-    """
-
-    problem: str
-    hint: str
-
-    def lines(self) -> Iterator[str]:
-        """Yield the problem and what to do."""
-        yield self.problem
-        yield self.hint
-
-
-@dataclass(kw_only=True, eq=False)
-class MissingLockError(LockError):
-    """There are no lock files.
-
-    Attributes:
-        folder: Where they would be.
-    """
-
-    folder: Path
-
-    def lines(self) -> Iterator[str]:
-        """Yield where there are none, and the command that makes them."""
-        yield f"no lock files in {self.folder}"
-        yield "`nox -s build-stages-lock` makes them anew"
-
-
-@dataclass(kw_only=True, eq=False)
-class StaleLockError(LockError):
-    """The lock files are not those of the table.
-
-    Attributes:
-        problem: How one can tell.
-    """
-
-    problem: str
-
-    def lines(self) -> Iterator[str]:
-        """Yield how one can tell, and the command that refreshes them."""
-        yield f"the lock files are stale: {self.problem}"
-        yield "`nox -s build-stages-lock` makes them anew"
+        super().__post_init__()
 
 
 @dataclass(kw_only=True, eq=False)
 class MatchRuntimeError(LockError):
-    """There is no one version for every environment.
+    """No version of a package suits every environment.
 
     Attributes:
-        name: The project that has to match.
-        versions: What each environment would have.
-        wishes: Who asks for which versions.
-        stage: Whose resolution failed.
-        output: What uv said of it.
-        hint: What to do, where more is known than that.
+        name: The package.
     """
 
     name: str
-    versions: Mapping[str, str]
-    wishes: tuple[str, ...] = ()
-    stage: str = ""
-    output: str = ""
-    hint: str = ""
+    problem: str = field(init=False)
 
-    def lines(self) -> Iterator[str]:
-        """Yield both sides, who wishes what, and what can be changed."""
-        yield f"no version of {self.name} suits every environment (match-runtime)"
-        yield from (f"  {stage}: {version}" for stage, version in self.versions.items())
-        yield from (f"  {wish}" for wish in self.wishes)
-        if self.output:
-            yield f"with that, {self.stage} can't be locked:"
-            yield from (f"  {line}" for line in self.output.rstrip().splitlines())
-        change = f"change one of these, or take {self.name} out of match-runtime"
-        yield from (self.hint or change).splitlines()
+    def __post_init__(self) -> None:
+        self.subject = self.name
+        self.problem = "no version suits every environment (match-runtime)"
+        self.hint = self.hint or (
+            f"change one of these, or remove {self.name} from match-runtime"
+        )
 
 
 @dataclass(kw_only=True, eq=False)
 class DivergingStageError(LockError):
-    """Cells that share a stage would need different environments for it.
+    """Cells that share a stage need different environments for it.
 
     Attributes:
-        stage: Its name, or ``final``.
-        cells: The two.
-        axes: That tell them apart.
-        versions: What is held in different versions: its name, and both versions.
+        stage: The stage, or ``final``.
     """
 
     stage: str
-    cells: tuple[str, str]
-    axes: tuple[str, ...]
-    versions: tuple[tuple[str, str, str], ...] = ()
-
-    def lines(self) -> Iterator[str]:
-        """Yield the stage, what differs, and how it is multiplied."""
-        yield f"stage {self.stage} is built once, and its environment would differ"
-        yield f"  in ({self.cells[0]}) and ({self.cells[1]})"
-        yield from (f"    {name}: {one}, {two}" for name, one, two in self.versions)
-        axis = self.axes[0]
-        variable = axis.upper().replace("-", "_")
-        yield f"have it built for each value: name {{{axis}}} in it, such as"
-        yield f'  env = {{ {variable} = "{{{axis}}}" }}'
 
 
 @dataclass(kw_only=True, eq=False)
 class UnorderedOutputError(LockError):
-    """An environment wants an output that isn't built before it.
+    """An environment needs an output that isn't built before it.
 
     Attributes:
-        stage: Whose environment.
-        output: What it wants.
-        provider: The stage that builds it.
+        stage: The stage with that environment.
+        output: The output that it needs.
+        provider: The stage that builds the output.
     """
 
     stage: str
     output: str
     provider: str
+    problem: str = field(init=False)
 
-    def lines(self) -> Iterator[str]:
-        """Yield what is wanted where, and how to order the two."""
-        yield (
-            f"stage {self.stage} wants {self.output} in its environment,"
-            f" which is an output of stage {self.provider}"
+    def __post_init__(self) -> None:
+        self.subject = f"stage {self.stage}"
+        self.problem = (
+            f"its environment needs {self.output}, an output of stage {self.provider}"
         )
         if self.stage == self.provider:
-            yield f"build what needs {self.output} in a later stage of its own"
+            self.hint = f"move the outputs that need {self.output} to a later stage"
         else:
-            yield (
-                f"add {self.output!r} to the dependencies of stage {self.stage},"
-                f" so that stage {self.provider} comes first"
+            self.hint = (
+                f'add "{self.output}" to the dependencies of stage {self.stage}, so'
+                f" that stage {self.provider} comes first"
             )
 
 
 @dataclass(kw_only=True, eq=False)
 class MetadataError(LockError):
-    """What an output requires can't be known.
+    """The metadata of an output can't be determined.
 
     Attributes:
         output: The output.
-        stage: That builds it.
-        problem: Why not.
-        hint: What to do, in lines.
+        stage: The stage that builds it.
     """
 
     output: str
     stage: str
-    problem: str
-    hint: tuple[str, ...]
 
-    def lines(self) -> Iterator[str]:
-        """Yield the output, the problem, and what to do."""
-        yield f"{self.output} (stage {self.stage}): {self.problem}"
-        yield from self.hint
+    def __post_init__(self) -> None:
+        self.subject = f"{self.output} (stage {self.stage})"
 
 
-@dataclass(kw_only=True, eq=False)
 class LocalVersionError(MetadataError):
-    """The local version that an output is to have can't be known."""
+    """The local version of an output can't be determined."""
+
+
+class ProposalError(BuildStagesError):
+    """``build-stages-init`` can't propose any stages, or can't write them."""
+
+
+class BuildError(BuildStagesError):
+    """An output can't be built."""
 
 
 @dataclass(kw_only=True, eq=False)
-class SyncError(BuildStagesError):
+class BackendError(BuildError):
+    """A hook of a build backend failed; the details are the end of its log.
+
+    Attributes:
+        output: The output.
+        stage: The stage that builds it.
+        hook: The name of the hook (PEP 517, PEP 660).
+        reason: How the hook ended, such as ``exit status 1``.
+        out_of_memory: Whether a process was killed because memory ran out.
+    """
+
+    output: str
+    stage: str
+    hook: str
+    reason: str
+    out_of_memory: bool = False
+    problem: str = field(init=False)
+
+    default_hint = "fix the error above, then run the same command again"
+
+    def __post_init__(self) -> None:
+        self.subject = f"{self.output} (stage {self.stage})"
+        self.problem = f"{self.hook} failed: {self.reason}"
+
+
+class BuildTimeoutError(BuildError):
+    """A stage reached its timeout."""
+
+    default_hint = "run the same command again: compiled object files are kept"
+
+
+class WheelError(BuildError):
+    """A file isn't a valid wheel, or not the wheel that was asked for."""
+
+
+@dataclass(kw_only=True, eq=False)
+class RemoteStoreUnreachableError(BuildStagesError):
+    """The remote store doesn't answer; builds continue without it.
+
+    Attributes:
+        reason: Why, without secrets.
+    """
+
+    reason: str
+    problem: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.problem = f"the remote store can't be reached ({self.reason})"
+
+
+_FREE_SPACE = (
+    "free some space in the project, the temporary folder and the store"
+    " (NOX_BUILDSTAGES_CACHE_DIR), then run the same command again"
+)
+_ALLOW = "change its permissions, so that you can read and write it"
+_WRONG_KIND = "move that file away: a folder is needed there"
+_OS_HINTS = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EACCES: _ALLOW,
+    errno.EPERM: _ALLOW,
+    errno.EROFS: (
+        "choose a folder that can be written to, with NOX_BUILDSTAGES_CACHE_DIR,"
+        " lock-dir or wheelhouse"
+    ),
+    errno.EEXIST: _WRONG_KIND,
+    errno.ENOTDIR: _WRONG_KIND,
+}
+
+
+def file_system_error(error: OSError) -> BuildStagesError:
+    """Return the message for a file that can't be read or written."""
+    return BuildStagesError(
+        subject=str(error.filename or ""),
+        problem=error.strerror or str(error),
+        hint=_OS_HINTS.get(error.errno or 0, ""),
+    )
+
+
+def not_run(stage: str, *outputs: str) -> BuildStagesError:
+    """Return the error for outputs that nox may not build (``--install-only``)."""
+    return BuildStagesError(
+        subject=f"stage {stage}",
+        problem=f"{', '.join(outputs)} would have to be built",
+        hint="the environment is ready; run nox without --install-only",
+    )
+
+
+@dataclass(kw_only=True, eq=False)
+class OldError(BuildStagesError):
+    """An error that is going away."""
+
+    problem: str = ""
+
+    def __post_init__(self) -> None:
+        self.problem, *rest = self._old()
+        self.hint = rest.pop() if rest else ""
+        self.details = [line.removeprefix("  ") for line in rest]
+
+    def _old(self) -> Iterator[str]:
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True, eq=False)
+class SyncError(OldError):
     """An environment could not be made.
 
     Attributes:
@@ -550,7 +453,7 @@ class SyncError(BuildStagesError):
     output: str
     hint: str = ""
 
-    def lines(self) -> Iterator[str]:
+    def _old(self) -> Iterator[str]:
         """Yield the environment and uv's own words."""
         yield f"the environment {self.environment} could not be made equal to its lock"
         yield from (f"  {line}" for line in self.output.rstrip().splitlines())
@@ -561,7 +464,7 @@ class SyncError(BuildStagesError):
 
 
 @dataclass(kw_only=True, eq=False)
-class EnvironmentDiffersError(BuildStagesError):
+class EnvironmentDiffersError(OldError):
     """An environment isn't what its lock says.
 
     Attributes:
@@ -574,7 +477,7 @@ class EnvironmentDiffersError(BuildStagesError):
     differences: tuple[str, ...]
     hint: str
 
-    def lines(self) -> Iterator[str]:
+    def _old(self) -> Iterator[str]:
         """Yield the differences, and how to make the environment equal."""
         yield f"the environment {self.environment} differs from its lock"
         yield from (f"  {difference}" for difference in self.differences)
@@ -582,7 +485,7 @@ class EnvironmentDiffersError(BuildStagesError):
 
 
 @dataclass(kw_only=True, eq=False)
-class UnmetError(BuildStagesError):
+class UnmetError(OldError):
     """The runtime lacks what the project itself requires.
 
     Attributes:
@@ -594,7 +497,7 @@ class UnmetError(BuildStagesError):
     project: str
     unmet: tuple[tuple[str, str], ...]
 
-    def lines(self) -> Iterator[str]:
+    def _old(self) -> Iterator[str]:
         """Yield the requirements, what there is, and where to ask for them."""
         yield f"the runtime lacks what {self.project}, this project, requires"
         for requirement, version in self.unmet:
@@ -604,7 +507,7 @@ class UnmetError(BuildStagesError):
 
 
 @dataclass(kw_only=True, eq=False)
-class NotRunError(BuildStagesError):
+class NotRunError(OldError):
     """Something had to be built, and nox was told not to run anything.
 
     Attributes:
@@ -615,74 +518,14 @@ class NotRunError(BuildStagesError):
     stage: str
     outputs: tuple[str, ...]
 
-    def lines(self) -> Iterator[str]:
+    def _old(self) -> Iterator[str]:
         """Yield what was not built, and how to build it."""
         yield f"stage {self.stage} did not build {', '.join(self.outputs)}"
         yield "its environment is ready; run nox without --install-only to build"
 
 
 @dataclass(kw_only=True, eq=False)
-class BackendError(BuildError):
-    """A build backend failed.
-
-    Attributes:
-        output: That was to be built.
-        stage: In which stage.
-        hook: Of PEP 517.
-        reason: How it ended.
-        tail: The last lines of its log.
-        log: The log.
-        hint: The likely cause and what mends it; None where none is known.
-        out_of_memory: Whether a compiler was killed for memory.
-        otherwise: What can be done where it can't be mended here.
-    """
-
-    output: str
-    stage: str
-    hook: str
-    reason: str
-    tail: tuple[str, ...]
-    log: Path
-    hint: str | None = None
-    out_of_memory: bool = False
-    otherwise: tuple[str, ...] = ()
-
-    def lines(self) -> Iterator[str]:
-        """Yield what failed, the end of the log, where it is, and what mends it."""
-        yield f"{self.output} (stage {self.stage}): {self.hook} failed: {self.reason}"
-        yield from (f"  {line}" for line in self.tail)
-        yield f"log: {self.log}"
-        yield self.hint or "mend what the log tells of, and run it again"
-        yield from self.otherwise
-
-
-@dataclass(kw_only=True, eq=False)
-class BuildTimeoutError(BuildError):
-    """A stage had no more time.
-
-    Attributes:
-        output: That was being built.
-        stage: In which stage.
-        seconds: That the stage had in all.
-    """
-
-    output: str
-    stage: str
-    seconds: float
-
-    def lines(self) -> Iterator[str]:
-        """Yield what was stopped and why, and what becomes of it."""
-        time = format_time(self.seconds)
-        yield f"{self.output} (stage {self.stage}): stopped after {time}, its timeout"
-        yield "what was compiled is kept: run it again, and it goes on from there"
-
-
-_SHOWN = 10
-"""Of the files that a build changed; its log has no more of them."""
-
-
-@dataclass(kw_only=True, eq=False)
-class MeddlingError(BuildError):
+class MeddlingError(OldError, BuildError):
     """A build changed the environment that it ran in.
 
     Attributes:
@@ -697,15 +540,13 @@ class MeddlingError(BuildError):
     changes: tuple[str, ...]
     log: Path
 
-    def lines(self) -> Iterator[str]:
+    def _old(self) -> Iterator[str]:
         """Yield what was changed, where the log is, and what to do."""
         yield (
             f"{self.output} (stage {self.stage}): its build changed the environment"
             " that it ran in"
         )
-        yield from (f"  {change}" for change in self.changes[:_SHOWN])
-        if len(self.changes) > _SHOWN:
-            yield f"  and {len(self.changes) - _SHOWN} more"
+        yield from (f"  {change}" for change in self.changes)
         yield f"log: {self.log}"
         yield (
             "patch its source so that it leaves the environment alone; the environment"
@@ -716,7 +557,7 @@ class MeddlingError(BuildError):
 
 
 @dataclass(kw_only=True, eq=False)
-class WrongWheelError(BuildError):
+class WrongWheelError(OldError, BuildError):
     """A backend made something else than the wheel that was asked for.
 
     Attributes:
@@ -733,7 +574,7 @@ class WrongWheelError(BuildError):
     problem: str
     log: Path
 
-    def lines(self) -> Iterator[str]:
+    def _old(self) -> Iterator[str]:
         """Yield what was made, what is wrong with it, where the log is, what to do."""
         yield f"{self.output} (stage {self.stage}): {self.wheel}: {self.problem}"
         yield f"log: {self.log}"
@@ -741,7 +582,7 @@ class WrongWheelError(BuildError):
 
 
 @dataclass(kw_only=True, eq=False)
-class RepairError(BuildStagesError):
+class RepairError(OldError):
     """A wheel can't be made fit for other machines than this one.
 
     Attributes:
@@ -752,7 +593,7 @@ class RepairError(BuildStagesError):
     wheel: str
     reason: str
 
-    def lines(self) -> Iterator[str]:
+    def _old(self) -> Iterator[str]:
         """Yield the wheel, the reason, and what to do."""
         yield f"{self.wheel} can't be repaired, so nothing is released"
         yield from (f"  {line}" for line in self.reason.splitlines())
@@ -777,7 +618,7 @@ class Discrepancy:
 
 
 @dataclass(kw_only=True, eq=False)
-class NotReproducibleError(BuildStagesError):
+class NotReproducibleError(OldError):
     """Two builds of one output, of the same key, made different wheels.
 
     Attributes:
@@ -788,7 +629,7 @@ class NotReproducibleError(BuildStagesError):
     stage: str
     discrepancies: tuple[Discrepancy, ...]
 
-    def lines(self) -> Iterator[str]:
+    def _old(self) -> Iterator[str]:
         """Yield the wheels, what differs in them, and where both are."""
         listed = ", ".join(it.wheel for it in self.discrepancies)
         yield f"stage {self.stage} is not reproducible: {listed}"
@@ -801,7 +642,7 @@ class NotReproducibleError(BuildStagesError):
 
 
 @dataclass(kw_only=True, eq=False)
-class MissingWheelError(BuildStagesError):
+class MissingWheelError(OldError):
     """A stage's wheel isn't in the store.
 
     Attributes:
@@ -812,14 +653,14 @@ class MissingWheelError(BuildStagesError):
     stage: str
     output: str
 
-    def lines(self) -> Iterator[str]:
+    def _old(self) -> Iterator[str]:
         """Yield what is missing, and the command that builds it."""
         yield f"{self.output} of stage {self.stage} isn't built, or is damaged"
         yield f"`nox -s {quote(f'build-stage-{self.stage}')}` builds it"
 
 
 @dataclass(kw_only=True, eq=False)
-class MissingToolError(BuildStagesError):
+class MissingToolError(OldError):
     """A program that a stage names isn't there.
 
     Attributes:
@@ -830,14 +671,14 @@ class MissingToolError(BuildStagesError):
     tool: str
     stage: str
 
-    def lines(self) -> Iterator[str]:
+    def _old(self) -> Iterator[str]:
         """Yield the program, and what to do about it."""
         yield f"stage {self.stage} names the tool {self.tool!r}, which isn't on PATH"
         yield "install it, or take it out of the stage's tools"
 
 
 @dataclass(kw_only=True, eq=False)
-class ToolError(BuildStagesError):
+class ToolError(OldError):
     """A program that a stage names doesn't say its version.
 
     Attributes:
@@ -852,13 +693,13 @@ class ToolError(BuildStagesError):
     reason: str
     output: str = ""
 
-    def lines(self) -> Iterator[str]:
+    def _old(self) -> Iterator[str]:
         """Yield the program, its own first words, and what to do about it."""
         yield (
             f"stage {self.stage} names the tool {self.tool!r}, and"
             f" `{self.tool} --version` failed ({self.reason})"
         )
-        yield from (f"  {line}" for line in self.output.splitlines()[:_SAID_AT_MOST])
+        yield from (f"  {line}" for line in self.output.splitlines()[:8])
         yield (
             "mend it, or take it out of the stage's tools: only what answers to"
             " --version can be there"
@@ -866,7 +707,7 @@ class ToolError(BuildStagesError):
 
 
 @dataclass(kw_only=True, eq=False)
-class CompilerCacheError(BuildStagesError):
+class CompilerCacheError(OldError):
     """A compiler cache isn't there, or doesn't work.
 
     Attributes:
@@ -881,14 +722,14 @@ class CompilerCacheError(BuildStagesError):
     problem: str
     hint: str
 
-    def lines(self) -> Iterator[str]:
+    def _old(self) -> Iterator[str]:
         """Yield what is wrong, and what to do about it."""
         yield f"stage {self.stage}: the compiler cache {self.cache} {self.problem}"
         yield f"{self.hint}, or build without: compiler-cache = false"
 
 
 @dataclass(kw_only=True, eq=False)
-class NetworkError(BuildStagesError):
+class NetworkError(OldError):
     """A stage requires that its backends reach no network, and that can't be had.
 
     Attributes:
@@ -899,7 +740,7 @@ class NetworkError(BuildStagesError):
     stage: str
     reason: str
 
-    def lines(self) -> Iterator[str]:
+    def _old(self) -> Iterator[str]:
         """Yield what is required, why it can't be had, and what to do."""
         yield (
             f'stage {self.stage} has network = "require-off", and the network can\'t'
@@ -913,7 +754,7 @@ class NetworkError(BuildStagesError):
 
 
 @dataclass(kw_only=True, eq=False)
-class WheelhouseError(BuildStagesError):
+class WheelhouseError(OldError):
     """A wheelhouse that is to be merged isn't whole; nothing was merged.
 
     Attributes:
@@ -926,7 +767,7 @@ class WheelhouseError(BuildStagesError):
     file: str
     problem: str
 
-    def lines(self) -> Iterator[str]:
+    def _old(self) -> Iterator[str]:
         """Yield the file, what is wrong with it, where it is, and what to do."""
         yield f"{self.file} {self.problem}"
         yield f"in {self.folder}"
@@ -958,7 +799,7 @@ class Clash:
 
 
 @dataclass(kw_only=True, eq=False)
-class ClashError(BuildStagesError):
+class ClashError(OldError):
     """Wheels of one name differ, so that one folder can't hold them.
 
     Attributes:
@@ -967,7 +808,7 @@ class ClashError(BuildStagesError):
 
     clashes: tuple[Clash, ...]
 
-    def lines(self) -> Iterator[str]:
+    def _old(self) -> Iterator[str]:
         """Yield each with its folders, its keys, what differs; then what to do."""
         for clash in self.clashes:
             yield f"{clash.wheel} is another wheel in each of these"
@@ -989,7 +830,7 @@ class ClashError(BuildStagesError):
 
 
 @dataclass(kw_only=True, eq=False)
-class PruneError(BuildStagesError):
+class PruneError(OldError):
     """Something in the store can't be removed; all the rest is done.
 
     Attributes:
@@ -998,7 +839,7 @@ class PruneError(BuildStagesError):
 
     failures: tuple[OSError, ...]
 
-    def lines(self) -> Iterator[str]:
+    def _old(self) -> Iterator[str]:
         """Yield how many there are, what the system said, and what to do."""
         count = len(self.failures)
         what = "1 thing" if count == 1 else f"{count} things"
@@ -1006,83 +847,3 @@ class PruneError(BuildStagesError):
         for error in self.failures:
             yield f"  {error.strerror or error}: {error.filename}"
         yield "see that you may remove them, and run it again"
-
-
-@dataclass(kw_only=True, eq=False)
-class RemoteStoreError(BuildStagesError):
-    """There is no driver for a remote store.
-
-    Attributes:
-        store: Its URL, as it may be shown.
-        problem: What is missing.
-        hint: How to get it.
-    """
-
-    store: str
-    problem: str
-    hint: str
-
-    def lines(self) -> Iterator[str]:
-        """Yield the store and what is missing, how to get it, how to do without."""
-        yield f"the remote store {self.store} can't be used: {self.problem}"
-        yield self.hint
-        yield "or build without it: NOX_BUILDSTAGES_REMOTE_STORE= nox …"
-
-
-@dataclass(kw_only=True, eq=False)
-class AwayError(BuildStagesError):
-    """A remote store can't be reached; builds go on without it.
-
-    Attributes:
-        reason: Why not, as it may be shown.
-    """
-
-    reason: str
-
-    def lines(self) -> Iterator[str]:
-        """Yield that it is away, and why."""
-        yield f"the remote store is away ({self.reason})"
-
-
-_MAKE_ROOM = (
-    "make room, in the project, the temporary folder and the store (which"
-    " NOX_BUILDSTAGES_CACHE_DIR moves), and run it again;"
-    " nothing that is half written counts as done"
-)
-_MOVE = (
-    "a file is where a folder should be: move it away,"
-    " or name another folder (NOX_BUILDSTAGES_CACHE_DIR, lock-dir, wheelhouse)"
-)
-_ALLOW = (
-    "see that it can be written, or name another folder"
-    " (NOX_BUILDSTAGES_CACHE_DIR, lock-dir, wheelhouse)"
-)
-_MENDS = {
-    errno.ENOSPC: _MAKE_ROOM,
-    errno.EDQUOT: _MAKE_ROOM,
-    errno.EACCES: "see that it can be read and written",
-    errno.EPERM: "see that it can be read and written",
-    errno.EROFS: _ALLOW,
-    errno.EEXIST: _MOVE,
-    errno.ENOTDIR: _MOVE,
-}
-
-
-@dataclass(kw_only=True, eq=False)
-class FileSystemError(BuildStagesError):
-    """A file can't be read or written.
-
-    Attributes:
-        error: What the operating system said.
-    """
-
-    error: OSError
-
-    def lines(self) -> Iterator[str]:
-        """Yield what the system said, of which file, and what to do."""
-        reason = self.error.strerror or str(self.error)
-        where = self.error.filename
-        yield reason if where is None else f"{reason}: {where}"
-        hint = _MENDS.get(self.error.errno or 0)
-        if hint is not None:
-            yield hint

@@ -19,15 +19,16 @@ from nox_buildstages.environments.environment import Environment, is_complete
 from nox_buildstages.errors import (
     BuildStagesError,
     DeclarationError,
-    FileSystemError,
     Problem,
     PruneError,
     UsageError,
+    file_system_error,
 )
 from nox_buildstages.run import command_line as call
 from nox_buildstages.run.command_line import NoxInvocation, RegisteredSession
 from nox_buildstages.run.environment_lock import EnvironmentLock
 from nox_buildstages.run.processes import attend, begin_run
+from nox_buildstages.text import takes_colour
 from nox_buildstages.workspace.options import parse
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
         projects = read_cells(document, pyproject=path, may_lack_stages=True)
         cells = arrange_cells(projects)
     except BuildStagesError as error:
-        raise SystemExit(str(error)) from None
+        drawing = error.lines(colour=takes_colour(sys.stderr, os.environ))
+        raise SystemExit("\n".join(drawing)) from None
     making = EnvironmentLock(pyproject=path, call=_call())
     registration = _Registration(
         document=document,
@@ -432,23 +434,24 @@ def _guarded(session: nox.Session, work: Callable[[], None]) -> None:
     """Do the work of a session; end it with our message if that fails."""
     try:
         work()
-    except BuildStagesError as error:
-        session.error(str(error))
-    except OSError as error:
-        session.error(str(FileSystemError(error=error)))
+    except (BuildStagesError, OSError) as caught:
+        error = file_system_error(caught) if isinstance(caught, OSError) else caught
+        colour = takes_colour(sys.stderr, os.environ)
+        print(*error.lines(colour=colour), sep="\n", file=sys.stderr, flush=True)  # noqa: T201 - nox would put its own words around it
+        session.error(error.summary)
 
 
 def _environment(session: nox.Session) -> Environment:
     if session.venv_backend not in _BACKENDS:
         raise UsageError(
-            message=f"the backend {session.venv_backend!r} makes no environment that"
+            problem=f"the backend {session.venv_backend!r} makes no environment that"
             " could be made equal to a lock (--no-venv?)",
             hint=f"use one of these: -db {', -db '.join(_BACKENDS)}",
         )
     location = session.env_dir.absolute()
     if not is_complete(location):
         raise UsageError(
-            message=f"{location} is no environment; it was left half made",
+            problem=f"{location} is no environment; it was left half made",
             hint="remove that folder and run it again",
         )
     nothing = ("python", "-c", "")
@@ -474,7 +477,7 @@ def _check_python(session: nox.Session, workspace: Workspace) -> None:
     if wanted is not None and wanted[0] != found:
         location = workspace.environment.location
         raise UsageError(
-            message=f"{location} was made with Python {found}, and it is to be"
+            problem=f"{location} was made with Python {found}, and it is to be"
             f" {wanted[0]} now",
             hint="remove that folder and run it again",
         )

@@ -9,12 +9,15 @@ import humanize
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
+    from typing import TextIO
 
     K = TypeVar("K", bound=str)
     V = TypeVar("V")
 
 GAP = "  "
 _UNITS = (("h", 3600), ("min", 60), ("s", 1))
+_STYLES = {"bold": "1", "dim": "2", "red": "31", "cyan": "36"}
+_OFF = {"", "0", "false", "no", "off"}
 
 
 def align(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -60,3 +63,18 @@ def free_name(name: str, taken: Collection[str]) -> str:
     while free in taken:
         number, free = number + 1, f"{name}-{number}"
     return free
+
+
+def takes_colour(stream: TextIO, env: Mapping[str, str]) -> bool:
+    """Whether a stream shows colours, as NO_COLOR, FORCE_COLOR and TERM have it."""
+    if env.get("NO_COLOR"):
+        return False
+    if env.get("FORCE_COLOR", "").lower() not in _OFF:
+        return True
+    return stream.isatty() and env.get("TERM") != "dumb"
+
+
+def paint(text: str, style: str, *, colour: bool) -> str:
+    """Return a text in a style such as ``bold red``, if the terminal has colours."""
+    codes = ";".join(_STYLES[word] for word in style.split())
+    return f"\x1b[{codes}m{text}\x1b[0m" if colour else text

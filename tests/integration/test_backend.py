@@ -204,11 +204,11 @@ def test_a_hook_that_fails_shows_the_end_of_its_log(
     write_tree(backend, faults=[fault], says=[f"line {n}" for n in range(100)])
     error = failure(backend, "build_wheel", out)
     assert error.reason == reason
-    assert len(error.tail) == LAST_LINES
-    assert error.tail == tuple(backend.log.read_text().splitlines()[-LAST_LINES:])
-    assert ("line 99" in error.tail) or fault == "raise"
+    assert len(error.details) == LAST_LINES
+    assert error.details == tuple(backend.log.read_text().splitlines()[-LAST_LINES:])
+    assert ("line 99" in error.details) or fault == "raise"
     if fault == "raise":
-        assert error.tail[-1] == "RuntimeError: tinybackend was told to raise"
+        assert error.details[-1] == "RuntimeError: tinybackend was told to raise"
     assert str(backend.log) in str(error)
 
 
@@ -218,7 +218,7 @@ def test_every_hook_may_fail(backend: Backend, out: Path, hook: str) -> None:
     write_tree(backend, **{"require-env": ["NEEDED"]})
     error = failure(backend, hook, out)
     assert error.reason == "exit status 1"
-    assert error.tail[-1] == "KeyError: 'NEEDED'"
+    assert error.details[-1] == "KeyError: 'NEEDED'"
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -240,7 +240,7 @@ def test_a_backend_outside_its_tree_is_an_error(
     system = BuildSystem(requires=(), backend="x", backend_path=(folder,))
     error = failure(replace(backend, system=system), "build_wheel", out)
     assert error.reason.startswith("ValueError: ")
-    assert error.tail == ()
+    assert error.details == ()
 
 
 def test_a_backend_is_not_taken_from_elsewhere(backend: Backend, out: Path) -> None:
@@ -268,7 +268,7 @@ def test_an_interpreter_that_is_gone_is_an_error(
     write_tree(backend)
     error = failure(replace(backend, python=tmp_path / "gone"), "build_wheel", out)
     assert error.reason == "exit status 127"
-    assert error.tail[-1] == f"No such file or directory: {tmp_path / 'gone'}"
+    assert error.details[-1] == f"No such file or directory: {tmp_path / 'gone'}"
 
 
 @pytest.mark.parametrize("answer", ["None", "'setuptools'", "[1]", "{'a': 1}"])
@@ -307,7 +307,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 """
     error = failure(write_own(backend, code), "build_wheel", out)
     assert error.reason == "exit status 1"
-    assert error.tail[-1].endswith("UnsupportedOperation: not today")
+    assert error.details[-1].endswith("UnsupportedOperation: not today")
 
 
 @pytest.mark.filterwarnings("error")

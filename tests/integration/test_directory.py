@@ -150,7 +150,7 @@ def test_a_wheel_that_is_damaged_in_the_store_is_not_delivered(
     delivery.wheel.path.write_bytes(b"damaged")
     with pytest.raises(WheelError) as caught:
         house.deliver([delivery])
-    assert caught.value.wheel == SOME
+    assert caught.value.subject == SOME
     assert caught.value.problem == "the copy of the store isn't what was built"
     assert (house.folder / SOME).read_bytes() == b"tampered"
     assert list(house.folder.glob(f".{SOME}*")) == []

@@ -273,7 +273,7 @@ def check_refusal(
     error: HashMismatchError, wheel: str, expected: str, found: str
 ) -> None:
     """See that an error says which wheel it is, both hashes, and what to do."""
-    assert (error.source, error.expected, error.found) == (wheel, expected, found)
+    assert (error.subject, error.expected, error.found) == (wheel, expected, found)
     name = wheel.partition("==")[0]
     assert error.hint.endswith(f"build-stages-lock -- --upgrade-package {name}")
 

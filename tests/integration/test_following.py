@@ -137,7 +137,7 @@ def test_a_journal_tells_how_a_build_ended(tmp_path: Path) -> None:
         raise error
     with pytest.raises(KeyboardInterrupt), journal.building(name="c"):
         raise KeyboardInterrupt
-    late = BuildTimeoutError(output="d", stage="x", seconds=1)
+    late = BuildTimeoutError(problem="it took too long")
     with pytest.raises(BuildTimeoutError), journal.building(name="d"):
         raise late
     assert [(it["name"], it["state"]) for it in journal.notes()] == [

@@ -388,7 +388,7 @@ def test_where_there_is_none_is_told(yard: Yard) -> None:
     yard.jobs.mkdir()
     with pytest.raises(UsageError) as caught:
         yard.merge()
-    assert caught.value.message == (
+    assert caught.value.problem == (
         f"there is no wheelhouse in {yard.jobs}: no build-stages.json"
     )
     with pytest.raises(UsageError, match="is no folder"):

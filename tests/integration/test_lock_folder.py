@@ -18,8 +18,7 @@ from nox_buildstages.config.project import read as read_table, read_cells
 from nox_buildstages.errors import (
     InvalidLockError,
     LockError,
-    MissingLockError,
-    PatchError,
+    SourceError,
     StaleLockError,
 )
 from nox_buildstages.lock.files import folder, pylock
@@ -141,7 +140,7 @@ def test_a_session_looks_at_the_locks_that_it_needs(
 
 def test_no_lock_at_all_is_missing(project: Project) -> None:
     """The first run of a project has nothing to read."""
-    with pytest.raises(MissingLockError, match=r"no lock files in .*build-stages"):
+    with pytest.raises(StaleLockError, match=r"no lock files in .*build-stages"):
         folder.read(project, inputs=INPUTS)
 
 
@@ -153,7 +152,7 @@ def test_locks_that_are_removed_are_missing(project: Project, *, whole: bool) ->
     remove_tree(project.lock_dir)
     if not whole:
         project.lock_dir.mkdir()
-    with pytest.raises(MissingLockError):
+    with pytest.raises(StaleLockError):
         folder.read(project, inputs=INPUTS)
 
 
@@ -503,7 +502,7 @@ def test_a_patch_that_is_not_there_is_told(tmp_path: Path) -> None:
     """Whether locks are current can't be told then, nor could anything be built."""
     table, stage, uv, root = tables(tmp_path)
     table["package"] = {"kernel": {"patches": ["no.patch"]}}
-    with pytest.raises(PatchError, match=r"package\.kernel\.patches\[0\]"):
+    with pytest.raises(SourceError, match=r"package\.kernel\.patches\[0\]"):
         digest_of(table, stage, uv, root)
 
 

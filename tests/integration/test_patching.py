@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.errors import CommandError, PatchError
+from nox_buildstages.errors import CommandError, SourceError
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Patch
 from nox_buildstages.sources import patches
 from nox_buildstages.sources.sources import Sources
@@ -120,9 +120,9 @@ class Bed:
         self.made.append(target)
         return self.sources.unpack(self.source(kind), target, files)
 
-    def refused(self, kind: str, *contents: bytes) -> PatchError:
+    def refused(self, kind: str, *contents: bytes) -> SourceError:
         """See that a patch is refused and that nothing is left; return the error."""
-        with pytest.raises(PatchError) as caught:
+        with pytest.raises(SourceError) as caught:
             self.unpacked(kind, *contents)
         assert not self.made[-1].exists()
         assert str(caught.value).startswith(f"x.patch ({PLACE}): ")
@@ -367,7 +367,7 @@ def test_one_of_several_files_that_does_not_apply_is_enough(bed: Bed) -> None:
     edits = three, replaced("pyproject.toml", b"requires", b"requirements")
     patch = bed.patch(lambda tree: [edit(tree) for edit in edits])
     bed.write("pyproject.toml", b"[build-system]\n")
-    assert "pyproject.toml" in bed.refused("folder", patch).output
+    assert "pyproject.toml" in str(bed.refused("folder", patch))
 
 
 def of(name: str, *, mode: str = "100644", content: str = "evil") -> bytes:
@@ -386,7 +386,7 @@ def of(name: str, *, mode: str = "100644", content: str = "evil") -> bytes:
 def test_nothing_is_written_outside_the_tree(bed: Bed, kind: str, name: str) -> None:
     """Neither above it, nor by an absolute path, nor into a repository's own files."""
     error = bed.refused(kind, of(name.format(place=bed.place)))
-    assert "invalid path" in error.output
+    assert "invalid path" in str(error)
     assert not [*bed.place.rglob("evil")]
 
 
@@ -398,7 +398,7 @@ def test_a_link_out_of_the_tree_is_refused(bed: Bed, kind: str, to: str) -> None
     error = bed.refused(kind, link)
     assert error.problem == f"'link' links to '{to}', outside the source tree"
     through = link + of("link/evil")
-    assert "beyond a symbolic link" in bed.refused(kind, through).output
+    assert "beyond a symbolic link" in str(bed.refused(kind, through))
     assert not [*bed.place.rglob("evil")]
 
 
@@ -408,7 +408,7 @@ def test_a_link_of_the_commit_is_left_alone(bed: Bed) -> None:
     patch = bed.patch(three)
     tree = bed.unpacked("commit", patch)
     assert (tree / "out").is_symlink()
-    assert "beyond a symbolic link" in bed.refused("commit", of("out/evil")).output
+    assert "beyond a symbolic link" in str(bed.refused("commit", of("out/evil")))
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_what_is_no_patch_is_refused(bed: Bed, text: bytes) -> None:
     """And so is one that is torn."""
     assert "x.patch" in str(bed.refused("folder", text))
     torn = bed.patch(three)[:-20]
-    assert "corrupt patch" in bed.refused("folder", torn).output
+    assert "corrupt patch" in str(bed.refused("folder", torn))
 
 
 def test_a_binary_change_without_its_bytes_is_refused(bed: Bed) -> None:
@@ -433,13 +433,13 @@ def test_a_binary_change_without_its_bytes_is_refused(bed: Bed) -> None:
     bed.write("data.bin", bytes(range(256)))
     patch = bed.patch(lambda tree: (tree / "data.bin").write_bytes(b"\0"), binary=False)
     assert b"Binary files" in patch
-    assert "binary patch" in bed.refused("folder", patch).output
+    assert "binary patch" in str(bed.refused("folder", patch))
 
 
 @pytest.mark.parametrize("content", [b"", b" \n\n"])
 def test_an_empty_patch_is_refused(bed: Bed, content: bytes) -> None:
     """It was surely not meant."""
-    with pytest.raises(PatchError) as caught:
+    with pytest.raises(SourceError) as caught:
         bed.file(content)
     assert str(caught.value) == (
         f"x.patch ({PLACE}): it is empty\n"
@@ -450,7 +450,7 @@ def test_an_empty_patch_is_refused(bed: Bed, content: bytes) -> None:
 def test_a_patch_must_be_there(bed: Bed) -> None:
     """It says which, where it is named, and to what its path is relative."""
     patch = Patch(name="no.patch", path=bed.place / "no.patch", location=PLACE)
-    with pytest.raises(PatchError) as caught:
+    with pytest.raises(SourceError) as caught:
         patches.read_patch(patch)
     assert str(caught.value) == (
         f"no.patch ({PLACE}): No such file or directory: {bed.place}/no.patch\n"

@@ -17,7 +17,7 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from nox_buildstages.errors import RemoteStoreError, UsageError
+from nox_buildstages.errors import UsageError
 from nox_buildstages.model import Final, Project, RemoteStore
 from nox_buildstages.store.key import Ingredient, Recipe
 from nox_buildstages.store.remote import Remote, libc
@@ -496,7 +496,7 @@ def test_a_driver_that_is_missing_is_an_error(
     """It isn't away: what it would save may take hours to build."""
     reader.url = url
     for ask in (reader.remote().check, reader.fetch):
-        with pytest.raises(RemoteStoreError) as caught:
+        with pytest.raises(UsageError) as caught:
             ask()
         assert caught.value.problem.startswith(problem)
         assert hint in caught.value.hint

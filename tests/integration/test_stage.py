@@ -666,7 +666,7 @@ def test_a_backend_that_fails_leaves_nothing_in_the_store(
     shop.write(faults=[fault])
     with pytest.raises(BackendError) as caught:
         shop.provide()
-    assert "tinybackend: building low-lib 1.0" in caught.value.tail
+    assert "tinybackend: building low-lib 1.0" in caught.value.details
     assert shop.wheels() == []
     shop.write()
     assert shop.provide().built
@@ -852,7 +852,7 @@ def test_a_compiler_that_was_killed_is_seen_wherever_it_stands(shop: Shop) -> No
     shop.write(says=[killed, *map(str, range(100))], faults=["exit"])
     with pytest.raises(BackendError) as caught:
         shop.provide()
-    assert killed not in caught.value.tail
+    assert killed not in caught.value.details
     assert caught.value.out_of_memory
     assert len(shop.reports) == 3
 

@@ -68,23 +68,20 @@ CASES = [
 def test_a_known_cause_earns_a_hint(line: str, words: str) -> None:
     """It is found wherever in the log it stands, and names what mends it."""
     found = hint(["running build_ext", line, "error: exit status 1"], stage="kernels")
-    assert found is not None
     assert words in found
 
 
 def test_the_hint_names_the_stage() -> None:
     """So that the user knows which table to change."""
     found = hint(["No module named 'torch'"], stage="kernels")
-    assert found is not None
     assert "dependencies of stage kernels" in found
 
 
 def test_the_project_itself_is_mended_where_it_is_declared() -> None:
     """No table of a stage is its own, and where only that would do nothing is said."""
     found = hint(["No module named 'torch'"], stage="project")
-    assert found is not None
     assert 'add "torch" to requires in [build-system]' in found
-    assert hint(["CUDA_HOME environment variable is not set"], stage="project") is None
+    assert hint(["CUDA_HOME environment variable is not set"], stage="project") == ""
 
 
 @pytest.mark.parametrize(
@@ -104,16 +101,14 @@ def test_the_project_itself_is_mended_where_it_is_declared() -> None:
 def test_a_network_that_is_off_earns_a_hint(line: str) -> None:
     """Where it was on, it is another's fault, and nothing is said."""
     found = hint(["downloading …", line, "exit status 1"], stage="a", offline=True)
-    assert found is not None
     assert "network = true for stage a" in found
-    assert hint([line], stage="a") is None
+    assert hint([line], stage="a") == ""
 
 
 def test_what_is_missing_counts_before_the_network() -> None:
     """Who doesn't find a module may try to fetch it."""
     lines = ["No module named 'cmake'", "<urlopen error [Errno 101] …>"]
     found = hint(lines, stage="a", offline=True)
-    assert found is not None
     assert '"cmake"' in found
 
 
@@ -125,7 +120,6 @@ def test_of_several_modules_the_last_one_counts() -> None:
         "No module named 'numpy'",
     ]
     found = hint(lines, stage="a")
-    assert found is not None
     assert '"numpy"' in found
 
 
@@ -139,9 +133,9 @@ def test_of_several_modules_the_last_one_counts() -> None:
 )
 def test_an_unknown_cause_earns_none(line: str) -> None:
     """A guess would lead astray."""
-    assert hint([line], stage="kernels") is None
+    assert hint([line], stage="kernels") == ""
     optional = "-- Could NOT find CUDA (missing: CUDA_TOOLKIT_ROOT_DIR)"
-    assert hint([optional], stage="kernels") is None
+    assert hint([optional], stage="kernels") == ""
 
 
 @pytest.mark.parametrize(

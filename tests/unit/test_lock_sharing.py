@@ -125,9 +125,14 @@ def test_cells_that_share_a_stage_share_its_lock() -> None:
     cells = locked(TWO, lambda _, cell: {"torch": cell["torch"]})
     error = sharing.find_divergence(cells)
     assert error is not None
-    assert (error.stage, error.axes) == ("base", ("torch",))
-    assert error.cells == ("arch=8.0, torch=2.8", "arch=8.0, torch=2.13")
-    assert error.versions == (("torch", "2.8", "2.13"),)
+    assert error.stage == "base"
+    assert str(error).splitlines() == [
+        "error: stage base: its environment differs between cells that share it",
+        "  in (arch=8.0, torch=2.8) and (arch=8.0, torch=2.13)",
+        "    torch: 2.8, 2.13",
+        "help: build it for each value of torch: use {torch} in it, such as",
+        '  env = { TORCH = "{torch}" }',
+    ]
 
 
 def test_what_came_into_an_environment_differs() -> None:
@@ -135,7 +140,7 @@ def test_what_came_into_an_environment_differs() -> None:
     cells = locked(TWO, lambda _, cell: {"x": "1"} if cell["arch"] == "9.0" else {})
     error = sharing.find_divergence(cells)
     assert error is not None
-    assert error.versions == (("x", "none", "1"),)
+    assert error.details[1:] == ["  x: none, 1"]
 
 
 def test_one_of_the_ways_may_suit_all() -> None:

@@ -232,12 +232,12 @@ OURS = ("tool", "nox-buildstages")
     ],
 )
 def test_a_faulty_file_is_refused(text: str, problem: str) -> None:
-    """The message names the file, what is wrong, and the command that mends it."""
+    """The message names the file, the problem and the command that fixes it."""
     with pytest.raises(InvalidLockError, match=re.escape(problem)) as caught:
         loads(text, name="kernels")
-    first, last = str(caught.value).splitlines()
-    assert first.startswith("pylock.kernels.toml can't be read: ")
-    assert last == "`nox -s build-stages-lock` makes them anew"
+    first, *_, last = str(caught.value).splitlines()
+    assert first.startswith("error: pylock.kernels.toml: can't be read: ")
+    assert last == "  nox -s build-stages-lock"
 
 
 def test_a_file_of_another_format_is_refused() -> None:
@@ -245,8 +245,9 @@ def test_a_file_of_another_format_is_refused() -> None:
     text = replaced(f"format = {FORMAT}", f"format = {FORMAT + 1}")
     with pytest.raises(InvalidLockError) as caught:
         loads(text, name="kernels")
-    said = f"pylock.kernels.toml is of format {FORMAT + 1}, and this reads {FORMAT}"
-    assert str(caught.value).splitlines()[0] == said
+    assert caught.value.summary == (
+        f"pylock.kernels.toml: has format {FORMAT + 1}, and this version reads {FORMAT}"
+    )
 
 
 def test_locks_of_one_run_share_a_number() -> None:
@@ -341,7 +342,7 @@ def test_what_would_have_to_be_built_is_no_pin(package: Package, problem: str) -
     """An environment is made of wheels by hash; a file that asks for more is faulty."""
     with pytest.raises(InvalidLockError, match=problem) as caught:
         pins(lock(package), interpreter())
-    assert caught.value.lock == "pylock.kernels.toml"
+    assert caught.value.subject == "pylock.kernels.toml"
 
 
 def test_a_lock_for_another_interpreter_is_refused() -> None:

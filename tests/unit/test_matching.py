@@ -178,7 +178,7 @@ def test_where_a_bound_does_not_suit_the_highest_version_is_tried() -> None:
     matcher = VersionMatcher(names=[TORCH])
     stages = drafts(kernels={"torch": "2.8"}, final={"torch": "2.13"})
     matcher.tighten({HERE: stages})
-    error = MatchRuntimeError(name="torch", versions={"kernels": "at most 2.8"})
+    error = MatchRuntimeError(name="torch", details=["kernels: at most 2.8"])
     freed = draft("models", torch="2.10+cpu")
     for tried in ("torch==2.13", "torch==2.10", "torch==2.8"):
         matcher.reject(matcher.bounds_for(HERE)[0], freed, error)
@@ -216,11 +216,11 @@ def test_builds_that_do_not_suit_are_named() -> None:
     with pytest.raises(MatchRuntimeError) as caught:
         matcher.tighten({HERE: stages})
     assert str(caught.value).splitlines() == [
-        "no version of torch suits every environment (match-runtime)",
+        "error: torch: no version suits every environment (match-runtime)",
         "  kernels: 2.13.0+cpu",
         "  models: 2.13.0+cu130",
         "  final: 2.13.0+cu130",
-        "change one of these, or take torch out of match-runtime",
+        "help: change one of these, or remove torch from match-runtime",
     ]
 
 
@@ -249,21 +249,20 @@ def test_one_version_is_one_file() -> None:
 def test_an_unmet_bound_names_both_sides() -> None:
     """Who can't have more, who asks for what, and what uv said of it."""
     known = facts(TORCH)
-    error = ResolutionError(name="final", output=SAID)
+    error = ResolutionError(name="final", details=SAID.splitlines())
     graph = arrange(known.project)
     found = match_error(error, bound("2.8", holder="kernels"), known, graph)
     assert str(found).splitlines() == [
-        "no version of torch suits every environment (match-runtime)",
+        "error: torch: no version suits every environment (match-runtime)",
         "  kernels: at most 2.8",
         "  final: Torch>=2.13",
         "  a, to be built: torch<2.10",
         "  stage models: torch<2.9",
         "  a, once built: torch==2.8.*",
-        "with that, final can't be locked:",
+        "  with these, runtime environment can't be locked:",
         f"  {SAID}",
-        "change one of these, or take torch out of match-runtime",
-        "if what a declares is wrong, settle it in pyproject.toml:",
-        "  [tool.nox-buildstages.package.a]",
-        '  build-requires = { remove = ["torch"] }',
-        "and run it again",
+        "help: change one of these, or remove torch from match-runtime",
+        "  if what a declares is wrong, correct it in pyproject.toml:",
+        "    [tool.nox-buildstages.package.a]",
+        '    build-requires = { remove = ["torch"] }',
     ]

@@ -123,7 +123,7 @@ def test_a_word_for_one_session_is_refused_by_others(
     """With the command that follows it."""
     with pytest.raises(UsageError) as caught:
         parse(word.split(), outputs=OUTPUTS, session=session)
-    assert (caught.value.message, caught.value.hint) == (message, hint)
+    assert (caught.value.problem, caught.value.hint) == (message, hint)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_what_is_no_limit_is_refused(words: str, message: str, hint: str) -> Non
     """With how one is written."""
     with pytest.raises(UsageError) as caught:
         parse(words.split(), outputs=OUTPUTS, session="build-stages-prune")
-    assert (caught.value.message, caught.value.hint) == (message, hint)
+    assert (caught.value.problem, caught.value.hint) == (message, hint)
 
 
 def test_a_matrix_may_leave_out_what_is_built() -> None:
@@ -219,7 +219,7 @@ def test_unknown_words_are_refused_with_the_list_of_known_ones(
 ) -> None:
     """A near miss gets a suggestion, a word of a later release says that it is one."""
     error = refusal(words)
-    assert error.message.startswith(message)
+    assert error.problem.startswith(message)
     for known in ("--locked", "--check", "--upgrade-package NAME", "--rebuild [NAME]"):
         assert f"  {known} " in error.hint
 
@@ -228,26 +228,26 @@ def test_unknown_words_are_refused_with_the_list_of_known_ones(
 def test_a_value_that_is_missing_is_asked_for(words: str) -> None:
     """The next word isn't taken for the value where it is one of ours."""
     error = refusal(words)
-    assert error.message == "--upgrade-package lacks its value"
+    assert error.problem == "--upgrade-package lacks its value"
     assert error.hint == "write --upgrade-package NAME"
 
 
 @pytest.mark.parametrize("words", ["--locked=yes", "--check=1", "--upgrade=numpy"])
 def test_a_value_that_is_too_much_is_refused(words: str) -> None:
     """A flag takes no value, and none is dropped in silence."""
-    assert words.partition("=")[0] in refusal(words).message
+    assert words.partition("=")[0] in refusal(words).problem
 
 
 @pytest.mark.parametrize("words", ["--upgrade-package=", "--rebuild="])
 def test_an_empty_value_is_refused(words: str) -> None:
     """An equals sign with nothing behind it, as of an unset variable, is no value."""
-    assert words.partition("=")[0] in refusal(words).message
+    assert words.partition("=")[0] in refusal(words).problem
 
 
 def test_only_outputs_can_be_rebuilt() -> None:
     """Where no stage builds what is named, the outputs are listed."""
     error = refusal("--rebuild torch")
-    assert error.message == "--rebuild torch: no stage has such an output"
+    assert error.problem == "--rebuild torch: no stage has such an output"
     assert error.hint == "the outputs are: flash-attn, some-package"
 
 
@@ -263,7 +263,7 @@ def test_words_that_contradict_each_other_are_refused(words: str) -> None:
 
 def test_a_word_that_is_only_as_long_as_a_known_one_is_no_near_miss() -> None:
     """Dashes are alike everywhere."""
-    assert "did you mean" not in refusal("--help").message
+    assert "did you mean" not in refusal("--help").problem
 
 
 def test_locks_are_made_anew_where_newer_versions_are_asked_for() -> None:

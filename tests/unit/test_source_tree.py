@@ -65,8 +65,8 @@ def test_a_tree_says_how_it_is_built(
 def refusal(folder: Path) -> str:
     with pytest.raises(SourceError) as caught:
         read_build_system(folder)
-    assert caught.value.source == folder.name
-    assert caught.value.hint == "mend the source, or take another version of it"
+    assert caught.value.subject == folder.name
+    assert caught.value.hint == "fix the source, or choose another version of it"
     return caught.value.problem
 
 

@@ -37,7 +37,7 @@ def problems(toml: str) -> tuple[Problem, ...]:
     with pytest.raises(DeclarationError) as caught:
         declared(toml)
     assert caught.value.path == ROOT / "pyproject.toml"
-    return caught.value.problems
+    return tuple(caught.value.problems)
 
 
 def told(toml: str) -> list[str]:

@@ -114,7 +114,7 @@ def test_disagreeing_parts_are_rejected(
     """The error names both values if two parts of a wheel disagree."""
     with pytest.raises(WheelError, match=problem) as caught:
         read_wheel(make(tmp_path, files))
-    assert caught.value.wheel == NAME
+    assert caught.value.subject == NAME
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from nox_buildstages.config.writing import (
     assignment,
     build_requires_table,
     format_value,
-    hint_text,
     indent,
     package_table,
     stage_table,
@@ -66,9 +65,3 @@ def test_tables(lines: Any, table: dict[str, Any]) -> None:  # noqa: ANN401 - it
     """A table of a stage leaves out an empty list of dependencies."""
     text = "\n".join(indent(lines))
     assert toml.loads(text) == {"tool": {"nox-buildstages": table}}
-
-
-def test_a_hint_never_ends_with_toml() -> None:
-    """Nox appends a full stop to its last line, which would break the TOML."""
-    assert hint_text(["write:", "  a = 1"]) == "write:\n  a = 1\nand run it again"
-    assert hint_text(["  a = 1", "in a file"]) == "  a = 1\nin a file"

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from nox_buildstages.errors import BuildTimeoutError
+from nox_buildstages.text import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,5 +58,6 @@ class Deadline:
     def _check(self, output: str) -> None:
         if time.monotonic() >= self.moment:
             raise BuildTimeoutError(
-                output=output, stage=self.stage, seconds=self.seconds
+                subject=f"{output} (stage {self.stage})",
+                problem=f"stopped after {format_time(self.seconds)}, its timeout",
             )

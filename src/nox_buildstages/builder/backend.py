@@ -196,7 +196,7 @@ class Backend:
             stage=self.stage,
             hook=hook,
             reason=reason,
-            tail=tail,
+            details=tail,
             log=self.log,
             hint=hint((reason, *tail), stage=self.stage, offline=self.sandbox.is_off),
         )

@@ -93,12 +93,12 @@ def accepted_editable(
 def _only_wheel(folder: Path, said: str) -> WheelFile:
     found = sorted(path.name for path in folder.glob("*.whl"))
     if not found:
-        raise WheelError(wheel=said, problem="the backend made no wheel")
+        raise WheelError(subject=said, problem="the backend made no wheel")
     if len(found) > 1:
         listed = ", ".join(found)
-        raise WheelError(wheel=said, problem=f"the backend made several: {listed}")
+        raise WheelError(subject=said, problem=f"the backend made several: {listed}")
     if found != [said]:
-        raise WheelError(wheel=said, problem=f"the backend made {found[0]} instead")
+        raise WheelError(subject=said, problem=f"the backend made {found[0]} instead")
     wheels.verify_record(folder / said)
     return wheels.read_wheel(folder / said)
 
@@ -109,24 +109,24 @@ def _check_identity(wheel: WheelFile, promise: ExpectedWheel) -> None:
     _check_name(wheel, output.name)
     if promise.public(wheel.version) != promise.version:
         problem = f"is version {wheel.version}; the lock says {promise.version}"
-        raise WheelError(wheel=file_name, problem=problem)
+        raise WheelError(subject=file_name, problem=problem)
     differences = _requirement_differences(wheel, locked)
     if differences:
         listed = "; ".join(differences)
         problem = f"its METADATA and the lock ({locked.learned}) disagree: {listed}"
-        raise WheelError(wheel=file_name, problem=problem)
+        raise WheelError(subject=file_name, problem=problem)
 
 
 def _check_name(wheel: WheelFile, name: NormalizedName) -> None:
     if wheel.name != name:
         problem = f"is of {wheel.name}; {name} was asked for"
-        raise WheelError(wheel=wheel.path.name, problem=problem)
+        raise WheelError(subject=wheel.path.name, problem=problem)
 
 
 def _check_tags(wheel: WheelFile, interpreter: Interpreter) -> None:
     if wheel.tags.isdisjoint(interpreter.tags):
         problem = f"its tags are not for {interpreter}"
-        raise WheelError(wheel=wheel.path.name, problem=problem)
+        raise WheelError(subject=wheel.path.name, problem=problem)
 
 
 def _requirement_differences(wheel: WheelFile, locked: Metadata) -> list[str]:

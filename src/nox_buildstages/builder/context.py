@@ -200,7 +200,7 @@ class BuildContext:
         """Return a wheel from the store, which may get it from the remote one.
 
         Raises:
-            RemoteStoreError: There is no driver for that.
+            UsageError: There is no driver for that.
         """
         entry, remote = self.find(recipe), self.tools.remote
         if entry is None and remote is not None:
@@ -215,7 +215,7 @@ class BuildContext:
         Nothing is fetched. What goes into the wheels that hold it is known then.
 
         Raises:
-            RemoteStoreError: There is no driver for it.
+            UsageError: There is no driver for it.
         """
         remote = self.tools.remote
         entry = None if remote is None else remote.peek(recipe)
@@ -227,7 +227,7 @@ class BuildContext:
         """Let the remote store have a wheel that was built just now.
 
         Raises:
-            RemoteStoreError: There is no driver for it.
+            UsageError: There is no driver for it.
         """
         entry, remote = self.find(recipe), self.tools.remote
         if entry is not None and remote is not None:
@@ -293,7 +293,7 @@ class BuildContext:
         even where someone writes to the files in between.
 
         Raises:
-            PatchError: One can't be read.
+            SourceError: One can't be read.
         """
         if output not in self._patches:
             declared = self.project.rules(output).patches

@@ -89,7 +89,7 @@ def make(
         raise WrongWheelError(
             output=name,
             stage=PROJECT,
-            wheel=error.wheel,
+            wheel=error.subject,
             problem=error.problem,
             log=backend.log,
         ) from error
@@ -107,9 +107,11 @@ def _check_locked(
         marker = requirement.marker
         applies = marker is None or context.interpreter.satisfies(marker)
         if applies and canonicalize_name(requirement.name) not in held:
-            problem = f"the build of {name} asks for {requirement},"
-            problem += f" which {file_name(PROJECT)} lacks"
-            raise StaleLockError(problem=problem)
+            raise StaleLockError(
+                subject=name,
+                problem=f"its build requires {requirement}, which {file_name(PROJECT)}"
+                " doesn't contain",
+            )
 
 
 @contextmanager

@@ -161,7 +161,7 @@ def memory_hint(stage: str, *, jobs: int) -> str:
     return _FOR_MEMORY.format(stage=stage) if jobs > 1 else _ALONE
 
 
-def hint(lines: Iterable[str], *, stage: str, offline: bool = False) -> str | None:
+def hint(lines: Iterable[str], *, stage: str, offline: bool = False) -> str:
     """Return the likely cause of a failure and what mends it; None if none is known.
 
     Args:
@@ -178,13 +178,13 @@ def hint(lines: Iterable[str], *, stage: str, offline: bool = False) -> str | No
     pattern, words = _OFFLINE
     if offline and re.search(pattern, text):
         return _addressed(words, "", stage)
-    return None
+    return ""
 
 
-def _addressed(words: str, what: str, stage: str) -> str | None:
-    """Return a hint for a stage; None where the project itself can't follow it."""
+def _addressed(words: str, what: str, stage: str) -> str:
+    """Return a hint for a stage; empty if it doesn't apply to the project itself."""
     if stage == PROJECT:
         words = words.replace(_TO_STAGE, "to requires in [build-system]")
         if "{stage}" in words:
-            return None
+            return ""
     return words.format(what=what, stage=stage)

@@ -124,7 +124,7 @@ def build_wheel(job: Job, place: BuildDirectory) -> WheelFile:
         raise WrongWheelError(
             output=job.output.name,
             stage=job.stage.name,
-            wheel=error.wheel,
+            wheel=error.subject,
             problem=error.problem,
             log=job.log,
         ) from error

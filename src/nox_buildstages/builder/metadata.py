@@ -185,8 +185,8 @@ class BackendMetadata:
             raise MetadataError(
                 output=output.name,
                 stage=stage.name,
-                problem=f"its source is that of {said.name}",
-                hint=(f"name {said.name} in the outputs of stage {stage.name}",),
+                problem=f"its source is the source of {said.name}",
+                hint=f"name {said.name} in the outputs of stage {stage.name}",
             )
         return BackendAnswer(
             requires=requires,
@@ -232,19 +232,14 @@ def _without_answer(context: BuildContext, error: BackendError) -> BackendAnswer
         BackendError: It doesn't.
     """
     if context.project.rules(canonicalize_name(error.output)).requires_dist is None:
-        raise replace(error, otherwise=_otherwise(error)) from error
+        raise replace(
+            error, hint=error.hint or requires_dist_hint(error.output)
+        ) from error
     context.tools.report(
         f"{error.hook} of {error.output} failed (log: {error.log}); what"
         " pyproject.toml says that it requires is taken"
     )
     return BackendAnswer(requires=(), metadata=None)
-
-
-def _otherwise(error: BackendError) -> tuple[str, ...]:
-    return (
-        "or, where it can't be asked here, say in pyproject.toml what it requires:",
-        *requires_dist_hint(error.output),
-    )
 
 
 def _to_dict(answer: BackendAnswer) -> dict[str, Any]:

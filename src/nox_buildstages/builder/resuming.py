@@ -40,7 +40,7 @@ def make(job: Job, how: Callable[[Job], None], *, afresh: bool) -> None:
         except BuildError as error:
             if is_stop(error):
                 raise
-            said = next(error.lines())
+            said = error.summary
         else:
             return
         job.context.tools.report(
@@ -57,7 +57,7 @@ def is_stop(error: BuildError) -> bool:
     system, and noted in its tree, may be what has to change.
     """
     if isinstance(error, BackendError):
-        return error.out_of_memory or tells_of_full_disk((error.reason, *error.tail))
+        return error.out_of_memory or tells_of_full_disk((error.reason, *error.details))
     return isinstance(error, BuildTimeoutError)
 
 

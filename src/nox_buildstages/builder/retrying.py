@@ -54,7 +54,7 @@ def _watched(job: Job, how: Callable[[Job], None]) -> None:
         how(job)
     except BackendError as error:
         # The kernel counts for the whole group: it may have been another stage's.
-        killed = machine.kills() > kills and error.hint is None
+        killed = machine.kills() > kills and not error.hint
         if killed or tells_of_memory((error.reason, *_lines(job.log, begin))):
             error.out_of_memory = True
             error.hint = memory_hint(job.stage.name, jobs=job.jobs)

@@ -58,7 +58,7 @@ def provide(
 
     Raises:
         MissingWheelError: An earlier stage's wheel isn't in the store.
-        RemoteStoreError: There is no driver for the remote store.
+        UsageError: There is no driver for the remote store.
         NotRunError: Something is to be built and nox was told not to run.
         NetworkError: It is to be off and can't be.
         CompilerCacheError: It is named and isn't there, or doesn't work.

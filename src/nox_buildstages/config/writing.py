@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 WIDTH = 88
 INDENT = "  "
-AGAIN = "and run it again"
-"""The last line of a hint that ends with TOML, because nox appends a full stop."""
 
 
 def format_value(value: object) -> str:
@@ -86,9 +84,3 @@ def as_declared(requirement: Requirement, root: Path) -> str:
 def indent(lines: Iterable[str]) -> Iterator[str]:
     """Yield the lines of a table, indented for a hint."""
     return (f"{INDENT}{line}" for line in lines)
-
-
-def hint_text(lines: Iterable[str]) -> str:
-    """Return the text of a hint; after TOML, a last line in words follows."""
-    found = [*lines]
-    return "\n".join([*found, AGAIN] if found[-1].startswith(INDENT) else found)

@@ -34,7 +34,9 @@ OUTER_VARIABLES = (
 )
 """What of the outer environment a backend sees, besides ``LC_*`` and ``pass-env``."""
 
-INSTALL_HINT = "run nox without -R (--no-install), so that it can be made equal"
+INSTALL_HINT = (
+    "run nox without -R and --no-install, so that the environment can be updated"
+)
 """What mends an environment that nox doesn't let be changed."""
 
 EPOCH = "315532800"

@@ -92,7 +92,7 @@ class Syncer:
             said = self._run(argv)
             if said:
                 location = environment.location
-                hint = f"remove the folder {location} and run it again"
+                hint = f"remove it, then run nox again:\n  rm -r {location}"
                 raise SyncError(environment=location, output=said, hint=hint)
 
     def _install(
@@ -180,9 +180,9 @@ def _replaced(said: str) -> HashMismatchError | None:
         return None
     command = f"nox -s build-stages-lock -- --upgrade-package {match['name']}"
     return HashMismatchError(
-        source=match["wheel"],
+        subject=match["wheel"],
         problem="its wheel isn't the file that was locked",
-        hint=f"if it was replaced for a good reason, lock again: {command}",
+        hint=f"if you trust the new file, lock again:\n  {command}",
         expected=match["expected"],
         found=match["found"],
     )

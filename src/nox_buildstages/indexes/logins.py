@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 LOGIN_HINT = (
-    "give the server a name and a password: for an index named NAME by"
-    " UV_INDEX_NAME_USERNAME and UV_INDEX_NAME_PASSWORD, for any host by ~/.netrc"
+    "set a user name and a password: UV_INDEX_NAME_USERNAME and"
+    " UV_INDEX_NAME_PASSWORD for an index named NAME, or ~/.netrc for any server"
 )
 """What to do if a server refuses us."""
 

@@ -203,7 +203,7 @@ def _strings(table: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 def _invalid(tree: Path, problem: str) -> SourceError:
     return SourceError(
-        source=tree.name,
+        subject=tree.name,
         problem=f"its metadata can't be read: {problem}",
-        hint="mend the source, or take another version of it",
+        hint="fix the source, or choose another version of it",
     )

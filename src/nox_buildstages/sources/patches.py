@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nox_buildstages.errors import PatchError
+from nox_buildstages.errors import SourceError
 
 if TYPE_CHECKING:
     from nox_buildstages.model import Patch
@@ -34,22 +34,20 @@ def read_patch(patch: Patch) -> PatchFile:
     """Read a patch.
 
     Raises:
-        PatchError: It isn't there, can't be read, or is empty.
+        SourceError: It isn't there, can't be read, or is empty.
     """
     try:
         content = patch.path.read_bytes()
     except OSError as error:
-        raise PatchError(
-            source=patch.name,
-            place=patch.location,
+        raise SourceError(
+            subject=f"{patch.name} ({patch.location})",
             problem=f"{error.strerror}: {patch.path}",
-            hint="correct the path, which is relative to the pyproject.toml",
+            hint="correct the path; it is relative to the pyproject.toml",
         ) from error
     if not content.strip():
-        raise PatchError(
-            source=patch.name,
-            place=patch.location,
+        raise SourceError(
+            subject=f"{patch.name} ({patch.location})",
             problem="it is empty",
-            hint="make it with git diff, or take it out of the list",
+            hint="write it with git diff",
         )
     return PatchFile(patch=patch, content=content)

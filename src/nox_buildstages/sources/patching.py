@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nox_buildstages.errors import CommandError, PatchError
+from nox_buildstages.errors import CommandError, SourceError
 from nox_buildstages.sources import git, trees
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from nox_buildstages.system.process import Runner
 
 _ANEW = (
-    "make it anew with git diff, against this very source, or take it out of the list;"
-    " its paths are a/… and b/… from the top of the source"
+    "write it again with git diff, against this source; its paths start with a/ and b/"
+    " and are relative to the top of the source"
 )
 # git apply passes over them without a word.
 _SUBMODULE = re.compile(
@@ -48,7 +48,7 @@ class Patching:
         """Apply patches in their order.
 
         Raises:
-            PatchError: One doesn't apply exactly. The tree is then half patched.
+            SourceError: One doesn't apply exactly. The tree is then half patched.
         """
         before = set(trees.find_outward_links(self.tree))
         with tempfile.TemporaryDirectory() as folder:
@@ -74,17 +74,16 @@ class Patching:
             raise self._refusal(
                 patch,
                 f"{problem}: {error.reason}",
-                hint="install git, and see that it can be run",
+                hint="install git",
             ) from error
 
     def _refusal(
         self, patch: PatchFile, problem: str, output: str = "", hint: str = _ANEW
-    ) -> PatchError:
+    ) -> SourceError:
         declared = patch.patch
-        return PatchError(
-            source=declared.name,
-            place=declared.location,
+        return SourceError(
+            subject=f"{declared.name} ({declared.location})",
             problem=problem,
-            output=output,
+            details=output.splitlines(),
             hint=hint,
         )

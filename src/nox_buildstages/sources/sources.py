@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nox_buildstages.system.process import Runner
 
 _UPGRADE = "nox -s build-stages-lock -- --upgrade"
-_LEAVE_OUT = "mend the file, or let .gitignore leave it out"
+_LEAVE_OUT = "fix that file, or exclude it in .gitignore"
 _DAMAGED = (
     ValueError,  # a member that is refused, too
     OSError,
@@ -103,7 +103,7 @@ class Sources:
         Raises:
             FileExistsError: The target is there.
             HashMismatchError: A file isn't the one that was locked.
-            PatchError: A patch doesn't apply.
+            SourceError: A patch doesn't apply.
             SourceError: The source can't be had, or can't be trusted.
         """
         return self._make(source, target, patches)
@@ -213,7 +213,7 @@ class Sources:
         tree = self.root / source.path
         if not tree.is_dir():
             raise SourceError(
-                source=str(source),
+                subject=str(source),
                 problem=f"there is no folder {tree}",
                 hint="correct the path in the output's requirement",
             )
@@ -244,9 +244,9 @@ def fetch_archive(
         except downloads.FAILURES as error:
             if _is_full_disk(error):
                 raise
-            reach = f"see that it can be reached from here, or lock again: {_UPGRADE}"
+            reach = f"check the network; if the file is gone, lock again:\n  {_UPGRADE}"
             raise SourceError(
-                source=redact(str(source)),
+                subject=redact(str(source)),
                 problem=redact(
                     f"can't be fetched: {downloads.describe_failure(error)}"
                 ),
@@ -254,10 +254,9 @@ def fetch_archive(
             ) from error
         if found != source.sha256:
             raise HashMismatchError(
-                source=redact(source.location),
+                subject=redact(source.location),
                 problem="it isn't the file that was locked",
-                hint="if it was replaced for a good reason, lock again:"
-                f" {_upgrade(source)}",
+                hint=f"if you trust the new file, lock again:\n  {_upgrade(source)}",
                 expected=source.sha256,
                 found=found,
             )
@@ -290,7 +289,7 @@ def _project(source: Source, tree: Path, subdirectory: str | None) -> Path:
     inside = project.resolve().is_relative_to(tree.resolve())
     if not (inside and project.is_dir()):
         raise SourceError(
-            source=redact(str(source)),
+            subject=redact(str(source)),
             problem=f"it has no folder {subdirectory}",
             hint="correct #subdirectory= in the output's requirement",
         )
@@ -315,7 +314,7 @@ def _blaming(source: Source, hint: str) -> Iterator[None]:
         if _is_full_disk(error):
             raise
         raise SourceError(
-            source=redact(str(source)),
+            subject=redact(str(source)),
             problem=redact(str(error) or type(error).__name__),
             hint=hint,
         ) from error
@@ -326,13 +325,13 @@ def _failing_git(source: GitSource) -> Iterator[None]:
     try:
         yield
     except CommandError as error:
-        reach = "see that the repository can be reached and has the commit"
+        reach = "check that the repository is reachable and has the commit"
         if is_auth_failure(error.output):
             reach = LOGIN_HINT
         raise SourceError(
-            source=redact(str(source)),
+            subject=redact(str(source)),
             problem=redact(f"git failed: {_last_words(error)}"),
-            hint=reach if error.output else "install git, and see that it can be run",
+            hint=reach if error.output else "install git",
         ) from error
 
 

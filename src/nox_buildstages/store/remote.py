@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from nox_buildstages.errors import AwayError
+from nox_buildstages.errors import RemoteStoreUnreachableError
 from nox_buildstages.indexes.logins import redact
 from nox_buildstages.store import remote_files as objects
 from nox_buildstages.store.remote_files import PATIENCE
@@ -86,7 +86,7 @@ class Remote:
         """See that there is a driver for it; it isn't asked for anything.
 
         Raises:
-            RemoteStoreError: There is none.
+            UsageError: There is none.
         """
         objects.check(self.declared.url)
 
@@ -96,7 +96,7 @@ class Remote:
         The entry's files are where they will be once they are in the store.
 
         Raises:
-            RemoteStoreError: There is no driver for it.
+            UsageError: There is no driver for it.
         """
         if not self._is_off(_READING):
             with self._going_on_without(_READING):
@@ -111,7 +111,7 @@ class Remote:
         processes that want the same one, one fetches it.
 
         Raises:
-            RemoteStoreError: There is no driver for it.
+            UsageError: There is no driver for it.
         """
         with self.store.hold_lock(recipe.key):
             found = self.store.find(recipe.key)
@@ -123,7 +123,7 @@ class Remote:
         """Put a wheel of the store there, where that is allowed.
 
         Raises:
-            RemoteStoreError: There is no driver for it.
+            UsageError: There is no driver for it.
         """
         if not self.declared.write or self._is_off(_READING, _WRITING):
             return
@@ -179,7 +179,7 @@ class Remote:
         record = there.read(f"{self._place(recipe)}/{RECORD}")
         # Who may write begins with nothing; for others a wrong URL looks like that.
         if record is None and not self.declared.write and not there.is_there():
-            raise AwayError(reason="nothing is there")
+            raise RemoteStoreUnreachableError(reason="nothing is there")
         return record
 
     def _entry(self, recipe: Recipe, record: bytes) -> StoredWheel | None:
@@ -211,7 +211,7 @@ class Remote:
         """Tell that it is away, once in a run, and don't ask it again."""
         try:
             yield
-        except AwayError as error:
+        except RemoteStoreUnreachableError as error:
             with self.store.hold_lock(self._name):
                 if self._is_off(doing):
                     return

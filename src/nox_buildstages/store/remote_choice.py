@@ -68,7 +68,7 @@ def chosen(project: Project, outer: Mapping[str, str]) -> RemoteStore | None:
     write = outer.get(WRITE_VARIABLE)
     if write not in (None, "", "0", "1"):
         raise UsageError(
-            message=f"{WRITE_VARIABLE} is {write!r}",
+            problem=f"{WRITE_VARIABLE} is {write!r}",
             hint="set it to 1, and wheels are put into the remote store, or to 0",
         )
     if found is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread, main_thread
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from nox_buildstages.errors import AwayError, RemoteStoreError
+from nox_buildstages.errors import RemoteStoreUnreachableError, UsageError
 from nox_buildstages.indexes.logins import redact
 from nox_buildstages.system import files
 
@@ -65,7 +65,7 @@ class Objects:
         """Return what a file holds; None where there is none.
 
         Raises:
-            AwayError: That can't be found out.
+            RemoteStoreUnreachableError: That can't be found out.
         """
         return self._ask(partial(_found, self.driver.cat_file, self._path(name)))
 
@@ -78,7 +78,7 @@ class Objects:
             size: In bytes, as far as it is known.
 
         Raises:
-            AwayError: It can't be had.
+            RemoteStoreUnreachableError: It can't be had.
         """
         get = self.driver.get_file
         self._ask(partial(_found, get, self._path(name), str(file)), size)
@@ -95,7 +95,7 @@ class Objects:
             size: In bytes, as far as it is known.
 
         Raises:
-            AwayError: It can't be written.
+            RemoteStoreUnreachableError: It can't be written.
         """
         path = self._path(name)
         work = partial(self.driver.put_file, str(file), path)
@@ -107,7 +107,7 @@ class Objects:
         """Whether anything is at the URL; where nobody can tell, it is.
 
         Raises:
-            AwayError: That can't be found out.
+            RemoteStoreUnreachableError: That can't be found out.
         """
         if self._speaks(*_UNLISTED):
             return True
@@ -125,7 +125,7 @@ class Objects:
         """Return what some work comes to, its errors translated.
 
         Raises:
-            AwayError: It doesn't come to anything.
+            RemoteStoreUnreachableError: It doesn't come to anything.
         """
         return _translated(work, self.patience + size / SLOWEST)
 
@@ -134,8 +134,8 @@ def opened(url: str, *, patience: float = PATIENCE) -> Objects:
     """Return the files below a URL.
 
     Raises:
-        RemoteStoreError: There is no driver for it.
-        AwayError: The driver doesn't take it.
+        UsageError: There is no driver for it.
+        RemoteStoreUnreachableError: The driver doesn't take it.
     """
     check(url)
     for handler in logging.getLogger().handlers:
@@ -150,24 +150,24 @@ def check(url: str) -> None:
     """See that there is a driver for a URL; nobody is asked for anything.
 
     Raises:
-        RemoteStoreError: There is none.
+        UsageError: There is none.
     """
     try:
         import fsspec  # noqa: PLC0415 - for a remote store alone
         from fsspec.utils import get_protocol  # noqa: PLC0415
     except ImportError as error:
-        raise RemoteStoreError(
-            store=redact(url),
+        raise UsageError(
+            subject=f"remote store {redact(url)}",
             problem="fsspec isn't installed",
-            hint="install it beside nox: pip install 'nox-buildstages[remote]'",
+            hint="install it next to nox:\n  pip install 'nox-buildstages[remote]'",
         ) from error
     try:
         fsspec.get_filesystem_class(get_protocol(url))
     except (ImportError, ValueError) as error:
-        raise RemoteStoreError(
-            store=redact(url),
+        raise UsageError(
+            subject=f"remote store {redact(url)}",
             problem=f"fsspec has no driver for it ({_reason(error)})",
-            hint="install one beside nox: s3fs for s3://, gcsfs for gs://,"
+            hint="install the driver next to nox: s3fs for s3://, gcsfs for gs://,"
             " adlfs for abfs://, aiohttp for https://",
         ) from error
 
@@ -184,10 +184,10 @@ def _is_no_drivers(record: logging.LogRecord) -> bool:
 def _translated(work: Callable[[], T], seconds: float) -> T:
     try:
         return _within(seconds, work)
-    except AwayError:
+    except RemoteStoreUnreachableError:
         raise
     except Exception as error:  # drivers raise whatever their libraries do
-        raise AwayError(reason=_reason(error)) from error
+        raise RemoteStoreUnreachableError(reason=_reason(error)) from error
 
 
 def _within(seconds: float, work: Callable[[], T]) -> T:
@@ -210,7 +210,9 @@ def _within(seconds: float, work: Callable[[], T]) -> T:
     except FutureTimeoutError as error:
         if future.done():
             raise
-        raise AwayError(reason=f"no answer in {seconds:.0f} s") from error
+        raise RemoteStoreUnreachableError(
+            reason=f"no answer in {seconds:.0f} s"
+        ) from error
 
 
 def _found(call: Callable[..., T], *arguments: str) -> T | None:

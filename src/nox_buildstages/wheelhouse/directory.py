@@ -236,7 +236,7 @@ def copy(wheel: Path, folder: Path, *, sha256: str, keeper: str) -> None:
         shutil.copyfile(wheel, new)
         if sha256_of(new) != sha256:
             problem = f"the copy of {keeper} isn't what was built"
-            raise WheelError(wheel=path.name, problem=problem)
+            raise WheelError(subject=path.name, problem=problem)
 
 
 def is_file(path: Path, sha256: str) -> bool:

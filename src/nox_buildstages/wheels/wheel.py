@@ -71,7 +71,7 @@ def read_wheel(path: Path) -> WheelFile:
     try:
         name, version, _, tags = parse_wheel_filename(path.name)
     except InvalidWheelFilename as error:
-        raise WheelError(wheel=path.name, problem=str(error)) from error
+        raise WheelError(subject=path.name, problem=str(error)) from error
     with _open_wheel(path) as archive:
         folder = dist_info_folder(archive)
         content = _read_member(archive, f"{folder}/METADATA")
@@ -188,7 +188,7 @@ def _open_wheel(path: Path) -> Iterator[zipfile.ZipFile]:
         zlib.error,
     ) as error:
         problem = str(error) or type(error).__name__
-        raise WheelError(wheel=path.name, problem=problem) from error
+        raise WheelError(subject=path.name, problem=problem) from error
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:

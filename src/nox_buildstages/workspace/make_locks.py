@@ -108,8 +108,8 @@ class ProjectLocker:
         for name in self.options.upgrade_packages:
             if name not in locked:
                 raise UsageError(
-                    message=f"--upgrade-package {name}: it is in no lock",
-                    hint="the lock files name every project that can be upgraded",
+                    problem=f"--upgrade-package {name}: it is in no lock",
+                    hint="choose a package that the lock files contain",
                 )
 
         # Write the files and print what changed.

@@ -188,17 +188,17 @@ def _check_together(options: Options) -> None:
     """See that what was asked for can be had at once."""
     if options.upgrades and (options.locked or options.check):
         raise UsageError(
-            message="--upgrade writes lock files, and --locked and --check never do",
+            problem="--upgrade writes lock files, and --locked and --check never do",
             hint="leave one of them out",
         )
     if options.only_missing and not options.github:
         raise UsageError(
-            message="--only-missing is about the matrix that --github writes",
+            problem="--only-missing is about the matrix that --github writes",
             hint="write --github --only-missing",
         )
     if options.github and options.json:
         raise UsageError(
-            message="--github and --json are two forms of the plan",
+            problem="--github and --json are two forms of the plan",
             hint="leave one of them out",
         )
 
@@ -233,7 +233,7 @@ def _check_session(word: str, session: str) -> None:
     builds = session in _ROW or session.startswith("build-stage-")
     if session != only and not (only in _ROW and builds):
         raise UsageError(
-            message=f"{word} is for {only}, and this is another session",
+            problem=f"{word} is for {only}, and this is another session",
             hint=f"`nox -s {only} -- {_spelled(word)}` {does}",
         )
 
@@ -241,17 +241,17 @@ def _check_session(word: str, session: str) -> None:
 def _divided(text: str) -> tuple[str, str]:
     word, equals, value = text.partition("=")
     if equals and word in _FLAGS:
-        raise UsageError(message=f"{word} takes no value", hint=f"write {word} alone")
+        raise UsageError(problem=f"{word} takes no value", hint=f"write {word} alone")
     if equals and not value:
         example = _spelled(word, "=")
-        raise UsageError(message=f"{text} lacks its value", hint=f"write {example}")
+        raise UsageError(problem=f"{text} lacks its value", hint=f"write {example}")
     return word, value
 
 
 def _value(word: str, queue: list[str]) -> str:
     if not queue or queue[0].startswith("-"):
         example = _spelled(word)
-        raise UsageError(message=f"{word} lacks its value", hint=f"write {example}")
+        raise UsageError(problem=f"{word} lacks its value", hint=f"write {example}")
     return queue.pop(0)
 
 
@@ -259,7 +259,7 @@ def _amount(word: str, written: str) -> int:
     amount = _AMOUNTS[word].read(written)
     if amount is None:
         raise UsageError(
-            message=f"expected {_spelled(word)}, or the like, found {written!r}",
+            problem=f"expected {_spelled(word)}, or the like, found {written!r}",
             hint=_AMOUNTS[word].hint,
         )
     return amount
@@ -275,7 +275,7 @@ def _output(text: str, outputs: Collection[str]) -> str:
     if name not in outputs:
         listed = ", ".join(sorted(outputs))
         raise UsageError(
-            message=f"--rebuild {text}: no stage has such an output",
+            problem=f"--rebuild {text}: no stage has such an output",
             hint=f"the outputs are: {listed}",
         )
     return name
@@ -289,5 +289,5 @@ def _unknown(word: str) -> UsageError:
     near = get_close_matches(word.lstrip("-"), known_words, n=1)
     hint = f", did you mean --{near[0]}?" if near else ""
     return UsageError(
-        message=f"unknown word after --: {word!r}{hint}", hint=f"known words:\n{known}"
+        problem=f"unknown word after --: {word!r}{hint}", hint=f"known words:\n{known}"
     )

@@ -215,7 +215,7 @@ class Workspace:
         """
         if self.options.check:
             raise UsageError(
-                message="--check is for build-stages-lock, and this session builds",
+                problem="--check is for build-stages-lock, and this session builds",
                 hint="`nox -s build-stages-lock -- --check` looks at the lock files",
             )
         if self.options.upgrades and not self._made_in_this_run():
@@ -225,7 +225,7 @@ class Workspace:
         except LockError as error:
             if self.options.locked or self.tools.outer.get("CI"):
                 raise
-            reason = next(error.lines())
+            reason = error.summary
         with self._alone():
             try:
                 return self.read_locks(), False

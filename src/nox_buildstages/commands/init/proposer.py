@@ -130,7 +130,7 @@ class Proposer:
         elif isinstance(error, BackendError):
             amended = self._of_backend(draft, error)
         elif isinstance(error, MetadataError):
-            words = (error.problem, *error.hint)
+            words = (error.problem, *error.hint.splitlines())
             amended = self._silenced(draft, error.output, words)
         if amended is None:
             raise error
@@ -207,10 +207,10 @@ class Proposer:
         found = draft.of(error.output)
         if found is None:
             return None
-        module = missing_module(error.tail)
+        module = missing_module(error.details)
         if module is None:
             first = f"{error.hook} failed: {error.reason}"
-            words = (first, *error.tail[-1:], error.hint or "")
+            words = (first, *error.details[-1:], error.hint)
             return self._silenced(draft, found.name, words)
         project = self._providing(module, found)
         if project is None:

@@ -62,8 +62,7 @@ class CachedProvider:
             raise MetadataError(
                 output=query.output,
                 stage=query.stage.name,
-                problem=f"its build wants the wheel of {error.output}, and that failed",
-                hint=(),
+                problem=f"its build requires {error.output}, whose build failed",
             ) from error
         self.answers[query.output] = answer
         return answer

@@ -75,7 +75,7 @@ def _apart(found: Mapping[Path, str], target: Path) -> Iterator[_Merge]:
     """Yield a merge for each wheelhouse, into a folder of its own."""
     if target in found:
         raise UsageError(
-            message=f"{target} can't be a folder below itself, as --by-cell wants it",
+            problem=f"{target} can't be a folder below itself, as --by-cell wants it",
             hint="leave --by-cell out, or move the wheels there into another folder",
         )
     for house, name in found.items():
@@ -107,7 +107,7 @@ class _Merge:
         own = Wheelhouse(folder).record().own
         if own and folder not in found:
             raise UsageError(
-                message=f"{folder} holds wheels that were built there:"
+                problem=f"{folder} holds wheels that were built there:"
                 f" {', '.join(entry['name'] for entry in own)}",
                 hint="name that folder too, to merge them as well, or remove it",
             )

@@ -49,7 +49,7 @@ def found(
         UsageError: A folder isn't there, or has none in it.
     """
     if not folders:
-        raise UsageError(message="no folder is named to merge", hint=_MEND)
+        raise UsageError(problem="no folder is named to merge", hint=_MEND)
     places: dict[Path, Path] = {}
     for folder in folders:
         for house in _in(folder.resolve(), target, apart=apart):
@@ -67,13 +67,13 @@ def found(
 def _in(folder: Path, target: Path, *, apart: bool) -> list[Path]:
     """Return the wheelhouses in a folder, sorted."""
     if not folder.is_dir():
-        raise UsageError(message=f"{folder} is no folder", hint=_MEND)
+        raise UsageError(problem=f"{folder} is no folder", hint=_MEND)
     houses = sorted(path.parent for path in folder.rglob(MANIFEST))
     counting = [it for it in houses if not _is_brought(it, target, apart=apart)]
     if not counting:
         but = ", but of an earlier merge" if houses else ""
         message = f"there is no wheelhouse in {folder}: no {MANIFEST}{but}"
-        raise UsageError(message=message, hint=_MEND)
+        raise UsageError(problem=message, hint=_MEND)
     return counting
 
 

@@ -53,7 +53,7 @@ def for_github(workspace: Workspace) -> GitHubPlan:
     wanted = python_versions(project, workspace.interpreter)
     if len(views) < len(wanted) * len(workspace.cells.cells):
         raise UsageError(
-            message="--github plans for every Python, and one isn't here",
+            problem="--github plans for every Python, and one isn't here",
             hint="install it, as where its wheels are built",
         )
     return GitHubPlan(
@@ -83,7 +83,7 @@ def _state_of_locks(workspace: Workspace) -> Literal["current", "stale", "missin
         for view in workspace.each_cell():
             folder.read(view.project, inputs=workspace.inputs)
     except LockError as error:
-        report(next(error.lines()))
+        report(error.summary)
     else:
         return "current"
     if not any(map(_locks_at_hand, workspace.each_cell())):

@@ -142,7 +142,7 @@ class Release:
         path = self.house.folder / name
         if not path.is_file() or sha256_of(path) != sha256:
             raise WheelError(
-                wheel=name,
+                subject=name,
                 problem="in the wheelhouse isn't what was built, so nothing is"
                 " released; `nox -s build-stages` puts it back",
             )
@@ -252,7 +252,7 @@ def _epoch(outer: Mapping[str, str]) -> int | None:
         return None
     if not re.fullmatch(r"\d{1,11}", said):
         raise UsageError(
-            message=f"SOURCE_DATE_EPOCH is {said!r}, and that is no time",
+            problem=f"SOURCE_DATE_EPOCH is {said!r}, and that is no time",
             hint="give it in seconds since 1970, or leave it out",
         )
     return int(said)

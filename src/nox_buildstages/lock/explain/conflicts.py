@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from nox_buildstages.config import writing
-from nox_buildstages.errors import Claim, ConflictError, NoWheelError, SplitError
+from nox_buildstages.errors import NoWheelError
 from nox_buildstages.lock.explain.minimal_conflict import (
     BUILD_REQUIRES,
     CONSTRAINTS,
@@ -79,7 +79,7 @@ class _Explainer:
     requirements: tuple[SourcedRequirement, ...]
     probe: Probe
 
-    def explain(self) -> ConflictError | None:
+    def explain(self) -> ResolutionError | None:
         """Return the error with all conflicts; None if there are none."""
         remaining = self.requirements
         conflicts: list[tuple[SourcedRequirement, ...]] = []
@@ -153,26 +153,26 @@ class _Explainer:
 
     def _conflict_error(
         self, conflicts: Iterable[Sequence[SourcedRequirement]], hint: Iterable[str]
-    ) -> ConflictError:
-        return ConflictError(
-            name=self.error.name,
-            output=self.error.output,
-            target=self.error.target,
-            hint=writing.hint_text(hint),
-            conflicts=tuple(map(self._claims, conflicts)),
+    ) -> ResolutionError:
+        first, *others = map(self._describe, conflicts)
+        return replace(
+            self.error,
+            problem=f"can't be locked: {first}",
+            details=[*(f"and {other}" for other in others), *self.error.details],
+            hint="\n".join(hint),
         )
 
-    def _claims(self, conflict: Sequence[SourcedRequirement]) -> tuple[Claim, ...]:
-        """Return a conflict for the message."""
+    def _describe(self, conflict: Sequence[SourcedRequirement]) -> str:
+        """Return a conflict in words."""
         versions = self._output_versions
         shown = [it for it in conflict if not self._accepts_output(it)]
         shown.sort(key=lambda it: -it.origin)
-        claims = [Claim(who=self._claimant(it), what=it.text) for it in shown]
+        claims = [f"{self._claimant(it)} {it.text}" for it in shown]
         if len(claims) == 1 and shown[0].name in versions:
             name = shown[0].name
             who = f"stage {self.resolver.graph.providers[name].name} builds"
-            claims.append(Claim(who=who, what=f"{name}=={versions[name]}"))
-        return tuple(claims)
+            claims.append(f"{who} {name}=={versions[name]}")
+        return ", and ".join(claims)
 
     def _claimant(self, requirement: SourcedRequirement) -> str:
         """Return the subject and the verb of a claim."""
@@ -268,20 +268,16 @@ class _Explainer:
             yield f"or overrule what {' and '.join(outputs)} requires:"
             yield from writing.indent(["[tool.uv]", *lines])
 
-    def _split_error(self, conflict: Sequence[SourcedRequirement]) -> SplitError | None:
+    def _split_error(
+        self, conflict: Sequence[SourcedRequirement]
+    ) -> ResolutionError | None:
         """Return the error with the outputs split over stages, if that resolves."""
         suspects = self._suspects(conflict)
         groups = self._groups() if suspects else None
         if self.stage is None or groups is None:
             return None
-        return SplitError(
-            name=self.error.name,
-            output=self.error.output,
-            target=self.error.target,
-            hint=writing.hint_text(self._stages(self.stage, groups, suspects)),
-            conflicts=(self._claims(conflict),),
-            groups=groups,
-        )
+        hint = self._stages(self.stage, groups, suspects)
+        return self._conflict_error([conflict], hint)
 
     def _groups(self) -> tuple[tuple[NormalizedName, ...], ...] | None:
         """Split the outputs into groups that resolve; None if one doesn't alone."""

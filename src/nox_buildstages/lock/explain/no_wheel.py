@@ -49,7 +49,7 @@ def suggest_output(
         ancestors = graph.ancestors(error.name)
         if not ancestors:
             lines = _new_stage(error.name, project, output, graph)
-            return replace(error, hint=writing.hint_text(lines))
+            return replace(error, hint="\n".join(lines))
         builder = graph.stage(ancestors[-1])
     root = resolver.project.root
     own = [writing.as_declared(it.requirement, root) for it in builder.outputs]
@@ -59,7 +59,7 @@ def suggest_output(
             *writing.indent(writing.assignment("outputs", [*own, output])),
         )
     )
-    return replace(error, hint=writing.hint_text(lines))
+    return replace(error, hint="\n".join(lines))
 
 
 def _new_stage(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from nox_buildstages.errors import InvalidLockError, MissingLockError, StaleLockError
+from nox_buildstages.errors import InvalidLockError, StaleLockError
 from nox_buildstages.lock.files.lockfile import dumps, loads
 from nox_buildstages.lock.files.merge_targets import selected
 from nox_buildstages.lock.files.names import file_name, lock_names, possible_stems
@@ -103,7 +103,7 @@ def read(project: Project, *, inputs: str | None = None) -> Mapping[str, Lock]:
         inputs: What they must have been made from; None to take them as they are.
 
     Raises:
-        MissingLockError: There is none.
+        StaleLockError: There is none.
         StaleLockError: They were made from other inputs, or not all by one run.
         InvalidLockError: One can't be read.
     """
@@ -142,7 +142,7 @@ def _looked(project: Project, needed: Iterable[str]) -> _Sight:
     """Return the lock files as they are now.
 
     Raises:
-        MissingLockError: There is none.
+        StaleLockError: There is none.
         StaleLockError: One is missing.
     """
     lock_dir, called = project.lock_dir, stems(project)
@@ -162,16 +162,20 @@ def _sight(project: Project, paths: Mapping[str, Path]) -> _Sight:
             lock_dir
         )  # before the files: what changes meanwhile is seen
     except (FileNotFoundError, NotADirectoryError):
-        raise MissingLockError(folder=lock_dir) from None
+        raise _missing(lock_dir) from None
     for name, path in paths.items():
         with suppress(FileNotFoundError, NotADirectoryError):
             found[name] = file_stamp(path)
     if not found:
-        raise MissingLockError(folder=lock_dir)
+        raise _missing(lock_dir)
     missing = [name for name in paths if name not in found]
     if missing:
-        raise StaleLockError(problem=f"{_called(project, missing[0])} is missing")
+        raise StaleLockError(subject=_called(project, missing[0]), problem="is missing")
     return _Sight(lock_dir=lock_dir, folder=folder, paths=paths, stamps=found)
+
+
+def _missing(folder: Path) -> StaleLockError:
+    return StaleLockError(subject=str(folder), problem="there are no lock files")
 
 
 def _called(project: Project, name: str) -> str:
@@ -203,11 +207,15 @@ def _check_current(sight: _Sight, inputs: str) -> None:
     series = set()
     for name, lock in _loaded(sight).items():
         if lock.inputs != inputs:
-            problem = f"{sight.paths[name].name} was made from another declaration"
-            raise StaleLockError(problem=f"{problem}, or for another interpreter")
+            raise StaleLockError(
+                subject=sight.paths[name].name,
+                problem="out of date: made from other settings, or for another Python",
+            )
         series.add(lock.series)
     if len(series) > 1:
-        raise StaleLockError(problem="they were not all written by one run")
+        raise StaleLockError(
+            subject="the lock files", problem="not all written by the same run"
+        )
 
 
 def write(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:

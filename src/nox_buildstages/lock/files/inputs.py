@@ -44,7 +44,7 @@ def digest_of_cells(projects: Sequence[Project], interpreter: Interpreter) -> st
             none.
 
     Raises:
-        PatchError: A patch can't be read.
+        SourceError: A patch can't be read.
     """
     reading = _Reading(patch=cache(_sha256), folder=cache(_metadata_files))
     digests = [reading.digest_of(project, interpreter) for project in projects]

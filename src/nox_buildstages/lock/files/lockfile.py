@@ -123,7 +123,9 @@ def pins(lock: Lock, interpreter: Interpreter) -> tuple[Pin, ...]:
         selected = select(lock.pylock, interpreter)
         found = [_pin(package, artifact) for package, artifact in selected]
     except PylockSelectError as error:
-        raise InvalidLockError(lock=file_name(lock.name), problem=str(error)) from error
+        raise InvalidLockError(
+            subject=file_name(lock.name), problem=str(error)
+        ) from error
     return tuple(sorted(found, key=lambda pin: pin.name))
 
 
@@ -150,8 +152,8 @@ def loads(text: str, *, name: str) -> Lock:
         document = toml.loads(text)
         table = document["tool"][TOOL]
         if table["format"] != FORMAT:
-            problem = f"is of format {table['format']}, and this reads {FORMAT}"
-            raise InvalidLockError(lock=file_name(name), problem=problem)
+            problem = f"has format {table['format']}, and this version reads {FORMAT}"
+            raise InvalidLockError(subject=file_name(name), problem=problem)
         return Lock(
             name=name,
             inputs=table["inputs"],
@@ -161,7 +163,7 @@ def loads(text: str, *, name: str) -> Lock:
         )
     except (ValueError, LookupError, TypeError, PylockValidationError) as error:
         problem = f"can't be read: {type(error).__name__}: {error}"
-        raise InvalidLockError(lock=file_name(name), problem=problem) from error
+        raise InvalidLockError(subject=file_name(name), problem=problem) from error
 
 
 def numbered(locks: Iterable[Lock]) -> tuple[Lock, ...]:

@@ -62,7 +62,9 @@ def selected(lock: Lock, interpreter: Interpreter) -> Lock:
         found = pylock.select(lock.pylock, interpreter)
         packages = [replace(package, marker=None) for package, _ in found]
     except PylockSelectError as error:
-        raise InvalidLockError(lock=file_name(lock.name), problem=str(error)) from error
+        raise InvalidLockError(
+            subject=file_name(lock.name), problem=str(error)
+        ) from error
     return replace(
         lock,
         pylock=pylock.restrict(pylock.make(packages), interpreter),

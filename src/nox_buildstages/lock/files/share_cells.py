@@ -42,20 +42,26 @@ def find_divergence(cells: Sequence[CellLocks]) -> DivergingStageError | None:
         for name, lock in cell.locks.items():
             other = first.setdefault((name, cell.project.stage_cell(name)), cell)
             if not _are_same(other.locks[name], lock):
+                axis = next(
+                    axis
+                    for axis, value in other.project.cell.choices
+                    if cell.project.cell.value(axis) != value
+                )
+                variable = axis.upper().replace("-", "_")
+                differing = diff(_versions(other.locks[name]), _versions(lock))
                 return DivergingStageError(
                     stage=name,
-                    cells=(str(other.project.cell), str(cell.project.cell)),
-                    axes=tuple(
-                        axis
-                        for axis, value in other.project.cell.choices
-                        if cell.project.cell.value(axis) != value
-                    ),
-                    versions=tuple(
-                        (name, old or "none", new or "none")
-                        for name, old, new in diff(
-                            _versions(other.locks[name]), _versions(lock)
-                        )
-                    ),
+                    subject=f"stage {name}",
+                    problem="its environment differs between cells that share it",
+                    details=[
+                        f"in ({other.project.cell}) and ({cell.project.cell})",
+                        *(
+                            f"  {package}: {old or 'none'}, {new or 'none'}"
+                            for package, old, new in differing
+                        ),
+                    ],
+                    hint=f"build it for each value of {axis}: use {{{axis}}} in it,"
+                    f' such as\n  env = {{ {variable} = "{{{axis}}}" }}',
                 )
     return None
 

@@ -245,7 +245,6 @@ class EnvironmentResolver:
             reason = f"{setting} says not to use its wheels"
         raise NoWheelError(
             name=question.name,
-            output=f"{package.name} would have to be built: {reason}",
             project=package.name,
             reason=reason,
             version=None if package.version is None else str(package.version),

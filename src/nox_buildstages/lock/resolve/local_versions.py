@@ -37,26 +37,23 @@ def local_version(
     versions = {pin.name: pin.version.public for pin in pins}
 
     def error(problem: str, hint: str) -> LocalVersionError:
-        return LocalVersionError(
-            output=output, stage=stage, problem=problem, hint=(hint,)
-        )
+        return LocalVersionError(output=output, stage=stage, problem=problem, hint=hint)
 
     def version(name: NormalizedName) -> str:
         if name in versions:
             return versions[name]
         raise error(
-            f"local-version names {name}, and no package {name} is in the environment"
-            f" of stage {stage} and no axis has that name"
-            f"{did_you_mean(name, versions)}",
-            f"correct {template.location}, or add {name!r} to the dependencies of"
+            f"local-version uses {{{name}}}, which is neither a package in the"
+            f" environment of stage {stage} nor an axis{did_you_mean(name, versions)}",
+            f'correct {template.location}, or add "{name}" to the dependencies of'
             f" stage {stage}",
         )
 
     result = filled(template, version)
     if not is_local(result):
         raise error(
-            f"{result!r}, the value of local-version, is no local version",
-            f"write {template.location} without the project that has such a version",
+            f"local-version gives {result!r}, which isn't a valid local version",
+            f"change {template.location}",
         )
     return str(Version(f"0+{result}").local)
 

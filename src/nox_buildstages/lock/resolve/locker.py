@@ -286,21 +286,19 @@ class Locker:
                     raise MetadataError(
                         output=query.output,
                         stage=query.stage.name,
-                        problem="its build requirements change each time they are met",
-                        hint=("pin them in the dependencies of its stage",),
+                        problem="its build requirements change every time they are met",
+                        hint="pin them in the dependencies of the stage",
                     )
         return bool(changed)
 
     def _unknown_metadata(self, query: BackendQuery) -> MetadataError:
         """Return the error for a backend that would have to build the wheel."""
         if self.project.rules(query.output).requires_dist is not None:
-            problem = "its backend can't say its version without building it"
-            hint: tuple[str, ...] = (
-                "give it a version in the pyproject.toml of its source",
-            )
+            problem = "its backend can't determine its version without a build"
+            hint = "set a version in the pyproject.toml of its source"
         else:
-            problem = "its backend can't say what it requires without building it"
-            hint = ("say it in pyproject.toml:", *requires_dist_hint(query.output))
+            problem = "its backend can't determine its requirements without a build"
+            hint = requires_dist_hint(query.output)
         return MetadataError(
             output=query.output, stage=query.stage.name, problem=problem, hint=hint
         )

@@ -127,11 +127,11 @@ class VersionMatcher:
                 if pin.name == name and isinstance(pin, IndexPin)
             }
             if len({pin.sha256 for pin in files.values()}) > 1:
-                versions = {
-                    stage: f"{pin.version} (sha256 {pin.sha256[:12]}…)"
+                details = [
+                    f"{stage}: {pin.version} (sha256 {pin.sha256[:12]}…)"
                     for stage, pin in files.items()
-                }
-                raise MatchRuntimeError(name=name, versions=versions)
+                ]
+                raise MatchRuntimeError(name=name, details=details)
         return False
 
     def _add_candidates(self, name: NormalizedName, target: str, found: _Found) -> None:
@@ -144,8 +144,8 @@ class VersionMatcher:
         lowest = min(found.values())
         # A lowest version is a bound for versions; builds have no order.
         if target or (search.bound is not None and search.bound.version <= lowest):
-            versions = {self._label(*where): str(found[where]) for where in found}
-            error = MatchRuntimeError(name=name, versions=versions)
+            details = [f"{self._label(*where)}: {found[where]}" for where in found]
+            error = MatchRuntimeError(name=name, details=details)
             self._try_next(name, target, search.error or error)
         else:
             search.bound = Bound(
@@ -220,15 +220,17 @@ def match_error(
     at_most = "at most " if bound.operator == "<=" else ""
     return MatchRuntimeError(
         name=name,
-        versions={bound.holder: f"{at_most}{bound.version}"},
-        wishes=tuple(
-            f"{source}: {requirement}"
-            for source, requirement in _requirements_by_source(known, graph)
-            if canonicalize_name(requirement.name) == name and requirement.specifier
-        ),
-        stage=f"{error.name} for {error.target}" if error.target else error.name,
-        output=error.output,
-        hint=writing.hint_text(_hint(name, known, graph)),
+        details=[
+            f"{bound.holder}: {at_most}{bound.version}",
+            *(
+                f"{source}: {requirement}"
+                for source, requirement in _requirements_by_source(known, graph)
+                if canonicalize_name(requirement.name) == name and requirement.specifier
+            ),
+            f"with these, {error.subject} can't be locked:",
+            *error.details,
+        ],
+        hint="\n".join(_hint(name, known, graph)),
     )
 
 
@@ -251,7 +253,7 @@ def _requirements_by_source(
 
 def _hint(name: NormalizedName, known: KnownMetadata, graph: Graph) -> Iterator[str]:
     """Yield the lines that remove wrong build requirements of outputs."""
-    yield f"change one of these, or take {name} out of match-runtime"
+    yield f"change one of these, or remove {name} from match-runtime"
     for stage in graph.order:
         dependencies = {canonicalize_name(it.name) for it in stage.dependencies}
         for output in stage.outputs:
@@ -262,7 +264,7 @@ def _hint(name: NormalizedName, known: KnownMetadata, graph: Graph) -> Iterator[
                 canonicalize_name(it.name) == name and it.specifier for it in declared
             ):
                 yield (
-                    f"if what {output.name} declares is wrong, settle it in"
+                    f"if what {output.name} declares is wrong, correct it in"
                     " pyproject.toml:"
                 )
                 table = writing.build_requires_table(

@@ -249,10 +249,8 @@ def read_static_metadata(
     )
 
 
-def requires_dist_hint(output: str) -> tuple[str, ...]:
-    """Return the lines of a hint to declare an output's runtime requirements."""
+def requires_dist_hint(output: str) -> str:
+    """Return the hint to declare an output's runtime requirements."""
     table = writing.package_table(output, "metadata", {"requires-dist": ["…"]})
-    return (
-        *writing.indent(table),
-        "with the requirements that it has at run time, or [] for none",
-    )
+    first = "declare its runtime requirements, or [] for none, in pyproject.toml:"
+    return "\n".join((first, *table))

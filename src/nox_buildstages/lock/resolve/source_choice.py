@@ -67,9 +67,9 @@ def choose_sources(
         url = urlsplit(output.requirement.url or "")
         if url.scheme == "file" and not path_from_url(url.path).exists():
             raise SourceError(
-                source=output.location,
-                problem=f"{output.name}: there is no {path_from_url(url.path)}",
-                hint="correct the path, which is relative to the pyproject.toml",
+                subject=output.location,
+                problem=f"{output.name}: {path_from_url(url.path)} doesn't exist",
+                hint="correct the path; it is relative to the pyproject.toml",
             )
     unversioned = [name for name in outputs if is_direct(project, outputs[name])]
     question = Question(
@@ -163,7 +163,7 @@ def _source_of(package: Package, root: Path) -> Source:
     ):
         raise ResolutionError(
             name="outputs",
-            output=f"{package.name} {package.version} has wheels but no sdist",
+            problem=f"{package.name} {package.version} has wheels but no sdist",
             hint=NO_SDIST.format(package.name),
         )
     if isinstance(source, DirectorySource):
@@ -190,9 +190,9 @@ def _declared_archive(output: Output, source: Source) -> Source:
     for expected in fragment.get("sha256", ()):
         if expected.lower() != source.sha256:
             raise HashMismatchError(
-                source=output.location,
-                problem=f"{source.location} isn't the file that is named there",
-                hint="correct the sha256, or the file",
+                subject=output.location,
+                problem=f"{source.location} isn't the file named there",
+                hint="correct the sha256",
                 expected=expected.lower(),
                 found=source.sha256,
             )

@@ -59,16 +59,13 @@ _MENDS = (
     (
         re.compile("No space left on device"),
         (
-            "a disk is full: make room in the temporary folder (TMPDIR moves it)"
-            " and in uv's cache"
+            "free some space in the temporary folder (TMPDIR) and in uv's cache"
+            " (UV_CACHE_DIR)"
         ),
     ),
     (
         re.compile("Failed to fetch: |Request failed after "),
-        (
-            "see that it can be reached from here; with UV_OFFLINE=1 in the environment"
-            " what uv's cache has must do"
-        ),
+        ("check the network; with UV_OFFLINE=1, uv uses only what is in its cache"),
     ),
 )
 """What uv says where no version is to blame, and what to do."""
@@ -351,13 +348,14 @@ def _failure(
         project = canonicalize_name(wheel[1] or wheel[2])
         return NoWheelError(
             name=question.name,
-            output=said,
+            details=said.splitlines(),
             project=project,
             reason=f"no wheel for {interpreter.short}" if wheel[1] else FROM_SOURCE,
             requirements=question.requirements,
             constraints=question.constraints,
         )
-    return ResolutionError(name=question.name, output=said, hint=_mend(output))
+    details = said.splitlines()
+    return ResolutionError(name=question.name, details=details, hint=_mend(output))
 
 
 def _mend(output: str) -> str:
@@ -374,12 +372,13 @@ def _read_answer(question: Question, path: Path) -> Pylock | ResolutionError:
         document = toml.loads(path.read_text(encoding="utf-8"))
         answer = Pylock.from_dict(strip_logins(document))
     except (ValueError, PylockValidationError) as error:
-        return ResolutionError(name=question.name, output=f"uv's answer: {error}")
+        problem = f"uv's lock can't be read: {error}"
+        return ResolutionError(name=question.name, problem=problem)
     for package in answer.packages:
         for file in (*(package.wheels or ()), package.sdist, package.archive):
             if file is not None and "sha256" not in file.hashes:
-                problem = f"the index names no sha256 of {file.url or file.path}"
-                return ResolutionError(name=question.name, output=problem)
+                problem = f"the index has no sha256 of {file.url or file.path}"
+                return ResolutionError(name=question.name, problem=problem)
     return answer
 
 
