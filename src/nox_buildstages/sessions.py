@@ -16,6 +16,7 @@ from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.config.table import TOOL
 from nox_buildstages.environments.environment import Environment, is_complete
+from nox_buildstages.environments.import_check import import_command
 from nox_buildstages.errors import (
     BuildStagesError,
     DeclarationError,
@@ -346,8 +347,7 @@ def _check(session: nox.Session, workspace: Workspace) -> None:
     with session.chdir(workspace.project.root):
         if final.imports:
             session.log(f"importing {', '.join(final.imports)}")
-            script = str(Path(__file__).parent / "environments/import_check.py")
-            session.run("python", "-I", script, *final.imports, log=False)
+            session.run(*import_command("python", final.imports), log=False)
         for check in final.checks:
             session.run(*check, external=True)
 

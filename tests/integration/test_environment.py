@@ -14,13 +14,10 @@ import uv
 from packaging.pylock import Package, PackageWheel
 from packaging.utils import parse_wheel_filename
 
-from nox_buildstages.environments.environment import (
-    Environment,
-    backend_variables,
-    check_installed,
-    find_differences,
-)
+from nox_buildstages.environments.environment import Environment
+from nox_buildstages.environments.installed import check_installed, find_differences
 from nox_buildstages.environments.sync import Syncer
+from nox_buildstages.environments.variables import backend_variables
 from nox_buildstages.errors import EnvironmentDiffersError, HashMismatchError, SyncError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.store.key import Ingredient
@@ -168,10 +165,10 @@ def test_what_is_not_in_the_lock_goes(
     run_uv("pip", "install", "--no-index", "--python", environment.python, *more)
     assert find_differences(environment, locked.wanted) == {
         "other": "other 2.0+cpu is missing",
-        "pip": "pip 1 is there and not in the lock",
-        "setuptools": "setuptools 1 is there and not in the lock",
+        "pip": "pip 1 is installed but not in the lock",
+        "setuptools": "setuptools 1 is installed but not in the lock",
         "some-package": "some-package 1.0 is missing",
-        "x": "x 1 is there and not in the lock",
+        "x": "x 1 is installed but not in the lock",
     }
     syncer.sync(environment, locked.wanted, locked.path)
     assert installed(environment) == BOTH
@@ -182,7 +179,7 @@ def test_an_egg_info_is_seen(environment: Environment, locked: Locked) -> None:
     (site,) = environment.location.glob("lib/python*/site-packages")
     (site / "Old_Thing-1.2-py3.11.egg-info").write_text("")
     found = find_differences(environment, locked.wanted)
-    assert found["old-thing"] == "old-thing 1.2 is there and not in the lock"
+    assert found["old-thing"] == "old-thing 1.2 is installed but not in the lock"
 
 
 def test_another_version_is_replaced(

@@ -20,9 +20,10 @@ from fsspec.implementations.local import LocalFileSystem
 from nox_buildstages.errors import UsageError
 from nox_buildstages.model import Final, Project, RemoteStore
 from nox_buildstages.store.key import Ingredient, Recipe
-from nox_buildstages.store.remote import Remote, libc
+from nox_buildstages.store.remote import Remote
 from nox_buildstages.store.remote_choice import chosen, remote_store
 from nox_buildstages.store.store import Store
+from nox_buildstages.system.machine import libc
 from support.packages import make_wheel
 
 if TYPE_CHECKING:

@@ -766,7 +766,7 @@ def test_an_environment_that_was_changed_by_hand_is_made_anew(shop: Shop) -> Non
     assert not stray.exists()
     told, *_ = shop.reports
     assert told.startswith(f"{shop.environment.location} was changed by hand (added ")
-    assert told.endswith("stray.pth and 1 more); it is made anew")
+    assert told.endswith("stray.pth and 1 more); its packages are installed again")
     shop.reports.clear()
     shop.provide("low", "low-lib")
     assert "by hand" not in str(shop.reports)

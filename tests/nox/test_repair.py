@@ -276,7 +276,7 @@ def test_what_does_not_work_when_it_is_repaired_is_not_released(native: Native) 
     said = refused(native.project, *REPAIR)
     assert "manylinux" in said.partition("can't be repaired")[0]
     assert "AssertionError: not as it was built" in said
-    assert "kernels.picky can't be imported in the final environment" in said
+    assert "kernels.picky can't be imported in the runtime environment" in said
     assert native.original in native.project.wheels()
     assert len(native.project.wheels()) == 2
     assert not native.project.wheelhouse.joinpath("SHA256SUMS").exists()

@@ -233,7 +233,7 @@ def test_no_install_never_uses_another_environment(
     subprocess.run([*command, str(stray)], env=dict(project.env), check=True)
     shutil.rmtree(project.store / "wheels")
     output = refused(project, "-R", "-s", session)
-    assert "stray 1.0 is there and not in the lock" in output
+    assert "stray 1.0 is installed but not in the lock" in output
     assert "run nox without -R" in output
     project.nox("-s", session)
     assert "stray" not in installed(project.folder / ".nox" / session)

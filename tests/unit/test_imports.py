@@ -18,5 +18,5 @@ def test_modules_that_are_there_are_imported() -> None:
 def test_the_first_that_fails_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """With its traceback before, for it may be a module deep below that is missing."""
     said = imports.main(["json", "no.such", "nor.this"])
-    assert said == "no.such can't be imported in the final environment"
+    assert said == "no.such can't be imported in the runtime environment"
     assert "ModuleNotFoundError" in capsys.readouterr().err

@@ -16,7 +16,8 @@ from nox_buildstages.commands.release.repairing import (
     is_repairable,
     repairer,
 )
-from nox_buildstages.environments.environment import EPOCH, Environment
+from nox_buildstages.environments.environment import Environment
+from nox_buildstages.environments.variables import EPOCH
 from nox_buildstages.errors import RepairError, UsageError
 from nox_buildstages.system.process import Completed
 from support.deliveries import stored_wheel

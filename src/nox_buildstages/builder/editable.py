@@ -15,12 +15,9 @@ from packaging.version import Version
 
 from nox_buildstages import toml
 from nox_buildstages.builder.prepare import sync
-from nox_buildstages.environments.environment import (
-    INSTALL_HINT,
-    find_differences,
-    write_direct_url,
-    write_stamp,
-)
+from nox_buildstages.environments.direct_url import write_direct_url
+from nox_buildstages.environments.environment import INSTALL_HINT
+from nox_buildstages.environments.installed import find_differences, record_installed
 from nox_buildstages.environments.snapshot import PROJECT_FOLDER
 from nox_buildstages.errors import EnvironmentDiffersError, UnmetError
 from nox_buildstages.lock.files import pylock
@@ -103,7 +100,7 @@ def install(
         files.write_text(lock, _beside(bound, name, made, folder))
     sync(context, FINAL, environment, lock, wanted=wanted)
     write_direct_url(environment, name, context.project.root)
-    write_stamp(environment, wanted)
+    record_installed(environment, wanted)
 
 
 def _made(

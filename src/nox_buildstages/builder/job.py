@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder.backend import Backend
 from nox_buildstages.builder.compilers import cache as caching
 from nox_buildstages.builder.jobs.slots import job_variables
-from nox_buildstages.environments.environment import backend_variables
 from nox_buildstages.environments.snapshot import guard_environment
+from nox_buildstages.environments.variables import backend_variables
 from nox_buildstages.sources import metadata as source_tree
 
 if TYPE_CHECKING:

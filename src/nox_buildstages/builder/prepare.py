@@ -6,11 +6,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nox_buildstages.environments.environment import (
-    INSTALL_HINT,
-    check_installed,
-    find_differences,
-)
+from nox_buildstages.environments.environment import INSTALL_HINT
+from nox_buildstages.environments.installed import check_installed, find_differences
 from nox_buildstages.environments.snapshot import record_files, restore_files
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.names import file_name

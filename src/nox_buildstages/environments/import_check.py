@@ -1,27 +1,30 @@
-"""Run in the final environment: import each module, or say which can't be."""
+"""Import modules in the runtime environment; that environment runs this file."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 import traceback
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def import_command(python: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the command that imports modules with an interpreter."""
+    return (python, "-I", __file__, *names)
 
 
 def main(names: list[str]) -> str | None:
-    """Import modules; return what to exit with."""
-    failed = next((name for name in names if not _imports(name)), None)
-    if failed is None:
-        return None
-    return f"{failed} can't be imported in the final environment"
-
-
-def _imports(name: str) -> bool:
-    try:
-        importlib.import_module(name)
-    except Exception:  # noqa: BLE001 - whatever it is, it is shown
-        traceback.print_exc()
-        return False
-    return True
+    """Import modules; return the message about the first failure, if any."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception:  # noqa: BLE001 - the traceback shows any failure
+            traceback.print_exc()
+            return f"{name} can't be imported in the runtime environment"
+    return None
 
 
 if __name__ == "__main__":

@@ -1,24 +1,22 @@
-"""What an interpreter is: markers, wheel tags, ABI; asked of it once."""
+"""Find interpreters, and ask them for markers, wheel tags and ABI."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import packaging
 from packaging.tags import Tag
 
 from nox_buildstages.errors import CommandError
 from nox_buildstages.model import Interpreter
-from nox_buildstages.system.files import file_stamp, write_text
+from nox_buildstages.system.files import write_text
+from nox_buildstages.system.machine import libc
 from nox_buildstages.system.process import Command, run_checked
 
 if TYPE_CHECKING:
-    from nox_buildstages.system.files import FileStamp
     from nox_buildstages.system.process import Runner
 
 _PROBE = """
@@ -36,52 +34,45 @@ json.dump({
 
 
 def probe_interpreter(python: Path, *, runner: Runner, cache: Path) -> Interpreter:
-    """Return what an interpreter says of itself.
+    """Return the properties of an interpreter.
 
-    The answer is kept in the folder ``cache`` for as long as the program behind
-    ``python`` stays the same file.
+    The folder ``cache`` keeps the answer, which is valid until the program behind
+    ``python`` changes.
 
     Raises:
-        CommandError: It doesn't run.
+        CommandError: The interpreter doesn't run.
     """
+    # Our own packaging, because the interpreter may have none.
+    library = str(Path(packaging.__file__).parents[1])
+    command = Command(argv=(str(python), "-I", "-c", _PROBE, library))
     try:
-        answer = cache / f"{_identity(python)}.json"
+        answer = cache / f"{_identify(python)}.json"
     except OSError as error:
         reason = f"{error.strerror}: {error.filename}"
-        raise CommandError(command=str(_question(python)), reason=reason) from error
+        raise CommandError(command=str(command), reason=reason) from error
     try:
-        return _kept(answer, file_stamp(answer))
+        return _parse_answer(answer.read_text(encoding="utf-8"))
     except (OSError, ValueError, LookupError, TypeError):
-        text = run_checked(runner, _question(python))
+        text = run_checked(runner, command)
     write_text(answer, text)
-    return _read(json.loads(text))
+    return _parse_answer(text)
 
 
 def find_interpreter(version: str, *, uv: Path, runner: Runner) -> Path | None:
-    """Return an interpreter of this machine, as uv finds it; None where there is none.
+    """Return an interpreter of this machine that uv finds; None if there is none.
 
     Args:
-        version: Such as ``3.12``.
+        version: A minor version, such as ``3.12``.
         uv: The program.
-        runner: Runs it.
+        runner: Runs uv.
     """
     argv = (str(uv), "python", "find", "--system", "--no-python-downloads", version)
     completed = runner(Command(argv=argv))
     return None if completed.returncode else Path(completed.stdout.strip())
 
 
-@lru_cache(maxsize=16)
-def _kept(answer: Path, _stamp: FileStamp) -> Interpreter:
-    """Return a kept answer; every session of a process asks for it."""
-    return _read(json.loads(answer.read_text(encoding="utf-8")))
-
-
-def _question(python: Path) -> Command:
-    library = Path(packaging.__file__).parents[1]
-    return Command(argv=(str(python), "-I", "-c", _PROBE, str(library)))
-
-
-def _identity(python: Path) -> str:
+def _identify(python: Path) -> str:
+    """Return a hash that changes if the interpreter's answer may change."""
     program = python.resolve()
     status = program.stat()
     settings = python.parent.parent / "pyvenv.cfg"
@@ -91,19 +82,13 @@ def _identity(python: Path) -> str:
         str(status.st_size),
         str(status.st_mtime_ns),
         settings.read_text(encoding="utf-8") if settings.is_file() else "",
-        _libc(),
+        libc(),
     )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _libc() -> str:
-    try:
-        return os.confstr("CS_GNU_LIBC_VERSION") or ""
-    except (AttributeError, ValueError, OSError):  # not glibc, not POSIX
-        return ""
-
-
-def _read(answer: dict[str, Any]) -> Interpreter:
+def _parse_answer(text: str) -> Interpreter:
+    answer = json.loads(text)
     return Interpreter(
         markers=answer["markers"],
         tags=tuple(Tag(*parts) for parts in answer["tags"]),

@@ -1,4 +1,4 @@
-"""Seeing that builds, and people, leave the environment of a stage as it is."""
+"""Notice when a build or a person changes the files of an environment."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
-from nox_buildstages.environments.environment import (
-    FILES_NOTE,
-    INSTALL_HINT,
-    forget_stamp,
-)
+from nox_buildstages.environments.environment import INSTALL_HINT
+from nox_buildstages.environments.installed import FILES_NOTE, forget_installed
 from nox_buildstages.errors import EnvironmentDiffersError, MeddlingError
 from nox_buildstages.system.files import write_text
+from nox_buildstages.text import diff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -21,130 +19,128 @@ if TYPE_CHECKING:
 
     from nox_buildstages.environments.environment import Environment
 
-_Files: TypeAlias = "Mapping[str, tuple[int, int, int]]"
-"""Each file's kind, size and time, by its path in the environment."""
+_Snapshot: TypeAlias = "Mapping[str, tuple[int, int, int]]"
+"""Mode, size and modification time of each file, by its path in the environment."""
 
 SECOND_BUILD_FOLDER = "second-build"
-"""The folder, beside what is installed in an environment, for what differs."""
+"""The folder in an environment for a second build that differs from the first."""
 
 PROJECT_FOLDER = "project"
-"""The folder, likewise, for the wheel that leads to the project itself."""
+"""The folder in an environment for the editable wheel of the project itself."""
 
-_BESIDE = {SECOND_BUILD_FOLDER, PROJECT_FOLDER, "tmp"}
-"""Folders in an environment's that we and nox write to."""
+_OUR_FOLDERS = {SECOND_BUILD_FOLDER, PROJECT_FOLDER, "tmp"}
+"""Folders at the top of an environment that nox-buildstages and nox write to."""
 
-_SHOWN = 10
-"""Of the changes that are told."""
+_SHOWN_AT_MOST = 10
 
-_NOT_WATCHED = {"__pycache__"}
-"""Folders that importing writes to."""
+_IGNORED_FOLDERS = {"__pycache__"}
+"""Folders that imports write to."""
 
 
 @contextmanager
 def guard_environment(
     environment: Environment, *, output: str, stage: str, log: Path
 ) -> Iterator[None]:
-    """Refuse what is done meanwhile if it changes the environment's files.
+    """Raise an error if a build changes its environment.
 
-    What was added is taken away, and the environment counts as another one, so that
-    its projects are installed anew before the next build.
+    Added files are removed, and the packages are installed again before the next
+    build.
 
     Args:
-        environment: In which a build runs.
-        output: That is built, for messages.
-        stage: In which stage, for messages.
-        log: The build's, for messages.
+        environment: The environment of the build.
+        output: The output that is built, for messages.
+        stage: The stage of the output, for messages.
+        log: The log of the build, for messages.
 
     Raises:
-        MeddlingError: It did, and nothing else went wrong.
+        MeddlingError: The environment was changed, and nothing else went wrong.
     """
-    before = _files(environment.location)
+    before = _take_snapshot(environment.location)
     try:
         yield
     finally:
-        changes = _changes(before, _files(environment.location))
+        changes = _find_changes(before, _take_snapshot(environment.location))
         if changes:
-            _put_right(environment, changes)
+            _undo(environment, changes)
     if changes:
         words = tuple(f"{change} {name}" for name, change in changes.items())
         raise MeddlingError(output=output, stage=stage, changes=words, log=log)
 
 
 def record_files(environment: Environment) -> None:
-    """Note what files an environment has, where that isn't known since it was made."""
+    """Record the files of an environment, unless a valid record exists."""
     note = environment.location / FILES_NOTE
     if not note.exists():
-        write_text(note, json.dumps(_files(environment.location)))
+        write_text(note, json.dumps(_take_snapshot(environment.location)))
 
 
 def restore_files(environment: Environment, report: Callable[[str], None]) -> None:
-    """See that an environment has the files that it had when it was made.
+    """Prepare an environment for reinstallation if its files were changed by hand.
 
-    Where it hasn't, what was added is taken away, and its projects will be installed
-    anew.
+    Added files are removed, and all packages count as different from the lock.
 
     Raises:
-        EnvironmentDiffersError: It hasn't, and nox doesn't let it be changed.
+        EnvironmentDiffersError: There are changes, and nox doesn't allow more.
     """
     location = environment.location
     note = location / FILES_NOTE
     try:
-        noted = json.loads(note.read_text(encoding="utf-8"))
-        before = {name: tuple(status) for name, status in noted.items()}
+        recorded = json.loads(note.read_text(encoding="utf-8"))
+        before = {name: tuple(status) for name, status in recorded.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         note.unlink(missing_ok=True)
         return
-    changes = _changes(before, _files(location))
+    changes = _find_changes(before, _take_snapshot(location))
     if not changes:
         return
-    told = tuple(f"{change} {name}" for name, change in changes.items())
+    words = tuple(f"{change} {name}" for name, change in changes.items())
     if not environment.may_install():
         raise EnvironmentDiffersError(
-            environment=location,
-            differences=told[:_SHOWN],
-            hint=INSTALL_HINT,
+            environment=location, differences=words[:_SHOWN_AT_MOST], hint=INSTALL_HINT
         )
-    more = f" and {len(told) - 1} more" if len(told) > 1 else ""
-    report(f"{location} was changed by hand ({told[0]}{more}); it is made anew")
-    _put_right(environment, changes)
+    more = f" and {len(words) - 1} more" if len(words) > 1 else ""
+    report(
+        f"{location} was changed by hand ({words[0]}{more});"
+        " its packages are installed again"
+    )
+    _undo(environment, changes)
 
 
-def _files(location: Path) -> _Files:
-    """Return all in an environment's own folders; what lies beside them is ours."""
-    found: dict[str, tuple[int, int, int]] = {}
-    folders = [it.name for it in os.scandir(location) if _is_folder(it)]
-    folders = [name for name in folders if name not in _BESIDE]
+def _take_snapshot(location: Path) -> _Snapshot:
+    """Return all files in an environment, except files in our own folders."""
+
+    def is_folder(entry: os.DirEntry[str]) -> bool:
+        return entry.is_dir(follow_symlinks=False)
+
+    snapshot: dict[str, tuple[int, int, int]] = {}
+    top = [entry.name for entry in os.scandir(location) if is_folder(entry)]
+    folders = [name for name in top if name not in _OUR_FOLDERS | _IGNORED_FOLDERS]
     while folders:
         folder = folders.pop()
         for entry in os.scandir(location / folder):
             name = f"{folder}/{entry.name}"
-            if _is_folder(entry):
-                folders.append(name)
-            elif not entry.is_dir(follow_symlinks=False):
+            if not is_folder(entry):
                 status = entry.stat(follow_symlinks=False)
-                found[name] = (status.st_mode, status.st_size, status.st_mtime_ns)
-    return found
+                snapshot[name] = (status.st_mode, status.st_size, status.st_mtime_ns)
+            elif entry.name not in _IGNORED_FOLDERS:
+                folders.append(name)
+    return snapshot
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False) and entry.name not in _NOT_WATCHED
+def _find_changes(before: _Snapshot, after: _Snapshot) -> dict[str, str]:
+    """Return each file that differs, with what happened to the file."""
+    return {
+        name: "added" if old is None else "removed" if new is None else "changed"
+        for name, old, new in diff(before, after)
+    }
 
 
-def _changes(before: _Files, after: _Files) -> dict[str, str]:
-    """Return what became of each file that isn't as it was."""
-    changes = dict.fromkeys(after.keys() - before.keys(), "added")
-    changes.update((name, "removed") for name in before.keys() - after.keys())
-    common = before.keys() & after.keys()
-    changes.update((name, "changed") for name in common if before[name] != after[name])
-    return dict(sorted(changes.items()))
-
-
-def _put_right(environment: Environment, changes: Mapping[str, str]) -> None:
-    """Take away what was added, and let its projects be installed anew."""
-    forget_stamp(environment)
+def _undo(environment: Environment, changes: Mapping[str, str]) -> None:
+    """Remove added files, and have the packages installed again."""
+    forget_installed(environment)
     for name, change in changes.items():
         if change == "added":
             path = environment.location / name
             path.unlink(missing_ok=True)
-            with suppress(OSError):  # it isn't empty
+            with suppress(OSError):  # a parent folder isn't empty
                 os.removedirs(path.parent)

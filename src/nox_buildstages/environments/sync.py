@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import tomli_w
 
 from nox_buildstages import toml
-from nox_buildstages.environments.environment import (
-    INSTALL_HINT,
+from nox_buildstages.environments.environment import INSTALL_HINT
+from nox_buildstages.environments.installed import (
     check_installed,
     find_differences,
-    write_stamp,
+    record_installed,
 )
 from nox_buildstages.errors import HashMismatchError, SyncError
 from nox_buildstages.indexes.logins import LOGIN_HINT, is_auth_failure, redact
@@ -79,7 +79,7 @@ class Syncer:
             check_installed(environment, wanted, hint=INSTALL_HINT)
         self._uninstall(environment, stale - wanted.keys())
         self._install(environment, stale & wanted.keys(), lock)
-        write_stamp(environment, wanted)
+        record_installed(environment, wanted)
         check_installed(
             environment, wanted, hint=f"remove the folder {environment.location}"
         )

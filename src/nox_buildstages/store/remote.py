@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import platform
 import re
 import tempfile
 import time
@@ -22,6 +20,7 @@ from nox_buildstages.store.remote_files import PATIENCE
 from nox_buildstages.store.store import LOG, RECORD, load_record
 from nox_buildstages.system import files
 from nox_buildstages.system.files import sha256_of
+from nox_buildstages.system.machine import libc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,18 +39,6 @@ _AWAY = {
 _SHA256 = re.compile("[0-9a-f]{64}")
 _LARGEST = 10**12
 """Bytes of a wheel."""
-
-
-def libc() -> str:
-    """Return the C library of this machine, such as ``glibc-2.36``.
-
-    Where there is another one than glibc, that is the name of the system.
-    """
-    try:
-        found = os.confstr("CS_GNU_LIBC_VERSION")
-    except (AttributeError, OSError, ValueError):  # pragma: no cover - no glibc
-        found = None
-    return (found or platform.system()).replace(" ", "-").lower()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

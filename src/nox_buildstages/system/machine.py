@@ -22,6 +22,18 @@ def _allowed() -> int:
     return os.cpu_count() or 1  # pragma: no cover - not on Linux
 
 
+def libc() -> str:
+    """Return the C library of this machine, such as ``glibc-2.36``.
+
+    Return the name of the operating system if the C library isn't glibc.
+    """
+    try:
+        found = os.confstr("CS_GNU_LIBC_VERSION")
+    except (AttributeError, OSError, ValueError):  # pragma: no cover - no glibc
+        found = None
+    return (found or platform.system()).replace(" ", "-").lower()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
     """Cores and memory, as the kernel tells of them.

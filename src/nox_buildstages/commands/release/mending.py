@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.prepare import occupied, sync
 from nox_buildstages.commands.release.repairing import is_repairable, repairer
-from nox_buildstages.environments import import_check as imports
+from nox_buildstages.environments.import_check import import_command
 from nox_buildstages.errors import RepairError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.names import file_name
@@ -85,9 +85,8 @@ class Mending:
         if not modules or not self.environment.may_run():
             return
         self.context.tools.report(f"importing {', '.join(modules)}, as repaired")
-        script = str(Path(imports.__file__))
         command = Command(
-            argv=(str(self.environment.python), "-I", script, *modules),
+            argv=import_command(str(self.environment.python), modules),
             cwd=project.root,
             env=self.context.tools.outer,
         )

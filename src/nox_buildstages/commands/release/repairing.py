@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import parse_wheel_filename
 
-from nox_buildstages.environments.environment import EPOCH, list_files
+from nox_buildstages.environments.environment import list_files
+from nox_buildstages.environments.variables import EPOCH
 from nox_buildstages.errors import RepairError, UsageError
 from nox_buildstages.system.files import sha256_of
 from nox_buildstages.system.process import Command, run_checked
