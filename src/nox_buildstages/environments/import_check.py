@@ -18,12 +18,13 @@ def import_command(python: str, names: Iterable[str]) -> tuple[str, ...]:
 
 def main(names: list[str]) -> str | None:
     """Import modules; return the message about the first failure, if any."""
-    for name in names:
-        try:
+    name = ""
+    try:
+        for name in names:
             importlib.import_module(name)
-        except Exception:  # noqa: BLE001 - the traceback shows any failure
-            traceback.print_exc()
-            return f"{name} can't be imported in the runtime environment"
+    except Exception:  # noqa: BLE001 - the traceback shows any failure
+        traceback.print_exc()
+        return f"{name} can't be imported in the runtime environment"
     return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.prepare import occupied, sync
@@ -18,6 +17,7 @@ from nox_buildstages.system.process import Command
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from pathlib import Path
 
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.commands.release.repairing import Repaired
