@@ -451,5 +451,5 @@ def test_paths_in_variables_are_those_of_the_project(
 ) -> None:
     """Where uv is run makes no difference; URLs and the rest stay."""
     indexes = Indexes(root=Path("/project"), outer={name: value, "UV_PROJECT": "x"})
-    assert indexes.variables() == {name: moved}
-    assert indexes.variables(without=(name,)) == {}
+    assert indexes.uv_variables() == {name: moved}
+    assert indexes.uv_variables(without=(name,)) == {}

@@ -196,8 +196,8 @@ NAME = Login(url="https://named/simple/", name="me")
 )
 def test_a_login_is_sent_to_its_own_server_only(url: str, login: Login | None) -> None:
     """Among several logins the nearest path wins, then the first login."""
-    known = Credentials(logins=(ONE, TWO, NAME), barred=("https://h/barred/",))
-    assert known.for_url(url) == login
+    known = Credentials(logins=(ONE, TWO, NAME), blocked=("https://h/barred/",))
+    assert known.login_for(url) == login
 
 
 @pytest.mark.parametrize(
@@ -218,6 +218,6 @@ def test_netrc_comes_last(
     """Netrc adds a missing password; an unreadable netrc is ignored."""
     file = tmp_path / "netrc"
     file.write_text(text, "utf-8")
-    found = Credentials(logins=(ONE, NAME), netrc=file).for_url(url)
+    found = Credentials(logins=(ONE, NAME), netrc=file).login_for(url)
     assert (found and (found.name, found.password)) == words
-    assert Credentials(netrc=tmp_path / "none").for_url(url) is None
+    assert Credentials(netrc=tmp_path / "none").login_for(url) is None

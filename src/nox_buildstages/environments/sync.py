@@ -1,10 +1,11 @@
-"""Making environments equal to locks, with uv."""
+"""Make environments equal to locks, with uv."""
 
 from __future__ import annotations
 
 import re
 import tempfile
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,20 +25,20 @@ from nox_buildstages.system.files import write_text
 from nox_buildstages.system.process import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping
 
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.store.key import Ingredient
     from nox_buildstages.system.process import Runner
 
-_NOT_FOR_LOCKS = ("UV_CONSTRAINT", "UV_NO_BINARY", "UV_NO_BINARY_PACKAGE")
-"""Variables that uv would refuse a lock for, or our own wheels in it."""
+_IGNORED_VARIABLES = ("UV_CONSTRAINT", "UV_NO_BINARY", "UV_NO_BINARY_PACKAGE")
+"""Variables with which uv would refuse a lock, or our own wheels in a lock."""
 
-_ANOTHER_FILE = re.compile(
+_MISMATCH = re.compile(
     r"(?:Hash|Size) mismatch for `(?P<wheel>(?P<name>[\w.-]+)[^`]*)`"
     r"(?:\s+Expected:\s+sha256:(?P<expected>\w+)\s+Computed:\s+sha256:(?P<found>\w+))?"
 )
-"""What uv says of a wheel that isn't the one that was locked."""
+"""uv's message about a wheel that differs from the locked wheel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,9 +47,9 @@ class Syncer:
 
     Attributes:
         uv: The program.
-        runner: Runs it.
-        indexes: Where the wheels come from, for what it takes to reach them.
-        attend: Called again and again while uv runs.
+        runner: Runs uv.
+        indexes: The indexes that the wheels come from.
+        attend: Called about once a second while uv runs.
     """
 
     uv: Path
@@ -59,97 +60,103 @@ class Syncer:
     def sync(
         self, environment: Environment, wanted: Mapping[str, Ingredient], lock: Path
     ) -> None:
-        """Make an environment hold exactly what is wanted, and see that it does.
+        """Make an environment contain exactly the locked packages, and check that.
 
         Args:
-            environment: To be changed, unless it is as wanted.
-            wanted: What ``lock`` holds for its interpreter.
+            environment: The environment to change, unless nothing differs.
+            wanted: The packages in ``lock`` for this interpreter, by name.
             lock: A PEP 751 file of wheels.
 
         Raises:
-            HashMismatchError: A wheel isn't the one that was locked.
-            SyncError: A wheel can't be had.
-            EnvironmentDiffersError: Nox doesn't let it be changed, or it is still
-                another one afterwards.
+            HashMismatchError: A wheel differs from the locked wheel.
+            SyncError: uv can't get or install a wheel.
+            EnvironmentDiffersError: nox doesn't allow changes, or the environment
+                still differs afterwards.
         """
         stale = set(find_differences(environment, wanted))
         if not stale:
             return
         if not environment.may_install():
             check_installed(environment, wanted, hint=INSTALL_HINT)
-        self._uninstall(environment, stale - wanted.keys())
+        surplus = sorted(stale - wanted.keys())
+        if surplus:  # ``uv pip sync`` would leave pip in the environment
+            argv = ("uninstall", "--quiet", "--python", str(environment.python))
+            failure = self._run_uv("pip", *argv, *surplus)
+            if failure:
+                location = environment.location
+                hint = f"remove it, then run nox again:\n  rm -r {location}"
+                raise SyncError(environment=location, output=failure, hint=hint)
         self._install(environment, stale & wanted.keys(), lock)
         record_installed(environment, wanted)
         check_installed(
             environment, wanted, hint=f"remove the folder {environment.location}"
         )
 
-    def _uninstall(self, environment: Environment, names: Collection[str]) -> None:
-        """Remove what isn't wanted; syncing would leave pip where it is."""
-        if names:
-            argv = [str(self.uv), "pip", "uninstall", "--quiet"]
-            argv += ["--python", str(environment.python), *sorted(names)]
-            said = self._run(argv)
-            if said:
-                location = environment.location
-                hint = f"remove it, then run nox again:\n  rm -r {location}"
-                raise SyncError(environment=location, output=said, hint=hint)
+    def create(self, location: Path, python: Path) -> None:
+        """Create an empty environment for an interpreter; replace an existing one.
+
+        Raises:
+            SyncError: uv can't create the environment.
+        """
+        argv = ("venv", "--quiet", "--clear", "--no-project", "--python", str(python))
+        failure = self._run_uv(*argv, str(location))
+        if failure:
+            raise _sync_error(location, failure)
 
     def _install(
         self, environment: Environment, names: Collection[str], lock: Path
     ) -> None:
+        """Install locked packages, each at least once from the index if necessary.
+
+        uv's cache may be older than the index: if an index promises that a URL never
+        changes, uv installs the cached file, whatever the lock says. Then the package
+        is installed without the cache.
+        """
+        python = ("--python", str(environment.python))
+        options = ("--quiet", "--no-build", "--preview-features", "pylock", *python)
+        sync = ("pip", "sync", "--allow-empty-requirements", str(lock.absolute()))
         left = set(names)
-        while said := self._sync(environment, left, lock):
-            suspect = _suspect(said)
-            if suspect in left:
-                fresh = self._install_fresh(environment, suspect, lock)
-                if not fresh:
-                    left.remove(suspect)
+        while True:
+            again = (("--reinstall-package", name) for name in sorted(left))
+            failure = self._run_uv(*sync, *chain.from_iterable(again), *options)
+            if not failure:
+                return
+            mismatch = _MISMATCH.search(failure)
+            if mismatch is not None and mismatch["name"] in left:
+                name = mismatch["name"]
+                part = environment.location / "pylock.alone.toml"
+                write_text(part, _lock_of_one(lock, name))
+                fresh_failure = self._run_uv(
+                    *("pip", "install", "--requirements", str(part.absolute())),
+                    *("--no-cache", "--no-deps", "--reinstall-package", name),
+                    *options,
+                )
+                part.unlink()
+                if not fresh_failure:
+                    left.remove(name)
                     continue
-                said = fresh if _replaced(fresh) else said
-            raise _replaced(said) or _failed(environment.location, said)
+                fresh_mismatch = _MISMATCH.search(fresh_failure)
+                if fresh_mismatch is not None and fresh_mismatch["found"] is not None:
+                    mismatch = fresh_mismatch
+            if mismatch is None or mismatch["found"] is None:
+                raise _sync_error(environment.location, failure)
+            upgrade = f"build-stages-lock -- --upgrade-package {mismatch['name']}"
+            raise HashMismatchError(
+                subject=mismatch["wheel"],
+                problem="its wheel isn't the file that was locked",
+                hint=f"if you trust the new file, lock again:\n  nox -s {upgrade}",
+                expected=mismatch["expected"],
+                found=mismatch["found"],
+            )
 
-    def _sync(
-        self, environment: Environment, names: Collection[str], lock: Path
-    ) -> str:
-        argv = [str(self.uv), "pip", "sync", "--allow-empty-requirements"]
-        argv += [str(lock.absolute())]
-        for name in sorted(names):
-            argv += ["--reinstall-package", name]
-        return self._run([*argv, *_from_lock(environment)])
-
-    def _install_fresh(self, environment: Environment, name: str, lock: Path) -> str:
-        """Install one wheel without uv's cache.
-
-        The cache may be behind the index: for a URL whose content is said never to
-        change uv gives the file that it has, whatever is locked.
-        """
-        alone = environment.location / "pylock.alone.toml"
-        write_text(alone, _alone(lock, name))
-        argv = [str(self.uv), "pip", "install", "--requirements", str(alone.absolute())]
-        argv += ["--no-cache", "--no-deps", "--reinstall-package", name]
-        said = self._run([*argv, *_from_lock(environment)])
-        alone.unlink()
-        return said
-
-    def create(self, location: Path, python: Path) -> None:
-        """Make an empty environment for an interpreter; whatever is there goes.
-
-        Raises:
-            SyncError: It could not be made.
-        """
-        argv = [str(self.uv), "venv", "--quiet", "--clear", "--no-project"]
-        said = self._run([*argv, "--python", str(python), str(location)])
-        if said:
-            raise _failed(location, said)
-
-    def _run(self, argv: Sequence[str]) -> str:
-        """Run uv, and return what it has to say where it fails."""
-        variables = self.indexes.variables(without=_NOT_FOR_LOCKS)
+    def _run_uv(self, *argv: str) -> str:
+        """Run uv; return an empty string, or the error output if uv fails."""
         with tempfile.TemporaryDirectory(prefix="nox-buildstages-") as scratch:
-            folder = self.indexes.write_reaching(Path(scratch))
             command = Command(
-                argv=tuple(argv), cwd=folder, env=variables, attend=self.attend
+                argv=(str(self.uv), *argv),
+                cwd=self.indexes.write_download_settings(Path(scratch)),
+                env=self.indexes.uv_variables(without=_IGNORED_VARIABLES),
+                attend=self.attend,
             )
             completed = self.runner(command)
         if completed.returncode == 0:
@@ -157,41 +164,15 @@ class Syncer:
         return redact(completed.stderr) or f"exit status {completed.returncode}"
 
 
-def _failed(location: Path, said: str) -> SyncError:
-    hint = LOGIN_HINT if is_auth_failure(said) else ""
-    return SyncError(environment=location, output=said, hint=hint)
+def _sync_error(location: Path, output: str) -> SyncError:
+    hint = LOGIN_HINT if is_auth_failure(output) else ""
+    return SyncError(environment=location, output=output, hint=hint)
 
 
-def _from_lock(environment: Environment) -> tuple[str, ...]:
-    python = ("--python", str(environment.python))
-    return ("--quiet", "--no-build", "--preview-features", "pylock", *python)
+def _lock_of_one(lock: Path, name: str) -> str:
+    """Return the part of a lock about one package, valid in any folder.
 
-
-def _suspect(said: str) -> str | None:
-    """Return the project whose wheel isn't the one that was locked, as uv said."""
-    match = _ANOTHER_FILE.search(said)
-    return None if match is None else match["name"]
-
-
-def _replaced(said: str) -> HashMismatchError | None:
-    """Return which wheel isn't the one that was locked, as uv said."""
-    match = _ANOTHER_FILE.search(said)
-    if match is None or match["found"] is None:
-        return None
-    command = f"nox -s build-stages-lock -- --upgrade-package {match['name']}"
-    return HashMismatchError(
-        subject=match["wheel"],
-        problem="its wheel isn't the file that was locked",
-        hint=f"if you trust the new file, lock again:\n  {command}",
-        expected=match["expected"],
-        found=match["found"],
-    )
-
-
-def _alone(lock: Path, name: str) -> str:
-    """Return what a lock has of one project, as it is in any folder.
-
-    It is without sizes: where these differ too, uv says nothing of the hashes.
+    The part has no sizes: if the size differs too, uv's message has no hashes.
     """
     document = toml.loads(lock.read_text(encoding="utf-8"))
     packages = [it for it in document["packages"] if it["name"] == name]

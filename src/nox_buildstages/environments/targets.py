@@ -1,9 +1,8 @@
-"""For what locks are made: interpreters at hand, and others that are known of."""
+"""The interpreters that locks are made for, on this machine and on other platforms."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from typing import TYPE_CHECKING, cast
 
 from packaging.tags import compatible_tags, cpython_tags, mac_platforms
@@ -20,12 +19,21 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Project
 
 MACOS = (14, 0)
-"""The macOS that a Mac elsewhere is taken for."""
+"""The assumed macOS of other machines."""
 
 _GLIBC = 28
-"""The glibc 2 that a Linux elsewhere is taken for, which uv's name of it says."""
+"""The assumed glibc 2 of other machines; uv's name of their platform says the same."""
 
 _ALIASES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+
+_PLATFORM_MARKERS = (
+    "implementation_name",
+    "os_name",
+    "platform_machine",
+    "platform_python_implementation",
+    "platform_system",
+    "sys_platform",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,9 +41,9 @@ class Target:
     """An interpreter that locks are made for.
 
     Attributes:
-        interpreter: What it is, as far as that is known.
-        python: The program; None where it isn't at hand.
-        platform: As uv's ``--python-platform`` takes it; None for this machine's.
+        interpreter: The interpreter; an assumed one on another platform.
+        python: The program; None if this machine hasn't the interpreter.
+        platform: The value of uv's ``--python-platform``; None for this machine.
     """
 
     interpreter: Interpreter
@@ -44,22 +52,22 @@ class Target:
 
     @property
     def version(self) -> str:
-        """Its minor version, such as ``3.11``."""
+        """The minor version, such as ``3.11``."""
         return self.interpreter.markers["python_version"]
 
     @property
     def kind(self) -> str:
-        """A marker that tells its platform from others."""
+        """A marker that is true on this platform only."""
         return self.interpreter.kind
 
     @property
     def marker(self) -> str:
-        """A marker that is true for it, and for no other target."""
-        return f'python_version == "{self.version}" and {self.kind}'
+        """A marker that is true for this target only."""
+        return _marker_of(self.version, self.kind)
 
     @property
     def variables(self) -> dict[str, str]:
-        """What uv is told of its platform by variables."""
+        """The environment variables that describe the platform to uv."""
         if self.platform is None or not self.platform.endswith("-apple-darwin"):
             return {}
         return {"MACOSX_DEPLOYMENT_TARGET": ".".join(map(str, MACOS))}
@@ -73,12 +81,12 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Platform:
-    """A kind of machine.
+    """An operating system and a processor.
 
     Attributes:
-        name: As uv's ``--python-platform`` takes it; None for this machine.
-        markers: Those of PEP 508 that it decides on.
-        tags: Of wheels, best first.
+        name: The value of uv's ``--python-platform``; None for this machine.
+        markers: The PEP 508 markers in ``_PLATFORM_MARKERS``.
+        tags: Platform tags of wheels, best first.
     """
 
     name: str | None
@@ -90,15 +98,19 @@ class _Platform:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A minor version of Python on some platform."""
+class _Candidate:
+    """A minor version of Python on a platform.
+
+    Building an ``Interpreter`` takes long because of its tags, so only a candidate
+    that becomes a target gets one.
+    """
 
     version: str
     platform: _Platform
 
     @property
     def markers(self) -> dict[str, str]:
-        """All markers of PEP 508, for the oldest release of the version."""
+        """All PEP 508 markers, for the oldest release of the version."""
         return {
             **self.platform.markers,
             "implementation_version": f"{self.version}.0",
@@ -110,16 +122,33 @@ class _Wanted:
 
     @property
     def marker(self) -> str:
-        """A marker that is true for it alone."""
-        return f'python_version == "{self.version}" and {kind_of(self.markers)}'
+        """A marker that is true for this candidate only."""
+        return _marker_of(self.version, kind_of(self.markers))
+
+    def target(self) -> Target:
+        """Return the target for the oldest release of CPython of the version."""
+        release = tuple(map(int, self.version.split(".")))
+        short = f"cp{self.version.replace('.', '')}"
+        tags = self.platform.tags
+        interpreter = Interpreter(
+            markers=cast("Environment", self.markers),
+            tags=(
+                *cpython_tags(release, [short], tags),
+                *compatible_tags(release, short, tags),
+            ),
+            abi="",
+            platform=tags[0],
+        )
+        return Target(interpreter=interpreter, python=None, platform=self.platform.name)
 
 
 def python_versions(project: Project, here: Interpreter) -> tuple[str, ...]:
     """Return the minor versions of Python that a project is locked for.
 
     Args:
-        project: Whose locks.
-        here: The interpreter that counts where the project names one or none.
+        project: The project.
+        here: The interpreter of the session, which counts unless the project names
+            several versions.
     """
     if len(project.pythons) < 2:  # noqa: PLR2004
         return (here.markers["python_version"],)
@@ -132,97 +161,81 @@ def minor_version(version: str) -> str:
 
 
 def list_targets(
-    project: Project, here: Interpreter, at_hand: Mapping[str, tuple[Path, Interpreter]]
+    project: Project,
+    here: Interpreter,
+    available: Mapping[str, tuple[Path, Interpreter]],
 ) -> tuple[Target, ...]:
-    """Return everything that a project is locked for, this machine's targets first.
+    """Return the targets of a project, the targets of this machine first.
 
     Args:
-        project: What is declared.
+        project: The project.
         here: An interpreter of this machine.
-        at_hand: Those of this machine that can be run, by minor version.
+        available: Interpreters of this machine that can run, by minor version.
 
     Raises:
-        DeclarationError: An environment is of no platform that is known.
+        DeclarationError: A marker in ``environments`` is true on no known platform.
     """
-    return tuple(
-        Target(interpreter=_interpreter(it), python=None, platform=it.platform.name)
-        if it.version not in at_hand or it.platform.name is not None
-        else Target(interpreter=at_hand[it.version][1], python=at_hand[it.version][0])
-        for it in _wanted(project, here)
-    )
+    targets = []
+    for candidate in _list_candidates(project, here):
+        if candidate.version in available and candidate.platform.name is None:
+            python, interpreter = available[candidate.version]
+            targets.append(Target(interpreter=interpreter, python=python))
+        else:
+            targets.append(candidate.target())
+    return tuple(targets)
 
 
 def target_markers(project: Project, here: Interpreter) -> list[str]:
-    """Return the markers of all that a project is locked for, sorted.
+    """Return the markers of all targets of a project, sorted.
 
     Args:
-        project: Whose locks.
+        project: The project.
         here: An interpreter of this machine.
 
     Raises:
-        DeclarationError: An environment is of no platform that is known.
+        DeclarationError: A marker in ``environments`` is true on no known platform.
     """
-    return sorted(it.marker for it in _wanted(project, here))
+    return sorted(candidate.marker for candidate in _list_candidates(project, here))
 
 
-def _wanted(project: Project, here: Interpreter) -> tuple[_Wanted, ...]:
-    this = _this_machine(here)
-    own = [_Wanted(version, this) for version in python_versions(project, here)]
-    chosen = {it.marker: it for it in own}
+def _list_candidates(project: Project, here: Interpreter) -> tuple[_Candidate, ...]:
+    tags = dict.fromkeys(tag.platform for tag in here.tags if tag.platform != "any")
+    markers = cast("Mapping[str, str]", here.markers)
+    this_machine = _Platform(
+        name=None,
+        markers={name: markers[name] for name in _PLATFORM_MARKERS},
+        tags=tuple(tags),
+    )
+    own = [_Candidate(it, this_machine) for it in python_versions(project, here)]
     if not project.environments:
         return tuple(own)
-    others = [_Wanted(it.version, where) for where in _elsewhere() for it in own]
+    platforms = _other_platforms()
+    others = [_Candidate(it.version, other) for other in platforms for it in own]
+    chosen = {candidate.marker: candidate for candidate in own}
     for index, marker in enumerate(project.environments):
-        fitting = [it for it in (*own, *others) if marker.evaluate({**it.markers})]
-        if not fitting:
-            raise _unknown(project, index)
-        for it in fitting:
-            chosen.setdefault(it.marker, it)
+        matches = [it for it in (*own, *others) if marker.evaluate({**it.markers})]
+        if not matches:
+            problem = Problem(
+                location=f"tool.nox-buildstages.environments[{index}]",
+                message=f"{str(marker)!r} is true for none of"
+                f" {', '.join(map(str, platforms))}"
+                " with the Pythons of this project",
+            )
+            raise DeclarationError(path=project.pyproject, problems=(problem,))
+        for candidate in matches:
+            chosen.setdefault(candidate.marker, candidate)
     return tuple(chosen.values())
 
 
-@lru_cache(maxsize=8)
-def _this_machine(here: Interpreter) -> _Platform:
-    tags = dict.fromkeys(tag.platform for tag in here.tags if tag.platform != "any")
-    return _Platform(
-        name=None,
-        markers={name: str(here.markers[name]) for name in _PLATFORM_MARKERS},  # type: ignore[literal-required]
-        tags=tuple(tags),
-    )
+def _marker_of(version: str, kind: str) -> str:
+    return f'python_version == "{version}" and {kind}'
 
 
-def _interpreter(wanted: _Wanted) -> Interpreter:
-    """Return the oldest CPython of a minor version on some platform."""
-    release = tuple(map(int, wanted.version.split(".")))
-    short = f"cp{wanted.version.replace('.', '')}"
-    tags = wanted.platform.tags
-    return Interpreter(
-        markers=cast("Environment", wanted.markers),
-        tags=(
-            *cpython_tags(release, [short], tags),
-            *compatible_tags(release, short, tags),
-        ),
-        abi="",
-        platform=tags[0],
-    )
-
-
-def _unknown(project: Project, index: int) -> DeclarationError:
-    problem = Problem(
-        location=f"tool.nox-buildstages.environments[{index}]",
-        message=f"{str(project.environments[index])!r} is true for none of"
-        f" {', '.join(map(str, _elsewhere()))}"
-        " with the Pythons of this project",
-    )
-    return DeclarationError(path=project.pyproject, problems=(problem,))
-
-
-@cache
-def _elsewhere() -> tuple[_Platform, ...]:
-    """Return the platforms that uv can be asked about from any machine."""
+def _other_platforms() -> tuple[_Platform, ...]:
+    """Return the platforms for which uv can resolve on any machine."""
     return (
-        _linux("x86_64", oldest=5),
-        _linux("aarch64", oldest=17),
+        _linux("x86_64", oldest_glibc=5),
+        _linux("aarch64", oldest_glibc=17),
         _mac("aarch64", "arm64"),
         _mac("x86_64", "x86_64"),
         _windows("x86_64", "AMD64"),
@@ -230,15 +243,15 @@ def _elsewhere() -> tuple[_Platform, ...]:
     )
 
 
-def _linux(machine: str, oldest: int) -> _Platform:
+def _linux(machine: str, oldest_glibc: int) -> _Platform:
     tags = []
-    for version in range(_GLIBC, oldest - 1, -1):
+    for version in range(_GLIBC, oldest_glibc - 1, -1):
         tags.append(f"manylinux_2_{version}_{machine}")
         if version in _ALIASES:
             tags.append(f"{_ALIASES[version]}_{machine}")
     return _Platform(
         name=f"{machine}-manylinux_2_{_GLIBC}",
-        markers=_cpython("posix", "linux", "Linux", machine),
+        markers=_cpython_markers("posix", "linux", "Linux", machine),
         tags=(*tags, f"linux_{machine}"),
     )
 
@@ -246,7 +259,7 @@ def _linux(machine: str, oldest: int) -> _Platform:
 def _mac(name: str, machine: str) -> _Platform:
     return _Platform(
         name=f"{name}-apple-darwin",
-        markers=_cpython("posix", "darwin", "Darwin", machine),
+        markers=_cpython_markers("posix", "darwin", "Darwin", machine),
         tags=tuple(mac_platforms(MACOS, machine)),
     )
 
@@ -254,27 +267,13 @@ def _mac(name: str, machine: str) -> _Platform:
 def _windows(name: str, machine: str) -> _Platform:
     return _Platform(
         name=f"{name}-pc-windows-msvc",
-        markers=_cpython("nt", "win32", "Windows", machine),
+        markers=_cpython_markers("nt", "win32", "Windows", machine),
         tags=(f"win_{machine.lower()}",),
     )
 
 
-def _cpython(os_name: str, platform: str, system: str, machine: str) -> dict[str, str]:
-    return {
-        "implementation_name": "cpython",
-        "os_name": os_name,
-        "platform_machine": machine,
-        "platform_python_implementation": "CPython",
-        "platform_system": system,
-        "sys_platform": platform,
-    }
-
-
-_PLATFORM_MARKERS = (
-    "implementation_name",
-    "os_name",
-    "platform_machine",
-    "platform_python_implementation",
-    "platform_system",
-    "sys_platform",
-)
+def _cpython_markers(
+    os_name: str, platform: str, system: str, machine: str
+) -> dict[str, str]:
+    values = ("cpython", os_name, machine, "CPython", system, platform)
+    return dict(zip(_PLATFORM_MARKERS, values, strict=True))

@@ -21,15 +21,15 @@ class Credentials:
 
     Attributes:
         logins: Where one URL has several, the first of them counts.
-        barred: URLs below which none is sent.
+        blocked: URLs below which none is sent.
         netrc: A file with names and passwords of hosts; it need not be there.
     """
 
     logins: tuple[Login, ...] = ()
-    barred: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
     netrc: Path | None = None
 
-    def for_url(self, url: str) -> Login | None:
+    def login_for(self, url: str) -> Login | None:
         """Return what to say to a server that is asked for a URL; None for nothing.
 
         It is that of the URL of the same scheme, host and port that has most of its
@@ -38,7 +38,7 @@ class Credentials:
         """
         url = strip_logins(url)
         parts = urlsplit(url)
-        if parts.scheme not in DEFAULT_PORTS or any(map(url.startswith, self.barred)):
+        if parts.scheme not in DEFAULT_PORTS or any(map(url.startswith, self.blocked)):
             return None
         near = [
             login for login in self.logins if origin_of(login.url) == origin_of(url)

@@ -96,11 +96,11 @@ class Indexes:
     outer: Mapping[str, str] | None = field(default=None, repr=False)
     logins: tuple[Login, ...] = ()
 
-    def resolving(self) -> dict[str, Any]:
+    def resolution_settings(self) -> dict[str, Any]:
         """Return ``[tool.uv]`` for a resolution in any folder."""
         return self._with_logins(self._chosen(UV_KEYS), self.logins)
 
-    def write_reaching(self, folder: Path) -> Path:
+    def write_download_settings(self, folder: Path) -> Path:
         """Make uv, run in a folder, know what it takes to reach files of locks.
 
         Returns:
@@ -118,7 +118,7 @@ class Indexes:
         (folder / "pyproject.toml").write_text(text, encoding="utf-8")
         return folder
 
-    def variables(self, *, without: Iterable[str] = ()) -> dict[str, str] | None:
+    def uv_variables(self, *, without: Iterable[str] = ()) -> dict[str, str] | None:
         """Return uv's environment variables, with paths that hold in any folder.
 
         Args:
@@ -144,7 +144,7 @@ class Indexes:
         home = Path(self._outer.get("HOME") or Path.home())
         return Credentials(
             logins=(*(login for login in logins if login is not None), *self.logins),
-            barred=tuple(
+            blocked=tuple(
                 re.sub(r"\+?simple/?$", "", index.url)
                 for index in indexes
                 if index.authenticate == "never"

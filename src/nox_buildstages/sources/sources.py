@@ -170,7 +170,7 @@ class Sources:
             if file.is_file() and sha256_of(file) == source.sha256:
                 return file
             file.parent.mkdir(parents=True, exist_ok=True)
-        fetch_archive(source, url, file, self.credentials.for_url(url))
+        fetch_archive(source, url, file, self.credentials.login_for(url))
         return file
 
     def url(self, location: str) -> str:

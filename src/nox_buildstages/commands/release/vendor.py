@@ -75,7 +75,7 @@ def _fetch(source: ArchiveSource, tools: Tools, path: Path) -> None:
     folder.mkdir(exist_ok=True)
     try:
         file = folder / path.name
-        fetch_archive(source, url, file, tools.sources.credentials.for_url(url))
+        fetch_archive(source, url, file, tools.sources.credentials.login_for(url))
         file.replace(path)
     finally:
         remove_tree(folder)

@@ -232,7 +232,7 @@ class Resolver:
 
     def _variables(self, question: Question) -> Mapping[str, str] | None:
         """Return the variables of uv, and of the git that it runs."""
-        variables = self._indexes.variables()
+        variables = self._indexes.uv_variables()
         own = dict(self.target.variables)
         if variables is not None:
             own.update(self._for_git(question, variables))
@@ -263,7 +263,7 @@ class Resolver:
     def _synthetic_project(
         self, question: Question, overrides: Sequence[str]
     ) -> dict[str, Any]:
-        settings = without_no_binary(self._indexes.resolving())
+        settings = without_no_binary(self._indexes.resolution_settings())
         stood_in = {stand_in.name for stand_in in question.stand_ins}
         sources = settings.get("sources", {})
         settings["sources"] = {
