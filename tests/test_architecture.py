@@ -25,8 +25,6 @@ ROOMS = (
 
 UPWARDS = {
     "run/follow": {"builder"},
-    "workspace/make_locks": {"commands"},
-    "workspace/workspace": {"commands"},
 }
 """What still imports a later room after the move, and goes next."""
 

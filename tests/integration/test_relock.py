@@ -207,8 +207,7 @@ class World:
         cells = arrange_cells([project])
         workspace = Workspace(
             cells=cells,
-            project=cells.first.project,
-            graph=cells.first.graph,
+            cell=cells.first,
             interpreter=self.interpreter,
             environment=self.environment(),
             options=Options(),

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.run.command_line import NoxInvocation, RegisteredSession, read
+from nox_buildstages.run.command_line import (
+    NoxInvocation,
+    RegisteredSession,
+    read_command_line,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,25 +18,19 @@ if TYPE_CHECKING:
 SESSIONS = (
     RegisteredSession(
         name="build-stage-a",
-        base="build-stage-a",
         tags=("build-stage",),
-        default=False,
     ),
     RegisteredSession(
         name="build-stage-b",
-        base="build-stage-b",
         requires=("build-stage-a",),
         tags=("build-stage",),
-        default=False,
     ),
     RegisteredSession(
         name="build-stages",
-        base="build-stages",
         requires=("build-stage-a", "build-stage-b"),
+        is_default=True,
     ),
-    RegisteredSession(
-        name="build-stages-plan", base="build-stages-plan", default=False
-    ),
+    RegisteredSession(name="build-stages-plan"),
 )
 ALL = {"build-stage-a", "build-stage-b", "build-stages", "build-stages-plan"}
 STAGES = {"build-stage-a", "build-stage-b"}
@@ -43,7 +41,7 @@ NOTHING: dict[str, str] = {}
 
 
 def called(*words: str, environ: dict[str, str] = NOTHING) -> NoxInvocation:
-    return read(words, environ, NoxInvocation())
+    return read_command_line(words, environ, NoxInvocation())
 
 
 @pytest.mark.parametrize(
@@ -71,61 +69,58 @@ def test_the_words_select_sessions_and_those_that_they_require(
 ) -> None:
     """As nox does it; where an expression does, it may be any of them."""
     call = called(*words)
-    assert call.makes
-    assert call.selected(SESSIONS) == wanted
+    assert call.makes_environments
+    assert call.select(SESSIONS).keys() == wanted
 
 
 def test_a_base_name_selects_its_sessions_of_every_python() -> None:
     """As in nox: `-s build-stages` is all of them, `-s build-stages-3.12` is one."""
-    sessions = [
-        RegisteredSession(name=f"build-stages-{python}", base="build-stages")
-        for python in ("3.11", "3.12")
-    ]
-    names = {session.name for session in sessions}
-    assert called("-s", "build-stages").selected(sessions) == names
-    one = called("-s", "build-stages-3.12").selected(sessions)
+    sessions = [RegisteredSession(name="build-stages", pythons=("3.11", "3.12"))]
+    names = {"build-stages-3.11", "build-stages-3.12"}
+    assert called("-s", "build-stages").select(sessions).keys() == names
+    one = called("-s", "build-stages-3.12").select(sessions).keys()
     assert one == {"build-stages-3.12"}
 
 
 def test_spaces_in_a_name_do_not_count() -> None:
     """As in nox."""
     name = "build-stages(x=1, y=2)"
-    cell = RegisteredSession(name=name, base=name, default=False)
+    cell = RegisteredSession(name=name)
     for said in (name, "build-stages(x=1,y=2)"):
-        assert called("-s", said).selected([cell]) == {name}
+        assert called("-s", said).select([cell]).keys() == {name}
 
 
 def test_a_session_without_an_environment_makes_none() -> None:
     """Those that it requires do."""
     every = RegisteredSession(
         name="build-stages",
-        base="build-stages",
         requires=("build-stages(x=1)",),
-        environment=False,
+        is_default=True,
+        has_environment=False,
     )
-    cell = RegisteredSession(
-        name="build-stages(x=1)", base="build-stages(x=1)", default=False
-    )
-    assert called().selected([every, cell]) == {"build-stages(x=1)"}
+    cell = RegisteredSession(name="build-stages(x=1)")
+    assert called().select([every, cell]).keys() == {"build-stages(x=1)"}
 
 
 def test_a_variable_selects_where_the_words_do_not() -> None:
     """NOXSESSION, with commas; any selection among the words counts more."""
     variables = {"NOXSESSION": "lint,build-stage-a"}
-    assert called(environ=variables).selected(SESSIONS) == {"build-stage-a"}
-    assert called("-s", "build-stages", environ=variables).selected(SESSIONS) == FINAL
+    assert called(environ=variables).select(SESSIONS).keys() == {"build-stage-a"}
+    assert (
+        called("-s", "build-stages", environ=variables).select(SESSIONS).keys() == FINAL
+    )
 
 
 def test_the_noxfile_selects_where_nothing_else_does() -> None:
     """Its `nox.options` count least."""
-    noxfile = NoxInvocation(sessions=("lint",), envdir="elsewhere", parallel=True)
-    call = read((), {}, noxfile)
-    assert call.selected(SESSIONS) == set()
-    assert (call.envdir, call.parallel) == ("elsewhere", True)
+    noxfile = NoxInvocation(sessions=("lint",), envdir="elsewhere", is_parallel=True)
+    call = read_command_line((), {}, noxfile)
+    assert call.select(SESSIONS).keys() == set()
+    assert (call.envdir, call.is_parallel) == ("elsewhere", True)
     words = ("-t", "build-stage", "--envdir", "here", "-j", "1")
-    call = read(words, {}, noxfile)
-    assert call.selected(SESSIONS) == STAGES
-    assert (call.envdir, call.parallel) == ("here", False)
+    call = read_command_line(words, {}, noxfile)
+    assert call.select(SESSIONS).keys() == STAGES
+    assert (call.envdir, call.is_parallel) == ("here", False)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +141,7 @@ def test_some_calls_make_no_environment(
     words: Sequence[str], variables: dict[str, str]
 ) -> None:
     """Those that list, complete, or were told to do without; and what isn't nox's."""
-    assert not called(*words, environ=variables).makes
+    assert not called(*words, environ=variables).makes_environments
 
 
 @pytest.mark.parametrize(
@@ -173,4 +168,4 @@ def test_the_words_say_how_environments_are_made(
 ) -> None:
     """By which backend, in other processes or not, anew or not."""
     call = called(*words, environ=variables)
-    assert (call.backend, call.parallel, call.afresh) == (backend, parallel, afresh)
+    assert (call.backend, call.is_parallel, call.remakes) == (backend, parallel, afresh)

@@ -30,6 +30,7 @@ class Environment:
         python: The path of its interpreter.
         may_install: Whether nox allows changes to the environment; false with ``-R``.
         may_run: Whether nox allows programs to run; false with ``--install-only``.
+        run: Runs a program in the environment, from a folder, and shows its output.
     """
 
     location: Path
@@ -37,6 +38,7 @@ class Environment:
     python: Path
     may_install: Callable[[], bool] = _always
     may_run: Callable[[], bool] = _always
+    run: Callable[..., object] = _always
 
 
 def is_complete(location: Path) -> bool:

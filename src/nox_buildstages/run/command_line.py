@@ -1,35 +1,16 @@
-"""How nox was called, as far as it tells whose environments it comes to make.
+"""How nox was called: nox shows a noxfile nothing of its command line.
 
-Nox shows a noxfile nothing of its command line, so it is read once more here.
+The words after ``--`` are read in `workspace/options.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-_VALUES = {
-    "backend": ("-db", "--default-venv-backend"),
-    "forced": ("-fb", "--force-venv-backend"),
-    "envdir": ("--envdir",),
-    "keywords": ("-k", "--keywords"),
-    "parallel": ("-j", "--parallel"),
-    "reuse": ("--reuse-venv",),
-    "usage": ("--usage",),
-}
-_LISTS = {
-    "sessions": ("-s", "-e", "--sessions", "--session"),
-    "tags": ("-t", "--tags"),
-}
-_FLAGS = {
-    "listing": ("-l", "--list", "--list-sessions"),
-    "alone": ("--no-dependencies",),
-    "without": ("--no-venv",),
-}
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,118 +18,103 @@ class RegisteredSession:
     """A session of ours.
 
     Attributes:
-        name: As nox calls it, with its Python where it has one.
-        base: Its name without that.
-        requires: The names of those that come before it.
-        tags: That it can be selected by.
-        default: Whether it runs where nothing is selected.
-        environment: Whether it has one.
+        name: The name without a Python.
+        pythons: The Pythons that the session runs with, one after the other; none if
+            nox has one session of this name.
+        requires: The sessions that run before, with ``{python}`` for the same Python.
+        tags: The tags that select the session.
+        is_default: Whether it runs if nothing is selected.
+        has_environment: Whether nox makes an environment for it.
     """
 
     name: str
-    base: str
+    pythons: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    default: bool = True
-    environment: bool = True
+    is_default: bool = False
+    has_environment: bool = True
+
+    @property
+    def full_names(self) -> dict[str, tuple[str, ...]]:
+        """The names that nox knows, and the full names of the required sessions."""
+        if not self.pythons:
+            return {self.name: self.requires}
+        return {
+            f"{self.name}-{python}": tuple(
+                name.replace("{python}", python) for name in self.requires
+            )
+            for python in self.pythons
+        }
+
+
+SessionT = TypeVar("SessionT", bound=RegisteredSession)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoxInvocation:
-    """What nox was told of sessions and their environments.
+    """How nox was called.
 
     Attributes:
-        makes: Whether it makes any; not so where it only lists sessions.
-        sessions: To run; None for those that run by default.
-        tags: Of those to run; None where none was named.
-        keywords: An expression that selects them; empty where there is none.
-        alone: Whether those that they require are left out.
-        parallel: Whether other processes of nox make the environments.
-        envdir: Where the environments are.
-        backend: That makes them; empty for nox's own choice.
-        afresh: Whether they are made anew though they are there.
+        makes_environments: Whether nox makes any; ``--list`` and ``--no-venv`` don't.
+        sessions: The sessions to run; None for the default.
+        tags: The tags of the sessions to run; None if tags select nothing.
+        keywords: An expression that selects sessions, or an empty string.
+        skips_required: Whether required sessions don't run (``--no-dependencies``).
+        is_parallel: Whether other processes of nox run the sessions.
+        envdir: The folder of the environments.
+        backend: The backend that makes environments; empty for nox's own choice.
+        remakes: Whether nox makes environments again that are there.
     """
 
-    makes: bool = True
+    makes_environments: bool = True
     sessions: tuple[str, ...] | None = None
     tags: tuple[str, ...] | None = None
     keywords: str = ""
-    alone: bool = False
-    parallel: bool = False
+    skips_required: bool = False
+    is_parallel: bool = False
     envdir: str = ".nox"
     backend: str = ""
-    afresh: bool = False
+    remakes: bool = False
 
-    def selected(self, registered: Sequence[RegisteredSession]) -> frozenset[str]:
-        """Return the names of those sessions that may run, required ones too.
+    @classmethod
+    def of_noxfile(cls, options: Any) -> NoxInvocation:  # noqa: ANN401 - nox.options
+        """Return what a noxfile sets in ``nox.options``."""
+        return cls(
+            sessions=None if options.sessions is None else tuple(options.sessions),
+            tags=None if options.tags is None else tuple(options.tags),
+            keywords=options.keywords or "",
+            is_parallel=(options.parallel or 1) > 1,
+            envdir=str(options.envdir),
+        )
 
-        Those that have no environment aren't among them.
+    def select(self, sessions: Iterable[SessionT]) -> dict[str, SessionT]:
+        """Return the sessions that may run, by full name.
+
+        Required sessions are included; sessions without an environment are not. An
+        expression of keywords selects all: too many do no harm.
         """
-        named = {session.name: session for session in registered}
-        found: set[str] = set()
-        left = [session.name for session in registered if self._selects(session)]
-        while left:
-            name = left.pop()
-            if name not in found and not self.alone:
-                left += named[name].requires
+        named = {name: session for session in sessions for name in session.full_names}
+        wanted = {name.replace(" ", "") for name in self.sessions or ()}
+        queue = []
+        for name, session in named.items():
+            if self.tags is not None:
+                is_selected = not set(session.tags).isdisjoint(self.tags)
+            elif self.keywords:
+                is_selected = True
+            elif self.sessions is not None:
+                names = {name.replace(" ", ""), session.name.replace(" ", "")}
+                is_selected = not names.isdisjoint(wanted)
+            else:
+                is_selected = session.is_default
+            if is_selected:
+                queue.append(name)
+        found = set()
+        while queue:
+            name = queue.pop()
+            if name not in found and not self.skips_required:
+                queue += named[name].full_names[name]
             found.add(name)
-        return frozenset(name for name in found if named[name].environment)
-
-    def _selects(self, session: RegisteredSession) -> bool:
-        if self.tags is not None:
-            return not set(session.tags).isdisjoint(self.tags)
-        if self.keywords:
-            return True  # too many are better than too few
-        if self.sessions is not None:
-            said = {name.replace(" ", "") for name in self.sessions}
-            names = (session.name, session.base)
-            return any(name.replace(" ", "") in said for name in names)
-        return session.default
-
-
-def read(
-    words: Sequence[str], environ: Mapping[str, str], noxfile: NoxInvocation
-) -> NoxInvocation:
-    """Return what nox was told.
-
-    Args:
-        words: Of its command line, without its own name.
-        environ: The environment variables.
-        noxfile: What the noxfile says, where nothing else does.
-    """
-    own = words[: words.index("--")] if "--" in words else words
-    try:
-        said = _parser().parse_known_args(own)[0]
-    except ValueError:  # nox wouldn't have come this far: it isn't nox that calls
-        return NoxInvocation(makes=False)
-    default = said.backend or environ.get("NOX_DEFAULT_VENV_BACKEND")
-    backend = said.forced or default or noxfile.backend
-    parallel = said.parallel or environ.get("NOX_PARALLEL")
-    looks = said.listing or said.usage or "_ARGCOMPLETE" in environ
-    return replace(
-        _selecting(said, environ, noxfile),
-        makes=not (looks or said.without or backend == "none"),
-        alone=said.alone,
-        parallel=parallel != "1" if parallel else noxfile.parallel,
-        envdir=said.envdir or noxfile.envdir,
-        backend=backend,
-        afresh=said.reuse == "never",
-    )
-
-
-def _selecting(
-    said: argparse.Namespace, environ: Mapping[str, str], noxfile: NoxInvocation
-) -> NoxInvocation:
-    sessions = said.sessions
-    if sessions is None and environ.get("NOXSESSION"):
-        sessions = environ["NOXSESSION"].split(",")
-    if sessions is None and said.tags is None and not said.keywords:
-        return noxfile
-    return NoxInvocation(
-        sessions=None if sessions is None else tuple(sessions),
-        tags=None if said.tags is None else tuple(said.tags),
-        keywords=said.keywords or "",
-    )
+        return {name: named[name] for name in found if named[name].has_environment}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -156,12 +122,56 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def _parser() -> _Parser:
+def read_command_line(
+    words: Sequence[str], environ: Mapping[str, str], noxfile: NoxInvocation
+) -> NoxInvocation:
+    """Return how nox was called.
+
+    Args:
+        words: The words of the command line, without the program.
+        environ: The environment variables.
+        noxfile: The noxfile's settings, which count least.
+    """
     parser = _Parser(add_help=False, allow_abbrev=False)
-    for name, options in _VALUES.items():
-        parser.add_argument(*options, dest=name)
-    for name, options in _LISTS.items():
-        parser.add_argument(*options, dest=name, nargs="*")
-    for name, options in _FLAGS.items():
-        parser.add_argument(*options, dest=name, action="store_true")
-    return parser
+    option = parser.add_argument
+    option("-s", "-e", "--sessions", "--session", dest="sessions", nargs="*")
+    option("-t", "--tags", nargs="*")
+    option("-k", "--keywords")
+    option("--no-dependencies", action="store_true")
+    option("-j", "--parallel")
+    option("--envdir")
+    option("-db", "--default-venv-backend", dest="backend")
+    option("-fb", "--force-venv-backend", dest="forced_backend")
+    option("--no-venv", action="store_true")
+    option("--reuse-venv")
+    option("-l", "--list", "--list-sessions", dest="list", action="store_true")
+    option("--usage")
+    own = words[: words.index("--")] if "--" in words else words
+    try:
+        args = parser.parse_known_args(own)[0]
+    except ValueError:  # nox would have refused them: this program isn't nox
+        return NoxInvocation(makes_environments=False)
+    default = args.backend or environ.get("NOX_DEFAULT_VENV_BACKEND")
+    backend = args.forced_backend or default or noxfile.backend
+    only_shows = args.list or args.usage or "_ARGCOMPLETE" in environ
+    parallel = args.parallel or environ.get("NOX_PARALLEL")
+    invocation = replace(
+        noxfile,
+        makes_environments=not (only_shows or args.no_venv or backend == "none"),
+        skips_required=args.no_dependencies,
+        is_parallel=parallel != "1" if parallel else noxfile.is_parallel,
+        envdir=args.envdir or noxfile.envdir,
+        backend=backend,
+        remakes=args.reuse_venv == "never",
+    )
+    sessions = args.sessions
+    if sessions is None and environ.get("NOXSESSION"):
+        sessions = environ["NOXSESSION"].split(",")
+    if sessions is None and args.tags is None and not args.keywords:
+        return invocation
+    return replace(
+        invocation,
+        sessions=None if sessions is None else tuple(sessions),
+        tags=None if args.tags is None else tuple(args.tags),
+        keywords=args.keywords or "",
+    )

@@ -76,6 +76,15 @@ class Journal:
             self.note(FAILED, **output)
             raise
 
+    @contextmanager
+    def note_failure(self, **stage: object) -> Iterator[None]:
+        """Note that a stage, or the final stage, failed."""
+        try:
+            yield
+        except (BuildStagesError, OSError):
+            self.note(FAILED, **stage)
+            raise
+
     def notes(self) -> list[Mapping[str, Any]]:
         """Return all lines; nothing where there are none."""
         with suppress(OSError):

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.metadata import BackendMetadata
-from nox_buildstages.commands.init.proposer import Proposer
-from nox_buildstages.commands.init.trials import Trials
 from nox_buildstages.environments.targets import list_targets, python_versions
 from nox_buildstages.errors import UsageError
 from nox_buildstages.indexes.logins import redact
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
     from nox_buildstages.builder.context import BuildContext
-    from nox_buildstages.commands.init.pyproject import Proposal
     from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.lock.resolve.metadata import BackendAnswer
@@ -199,22 +196,3 @@ class ProjectLocker:
                 logins=tools.syncer.indexes.logins,
             )
         return self._resolvers[key]
-
-    def proposal(self, *, begun: bool) -> Proposal | None:
-        """Return the stages that the project lacks; None if there are none.
-
-        Args:
-            begun: Whether the project's table exists.
-
-        Raises:
-            BuildStagesError: The stages can't be found.
-        """
-        context = self.contexts[0]
-        before = folder.existing(context.project)
-        with self.open_locker(context, before) as (locker, metadata_provider):
-            return Proposer(
-                project=context.project,
-                begun=begun,
-                trials=Trials(relock=locker, metadata_provider=metadata_provider),
-                report=context.tools.report,
-            ).propose()

@@ -22,7 +22,13 @@ from nox_buildstages.commands.init.draft import (
     in_order,
     not_matched,
 )
-from nox_buildstages.commands.init.pyproject import Proposal, ProposedStage
+from nox_buildstages.commands.init.pyproject import (
+    Proposal,
+    ProposedStage,
+    render,
+    write_addition,
+)
+from nox_buildstages.commands.init.trials import Trials
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.writing import build_requires_table, indent
 from nox_buildstages.errors import (
@@ -36,6 +42,7 @@ from nox_buildstages.errors import (
     ProposalError,
     UnorderedOutputError,
 )
+from nox_buildstages.lock.files import folder
 from nox_buildstages.lock.resolve.source_choice import is_direct
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question
 from nox_buildstages.model import Output
@@ -45,9 +52,9 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.commands.init.trials import Trials
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.model import Interpreter, Project
+    from nox_buildstages.workspace.workspace import Workspace
 
 MAX_GUESSES = 8
 """How many modules that a build imports undeclared are looked for, for one output."""
@@ -66,6 +73,46 @@ _PROJECTS: Mapping[str, tuple[str, ...]] = {
     "yaml": ("pyyaml",),
 }
 """Where modules come from whose project has another name."""
+
+
+def run_init(workspace: Workspace, *, has_table: bool) -> None:
+    """Propose stages for the dependencies that have no wheel.
+
+    Locks that are made on the way are not written.
+
+    Args:
+        workspace: The project.
+        has_table: Whether the pyproject.toml has our table already.
+
+    Raises:
+        BuildStagesError: No stages can be proposed, or they can't be written.
+    """
+    report = workspace.tools.report
+    with workspace.hold_lock():
+        project_locker = workspace.project_locker()
+        context = project_locker.contexts[0]
+        earlier = folder.existing(context.project)
+        with project_locker.open_locker(context, earlier) as (locker, provider):
+            proposal = Proposer(
+                project=context.project,
+                begun=has_table,
+                trials=Trials(relock=locker, metadata_provider=provider),
+                report=report,
+            ).propose()
+    if proposal is None:
+        report(
+            "nothing needs a stage: everything else has a wheel for"
+            f" {workspace.interpreter.short}"
+        )
+        return
+    text = render(proposal, root=context.project.root)
+    print(text, end="", flush=True)  # noqa: T201 - the output of the session
+    if workspace.options.write:
+        path = context.project.pyproject
+        write_addition(path, text)
+        report(f"wrote it to the end of {path.name}")
+    else:
+        report("to write it: nox -s build-stages-init -- --write")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

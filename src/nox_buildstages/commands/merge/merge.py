@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.commands.merge import read as gathering, union
@@ -13,16 +14,33 @@ from nox_buildstages.system.files import write_if_changed
 from nox_buildstages.text import align
 from nox_buildstages.wheelhouse import publishing
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK, Wheelhouse, copy
+from nox_buildstages.wheelhouse.left_over import unused_wheelhouses
 from nox_buildstages.wheelhouse.manifest import MANIFEST, Manifest
 from nox_buildstages.wheelhouse.publishing import PROVENANCE, SBOM
 from nox_buildstages.wheels.wheel import projects_by_platform
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from nox_buildstages.commands.merge.union import Part
+    from nox_buildstages.config.cells import Cells
+    from nox_buildstages.run.run import Run
     from nox_buildstages.wheelhouse.index import IndexedWheel
+    from nox_buildstages.workspace.options import Options
+
+
+def run_merge(options: Options, run: Run, cells: Cells) -> None:
+    """Merge the wheelhouses in some folders into the project's, and print a summary.
+
+    Raises:
+        BuildStagesError: A wheelhouse isn't whole, or two of them clash.
+    """
+    if unused := unused_wheelhouses(cells):
+        run.report(f"of no cell any more, and left as it is: {', '.join(unused)}")
+    folders = [Path(folder) for folder in options.folders]
+    target = cells.first.project.wheelhouse
+    for line in join(folders, target, by_cell=options.by_cell):
+        run.report(line)
 
 
 def join(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from nox_buildstages.commands.plan import reasons as plan
+from nox_buildstages.commands.plan import actions, formats, reasons as plan
 from nox_buildstages.commands.plan.jobs import cell_plan, within
 from nox_buildstages.commands.plan.plan_github import GitHubPlan
 from nox_buildstages.commands.plan.reasons import Plan
@@ -21,6 +21,23 @@ if TYPE_CHECKING:
     from nox_buildstages.commands.plan.reasons import Planned
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.workspace.workspace import Workspace
+
+
+def run_plan(workspace: Workspace) -> None:
+    """Print what would be built and why; with ``--github``, write a matrix of jobs.
+
+    Raises:
+        BuildStagesError: A job can't be planned, or a source can't be read.
+    """
+    options = workspace.options
+    if options.github:
+        lines = actions.publish(for_github(workspace), workspace.tools.outer)
+    elif options.json:
+        lines = formats.document(whole(workspace), workspace.cells)
+    else:
+        lines = formats.text(whole(workspace))
+    for line in lines:
+        print(line)  # noqa: T201 - the output of the session
 
 
 def whole(workspace: Workspace) -> Plan:
@@ -106,7 +123,7 @@ def _planned(view: Workspace) -> tuple[Planned, ...]:
     Stale locks may not be for it; then everything is locked first.
     """
     try:
-        locks = view.selected(_locks_at_hand(view))
+        locks = view.select_locks(_locks_at_hand(view))
     except InvalidLockError:
         locks = {}
     if not locks:

@@ -41,6 +41,24 @@ if TYPE_CHECKING:
     from nox_buildstages.wheelhouse.directory import Wheelhouse
     from nox_buildstages.wheelhouse.index import IndexedWheel
     from nox_buildstages.wheels.core_metadata import CoreMetadata
+    from nox_buildstages.workspace.workspace import Workspace
+
+
+def run_release(workspace: Workspace) -> None:
+    """Make the wheelhouse fit to publish, and print what is in it.
+
+    Raises:
+        BuildStagesError: A wheel is missing, not sound, or can't be repaired.
+    """
+    release = Release(
+        context=workspace.context(workspace.ensure_locks()[0]),
+        house=workspace.wheelhouse,
+        environment=workspace.environment,
+        vendor=workspace.options.vendor,
+        repair=workspace.options.repair,
+    )
+    for line in release.make():
+        workspace.tools.report(line)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,91 @@
+"""The final stage: install the runtime from the wheelhouse, and check it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nox_buildstages.builder.prepare import occupied, sync
+from nox_buildstages.builder.stage import outcomes
+from nox_buildstages.commands.stage import delivery_of
+from nox_buildstages.environments.import_check import import_command
+from nox_buildstages.model import FINAL
+from nox_buildstages.run.journal import CLOSED
+from nox_buildstages.run.summary import rendered
+from nox_buildstages.wheelhouse.left_over import unused_wheelhouses
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from nox_buildstages.config.cells import Cells
+    from nox_buildstages.run.run import Run
+    from nox_buildstages.workspace.options import Options
+    from nox_buildstages.workspace.workspace import Workspace
+
+
+def run_final(workspace: Workspace) -> str | None:
+    """Install the runtime from the wheelhouse alone, run the checks, print a summary.
+
+    Returns:
+        The reason if the checks are skipped.
+
+    Raises:
+        BuildStagesError: A wheel is missing, or the environment can't be made.
+    """
+    project, tools = workspace.project, workspace.tools
+    final, environment = project.final, workspace.environment
+    entries = _install(workspace)
+    if (final.imports or final.checks) and not environment.may_run():
+        return "--install-only: the environment is ready, nothing was checked"
+    try:
+        if final.imports:
+            tools.report(f"importing {', '.join(final.imports)}")
+            argv = import_command("python", final.imports)
+            environment.run(argv, project.root, log=False)
+        for check in final.checks:
+            environment.run(check, project.root)
+    finally:
+        for line in rendered(entries):
+            tools.report(line)
+        cell = str(project.cell)
+        tools.run.journal.note(CLOSED, python=workspace.python, cell=cell)
+    return None
+
+
+def _install(workspace: Workspace) -> list[dict[str, Any]]:
+    """Put all wheels into the wheelhouse, and make the environment the runtime.
+
+    Returns:
+        The manifest's entries of this run, stage by stage.
+    """
+    project, tools, options = workspace.project, workspace.tools, workspace.options
+    environment, house = workspace.environment, workspace.wheelhouse
+    context = workspace.context(workspace.ensure_locks()[0])
+    label = project.stage_label(FINAL)
+    with tools.run.journal.note_failure(python=workspace.python, stage=label):
+        deliveries = [
+            delivery_of(result)
+            for stage in workspace.graph.order
+            for result in outcomes(context, stage)
+        ]
+        entries = house.deliver(deliveries)
+        house.keep_only({delivery.wheel.name for delivery in deliveries})
+        bound = house.bind(context.pylock(FINAL), context.wheels(FINAL))
+        with occupied(tools, environment):
+            own = project.final.project
+            if own is None:
+                sync(context, FINAL, environment, bound)
+            else:
+                from nox_buildstages.builder import editable  # noqa: PLC0415 - for it alone
+
+                afresh = options.rebuild_all or own in options.rebuild
+                editable.install(context, own, environment, bound, afresh=afresh)
+    return entries
+
+
+def run_all_cells(_options: Options, run: Run, cells: Cells) -> None:
+    """Print where the wheels of each cell are; the sessions of the cells ran before."""
+    house = cells.first.project.wheelhouse
+    for project in cells.projects:
+        run.report(f"{project.cell}: {house.name}/{project.cell.folder}")
+    if unused := unused_wheelhouses(cells):
+        run.report(f"of no cell any more, and left as it is: {', '.join(unused)}")

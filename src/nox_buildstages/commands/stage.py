@@ -1,0 +1,71 @@
+"""The session of a stage: build its wheels, and put them into the wheelhouse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nox_buildstages.builder.prepare import occupied, prepare
+from nox_buildstages.builder.stage import present, provide
+from nox_buildstages.errors import BuildError
+from nox_buildstages.indexes.logins import redact
+from nox_buildstages.wheelhouse.directory import Delivery
+
+if TYPE_CHECKING:
+    from nox_buildstages.builder.stage import OutputResult
+    from nox_buildstages.model import Stage
+    from nox_buildstages.workspace.workspace import Workspace
+
+
+def run_stage(workspace: Workspace, stage: Stage) -> None:
+    """Provide every wheel of a stage, and with ``--check-reproducible`` build it twice.
+
+    Cells share a stage that none of their differences concerns; the wheelhouses of
+    these cells get its wheels when their final stage runs.
+
+    Raises:
+        BuildStagesError: The locks can't be made, or an output can't be built.
+    """
+    project, options = workspace.project, workspace.options
+    tools, environment = workspace.tools, workspace.environment
+    needed = (stage.name, *workspace.graph.ancestors(stage.name))
+    locks, were_made = workspace.ensure_locks(needed)
+    cell = project.stage_cell(stage.name)
+    house = workspace.wheelhouse_of(cell)
+    context = replace(workspace.context(locks), logs=house.logs)
+    outputs = {output.name for output in stage.outputs}
+    rebuild = outputs if options.rebuild_all else outputs & set(options.rebuild)
+    label = project.stage_label(stage.name)
+    with tools.run.journal.note_failure(python=workspace.python, stage=label):
+        try:
+            results = provide(context, stage, environment, rebuild=rebuild)
+        except BuildError:
+            if cell == project.cell:
+                house.deliver(map(delivery_of, present(context, stage)))
+            raise
+        if were_made:
+            # While locking, backends of other stages were asked in this environment.
+            with occupied(tools, environment):
+                prepare(context, stage.name, environment)
+        if cell == project.cell:
+            house.deliver(map(delivery_of, results))
+        for result in results:
+            if not result.built:
+                tools.report(f"cached {result.wheel.path.name}")
+        if options.check_reproducible:
+            from nox_buildstages.builder import reproducible  # noqa: PLC0415 - for it alone
+
+            reproducible.check(context, stage, environment)
+
+
+def delivery_of(result: OutputResult) -> Delivery:
+    """Return an output's wheel as the wheelhouse takes it."""
+    environment = result.wheel.recipe.environment
+    patches = [f"patched with {patch}" for patch in result.patches]
+    return Delivery(
+        wheel=result.wheel,
+        stage=result.stage,
+        built=result.built,
+        source=", ".join([redact(str(result.output.source)), *patches]),
+        environment={name: environment[name].version for name in environment},
+    )
