@@ -1,15 +1,14 @@
-"""What differs between the lock files that there were and those that are new."""
+"""Describe the differences between the earlier and the new locks of a project."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-
-from packaging.version import Version
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.lock.files.pylock import source
 from nox_buildstages.model import ArchiveSource, GitSource
+from nox_buildstages.text import diff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,323 +18,256 @@ if TYPE_CHECKING:
     from nox_buildstages.lock.files.lockfile import Lock, LockedOutput
     from nox_buildstages.model import Source
 
-LIMIT = 40
-"""How many changes are told one by one."""
+MAX_LINES = 40
+"""The maximum number of changes that are shown."""
 
-_NAMED = 5
-"""How many projects are named that merely come from another place."""
+MAX_MOVED = 5
+"""The maximum number of projects to name if only their files have moved."""
 
-_SHORT = 12
-"""How much of a commit's hash is shown."""
+COMMIT_LENGTH = 12
+"""The number of characters that are shown of a commit."""
 
-_OF_ONE_PYTHON = re.compile('^python_version == "[^"]*" and ')
-"""How an environment begins where a lock is for several Pythons."""
+_MOVED = "moved"
 
-_WORDS = {
-    "new": "the lock of {name} is new: {after}",
-    "gone": "the lock of {name} is gone",
-    "for": "made for {after}, no longer for {before}: {locks}",
-    "version": "{name} {before} → {after} in {locks}",
-    "came": "{name} {after} came into {locks}",
-    "left": "{name} {before} left {locks}",
-    "built": "{name} {after} is built in {locks} now",
-    "unbuilt": "{name} {before} is no longer built in {locks}",
-    "origin": "{name} comes from {after}, no longer from {before}, in {locks}",
-    "commit": "{name} commit {before} → {after} in {locks}",
-    "file": "{name} {after} is another file in {locks}",
-    "files": "{name} {after} has other files to choose from in {locks}",
-    "place": "taken from another place: {name}",
-    "fact": "{fact} of {name} changed: {after}",
-}
-
-Kind: TypeAlias = Literal[
-    "new",
-    "gone",
-    "for",
-    "version",
-    "came",
-    "left",
-    "built",
-    "unbuilt",
-    "origin",
-    "commit",
-    "file",
-    "files",
-    "place",
-    "fact",
-]
+_ONE_PYTHON = re.compile('^python_version == "[^"]*" and ')
+"""The start of an environment marker in a lock for several Pythons."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """One thing that is no longer as it was.
+    """A change of one project in some locks.
 
     Attributes:
-        kind: What sort of thing.
-        name: The project, or the lock that is new or gone.
-        fact: What the lock says of an output, such as ``requires-dist``.
-        before: As it was.
-        after: As it is.
-        locks: Where, in the order of the stages, ``final`` last.
+        name: The project; empty if the change is of a lock itself.
+        text: The change in words; the names of the locks follow.
+        locks: The names of the locks in the order of the stages, ``final`` last.
     """
 
-    kind: Kind
-    name: str = ""
-    fact: str = ""
-    before: str = ""
-    after: str = ""
+    name: str
+    text: str
     locks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return _WORDS[self.kind].format(
-            name=self.name,
-            fact=self.fact,
-            before=self.before,
-            after=self.after,
-            locks=", ".join(self.locks),
-        )
+        return f"{self.text} {', '.join(self.locks)}".rstrip()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Held:
-    """What one lock says of a project.
+class _Entry:
+    """One project in a lock.
 
     Attributes:
-        version: Several, where that depends on the interpreter.
-        origin: What it is, in words.
-        commit: Of a git repository; empty for anything else.
-        files: Their sha256, by name.
-        places: From where they are taken.
+        version: The version; several if it depends on the target.
+        origin: The kind of source, such as ``a wheel``.
+        commit: The commit of a git repository; else empty.
+        files: The sha256 of each file, by name.
+        urls: The URLs or paths of the files.
     """
 
     version: str
     origin: str
     commit: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
-    places: frozenset[str] = frozenset()
-
-
-_Key: TypeAlias = tuple[str, bool]
-"""The name of a project, and whether it is built there (or else installed)."""
+    urls: frozenset[str] = frozenset()
 
 
 def describe_changes(old: Mapping[str, Lock], new: Sequence[Lock]) -> Iterator[str]:
-    """Yield what a user is told after locking, a line for each change.
+    """Yield the lines to print after locking, one for each change.
 
     Args:
-        old: The locks that there were, as far as they could be read, by name.
-        new: The locks that there are now, in order.
+        old: The earlier locks by name, as far as they can be read.
+        new: The new locks in order.
     """
     if not old:
-        yield _summary(new)
+        names = set().union(*map(_names, new))
+        outputs = {output.name for lock in new for output in lock.outputs}
+        noun = "environment" if len(new) == 1 else "environments"
+        yield (
+            f"locked {len(new)} {noun}, {_count(names)} ({len(outputs)} built in"
+            " stages)"
+        )
         return
-    found = changes(old, new)
-    yield from map(str, found[:LIMIT])
-    if len(found) > LIMIT:
-        yield f"and {len(found) - LIMIT} more changes; the lock files show them all"
-    if not found:
+    changes = find_changes(old, new)
+    yield from map(str, changes[:MAX_LINES])
+    if len(changes) > MAX_LINES:
+        more = len(changes) - MAX_LINES
+        yield f"and {more} more changes; the lock files show them all"
+    if not changes:
         yield "no version, file or source changed"
 
 
-def changes(old: Mapping[str, Lock], new: Sequence[Lock]) -> tuple[Change, ...]:
-    """Return what differs: locks first, then projects by name.
+def find_changes(old: Mapping[str, Lock], new: Sequence[Lock]) -> tuple[Change, ...]:
+    """Return all changes: first of locks, then of projects by name.
 
     The same change in several locks is one.
     """
-    of_locks = [*_of_locks(old, new)]
-    of_projects = [*_of_projects(old, new), *_of_outputs(old, new)]
-    named = sorted(_grouped(of_projects), key=lambda change: change.name)
-    return (*_grouped(of_locks), *_together(named))
-
-
-def _of_locks(old: Mapping[str, Lock], new: Sequence[Lock]) -> Iterator[Change]:
+    of_locks = [
+        Change(name="", text=f"the lock of {lock.name} is new: {_count(_names(lock))}")
+        for lock in new
+        if lock.name not in old
+    ]
+    of_locks += [
+        Change(name="", text=f"the lock of {name} is gone")
+        for name in sorted(old.keys() - {lock.name for lock in new})
+    ]
+    found: dict[tuple[str, str], list[str]] = {}
     for lock in new:
-        if lock.name not in old:
-            yield Change(kind="new", name=lock.name, after=_count(_names(lock)))
-            continue
-        was, now = _made_for(old[lock.name].pylock), _made_for(lock.pylock)
-        for before, after in zip(was, now, strict=True):
-            if before != after:
-                here = (lock.name,)
-                yield Change(kind="for", before=before, after=after, locks=here)
-    for name in sorted(old.keys() - {lock.name for lock in new}):
-        yield Change(kind="gone", name=name)
+        if lock.name in old:
+            for change in _changes_of_lock(old[lock.name], lock):
+                found.setdefault(change, []).append(lock.name)
+    for change in _changes_of_metadata(old.values(), new):
+        found[change] = []
+    moved = sorted(name for name, text in found if text == _MOVED)
+    of_projects = [
+        Change(name=name, text=text, locks=tuple(found[name, text]))
+        for name, text in sorted(found, key=lambda it: it[0])
+        if text != _MOVED
+    ]
+    if moved:
+        names = ", ".join(moved[:MAX_MOVED])
+        more = f" and {len(moved) - MAX_MOVED} more" if len(moved) > MAX_MOVED else ""
+        text = f"taken from another place: {names}{more}"
+        of_projects.append(Change(name="", text=text))
+    return (*of_locks, *of_projects)
 
 
-def _of_projects(old: Mapping[str, Lock], new: Sequence[Lock]) -> Iterator[Change]:
-    for lock in new:
-        if lock.name not in old:
-            continue
-        before, after = _holdings(old[lock.name]), _holdings(lock)
-        for key in sorted(before.keys() | after.keys()):
-            for change in _of_project(key, before.get(key), after.get(key)):
-                yield replace(change, name=key[0], locks=(lock.name,))
+def _changes_of_lock(old: Lock, new: Lock) -> Iterator[tuple[str, str]]:
+    """Yield the changes of one lock: the project and the text of each."""
+    targets = zip(_targets(old.pylock), _targets(new.pylock), strict=True)
+    for before, after in targets:
+        if before != after:
+            yield "", f"made for {after}, no longer for {before}:"
+    packages = diff(_packages(old), _packages(new))
+    outputs = diff(_outputs(old), _outputs(new))
+    for is_output, entries in ((False, packages), (True, outputs)):
+        for name, was, now in entries:
+            for text in _changes_of_entry(was, now, is_output=is_output):
+                yield name, text if text == _MOVED else f"{name} {text}"
 
 
-def _of_project(
-    key: _Key, before: _Held | None, after: _Held | None
-) -> Iterator[Change]:
-    _, built = key
-    if before is None or after is None:
-        if before is not None:
-            yield Change(kind="unbuilt" if built else "left", before=before.version)
-        if after is not None:
-            yield Change(kind="built" if built else "came", after=after.version)
+def _changes_of_entry(
+    was: _Entry | None, now: _Entry | None, *, is_output: bool
+) -> Iterator[str]:
+    if was is None and now is not None:
+        yield f"{now.version} {'is now built in' if is_output else 'came into'}"
+    if was is not None and now is None:
+        yield f"{was.version} {'is no longer built in' if is_output else 'left'}"
+    if was is None or now is None:
         return
-    if before.version != after.version:
-        yield Change(kind="version", before=before.version, after=after.version)
-    if before.origin != after.origin:
-        yield Change(kind="origin", before=before.origin, after=after.origin)
-    elif before.commit != after.commit:
-        yield Change(kind="commit", before=before.commit, after=after.commit)
-    elif before.version == after.version:
-        yield from _of_files(before, after)
+    if was.version != now.version:
+        yield f"{was.version} → {now.version} in"
+    if was.origin != now.origin:
+        yield f"comes from {now.origin}, no longer from {was.origin}, in"
+    elif was.commit != now.commit:
+        yield f"commit {was.commit} → {now.commit} in"
+    elif was.version != now.version:
+        return  # with other files, of course
+    elif was.files == now.files:
+        yield _MOVED
+    else:
+        common = was.files.keys() & now.files.keys()
+        if common and all(was.files[name] == now.files[name] for name in common):
+            yield f"{now.version} has other files to choose from in"
+        else:
+            yield f"{now.version} is another file in"
 
 
-def _of_files(before: _Held, after: _Held) -> Iterator[Change]:
-    """Yield what differs between files of one version."""
-    if before.files == after.files:
-        if before.places != after.places:
-            yield Change(kind="place")
-        return
-    common = before.files.keys() & after.files.keys()
-    kept = common and all(before.files[name] == after.files[name] for name in common)
-    yield Change(kind="files" if kept else "file", after=after.version)
-
-
-def _of_outputs(old: Mapping[str, Lock], new: Sequence[Lock]) -> Iterator[Change]:
-    """Yield what is said of an output otherwise, whichever stage builds it."""
-    before, after = _outputs(old.values()), _outputs(new)
+def _changes_of_metadata(
+    old: Iterable[Lock], new: Iterable[Lock]
+) -> Iterator[tuple[str, str]]:
+    """Yield other changes of outputs, whichever stage builds them."""
+    before = {output.name: output for lock in old for output in lock.outputs}
+    after = {output.name: output for lock in new for output in lock.outputs}
     for name in sorted(before.keys() & after.keys()):
-        was, now = _facts(before[name]), _facts(after[name])
-        for fact in was:
-            if was[fact] != now[fact]:
-                difference = _difference(was[fact], now[fact])
-                yield Change(kind="fact", name=name, fact=fact, after=difference)
+        for key, was, now in diff(_metadata(before[name]), _metadata(after[name])):
+            text = f"{was or 'none'} → {now or 'none'}"
+            if isinstance(was, tuple) and isinstance(now, tuple):
+                added = [f"+ {it}" for it in now if it not in was]
+                removed = [f"- {it}" for it in was if it not in now]
+                text = ", ".join([*added, *removed])
+            yield name, f"{key} of {name} changed: {text}"
 
 
-def _facts(output: LockedOutput) -> dict[str, Any]:
-    metadata = output.metadata
+def _metadata(output: LockedOutput) -> dict[str, Any]:
     return {
         "subdirectory": getattr(output.source, "subdirectory", None),
         "revision": getattr(output.source, "revision", None),
         "build-requires": output.build_requires,
-        "metadata": metadata.learned,
-        "requires-dist": metadata.requires_dist,
-        "requires-python": metadata.requires_python,
-        "provides-extra": metadata.provides_extra,
+        "metadata": output.metadata.learned,
+        "requires-dist": output.metadata.requires_dist,
+        "requires-python": output.metadata.requires_python,
+        "provides-extra": output.metadata.provides_extra,
     }
 
 
-def _difference(before: Any, after: Any) -> str:  # noqa: ANN401 - of any fact
-    if not isinstance(before, tuple):
-        return f"{before or 'none'} → {after or 'none'}"
-    added = [f"+ {text}" for text in after if text not in before]
-    return ", ".join([*added, *(f"- {text}" for text in before if text not in after)])
-
-
-def _outputs(locks: Iterable[Lock]) -> dict[str, LockedOutput]:
-    return {output.name: output for lock in locks for output in lock.outputs}
-
-
-def _holdings(lock: Lock) -> dict[_Key, _Held]:
-    """Return what a lock says of each project: of its packages, of its outputs."""
-    packages: dict[str, list[Package]] = {}
+def _packages(lock: Lock) -> dict[str, _Entry]:
+    """Return the packages of a lock; variants for several targets are one entry."""
+    found: dict[str, _Entry] = {}
     for package in lock.pylock.packages:
-        packages.setdefault(package.name, []).append(package)
-    return {
-        **{(name, False): _installed(packages[name]) for name in packages},
-        **{(output.name, True): _built(output) for output in lock.outputs},
-    }
+        entry, other = _package_entry(package), found.get(package.name)
+        found[package.name] = entry if other is None else _united(other, entry)
+    return found
 
 
-def _installed(packages: Sequence[Package]) -> _Held:
-    """Return what a lock installs of one project, on whichever interpreter."""
-    held = [_of_package(package) for package in packages]
-    versions = {package.version for package in packages if package.version is not None}
-    return _Held(
-        version=", ".join(map(str, sorted(versions, key=Version.__str__))),
-        origin=" or ".join(sorted({one.origin for one in held})),
-        commit=", ".join(sorted({one.commit for one in held if one.commit})),
-        files={name: one.files[name] for one in held for name in one.files},
-        places=frozenset().union(*(one.places for one in held)),
+def _united(one: _Entry, other: _Entry) -> _Entry:
+    def both(old: str, new: str, separator: str) -> str:
+        found = {*old.split(separator), *new.split(separator)} - {""}
+        return separator.join(sorted(found))
+
+    return _Entry(
+        version=both(one.version, other.version, ", "),
+        origin=both(one.origin, other.origin, " or "),
+        commit=both(one.commit, other.commit, ", "),
+        files={**one.files, **other.files},
+        urls=one.urls | other.urls,
     )
 
 
-def _of_package(package: Package) -> _Held:
-    version = str(package.version)
+def _outputs(lock: Lock) -> dict[str, _Entry]:
+    return {
+        output.name: _source_entry(str(output.metadata.version), output.source)
+        for output in lock.outputs
+    }
+
+
+def _package_entry(package: Package) -> _Entry:
+    version = "" if package.version is None else str(package.version)
     built_from = source(package)
     if built_from is not None:
-        return _of_source(version, built_from)
+        return _source_entry(version, built_from)
     wheels = package.wheels or ()
-    return _Held(
+    return _Entry(
         version=version,
         origin="a wheel",
         files={wheel.filename: wheel.hashes.get("sha256", "") for wheel in wheels},
-        places=frozenset(wheel.url or wheel.path or "" for wheel in wheels),
+        urls=frozenset(wheel.url or wheel.path or "" for wheel in wheels),
     )
 
 
-def _built(output: LockedOutput) -> _Held:
-    return _of_source(str(output.metadata.version), output.source)
-
-
-def _of_source(version: str, built_from: Source) -> _Held:
+def _source_entry(version: str, built_from: Source) -> _Entry:
+    if isinstance(built_from, GitSource):
+        return _Entry(
+            version=version,
+            origin="a commit",
+            commit=built_from.commit[:COMMIT_LENGTH],
+            urls=frozenset({built_from.url}),
+        )
     if isinstance(built_from, ArchiveSource):
         file = built_from.location.partition("#")[0].rpartition("/")[2]
-        return _Held(
+        return _Entry(
             version=version,
             origin="a wheel" if file.endswith(".whl") else "an archive",
             files={file: built_from.sha256},
-            places=frozenset({built_from.location}),
+            urls=frozenset({built_from.location}),
         )
-    if isinstance(built_from, GitSource):
-        return _Held(
-            version=version,
-            origin="a commit",
-            commit=built_from.commit[:_SHORT],
-            places=frozenset({built_from.url}),
-        )
-    return _Held(
-        version=version, origin="a folder", places=frozenset({built_from.path})
-    )
+    return _Entry(version=version, origin="a folder", urls=frozenset({built_from.path}))
 
 
-def _made_for(pylock: Pylock) -> tuple[str, str]:
-    """Return for which interpreters and for which systems a lock was made."""
+def _targets(pylock: Pylock) -> tuple[str, str]:
+    """Return the Pythons and the systems of a lock in words."""
     environments = (str(marker) for marker in pylock.environments or ())
-    systems = dict.fromkeys(_OF_ONE_PYTHON.sub("", it) for it in environments)
+    systems = dict.fromkeys(_ONE_PYTHON.sub("", it) for it in environments)
     python = f"Python {pylock.requires_python or '*'}"
     return python, " or ".join(systems) or "any system"
-
-
-def _grouped(found: Iterable[Change]) -> list[Change]:
-    """Return each change once, with all the locks where it happened."""
-    locks: dict[Change, list[str]] = {}
-    for change in found:
-        locks.setdefault(replace(change, locks=()), []).extend(change.locks)
-    return [replace(change, locks=tuple(locks[change])) for change in locks]
-
-
-def _together(found: Iterable[Change]) -> Iterator[Change]:
-    """Yield the changes, those that are merely of a place as one, at the end."""
-    moved = []
-    for change in found:
-        if change.kind == "place":
-            moved.append(change.name)
-        else:
-            yield change
-    if moved:
-        more = f" and {len(moved) - _NAMED} more" if len(moved) > _NAMED else ""
-        yield Change(kind="place", name=", ".join(moved[:_NAMED]) + more)
-
-
-def _summary(locks: Sequence[Lock]) -> str:
-    """Return in a line what was locked where there was nothing before."""
-    noun = "environment" if len(locks) == 1 else "environments"
-    names = set().union(*map(_names, locks))
-    outputs = len(_outputs(locks))
-    return f"locked {len(locks)} {noun}, {_count(names)} ({outputs} built in stages)"
 
 
 def _names(lock: Lock) -> set[str]:

@@ -13,7 +13,12 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.lock.files.diff import LIMIT, Change, changes, describe_changes
+from nox_buildstages.lock.files.diff import (
+    MAX_LINES,
+    Change,
+    describe_changes,
+    find_changes,
+)
 from nox_buildstages.lock.files.lockfile import Lock, LockedOutput
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
 
@@ -222,7 +227,7 @@ CASES: dict[str, tuple[list[Lock], list[Lock], list[str]]] = {
         [lock("first"), lock("final", held("k"))],
         built_by(output()),
         [
-            "k 1.0 is built in first now",
+            "k 1.0 is now built in first",
             "k comes from an archive, no longer from a wheel, in final",
         ],
     ),
@@ -234,7 +239,7 @@ CASES: dict[str, tuple[list[Lock], list[Lock], list[str]]] = {
     "an output of another stage": (
         [lock("a", outputs=(output(),)), lock("b")],
         [lock("a"), lock("b", outputs=(output(),))],
-        ["k 1.0 is no longer built in a", "k 1.0 is built in b now"],
+        ["k 1.0 is no longer built in a", "k 1.0 is now built in b"],
     ),
     "what an output requires": (
         built_by(output(requires_dist=("numpy", "torch"))),
@@ -251,14 +256,14 @@ CASES: dict[str, tuple[list[Lock], list[Lock], list[str]]] = {
         built_by(output(requires_python=">=3.10", learned="hook")),
         [
             "metadata of k changed: static → hook",
-            "requires-python of k changed: none → >=3.10",
             "provides-extra of k changed: - np",
+            "requires-python of k changed: none → >=3.10",
         ],
     ),
     "its branch and subdirectory": (
         built_by(output(replace(COMMIT, revision="main", subdirectory="a"))),
         built_by(output(replace(COMMIT, revision="v1"))),
-        ["subdirectory of k changed: a → none", "revision of k changed: main → v1"],
+        ["revision of k changed: main → v1", "subdirectory of k changed: a → none"],
     ),
     "a lock more": (
         [lock("a", held("x")), lock("final", held("x"))],
@@ -329,18 +334,20 @@ def test_the_first_locking_is_told_in_a_line() -> None:
 @pytest.mark.parametrize(("more", "last"), [(0, ""), (3, "and 3 more changes")])
 def test_a_long_list_is_shortened(more: int, last: str) -> None:
     """Its end says how many there are, and where all of them are to be seen."""
-    names = [f"p{number:03}" for number in range(LIMIT + more)]
+    names = [f"p{number:03}" for number in range(MAX_LINES + more)]
     old = [lock("final", *(held(name) for name in names))]
     new = [lock("final", *(held(name, "2.0") for name in names))]
     lines = said(old, new)
-    assert lines[:LIMIT] == [f"{name} 1.0 → 2.0 in final" for name in names[:LIMIT]]
+    assert lines[:MAX_LINES] == [
+        f"{name} 1.0 → 2.0 in final" for name in names[:MAX_LINES]
+    ]
     expected = [f"{last}; the lock files show them all"] if last else []
-    assert lines[LIMIT:] == expected
+    assert lines[MAX_LINES:] == expected
 
 
 def test_a_change_is_a_value() -> None:
-    """Whoever words it otherwise has all that is needed."""
+    """It names the project and the locks."""
     old = {"final": lock("final", held("x"))}
-    assert changes(old, [lock("final", held("x", "2.0"))]) == (
-        Change(kind="version", name="x", before="1.0", after="2.0", locks=("final",)),
+    assert find_changes(old, [lock("final", held("x", "2.0"))]) == (
+        Change(name="x", text="x 1.0 → 2.0 in", locks=("final",)),
     )
