@@ -98,7 +98,7 @@ class CellProject:
             location=location, bin=location / "bin", python=location / "bin/python"
         )
         path = self.folder / "pylock.test.toml"
-        path.write_text(pylock.dumps(lock), "utf-8")
+        path.write_text(pylock.dump_pylock(lock), "utf-8")
         wanted = {"dep": Ingredient(version="1.0", sha256=sha256_of(wheel))}
         Syncer(uv=UV, runner=run, indexes=self.indexes).sync(environment, wanted, path)
 
@@ -215,11 +215,11 @@ def test_a_private_index_is_read_whichever_way_its_login_is_said(
     """For locking, for installing and for sources; the lock doesn't tell it."""
     place = way.place(private, tmp_path, interpreter, outer)
     answer = place.lock("dep")
-    assert_secret_free(pylock.dumps(answer))
+    assert_secret_free(pylock.dump_pylock(answer))
     place.sync(answer, private.folder / "dep-1.0-py3-none-any.whl")
     assert "/files/dep-1.0-py3-none-any.whl" in private.requests
     (package,) = place.lock("kernel", sources=("kernel",)).packages
-    source = pylock.source(package)
+    source = pylock.source_of(package)
     assert isinstance(source, ArchiveSource)
     assert_secret_free(source.location)
     assert (place.fetch(source) / "pyproject.toml").is_file()
@@ -282,8 +282,8 @@ def test_a_login_in_the_url_of_a_wheel_is_used_and_not_locked(
     place = CellProject(folder=tmp_path, interpreter=interpreter, indexes=indexes)
     for written in (url, login.full_url):
         answer = place.lock(f"dep @ {written}")
-        assert_secret_free(pylock.dumps(answer))
-        assert url in pylock.dumps(answer)
+        assert_secret_free(pylock.dump_pylock(answer))
+        assert url in pylock.dump_pylock(answer)
     place.sync(answer, private.folder / "dep-1.0-py3-none-any.whl")
 
 
@@ -398,7 +398,7 @@ def test_the_token_of_a_repository_is_used_and_not_locked(
     answer = place.lock(
         f"kernel @ git+{repository}@main", sources=("kernel",), unversioned=("kernel",)
     )
-    source = pylock.source(answer.packages[0])
+    source = pylock.source_of(answer.packages[0])
     assert isinstance(source, GitSource)
     assert source.url == repository == strip_logins(repository)
     tree = place.fetch(source)

@@ -290,14 +290,14 @@ def final() -> Pylock:
     indexed = PackageWheel(
         url="https://index.invalid/x-1-py3-none-any.whl", hashes={"sha256": "aa" * 32}
     )
-    provided = pylock.provided(
+    provided = pylock.stage_package(
         canonicalize_name("some-package"),
         Version("1.0"),
         DirectorySource(path="../vendor/a"),
         stage="kernels",
     )
     index = Package(name=canonicalize_name("x"), version=Version("1"), wheels=[indexed])
-    return pylock.make([index, provided])
+    return pylock.make_pylock([index, provided])
 
 
 def test_the_final_lock_is_bound_to_the_wheels_here(

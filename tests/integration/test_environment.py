@@ -87,7 +87,7 @@ def lock(folder: Path, *wheels: Path, hashes: str = "") -> Locked:
         packages.append(Package(name=name, version=version, wheels=[entry]))
         wanted[name] = Ingredient(version=str(version), sha256=sha256)
     path = folder / "pylock.test.toml"
-    path.write_text(pylock.dumps(pylock.make(packages)))
+    path.write_text(pylock.dump_pylock(pylock.make_pylock(packages)))
     return Locked(path=path, wanted=wanted)
 
 

@@ -68,7 +68,7 @@ class Yard:
         deliveries = [self.delivery(wheel, torch) for wheel in wheels]
         house.deliver(deliveries)
         packages = [
-            pylock.provided(
+            pylock.stage_package(
                 it.wheel.name, it.wheel.version, DirectorySource(path="x"), stage="s"
             )
             for it in deliveries
@@ -78,7 +78,7 @@ class Yard:
             name = canonicalize_name(extra.rpartition("/")[2].partition("-")[0])
             packages.append(Package(name=name, wheels=[other]))
         held = {it.wheel.name: it.wheel for it in deliveries}
-        house.bind(pylock.make(packages), held)
+        house.bind(pylock.make_pylock(packages), held)
         return house.folder
 
     def delivery(self, wheel: str, torch: str) -> Delivery:

@@ -26,9 +26,9 @@ from nox_buildstages.lock.files.inputs import digest_of_cells
 from nox_buildstages.lock.files.lockfile import (
     Lock,
     LockedOutput,
-    dumps,
-    loads,
-    numbered,
+    dump_lock,
+    load_lock,
+    with_series,
 )
 from nox_buildstages.lock.files.names import lock_names
 from nox_buildstages.lock.resolve.source_choice import earlier_sources
@@ -63,8 +63,8 @@ def declared(root: Path, table: Table | None = None, **tools: Table) -> Project:
 
 
 def locks(project: Project, inputs: str = INPUTS) -> tuple[Lock, ...]:
-    return numbered(
-        Lock(name=name, inputs=inputs, pylock=pylock.make(()))
+    return with_series(
+        Lock(name=name, inputs=inputs, pylock=pylock.make_pylock(()))
         for name in lock_names(project)
     )
 
@@ -103,7 +103,7 @@ def test_what_another_process_writes_is_seen(
     assert folder.read(project, inputs=INPUTS)["final"] is first["final"]
     if in_place:
         for lock in locks(project, "sha256:2"):
-            file(project, lock.name).write_text(dumps(lock), "utf-8")
+            file(project, lock.name).write_text(dump_lock(lock), "utf-8")
     else:
         folder.write(project, locks(project, "sha256:2"))
     with pytest.raises(StaleLockError):
@@ -127,7 +127,7 @@ def test_a_session_looks_at_the_locks_that_it_needs(
     assert first.keys() == {"kernels", "models", "final"}
     assert session() is first
     text = file(project, name).read_text("utf-8")
-    changed = text.replace(loads(text, name=name).series, "0")
+    changed = text.replace(load_lock(text, name=name).series, "0")
     if in_place:
         file(project, name).write_text(changed, "utf-8")
     else:
@@ -161,8 +161,8 @@ def without_models(project: Project) -> None:
 
 
 def from_two_runs(project: Project) -> None:
-    lock = loads(file(project, "models").read_text("utf-8"), name="models")
-    file(project, "models").write_text(dumps(replace(lock, series="0")), "utf-8")
+    lock = load_lock(file(project, "models").read_text("utf-8"), name="models")
+    file(project, "models").write_text(dump_lock(replace(lock, series="0")), "utf-8")
 
 
 def from_other_inputs(project: Project) -> None:
@@ -231,7 +231,7 @@ def test_what_can_be_read_is_compared_with_the_next_locks(
     written = {lock.name: lock for lock in locks(project)}
     folder.write(project, written.values())
     gone = replace(written["models"], name="gone")
-    file(project, "gone").write_text(dumps(gone), "utf-8")
+    file(project, "gone").write_text(dump_lock(gone), "utf-8")
     change(project)
     expected = {"kernels": written["kernels"], "final": written["final"], "gone": gone}
     assert folder.existing(project) == expected
@@ -293,7 +293,7 @@ def provided_by(stage: str, name: str, source: Source, version: str = "1.0") -> 
         build_requires=(),
         metadata=Metadata(version=Version(version), learned="static"),
     )
-    return Lock(name=stage, inputs="", pylock=pylock.make(()), outputs=(output,))
+    return Lock(name=stage, inputs="", pylock=pylock.make_pylock(()), outputs=(output,))
 
 
 def test_sources_that_were_chosen_are_kept() -> None:

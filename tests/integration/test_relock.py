@@ -36,7 +36,13 @@ from nox_buildstages.errors import (
     UnorderedOutputError,
 )
 from nox_buildstages.lock.explain.conflicts import explain
-from nox_buildstages.lock.files.lockfile import Lock, StagePin, dumps, loads, pins
+from nox_buildstages.lock.files.lockfile import (
+    Lock,
+    StagePin,
+    dump_lock,
+    list_pins,
+    load_lock,
+)
 from nox_buildstages.lock.resolve.locker import Locker, UnresolvableError
 from nox_buildstages.lock.resolve.metadata import BackendAnswer
 from nox_buildstages.lock.resolve.uv_compile import Resolver
@@ -190,7 +196,7 @@ class World:
             ),
             metadata_provider=self.shop,
             inputs="inputs",
-            earlier={name: loads(earlier[name], name=name) for name in earlier},
+            earlier={name: load_lock(earlier[name], name=name) for name in earlier},
         )
         try:
             locks = locker.make_locks()
@@ -227,7 +233,7 @@ class World:
 
     def versions(self, lock: Lock) -> dict[str, str]:
         """Return what a lock's environment holds."""
-        return {pin.name: str(pin.version) for pin in pins(lock, self.interpreter)}
+        return {pin.name: str(pin.version) for pin in list_pins(lock, self.interpreter)}
 
     def wheel(self, name: str, *versions: str, requires: Iterable[str] = ()) -> None:
         """Put wheels on the index."""
@@ -398,10 +404,10 @@ def test_outputs_come_downstream(world: World) -> None:
     locks = world.relock(f'{TWO}dependencies = ["kernel"]\n{final}')
     kernel, model = map(canonicalize_name, ("kernel", "model"))
     one = Version("1.0")
-    held = pins(locks["models"], world.interpreter)
+    held = list_pins(locks["models"], world.interpreter)
     assert held[0] == StagePin(name=kernel, version=one, stage="kernels")
     assert held[1].name == "numpy"
-    assert pins(locks["final"], world.interpreter) == (
+    assert list_pins(locks["final"], world.interpreter) == (
         held[0],
         StagePin(name=model, version=one, stage="models"),
         held[1],
@@ -422,7 +428,7 @@ def test_a_transitive_output_is_the_stages(world: World) -> None:
         "kernel": "1.0",
         "user": "1.0",
     }
-    kernel = pins(locks["models"], world.interpreter)[1]
+    kernel = list_pins(locks["models"], world.interpreter)[1]
     assert isinstance(kernel, StagePin)
 
 
@@ -643,13 +649,15 @@ def test_a_flat_index_in_the_project_is_named_relatively(
     other, own, _ = kernels.pylock.packages
     (wheel,) = own.wheels or ()
     assert wheel.path == "../own things/own-1.0-py3-none-any.whl"
-    assert str(world.root) not in dumps(kernels)
+    assert str(world.root) not in dump_lock(kernels)
     assert [it.path for it in other.wheels or ()] == [None]
     source = kernels.outputs[0].source
     assert isinstance(source, ArchiveSource)
     assert source.location == "own things/kernel-1.0.tar.gz"
     locked = world.locked(text)
-    again = world.relock(text, earlier={name: dumps(locked[name]) for name in locked})
+    again = world.relock(
+        text, earlier={name: dump_lock(locked[name]) for name in locked}
+    )
     assert again["kernels"].pylock == locked["kernels"].pylock
 
 
@@ -905,7 +913,7 @@ def test_where_no_version_suits_both_sides_are_named(
 
 
 def texts(locks: Mapping[str, Lock]) -> dict[str, str]:
-    return {name: dumps(lock) for name, lock in locks.items()}
+    return {name: dump_lock(lock) for name, lock in locks.items()}
 
 
 def everything(world: World) -> str:

@@ -263,7 +263,7 @@ def test_a_source_is_chosen_though_there_are_wheels(
     make_wheel(index.folder, "kernel", "1.0")
     make_wheel(index.folder, "kernel", "2.0")
     make_sdist(index.folder, "kernel", "1.0", requires=["nowhere"])
-    source = pylock.source(only(resolver.resolve(sources_question("kernel"))))
+    source = pylock.source_of(only(resolver.resolve(sources_question("kernel"))))
     assert isinstance(source, ArchiveSource)
     assert source.location == index.file_url("kernel-1.0.tar.gz")
     assert len(source.sha256) == 64
@@ -300,7 +300,7 @@ def test_a_directory_is_a_source(resolver: Resolver, root: Path) -> None:
     """Nothing of it is run, so that its version stays open."""
     tree = make_tree(root / "vendor/kernel", "kernel", "1.0")
     asked = sources_question(f"kernel @ {tree.as_uri()}", direct=True)
-    source = pylock.source(only(resolver.resolve(asked)))
+    source = pylock.source_of(only(resolver.resolve(asked)))
     assert source == DirectorySource(path=str(tree))
 
 
@@ -309,7 +309,7 @@ def test_a_commit_is_a_source(resolver: Resolver, root: Path) -> None:
     commit = repository(root / "repo")
     url = (root / "repo").as_uri()
     asked = sources_question(f"kernel @ git+{url}@main", direct=True)
-    source = pylock.source(only(resolver.resolve(asked)))
+    source = pylock.source_of(only(resolver.resolve(asked)))
     assert source == GitSource(url=url, commit=commit, revision="main")
 
 
@@ -318,7 +318,7 @@ def test_an_archive_is_a_source(resolver: Resolver, root: Path, name: str) -> No
     """Whatever its name, it is pinned by its hash."""
     file = make_sdist(root / "made", "kernel", "1.0").rename(root / name)
     asked = sources_question(f"kernel @ {file.as_uri()}", direct=True)
-    source = pylock.source(only(resolver.resolve(asked)))
+    source = pylock.source_of(only(resolver.resolve(asked)))
     assert isinstance(source, ArchiveSource)
     assert source.location == str(file)
 
@@ -346,7 +346,7 @@ def earlier(resolver: Resolver, index: Index) -> str:
     """Return a lock of one and two 1.0; 2.0 of both came later."""
     for name in ("one", "two"):
         make_wheel(index.folder, name, "1.0")
-    text = pylock.dumps(resolver.resolve(question("one", "two")))
+    text = pylock.dump_pylock(resolver.resolve(question("one", "two")))
     for name in ("one", "two"):
         make_wheel(index.folder, name, "2.0")
     return text
@@ -382,7 +382,7 @@ def test_an_earlier_sdist_is_kept(resolver: Resolver, index: Index) -> None:
     """The source of an output changes when it is told to, as a version does."""
     make_sdist(index.folder, "kernel", "1.0")
     asked = sources_question("kernel")
-    text = pylock.dumps(resolver.resolve(asked))
+    text = pylock.dump_pylock(resolver.resolve(asked))
     make_sdist(index.folder, "kernel", "2.0")
     kept = changed(resolver).resolve(asked, earlier=text)
     assert versions(kept) == {"kernel": "1.0"}

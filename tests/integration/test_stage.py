@@ -171,7 +171,7 @@ class Shop:
     def locks(self) -> dict[str, Lock]:
         """Return the locks of both stages, as relocking would write them."""
         backend = locked_wheel(self.root / "tinybackend-1.0-py3-none-any.whl")
-        low = pylock.provided(
+        low = pylock.stage_package(
             canonicalize_name("low-lib"), Version("1.0"), self.source, stage="low"
         )
         other = Metadata(version=Version("1.0"), learned="static")
@@ -180,13 +180,13 @@ class Shop:
             "low": Lock(
                 name="low",
                 inputs="",
-                pylock=pylock.make([backend]),
+                pylock=pylock.make_pylock([backend]),
                 outputs=(locked("low-lib", self.source, self.metadata),),
             ),
             "high": Lock(
                 name="high",
                 inputs="",
-                pylock=pylock.make([backend, low]),
+                pylock=pylock.make_pylock([backend, low]),
                 outputs=(locked("high-lib", high, other),),
             ),
         }

@@ -18,9 +18,9 @@ from nox_buildstages.lock.files.lockfile import (
     Lock,
     LockedOutput,
     digest,
-    dumps,
-    loads,
-    numbered,
+    dump_lock,
+    load_lock,
+    with_series,
 )
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
 
@@ -89,13 +89,13 @@ def wheel(name: str, version: Version, sha256: str) -> Package:
 
 
 wheels = st.builds(wheel, words, versions, hashes)
-provided = st.builds(pylock.provided, names, versions, sources, stage=words)
+provided = st.builds(pylock.stage_package, names, versions, sources, stage=words)
 locks = st.builds(
     Lock,
     name=words,
     inputs=hashes,
     series=words,
-    pylock=st.lists(wheels | provided, max_size=4).map(pylock.make),
+    pylock=st.lists(wheels | provided, max_size=4).map(pylock.make_pylock),
     outputs=st.lists(outputs, max_size=3).map(tuple),
 )
 deeper = st.sampled_from([True, True, True, False])
@@ -115,24 +115,24 @@ values: st.SearchStrategy[Any] = st.recursive(
 @given(locks)
 def test_any_lock_comes_back_as_it_was(lock: Lock) -> None:
     """Nothing is lost or changed on the way through a file."""
-    assert loads(dumps(lock), name=lock.name) == lock
-    Pylock.from_dict(toml.loads(dumps(lock))).validate()
+    assert load_lock(dump_lock(lock), name=lock.name) == lock
+    Pylock.from_dict(toml.loads(dump_lock(lock))).validate()
 
 
 @settings(deadline=None)
 @given(locks)
 def test_reading_and_writing_changes_no_byte(lock: Lock) -> None:
     """Two runs on the same inputs write the same."""
-    text = dumps(lock)
-    assert dumps(loads(text, name=lock.name)) == text
+    text = dump_lock(lock)
+    assert dump_lock(load_lock(text, name=lock.name)) == text
 
 
 @settings(deadline=None)
 @given(st.lists(locks, max_size=3))
 def test_numbering_depends_on_the_contents_alone(given_locks: list[Lock]) -> None:
     """Numbered once or twice, the number is the same, and all have it."""
-    once = numbered(given_locks)
-    assert numbered(once) == once
+    once = with_series(given_locks)
+    assert with_series(once) == once
     assert len({lock.series for lock in once}) <= 1
 
 
@@ -140,7 +140,7 @@ def test_numbering_depends_on_the_contents_alone(given_locks: list[Lock]) -> Non
 @given(locks, st.data())
 def test_no_file_breaks_the_reader(lock: Lock, data: st.DataObject) -> None:
     """Whatever stands in place of a value, it is a lock or the file is named."""
-    document: Any = toml.loads(dumps(lock))
+    document: Any = toml.loads(dump_lock(lock))
     holder, key = document, data.draw(st.sampled_from(sorted(document)))
     while isinstance(holder[key], dict | list) and holder[key] and data.draw(deeper):
         holder = holder[key]
@@ -148,7 +148,7 @@ def test_no_file_breaks_the_reader(lock: Lock, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(keys))
     holder[key] = data.draw(faulty)
     with contextlib.suppress(InvalidLockError):
-        assert dumps(loads(tomli_w.dumps(document), name=lock.name))
+        assert dump_lock(load_lock(tomli_w.dumps(document), name=lock.name))
 
 
 def shuffled(value: object, data: st.DataObject) -> object:

@@ -51,7 +51,7 @@ def held(
 
 
 def provided(source: Source = SDIST, version: str = "1.0") -> Package:
-    return pylock.provided(
+    return pylock.stage_package(
         canonicalize_name("k"), Version(version), source, stage="first"
     )
 
@@ -72,7 +72,7 @@ def lock(
     outputs: tuple[LockedOutput, ...] = (),
     **made_for: Any,  # noqa: ANN401 - of packaging
 ) -> Lock:
-    held = pylock.make(packages, **made_for)
+    held = pylock.make_pylock(packages, **made_for)
     return Lock(name=name, inputs="i", series="s", pylock=held, outputs=outputs)
 
 

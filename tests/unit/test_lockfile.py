@@ -32,10 +32,10 @@ from nox_buildstages.lock.files.lockfile import (
     LockedOutput,
     StagePin,
     digest,
-    dumps,
-    loads,
-    numbered,
-    pins,
+    dump_lock,
+    load_lock,
+    with_series,
+    list_pins,
 )
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.model import (
@@ -88,7 +88,7 @@ def indexed(name: str, version: str = "1.0", **fields: Any) -> Package:  # noqa:
 
 def built(name: str, stage: str = "kernels") -> Package:
     source = DirectorySource(path=f"../vendor/{name}")
-    return pylock.provided(canonicalize_name(name), Version("1.0"), source, stage=stage)
+    return pylock.stage_package(canonicalize_name(name), Version("1.0"), source, stage=stage)
 
 
 def output(source: Source, metadata: Metadata | None = None) -> LockedOutput:
@@ -105,7 +105,7 @@ def lock(*packages: Package, outputs: tuple[LockedOutput, ...] = ()) -> Lock:
         name="kernels",
         inputs="sha256:1",
         series="2",
-        pylock=pylock.make(packages),
+        pylock=pylock.make_pylock(packages),
         outputs=outputs,
     )
 
@@ -114,7 +114,7 @@ def lock(*packages: Package, outputs: tuple[LockedOutput, ...] = ()) -> Lock:
 def test_a_lock_comes_back_as_it_was(source: Source) -> None:
     """Whatever an output is built from, its lock file holds all of it."""
     written = lock(indexed("b"), built("c"), outputs=(output(source),))
-    assert loads(dumps(written), name="kernels") == written
+    assert load_lock(dump_lock(written), name="kernels") == written
 
 
 @pytest.mark.parametrize(
@@ -133,33 +133,33 @@ def test_a_lock_comes_back_as_it_was(source: Source) -> None:
 def test_metadata_comes_back_with_its_origin(metadata: Metadata) -> None:
     """What an output requires stands in the file, and from where it is known."""
     written = lock(outputs=(output(SOURCES[0], metadata),))
-    assert loads(dumps(written), name="kernels").outputs[0].metadata == metadata
+    assert load_lock(dump_lock(written), name="kernels").outputs[0].metadata == metadata
 
 
 def test_a_final_lock_has_no_outputs() -> None:
     """Nothing is built in the final environment, and its file doesn't say otherwise."""
-    text = dumps(lock(indexed("b")))
+    text = dump_lock(lock(indexed("b")))
     assert "outputs" not in text
-    assert loads(text, name="final").outputs == ()
+    assert load_lock(text, name="final").outputs == ()
 
 
 def test_equal_locks_are_equal_text() -> None:
     """The order in which packages were found leaves no trace in the file."""
     one = lock(indexed("b"), indexed("c"), built("d"))
     other = lock(built("d"), indexed("c"), indexed("b"))
-    assert dumps(one) == dumps(other)
-    assert dumps(one) != dumps(lock(indexed("b")))
+    assert dump_lock(one) == dump_lock(other)
+    assert dump_lock(one) != dump_lock(lock(indexed("b")))
 
 
 def test_a_file_says_how_it_is_made_anew() -> None:
     """Who opens a lock file finds the command in its first line."""
-    assert "nox -s build-stages-lock" in dumps(lock()).splitlines()[0]
+    assert "nox -s build-stages-lock" in dump_lock(lock()).splitlines()[0]
 
 
 def test_a_lock_is_a_valid_pep_751_file() -> None:
     """Another tool reads it, and our table is no obstacle."""
     written = lock(indexed("b"), built("c"), outputs=tuple(map(output, SOURCES)))
-    read = Pylock.from_dict(toml.loads(dumps(written)))
+    read = Pylock.from_dict(toml.loads(dump_lock(written)))
     read.validate()
     assert [package.name for package in read.packages] == ["b", "c"]
 
@@ -171,7 +171,7 @@ def test_the_name_of_a_file_is_that_of_its_stage() -> None:
 
 def without(*path: str) -> str:
     """Return a lock file that lacks a key."""
-    document = toml.loads(dumps(lock(indexed("b"), outputs=(output(SOURCES[0]),))))
+    document = toml.loads(dump_lock(lock(indexed("b"), outputs=(output(SOURCES[0]),))))
     table: Any = document
     for step in path[:-1]:
         table = table[0][step] if isinstance(table, list) else table[step]
@@ -180,14 +180,14 @@ def without(*path: str) -> str:
 
 
 def replaced(old: str, new: str) -> str:
-    text = dumps(lock(indexed("b"), outputs=(output(SOURCES[0]),)))
+    text = dump_lock(lock(indexed("b"), outputs=(output(SOURCES[0]),)))
     assert old in text
     return text.replace(old, new)
 
 
 def retyped(key: str, value: object) -> str:
     """Return a lock file with a value of a type that it shouldn't have."""
-    document = toml.loads(dumps(lock(outputs=(output(SOURCES[0]),))))
+    document = toml.loads(dump_lock(lock(outputs=(output(SOURCES[0]),))))
     table = document["tool"]["nox-buildstages"]
     (table if key == "outputs" else table["outputs"][0])[key] = value
     return tomli_w.dumps(document)
@@ -234,7 +234,7 @@ OURS = ("tool", "nox-buildstages")
 def test_a_faulty_file_is_refused(text: str, problem: str) -> None:
     """The message names the file, the problem and the command that fixes it."""
     with pytest.raises(InvalidLockError, match=re.escape(problem)) as caught:
-        loads(text, name="kernels")
+        load_lock(text, name="kernels")
     first, *_, last = str(caught.value).splitlines()
     assert first.startswith("error: pylock.kernels.toml: can't be read: ")
     assert last == "  nox -s build-stages-lock"
@@ -244,7 +244,7 @@ def test_a_file_of_another_format_is_refused() -> None:
     """What an older or a newer release wrote isn't guessed at."""
     text = replaced(f"format = {FORMAT}", f"format = {FORMAT + 1}")
     with pytest.raises(InvalidLockError) as caught:
-        loads(text, name="kernels")
+        load_lock(text, name="kernels")
     assert caught.value.summary == (
         f"pylock.kernels.toml: has format {FORMAT + 1}, and this version reads {FORMAT}"
     )
@@ -253,17 +253,17 @@ def test_a_file_of_another_format_is_refused() -> None:
 def test_locks_of_one_run_share_a_number() -> None:
     """It depends on all of them, and not on the number that they had before."""
     one, other = lock(indexed("b")), replace(lock(indexed("c")), name="final")
-    first = numbered([one, other])
+    first = with_series([one, other])
     assert len({it.series for it in first}) == 1
-    assert first == numbered(replace(it, series="old") for it in (one, other))
-    assert first[0].series != numbered([one])[0].series
+    assert first == with_series(replace(it, series="old") for it in (one, other))
+    assert first[0].series != with_series([one])[0].series
     assert [replace(it, series="2") for it in first] == [one, other]
 
 
 def test_pins_are_what_an_environment_holds() -> None:
     """Wheels come by hash, outputs by their stage, all of them in order."""
     held = lock(indexed("z"), built("m", stage="models"), indexed("a", "2.0"))
-    assert pins(held, interpreter()) == (
+    assert list_pins(held, interpreter()) == (
         IndexPin(name=canonicalize_name("a"), version=Version("2.0"), sha256=SHA),
         StagePin(name=canonicalize_name("m"), version=Version("1.0"), stage="models"),
         IndexPin(name=canonicalize_name("z"), version=Version("1.0"), sha256=SHA),
@@ -275,7 +275,7 @@ def test_the_best_wheel_is_pinned() -> None:
     native = wheel("b-1.0-cp311-cp311-linux_x86_64.whl", "cd" * 32)
     other = wheel("b-1.0-cp312-cp312-linux_x86_64.whl", "ef" * 32)
     pure = wheel("b-1.0-py3-none-any.whl", SHA)
-    (pin,) = pins(lock(indexed("b", wheels=[pure, other, native])), interpreter())
+    (pin,) = list_pins(lock(indexed("b", wheels=[pure, other, native])), interpreter())
     assert pin == IndexPin(
         name=canonicalize_name("b"), version=Version("1.0"), sha256="cd" * 32
     )
@@ -285,7 +285,7 @@ def test_a_wheel_at_a_url_is_pinned() -> None:
     """What isn't on an index is an archive, as PEP 751 calls it."""
     url = "https://host/b-1.0-py3-none-any.whl"
     archive = PackageArchive(url=url, hashes={"sha256": SHA})
-    (pin,) = pins(lock(indexed("b", wheels=None, archive=archive)), interpreter())
+    (pin,) = list_pins(lock(indexed("b", wheels=None, archive=archive)), interpreter())
     assert isinstance(pin, IndexPin)
     assert pin.sha256 == SHA
 
@@ -293,7 +293,7 @@ def test_a_wheel_at_a_url_is_pinned() -> None:
 def test_what_a_marker_excludes_is_not_pinned() -> None:
     """A package for another platform is in the file and not in the environment."""
     elsewhere = indexed("b", marker=Marker("sys_platform == 'win32'"))
-    assert pins(lock(elsewhere), interpreter()) == ()
+    assert list_pins(lock(elsewhere), interpreter()) == ()
 
 
 SDIST = PackageSdist(
@@ -341,16 +341,16 @@ SDIST = PackageSdist(
 def test_what_would_have_to_be_built_is_no_pin(package: Package, problem: str) -> None:
     """An environment is made of wheels by hash; a file that asks for more is faulty."""
     with pytest.raises(InvalidLockError, match=problem) as caught:
-        pins(lock(package), interpreter())
+        list_pins(lock(package), interpreter())
     assert caught.value.subject == "pylock.kernels.toml"
 
 
 def test_a_lock_for_another_interpreter_is_refused() -> None:
     """A lock made for 3.12 says so, and 3.11 hears it."""
     held = lock()
-    other = pylock.make((), requires_python=SpecifierSet("==3.12.*"))
+    other = pylock.make_pylock((), requires_python=SpecifierSet("==3.12.*"))
     with pytest.raises(InvalidLockError, match=r"3\.12"):
-        pins(replace(held, pylock=other), interpreter())
+        list_pins(replace(held, pylock=other), interpreter())
 
 
 @pytest.mark.parametrize(

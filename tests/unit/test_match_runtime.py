@@ -33,7 +33,7 @@ SAID = "Because you require torch>=2.13 and torch<=2.8, your requirements are â€
 
 def draft(stage: str, sha256: str = "", **versions: str) -> ResolvedEnvironment:
     return ResolvedEnvironment(
-        lock=Lock(name=stage, inputs="", pylock=pylock.make(())),
+        lock=Lock(name=stage, inputs="", pylock=pylock.make_pylock(())),
         pins=tuple(
             IndexPin(
                 name=canonicalize_name(name), version=Version(version), sha256=sha256

@@ -13,8 +13,14 @@ from packaging.version import Version
 from nox_buildstages.environments.targets import list_targets
 from nox_buildstages.errors import InvalidLockError
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.lock.files.lockfile import Lock, LockedOutput, dumps, loads, pins
-from nox_buildstages.lock.files.merge_targets import merged, selected
+from nox_buildstages.lock.files.lockfile import (
+    Lock,
+    LockedOutput,
+    dump_lock,
+    list_pins,
+    load_lock,
+)
+from nox_buildstages.lock.files.merge_targets import merge_targets, select_target
 from nox_buildstages.model import DirectorySource, Metadata
 from support.targets import LINUX, MAC, interpreter, project
 
@@ -58,13 +64,13 @@ def lock(
     target: Target, packages: Iterable[Package], outputs: tuple[LockedOutput, ...] = ()
 ) -> tuple[Target, Lock]:
     """Return the lock of one target."""
-    own = pylock.restrict(pylock.make(packages), target.interpreter)
+    own = pylock.restrict_to(pylock.make_pylock(packages), target.interpreter)
     return target, Lock(name="kernels", inputs="", pylock=own, outputs=outputs)
 
 
 def checked(found: Lock) -> Lock:
     """Return a lock as whoever reads its file gets it."""
-    again = loads(dumps(found), name=found.name)
+    again = load_lock(dump_lock(found), name=found.name)
     assert again == found
     Pylock.validate(again.pylock)
     return again
@@ -80,15 +86,15 @@ def listed(found: Lock) -> list[tuple[str, str]]:
 
 def held(found: Lock, target: Target) -> dict[str, str]:
     """Return what a lock holds for a target."""
-    own = selected(found, target.interpreter)
-    return {pin.name: str(pin.version) for pin in pins(own, target.interpreter)}
+    own = select_target(found, target.interpreter)
+    return {pin.name: str(pin.version) for pin in list_pins(own, target.interpreter)}
 
 
 def test_a_lock_for_one_target_stays_as_it_is() -> None:
     """There is nothing to tell apart in it."""
     (only,) = all_targets("3.11")
     pair = lock(only, [package("1")], (output(),))
-    assert merged([pair]) == pair[1]
+    assert merge_targets([pair]) == pair[1]
 
 
 def test_what_all_have_has_no_marker() -> None:
@@ -96,7 +102,7 @@ def test_what_all_have_has_no_marker() -> None:
     both = all_targets("3.11", "3.12")
     tags = [f"cp3{minor}-abi3-musllinux_1_2_x86_64" for minor in (11, 12)]
     whole = package("1", *tags, "py3-none-any")
-    found = checked(merged(lock(target, [whole]) for target in reversed(both)))
+    found = checked(merge_targets(lock(target, [whole]) for target in reversed(both)))
     (entry,) = found.pylock.packages
     assert entry.marker is None
     assert [it.filename for it in entry.wheels or ()] == [
@@ -125,7 +131,7 @@ def test_what_differs_has_a_marker(
     found_targets = all_targets("3.9", "3.10", "3.12", environments=(MAC,))
     wanted = dict(zip(map(str, found_targets), chosen.split(), strict=True))
     found = checked(
-        merged(
+        merge_targets(
             lock(it, [] if wanted[str(it)] == "-" else [package(wanted[str(it)])])
             for it in found_targets
         )
@@ -162,7 +168,7 @@ def test_what_differs_has_a_marker(
 def test_one_version_may_be_two_entries(other: Package) -> None:
     """Where it comes from counts, not what it is called."""
     first, second = all_targets("3.11", "3.12")
-    found = checked(merged([lock(first, [package("1")]), lock(second, [other])]))
+    found = checked(merge_targets([lock(first, [package("1")]), lock(second, [other])]))
     assert [mark for _, mark in listed(found)] == [
         'python_version == "3.11"',
         'python_version == "3.12"',
@@ -174,14 +180,16 @@ def test_outputs_are_told_apart_likewise() -> None:
     both = all_targets("3.11", "3.12")
     said = [(output("numpy"),), (output("numpy", "typing-extensions"),)]
     found = checked(
-        merged(lock(it, [], outputs) for it, outputs in zip(both, said, strict=True))
+        merge_targets(
+            lock(it, [], outputs) for it, outputs in zip(both, said, strict=True)
+        )
     )
     assert [str(it.marker) for it in found.outputs] == [
         'python_version == "3.11"',
         'python_version == "3.12"',
     ]
     for target, outputs in zip(both, said, strict=True):
-        assert selected(found, target.interpreter).outputs == outputs
+        assert select_target(found, target.interpreter).outputs == outputs
 
 
 def test_where_a_backend_was_asked_is_told() -> None:
@@ -189,7 +197,9 @@ def test_where_a_backend_was_asked_is_told() -> None:
     both = all_targets("3.11", "3.12")
     asked = ((output(asked=(both[0].marker,)),), (output(),))
     found = checked(
-        merged(lock(it, [], outputs) for it, outputs in zip(both, asked, strict=True))
+        merge_targets(
+            lock(it, [], outputs) for it, outputs in zip(both, asked, strict=True)
+        )
     )
     (only,) = found.outputs
     assert (only.marker, only.asked) == (None, (both[0].marker,))
@@ -198,22 +208,22 @@ def test_where_a_backend_was_asked_is_told() -> None:
 def test_a_lock_is_for_those_it_was_made_for() -> None:
     """Another interpreter gets an error, and not by chance what suits it."""
     both = all_targets("3.11", "3.12")
-    found = merged(lock(target, [package("1")]) for target in both)
+    found = merge_targets(lock(target, [package("1")]) for target in both)
     with pytest.raises(InvalidLockError, match="kernels"):
-        selected(found, interpreter("3.13"))
+        select_target(found, interpreter("3.13"))
 
 
 def test_the_order_of_targets_does_not_count() -> None:
     """Which machine makes the locks is no input of them."""
     found = all_targets("3.9", "3.10", environments=(MAC,))
     locks = [lock(it, [package("1" if it.version == "3.9" else "2")]) for it in found]
-    assert dumps(merged(locks)) == dumps(merged(reversed(locks)))
+    assert dump_lock(merge_targets(locks)) == dump_lock(merge_targets(reversed(locks)))
 
 
 def test_one_targets_lock_says_for_whom_it_is() -> None:
     """What is selected is what would have been locked for it alone."""
     both = all_targets("3.11", "3.12")
     alone = [lock(target, [package("1")]) for target in both]
-    found = selected(merged(alone), both[1].interpreter)
+    found = select_target(merge_targets(alone), both[1].interpreter)
     assert found == replace(alone[1][1], pylock=found.pylock)
-    assert pylock.dumps(found.pylock) == pylock.dumps(alone[1][1].pylock)
+    assert pylock.dump_pylock(found.pylock) == pylock.dump_pylock(alone[1][1].pylock)

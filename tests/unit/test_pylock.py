@@ -57,7 +57,7 @@ SOURCES: list[tuple[Source, str]] = [
 def checked(lock: Pylock) -> Pylock:
     """Return a lock as whoever reads its file gets it."""
     lock.validate()
-    assert Pylock.from_dict(toml.loads(pylock.dumps(lock))) == lock
+    assert Pylock.from_dict(toml.loads(pylock.dump_pylock(lock))) == lock
     return lock
 
 
@@ -92,25 +92,25 @@ def indexed(name: str, *tags: str) -> Package:
 @pytest.mark.parametrize(("source", "kind"), SOURCES, ids=str)
 def test_what_a_stage_provides_names_its_source(source: Source, kind: str) -> None:
     """Any installer finds the source in the field that PEP 751 has for it."""
-    package = pylock.provided(NAME, VERSION, source, stage="kernels")
-    lock = checked(pylock.make([package]))
+    package = pylock.stage_package(NAME, VERSION, source, stage="kernels")
+    lock = checked(pylock.make_pylock([package]))
     fields = {"sdist", "archive", "vcs", "directory", "wheels"}
     assert {it for it in fields if getattr(package, it) is not None} == {kind}
-    assert pylock.provider(package) == "kernels"
-    assert pylock.source(lock.packages[0]) == source
+    assert pylock.providing_stage(package) == "kernels"
+    assert pylock.source_of(lock.packages[0]) == source
 
 
 def test_what_an_index_has_is_provided_by_no_stage() -> None:
     """Only our own table makes a package the output of a stage."""
-    assert pylock.provider(indexed("a", "py3-none-any")) is None
+    assert pylock.providing_stage(indexed("a", "py3-none-any")) is None
     other = Package(name=NAME, version=VERSION, tool={"other": {"stage": "x"}})
-    assert pylock.provider(other) is None
+    assert pylock.providing_stage(other) is None
 
 
 def test_a_package_of_wheels_has_no_source() -> None:
     """Nothing can be built from what is built already."""
     wheels = [PackageWheel(name="a-1.0-py3-none-any.whl", hashes={"sha256": SHA})]
-    assert pylock.source(Package(name=NAME, version=VERSION, wheels=wheels)) is None
+    assert pylock.source_of(Package(name=NAME, version=VERSION, wheels=wheels)) is None
 
 
 def test_a_source_may_lie_on_this_machine() -> None:
@@ -118,15 +118,15 @@ def test_a_source_may_lie_on_this_machine() -> None:
     archive = PackageArchive(path="sdists/a.zip", hashes={"sha256": SHA})
     package = Package(name=NAME, archive=archive)
     expected = ArchiveSource(location="sdists/a.zip", sha256=SHA)
-    assert pylock.source(package) == expected
+    assert pylock.source_of(package) == expected
     vcs = PackageVcs(type="git", path="../repo", commit_id=COMMIT)
     expected_git = GitSource(url="../repo", commit=COMMIT)
-    assert pylock.source(Package(name=NAME, vcs=vcs)) == expected_git
+    assert pylock.source_of(Package(name=NAME, vcs=vcs)) == expected_git
 
 
 def test_packages_are_sorted() -> None:
     """Two runs that find the same in another order write the same."""
-    lock = pylock.make(indexed(name, "py3-none-any") for name in "cab")
+    lock = pylock.make_pylock(indexed(name, "py3-none-any") for name in "cab")
     assert [package.name for package in checked(lock).packages] == ["a", "b", "c"]
     assert lock.created_by == "nox-buildstages"
 
@@ -141,9 +141,9 @@ def test_a_lock_is_restricted_to_its_interpreter() -> None:
         "cp311-cp311-win_amd64",
         "py2.py3-none-any",
     )
-    provided = pylock.provided(NAME, VERSION, SOURCES[0][0], stage="kernels")
-    whole = pylock.make([package, provided])
-    lock = checked(pylock.restrict(whole, interpreter(native, pure)))
+    provided = pylock.stage_package(NAME, VERSION, SOURCES[0][0], stage="kernels")
+    whole = pylock.make_pylock([package, provided])
+    lock = checked(pylock.restrict_to(whole, interpreter(native, pure)))
     kept, same = lock.packages
     assert kept.wheels is not None
     assert [wheel.filename for wheel in kept.wheels] == [
@@ -165,8 +165,8 @@ def test_a_lock_is_restricted_to_its_interpreter() -> None:
 def test_a_package_is_not_left_without_wheels() -> None:
     """Where none fits, all stay, so that whoever reads the lock can say so."""
     package = indexed("a", "cp27-none-any")
-    restricted = pylock.restrict(
-        pylock.make([package]), interpreter(Tag("py3", "none", "any"))
+    restricted = pylock.restrict_to(
+        pylock.make_pylock([package]), interpreter(Tag("py3", "none", "any"))
     )
     assert checked(restricted).packages[0].wheels == package.wheels
 
@@ -189,10 +189,12 @@ def test_a_provided_package_is_bound_to_its_wheel(folder: Path, path: str) -> No
     markers = [Marker('sys_platform == "linux"')]
     python = SpecifierSet("==3.11.*")
     other = indexed("z", "py3-none-any")
-    provided = pylock.provided(NAME, VERSION, SOURCES[-1][0], stage="kernels")
-    lock = pylock.make([other, provided], environments=markers, requires_python=python)
+    provided = pylock.stage_package(NAME, VERSION, SOURCES[-1][0], stage="kernels")
+    lock = pylock.make_pylock(
+        [other, provided], environments=markers, requires_python=python
+    )
     bound = checked(
-        pylock.bind(lock, {NAME: built(folder)}, folder=Path("/wheelhouse"))
+        pylock.bind_wheels(lock, {NAME: built(folder)}, folder=Path("/wheelhouse"))
     )
     assert (bound.environments, bound.requires_python) == (markers, python)
     first, second = bound.packages
@@ -206,4 +208,4 @@ def test_a_provided_package_is_bound_to_its_wheel(folder: Path, path: str) -> No
         )
     ]
     assert (first.version, first.directory) == (Version("1.0+cpu"), None)
-    assert pylock.provider(first) == "kernels"
+    assert pylock.providing_stage(first) == "kernels"

@@ -26,12 +26,12 @@ TWO = {"arch": ["8.0", "9.0"], "torch": ["2.8", "2.13"]}
 def lock(name: str, **versions: str) -> Lock:
     """Return a lock that holds some projects."""
     packages = [
-        pylock.provided(
+        pylock.stage_package(
             project, Version(versions[project]), DirectorySource(path="x"), stage="s"
         )
         for project in map(canonicalize_name, versions)
     ]
-    return Lock(name=name, inputs="", pylock=pylock.make(packages))
+    return Lock(name=name, inputs="", pylock=pylock.make_pylock(packages))
 
 
 def locked(

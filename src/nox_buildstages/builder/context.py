@@ -15,8 +15,8 @@ from nox_buildstages.errors import (
     ToolError,
 )
 from nox_buildstages.indexes.logins import strip_secrets
-from nox_buildstages.lock.files.lockfile import IndexPin, pins
-from nox_buildstages.lock.files.pylock import moved
+from nox_buildstages.lock.files.lockfile import IndexPin, list_pins
+from nox_buildstages.lock.files.pylock import move_paths
 from nox_buildstages.run.screen import Screen
 from nox_buildstages.sources import patches
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe
@@ -123,13 +123,19 @@ class BuildContext:
         }
 
     def pins(self, name: str) -> tuple[Pin, ...]:
-        """Return what the environment of a stage, or of ``final``, holds."""
-        return pins(self.locks[name], self.interpreter)
+        """Return the wheels in the environment of a stage, or of ``final``."""
+        lock = self.locks[name]
+        if not lock.series:  # while locks are made
+            return list_pins(lock, self.interpreter)
+        return self.tools.run.once(
+            ("pins", lock.name, lock.series, self.interpreter),
+            lambda: list_pins(lock, self.interpreter),
+        )
 
     def pylock(self, name: str) -> Pylock:
         """Return the lock of a stage, or of ``final``, its files by absolute path."""
         folder = self.project.lock_dir
-        return moved(
+        return move_paths(
             self.locks[name].pylock, lambda path: os.path.normpath(folder / path)
         )
 

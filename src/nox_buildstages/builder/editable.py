@@ -198,14 +198,16 @@ def _unmet(context: BuildContext, made: Editable) -> Iterator[tuple[str, str]]:
 def _beside(bound: Path, name: NormalizedName, made: Editable, folder: Path) -> str:
     """Return the text of a bound lock, as it is in any folder, with the project."""
     found = Pylock.from_dict(toml.loads(bound.read_text(encoding="utf-8")))
-    here = pylock.rebased(found, lambda it: os.path.normpath(bound.parent / it))
+    here = pylock.move_paths(
+        found, lambda it: os.path.normpath(bound.parent / it), is_bound=True
+    )
     path = folder / made.path
     file = PackageWheel(
         name=path.name, path=path.as_posix(), hashes={"sha256": made.sha256}
     )
     own = Package(name=name, version=Version(made.version), wheels=[file])
-    return pylock.dumps(
-        pylock.make(
+    return pylock.dump_pylock(
+        pylock.make_pylock(
             [*here.packages, own],
             environments=here.environments,
             requires_python=here.requires_python,

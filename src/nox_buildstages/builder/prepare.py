@@ -50,9 +50,11 @@ def prepare(context: BuildContext, name: str, environment: Environment) -> None:
         check_installed(environment, context.ingredients(name), hint=INSTALL_HINT)
     restore_files(environment, context.tools.report)
     folder = environment.location
-    bound = pylock.bind(context.pylock(name), context.wheels(name), folder=folder)
+    bound = pylock.bind_wheels(
+        context.pylock(name), context.wheels(name), folder=folder
+    )
     path = folder / file_name(name)
-    files.write_text(path, pylock.dumps(bound))
+    files.write_text(path, pylock.dump_pylock(bound))
     sync(context, name, environment, path)
     record_files(environment)
 

@@ -153,7 +153,7 @@ class Wheelhouse:
             name: replace(wheel, path=self.folder / wheel.path.name)
             for name, wheel in wheels.items()
         }
-        bound = pylock.dumps(pylock.bind(lock, here, folder=self.folder))
+        bound = pylock.dump_pylock(pylock.bind_wheels(lock, here, folder=self.folder))
         path = self.folder / BOUND_LOCK
         write_if_changed(path, bound.encode())
         return path

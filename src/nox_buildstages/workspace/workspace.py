@@ -18,7 +18,7 @@ from nox_buildstages.indexes.logins import expand_variables, git_variables
 from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.lock.files import folder
 from nox_buildstages.lock.files.inputs import digest_of_cells
-from nox_buildstages.lock.files.merge_targets import selected
+from nox_buildstages.lock.files.merge_targets import select_target
 from nox_buildstages.model import Cell
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store import in_use
@@ -218,7 +218,7 @@ class Workspace:
 
     def select_locks(self, locks: Mapping[str, Lock]) -> Mapping[str, Lock]:
         """Return the parts of locks that hold for the session's interpreter."""
-        return {name: selected(locks[name], self.interpreter) for name in locks}
+        return {name: select_target(locks[name], self.interpreter) for name in locks}
 
     def ensure_locks(
         self, needed: Iterable[str] | None = None

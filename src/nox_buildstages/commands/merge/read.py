@@ -231,8 +231,8 @@ class _Reading:
             there = os.path.relpath(self.house / path, self.into)
             return PurePath(there).as_posix()
 
-        moved = pylock.rebased(lock, move)
-        return text if moved == lock else pylock.dumps(moved)
+        moved = pylock.move_paths(lock, move, is_bound=True)
+        return text if moved == lock else pylock.dump_pylock(moved)
 
     def _statements(self, hashes: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         """Yield what is stated of the wheels, each with the wheel's file."""

@@ -70,12 +70,12 @@ class Mending:
     def _sync(self, wheels: Collection[StoredWheel]) -> None:
         """Make the environment the runtime, with some other wheels in it."""
         context, path = self.context, self.scratch / file_name(FINAL)
-        bound = pylock.bind(
+        bound = pylock.bind_wheels(
             context.pylock(FINAL),
             {**context.wheels(FINAL), **{wheel.name: wheel for wheel in wheels}},
             folder=self.scratch,
         )
-        write_text(path, pylock.dumps(bound))
+        write_text(path, pylock.dump_pylock(bound))
         held = as_published(context.ingredients(FINAL), wheels)
         sync(context, FINAL, self.environment, path, wanted=held)
 

@@ -106,7 +106,7 @@ class Release:
                 for it in vendored.values()
             ]
             bound = self.house.bind(
-                pylock.at_hand(context.pylock(FINAL), vendored),
+                pylock.replace_with_wheels(context.pylock(FINAL), vendored),
                 {wheel.name: wheel for wheel in wheels},
             )
             files = {
@@ -197,7 +197,9 @@ class Release:
 
     def _locations(self, name: str) -> Mapping[str, str]:
         """Return the URLs that the lock of an environment names, by sha256."""
-        found = pylock.indexed(self.context.pylock(name), self.context.interpreter)
+        found = pylock.select_index_packages(
+            self.context.pylock(name), self.context.interpreter
+        )
         return {file.hashes["sha256"]: file.url for _, file in found if file.url}
 
     def _sbom(self, built: Collection[OutputResult], bound: Path) -> bytes:

@@ -41,7 +41,9 @@ class IndexWheel:
 
 def from_indexes(context: BuildContext) -> Iterator[IndexWheel]:
     """Yield the runtime's wheels from indexes, URLs and folders."""
-    for package, artifact in pylock.indexed(context.pylock(FINAL), context.interpreter):
+    for package, artifact in pylock.select_index_packages(
+        context.pylock(FINAL), context.interpreter
+    ):
         source = ArchiveSource(
             location=artifact.url or artifact.path or "",
             sha256=artifact.hashes["sha256"],

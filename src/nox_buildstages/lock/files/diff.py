@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages.lock.files.pylock import source
+from nox_buildstages.lock.files.pylock import source_of
 from nox_buildstages.model import ArchiveSource, GitSource
 from nox_buildstages.text import diff
 
@@ -231,7 +231,7 @@ def _outputs(lock: Lock) -> dict[str, _Entry]:
 
 def _package_entry(package: Package) -> _Entry:
     version = "" if package.version is None else str(package.version)
-    built_from = source(package)
+    built_from = source_of(package)
     if built_from is not None:
         return _source_entry(version, built_from)
     wheels = package.wheels or ()

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import InvalidLockError, StaleLockError
-from nox_buildstages.lock.files.lockfile import dumps, loads
-from nox_buildstages.lock.files.merge_targets import selected
+from nox_buildstages.lock.files.lockfile import dump_lock, load_lock
+from nox_buildstages.lock.files.merge_targets import select_target
 from nox_buildstages.lock.files.names import file_name, lock_names, possible_stems
 from nox_buildstages.system.files import atomic_write, file_stamp
 
@@ -193,13 +193,13 @@ def _loaded(sight: _Sight) -> Mapping[str, Lock]:
 def _load(path: Path) -> Lock:
     """Return a lock, named as its file is."""
     stem = path.name.removeprefix("pylock.").removesuffix(".toml")
-    return loads(path.read_text(encoding="utf-8", errors="replace"), name=stem)
+    return load_lock(path.read_text(encoding="utf-8", errors="replace"), name=stem)
 
 
 @lru_cache(maxsize=32)
 def _selected(sight: _Sight, interpreter: Interpreter) -> Mapping[str, Lock]:
     locks = _loaded(sight)
-    return {name: selected(locks[name], interpreter) for name in locks}
+    return {name: select_target(locks[name], interpreter) for name in locks}
 
 
 @lru_cache(maxsize=32)
@@ -230,7 +230,7 @@ def write(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:
     Returns:
         The files that were not already as they should be.
     """
-    wanted = {project.lock_dir / file_name(lock.name): dumps(lock) for lock in locks}
+    wanted = {project.lock_dir / file_name(lock.name): dump_lock(lock) for lock in locks}
     changed = [path for path, text in wanted.items() if not _holds(path, text)]
     for path in changed:
         with atomic_write(path) as new:
@@ -248,7 +248,7 @@ def _holds(path: Path, text: str) -> bool:
 
 def _is_lock(text: str, name: str) -> bool:
     try:
-        loads(text, name=name)
+        load_lock(text, name=name)
     except InvalidLockError:
         return False
     return True

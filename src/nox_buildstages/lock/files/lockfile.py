@@ -1,14 +1,13 @@
-"""Lock files: PEP 751 with our facts under ``[tool.nox-buildstages]``.
+"""Lock files: PEP 751 with a table ``[tool.nox-buildstages]``.
 
-A stage's file lists what its environment holds; under ``outputs`` stands what is
-built in it.
+The packages of a stage's lock are its environment; the table's ``outputs`` are the
+wheels that are built in the environment.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import tomli_w
@@ -28,7 +27,7 @@ from nox_buildstages import toml
 from nox_buildstages.errors import InvalidLockError
 from nox_buildstages.indexes.logins import strip_logins
 from nox_buildstages.lock.files.names import file_name
-from nox_buildstages.lock.files.pylock import TOOL, provider, select
+from nox_buildstages.lock.files.pylock import TOOL, providing_stage, select_packages
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
 from nox_buildstages.store.key import digest_json
 
@@ -40,25 +39,23 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 FORMAT = 1
-"""Of the table ``[tool.nox-buildstages]``; a lock of another one is stale."""
+"""The version of the table ``[tool.nox-buildstages]``."""
 
-_KINDS: dict[type, str] = {str: "strings", dict: "tables"}
-
-_HEADER = "# Made by nox-buildstages; `nox -s build-stages-lock` makes it anew.\n\n"
+_HEADER = "# Made by nox-buildstages; `nox -s build-stages-lock` updates it.\n\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockedOutput:
-    """An output as its stage's lock pins it.
+    """An output in its stage's lock.
 
     Attributes:
-        name: Of the project.
-        source: What it is built from.
-        build_requires: PEP 508 strings that its build asked for, sorted.
-        metadata: What its wheel will say.
-        marker: For which targets that is so; None for all of the lock's.
-        asked: Where its backend was asked, as markers; elsewhere the same is taken for
-            granted. Empty where it was asked wherever it had to be.
+        name: The project.
+        source: The source.
+        build_requires: The build requirements, PEP 508 strings, sorted.
+        metadata: The metadata of the wheel.
+        marker: The targets that the entry is for; None for all targets of the lock.
+        asked: The targets whose build backends were asked, as markers; their answers
+            stand for the other targets. Empty if all targets could be asked.
     """
 
     name: NormalizedName
@@ -71,14 +68,14 @@ class LockedOutput:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lock:
-    """One lock file.
+    """One lock.
 
     Attributes:
-        name: Of the stage, or ``final``.
-        inputs: The digest of all that the locks were made from.
-        series: One for all files that were written together.
-        pylock: What the environment holds.
-        outputs: What is built in it; none for ``final``.
+        name: The stage, ``project`` or ``final``; or the stem of the file.
+        inputs: The digest of the locks' inputs.
+        series: The series of all files that were written together.
+        pylock: The environment.
+        outputs: The outputs of the stage; none for ``final``.
     """
 
     name: str
@@ -87,13 +84,10 @@ class Lock:
     pylock: Pylock
     outputs: tuple[LockedOutput, ...] = ()
 
-    def __hash__(self) -> int:
-        return hash((self.name, self.series))
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexPin:
-    """A wheel from an index, a URL or a folder, by hash."""
+    """A wheel from an index, a URL or a folder, identified by hash."""
 
     name: NormalizedName
     version: Version
@@ -102,7 +96,7 @@ class IndexPin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StagePin:
-    """The wheel that a stage provides, whichever bytes it comes to have."""
+    """The wheel of a stage, which has no hash before it is built."""
 
     name: NormalizedName
     version: Version
@@ -112,16 +106,15 @@ class StagePin:
 Pin: TypeAlias = IndexPin | StagePin
 
 
-@lru_cache(maxsize=1024)
-def pins(lock: Lock, interpreter: Interpreter) -> tuple[Pin, ...]:
-    """Return what a lock's environment holds for an interpreter, sorted by name.
+def list_pins(lock: Lock, interpreter: Interpreter) -> tuple[Pin, ...]:
+    """Return the wheels of a lock for an interpreter, sorted by name.
 
     Raises:
-        InvalidLockError: The lock is not for this interpreter.
+        InvalidLockError: The lock is not for the interpreter.
     """
     try:
-        selected = select(lock.pylock, interpreter)
-        found = [_pin(package, artifact) for package, artifact in selected]
+        selected = select_packages(lock.pylock, interpreter)
+        found = [_pin(package, file) for package, file in selected]
     except PylockSelectError as error:
         raise InvalidLockError(
             subject=file_name(lock.name), problem=str(error)
@@ -129,8 +122,8 @@ def pins(lock: Lock, interpreter: Interpreter) -> tuple[Pin, ...]:
     return tuple(sorted(found, key=lambda pin: pin.name))
 
 
-def dumps(lock: Lock) -> str:
-    """Return a lock as the text of its file; equal locks give equal text."""
+def dump_lock(lock: Lock) -> str:
+    """Return the text of a lock file; equal locks have equal texts."""
     table: dict[str, Any] = {
         "format": FORMAT,
         "inputs": lock.inputs,
@@ -142,11 +135,11 @@ def dumps(lock: Lock) -> str:
     return _HEADER + tomli_w.dumps(document)
 
 
-def loads(text: str, *, name: str) -> Lock:
+def load_lock(text: str, *, name: str) -> Lock:
     """Read a lock file.
 
     Raises:
-        InvalidLockError: It is not TOML, not PEP 751, or not one of ours.
+        InvalidLockError: The text is not TOML, not PEP 751, or lacks our table.
     """
     try:
         document = toml.loads(text)
@@ -166,15 +159,16 @@ def loads(text: str, *, name: str) -> Lock:
         raise InvalidLockError(subject=file_name(name), problem=problem) from error
 
 
-def numbered(locks: Iterable[Lock]) -> tuple[Lock, ...]:
-    """Give locks that are written together the digest of them all.
+def with_series(locks: Iterable[Lock]) -> tuple[Lock, ...]:
+    """Return locks that are written together with their common series.
 
-    Files of different series were not written by one run, whatever they say.
+    The series is a digest of all locks: files with different series are from different
+    runs.
     """
-    unnumbered = [replace(lock, series="") for lock in locks]
-    text = "".join(map(dumps, unnumbered))
+    without = [replace(lock, series="") for lock in locks]
+    text = "".join(map(dump_lock, without))
     series = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return tuple(replace(lock, series=series) for lock in unnumbered)
+    return tuple(replace(lock, series=series) for lock in without)
 
 
 def digest(value: object) -> str:
@@ -182,20 +176,18 @@ def digest(value: object) -> str:
     return f"sha256:{digest_json(value, default=str)}"
 
 
-def _pin(package: Package, artifact: object) -> Pin:
-    stage = provider(package)
+def _pin(package: Package, file: object) -> Pin:
+    stage = providing_stage(package)
     version = package.version
     if stage is not None and version is not None:
         return StagePin(name=package.name, version=version, stage=stage)
-    if version is None or not isinstance(artifact, (PackageWheel, PackageArchive)):
+    if version is None or not isinstance(file, (PackageWheel, PackageArchive)):
         msg = f"{package.name} is neither a wheel nor provided by a stage"
         raise PylockSelectError(msg)
-    if "sha256" not in artifact.hashes:
+    if "sha256" not in file.hashes:
         msg = f"{package.name} has no sha256"
         raise PylockSelectError(msg)
-    return IndexPin(
-        name=package.name, version=version, sha256=artifact.hashes["sha256"]
-    )
+    return IndexPin(name=package.name, version=version, sha256=file.hashes["sha256"])
 
 
 def _output_table(output: LockedOutput) -> dict[str, Any]:
@@ -239,10 +231,11 @@ def _read_output(table: Mapping[str, Any]) -> LockedOutput:
 def _list(
     table: Mapping[str, Any], key: str, kind: type[_T], *, optional: bool = True
 ) -> tuple[_T, ...]:
-    """Return a list of values of one type, an empty one where it may be left out."""
+    """Return a list of values of one type; an optional list may be missing."""
     value = table.get(key, []) if optional else table[key]
     if not isinstance(value, list) or not all(isinstance(it, kind) for it in value):
-        raise TypeError(f"{key!r} is no list of {_KINDS[kind]}")
+        noun = "strings" if kind is str else "tables"
+        raise TypeError(f"{key!r} is no list of {noun}")
     return tuple(value)
 
 

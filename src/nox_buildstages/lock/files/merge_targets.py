@@ -1,4 +1,4 @@
-"""One lock for several targets: what differs between them gets a marker (PEP 751)."""
+"""Merge the locks of several targets into one; entries that differ get a marker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nox_buildstages.lock.files.names import file_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from packaging.pylock import Package, PackageWheel
+    from packaging.pylock import Package
 
     from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.files.lockfile import Lock, LockedOutput
@@ -26,40 +26,41 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="Package | LockedOutput")
 
 
-def merged(locks: Iterable[tuple[Target, Lock]]) -> Lock:
-    """Return one lock that holds for every target that one was made for.
+def merge_targets(locks: Iterable[tuple[Target, Lock]]) -> Lock:
+    """Return one lock for all targets.
 
     Args:
-        locks: Of one stage, each with its target.
+        locks: The locks of one stage, each with its target.
     """
     ordered = sorted(locks, key=lambda it: (it[0].kind, Version(it[0].version)))
     targets = [target for target, _ in ordered]
     first = ordered[0][1]
     if len(targets) == 1:
         return first
-    packages = _united(
-        [(target, lock.pylock.packages) for target, lock in ordered], _one_package
-    )
-    outputs = _united([(target, lock.outputs) for target, lock in ordered], _one_output)
+    packages = [(target, lock.pylock.packages) for target, lock in ordered]
+    outputs = [(target, lock.outputs) for target, lock in ordered]
+    releases = sorted({Version(target.version).release for target in targets})
+    (major, minor), (last_major, last_minor) = releases[0], releases[-1]
+    python = f">={major}.{minor},<{last_major}.{last_minor + 1}"
     return replace(
         first,
-        pylock=pylock.make(
-            packages,
+        pylock=pylock.make_pylock(
+            _merge_entries(packages, _merge_packages),
             environments=[Marker(target.marker) for target in targets],
-            requires_python=_requires_python(targets),
+            requires_python=SpecifierSet(python),
         ),
-        outputs=tuple(outputs),
+        outputs=tuple(_merge_entries(outputs, _merge_outputs)),
     )
 
 
-def selected(lock: Lock, interpreter: Interpreter) -> Lock:
-    """Return what a lock holds for one interpreter, as a lock for that alone.
+def select_target(lock: Lock, interpreter: Interpreter) -> Lock:
+    """Return the part of a lock for one interpreter.
 
     Raises:
-        InvalidLockError: The lock is not for this interpreter.
+        InvalidLockError: The lock is not for the interpreter.
     """
     try:
-        found = pylock.select(lock.pylock, interpreter)
+        found = pylock.select_packages(lock.pylock, interpreter)
         packages = [replace(package, marker=None) for package, _ in found]
     except PylockSelectError as error:
         raise InvalidLockError(
@@ -67,7 +68,7 @@ def selected(lock: Lock, interpreter: Interpreter) -> Lock:
         ) from error
     return replace(
         lock,
-        pylock=pylock.restrict(pylock.make(packages), interpreter),
+        pylock=pylock.restrict_to(pylock.make_pylock(packages), interpreter),
         outputs=tuple(
             replace(output, marker=None)
             for output in lock.outputs
@@ -76,73 +77,61 @@ def selected(lock: Lock, interpreter: Interpreter) -> Lock:
     )
 
 
-def _united(
-    locks: Sequence[tuple[Target, Sequence[T]]], unite: Callable[[T, T], T | None]
+def _merge_entries(
+    locks: Sequence[tuple[Target, Sequence[T]]], merge: Callable[[T, T], T | None]
 ) -> Iterator[T]:
-    """Yield what the locks list, each with a marker where not all have it so.
+    """Yield the entries of all targets, with a marker unless all targets agree.
 
     Args:
-        locks: By target, in order.
-        unite: Makes one of two entries of a name; None where they differ.
+        locks: The entries by target, in order.
+        merge: Merges two entries of one name; returns None if they differ.
     """
     variants: dict[str, list[tuple[T, list[Target]]]] = {}
     for target, entries in locks:
         for entry in entries:
             known = variants.setdefault(entry.name, [])
-            known[:] = [*_joined(known, entry, target, unite)]
+            for index, (other, targets) in enumerate(known):
+                merged = merge(other, entry)
+                if merged is not None:
+                    known[index] = merged, [*targets, target]
+                    break
+            else:
+                known.append((entry, [target]))
     everywhere = [target for target, _ in locks]
-    for found in variants.values():
-        for entry, targets in found:
+    for known in variants.values():
+        for entry, targets in known:
             yield replace(entry, marker=_marker(targets, everywhere))
 
 
-def _joined(
-    known: Sequence[tuple[T, list[Target]]],
-    entry: T,
-    target: Target,
-    unite: Callable[[T, T], T | None],
-) -> Iterator[tuple[T, list[Target]]]:
-    """Yield the variants of a name, with one entry more."""
-    joined = False
-    for other, targets in known:
-        both = None if joined else unite(other, entry)
-        joined = joined or both is not None
-        yield (other, targets) if both is None else (both, [*targets, target])
-    if not joined:
-        yield entry, [target]
-
-
-def _one_package(one: Package, other: Package) -> Package | None:
+def _merge_packages(one: Package, other: Package) -> Package | None:
     wheels = {
-        _place(wheel): wheel for wheel in (*(one.wheels or ()), *(other.wheels or ()))
+        (wheel.filename, wheel.url or wheel.path or "", wheel.hashes["sha256"]): wheel
+        for wheel in (*(one.wheels or ()), *(other.wheels or ()))
     }
-    united = replace(one, wheels=[wheels[place] for place in sorted(wheels)] or None)
-    same = replace(other, wheels=united.wheels)
-    contradict = len({wheel.filename for wheel in wheels.values()}) < len(wheels)
-    return None if contradict or united != same else united
+    merged = replace(one, wheels=[wheels[key] for key in sorted(wheels)] or None)
+    if merged != replace(other, wheels=merged.wheels):
+        return None
+    # Two different files of one name are different packages.
+    file_names = {wheel.filename for wheel in wheels.values()}
+    return merged if len(file_names) == len(wheels) else None
 
 
-def _place(wheel: PackageWheel) -> tuple[str, str, str]:
-    """Return what tells a wheel from others: its name first, which sorts."""
-    return wheel.filename, wheel.url or wheel.path or "", wheel.hashes["sha256"]
-
-
-def _one_output(one: LockedOutput, other: LockedOutput) -> LockedOutput | None:
+def _merge_outputs(one: LockedOutput, other: LockedOutput) -> LockedOutput | None:
     asked = tuple(dict.fromkeys((*one.asked, *other.asked)))
-    united = replace(one, asked=asked)
-    return united if replace(other, asked=asked) == united else None
+    merged = replace(one, asked=asked)
+    return merged if replace(other, asked=asked) == merged else None
 
 
 def _marker(some: Sequence[Target], everywhere: Sequence[Target]) -> Marker | None:
-    """Return a marker that is true for some of the targets and for no other."""
+    """Return a marker that is true for some targets and false for the other ones."""
     if len(some) == len(everywhere):
         return None
-    every = _versions(everywhere)
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for kind, versions in _versions(some).items():
-        groups.setdefault(versions, []).append(kind)
+    every = _versions_by_platform(everywhere)
+    platforms: dict[tuple[str, ...], list[str]] = {}
+    for platform, versions in _versions_by_platform(some).items():
+        platforms.setdefault(versions, []).append(platform)
     clauses = []
-    for versions, kinds in groups.items():
+    for versions, kinds in platforms.items():
         parts = []
         if any(versions != every[kind] for kind in kinds):
             parts.append(_any(f'python_version == "{version}"' for version in versions))
@@ -152,8 +141,7 @@ def _marker(some: Sequence[Target], everywhere: Sequence[Target]) -> Marker | No
     return Marker(_any(clauses))
 
 
-def _versions(targets: Iterable[Target]) -> dict[str, tuple[str, ...]]:
-    """Return the Pythons of each platform."""
+def _versions_by_platform(targets: Iterable[Target]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for target in targets:
         found[target.kind] = (*found.get(target.kind, ()), target.version)
@@ -161,11 +149,7 @@ def _versions(targets: Iterable[Target]) -> dict[str, tuple[str, ...]]:
 
 
 def _any(clauses: Iterable[str]) -> str:
-    listed = tuple(clauses)
-    return listed[0] if len(listed) == 1 else f"({' or '.join(listed)})"
-
-
-def _requires_python(targets: Iterable[Target]) -> SpecifierSet:
-    releases = sorted({Version(target.version).release for target in targets})
-    (major, minor), (last_major, last_minor) = releases[0], releases[-1]
-    return SpecifierSet(f">={major}.{minor},<{last_major}.{last_minor + 1}")
+    alternatives = tuple(clauses)
+    if len(alternatives) == 1:
+        return alternatives[0]
+    return f"({' or '.join(alternatives)})"

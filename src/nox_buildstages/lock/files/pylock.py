@@ -1,9 +1,8 @@
-"""What we do with PEP 751 locks beyond `packaging.pylock`."""
+"""PEP 751 locks: what nox-buildstages adds to `packaging.pylock`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path, PurePath
 
-    from packaging.tags import Tag
     from packaging.utils import NormalizedName
 
     from nox_buildstages.model import Interpreter, Source
@@ -42,16 +40,16 @@ if TYPE_CHECKING:
 File = TypeVar("File", PackageArchive, PackageWheel)
 
 TOOL = "nox-buildstages"
-"""Of the tables that are ours, and what made the lock."""
+"""The name of our ``[tool]`` tables, and the value of ``created-by``."""
 
 
-def make(
+def make_pylock(
     packages: Iterable[Package],
     *,
     environments: Iterable[Marker] | None = None,
     requires_python: SpecifierSet | None = None,
 ) -> Pylock:
-    """Return a lock of ours, its packages sorted by name."""
+    """Return a lock with packages, sorted by name."""
     return Pylock(
         lock_version=Version("1.0"),
         environments=None if environments is None else list(environments),
@@ -61,30 +59,54 @@ def make(
     )
 
 
-def provided(
+def dump_pylock(pylock: Pylock) -> str:
+    """Return the text of a lock."""
+    return tomli_w.dumps(dict(pylock.to_dict()))
+
+
+def stage_package(
     name: NormalizedName, version: Version, source: Source, *, stage: str
 ) -> Package:
-    """Return the entry of a package that a stage provides.
+    """Return the entry for the wheel of a stage.
 
-    It names the source, its paths relative to the lock file, so that any installer
-    can make something of it; and the stage, whose wheel we take instead.
+    The entry names the stage, for nox-buildstages, and the source with paths relative
+    to the lock file, for other installers.
     """
-    return Package(
-        name=name,
-        version=version,
-        tool={TOOL: {"stage": stage}},
-        **_source_fields(name, version, source),
-    )
+    if isinstance(source, DirectorySource):
+        fields: dict[str, Any] = {"directory": PackageDirectory(path=source.path)}
+    elif isinstance(source, GitSource):
+        vcs = PackageVcs(
+            type="git",
+            url=source.url,
+            commit_id=source.commit,
+            subdirectory=source.subdirectory,
+            requested_revision=source.revision,
+        )
+        fields = {"vcs": vcs}
+    else:
+        is_remote = "://" in source.location
+        file: dict[str, Any] = {
+            "url": source.location if is_remote else None,
+            "path": None if is_remote else source.location,
+            "hashes": {"sha256": source.sha256},
+        }
+        if source.subdirectory is None and sdist_version(name, source) == version:
+            fields = {"sdist": PackageSdist(**file)}
+        else:
+            archive = PackageArchive(**file, subdirectory=source.subdirectory)
+            fields = {"archive": archive}
+    tool = {TOOL: {"stage": stage}}
+    return Package(name=name, version=version, tool=tool, **fields)
 
 
-def provider(package: Package) -> str | None:
-    """Return the stage that provides a package; None where an index does."""
+def providing_stage(package: Package) -> str | None:
+    """Return the stage that provides a package; None for a package of an index."""
     stage = (package.tool or {}).get(TOOL, {}).get("stage")
     return None if stage is None else str(stage)
 
 
-def source(package: Package) -> Source | None:
-    """Return the source that an entry names; None where it has wheels only."""
+def source_of(package: Package) -> Source | None:
+    """Return the source of a package; None if the entry has wheels only."""
     if package.directory is not None:
         return DirectorySource(path=package.directory.path)
     if package.vcs is not None:
@@ -105,7 +127,7 @@ def source(package: Package) -> Source | None:
 
 
 def sdist_version(name: NormalizedName, source: Source) -> Version | None:
-    """Return the version that the file name of a project's sdist says, if it is one."""
+    """Return the version in the file name of a project's sdist; else None."""
     if not isinstance(source, ArchiveSource):
         return None
     file_name = source.location.rpartition("/")[2].partition("#")[0]
@@ -116,107 +138,93 @@ def sdist_version(name: NormalizedName, source: Source) -> Version | None:
     return version if project == name else None
 
 
-def select(
+def select_packages(
     pylock: Pylock, interpreter: Interpreter
 ) -> Iterator[tuple[Package, object]]:
-    """Yield what a lock installs for an interpreter: packages, each with its artifact.
+    """Yield the packages that a lock installs for an interpreter, with their files.
 
     Raises:
-        PylockSelectError: The lock is not for this interpreter.
+        PylockSelectError: The lock is not for the interpreter.
     """
-    ranks = _ranks(interpreter)
+    # packaging compares each tag with each wheel: most interpreters accept a thousand.
+    ranks = {tag: rank for rank, tag in enumerate(dict.fromkeys(interpreter.tags))}
     wheels = (wheel for package in pylock.packages for wheel in package.wheels or ())
-    tags = {tag for wheel in wheels for tag in _tags(wheel.filename)}
-    fitting = sorted(tags & ranks.keys(), key=ranks.__getitem__)
-    return pylock.select(environment=interpreter.markers, tags=fitting)
+    tags = {tag for it in wheels for tag in parse_wheel_filename(it.filename)[3]}
+    accepted = sorted(tags & ranks.keys(), key=ranks.__getitem__)
+    return pylock.select(environment=interpreter.markers, tags=accepted)
 
 
-def indexed(
+def select_index_packages(
     pylock: Pylock, interpreter: Interpreter
 ) -> Iterator[tuple[Package, PackageArchive | PackageWheel]]:
-    """Yield what of a lock no stage provides, each package with its wheel.
+    """Yield the packages of indexes that a lock installs, each with its wheel.
 
     Raises:
-        PylockSelectError: The lock is not for this interpreter.
+        PylockSelectError: The lock is not for the interpreter.
     """
-    for package, artifact in select(pylock, interpreter):
-        if provider(package) is None and isinstance(
-            artifact, (PackageArchive, PackageWheel)
+    for package, file in select_packages(pylock, interpreter):
+        if providing_stage(package) is None and isinstance(
+            file, (PackageArchive, PackageWheel)
         ):
-            yield package, artifact
+            yield package, file
 
 
-@lru_cache(maxsize=8)
-def _ranks(interpreter: Interpreter) -> dict[Tag, int]:
-    """Return the tags that an interpreter accepts, each with its place."""
-    return {tag: rank for rank, tag in enumerate(dict.fromkeys(interpreter.tags))}
+def restrict_to(pylock: Pylock, interpreter: Interpreter) -> Pylock:
+    """Return a lock without the wheels that an interpreter doesn't accept.
 
-
-@lru_cache(maxsize=4096)
-def _tags(file_name: str) -> frozenset[Tag]:
-    """Return the tags of a wheel; the same ones are in many locks."""
-    return parse_wheel_filename(file_name)[3]
-
-
-@lru_cache(maxsize=8)
-def _marker(text: str) -> Marker:
-    """Return a marker; all locks of an interpreter have the same one."""
-    return Marker(text)
-
-
-def restrict(pylock: Pylock, interpreter: Interpreter) -> Pylock:
-    """Return a lock with the wheels an interpreter accepts, and those only.
-
-    It was resolved for that interpreter's platform and minor version alone, so
-    it says so (``requires-python`` and ``environments``).
+    uv resolved the lock for the interpreter's platform and minor version only, so the
+    result says so (``requires-python`` and ``environments``).
     """
-    tags = _ranks(interpreter).keys()
-
-    def restricted(package: Package) -> Package:
-        if not package.wheels:
-            return package
-        fitting = [
-            wheel
-            for wheel in package.wheels
-            if not tags.isdisjoint(_tags(wheel.filename))
-        ]
-        return Package(
-            name=package.name,
-            version=package.version,
-            requires_python=package.requires_python,
-            index=package.index,
-            wheels=fitting or package.wheels,
-        )
-
-    return make(
-        map(restricted, pylock.packages),
-        environments=[_marker(interpreter.kind)],
+    tags = set(interpreter.tags)
+    packages = []
+    for package in pylock.packages:
+        if package.wheels:
+            accepted = [
+                wheel
+                for wheel in package.wheels
+                if not tags.isdisjoint(parse_wheel_filename(wheel.filename)[3])
+            ]
+            packages.append(
+                Package(
+                    name=package.name,
+                    version=package.version,
+                    requires_python=package.requires_python,
+                    index=package.index,
+                    wheels=accepted or package.wheels,
+                )
+            )
+        else:
+            packages.append(package)
+    return make_pylock(
+        packages,
+        environments=[Marker(interpreter.kind)],
         requires_python=SpecifierSet(interpreter.requires_python),
     )
 
 
-def localized(pylock: Pylock, root: PurePath) -> Pylock:
-    """Return a lock in which wheels in a folder's files are named by path.
+def with_local_paths(pylock: Pylock, root: PurePath) -> Pylock:
+    """Return a lock with paths in place of ``file:`` URLs in a folder.
 
     Args:
-        pylock: Any.
-        root: The folder, absolute, to which the paths are relative. What lies
-            elsewhere keeps its URL.
+        pylock: The lock.
+        root: The folder, absolute; the paths are relative to it.
     """
-
-    def here(package: Package) -> Package:
-        local = path_within(package.index or "", root) is not None
-        return replace(
-            package,
-            index=None if local else package.index,
-            wheels=[_localized(wheel, root) for wheel in package.wheels or ()] or None,
-        )
-
-    return replace(pylock, packages=[here(package) for package in pylock.packages])
+    packages = []
+    for package in pylock.packages:
+        wheels = []
+        for wheel in package.wheels or ():
+            path = path_within(wheel.url or "", root)
+            wheels.append(
+                wheel if path is None else replace(wheel, url=None, path=path)
+            )
+        is_local = path_within(package.index or "", root) is not None
+        index = None if is_local else package.index
+        packages.append(replace(package, index=index, wheels=wheels or None))
+    return replace(pylock, packages=packages)
 
 
 def path_within(location: str, root: PurePath) -> str | None:
-    """Return where in a folder a ``file:`` URL points to; None for elsewhere."""
+    """Return the path of a ``file:`` URL in a folder; None for any other location."""
     url = urlsplit(location)
     path = PurePosixPath(unquote(url.path))
     if url.scheme != "file" or not path.is_relative_to(root.as_posix()):
@@ -224,54 +232,36 @@ def path_within(location: str, root: PurePath) -> str | None:
     return path.relative_to(root.as_posix()).as_posix()
 
 
-def _localized(wheel: PackageWheel, root: PurePath) -> PackageWheel:
-    path = path_within(wheel.url or "", root)
-    return wheel if path is None else replace(wheel, url=None, path=path)
-
-
-def moved(pylock: Pylock, move: Callable[[str], str]) -> Pylock:
-    """Return a lock whose wheels in files are named by other paths.
+def move_paths(
+    pylock: Pylock, move: Callable[[str], str], *, is_bound: bool = False
+) -> Pylock:
+    """Return a lock with other paths of files.
 
     Args:
-        pylock: Any; what stages provide is left as it is.
-        move: From a path to the path that takes its place.
+        pylock: The lock.
+        move: Returns the new path for a path.
+        is_bound: Whether the packages of stages are wheels (see ``bind_wheels``); if
+            not, the paths of their sources stay.
     """
-    packages = (
-        package if provider(package) is not None else _moved(package, move)
-        for package in pylock.packages
-    )
-    return replace(pylock, packages=[*packages])
 
-
-def rebased(bound: Pylock, move: Callable[[str], str]) -> Pylock:
-    """Return a bound lock whose wheels in files, all of them, are named by other paths.
-
-    Args:
-        bound: As ``bind`` makes it.
-        move: From a path to the path that takes its place.
-    """
-    packages = [_moved(package, move) for package in bound.packages]
-    return replace(bound, packages=packages)
-
-
-def _moved(package: Package, move: Callable[[str], str]) -> Package:
-    def to(file: File) -> File:
+    def moved(file: File) -> File:
         return file if file.path is None else replace(file, path=move(file.path))
 
-    return replace(
-        package,
-        archive=None if package.archive is None else to(package.archive),
-        wheels=[to(wheel) for wheel in package.wheels or ()] or None,
-    )
+    packages = []
+    for package in pylock.packages:
+        if is_bound or providing_stage(package) is None:
+            archive = None if package.archive is None else moved(package.archive)
+            wheels = [moved(wheel) for wheel in package.wheels or ()] or None
+            packages.append(replace(package, archive=archive, wheels=wheels))
+        else:
+            packages.append(package)
+    return replace(pylock, packages=packages)
 
 
-def at_hand(pylock: Pylock, wheels: Mapping[NormalizedName, PackageWheel]) -> Pylock:
-    """Return a lock in which packages from elsewhere are wheels at paths.
-
-    Args:
-        pylock: Any.
-        wheels: Of packages that no stage provides, as the lock is to name them.
-    """
+def replace_with_wheels(
+    pylock: Pylock, wheels: Mapping[NormalizedName, PackageWheel]
+) -> Pylock:
+    """Return a lock with wheels at paths in place of packages of indexes."""
     packages = (
         replace(package, index=None, archive=None, wheels=[wheels[package.name]])
         if package.name in wheels
@@ -281,73 +271,43 @@ def at_hand(pylock: Pylock, wheels: Mapping[NormalizedName, PackageWheel]) -> Py
     return replace(pylock, packages=[*packages])
 
 
-def bind(
+def bind_wheels(
     pylock: Pylock, wheels: Mapping[NormalizedName, StoredWheel], *, folder: Path
 ) -> Pylock:
-    """Return a lock in which each provided package is a wheel at a path.
+    """Return a lock in which the packages of stages are wheels at paths.
 
     Args:
-        pylock: With packages that stages provide.
-        wheels: Those packages' wheels.
-        folder: Where the result will be written; wheels in it are named
-            relative to it (PEP 751 ``packages.wheels.path``).
+        pylock: The lock.
+        wheels: The wheels of all packages of stages.
+        folder: The folder for the result; paths of wheels in it are relative (PEP 751
+            ``packages.wheels.path``).
     """
-
-    def bound(package: Package) -> Package:
-        if provider(package) is None:
-            return package
+    packages = []
+    for package in pylock.packages:
+        if providing_stage(package) is None:
+            packages.append(package)
+            continue
         wheel = wheels[package.name]
         path = wheel.path
         if path.is_relative_to(folder):
             path = path.relative_to(folder)
-        return Package(
-            name=package.name,
-            version=wheel.version,
-            marker=package.marker,
-            wheels=[
-                PackageWheel(
-                    name=path.name,
-                    path=path.as_posix(),
-                    size=wheel.size,
-                    hashes={"sha256": wheel.sha256},
-                )
-            ],
-            tool=package.tool,
+        file = PackageWheel(
+            name=path.name,
+            path=path.as_posix(),
+            size=wheel.size,
+            hashes={"sha256": wheel.sha256},
         )
-
-    return make(
-        map(bound, pylock.packages),
+        packages.append(
+            Package(
+                name=package.name,
+                version=wheel.version,
+                marker=package.marker,
+                wheels=[file],
+                tool=package.tool,
+            )
+        )
+    return make_pylock(
+        packages,
         environments=pylock.environments,
         requires_python=pylock.requires_python,
     )
-
-
-def dumps(pylock: Pylock) -> str:
-    """Return a lock as the text of its file."""
-    return tomli_w.dumps(dict(pylock.to_dict()))
-
-
-def _source_fields(
-    name: NormalizedName, version: Version, source: Source
-) -> dict[str, Any]:
-    if isinstance(source, DirectorySource):
-        return {"directory": PackageDirectory(path=source.path)}
-    if isinstance(source, GitSource):
-        return {
-            "vcs": PackageVcs(
-                type="git",
-                url=source.url,
-                commit_id=source.commit,
-                subdirectory=source.subdirectory,
-                requested_revision=source.revision,
-            )
-        }
-    remote = "://" in source.location
-    where: dict[str, Any] = {
-        "url": source.location if remote else None,
-        "path": None if remote else source.location,
-        "hashes": {"sha256": source.sha256},
-    }
-    if source.subdirectory is None and sdist_version(name, source) == version:
-        return {"sdist": PackageSdist(**where)}
-    return {"archive": PackageArchive(**where, subdirectory=source.subdirectory)}

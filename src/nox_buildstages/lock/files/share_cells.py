@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import DivergingStageError
-from nox_buildstages.lock.files.lockfile import dumps, numbered
+from nox_buildstages.lock.files.lockfile import dump_lock, with_series
 from nox_buildstages.lock.files.names import possible_cells, stem_of
 from nox_buildstages.model import FINAL, Cell
 from nox_buildstages.text import diff
@@ -114,7 +114,7 @@ def name_lock_files(cells: Sequence[CellLocks]) -> tuple[Lock, ...]:
                     for part, lock in locks.items()
                 ]
                 break
-    return numbered(found)
+    return with_series(found)
 
 
 def _possible_axes(name: str, cells: Sequence[CellLocks]) -> Iterator[tuple[str, ...]]:
@@ -135,4 +135,4 @@ def _are_same(one: Lock, other: Lock) -> bool:
 
 
 def _text(lock: Lock) -> str:
-    return dumps(replace(lock, series=""))
+    return dump_lock(replace(lock, series=""))

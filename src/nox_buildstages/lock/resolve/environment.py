@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from nox_buildstages.errors import NoWheelError, ResolutionError, UnorderedOutputError
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.lock.files.lockfile import Lock, StagePin, pins
+from nox_buildstages.lock.files.lockfile import Lock, StagePin, list_pins
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question, StandIn
 from nox_buildstages.model import FINAL, ArchiveSource, DirectorySource
 
@@ -117,7 +117,8 @@ class EnvironmentResolver:
         question = self.question(stage, bounds)
         earlier = self.earlier.get(question.name)
         answer = self.resolver.resolve(
-            question, earlier=None if earlier is None else pylock.dumps(earlier.pylock)
+            question,
+            earlier=None if earlier is None else pylock.dump_pylock(earlier.pylock),
         )
         stand_ins = {stand_in.name: stand_in for stand_in in question.stand_ins}
         packages = []
@@ -132,16 +133,16 @@ class EnvironmentResolver:
                 self._check_wheel(package, question)
                 packages.append(package)
         interpreter = self.resolver.target.interpreter
-        local = pylock.localized(pylock.make(packages), self.project.root)
+        local = pylock.with_local_paths(pylock.make_pylock(packages), self.project.root)
         lock = Lock(
             name=question.name,
             inputs=self.inputs,
-            pylock=pylock.restrict(
-                pylock.moved(local, self._path_from_locks), interpreter
+            pylock=pylock.restrict_to(
+                pylock.move_paths(local, self._path_from_locks), interpreter
             ),
             outputs=() if stage is None else self.known.locked_outputs(stage),
         )
-        return ResolvedEnvironment(lock=lock, pins=pins(lock, interpreter))
+        return ResolvedEnvironment(lock=lock, pins=list_pins(lock, interpreter))
 
     def resolve_provisionally(
         self, stage: Stage | None, bounds: Sequence[Bound]
@@ -259,7 +260,7 @@ class EnvironmentResolver:
             source = replace(source, path=self._path_from_locks(source.path))
         elif isinstance(source, ArchiveSource) and "://" not in source.location:
             source = replace(source, location=self._path_from_locks(source.location))
-        return pylock.provided(
+        return pylock.stage_package(
             stand_in.name,
             stand_in.metadata.version,
             source,

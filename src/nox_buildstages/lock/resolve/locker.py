@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import InvalidLockError, MetadataError, ResolutionError
-from nox_buildstages.lock.files.lockfile import numbered
-from nox_buildstages.lock.files.merge_targets import merged, selected
+from nox_buildstages.lock.files.lockfile import with_series
+from nox_buildstages.lock.files.merge_targets import merge_targets, select_target
 from nox_buildstages.lock.resolve.environment import EnvironmentResolver
 from nox_buildstages.lock.resolve.match_runtime import VersionMatcher, match_error
 from nox_buildstages.lock.resolve.metadata import (
@@ -188,8 +188,8 @@ class Locker:
             state.start_over()
 
         has_donors = any(target.donor is not None for target in state.targets)
-        return numbered(
-            merged(
+        return with_series(
+            merge_targets(
                 (target.target, target.lock(name, is_asked_marked=has_donors))
                 for target in state.targets
             )
@@ -206,7 +206,7 @@ class Locker:
             earlier = {}
             for name, lock in self.earlier.items():
                 with suppress(InvalidLockError):  # it was for other targets
-                    earlier[name] = selected(lock, resolver.target.interpreter)
+                    earlier[name] = select_target(lock, resolver.target.interpreter)
             environments = EnvironmentResolver(
                 graph=self.graph,
                 resolver=resolver,

@@ -141,13 +141,15 @@ def earlier_sources(earlier: Mapping[str, Lock]) -> str | None:
             if not isinstance(output.source, DirectorySource):
                 # The wheel's version may have a local part that the source lacks.
                 version = pylock.sdist_version(output.name, output.source)
-                packages[output.name] = pylock.provided(
+                packages[output.name] = pylock.stage_package(
                     output.name,
                     version or output.metadata.version,
                     output.source,
                     stage=name,
                 )
-    return pylock.dumps(pylock.make(packages.values())) if packages else None
+    return (
+        pylock.dump_pylock(pylock.make_pylock(packages.values())) if packages else None
+    )
 
 
 def _source_of(package: Package, root: Path) -> Source:
@@ -156,7 +158,7 @@ def _source_of(package: Package, root: Path) -> Source:
     Raises:
         ResolutionError: The package has wheels only.
     """
-    source = pylock.source(package)
+    source = pylock.source_of(package)
     if source is None or (
         isinstance(source, ArchiveSource)
         and source.location.partition("#")[0].endswith(".whl")
