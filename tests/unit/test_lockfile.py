@@ -33,9 +33,9 @@ from nox_buildstages.lock.files.lockfile import (
     StagePin,
     digest,
     dump_lock,
+    list_pins,
     load_lock,
     with_series,
-    list_pins,
 )
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.model import (
@@ -88,7 +88,9 @@ def indexed(name: str, version: str = "1.0", **fields: Any) -> Package:  # noqa:
 
 def built(name: str, stage: str = "kernels") -> Package:
     source = DirectorySource(path=f"../vendor/{name}")
-    return pylock.stage_package(canonicalize_name(name), Version("1.0"), source, stage=stage)
+    return pylock.stage_package(
+        canonicalize_name(name), Version("1.0"), source, stage=stage
+    )
 
 
 def output(source: Source, metadata: Metadata | None = None) -> LockedOutput:

@@ -230,7 +230,9 @@ def write(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:
     Returns:
         The files that were not already as they should be.
     """
-    wanted = {project.lock_dir / file_name(lock.name): dump_lock(lock) for lock in locks}
+    wanted = {
+        project.lock_dir / file_name(lock.name): dump_lock(lock) for lock in locks
+    }
     changed = [path for path, text in wanted.items() if not _holds(path, text)]
     for path in changed:
         with atomic_write(path) as new:
