@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nox_buildstages.config.getters import duration, size
+from nox_buildstages.config.getters import parse_duration, parse_size
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -29,7 +29,7 @@ DAY = 24 * HOUR
 )
 def test_a_duration_is_read_in_seconds(written: str, expected: int) -> None:
     """A number and its unit, or several of them, the greatest first."""
-    assert duration(written) == expected
+    assert parse_duration(written) == expected
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_duration_is_read_in_seconds(written: str, expected: int) -> None:
 )
 def test_anything_else_is_no_duration(written: str) -> None:
     """Not ``6m`` either, which someone else takes for six months."""
-    assert duration(written) is None
+    assert parse_duration(written) is None
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,10 @@ def test_anything_else_is_no_duration(written: str) -> None:
 )
 def test_a_size_is_read_in_bytes(written: str, expected: int) -> None:
     """Powers of 1000, or of 1024 where there is an ``i``."""
-    assert size(written) == expected
+    assert parse_size(written) == expected
 
 
 @pytest.mark.parametrize("written", ["", "20", "20G", "GB", "-1GB", "4 apples", "1gb"])
 def test_anything_else_is_no_size(written: str) -> None:
     """A number without its unit could be anything."""
-    assert size(written) is None
+    assert parse_size(written) is None

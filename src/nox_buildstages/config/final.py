@@ -1,4 +1,4 @@
-"""Reading the runtime: the final table, and what it takes from the rest of the file."""
+"""The runtime: the table ``final``, and the tables of the project that it names."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from packaging.utils import canonicalize_name
 
 from nox_buildstages.config.getters import (
     Item,
-    Keys,
-    any_table,
+    Key,
     boolean,
-    by_name,
     did_you_mean,
+    items_by_name,
     list_of,
-    module,
-    normalized,
-    some,
+    module_name,
+    non_empty,
+    project_name,
+    raw_table,
+    read_table,
     string,
-    table,
 )
-from nox_buildstages.config.requirements import located, requirement
+from nox_buildstages.config.values import make_absolute, requirements
 from nox_buildstages.model import Final
 
 if TYPE_CHECKING:
@@ -33,133 +33,116 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.config.getters import Document
 
-_KEYS = Keys(
-    known=("requirements", "extras", "groups", "project", "imports", "checks"),
-)
-_requirements = list_of(requirement)
-
-
-def final(item: Item) -> Final | None:
+def read_final(item: Item) -> Final | None:
     """Read the table ``final``."""
-    found = table(item, _KEYS)
-    if found is None:
+    values = read_table(item, FINAL)
+    if values is None:
         return None
-    requirements = found.get("requirements", _requirements, ())
-    if "requirements" not in found:
-        requirements = _declared(item)
-    extras = found.get("extras", _extras, ())
-    groups = found.get("groups", list_of(_group), ())
-    project = found.child("project", _project)
+    wanted = values.pop("requirements")
+    if wanted is None:
+        is_missing = "requirements" not in (raw_table(item) or {})
+        wanted = _project_dependencies(item) if is_missing else ()
+    extras = values.pop("extras")
+    groups = (it for group in values.pop("groups") for it in group)
+    own = values["project"]
     return Final(
-        requirements=(*requirements, *extras, *(it for each in groups for it in each)),
-        imports=found.get("imports", list_of(module), ()),
-        checks=found.get("checks", _checks, ()),
-        project=project,
-        build_system={} if project is None else _build_system(item.document),
+        requirements=(*wanted, *extras, *groups),
+        build_system={} if own is None else _build_system(item),
+        **values,
     )
 
 
-def _project(item: Item) -> NormalizedName | None:
-    """Read whether the project is installed too; return its name then."""
-    if not boolean(item):
-        return None
-    name = item.document.at("project", "name")
-    if name is None:
-        item.fault("this file has no name in [project], so it is no project to install")
-        return None
-    return normalized(name)
-
-
-def _build_system(document: Document) -> Mapping[str, Any]:
-    found = document.at("build-system")
-    system = None if found is None else any_table(found)
-    if found is None or system is None:
-        return {}
-    if "requires" in system:
-        list_of(requirement)(found.child("requires", system["requires"]))
-    else:
-        found.fault("requires is missing")
-    return system
-
-
-def _check(item: Item) -> tuple[str, ...] | None:
-    words = item.value.split() if isinstance(item.value, str) else ()
-    hint = f"write {json.dumps(words, ensure_ascii=False)}" if words else None
-    arguments = some(list_of(string, hint=hint), "argument")(item)
-    if arguments and not arguments[0].strip():
-        item.expected("a program first")
-    return arguments
-
-
-_checks = list_of(_check, "lists of strings", hint='write [["python", "-m", "pytest"]]')
-
-
-def _declared(item: Item) -> tuple[Requirement, ...]:
-    """Read the requirements of the project itself."""
-    if _is_dynamic(item.document, "dependencies"):
+def _project_dependencies(item: Item) -> tuple[Requirement, ...]:
+    """Read ``[project] dependencies``."""
+    document = item.document
+    dynamic = document.find("project", "dynamic")
+    if dynamic and "dependencies" in (list_of(string)(dynamic) or ()):
         item.fault(
             "requirements is missing; the dependencies of this project are dynamic, "
             "so they can't be taken from [project]"
         )
         return ()
-    dependencies = item.document.at("project", "dependencies")
-    return () if dependencies is None else _requirements(dependencies) or ()
+    dependencies = document.find("project", "dependencies")
+    return () if dependencies is None else requirements(dependencies) or ()
 
 
-def _is_dynamic(document: Document, key: str) -> bool:
-    dynamic = document.at("project", "dynamic")
-    return dynamic is not None and key in (list_of(string)(dynamic) or ())
+def _build_system(item: Item) -> Mapping[str, Any]:
+    """Read ``[build-system]`` as it is, and check its requirements."""
+    found = item.document.find("build-system")
+    system = None if found is None else raw_table(found)
+    if found is None or system is None:
+        return {}
+    if "requires" in system:
+        requirements(found.child("requires", system["requires"]))
+    else:
+        found.fault("requires is missing")
+    return system
+
+
+def _own_project(item: Item) -> NormalizedName | None:
+    """Read whether the project is installed; return its name if it is."""
+    if not boolean(item):
+        return None
+    name = item.document.find("project", "name")
+    if name is None:
+        item.fault("this file has no name in [project], so it is no project to install")
+        return None
+    return project_name(name)
+
+
+def _check(item: Item) -> tuple[str, ...] | None:
+    """Read a program and its arguments."""
+    words = item.value.split() if isinstance(item.value, str) else ()
+    hint = f"write {json.dumps(words, ensure_ascii=False)}" if words else None
+    arguments = non_empty(list_of(string, hint=hint), "argument")(item)
+    if arguments and not arguments[0].strip():
+        item.expect("a program first")
+    return arguments
 
 
 def _extras(item: Item) -> tuple[Requirement, ...] | None:
-    wanted = list_of(lambda child: child)(item)
-    if not wanted:
-        return None
-    optional = item.document.at("project", "optional-dependencies")
-    declared = None if optional is None else by_name(optional)
-    extras = _Extras(item.document, declared or {})
-    return tuple(it for child in wanted for it in extras.asked(child))
+    """Read extras of the project; return their requirements."""
+    children = list_of(lambda child: child)(item)
+    if not children:
+        return None if children is None else ()
+    document = item.document
+    optional = document.find("project", "optional-dependencies")
+    name = document.find("project", "name")
+    declared = (optional and items_by_name(optional)) or {}
+    own = None if name is None else project_name(name)
+    wanted: list[Requirement] = []
+    for child in children:
+        extra = project_name(child)
+        if extra is not None and extra not in declared:
+            hint = did_you_mean(extra, declared)
+            child.fault(f"this project has no extra {child.value!r}{hint}")
+        elif extra is not None:
+            wanted += _expand(extra, declared, own)
+    return tuple(wanted)
 
 
-class _Extras:
-    """The extras of the project, those that name others spelled out."""
-
-    def __init__(
-        self, document: Document, declared: Mapping[NormalizedName, Item]
-    ) -> None:
-        self._declared = declared
-        name = document.at("project", "name")
-        read = None if name is None else normalized(name)
-        self._project: str = read or ""
-
-    def asked(self, item: Item) -> Iterator[Requirement]:
-        """Yield the requirements of an extra that the user names."""
-        name = normalized(item)
-        if name is None:
-            return
-        if name not in self._declared:
-            hint = did_you_mean(name, self._declared)
-            item.fault(f"this project has no extra {item.value!r}{hint}")
-        yield from self._spelled_out(name, ())
-
-    def _spelled_out(
-        self, name: NormalizedName, via: tuple[NormalizedName, ...]
-    ) -> Iterator[Requirement]:
-        if name in via or name not in self._declared:
-            return
-        for found in _requirements(self._declared[name]) or ():
-            if canonicalize_name(found.name) != self._project:
-                yield found
-                continue
-            for extra in sorted(found.extras):
-                inner = self._spelled_out(canonicalize_name(extra), (*via, name))
-                yield from (_under(it, found) for it in inner)
+def _expand(
+    extra: NormalizedName,
+    declared: Mapping[NormalizedName, Item],
+    own: NormalizedName | None,
+    via: tuple[NormalizedName, ...] = (),
+) -> Iterator[Requirement]:
+    """Yield an extra's requirements; requirements of the project are expanded."""
+    if extra in via or extra not in declared:
+        return
+    for found in requirements(declared[extra]) or ():
+        if canonicalize_name(found.name) != own:
+            yield found
+            continue
+        for inner in sorted(found.extras):
+            name = canonicalize_name(inner)
+            for it in _expand(name, declared, own, (*via, extra)):
+                yield _with_marker(it, found)
 
 
-def _under(inner: Requirement, outer: Requirement) -> Requirement:
-    """Return a requirement that holds only where an outer one does."""
+def _with_marker(inner: Requirement, outer: Requirement) -> Requirement:
+    """Return a requirement that holds only if the marker of an outer one holds."""
     if outer.marker is None:
         return inner
     both = copy(inner)
@@ -168,13 +151,13 @@ def _under(inner: Requirement, outer: Requirement) -> Requirement:
 
 
 def _group(item: Item) -> tuple[Requirement, ...] | None:
+    """Read the name of a dependency group; return its requirements."""
     name = string(item)
     if name is None:
         return None
-    groups = item.document.at("dependency-groups")
-    declared = {} if groups is None else any_table(groups) or {}
-    known = {canonicalize_name(key): key for key in declared}
-    if canonicalize_name(name) not in known:
+    groups = item.document.find("dependency-groups")
+    declared = (groups and raw_table(groups)) or {}
+    if canonicalize_name(name) not in map(canonicalize_name, declared):
         hint = did_you_mean(name, declared)
         item.fault(f"this file has no dependency group {name!r}{hint}")
         return None
@@ -184,4 +167,62 @@ def _group(item: Item) -> tuple[Requirement, ...] | None:
         for reason in error.exceptions:
             item.fault(str(reason).partition("\n")[0])
         return None
-    return tuple(located(it, item) for it in found)
+    return tuple(make_absolute(it, item) for it in found)
+
+
+FINAL: Mapping[str, Key] = {
+    "requirements": Key(
+        requirements,
+        type="list of requirements",
+        default_text="`[project] dependencies` of the file",
+        example='requirements = ["flash-attn", "models"]',
+        text="The requirements of the runtime environment. If the project's"
+        " dependencies are dynamic, the key is required.",
+        in_locks=True,
+        has_placeholders=True,
+    ),
+    "extras": Key(
+        _extras,
+        default=[],
+        type="list of names",
+        example='extras = ["gpu"]',
+        text="Extras of this project, from `[project.optional-dependencies]`.",
+        in_locks=True,
+    ),
+    "groups": Key(
+        list_of(_group),
+        default=[],
+        type="list of names",
+        example='groups = ["test"]',
+        text="Dependency groups of this file ([PEP"
+        " 735](https://peps.python.org/pep-0735/)).",
+        in_locks=True,
+    ),
+    "project": Key(
+        _own_project,
+        default=False,
+        type="boolean",
+        example="project = true",
+        text="Whether [the project itself](../how-to/own-project.md) is installed too,"
+        " editable, as `[build-system]` of the file says. The project needs a name in"
+        " `[project]`, and no stage may build it. It is an error if the runtime"
+        " environment lacks a requirement of the project.",
+        in_locks=True,
+    ),
+    "imports": Key(
+        list_of(module_name),
+        default=[],
+        type="list of modules",
+        example='imports = ["flash_attn"]',
+        text="Modules that are imported in the runtime environment, with `python -I`.",
+    ),
+    "checks": Key(
+        list_of(_check, "lists of strings", hint='write [["python", "-m", "pytest"]]'),
+        default=[],
+        type="list of lists of strings",
+        example='checks = [["python", "-m", "pytest", "-q"]]',
+        text="Programs with their arguments that are run in the runtime environment,"
+        " in the folder of the `pyproject.toml`.",
+        has_placeholders=True,
+    ),
+}

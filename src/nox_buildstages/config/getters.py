@@ -1,4 +1,10 @@
-"""Reading a TOML document by small getters: every problem collected, told once."""
+"""Getters: small functions that read one TOML value each.
+
+A getter takes an :class:`Item`, a value and its location in the file. It returns the
+value as the model wants it, or adds a fault to the document and returns None. So one
+reading finds every problem; :meth:`Document.raise_faults` raises all of them at once.
+A table is a mapping from its keys to :class:`Key`; :func:`read_table` does the rest.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
@@ -18,11 +24,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
-D = TypeVar("D")
 
 Step: TypeAlias = str | int
 Getter: TypeAlias = Callable[["Item"], T | None]
-"""Reads a value, or adds what is wrong with it to the problems and returns None."""
+"""Returns the value of an item; None after adding a fault."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -33,7 +38,6 @@ _DURATION = re.compile(
 )
 _SECONDS = (604_800, 86_400, 3600, 60, 1)
 _SCALARS: tuple[tuple[type, str], ...] = (
-    (str, "string"),
     (int, "number"),
     (float, "number"),
     (dt.datetime, "date-time"),
@@ -44,7 +48,7 @@ _SCALARS: tuple[tuple[type, str], ...] = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """A problem, and the way to its place from the document's root."""
+    """A problem, and the steps from the document's root to its location."""
 
     steps: tuple[Step, ...]
     message: str
@@ -52,11 +56,11 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """A parsed pyproject.toml, and what was found wrong in it so far.
+    """A parsed pyproject.toml and the faults found in it so far.
 
     Attributes:
-        content: Of the file.
-        path: Of the file, absolute.
+        content: The parsed file.
+        path: The file, absolute.
         faults: In the order in which they were found.
     """
 
@@ -64,40 +68,39 @@ class Document:
     path: Path
     faults: list[Fault] = field(default_factory=list)
 
-    def at(self, *steps: str) -> Item | None:
-        """Return what stands there, or None; what isn't a table on the way is told."""
-        found = Item(value=self.content, steps=(), document=self)
+    def find(self, *steps: str) -> Item | None:
+        """Return the item at a location, or None; a step must lead into a table."""
+        item = Item(value=self.content, steps=(), document=self)
         for step in steps:
-            if not isinstance(found.value, Mapping):
-                found.expected("a table")
+            if not isinstance(item.value, Mapping):
+                item.expect("a table")
                 return None
-            if step not in found.value:
+            if step not in item.value:
                 return None
-            found = found.child(step, found.value[step])
-        return found
+            item = item.child(step, item.value[step])
+        return item
 
-    def sound(self, *steps: Step) -> bool:
-        """Return whether nothing was found wrong there or below."""
+    def is_sound(self, *steps: Step) -> bool:
+        """Return whether no fault was found at a location or below."""
         return all(fault.steps[: len(steps)] != steps for fault in self.faults)
 
-    def finish(self) -> None:
-        """End the reading.
+    def raise_faults(self) -> None:
+        """Raise the faults, in the order of the file.
 
         Raises:
-            DeclarationError: If anything was wrong: all of it, in the file's order.
+            DeclarationError: There is at least one.
         """
-        if self.faults:
-            ordered = sorted(self.faults, key=lambda it: self._position(it.steps))
-            problems = (
-                Problem(location=location_of(fault.steps), message=fault.message)
-                for fault in ordered
-            )
-            raise DeclarationError(
-                path=self.path,
-                problems=tuple(dict.fromkeys(problems)),
-            )
+        faults = sorted(self.faults, key=lambda fault: self._position(fault.steps))
+        problems = (
+            Problem(location=location_of(fault.steps), message=fault.message)
+            for fault in faults
+        )
+        if faults:
+            distinct = tuple(dict.fromkeys(problems))
+            raise DeclarationError(path=self.path, problems=distinct)
 
     def _position(self, steps: tuple[Step, ...]) -> tuple[int, ...]:
+        """Return a key that sorts locations in the order of the file."""
         position: list[int] = []
         value: Any = self.content
         for step in steps:
@@ -116,9 +119,9 @@ class Item:
     """A value in a document.
 
     Attributes:
-        value: As TOML has it.
-        steps: From the document's root to it.
-        document: That it stands in.
+        value: The value, as parsed.
+        steps: The keys and indexes from the document's root to the value.
+        document: The document.
     """
 
     value: object
@@ -127,185 +130,199 @@ class Item:
 
     @property
     def location(self) -> str:
-        """Where it stands, such as ``tool.nox-buildstages.stage[1].outputs[0]``."""
+        """The location, such as ``tool.nox-buildstages.stage[1].outputs[0]``."""
         return location_of(self.steps)
 
     def child(self, step: Step, value: object) -> Item:
-        """Return what stands below."""
+        """Return the item one step below."""
         return Item(value=value, steps=(*self.steps, step), document=self.document)
 
+    def with_value(self, value: object) -> Item:
+        """Return an item with another value at the same location."""
+        return Item(value=value, steps=self.steps, document=self.document)
+
     def fault(self, message: str) -> None:
-        """Add a problem with this value."""
+        """Add a problem with the value."""
         self.document.faults.append(Fault(steps=self.steps, message=message))
 
-    def expected(self, what: str, *, hint: str = "") -> None:
-        """Add the problem that the value is something else than it should be."""
-        mend = f"; {hint}" if hint else ""
-        self.fault(f"expected {what}, found {_described(self.value)}{mend}")
+    def expect(self, kind: str, *, hint: str = "") -> None:
+        """Add the problem that the value is of another kind."""
+        after = f"; {hint}" if hint else ""
+        self.fault(f"expected {kind}, found {_describe(self.value)}{after}")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Keys:
-    """The keys that a table may have.
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key of a table: how its value is read, and its entry in the reference.
 
     Attributes:
-        known: Their names.
+        getter: Reads the value.
+        default: The TOML value that a missing key stands for; None for no value.
+        is_required: Whether a table without the key is faulty.
+        type: The type in Markdown, as the reference words it.
+        default_text: The default in Markdown, if ``default`` doesn't say it.
+        example: A line of TOML.
+        text: The meaning, in Markdown.
+        in_locks: Whether another value makes lock files out of date.
+        in_key: Whether the value itself is part of the key of wheels.
+        has_placeholders: Whether ``{axis}`` is replaced in all strings of the value.
     """
 
-    known: tuple[str, ...]
+    getter: Getter[Any]
+    _: KW_ONLY
+    default: object = None
+    is_required: bool = False
+    type: str = ""
+    default_text: str = ""
+    example: str = ""
+    text: str = ""
+    in_locks: bool = False
+    in_key: bool = False
+    has_placeholders: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Table:
-    """A table whose keys are all allowed ones."""
+def read_table(item: Item, keys: Mapping[str, Key]) -> dict[str, Any] | None:
+    """Return the value of each key of a table, with ``_`` for ``-`` in its name.
 
-    item: Item
-    content: Mapping[str, object]
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.content
-
-    def get(self, key: str, getter: Getter[T], default: D) -> T | D:
-        """Return a key's value; the default where there is none, or a faulty one."""
-        value = self.child(key, getter)
-        return default if value is None else value
-
-    def need(self, key: str, getter: Getter[T]) -> T | None:
-        """Return a key's value; that there is none is a problem."""
-        if key not in self.content:
-            self.item.fault(f"{key} is missing")
-        return self.child(key, getter)
-
-    def child(self, key: str, getter: Getter[T]) -> T | None:
-        """Return a key's value, or None where there is none, or a faulty one."""
-        if key not in self.content:
-            return None
-        return getter(self.item.child(key, self.content[key]))
+    Unknown keys and missing required ones are faults. The default replaces a missing
+    value and a faulty one.
+    """
+    content = raw_table(item)
+    if content is None:
+        return None
+    for name in content.keys() - keys.keys():
+        hint = did_you_mean(name, keys)
+        item.child(name, content[name]).fault(f"unknown key{hint}")
+    values = {}
+    for name, key in keys.items():
+        value, document = None, item.document
+        if name in content:
+            value = key.getter(item.child(name, content[name]))
+            document = replace(document, faults=[])  # a default has none of its own
+        elif key.is_required:
+            item.fault(f"{name} is missing")
+        if value is None and key.default is not None:
+            default = replace(item, document=document).child(name, key.default)
+            value = key.getter(default)
+        values[name.replace("-", "_")] = value
+    return values
 
 
 def location_of(steps: Iterable[Step]) -> str:
-    """Word a way through a document as one would write it in TOML."""
+    """Return a location as a user would write it in TOML."""
     location = ""
     for step in steps:
         if isinstance(step, int):
             location += f"[{step}]"
             continue
-        key = step if _BARE_KEY.fullmatch(step) else _quoted(step)
+        key = step if _BARE_KEY.fullmatch(step) else _quote(step)
         location += f".{key}" if location else key
     return location or "the document"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest of the known words, or nothing."""
-    from difflib import get_close_matches  # noqa: PLC0415 - mostly all are known
+    """Return ``; did you mean 'x'?`` for the known word that is nearest, or nothing."""
+    from difflib import get_close_matches  # noqa: PLC0415 - most words are known
 
     near = get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def table(item: Item, keys: Keys) -> Table | None:
-    """Read a table; unknown keys are problems."""
-    content = any_table(item)
-    if content is None:
-        return None
-    for key, value in content.items():
-        if key not in keys.known:
-            hint = did_you_mean(key, keys.known)
-            item.child(key, value).fault(f"unknown key{hint}")
-    return Table(item=item, content=content)
-
-
 def list_of(
     getter: Getter[T], of: str = "strings", *, hint: str | None = None
 ) -> Getter[tuple[T, ...]]:
-    """Return a getter for a list; its faulty elements are told and left out."""
+    """Return a getter for a list; it leaves out faulty elements."""
 
     def read(item: Item) -> tuple[T, ...] | None:
         if isinstance(item.value, list):
             elements = (item.child(*it) for it in enumerate(item.value))
             values = (getter(element) for element in elements)
             return tuple(value for value in values if value is not None)
-        mend = hint
-        if mend is None and isinstance(item.value, str):
-            mend = f"write [{_quoted(item.value)}]"
-        item.expected(f"a list of {of}", hint=mend or "")
+        suggestion = hint
+        if suggestion is None and isinstance(item.value, str):
+            suggestion = f"write [{_quote(item.value)}]"
+        item.expect(f"a list of {of}", hint=suggestion or "")
         return None
 
     return read
 
 
-def some(getter: Getter[tuple[T, ...]], one: str) -> Getter[tuple[T, ...]]:
-    """Return a getter for a list that must not be empty."""
+def non_empty(getter: Getter[tuple[T, ...]], element: str) -> Getter[tuple[T, ...]]:
+    """Return a getter for a list with at least one element."""
 
     def read(item: Item) -> tuple[T, ...] | None:
         if item.value == []:
-            item.fault(f"expected at least one {one}")
+            item.fault(f"expected at least one {element}")
             return None
         return getter(item)
 
     return read
 
 
-def mapping(
+def mapping_of(
     getter: Getter[T], of: str, key: Getter[str] | None = None
 ) -> Getter[Mapping[str, T]]:
-    """Return a getter for a table whose keys are the user's; ``key`` checks them."""
+    """Return a getter for a table with free keys; ``key`` checks the keys."""
 
     def read(item: Item) -> Mapping[str, T] | None:
         if not isinstance(item.value, Mapping):
-            item.expected(f"a table of {of}")
+            item.expect(f"a table of {of}")
             return None
-        found: dict[str, T] = {}
+        values: dict[str, T] = {}
         for name, content in item.value.items():
             child = item.child(name, content)
             if key is not None:
-                # The key is told where its value stands.
-                key(Item(value=name, steps=child.steps, document=item.document))
+                key(child.with_value(name))  # a fault has the location of the value
             value = getter(child)
             if value is not None:
-                found[name] = value
-        return found
+                values[name] = value
+        return values
 
     return read
 
 
-def any_table(item: Item) -> Mapping[str, Any] | None:
-    """Read a table without looking into it."""
+def raw_table(item: Item) -> Mapping[str, Any] | None:
+    """Read a table as it is."""
     if isinstance(item.value, Mapping):
         return item.value
-    item.expected("a table")
+    item.expect("a table")
     return None
 
 
-def by_name(item: Item) -> Mapping[NormalizedName, Item] | None:
-    """Read a table keyed by names; two spellings of one name are a problem."""
-    content = any_table(item)
+def items_by_name(item: Item) -> Mapping[NormalizedName, Item] | None:
+    """Read a table whose keys are names; two spellings of a name are a fault."""
+    content = raw_table(item)
     if content is None:
         return None
-    found: dict[NormalizedName, Item] = {}
+    items: dict[NormalizedName, Item] = {}
     for key, value in content.items():
         child = item.child(key, value)
-        name = normalized(Item(value=key, steps=child.steps, document=item.document))
-        if name in found:
-            child.fault(f"the same name as {found[name].location}")
+        name = project_name(child.with_value(key))
+        if name in items:
+            child.fault(f"the same name as {items[name].location}")
         elif name is not None:
-            found[name] = child
-    return found
+            items[name] = child
+    return items
 
 
 def string(item: Item) -> str | None:
     """Read a string, which may be empty."""
-    if isinstance(item.value, str):
-        return item.value
-    item.expected("a string", hint=_string_hint(item.value))
+    value, hint = item.value, ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        hint = f"write {_quote(_quote(value))}"
+    elif isinstance(value, float):
+        hint = "put it in quotes"  # the parser turned 3.10 into 3.1
+    item.expect("a string", hint=hint)
     return None
 
 
 def text(item: Item) -> str | None:
-    """Read a string that says something."""
+    """Read a string that isn't blank."""
     value = string(item)
     if value is not None and not value.strip():
-        item.expected("a string that is not empty")
+        item.expect("a string that is not empty")
         return None
     return value
 
@@ -314,20 +331,20 @@ def boolean(item: Item) -> bool | None:
     """Read true or false."""
     if isinstance(item.value, bool):
         return item.value
-    item.expected("true or false")
+    item.expect("true or false")
     return None
 
 
-def variable(item: Item) -> str | None:
+def variable_name(item: Item) -> str | None:
     """Read the name of an environment variable."""
     value = string(item)
     if value is not None and not _VARIABLE.fullmatch(value):
-        item.expected("the name of an environment variable")
+        item.expect("the name of an environment variable")
         return None
     return value
 
 
-def normalized(item: Item) -> NormalizedName | None:
+def project_name(item: Item) -> NormalizedName | None:
     """Read the name of a project or an extra."""
     value = string(item)
     if value is None:
@@ -335,29 +352,28 @@ def normalized(item: Item) -> NormalizedName | None:
     try:
         return canonicalize_name(value, validate=True)
     except InvalidName:
-        item.expected("a name without version")
+        item.expect("a name without version")
         return None
 
 
-def module(item: Item) -> str | None:
+def module_name(item: Item) -> str | None:
     """Read the dotted name of a module."""
     value = string(item)
-    if value is None or _is_module(value):
+    if value is None or all(part.isidentifier() for part in value.split(".")):
         return value
     other = value.replace("-", "_")
-    item.expected(
-        "the name of a module",
-        hint=f"did you mean {other!r}?" if _is_module(other) else "",
-    )
+    is_near = all(part.isidentifier() for part in other.split("."))
+    hint = f"did you mean {other!r}?" if is_near else ""
+    item.expect("the name of a module", hint=hint)
     return None
 
 
-def size(written: str) -> int | None:
-    """Return a size such as ``4GB`` in bytes, or None where it is none.
+def parse_size(text: str) -> int | None:
+    """Return a size such as ``4GB`` in bytes, or None if the text is no size.
 
-    ``GB`` are powers of 1000, ``GiB`` of 1024.
+    ``GB`` are powers of 1000, ``GiB`` powers of 1024.
     """
-    match = _SIZE.fullmatch(written)
+    match = _SIZE.fullmatch(text)
     if match is None:
         return None
     number, prefix, binary = match.groups()
@@ -367,38 +383,30 @@ def size(written: str) -> int | None:
     return int(whole + part) * unit // scale
 
 
-def duration(written: str) -> int | None:
-    """Return a time such as ``5h`` or ``1h30min`` in seconds, or None where it is none.
+def parse_duration(text: str) -> int | None:
+    """Return a time such as ``1h30min`` in seconds, or None if the text is no time.
 
-    The units are ``w``, ``d``, ``h``, ``min`` and ``s``. After hours ``m`` will do;
-    alone it could be months.
+    The units are ``w``, ``d``, ``h``, ``min`` and ``s``. After hours ``m`` means
+    minutes too; alone it could mean months.
     """
-    match = _DURATION.fullmatch(written)
+    match = _DURATION.fullmatch(text)
     if match is None:
         return None
     numbers = map(int, match.groups(default="0"))
     return sum(number * unit for number, unit in zip(numbers, _SECONDS, strict=True))
 
 
-def _is_module(name: str) -> bool:
-    return all(part.isidentifier() for part in name.split("."))
-
-
-def _described(value: object) -> str:
+def _describe(value: object) -> str:
+    """Return a value in words, for a message."""
     if isinstance(value, bool):
-        return _quoted(value)
+        return _quote(value)
+    if isinstance(value, str):
+        return f"the string {value!r}"
     for kind, word in _SCALARS:
         if isinstance(value, kind):
-            return f"the {word} {value!r}" if kind is str else f"the {word} {value}"
+            return f"the {word} {value}"
     return "a table" if isinstance(value, Mapping) else "a list"
 
 
-def _string_hint(value: object) -> str:
-    if isinstance(value, int):
-        return f"write {_quoted(_quoted(value))}"
-    # 3.10 has become 3.1 by now, so what to write can't be shown.
-    return "put it in quotes" if isinstance(value, float) else ""
-
-
-def _quoted(value: object) -> str:
+def _quote(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)

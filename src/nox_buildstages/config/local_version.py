@@ -1,4 +1,4 @@
-"""What is to follow the ``+`` in an output's version, with names in braces."""
+"""An output's local version: the part after ``+``, with projects in braces."""
 
 from __future__ import annotations
 
@@ -23,31 +23,30 @@ _LOCAL = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*", re.IGNORECASE)
 
 
 def local_version(item: Item) -> LocalVersion | None:
-    """Read the local version that an output is to have."""
+    """Read the local version of an output."""
     value = text(item)
     if value is None:
         return None
-    # "0" is what any version may stand for.
-    if not is_local(_PLACEHOLDER.sub("0", value)):
-        item.expected(
+    if not is_local_version(_PLACEHOLDER.sub("0", value)):  # any version will do
+        item.expect(
             "letters and digits, with a '.', '-' or '_' between them, and projects in"
             ' braces, such as "torch{torch}"'
         )
     return LocalVersion(text=value, location=item.location)
 
 
-def filled(wanted: LocalVersion, version: Callable[[NormalizedName], str]) -> str:
-    """Return a local version with the version of each project that it names.
+def fill(wanted: LocalVersion, version: Callable[[NormalizedName], str]) -> str:
+    """Return a local version with a version in place of each project in braces.
 
     Args:
-        wanted: As declared.
-        version: Of a project.
+        wanted: The local version, as declared.
+        version: Returns the version of a project.
     """
     return _PLACEHOLDER.sub(
         lambda found: version(canonicalize_name(found[1])), wanted.text
     )
 
 
-def is_local(written: str) -> bool:
-    """Whether something is a local version identifier."""
-    return _LOCAL.fullmatch(written) is not None
+def is_local_version(text: str) -> bool:
+    """Return whether a text is a local version identifier."""
+    return _LOCAL.fullmatch(text) is not None

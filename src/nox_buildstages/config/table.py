@@ -1,178 +1,134 @@
-"""From ``[tool.nox-buildstages]`` of a pyproject.toml to the model."""
+"""The keys of ``[tool.nox-buildstages]``: each declared once, with its documentation.
+
+A new key is an entry here and a field of the model. The reader, the check for unknown
+keys, the replacement of placeholders and the reference page all come from the entries.
+"""
 
 from __future__ import annotations
 
-import datetime as dt
-import os
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packaging.markers import InvalidMarker, Marker
-
-from nox_buildstages.config.final import final
+from nox_buildstages.config.final import read_final
 from nox_buildstages.config.getters import (
-    Document,
     Item,
-    Keys,
-    any_table,
+    Key,
     boolean,
-    by_name,
-    duration,
+    items_by_name,
     list_of,
-    mapping,
-    normalized,
-    size,
-    some,
-    string,
-    table,
+    mapping_of,
+    non_empty,
+    project_name,
+    raw_table,
+    read_table,
     text,
-    variable,
+    variable_name,
 )
 from nox_buildstages.config.local_version import local_version
-from nox_buildstages.config.requirements import output, requirement
-from nox_buildstages.model import (
-    FINAL,
-    PROJECT,
-    Final,
-    PackageRules,
-    Patch,
-    Project,
-    RemoteStore,
-    Stage,
+from nox_buildstages.config.values import (
+    compiler_cache,
+    config_setting,
+    env,
+    jobs,
+    marker,
+    memory,
+    network,
+    output,
+    patch,
+    path,
+    python_versions,
+    requirements,
+    stage_name,
+    timeout,
+    upload_time,
+    uv_settings,
 )
+from nox_buildstages.model import PackageRules, Project, RemoteStore, Stage
 
 if TYPE_CHECKING:
-    from packaging.requirements import Requirement
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.config.getters import Getter
-    from nox_buildstages.model import CompilerCache, Network
-
 TOOL = "nox-buildstages"
-# Stands in for a faulty one until the problems are told.
-_NOTHING = Final(requirements=())
-
-_TAKEN = {
-    FINAL: "the runtime's lock file",
-    PROJECT: "the lock file for the project itself",
-}
-_STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_PYTHON = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?")
-_TIME = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
-    r"(T[0-9]{2}:[0-9]{2}:[0-9]{2})?(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?"
-)
 
 
-def project(item: Item) -> Project | None:
-    """Read the table; None where it is none, or has a key that isn't known."""
-    top = table(item, _TOP)
-    if top is None:
+def read_project(item: Item) -> Project | None:
+    """Read the table ``[tool.nox-buildstages]`` of one cell; None if it is no table."""
+    values = read_table(item, TOP)
+    if values is None:
         return None
-    stages = top.get("stage", _stages, ())
-    runtime = final(top.item.child("final", top.content.get("final", {}))) or _NOTHING
-    _check_own(item, runtime, stages)
+    del values["matrix"]  # was read before, to know the cell
+    stages, packages = values.pop("stage") or (), values.pop("package")
+    own = values["final"].project
+    for stage in stages:
+        if own in {output.name for output in stage.outputs}:
+            declared = item.document.find("tool", TOOL, "final", "project") or item
+            declared.fault(
+                f"stage {stage.name} builds {own} already; leave out one of the two"
+            )
+    if own in packages:
+        package = item.document.find("tool", TOOL, "package")
+        rules = ((package and items_by_name(package)) or {})[own]
+        for key, value in (raw_table(rules) or {}).items():
+            if key in {"patches", "metadata", "local-version"}:
+                rules.child(key, value).fault(
+                    "is not for the project itself, which is installed as it is"
+                )
     return Project(
         pyproject=item.document.path,
-        pythons=top.get("python", _pythons, ()),
-        environments=top.get("environments", list_of(_marker, "markers"), ()),
-        lock_dir=top.get("lock-dir", _path, _below(item, "build-stages")),
-        wheelhouse=top.get("wheelhouse", _path, _below(item, "wheelhouse")),
-        match_runtime=top.get("match-runtime", list_of(normalized), ()),
-        constraints=top.get("constraints", list_of(requirement), ()),
-        build_constraints=top.get("build-constraints", list_of(requirement), ()),
-        exclude_newer=top.child("exclude-newer", _time),
-        remote_store=top.child("remote-store", _remote_store),
-        compiler_cache=top.get("compiler-cache", _compiler_cache, "auto"),
-        final=runtime,
+        pythons=values.pop("python") or (),
         stages=stages,
-        packages=top.get("package", _packages_of(runtime), {}),
-        uv=_uv(item.document),
+        packages=packages,
+        uv=uv_settings(item.document),
+        **values,
     )
 
 
-def _check_own(item: Item, runtime: Final, stages: tuple[Stage, ...]) -> None:
-    """See that no stage builds a wheel of what is installed from its folder."""
-    for stage in stages:
-        if runtime.project in {output.name for output in stage.outputs}:
-            own = item.document.at("tool", TOOL, "final", "project") or item
-            own.fault(
-                f"stage {stage.name} builds {runtime.project} already;"
-                " leave out one of the two"
-            )
-
-
-def _below(item: Item, folder: str) -> Path:
-    return Path(os.path.normpath(item.document.path.parent / folder))
-
-
-def _path(item: Item) -> Path | None:
-    value = text(item)
-    return None if value is None else _below(item, value)
-
-
-def _uv(document: Document) -> Mapping[str, Any]:
-    found = document.at("tool", "uv")
-    settings = None if found is None else any_table(found)
-    if found is None or settings is None:
-        return {}
-    for name, getter in _UV.items():
-        if name in settings:
-            getter(found.child(name, settings[name]))
-    return settings
-
-
-def _uv_index(item: Item) -> None:
-    index = any_table(item)
-    if index is not None and "url" not in index:
-        item.fault("url is missing")
-    elif index is not None:
-        string(item.child("url", index["url"]))
-
-
-def _uv_source(item: Item) -> object:
+def _stages(item: Item) -> tuple[Stage, ...] | None:
     if isinstance(item.value, list):
-        return list_of(any_table, "tables")(item)
-    source = any_table(item)
-    if source is not None and "path" in source:
-        string(item.child("path", source["path"]))
-    return source
+        return non_empty(list_of(_stage), "stage")(item)
+    item.expect("an array of tables", hint=f"write [[{item.location}]]")
+    return None
 
 
-def _uv_sources(item: Item) -> None:
-    for name, source in (any_table(item) or {}).items():
-        _uv_source(item.child(name, source))
+def _stage(item: Item) -> Stage | None:
+    values = read_table(item, STAGE)
+    if values is None:
+        return None
+    # If one of the two is missing, there is a fault, and nobody sees the stage.
+    name, outputs = values.pop("name") or "", values.pop("outputs") or ()
+    return Stage(name=name, outputs=outputs, location=item.location, **values)
 
 
-# What we look into ourselves of uv's own settings; the rest uv reads.
-_UV: Mapping[str, Getter[Any]] = {
-    "dependency-metadata": list_of(any_table, "tables"),
-    "extra-index-url": list_of(string),
-    "find-links": list_of(string),
-    "index": list_of(_uv_index, "tables"),
-    "index-url": string,
-    "pip": any_table,
-    "sources": _uv_sources,
-}
+def _packages(item: Item) -> Mapping[NormalizedName, PackageRules] | None:
+    """Read all rules, also for names that no stage builds."""
+    items = items_by_name(item) or {}
+    read = {name: _package_rules(child) for name, child in items.items()}
+    return {name: rules for name, rules in read.items() if rules is not None}
 
 
-def _pythons(item: Item) -> tuple[str, ...] | None:
-    versions = some(list_of(text), 'version such as "3.11"')(item)
-    if versions is None or len(versions) == 1:
-        return versions
-    first: dict[str, str] = {}
-    for index, version in enumerate(versions):
-        child = item.child(index, version)
-        minor = _PYTHON.fullmatch(version)
-        if minor is None:
-            child.expected('a version such as "3.11", as there are several')
-        elif minor[1] in first:
-            child.fault(f"{first[minor[1]]!r} is the same minor version")
-        else:
-            first[minor[1]] = version
-    return versions
+def _package_rules(item: Item) -> PackageRules | None:
+    values = read_table(item, PACKAGE)
+    if values is None:
+        return None
+    corrections = values.pop("build_requires")
+    return PackageRules(
+        build_requires_add=corrections["add"],
+        build_requires_remove=corrections["remove"],
+        requires_dist=(values.pop("metadata") or {}).get("requires_dist"),
+        **values,
+    )
+
+
+def _build_requires(item: Item) -> dict[str, Any] | None:
+    keys = {
+        "add": Key(requirements, default=[]),
+        "remove": Key(list_of(project_name), default=[]),
+    }
+    return read_table(item, keys)
+
+
+def _metadata(item: Item) -> dict[str, Any] | None:
+    return read_table(item, {"requires-dist": Key(requirements)})
 
 
 def _remote_store(item: Item) -> RemoteStore | None:
@@ -180,250 +136,312 @@ def _remote_store(item: Item) -> RemoteStore | None:
         url = text(item)
         return None if url is None else RemoteStore(url=url)
     if not isinstance(item.value, Mapping):
-        item.expected("a URL, or a table of url and write")
+        item.expect("a URL, or a table of url and write")
         return None
-    found = table(item, _REMOTE_STORE)
-    url = None if found is None else found.need("url", text)
-    if found is None or url is None:
-        return None
-    return RemoteStore(url=url, write=found.get("write", boolean, default=False))
+    keys = {"url": Key(text, is_required=True), "write": Key(boolean, default=False)}
+    values = read_table(item, keys)
+    return None if values is None or not values["url"] else RemoteStore(**values)
 
 
-def _marker(item: Item) -> Marker | None:
-    value = string(item)
-    if value is None:
-        return None
-    try:
-        return Marker(value)
-    except InvalidMarker as error:
-        reason = str(error).partition("\n")[0]
-        item.fault(f"{value!r} is not a marker: {reason}")
-        return None
-
-
-def _time(item: Item) -> str | None:
-    value = item.value
-    written = value.isoformat() if isinstance(value, dt.date) else value
-    if isinstance(written, str) and _is_time(written):
-        return written
-    item.expected(
-        "a date or a time with its zone, such as 2026-11-01 or 2026-11-01T00:00:00Z"
-    )
-    return None
-
-
-def _is_time(written: str) -> bool:
-    match = _TIME.fullmatch(written)
-    if match is None:
-        return False
-    day, clock, fraction, zone = match.groups(default="")
-    if (bool(clock) != bool(zone)) or (fraction and not clock):
-        return False
-    try:
-        # Python 3.10 knows neither Z nor any number of digits of a second.
-        dt.datetime.fromisoformat(day + clock + zone.replace("Z", "+00:00"))
-    except ValueError:
-        return False
-    return True
-
-
-def _stages(item: Item) -> tuple[Stage, ...] | None:
-    if isinstance(item.value, list):
-        return some(list_of(_stage), "stage")(item)
-    item.expected("an array of tables", hint=f"write [[{item.location}]]")
-    return None
-
-
-def _stage(item: Item) -> Stage | None:
-    found = table(item, _STAGE)
-    if found is None:
-        return None
-    name = found.need("name", _stage_name)
-    outputs = found.need("outputs", some(list_of(output), "output"))
-    # Where one of the two is missing, there is a problem, and no one sees the stage.
-    return Stage(
-        name=name or "",
-        outputs=outputs or (),
-        dependencies=found.get("dependencies", list_of(requirement), ()),
-        needs=found.get("needs", list_of(text), ()),
-        env=found.get("env", _env, {}),
-        pass_env=found.get("pass-env", list_of(variable), ()),
-        tools=found.get("tools", list_of(text), ()),
-        jobs=found.child("jobs", _jobs),
-        memory_per_job=found.child("memory-per-job", _memory),
-        network=found.get("network", _network, "off"),
-        timeout=found.child("timeout", _timeout),
-        compiler_cache=found.child("compiler-cache", _compiler_cache),
-        location=item.location,
-    )
-
-
-def _stage_name(item: Item) -> str | None:
-    value = string(item)
-    if value is None:
-        return None
-    if not _STAGE_NAME.fullmatch(value):
-        item.expected("a name of lower-case letters, digits, '-' and '_'")
-    elif value in _TAKEN:
-        item.fault(f"{value!r} is the name of {_TAKEN[value]}; choose another")
-    return value
-
-
-def _packages_of(
-    runtime: Final,
-) -> Getter[Mapping[NormalizedName, PackageRules]]:
-    """Return a getter for rules, whether something of these names is built or not."""
-
-    def packages(item: Item) -> Mapping[NormalizedName, PackageRules] | None:
-        found: dict[NormalizedName, PackageRules] = {}
-        for name, child in (by_name(item) or {}).items():
-            if name == runtime.project:
-                _check_own_rules(child)
-            rules = _rules(child)
-            if rules is not None:
-                found[name] = rules
-        return found
-
-    return packages
-
-
-def _check_own_rules(item: Item) -> None:
-    """See that nothing is asked for that needs a copy, or a wheel, of the project."""
-    given = any_table(item) or {}
-    for key in ("patches", "metadata", "local-version"):
-        if key in given:
-            item.child(key, given[key]).fault(
-                "is not for the project itself, which is installed as it is"
-            )
-
-
-def _rules(item: Item) -> PackageRules | None:
-    found = table(item, _PACKAGE)
-    if found is None:
-        return None
-    add, remove = found.get("build-requires", _build_requires, ((), ()))
-    return PackageRules(
-        build_requires_add=add,
-        build_requires_remove=remove,
-        config_settings=found.get("config-settings", mapping(_setting, "strings"), {}),
-        env=found.get("env", _env, {}),
-        patches=found.get("patches", list_of(_patch), ()),
-        requires_dist=found.child("metadata", _metadata),
-        local_version=found.child("local-version", local_version),
-    )
-
-
-def _patch(item: Item) -> Patch | None:
-    name = text(item)
-    if name is None:
-        return None
-    return Patch(name=name, path=_below(item, name), location=item.location)
-
-
-def _build_requires(
-    item: Item,
-) -> tuple[tuple[Requirement, ...], tuple[NormalizedName, ...]] | None:
-    found = table(item, _BUILD_REQUIRES)
-    if found is None:
-        return None
-    add = found.get("add", list_of(requirement), ())
-    return add, found.get("remove", list_of(normalized), ())
-
-
-def _setting(item: Item) -> str | tuple[str, ...] | None:
-    if isinstance(item.value, list):
-        return list_of(string)(item)
-    if isinstance(item.value, str):
-        return item.value
-    item.expected("a string or a list of strings")
-    return None
-
-
-def _metadata(item: Item) -> tuple[Requirement, ...] | None:
-    found = table(item, _METADATA)
-    return None if found is None else found.child("requires-dist", list_of(requirement))
-
-
-def _jobs(item: Item) -> int | None:
-    value = item.value
-    if type(value) is int and value > 0:
-        return value
-    if value != "auto":
-        item.expected('"auto" or a number above 0')
-    return None
-
-
-def _memory(item: Item) -> int | None:
-    """Return a size in bytes."""
-    found = size(item.value) if isinstance(item.value, str) else None
-    if not found:
-        item.expected('a size such as "4GB"')
-    return found or None
-
-
-def _timeout(item: Item) -> int | None:
-    """Return a time in seconds."""
-    found = duration(item.value) if isinstance(item.value, str) else None
-    if not found:
-        item.expected('a time such as "5h" or "90min"')
-    return found or None
-
-
-def _network(item: Item) -> Network | None:
-    value = item.value
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if value == "require-off":
-        return "require-off"
-    item.expected('true, false or "require-off"')
-    return None
-
-
-def _compiler_cache(item: Item) -> CompilerCache | None:
-    if item.value is False:
-        return "off"
-    known: tuple[CompilerCache, ...] = ("auto", "ccache", "sccache")
-    for name in known:
-        if item.value == name:
-            return name
-    item.expected('"auto", "ccache", "sccache" or false')
-    return None
-
-
-_env = mapping(string, "strings", key=variable)
-
-_TOP = Keys(
-    known=(
-        "python",
-        "environments",
-        "lock-dir",
-        "wheelhouse",
-        "match-runtime",
-        "constraints",
-        "build-constraints",
-        "exclude-newer",
-        "remote-store",
-        "compiler-cache",
-        "final",
-        "stage",
-        "package",
-        "matrix",
+STAGE: Mapping[str, Key] = {
+    "name": Key(
+        stage_name,
+        is_required=True,
+        type="string of `a-z`, `0-9`, `-` and `_`",
+        example='name = "kernels"',
+        text="The name of the stage. Its session is `build-stage-NAME`. The names"
+        " `final` and `project` are reserved.",
+        in_locks=True,
     ),
-)
-_REMOTE_STORE = Keys(known=("url", "write"))
-_STAGE = Keys(
-    known=(
-        *("name", "dependencies", "outputs", "needs"),
-        *("env", "pass-env", "tools", "network", "jobs", "memory-per-job"),
-        "timeout",
-        "compiler-cache",
+    "outputs": Key(
+        non_empty(list_of(output), "output"),
+        is_required=True,
+        type="list of requirements, at least one",
+        example='outputs = ["flash-attn==2.8.3", "mykernels @ ./vendor/mykernels"]',
+        text="What the stage builds: each output becomes exactly one wheel. See"
+        " [outputs](#outputs) for what can be written here.",
+        in_locks=True,
+        in_key=True,
+        has_placeholders=True,
     ),
-)
-_PACKAGE = Keys(
-    known=(
-        *("build-requires", "config-settings", "env", "metadata", "patches"),
-        "local-version",
+    "dependencies": Key(
+        requirements,
+        default=[],
+        type="list of requirements",
+        example='dependencies = ["setuptools", "torch"]',
+        text="Packages that the stage's environment contains, beside the build"
+        " requirements that its outputs declare. If another stage builds one of them,"
+        " this stage gets that wheel and runs after that stage.",
+        in_locks=True,
+        has_placeholders=True,
     ),
-)
-_BUILD_REQUIRES = Keys(known=("add", "remove"))
-_METADATA = Keys(known=("requires-dist",))
+    "needs": Key(
+        list_of(text),
+        default=[],
+        type="list of stage names",
+        example='needs = ["base"]',
+        text="Stages that run before this one although it uses no wheel of theirs.",
+        in_locks=True,
+    ),
+    "env": Key(
+        env,
+        default={},
+        type="table of strings",
+        example='env = { MAX_LEVEL = "3" }',
+        text="Environment variables for every build backend of the stage.",
+        in_locks=True,
+        in_key=True,
+        has_placeholders=True,
+    ),
+    "pass-env": Key(
+        list_of(variable_name),
+        default=[],
+        type="list of names",
+        example='pass-env = ["HTTPS_PROXY"]',
+        text="Environment variables that are passed through from outside. Their values"
+        " are part of the key.",
+        in_locks=True,
+        in_key=True,
+    ),
+    "tools": Key(
+        list_of(text),
+        default=[],
+        type="list of programs",
+        example='tools = ["nvcc", "c++"]',
+        text="Programs whose `--version` is part of the key. Each must be on `PATH`.",
+        in_key=True,
+    ),
+    "network": Key(
+        network,
+        default=False,
+        type='boolean or `"require-off"`',
+        example="network = true",
+        text="Whether the stage's build backends can use the network, while building"
+        " and while locking. `false` cuts it off if the system can do that; with"
+        ' `"require-off"`, it is an error if it can\'t. Only `true` is part of the'
+        " key and of the locks. See [the"
+        " network](../explanation/environments.md#the-network).",
+        in_locks=True,
+        in_key=True,
+    ),
+    "jobs": Key(
+        jobs,
+        default="auto",
+        type='`"auto"` or a number',
+        example="jobs = 8",
+        text="How many compilers a build may run at once, never more than there are"
+        ' cores. `"auto"` takes as many as cores and free memory allow, shared with'
+        " [all builds that run at the same time](../explanation/jobs.md).",
+    ),
+    "memory-per-job": Key(
+        memory,
+        type='size, such as `"4GB"` or `"3.5GiB"`',
+        default_text='`"2GB"`; no limit if `jobs` is a number',
+        example='memory-per-job = "4GB"',
+        text="How much memory one compiler may need. A build gets only as many jobs as"
+        " fit into the free memory, but at least one. `GB` are powers of 1000, `GiB`"
+        " powers of 1024.",
+    ),
+    "compiler-cache": Key(
+        compiler_cache,
+        type='`"auto"`, `"ccache"`, `"sccache"` or `false`',
+        default_text="the project's `compiler-cache`",
+        example="compiler-cache = false",
+        text="Which [compiler cache](../how-to/compiler-caches.md) this stage uses.",
+    ),
+    "timeout": Key(
+        timeout,
+        type='time, such as `"5h"`, `"1h30min"` or `"2d"`',
+        default_text="none",
+        example='timeout = "5h"',
+        text="How long the stage may build, all outputs together. Then it is stopped,"
+        " and [the next run resumes](../explanation/resuming.md).",
+    ),
+}
+
+PACKAGE: Mapping[str, Key] = {
+    "build-requires": Key(
+        _build_requires,
+        default={},
+        type="table of `add`, a list of requirements, and `remove`, a list of names",
+        example='build-requires = { add = ["wheel"], remove = ["torch"] }',
+        text="Corrects the build requirements that the output declares.",
+        in_locks=True,
+        has_placeholders=True,
+    ),
+    "config-settings": Key(
+        mapping_of(config_setting, "strings"),
+        default={},
+        type="table of strings and lists of strings",
+        example='config-settings = { "--build-option" = ["--fast"] }',
+        text="[PEP 517](https://peps.python.org/pep-0517/#config-settings) config"
+        " settings for each hook of the build backend.",
+        in_locks=True,
+        in_key=True,
+        has_placeholders=True,
+    ),
+    "env": Key(
+        env,
+        default={},
+        type="table of strings",
+        example='env = { GROUPED_GEMM_CUTLASS = "1" }',
+        text="Environment variables for the output's hooks. They override those of the"
+        " stage.",
+        in_locks=True,
+        in_key=True,
+        has_placeholders=True,
+    ),
+    "metadata": Key(
+        _metadata,
+        type="table of `requires-dist`, a list of requirements",
+        default_text="the metadata of the source or the build backend",
+        example='metadata = { requires-dist = ["torch"] }',
+        text="The wheel's runtime requirements. Set it only if neither the source nor"
+        " the build backend can state them without a build, or if the backend can't"
+        " run where you lock. The built wheel must agree.",
+        in_locks=True,
+        has_placeholders=True,
+    ),
+    "patches": Key(
+        list_of(patch),
+        default=[],
+        type="list of paths",
+        example='patches = ["patches/grouped-gemm.patch"]',
+        text="[Patches](#patches) of the source, applied in this order before anything"
+        " reads it. Their contents and their order are part of the key.",
+        in_locks=True,
+        in_key=True,
+        has_placeholders=True,
+    ),
+    "local-version": Key(
+        local_version,
+        type='string, such as `"torch{torch}"`',
+        default_text="the local version that the build backend gives, if any",
+        example='local-version = "torch{torch}"',
+        text="The [local version](#local-version) of the wheel.",
+        in_locks=True,
+        in_key=True,
+        has_placeholders=True,
+    ),
+}
+
+TOP: Mapping[str, Key] = {
+    "python": Key(
+        python_versions,
+        default_text="the interpreter that runs nox",
+        type='list of versions, such as `["3.11", "3.12"]`',
+        example='python = ["3.11", "3.12"]',
+        text="The Pythons of all sessions, as nox's `python=`: session names end with"
+        " the version. If there are several, each must be another minor version, and"
+        " the locks are for all of them.",
+        in_locks=True,
+        in_key=True,
+    ),
+    "environments": Key(
+        list_of(marker, "markers"),
+        default=[],
+        type="list of markers",
+        example="environments = [\"sys_platform == 'darwin'\"]",
+        text="Other platforms that the locks are for, beside this machine's. See"
+        " [other platforms](#other-platforms).",
+        in_locks=True,
+    ),
+    "lock-dir": Key(
+        path,
+        default="build-stages",
+        type="path",
+        example='lock-dir = "build-stages"',
+        text="The folder of the lock files.",
+        in_locks=True,
+    ),
+    "wheelhouse": Key(
+        path,
+        default="wheelhouse",
+        type="path",
+        example='wheelhouse = "wheelhouse"',
+        text="The folder of the wheels.",
+    ),
+    "match-runtime": Key(
+        list_of(project_name),
+        default=[],
+        type="list of names",
+        example='match-runtime = ["torch"]',
+        text="Projects that have the same version in every environment that contains"
+        " them, build or runtime.",
+        in_locks=True,
+    ),
+    "constraints": Key(
+        requirements,
+        default=[],
+        type="list of requirements",
+        example='constraints = ["numpy<2.4"]',
+        text="Constraints on every resolution.",
+        in_locks=True,
+    ),
+    "build-constraints": Key(
+        requirements,
+        default=[],
+        type="list of requirements",
+        example='build-constraints = ["cython<3.1"]',
+        text="Constraints on the stages' resolutions only.",
+        in_locks=True,
+    ),
+    "exclude-newer": Key(
+        upload_time,
+        type="a date, or a time with its zone",
+        default_text="none",
+        example="exclude-newer = 2026-11-01T00:00:00Z",
+        text="Files that were uploaded later are ignored, as in uv.",
+        in_locks=True,
+    ),
+    "remote-store": Key(
+        _remote_store,
+        type="URL or path, or table of `url` and `write`",
+        default_text="none",
+        example='remote-store = { url = "s3://bucket/store", write = true }',
+        text="A [store that several machines"
+        " share](../how-to/store.md#share-a-store-between-machines). Wheels that are"
+        " missing in the local store are fetched from it. If `write` is true (default:"
+        " `false`), wheels that are built are uploaded to it.",
+    ),
+    "compiler-cache": Key(
+        compiler_cache,
+        default="auto",
+        type='`"auto"`, `"ccache"`, `"sccache"` or `false`',
+        example='compiler-cache = "ccache"',
+        text="Which [compiler cache](../how-to/compiler-caches.md) builds use."
+        ' `"auto"` takes ccache, else sccache, if one is on `PATH`. A cache that is'
+        " named must be there when something is built.",
+    ),
+    "final": Key(
+        read_final,
+        default={},
+        type="table",
+        default_text="see [`final`](#tool-nox-buildstages-final)",
+        text="The runtime environment: what is installed, and how it is checked.",
+        in_locks=True,
+    ),
+    "stage": Key(
+        _stages,
+        type="array of tables",
+        default_text="required, unless the project itself is installed",
+        text="The [stages](#tool-nox-buildstages-stage).",
+        in_locks=True,
+    ),
+    "package": Key(
+        _packages,
+        default={},
+        type="table of tables",
+        text="What [single outputs](#tool-nox-buildstages-package-name) need,"
+        " whichever stage builds them.",
+        in_locks=True,
+    ),
+    "matrix": Key(
+        raw_table,
+        type="table",
+        default_text="none",
+        text="What is built several times, with different values. See"
+        " [`matrix`](#tool-nox-buildstages-matrix).",
+        in_locks=True,
+    ),
+}

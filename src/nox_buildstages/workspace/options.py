@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
-from nox_buildstages.config.getters import duration, size
+from nox_buildstages.config.getters import parse_duration, parse_size
 from nox_buildstages.errors import UsageError
 
 if TYPE_CHECKING:
@@ -95,11 +95,11 @@ class _Amount:
 
 _AMOUNTS = {
     "--older-than": _Amount(
-        read=duration,
+        read=parse_duration,
         hint="write a number and w, d, h, min or s: 30d, 2w, 12h, 1h30min",
     ),
     "--larger-than": _Amount(
-        read=size,
+        read=parse_size,
         hint="write a number and KB, MB, GB, TB, or KiB, MiB, GiB, TiB: 20GB, 1.5TiB",
     ),
 }

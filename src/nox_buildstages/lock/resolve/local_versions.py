@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from nox_buildstages.config.getters import did_you_mean
-from nox_buildstages.config.local_version import filled, is_local
+from nox_buildstages.config.local_version import fill, is_local_version
 from nox_buildstages.errors import LocalVersionError
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def local_version(
             f" stage {stage}",
         )
 
-    result = filled(template, version)
-    if not is_local(result):
+    result = fill(template, version)
+    if not is_local_version(result):
         raise error(
             f"local-version gives {result!r}, which isn't a valid local version",
             f"change {template.location}",

@@ -1,0 +1,70 @@
+"""The reference of the table: Markdown generated from the declared keys."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from typing import TYPE_CHECKING
+
+from nox_buildstages.config.final import FINAL
+from nox_buildstages.config.matrix import MATRIX
+from nox_buildstages.config.table import PACKAGE, STAGE, TOP
+from nox_buildstages.config.writing import format_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from nox_buildstages.config.getters import Key
+
+TABLES: Mapping[str, Mapping[str, Key]] = {
+    "": TOP,
+    "final": FINAL,
+    "stage": STAGE,
+    "package.NAME": PACKAGE,
+    "matrix": MATRIX,
+}
+"""All declared keys by table, relative to ``[tool.nox-buildstages]``."""
+
+_GENERATED = re.compile(
+    r"(?<=<!-- keys of \[(?P<table>[^\]]*)\] -->\n).*?(?=<!-- end of keys -->)",
+    re.DOTALL,
+)
+
+
+def update_page(page: str) -> str:
+    """Return the page with the keys of each table between its two comments.
+
+    The comments are ``<!-- keys of [final] -->`` and ``<!-- end of keys -->``.
+    """
+    return _GENERATED.sub(
+        lambda match: f"{match[1]}\n{render_table(match['table'])}", page
+    )
+
+
+def render_table(name: str) -> str:
+    """Return the reference of a table's keys in Markdown."""
+    prefix = f"{name}." if name else ""
+    return "\n".join(
+        line for key in TABLES[name] for line in _entry(prefix + key, TABLES[name][key])
+    )
+
+
+def _entry(name: str, key: Key) -> Iterator[str]:
+    yield f"### `{name}`\n"
+    yield textwrap.fill(
+        key.text, width=88, break_long_words=False, break_on_hyphens=False
+    )
+    yield ""
+    default = key.default_text
+    if key.is_required:
+        default = "none; the key is required"
+    elif not default:
+        default = f"`{format_value(key.default)}`"
+    yield f"- Type: {key.type}"
+    yield f"- Default: {default}"
+    if key.example:
+        yield f"- Example: `{key.example}`"
+    yield f"- Part of the locks: {'yes' if key.in_locks else 'no'}"
+    in_locks = "only through the versions in the locks" if key.in_locks else "no"
+    yield f"- Part of the key: {'yes' if key.in_key else in_locks}"
+    yield ""

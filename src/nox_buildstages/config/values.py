@@ -1,0 +1,279 @@
+"""Getters for the values of our table: requirements, paths, versions, sizes, times."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from packaging.markers import InvalidMarker, Marker
+from packaging.requirements import InvalidRequirement, Requirement
+
+from nox_buildstages.config.getters import (
+    Item,
+    list_of,
+    mapping_of,
+    non_empty,
+    parse_duration,
+    parse_size,
+    raw_table,
+    string,
+    text,
+    variable_name,
+)
+from nox_buildstages.model import FINAL, PROJECT, Output, Patch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nox_buildstages.config.getters import Document, Getter
+    from nox_buildstages.model import CompilerCache, Network
+
+_RESERVED = {
+    FINAL: "the runtime's lock file",
+    PROJECT: "the lock file for the project itself",
+}
+_STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_PYTHON = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?")
+_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(T[0-9]{2}:[0-9]{2}:[0-9]{2})?(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?"
+)
+# At least two letters: a single letter is a drive of Windows.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+
+env = mapping_of(string, "strings", key=variable_name)
+
+
+def requirement(item: Item) -> Requirement | None:
+    """Read a requirement."""
+    if not isinstance(item.value, str):
+        item.expect("a requirement such as 'torch>=2.8'")
+        return None
+    try:
+        return make_absolute(Requirement(item.value), item)
+    except InvalidRequirement as error:
+        reason = str(error).partition("\n")[0]
+        item.fault(f"{item.value!r} is not a requirement: {reason}")
+        return None
+
+
+requirements = list_of(requirement)
+
+
+def output(item: Item) -> Output | None:
+    """Read a requirement that a stage builds."""
+    found = requirement(item)
+    if found is None:
+        return None
+    if found.marker is not None:
+        item.fault("an output is one wheel, always: it can't have a marker")
+    if found.extras:
+        item.fault("an output is one wheel, with all its extras: it can't name some")
+    if re.split("[?#]", found.url or "", maxsplit=1)[0].endswith(".whl"):
+        item.fault("a wheel is built already: an output is the source of one")
+    return Output(requirement=found, location=item.location)
+
+
+def make_absolute(found: Requirement, item: Item) -> Requirement:
+    """Make the URL of a requirement absolute if it names a file or a folder."""
+    location, mark, fragment = (found.url or "").partition("#")
+    scheme = _SCHEME.match(location)
+    if found.url is None or (scheme and scheme[1].lower() != "file"):
+        return found
+    path = location
+    if scheme is not None:
+        path = location[scheme.end() :]
+        if path.startswith("//"):
+            host, slash, path = path[2:].partition("/")
+            if host not in {"", "localhost"}:
+                item.fault(f"{location!r} names a host; a folder is written './folder'")
+                return found
+            path = slash + path
+        path = unquote(path)
+    absolute = Path(os.path.normpath(item.document.path.parent / path))
+    found.url = absolute.as_uri() + mark + fragment
+    return found
+
+
+def path(item: Item) -> Path | None:
+    """Read a path, relative to the pyproject.toml; return it absolute."""
+    value = text(item)
+    if value is None:
+        return None
+    return Path(os.path.normpath(item.document.path.parent / value))
+
+
+def patch(item: Item) -> Patch | None:
+    """Read the path of a patch."""
+    absolute = path(item)
+    if absolute is None:
+        return None
+    return Patch(name=str(item.value), path=absolute, location=item.location)
+
+
+def python_versions(item: Item) -> tuple[str, ...] | None:
+    """Read Python versions: a single one in any form, several as X.Y or X.Y.Z."""
+    versions = non_empty(list_of(text), 'version such as "3.11"')(item)
+    if versions is None or len(versions) == 1:
+        return versions
+    first: dict[str, str] = {}
+    for index, version in enumerate(versions):
+        child = item.child(index, version)
+        minor = _PYTHON.fullmatch(version)
+        if minor is None:
+            child.expect('a version such as "3.11", as there are several')
+        elif minor[1] in first:
+            child.fault(f"{first[minor[1]]!r} is the same minor version")
+        else:
+            first[minor[1]] = version
+    return versions
+
+
+def marker(item: Item) -> Marker | None:
+    """Read an environment marker."""
+    value = string(item)
+    if value is None:
+        return None
+    try:
+        return Marker(value)
+    except InvalidMarker as error:
+        reason = str(error).partition("\n")[0]
+        item.fault(f"{value!r} is not a marker: {reason}")
+        return None
+
+
+def upload_time(item: Item) -> str | None:
+    """Read a date, or a time with its zone; return it as uv takes it (RFC 3339)."""
+    value = item.value
+    written = value.isoformat() if isinstance(value, dt.date) else value
+    match = _TIME.fullmatch(written) if isinstance(written, str) else None
+    if match is not None:
+        day, clock, fraction, zone = match.groups(default="")
+        try:
+            # Python 3.10 reads neither Z nor any number of digits of a second.
+            dt.datetime.fromisoformat(day + clock + zone.replace("Z", "+00:00"))
+            is_time = bool(clock) == bool(zone) and bool(clock or not fraction)
+        except ValueError:
+            is_time = False
+        if is_time:
+            return match[0]
+    item.expect(
+        "a date or a time with its zone, such as 2026-11-01 or 2026-11-01T00:00:00Z"
+    )
+    return None
+
+
+def stage_name(item: Item) -> str | None:
+    """Read the name of a stage."""
+    value = string(item)
+    if value is None:
+        return None
+    if not _STAGE_NAME.fullmatch(value):
+        item.expect("a name of lower-case letters, digits, '-' and '_'")
+    elif value in _RESERVED:
+        item.fault(f"{value!r} is the name of {_RESERVED[value]}; choose another")
+    return value
+
+
+def config_setting(item: Item) -> str | tuple[str, ...] | None:
+    """Read the value of a PEP 517 config setting."""
+    if isinstance(item.value, list):
+        return list_of(string)(item)
+    if isinstance(item.value, str):
+        return item.value
+    item.expect("a string or a list of strings")
+    return None
+
+
+def jobs(item: Item) -> int | None:
+    """Read a number of jobs; ``auto`` is None."""
+    value = item.value
+    if type(value) is int and value > 0:
+        return value
+    if value != "auto":
+        item.expect('"auto" or a number above 0')
+    return None
+
+
+def memory(item: Item) -> int | None:
+    """Read a size; return bytes."""
+    size = parse_size(item.value) if isinstance(item.value, str) else None
+    if not size:
+        item.expect('a size such as "4GB"')
+    return size or None
+
+
+def timeout(item: Item) -> int | None:
+    """Read a duration; return seconds."""
+    seconds = parse_duration(item.value) if isinstance(item.value, str) else None
+    if not seconds:
+        item.expect('a time such as "5h" or "90min"')
+    return seconds or None
+
+
+def network(item: Item) -> Network | None:
+    """Read whether a stage's build backends may use the network."""
+    value = item.value
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value == "require-off":
+        return "require-off"
+    item.expect('true, false or "require-off"')
+    return None
+
+
+def compiler_cache(item: Item) -> CompilerCache | None:
+    """Read which compiler cache builds use."""
+    if item.value is False:
+        return "off"
+    known: tuple[CompilerCache, ...] = ("auto", "ccache", "sccache")
+    for name in known:
+        if item.value == name:
+            return name
+    item.expect('"auto", "ccache", "sccache" or false')
+    return None
+
+
+def uv_settings(document: Document) -> Mapping[str, Any]:
+    """Read ``[tool.uv]``; check the form of the settings that we use ourselves."""
+    item = document.find("tool", "uv")
+    settings = None if item is None else raw_table(item)
+    if item is None or settings is None:
+        return {}
+    for name, getter in _UV.items():
+        if name in settings:
+            getter(item.child(name, settings[name]))
+    return settings
+
+
+def _uv_index(item: Item) -> None:
+    index = raw_table(item)
+    if index is not None and "url" not in index:
+        item.fault("url is missing")
+    elif index is not None:
+        string(item.child("url", index["url"]))
+
+
+def _uv_sources(item: Item) -> None:
+    for name, source in (raw_table(item) or {}).items():
+        child = item.child(name, source)
+        if isinstance(source, list):
+            list_of(raw_table, "tables")(child)
+        elif raw_table(child) is not None and "path" in source:
+            string(child.child("path", source["path"]))
+
+
+# The settings of uv that we use ourselves; uv checks the rest.
+_UV: Mapping[str, Getter[Any]] = {
+    "dependency-metadata": list_of(raw_table, "tables"),
+    "extra-index-url": list_of(string),
+    "find-links": list_of(string),
+    "index": list_of(_uv_index, "tables"),
+    "index-url": string,
+    "pip": raw_table,
+    "sources": _uv_sources,
+}
