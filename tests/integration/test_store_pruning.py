@@ -1,9 +1,10 @@
-"""Bounding a real store, alone and beside sessions at work."""
+"""Pruning a real store, alone and beside sessions that use it."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,13 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 
-from nox_buildstages.store import in_use as presence
-from nox_buildstages.store.in_use import DAY
-from nox_buildstages.store.inventory import Kind, inventory, size_of
+from nox_buildstages.errors import UsageError
+from nox_buildstages.store.inventory import Kind, disk_size, list_items
 from nox_buildstages.store.key import Recipe
-from nox_buildstages.store.pruning import Limits, Pruned, prune
-from nox_buildstages.store.store import Store
-from nox_buildstages.system.locks import taken
+from nox_buildstages.store.pruning import Limits, PruneResult, prune
+from nox_buildstages.store.store import DAY, Store, note_use
+from nox_buildstages.system.locks import hold_shared_lock
 from support.packages import make_wheel
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from nox_buildstages.store.store import StoredWheel
 
-RUN = "1-own"
 KEY = "ab" * 32
 ALL = Limits(older_than=0)
 GARBAGE = Limits()
@@ -39,12 +38,12 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def never() -> None:
-    raise AssertionError("it had to wait")
+def never(line: str) -> None:
+    raise AssertionError(f"it had to wait: {line}")
 
 
-def pruned(store: Store, limits: Limits, *, is_dry: bool = False) -> Pruned:
-    return prune(store, limits, run=RUN, waiting=never, is_dry=is_dry)
+def pruned(store: Store, limits: Limits, *, is_dry: bool = False) -> PruneResult:
+    return prune(store, limits, report=never, is_dry=is_dry)
 
 
 def put(store: Store, tmp_path: Path, name: str = "some-package") -> StoredWheel:
@@ -77,9 +76,9 @@ def age(path: Path, days: float) -> None:
         os.utime(each, (then, then), follow_symlinks=False)
 
 
-def gone(done: Pruned) -> list[Path]:
+def gone(done: PruneResult) -> list[Path]:
     """Return what was removed but the files of locks, which are there anyway."""
-    return [thing.path for thing in done.removed if thing.kind is not Kind.LOCK]
+    return [item.path for item in done.removed if item.kind is not Kind.LOCK]
 
 
 def folder_of(entry: StoredWheel) -> Path:
@@ -88,7 +87,7 @@ def folder_of(entry: StoredWheel) -> Path:
 
 def test_a_store_that_is_not_there_is_not_made(store: Store) -> None:
     """There is nothing to remove, and nothing is written."""
-    assert pruned(store, ALL) == Pruned()
+    assert pruned(store, ALL) == PruneResult()
     assert not store.folder.exists()
 
 
@@ -96,13 +95,13 @@ def test_what_was_not_used_for_long_goes(store: Store, tmp_path: Path) -> None:
     """The other stays, and the report has the sizes of both."""
     old, new = put(store, tmp_path, "old"), put(store, tmp_path, "new")
     age(folder_of(old), 31)
-    before = size_of(store.folder / "wheels")
+    before = disk_size(store.folder / "wheels")
     done = pruned(store, Limits(older_than=30 * int(DAY)))
     assert store.find(old.key) is None
     assert store.find(new.key) == new
     assert gone(done) == [folder_of(old)]
-    assert done.freed + done.held == before
-    assert size_of(store.folder / "wheels") == done.held
+    assert done.freed + done.size == before
+    assert disk_size(store.folder / "wheels") == done.size
 
 
 def test_what_is_found_is_used(store: Store, tmp_path: Path) -> None:
@@ -134,12 +133,12 @@ def test_the_longest_unused_goes_until_the_rest_fits(
     for days, entry in enumerate(entries):
         age(folder_of(entry), days + 1)
     write(store.folder / "not-ours" / "file", "x" * 50_000)
-    held = pruned(store, GARBAGE).held
+    held = pruned(store, GARBAGE).size
     done = pruned(store, Limits(larger_than=held - 1))
     assert gone(done) == [folder_of(entries[2])]
-    assert done.held == size_of(store.folder)
+    assert done.size == disk_size(store.folder)
     done = pruned(store, Limits(larger_than=0))
-    assert done.held == size_of(store.folder / "not-ours") > 0
+    assert done.size == disk_size(store.folder / "not-ours") > 0
     assert (store.folder / "not-ours" / "file").exists()
 
 
@@ -180,11 +179,11 @@ def test_every_kind_is_known(store: Store, tmp_path: Path) -> None:
         "jobs/host/.1-x.json.y",
     ):
         write(top / leftover)
-    assert {thing.kind for thing in inventory(store)} == set(Kind)
+    assert {thing.kind for thing in list_items(store)} == set(Kind)
     done = pruned(store, ALL)
-    assert (done.left, done.held) == ((), 0)
+    assert (done.left, done.size) == ((), 0)
     left = {str(it.relative_to(top)) for it in top.rglob("*") if it.is_file()}
-    assert left == {"runs/gate.lock"}
+    assert left == {"users.lock"}
 
 
 def test_what_is_not_ours_stays(store: Store) -> None:
@@ -260,16 +259,16 @@ def test_links_are_not_followed(store: Store, tmp_path: Path) -> None:
     assert len(pruned(store, ALL).removed) == 5
     assert (outside / "record.json").exists()
     assert outside.stat().st_mode & 0o777 == 0o555
-    assert list(store.folder.glob("*/*")) == [store.folder / "runs" / "gate.lock"]
+    assert list(store.folder.glob("*/*")) == []
 
 
 def test_a_file_of_two_names_is_counted_once(store: Store) -> None:
     """A clone shares files with its mirror."""
     file = write(store.folder / "git" / KEY / "pack", "x" * 50_000)
-    alone = size_of(store.folder)
+    alone = disk_size(store.folder)
     (store.folder / "builds" / KEY).mkdir(parents=True)
     os.link(file, store.folder / "builds" / KEY / "pack")
-    assert size_of(store.folder) == alone == pruned(store, GARBAGE).held
+    assert disk_size(store.folder) == alone == pruned(store, GARBAGE).size
 
 
 @contextmanager
@@ -324,27 +323,38 @@ def test_what_can_not_be_removed_is_told_and_the_rest_goes(store: Store) -> None
 
 
 SESSION = """
-import os, sys
+import sys
 from pathlib import Path
-from nox_buildstages.store import in_use
+from nox_buildstages.store.store import Store
 
-store, run = Path(sys.argv[1]), sys.argv[2].format(pid=os.getpid())
-waiting = lambda: print("waits", flush=True)
-with in_use.present(store, run=run, waiting=waiting):
-    print("at work", flush=True)
+with Store(Path(sys.argv[1])).use(on_wait=lambda: print("waits", flush=True)):
+    print("uses", flush=True)
     sys.stdin.readline()
 print("ended", flush=True)
+"""
+
+PRUNING = """
+import sys
+from pathlib import Path
+from nox_buildstages.store.pruning import Limits, prune
+from nox_buildstages.store.store import Store
+
 sys.stdin.readline()
+store = Store(Path(sys.argv[1]))
+report = lambda line: print(line, flush=True)
+result = prune(store, Limits(older_than=0), report=report)
+print(len(result.removed), len(result.failures), flush=True)
 """
 
 
 @contextmanager
-def session(store: Store, run: str = "{pid}-x") -> Iterator[subprocess.Popen[str]]:
-    """Run a process that is at work with a store until a line is written to it."""
+def running(store: Store, code: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a process with a store until it ends or the block does."""
     with subprocess.Popen(
-        [sys.executable, "-c", SESSION, str(store.folder), run],
+        [sys.executable, "-c", code, str(store.folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     ) as process:
         try:
@@ -353,160 +363,97 @@ def session(store: Store, run: str = "{pid}-x") -> Iterator[subprocess.Popen[str
             process.kill()
 
 
-def said(process: subprocess.Popen[str]) -> str:
+def line_of(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
 
 
-def go_on(process: subprocess.Popen[str]) -> None:
+def resume(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
     process.stdin.write("\n")
     process.stdin.flush()
 
 
-def test_what_a_session_may_have_found_stays(store: Store, tmp_path: Path) -> None:
-    """All that was used since a day before it began; what is older goes."""
-    needed, old = put(store, tmp_path, "needed"), put(store, tmp_path, "old")
-    age(folder_of(needed), 0.9)
-    age(folder_of(old), 3)
-    write(store.folder / "locks" / "x.lock")
-    leftover = write(store.folder / "wheels" / ".new-x" / "file").parent
-    with session(store) as other:
-        assert said(other) == "at work"
-        done = pruned(store, Limits(older_than=0, larger_than=0))
-        assert gone(done) == [folder_of(old)]
-        assert done.since is not None
-        assert store.find(needed.key) == needed
-        assert leftover.exists()
-    assert pruned(store, ALL).since is None
-    assert store.find(needed.key) is None
-    assert not leftover.exists()
-
-
-def test_a_run_that_goes_on_has_something_at_work(store: Store) -> None:
-    """Between two sessions of it, too; its own pruning is no reason to wait for."""
-    write(store.folder / "logs" / "a.log")
-    with session(store) as other:
-        said(other)
-        go_on(other)
-        assert said(other) == "ended"
-        assert pruned(store, ALL).removed == ()
-        own = f"{other.pid}-x"
-        assert prune(store, ALL, run=own, waiting=never, is_dry=True).removed
-    assert pruned(store, ALL).removed
-
-
-@pytest.mark.parametrize("run", ["nobody-x", "999999999-x"])
-def test_a_run_that_is_gone_needs_nothing(store: Store, run: str) -> None:
-    """Its trace is removed, by the next session or here."""
-    write(store.folder / "logs" / "a.log")
-    with session(store, run) as other:
-        said(other)
-        go_on(other)
-        said(other)
-        assert len(pruned(store, ALL).removed) == 1
-    assert list(store.folder.glob("runs/*")) == [store.folder / "runs" / "gate.lock"]
-
-
-def test_a_run_that_ended_its_last_session_long_ago_needs_nothing(
-    store: Store,
-) -> None:
-    """Its number may be that of another process by now."""
-    write(store.folder / "logs" / "a.log")
-    with session(store) as other:
-        said(other)
-        go_on(other)
-        said(other)
-        (trace,) = store.folder.glob("runs/[0-9]*")
-        age(trace, 1)
-        assert len(pruned(store, ALL).removed) == 1
-
-
-def test_a_process_of_someone_else_counts(store: Store) -> None:
-    """One that we may not send signals to is there all the same."""
-    trace = write(store.folder / "runs" / f"{int(time.time())}-1-x-1.lock")
-    assert presence.at_work_since(store.folder) == float(trace.name.split("-")[0])
-
-
-def test_a_session_begins_when_a_pruning_ends(store: Store) -> None:
-    """It says that it waits."""
-    with presence.gate(store.folder), session(store) as other:
-        assert said(other) == "waits"
-    with session(store) as other:
-        assert said(other) == "at work"
-
-
-def test_the_next_session_of_a_process_takes_up_where_the_last_one_ended(
-    store: Store,
-) -> None:
-    """Nobody can have removed what it needs meanwhile; so it doesn't wait."""
-    run = f"{os.getpid()}-x"
-    with presence.present(store.folder, run=run, waiting=never):
-        (trace,) = store.folder.glob("runs/[0-9]*")
+def test_pruning_waits_for_sessions(store: Store, tmp_path: Path) -> None:
+    """It names them, removes nothing meanwhile, and everything afterwards."""
+    wheel = put(store, tmp_path)
+    age(folder_of(wheel), 3)
     with (
-        presence.gate(store.folder),
-        presence.present(store.folder, run=run, waiting=never),
+        running(store, SESSION) as first,
+        running(store, SESSION) as second,
+        running(store, PRUNING) as pruning,
     ):
-        assert taken(trace) is None
-        assert [*store.folder.glob("runs/[0-9]*")] == [trace]
-    assert presence.at_work_since(store.folder) == float(trace.name.split("-")[0])
+        assert [line_of(first), line_of(second)] == ["uses", "uses"]
+        resume(pruning)
+        line = line_of(pruning)
+        assert line.startswith("waiting until these have ended: ")
+        pids = {int(pid) for pid in re.findall(r"\(process (\d+)\)", line)}
+        assert pids == {first.pid, second.pid}, line
+        resume(first)
+        assert line_of(first) == "ended"
+        assert store.find(wheel.key) == wheel
+        resume(second)
+        assert line_of(second) == "ended"
+        assert line_of(pruning) == "1 0"
+    assert store.find(wheel.key) is None
 
 
-def long_ago(trace: Path) -> None:
-    age(trace, 1)
+def test_a_dry_run_does_not_wait(store: Store, tmp_path: Path) -> None:
+    """It removes nothing, so it can run beside sessions."""
+    wheel = put(store, tmp_path)
+    with running(store, SESSION) as session:
+        assert line_of(session) == "uses"
+        assert gone(pruned(store, ALL, is_dry=True)) == [folder_of(wheel)]
 
 
-def is_removed(trace: Path) -> None:
-    trace.unlink()
+def test_a_killed_session_is_not_waited_for(store: Store, tmp_path: Path) -> None:
+    """The kernel releases its lock."""
+    put(store, tmp_path)
+    with running(store, SESSION) as session:
+        assert line_of(session) == "uses"
+        session.kill()
+        session.wait()
+        assert len(gone(pruned(store, ALL))) == 1
 
 
-@pytest.mark.parametrize("change", [long_ago, is_removed])
-def test_a_session_that_may_have_been_overlooked_begins_anew(
-    store: Store, change: Callable[[Path], None]
-) -> None:
-    """The last one ended too long ago for others to count on the next."""
-    run = f"{os.getpid()}-x"
-    with presence.present(store.folder, run=run, waiting=never):
-        (trace,) = store.folder.glob("runs/[0-9]*")
-    change(trace)
+def test_a_session_waits_for_pruning(store: Store) -> None:
+    """It says so, and starts when pruning has ended."""
+    store.folder.mkdir()
     with (
-        presence.gate(store.folder),
-        pytest.raises(AssertionError, match="had to wait"),
-        presence.present(store.folder, run=run, waiting=never),
+        running(store, SESSION) as session,
+        hold_shared_lock(store.users_lock, exclusive=True, on_wait=pytest.fail),
     ):
-        pass
-    with presence.present(store.folder, run=run, waiting=never):
-        assert presence.at_work_since(store.folder) is not None
+        assert line_of(session) == "waits"
+    with running(store, SESSION) as session:
+        assert line_of(session) == "uses"
 
 
-def test_a_use_is_noted_when_a_pruning_ends(store: Store, tmp_path: Path) -> None:
-    """So that a wheel is found before it is chosen, or when it is gone."""
-    entry = put(store, tmp_path)
-    age(folder_of(entry), 3)
-    find = (
-        "import sys; from pathlib import Path\n"
-        "from nox_buildstages.store.store import Store\n"
-        "print('looks', flush=True)\n"
-        "print(Store(Path(sys.argv[1])).find(sys.argv[2]), flush=True)"
-    )
-    command = [sys.executable, "-c", find, str(store.folder), entry.key]
-    with presence.gate(store.folder):
-        finder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert said(finder) == "looks"
-        with pytest.raises(subprocess.TimeoutExpired):
-            finder.wait(0.5)
-        (folder_of(entry) / "record.json").unlink()
-    assert finder.communicate(timeout=30)[0] == "None\n"
+def test_two_sessions_of_a_process_use_a_store(store: Store) -> None:
+    """A session never waits for itself."""
+    with store.use(on_wait=pytest.fail), store.use(on_wait=pytest.fail):
+        assert store.users_lock.is_file()
 
 
-@pytest.mark.parametrize("name", [f"{KEY}.lock", f"{KEY}-runs.lock"])
-def test_what_is_being_built_stays(store: Store, name: str) -> None:
-    """A build's tree is that of who holds its lock, or of what still runs in it."""
+def test_pruning_does_not_wait_for_itself(store: Store) -> None:
+    """A session that prunes the store it uses would wait forever."""
+    with store.use(), pytest.raises(UsageError, match="would wait for itself"):
+        prune(store, ALL, report=never)
+
+
+def test_pruning_does_not_wait_for_its_parent(store: Store) -> None:
+    """Neither would a check of the runtime that starts build-stages-prune end."""
+    with store.use(), running(store, PRUNING) as pruning:
+        output, _ = pruning.communicate("\n", timeout=30)
+    assert "would wait for itself" in output
+
+
+def test_a_tree_with_running_processes_stays(store: Store) -> None:
+    """The supervisor of a killed build may still be ending its processes."""
     tree = write(store.folder / "builds" / KEY / "source" / "a.o").parents[1]
     age(tree, 3)
     locks = store.folder / "locks"
     locks.mkdir()
-    with FileLock(locks / name):
+    with FileLock(locks / f"{KEY}-runs.lock"):
         done = pruned(store, ALL)
         assert done.removed == ()
         assert {thing.kind for thing in done.left} == {Kind.TREE, Kind.LOCK}
@@ -522,42 +469,28 @@ def test_something_else_goes_where_the_first_is_locked(
     age(folder_of(entry), 1)
     tree = write(store.folder / "builds" / KEY / "a.o").parent
     age(tree, 3)
-    limits = Limits(larger_than=max(size_of(tree), size_of(folder_of(entry))))
-    with FileLock(write(store.folder / "locks" / f"{KEY}.lock")):
+    limits = Limits(larger_than=max(disk_size(tree), disk_size(folder_of(entry))))
+    with FileLock(write(store.folder / "locks" / f"{KEY}-runs.lock")):
         done = pruned(store, limits)
     assert gone(done) == [folder_of(entry)]
     assert tree.exists()
 
 
-def test_a_session_may_work_where_nothing_can_be_written(tmp_path: Path) -> None:
-    """It is not announced, and that is no error."""
-    write(tmp_path / "file")
-    with presence.present(tmp_path / "file", run="1-x", waiting=never):
-        assert (tmp_path / "file").read_text() == "x"
-    presence.note_use(tmp_path / "file", tmp_path / "gone")
+def test_a_session_can_use_a_store_that_cannot_be_written(tmp_path: Path) -> None:
+    """Nothing can be removed from such a store, so no lock is needed."""
+    file = write(tmp_path / "file")
+    with Store(file).use(on_wait=pytest.fail):
+        assert file.read_text() == "x"
+    note_use(file / "gone")
 
 
 def test_two_prunings_at_once(store: Store, tmp_path: Path) -> None:
-    """The second one waits, then finds nothing to do: both end well."""
-    entries = [put(store, tmp_path, f"p{number}") for number in range(20)]
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from nox_buildstages.store.pruning import Limits, prune\n"
-        "from nox_buildstages.store.store import Store\n"
-        "sys.stdin.readline()\n"
-        "done = prune(Store(Path(sys.argv[1])), Limits(older_than=0), run='1-x',"
-        " waiting=lambda: None)\n"
-        "print(len(done.removed), len(done.failures))"
-    )
-    command = [sys.executable, "-c", code, str(store.folder)]
-    both = [
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    for process in both:
-        go_on(process)
-    told = [process.communicate(timeout=60)[0].split() for process in both]
-    assert sorted(int(removed) for removed, _ in told) == [0, len(entries) + 1]
-    assert [failed for _, failed in told] == ["0", "0"]
+    """The second one waits, then finds nothing to do: both succeed."""
+    wheels = [put(store, tmp_path, f"p{number}") for number in range(20)]
+    with running(store, PRUNING) as first, running(store, PRUNING) as second:
+        resume(first)
+        resume(second)
+        outputs = [it.communicate(timeout=60)[0] for it in (first, second)]
+    counts = [output.splitlines()[-1].split() for output in outputs]
+    assert sorted(int(removed) for removed, _ in counts) == [0, len(wheels)]
+    assert [failed for _, failed in counts] == ["0", "0"]

@@ -125,7 +125,7 @@ def test_a_full_disk_is_pruned(project: Project, size: str) -> None:
         session="build-stages-prune",
     )
     assert done.returncode == 0, done.stdout
-    assert "removed 4.2 MB; the store holds 0 B now" in done.stdout
+    assert "removed 4.2 MB; the store now takes 0 B" in done.stdout
 
 
 def _nox_on_small_disk(

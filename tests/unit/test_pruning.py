@@ -1,4 +1,4 @@
-"""What is removed from a store, and what is said of it."""
+"""The items to remove from a store, and the report of pruning."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from nox_buildstages.commands.prune import render
 from nox_buildstages.store.inventory import Kind, StoreItem
-from nox_buildstages.store.pruning import Limits, Pruned, choose, told
+from nox_buildstages.store.pruning import Limits, PruneResult, choose_items
 
 NOW = 1000.0
 
@@ -42,68 +43,69 @@ ALL = (NEW, GARBAGE, OLD, MIDDLE)
         (899, 30, [GARBAGE, OLD, MIDDLE]),
     ],
 )
-def test_what_goes_and_in_which_order(
+def test_the_items_to_remove_and_their_order(
     older_than: int | None, larger_than: int | None, expected: list[StoreItem]
 ) -> None:
-    """Garbage always, then what is too old, then the longest unused until it fits."""
+    """Garbage, then items that are too old, then the least recently used ones."""
     limits = Limits(older_than=older_than, larger_than=larger_than)
-    assert choose(ALL, limits, now=NOW) == tuple(expected)
+    assert choose_items(ALL, limits, now=NOW) == tuple(expected)
 
 
-def test_what_stays_whatever_happens_counts() -> None:
-    """More has to go where something else takes a part of the room."""
+def test_files_that_cannot_be_removed_count() -> None:
+    """More items are removed if other files take a part of the room."""
     limits = Limits(larger_than=60)
-    assert choose((OLD, MIDDLE, NEW), limits, now=NOW, beside=1) == (OLD,)
-    assert choose((OLD, MIDDLE, NEW), limits, now=NOW, beside=99) == (OLD, MIDDLE, NEW)
+    assert choose_items((OLD, MIDDLE, NEW), limits, now=NOW, fixed=1) == (OLD,)
+    assert choose_items((OLD, MIDDLE, NEW), limits, now=NOW, fixed=99) == (
+        OLD,
+        MIDDLE,
+        NEW,
+    )
 
 
-def test_nothing_to_choose_from() -> None:
+def test_an_empty_store_has_nothing_to_remove() -> None:
     """However little room there is."""
-    assert choose((), Limits(older_than=0, larger_than=0), now=NOW, beside=9) == ()
+    assert choose_items((), Limits(older_than=0, larger_than=0), now=NOW, fixed=9) == ()
 
 
-def test_a_use_in_the_future_is_a_use_just_now() -> None:
-    """A clock that went wrong makes nothing old."""
+def test_a_use_in_the_future_counts_as_recent() -> None:
+    """A wrong clock makes nothing old."""
     later = replace(OLD, used=NOW + 999)
-    assert choose((later,), Limits(older_than=0), now=NOW) == ()
+    assert choose_items((later,), Limits(older_than=0), now=NOW) == ()
 
 
 def test_the_report_has_a_line_for_each_kind() -> None:
-    """What was removed and what is left of it, then the sum."""
-    pruned = Pruned(removed=(OLD, GARBAGE), left=(MIDDLE, NEW), beside=1000)
-    lines = [*told(pruned, Limits(older_than=5), is_dry=False)]
+    """Removed and left items, then the sums."""
+    result = PruneResult(removed=(OLD, GARBAGE), left=(MIDDLE, NEW), foreign=1000)
+    lines = [*render(result, Limits(older_than=5), is_dry=False)]
     assert lines == [
-        "                  removed  size  left  size",
-        "wheels            1        10 B  1     30 B",
-        "half-built trees  0        0 B   1     20 B",
-        "leftovers         1        5 B   0     0 B",
-        "removed 15 B; the store holds 1.1 kB now",
+        "                   removed  size  left  size",
+        "wheels             1        10 B  1     30 B",
+        "unfinished builds  0        0 B   1     20 B",
+        "leftovers          1        5 B   0     0 B",
+        "removed 15 B; the store now takes 1.1 kB",
     ]
 
 
 def test_an_empty_store_has_no_lines() -> None:
-    """Only the sum, and where no limit was given, how to give one."""
-    assert [*told(Pruned(), Limits(), is_dry=False)] == [
-        "removed 0 B; the store holds 0 B now",
+    """Only the sums, and how to set a limit if there is none."""
+    assert [*render(PruneResult(), Limits(), is_dry=False)] == [
+        "removed 0 B; the store now takes 0 B",
         (
-            "only what nobody needs was looked for; to bound the store:"
+            "without limits, only garbage is removed; to limit the store:"
             " -- --older-than 30d, -- --larger-than 20GB, or both"
         ),
     ]
 
 
-def test_a_dry_run_says_would() -> None:
-    """Nobody takes it for done."""
-    lines = [*told(Pruned(removed=(OLD,)), Limits(older_than=5), is_dry=True)]
+def test_a_dry_run_reports_what_would_be_removed() -> None:
+    """Its words differ from those of a real run."""
+    lines = [*render(PruneResult(removed=(OLD,)), Limits(older_than=5), is_dry=True)]
     assert lines[0].split() == ["to", "remove", "size", "left", "size"]
-    assert lines[-1] == "would remove 10 B; the store would hold 0 B"
+    assert lines[-1] == "would remove 10 B; the store would take 0 B"
 
 
-def test_what_could_not_be_reached_is_said() -> None:
-    """A limit that isn't kept, and the sessions that are the reason."""
-    pruned = Pruned(left=(OLD,), since=1.0)
-    lines = [*told(pruned, Limits(larger_than=9), is_dry=False)]
-    assert lines[-2:] == [
-        "sessions are at work: what they may need stays",
-        "more than 9 B can't be removed now",
-    ]
+def test_a_limit_that_is_exceeded_is_reported() -> None:
+    """Items that can't be removed may take more than the limit."""
+    result = PruneResult(left=(OLD,))
+    lines = [*render(result, Limits(larger_than=9), is_dry=False)]
+    assert lines[-1] == "more than 9 B can't be removed now"

@@ -22,8 +22,8 @@ from nox_buildstages.lock.resolve.metadata import BackendAnswer, requires_dist_h
 from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
 from nox_buildstages.run.follow import METADATA, followed
 from nox_buildstages.sources import metadata as source_tree
-from nox_buildstages.store.in_use import note_use
 from nox_buildstages.store.key import digest_json
+from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import write_text
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class BackendMetadata:
             metadata=_UNKNOWN,
         )
         kept = self._kept(context, query, output)
-        note_use(context.tools.store.folder, kept)
+        note_use(kept)
         with suppress(OSError, ValueError, LookupError, TypeError):
             return _read(json.loads(kept.read_text(encoding="utf-8")))
         try:

@@ -1,37 +1,65 @@
-"""`build-stages-prune`: limit the size and the age of the store."""
+"""``build-stages-prune``: limit the size and age of the store."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import PruneError
-from nox_buildstages.store import pruning
+from nox_buildstages.store.inventory import Kind
+from nox_buildstages.store.pruning import Limits, prune
 from nox_buildstages.store.store import Store, cache_folder
+from nox_buildstages.text import align, format_size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from nox_buildstages.run.run import Run
+    from nox_buildstages.store.inventory import StoreItem
+    from nox_buildstages.store.pruning import PruneResult
     from nox_buildstages.workspace.options import Options
 
 
 def run_prune(options: Options, run: Run) -> None:
-    """Remove files from the store, and print a summary.
+    """Remove items from the store, and print what was removed and what is left.
 
     Raises:
-        PruneError: A file can't be removed.
+        PruneError: Something can't be removed.
+        UsageError: A session that uses the store runs this command.
     """
     store = Store(cache_folder(run.outer))
-    limits = pruning.Limits(
-        older_than=options.older_than, larger_than=options.larger_than
-    )
-    pruned = pruning.prune(
-        store,
-        limits,
-        run=run.id,
-        waiting=lambda: run.report("waiting for another build-stages-prune to end"),
-        is_dry=options.dry_run,
-    )
+    limits = Limits(older_than=options.older_than, larger_than=options.larger_than)
     run.report(f"the store is {store.folder}")
-    for line in pruning.told(pruned, limits, is_dry=options.dry_run):
+    result = prune(store, limits, report=run.report, is_dry=options.dry_run)
+    for line in render(result, limits, is_dry=options.dry_run):
         run.report(line)
-    if pruned.failures:
-        raise PruneError(failures=pruned.failures)
+    if result.failures:
+        raise PruneError(failures=result.failures)
+
+
+def render(result: PruneResult, limits: Limits, *, is_dry: bool) -> Iterator[str]:
+    """Yield a line for each kind of items, then the sums."""
+
+    def count(kind: Kind, items: Iterable[StoreItem]) -> tuple[str, str]:
+        sizes = [item.size for item in items if item.kind is kind]
+        return str(len(sizes)), format_size(sum(sizes))
+
+    head = ("", "to remove" if is_dry else "removed", "size", "left", "size")
+    kinds = {item.kind for item in (*result.removed, *result.left)}
+    rows = [
+        (kind.value, *count(kind, result.removed), *count(kind, result.left))
+        for kind in Kind
+        if kind in kinds
+    ]
+    yield from align([head, *rows] if rows else [])
+    freed, size = format_size(result.freed), format_size(result.size)
+    if is_dry:
+        yield f"would remove {freed}; the store would take {size}"
+    else:
+        yield f"removed {freed}; the store now takes {size}"
+    if limits.larger_than is not None and result.size > limits.larger_than:
+        yield f"more than {format_size(limits.larger_than)} can't be removed now"
+    if limits == Limits():
+        yield (
+            "without limits, only garbage is removed; to limit the store:"
+            " -- --older-than 30d, -- --larger-than 20GB, or both"
+        )

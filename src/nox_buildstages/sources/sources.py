@@ -26,7 +26,7 @@ from nox_buildstages.sources import archives, trees
 from nox_buildstages.sources.git import Repository, is_local_url
 from nox_buildstages.sources.metadata import METADATA_FILES
 from nox_buildstages.sources.patching import Patching
-from nox_buildstages.store.in_use import note_use
+from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import FULL_DISK, sha256_of
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Sources:
             url = self.url(source.location)
             name = PurePosixPath(unquote(urlsplit(url).path)).name.strip(".")
             file = self.cache / "sources" / source.sha256 / (name or "source")
-            note_use(self.cache, file.parent)
+            note_use(file.parent)
             if file.is_file() and sha256_of(file) == source.sha256:
                 return file
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ class Sources:
             url = str(Path(self.root, url).absolute())
         name = hashlib.sha256(url.encode()).hexdigest()
         mirror = self.cache / "git" / name
-        note_use(self.cache, mirror)
+        note_use(mirror)
         with _failing_git(source), _blaming(source, f"lock it again: {_UPGRADE}"):
             repository = Repository(
                 url=url, mirror=mirror, runner=self.runner, variables=self.git

@@ -1,16 +1,16 @@
-"""What a store holds, how much it takes, and when it was used last."""
+"""The contents of a store: how large they are, and when they were last used."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nox_buildstages.store.in_use import FOLDER
 from nox_buildstages.store.store import FORMAT, RECORD
 
 if TYPE_CHECKING:
@@ -18,129 +18,172 @@ if TYPE_CHECKING:
 
     from nox_buildstages.store.store import Store
 
-_KEY = re.compile("[0-9a-f]{64}")
-GONE = ".gone-"
-"""Begins the name that a folder has while it is removed."""
+REMOVED_PREFIX = ".gone-"
+"""The prefix that a folder's name gets before the folder is removed."""
 
-_LEFTOVERS = (".new-", "locking-", "fetching-", GONE)
+_KEY = re.compile("[0-9a-f]{64}")
+_LEFTOVERS = (".new-", "locking-", "fetching-", REMOVED_PREFIX)
 _CLAIMS = "claims.lock"
-"""What processes wait for before they may claim jobs: it must stay the same file."""
+"""A lock that processes wait for before they take a job slot; it isn't removed."""
 
 
 class Kind(Enum):
-    """What there is in a store; the values are for tables."""
+    """The kinds of things in a store; the values are for tables."""
 
     WHEEL = "wheels"
-    TREE = "half-built trees"
+    TREE = "unfinished builds"
     SOURCE = "sources"
     MIRROR = "git mirrors"
-    ANSWER = "answers of backends"
+    ANSWER = "metadata of backends"
     INTERPRETER = "interpreters"
-    COMPILERS = "compilers by way of a cache"
+    COMPILERS = "compiler wrappers"
     LOG = "logs"
     LEFTOVER = "leftovers"
     LOCK = "lock files"
 
 
+_FILES = {
+    Kind.ANSWER: ("answers", ".json"),
+    Kind.INTERPRETER: ("interpreters", ".json"),
+    Kind.LOG: ("logs", ".log"),
+}
+"""The folder and the suffix of each kind of single files."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreItem:
-    """Something in the store that is removed as a whole.
+    """A file or folder of the store that is removed as a whole.
 
     Attributes:
-        kind: Of it.
-        path: A folder or a file.
-        size: Bytes on disk.
-        used: When it was used last, in seconds since the epoch.
-        locks: Files that are locked by whoever changes it, or runs something in it.
-        is_garbage: Whether nobody will ever use it.
+        kind: The kind of the item.
+        path: The file or folder.
+        size: The size on disk in bytes.
+        used: The time of the last use, in seconds since the epoch.
+        lock: The lock that a process holds while it uses the item.
+        is_garbage: Whether nothing can use the item any more.
     """
 
     kind: Kind
     path: Path
     size: int
     used: float
-    locks: tuple[Path, ...] = ()
+    lock: Path | None = None
     is_garbage: bool = False
 
 
-def inventory(store: Store) -> Iterator[StoreItem]:
-    """Yield everything in a store that can be removed; no name but ours counts."""
+def list_items(store: Store) -> Iterator[StoreItem]:
+    """Yield all items of a store; files with unknown names are left out."""
     top = store.folder
-    yield from _wheels(store)
-    yield from _trees(store)
-    yield from _sources(top)
-    yield from _mirrors(top)
-    yield from _files(top / "answers", Kind.ANSWER, ".json")
-    yield from _files(top / "interpreters", Kind.INTERPRETER, ".json")
-    yield from _files(top / "logs", Kind.LOG, ".log")
-    yield from _compilers(top)
-    yield from _locks(top)
+    for path in _list_keys(top / "wheels"):
+        yield _item(Kind.WHEEL, path, is_garbage=_is_broken(store, path))
+    for path in _list_keys(top / "builds"):
+        yield _item(Kind.TREE, path, lock=store.processes_lock(path.name))
+    for path in _list_keys(top / "sources"):
+        yield from _source_items(path)
+    for path in _list_keys(top / "git"):
+        yield _item(Kind.MIRROR, path)
+    for path in _list(top / "compilers"):
+        if path.is_dir() and not path.name.startswith(_LEFTOVERS):
+            yield _item(Kind.COMPILERS, path)
+    for kind, (folder, suffix) in _FILES.items():
+        for path in _list(top / folder):
+            if path.suffix == suffix and not path.name.startswith("."):
+                yield _item(kind, path)
+    yield from _leftovers(top)
+    yield from _lock_files(top)
 
 
-def beside(store: Store) -> int:
-    """Return the bytes of what others keep in the folder of a store."""
+def _leftovers(top: Path) -> Iterator[StoreItem]:
+    """Yield the unfinished folders and files of killed processes."""
+    folders = {"wheels", "builds", "sources", "git", "compilers"}
+    files = {folder for folder, _ in _FILES.values()}
+    for folder in sorted(folders | files):
+        prefixes = _LEFTOVERS if folder in folders else (".",)
+        for path in _list(top / folder):
+            if path.name.startswith(prefixes):
+                yield _item(Kind.LEFTOVER, path, is_garbage=True)
+
+
+def _lock_files(top: Path) -> Iterator[StoreItem]:
+    """Yield the files by which processes coordinate; nothing needs them afterwards."""
+    for path in _list(top / "git"):
+        if path.suffix == ".lock":
+            yield _item(Kind.LOCK, path, lock=path, is_garbage=True)
+    for folder in (top / "locks", *_list(top / "jobs")):
+        for path in _list(folder):
+            if path.name.startswith(".") or path.suffix == ".run":
+                yield _item(Kind.LOCK, path, is_garbage=True)
+            elif path.suffix in {".json", ".lock"} and path.name != _CLAIMS:
+                lock = path.with_suffix(".lock")
+                yield _item(Kind.LOCK, path, lock=lock, is_garbage=True)
+
+
+def foreign_size(store: Store) -> int:
+    """Return the bytes of everything in the store's folder that isn't ours."""
     ours = {"wheels", "builds", "sources", "git", "answers", "interpreters", "logs"}
-    ours |= {"compilers", "here", "locks", "jobs", FOLDER}
-    return sum(size_of(it) for it in _listed(store.folder) if it.name not in ours)
+    ours |= {"compilers", "here", "locks", "jobs", store.users_lock.name}
+    return sum(disk_size(it) for it in _list(store.folder) if it.name not in ours)
 
 
-def size_of(path: Path) -> int:
+def disk_size(path: Path) -> int:
     """Return the bytes that a file or folder takes on disk.
 
-    Of a file with several names it is a share, so that a clone and its mirror, which
+    A file with several names counts as a share, so that a clone and its mirror, which
     share files, aren't counted twice.
     """
     if path.is_symlink() or not path.is_dir():
-        return _blocks(path)
-    walked = os.walk(path)
-    return sum(_blocks(Path(at, name)) for at, _, names in walked for name in names)
+        return _file_size(path)
+    return sum(
+        _file_size(Path(folder, name))
+        for folder, _, names in os.walk(path)
+        for name in names
+    )
 
 
-def _blocks(path: Path) -> int:
+def _file_size(path: Path) -> int:
     try:
         status = path.lstat()
-    except OSError:  # removed by its owner just now
+    except OSError:  # its owner has just removed the file
         return 0
     return status.st_blocks * 512 // max(status.st_nlink, 1)
 
 
-def _used(path: Path) -> float:
-    """Return the newest time of change of a path and of the files right in it."""
-    within = () if path.is_symlink() else _listed(path)
-    return max(map(_changed, (path, *(it for it in within if not it.is_dir()))))
-
-
-def _changed(path: Path) -> float:
-    try:
-        return path.lstat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _listed(folder: Path) -> list[Path]:
+def _list(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError:
         return []
 
 
-def _thing(kind: Kind, path: Path, *locks: Path, is_garbage: bool = False) -> StoreItem:
+def _list_keys(folder: Path) -> list[Path]:
+    return [path for path in _list(folder) if _KEY.fullmatch(path.name)]
+
+
+def _item(
+    kind: Kind, path: Path, *, lock: Path | None = None, is_garbage: bool = False
+) -> StoreItem:
     return StoreItem(
         kind=kind,
         path=path,
-        size=size_of(path),
-        used=_used(path),
-        locks=locks,
+        size=disk_size(path),
+        used=_last_use(path),
+        lock=lock,
         is_garbage=is_garbage,
     )
 
 
-def _garbage(kind: Kind, path: Path, *locks: Path) -> StoreItem:
-    return _thing(kind, path, *locks, is_garbage=True)
+def _last_use(path: Path) -> float:
+    """Return the newest modification time of a path and of the files right in it."""
+    files = [] if path.is_symlink() else [it for it in _list(path) if not it.is_dir()]
+    newest = 0.0
+    for file in (path, *files):
+        with suppress(OSError):  # its owner has just removed the file
+            newest = max(newest, file.lstat().st_mtime)
+    return newest
 
 
 def _is_broken(store: Store, folder: Path) -> bool:
-    """Whether an entry is never found again; one of another format isn't ours."""
+    """Whether the store never finds a wheel; a record of another format isn't ours."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -155,83 +198,18 @@ def _is_broken(store: Store, folder: Path) -> bool:
     return not wheel.path.is_file() or wheel.path.stat().st_size != wheel.size
 
 
-def _wheels(store: Store) -> Iterator[StoreItem]:
-    for path in _listed(store.folder / "wheels"):
-        if _KEY.fullmatch(path.name):
-            lock = _lock_of(store.folder, path)
-            yield _thing(Kind.WHEEL, path, lock, is_garbage=_is_broken(store, path))
-        elif path.name.startswith(_LEFTOVERS):
-            yield _garbage(Kind.LEFTOVER, path)
-
-
-def _trees(store: Store) -> Iterator[StoreItem]:
-    for path in _listed(store.folder / "builds"):
-        if _KEY.fullmatch(path.name):
-            lock = _lock_of(store.folder, path)
-            yield _thing(Kind.TREE, path, lock, store.processes_lock(path.name))
-        elif path.name.startswith(_LEFTOVERS):
-            yield _garbage(Kind.LEFTOVER, path)
-
-
-def _lock_of(top: Path, path: Path) -> Path:
-    """Return the lock of whoever builds the wheel of a key."""
-    return top / "locks" / f"{path.name}.lock"
-
-
-def _sources(top: Path) -> Iterator[StoreItem]:
-    for path in _listed(top / "sources"):
-        if _KEY.fullmatch(path.name):
-            yield from _source(path)
-        elif path.name.startswith(_LEFTOVERS):
-            yield _garbage(Kind.LEFTOVER, path)
-
-
-def _source(folder: Path) -> Iterator[StoreItem]:
-    """Yield a fetched file with its folder, and what was on its way when killed."""
-    within = _listed(folder)
-    downloads = [path for path in within if path.is_dir() and not path.is_symlink()]
-    yield from (_garbage(Kind.LEFTOVER, path) for path in downloads)
-    files = [path for path in within if path not in downloads]
+def _source_items(folder: Path) -> Iterator[StoreItem]:
+    """Yield a downloaded file with its folder, and interrupted downloads."""
+    files = []
+    for path in _list(folder):
+        if path.is_dir() and not path.is_symlink():
+            yield _item(Kind.LEFTOVER, path, is_garbage=True)
+        else:
+            files.append(path)
     yield StoreItem(
         kind=Kind.SOURCE,
         path=folder,
-        size=sum(map(_blocks, files)),
-        used=_used(folder),
+        size=sum(map(_file_size, files)),
+        used=_last_use(folder),
         is_garbage=not files,
     )
-
-
-def _mirrors(top: Path) -> Iterator[StoreItem]:
-    for path in _listed(top / "git"):
-        if _KEY.fullmatch(path.name):
-            yield _thing(Kind.MIRROR, path, path.with_name(f"{path.name}.lock"))
-        elif path.name.startswith(_LEFTOVERS):
-            yield _garbage(Kind.LEFTOVER, path)
-        elif path.suffix == ".lock":
-            yield _garbage(Kind.LOCK, path, path)
-
-
-def _compilers(top: Path) -> Iterator[StoreItem]:
-    for path in _listed(top / "compilers"):
-        if path.name.startswith(_LEFTOVERS):
-            yield _garbage(Kind.LEFTOVER, path)
-        elif path.is_dir():
-            yield _thing(Kind.COMPILERS, path)
-
-
-def _files(folder: Path, kind: Kind, suffix: str) -> Iterator[StoreItem]:
-    for path in _listed(folder):
-        if path.name.startswith("."):  # was to take the place of another
-            yield _garbage(Kind.LEFTOVER, path)
-        elif path.suffix == suffix:
-            yield _thing(kind, path)
-
-
-def _locks(top: Path) -> Iterator[StoreItem]:
-    """Yield what processes need to get along, and nobody when none runs."""
-    for place in (top / "locks", *_listed(top / "jobs")):
-        for path in _listed(place):
-            if path.name.startswith(".") or path.suffix == ".run":
-                yield _garbage(Kind.LOCK, path)
-            elif path.suffix in {".json", ".lock"} and path.name != _CLAIMS:
-                yield _garbage(Kind.LOCK, path, path.with_suffix(".lock"))

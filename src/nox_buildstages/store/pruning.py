@@ -1,34 +1,40 @@
-"""Bounding the store: what goes, and its removal beside sessions at work."""
+"""Limits on the size and age of a store, and the removal of everything beyond."""
 
 from __future__ import annotations
 
 import math
+import os
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from nox_buildstages.store import in_use as presence
-from nox_buildstages.store.in_use import DAY
-from nox_buildstages.store.inventory import GONE, Kind, StoreItem, beside, inventory
+from nox_buildstages.errors import UsageError
+from nox_buildstages.indexes.logins import redact
+from nox_buildstages.store.inventory import REMOVED_PREFIX, foreign_size, list_items
 from nox_buildstages.system import files
-from nox_buildstages.system.locks import taken
-from nox_buildstages.text import align, format_size
+from nox_buildstages.system.locks import hold_shared_lock, list_holders, try_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
+    from nox_buildstages.store.inventory import StoreItem
     from nox_buildstages.store.store import Store
+
+_COMMAND_LENGTH = 60
+"""Characters of a command that a message shows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What may stay.
+    """The limits of a store.
 
     Attributes:
-        older_than: Seconds; what wasn't used for so long goes.
-        larger_than: Bytes; what was used longest ago goes until no more are left.
+        older_than: Seconds; items that weren't used for longer are removed.
+        larger_than: Bytes; the least recently used items are removed until the store
+            isn't larger.
     """
 
     older_than: int | None = None
@@ -36,192 +42,183 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pruned:
-    """What became of a store.
+class PruneResult:
+    """The result of pruning a store.
 
     Attributes:
-        removed: Gone, or to go.
-        left: All others, those that can't be removed among them.
-        beside: Bytes of what isn't ours.
-        since: When the first session at work began; None where none is.
-        failures: What the system said of those that can't be removed.
+        removed: The items that were removed, or would be in a dry run.
+        left: All other items.
+        foreign: The bytes of files in the store's folder that aren't ours.
+        failures: The errors of items that can't be removed.
     """
 
     removed: tuple[StoreItem, ...] = ()
     left: tuple[StoreItem, ...] = ()
-    beside: int = 0
-    since: float | None = None
+    foreign: int = 0
     failures: tuple[OSError, ...] = ()
 
     @property
     def freed(self) -> int:
-        """The bytes that are, or would be, free again."""
-        return sum(thing.size for thing in self.removed)
+        """The bytes of the removed items."""
+        return sum(item.size for item in self.removed)
 
     @property
-    def held(self) -> int:
-        """The bytes that are left."""
-        return sum(thing.size for thing in self.left) + self.beside
+    def size(self) -> int:
+        """The bytes that the store takes after pruning."""
+        return sum(item.size for item in self.left) + self.foreign
 
 
-def choose(
-    things: Sequence[StoreItem], limits: Limits, *, now: float, beside: int = 0
+def choose_items(
+    items: Sequence[StoreItem], limits: Limits, *, now: float, fixed: int = 0
 ) -> tuple[StoreItem, ...]:
-    """Return what goes, in the order in which it is to go.
+    """Return the items to remove, in order.
 
-    That is garbage, what wasn't used for long, then whatever else was used longest
-    ago, until the rest is small enough.
+    First garbage and items that are too old, then the least recently used items until
+    the rest is small enough.
 
     Args:
-        things: That may be removed.
-        limits: For what stays.
-        now: In seconds since the epoch.
-        beside: Bytes that stay whatever is chosen.
+        items: The items that may be removed.
+        limits: The limits of the store.
+        now: The time in seconds since the epoch.
+        fixed: The bytes in the store that can't be removed.
     """
     age = math.inf if limits.older_than is None else limits.older_than
     most = math.inf if limits.larger_than is None else limits.larger_than
-    going: list[StoreItem] = []
-    staying: list[StoreItem] = []
-    for thing in things:
-        is_old = now - thing.used > age
-        (going if thing.is_garbage or is_old else staying).append(thing)
-    left = beside + sum(thing.size for thing in staying)
-    for thing in sorted(staying, key=lambda thing: thing.used):
-        if left > most:
-            left -= thing.size
-            going.append(thing)
-    return tuple(going)
+    chosen: list[StoreItem] = []
+    rest: list[StoreItem] = []
+    for item in items:
+        is_old = now - item.used > age
+        (chosen if item.is_garbage or is_old else rest).append(item)
+    size = fixed + sum(item.size for item in rest)
+    for item in sorted(rest, key=lambda item: item.used):
+        if size > most:
+            size -= item.size
+            chosen.append(item)
+    return tuple(chosen)
 
 
 def prune(
-    store: Store,
-    limits: Limits,
-    *,
-    run: str,
-    waiting: Callable[[], None],
-    is_dry: bool = False,
-) -> Pruned:
-    """Remove from a store what nobody needs, and what exceeds its limits.
+    store: Store, limits: Limits, *, report: Callable[[str], None], is_dry: bool = False
+) -> PruneResult:
+    """Remove garbage from a store, and the items beyond its limits.
 
-    What a session at work may need stays, and what someone has locked. Nothing is
-    written, so that it works on a full disk.
+    Pruning waits until no session uses the store; a dry run doesn't.
 
     Args:
-        store: To be pruned.
-        limits: For what stays.
-        run: Our run of nox.
-        waiting: Called once, where another one prunes for long.
-        is_dry: Only choose.
+        store: The store.
+        limits: The limits of the store.
+        report: Prints a line for the user.
+        is_dry: Whether to only choose the items.
+
+    Raises:
+        UsageError: A session that uses the store waits for this process.
     """
     if not store.folder.is_dir():
-        return Pruned()
+        return PruneResult()
     with ExitStack() as stack:
         try:
-            stack.enter_context(presence.gate(store.folder, waiting))
+            stack.enter_context(
+                hold_shared_lock(
+                    store.users_lock,
+                    exclusive=not is_dry,
+                    on_wait=lambda: report(_describe_wait(store)),
+                )
+            )
         except OSError as error:
-            if error.errno not in files.FULL_DISK:  # no session could begin there
+            # On a full disk that lacks the lock's file no session can hold the lock.
+            if error.errno not in files.FULL_DISK:
                 raise
-        since = presence.at_work_since(store.folder, run=run)
-        return _pruned(store, limits, since, is_dry=is_dry)
-
-
-def _pruned(
-    store: Store, limits: Limits, since: float | None, *, is_dry: bool
-) -> Pruned:
-    things, others, now = [*inventory(store)], beside(store), time.time()
-    removed: list[StoreItem] = []
-    failures: list[OSError] = []
-    kept = [thing for thing in things if _may_be_needed(thing, since)]
-    candidates = dict.fromkeys(it for it in things if not _may_be_needed(it, since))
-
-    def chosen() -> tuple[StoreItem, ...]:
-        held = others + sum(thing.size for thing in kept)
-        return choose([*candidates], limits, now=now, beside=held)
-
-    # What turns out to be locked stays, and something else may have to go for it.
-    while going := chosen():
-        for thing in going:
-            del candidates[thing]
-            try:
-                is_gone = is_dry or _remove(thing, is_alone=since is None)
-            except OSError as error:
-                failures.append(error)
-                is_gone = False
-            (removed if is_gone else kept).append(thing)
-    return Pruned(
+        candidates = dict.fromkeys(list_items(store))
+        foreign, now = foreign_size(store), time.time()
+        removed: list[StoreItem] = []
+        locked: list[StoreItem] = []
+        failures: list[OSError] = []
+        # If an item turns out to be locked, another one may have to go in its place.
+        while chosen := choose_items(
+            [*candidates],
+            limits,
+            now=now,
+            fixed=foreign + sum(item.size for item in locked),
+        ):
+            for item in chosen:
+                del candidates[item]
+                try:
+                    is_removed = is_dry or _remove(item)
+                except OSError as error:
+                    failures.append(error)
+                    is_removed = False
+                (removed if is_removed else locked).append(item)
+    return PruneResult(
         removed=tuple(removed),
-        left=(*kept, *candidates),
-        beside=others,
-        since=since,
+        left=(*locked, *candidates),
+        foreign=foreign,
         failures=tuple(failures),
     )
 
 
-def _may_be_needed(thing: StoreItem, since: float | None) -> bool:
-    """Whether sessions at work may need something: see ``presence``."""
-    return since is not None and (thing.kind is Kind.LOCK or thing.used > since - DAY)
+def _remove(item: StoreItem) -> bool:
+    """Remove an item, unless a process has locked it; return whether it was removed.
 
-
-def _remove(thing: StoreItem, *, is_alone: bool) -> bool:
-    """Remove something, and return whether nobody had it locked.
-
-    Where nobody is at work, what isn't there isn't locked: a full disk may have no
-    room for it.
+    A folder gets another name first, so that the remains of an interrupted removal are
+    never taken for the whole folder.
     """
-    with ExitStack() as held:
-        for path in thing.locks:
-            if is_alone and not path.exists():
-                continue
-            lock = taken(path)
+    path = item.path
+    with ExitStack() as stack:
+        # A lock whose file is missing is free; a full disk has no room for the file.
+        if item.lock is not None and item.lock.exists():
+            lock = try_lock(item.lock)
             if lock is None:
                 return False
-            held.callback(lock.release)
-        _discard(thing.path)
-    return True
+            stack.callback(lock.release)
+        if path.is_symlink() or not path.is_dir():
+            path.unlink(missing_ok=True)
+            return True
+        with suppress(OSError):  # some file systems can't rename a folder
+            path = path.rename(path.with_name(f"{REMOVED_PREFIX}{path.name}"))
+        try:
+            files.remove_tree(path)
+        except OSError as error:  # some Pythons name no more than the file within
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        return True
 
 
-def _discard(path: Path) -> None:
-    """Remove a file, a link, or a folder.
+def _describe_wait(store: Store) -> str:
+    """Describe the processes that use a store.
 
-    A folder gets another name first: what a killed process leaves of it is never taken
-    for the whole. Some file systems can't do that.
+    Raises:
+        UsageError: One of them waits for this process.
     """
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
-    with suppress(OSError):
-        path = path.rename(path.with_name(f"{GONE}{path.name}"))
+    holders = list_holders(store.users_lock)
+    for pid in _ancestors():
+        if pid in holders:
+            raise UsageError(
+                message="a session that uses the store can't prune it"
+                f" (process {pid} would wait for itself)",
+                hint="run it on its own: nox -s build-stages-prune",
+            )
+    if not holders:
+        return "waiting until no other machine or container uses the store"
+    commands = (f"{_command_of(pid)} (process {pid})" for pid in holders)
+    return f"waiting until these have ended: {', '.join(commands)}"
+
+
+def _ancestors() -> Iterator[int]:
+    """Yield this process and the processes that started it."""
+    pid = os.getpid()
+    while pid:
+        yield pid
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        except OSError:
+            return
+        pid = int(fields.rpartition(")")[2].split()[1])
+
+
+def _command_of(pid: int) -> str:
+    """Return the command of a process on one line, without folders."""
     try:
-        files.remove_tree(path)
-    except OSError as error:  # some Pythons name no more than the file within
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def told(pruned: Pruned, limits: Limits, *, is_dry: bool) -> Iterator[str]:
-    """Yield what became of the store: a line for each kind, then what is left."""
-    head = ("", "to remove" if is_dry else "removed", "size", "left", "size")
-    rows = [
-        (kind.value, *_counted(kind, pruned.removed), *_counted(kind, pruned.left))
-        for kind in Kind
-        if any(it.kind is kind for it in (*pruned.removed, *pruned.left))
-    ]
-    yield from align([head, *rows] if rows else [])
-    freed, held = format_size(pruned.freed), format_size(pruned.held)
-    if is_dry:
-        yield f"would remove {freed}; the store would hold {held}"
-    else:
-        yield f"removed {freed}; the store holds {held} now"
-    if pruned.since is not None:
-        yield "sessions are at work: what they may need stays"
-    if limits.larger_than is not None and pruned.held > limits.larger_than:
-        yield f"more than {format_size(limits.larger_than)} can't be removed now"
-    if limits == Limits():
-        yield (
-            "only what nobody needs was looked for; to bound the store:"
-            " -- --older-than 30d, -- --larger-than 20GB, or both"
-        )
-
-
-def _counted(kind: Kind, things: Iterable[StoreItem]) -> tuple[str, str]:
-    sizes = [thing.size for thing in things if thing.kind is kind]
-    return str(len(sizes)), format_size(sum(sizes))
+        argv = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+    except OSError:
+        return "a process"
+    words = " ".join(Path(it).name if it.startswith("/") else it for it in argv)
+    return shorten(redact(words), _COMMAND_LENGTH, placeholder=" …")

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager, suppress
+import time
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,10 @@ from packaging.version import Version
 from platformdirs import user_cache_path
 
 from nox_buildstages.store.build_dir import BuildDirectory
-from nox_buildstages.store.in_use import note_use
 from nox_buildstages.store.key import Recipe
 from nox_buildstages.system import files
 from nox_buildstages.system.files import sha256_of
-from nox_buildstages.system.locks import held
+from nox_buildstages.system.locks import hold_lock, hold_shared_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +30,8 @@ CACHE_VARIABLE = "NOX_BUILDSTAGES_CACHE_DIR"
 FORMAT = 1
 RECORD = "record.json"
 LOG = "build.log"
+DAY = 86_400.0
+"""Seconds for which a noted use isn't noted again."""
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
@@ -113,7 +115,7 @@ class Store:
 
         The wheel is hashed.
         """
-        note_use(self.folder, self.wheel_folder(key))
+        note_use(self.wheel_folder(key))
         wheel = self.peek(key)
         with suppress(OSError):
             if (
@@ -158,6 +160,8 @@ class Store:
     ) -> StoredWheel:
         """Copy a wheel into the store, replacing an earlier wheel of the same key.
 
+        The caller holds the key's lock.
+
         Args:
             recipe: Everything that went into the wheel.
             wheel: The wheel file.
@@ -188,9 +192,8 @@ class Store:
             (staging / RECORD).write_text(text, encoding="utf-8")
             if sha256_of(staging / wheel.name) != record["sha256"]:
                 raise OSError("the wheel changed while it was copied into the store")
-            with self.hold_lock("put"):
-                files.remove_tree(target)
-                staging.replace(target)
+            files.remove_tree(target)
+            staging.replace(target)
         finally:
             files.remove_tree(staging)
         return StoredWheel.from_dict(record, target)
@@ -204,7 +207,27 @@ class Store:
             name: The lock's name.
             on_wait: Called once if another process holds the lock.
         """
-        return held(self.folder / "locks" / f"{name}.lock", wait=on_wait)
+        return hold_lock(self.folder / "locks" / f"{name}.lock", on_wait=on_wait)
+
+    @property
+    def users_lock(self) -> Path:
+        """The lock that sessions share, and that pruning holds exclusively."""
+        return self.folder / "users.lock"
+
+    @contextmanager
+    def use(self, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Keep ``build-stages-prune`` from removing anything while the block runs.
+
+        If the lock can't be created, as in a read-only store, pruning can't remove
+        anything either.
+
+        Args:
+            on_wait: Called once if the store is being pruned.
+        """
+        with ExitStack() as stack:
+            with suppress(OSError, ImportError):  # Windows lacks the kernel's lock
+                stack.enter_context(hold_shared_lock(self.users_lock, on_wait=on_wait))
+            yield
 
     def build_dir(self, key: str) -> BuildDirectory:
         """Return the folder in which a key's wheel is built."""
@@ -232,6 +255,13 @@ class Store:
     def processes_lock(self, key: str) -> Path:
         """Return the lock that is held while processes of a key's build run."""
         return self.folder / "locks" / f"{key}-runs.lock"
+
+
+def note_use(path: Path) -> None:
+    """Note the use of something in the store as its modification time, once a day."""
+    with suppress(OSError):
+        if time.time() - path.stat().st_mtime > DAY:
+            os.utime(path)
 
 
 def load_record(record: bytes, folder: Path) -> StoredWheel | None:

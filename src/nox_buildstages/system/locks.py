@@ -1,34 +1,51 @@
-"""Locks between processes: files, let go by the kernel when their holder ends."""
+"""Locks between processes: files that the kernel unlocks when their holder ends.
+
+A process that holds one of these locks takes only later ones of the list:
+
+1. ``making-PROJECT``: nox makes the environments of a project's sessions.
+2. ``users``: a session uses the store (shared), or ``build-stages-prune`` removes
+   things from the store (exclusive).
+3. ``locking-PROJECT``: the project's lock files are made.
+4. ``environment-PATH``: an environment is changed or used.
+5. ``.lock`` of a wheelhouse: the wheelhouse is changed. ``build-stages-release`` holds
+   it while it takes the lock of its own environment, which no other session takes.
+6. ``project-PATH``: the build backend of the project itself runs.
+7. ``jobs/HOST/SLOT``: a job slot; held as long as its process builds.
+8. ``KEY``: the wheel of a key is built or fetched.
+9. ``KEY-runs``: processes of a build run; held by their supervisor.
+10. ``compilers``, ``git/MIRROR``, ``jobs/HOST/claims``: for moments, and no other lock
+    is taken meanwhile.
+
+All but those of wheelhouses, mirrors and job slots are in the store's folder ``locks``.
+"""
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 @contextmanager
-def held(
-    path: Path, *, wait: Callable[[], None] = lambda: None, patience: float = 0.0
-) -> Iterator[None]:
-    """Hold a lock that only one process at a time can hold.
+def hold_lock(path: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock exclusively.
 
     Args:
-        path: Of the lock's file; its folder is made.
-        wait: Called once, where another process holds it.
-        patience: Seconds that it may do so before.
+        path: The lock's file; its folder is created.
+        on_wait: Called once if another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=patience)
+        lock.acquire(timeout=0)
     except Timeout:
-        wait()
+        on_wait()
         lock.acquire()
     try:
         yield
@@ -36,10 +53,54 @@ def held(
         lock.release()
 
 
-def taken(path: Path) -> FileLock | None:
-    """Take a lock where nobody has it."""
-    taking = FileLock(path)
+def try_lock(path: Path) -> FileLock | None:
+    """Take a lock; return None if another process holds it."""
+    lock = FileLock(path)
     with suppress(Timeout):
-        taking.acquire(timeout=0)
-        return taking
+        lock.acquire(timeout=0)
+        return lock
     return None
+
+
+@contextmanager
+def hold_shared_lock(
+    path: Path, *, exclusive: bool = False, on_wait: Callable[[], None]
+) -> Iterator[None]:
+    """Hold a lock that many processes can hold at once, or one exclusively.
+
+    filelock's shared lock is a database that readers write to; the kernel's works in a
+    read-only folder, too.
+
+    Args:
+        path: The lock's file; its folder is created.
+        exclusive: Whether to hold the lock alone.
+        on_wait: Called once if others hold the lock.
+    """
+    import fcntl  # noqa: PLC0415 - Windows lacks it, and lists sessions
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    access = os.O_RDWR if exclusive else os.O_RDONLY  # NFS wants both to lock alone
+    descriptor = os.open(path, access | os.O_CREAT, 0o666)
+    operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+    try:
+        try:
+            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(descriptor, operation)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def list_holders(path: Path) -> tuple[int, ...]:
+    """Return the processes that hold a lock, as far as Linux shows them to us."""
+    try:
+        inode = str(path.stat().st_ino)
+        rows = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return ()
+    # 1: FLOCK ADVISORY READ 4711 08:01:131 0 EOF; a row of a waiting process has "->".
+    fields = (row.split() for row in rows if "->" not in row)
+    held = {int(pid) for _, _, _, _, pid, at, *_ in fields if at.split(":")[2] == inode}
+    return tuple(sorted(held - {0}))

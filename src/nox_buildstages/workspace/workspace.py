@@ -21,7 +21,6 @@ from nox_buildstages.lock.files.inputs import digest_of_cells
 from nox_buildstages.lock.files.merge_targets import select_target
 from nox_buildstages.model import Cell
 from nox_buildstages.sources.sources import Sources
-from nox_buildstages.store import in_use
 from nox_buildstages.store.remote_choice import remote_store
 from nox_buildstages.store.store import Store, cache_folder
 from nox_buildstages.system import process
@@ -190,10 +189,8 @@ class Workspace:
 
     def use_store(self) -> AbstractContextManager[None]:
         """Keep `build-stages-prune` from removing what this session uses."""
-        return in_use.present(
-            self.tools.store.folder,
-            run=self.tools.run.id,
-            waiting=lambda: self.tools.report("waiting for build-stages-prune to end"),
+        return self.tools.store.use(
+            on_wait=lambda: self.tools.report("waiting for build-stages-prune to end")
         )
 
     # Lock files ------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from nox_buildstages.builder.compilers import wrappers as compilers
 from nox_buildstages.builder.compilers.wrappers import CACHES
 from nox_buildstages.errors import CommandError, CompilerCacheError
-from nox_buildstages.store.in_use import note_use
+from nox_buildstages.store.store import note_use
 from nox_buildstages.system.process import Command, run_checked
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def unused(tools: Tools, declared: Mapping[str, str]) -> dict[str, str]:
         return {}
     with tools.store.hold_lock("compilers"):
         folder = compilers.without(tools.store.folder / "compilers")
-    note_use(tools.store.folder, folder)
+    note_use(folder)
     return {"PATH": os.pathsep.join((str(folder), path))}
 
 
@@ -162,7 +162,7 @@ def at_work(program: Path | None, site: CacheRequest) -> Iterator[CompilerCache 
     path, store = site.variables["PATH"], site.tools.store
     with store.hold_lock("compilers"):
         folder = compilers.wrapped(store.folder / "compilers", path, program)
-    note_use(store.folder, folder)
+    note_use(folder)
     begin = {"ccache": _ccache, "sccache": _sccache}[program.stem]
     with begin(program, site) as (own, count):
         yield CompilerCache(
