@@ -192,9 +192,9 @@ def _describe_wait(store: Store) -> str:
     for pid in _ancestors():
         if pid in holders:
             raise UsageError(
-                message="a session that uses the store can't prune it"
-                f" (process {pid} would wait for itself)",
-                hint="run it on its own: nox -s build-stages-prune",
+                subject="build-stages-prune",
+                problem=f"process {pid}, which uses the store, would wait for itself",
+                hint="run this outside of other sessions:\n  nox -s build-stages-prune",
             )
     if not holders:
         return "waiting until no other machine or container uses the store"
