@@ -112,7 +112,7 @@ def test_an_interpreter_that_does_not_run_is_an_error(
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\necho broken >&2\nexit 3\n")
     program.chmod(0o755)
-    with pytest.raises(CommandError, match=r"exit status 3\)\nbroken"):
+    with pytest.raises(CommandError, match=r"exit status 3\)\n  broken"):
         probe_interpreter(program, runner=runner, cache=cache)
     assert not cache.exists()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +23,7 @@ from nox_buildstages.errors import (
     StaleLockError,
 )
 from nox_buildstages.lock.files import folder, pylock
-from nox_buildstages.lock.files.inputs import digest_of_cells
+from nox_buildstages.lock.files.inputs import digest_inputs
 from nox_buildstages.lock.files.lockfile import (
     Lock,
     LockedOutput,
@@ -39,12 +40,13 @@ from nox_buildstages.model import (
     Metadata,
     Source,
 )
+from nox_buildstages.run.journal import Journal
+from nox_buildstages.run.run import Run
 from nox_buildstages.system.files import remove_tree, write_text
 from support.packages import make_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from nox_buildstages.model import Project
 
@@ -74,6 +76,15 @@ def project(tmp_path: Path) -> Project:
     return declared(tmp_path)
 
 
+def make_run() -> Run:
+    return Run(id="1-a", journal=Journal(Path("journal")))
+
+
+@pytest.fixture
+def run() -> Run:
+    return make_run()
+
+
 def file(project: Project, name: str) -> Path:
     return project.lock_dir / f"pylock.{name}.toml"
 
@@ -81,7 +92,7 @@ def file(project: Project, name: str) -> Path:
 # Reading and writing ---------------------------------------------------------------
 
 
-def test_locks_are_read_as_they_were_written(project: Project) -> None:
+def test_locks_are_read_as_they_were_written(project: Project, run: Run) -> None:
     """There is one for each stage and one for the runtime."""
     written = locks(project)
     files = folder.write(project, written)
@@ -90,25 +101,25 @@ def test_locks_are_read_as_they_were_written(project: Project) -> None:
         "pylock.models.toml",
         "pylock.final.toml",
     ]
-    assert tuple(folder.read(project, inputs=INPUTS).values()) == written
+    assert tuple(folder.read_locks(project, run, inputs=INPUTS).values()) == written
 
 
 @pytest.mark.parametrize("in_place", [True, False])
 def test_what_another_process_writes_is_seen(
-    project: Project, *, in_place: bool
+    project: Project, run: Run, *, in_place: bool
 ) -> None:
     """A process reads a file once, but no longer than the file stays as it is."""
     folder.write(project, locks(project))
-    first = folder.read(project, inputs=INPUTS)
-    assert folder.read(project, inputs=INPUTS)["final"] is first["final"]
+    first = folder.read_locks(project, run, inputs=INPUTS)
+    assert folder.read_locks(project, run, inputs=INPUTS)["final"] is first["final"]
     if in_place:
         for lock in locks(project, "sha256:2"):
             file(project, lock.name).write_text(dump_lock(lock), "utf-8")
     else:
         folder.write(project, locks(project, "sha256:2"))
     with pytest.raises(StaleLockError):
-        folder.read(project, inputs=INPUTS)
-    assert folder.read(project, inputs="sha256:2").keys() == first.keys()
+        folder.read_locks(project, run, inputs=INPUTS)
+    assert folder.read_locks(project, run, inputs="sha256:2").keys() == first.keys()
 
 
 @pytest.mark.parametrize(
@@ -116,12 +127,17 @@ def test_what_another_process_writes_is_seen(
     [(True, "kernels", True), (False, "models", True), (True, "models", False)],
 )
 def test_a_session_looks_at_the_locks_that_it_needs(
-    project: Project, name: str, *, in_place: bool, is_seen: bool
+    project: Project, run: Run, name: str, *, in_place: bool, is_seen: bool
 ) -> None:
     """Those that it has read it reads anew where the folder isn't as it was, too."""
     folder.write(project, locks(project))
     session = partial(
-        folder.read_for, interpreter(), project, inputs=INPUTS, needed=("kernels",)
+        folder.read_locks,
+        project,
+        run,
+        inputs=INPUTS,
+        interpreter=interpreter(),
+        needed=("kernels",),
     )
     first = session()
     assert first.keys() == {"kernels", "models", "final"}
@@ -134,26 +150,28 @@ def test_a_session_looks_at_the_locks_that_it_needs(
         write_text(file(project, name), changed)
     with pytest.raises(StaleLockError) if is_seen else nullcontext():
         assert session() is first
-    with pytest.raises(StaleLockError, match="not all written by one run"):
-        folder.read_for(interpreter(), project, inputs=INPUTS)
+    with pytest.raises(StaleLockError, match="not all written by the same run"):
+        folder.read_locks(project, run, inputs=INPUTS, interpreter=interpreter())
 
 
-def test_no_lock_at_all_is_missing(project: Project) -> None:
+def test_no_lock_at_all_is_missing(project: Project, run: Run) -> None:
     """The first run of a project has nothing to read."""
-    with pytest.raises(StaleLockError, match=r"no lock files in .*build-stages"):
-        folder.read(project, inputs=INPUTS)
+    with pytest.raises(StaleLockError, match=r"build-stages: there are no lock files"):
+        folder.read_locks(project, run, inputs=INPUTS)
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_locks_that_are_removed_are_missing(project: Project, *, whole: bool) -> None:
+def test_locks_that_are_removed_are_missing(
+    project: Project, run: Run, *, whole: bool
+) -> None:
     """Though they have been read: the folder is gone, or empty."""
     folder.write(project, locks(project))
-    folder.read(project, inputs=INPUTS)
+    folder.read_locks(project, run, inputs=INPUTS)
     remove_tree(project.lock_dir)
     if not whole:
         project.lock_dir.mkdir()
     with pytest.raises(StaleLockError):
-        folder.read(project, inputs=INPUTS)
+        folder.read_locks(project, run, inputs=INPUTS)
 
 
 def without_models(project: Project) -> None:
@@ -185,16 +203,16 @@ def in_another_format(project: Project) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        (without_models, StaleLockError, r"pylock\.models\.toml is missing"),
-        (from_two_runs, StaleLockError, "not all written by one run"),
+        (without_models, StaleLockError, r"pylock\.models\.toml: is missing"),
+        (from_two_runs, StaleLockError, "not all written by the same run"),
         (
             from_other_inputs,
             StaleLockError,
-            r"pylock\.kernels\.toml was made from another declaration",
+            r"pylock\.kernels\.toml: out of date: made from other settings",
         ),
-        (in_conflict, InvalidLockError, r"pylock\.models\.toml can't be read"),
-        (in_latin_1, InvalidLockError, r"pylock\.models\.toml can't be read"),
-        (in_another_format, InvalidLockError, r"pylock\.models\.toml is of format 0"),
+        (in_conflict, InvalidLockError, r"pylock\.models\.toml: can't be read"),
+        (in_latin_1, InvalidLockError, r"pylock\.models\.toml: can't be read"),
+        (in_another_format, InvalidLockError, r"pylock\.models\.toml: has format 0"),
     ],
 )
 def test_locks_that_are_not_current_are_told(
@@ -207,7 +225,7 @@ def test_locks_that_are_not_current_are_told(
     folder.write(project, locks(project))
     change(project)
     with pytest.raises(error, match=said) as caught:
-        folder.read(project, inputs=INPUTS)
+        folder.read_locks(project, make_run(), inputs=INPUTS)
     assert "nox -s build-stages-lock" in str(caught.value)
 
 
@@ -246,13 +264,13 @@ def test_before_the_first_locking_nothing_exists(project: Project) -> None:
     "change", [in_conflict, in_latin_1, in_another_format, from_two_runs]
 )
 def test_what_is_not_current_is_written_anew(
-    project: Project, change: Callable[[Project], None]
+    project: Project, run: Run, change: Callable[[Project], None]
 ) -> None:
     """Whatever is in its place, the lock is what it should be afterwards."""
     folder.write(project, locks(project))
     change(project)
     assert folder.write(project, locks(project)) == (file(project, "models"),)
-    folder.read(project, inputs=INPUTS)
+    folder.read_locks(project, run, inputs=INPUTS)
 
 
 def test_only_what_changed_is_written(project: Project) -> None:
@@ -369,7 +387,7 @@ def interpreter(**markers: str) -> Interpreter:
 
 def digest_of(table: Table, stage: Table, uv: Table, root: Path) -> str:
     project = declared(root, {**table, "stage": [stage]}, uv=uv)
-    return digest_of_cells([project], interpreter())
+    return digest_inputs([project], interpreter(), make_run())
 
 
 Change = tuple[str, Table]
@@ -471,6 +489,22 @@ def test_the_code_of_a_folder_does_not_count(tmp_path: Path) -> None:
     assert digest_of(*parts) == before
 
 
+def test_sessions_of_a_run_see_changed_files(tmp_path: Path, run: Run) -> None:
+    """A process keeps the digest only as long as patches and folders stay the same."""
+    table, stage, uv, root = tables(tmp_path)
+    patch = root / "a.patch"
+    patch.write_text("1")
+    table["package"] = {"kernel": {"patches": [patch.name]}}
+    project = declared(root, {**table, "stage": [stage]}, uv=uv)
+    digests = [digest_inputs([project], interpreter(), run) for _ in range(2)]
+    patch.write_text("2")
+    digests.append(digest_inputs([project], interpreter(), run))
+    (root / "vendor/folder/setup.py").write_text("3")
+    digests.append(digest_inputs([project], interpreter(), run))
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
 def test_a_folder_that_is_gone_counts(tmp_path: Path) -> None:
     """Whether locks are current can be told though it isn't there."""
     parts = tables(tmp_path)
@@ -522,7 +556,7 @@ def test_another_interpreter_has_its_own_locks(
 ) -> None:
     """Another minor version, implementation or platform; not another patch."""
     one, other = interpreter(), interpreter(**{marker: value})
-    digests = {digest_of_cells([project], it) for it in (one, other)}
+    digests = {digest_inputs([project], it, make_run()) for it in (one, other)}
     assert (len(digests) == 1) is same
 
 
@@ -542,7 +576,7 @@ def test_values_that_change_places_have_their_own_locks(tmp_path: Path) -> None:
         content = {**table, "matrix": {"x": values}, "stage": [stage]}
         document = {"tool": {"nox-buildstages": content}}
         cells = read_cells(document, pyproject=root / "pyproject.toml")
-        digests.add(digest_of_cells(cells, interpreter()))
+        digests.add(digest_inputs(cells, interpreter(), make_run()))
     assert len(digests) == 2
 
 
@@ -560,7 +594,7 @@ def own_digest(root: Path, **document: Table) -> str:
     }
     root.joinpath("pyproject.toml").write_text(tomli_w.dumps(whole))
     project = read_table(whole, pyproject=root / "pyproject.toml")
-    return digest_of_cells([project], interpreter())
+    return digest_inputs([project], interpreter(), make_run())
 
 
 def test_what_building_the_project_itself_takes_counts(tmp_path: Path) -> None:

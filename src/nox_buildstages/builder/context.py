@@ -75,13 +75,18 @@ class Tools:
     screen: Screen = field(default_factory=Screen)
 
     def probe(self, python: Path) -> Interpreter:
-        """Return what an interpreter says of itself, or said before.
+        """Return the properties of an interpreter.
 
         Raises:
-            CommandError: It doesn't run.
+            CommandError: The interpreter doesn't run.
         """
         cache = self.store.folder / "interpreters"
-        return interpreter.probe_interpreter(python, runner=self.runner, cache=cache)
+        return self.run.once(
+            ("interpreter", interpreter.identify_interpreter(python)),
+            lambda: interpreter.probe_interpreter(
+                python, runner=self.runner, cache=cache
+            ),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,11 +45,7 @@ def probe_interpreter(python: Path, *, runner: Runner, cache: Path) -> Interpret
     # Our own packaging, because the interpreter may have none.
     library = str(Path(packaging.__file__).parents[1])
     command = Command(argv=(str(python), "-I", "-c", _PROBE, library))
-    try:
-        answer = cache / f"{_identify(python)}.json"
-    except OSError as error:
-        reason = f"{error.strerror}: {error.filename}"
-        raise CommandError(command=str(command), reason=reason) from error
+    answer = cache / f"{identify_interpreter(python)}.json"
     try:
         return _parse_answer(answer.read_text(encoding="utf-8"))
     except (OSError, ValueError, LookupError, TypeError):
@@ -71,10 +67,18 @@ def find_interpreter(version: str, *, uv: Path, runner: Runner) -> Path | None:
     return None if completed.returncode else Path(completed.stdout.strip())
 
 
-def _identify(python: Path) -> str:
-    """Return a hash that changes if the interpreter's answer may change."""
-    program = python.resolve()
-    status = program.stat()
+def identify_interpreter(python: Path) -> str:
+    """Return a hash that changes if the interpreter's properties may change.
+
+    Raises:
+        CommandError: The interpreter isn't there.
+    """
+    try:
+        program = python.resolve()
+        status = program.stat()
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename}"
+        raise CommandError(command=str(python), reason=reason) from error
     settings = python.parent.parent / "pyvenv.cfg"
     parts = (
         packaging.__version__,

@@ -15,7 +15,7 @@ from nox_buildstages.indexes.logins import redact
 from nox_buildstages.lock.explain.conflicts import explain
 from nox_buildstages.lock.files import folder
 from nox_buildstages.lock.files.diff import describe_changes
-from nox_buildstages.lock.files.inputs import digest_of_cells
+from nox_buildstages.lock.files.inputs import digest_inputs
 from nox_buildstages.lock.files.share_cells import (
     CellLocks,
     distinct_cells,
@@ -170,8 +170,10 @@ class ProjectLocker:
                 targets=self.targets,
                 resolver=self._resolver(context, is_upgrade=is_upgrade),
                 metadata_provider=metadata_provider,
-                inputs=digest_of_cells(
-                    [it.project for it in self.contexts], context.interpreter
+                inputs=digest_inputs(
+                    [it.project for it in self.contexts],
+                    context.interpreter,
+                    context.tools.run,
                 ),
                 earlier=earlier,
             )

@@ -17,7 +17,7 @@ from nox_buildstages.errors import LockError, UsageError
 from nox_buildstages.indexes.logins import expand_variables, git_variables
 from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.lock.files import folder
-from nox_buildstages.lock.files.inputs import digest_of_cells
+from nox_buildstages.lock.files.inputs import digest_inputs
 from nox_buildstages.lock.files.merge_targets import select_target
 from nox_buildstages.model import Cell
 from nox_buildstages.sources.sources import Sources
@@ -198,7 +198,7 @@ class Workspace:
     @property
     def inputs(self) -> str:
         """The digest of everything that the locks are made from."""
-        return digest_of_cells(self.cells.projects, self.interpreter)
+        return digest_inputs(self.cells.projects, self.interpreter, self.tools.run)
 
     def read_locks(self, needed: Iterable[str] | None = None) -> Mapping[str, Lock]:
         """Return the locks of the session's cell and interpreter.
@@ -209,8 +209,12 @@ class Workspace:
         Raises:
             LockError: They are missing or out of date.
         """
-        return folder.read_for(
-            self.interpreter, self.project, inputs=self.inputs, needed=needed
+        return folder.read_locks(
+            self.project,
+            self.tools.run,
+            inputs=self.inputs,
+            interpreter=self.interpreter,
+            needed=needed,
         )
 
     def select_locks(self, locks: Mapping[str, Lock]) -> Mapping[str, Lock]:

@@ -98,7 +98,7 @@ def _state_of_locks(workspace: Workspace) -> Literal["current", "stale", "missin
     report = workspace.tools.report
     try:
         for view in workspace.each_cell():
-            folder.read(view.project, inputs=workspace.inputs)
+            folder.read_locks(view.project, view.tools.run, inputs=workspace.inputs)
     except LockError as error:
         report(error.summary)
     else:
@@ -112,7 +112,7 @@ def _state_of_locks(workspace: Workspace) -> Literal["current", "stale", "missin
 def _locks_at_hand(view: Workspace) -> Mapping[str, Lock]:
     """Return the locks as they are; nothing where they can't be read."""
     try:
-        return folder.read(view.project)
+        return folder.read_locks(view.project, view.tools.run)
     except LockError:
         return {}
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import InvalidLockError, StaleLockError
@@ -19,36 +18,34 @@ if TYPE_CHECKING:
 
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.model import Interpreter, Project
+    from nox_buildstages.run.run import Run
     from nox_buildstages.system.files import FileStamp
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Sight:
-    """The lock files of a project, all as they were at one moment.
+class _LockFiles:
+    """The lock files of a cell, as a process read them.
 
     Attributes:
-        lock_dir: Their folder.
-        folder: Its stamp, which is another once a file has come, gone or been replaced.
-        paths: By the locks' names.
-        stamps: Likewise.
+        locks: The locks by name.
+        paths: Their files by name.
+        stamps: The stamps of the files by name.
+        folder_stamp: The stamp of the folder, which changes if a file is added, removed
+            or replaced.
     """
 
-    lock_dir: Path
-    folder: FileStamp = field(compare=False)
-    paths: Mapping[str, Path] = field(hash=False)
-    stamps: Mapping[str, FileStamp] = field(hash=False)
+    locks: Mapping[str, Lock]
+    paths: Mapping[str, Path]
+    stamps: Mapping[str, FileStamp]
+    folder_stamp: FileStamp
 
-    def is_still(self, names: Iterable[str]) -> bool:
-        """Whether some of them, and the folder, are as they were."""
+    def are_unchanged(self, lock_dir: Path, names: Iterable[str]) -> bool:
+        """Whether the folder and some of its files are as they were."""
         with suppress(OSError):
-            return self.folder == file_stamp(self.lock_dir) and all(
+            return self.folder_stamp == file_stamp(lock_dir) and all(
                 self.stamps[name] == file_stamp(self.paths[name]) for name in names
             )
         return False
-
-
-_SEEN: dict[tuple[Path, tuple[str, ...]], _Sight] = {}
-"""What this process saw last, by folder and stems: what was read then is kept."""
 
 
 def stems(project: Project) -> dict[str, str]:
@@ -95,127 +92,92 @@ def earlier(project: Project, locks: Mapping[str, Lock]) -> dict[str, Lock]:
     return found
 
 
-def read(project: Project, *, inputs: str | None = None) -> Mapping[str, Lock]:
-    """Return the lock of every stage and that of ``final``, if they are current.
-
-    Args:
-        project: Whose locks.
-        inputs: What they must have been made from; None to take them as they are.
-
-    Raises:
-        StaleLockError: There is none.
-        StaleLockError: They were made from other inputs, or not all by one run.
-        InvalidLockError: One can't be read.
-    """
-    sight = _looked(project, lock_names(project))
-    if inputs is not None:
-        _check_current(sight, inputs)
-    return _loaded(sight)
-
-
-def read_for(
-    interpreter: Interpreter,
+def read_locks(
     project: Project,
+    run: Run,
     *,
-    inputs: str,
+    inputs: str | None = None,
+    interpreter: Interpreter | None = None,
     needed: Iterable[str] | None = None,
 ) -> Mapping[str, Lock]:
-    """Return what current locks hold for one interpreter.
+    """Return the lock of every stage and of ``final``, if they are up to date.
+
+    The sessions of a process read the files once. A session sees if another process
+    replaced a file since, and if somebody edited a file that the session needs.
 
     Args:
-        interpreter: Of the session.
-        project: Whose locks.
-        inputs: What they must have been made from.
-        needed: Those that will be looked at; None for all. Where this process has
-            read the others before, it sees when they were replaced, but not when one
-            was written in place.
+        project: The project, for one cell.
+        run: The run of nox.
+        inputs: The digest that the locks must be made from; None to accept any.
+        interpreter: Return what the locks hold for this interpreter; None for all.
+        needed: The locks that the session uses; None for all.
 
     Raises:
-        LockError: As ``read`` does; or they are not for this interpreter.
+        StaleLockError: The files are missing or out of date, or from different runs.
+        InvalidLockError: A file can't be read, or isn't for the interpreter.
     """
-    sight = _looked(project, lock_names(project) if needed is None else needed)
-    _check_current(sight, inputs)
-    return _selected(sight, interpreter)
+    names = lock_names(project) if needed is None else needed
+    question = ("locks", project.lock_dir, *stems(project).values())
+    files = run.once(question, lambda: _read_files(project))
+    if not files.are_unchanged(project.lock_dir, names):
+        run.forget("locks")
+        files = run.once(question, lambda: _read_files(project))
+    if inputs is not None:
+        for name, lock in files.locks.items():
+            if lock.inputs != inputs:
+                raise StaleLockError(
+                    subject=files.paths[name].name,
+                    problem="out of date: made from other settings, or for another"
+                    " Python",
+                )
+        if len({lock.series for lock in files.locks.values()}) > 1:
+            raise StaleLockError(
+                subject="the lock files", problem="not all written by the same run"
+            )
+    if interpreter is None:
+        return files.locks
+    return run.once(
+        (*question, interpreter),
+        lambda: {
+            name: select_target(it, interpreter) for name, it in files.locks.items()
+        },
+    )
 
 
-def _looked(project: Project, needed: Iterable[str]) -> _Sight:
-    """Return the lock files as they are now.
+def _read_files(project: Project) -> _LockFiles:
+    """Read the lock files of a cell; stamps are taken first, so that changes show.
 
     Raises:
-        StaleLockError: There is none.
-        StaleLockError: One is missing.
+        StaleLockError: There are none, or one is missing.
+        InvalidLockError: One can't be read.
     """
-    lock_dir, called = project.lock_dir, stems(project)
-    place = (lock_dir, tuple(called.values()))
-    last = _SEEN.get(place)
-    if last is None or not last.is_still(needed):
-        paths = {name: lock_dir / file_name(called[name]) for name in called}
-        last = _SEEN[place] = _sight(project, paths)
-    return last
-
-
-def _sight(project: Project, paths: Mapping[str, Path]) -> _Sight:
     lock_dir = project.lock_dir
-    found: dict[str, FileStamp] = {}
-    try:
-        folder = file_stamp(
-            lock_dir
-        )  # before the files: what changes meanwhile is seen
-    except (FileNotFoundError, NotADirectoryError):
-        raise _missing(lock_dir) from None
-    for name, path in paths.items():
-        with suppress(FileNotFoundError, NotADirectoryError):
-            found[name] = file_stamp(path)
-    if not found:
-        raise _missing(lock_dir)
-    missing = [name for name in paths if name not in found]
-    if missing:
-        raise StaleLockError(subject=_called(project, missing[0]), problem="is missing")
-    return _Sight(lock_dir=lock_dir, folder=folder, paths=paths, stamps=found)
-
-
-def _missing(folder: Path) -> StaleLockError:
-    return StaleLockError(subject=str(folder), problem="there are no lock files")
-
-
-def _called(project: Project, name: str) -> str:
-    """Return the name of a lock's file, or whose it is where it may have several."""
-    title = project.stage_label(name)
-    return file_name(name) if title == name else f"the lock of {title}"
-
-
-@lru_cache(maxsize=32)
-def _loaded(sight: _Sight) -> Mapping[str, Lock]:
-    """Return lock files as they are; for the sessions of a process they mostly stay."""
-    return {name: replace(_load(path), name=name) for name, path in sight.paths.items()}
+    found = stems(project)
+    paths = {name: lock_dir / file_name(found[name]) for name in found}
+    stamps: dict[str, FileStamp] = {}
+    with suppress(FileNotFoundError, NotADirectoryError):
+        folder_stamp = file_stamp(lock_dir)
+        for name, path in paths.items():
+            with suppress(FileNotFoundError):
+                stamps[name] = file_stamp(path)
+    if not stamps:
+        raise StaleLockError(subject=str(lock_dir), problem="there are no lock files")
+    missing = next((name for name in paths if name not in stamps), None)
+    if missing is not None:
+        label = project.stage_label(missing)
+        is_stage = label == missing
+        subject = file_name(missing) if is_stage else f"the lock of {label}"
+        raise StaleLockError(subject=subject, problem="is missing")
+    locks = {name: replace(_load(path), name=name) for name, path in paths.items()}
+    return _LockFiles(
+        locks=locks, paths=paths, stamps=stamps, folder_stamp=folder_stamp
+    )
 
 
 def _load(path: Path) -> Lock:
-    """Return a lock, named as its file is."""
+    """Return a lock, named after its file."""
     stem = path.name.removeprefix("pylock.").removesuffix(".toml")
     return load_lock(path.read_text(encoding="utf-8", errors="replace"), name=stem)
-
-
-@lru_cache(maxsize=32)
-def _selected(sight: _Sight, interpreter: Interpreter) -> Mapping[str, Lock]:
-    locks = _loaded(sight)
-    return {name: select_target(locks[name], interpreter) for name in locks}
-
-
-@lru_cache(maxsize=32)
-def _check_current(sight: _Sight, inputs: str) -> None:
-    series = set()
-    for name, lock in _loaded(sight).items():
-        if lock.inputs != inputs:
-            raise StaleLockError(
-                subject=sight.paths[name].name,
-                problem="out of date: made from other settings, or for another Python",
-            )
-        series.add(lock.series)
-    if len(series) > 1:
-        raise StaleLockError(
-            subject="the lock files", problem="not all written by the same run"
-        )
 
 
 def write(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
-from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from packaging.utils import canonicalize_name
@@ -17,154 +15,145 @@ from nox_buildstages.indexes.logins import strip_logins
 from nox_buildstages.indexes.no_binary import NO_BINARY_KEYS
 from nox_buildstages.indexes.settings import UV_KEYS
 from nox_buildstages.lock.files.lockfile import FORMAT, digest
-from nox_buildstages.sources import patches
 from nox_buildstages.sources.metadata import METADATA_FILES
+from nox_buildstages.sources.patches import read_patch
 from nox_buildstages.system.files import path_from_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from packaging.requirements import Requirement
 
-    from nox_buildstages.model import Interpreter, PackageRules, Patch, Project, Stage
+    from nox_buildstages.model import Interpreter, Patch, Project
+    from nox_buildstages.run.run import Run
 
-_UV_KEYS = (*UV_KEYS, *NO_BINARY_KEYS)
-_KEPT = 1024
-"""Of how many cells something is kept; each session asks for that of all of them."""
+_Files: TypeAlias = tuple[tuple[str, str], ...]
+"""Name and sha256 of each file in a folder that declares metadata."""
 
 
-def digest_of_cells(projects: Sequence[Project], interpreter: Interpreter) -> str:
-    """Return a digest that differs whenever the locks might come out differently.
+def digest_inputs(
+    projects: Sequence[Project], interpreter: Interpreter, run: Run
+) -> str:
+    """Return a digest that changes if the locks may change.
 
-    The values of cells are in it, as the names of the files are made of them.
+    The values of the cells count, because the names of the lock files contain them.
+    Patches and folders are read again for each session; the declarations stay.
 
     Args:
-        projects: What is declared for each cell: their locks are made together.
-        interpreter: One of this machine: that which counts where the projects name
-            none.
+        projects: The project as declared for each cell, whose locks are made together.
+        interpreter: An interpreter of this machine, for projects that name no Python.
+        run: The run of nox; all of its sessions have the same projects.
 
     Raises:
         SourceError: A patch can't be read.
     """
-    reading = _Reading(patch=cache(_sha256), folder=cache(_metadata_files))
-    digests = [reading.digest_of(project, interpreter) for project in projects]
+    declared_patches, declared_folders = run.once(
+        ("declared files",),
+        lambda: (
+            {patch for it in projects for _, patch in _patches(it)},
+            {folder for it in projects for _, folder in _folders(it)},
+        ),
+    )
+    hashes = {patch: read_patch(patch).sha256 for patch in declared_patches}
+    files = {folder: _hash_metadata_files(folder) for folder in declared_folders}
+    question = ("inputs", interpreter, *hashes.items(), *files.items())
+    return run.once(
+        question, lambda: _digest_cells(projects, interpreter, hashes, files)
+    )
+
+
+def _digest_cells(
+    projects: Sequence[Project],
+    interpreter: Interpreter,
+    hashes: Mapping[Patch, str],
+    files: Mapping[Path, _Files],
+) -> str:
+    digests = [digest(_inputs(it, interpreter, hashes, files)) for it in projects]
     values = [[value for _, value in it.cell.choices] for it in projects]
     return digest([*zip(values, digests, strict=True)]) if values[0] else digests[0]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Reading:
-    """Reads what counts of the files that cells name, each once for all of them.
-
-    Attributes:
-        patch: Returns the sha256 of a patch.
-        folder: Returns that of each file in a folder that declares metadata, by name.
-    """
-
-    patch: Callable[[Patch], str]
-    folder: Callable[[Path], tuple[tuple[str, str], ...]]
-
-    def digest_of(self, project: Project, interpreter: Interpreter) -> str:
-        """Return the digest of a cell."""
-        patched = tuple(
-            (name, tuple(map(self.patch, rules.patches)))
-            for name, rules in project.packages.items()
-        )
-        folders = tuple((name, self.folder(it)) for name, it in _folders(project))
-        return _digest(project, interpreter, patched, folders)
-
-
-@lru_cache(maxsize=_KEPT)
-def _digest(
+def _inputs(
     project: Project,
     interpreter: Interpreter,
-    patched: tuple[tuple[str, tuple[str, ...]], ...],
-    folders: tuple[tuple[str, tuple[tuple[str, str], ...]], ...],
-) -> str:
-    """Return the digest; the sessions of a process mostly ask for the same one.
-
-    Args:
-        project: What is declared.
-        interpreter: As above.
-        patched: The sha256 of each patch, by output.
-        folders: The sha256 of each file that declares metadata, by output and name.
-    """
-    root, hashes = project.root, dict(patched)
-    return digest(
-        {
-            "format": FORMAT,
-            "targets": target_markers(project, interpreter),
-            "lock-dir": Path(os.path.relpath(project.lock_dir, root)).as_posix(),
-            "stages": [_stage(stage, root) for stage in project.stages],
-            "packages": {
-                name: _rules(rules, root, hashes[name])
-                for name, rules in project.packages.items()
-            },
-            "final": _texts(project.final.requirements, root),
-            **_own(project, dict(folders)),
-            "match-runtime": project.match_runtime,
-            "constraints": _texts(project.constraints, root),
-            "build-constraints": _texts(project.build_constraints, root),
-            "exclude-newer": project.exclude_newer,
-            "uv": strip_logins(
-                {key: project.uv[key] for key in _UV_KEYS if key in project.uv}
-            ),
-            "folders": [
-                (name, dict(files))
-                for name, files in folders
-                if name != project.final.project
-            ],
-        }
-    )
-
-
-def _own(
-    project: Project, folders: Mapping[str, tuple[tuple[str, str], ...]]
+    hashes: Mapping[Patch, str],
+    files: Mapping[Path, _Files],
 ) -> dict[str, Any]:
-    """Return what decides on the lock of the project itself, where it has one.
+    """Return what the locks of one cell are made from."""
+    root, final = project.root, project.final
 
-    Of its pyproject.toml that is the table alone: the rest changes all the time.
-    """
-    own = project.final.project
-    if own is None:
-        return {}
-    setup = {name: it for name, it in folders[own] if name.startswith("setup.")}
-    system = strip_logins(dict(project.final.build_system))
-    return {"project": {"name": own, "build-system": system, "setup": setup}}
+    def texts(requirements: Iterable[Requirement]) -> list[str]:
+        return [_text(requirement, root) for requirement in requirements]
 
-
-def _stage(stage: Stage, root: Path) -> dict[str, Any]:
-    return {
-        "name": stage.name,
-        "dependencies": _texts(stage.dependencies, root),
-        "outputs": _texts((output.requirement for output in stage.outputs), root),
-        "needs": stage.needs,
-        "env": dict(stage.env),
-        "pass-env": stage.pass_env,
-        **({"network": "on"} if stage.network == "on" else {}),
+    patches: dict[str, list[str]] = {}
+    for name, patch in _patches(project):
+        patches.setdefault(name, []).append(hashes[patch])
+    inputs = {
+        "format": FORMAT,
+        "targets": target_markers(project, interpreter),
+        "lock-dir": Path(os.path.relpath(project.lock_dir, root)).as_posix(),
+        "stages": [
+            {
+                "name": stage.name,
+                "dependencies": texts(stage.dependencies),
+                "outputs": texts(output.requirement for output in stage.outputs),
+                "needs": stage.needs,
+                "env": dict(stage.env),
+                "pass-env": stage.pass_env,
+                **({"network": "on"} if stage.network == "on" else {}),
+            }
+            for stage in project.stages
+        ],
+        "packages": {
+            name: {
+                # Only if there are any, so that the digest of a package without stays.
+                **({"patches": patches[name]} if name in patches else {}),
+                "add": texts(rules.build_requires_add),
+                "remove": rules.build_requires_remove,
+                "config-settings": dict(rules.config_settings),
+                "env": dict(rules.env),
+                "requires-dist": (
+                    None if rules.requires_dist is None else texts(rules.requires_dist)
+                ),
+                **(
+                    {"local-version": rules.local_version.text}
+                    if rules.local_version
+                    else {}
+                ),
+            }
+            for name, rules in project.packages.items()
+        },
+        "final": texts(final.requirements),
+        "match-runtime": project.match_runtime,
+        "constraints": texts(project.constraints),
+        "build-constraints": texts(project.build_constraints),
+        "exclude-newer": project.exclude_newer,
+        "uv": strip_logins(
+            {key: project.uv[key] for key in _LOCKED_UV_KEYS if key in project.uv}
+        ),
+        "folders": [
+            (name, dict(files[folder]))
+            for name, folder in _folders(project)
+            if name != final.project
+        ],
     }
+    if final.project is not None:
+        # The rest of the project's own pyproject.toml changes all the time.
+        own = {name: it for name, it in files[root] if name.startswith("setup.")}
+        system = strip_logins(dict(final.build_system))
+        inputs["project"] = {
+            "name": final.project,
+            "build-system": system,
+            "setup": own,
+        }
+    return inputs
 
 
-def _rules(rules: PackageRules, root: Path, patched: tuple[str, ...]) -> dict[str, Any]:
-    requires_dist = rules.requires_dist
-    return {
-        # Their contents, wherever they lie; what has none has the digest it always had.
-        **({"patches": patched} if patched else {}),
-        "add": _texts(rules.build_requires_add, root),
-        "remove": rules.build_requires_remove,
-        "config-settings": dict(rules.config_settings),
-        "env": dict(rules.env),
-        "requires-dist": None if requires_dist is None else _texts(requires_dist, root),
-        **({"local-version": rules.local_version.text} if rules.local_version else {}),
-    }
-
-
-def _texts(requirements: Iterable[Requirement], root: Path) -> list[str]:
-    return [_text(requirement, root) for requirement in requirements]
+_LOCKED_UV_KEYS = (*UV_KEYS, *NO_BINARY_KEYS)
 
 
 def _text(requirement: Requirement, root: Path) -> str:
-    """Return a requirement as it is in any checkout, wherever that lies."""
+    """Return a requirement as every checkout has it, with a relative path."""
     url = urlsplit(requirement.url or "")
     if url.scheme != "file":
         return str(requirement)
@@ -172,13 +161,14 @@ def _text(requirement: Requirement, root: Path) -> str:
     return str(requirement).replace(f"file://{url.path}", f"file:{path}")
 
 
-@lru_cache(maxsize=_KEPT)
-def _folders(project: Project) -> tuple[tuple[str, Path], ...]:
-    """Return the outputs that are built from a folder, with the folder."""
-    return tuple(_of_folders(project))
+def _patches(project: Project) -> Iterator[tuple[str, Patch]]:
+    for name, rules in project.packages.items():
+        for patch in rules.patches:
+            yield name, patch
 
 
-def _of_folders(project: Project) -> Iterator[tuple[str, Path]]:
+def _folders(project: Project) -> Iterator[tuple[str, Path]]:
+    """Yield the outputs that are built from a folder, with the folder."""
     sources: dict[str, list[dict[str, Any]]] = {
         canonicalize_name(name): source if isinstance(source, list) else [source]
         for name, source in project.uv.get("sources", {}).items()
@@ -194,11 +184,7 @@ def _of_folders(project: Project) -> Iterator[tuple[str, Path]]:
                 yield output.name, project.root / source["path"]
 
 
-def _sha256(patch: Patch) -> str:
-    return patches.read_patch(patch).sha256
-
-
-def _metadata_files(folder: Path) -> tuple[tuple[str, str], ...]:
+def _hash_metadata_files(folder: Path) -> _Files:
     return tuple(
         (name, hashlib.sha256((folder / name).read_bytes()).hexdigest())
         for name in METADATA_FILES
