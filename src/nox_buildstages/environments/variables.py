@@ -19,7 +19,6 @@ PASSED_VARIABLES = (
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",
-    "SYSTEMROOT",
     "TZ",
 )
 """Variables that a backend always gets, besides ``LC_*`` and ``pass-env``."""
