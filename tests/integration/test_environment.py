@@ -409,7 +409,6 @@ KEPT = {
     "REQUESTS_CA_BUNDLE": "4",
     "SSL_CERT_DIR": "5",
     "SSL_CERT_FILE": "6",
-    "SYSTEMROOT": "7",
     "TZ": "8",
     "LC_ALL": "9",
     "LC_TIME": "10",
