@@ -26,8 +26,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
 """All declared keys by table, relative to ``[tool.nox-buildstages]``."""
 
 _GENERATED = re.compile(
-    r"(?<=<!-- keys of \[(?P<table>[^\]]*)\] -->\n).*?(?=<!-- end of keys -->)",
-    re.DOTALL,
+    r"(<!-- keys of \[(?P<table>.*?)\] -->\n).*?(?=<!-- end of keys -->)", re.DOTALL
 )
 
 
