@@ -35,7 +35,7 @@ from nox_buildstages.run.command_line import (
 from nox_buildstages.run.environment_lock import EnvironmentLock
 from nox_buildstages.run.processes import attend, begin_run
 from nox_buildstages.text import takes_colour
-from nox_buildstages.workspace.options import parse
+from nox_buildstages.workspace.options import parse_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -282,7 +282,7 @@ class _Adapter:
                 problem=f"builds run on Linux, and this is {sys.platform}",
                 hint="use a container or CI",
             )
-        options = parse(
+        options = parse_options(
             session.posargs,
             outputs=self.cells.names,
             session=declared.name.partition("(")[0],

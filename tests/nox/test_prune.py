@@ -127,11 +127,11 @@ def test_no_stage_and_no_environment_is_needed(project: Project, text: str) -> N
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--older-than", "30"), "found '30'\nwrite a number and w, d, h, min or s"),
-        (("--older-than", "5parsecs"), "found '5parsecs'\nwrite a number and w, d, h"),
+        (("--older-than", "30"), "found '30'\nhelp: write a number and w, d, h, min or s"),
+        (("--older-than", "5parsecs"), "found '5parsecs'\nhelp: write a number"),
         (("--older-than=6m",), "expected --older-than 30d, or the like, found '6m'"),
-        (("--larger-than", "20"), "found '20'\nwrite a number and KB, MB, GB, TB"),
-        (("--larger-than",), "--larger-than lacks its value\nwrite --larger-than 20GB"),
+        (("--larger-than", "20"), "found '20'\nhelp: write a number and KB, MB"),
+        (("--larger-than",), "lacks its value\nhelp: write --larger-than 20GB"),
         (("--older-then", "30d"), "did you mean --older-than?"),
     ],
 )

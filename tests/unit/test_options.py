@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nox_buildstages.errors import UsageError
-from nox_buildstages.workspace.options import Options, parse
+from nox_buildstages.workspace.options import Options, parse_options
 
 OUTPUTS = ("flash-attn", "some-package")
 
@@ -35,7 +35,7 @@ OUTPUTS = ("flash-attn", "some-package")
 )
 def test_known_words_are_followed(words: str, expected: Options) -> None:
     """Names come normalized, a value may follow a space or an equals sign."""
-    assert parse(words.split(), outputs=OUTPUTS) == expected
+    assert parse_options(words.split(), outputs=OUTPUTS) == expected
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_word_for_one_session_is_followed_there(
     word: str, only: str, expected: Options
 ) -> None:
     """Nox hands the words to all sessions, so a stage follows what is for them all."""
-    assert parse([word], outputs=OUTPUTS, session=only) == expected
+    assert parse_options([word], outputs=OUTPUTS, session=only) == expected
 
 
 @pytest.mark.parametrize(
@@ -74,21 +74,24 @@ def test_a_word_for_one_session_is_followed_there(
             "--write",
             "build-stages",
             "--write is for build-stages-init, and this is another session",
-            "`nox -s build-stages-init -- --write` writes the stages it proposes",
+            (
+                "to write the proposed stages to the pyproject.toml, run:\n"
+                "  nox -s build-stages-init -- --write"
+            ),
         ),
         (
             "--json",
             "build-stage-kernels",
             "--json is for build-stages-plan, and this is another session",
-            "`nox -s build-stages-plan -- --json` prints the plan as JSON",
+            "to print the plan as JSON, run:\n  nox -s build-stages-plan -- --json",
         ),
         (
             "--vendor",
             "build-stages-lock",
             "--vendor is for build-stages-release, and this is another session",
             (
-                "`nox -s build-stages-release -- --vendor` adds the runtime's wheels"
-                " from indexes"
+                "to add the runtime's wheels from indexes, run:\n"
+                "  nox -s build-stages-release -- --vendor"
             ),
         ),
         (
@@ -96,8 +99,8 @@ def test_a_word_for_one_session_is_followed_there(
             "build-stages",
             "--older-than is for build-stages-prune, and this is another session",
             (
-                "`nox -s build-stages-prune -- --older-than 30d` removes what wasn't"
-                " used for so long"
+                "to remove what wasn't used for this long, run:\n"
+                "  nox -s build-stages-prune -- --older-than 30d"
             ),
         ),
         (
@@ -105,15 +108,18 @@ def test_a_word_for_one_session_is_followed_there(
             "build-stages",
             "--by-cell is for build-stages-merge, and this is another session",
             (
-                "`nox -s build-stages-merge -- --by-cell FOLDER` keeps a folder for"
-                " each wheelhouse"
+                "to keep a folder for each wheelhouse, run:\n"
+                "  nox -s build-stages-merge -- --by-cell FOLDER"
             ),
         ),
         (
             "--check-reproducible",
             "build-stages-plan",
             "--check-reproducible is for build-stages, and this is another session",
-            "`nox -s build-stages -- --check-reproducible` builds everything twice",
+            (
+                "to build twice, and fail if the wheels differ, run:\n"
+                "  nox -s build-stages -- --check-reproducible"
+            ),
         ),
     ],
 )
@@ -122,7 +128,7 @@ def test_a_word_for_one_session_is_refused_by_others(
 ) -> None:
     """With the command that follows it."""
     with pytest.raises(UsageError) as caught:
-        parse(word.split(), outputs=OUTPUTS, session=session)
+        parse_options(word.split(), outputs=OUTPUTS, session=session)
     assert (caught.value.problem, caught.value.hint) == (message, hint)
 
 
@@ -137,7 +143,7 @@ def test_a_word_for_one_session_is_refused_by_others(
 )
 def test_limits_are_read(words: str, expected: Options) -> None:
     """In seconds and bytes; nothing at all is a limit too."""
-    found = parse(words.split(), outputs=OUTPUTS, session="build-stages-prune")
+    found = parse_options(words.split(), outputs=OUTPUTS, session="build-stages-prune")
     assert found == expected
 
 
@@ -166,7 +172,7 @@ def test_limits_are_read(words: str, expected: Options) -> None:
 def test_what_is_no_limit_is_refused(words: str, message: str, hint: str) -> None:
     """With how one is written."""
     with pytest.raises(UsageError) as caught:
-        parse(words.split(), outputs=OUTPUTS, session="build-stages-prune")
+        parse_options(words.split(), outputs=OUTPUTS, session="build-stages-prune")
     assert (caught.value.problem, caught.value.hint) == (message, hint)
 
 
@@ -174,17 +180,17 @@ def test_a_matrix_may_leave_out_what_is_built() -> None:
     """Both words are for the plan, and the second one for the first alone."""
     session = "build-stages-plan"
     words = ["--only-missing", "--github"]
-    found = parse(words, outputs=OUTPUTS, session=session)
+    found = parse_options(words, outputs=OUTPUTS, session=session)
     assert found == Options(github=True, only_missing=True)
     with pytest.raises(UsageError, match="matrix that --github writes"):
-        parse(["--only-missing"], outputs=OUTPUTS, session=session)
+        parse_options(["--only-missing"], outputs=OUTPUTS, session=session)
     with pytest.raises(UsageError, match="two forms of the plan"):
-        parse(["--github", "--json"], outputs=OUTPUTS, session=session)
+        parse_options(["--github", "--json"], outputs=OUTPUTS, session=session)
 
 
 def refusal(words: str) -> UsageError:
     with pytest.raises(UsageError) as caught:
-        parse(words.split(), outputs=OUTPUTS)
+        parse_options(words.split(), outputs=OUTPUTS)
     return caught.value
 
 
@@ -199,7 +205,7 @@ def refusal(words: str) -> UsageError:
 )
 def test_folders_are_read(words: str, expected: Options) -> None:
     """Whatever they are called, by the session that merges."""
-    found = parse(words.split(), outputs=OUTPUTS, session="build-stages-merge")
+    found = parse_options(words.split(), outputs=OUTPUTS, session="build-stages-merge")
     assert found == expected
 
 
@@ -258,7 +264,7 @@ def test_only_outputs_can_be_rebuilt() -> None:
 def test_words_that_contradict_each_other_are_refused(words: str) -> None:
     """Lock files can't be left alone and made anew."""
     with pytest.raises(UsageError, match="leave one of them out"):
-        parse(words.split(), outputs=OUTPUTS)
+        parse_options(words.split(), outputs=OUTPUTS)
 
 
 def test_a_word_that_is_only_as_long_as_a_known_one_is_no_near_miss() -> None:
