@@ -279,7 +279,7 @@ def test_a_build_makes_a_merged_wheelhouse_its_own(
     ("words", "said"),
     [
         ((), "no folder is named to merge\n`nox -s build-stages-merge -- FOLDER …`"),
-        (("--by-sell", "x"), "'--by-sell', did you mean --by-cell?\nhelp: known words:\n"),
+        (("--by-sell", "x"), "did you mean --by-cell?\nhelp: known words:\n"),
         (("nowhere",), "publisher/nowhere is no folder\n"),
         ((".",), "publisher: no build-stages.json\n"),
     ],

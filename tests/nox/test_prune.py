@@ -127,7 +127,7 @@ def test_no_stage_and_no_environment_is_needed(project: Project, text: str) -> N
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--older-than", "30"), "found '30'\nhelp: write a number and w, d, h, min or s"),
+        (("--older-than", "30"), "found '30'\nhelp: write a number and w, d"),
         (("--older-than", "5parsecs"), "found '5parsecs'\nhelp: write a number"),
         (("--older-than=6m",), "expected --older-than 30d, or the like, found '6m'"),
         (("--larger-than", "20"), "found '20'\nhelp: write a number and KB, MB"),

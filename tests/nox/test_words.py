@@ -49,7 +49,8 @@ def test_a_word_of_another_session_is_refused(pair: Project) -> None:
     """With the command that follows it, before anything is built."""
     output = refused(pair, "-s", "build-stages", "--", "--json")
     assert "--json is for build-stages-plan, and this is another session" in output
-    assert "to print the plan as JSON, run:\n  nox -s build-stages-plan -- --json" in output
+    command = "nox -s build-stages-plan -- --json"
+    assert f"to print the plan as JSON, run:\n  {command}" in output
     assert not (pair.folder / "build-stages").exists()
 
 
