@@ -1,11 +1,11 @@
-"""The cells of a project side by side: which stages they share, and which not."""
+"""The cells of a project side by side, and the stages that they share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages.config.graph import OUR_SESSIONS, arrange, folder_of
+from nox_buildstages.config.graph import OUR_SESSIONS, arrange, session_folder
 from nox_buildstages.errors import DeclarationError, Problem
 from nox_buildstages.lock.files.names import (
     file_name,
@@ -15,22 +15,22 @@ from nox_buildstages.lock.files.names import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.model import Output, Project, Stage
 
 MULTIPLIED = ("build-stages", "build-stages-release")
-"""The sessions that there are once for each cell, and once for all."""
+"""The sessions that exist for each cell, and once for all cells."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellProject:
-    """A cell of the matrix: its project and the order of its stages.
+    """The project of one cell, and its stages in order.
 
     Attributes:
-        project: What is declared for it.
-        graph: Its stages in order.
+        project: The declarations for the cell.
+        graph: The stages in order.
     """
 
     project: Project
@@ -43,7 +43,7 @@ class CellProject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cells:
-    """All cells of a project; one that has no values where there is no matrix.
+    """All cells of a project; a single cell without values if there is no matrix.
 
     Attributes:
         cells: In the matrix's order.
@@ -58,7 +58,7 @@ class Cells:
 
     @property
     def projects(self) -> tuple[Project, ...]:
-        """What is declared for each cell."""
+        """The project of each cell."""
         return tuple(cell.project for cell in self.cells)
 
     @property
@@ -68,13 +68,13 @@ class Cells:
 
     @property
     def outputs(self) -> tuple[Output, ...]:
-        """Every output of every cell, by name once."""
-        found = (output for it in self.projects for output in it.outputs)
-        return tuple({output.name: output for output in found}.values())
+        """The outputs of all cells, each name once."""
+        outputs = (output for it in self.projects for output in it.outputs)
+        return tuple({output.name: output for output in outputs}.values())
 
     @property
     def names(self) -> frozenset[str]:
-        """What is built: every output, and the project itself where it is installed."""
+        """The names of all outputs, and of the project itself if it is installed."""
         own = self.first.project.final.project
         names = (*(output.name for output in self.outputs), own)
         return frozenset(name for name in names if name is not None)
@@ -88,148 +88,114 @@ class Cells:
         return found
 
     def distinct_stages(self) -> Iterator[tuple[CellProject, Stage]]:
-        """Yield each stage once for all cells that share it, those needed first.
+        """Yield each stage once, with the first cell that has it, needed stages first.
 
-        A stage comes with the first of these cells.
+        A stage that uses an axis is a stage for each value of the axis.
         """
         seen = set()
         for cell in self.cells:
             for stage in cell.graph.order:
-                title = cell.project.stage_label(stage.name)
-                if title not in seen:
-                    seen.add(title)
+                label = cell.project.stage_label(stage.name)
+                if label not in seen:
+                    seen.add(label)
                     yield cell, stage
 
 
 def arrange_cells(projects: Sequence[Project]) -> Cells:
-    """Bring the stages of every cell into order.
-
-    What a stage uses, those that need it use as well, through whatever cell.
+    """Order the stages of every cell, and find the axes that each stage uses.
 
     Raises:
-        DeclarationError: If they can't be: every reason at once.
+        DeclarationError: The stages can't be ordered, or names clash.
     """
     graphs = [arrange(project) for project in projects]
     if not projects[0].cell.choices:
         return Cells(cells=(CellProject(project=projects[0], graph=graphs[0]),))
-    uses = _spread(projects, graphs)
-    used = [_using(project, uses) for project in projects]
-    _check(used)
-    return Cells(
-        cells=tuple(
-            CellProject(
-                project=project, graph=arrange(project) if project.brought else graph
-            )
-            for project, graph in zip(used, graphs, strict=True)
+    uses = _inherit_axes(projects, graphs)
+    cells = []
+    for project, graph in zip(projects, graphs, strict=True):
+        axes = [axis for axis, _ in project.cell.choices]
+        stages = []
+        for stage in project.stages:
+            env = dict(stage.env)
+            for axis, variables in project.brought.items():
+                env |= variables if axis in uses[stage.name] else {}
+            stages.append(replace(stage, env=env))
+        arranged = replace(
+            project,
+            uses={
+                stage.name: tuple(it for it in axes if it in uses[stage.name])
+                for stage in project.stages
+            },
+            stages=tuple(stages),
         )
-    )
+        new_graph = arrange(arranged) if project.brought else graph
+        cells.append(CellProject(project=arranged, graph=new_graph))
+    _check([cell.project for cell in cells])
+    return Cells(cells=tuple(cells))
 
 
-def _spread(
+def _inherit_axes(
     projects: Sequence[Project], graphs: Sequence[Graph]
 ) -> dict[str, set[str]]:
-    """Return the axes that each stage uses itself, or because of what it needs."""
+    """Return the axes that each stage uses, itself or through a stage that it needs."""
     uses: dict[str, set[str]] = {}
     for project in projects:
         for name, axes in project.uses.items():
             uses.setdefault(name, set()).update(axes)
-    is_done = False
-    while not is_done:
-        before = sum(map(len, uses.values()))
+    count = -1
+    while count != (count := sum(map(len, uses.values()))):
         for graph in graphs:
             for stage in graph.order:
                 needed = (uses[name] for name in graph.requires(stage.name))
                 uses[stage.name].update(*needed)
-        is_done = sum(map(len, uses.values())) == before
     return uses
 
 
-def _using(project: Project, uses: Mapping[str, set[str]]) -> Project:
-    """Return a project whose stages know what they use, and have what that brings."""
-    axes = [axis for axis, _ in project.cell.choices]
-    brought = project.brought
-    return replace(
-        project,
-        uses={
-            stage.name: tuple(it for it in axes if it in uses[stage.name])
-            for stage in project.stages
-        },
-        stages=tuple(
-            replace(stage, env={**stage.env, **_united(brought, uses[stage.name])})
-            for stage in project.stages
-        )
-        if brought
-        else project.stages,
-    )
-
-
-def _united(brought: Mapping[str, Mapping[str, str]], axes: set[str]) -> dict[str, str]:
-    env: dict[str, str] = {}
-    for axis, variables in brought.items():
-        env |= variables if axis in axes else {}
-    return env
-
-
 def _check(projects: Sequence[Project]) -> None:
-    """See that sessions and locks have names of their own, and that all env counts.
+    """Check that names of sessions and files differ, and that all env has an effect.
 
     Raises:
-        DeclarationError: It is otherwise.
+        DeclarationError: A check fails.
     """
-    messages = [
-        f"{one} and {other} would share {what}; give a value, or a stage, another name"
-        for named in (_sessions(projects), _locks(projects), _variants(projects))
-        for what, one, other in _shared(named)
-    ]
-    messages += [
-        f"no stage names {{{axis}}}, so the env of its values goes nowhere"
-        for axis in sorted({axis for project in projects for axis in project.brought})
-        if not any(axis in uses for it in projects for uses in it.uses.values())
-    ]
+    messages: dict[str, None] = {}
+    owners: dict[str, str] = {}
+    for name, owner in _names(projects):
+        other = owners.setdefault(name, owner)
+        if other != owner:
+            message = (
+                f"{other} and {owner} would share {name}; give a value, or a stage,"
+                " another name"
+            )
+            messages[message] = None
+    for axis in sorted({axis for project in projects for axis in project.brought}):
+        if not any(axis in uses for it in projects for uses in it.uses.values()):
+            message = (
+                f"no stage names {{{axis}}}, so the env of its values goes nowhere"
+            )
+            messages[message] = None
     if messages:
         location = "tool.nox-buildstages.matrix"
-        problems = (
-            Problem(location=location, message=it) for it in dict.fromkeys(messages)
-        )
+        problems = (Problem(location=location, message=it) for it in messages)
         path = projects[0].pyproject
         raise DeclarationError(path=path, problems=tuple(problems))
 
 
-def _sessions(projects: Sequence[Project]) -> Iterator[tuple[str, str]]:
-    """Yield what nox would call the folder of each session, and the session."""
-    for session in OUR_SESSIONS:
-        yield f"the folder {folder_of(session)!r} of nox", session
+def _names(projects: Sequence[Project]) -> Iterator[tuple[str, str]]:
+    """Yield each folder and file that must have a single owner, and the owner."""
+    sessions = list(OUR_SESSIONS)
     for project in projects:
-        sessions = [
-            f"build-stage-{project.stage_label(it.name)}" for it in project.stages
-        ]
-        sessions += [f"{name}{project.cell.suffix}" for name in MULTIPLIED]
-        for session in sessions:
-            yield f"the folder {folder_of(session)!r} of nox", session
-
-
-def _locks(projects: Sequence[Project]) -> Iterator[tuple[str, str]]:
-    """Yield what the lock of each stage may be called, and the stage."""
+        labels = (project.stage_label(stage.name) for stage in project.stages)
+        sessions += (f"build-stage-{label}" for label in labels)
+        sessions += (f"{name}{project.cell.suffix}" for name in MULTIPLIED)
+    for session in sessions:
+        yield f"the folder {session_folder(session)!r} of nox", session
     for project in projects:
         for name in lock_names(project):
             for stem in possible_stems(project, name):
                 yield f"the lock file {file_name(stem)}", f"stage {name}"
-
-
-def _variants(projects: Sequence[Project]) -> Iterator[tuple[str, str]]:
-    """Yield what is called by all values that a stage uses, and those values."""
     for project in projects:
         yield f"the name {project.cell.name!r}", f"({project.cell})"
         for name in lock_names(project):
-            variant = project.stage_cell(name)
-            file = file_name(stem_of(name, variant))
-            yield f"the lock file {file} of {name}", f"({variant})"
-
-
-def _shared(named: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
-    """Yield what is named twice, and the two."""
-    first: dict[str, str] = {}
-    for what, name in named:
-        other = first.setdefault(what, name)
-        if other != name:
-            yield what, other, name
+            cell = project.stage_cell(name)
+            file = file_name(stem_of(name, cell))
+            yield f"the lock file {file} of {name}", f"({cell})"

@@ -1,4 +1,4 @@
-"""Which stage needs which: their order, and whose wheels each may see."""
+"""The order of the stages: each after the stages whose wheels it needs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Output, Project, Stage
 
 _Edges: TypeAlias = "Mapping[str, Mapping[str, str]]"
-"""By a stage's name the stages that it needs, each with the reason."""
-_Found: TypeAlias = tuple[int, Problem]
-"""A problem, and the position of the stage that it is told of."""
+"""By name of a stage: the stages that it needs, each with the reason."""
+_StageProblem: TypeAlias = tuple[int, Problem]
+"""A problem, and the position of its stage in the table."""
 
 OUR_SESSIONS = (
     "build-stages",
@@ -38,13 +38,13 @@ OUR_SESSIONS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Graph:
-    """The stages and what they need of each other; free of cycles.
+    """The stages and their needs, without cycles.
 
     Attributes:
-        order: Each stage after all that it needs, in the table's order where free.
+        order: All stages, needed stages first, else in the table's order.
         stages: By name.
-        providers: The stage that builds an output.
-        needed: The names of the stages that a stage needs itself, in order.
+        providers: The stage of each output.
+        needed: By name of a stage: the stages that it needs directly, in order.
     """
 
     order: tuple[Stage, ...]
@@ -53,19 +53,19 @@ class Graph:
     needed: Mapping[str, tuple[str, ...]]
 
     def stage(self, name: str) -> Stage:
-        """Return the stage of a name; raise KeyError where there is none."""
+        """Return a stage by name; raise KeyError if the name is unknown."""
         return self.stages[name]
 
     def provider(self, output: str) -> Stage | None:
-        """Return the stage that builds an output, however its name is spelled."""
+        """Return the stage that builds an output, in any spelling of its name."""
         return self.providers.get(canonicalize_name(output))
 
     def requires(self, name: str) -> tuple[str, ...]:
-        """Return the stages that a stage needs itself, in order."""
+        """Return the stages that a stage needs directly, in order."""
         return self.needed[name]
 
     def ancestors(self, name: str) -> tuple[str, ...]:
-        """Return all stages that come before a stage because of it, in order."""
+        """Return all stages that a stage needs, directly or not, in order."""
         found: set[str] = set()
         waiting = list(self.needed[name])
         while waiting:
@@ -77,10 +77,10 @@ class Graph:
 
 
 def arrange(project: Project) -> Graph:
-    """Bring the stages into order.
+    """Order the stages of a project.
 
     Raises:
-        DeclarationError: If they can't be: every reason at once.
+        DeclarationError: Stages can't be ordered; has all reasons.
     """
     stages = {stage.name: stage for stage in reversed(project.stages)}
     providers = {
@@ -88,104 +88,90 @@ def arrange(project: Project) -> Graph:
         for stage in reversed(project.stages)
         for output in stage.outputs
     }
-    edges = {
-        stage.name: _edges(stage, stages, providers)
-        for stage in project.stages
-        if stages[stage.name] is stage
-    }
-    order, cycles = _sorted(edges)
-    found = (
-        *_clashing_names(project),
-        *_repeated_outputs(project.stages),
-        *_wrong_needs(project.stages, stages),
-        *_own_outputs(project.stages),
-        *_cycles_told(cycles, edges, project.stages),
-    )
-    if found:
-        ordered = sorted(found, key=itemgetter(0))
+    edges: dict[str, dict[str, str]] = {}
+    for stage in project.stages:
+        if stages[stage.name] is not stage:
+            continue  # a second stage of the same name
+        needs = edges[stage.name] = {}
+        for dependency in stage.dependencies:
+            name = canonicalize_name(dependency.name)
+            provider = providers.get(name)
+            if provider is not None and provider.name != stage.name:
+                needs.setdefault(provider.name, f"its dependencies name {name}")
+        for need in stage.needs:
+            if need in stages and need != stage.name:
+                needs.setdefault(need, "its needs name it")
+    names, cycles = _sort(edges)
+    problems = [
+        *_name_problems(project),
+        *_stage_problems(project.stages),
+        *_cycle_problems(cycles, edges, project.stages),
+    ]
+    if problems:
+        ordered = sorted(problems, key=itemgetter(0))
         raise DeclarationError(
             path=project.pyproject, problems=tuple(problem for _, problem in ordered)
         )
-    return _graph([stages[name] for name in order], providers, edges)
-
-
-def _graph(
-    order: Sequence[Stage], providers: Mapping[NormalizedName, Stage], edges: _Edges
-) -> Graph:
-    position = {stage.name: index for index, stage in enumerate(order)}
+    order = tuple(stages[name] for name in names)
     return Graph(
-        order=tuple(order),
+        order=order,
         stages={stage.name: stage for stage in order},
         providers=providers,
         needed={
-            name: tuple(sorted(needed, key=position.__getitem__))
-            for name, needed in edges.items()
+            name: tuple(sorted(needs, key=names.index)) for name, needs in edges.items()
         },
     )
 
 
-def _edges(
-    stage: Stage, stages: Mapping[str, Stage], providers: Mapping[NormalizedName, Stage]
-) -> dict[str, str]:
-    """Return the stages that one needs, each with the first reason."""
-    found: dict[str, str] = {}
-    for dependency in stage.dependencies:
-        provider = providers.get(canonicalize_name(dependency.name))
-        if provider is not None and provider.name != stage.name:
-            reason = f"its dependencies name {canonicalize_name(dependency.name)}"
-            found.setdefault(provider.name, reason)
-    for need in stage.needs:
-        if need in stages and need != stage.name:
-            found.setdefault(need, "its needs name it")
-    return found
+def session_folder(session: str) -> str:
+    """Return the folder that nox gives a session, as its ``_normalize_path`` does."""
+    name = unicodedata.normalize("NFKD", session).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^\w\s-]", "-", name).strip().lower()
+    return re.sub(r"[-\s]+", "-", name).strip("-")
 
 
-def _sorted(edges: _Edges) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Sort by Kahn's algorithm, taking what comes first in the table first.
+def _sort(edges: _Edges) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Sort by Kahn's algorithm, in the table's order where free; return cycles too.
 
-    A cycle is noted and its stages taken as if their turn had come, so that
-    those that merely stand behind it aren't held for a part of it.
+    The stages of a cycle count as sorted once the cycle is found, so that stages after
+    the cycle aren't taken for a part of it.
     """
     names = tuple(edges)
     index = {name: position for position, name in enumerate(names)}
     missing = {name: len(needed) for name, needed in edges.items()}
-    needing: dict[str, list[str]] = {name: [] for name in names}
+    dependents: dict[str, list[str]] = {name: [] for name in names}
     for name, needed in edges.items():
         for need in needed:
-            needing[need].append(name)
+            dependents[need].append(name)
     ready = [index[name] for name in names if not missing[name]]
     waiting = dict.fromkeys(names)
     cycles = []
     order = []
     while waiting:
         if not ready:
-            cycles.append(_cycle(waiting, edges))
-            ready = sorted(index[name] for name in cycles[-1])
-            missing.update(dict.fromkeys(cycles[-1], 0))
+            # Every waiting stage needs another one, so a walk runs into a cycle.
+            path: dict[str, None] = {}
+            name = next(iter(waiting))
+            while name not in path:
+                path[name] = None
+                name = next(need for need in edges[name] if need in waiting)
+            cycle = tuple(path)[list(path).index(name) :]
+            cycles.append(cycle)
+            ready = sorted(index[name] for name in cycle)
+            missing.update(dict.fromkeys(cycle, 0))
         name = names[heappop(ready)]
         del waiting[name]
         order.append(name)
-        for next_name in needing[name]:
-            missing[next_name] -= 1
-            if missing[next_name] == 0:
-                heappush(ready, index[next_name])
+        for dependent in dependents[name]:
+            missing[dependent] -= 1
+            if missing[dependent] == 0:
+                heappush(ready, index[dependent])
     return order, cycles
 
 
-def _cycle(waiting: Mapping[str, None], edges: _Edges) -> tuple[str, ...]:
-    """Return a cycle among stages that each wait for another of them."""
-    path: dict[str, None] = {}
-    name = next(iter(waiting))
-    while name not in path:
-        path[name] = None
-        name = next(need for need in edges[name] if need in waiting)
-    walked = tuple(path)
-    return walked[walked.index(name) :]
-
-
-def _cycles_told(
+def _cycle_problems(
     cycles: Sequence[tuple[str, ...]], edges: _Edges, stages: Sequence[Stage]
-) -> Iterator[_Found]:
+) -> Iterator[_StageProblem]:
     first = {stage.name: index for index, stage in reversed([*enumerate(stages)])}
     for cycle in cycles:
         start = cycle.index(min(cycle, key=first.__getitem__))
@@ -198,71 +184,51 @@ def _cycles_told(
         yield at, Problem(location=stages[at].location, message=message)
 
 
-def _clashing_names(project: Project) -> Iterator[_Found]:
-    """Yield stages of one name, and those that nox would give one folder."""
+def _name_problems(project: Project) -> Iterator[_StageProblem]:
+    """Yield stages of the same name, and stages for which nox uses the same folder."""
     suffixes = [f"-{python}" for python in project.pythons] or [""]
-    named: dict[str, Stage] = {}
+    first: dict[str, Stage] = {}
     folders = {
-        folder_of(f"{name}{suffix}"): f"session {name}"
+        session_folder(f"{name}{suffix}"): f"session {name}"
         for name in OUR_SESSIONS
         for suffix in suffixes
     }
     for index, stage in enumerate(project.stages):
         location = f"{stage.location}.name"
-        own = [folder_of(f"build-stage-{stage.name}{suffix}") for suffix in suffixes]
-        taken = next((folder for folder in own if folder in folders), None)
-        if stage.name in named:
-            message = f"{stage.name!r} is the name of {named[stage.name].location} too"
+        own = [session_folder(f"build-stage-{stage.name}{it}") for it in suffixes]
+        clash = next((folder for folder in own if folder in folders), None)
+        if stage.name in first:
+            message = f"{stage.name!r} is the name of {first[stage.name].location} too"
             yield index, Problem(location=location, message=message)
-        elif taken is not None:
+        elif clash is not None:
             message = (
-                f"{stage.name!r} would share the folder {taken!r} of nox with "
-                f"{folders[taken]}; choose another name"
+                f"{stage.name!r} would share the folder {clash!r} of nox with "
+                f"{folders[clash]}; choose another name"
             )
             yield index, Problem(location=location, message=message)
-        named.setdefault(stage.name, stage)
+        first.setdefault(stage.name, stage)
         for folder in own:
             folders.setdefault(folder, f"stage {stage.name!r}")
 
 
-def folder_of(session: str) -> str:
-    """Return the folder that nox gives a session, as its ``_normalize_path`` does."""
-    name = unicodedata.normalize("NFKD", session).encode("ascii", "ignore").decode()
-    name = re.sub(r"[^\w\s-]", "-", name).strip().lower()
-    return re.sub(r"[-\s]+", "-", name).strip("-")
-
-
-def _repeated_outputs(stages: Sequence[Stage]) -> Iterator[_Found]:
+def _stage_problems(stages: Sequence[Stage]) -> Iterator[_StageProblem]:
+    """Yield outputs of two stages, wrong needs, and dependencies on own outputs."""
+    names = {stage.name: None for stage in stages}
     first: dict[NormalizedName, Output] = {}
     for index, stage in enumerate(stages):
         for output in stage.outputs:
-            if output.name in first:
-                message = (
-                    f"{output.name} is built already: {first[output.name].location}"
-                )
+            other = first.setdefault(output.name, output)
+            if other is not output:
+                message = f"{output.name} is built already: {other.location}"
                 yield index, Problem(location=output.location, message=message)
-            first.setdefault(output.name, output)
-
-
-def _wrong_needs(
-    stages: Sequence[Stage], known: Mapping[str, Stage]
-) -> Iterator[_Found]:
-    for index, stage in enumerate(stages):
         for at, need in enumerate(stage.needs):
             location = f"{stage.location}.needs[{at}]"
             if need == stage.name:
-                yield (
-                    index,
-                    Problem(location=location, message="a stage can't need itself"),
-                )
-            elif need not in known:
-                hint = did_you_mean(need, known)
-                message = f"there is no stage {need!r}{hint}"
+                message = "a stage can't need itself"
                 yield index, Problem(location=location, message=message)
-
-
-def _own_outputs(stages: Sequence[Stage]) -> Iterator[_Found]:
-    for index, stage in enumerate(stages):
+            elif need not in names:
+                message = f"there is no stage {need!r}{did_you_mean(need, names)}"
+                yield index, Problem(location=location, message=message)
         own = {output.name: output.location for output in stage.outputs}
         for at, dependency in enumerate(stage.dependencies):
             name = canonicalize_name(dependency.name)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nox_buildstages.config.graph import folder_of
+from nox_buildstages.config.graph import session_folder
 from nox_buildstages.environments.environment import is_complete
 from nox_buildstages.system import files
 from nox_buildstages.system.files import path_id
@@ -146,7 +146,7 @@ class EnvironmentLock:
         """Return the location of an environment, or where nox will make it."""
         if self._is_noted(session):
             return Path(self._notes[session]["location"])
-        return Path(self.invocation.envdir, folder_of(session))
+        return Path(self.invocation.envdir, session_folder(session))
 
     @property
     def _file(self) -> Path:
