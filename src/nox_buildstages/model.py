@@ -1,4 +1,4 @@
-"""The nouns: frozen values that the rooms hand to each other, and no I/O."""
+"""The nouns of the project: frozen values without I/O."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
 FINAL = "final"
-"""The name of the final environment's lock; no stage may bear it."""
+"""The name of the runtime environment's lock; reserved, so no stage has it."""
 
 PROJECT = "project"
-"""The name of the lock that the project itself is made installable in; likewise."""
+"""The name of the lock for installing the project itself; reserved."""
 
 ConfigSettings: TypeAlias = "Mapping[str, str | tuple[str, ...]]"
 """PEP 517 config settings, as a build backend receives them."""
 
 Learned: TypeAlias = Literal["static", "hook", "config"]
-"""From where an output's metadata is known: PEP 643, a hook, or the table."""
+"""The origin of an output's metadata: its source (PEP 643), a hook, or the table."""
 
 Network: TypeAlias = Literal["off", "on", "require-off"]
-"""Whether backends reach it: ``off`` only where the system can cut it off."""
+"""Whether build backends can use the network; ``off`` if the system can prevent it."""
 
 CompilerCache: TypeAlias = Literal["auto", "ccache", "sccache", "off"]
-"""Which one is asked when something is compiled; ``auto`` for one that is there."""
+"""The compiler cache of builds; ``auto`` for any on ``PATH``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AxisValue:
-    """One of the values of an axis, and what it changes beside a string.
+    """A value of an axis, and the changes that the value makes.
 
     Attributes:
-        name: As it stands where ``{axis}`` is written.
-        constraints: On every resolution of its cells.
-        index: The ``[[tool.uv.index]]`` that its cells use of those that the axis
-            names; None where they use none of them.
-        env: Variables for the stages that use the axis, over their own.
+        name: The text that replaces ``{axis}``.
+        constraints: Apply to every resolution of the value's cells.
+        index: The only ``[[tool.uv.index]]`` that the value's cells use, of the indexes
+            that the axis names; None for none of them.
+        env: Variables for the stages that use the axis; override those of the stage.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Axis:
     """One dimension of a matrix.
 
     Attributes:
-        name: As in ``{name}``.
+        name: The name in ``{name}``.
         values: In the table's order.
     """
 
@@ -69,36 +69,36 @@ class Axis:
     values: tuple[AxisValue, ...]
 
     def value(self, name: str) -> AxisValue:
-        """Return a value; a bare one where the axis has none of that name."""
+        """Return the value of a name; an included name has a value without changes."""
         found = (value for value in self.values if value.name == name)
         return next(found, AxisValue(name=name))
 
     @property
     def constrained(self) -> frozenset[NormalizedName]:
-        """The names of the projects that some value constrains."""
+        """The projects that at least one value constrains."""
         found = (it for value in self.values for it in value.constraints)
         return frozenset(canonicalize_name(it.name) for it in found)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """A combination of values, at most one of each axis of a matrix.
+    """A combination of values, at most one per axis of the matrix.
 
-    That of all axes has a runtime of its own. Where there is no matrix, there is one
-    cell and it has no values.
+    A combination of all axes has its own runtime environment. Without a matrix, the
+    only cell has no values.
 
     Attributes:
-        choices: Axes and their values, in the table's order.
+        choices: Pairs of axis and value, in the table's order.
     """
 
     choices: tuple[tuple[str, str], ...] = ()
 
     def value(self, axis: str) -> str:
-        """Return the value of an axis; raise KeyError where it has none."""
+        """Return the value of an axis; raise KeyError if the cell has none."""
         return dict(self.choices)[axis]
 
     def of(self, axes: Collection[str]) -> Cell:
-        """Return what it says of some axes."""
+        """Return the cell with only some of its axes."""
         return Cell(choices=tuple(it for it in self.choices if it[0] in axes))
 
     def __str__(self) -> str:
@@ -106,28 +106,28 @@ class Cell:
 
     @property
     def suffix(self) -> str:
-        """What its sessions have behind their names."""
+        """The end of the names of the cell's sessions."""
         return f"({self})" if self.choices else ""
 
     @property
     def name(self) -> str:
-        """A name of letters, digits and ``.``, ``_``, ``+``, ``-`` alone."""
+        """A name that consists of letters, digits and ``.``, ``_``, ``+``, ``-``."""
         joined = "_".join(f"{axis}-{value}" for axis, value in self.choices)
         return joined or "all"
 
     @property
     def folder(self) -> str:
-        """The path of its wheelhouse below the project's, POSIX."""
+        """The path of the cell's wheelhouse below the project's wheelhouse, POSIX."""
         return "/".join(value for _, value in self.choices)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Matrix:
-    """What is built and installed several times, each time otherwise.
+    """The axes of a project, and the cells that stages are built for.
 
     Attributes:
         axes: In the table's order.
-        cells: The combinations of their values.
+        cells: The combinations of values.
     """
 
     axes: tuple[Axis, ...] = ()
@@ -139,8 +139,8 @@ class Output:
     """A requirement that a stage turns into exactly one wheel.
 
     Attributes:
-        requirement: As declared; its URL is absolute where it named a directory.
-        location: Where it was declared, for messages.
+        requirement: As declared, with an absolute URL for a file or a folder.
+        location: The location of the declaration, for messages.
     """
 
     requirement: Requirement
@@ -148,28 +148,31 @@ class Output:
 
     @property
     def name(self) -> NormalizedName:
-        """The normalized name of the project that is built."""
+        """The normalized name of the project."""
         return canonicalize_name(self.requirement.name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """One locked environment, and the wheels that are built in it.
+    """A locked environment, and the wheels that are built in the environment.
+
+    The keys of the table ``stage``; :data:`nox_buildstages.config.table.STAGE` explains
+    them.
 
     Attributes:
-        name: As in the session ``build-stage-NAME``.
-        dependencies: What is wanted in the environment beyond what outputs declare.
-        outputs: What is built.
-        needs: Stages that come first though no wheel of theirs is named.
-        env: Variables that every hook of the stage sees; part of the key.
-        pass_env: Variables let through from outside; their values are part of the key.
+        name: The name in the session ``build-stage-NAME``.
+        dependencies: Requirements beside the build requirements of outputs.
+        outputs: The sources to build.
+        needs: Stages to run first, although no wheel of them is used.
+        env: Variables for every hook; part of the key.
+        pass_env: Variables passed through from outside; their values are in the key.
         tools: Programs whose ``--version`` is part of the key.
-        jobs: How many compilers may run at once; None for what the machine allows.
-        memory_per_job: Bytes that each may come to need; None where nobody said.
-        network: Whether its backends reach it.
-        timeout: Seconds after which its builds are stopped; None where they have time.
-        compiler_cache: Of its builds; None for the project's.
-        location: Where it was declared, for messages.
+        jobs: The number of compilers that may run at once; None for automatic.
+        memory_per_job: In bytes; None if unknown.
+        network: Whether build backends can use the network.
+        timeout: The limit of a run of the stage in seconds; None for no limit.
+        compiler_cache: None for the project's.
+        location: The location of the declaration, for messages.
     """
 
     name: str
@@ -192,9 +195,9 @@ class Patch:
     """A file with changes to an output's source, as declared.
 
     Attributes:
-        name: As it is written in the table.
-        path: Of the file, absolute.
-        location: Where it was declared, for messages.
+        name: The path as the table writes it.
+        path: The file, absolute.
+        location: The location of the declaration, for messages.
     """
 
     name: str
@@ -204,11 +207,11 @@ class Patch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalVersion:
-    """What is to follow the ``+`` in an output's version, as declared.
+    """The declared part of an output's version after ``+``.
 
     Attributes:
-        text: With ``{x}`` for the public version of a project x of its environment.
-        location: Where it was declared, for messages.
+        text: Has ``{x}`` for the public version of a project x in the environment.
+        location: The location of the declaration, for messages.
     """
 
     text: str
@@ -217,18 +220,18 @@ class LocalVersion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackageRules:
-    """What one output needs, whichever stage builds it.
+    """The table ``package.NAME``: rules for an output, in whichever stage.
 
     Attributes:
-        build_requires_add: Build requirements that it forgot to declare.
-        build_requires_remove: Names of declared ones that are wrong.
-        config_settings: PEP 517 config settings for each of its hooks.
-        env: Variables for its hooks, over those of the stage; part of the key.
-        patches: Applied to its source, in this order, before anything reads it.
-        requires_dist: Its run-time requirements, where not even the backend can
-            say without building; None where the table doesn't say.
-        local_version: Of its wheel, in place of the one that its backend gives it;
-            None to leave that as it is.
+        build_requires_add: Build requirements that the output fails to declare.
+        build_requires_remove: Names of wrong build requirements.
+        config_settings: PEP 517 config settings for each hook.
+        env: Variables for hooks; override those of the stage; part of the key.
+        patches: Applied to the source, in this order, before anything reads the source.
+        requires_dist: Runtime requirements, if the build backend can't state them
+            without a build; None if the table doesn't state them.
+        local_version: Replaces the local version that the build backend gives the
+            wheel; None keeps the backend's.
     """
 
     build_requires_add: tuple[Requirement, ...] = ()
@@ -242,14 +245,14 @@ class PackageRules:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Final:
-    """The runtime: what is installed from the wheelhouse, and how it is checked.
+    """The runtime environment: its requirements and its checks.
 
     Attributes:
-        requirements: Everything asked for, extras and groups already spelled out.
-        imports: Modules imported there.
-        checks: Argument lists run there.
-        project: What the project itself is called, where it is installed too.
-        build_system: Its ``[build-system]`` table then, as it is written.
+        requirements: All requirements, with those of extras and groups.
+        imports: Modules to import.
+        checks: Commands to run.
+        project: The name of the project itself, if the project is installed too.
+        build_system: The ``[build-system]`` table in this case, as written.
     """
 
     requirements: tuple[Requirement, ...]
@@ -264,8 +267,8 @@ class RemoteStore:
     """A store that several machines share.
 
     Attributes:
-        url: Of its folder, or a path; it may hold secrets.
-        write: Whether what is built is put there.
+        url: The URL or the path of its folder; may contain secrets.
+        write: Whether new wheels are uploaded.
     """
 
     url: str = field(repr=False)
@@ -305,27 +308,26 @@ class Project:
     """A pyproject.toml's table ``[tool.nox-buildstages]``, read for one cell.
 
     Attributes:
-        pyproject: The file it was read from, absolute.
-        pythons: The interpreters for all sessions; none for the one that runs nox.
-        environments: Markers of the platforms that are locked beside this one.
-        lock_dir: Where the lock files are, absolute.
-        wheelhouse: Where the wheels go, absolute.
-        match_runtime: Projects that have one version in every environment.
-        constraints: On every resolution.
-        build_constraints: On the stages' resolutions only.
-        exclude_newer: An RFC 3339 time; what was uploaded later isn't seen.
-        remote_store: Is asked for wheels that the store hasn't; None for none.
-        compiler_cache: Of stages that don't say.
-        final: The runtime.
+        pyproject: The file, absolute.
+        pythons: The Pythons of all sessions; empty for the Python that runs nox.
+        environments: Markers of other platforms to lock for.
+        lock_dir: The folder of the lock files, absolute.
+        wheelhouse: The folder of the wheels, absolute.
+        match_runtime: Projects with the same version in every environment.
+        constraints: Apply to every resolution.
+        build_constraints: Apply to the stages' resolutions only.
+        exclude_newer: An RFC 3339 time; later uploads are ignored.
+        remote_store: A store shared with other machines; None for none.
+        compiler_cache: The default of stages.
+        final: The runtime environment.
         stages: In the table's order.
         packages: Rules by output.
-        uv: The ``[tool.uv]`` table of the same file, unread: indexes, sources.
-        logins: Names and passwords that requirements and sources named in URLs; no
-            requirement here has any.
-        cell: Of the matrix.
-        brought: Variables that values of the cell bring, by axis: for stages that use
-            it.
-        uses: The axes that a stage is multiplied by, by its name; in their order.
+        uv: The ``[tool.uv]`` table of the same file, as parsed: indexes, sources.
+        logins: Names and passwords from the URLs of requirements and sources, which
+            the requirements here no longer contain.
+        cell: The cell of the matrix.
+        axis_env: By axis: variables of the cell's value, for stages that use the axis.
+        uses: By name of a stage: the axes that the stage uses, in order.
     """
 
     pyproject: Path
@@ -345,34 +347,31 @@ class Project:
     uv: Mapping[str, Any] = field(default_factory=dict, repr=False)
     logins: tuple[Login, ...] = ()
     cell: Cell = field(default_factory=Cell)
-    brought: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    axis_env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     uses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def __hash__(self) -> int:
-        return hash((self.pyproject, self.cell))
 
     @property
     def root(self) -> Path:
-        """The folder of the pyproject.toml, to which its paths are relative."""
+        """The folder of the pyproject.toml, where relative paths start."""
         return self.pyproject.parent
 
     @property
     def outputs(self) -> tuple[Output, ...]:
-        """Every output, stage by stage."""
+        """All outputs, stage by stage."""
         return tuple(output for stage in self.stages for output in stage.outputs)
 
     def stage_cell(self, name: str) -> Cell:
-        """Return what of the cell a stage, or ``final``, uses."""
+        """Return the part of the cell that a stage, or ``final``, uses."""
         if name in (PROJECT, FINAL):
             return self.cell
         return self.cell.of(self.uses.get(name, ()))
 
     def stage_label(self, name: str) -> str:
-        """Return a stage's name with what it uses of the cell behind it."""
+        """Return a stage's name, followed by the values that the stage uses."""
         return f"{name}{self.stage_cell(name).suffix}"
 
     def rules(self, name: NormalizedName) -> PackageRules:
-        """Return the rules for an output, empty ones where the table has none."""
+        """Return the rules for an output; empty rules if the table has none."""
         return self.packages.get(name, PackageRules())
 
 
@@ -382,8 +381,8 @@ class ArchiveSource:
 
     Attributes:
         location: A URL, or a POSIX path relative to the project's root.
-        sha256: Of the file, in hex.
-        subdirectory: Of the project within the archive.
+        sha256: The hash of the file, in hex.
+        subdirectory: The project's folder in the archive.
     """
 
     location: str
@@ -399,10 +398,10 @@ class GitSource:
     """A commit of a git repository.
 
     Attributes:
-        url: Of the repository, as git takes it.
-        commit: Its full hash.
-        subdirectory: Of the project within the repository.
-        revision: The branch or tag that was asked for; the commit is what counts.
+        url: The URL of the repository, for git.
+        commit: The full hash of the commit.
+        subdirectory: The project's folder in the repository.
+        revision: The declared branch or tag; only the commit identifies the source.
     """
 
     url: str
@@ -416,10 +415,10 @@ class GitSource:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DirectorySource:
-    """A folder whose contents are read when it is built.
+    """A folder, whose contents are read at build time.
 
     Attributes:
-        path: POSIX, relative to the project's root where it lies within.
+        path: POSIX; relative to the project's root for folders in the project.
     """
 
     path: str
@@ -433,14 +432,14 @@ Source: TypeAlias = ArchiveSource | GitSource | DirectorySource
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metadata:
-    """What an output says of itself, as far as a resolution needs it.
+    """The metadata of an output's wheel that a resolution needs.
 
     Attributes:
-        version: Of the wheel.
+        version: The version of the wheel.
         requires_dist: PEP 508 strings, sorted.
         requires_python: A PEP 440 specifier, or None.
         provides_extra: Normalized names, sorted.
-        learned: From where this is known.
+        learned: The origin of the metadata.
     """
 
     version: Version
@@ -451,18 +450,18 @@ class Metadata:
 
 
 def kind_of(markers: Mapping[str, str]) -> str:
-    """Return a marker that tells a platform from others by PEP 508 markers."""
+    """Return a marker that is true for a platform only, from its PEP 508 markers."""
     names = ("implementation_name", "platform_machine", "sys_platform")
     return " and ".join(f'{name} == "{markers[name]}"' for name in names)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interpreter:
-    """A Python that environments are made for.
+    """A Python that environments are created for.
 
     Attributes:
         markers: PEP 508 environment markers.
-        tags: Wheel tags that it accepts, best first.
+        tags: The supported wheel tags, best first.
         abi: ``SOABI``, such as ``cpython-311-x86_64-linux-gnu``.
         platform: As ``sysconfig.get_platform()``.
     """
@@ -479,17 +478,17 @@ class Interpreter:
 
     @property
     def short(self) -> str:
-        """What wheels are made for, such as ``CPython 3.11 on linux-x86_64``."""
+        """The target of wheels, such as ``CPython 3.11 on linux-x86_64``."""
         name = self.markers["platform_python_implementation"]
         return f"{name} {self.markers['python_version']} on {self.platform}"
 
     @property
     def kind(self) -> str:
-        """A marker that tells its platform from others."""
+        """A marker that is true for this platform only."""
         return kind_of(cast("Mapping[str, str]", self.markers))
 
     def satisfies(self, marker: Marker) -> bool:
-        """Whether a marker is true for it."""
+        """Return whether a marker is true for the interpreter."""
         return marker.evaluate({k: str(v) for k, v in self.markers.items()})
 
     def __str__(self) -> str:

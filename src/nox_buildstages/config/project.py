@@ -129,7 +129,7 @@ def _read_cell(item: Item, cell: Cell, matrix: Matrix) -> Project | None:
         constraints=(*project.constraints, *constraints),
         uv=uv,
         cell=cell,
-        brought={name: value.env for name, value in values.items() if value.env},
+        axis_env={name: value.env for name, value in values.items() if value.env},
         uses=uses,
     )
 
