@@ -21,6 +21,7 @@ from support.pair import (
     entry,
     installed,
     lock_texts,
+    planned,
     publish,
     refused,
     stored,
@@ -391,3 +392,25 @@ def test_reused_environment_of_another_python_is_refused(project: Project) -> No
     assert f"it is to be {MINOR} now" in output
     assert "remove that folder" in output
     assert stored(project) == []
+
+
+def test_another_system_builds_nothing(project: Project) -> None:
+    """Lock, plan and the sessions of other people work there; a build is refused."""
+    Pair().write(project)
+    project.noxfile.write_text(
+        "import sys\nimport nox\nsys.platform = 'darwin'\n"
+        f"{project.noxfile.read_text('utf-8')}"
+        "@nox.session(python=False)\ndef lint(session): pass\n",
+        "utf-8",
+    )
+    assert "build-stage-first" in project.nox("--list").output
+    project.nox("-s", "build-stages-lock", "lint")
+    assert planned(project.nox("-s", "build-stages-plan")).keys() == {
+        "kernels",
+        "models",
+    }
+    done = project.nox("-s", "build-stages", check=False)
+    assert "builds run on Linux" in done.output
+    assert "help: use a container or CI" in done.output
+    assert "Traceback" not in done.output
+    assert project.wheels() == []

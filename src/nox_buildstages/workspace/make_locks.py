@@ -61,7 +61,7 @@ class ProjectLocker:
     def __post_init__(self) -> None:
         """Find the targets: those of all cells are the same."""
         project, here = self.contexts[0].project, self.contexts[0].interpreter
-        local = self.pythons.at_hand(python_versions(project, here))
+        local = self.pythons.find_local(python_versions(project, here))
         self.targets = list_targets(project, here, local)
         absent = ", ".join(str(it) for it in self.targets if it.python is None)
         if absent:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -21,57 +21,55 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pythons:
-    """A session has one environment; this finds, and makes, what it has not.
+    """The Python of a session, and more Pythons of this machine if they are needed.
 
     Attributes:
-        environment: The session's own.
-        interpreter: What runs in it.
-        tools: Find interpreters and make environments.
+        environment: The session's environment.
+        interpreter: The Python of that environment.
+        tools: The services that find interpreters and make environments.
     """
 
     environment: Environment
     interpreter: Interpreter
     tools: Tools
-    _made: dict[str, Environment] = field(default_factory=dict)
+    _environments: dict[str, Environment] = field(default_factory=dict)
 
-    def at_hand(self, versions: tuple[str, ...]) -> dict[str, tuple[Path, Interpreter]]:
-        """Return those Pythons of some minor versions that this machine has."""
-        found = ((version, self._find(version)) for version in versions)
-        return {version: python for version, python in found if python is not None}
+    def find_local(
+        self, versions: tuple[str, ...]
+    ) -> dict[str, tuple[Path, Interpreter]]:
+        """Return the Pythons of some minor versions that this machine has."""
+        found, tools = {}, self.tools
+        for version in versions:
+            if version == self.interpreter.markers["python_version"]:
+                found[version] = self.environment.python, self.interpreter
+                continue
+            python = find_interpreter(version, uv=tools.syncer.uv, runner=tools.runner)
+            if python is not None:
+                found[version] = python, tools.probe(python)
+        return found
 
     def environment_for(self, target: Target) -> Environment:
-        """Return an environment of a target, made where the session's is of another.
+        """Return an environment for a target: the session's, or another one beside it.
 
         Raises:
-            SyncError: It could not be made.
+            SyncError: An environment can't be made.
         """
-        if target.version == self.interpreter.markers["python_version"]:
-            return self.environment
-        if target.version not in self._made:
-            self._made[target.version] = self._make(target)
-        return self._made[target.version]
-
-    def _find(self, version: str) -> tuple[Path, Interpreter] | None:
+        version, own = target.version, self.environment
         if version == self.interpreter.markers["python_version"]:
-            return self.environment.python, self.interpreter
-        tools = self.tools
-        python = find_interpreter(version, uv=tools.syncer.uv, runner=tools.runner)
-        return None if python is None else (python, tools.probe(python))
-
-    def _make(self, target: Target) -> Environment:
-        assert target.python is not None  # noqa: S101 - it is at hand
-        own = self.environment
-        location = own.location.with_name(f"build-stages-lock-{target.version}")
-        folder = location / ("Scripts" if os.name == "nt" else "bin")
-        made = replace(
-            own, location=location, bin=folder, python=folder / own.python.name
-        )
-        if not (is_complete(location) and self._is_of(made.python, target)):
-            self.tools.syncer.create(location, target.python)
-        return made
-
-    def _is_of(self, python: Path, target: Target) -> bool:
-        try:
-            return self.tools.probe(python) == target.interpreter
-        except CommandError:
-            return False
+            return own
+        if version not in self._environments:
+            assert target.python is not None  # noqa: S101 - find_local returned it
+            location = own.location.with_name(f"build-stages-lock-{version}")
+            python = location / "bin" / own.python.name
+            is_usable = False
+            with suppress(CommandError):
+                is_usable = (
+                    is_complete(location)
+                    and self.tools.probe(python) == target.interpreter
+                )
+            if not is_usable:
+                self.tools.syncer.create(location, target.python)
+            self._environments[version] = replace(
+                own, location=location, bin=python.parent, python=python
+            )
+        return self._environments[version]

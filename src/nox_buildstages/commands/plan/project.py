@@ -84,7 +84,7 @@ def for_github(workspace: Workspace) -> GitHubPlan:
 def _views(workspace: Workspace) -> Iterator[Workspace]:
     """Yield a workspace for each Python that is at hand, and each cell."""
     wanted = python_versions(workspace.project, workspace.interpreter)
-    found = workspace.pythons.at_hand(wanted)
+    found = workspace.pythons.find_local(wanted)
     for _, python in found.values():
         for view in workspace.each_cell():
             yield replace(view, interpreter=python)

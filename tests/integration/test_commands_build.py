@@ -1,0 +1,134 @@
+"""The sessions that build: the bodies of a stage and of the final stage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nox_buildstages.commands.final import run_final
+from nox_buildstages.commands.lock import run_lock
+from nox_buildstages.commands.plan.project import run_plan
+from nox_buildstages.commands.stage import run_stage
+from nox_buildstages.errors import BuildError, StaleLockError
+from support.pair import (
+    KERNELS,
+    MODELS,
+    Pair,
+    declare_solo,
+    installed,
+    kernels_tree,
+    publish,
+)
+from support.sessions import Sessions
+
+if TYPE_CHECKING:
+    from support.index import Index
+    from support.project import Project
+
+
+@pytest.fixture(autouse=True)
+def _published(index: Index, caplog: pytest.LogCaptureFixture) -> None:
+    publish(index)
+    caplog.set_level("INFO", logger="nox")
+
+
+@pytest.fixture
+def sessions(project: Project) -> Sessions:
+    Pair().write(project)
+    return Sessions(project=project)
+
+
+def build(sessions: Sessions, stage: str, *words: str) -> None:
+    workspace = sessions.open(f"build-stage-{stage}", *words)
+    run_stage(workspace, workspace.graph.stage(stage))
+
+
+def test_two_stages_and_the_runtime(
+    sessions: Sessions, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stage delivers its wheel; the final stage installs and checks the runtime."""
+    checks = [["pytest", "-q"], ["python-config"]]
+    Pair(final={"imports": ["models"], "checks": checks}).write(sessions.project)
+    build(sessions, "first")
+    assert sessions.project.wheels() == [KERNELS]
+    build(sessions, "second")
+    build(sessions, "second")
+    assert sessions.project.wheels() == [KERNELS, MODELS]
+    assert f"cached {MODELS}" not in caplog.messages  # this run built it
+    assert run_final(sessions.open("build-stages")) is None
+    wanted = {"kernels": "1.0", "models": "1.0", "tensorlib": "2.0"}
+    assert installed(sessions.project.folder / ".nox/build-stages") == wanted
+    names = [(argv[0], argv[-1]) for argv in sessions.programs]
+    assert names == [("python", "models"), ("pytest", "-q"), ("python-config",) * 2]
+    head = next(line for line in caplog.messages if line.startswith("output"))
+    summary = caplog.messages[caplog.messages.index(head) :]
+    assert [line.split()[0] for line in summary] == ["output", "kernels", "models"]
+
+
+def test_a_second_run_finds_every_wheel(
+    sessions: Sessions, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stage says which wheels it has from the store."""
+    build(sessions, "first")
+    build(Sessions(project=sessions.project, id="2-second"), "first")
+    assert caplog.messages[-1] == f"cached {KERNELS}"
+
+
+def test_the_checks_are_skipped_if_nothing_may_run(sessions: Sessions) -> None:
+    """With `--install-only` the session ends with the reason."""
+    Pair(final={"imports": ["models"]}).write(sessions.project)
+    build(sessions, "first")
+    build(sessions, "second")
+    sessions.may_run = False
+    reason = run_final(sessions.open("build-stages"))
+    assert reason == "--install-only: the environment is ready, nothing was checked"
+    assert sessions.programs == []
+
+
+def test_a_failed_build_is_in_the_journal(project: Project) -> None:
+    """The process that outlives the session can say so."""
+    declare_solo(project, outputs=[kernels_tree(project, faults=["raise"])])
+    sessions = Sessions(project=project)
+    with pytest.raises(BuildError):
+        build(sessions, "only")
+    states = [note["state"] for note in sessions.run.journal.notes()]
+    assert states == ["begun", "failed", "failed"]
+
+
+def test_locks_are_made_once_in_a_run(
+    sessions: Sessions, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every session with `--upgrade` asks for it; the first one makes the locks."""
+    build(sessions, "first", "--upgrade")
+    build(sessions, "second", "--upgrade")
+    run_lock(sessions.open("build-stages-lock", "--check"))
+    wrote = [line for line in caplog.messages if line.startswith("wrote to ")]
+    assert len(wrote) == 1
+    assert caplog.messages[-1] == "the lock files are up to date"
+
+
+def test_locks_that_are_out_of_date_are_an_error(sessions: Sessions) -> None:
+    """`--check` never writes them, and neither does a build with `--locked`."""
+    run_lock(sessions.open("build-stages-lock"))
+    Pair(top={"constraints": ["tensorlib<2"]}).write(sessions.project)
+    later = Sessions(project=sessions.project, id="2-second")
+    with pytest.raises(StaleLockError):
+        run_lock(later.open("build-stages-lock", "--check"))
+    with pytest.raises(StaleLockError):
+        build(later, "first", "--locked")
+
+
+def test_the_plan_is_printed(
+    sessions: Sessions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On stdout, as a table for people or as JSON for programs."""
+    build(sessions, "first")
+    run_plan(sessions.open("build-stages-plan"))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[:2]] == [
+        ["cached", "kernels"],
+        ["build", "models"],
+    ]
+    run_plan(sessions.open("build-stages-plan", "--json"))
+    assert capsys.readouterr().out.startswith("{")
