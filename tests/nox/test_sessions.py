@@ -398,7 +398,10 @@ def test_another_system_builds_nothing(project: Project) -> None:
     """Lock, plan and the sessions of other people work there; a build is refused."""
     Pair().write(project)
     project.noxfile.write_text(
-        "import sys\nimport nox\nsys.platform = 'darwin'\n"
+        # The standard library looks at the platform itself: first, so that it works.
+        "import nox, sys, sysconfig, urllib.request\n"
+        "sysconfig.get_config_vars()\n"
+        "sys.platform = 'darwin'\n"
         f"{project.noxfile.read_text('utf-8')}"
         "@nox.session(python=False)\ndef lint(session): pass\n",
         "utf-8",
