@@ -1,1 +1,1 @@
-"""`build-stages-init`: proposes the stages that a project lacks."""
+"""`build-stages-init`: proposes stages for the dependencies that have no wheel."""

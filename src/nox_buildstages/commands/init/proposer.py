@@ -1,14 +1,14 @@
-"""Propose, try to lock, learn from what stands in the way, until it locks.
+"""Propose stages by trial: lock, learn from the failure, and lock again.
 
-So what is proposed in the end is known to lock, with the build requirements that the
-outputs declare and with those that they don't.
+The result is known to resolve, with the build requirements that the outputs declare
+and with undeclared ones.
 """
 
 from __future__ import annotations
 
 import sys
 import textwrap
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -16,19 +16,18 @@ from packaging.utils import canonicalize_name
 
 from nox_buildstages.builder.hints import missing_module
 from nox_buildstages.commands.init.draft import (
-    ELSEWHERE,
+    CYCLE_HINT,
     Draft,
-    Found,
-    in_order,
-    not_matched,
+    ProposedOutput,
+    add_dependency,
 )
+from nox_buildstages.commands.init.provider import CachedProvider
 from nox_buildstages.commands.init.pyproject import (
     Proposal,
     ProposedStage,
     render,
     write_addition,
 )
-from nox_buildstages.commands.init.trials import Trials
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.writing import build_requires_table, indent
 from nox_buildstages.errors import (
@@ -40,9 +39,11 @@ from nox_buildstages.errors import (
     MetadataError,
     NoWheelError,
     ProposalError,
+    ResolutionError,
     UnorderedOutputError,
 )
 from nox_buildstages.lock.files import folder
+from nox_buildstages.lock.resolve.locker import UnresolvableError
 from nox_buildstages.lock.resolve.source_choice import is_direct
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question
 from nox_buildstages.model import Output
@@ -50,17 +51,21 @@ from nox_buildstages.model import Output
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
+    from nox_buildstages.builder.metadata import BackendMetadata
     from nox_buildstages.lock.files.lockfile import Lock
-    from nox_buildstages.model import Interpreter, Project
+    from nox_buildstages.lock.resolve.locker import Locker
+    from nox_buildstages.lock.resolve.metadata import BackendAnswer
+    from nox_buildstages.model import Project
     from nox_buildstages.workspace.workspace import Workspace
 
 MAX_GUESSES = 8
-"""How many modules that a build imports undeclared are looked for, for one output."""
+"""The number of undeclared modules to find a project for, for one output."""
 
 _WIDTH = 86
-"""Of a comment, without its mark."""
+"""The width of a comment without ``#``."""
 
 _PROJECTS: Mapping[str, tuple[str, ...]] = {
     "PIL": ("pillow",),
@@ -72,13 +77,13 @@ _PROJECTS: Mapping[str, tuple[str, ...]] = {
     "sklearn": ("scikit-learn",),
     "yaml": ("pyyaml",),
 }
-"""Where modules come from whose project has another name."""
+"""The projects of modules that have another name than their project."""
 
 
 def run_init(workspace: Workspace, *, has_table: bool) -> None:
     """Propose stages for the dependencies that have no wheel.
 
-    Locks that are made on the way are not written.
+    The locks of the trials are not written.
 
     Args:
         workspace: The project.
@@ -95,8 +100,9 @@ def run_init(workspace: Workspace, *, has_table: bool) -> None:
         with project_locker.open_locker(context, earlier) as (locker, provider):
             proposal = Proposer(
                 project=context.project,
-                begun=has_table,
-                trials=Trials(relock=locker, metadata_provider=provider),
+                has_table=has_table,
+                locker=locker,
+                provider=provider,
                 report=report,
             ).propose()
     if proposal is None:
@@ -117,275 +123,293 @@ def run_init(workspace: Workspace, *, has_table: bool) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proposer:
-    """Finds out which stages a project should declare.
+    """Finds the stages that a project should declare.
 
     Attributes:
-        project: As declared so far.
-        begun: Whether its table is there, so that it can't be begun again.
-        trials: Tries what is proposed.
-        report: Told of everything that is found out, as it is.
+        project: The project as declared.
+        has_table: Whether the pyproject.toml has our table already.
+        locker: Locks the project as declared; variants of the project are tried.
+        provider: Runs the build backends.
+        report: Prints a line about every finding.
+        answers: The last answers of the build backends, by output.
     """
 
     project: Project
-    begun: bool
-    trials: Trials
+    has_table: bool
+    locker: Locker
+    provider: BackendMetadata
     report: Callable[[str], None]
+    answers: dict[NormalizedName, BackendAnswer] = field(default_factory=dict)
 
     def propose(self) -> Proposal | None:
-        """Return the stages that are missing; None where none is.
+        """Return the missing stages; None if no stage is missing.
 
         Raises:
-            BuildStagesError: It can't be found out.
+            BuildStagesError: A failure teaches nothing.
         """
-        draft = Draft(declared=self.project)
-        locks = None
+        draft, locks = Draft(declared=self.project), None
         while locks is None:
-            draft, locks = self._tried(draft)
-        if not draft.found:
+            try:
+                locks = self._lock(draft)
+            except (LockError, BuildError) as error:  # noqa: PERF203 - it takes seconds
+                better = self._learn(draft, error)
+                if better is None:
+                    raise
+                draft = better
+        if not draft.outputs:
             return None
-        draft = self._grouped(self._pinned(draft, locks))
-        return self._told(draft, self._locks(draft, again=False))
 
-    def _tried(self, draft: Draft) -> tuple[Draft, tuple[Lock, ...] | None]:
-        """Return a draft and its locks, or a better one that isn't locked yet."""
-        try:
-            return draft, self._locks(draft)
-        except (LockError, BuildError) as error:
-            return self._learnt(draft, error), None
-
-    def _locks(self, draft: Draft, *, again: bool = True) -> tuple[Lock, ...]:
-        project = draft.project()
-        try:
-            graph = arrange(project)
-        except DeclarationError as error:
-            told = "; ".join(problem.message for problem in error.problems)
-            raise ProposalError(
-                problem=f"no order of stages builds what has no wheel: {told}",
-                hint=ELSEWHERE,
-            ) from error
-        return self.trials.locks(project, graph, draft.silent, again=again)
-
-    def _learnt(self, draft: Draft, error: LockError | BuildError) -> Draft:
-        """Return a better draft; raise the error where nothing is learnt from it."""
-        amended = None
-        if isinstance(error, NoWheelError):
-            amended = self._without_wheel(draft, error)
-        elif isinstance(error, UnorderedOutputError):
-            amended = in_order(draft, error.stage, canonicalize_name(error.output))
-        elif isinstance(error, MatchRuntimeError):
-            amended = not_matched(draft, error)
-        elif isinstance(error, BackendError):
-            amended = self._of_backend(draft, error)
-        elif isinstance(error, MetadataError):
-            words = (error.problem, *error.hint.splitlines())
-            amended = self._silenced(draft, error.output, words)
-        if amended is None:
-            raise error
-        return amended
-
-    def _without_wheel(self, draft: Draft, error: NoWheelError) -> Draft | None:
-        name = canonicalize_name(error.project)
-        known = {output.name for output in draft.project().outputs}
-        if name in known:
-            return in_order(draft, error.name, name)
-        if self._is_too_old(draft, error, name):
-            return self._too_old(draft, error, name)
-        output = self._output(draft, error, name)
-        self.report(f"{output.name} has to be built: {error.reason}")
-        return draft.amended(Found(output=output, reason=error.reason))
-
-    def _output(
-        self, draft: Draft, error: NoWheelError, name: NormalizedName
-    ) -> Requirement:
-        for requirement in self.project.final.requirements:
-            if canonicalize_name(requirement.name) == name and requirement.url:
-                return Requirement(f"{requirement.name} @ {requirement.url}")
-        output = Output(requirement=Requirement(name), location="")
-        if is_direct(self.project, output):
-            return output.requirement
-        version = error.version or self._version(draft, error, name)
-        return Requirement(name if version is None else f"{name}=={version}")
-
-    def _version(
-        self, draft: Draft, error: NoWheelError, name: NormalizedName
-    ) -> str | None:
-        """Return the version of a sdist that goes with all that was asked for."""
-        outputs = list(draft.project().outputs)
-        direct = {it.name for it in outputs if is_direct(self.project, it)}
-        question = Question(
-            name="version",
-            requirements=error.requirements,
-            constraints=error.constraints,
-            sdists=(*(it.name for it in outputs if it.name not in direct), name),
-        )
-        answer = self.trials.resolve(question)
-        packages = () if answer is None else answer.packages
-        return next((str(it.version) for it in packages if it.name == name), None)
-
-    def _has_wheel(self, name: NormalizedName) -> bool:
-        asked = Question(name="wheel", requirements=(name,))
-        return self.trials.resolve(asked) is not None
-
-    def _is_too_old(
-        self, draft: Draft, error: NoWheelError, name: NormalizedName
-    ) -> bool:
-        """Whether a build requires versions that have no wheel, and others have one."""
-        chosen = error.version is not None or error.reason == FROM_SOURCE
-        wanted = name in map(_name, error.requirements)
-        is_build = bool(draft.building(error.name))
-        return is_build and wanted and not chosen and self._has_wheel(name)
-
-    def _too_old(
-        self, draft: Draft, error: NoWheelError, name: NormalizedName
-    ) -> Draft:
-        """Do without such a build requirement, and leave the rest to the user."""
-        (found,) = draft.building(error.name)
-        asked = ", ".join(it for it in error.requirements if _name(it) == name)
-        self.report(f"{found.name}: no wheel of {asked}, which its build requires")
-        words = (
-            f"its build requires {asked}, and there is {error.reason} of that",
-            "if another version will do, say so in pyproject.toml:",
-            *indent(build_requires_table(found.name, add=[name], remove=[name])),
-        )
-        silence, dropped = (*found.silence, *words), (*found.dropped, name)
-        return draft.amended(replace(found, silence=silence, dropped=dropped))
-
-    def _of_backend(self, draft: Draft, error: BackendError) -> Draft | None:
-        found = draft.of(error.output)
-        if found is None:
-            return None
-        module = missing_module(error.details)
-        if module is None:
-            first = f"{error.hook} failed: {error.reason}"
-            words = (first, *error.details[-1:], error.hint)
-            return self._silenced(draft, found.name, words)
-        project = self._providing(module, found)
-        if project is None:
-            unknown = f"its build imports {module}; nothing was found that provides it"
-            return self._silenced(draft, found.name, (unknown,))
-        self.report(f"{found.name}: its build imports {module}; trying {project}")
-        return draft.amended(
-            replace(
-                found,
-                dependencies=(*found.dependencies, project),
-                imported={**found.imported, module: project},
-            )
-        )
-
-    def _providing(self, module: str, found: Found) -> NormalizedName | None:
-        """Return a project that should provide a module and isn't tried yet."""
-        if module in found.imported or len(found.imported) >= MAX_GUESSES:
-            return None
-        runtime = {canonicalize_name(it.name) for it in self.project.final.requirements}
-        names = [*map(canonicalize_name, _candidates(module))]
-        for name in sorted(names, key=lambda it: it not in runtime):
-            untried = name not in found.dependencies and name != found.name
-            if untried and (name in runtime or self._has_wheel(name)):
-                return name
-        return None
-
-    def _silenced(
-        self, draft: Draft, output: str, words: Iterable[str]
-    ) -> Draft | None:
-        found = draft.of(output)
-        if found is None or found.silence:
-            return None
-        silence = tuple(line for line in words if line)
-        self.report(f"{output} can't be asked what it needs: {silence[0]}")
-        return draft.amended(replace(found, silence=silence))
-
-    def _pinned(self, draft: Draft, locks: Iterable[Lock]) -> Draft:
-        """Return the same with the versions that were locked."""
+        # Pin the locked versions.
         versions = {
             output.name: output.metadata.version
             for lock in locks
             for output in lock.outputs
         }
-        for found in draft.found:
-            output = Output(requirement=found.output, location="")
-            if not is_direct(self.project, output):
-                pin = Requirement(f"{found.output.name}=={versions[found.name]}")
-                draft = draft.amended(replace(found, output=pin))
-        return draft
+        for output in draft.outputs:
+            if not self._is_direct(output.requirement):
+                pin = Requirement(f"{output.requirement.name}=={versions[output.name]}")
+                draft = draft.with_output(replace(output, requirement=pin))
 
-    def _grouped(self, draft: Draft) -> Draft:
-        """Return the same with outputs in one stage that go together in it."""
-        alike: dict[frozenset[NormalizedName], list[NormalizedName]] = {}
-        for found in draft.found:
-            if not found.silence:
-                alike.setdefault(frozenset(found.dependencies), []).append(found.name)
-        for names in alike.values():
-            grouped = replace(draft, groups=(*draft.groups, tuple(names)))
-            if len(names) > 1 and self._is_sound(grouped):
-                draft = grouped
-        return draft
-
-    def _is_sound(self, draft: Draft) -> bool:
-        try:
-            self._locks(draft, again=False)
-        except (LockError, ProposalError):
-            return False
-        return True
-
-    def _told(self, draft: Draft, locks: tuple[Lock, ...]) -> Proposal:
-        *stages, final = ({it.name for it in lock.pylock.packages} for lock in locks)
+        draft = self._group(draft)
+        *stages, final = (
+            {package.name for package in lock.pylock.packages}
+            for lock in self._lock(draft, use_answers=True)
+        )
         matched = tuple(
             name
-            for name in draft.matched
+            for name in draft.match_runtime
             if name not in self.project.match_runtime
             and name in final
             and any(name in stage for stage in stages)
         )
-        order = [stage.name for stage in arrange(draft.project()).order]
-        proposed = [
-            ProposedStage(stage=stage, comments=tuple(_comments(group)))
-            for stage, group in zip(draft.stages(), draft.grouped(), strict=True)
-        ]
-        by_hand = matched if self.begun else ()
+        comments = {name: tuple(_comments(members)) for name, members in draft.stages()}
         return Proposal(
-            heading=tuple(_heading(draft, self.trials.interpreter, by_hand)),
-            match_runtime=() if self.begun else matched,
-            stages=tuple(sorted(proposed, key=lambda it: order.index(it.stage.name))),
+            heading=tuple(self._heading(draft, matched if self.has_table else ())),
+            match_runtime=() if self.has_table else matched,
+            stages=tuple(
+                ProposedStage(stage=stage, comments=comments[stage.name])
+                for stage in arrange(draft.project()).order
+                if stage.name in comments
+            ),
         )
 
+    def _lock(self, draft: Draft, *, use_answers: bool = False) -> tuple[Lock, ...]:
+        """Return the locks of a draft.
 
-def _name(requirement: str) -> NormalizedName:
+        Args:
+            draft: The draft.
+            use_answers: Whether build backends that answered before aren't asked in
+                a new environment, which may need builds of its wheels.
+        """
+        project = draft.project()
+        try:
+            graph = arrange(project)
+        except DeclarationError as error:
+            messages = "; ".join(problem.message for problem in error.problems)
+            raise ProposalError(
+                problem="packages without a wheel can't be built in any order of"
+                f" stages: {messages}",
+                hint=CYCLE_HINT,
+            ) from error
+        context = replace(self.provider.context, project=project, graph=graph)
+        provider = CachedProvider(
+            provider=replace(self.provider, context=context),
+            skipped=frozenset(output.name for output in draft.outputs if output.to_do),
+            answers=self.answers,
+            use_answers=use_answers,
+        )
+        locker = replace(
+            self.locker, project=project, graph=graph, metadata_provider=provider
+        )
+        try:
+            return locker.make_locks()
+        except UnresolvableError as failure:
+            raise failure.error from failure
+
+    def _learn(self, draft: Draft, error: LockError | BuildError) -> Draft | None:
+        """Return a draft that avoids a failure; None if no draft does."""
+        if isinstance(error, NoWheelError):
+            return self._add_output(draft, error)
+        if isinstance(error, UnorderedOutputError):
+            return add_dependency(draft, error.stage, canonicalize_name(error.output))
+        if isinstance(error, BackendError):
+            return self._add_module(draft, error)
+        if isinstance(error, MetadataError):
+            lines = (error.problem, *error.hint.splitlines())
+            return self._skip_backend(draft, error.output, lines)
+        if isinstance(error, MatchRuntimeError):
+            others = tuple(name for name in draft.match_runtime if name != error.name)
+            is_ours = error.name not in self.project.match_runtime
+            if is_ours and others != draft.match_runtime:
+                mismatch = tuple(error.lines())
+                return replace(draft, match_runtime=others, mismatch=mismatch)
+        return None
+
+    def _add_output(self, draft: Draft, error: NoWheelError) -> Draft | None:
+        """Return a draft that builds the package that has no wheel."""
+        name = canonicalize_name(error.project)
+        if name in {output.name for output in draft.project().outputs}:
+            return add_dependency(draft, error.name, name)
+        wanted = [it for it in error.requirements if _name_of(it) == name]
+        members = dict(draft.stages()).get(error.name)
+        has_choice = error.version is None and error.reason != FROM_SOURCE
+        if members and wanted and has_choice and self._has_wheel(name):
+            # A build requires an old version that has no wheel; the user decides.
+            (member,) = members
+            versions = ", ".join(wanted)
+            self.report(f"{member.name}: no wheel of {versions}, a build requirement")
+            lines = (
+                f"its build requires {versions}, and there is {error.reason} of that",
+                "if another version will do, write in pyproject.toml:",
+                *indent(build_requires_table(member.name, add=[name], remove=[name])),
+            )
+            to_do, dropped = (*member.to_do, *lines), (*member.dropped, name)
+            return draft.with_output(replace(member, to_do=to_do, dropped=dropped))
+        requirement = self._requirement(draft, error, name)
+        self.report(f"{requirement.name} has to be built: {error.reason}")
+        output = ProposedOutput(requirement=requirement, reason=error.reason)
+        return draft.with_output(output)
+
+    def _requirement(
+        self, draft: Draft, error: NoWheelError, name: NormalizedName
+    ) -> Requirement:
+        """Return the output to build: a declared URL, else the version of an sdist."""
+        for requirement in self.project.final.requirements:
+            if canonicalize_name(requirement.name) == name and requirement.url:
+                return Requirement(f"{requirement.name} @ {requirement.url}")
+        if self._is_direct(Requirement(name)):
+            return Requirement(name)
+        if error.version is not None:
+            return Requirement(f"{name}=={error.version}")
+        sdists = (
+            output.name
+            for output in draft.project().outputs
+            if not self._is_direct(output.requirement)
+        )
+        question = Question(
+            name="version",
+            requirements=error.requirements,
+            constraints=error.constraints,
+            sdists=(*sdists, name),
+        )
+        answer = self._resolve(question)
+        packages = () if answer is None else answer.packages
+        version = next((it.version for it in packages if it.name == name), None)
+        return Requirement(name if version is None else f"{name}=={version}")
+
+    def _add_module(self, draft: Draft, error: BackendError) -> Draft | None:
+        """Return a draft in which a build finds a module that it failed to import."""
+        output = draft.output(error.output)
+        if output is None:
+            return None
+        module = missing_module(error.details)
+        if module is None:
+            first = f"{error.hook} failed: {error.reason}"
+            lines = (first, *error.details[-1:], error.hint)
+            return self._skip_backend(draft, output.name, lines)
+        project = self._project_of(module, output)
+        if project is None:
+            line = f"its build imports {module}; nothing was found that provides it"
+            return self._skip_backend(draft, output.name, (line,))
+        self.report(f"{output.name}: its build imports {module}; trying {project}")
+        return draft.with_output(
+            replace(
+                output,
+                dependencies=(*output.dependencies, project),
+                modules={**output.modules, module: project},
+            )
+        )
+
+    def _project_of(self, module: str, output: ProposedOutput) -> NormalizedName | None:
+        """Return a project that may provide a module and wasn't tried yet."""
+        if module in output.modules or len(output.modules) >= MAX_GUESSES:
+            return None
+        is_private = module.startswith("_") or module in sys.stdlib_module_names
+        names = _PROJECTS.get(module, () if is_private else (module,))
+        runtime = {canonicalize_name(it.name) for it in self.project.final.requirements}
+        candidates = map(canonicalize_name, names)
+        for name in sorted(candidates, key=lambda it: it not in runtime):
+            is_new = name not in output.dependencies and name != output.name
+            if is_new and (name in runtime or self._has_wheel(name)):
+                return name
+        return None
+
+    def _skip_backend(
+        self, draft: Draft, name: str, lines: Iterable[str]
+    ) -> Draft | None:
+        """Return a draft that leaves an output's build requirements to the user."""
+        output = draft.output(name)
+        if output is None or output.to_do:
+            return None
+        to_do = tuple(line for line in lines if line)
+        self.report(f"{name}: its build requirements are unknown: {to_do[0]}")
+        return draft.with_output(replace(output, to_do=to_do))
+
+    def _group(self, draft: Draft) -> Draft:
+        """Return a draft in which outputs with the same dependencies share a stage."""
+        alike: dict[frozenset[NormalizedName], list[NormalizedName]] = {}
+        for output in draft.outputs:
+            if not output.to_do:
+                key = frozenset(output.dependencies)
+                alike.setdefault(key, []).append(output.name)
+        for names in alike.values():
+            if len(names) > 1:
+                together = replace(draft, groups=(*draft.groups, tuple(names)))
+                try:
+                    self._lock(together, use_answers=True)
+                except (LockError, ProposalError):
+                    continue
+                draft = together
+        return draft
+
+    def _is_direct(self, requirement: Requirement) -> bool:
+        """Return whether a requirement names its source, such as a URL."""
+        return is_direct(self.project, Output(requirement=requirement, location=""))
+
+    def _has_wheel(self, name: NormalizedName) -> bool:
+        question = Question(name="wheel", requirements=(name,))
+        return self._resolve(question) is not None
+
+    def _resolve(self, question: Question) -> Pylock | None:
+        """Return versions that satisfy all requirements; None if there are none."""
+        try:
+            return self.locker.resolver.resolve(question)
+        except ResolutionError:
+            return None
+
+    def _heading(
+        self, draft: Draft, match_runtime: Iterable[NormalizedName]
+    ) -> Iterator[str]:
+        python = self.locker.resolver.target.interpreter.short
+        yield f"Proposed by `nox -s build-stages-init` for {python}."
+        yield "The build backends listed the build requirements. Modules that a build"
+        yield "imports only while it makes the wheel aren't among them: the error of"
+        yield "that build names them. Optional build requirements, without which a"
+        yield "build makes another wheel, aren't among them either."
+        for stage, outputs in draft.added.items():
+            names = ", ".join(outputs)
+            yield f"To do: add {names} to the dependencies of stage {stage}."
+        if names := ", ".join(match_runtime):
+            yield f"To do: add {names} to match-runtime."
+        if draft.mismatch:
+            yield "To do:"
+            yield from (f"  {line}" for line in draft.mismatch)
+
+
+def _name_of(requirement: str) -> NormalizedName:
     return canonicalize_name(Requirement(requirement).name)
 
 
-def _candidates(module: str) -> tuple[str, ...]:
-    """Return the projects that may provide a module, best first."""
-    if module in _PROJECTS:
-        return _PROJECTS[module]
-    is_private = module.startswith("_") or module in sys.stdlib_module_names
-    return () if is_private else (module,)
-
-
-def _heading(
-    draft: Draft, interpreter: Interpreter, matched: tuple[NormalizedName, ...]
-) -> Iterator[str]:
-    yield f"Proposed by `nox -s build-stages-init` for {interpreter.short}."
-    yield "The build backends were asked what they need. What is imported only while a"
-    yield "wheel is built isn't seen: the failure of that build names it. Nor is what a"
-    yield "build does without, where it makes another wheel then."
-    for stage, outputs in draft.ordered.items():
-        yield f"To do: add {', '.join(outputs)} to the dependencies of stage {stage}."
-    if matched:
-        yield f"To do: add {', '.join(matched)} to match-runtime."
-    if draft.unmatched:
-        yield "To do:"
-        yield from (f"  {line}" for line in draft.unmatched)
-
-
-def _comments(group: Iterable[Found]) -> Iterator[str]:
-    for found in group:
-        imports = ", ".join(
+def _comments(members: Iterable[ProposedOutput]) -> Iterator[str]:
+    """Yield the reasons for the outputs of a stage, and what is left to do."""
+    for output in members:
+        modules = ", ".join(
             module if module == name else f"{module} (of {name})"
-            for module, name in found.imported.items()
+            for module, name in output.modules.items()
         )
-        undeclared = f"; its build imports {imports}, which it doesn't declare"
-        told = f"{found.name}: {found.reason}{undeclared if imports else ''}"
-        yield from textwrap.wrap(told, _WIDTH)
-        if found.silence:
-            yield "To do: it can't be asked what it needs:"
-            yield from (f"  {line}" for line in found.silence)
+        undeclared = f"; its build imports {modules}, which it doesn't declare"
+        line = f"{output.name}: {output.reason}{undeclared if modules else ''}"
+        yield from textwrap.wrap(line, _WIDTH)
+        if output.to_do:
+            yield "To do: its build requirements are unknown:"
+            yield from (f"  {line}" for line in output.to_do)

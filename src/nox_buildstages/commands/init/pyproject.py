@@ -98,8 +98,8 @@ def write_addition(pyproject: Path, addition: str) -> None:
         arrange(read(toml.loads(text), pyproject=pyproject))
     except (toml.TOMLDecodeError, DeclarationError) as error:
         raise ProposalError(
-            problem=f"{pyproject} can't be added to at its end: {error}",
-            hint="put what is proposed where it belongs by hand",
+            problem=f"tables can't be appended to {pyproject}: {error}",
+            hint="copy the proposed tables into the file yourself",
         ) from error
     with atomic_write(path, mode=path.stat().st_mode & 0o7777) as new:
         new.write_bytes(text.encode("utf-8"))
