@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 UV = uv.find_uv_bin()
 SYSTEM = BuildSystem(requires=(), backend="tinybackend")
 HOOKS: dict[str, Callable[[Backend, Path], object]] = {
-    "get_requires_for_build_wheel": lambda backend, _: backend.requires(),
-    "prepare_metadata_for_build_wheel": lambda backend, out: backend.metadata(out),
-    "build_wheel": lambda backend, out: backend.wheel(out),
+    "get_requires_for_build_wheel": lambda backend, _: backend.get_requires(),
+    "prepare_metadata_for_build_wheel": lambda backend, out: backend.prepare_metadata(
+        out
+    ),
+    "build_wheel": lambda backend, out: backend.build_wheel(out),
 }
 
 
@@ -97,13 +99,13 @@ def failure(backend: Backend, hook: str, out: Path) -> BackendError:
 def test_a_backend_says_what_it_requires(backend: Backend) -> None:
     """In the backend's own order."""
     write_tree(backend, **{"requires-for-build": ["b", "a>=1"]})
-    assert backend.requires() == ("b", "a>=1")
+    assert backend.get_requires() == ("b", "a>=1")
 
 
 def test_a_backend_prepares_metadata(backend: Backend, out: Path) -> None:
     """What the wheel will say is known with nothing built."""
     write_tree(backend)
-    said = backend.metadata(out)
+    said = backend.prepare_metadata(out)
     assert said is not None
     assert (said.name, said.version) == ("some-package", Version("1.0"))
     assert said.requires_dist == ("x>=1",)
@@ -113,7 +115,7 @@ def test_a_backend_prepares_metadata(backend: Backend, out: Path) -> None:
 def test_a_backend_without_that_hook_cannot_say(backend: Backend, out: Path) -> None:
     """Then nothing is built to find out, either."""
     write_tree(backend, faults=["no-metadata-hook"])
-    assert backend.metadata(out) is None
+    assert backend.prepare_metadata(out) is None
     assert list(out.iterdir()) == []
 
 
@@ -121,8 +123,8 @@ def test_a_backend_builds_a_wheel(backend: Backend, out: Path) -> None:
     """Its name comes back, and what was said goes into the log, after what is there."""
     backend.log.write_text("before\n")
     write_tree(backend, says=["hello"])
-    assert backend.wheel(out) == "some_package-1.0-py3-none-any.whl"
-    assert [path.name for path in out.iterdir()] == [backend.wheel(out)]
+    assert backend.build_wheel(out) == "some_package-1.0-py3-none-any.whl"
+    assert [path.name for path in out.iterdir()] == [backend.build_wheel(out)]
     lines = backend.log.read_text().splitlines()
     assert lines[:3] == ["before", "tinybackend: building some-package 1.0", "hello"]
 
@@ -133,7 +135,7 @@ def test_a_backend_runs_in_its_tree_with_its_variables(
     """With those it is given, and none of ours."""
     monkeypatch.setenv("OUTER", "1")
     write_tree(backend, record=["cwd", "variables"])
-    record = recorded(out / backend.wheel(out))
+    record = recorded(out / backend.build_wheel(out))
     assert record["cwd"] == str(backend.tree)
     names = {name for name in record["variables"] if not name.startswith("_PYPROJECT")}
     assert names <= {"ONLY", "LC_CTYPE", "COVERAGE_PROCESS_START"}
@@ -172,9 +174,9 @@ def test_config_settings_reach_every_hook(backend: Backend, out: Path) -> None:
     """Words as words, lists as lists; the backend lies in the tree (backend-path)."""
     settings: ConfigSettings = {"--plain": "x", "--listed": ("y", "z")}
     own = replace(write_own(backend, OWN), settings=settings)
-    assert own.requires() == ()
-    assert own.metadata(out) is not None
-    assert own.wheel(out) == "a-1-py3-none-any.whl"
+    assert own.get_requires() == ()
+    assert own.prepare_metadata(out) is not None
+    assert own.build_wheel(out) == "a-1-py3-none-any.whl"
     lines = (own.tree / "settings.jsonl").read_text().splitlines()
     expected = {"--plain": "x", "--listed": ["y", "z"]}
     assert [json.loads(line) for line in lines] == [
@@ -185,8 +187,8 @@ def test_config_settings_reach_every_hook(backend: Backend, out: Path) -> None:
 def test_hooks_that_are_missing_ask_for_nothing(backend: Backend, out: Path) -> None:
     """Only build_wheel is mandatory (PEP 517)."""
     own = write_own(backend, "build_wheel = None\n")
-    assert own.requires() == ()
-    assert own.metadata(out) is None
+    assert own.get_requires() == ()
+    assert own.prepare_metadata(out) is None
 
 
 @pytest.mark.parametrize(
@@ -257,7 +259,7 @@ def test_a_backend_of_the_tree_is_preferred(backend: Backend, out: Path) -> None
     own = TINYBACKEND.read_text("utf-8").replace("building", "building by itself")
     (backend.tree / "tinybackend.py").write_text(own)
     shipped = replace(SYSTEM, backend_path=(".",))
-    replace(backend, system=shipped).wheel(out)
+    replace(backend, system=shipped).build_wheel(out)
     assert "building by itself" in backend.log.read_text()
 
 
@@ -320,7 +322,7 @@ def get_requires_for_build_wheel(config_settings=None):
     warnings.warn("old ways", UserWarning)
     return []
 """
-    assert write_own(backend, code).requires() == ()
+    assert write_own(backend, code).get_requires() == ()
     assert "warning: old ways" in backend.log.read_text().splitlines()
 
 

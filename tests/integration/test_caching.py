@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.requirements import Requirement
 
-from nox_buildstages.builder.compilers import cache as caching, wrappers as compilers
+from nox_buildstages.builder.compilers import cache as caching, wrappers
 from nox_buildstages.builder.context import BuildContext, Tools
 from nox_buildstages.builder.jobs.slots import JobPool
 from nox_buildstages.builder.sandbox import Sandbox, SandboxPolicy
@@ -105,7 +105,7 @@ class Yard:
         """Return the name of a stage's cache; nothing where it has none."""
         context = self.context(wish)
         stage = replace(context.graph.stage("s"), compiler_cache=of_stage)
-        found = caching.chosen(context, stage)
+        found = caching.find_cache(context, stage)
         return "" if found is None else found.name
 
     def place(self, name: str) -> Path:
@@ -122,7 +122,7 @@ class Yard:
         return caching.CacheRequest(
             tools=self.tools,
             stage="s",
-            sandbox=self.sandbox.showing(place, self.root / "store/here"),
+            sandbox=self.sandbox.show_at(place, self.root / "store/here"),
             declared=declared,
         )
 
@@ -131,11 +131,11 @@ class Yard:
         self, cache: str, site: caching.CacheRequest
     ) -> Iterator[tuple[caching.CompilerCache, dict[str, str]]]:
         """Yield a cache at work, and the variables of a backend."""
-        with caching.at_work(cache_program(cache), site) as found:
+        with caching.use_cache(cache_program(cache), site) as found:
             assert found is not None
             scratch = str(self.root)
             home = {"HOME": scratch, "LANG": "C", "TMPDIR": scratch}
-            yield found, {**home, **found.among(site.declared)}
+            yield found, {**home, **found.merge_env(site.declared)}
 
     def compiled(self, name: str, cache: str | None = None) -> tuple[bytes, str]:
         """Compile the source, with debug information.
@@ -147,7 +147,7 @@ class Yard:
         if cache is None:
             return self.compile(name, self.outer), ""
         with self.at_work(cache, site) as (found, env):
-            return self.compile(name, env), found.said()
+            return self.compile(name, env), found.statistics()
 
     def compile(self, name: str, env: Mapping[str, str], *compiler: str) -> bytes:
         """Run a compiler as a backend would, and return what it made."""
@@ -156,7 +156,7 @@ class Yard:
         command = compiler or (str(shutil.which("cc", path=env["PATH"])),)
         source = "module.c" if self.relative else str(folder / "module.c")
         argv = (*command, "-g", "-c", source, "-o", "module.o")
-        around = sandbox.around(Command(argv=argv, cwd=folder, env=env))
+        around = sandbox.wrap(Command(argv=argv, cwd=folder, env=env))
         done = run(around)
         assert done == Completed(returncode=0, stdout=done.stdout, stderr="")
         return folder.joinpath("module.o").read_bytes()
@@ -178,9 +178,9 @@ def yard(tmp_path: Path) -> Yard:
 def test_what_another_build_compiled_is_found(yard: Yard, cache: str) -> None:
     """Its key, and with it its folder, was another one; the bytes are the same."""
     first, said = yard.compiled("a", cache)
-    assert said == f"{cache}: 0 of 1 compilations found"
+    assert said == f"{cache}: 0 of 1 compilations cached"
     second, said = yard.compiled("b", cache)
-    assert said == f"{cache}: 1 of 1 compilations found"
+    assert said == f"{cache}: 1 of 1 compilations cached"
     assert first == second == yard.compiled("b")[0]
     assert str(yard.root / "store/here/source/module.c").encode() in second
 
@@ -194,9 +194,9 @@ def test_at_other_paths_nothing_foreign_is_found(
     yard.sandbox, yard.relative = ON, named == "relative"
     yard.compiled("a", cache)
     found, said = yard.compiled("b", cache)
-    assert said == f"{cache}: 0 of 1 compilations found"
+    assert said == f"{cache}: 0 of 1 compilations cached"
     assert found == yard.compiled("b")[0]
-    assert yard.compiled("b", cache) == (found, f"{cache}: 1 of 1 compilations found")
+    assert yard.compiled("b", cache) == (found, f"{cache}: 1 of 1 compilations cached")
 
 
 @pytest.mark.parametrize("cache", CACHES)
@@ -207,15 +207,15 @@ def test_one_compilation_is_counted_once(yard: Yard, cache: str) -> None:
         launcher = env["CMAKE_C_COMPILER_LAUNCHER"]
         compiler = str(shutil.which("cc", path=env["PATH"]))
         made = yard.compile("a", env, launcher, compiler)
-        assert found.said() == f"{cache}: 0 of 1 compilations found"
+        assert found.statistics() == f"{cache}: 0 of 1 compilations cached"
     assert made == yard.compiled("a")[0]
 
 
 def test_nothing_compiled_is_nothing_said(yard: Yard) -> None:
     """Nor is anything where no cache is."""
     with yard.at_work("ccache", yard.site("a")) as (found, _):
-        assert found.said() == ""
-    with caching.at_work(None, yard.site("a")) as nothing:
+        assert found.statistics() == ""
+    with caching.use_cache(None, yard.site("a")) as nothing:
         assert nothing is None
 
 
@@ -225,8 +225,8 @@ def test_a_server_that_is_gone_says_nothing(yard: Yard) -> None:
     with yard.at_work("sccache", site) as (found, env):
         stop = Command(argv=(str(cache_program("sccache")), "--stop-server"), env=env)
         assert run(stop).returncode == 0
-        broken = replace(found, count=lambda: caching.counted(""))
-        assert broken.said() == ""
+        broken = replace(found, count=lambda: caching.count_sccache(""))
+        assert broken.statistics() == ""
 
 
 # Whose it is ----------------------------------------------------------------------
@@ -379,21 +379,21 @@ def test_compilers_are_known_by_their_names(tmp_path: Path) -> None:
     for name in ("cc", "gcc"):
         script(second / name)
     path = os.pathsep.join(map(str, (first, second, tmp_path / "gone"))) + "::."
-    made = compilers.wrapped(tmp_path / "made", path, first / "ccache")
+    made = wrappers.make_compilers(tmp_path / "made", path, first / "ccache")
     names = {it.name for it in made.iterdir()}
     assert names == {"gcc", "cc", "clang++", triplet, "ccache", "sccache"}
     assert f"{second}/cc" in made.joinpath("cc").read_text()
     assert f"{first}/gcc" in made.joinpath("gcc").read_text()
-    assert compilers.wrapped(tmp_path / "made", path, first / "ccache") == made
+    assert wrappers.make_compilers(tmp_path / "made", path, first / "ccache") == made
 
 
 def test_another_compiler_is_another_program(tmp_path: Path) -> None:
     """What takes it for the compiler sees that it has changed."""
     gcc = script(tmp_path / "bin/gcc")
     path, launcher = str(gcc.parent), tmp_path / "ccache"
-    before = compilers.wrapped(tmp_path / "made", path, launcher)
+    before = wrappers.make_compilers(tmp_path / "made", path, launcher)
     script(gcc, "exit 1")
-    after = compilers.wrapped(tmp_path / "made", path, launcher)
+    after = wrappers.make_compilers(tmp_path / "made", path, launcher)
     assert after != before
     times = [it.stat().st_mtime_ns for it in (gcc, after / "gcc")]
     assert times[0] == times[1]
@@ -401,7 +401,7 @@ def test_another_compiler_is_another_program(tmp_path: Path) -> None:
 
 def test_a_cache_that_is_not_chosen_does_nothing(tmp_path: Path) -> None:
     """Meson takes the one that tells its version; others get what they asked for."""
-    made = compilers.wrapped(tmp_path / "made", "", tmp_path / "ccache")
+    made = wrappers.make_compilers(tmp_path / "made", "", tmp_path / "ccache")
     unused = str(made / "sccache")
     assert run(Command(argv=(unused, "--version"))).returncode == 1
     assert run(Command(argv=(unused, "echo", "-c"))).stdout == "-c\n"
@@ -413,6 +413,8 @@ def test_nvcc_is_found_as_torch_finds_it(tmp_path: Path, variable: str) -> None:
     on_path = script(tmp_path / "bin/nvcc")
     in_home = script(tmp_path / "cuda/bin/nvcc")
     variables = {"PATH": str(on_path.parent)}
-    assert compilers.nvcc(variables) == on_path
-    assert compilers.nvcc({**variables, variable: str(tmp_path / "cuda")}) == in_home
-    assert compilers.nvcc({**variables, variable: str(tmp_path / "gone")}) is None
+    assert wrappers.find_nvcc(variables) == on_path
+    assert (
+        wrappers.find_nvcc({**variables, variable: str(tmp_path / "cuda")}) == in_home
+    )
+    assert wrappers.find_nvcc({**variables, variable: str(tmp_path / "gone")}) is None

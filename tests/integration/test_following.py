@@ -10,7 +10,7 @@ import pytest
 
 from nox_buildstages.errors import BuildTimeoutError, CommandError
 from nox_buildstages.run import follow as following
-from nox_buildstages.run.follow import LogFollower, LogTail, PreviousBuild, shown
+from nox_buildstages.run.follow import LogFollower, LogTail, PreviousBuild, show_elapsed
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.screen import Screen
 from nox_buildstages.run.steps import Progress
@@ -50,15 +50,15 @@ def test_a_log_is_read_line_by_line(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"before\n")
     log = LogTail(path=path, offset=path.stat().st_size)
-    assert log.news() == ""
+    assert log.read_lines() == ""
     append(path, "[1/2] é\n[2/".encode())
-    assert log.news() == "[1/2] é\n"
-    assert log.news() == ""
+    assert log.read_lines() == "[1/2] é\n"
+    assert log.read_lines() == ""
     append(path, "2] é".encode()[:-1])
-    assert log.news() == ""
+    assert log.read_lines() == ""
     append(path, "é".encode()[-1:])
-    assert log.rest() == "[2/2] é"
-    assert log.rest() == ""
+    assert log.read_rest() == "[2/2] é"
+    assert log.read_rest() == ""
 
 
 def test_a_log_is_read_piece_by_piece(
@@ -69,7 +69,7 @@ def test_a_log_is_read_piece_by_piece(
     path = tmp_path / "log"
     path.write_bytes(b"abcdefgh\nij\n")
     log = LogTail(path=path)
-    assert [log.news() for _ in range(4)] == ["abcd", "efgh", "\nij\n", ""]
+    assert [log.read_lines() for _ in range(4)] == ["abcd", "efgh", "\nij\n", ""]
 
 
 def test_a_follower_tells_how_far_it_is(tmp_path: Path) -> None:
@@ -80,9 +80,9 @@ def test_a_follower_tells_how_far_it_is(tmp_path: Path) -> None:
     follower = LogFollower(
         name="kernels", phase="compile", screen=screen, log=LogTail(path=path)
     )
-    follower.attend()
+    follower.update()
     append(path, b"[1/2] cc a.c\n")
-    follower.attend()
+    follower.update()
     append(path, b"[2/2] cc b.c")
     follower.end()
     assert screen.lines == ["kernels  compile  0 s", "kernels  compile [1/2]  0 s"]
@@ -100,9 +100,9 @@ def test_a_follower_knows_of_the_last_time(tmp_path: Path) -> None:
         phase="compile",
         screen=screen,
         log=LogTail(path=path),
-        before=partial(PreviousBuild, seconds=240.0, progress=Progress(done=9)),
+        find_previous=partial(PreviousBuild, seconds=240.0, progress=Progress(done=9)),
     )
-    follower.attend()
+    follower.update()
     assert screen.lines == ["kernels  compile [1/9]  0 s, about 4 min left"]
 
 
@@ -111,7 +111,7 @@ def test_what_goes_wrong_while_following_harms_nobody(tmp_path: Path) -> None:
     screen = Recording()
     log = LogTail(path=tmp_path / "log")
     follower = LogFollower(name="kernels", phase="compile", screen=screen, log=log)
-    follower.attend()
+    follower.update()
     follower.end()
     assert screen.lines == []
     assert screen.cleared == 1
@@ -120,7 +120,7 @@ def test_what_goes_wrong_while_following_harms_nobody(tmp_path: Path) -> None:
 def test_what_has_no_log_is_shown_too() -> None:
     """For how long it goes on."""
     screen = Recording()
-    with shown(screen, "kernels", "env") as attend:
+    with show_elapsed(screen, "kernels", "env") as attend:
         attend()
     assert screen.lines == ["kernels  env  0 s"]
     assert screen.cleared == 1

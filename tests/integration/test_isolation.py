@@ -56,8 +56,8 @@ socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5).close()
 @needs_namespaces
 def test_without_network_a_server_is_not_reached(port: int) -> None:
     """Not even one on the same machine; with the network it is."""
-    assert run(ON.around(python(CONNECT, port))).returncode == 0
-    completed = run(OFF.around(python(CONNECT, port)))
+    assert run(ON.wrap(python(CONNECT, port))).returncode == 0
+    completed = run(OFF.wrap(python(CONNECT, port)))
     assert completed.returncode == 1
     assert "ConnectionRefusedError" in completed.stderr
 
@@ -66,7 +66,7 @@ def test_without_network_a_server_is_not_reached(port: int) -> None:
 def test_without_network_another_machine_is_not_reached() -> None:
     """The kernel says so at once, with nothing sent and no waiting."""
     code = "import socket; socket.create_connection(('192.0.2.1', 80), 30)"
-    completed = run(OFF.around(python(code)))
+    completed = run(OFF.wrap(python(code)))
     assert "Network is unreachable" in completed.stderr
 
 
@@ -78,7 +78,7 @@ import socket
 with socket.create_server(("localhost", 0)) as server:
     socket.create_connection(server.getsockname(), 5).close()
 """
-    assert run(OFF.around(python(code))).stderr == ""
+    assert run(OFF.wrap(python(code))).stderr == ""
 
 
 @needs_namespaces
@@ -86,7 +86,7 @@ with socket.create_server(("localhost", 0)) as server:
 def test_without_network_our_process_is_closed(path: str) -> None:
     """It shows neither the variables that we were started with nor a way out."""
     look = python("open(__import__('sys').argv[1])", path.format(os.getpid()))
-    assert "PermissionError" in run(OFF.around(look)).stderr
+    assert "PermissionError" in run(OFF.wrap(look)).stderr
 
 
 @needs_namespaces
@@ -133,7 +133,7 @@ def without(right: str, command: Command) -> Command:
 @pytest.mark.parametrize("right", RIGHTS)
 def test_a_root_without_all_rights_is_cut_off_too(port: int, right: str) -> None:
     """As the root of a container is, which has some of them."""
-    completed = run(without(right, OFF.around(python(CONNECT, port))))
+    completed = run(without(right, OFF.wrap(python(CONNECT, port))))
     assert "ConnectionRefusedError" in completed.stderr
 
 
@@ -202,7 +202,7 @@ def looked(sandbox: Sandbox, cwd: Path, folder: Path) -> list[str]:
     """Return what a program says that runs in one folder and is told of another."""
     env = {**os.environ, "THERE": f"{folder}/x"}
     command = replace(python(LOOK, folder), cwd=cwd, env=env)
-    completed = run(sandbox.around(command))
+    completed = run(sandbox.wrap(command))
     assert completed.stderr == ""
     return completed.stdout.splitlines()
 
@@ -213,7 +213,7 @@ def test_without_network_a_folder_is_found_at_another_path(
 ) -> None:
     """By who runs in it, and in arguments and variables; outside nothing is there."""
     here = tmp_path / "here"
-    sandbox = OFF.showing(folder, here)
+    sandbox = OFF.show_at(folder, here)
     assert looked(sandbox, folder / "source", folder / "source") == [
         f"{here}/source {here}/source/x {here}/source",
         "file",
@@ -225,10 +225,10 @@ def test_without_network_a_folder_is_found_at_another_path(
 @needs_namespaces
 def test_what_is_written_there_is_in_the_folder(folder: Path, tmp_path: Path) -> None:
     """It is the same one."""
-    sandbox = OFF.showing(folder, tmp_path / "here")
+    sandbox = OFF.show_at(folder, tmp_path / "here")
     write = python("import pathlib, sys; pathlib.Path(sys.argv[1]).touch()")
     write = replace(write, argv=(*write.argv, str(folder / "made")))
-    assert run(sandbox.around(write)).returncode == 0
+    assert run(sandbox.wrap(write)).returncode == 0
     assert (folder / "made").exists()
 
 
@@ -239,9 +239,9 @@ def test_a_lesser_root_finds_it_there_too(
     folder: Path, tmp_path: Path, right: str
 ) -> None:
     """Cut off, and beside who is cut off."""
-    sandbox = OFF.showing(folder, tmp_path / "here")
+    sandbox = OFF.show_at(folder, tmp_path / "here")
     look = replace(python(LOOK, folder), cwd=folder, env=os.environ)
-    for command in (sandbox.around(look), sandbox.beside(look)):
+    for command in (sandbox.wrap(look), sandbox.wrap_with_network(look)):
         assert run(without(right, command)).stdout.endswith("\nsource\n")
 
 
@@ -250,18 +250,18 @@ def test_who_is_beside_it_has_the_network(
     folder: Path, tmp_path: Path, port: int
 ) -> None:
     """And finds the folder at the same path."""
-    sandbox = OFF.showing(folder, tmp_path / "here")
-    assert run(sandbox.beside(python(CONNECT, port))).returncode == 0
+    sandbox = OFF.show_at(folder, tmp_path / "here")
+    assert run(sandbox.wrap_with_network(python(CONNECT, port))).returncode == 0
     look = replace(python(LOOK, folder), cwd=folder)
-    said = run(sandbox.beside(look)).stdout
+    said = run(sandbox.wrap_with_network(look)).stdout
     assert said.startswith(str(tmp_path / "here"))
-    assert OFF.beside(look) is look
+    assert OFF.wrap_with_network(look) is look
 
 
 def test_with_network_a_folder_is_where_it_is(folder: Path, tmp_path: Path) -> None:
     """Nothing is made for it."""
     for sandbox in (ON, replace(OFF, may_move=False)):
-        assert sandbox.showing(folder, tmp_path / "here") is sandbox
+        assert sandbox.show_at(folder, tmp_path / "here") is sandbox
     assert not (tmp_path / "here").exists()
 
 
@@ -284,7 +284,7 @@ def test_where_no_folder_can_be_moved_the_network_is_still_off(tmp_path: Path) -
 @pytest.mark.parametrize("status", [0, 3])
 def test_the_exit_status_is_the_program_s(status: int) -> None:
     """Whatever is around it."""
-    completed = run(OFF.around(python(f"raise SystemExit({status})")))
+    completed = run(OFF.wrap(python(f"raise SystemExit({status})")))
     assert completed.returncode == status
 
 
@@ -292,8 +292,8 @@ def test_the_exit_status_is_the_program_s(status: int) -> None:
 def test_a_signal_ends_the_program_itself() -> None:
     """There is no process in between that could be ended in its place."""
     code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    assert run(OFF.around(python(code))).returncode == -signal.SIGKILL
-    command = OFF.around(python("import os; print(os.getpid(), os.getpgrp())"))
+    assert run(OFF.wrap(python(code))).returncode == -signal.SIGKILL
+    command = OFF.wrap(python("import os; print(os.getpid(), os.getpgrp())"))
     with subprocess.Popen(command.argv, stdout=subprocess.PIPE, text=True) as process:
         said = process.communicate()[0]
     assert said.split() == [str(process.pid), str(os.getpgrp())]
@@ -302,7 +302,7 @@ def test_a_signal_ends_the_program_itself() -> None:
 @needs_namespaces
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     """As a shell has it."""
-    completed = run(OFF.around(Command(argv=(str(tmp_path / "gone"),))))
+    completed = run(OFF.wrap(Command(argv=(str(tmp_path / "gone"),))))
     assert completed.returncode == CANNOT_RUN
     assert completed.stderr == f"No such file or directory: {tmp_path / 'gone'}\n"
 
@@ -310,7 +310,7 @@ def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_with_network_nothing_is_around_a_program() -> None:
     """It is the very command."""
     command = python("pass")
-    assert ON.around(command) is command
+    assert ON.wrap(command) is command
 
 
 # What the system allows ----------------------------------------------------------
@@ -321,15 +321,12 @@ class Told:
     """An isolator on a system that forbids, or allows, and what it said."""
 
     forbids: bool = True
-    platform: str = "linux"
     commands: list[Command] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
 
     def sandbox_policy(self) -> SandboxPolicy:
         """Return it."""
-        return SandboxPolicy(
-            runner=self.run, report=self.reports.append, platform=self.platform
-        )
+        return SandboxPolicy(runner=self.run, report=self.reports.append)
 
     def run(self, command: Command) -> Completed:
         """Run a command there."""
@@ -366,7 +363,7 @@ def test_where_it_cannot_be_that_is_said_once() -> None:
     isolations = [sandbox_policy.sandbox(FALSE) for _ in range(2)]
     assert [str(sandbox) for sandbox in isolations] == [f"on ({LIMIT})"] * 2
     assert not isolations[0].is_off
-    assert told.reports == [f"build backends reach the network: {LIMIT}"]
+    assert told.reports == [f"build backends have network access: {LIMIT}"]
 
 
 @can_forbid
@@ -382,7 +379,7 @@ def test_where_it_must_be_and_cannot_that_is_an_error() -> None:
 @can_forbid
 def test_where_it_became_impossible_nothing_runs() -> None:
     """The program isn't run with the network instead."""
-    command = Told().run(OFF.around(python("print('here')")))
+    command = Told().run(OFF.wrap(python("print('here')")))
     assert command.returncode == CANNOT_CUT
     assert command.stdout == ""
 
@@ -395,25 +392,13 @@ def test_a_stage_that_wants_the_network_has_it() -> None:
     assert (told.commands, told.reports) == ([], [])
 
 
-@pytest.mark.parametrize("platform", ["darwin", "win32"])
-def test_other_systems_cannot_do_that(platform: str) -> None:
-    """They are told so, and nothing is tried."""
-    told = Told(platform=platform)
-    sandbox_policy = told.sandbox_policy()
-    reason = f"it can be cut off on Linux only, not on {platform}"
-    assert sandbox_policy.sandbox(FALSE).why == reason
-    assert told.commands == []
-    with pytest.raises(NetworkError):
-        sandbox_policy.sandbox(REQUIRED)
-
-
 def test_an_interpreter_that_is_gone_cannot_do_that(tmp_path: Path) -> None:
     """As when nox's own environment was removed meanwhile."""
 
     def gone(command: Command) -> Completed:
         return run(replace(command, argv=(str(tmp_path / "gone"),)))
 
-    sandbox_policy = SandboxPolicy(runner=gone, report=lambda _: None, platform="linux")
+    sandbox_policy = SandboxPolicy(runner=gone, report=lambda _: None)
     assert sandbox_policy.sandbox(FALSE).why.startswith("No such file or directory")
 
 

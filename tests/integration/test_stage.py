@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -19,10 +20,10 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
 from nox_buildstages.builder.context import BuildContext, Tools
-from nox_buildstages.builder.job import Job
+from nox_buildstages.builder.job import Deadline, Job
 from nox_buildstages.builder.jobs.slots import JobPool
 from nox_buildstages.builder.sandbox import SandboxPolicy
-from nox_buildstages.builder.stage import OutputResult, provide
+from nox_buildstages.builder.stage import OutputResult, provide_stage
 from nox_buildstages.commands.plan.reasons import Planned, plan
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.environments.environment import Environment
@@ -30,6 +31,7 @@ from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import (
     BackendError,
+    BuildTimeoutError,
     EnvironmentDiffersError,
     MissingToolError,
     MissingWheelError,
@@ -50,7 +52,7 @@ from nox_buildstages.model import (
     Project,
     Stage,
 )
-from nox_buildstages.run.follow import METADATA, followed
+from nox_buildstages.run.follow import METADATA
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.run import Run
 from nox_buildstages.run.screen import Screen
@@ -195,14 +197,14 @@ class Shop:
         """Provide a stage in a session of its own, and return its one outcome."""
         context = self.context()
         stage = context.graph.stage(name)
-        (outcome,) = provide(context, stage, self.environment, rebuild=rebuild)
+        (outcome,) = provide_stage(context, stage, self.environment, rebuild=rebuild)
         return outcome
 
     def seen(self, key: str) -> Path:
         """Return where a build finds itself."""
         low = Stage(name="low", outputs=())
         real, here = self.store / "builds" / key, self.store / "here"
-        moved = self.tools().sandbox_policy.sandbox(low).showing(real, here).moved
+        moved = self.tools().sandbox_policy.sandbox(low).show_at(real, here).moved
         return here if moved else real
 
     def history(self, keys: dict[str, str]) -> History:
@@ -285,7 +287,7 @@ def test_what_is_missing_is_built(shop: Shop) -> None:
     """The wheel comes into the store, with its log, and the user is told."""
     outcome = shop.provide()
     wheel = outcome.wheel
-    assert (outcome.stage, outcome.output.name, outcome.built) == (
+    assert (outcome.stage, outcome.output.name, outcome.is_built) == (
         "low",
         "low-lib",
         True,
@@ -333,22 +335,25 @@ def test_what_was_built_before_tells_how_far_a_build_is(
     assert shop.screen.lines == [f"low-lib  compile{steps}  0 s, about 10 min left"]
 
 
-def test_who_attends_to_a_build_still_does(shop: Shop) -> None:
-    """Showing how far it is comes after."""
-    context, seen = shop.context(), []
+def test_a_build_ends_at_its_deadline(shop: Shop) -> None:
+    """The deadline is checked before the progress is shown."""
+    context = shop.context()
+    late = Deadline(stage="low", seconds=5, moment=0)
     job = Job(
         context=context,
         stage=context.graph.stage("low"),
         output=context.locks["low"].outputs[0],
         environment=shop.environment,
-        attend=lambda: seen.append(len(shop.screen.lines)),
+        deadline=late,
     )
     job.log.parent.mkdir()
     job.log.touch()
-    with followed(job, METADATA) as attended:
-        assert attended.attend is not None
-        attended.attend()
-    assert seen == [0]
+    with job.follow(METADATA) as attend, pytest.raises(BuildTimeoutError):
+        attend()
+    assert shop.screen.lines == []
+    in_time = replace(job, deadline=replace(late, moment=math.inf))
+    with in_time.follow(METADATA) as attend:
+        attend()
     assert shop.screen.lines == ["low-lib  metadata  0 s"]
 
 
@@ -361,7 +366,7 @@ def test_what_is_there_is_found(shop: Shop) -> None:
     shop.environment = Environment(location=nowhere, bin=nowhere, python=nowhere)
     found = shop.provide()
     assert found.wheel == built.wheel
-    assert not found.built
+    assert not found.is_built
     assert shop.runner.commands == []
     assert len(shop.reports) == 2
 
@@ -369,7 +374,7 @@ def test_what_is_there_is_found(shop: Shop) -> None:
 def test_another_process_of_the_same_run_says_built(shop: Shop) -> None:
     """Built is what this run of nox built, in whichever of its sessions."""
     shop.provide()
-    assert shop.provide().built
+    assert shop.provide().is_built
     assert len(shop.reports) == 2
 
 
@@ -379,10 +384,10 @@ def test_what_is_asked_for_is_built_again(shop: Shop) -> None:
     shop.provide("low", "low-lib")
     assert len(shop.reports) == 2
     shop.run = "run-2"
-    assert shop.provide("low", "low-lib").built
+    assert shop.provide("low", "low-lib").is_built
     assert len(shop.reports) == 4
     shop.run = "run-3"
-    assert not shop.provide().built
+    assert not shop.provide().is_built
 
 
 def test_a_damaged_wheel_is_built_again(shop: Shop) -> None:
@@ -392,7 +397,7 @@ def test_a_damaged_wheel_is_built_again(shop: Shop) -> None:
     (low, _) = planned(shop, path.parent.name)
     assert low.reasons == ("its wheel in the store is damaged",)
     shop.run = "run-2"
-    assert shop.provide().built
+    assert shop.provide().is_built
 
 
 def test_an_earlier_wheel_is_in_the_environment(shop: Shop) -> None:
@@ -516,7 +521,7 @@ def test_the_patch_that_the_key_has_is_the_one_that_is_applied(shop: Shop) -> No
     context = shop.context()
     key = context.recipe("low", canonicalize_name("low-lib")).key
     file.write_text(new.format("second"))
-    (outcome,) = provide(context, context.graph.stage("low"), shop.environment)
+    (outcome,) = provide_stage(context, context.graph.stage("low"), shop.environment)
     assert outcome.wheel.key == key
     assert read_from_wheel(outcome.wheel.path, "low_lib/first.py") == "x = 1\n"
     assert shop.provide().wheel.key != key
@@ -669,7 +674,7 @@ def test_a_backend_that_fails_leaves_nothing_in_the_store(
     assert "tinybackend: building low-lib 1.0" in caught.value.details
     assert shop.wheels() == []
     shop.write()
-    assert shop.provide().built
+    assert shop.provide().is_built
 
 
 def test_a_wheel_must_keep_what_the_lock_promised(shop: Shop) -> None:
@@ -712,7 +717,7 @@ def test_a_requirement_may_be_spelled_another_way(
     shop.metadata = replace(
         shop.metadata, requires_dist=(promised,), provides_extra=("x",)
     )
-    assert shop.provide().built
+    assert shop.provide().is_built
 
 
 def test_metadata_from_the_table_is_held_against_the_wheel(shop: Shop) -> None:
@@ -722,7 +727,7 @@ def test_metadata_from_the_table_is_held_against_the_wheel(shop: Shop) -> None:
     with pytest.raises(WrongWheelError, match="only the wheel has x>=1"):
         shop.provide()
     shop.metadata = replace(shop.metadata, requires_dist=("x>=1",))
-    assert shop.provide().built
+    assert shop.provide().is_built
 
 
 def test_a_wheel_for_another_platform_is_refused(shop: Shop) -> None:
@@ -807,10 +812,10 @@ def test_a_build_that_ran_out_of_memory_is_tried_again(shop: Shop) -> None:
     log = shop.provide().wheel.log.read_text()
     building, again, _, built = shop.reports
     assert building.startswith("building low-lib 1.0 with 2 jobs (log: ")
-    assert again == "low-lib ran out of memory with 2 jobs; once more with 1 job"
+    assert again == "low-lib ran out of memory with 2 jobs; retrying with 1 job"
     assert built.startswith("built low_lib-1.0-py3-none-any.whl in ")
     assert log.count("tinybackend: building low-lib 1.0") == 2
-    assert "\nout of memory; once more with 1 job\n" in log
+    assert "\nout of memory; retrying with 1 job\n" in log
     assert [line for line in log.splitlines() if line.startswith("jobs: ")] == [
         "jobs: 2",
         "jobs: 1",
@@ -827,7 +832,7 @@ def test_it_is_tried_again_but_once(shop: Shop) -> None:
     assert 'memory-per-job = "8GB" for stage low' in str(caught.value)
     assert [line.partition(" (")[0] for line in shop.reports] == [
         "building low-lib 1.0 with 4 jobs",
-        "low-lib ran out of memory with 4 jobs; once more with 2 jobs",
+        "low-lib ran out of memory with 4 jobs; retrying with 2 jobs",
         "building low-lib 1.0 with 2 jobs",
     ]
 
@@ -922,7 +927,7 @@ def test_jobs_and_memory_are_no_part_of_the_key(shop: Shop) -> None:
     built = shop.provide()
     shop.run, shop.machine = "run-2", ROOMY
     shop.stage = {"jobs": 3, "memory_per_job": 10**9}
-    assert not shop.provide().built
+    assert not shop.provide().is_built
     assert shop.provide().wheel.key == built.wheel.key
     (planned, _) = plan(shop.context(), shop.history({}))
     assert planned.reasons == ()

@@ -325,7 +325,7 @@ def test_who_writes_at_another_path_is_seen(tmp_path: Path) -> None:
     def writing(folder: Path, *names: str) -> subprocess.Popen[str]:
         written = (str(folder / name) for name in names)
         told = replace(command, argv=(*command.argv, *written))
-        argv = Sandbox().showing(folder, here).around(told).argv
+        argv = Sandbox().show_at(folder, here).wrap(told).argv
         pipe = subprocess.PIPE
         return subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True)
 

@@ -160,7 +160,7 @@ def test_a_killed_build_goes_on(tmp_path: Path, kind: Kind) -> None:
     first = compiled(count)
     done = project.nox("-s", "build-stages", timeout=300)
     rest = compiled(count)
-    assert ", going on where it was stopped" in done.output
+    assert ", resuming an interrupted build" in done.output
     assert built(done) == ["native"]
     assert rest < FILES <= first + rest
     words = ("--", "--check-reproducible")

@@ -99,7 +99,9 @@ def test_setuptools_cmake_and_meson_compile_with_it(
         project.write(TABLE.format(cache=cache, changed=changed))
         words = () if changed == "1" else ("--", "--check-reproducible")
         done = project.nox(*BUILD, *words, env={"PATH": path}, timeout=300)
-    counts = re.findall(rf"\({cache}: (\d+) of (\d+) compilations found\)", done.output)
+    counts = re.findall(
+        rf"\({cache}: (\d+) of (\d+) compilations cached\)", done.output
+    )
     assert len(counts) == len(BACKENDS)
     assert all(found == asked for found, asked in counts), counts
     assert done.output.count("nox > reproducible: ") == len(BACKENDS)

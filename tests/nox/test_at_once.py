@@ -178,7 +178,7 @@ def test_while_a_stage_builds_others_make_their_environments(
         output = run.communicate(timeout=PATIENCE)[0]
     assert run.returncode == 0, output
     place = project.folder / ".nox/build-stage-only"
-    assert f"another run works in {place}; waiting for it" in beside.output
+    assert f"waiting for another run that uses {place}" in beside.output
     assert states(beside) == [("kernels", "cached")]
 
 

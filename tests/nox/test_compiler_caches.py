@@ -48,14 +48,14 @@ def test_what_has_not_changed_is_not_compiled_again(
     project = knowing(project, tmp_path, cache)
     declare_solo(project, outputs=[kernels], env={"A": "1"})
     said = project.nox(*BUILD).output
-    assert f" s ({cache}: 0 of 2 compilations found)\n" in said
+    assert f" s ({cache}: 0 of 2 compilations cached)\n" in said
     declare_solo(project, outputs=[kernels], env={"A": "2"})
     said = project.nox(*BUILD, "--", "--check-reproducible").output
-    assert f" s ({cache}: 2 of 2 compilations found)\n" in said
+    assert f" s ({cache}: 2 of 2 compilations cached)\n" in said
     assert "reproducible: kernels-1.0-" in said
     log = (project.wheelhouse / "logs/kernels.log").read_text("utf-8")
     assert f"\ncompiler cache: {cache}\n" in log
-    assert log.endswith(f"\n{cache}: 2 of 2 compilations found\n")
+    assert log.endswith(f"\n{cache}: 2 of 2 compilations cached\n")
 
 
 def test_a_cache_is_no_part_of_the_key(
@@ -64,11 +64,11 @@ def test_a_cache_is_no_part_of_the_key(
     """With one or without, with none at all, the wheel is the same one."""
     project = knowing(project, tmp_path, *CACHES)
     declare_solo(project, outputs=[kernels], **{"compiler-cache": False})
-    assert "compilations found" not in project.nox(*BUILD).output
+    assert "compilations cached" not in project.nox(*BUILD).output
     sha256 = entry(project, "kernels")["sha256"]
     declare_solo(project, outputs=[kernels], **{"compiler-cache": "sccache"})
     assert built(project.nox(*BUILD)) == []
-    assert "0 of 2 compilations found" in project.nox(*BUILD, "--", "--rebuild").output
+    assert "0 of 2 compilations cached" in project.nox(*BUILD, "--", "--rebuild").output
     assert entry(project, "kernels")["sha256"] == sha256
 
 

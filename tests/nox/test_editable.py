@@ -175,7 +175,7 @@ def test_it_is_made_once_more_where_its_declaration_changed(project: Project) ->
     before = lock_texts(project)
     Own(project={"version": "1.1"}, settings={"version": "1.1"}).write(project)
     output = refused(project, "-R", "-s", "build-stages")
-    assert "own has to be made installable once more" in output
+    assert "own has to be made installable again" in output
     assert "run nox without -R" in output
     assert installed(runtime(project))["own"] == "1.0"
     assert made(project.nox("-s", "build-stages"))

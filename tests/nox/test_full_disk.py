@@ -102,7 +102,7 @@ def test_a_build_that_filled_the_disk_goes_on_when_there_is_room(
     done = _nox_on_small_disk(project, size="22m", before=grow)
     assert done.returncode == 0, done.stdout
     assert "No space left on device" in done.stdout
-    assert done.stdout.count(", going on where it was stopped") == 1
+    assert done.stdout.count(", resuming an interrupted build") == 1
     (wheel,) = project.wheelhouse.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         for number in range(24):

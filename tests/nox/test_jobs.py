@@ -117,7 +117,7 @@ def test_stage_that_runs_out_of_memory(project: Project) -> None:
         if Machine().cores() == 1:
             pytest.skip("one core: nothing to halve")
         done = project.nox("-s", "build-stages")
-    said = "kernels ran out of memory with 2 jobs; once more with 1 job"
+    said = "kernels ran out of memory with 2 jobs; retrying with 1 job"
     assert re.search(said, done.output)
     assert project.wheels() == [KERNELS]
     declare_solo(project, outputs=[tree], jobs=1)

@@ -175,7 +175,7 @@ def test_where_the_system_forbids_it_the_user_is_told(
     declare_kernels(project, connects(server))
     done = project.nox("-s", "build-stages")
     reason = "this system allows no network namespace (a limit in /proc/sys/user)"
-    told = f"build backends reach the network: {reason}\n"
+    told = f"build backends have network access: {reason}\n"
     assert told in done.output
     assert "kernels.log), network on\n" in done.output
     for log in logs(project):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from support.project import Completed, Project
 
-GOES_ON = ", going on where it was stopped"
+GOES_ON = ", resuming an interrupted build"
 PATIENCE = 30.0
 """Seconds for a build to begin, or to be gone."""
 
@@ -100,7 +100,7 @@ def test_a_killed_build_goes_on(project: Project, tmp_path: Path) -> None:
     assert GOES_ON in ends_well(project).output
     assert log(project).count("tinybackend: compiling kernels.c") == 1
     assert "build/kernels.o is there" in log(project)
-    assert "\ngoing on where it was stopped\n" in log(project)
+    assert "\nresuming an interrupted build\n" in log(project)
     assert entry(project, "kernels")["seconds"] > 1  # of both runs
 
 
@@ -168,7 +168,7 @@ def test_a_tree_that_can_not_be_gone_on_with_costs_time_and_no_more(
     kill_while_it_sleeps(project, tmp_path / "pid")
     done = project.nox("-s", "build-stages")
     assert built(done) == ["kernels", "kernels"]
-    assert "it may be its half-built tree: once more anew" in done.output
+    assert "the partial build that it resumed may be the cause" in done.output
     assert project.wheels() == [KERNELS]
 
 

@@ -220,7 +220,7 @@ def declare_slow(project: Project, pidfile: Path, *pythons: str) -> None:
     lock(project)
 
 
-GOES_ON = "going on where it was stopped"
+GOES_ON = "resuming an interrupted build"
 LIMIT = 0.15
 """Minutes in which an environment is made and a file is compiled."""
 
@@ -276,7 +276,7 @@ def test_what_was_compiled_is_kept_for_other_keys(
         declare_solo(project, outputs=[tree], env={"A": value})
         project.nox("-s", "build-stages-lock")
         assert call(github) == "success", github.log
-        assert f"ccache: {found} of 1 compilations found" in github.log
+        assert f"ccache: {found} of 1 compilations cached" in github.log
 
 
 def test_the_store_is_that_of_what_is_let_through(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from nox_buildstages.builder.hints import (
-    hint,
+    find_hint,
+    is_out_of_memory,
     memory_hint,
     missing_module,
-    tells_of_memory,
 )
 
 CASES = [
@@ -67,21 +67,25 @@ CASES = [
 @pytest.mark.parametrize(("line", "words"), CASES)
 def test_a_known_cause_earns_a_hint(line: str, words: str) -> None:
     """It is found wherever in the log it stands, and names what mends it."""
-    found = hint(["running build_ext", line, "error: exit status 1"], stage="kernels")
+    found = find_hint(
+        ["running build_ext", line, "error: exit status 1"], stage="kernels"
+    )
     assert words in found
 
 
 def test_the_hint_names_the_stage() -> None:
     """So that the user knows which table to change."""
-    found = hint(["No module named 'torch'"], stage="kernels")
+    found = find_hint(["No module named 'torch'"], stage="kernels")
     assert "dependencies of stage kernels" in found
 
 
 def test_the_project_itself_is_mended_where_it_is_declared() -> None:
     """No table of a stage is its own, and where only that would do nothing is said."""
-    found = hint(["No module named 'torch'"], stage="project")
+    found = find_hint(["No module named 'torch'"], stage="project")
     assert 'add "torch" to requires in [build-system]' in found
-    assert hint(["CUDA_HOME environment variable is not set"], stage="project") == ""
+    assert (
+        find_hint(["CUDA_HOME environment variable is not set"], stage="project") == ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -100,15 +104,15 @@ def test_the_project_itself_is_mended_where_it_is_declared() -> None:
 )
 def test_a_network_that_is_off_earns_a_hint(line: str) -> None:
     """Where it was on, it is another's fault, and nothing is said."""
-    found = hint(["downloading …", line, "exit status 1"], stage="a", offline=True)
+    found = find_hint(["downloading …", line, "exit status 1"], stage="a", offline=True)
     assert "network = true for stage a" in found
-    assert hint([line], stage="a") == ""
+    assert find_hint([line], stage="a") == ""
 
 
 def test_what_is_missing_counts_before_the_network() -> None:
     """Who doesn't find a module may try to fetch it."""
     lines = ["No module named 'cmake'", "<urlopen error [Errno 101] …>"]
-    found = hint(lines, stage="a", offline=True)
+    found = find_hint(lines, stage="a", offline=True)
     assert '"cmake"' in found
 
 
@@ -119,7 +123,7 @@ def test_of_several_modules_the_last_one_counts() -> None:
         "During handling …",
         "No module named 'numpy'",
     ]
-    found = hint(lines, stage="a")
+    found = find_hint(lines, stage="a")
     assert '"numpy"' in found
 
 
@@ -133,9 +137,9 @@ def test_of_several_modules_the_last_one_counts() -> None:
 )
 def test_an_unknown_cause_earns_none(line: str) -> None:
     """A guess would lead astray."""
-    assert hint([line], stage="kernels") == ""
+    assert find_hint([line], stage="kernels") == ""
     optional = "-- Could NOT find CUDA (missing: CUDA_TOOLKIT_ROOT_DIR)"
-    assert hint([optional], stage="kernels") == ""
+    assert find_hint([optional], stage="kernels") == ""
 
 
 @pytest.mark.parametrize(
@@ -177,8 +181,8 @@ def test_a_missing_module_is_named(text: str, module: str | None) -> None:
 )
 def test_a_compiler_killed_for_memory_is_recognised(line: str) -> None:
     """In the words of compilers, linkers, make and ninja; so is a killed backend."""
-    assert tells_of_memory(["[1/9] c++ a.cpp\n", f"{line}\n", "[2/9] c++ b.cpp\n"])
-    assert hint([line], stage="kernels") == memory_hint("kernels", jobs=2)
+    assert is_out_of_memory(["[1/9] c++ a.cpp\n", f"{line}\n", "[2/9] c++ b.cpp\n"])
+    assert find_hint([line], stage="kernels") == memory_hint("kernels", jobs=2)
 
 
 def test_where_it_had_one_job_fewer_are_no_help() -> None:
@@ -200,4 +204,4 @@ def test_where_it_had_one_job_fewer_are_no_help() -> None:
 )
 def test_other_words_tell_of_no_memory(line: str) -> None:
     """So that nothing is built twice in vain."""
-    assert not tells_of_memory([line])
+    assert not is_out_of_memory([line])

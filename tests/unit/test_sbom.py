@@ -64,7 +64,7 @@ def outcome(source: Source, *patches: AppliedPatch) -> OutputResult:
         output=locked,
         patches=patches,
         stage="kernels",
-        built=True,
+        is_built=True,
     )
 
 

@@ -1,12 +1,12 @@
-"""PEP 517 hooks, run in a stage's interpreter."""
+"""PEP 517 hooks, run by a stage's interpreter."""
 
 from __future__ import annotations
 
 import warnings
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from packaging.requirements import InvalidRequirement, Requirement
 from pyproject_hooks import (
@@ -16,7 +16,7 @@ from pyproject_hooks import (
     HookMissing,
 )
 
-from nox_buildstages.builder.hints import hint
+from nox_buildstages.builder.hints import find_hint
 from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.errors import BackendError, CommandError
 from nox_buildstages.system.process import Command
@@ -33,29 +33,29 @@ if TYPE_CHECKING:
     from nox_buildstages.wheels.core_metadata import CoreMetadata
 
 Kind: TypeAlias = Literal["wheel", "editable"]
-"""Of wheels: such as hold a project, and such as lead to its source (PEP 660)."""
+"""A regular wheel, or an editable wheel that points to the source (PEP 660)."""
 
 LAST_LINES = 30
-"""Of a log, that are shown when a hook fails."""
+"""Number of lines of the log that are shown if a hook fails."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backend:
-    """A source tree's build backend, ready to be called.
+    """The build backend of a source tree.
 
     Attributes:
-        output: What is built, for messages.
-        stage: In which stage, for messages.
+        output: The output's name, for messages.
+        stage: The stage's name, for messages.
         tree: The source tree.
-        system: How it is built.
+        system: The ``[build-system]`` table of the source tree.
         python: The stage's interpreter.
-        env: All the variables that it sees.
-        settings: Config settings for each hook.
-        log: Where its output goes.
-        runner: Runs it.
-        sandbox: Whether it reaches the network.
-        attend: Called again and again while a hook runs; what it raises ends the hook.
-        supervisor: Ends it when we end.
+        env: All environment variables of the hooks.
+        settings: Config settings for all hooks.
+        log: The log file of the hooks.
+        runner: Runs the hooks.
+        sandbox: Isolates the hooks.
+        attend: Called regularly while a hook runs; an exception ends the hook.
+        supervisor: Ends the hook if this process ends.
     """
 
     output: str
@@ -71,99 +71,105 @@ class Backend:
     attend: Callable[[], None] | None = None
     supervisor: Supervisor = field(default_factory=Supervisor)
 
-    def requires(self, kind: Kind = "wheel") -> tuple[str, ...]:
-        """Return what it wants for building a wheel beyond what is declared.
+    def with_build_dir(self, folder: Path) -> Backend:
+        """Return a backend that keeps its object files in a folder, if it can.
+
+        By default scikit-build-core and meson-python compile in a temporary directory,
+        so an interrupted build can't resume. Config settings and variables of the table
+        take precedence.
+        """
+        kind, settings = self.system.backend, self.settings
+        if kind == "scikit_build_core.build":
+            if settings.keys().isdisjoint(("build-dir", "skbuild.build-dir")):
+                return replace(self, env={"SKBUILD_BUILD_DIR": str(folder), **self.env})
+        elif kind == "mesonpy" and settings.keys().isdisjoint(
+            ("build-dir", "builddir")
+        ):
+            return replace(self, settings={**settings, "build-dir": str(folder)})
+        return self
+
+    def get_requires(self, kind: Kind = "wheel") -> tuple[str, ...]:
+        """Return the build requirements in addition to ``[build-system]``.
 
         Raises:
             BackendError: The hook failed.
         """
         hook = f"get_requires_for_build_{kind}"
-        answer = self._call(hook, lambda it: getattr(it, hook)(self._settings()))
+        with self._run_hook(hook) as hooks:
+            answer = getattr(hooks, hook)(self._hook_settings())
         if not isinstance(answer, list) or not all(map(_is_requirement, answer)):
             reason = f"it returned {answer!r}, which is no list of requirements"
-            raise self._failed(hook, reason)
+            raise self._failure(hook, reason)
         return tuple(answer)
 
-    def metadata(self, folder: Path) -> CoreMetadata | None:
-        """Return the metadata of the wheel; None where it can't say without building.
+    def prepare_metadata(self, folder: Path) -> CoreMetadata | None:
+        """Return the wheel's metadata; None if the backend has no such hook.
 
         Raises:
             BackendError: The hook failed.
         """
         hook = "prepare_metadata_for_build_wheel"
         try:
-            name = self._call(
-                hook,
-                lambda hooks: hooks.prepare_metadata_for_build_wheel(
-                    str(folder), self._settings(), _allow_fallback=False
-                ),
-            )
+            with self._run_hook(hook) as hooks:
+                name = hooks.prepare_metadata_for_build_wheel(
+                    str(folder), self._hook_settings(), _allow_fallback=False
+                )
         except HookMissing:
             return None
         try:
             metadata = folder / str(name) / "METADATA"
             return core_metadata.parse_metadata(metadata.read_bytes())
         except (OSError, ValueError) as error:
-            raise self._failed(hook, f"its METADATA can't be read: {error}") from error
+            raise self._failure(hook, f"its METADATA can't be read: {error}") from error
 
-    def wheel(self, folder: Path) -> str:
-        """Build the wheel into a folder, and return the file name that it says.
+    def build_wheel(self, folder: Path) -> str:
+        """Build a wheel into a folder; return the file name that the hook returned.
 
         Raises:
             BackendError: The hook failed.
         """
-        answer = self._call(
-            "build_wheel",
-            lambda hooks: hooks.build_wheel(str(folder), self._settings()),
-        )
-        return str(answer)
+        with self._run_hook("build_wheel") as hooks:
+            return str(hooks.build_wheel(str(folder), self._hook_settings()))
 
-    def editable(self, folder: Path) -> str:
-        """Build a wheel that leads to the source tree, and return its file name.
+    def build_editable(self, folder: Path) -> str:
+        """Build an editable wheel into a folder; return its file name (PEP 660).
 
         Raises:
-            BackendError: The hook failed, or there is none (PEP 660).
+            BackendError: The hook failed, or the backend has no such hook.
         """
         hook = "build_editable"
         try:
-            answer = self._call(
-                hook, lambda it: it.build_editable(str(folder), self._settings())
-            )
+            with self._run_hook(hook) as hooks:
+                return str(hooks.build_editable(str(folder), self._hook_settings()))
         except HookMissing as error:
-            raise self._failed(hook, "its build backend has no such hook") from error
-        return str(answer)
+            raise self._failure(hook, "its build backend has no such hook") from error
 
-    def _call(self, hook: str, call: Callable[[BuildBackendHookCaller], Any]) -> Any:  # noqa: ANN401
+    @contextmanager
+    def _run_hook(self, hook: str) -> Iterator[BuildBackendHookCaller]:
+        """Yield the hooks; translate the errors of one, and log its warnings."""
         try:
-            hooks = BuildBackendHookCaller(
-                str(self.tree),
-                self.system.backend,
-                self.system.backend_path,
-                runner=self._run,
-                python_executable=str(self.python),
-            )
-            with self._warnings_logged():
-                return call(hooks)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", BuildBackendWarning)
+                yield BuildBackendHookCaller(
+                    str(self.tree),
+                    self.system.backend,
+                    self.system.backend_path,
+                    runner=self._run,
+                    python_executable=str(self.python),
+                )
+            with self.log.open("a", encoding="utf-8") as log:
+                log.writelines(f"warning: {warning.message}\n" for warning in caught)
         except CommandError as error:
-            raise self._failed(hook, error.reason) from error
+            raise self._failure(hook, error.reason) from error
         except BackendUnavailable as error:
             with self.log.open("a", encoding="utf-8") as log:
                 log.write(error.traceback)
             reason = f"its build backend {self.system.backend!r} can't be imported"
-            raise self._failed(hook, reason) from error
+            raise self._failure(hook, reason) from error
         except FileNotFoundError as error:  # pyproject_hooks' own answer file
-            raise self._failed(hook, "it ended without an answer") from error
+            raise self._failure(hook, "it ended without an answer") from error
         except (ValueError, OSError) as error:
-            raise self._failed(hook, f"{type(error).__name__}: {error}") from error
-
-    @contextmanager
-    def _warnings_logged(self) -> Iterator[None]:
-        """Write the warnings that hooks hand back into the log, and not elsewhere."""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", BuildBackendWarning)
-            yield
-        with self.log.open("a", encoding="utf-8") as log:
-            log.writelines(f"warning: {warning.message}\n" for warning in caught)
+            raise self._failure(hook, f"{type(error).__name__}: {error}") from error
 
     def _run(
         self,
@@ -171,6 +177,7 @@ class Backend:
         cwd: str | None = None,
         extra_environ: Mapping[str, str] | None = None,
     ) -> None:
+        """Run a command for pyproject_hooks, in the sandbox and under supervision."""
         command = Command(
             argv=tuple(cmd),
             cwd=None if cwd is None else self.tree,
@@ -178,18 +185,26 @@ class Backend:
             log=self.log,
             attend=self.attend,
         )
-        completed = self.runner(self.supervisor.around(self.sandbox.around(command)))
+        completed = self.runner(self.supervisor.around(self.sandbox.wrap(command)))
+        if completed.returncode < 0:
+            reason = f"killed by signal {-completed.returncode}"
+            raise CommandError(command=str(command), reason=reason)
         if completed.returncode:
-            raise CommandError(command=str(command), reason=_how(completed.returncode))
+            reason = f"exit status {completed.returncode}"
+            raise CommandError(command=str(command), reason=reason)
 
-    def _settings(self) -> dict[str, str | list[str]]:
-        seen = self.sandbox.seen
+    def _hook_settings(self) -> dict[str, str | list[str]]:
+        """Return the config settings, with paths as the sandbox shows them."""
+        translate = self.sandbox.translate
         return {
-            name: seen(value) if isinstance(value, str) else [*map(seen, value)]
+            name: translate(value)
+            if isinstance(value, str)
+            else [*map(translate, value)]
             for name, value in self.settings.items()
         }
 
-    def _failed(self, hook: str, reason: str) -> BackendError:
+    def _failure(self, hook: str, reason: str) -> BackendError:
+        """Return the error of a hook, with the end of its log and a hint."""
         tail = last_lines(self.log)
         return BackendError(
             output=self.output,
@@ -198,7 +213,9 @@ class Backend:
             reason=reason,
             details=tail,
             log=self.log,
-            hint=hint((reason, *tail), stage=self.stage, offline=self.sandbox.is_off),
+            hint=find_hint(
+                (reason, *tail), stage=self.stage, offline=self.sandbox.is_off
+            ),
         )
 
 
@@ -211,14 +228,8 @@ def _is_requirement(text: object) -> bool:
 
 
 def last_lines(log: Path) -> tuple[str, ...]:
-    """Return the end of a log; nothing where there is none."""
+    """Return the last lines of a log; none if the file doesn't exist."""
     if not log.is_file():
         return ()
     with log.open(encoding="utf-8", errors="replace") as stream:
         return tuple(line.rstrip() for line in deque(stream, LAST_LINES))
-
-
-def _how(returncode: int) -> str:
-    if returncode < 0:
-        return f"killed by signal {-returncode}"
-    return f"exit status {returncode}"

@@ -1,4 +1,4 @@
-"""Whether what a backend made is what was asked for."""
+"""Check that a build backend made the wheel that the lock expects."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExpectedWheel:
-    """What a wheel is to be.
+    """The wheel that the lock expects.
 
     Attributes:
-        output: As it is locked.
-        interpreter: That it is for.
-        is_labelled: Whether it gets its local version from us.
+        output: The output, as locked.
+        interpreter: The interpreter that the wheel is for.
+        is_labelled: Whether the project's table sets the wheel's local version.
     """
 
     output: LockedOutput
@@ -40,81 +40,75 @@ class ExpectedWheel:
 
     @property
     def version(self) -> Version:
-        """What its backend is to give it, but for a local version of its own."""
-        return self.public(self.output.metadata.version)
+        """The version that the backend gives the wheel."""
+        return self.backend_version(self.output.metadata.version)
 
-    def public(self, version: Version) -> Version:
-        """Return what of a version its backend decides on."""
+    def backend_version(self, version: Version) -> Version:
+        """Return a version, without the local version if the table sets that."""
         return Version(version.public) if self.is_labelled else version
 
 
-def accepted(folder: Path, said: str, promise: ExpectedWheel) -> WheelFile:
-    """Return the wheel that a backend made, if it is the one that its lock promises.
-
-    It has its local version then.
+def accept_wheel(folder: Path, file_name: str, expected: ExpectedWheel) -> WheelFile:
+    """Return the wheel that a backend made, with its local version.
 
     Args:
-        folder: That the backend was to put it into.
-        said: What the backend says that it is called.
-        promise: What the wheel is to be.
+        folder: The folder that the backend wrote to.
+        file_name: The file name that the backend returned.
+        expected: The wheel that the lock expects.
 
     Raises:
-        WheelError: It isn't.
+        WheelError: The wheel differs from the expected wheel.
     """
-    wheel = _only_wheel(folder, said)
-    _check_identity(wheel, promise)
-    _check_tags(wheel, promise.interpreter)
-    version = promise.output.metadata.version
-    if wheel.version == version:
+    wheel = _read_only_wheel(folder, file_name)
+    locked = expected.output.metadata
+    _check_name(wheel, expected.output.name)
+    if expected.backend_version(wheel.version) != expected.version:
+        problem = f"is version {wheel.version}; the lock says {expected.version}"
+        raise WheelError(subject=wheel.path.name, problem=problem)
+    differences = _requirement_differences(wheel, locked)
+    if differences:
+        listed = "; ".join(differences)
+        problem = f"its METADATA and the lock ({locked.learned}) disagree: {listed}"
+        raise WheelError(subject=wheel.path.name, problem=problem)
+    _check_tags(wheel, expected.interpreter)
+    if wheel.version == locked.version:
         return wheel
-    return wheels.read_wheel(relabel_wheel(wheel, version))
+    return wheels.read_wheel(relabel_wheel(wheel, locked.version))
 
 
-def accepted_editable(
-    folder: Path, said: str, *, name: NormalizedName, interpreter: Interpreter
+def accept_editable_wheel(
+    folder: Path, file_name: str, *, name: NormalizedName, interpreter: Interpreter
 ) -> WheelFile:
-    """Return the wheel that leads to a project's source, if it is of that project.
+    """Return the editable wheel that a backend made for a project.
 
     Args:
-        folder: That the backend was to put it into.
-        said: What the backend says that it is called.
-        name: Of the project.
-        interpreter: That the wheel is for.
+        folder: The folder that the backend wrote to.
+        file_name: The file name that the backend returned.
+        name: The project's name.
+        interpreter: The interpreter that the wheel is for.
 
     Raises:
-        WheelError: It isn't.
+        WheelError: The wheel is of another project, or for another interpreter.
     """
-    wheel = _only_wheel(folder, said)
+    wheel = _read_only_wheel(folder, file_name)
     _check_name(wheel, name)
     _check_tags(wheel, interpreter)
     return wheel
 
 
-def _only_wheel(folder: Path, said: str) -> WheelFile:
+def _read_only_wheel(folder: Path, file_name: str) -> WheelFile:
+    """Return the only wheel in a folder."""
     found = sorted(path.name for path in folder.glob("*.whl"))
     if not found:
-        raise WheelError(subject=said, problem="the backend made no wheel")
+        raise WheelError(subject=file_name, problem="the backend made no wheel")
     if len(found) > 1:
-        listed = ", ".join(found)
-        raise WheelError(subject=said, problem=f"the backend made several: {listed}")
-    if found != [said]:
-        raise WheelError(subject=said, problem=f"the backend made {found[0]} instead")
-    wheels.verify_record(folder / said)
-    return wheels.read_wheel(folder / said)
-
-
-def _check_identity(wheel: WheelFile, promise: ExpectedWheel) -> None:
-    output = promise.output
-    file_name, locked = wheel.path.name, output.metadata
-    _check_name(wheel, output.name)
-    if promise.public(wheel.version) != promise.version:
-        problem = f"is version {wheel.version}; the lock says {promise.version}"
+        problem = f"the backend made several: {', '.join(found)}"
         raise WheelError(subject=file_name, problem=problem)
-    differences = _requirement_differences(wheel, locked)
-    if differences:
-        listed = "; ".join(differences)
-        problem = f"its METADATA and the lock ({locked.learned}) disagree: {listed}"
+    if found != [file_name]:
+        problem = f"the backend made {found[0]} instead"
         raise WheelError(subject=file_name, problem=problem)
+    wheels.verify_record(folder / file_name)
+    return wheels.read_wheel(folder / file_name)
 
 
 def _check_name(wheel: WheelFile, name: NormalizedName) -> None:
@@ -130,10 +124,17 @@ def _check_tags(wheel: WheelFile, interpreter: Interpreter) -> None:
 
 
 def _requirement_differences(wheel: WheelFile, locked: Metadata) -> list[str]:
-    said = set(map(_comparable, wheel.requires_dist))
-    expected = set(map(_comparable, locked.requires_dist))
-    differences = [f"only the wheel has {text}" for text in _sorted(said - expected)]
-    differences += [f"only the lock has {text}" for text in _sorted(expected - said)]
+    """Return the differences between a wheel's requirements and the lock's."""
+    actual = set(map(_normalize_requirement, wheel.requires_dist))
+    expected = set(map(_normalize_requirement, locked.requires_dist))
+    differences = [
+        f"only {side} has {text}"
+        for side, found in (
+            ("the wheel", actual - expected),
+            ("the lock", expected - actual),
+        )
+        for text in sorted(map(str, found))
+    ]
     is_known = locked.learned != "config"
     if is_known and wheel.requires_python != locked.requires_python:
         differences.append(
@@ -142,17 +143,13 @@ def _requirement_differences(wheel: WheelFile, locked: Metadata) -> list[str]:
     return differences
 
 
-def _comparable(text: str) -> Requirement:
-    """Return a requirement without the brackets that one backend sets and another not.
+def _normalize_requirement(text: str) -> Requirement:
+    """Return a requirement without redundant parentheses.
 
-    ``(a and b) and c`` is ``a and b and c``; beside an ``or`` they have a meaning.
+    ``(a and b) and c`` means ``a and b and c``; beside ``or`` parentheses matter.
     """
     requirement = Requirement(strip_logins(text))
     marker = str(requirement.marker or "")
     if marker and " or " not in marker:
         requirement.marker = Marker(marker.replace("(", "").replace(")", ""))
     return requirement
-
-
-def _sorted(requirements: set[Requirement]) -> list[str]:
-    return sorted(map(str, requirements))

@@ -1,4 +1,4 @@
-"""Where the stages of one project are built, and what their wheels are made of."""
+"""A project that is ready to be built, and the recipes of its wheels."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from nox_buildstages.environments.sync import Syncer
     from nox_buildstages.lock.files.lockfile import Lock, LockedOutput, Pin
     from nox_buildstages.model import Interpreter, Project, Stage
-    from nox_buildstages.run.journal import Journal
     from nox_buildstages.run.run import Run
     from nox_buildstages.sources.patches import PatchFile
     from nox_buildstages.sources.sources import Sources
@@ -44,22 +43,29 @@ if TYPE_CHECKING:
     from nox_buildstages.system.process import Runner
 
 
+SESSION = "session"
+"""The kind of answers that a run remembers for one session.
+
+Sources, programs and the store may change between the sessions of a run.
+"""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tools:
-    """What building is done with.
+    """The services that builds use.
 
     Attributes:
-        store: Keeps what was built.
-        sources: Fetches what is to be built.
+        store: The store of built wheels.
+        sources: Fetches and unpacks sources.
         syncer: Makes environments equal to locks.
         runner: Runs programs.
-        isolator: Keeps build backends from the network.
-        outer: The environment variables that nox was started with.
-        report: Tells the user how far it is, a line at a time.
-        run: What the sessions of this run of nox share.
-        job_pool: The jobs that may run at once.
-        remote: A store behind the store; None where there is none.
-        screen: Where people see how far it is.
+        sandbox_policy: Chooses the sandbox of each stage.
+        outer: The environment variables of nox.
+        report: Prints a line for the user.
+        run: The state that the sessions of this run of nox share.
+        job_pool: The jobs that builds share.
+        remote: The remote store; None if there is none.
+        screen: Shows progress.
     """
 
     store: Store
@@ -75,7 +81,7 @@ class Tools:
     screen: Screen = field(default_factory=Screen)
 
     def probe(self, python: Path) -> Interpreter:
-        """Return the properties of an interpreter.
+        """Return the description of an interpreter.
 
         Raises:
             CommandError: The interpreter doesn't run.
@@ -89,17 +95,19 @@ class Tools:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class BuildContext:
-    """A project with its locks, as far as they are known, ready to be built.
+    """A project that is ready to be built, with its locks.
+
+    No two contexts are equal, so each has its own recipes in the run's answers.
 
     Attributes:
-        project: What is declared.
-        graph: Its stages in order.
-        interpreter: What the environments are made for.
-        tools: What it is done with.
-        locks: By stage.
-        logs: The folder that builds write their logs to.
+        project: The project, for one cell of its matrix.
+        graph: The project's stages in order.
+        interpreter: The interpreter of the environments.
+        tools: The services that builds use.
+        locks: The locks, by name of the stage.
+        logs: The folder of the builds' logs.
     """
 
     project: Project
@@ -108,18 +116,9 @@ class BuildContext:
     tools: Tools
     locks: Mapping[str, Lock]
     logs: Path
-    _recipes: dict[tuple[str, NormalizedName], Recipe] = field(default_factory=dict)
-    _entries: dict[str, StoredWheel] = field(default_factory=dict)
-    _versions: dict[str, str] = field(default_factory=dict)
-    _patches: dict[NormalizedName, tuple[PatchFile, ...]] = field(default_factory=dict)
 
-    @property
-    def journal(self) -> Journal:
-        """The results of this run's outputs, from all of its processes."""
-        return self.tools.run.journal
-
-    def noted(self, stage: str, output: LockedOutput) -> dict[str, str]:
-        """Return what the journal calls an output by."""
+    def journal_fields(self, stage: str, output: LockedOutput) -> dict[str, str]:
+        """Return the fields that identify an output in the journal."""
         return {
             "python": self.interpreter.markers["python_version"],
             "stage": self.project.stage_label(stage),
@@ -138,7 +137,7 @@ class BuildContext:
         )
 
     def pylock(self, name: str) -> Pylock:
-        """Return the lock of a stage, or of ``final``, its files by absolute path."""
+        """Return the lock of a stage, or of ``final``, with absolute paths."""
         folder = self.project.lock_dir
         return move_paths(
             self.locks[name].pylock, lambda path: os.path.normpath(folder / path)
@@ -147,36 +146,34 @@ class BuildContext:
     def ingredients(
         self, name: str, *, without: Collection[str] = ()
     ) -> dict[str, Ingredient]:
-        """Return the wheels of an environment, by hash.
+        """Return the wheels of an environment, by name of the project.
 
         Args:
-            name: Of the stage, or ``final``.
-            without: What to leave out.
+            name: The name of the stage, or ``final``.
+            without: Names of projects to leave out.
 
         Raises:
-            MissingWheelError: A stage hasn't built one of them yet.
+            MissingWheelError: The store lacks a stage's wheel.
         """
         found: dict[str, Ingredient] = {}
         for pin in self.pins(name):
             if pin.name in without:
                 continue
+            version = str(pin.version)
             if isinstance(pin, IndexPin):
-                found[pin.name] = Ingredient(
-                    version=str(pin.version), sha256=pin.sha256
-                )
+                found[pin.name] = Ingredient(version=version, sha256=pin.sha256)
             else:
+                sha256 = self.stored_wheel(pin.stage, pin.name).sha256
                 found[pin.name] = Ingredient(
-                    version=str(pin.version),
-                    sha256=self.stored_wheel(pin.stage, pin.name).sha256,
-                    stage=pin.stage,
+                    version=version, sha256=sha256, stage=pin.stage
                 )
         return found
 
     def wheels(self, name: str) -> dict[NormalizedName, StoredWheel]:
-        """Return the wheels that earlier stages provide to an environment.
+        """Return the wheels of stages in an environment.
 
         Raises:
-            MissingWheelError: A stage hasn't built one of them yet.
+            MissingWheelError: The store lacks a wheel.
         """
         return {
             pin.name: self.stored_wheel(pin.stage, pin.name)
@@ -185,94 +182,78 @@ class BuildContext:
         }
 
     def stored_wheel(self, stage: str, output: NormalizedName) -> StoredWheel:
-        """Return an output's wheel from the store.
+        """Return the wheel of an output.
 
         Raises:
-            MissingWheelError: It hasn't been built yet.
+            MissingWheelError: The store lacks the wheel.
         """
-        wheel = self.find(self.recipe(stage, output))
+        wheel = self.find_wheel(self.recipe(stage, output))
         if wheel is None:
-            raise MissingWheelError(
-                stage=self.project.stage_label(stage), output=output
-            )
+            label = self.project.stage_label(stage)
+            raise MissingWheelError(stage=label, output=output)
         return wheel
 
-    def find(self, recipe: Recipe) -> StoredWheel | None:
-        """Return a wheel from the store; None where it hasn't been built yet."""
-        key = recipe.key
-        if key not in self._entries:
-            entry = self.tools.store.find(key)
-            if entry is None:
-                return None
-            self._entries[key] = entry
-        return self._entries[key]
+    def find_wheel(self, recipe: Recipe) -> StoredWheel | None:
+        """Return a wheel from the store; None if the store lacks it."""
+        run, store, key = self.tools.run, self.tools.store, recipe.key
+        wheel = run.once((SESSION, "wheel", key), lambda: store.find(key))
+        if wheel is None:
+            run.forget(SESSION, "wheel", key)
+        return wheel
 
-    def obtain(self, recipe: Recipe) -> StoredWheel | None:
-        """Return a wheel from the store, which may get it from the remote one.
+    def fetch_wheel(self, recipe: Recipe) -> StoredWheel | None:
+        """Return a wheel from the store, or from the remote store.
 
         Raises:
-            UsageError: There is no driver for that.
+            UsageError: There is no driver for the remote store.
         """
-        entry, remote = self.find(recipe), self.tools.remote
-        if entry is None and remote is not None:
-            entry = remote.fetch(recipe)
-            if entry is not None:
-                self._entries[recipe.key] = entry
-        return entry
+        wheel, remote = self.find_wheel(recipe), self.tools.remote
+        if wheel is None and remote is not None:
+            wheel = remote.fetch(recipe)
+            if wheel is not None:
+                self.tools.run.once((SESSION, "wheel", recipe.key), lambda: wheel)
+        return wheel
 
-    def foresee(self, recipe: Recipe) -> bool:
-        """Whether the remote store says that it has a wheel.
+    def has_remote_wheel(self, recipe: Recipe) -> bool:
+        """Whether the remote store has a wheel, without fetching the wheel.
 
-        Nothing is fetched. What goes into the wheels that hold it is known then.
+        Recipes that contain the wheel are known afterwards.
 
         Raises:
-            UsageError: There is no driver for it.
+            UsageError: There is no driver for the remote store.
         """
         remote = self.tools.remote
-        entry = None if remote is None else remote.peek(recipe)
-        if entry is not None:
-            self._entries[recipe.key] = entry
-        return entry is not None
-
-    def share(self, recipe: Recipe) -> None:
-        """Let the remote store have a wheel that was built just now.
-
-        Raises:
-            UsageError: There is no driver for it.
-        """
-        entry, remote = self.find(recipe), self.tools.remote
-        if entry is not None and remote is not None:
-            remote.put(entry)
-
-    def forget(self, recipe: Recipe) -> None:
-        """Look into the store anew for a wheel that was built just now."""
-        self._entries.pop(recipe.key, None)
+        wheel = None if remote is None else remote.peek(recipe)
+        if wheel is not None:
+            self.tools.run.once((SESSION, "wheel", recipe.key), lambda: wheel)
+        return wheel is not None
 
     def recipe(self, stage: str, output: NormalizedName) -> Recipe:
-        """Return what an output is made of.
+        """Return everything that goes into the wheel of an output.
 
         Raises:
-            MissingWheelError: An earlier stage's wheel goes into it and isn't there.
-            MissingToolError: A program isn't there.
-            ToolError: A program doesn't say its version.
-            SourceError: A folder or a patch can't be read.
+            MissingWheelError: The store lacks a wheel of an earlier stage.
+            MissingToolError: A tool of the stage isn't on PATH.
+            ToolError: A tool of the stage doesn't print its version.
+            SourceError: A directory or a patch can't be read.
         """
-        if (stage, output) not in self._recipes:
-            locked = next(o for o in self.locks[stage].outputs if o.name == output)
-            self._recipes[stage, output] = self.recipe_of(
-                self.graph.stage(stage), locked
-            )
-        return self._recipes[stage, output]
 
-    def recipe_of(
+        def find() -> Recipe:
+            outputs = self.locks[stage].outputs
+            locked = next(it for it in outputs if it.name == output)
+            return self.make_recipe(self.graph.stage(stage), locked)
+
+        return self.tools.run.once((SESSION, "recipe", self, stage, output), find)
+
+    def make_recipe(
         self, stage: Stage, output: LockedOutput, *, without: Collection[str] = ()
     ) -> Recipe:
-        """Return what an output is made of in a stage's environment.
+        """Make the recipe of an output in a stage's environment.
 
         Args:
-            stage: Whose environment.
-            output: Of that stage, as it is locked.
-            without: What to leave out of the environment.
+            stage: The stage.
+            output: The output, as locked.
+            without: Names of projects to leave out of the environment.
         """
         markers = self.interpreter.markers
         rules = self.project.rules(output.name)
@@ -300,43 +281,44 @@ class BuildContext:
     def patches(self, output: NormalizedName) -> tuple[PatchFile, ...]:
         """Return the patches of an output's source.
 
-        They are read once: those that a key is made of are those that are applied,
-        even where someone writes to the files in between.
+        The files are read once, so the key describes the patches that are applied even
+        if somebody edits the files in between.
 
         Raises:
-            SourceError: One can't be read.
+            SourceError: A patch can't be read.
         """
-        if output not in self._patches:
-            declared = self.project.rules(output).patches
-            self._patches[output] = tuple(map(patches.read_patch, declared))
-        return self._patches[output]
+        declared = self.project.rules(output).patches
+        return self.tools.run.once(
+            (SESSION, "patches", declared),
+            lambda: tuple(map(patches.read_patch, declared)),
+        )
 
     def variables(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
-        """Return the variables that are declared for an output, or let through."""
+        """Return the variables that the table declares or passes for an output."""
         outer = self.tools.outer
         passed = {name: outer[name] for name in stage.pass_env if name in outer}
         return {**passed, **stage.env, **self.project.rules(output).env}
 
-    def absent(self, stage: Stage) -> tuple[str, ...]:
-        """Return the programs that a stage names and that aren't here."""
-        return tuple(it for it in stage.tools if self._path(it) is None)
-
-    def _path(self, program: str) -> str | None:
-        return shutil.which(program, path=self.tools.outer.get("PATH"))
+    def missing_tools(self, stage: Stage) -> tuple[str, ...]:
+        """Return the tools of a stage that aren't on PATH."""
+        path = self.tools.outer.get("PATH")
+        return tuple(it for it in stage.tools if shutil.which(it, path=path) is None)
 
     def _version(self, program: str, stage: Stage) -> str:
-        if program not in self._versions:
-            path = self._path(program)
-            if path is None:
-                raise MissingToolError(tool=program, stage=stage.name)
-            try:
-                said = run_checked(self.tools.runner, Command(argv=(path, "--version")))
-            except CommandError as error:
-                raise ToolError(
-                    tool=program,
-                    stage=stage.name,
-                    reason=error.reason,
-                    output=error.output.strip(),
-                ) from error
-            self._versions[program] = said.strip()
-        return self._versions[program]
+        """Return what a tool prints for ``--version``."""
+        path = shutil.which(program, path=self.tools.outer.get("PATH"))
+        if path is None:
+            raise MissingToolError(tool=program, stage=stage.name)
+        command = Command(argv=(path, "--version"))
+        try:
+            return self.tools.run.once(
+                (SESSION, "tool version", path),
+                lambda: run_checked(self.tools.runner, command).strip(),
+            )
+        except CommandError as error:
+            raise ToolError(
+                tool=program,
+                stage=stage.name,
+                reason=error.reason,
+                output=error.output.strip(),
+            ) from error

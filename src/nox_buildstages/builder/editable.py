@@ -1,4 +1,4 @@
-"""The project itself in its runtime, by a wheel that leads to its folder (PEP 660)."""
+"""Install the project itself into its runtime environment, editable (PEP 660)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages import toml
-from nox_buildstages.builder.prepare import sync
+from nox_buildstages.builder.prepare import sync_environment
 from nox_buildstages.environments.direct_url import write_direct_url
 from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.environments.installed import find_differences, record_installed
@@ -29,7 +29,6 @@ from nox_buildstages.store.key import Ingredient
 from nox_buildstages.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from packaging.utils import NormalizedName
@@ -42,14 +41,14 @@ _NOTE = "made.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Editable:
-    """A wheel that leads to the project's folder.
+    """An editable wheel: it points to the project's folder.
 
     Attributes:
-        key: Of all that it was made from, as far as the table and locks say.
-        path: Of the file, relative to the environment's folder for it.
-        version: Of the wheel.
-        sha256: Of the file, in hex.
-        requires_dist: PEP 508 strings.
+        key: Digest of everything in the table and the locks that went into the wheel.
+        path: The file, relative to the environment's folder for the wheel.
+        version: The wheel's version.
+        sha256: The file's hash, in hex.
+        requires_dist: The wheel's requirements, as PEP 508 strings.
     """
 
     key: str
@@ -59,73 +58,63 @@ class Editable:
     requires_dist: tuple[str, ...]
 
 
-def install(
+def install_editable(
     context: BuildContext,
     name: NormalizedName,
     environment: Environment,
     bound: Path,
     *,
-    afresh: bool,
+    rebuild: bool,
 ) -> None:
-    """Make an environment the runtime, with the project in it.
+    """Make an environment the runtime environment, with the project in it.
 
-    It has to be occupied. Its backend runs where what declares the project has
-    changed, or what building it takes; for that the environment is another one for a
-    while.
+    The caller occupies the environment. The build backend runs if the project's
+    metadata or its build environment has changed; meanwhile the environment is the
+    build environment.
 
     Args:
-        context: With the locks.
-        name: Of the project.
-        environment: To be made equal.
-        bound: The runtime's lock, a PEP 751 file whose wheels are all bound.
-        afresh: Whether the backend runs anyway.
+        context: The project with its locks.
+        name: The project's name.
+        environment: The environment.
+        bound: The runtime's lock, with a path or URL for each wheel.
+        rebuild: Whether to run the backend even if nothing has changed.
 
     Raises:
-        BuildError: There is no such wheel.
-        StaleLockError: Its build asks for something that isn't locked.
-        UnmetError: The runtime lacks what the project requires.
-        NotRunError: The backend would have to run, and nox was told not to run.
-        SyncError: The environment could not be made.
-        EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
+        BuildError: The wheel can't be built.
+        StaleLockError: The lock lacks a build requirement.
+        UnmetError: The runtime lacks a requirement of the project.
+        NotRunError: The backend has to run, and nox must not run anything.
+        SyncError: The environment can't be made.
+        EnvironmentDiffersError: The environment differs, and nox must not change it.
     """
-    made = _made(context, name, environment, afresh=afresh)
-    wheel = Ingredient(version=made.version, sha256=made.sha256)
-    wanted = {**context.ingredients(FINAL), name: wheel}
+    folder = environment.location / PROJECT_FOLDER
+    key = _make_key(context, name)
+    wheel = None if rebuild else _read_last_wheel(folder, key)
+    if wheel is None:
+        if not environment.may_install():
+            raise EnvironmentDiffersError(
+                environment=environment.location,
+                differences=(f"{name} has to be made installable again",),
+                hint=INSTALL_HINT,
+            )
+        wheel = _build(context, name, environment, key)
+    ingredient = Ingredient(version=wheel.version, sha256=wheel.sha256)
+    wanted = {**context.ingredients(FINAL), name: ingredient}
     if not find_differences(environment, wanted):
         return
-    _check_met(context, name, made)
+    unmet = _find_unmet(context, wheel)
+    if unmet:
+        raise UnmetError(project=name, unmet=unmet)
     lock = environment.location / file_name(FINAL)
     if environment.may_install():
-        folder = environment.location / PROJECT_FOLDER
-        files.write_text(lock, _beside(bound, name, made, folder))
-    sync(context, FINAL, environment, lock, wanted=wanted)
+        files.write_text(lock, _add_to_lock(bound, name, wheel, folder))
+    sync_environment(context, FINAL, environment, lock, wanted=wanted)
     write_direct_url(environment, name, context.project.root)
     record_installed(environment, wanted)
 
 
-def _made(
-    context: BuildContext,
-    name: NormalizedName,
-    environment: Environment,
-    *,
-    afresh: bool,
-) -> Editable:
-    """Return the wheel: that which was made last, or else one made now."""
-    key = _key_of(context, name)
-    found = None if afresh else _found(environment.location / PROJECT_FOLDER, key)
-    if found is not None:
-        return found
-    if not environment.may_install():
-        raise EnvironmentDiffersError(
-            environment=environment.location,
-            differences=(f"{name} has to be made installable once more",),
-            hint=INSTALL_HINT,
-        )
-    return _make(context, name, environment, key)
-
-
-def _key_of(context: BuildContext, name: NormalizedName) -> str:
-    """Return a digest that differs when the wheel has to be made once more."""
+def _make_key(context: BuildContext, name: NormalizedName) -> str:
+    """Return a digest of everything in the table and the locks that the build uses."""
     root, rules = context.project.root, context.project.rules(name)
     declared = {
         file: hashlib.sha256(root.joinpath(file).read_bytes()).hexdigest()
@@ -146,70 +135,70 @@ def _key_of(context: BuildContext, name: NormalizedName) -> str:
     )
 
 
-def _found(folder: Path, key: str) -> Editable | None:
-    """Return the wheel that was made last; None where it isn't of that key."""
+def _read_last_wheel(folder: Path, key: str) -> Editable | None:
+    """Return the wheel that was built last; None if its key differs."""
     try:
         note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
-        made = Editable(**{**note, "requires_dist": tuple(note["requires_dist"])})
+        wheel = Editable(**{**note, "requires_dist": tuple(note["requires_dist"])})
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return made if made.key == key and (folder / made.path).is_file() else None
+    return wheel if wheel.key == key and (folder / wheel.path).is_file() else None
 
 
-def _make(
+def _build(
     context: BuildContext, name: NormalizedName, environment: Environment, key: str
 ) -> Editable:
-    from nox_buildstages.builder import editable_backend as editable_making  # noqa: PLC0415 - mostly it is there
+    """Build the wheel and record it."""
+    from nox_buildstages.builder.editable_backend import (  # noqa: PLC0415 - to build
+        build_editable,
+    )
 
     folder = environment.location / PROJECT_FOLDER
-    wheel, sha256 = editable_making.make(context, name, environment)
-    made = Editable(
+    file, sha256 = build_editable(context, name, environment)
+    wheel = Editable(
         key=key,
-        path=wheel.path.relative_to(folder).as_posix(),
-        version=str(wheel.version),
+        path=file.path.relative_to(folder).as_posix(),
+        version=str(file.version),
         sha256=sha256,
-        requires_dist=wheel.requires_dist,
+        requires_dist=file.requires_dist,
     )
-    files.write_text(folder / _NOTE, json.dumps(asdict(made), indent=1))
-    return made
+    files.write_text(folder / _NOTE, json.dumps(asdict(wheel), indent=1))
+    return wheel
 
 
-def _check_met(context: BuildContext, name: NormalizedName, made: Editable) -> None:
-    """See that the runtime has what the project requires, as its wheel says."""
-    unmet = tuple(_unmet(context, made))
-    if unmet:
-        raise UnmetError(project=name, unmet=unmet)
-
-
-def _unmet(context: BuildContext, made: Editable) -> Iterator[tuple[str, str]]:
-    """Yield what isn't met, and what there is of it."""
-    held = {pin.name: pin.version for pin in context.pins(FINAL)}
-    for requirement in map(Requirement, made.requires_dist):
+def _find_unmet(context: BuildContext, wheel: Editable) -> tuple[tuple[str, str], ...]:
+    """Return the requirements that the runtime lacks, each with the locked version."""
+    locked = {pin.name: pin.version for pin in context.pins(FINAL)}
+    unmet = []
+    for requirement in map(Requirement, wheel.requires_dist):
         marker = requirement.marker
         if marker is not None and not context.interpreter.satisfies(marker):
             continue
-        version = held.get(canonicalize_name(requirement.name))
+        version = locked.get(canonicalize_name(requirement.name))
         if version is None:
-            yield str(requirement), ""
+            unmet.append((str(requirement), ""))
         elif not requirement.specifier.contains(version, prereleases=True):
-            yield str(requirement), str(version)
+            unmet.append((str(requirement), str(version)))
+    return tuple(unmet)
 
 
-def _beside(bound: Path, name: NormalizedName, made: Editable, folder: Path) -> str:
-    """Return the text of a bound lock, as it is in any folder, with the project."""
-    found = Pylock.from_dict(toml.loads(bound.read_text(encoding="utf-8")))
-    here = pylock.move_paths(
-        found, lambda it: os.path.normpath(bound.parent / it), is_bound=True
+def _add_to_lock(
+    bound: Path, name: NormalizedName, wheel: Editable, folder: Path
+) -> str:
+    """Return the text of the runtime's lock with the wheel, its paths absolute."""
+    lock = Pylock.from_dict(toml.loads(bound.read_text(encoding="utf-8")))
+    lock = pylock.move_paths(
+        lock, lambda it: os.path.normpath(bound.parent / it), is_bound=True
     )
-    path = folder / made.path
+    path = folder / wheel.path
     file = PackageWheel(
-        name=path.name, path=path.as_posix(), hashes={"sha256": made.sha256}
+        name=path.name, path=path.as_posix(), hashes={"sha256": wheel.sha256}
     )
-    own = Package(name=name, version=Version(made.version), wheels=[file])
+    package = Package(name=name, version=Version(wheel.version), wheels=[file])
     return pylock.dump_pylock(
         pylock.make_pylock(
-            [*here.packages, own],
-            environments=here.environments,
-            requires_python=here.requires_python,
+            [*lock.packages, package],
+            environments=lock.environments,
+            requires_python=lock.requires_python,
         )
     )

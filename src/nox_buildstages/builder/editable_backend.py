@@ -1,4 +1,4 @@
-"""Asking the project's own build backend, in an environment equal to its lock."""
+"""Run the build backend of the project itself, to install the project editable."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from nox_buildstages.builder.check_wheel import accepted_editable
+from nox_buildstages.builder.check_wheel import accept_editable_wheel
 from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.jobs.slots import JobRequest
-from nox_buildstages.builder.making import say_waiting
-from nox_buildstages.builder.prepare import prepare
+from nox_buildstages.builder.prepare import prepare_environment
 from nox_buildstages.environments.snapshot import PROJECT_FOLDER
 from nox_buildstages.errors import (
     NotRunError,
@@ -27,9 +26,8 @@ from nox_buildstages.lock.files.lockfile import LockedOutput
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.lock.resolve.own_project import OWN_METADATA, OWN_SOURCE, own_stage
 from nox_buildstages.model import PROJECT
-from nox_buildstages.run.follow import EDITABLE, followed
-from nox_buildstages.system import files
-from nox_buildstages.system.files import path_id, sha256_of
+from nox_buildstages.run.follow import EDITABLE
+from nox_buildstages.system.files import path_id, remove_tree, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,48 +40,57 @@ if TYPE_CHECKING:
     from nox_buildstages.wheels.wheel import WheelFile
 
 
-def asked(
+def get_build_requires(
     context: BuildContext, name: NormalizedName, environment: Environment
 ) -> tuple[str, ...]:
-    """Return what a project's backend wants for making it installable.
+    """Return the build requirements of a project's editable wheel.
 
-    The environment has to be occupied. It runs in the project's own folder, where it
-    may leave files, as it does for ``pip install --editable``.
+    The caller occupies the environment. The hook runs in the project's own folder, so
+    files may appear there, as with ``pip install --editable``.
 
     Raises:
         BuildError: The hook failed.
-        NetworkError: It is to be off and can't be.
-        NotRunError: Nox was told not to run.
+        NetworkError: The network must be off, and it can't be.
+        NotRunError: Nox must not run anything.
     """
     context.tools.report(f"asking the build backend of {name}")
-    with _backend(context, name, environment) as backend:
-        return backend.requires("editable")
+    with _open_backend(context, name, environment) as backend:
+        return backend.get_requires("editable")
 
 
-def make(
+def build_editable(
     context: BuildContext, name: NormalizedName, environment: Environment
 ) -> tuple[WheelFile, str]:
-    """Make a wheel that leads to the project's folder; return it and its sha256.
+    """Build a project's editable wheel; return the wheel and its sha256.
 
-    The environment has to be occupied, and isn't the runtime any more afterwards.
+    The caller occupies the environment, which is no runtime environment afterwards.
 
     Raises:
-        BuildError: There is none.
-        StaleLockError: Its backend asks for something that isn't locked.
-        NetworkError: It is to be off and can't be.
-        NotRunError: Nox was told not to run.
+        BuildError: The build failed.
+        StaleLockError: The lock lacks a build requirement.
+        NetworkError: The network must be off, and it can't be.
+        NotRunError: Nox must not run anything.
     """
-    folder = environment.location / PROJECT_FOLDER
-    with _backend(context, name, environment) as backend:
+    folder = environment.location / PROJECT_FOLDER / "wheel"
+    with _open_backend(context, name, environment) as backend:
         context.tools.report(f"making {name} installable (log: {backend.log})")
-        _check_locked(context, name, backend.requires("editable"))
-        files.remove_tree(folder / "wheel")
-        made = folder / "wheel" / "made"
-        made.mkdir(parents=True)
-        said = backend.editable(made)
+        locked = {pin.name for pin in context.pins(PROJECT)}
+        for requirement in map(Requirement, backend.get_requires("editable")):
+            marker = requirement.marker
+            applies = marker is None or context.interpreter.satisfies(marker)
+            if applies and canonicalize_name(requirement.name) not in locked:
+                raise StaleLockError(
+                    subject=name,
+                    problem=f"its build requires {requirement}, which"
+                    f" {file_name(PROJECT)} doesn't contain",
+                )
+        remove_tree(folder)
+        new = folder / "new"
+        new.mkdir(parents=True)
+        returned = backend.build_editable(new)
     try:
-        wheel = accepted_editable(
-            made, said, name=name, interpreter=context.interpreter
+        wheel = accept_editable_wheel(
+            new, returned, name=name, interpreter=context.interpreter
         )
     except WheelError as error:
         raise WrongWheelError(
@@ -94,33 +101,18 @@ def make(
             log=backend.log,
         ) from error
     sha256 = sha256_of(wheel.path)
-    # Uv would take another wheel that once lay at the same path for this one.
-    place = made.rename(made.with_name(sha256[:16]))
-    return replace(wheel, path=place / wheel.path.name), sha256
-
-
-def _check_locked(
-    context: BuildContext, name: NormalizedName, requires: tuple[str, ...]
-) -> None:
-    held = {pin.name for pin in context.pins(PROJECT)}
-    for requirement in map(Requirement, requires):
-        marker = requirement.marker
-        applies = marker is None or context.interpreter.satisfies(marker)
-        if applies and canonicalize_name(requirement.name) not in held:
-            raise StaleLockError(
-                subject=name,
-                problem=f"its build requires {requirement}, which {file_name(PROJECT)}"
-                " doesn't contain",
-            )
+    # A path of its own for each wheel: uv caches wheels by path.
+    folder = new.rename(folder / sha256[:16])
+    return replace(wheel, path=folder / wheel.path.name), sha256
 
 
 @contextmanager
-def _backend(
+def _open_backend(
     context: BuildContext, name: NormalizedName, environment: Environment
 ) -> Iterator[Backend]:
-    """Yield the backend, ready to be called; one process at a time calls it."""
+    """Yield the project's build backend; only one process at a time runs the hooks."""
     stage, tools, root = own_stage(name), context.tools, context.project.root
-    prepare(context, PROJECT, environment)
+    prepare_environment(context, PROJECT, environment)
     if not environment.may_run():
         raise NotRunError(stage=PROJECT, outputs=(name,))
     folder = environment.location / PROJECT_FOLDER
@@ -137,9 +129,9 @@ def _backend(
     with (
         tools.store.hold_lock(f"project-{path_id(root)}"),
         tools.job_pool.take_slot() as slot,
-        slot.take_jobs(JobRequest.of(stage), wait=lambda: say_waiting(job)) as jobs,
+        slot.take_jobs(JobRequest.of(stage), wait=job.report_waiting) as jobs,
         tempfile.TemporaryDirectory(prefix="home-", dir=folder) as home,
-        job.watched(),
-        followed(replace(job, jobs=jobs), EDITABLE) as shown,
+        job.guard_environment(),
+        job.follow(EDITABLE) as attend,
     ):
-        yield shown.backend(root, home=Path(home))
+        yield replace(job.backend(root, home=Path(home), jobs=jobs), attend=attend)

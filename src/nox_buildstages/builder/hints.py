@@ -133,7 +133,7 @@ def missing_module(lines: Iterable[str]) -> str | None:
     return found[-1] if found else None
 
 
-def tells_of_memory(lines: Iterable[str]) -> bool:
+def is_out_of_memory(lines: Iterable[str]) -> bool:
     """Whether a log tells of something that was killed because memory ran out.
 
     Args:
@@ -142,7 +142,7 @@ def tells_of_memory(lines: Iterable[str]) -> bool:
     return any(re.search(_MEMORY, line.rstrip()) for line in lines)
 
 
-def tells_of_full_disk(lines: Iterable[str]) -> bool:
+def is_full_disk(lines: Iterable[str]) -> bool:
     """Whether a log tells of a disk with no room left.
 
     Args:
@@ -161,7 +161,7 @@ def memory_hint(stage: str, *, jobs: int) -> str:
     return _FOR_MEMORY.format(stage=stage) if jobs > 1 else _ALONE
 
 
-def hint(lines: Iterable[str], *, stage: str, offline: bool = False) -> str:
+def find_hint(lines: Iterable[str], *, stage: str, offline: bool = False) -> str:
     """Return the likely cause of a failure and what mends it; None if none is known.
 
     Args:

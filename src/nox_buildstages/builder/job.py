@@ -1,23 +1,30 @@
-"""One output's build, with all it needs at hand."""
+"""The build of one output."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.backend import Backend
-from nox_buildstages.builder.compilers import cache as caching
+from nox_buildstages.builder.compilers.cache import CacheRequest, hide_caches
 from nox_buildstages.builder.jobs.slots import job_variables
 from nox_buildstages.environments.snapshot import guard_environment
 from nox_buildstages.environments.variables import backend_variables
+from nox_buildstages.errors import BuildTimeoutError
+from nox_buildstages.run import steps
+from nox_buildstages.run.follow import COMPILE, LogFollower, LogTail, PreviousBuild
 from nox_buildstages.sources import metadata as source_tree
+from nox_buildstages.store.history import History
+from nox_buildstages.text import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from nox_buildstages.builder.compilers.cache import CompilerCache
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.builder.sandbox import Sandbox
     from nox_buildstages.environments.environment import Environment
@@ -28,28 +35,59 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
-    """An output to be built.
+class Deadline:
+    """The time at which the builds of a stage are stopped.
 
     Attributes:
-        context: Where.
-        stage: In which stage.
-        output: What.
-        environment: Equal to the stage's lock.
-        jobs: How many compilers may run at once.
-        is_retry: Whether it has been tried before, with more jobs.
-        cache: The compiler cache that is at work for it, if one is.
-        attend: Called again and again while a hook runs; what it raises ends it.
+        stage: The stage's name.
+        seconds: The stage's timeout.
+        moment: The time, by the monotonic clock.
+    """
+
+    stage: str
+    seconds: float
+    moment: float
+
+    @classmethod
+    def of(cls, stage: Stage) -> Deadline | None:
+        """Return the deadline of a stage that begins now; None without a timeout."""
+        if stage.timeout is None:
+            return None
+        moment = time.monotonic() + stage.timeout
+        return cls(stage=stage.name, seconds=stage.timeout, moment=moment)
+
+    def check(self, output: str) -> None:
+        """Stop the build of an output after the deadline.
+
+        Raises:
+            BuildTimeoutError: The deadline has passed.
+        """
+        if time.monotonic() >= self.moment:
+            raise BuildTimeoutError(
+                subject=f"{output} (stage {self.stage})",
+                problem=f"stopped after {format_time(self.seconds)}, its timeout",
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """The build of one output.
+
+    Attributes:
+        context: The project with its locks.
+        stage: The output's stage.
+        output: The output.
+        environment: The stage's environment, equal to its lock.
+        compiler_cache: The program of the compiler cache; None for no cache.
+        deadline: The time at which the build is stopped; None for no limit.
     """
 
     context: BuildContext
     stage: Stage
     output: LockedOutput
     environment: Environment
-    jobs: int = 1
-    is_retry: bool = False
-    cache: caching.CompilerCache | None = None
-    attend: Callable[[], None] | None = None
+    compiler_cache: Path | None = None
+    deadline: Deadline | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -58,51 +96,52 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """Where the backend's output goes."""
+        """The log file of the build backend."""
         return self.context.logs / f"{self.output.name}.log"
 
     @property
-    def place(self) -> BuildDirectory:
-        """The folder that it is built in."""
+    def build_dir(self) -> BuildDirectory:
+        """The folder in which the wheel is built."""
         return self.context.tools.store.build_dir(self.recipe.key)
 
     @property
-    def goes_on(self) -> bool:
-        """Whether an earlier build left a tree that it can go on in."""
-        return self.place.half_built(self.environment.location) is not None
+    def is_partial(self) -> bool:
+        """Whether an interrupted build has left a tree in which this one can resume."""
+        return self.build_dir.half_built(self.environment.location) is not None
 
     @property
     def sandbox(self) -> Sandbox:
-        """Whether the backend reaches the network.
+        """The sandbox of the build backend.
 
         Raises:
-            NetworkError: It must not, and can't be kept from it.
+            NetworkError: The stage requires the network to be off, and it can't be.
         """
         return self.context.tools.sandbox_policy.sandbox(self.stage)
 
-    @contextmanager
-    def cached(self) -> Iterator[Job]:
-        """Yield it with its stage's compiler cache at work, if there is one.
+    def sandbox_at(self, folder: Path) -> Sandbox:
+        """Return a sandbox that shows a folder at the path that all builds share."""
+        return self.sandbox.show_at(folder, self.context.tools.store.here)
+
+    def cache_request(self, folder: Path) -> CacheRequest:
+        """Return what a compiler cache has to know about a build in a folder."""
+        return CacheRequest(
+            tools=self.context.tools,
+            stage=self.stage.name,
+            sandbox=self.sandbox_at(folder),
+            declared=self.context.variables(self.stage, self.output.name),
+        )
+
+    def report_waiting(self) -> None:
+        """Report that the build is waiting for jobs."""
+        name = self.output.name
+        self.context.tools.report(f"{name} is waiting for other builds to finish")
+
+    def guard_environment(self) -> AbstractContextManager[None]:
+        """Fail if the block changes the environment.
 
         Raises:
-            CompilerCacheError: It isn't there, or doesn't work.
+            MeddlingError: The block has changed the environment.
         """
-        context = self.context
-        site = caching.CacheRequest(
-            tools=context.tools,
-            stage=self.stage.name,
-            sandbox=self._isolation_in(self.place.folder),
-            declared=context.variables(self.stage, self.output.name),
-        )
-        with caching.at_work(caching.chosen(context, self.stage), site) as cache:
-            yield replace(self, cache=cache)
-
-    def _isolation_in(self, place: Path) -> Sandbox:
-        """Return one that shows a folder at the path that all builds have."""
-        return self.sandbox.showing(place, self.context.tools.store.here)
-
-    def watched(self) -> AbstractContextManager[None]:
-        """Refuse whatever is built meanwhile if it changes the environment."""
         return guard_environment(
             self.environment,
             output=self.output.name,
@@ -110,19 +149,75 @@ class Job:
             log=self.log,
         )
 
-    def backend(self, tree: Path, *, home: Path) -> Backend:
-        """Return the build backend of the unpacked source.
+    @contextmanager
+    def follow(
+        self, phase: str, checkpoint: Callable[[], None] = lambda: None
+    ) -> Iterator[Callable[[], None]]:
+        """Show the progress of the build backend while a block runs.
 
         Args:
-            tree: The source.
-            home: A folder that takes the place of the user's, beside the source.
+            phase: What the build backend does, such as ``compile``.
+            checkpoint: Called before anything is shown.
+
+        Yields:
+            A function to call regularly. It raises ``BuildTimeoutError`` after the
+            deadline.
+        """
+        follower = LogFollower(
+            name=self.output.name,
+            phase=phase,
+            screen=self.context.tools.screen,
+            log=LogTail(path=self.log, offset=self.log.stat().st_size),
+            find_previous=(
+                self._find_previous_build if phase == COMPILE else PreviousBuild
+            ),
+        )
+
+        def attend() -> None:
+            checkpoint()
+            if self.deadline is not None:
+                self.deadline.check(self.output.name)
+            follower.update()
+
+        try:
+            yield attend
+        finally:
+            follower.end()
+
+    def _find_previous_build(self) -> PreviousBuild:
+        """Return what the store knows about the previous build of the output."""
+        recipe = self.recipe
+        wheel = History(store=self.context.tools.store).previous(recipe)
+        if wheel is None:
+            return PreviousBuild()
+        previous = PreviousBuild(seconds=wheel.seconds)
+        if wheel.recipe.source == recipe.source:
+            with suppress(OSError), wheel.log.open(errors="replace") as log:
+                return replace(previous, progress=steps.count_steps(log))
+        return previous
+
+    def backend(
+        self,
+        tree: Path,
+        *,
+        home: Path,
+        jobs: int = 1,
+        cache: CompilerCache | None = None,
+    ) -> Backend:
+        """Return the build backend of a source tree.
+
+        Args:
+            tree: The unpacked source.
+            home: The backend's home folder, in the same folder as the source.
+            jobs: Number of parallel jobs.
+            cache: The compiler cache; None to hide all caches from the build.
         """
         context = self.context
         declared = context.variables(self.stage, self.output.name)
-        if self.cache is None:
-            declared |= caching.unused(context.tools, declared)
+        if cache is None:
+            declared |= hide_caches(context.tools, declared)
         else:
-            declared = self.cache.among(declared)
+            declared = cache.merge_env(declared)
         return Backend(
             output=self.output.name,
             stage=self.stage.name,
@@ -132,12 +227,11 @@ class Job:
             env=backend_variables(
                 context.tools.outer,
                 self.environment,
-                declared={**job_variables(self.jobs), **declared},
+                declared={**job_variables(jobs), **declared},
                 home=home,
             ),
             settings=context.project.rules(self.output.name).config_settings,
             log=self.log,
             runner=context.tools.runner,
-            sandbox=self._isolation_in(home.parent),
-            attend=self.attend,
+            sandbox=self.sandbox_at(home.parent),
         )

@@ -1,8 +1,7 @@
-"""A session's environment, made ready for a stage or for the runtime."""
+"""Make a session's environment equal to the lock of a stage or of the runtime."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,11 @@ from nox_buildstages.environments.installed import check_installed, find_differe
 from nox_buildstages.environments.snapshot import record_files, restore_files
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.names import file_name
-from nox_buildstages.system import files
-from nox_buildstages.system.files import path_id
+from nox_buildstages.system.files import path_id, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from nox_buildstages.builder.context import BuildContext, Tools
@@ -23,28 +22,28 @@ if TYPE_CHECKING:
     from nox_buildstages.store.key import Ingredient
 
 
-@contextmanager
-def occupied(tools: Tools, environment: Environment) -> Iterator[None]:
-    """Keep other runs from changing an environment while it is made or built in."""
+def occupy_environment(
+    tools: Tools, environment: Environment
+) -> AbstractContextManager[None]:
+    """Keep other runs from changing an environment while it is made or used."""
     location = environment.location
-    with tools.store.hold_lock(
+    return tools.store.hold_lock(
         f"environment-{path_id(location)}",
-        on_wait=lambda: tools.report(
-            f"another run works in {location}; waiting for it"
-        ),
-    ):
-        yield
+        on_wait=lambda: tools.report(f"waiting for another run that uses {location}"),
+    )
 
 
-def prepare(context: BuildContext, name: str, environment: Environment) -> None:
-    """Make an environment equal to a stage's lock, with wheels out of the store.
+def prepare_environment(
+    context: BuildContext, name: str, environment: Environment
+) -> None:
+    """Make an environment equal to a stage's lock, with wheels from the store.
 
-    It has to be occupied.
+    The caller occupies the environment.
 
     Raises:
-        MissingWheelError: A stage hasn't built a wheel that it holds.
-        SyncError: It could not be made.
-        EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
+        MissingWheelError: The store lacks a wheel of an earlier stage.
+        SyncError: The environment can't be made.
+        EnvironmentDiffersError: The environment differs, and nox must not change it.
     """
     if not environment.may_install():
         check_installed(environment, context.ingredients(name), hint=INSTALL_HINT)
@@ -54,12 +53,12 @@ def prepare(context: BuildContext, name: str, environment: Environment) -> None:
         context.pylock(name), context.wheels(name), folder=folder
     )
     path = folder / file_name(name)
-    files.write_text(path, pylock.dump_pylock(bound))
-    sync(context, name, environment, path)
+    write_text(path, pylock.dump_pylock(bound))
+    sync_environment(context, name, environment, path)
     record_files(environment)
 
 
-def sync(
+def sync_environment(
     context: BuildContext,
     name: str,
     environment: Environment,
@@ -67,25 +66,25 @@ def sync(
     *,
     wanted: Mapping[str, Ingredient] | None = None,
 ) -> None:
-    """Make an environment equal to a lock whose wheels are all bound.
+    """Install the packages of a lock file into an environment.
 
-    It has to be occupied.
+    The caller occupies the environment.
 
     Args:
-        context: Knows what the lock holds.
-        name: Of the stage, or ``final``.
-        environment: To be made equal.
-        lock: A PEP 751 file.
-        wanted: What the lock holds; None for what ``bench`` knows of it.
+        context: The project with its locks.
+        name: The name of the stage, or ``final``.
+        environment: The environment.
+        lock: A PEP 751 file with a path or URL for each wheel.
+        wanted: The packages of the file; None if they are those of the lock.
 
     Raises:
-        SyncError: It could not be made.
-        EnvironmentDiffersError: It isn't equal, and nox doesn't let it be changed.
+        SyncError: The environment can't be made.
+        EnvironmentDiffersError: The environment differs, and nox must not change it.
     """
     wanted = context.ingredients(name) if wanted is None else wanted
     if not find_differences(environment, wanted):
         return
-    from nox_buildstages.run.follow import ENV, shown  # noqa: PLC0415 - mostly it is equal
+    from nox_buildstages.run.follow import ENV, show_elapsed  # noqa: PLC0415 - to sync
 
-    with shown(context.tools.screen, name, ENV) as attend:
+    with show_elapsed(context.tools.screen, name, ENV) as attend:
         replace(context.tools.syncer, attend=attend).sync(environment, wanted, lock)

@@ -1,9 +1,9 @@
-"""What a build backend reaches of the network, and at which path it finds itself."""
+"""Isolate build backends: cut off the network, and show the same path to each build."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,21 +18,20 @@ if TYPE_CHECKING:
 
 _SCRIPT = Path(__file__).with_name("scripts") / "offline.py"
 _OFFLINE = (sys.executable, "-I", "-S", str(_SCRIPT))
-# As that script has them, which imports what other systems lack.
-_AT, _ONLINE = "--at", "--online"
-_CANNOT_MOVE = 126
+_AT, _ONLINE = "--at", "--online"  # options of the script
+_CANNOT_MOVE = 126  # an exit status of the script
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sandbox:
-    """Whether a build backend reaches the network.
+    """The isolation of a build backend.
 
-    Where it doesn't, it is also shown its folder at a path that is always the same.
+    Without network, the backend also sees its folder at a path that all builds share.
 
     Attributes:
-        why: Why it does; empty where it doesn't.
-        may_move: Whether folders can be shown at other paths.
-        moved: A folder, and the path at which a backend finds it.
+        why: Why the backend has network; empty if the network is off.
+        may_move: Whether the system can show a folder at another path.
+        moved: A folder, and the path at which the backend sees that folder.
     """
 
     why: str = ""
@@ -41,91 +40,81 @@ class Sandbox:
 
     @property
     def is_off(self) -> bool:
-        """Whether there is no network."""
+        """Whether the network is off."""
         return not self.why
 
-    def showing(self, folder: Path, here: Path) -> Sandbox:
-        """Return one that shows a folder at another path, where that can be."""
+    def show_at(self, folder: Path, path: Path) -> Sandbox:
+        """Return a sandbox that shows a folder at another path, if that is possible."""
         if not (self.is_off and self.may_move):
             return self
-        here.mkdir(parents=True, exist_ok=True)
-        return replace(self, moved=(folder, here))
+        path.mkdir(parents=True, exist_ok=True)
+        return replace(self, moved=(folder, path))
 
-    def around(self, command: Command) -> Command:
-        """Return a command that runs with no network, or as it is."""
-        if self.is_off:
-            return self._separated(command)
-        return command
+    def wrap(self, command: Command) -> Command:
+        """Return a command that runs in the sandbox."""
+        return self._separate(command) if self.is_off else command
 
-    def beside(self, command: Command) -> Command:
-        """Return a command that finds the same folders, and has the network."""
-        if self.moved is None:
-            return command
-        return self._separated(command, _ONLINE)
+    def wrap_with_network(self, command: Command) -> Command:
+        """Return a command that sees the same folders, and has the network."""
+        return command if self.moved is None else self._separate(command, _ONLINE)
 
-    def seen(self, text: str) -> str:
-        """Return a text with the folder's path as a backend finds it."""
+    def translate(self, text: str) -> str:
+        """Return a text, with paths as the backend sees them."""
         if self.moved is None:
             return text
-        folder, here = map(str, self.moved)
-        return text.replace(folder, here)
+        folder, path = map(str, self.moved)
+        return text.replace(folder, path)
 
-    def _separated(self, command: Command, *how: str) -> Command:
+    def _separate(self, command: Command, *options: str) -> Command:
+        """Return a command that runs in namespaces of its own."""
         if self.moved is None:
-            return replace(command, argv=(*_OFFLINE, *how, *command.argv))
-        folder, here = map(str, self.moved)
-        argv = map(self.seen, command.argv)
+            return replace(command, argv=(*_OFFLINE, *options, *command.argv))
+        folder, path = map(str, self.moved)
+        argv = map(self.translate, command.argv)
         env = command.env and {
-            name: self.seen(value) for name, value in command.env.items()
+            name: self.translate(value) for name, value in command.env.items()
         }
         return replace(
-            command, argv=(*_OFFLINE, *how, _AT, folder, here, *argv), env=env
+            command, argv=(*_OFFLINE, *options, _AT, folder, path, *argv), env=env
         )
 
     def __str__(self) -> str:
         return "off" if self.is_off else f"on ({self.why})"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class SandboxPolicy:
-    """Says of each stage whether its backends reach the network.
-
-    What the system allows is found out once, when the first one asks.
+    """Chooses the sandbox of each stage.
 
     Attributes:
         runner: Runs programs.
-        report: Tells the user, a line at a time.
-        platform: As ``sys.platform`` has it.
+        report: Prints a line for the user.
     """
 
     runner: Runner
     report: Callable[[str], None]
-    platform: str = sys.platform
-    _known: list[Sandbox] = field(default_factory=list)
+    _possible: Sandbox | None = None
 
     def sandbox(self, stage: Stage) -> Sandbox:
-        """Return what holds for a stage.
+        """Return the sandbox of a stage.
 
         Raises:
-            NetworkError: It requires the network to be off, and it can't be.
+            NetworkError: The stage requires the network to be off, and it can't be.
         """
         if stage.network == "on":
             return Sandbox(why="network = true")
-        is_known = bool(self._known)
-        if not is_known:
-            self._known.append(self._tried())
-        sandbox = self._known[0]
+        is_first = self._possible is None
+        if self._possible is None:
+            self._possible = self._try()
+        sandbox = self._possible
         if not sandbox.is_off and stage.network == "require-off":
             raise NetworkError(stage=stage.name, reason=sandbox.why)
-        if not sandbox.is_off and not is_known:
-            self.report(f"build backends reach the network: {sandbox.why}")
+        if not sandbox.is_off and is_first:
+            self.report(f"build backends have network access: {sandbox.why}")
         return sandbox
 
-    def _tried(self) -> Sandbox:
-        """Return what the system allows."""
-        if self.platform != "linux":
-            why = f"it can be cut off on Linux only, not on {self.platform}"
-            return Sandbox(why=why)
+    def _try(self) -> Sandbox:
+        """Return the sandbox that the system allows."""
         folder = str(_SCRIPT.parent)
         try:
             completed = self.runner(Command(argv=(*_OFFLINE, _AT, folder, folder)))
@@ -133,5 +122,5 @@ class SandboxPolicy:
             return Sandbox(why=error.reason)
         if completed.returncode in {0, _CANNOT_MOVE}:
             return Sandbox(may_move=completed.returncode == 0)
-        said = completed.stderr.strip().rpartition("\n")[2]
-        return Sandbox(why=f"this system allows no network namespace ({said})")
+        last = completed.stderr.strip().rpartition("\n")[2]
+        return Sandbox(why=f"this system allows no network namespace ({last})")

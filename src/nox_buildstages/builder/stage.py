@@ -1,10 +1,11 @@
-"""One stage: key → store, else each output is built in its environment → store."""
+"""Find or build the outputs of one stage."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nox_buildstages.errors import NotRunError
 from nox_buildstages.run.journal import BUILT, CACHED
 
 if TYPE_CHECKING:
@@ -20,111 +21,132 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputResult:
-    """What became of an output.
+    """The result of providing one output.
 
     Attributes:
         wheel: The wheel in the store.
-        output: As it is locked.
-        patches: Of its source, by their names of today.
-        stage: That provides it.
-        built: Whether it was built in this run; else it was found in the store.
+        output: The output, as locked.
+        patches: The patches of the source, by their current file names.
+        stage: The stage's name.
+        is_built: Whether this run built the wheel; else the store had it.
     """
 
     wheel: StoredWheel
     output: LockedOutput
     patches: tuple[AppliedPatch, ...]
     stage: str
-    built: bool
+    is_built: bool
 
 
-def provide(
+def provide_stage(
     context: BuildContext,
     stage: Stage,
     environment: Environment,
     *,
     rebuild: Collection[str] = (),
 ) -> tuple[OutputResult, ...]:
-    """Make the store hold every wheel of a stage.
+    """Find or build every wheel of a stage.
 
     Args:
-        context: With the locks of the stage and of those before it.
-        stage: Whose outputs are wanted.
-        environment: To build in; untouched where nothing is to be built.
-        rebuild: Outputs that are built although a store has them, unless this
-            run has put them there.
+        context: The project, with the locks of the stage and of earlier stages.
+        stage: The stage.
+        environment: The environment to build in; untouched if the store has all wheels.
+        rebuild: Names of outputs to build even if the store has their wheels, unless
+            this run has built them.
 
     Returns:
-        The outcomes, in the order of the outputs.
+        The results, in the order of the outputs.
 
     Raises:
-        MissingWheelError: An earlier stage's wheel isn't in the store.
+        MissingWheelError: The store lacks a wheel of an earlier stage.
         UsageError: There is no driver for the remote store.
-        NotRunError: Something is to be built and nox was told not to run.
-        NetworkError: It is to be off and can't be.
-        CompilerCacheError: It is named and isn't there, or doesn't work.
-        SyncError: The environment could not be made.
-        BuildError: An output could not be built.
+        NotRunError: Something has to be built, and nox must not run anything.
+        NetworkError: The network must be off, and it can't be.
+        CompilerCacheError: The compiler cache is missing or doesn't work.
+        SyncError: The environment can't be made.
+        BuildError: An output can't be built.
     """
-    outputs = context.locks[stage.name].outputs
-    recipes = {
-        output.name: context.recipe(stage.name, output.name) for output in outputs
-    }
+    tools, outputs = context.tools, context.locks[stage.name].outputs
     missing = [
         output
         for output in outputs
-        if output.name in rebuild or context.obtain(recipes[output.name]) is None
+        if output.name in rebuild
+        or context.fetch_wheel(context.recipe(stage.name, output.name)) is None
     ]
-    _note(context, stage)
+    _record_results(context, stage)
     if missing:
-        from nox_buildstages.builder import building  # noqa: PLC0415 - mostly all is there
+        from nox_buildstages.builder.compilers.cache import find_cache  # noqa: PLC0415
+        from nox_buildstages.builder.job import Deadline, Job  # noqa: PLC0415 - to build
+        from nox_buildstages.builder.output import build_output  # noqa: PLC0415
+        from nox_buildstages.builder.prepare import (  # noqa: PLC0415
+            occupy_environment,
+            prepare_environment,
+        )
 
-        for _ in building.built(context, stage, environment, missing, rebuild):
-            _note(context, stage)
-    return outcomes(context, stage)
+        # What the stage requires of the machine is checked before anything takes time.
+        tools.sandbox_policy.sandbox(stage)
+        compiler_cache = find_cache(context, stage)
+        if tools.remote is not None:
+            tools.remote.check()
+        deadline = Deadline.of(stage)
+        # The slot is taken before the environment is made: stages that are ready
+        # sooner leave jobs for this one.
+        with (
+            occupy_environment(tools, environment),
+            tools.job_pool.take_slot() as slot,
+        ):
+            prepare_environment(context, stage.name, environment)
+            if not environment.may_run():
+                names = tuple(output.name for output in missing)
+                raise NotRunError(stage=stage.name, outputs=names)
+            for output in missing:
+                job = Job(
+                    context=context,
+                    stage=stage,
+                    output=output,
+                    environment=environment,
+                    compiler_cache=compiler_cache,
+                    deadline=deadline,
+                )
+                build_output(job, slot, rebuild=output.name in rebuild)
+                _record_results(context, stage)
+    return find_results(context, stage)
 
 
-def outcomes(context: BuildContext, stage: Stage) -> tuple[OutputResult, ...]:
-    """Return what became of the outputs of a stage.
+def find_results(context: BuildContext, stage: Stage) -> tuple[OutputResult, ...]:
+    """Return the results of a stage whose wheels are all in the store.
 
     Raises:
-        MissingWheelError: One isn't in the store.
+        MissingWheelError: The store lacks a wheel.
     """
-    outputs = context.locks[stage.name].outputs
-    wheels = [context.stored_wheel(stage.name, output.name) for output in outputs]
-    return tuple(
-        _outcome(context, stage, output, wheel)
-        for wheel, output in zip(wheels, outputs, strict=True)
-    )
-
-
-def present(context: BuildContext, stage: Stage) -> Iterator[OutputResult]:
-    """Yield what became of the outputs of a stage whose wheels are in the store."""
     for output in context.locks[stage.name].outputs:
-        wheel = context.find(context.recipe(stage.name, output.name))
+        context.stored_wheel(stage.name, output.name)
+    return tuple(find_stored_results(context, stage))
+
+
+def find_stored_results(context: BuildContext, stage: Stage) -> Iterator[OutputResult]:
+    """Yield the results of the outputs whose wheels are in the store."""
+    for output in context.locks[stage.name].outputs:
+        recipe = context.recipe(stage.name, output.name)
+        wheel = context.find_wheel(recipe)
         if wheel is not None:
-            yield _outcome(context, stage, output, wheel)
+            yield OutputResult(
+                wheel=wheel,
+                output=output,
+                patches=recipe.patches,
+                stage=stage.name,
+                is_built=wheel.run == context.tools.run.id,
+            )
 
 
-def _note(context: BuildContext, stage: Stage) -> None:
-    """Tell the journal of every wheel of a stage that is there."""
-    context.journal.add(
+def _record_results(context: BuildContext, stage: Stage) -> None:
+    """Record the wheels of a stage in the run's journal."""
+    context.tools.run.journal.add(
         {
-            **context.noted(stage.name, outcome.output),
-            "state": BUILT if outcome.built else CACHED,
-            "seconds": outcome.wheel.seconds,
-            "size": outcome.wheel.size,
+            **context.journal_fields(stage.name, result.output),
+            "state": BUILT if result.is_built else CACHED,
+            "seconds": result.wheel.seconds,
+            "size": result.wheel.size,
         }
-        for outcome in present(context, stage)
-    )
-
-
-def _outcome(
-    context: BuildContext, stage: Stage, output: LockedOutput, wheel: StoredWheel
-) -> OutputResult:
-    return OutputResult(
-        wheel=wheel,
-        output=output,
-        patches=context.recipe(stage.name, output.name).patches,
-        stage=stage.name,
-        built=wheel.run == context.tools.run.id,
+        for result in find_stored_results(context, stage)
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.prepare import occupied, sync
-from nox_buildstages.builder.stage import outcomes
+from nox_buildstages.builder.prepare import occupy_environment, sync_environment
+from nox_buildstages.builder.stage import find_results
 from nox_buildstages.commands.stage import delivery_of
 from nox_buildstages.environments.import_check import import_command
 from nox_buildstages.model import FINAL
@@ -65,20 +65,22 @@ def _install(workspace: Workspace) -> list[dict[str, Any]]:
         deliveries = [
             delivery_of(result)
             for stage in workspace.graph.order
-            for result in outcomes(context, stage)
+            for result in find_results(context, stage)
         ]
         entries = house.deliver(deliveries)
         house.keep_only({delivery.wheel.name for delivery in deliveries})
         bound = house.bind(context.pylock(FINAL), context.wheels(FINAL))
-        with occupied(tools, environment):
+        with occupy_environment(tools, environment):
             own = project.final.project
             if own is None:
-                sync(context, FINAL, environment, bound)
+                sync_environment(context, FINAL, environment, bound)
             else:
                 from nox_buildstages.builder import editable  # noqa: PLC0415 - for it alone
 
                 afresh = options.rebuild_all or own in options.rebuild
-                editable.install(context, own, environment, bound, afresh=afresh)
+                editable.install_editable(
+                    context, own, environment, bound, rebuild=afresh
+                )
     return entries
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.prepare import occupied, prepare
-from nox_buildstages.builder.stage import present, provide
+from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
+from nox_buildstages.builder.stage import find_stored_results, provide_stage
 from nox_buildstages.errors import BuildError
 from nox_buildstages.indexes.logins import redact
 from nox_buildstages.wheelhouse.directory import Delivery
@@ -38,24 +38,24 @@ def run_stage(workspace: Workspace, stage: Stage) -> None:
     label = project.stage_label(stage.name)
     with tools.run.journal.note_failure(python=workspace.python, stage=label):
         try:
-            results = provide(context, stage, environment, rebuild=rebuild)
+            results = provide_stage(context, stage, environment, rebuild=rebuild)
         except BuildError:
             if cell == project.cell:
-                house.deliver(map(delivery_of, present(context, stage)))
+                house.deliver(map(delivery_of, find_stored_results(context, stage)))
             raise
         if were_made:
             # While locking, backends of other stages were asked in this environment.
-            with occupied(tools, environment):
-                prepare(context, stage.name, environment)
+            with occupy_environment(tools, environment):
+                prepare_environment(context, stage.name, environment)
         if cell == project.cell:
             house.deliver(map(delivery_of, results))
         for result in results:
-            if not result.built:
+            if not result.is_built:
                 tools.report(f"cached {result.wheel.path.name}")
         if options.check_reproducible:
             from nox_buildstages.builder import reproducible  # noqa: PLC0415 - for it alone
 
-            reproducible.check(context, stage, environment)
+            reproducible.check_reproducible(context, stage, environment)
 
 
 def delivery_of(result: OutputResult) -> Delivery:
@@ -65,7 +65,7 @@ def delivery_of(result: OutputResult) -> Delivery:
     return Delivery(
         wheel=result.wheel,
         stage=result.stage,
-        built=result.built,
+        built=result.is_built,
         source=", ".join([redact(str(result.output.source)), *patches]),
         environment={name: environment[name].version for name in environment},
     )

@@ -37,14 +37,14 @@ class Run:
     outer: Mapping[str, str] = field(default_factory=dict)
     screen: Screen = field(default_factory=Screen)
     is_parallel: bool = False
-    _answers: dict[Hashable, Any] = field(default_factory=dict)
+    _answers: dict[tuple[Hashable, ...], Any] = field(default_factory=dict)
 
     def report(self, line: str) -> None:
         """Print a line in nox's log, in place of the progress on the screen."""
         self.screen.clear()
         logging.getLogger("nox").info(line)
 
-    def once(self, question: Hashable, find: Callable[[], T]) -> T:
+    def once(self, question: tuple[Hashable, ...], find: Callable[[], T]) -> T:
         """Return the answer to a question, found the first time that it is asked.
 
         Args:
@@ -56,10 +56,8 @@ class Run:
         found: T = self._answers[question]
         return found
 
-    def forget(self, kind: str) -> None:
-        """Forget all answers of a kind, because something was written."""
-        self._answers = {
-            question: answer
-            for question, answer in self._answers.items()
-            if not (isinstance(question, tuple) and question[0] == kind)
-        }
+    def forget(self, *beginning: Hashable) -> None:
+        """Forget the answers to all questions that begin with these words."""
+        for question in [*self._answers]:
+            if question[: len(beginning)] == beginning:
+                del self._answers[question]

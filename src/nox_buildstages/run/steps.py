@@ -1,4 +1,4 @@
-"""How far a build is: from the lines of its log to one line for people."""
+"""The progress of a build, read from its log."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _STEP = re.compile(r"\s*\[\s*(\d+)\s*/\s*(\d+)\]\s")
-"""What ninja says, and so meson, CMake and torch; Cython; Bazel with spaces."""
+"""A step of ninja (so of meson, CMake and torch), Cython, or Bazel (with spaces)."""
 
 _PERCENT = re.compile(r"\s*\[\s*(\d{1,3})%\]\s")
-"""What the makefiles of CMake say."""
+"""A step of CMake's makefiles."""
 
 _CRATE = re.compile(r"\s*Compiling \S+ v\d")
-"""What cargo says of each crate."""
+"""A crate that cargo compiles."""
 
 _EXTENSION = re.compile(r"building '[^']+' (?:C )?extension\b")
-"""What setuptools says before it runs the compilers of an extension."""
+"""The start of an extension in setuptools."""
 
 _COMPILER = re.compile(
     r"(?:libtool: compile: +)?(?:\S*ccache +)?(?:[^\s\[]*/)?(?:[\w.]+-)*"
     r"(?:gcc|g\+\+|cc|c\+\+|clang|clang\+\+|nvcc|hipcc|gfortran)(?:-[\d.]+)?\s"
 )
-"""What setuptools and make say: the command itself."""
+"""A compiler's command line, as setuptools and make print it."""
 
-_ENOUGH = 3
-"""Steps after which their pace says something."""
+_MIN_STEPS = 3
+"""Minimum number of steps for an estimate of the rate."""
 
 _MINUTE = 60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a build has come, in steps.
+    """The progress of a build, in steps.
 
     Attributes:
-        done: How many steps.
-        total: Of how many; None where nothing said so.
-        unit: What follows a number of them, such as ``%``.
+        done: Number of finished steps.
+        total: Number of all steps; None if unknown.
+        unit: Suffix of the numbers, such as ``%``.
     """
 
     done: int = 0
@@ -57,10 +57,10 @@ class Progress:
         return f"[{self.done}]" if self.done else ""
 
     def after(self, line: str) -> Progress:
-        """Return the progress when the log has one line more.
+        """Return the progress after another line of the log.
 
-        What a tool states itself goes before what we count, until it has come to its
-        end, or setuptools says that it begins something else.
+        Numbers that a tool prints take precedence over counted compilers, until the
+        tool reaches its total or setuptools begins the next extension.
         """
         if step := _STEP.match(line):
             return Progress(done=int(step[1]), total=int(step[2]))
@@ -69,25 +69,25 @@ class Progress:
         is_counted = self.total is None
         if _EXTENSION.match(line):
             return self if is_counted else Progress()
-        if not _is_counted(line):
+        if not _CRATE.match(line) and not (" -c " in line and _COMPILER.match(line)):
             return self
         if is_counted:
             return replace(self, done=self.done + 1)
         return self if self.done != self.total else Progress(done=1)
 
-    def of(self, known: Progress) -> Progress:
-        """Return the progress with the total that an earlier build came to.
+    def with_total_of(self, previous: Progress) -> Progress:
+        """Return the progress with the number of steps of the previous build.
 
         Args:
-            known: At the end of a build of the same source.
+            previous: Progress at the end of a build of the same source.
         """
-        is_stated = self.total is not None or known.total is not None
-        if is_stated or self.done > known.done or not known.done:
+        has_total = self.total is not None or previous.total is not None
+        if has_total or self.done > previous.done or not previous.done:
             return self
-        return replace(self, total=known.done)
+        return replace(self, total=previous.done)
 
 
-def read(lines: Iterable[str]) -> Progress:
+def count_steps(lines: Iterable[str]) -> Progress:
     """Return the progress at the end of a log."""
     progress = Progress()
     for line in lines:
@@ -95,66 +95,61 @@ def read(lines: Iterable[str]) -> Progress:
     return progress
 
 
-def _is_counted(line: str) -> bool:
-    if _CRATE.match(line):
-        return True
-    return " -c " in line and _COMPILER.match(line) is not None
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
-    """How fast steps are done.
+    """The rate at which steps finish.
 
     Attributes:
-        first: When the first of them was seen, and how many were done then.
-        last: The same of the last.
+        first: Time and number of steps of the first measurement.
+        last: Time and number of steps of the last measurement.
     """
 
     first: tuple[float, int] | None = None
     last: tuple[float, int] = (0.0, 0)
 
     def after(self, done: int, *, now: float) -> Rate:
-        """Return the pace when so many are done; where they are fewer, it is another.
+        """Return the rate after another measurement.
+
+        If the number of steps has decreased, the measurement starts again.
 
         Args:
-            done: Steps; 0 where none was seen.
-            now: In seconds, from any beginning.
+            done: Number of finished steps.
+            now: Time in seconds, by any clock.
         """
         if not done or done == self.last[1]:
             return self
         first = (now, done) if self.first is None or done < self.last[1] else self.first
         return Rate(first=first, last=(now, done))
 
-    def left(self, progress: Progress, *, now: float) -> float | None:
-        """Return how many seconds are left; None where that can't be said yet."""
+    def seconds_left(self, progress: Progress, *, now: float) -> float | None:
+        """Return the estimated remaining seconds; None if unknown."""
         if self.first is None or progress.total is None:
             return None
         (begin, start), (end, done) = self.first, self.last
-        if done - start < _ENOUGH:
+        if done - start < _MIN_STEPS:
             return None
         each = (end - begin) / (done - start)
         return max(0.0, each * (progress.total - done) - (now - end)) or None
 
 
-def line(
+def progress_line(
     name: str, phase: str, *, steps: str = "", elapsed: float, left: float | None = None
 ) -> str:
-    """Return the line that tells how far something is.
+    """Return the line that shows the progress of an output or a stage.
 
     Args:
-        name: Of the output, or of the stage.
-        phase: What is done for it.
-        steps: How many are done, such as ``[37/84]``.
-        elapsed: Seconds since its beginning.
-        left: Seconds to its end, as far as one can tell; None where one can't.
+        name: Name of the output or stage.
+        phase: What is being done.
+        steps: Finished steps, such as ``[37/84]``.
+        elapsed: Seconds since the start.
+        left: Estimated seconds to the end; None if unknown.
     """
     doing = f"{phase} {steps}".rstrip()
-    rest = "" if left is None else f", about {_roughly(left)} left"
+    if left is None:
+        rest = ""
+    elif left < _MINUTE - 5:
+        rest = f", about {max(1, round(left / 10)) * 10} s left"
+    else:
+        minutes = max(1, round(left / _MINUTE))
+        rest = f", about {format_time(minutes * _MINUTE)} left"
     return f"{name}  {doing}  {format_time(elapsed)}{rest}"
-
-
-def _roughly(seconds: float) -> str:
-    """Return a time no finer than it can be known."""
-    if seconds < _MINUTE - 5:
-        return f"{max(1, round(seconds / 10)) * 10} s"
-    return format_time(max(1, round(seconds / _MINUTE)) * _MINUTE)

@@ -28,12 +28,11 @@ from nox_buildstages.lock.resolve.own_project import with_own_stage
 from nox_buildstages.lock.resolve.uv_compile import Resolver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.files.lockfile import Lock
-    from nox_buildstages.lock.resolve.metadata import BackendAnswer
     from nox_buildstages.workspace.options import Options
     from nox_buildstages.workspace.pythons import Pythons
 
@@ -56,7 +55,6 @@ class ProjectLocker:
     logs: Callable[[Target], Path]
     targets: tuple[Target, ...] = field(init=False)
     _resolvers: dict[tuple[str, bool], Resolver] = field(default_factory=dict)
-    _answers: dict[Hashable, BackendAnswer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Find the targets: those of all cells are the same."""
@@ -162,7 +160,6 @@ class ProjectLocker:
                 environment=self.pythons.environment_for,
                 logs=self.logs,
                 scratch=Path(scratch),
-                told=self._answers,
             )
             locker = Locker(
                 project=context.project,

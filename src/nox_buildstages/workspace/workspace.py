@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from uv import find_uv_bin
 
-from nox_buildstages.builder.context import BuildContext, Tools
+from nox_buildstages.builder.context import SESSION, BuildContext, Tools
 from nox_buildstages.builder.jobs.slots import SETTLE, JobPool
 from nox_buildstages.builder.sandbox import SandboxPolicy
 from nox_buildstages.environments.sync import Syncer
@@ -61,6 +61,7 @@ def open_workspace(
     Raises:
         CommandError: The environment's interpreter doesn't run.
     """
+    run.forget(SESSION)
     project, outer, runner = cells.first.project, run.outer, process.run
     store = Store(cache_folder(outer))
     indexes = Indexes(

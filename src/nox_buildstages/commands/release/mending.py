@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.prepare import occupied, sync
+from nox_buildstages.builder.prepare import occupy_environment, sync_environment
 from nox_buildstages.commands.release.repairing import is_repairable, repairer
 from nox_buildstages.environments.import_check import import_command
 from nox_buildstages.errors import RepairError
@@ -54,7 +54,7 @@ class Mending:
             WheelError: What comes out of it isn't sound.
             BuildStagesError: The environment can't be made.
         """
-        with occupied(self.context.tools, self.environment):
+        with occupy_environment(self.context.tools, self.environment):
             self._sync(())
             mender = repairer(self.environment, self.context.tools)
             found = [
@@ -77,7 +77,7 @@ class Mending:
         )
         write_text(path, pylock.dump_pylock(bound))
         held = as_published(context.ingredients(FINAL), wheels)
-        sync(context, FINAL, self.environment, path, wanted=held)
+        sync_environment(context, FINAL, self.environment, path, wanted=held)
 
     def _import(self, names: Iterable[str]) -> None:
         project = self.context.project

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.prepare import occupied, sync
-from nox_buildstages.builder.stage import outcomes
+from nox_buildstages.builder.prepare import occupy_environment, sync_environment
+from nox_buildstages.builder.stage import find_results
 from nox_buildstages.commands.release import provenance
 from nox_buildstages.commands.release.dependencies import required
 from nox_buildstages.commands.release.mending import Mending, as_published
@@ -94,7 +94,9 @@ class Release:
             BuildStagesError: The environment can't be made.
         """
         context = self.context
-        built = [it for stage in context.graph.order for it in outcomes(context, stage)]
+        built = [
+            it for stage in context.graph.order for it in find_results(context, stage)
+        ]
         with self.house.locked():
             repaired = self._repaired(built) if self.repair else {}
             built = [_shipped(outcome, repaired) for outcome in built]
@@ -209,8 +211,8 @@ class Release:
         context = self.context
         wheels = [outcome.wheel for outcome in built]
         held = as_published(context.ingredients(FINAL), wheels)
-        with occupied(context.tools, self.environment):
-            sync(context, FINAL, self.environment, bound, wanted=held)
+        with occupy_environment(context.tools, self.environment):
+            sync_environment(context, FINAL, self.environment, bound, wanted=held)
             installed = [*_installed(self.environment)]
         asked = context.project.final.requirements
         contents = sbom.Contents(

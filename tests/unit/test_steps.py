@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nox_buildstages.run.steps import Progress, Rate, line, read
+from nox_buildstages.run.steps import Progress, Rate, count_steps, progress_line
 
 CMAKE_NINJA = """\
 -- Configuring done (0.9s)
@@ -113,7 +113,7 @@ def test_a_tool_tells_how_far_it_is(log: str, steps: str) -> None:
         if str(progress) and str(progress) not in seen[-1:]:
             seen.append(str(progress))
     assert " ".join(seen) == steps
-    assert read(log.splitlines()) == progress
+    assert count_steps(log.splitlines()) == progress
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_tool_tells_how_far_it_is(log: str, steps: str) -> None:
 )
 def test_a_compiler_is_counted(text: str) -> None:
     """By whatever name it is run."""
-    assert str(read([text])) == "[1]"
+    assert str(count_steps([text])) == "[1]"
 
 
 @pytest.mark.parametrize(
@@ -149,26 +149,26 @@ def test_a_compiler_is_counted(text: str) -> None:
 )
 def test_other_lines_are_not_counted(text: str) -> None:
     """So that the number means something."""
-    assert read([text]) == Progress()
+    assert count_steps([text]) == Progress()
 
 
 def test_commands_that_a_tool_echoes_are_not_counted() -> None:
     """It has said how far it is, and says so again."""
     verbose = ["[ 20%] Building C object a.c.o", "/usr/bin/cc -c a.c", "[ 40%] …"]
-    assert str(read(verbose[:2])) == "[20%]"
-    assert str(read(verbose)) == "[40%]"
+    assert str(count_steps(verbose[:2])) == "[20%]"
+    assert str(count_steps(verbose)) == "[40%]"
 
 
 def test_what_was_counted_is_of_as_many_as_before() -> None:
     """Where the last build of the same source is known, and it ended."""
-    known = read(SETUPTOOLS.splitlines())
-    assert str(Progress(done=2).of(known)) == "[2/3]"
-    assert str(Progress().of(known)) == "[0/3]"
-    assert str(Progress(done=4).of(known)) == "[4]"
+    known = count_steps(SETUPTOOLS.splitlines())
+    assert str(Progress(done=2).with_total_of(known)) == "[2/3]"
+    assert str(Progress().with_total_of(known)) == "[0/3]"
+    assert str(Progress(done=4).with_total_of(known)) == "[4]"
     stated = Progress(done=1, total=9)
-    assert stated.of(known) == stated
-    assert Progress(done=1).of(stated) == Progress(done=1)
-    assert str(Progress().of(Progress())) == ""
+    assert stated.with_total_of(known) == stated
+    assert Progress(done=1).with_total_of(stated) == Progress(done=1)
+    assert str(Progress().with_total_of(Progress())) == ""
 
 
 def paced(*seen: tuple[float, int]) -> Rate:
@@ -197,13 +197,13 @@ def test_the_pace_of_steps_says_what_is_left(
     seen: list[tuple[float, int]], now: float, left: float | None
 ) -> None:
     """From the first step that was seen on, once three more are done."""
-    assert paced(*seen).left(Progress(done=4, total=10), now=now) == left
+    assert paced(*seen).seconds_left(Progress(done=4, total=10), now=now) == left
 
 
 def test_without_a_total_nothing_is_left() -> None:
     """Nobody knows."""
     pace = paced((1.0, 1), (9.0, 9))
-    assert pace.left(Progress(done=9), now=9.0) is None
+    assert pace.seconds_left(Progress(done=9), now=9.0) is None
 
 
 @pytest.mark.parametrize(
@@ -219,11 +219,16 @@ def test_without_a_total_nothing_is_left() -> None:
 )
 def test_what_is_left_is_said_no_finer_than_it_is_known(left: float, said: str) -> None:
     """It is an estimate."""
-    assert line("x", "compile", elapsed=9, left=left) == f"x  compile  9 s, {said}"
+    assert (
+        progress_line("x", "compile", elapsed=9, left=left)
+        == f"x  compile  9 s, {said}"
+    )
 
 
 def test_the_line() -> None:
     """The output, what is done for it, how far it is, for how long, what is left."""
-    said = line("flash-attn", "compile", steps="[37/84]", elapsed=252, left=300)
+    said = progress_line(
+        "flash-attn", "compile", steps="[37/84]", elapsed=252, left=300
+    )
     assert said == "flash-attn  compile [37/84]  4 min 12 s, about 5 min left"
-    assert line("kernels", "env", elapsed=3) == "kernels  env  3 s"
+    assert progress_line("kernels", "env", elapsed=3) == "kernels  env  3 s"

@@ -1,0 +1,100 @@
+"""When a build is tried again: resumed, restarted, or retried with fewer jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from nox_buildstages.builder.hints import (
+    is_full_disk,
+    is_out_of_memory,
+    memory_hint,
+)
+from nox_buildstages.builder.jobs.slots import count_jobs
+from nox_buildstages.errors import BackendError, BuildTimeoutError
+
+if TYPE_CHECKING:
+    from nox_buildstages.builder.job import Job
+    from nox_buildstages.errors import BuildError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """One attempt to build an output.
+
+    Attributes:
+        granted: Number of jobs that the build was granted.
+        is_resumed: Whether the build began in the tree of an interrupted build.
+        is_retry: Whether the build ran out of memory with all its jobs, and is retried
+            with half of them.
+    """
+
+    granted: int
+    is_resumed: bool
+    is_retry: bool = False
+
+    @property
+    def jobs(self) -> int:
+        """Number of parallel jobs."""
+        return self.granted // 2 if self.is_retry else self.granted
+
+
+def next_attempt(job: Job, attempt: Attempt, error: BuildError) -> Attempt | None:
+    """Return the attempt that follows a failed one; None to give up.
+
+    - If memory ran out, the build continues in its tree with half the jobs, once. It
+      isn't retried if it had one job, or if the table sets ``MAX_JOBS``.
+    - After a timeout, or if a disk is full, the tree is kept for the next run.
+    - After any other failure the tree is removed: the build may have recorded facts
+      about the system in it that are fixed later. If the build had resumed, it starts
+      again from the beginning, because some builds can't run twice in one tree.
+    """
+    name, report = job.output.name, job.context.tools.report
+    if isinstance(error, BackendError) and error.out_of_memory:
+        declared = job.context.variables(job.stage, name)
+        if attempt.is_retry or attempt.jobs == 1 or "MAX_JOBS" in declared:
+            return None
+        retry = replace(attempt, is_retry=True)
+        report(
+            f"{name} ran out of memory with {count_jobs(attempt.jobs)};"
+            f" retrying with {count_jobs(retry.jobs)}"
+        )
+        return retry
+    if isinstance(error, BuildTimeoutError) or (
+        isinstance(error, BackendError) and is_full_disk((error.reason, *error.details))
+    ):
+        return None
+    job.build_dir.clear()
+    if not attempt.is_resumed:
+        return None
+    report(
+        f"{error.summary}; the partial build that it resumed may be the cause:"
+        " starting again without it"
+    )
+    return Attempt(granted=attempt.granted, is_resumed=False)
+
+
+def mark_out_of_memory(
+    error: BuildError, job: Job, *, jobs: int, kills: int, log_start: int
+) -> BuildError:
+    """Return the error of a failed attempt, marked if memory was the cause.
+
+    Args:
+        error: The error.
+        job: The build.
+        jobs: Number of jobs of the attempt.
+        kills: Number of processes that the kernel had killed before the attempt.
+        log_start: Offset at which the attempt's log begins.
+    """
+    if not isinstance(error, BackendError):
+        return error
+    # The kernel counts kills of the whole cgroup, so another build's may be included:
+    # a known cause wins.
+    is_killed = job.context.tools.job_pool.machine.kills() > kills and not error.hint
+    with job.log.open("rb") as log:
+        log.seek(log_start)
+        lines = (line.decode("utf-8", "replace") for line in log)
+        if not is_killed and not is_out_of_memory((error.reason, *lines)):
+            return error
+    hint = memory_hint(job.stage.name, jobs=jobs)
+    return replace(error, out_of_memory=True, hint=hint)

@@ -1,0 +1,194 @@
+"""Build one output and put its wheel into the store."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from nox_buildstages.builder.attempts import (
+    Attempt,
+    mark_out_of_memory,
+    next_attempt,
+)
+from nox_buildstages.builder.check_wheel import ExpectedWheel, accept_wheel
+from nox_buildstages.builder.compilers.cache import use_cache
+from nox_buildstages.builder.context import SESSION
+from nox_buildstages.builder.jobs.slots import JobRequest, count_jobs
+from nox_buildstages.builder.supervisor import Supervisor
+from nox_buildstages.errors import BuildError, WheelError, WrongWheelError
+from nox_buildstages.run.follow import COMPILE
+from nox_buildstages.store.build_dir import Checkpoints
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nox_buildstages.builder.job import Job
+    from nox_buildstages.builder.jobs.slots import JobSlot
+    from nox_buildstages.store.build_dir import BuildDirectory
+    from nox_buildstages.wheels.wheel import WheelFile
+
+_HEADER_LINES = 100
+"""Number of lines at the start of a log that may contain its key."""
+
+
+def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
+    """Build one output and put its wheel into the store.
+
+    Args:
+        job: The build.
+        slot: The slot from which the build takes its jobs.
+        rebuild: Whether to build the output even if the store has its wheel, unless
+            another session of this run has built it.
+
+    Raises:
+        BuildError: The build failed.
+        CompilerCacheError: The compiler cache doesn't work.
+    """
+    context, recipe, tools = job.context, job.recipe, job.context.tools
+    with tools.store.hold_lock(recipe.key):
+        earlier = tools.store.find(recipe.key)
+        if earlier is not None and (earlier.run == tools.run.id or not rebuild):
+            return  # another process has built the wheel in the meantime
+        with (
+            slot.take_jobs(JobRequest.of(job.stage), wait=job.report_waiting) as jobs,
+            tools.run.journal.building(
+                **context.journal_fields(job.stage.name, job.output)
+            ),
+        ):
+            if rebuild:
+                job.build_dir.clear()
+            attempt = Attempt(granted=jobs, is_resumed=job.is_partial)
+            while True:
+                network = "" if job.sandbox.is_off else ", network on"
+                resuming = ", resuming an interrupted build" if job.is_partial else ""
+                tools.report(
+                    f"building {recipe.name} {recipe.version} with"
+                    f" {count_jobs(attempt.jobs)} (log: {job.log}){network}{resuming}"
+                )
+                kills, started = tools.job_pool.machine.kills(), time.monotonic()
+                spent = job.build_dir.spent(job.environment.location)
+                log_start = begin_log(job, attempt)
+                try:
+                    with tools.store.open_build_dir(recipe.key) as build_dir:
+                        wheel, hits = build_wheel(job, attempt.jobs, build_dir)
+                        seconds = time.monotonic() - started
+                        stored = tools.store.put(
+                            recipe,
+                            wheel.path,
+                            log=job.log,
+                            seconds=spent + seconds,
+                            run=tools.run.id,
+                        )
+                    break
+                except BuildError as error:
+                    failure = mark_out_of_memory(
+                        error, job, jobs=attempt.jobs, kills=kills, log_start=log_start
+                    )
+                    following = next_attempt(job, attempt, failure)
+                    if following is None:
+                        raise failure from error.__cause__
+                    attempt = following
+        tools.run.forget(SESSION, "wheel", recipe.key)
+        if tools.remote is not None:
+            tools.remote.put(stored)
+    tools.report(f"built {wheel.path.name} in {seconds:.1f} s{hits and f' ({hits})'}")
+
+
+def build_wheel(
+    job: Job, jobs: int, build_dir: BuildDirectory
+) -> tuple[WheelFile, str]:
+    """Unpack a source, run the hook ``build_wheel``, and check the wheel.
+
+    Args:
+        job: The build.
+        jobs: Number of parallel jobs.
+        build_dir: The folder to build in.
+
+    Returns:
+        The wheel, and the hits of the compiler cache in words.
+
+    Raises:
+        BuildError: The build failed, or made another wheel than expected.
+        CompilerCacheError: The compiler cache doesn't work.
+    """
+    context, name, location = job.context, job.output.name, job.environment.location
+    store, sources = context.tools.store, context.tools.sources
+    request = job.cache_request(build_dir.folder)
+    with use_cache(job.compiler_cache, request) as cache:
+        tree = build_dir.begin(
+            location,
+            partial(sources.unpack, job.output.source, patches=context.patches(name)),
+        )
+        supervisor = Supervisor(
+            lock=store.processes_lock(job.recipe.key), stop=build_dir.stop
+        )
+        checkpoints = Checkpoints(
+            place=build_dir, environment=location, spent=build_dir.spent(location)
+        )
+        with job.guard_environment(), job.follow(COMPILE, checkpoints) as attend:
+            backend = job.backend(tree, home=build_dir.home, jobs=jobs, cache=cache)
+            backend = backend.with_build_dir(build_dir.build)
+            backend = replace(backend, attend=attend, supervisor=supervisor)
+            file_name = backend.build_wheel(build_dir.wheel)
+        expected = ExpectedWheel(
+            output=job.output,
+            interpreter=context.interpreter,
+            is_labelled=context.project.rules(name).local_version is not None,
+        )
+        try:
+            wheel = accept_wheel(build_dir.wheel, file_name, expected)
+        except WheelError as error:
+            raise WrongWheelError(
+                output=name,
+                stage=job.stage.name,
+                wheel=error.subject,
+                problem=error.problem,
+                log=job.log,
+            ) from error
+        hits = cache.statistics() if cache else ""
+    if hits:
+        with job.log.open("a", encoding="utf-8") as log:
+            log.write(f"{hits}\n")
+    return wheel, hits
+
+
+def begin_log(job: Job, attempt: Attempt) -> int:
+    """Write the header of an attempt's log; return the offset of its end.
+
+    The log of an earlier build is replaced, unless the attempt continues that build.
+    """
+    recipe, header = job.recipe, ""
+    continues = attempt.is_retry
+    if attempt.is_retry:
+        header = f"\nout of memory; retrying with {count_jobs(attempt.jobs)}\n\n"
+    elif job.is_partial:
+        header = "\nresuming an interrupted build\n\n"
+        continues = _has_key(job.log, recipe.key)
+    lines = [
+        f"{recipe.name} {recipe.version}, stage {job.stage.name}",
+        f"source: {job.output.source}",
+        *(f"patch: {patch}" for patch in recipe.patches),
+        f"key: {recipe.key}",
+        f"jobs: {attempt.jobs}",
+        f"network: {job.sandbox}",
+        *([f"compiler cache: {job.compiler_cache.stem}"] if job.compiler_cache else ()),
+        f"environment: {job.environment.location}",
+        *(f"  {name} {it.version}" for name, it in recipe.environment.items()),
+        "",
+    ]
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with job.log.open("a" if continues else "w", encoding="utf-8") as log:
+        log.write(header + "\n".join(lines) + "\n")
+        return log.tell()
+
+
+def _has_key(log: Path, key: str) -> bool:
+    """Whether a log belongs to a build of a key."""
+    try:
+        with log.open(encoding="utf-8", errors="replace") as stream:
+            return f"key: {key}\n" in islice(stream, _HEADER_LINES)
+    except OSError:
+        return False
