@@ -33,7 +33,7 @@ from nox_buildstages.run.command_line import (
     read_command_line,
 )
 from nox_buildstages.run.environment_lock import EnvironmentLock
-from nox_buildstages.run.processes import attend, begin_run
+from nox_buildstages.run.processes import begin_run, watch_processes
 from nox_buildstages.text import takes_colour
 from nox_buildstages.workspace.options import parse_options
 
@@ -113,7 +113,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
         )(adapter.wrap(session))
     selected = invocation.select(sessions)
     stages = {session.name for session in selected.values() if session.tags}
-    attend(adapter.run, cells, stages if cells.has_matrix and stages else None)
+    watch_processes(adapter.run, cells, stages if cells.has_matrix and stages else None)
     adapter.lock.acquire_for(selected)
 
 

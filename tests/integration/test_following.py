@@ -130,15 +130,15 @@ def test_a_journal_tells_how_a_build_ended(tmp_path: Path) -> None:
     """One that was stopped has only begun; of a wheel that is there others tell."""
     journal = Journal.of(tmp_path / "wheelhouse", "1-a")
     assert journal.notes() == []
-    with journal.building(name="a"):
+    with journal.note_build(name="a"):
         pass
     error = CommandError(command="x", reason="y")
-    with pytest.raises(CommandError), journal.building(name="b"):
+    with pytest.raises(CommandError), journal.note_build(name="b"):
         raise error
-    with pytest.raises(KeyboardInterrupt), journal.building(name="c"):
+    with pytest.raises(KeyboardInterrupt), journal.note_build(name="c"):
         raise KeyboardInterrupt
     late = BuildTimeoutError(problem="it took too long")
-    with pytest.raises(BuildTimeoutError), journal.building(name="d"):
+    with pytest.raises(BuildTimeoutError), journal.note_build(name="d"):
         raise late
     assert [(it["name"], it["state"]) for it in journal.notes()] == [
         ("a", "begun"),

@@ -54,7 +54,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
             return  # another process has built the wheel in the meantime
         with (
             slot.take_jobs(JobRequest.of(job.stage), wait=job.report_waiting) as jobs,
-            tools.run.journal.building(
+            tools.run.journal.note_build(
                 **context.journal_fields(job.stage.name, job.output)
             ),
         ):

@@ -10,7 +10,7 @@ from nox_buildstages.commands.stage import delivery_of
 from nox_buildstages.environments.import_check import import_command
 from nox_buildstages.model import FINAL
 from nox_buildstages.run.journal import CLOSED
-from nox_buildstages.run.summary import rendered
+from nox_buildstages.run.summary import render_summary
 from nox_buildstages.wheelhouse.left_over import unused_wheelhouses
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def run_final(workspace: Workspace) -> str | None:
         for check in final.checks:
             environment.run(check, project.root)
     finally:
-        for line in rendered(entries):
+        for line in render_summary(entries):
             tools.report(line)
         cell = str(project.cell)
         tools.run.journal.note(CLOSED, python=workspace.python, cell=cell)

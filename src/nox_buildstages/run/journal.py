@@ -1,4 +1,4 @@
-"""What became of each output in one run of nox, told by all of its processes."""
+"""The results of the outputs in one run of nox, noted by all of its processes."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BEGUN, BUILT, CACHED, FAILED = "begun", "built", "cached", "failed"
-"""States of an output."""
+"""The states of an output."""
 
 SAY, CLOSED = "say", "closed"
-"""Notes of no output: a line for the user; that the closing table was printed."""
+"""More states of notes: a line for the user, and a summary that was printed."""
 
 _DAY = 86_400.0
-"""In seconds."""
+"""A day in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """A file that the processes of a run add lines to, gone when the run ends.
+    """A file to which the processes of a run add lines, removed when the run ends.
 
-    It is for the process that outlives the others: it tells how things ended where
-    no session is left to do so.
+    The first process of the run outlives the others: it reads the journal and prints
+    the results that no session is left to print.
 
     Attributes:
-        path: Of the file; made with the first line.
+        path: The file; the first note makes it.
     """
 
     path: Path
@@ -42,30 +42,30 @@ class Journal:
         """Return the journal of a run of nox.
 
         Args:
-            wheelhouse: The folder, which every process of a run knows.
-            run: Its name.
+            wheelhouse: The folder of the wheels, which every process of a run knows.
+            run: The id of the run.
         """
         return cls(wheelhouse / f".run-{run}.jsonl")
 
     def note(self, state: str, **more: object) -> None:
-        """Add a line; a full disk, for one, isn't told of here."""
+        """Add a line; errors, such as a full disk, are ignored."""
         self.add([{"state": state, **more}])
 
     def add(self, notes: Iterable[Mapping[str, object]]) -> None:
-        """Add several lines at once."""
+        """Add several lines in one write, so that processes don't mix theirs."""
         text = "".join(f"{json.dumps(note)}\n" for note in notes)
         if not text:
             return
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab", buffering=0) as stream:  # in one piece
+            with self.path.open("ab", buffering=0) as stream:
                 stream.write(text.encode())
 
     @contextmanager
-    def building(self, **output: object) -> Iterator[None]:
-        """Note that an output's build has begun, and whether it failed.
+    def note_build(self, **output: object) -> Iterator[None]:
+        """Note that the build of an output has begun, and whether it failed.
 
-        One that had no more time was stopped, and goes on the next time.
+        A build that reached its timeout stays begun: the next run resumes it.
         """
         self.note(BEGUN, **output)
         try:
@@ -86,14 +86,14 @@ class Journal:
             raise
 
     def notes(self) -> list[Mapping[str, Any]]:
-        """Return all lines; nothing where there are none."""
+        """Return all notes; none if there is no file."""
         with suppress(OSError):
-            whole = self.path.read_bytes().rpartition(b"\n")[0]
-            return [json.loads(line) for line in whole.splitlines()]
+            whole_lines = self.path.read_bytes().rpartition(b"\n")[0]
+            return [json.loads(line) for line in whole_lines.splitlines()]
         return []
 
     def remove(self) -> None:
-        """Remove the file, and those of runs that were killed a day ago or more."""
+        """Remove the file, and files of runs that were killed a day ago or earlier."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
             for path in self.path.parent.glob(".run-*.jsonl"):

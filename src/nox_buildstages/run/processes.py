@@ -1,4 +1,4 @@
-"""One run of nox: the process that was called, and those that ``-j`` starts."""
+"""The processes of one run of nox: the first one, and those that ``-j`` starts."""
 
 from __future__ import annotations
 
@@ -9,33 +9,31 @@ import shutil
 import signal
 import sys
 import time
-from contextlib import suppress
 from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING
 
 from nox_buildstages.run.journal import SAY, Journal
 from nox_buildstages.run.run import Run
-from nox_buildstages.run.screen import HEARTBEAT, Heartbeat, LiveLine, Stream
+from nox_buildstages.run.screen import HEARTBEAT, Heartbeat, LiveLine, Screen, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
     from nox_buildstages.config.cells import Cells
-    from nox_buildstages.run.screen import Screen
 
 _RUN_VARIABLE = "NOX_BUILDSTAGES_RUN"
 _BOARD_VARIABLE = "NOX_BUILDSTAGES_BOARD"
 _HEARTBEAT_VARIABLE = "NOX_BUILDSTAGES_HEARTBEAT"
 
 _OUTPUT = logging.DEBUG - 1
-"""The level at which nox logs what programs print, with ``-v``."""
+"""The level at which nox logs the output of programs, with ``-v``."""
 
 _LOGGER = logging.getLogger("nox")
 
-_LOOK = 1.0
-"""Seconds between two looks at what the sessions have said, and at who waits for it."""
+_INTERVAL = 1.0
+"""Seconds between two looks at the journal, and at the parent process."""
 
 
 def begin_run(wheelhouse: Path) -> Run:
@@ -54,18 +52,21 @@ def begin_run(wheelhouse: Path) -> Run:
         if sys.stdout.isatty():
             os.environ[_BOARD_VARIABLE] = str(shutil.get_terminal_size().columns)
     name = os.environ[_RUN_VARIABLE]
+    is_worker = not name.startswith(f"{os.getpid()}-")
     journal = Journal.of(wheelhouse, name)
     return Run(
         id=name,
         outer=dict(os.environ),
         journal=journal,
-        screen=_screen(journal),
-        is_parallel=_is_worker(),
+        screen=_open_screen(journal if is_worker else None),
+        is_parallel=is_worker,
     )
 
 
-def attend(run: Run, cells: Cells, sessions: Collection[str] | None = None) -> None:
-    """Print what the other processes of a run say, and its summary if none did.
+def watch_processes(
+    run: Run, cells: Cells, sessions: Collection[str] | None = None
+) -> None:
+    """Print the messages of other processes, and the summary if no session did.
 
     A process that ``-j`` started leaves both to its parent, and ends with it: if the
     parent is killed, nothing else ends its children.
@@ -76,84 +77,76 @@ def attend(run: Run, cells: Cells, sessions: Collection[str] | None = None) -> N
         sessions: The sessions of stages that may run, without a Python; None for all.
     """
     if run.is_parallel:
-        Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
         return
-    several = len(cells.first.project.pythons) > 1
-    atexit.register(_end, run.journal, cells, sessions, several=several)
+    atexit.register(_print_summary, run.journal, cells, sessions)
     if _BOARD_VARIABLE not in os.environ:
-        Thread(target=_repeat, args=(run.journal,), daemon=True).start()
+        Thread(target=_print_messages, args=(run.journal,), daemon=True).start()
 
 
-def _screen(journal: Journal) -> Screen:
-    """Return where people see how far a session of this process is."""
+def _open_screen(parent: Journal | None) -> Screen:
+    """Return the screen of this process.
+
+    Args:
+        parent: The journal, whose lines the parent process prints: nox shows the lines
+            of a child only when its session ends. None in the first process.
+    """
     columns = os.environ.get(_BOARD_VARIABLE)
-    say, is_live = _LOGGER.info, sys.stderr.isatty()
-    if _is_worker():
-        say, is_live = partial(_say, journal), columns is not None
+    if parent is None:
+        say, is_live = _LOGGER.info, sys.stderr.isatty()
+        columns = None
+    else:
+        say, is_live = partial(_send_line, parent), columns is not None
+    try:
+        interval = float(os.environ.get(_HEARTBEAT_VARIABLE, ""))
+    except ValueError:
+        interval = HEARTBEAT
     if logging.getLogger().isEnabledFor(_OUTPUT):
-        return Stream(say=say, interval=_interval(), to=sys.stderr)
+        return Stream(say=say, interval=interval, to=sys.stderr)
     if not is_live:
-        return Heartbeat(say=say, interval=_interval())
-    return LiveLine(stream=sys.stderr, columns=partial(_columns, columns))
+        return Heartbeat(say=say, interval=interval)
+    return LiveLine(
+        stream=sys.stderr,
+        columns=lambda: int(columns or shutil.get_terminal_size().columns),
+    )
 
 
-def _is_worker() -> bool:
-    return not os.environ[_RUN_VARIABLE].startswith(f"{os.getpid()}-")
+def _send_line(parent: Journal, line: str) -> None:
+    parent.note(SAY, line=line)
 
 
-def _end_with(parent: int) -> None:
+def _end_with_parent(parent: int) -> None:
     """End this process when its parent is gone, and the group that ``-j`` gave it."""
     while os.getppid() == parent:
-        time.sleep(_LOOK)
+        time.sleep(_INTERVAL)
     process = os.getpid()
     end = os.killpg if os.getpgrp() == process else os.kill
     end(process, signal.SIGTERM)
 
 
-def _interval() -> float:
-    with suppress(ValueError):
-        return float(os.environ.get(_HEARTBEAT_VARIABLE, ""))
-    return HEARTBEAT
-
-
-def _columns(board: str | None) -> int:
-    """Return how wide the terminal is: ours, or that of the process that was called."""
-    if _is_worker() and board is not None:
-        return int(board)
-    return shutil.get_terminal_size().columns
-
-
-def _say(journal: Journal, line: str) -> None:
-    """Have a line printed by the process that was called.
-
-    What we print ourselves is held back until the session ends.
-    """
-    journal.note(SAY, line=line)
-
-
-def _repeat(journal: Journal) -> None:
-    """Print what the sessions say."""
-    said = 0
+def _print_messages(journal: Journal) -> None:
+    """Print the lines that children note, until this process ends."""
+    count = 0
     while True:
-        time.sleep(_LOOK)
+        time.sleep(_INTERVAL)
         lines = [note["line"] for note in journal.notes() if note["state"] == SAY]
-        for line in lines[said:]:
+        for line in lines[count:]:
             _LOGGER.info(line)
-        said = len(lines)
+        count = len(lines)
 
 
-def _end(
-    journal: Journal, cells: Cells, sessions: Collection[str] | None, *, several: bool
+def _print_summary(
+    journal: Journal, cells: Cells, sessions: Collection[str] | None
 ) -> None:
-    """Print the closing table where something went wrong and no session printed it."""
+    """Print the summary if something failed and no session printed it."""
     if not journal.path.exists():
         return
-    from nox_buildstages.run import summary as closing  # noqa: PLC0415 - nothing was provided
+    from nox_buildstages.run.summary import missing_summaries, render_summary  # noqa: PLC0415 - a no-op needs none
 
     notes = journal.notes()
     journal.remove()
-    for python, table in closing.left_open(notes, cells, sessions):
-        if several:
+    for python, entries in missing_summaries(notes, cells, sessions):
+        if len(cells.first.project.pythons) > 1:
             _LOGGER.info("Python %s", python)
-        for line in closing.rendered(table):
+        for line in render_summary(entries):
             _LOGGER.info(line)

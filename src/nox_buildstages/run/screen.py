@@ -1,4 +1,4 @@
-"""Where people see how far a build is: a line that lives, or one now and then."""
+"""Show the progress of a build: in one live line, or in a line now and then."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HEARTBEAT = 30.0
-"""Seconds between two lines where no line can live."""
+"""Seconds between two lines of progress if no line can be live."""
 
 
 class Screen:
-    """Shows nothing; the others show something."""
+    """Shows nothing; the subclasses show progress."""
 
     def show(self, line: str) -> None:
-        """Show how far it is now, in place of what was shown before."""
+        """Show the progress now, in place of the earlier progress."""
 
     def output(self, text: str) -> None:
-        """Show what a program printed."""
+        """Show the output of a program."""
 
     def clear(self) -> None:
-        """Take away what is shown: something else is printed next."""
+        """Remove the progress: something else is printed next."""
 
 
 @dataclass(kw_only=True, slots=True)
 class LiveLine(Screen):
     r"""One line, written over again and again.
 
-    There are no escape codes in it: the line ends with a carriage return, so what
-    comes next goes over it, and spaces take away what a longer one has left. There
-    are two of them, for who reads a pipe line by line can't tell after one whether a
-    ``\n`` follows, and would be a line behind.
+    The line has no escape codes. It ends with a carriage return, so that the next line
+    is written over it, and spaces cover the rest of a longer line. It ends with two
+    carriage returns, because a program that reads a pipe line by line waits after the
+    first one for a ``\n``, and would be a line behind.
 
     Attributes:
-        stream: A terminal, or a pipe that is read by who shows its last line.
-        columns: Returns how wide the terminal is.
+        stream: A terminal, or a pipe to nox, which shows the last line.
+        columns: Returns the width of the terminal.
     """
 
     stream: TextIO
@@ -46,12 +46,12 @@ class LiveLine(Screen):
 
     def show(self, line: str) -> None:
         """Write over the line."""
-        shown = line[: max(1, self.columns() - 1)]
-        self._write(shown.ljust(self._width))
-        self._width = len(shown)
+        fitting = line[: max(1, self.columns() - 1)]
+        self._write(fitting.ljust(self._width))
+        self._width = len(fitting)
 
     def clear(self) -> None:
-        """Write spaces over it, where there is one."""
+        """Write spaces over the line, if it has text."""
         if self._width:
             self._write(" " * self._width)
             self._width = 0
@@ -63,39 +63,39 @@ class LiveLine(Screen):
 
 @dataclass(kw_only=True, slots=True)
 class Heartbeat(Screen):
-    """A line now and then, so that nobody takes a silent job for a dead one.
+    """A line now and then, so that a silent build doesn't look dead.
 
     Attributes:
-        say: Prints it.
-        interval: Seconds of silence.
+        say: Prints a line.
+        interval: The silence between two lines, in seconds.
     """
 
     say: Callable[[str], None]
     interval: float = HEARTBEAT
-    _said: float = field(default_factory=time.monotonic)
+    _last: float = field(default_factory=time.monotonic)
 
     def show(self, line: str) -> None:
-        """Print the line if it is time."""
-        if time.monotonic() - self._said >= self.interval:
+        """Print the line if the silence was long enough."""
+        if time.monotonic() - self._last >= self.interval:
             self.clear()
             self.say(line)
 
     def clear(self) -> None:
-        """Begin to count anew."""
-        self._said = time.monotonic()
+        """Begin to measure the silence again."""
+        self._last = time.monotonic()
 
 
 @dataclass(kw_only=True, slots=True)
 class Stream(Heartbeat):
-    """All that programs print, and a line now and then.
+    """The output of all programs, and a line of progress now and then.
 
     Attributes:
-        to: Where it goes.
+        to: The stream that the output is written to.
     """
 
     to: TextIO
 
     def output(self, text: str) -> None:
-        """Hand it on."""
+        """Write the output of a program."""
         self.to.write(text)
         self.to.flush()

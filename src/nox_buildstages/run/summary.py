@@ -1,8 +1,8 @@
-"""The closing table: a line for each output, and what became of it."""
+"""The summary at the end of a run: a line with the result of each output."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.run.journal import BEGUN, CACHED, CLOSED, FAILED
 from nox_buildstages.text import align, format_size
@@ -13,37 +13,44 @@ if TYPE_CHECKING:
     from nox_buildstages.config.cells import Cells
 
 _HEAD = ("output", "version", "stage", "state", "seconds", "size")
-_WORDS = {BEGUN: "stopped"}
 _NOT_BUILT = "not built"
 
-_Notes: TypeAlias = "Mapping[tuple[str, str | None], Mapping[str, Any]]"
-"""By stage and output; None for the stage as a whole."""
 
-
-def rendered(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the table.
+def render_summary(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the lines of a summary.
 
     Args:
-        entries: Each with ``name``, ``stage``, ``status``, and where they are known
-            ``version``, ``seconds``, ``size`` in bytes.
+        entries: The outputs, each with ``name``, ``stage`` and ``status``, and with
+            ``version``, ``seconds`` and ``size`` in bytes if they are known.
     """
-    return align([_HEAD, *map(_row, entries)])
+    rows = []
+    for entry in entries:
+        seconds, size = entry.get("seconds"), entry.get("size")
+        row = (
+            *(entry["name"], entry.get("version", ""), entry["stage"]),
+            entry["status"],
+            "" if seconds is None else f"{seconds:.1f}",
+            "" if size is None else format_size(size),
+        )
+        rows.append(row)
+    return align([_HEAD, *rows])
 
 
-def left_open(
+def missing_summaries(
     notes: Iterable[Mapping[str, Any]],
     cells: Cells,
     sessions: Collection[str] | None = None,
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Yield the tables that no session has printed, though something went wrong.
+    """Yield the summaries that no session printed although something failed.
 
     Args:
-        notes: Of the journal of a run that is over.
-        cells: The cells of the project.
-        sessions: Of those stages that were to be, without a Python; None for all.
+        notes: The journal of a run that is over.
+        cells: All cells of the project.
+        sessions: The sessions of stages that were to run, without a Python; None for
+            all.
 
     Yields:
-        The Python of each table, and its entries: of the cells that have no table.
+        A Python, and the entries of the cells without a summary.
     """
     by_python: dict[str, list[Mapping[str, Any]]] = {}
     for note in notes:
@@ -51,59 +58,46 @@ def left_open(
             by_python.setdefault(note["python"], []).append(note)
     for python, found in sorted(by_python.items()):
         closed = {note["cell"] for note in found if note["state"] == CLOSED}
-        outputs = _outputs(cells, closed, sessions)
-        last = _last(note for note in found if note["state"] != CLOSED)
+        # Cells share stages, so an output may come several times.
+        outputs = dict.fromkeys(
+            (cell.project.stage_label(stage.name), output.name)
+            for cell in cells.cells
+            if str(cell.project.cell) not in closed
+            for stage in cell.graph.order
+            if sessions is None or cell.session(stage) in sessions
+            for output in stage.outputs
+        )
+        # The last note of an output counts, but "cached" says less than another state.
+        last: dict[tuple[str, str | None], Mapping[str, Any]] = {}
+        for note in found:
+            if note["state"] == CLOSED:
+                continue
+            key = (note["stage"], note.get("name"))
+            if note["state"] != CACHED or key not in last:
+                last[key] = note
         if outputs and any(it["state"] in (BEGUN, FAILED) for it in last.values()):
             yield python, [_entry(*output, last) for output in outputs]
 
 
-def _outputs(
-    cells: Cells, closed: Collection[str], sessions: Collection[str] | None
-) -> list[tuple[str, str]]:
-    """Return stage and name of each output of the cells that aren't closed, once."""
-    found = (
-        (cell.project.stage_label(stage.name), output.name)
-        for cell in cells.cells
-        if str(cell.project.cell) not in closed
-        for stage in cell.graph.order
-        if sessions is None or cell.session(stage) in sessions
-        for output in stage.outputs
-    )
-    return [*dict.fromkeys(found)]
-
-
-def _last(notes: Iterable[Mapping[str, Any]]) -> _Notes:
-    """Return the last note of each output; that it is in the store says least."""
-    last: dict[tuple[str, str | None], Mapping[str, Any]] = {}
-    for note in notes:
-        output = (note["stage"], note.get("name"))
-        if note["state"] != CACHED or output not in last:
-            last[output] = note
-    return last
-
-
-def _entry(stage: str, name: str, last: _Notes) -> dict[str, Any]:
+def _entry(
+    stage: str, name: str, last: Mapping[tuple[str, str | None], Mapping[str, Any]]
+) -> dict[str, Any]:
     """Return the entry of an output.
 
-    Where a stage failed and none of its outputs did, or was stopped, each that was
-    not built has.
+    If a stage failed, and no output of the stage failed or was stopped, then all its
+    outputs that weren't built failed.
+
+    Args:
+        stage: The label of the stage.
+        name: The output.
+        last: The last notes by stage and output; the output is None for the stage.
     """
     note = last.get((stage, name), {"state": _NOT_BUILT})
-    parts = {it["state"] for (of, part), it in last.items() if of == stage and part}
-    is_told = not parts.isdisjoint((BEGUN, FAILED))
-    if note["state"] == _NOT_BUILT and (stage, None) in last and not is_told:
+    states = {
+        it["state"] for (of, output), it in last.items() if of == stage and output
+    }
+    names_failure = not states.isdisjoint((BEGUN, FAILED))
+    if note["state"] == _NOT_BUILT and (stage, None) in last and not names_failure:
         note = {"state": FAILED}
-    status = _WORDS.get(note["state"], note["state"])
+    status = "stopped" if note["state"] == BEGUN else note["state"]
     return {**note, "name": name, "stage": stage, "status": status}
-
-
-def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    seconds, size = entry.get("seconds"), entry.get("size")
-    return (
-        entry["name"],
-        entry.get("version", ""),
-        entry["stage"],
-        entry["status"],
-        "" if seconds is None else f"{seconds:.1f}",
-        "" if size is None else format_size(size),
-    )

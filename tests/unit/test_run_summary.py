@@ -1,4 +1,4 @@
-"""The closing table: its cells, and what it says where no session was left to."""
+"""The summary of a run, also if no session was left to print it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from nox_buildstages.config.cells import Cells, arrange_cells
 from nox_buildstages.config.project import read_cells
-from nox_buildstages.run.summary import left_open, rendered
+from nox_buildstages.run.summary import missing_summaries, render_summary
 
 TABLE = {
     "stage": [
@@ -41,7 +41,7 @@ def note(state: str, stage: str, name: str | None = None, **more: Any) -> Any:  
 
 def states(*notes: Any) -> list[str] | None:  # noqa: ANN401
     """Return the states of kernels, ops and models; None where there is no table."""
-    tables = [table for _, table in left_open(notes, GRID)]
+    tables = [table for _, table in missing_summaries(notes, GRID)]
     return [entry["status"] for entry in tables[0]] if tables else None
 
 
@@ -52,7 +52,7 @@ def test_a_cell_that_is_not_known_is_empty() -> None:
         {"name": "kernels", "stage": "first", "status": "built", **built},
         {"name": "models", "stage": "second", "status": "not built"},
     ]
-    assert [*rendered(entries)] == [
+    assert [*render_summary(entries)] == [
         "output   version  stage   state      seconds  size",
         "kernels  1.0      first   built      2.1      956 B",
         "models            second  not built",
@@ -73,7 +73,7 @@ def test_a_cell_that_is_not_known_is_empty() -> None:
 def test_a_size_is_said_as_people_say_it(size: int, said: str) -> None:
     """In powers of 1000."""
     entry = {"name": "a", "stage": "b", "status": "built", "size": size}
-    assert [*rendered([entry])][1].endswith(said)
+    assert [*render_summary([entry])][1].endswith(said)
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_a_size_is_said_as_people_say_it(size: int, said: str) -> None:
         *("rebuilt", "final", "closed"),
     ],
 )
-def test_a_table_is_left_open(notes: list[Any], said: list[str] | None) -> None:
-    """Where something failed or was stopped, and no session printed it."""
+def test_a_summary_is_missing(notes: list[Any], said: list[str] | None) -> None:
+    """Something failed or was stopped, and no session printed the summary."""
     assert states(*notes) == said
 
 
@@ -156,7 +156,7 @@ def test_each_python_has_its_table() -> None:
         note("built", "second", "models"),
         CLOSED,
     ]
-    assert [*left_open(notes, GRID)] == [
+    assert [*missing_summaries(notes, GRID)] == [
         (
             "3.12",
             [
@@ -194,7 +194,7 @@ def test_a_cell_that_has_its_table_is_left_out() -> None:
         note("built", "first", "kernels"),
         {"python": "3.11", "state": "closed", "cell": "arch=8"},
     ]
-    ((_, table),) = left_open(notes, cells)
+    ((_, table),) = missing_summaries(notes, cells)
     assert [(it["stage"], it["name"], it["status"]) for it in table] == [
         ("first", "kernels", "built"),
         ("first", "ops", "not built"),
@@ -208,7 +208,7 @@ def test_what_was_not_asked_for_is_left_out() -> None:
     cells = arranged_cells(**MATRIX, stage=[TABLE["stage"][0], second])
     sessions = {"build-stage-first", "build-stage-second(arch=9)"}
     notes = [note("failed", "first", "kernels")]
-    ((_, table),) = left_open(notes, cells, sessions)
+    ((_, table),) = missing_summaries(notes, cells, sessions)
     assert [(it["stage"], it["name"]) for it in table] == [
         ("first", "kernels"),
         ("first", "ops"),
