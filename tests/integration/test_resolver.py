@@ -89,7 +89,7 @@ def resolver(runner: Uv, interpreter: Interpreter, root: Path) -> Resolver:
 
 def changed(resolver: Resolver, **fields: Any) -> Resolver:  # noqa: ANN401
     """Return a resolver with other fields, which has answered nothing yet."""
-    return replace(resolver, **fields, _answers={})
+    return replace(resolver, **fields, answers={})
 
 
 def question(*requirements: str, **fields: Any) -> Question:  # noqa: ANN401
