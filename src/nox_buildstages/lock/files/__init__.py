@@ -1,1 +1,1 @@
-"""What a lock file is, when it is out of date, and what changed in it."""
+"""Lock files: their format, whether they are up to date, and their differences."""
