@@ -8,7 +8,8 @@ stands; the number of questions is limited, so that an explanation never takes l
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -116,12 +117,11 @@ class _Explainer:
         if not conflicts:
             return None
         if not wrong:
-            return self._split_error(conflicts[0]) or self._conflict_error(
-                conflicts, self._changes(conflicts[0])
-            )
-        hint = [*self._corrections(wrong, remaining, answer)]
+            hint = self._split(conflicts[0]) or self._changes(conflicts[0])
+            return self._conflict_error(conflicts, hint)
+        hint = self._corrections(wrong, remaining, answer)
         if len(wrong) < len(conflicts):
-            hint += self._changes(conflicts[-1])
+            hint = chain(hint, self._changes(conflicts[-1]))
         return self._conflict_error(conflicts, hint)
 
     def _is_unsatisfiable(self, requirement: SourcedRequirement) -> bool:
@@ -154,25 +154,24 @@ class _Explainer:
     def _conflict_error(
         self, conflicts: Iterable[Sequence[SourcedRequirement]], hint: Iterable[str]
     ) -> ResolutionError:
-        first, *others = map(self._describe, conflicts)
+        versions = self._output_versions
+        sentences = []
+        for conflict in conflicts:
+            shown = [it for it in conflict if not self._accepts_output(it)]
+            shown.sort(key=lambda it: -it.origin)
+            claims = [f"{self._claimant(it)} {it.text}" for it in shown]
+            if len(claims) == 1 and shown[0].name in versions:
+                name = shown[0].name
+                provider = self.resolver.graph.providers[name].name
+                claims.append(f"stage {provider} builds {name}=={versions[name]}")
+            sentences.append(", and ".join(claims))
+        first, *others = sentences
         return replace(
             self.error,
             problem=f"can't be locked: {first}",
             details=[*(f"and {other}" for other in others), *self.error.details],
             hint="\n".join(hint),
         )
-
-    def _describe(self, conflict: Sequence[SourcedRequirement]) -> str:
-        """Return a conflict in words."""
-        versions = self._output_versions
-        shown = [it for it in conflict if not self._accepts_output(it)]
-        shown.sort(key=lambda it: -it.origin)
-        claims = [f"{self._claimant(it)} {it.text}" for it in shown]
-        if len(claims) == 1 and shown[0].name in versions:
-            name = shown[0].name
-            who = f"stage {self.resolver.graph.providers[name].name} builds"
-            claims.append(f"{who} {name}=={versions[name]}")
-        return ", and ".join(claims)
 
     def _claimant(self, requirement: SourcedRequirement) -> str:
         """Return the subject and the verb of a claim."""
@@ -268,17 +267,6 @@ class _Explainer:
             yield f"or overrule what {' and '.join(outputs)} requires:"
             yield from writing.indent(["[tool.uv]", *lines])
 
-    def _split_error(
-        self, conflict: Sequence[SourcedRequirement]
-    ) -> ResolutionError | None:
-        """Return the error with the outputs split over stages, if that resolves."""
-        suspects = self._suspects(conflict)
-        groups = self._groups() if suspects else None
-        if self.stage is None or groups is None:
-            return None
-        hint = self._stages(self.stage, groups, suspects)
-        return self._conflict_error([conflict], hint)
-
     def _groups(self) -> tuple[tuple[NormalizedName, ...], ...] | None:
         """Split the outputs into groups that resolve; None if one doesn't alone."""
         shared = [it for it in self.requirements if it.origin not in BUILD_REQUIRES]
@@ -300,46 +288,43 @@ class _Explainer:
             group.append(output.name)
         return tuple(map(tuple, groups))
 
-    def _stages(
-        self,
-        stage: Stage,
-        groups: Sequence[Sequence[NormalizedName]],
-        suspects: Iterable[SourcedRequirement],
-    ) -> Iterator[str]:
-        """Yield the tables of the stages that replace a stage."""
+    def _split(self, conflict: Sequence[SourcedRequirement]) -> list[str]:
+        """Return the lines that split the stage, if its parts resolve."""
+        stage, suspects = self.stage, self._suspects(conflict)
+        groups = self._groups() if suspects else None
+        if stage is None or groups is None:
+            return []
         root, graph = self.resolver.project.root, self.resolver.graph
         declared = {
             output.name: writing.as_declared(output.requirement, root)
             for output in stage.outputs
         }
         dependencies = [writing.as_declared(it, root) for it in stage.dependencies]
-        yield "build them in stages of their own, in pyproject.toml:"
+        lines = ["build them in stages of their own, in pyproject.toml:"]
         taken = [PROJECT, FINAL, *graph.stages]
         for number, group in enumerate(groups):
             name = free_name(stage.name, taken) if number else stage.name
             taken.append(name)
             outputs = [declared[output] for output in group]
             table = writing.stage_table(name, outputs, dependencies)
-            yield from writing.indent(table)
-        keys = [*_other_keys(stage)]
+            lines += writing.indent(table)
+        bare = Stage(name="", outputs=())
+        keys = [
+            field.name.replace("_", "-")
+            for field in fields(Stage)
+            if field.name not in ("name", "dependencies", "outputs", "location")
+            and getattr(stage, field.name) != getattr(bare, field.name)
+        ]
         if keys:
-            yield f"each with the {', '.join(keys)} that stage {stage.name} has"
+            lines += [f"each with the {', '.join(keys)} that stage {stage.name} has"]
         names = " or ".join(sorted(_outputs(suspects)))
-        yield f"or correct what is wrong in build-requires of package {names}"
-        for later in graph.order:
-            if stage.name in later.needs:
-                yield f"and see which of them stage {later.name} needs"
-
-
-def _other_keys(stage: Stage) -> Iterator[str]:
-    """Yield the declared keys of a stage that the tables of its parts don't show."""
-    for key in fields(Stage):
-        if key.name not in ("name", "dependencies", "outputs", "location"):
-            unset = key.default
-            if key.default_factory is not MISSING:
-                unset = key.default_factory()
-            if getattr(stage, key.name) != unset:
-                yield key.name.replace("_", "-")
+        lines += [f"or correct what is wrong in build-requires of package {names}"]
+        lines += [
+            f"and see which of them stage {later.name} needs"
+            for later in graph.order
+            if stage.name in later.needs
+        ]
+        return lines
 
 
 def _outputs(requirements: Iterable[SourcedRequirement]) -> set[NormalizedName]:

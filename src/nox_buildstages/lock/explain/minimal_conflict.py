@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from nox_buildstages.errors import ResolutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
@@ -154,38 +154,32 @@ def sourced_requirements(
         resolver: The resolver that asked the question.
         bounds: The bounds in the question.
     """
-    found = [
-        replace(it, text=resolver.without_output_url(it.text))
-        for it in _declared_requirements(stage, resolver, bounds)
-    ]
-    found += [
-        SourcedRequirement(origin=Origin.REQUIRED, text=text, output=stand_in.name)
-        for stand_in in question.stand_ins
-        for text in stand_in.metadata.requires_dist
-    ]
-    return tuple(sorted(found, key=lambda it: it.origin))
-
-
-def _declared_requirements(
-    stage: Stage | None, resolver: EnvironmentResolver, bounds: Sequence[Bound]
-) -> Iterator[SourcedRequirement]:
     project, known = resolver.project, resolver.known
-    own = project.final.requirements if stage is None else stage.dependencies
-    for requirement in own:
-        yield SourcedRequirement(origin=Origin.WANTED, text=str(requirement))
+    texts = [(Origin.CONSTRAINT, it) for it in project.constraints]
+    if stage is None:
+        texts += [(Origin.WANTED, it) for it in project.final.requirements]
+    else:
+        texts += [(Origin.WANTED, it) for it in stage.dependencies]
+        texts += [(Origin.BUILD_CONSTRAINT, it) for it in project.build_constraints]
+    found = [SourcedRequirement(origin=it, text=str(text)) for it, text in texts]
+    for bound in bounds:
+        holder = bound.holder
+        found.append(
+            SourcedRequirement(origin=Origin.BOUND, text=str(bound), holder=holder)
+        )
     for output in () if stage is None else stage.outputs:
         added = set(map(str, project.rules(output.name).build_requires_add))
         for text in known.build_requires(output.name):
             origin = Origin.ADDED if text in added else Origin.DECLARED
-            yield SourcedRequirement(origin=origin, text=text, output=output.name)
-    for requirement in project.constraints:
-        yield SourcedRequirement(origin=Origin.CONSTRAINT, text=str(requirement))
-    for bound in bounds:
-        yield SourcedRequirement(
-            origin=Origin.BOUND, text=str(bound), holder=bound.holder
-        )
-    for requirement in () if stage is None else project.build_constraints:
-        yield SourcedRequirement(origin=Origin.BUILD_CONSTRAINT, text=str(requirement))
+            found.append(
+                SourcedRequirement(origin=origin, text=text, output=output.name)
+            )
+    for stand_in in question.stand_ins:
+        for text in stand_in.metadata.requires_dist:
+            origin, name = Origin.REQUIRED, stand_in.name
+            found.append(SourcedRequirement(origin=origin, text=text, output=name))
+    found = [replace(it, text=resolver.without_output_url(it.text)) for it in found]
+    return tuple(sorted(found, key=lambda it: it.origin))
 
 
 def minimal_conflict(

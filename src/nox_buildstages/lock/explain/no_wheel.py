@@ -16,12 +16,11 @@ from nox_buildstages.model import FINAL, PROJECT, Metadata, Output
 from nox_buildstages.text import free_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from packaging.utils import NormalizedName
     from packaging.version import Version
 
-    from nox_buildstages.config.graph import Graph
     from nox_buildstages.errors import LockError
     from nox_buildstages.lock.resolve.environment import EnvironmentResolver
 
@@ -42,43 +41,35 @@ def suggest_output(
         return UnorderedOutputError(
             stage=error.name, output=project, provider=provider.name
         )
-    output = _declared_output(project, question, resolver)
+    output = _output_for_table(project, question, resolver)
     if error.name == FINAL:
         builder = next(it for it in reversed(graph.order) if it.name != PROJECT)
     else:
         ancestors = graph.ancestors(error.name)
         if not ancestors:
-            lines = _new_stage(error.name, project, output, graph)
+            table = writing.stage_table(
+                free_name(project, (*graph.stages, PROJECT, FINAL)), [output]
+            )
+            first = f"make it an output of a stage before stage {error.name}"
+            lines = [f"{first}, in pyproject.toml:", *writing.indent(table)]
+            dependencies = graph.stage(error.name).dependencies
+            if project not in {canonicalize_name(it.name) for it in dependencies}:
+                lines.append(
+                    f'and add "{project}" to the dependencies of stage {error.name},'
+                    " so that it comes first"
+                )
             return replace(error, hint="\n".join(lines))
         builder = graph.stage(ancestors[-1])
     root = resolver.project.root
     own = [writing.as_declared(it.requirement, root) for it in builder.outputs]
-    lines = iter(
-        (
-            f"add it to the outputs of stage {builder.name}, in pyproject.toml:",
-            *writing.indent(writing.assignment("outputs", [*own, output])),
-        )
-    )
+    lines = [
+        f"add it to the outputs of stage {builder.name}, in pyproject.toml:",
+        *writing.indent(writing.assignment("outputs", [*own, output])),
+    ]
     return replace(error, hint="\n".join(lines))
 
 
-def _new_stage(
-    name: str, project: NormalizedName, output: str, graph: Graph
-) -> Iterator[str]:
-    """Yield the table of a stage for a dependency of the first stage."""
-    yield f"make it an output of a stage before stage {name}, in pyproject.toml:"
-    taken = (*graph.stages, PROJECT, FINAL)
-    table = writing.stage_table(free_name(project, taken), [output])
-    yield from writing.indent(table)
-    dependencies = graph.stage(name).dependencies
-    if project not in {canonicalize_name(it.name) for it in dependencies}:
-        yield (
-            f'and add "{project}" to the dependencies of stage {name},'
-            " so that it comes first"
-        )
-
-
-def _declared_output(
+def _output_for_table(
     project: NormalizedName, question: Question, resolver: EnvironmentResolver
 ) -> str:
     """Return the dependency as an output for the table, with a version if known."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import tomli_w
 from packaging.markers import Marker
 from packaging.pylock import (
-    Package,
     PackageArchive,
     PackageWheel,
     Pylock,
@@ -112,14 +111,26 @@ def list_pins(lock: Lock, interpreter: Interpreter) -> tuple[Pin, ...]:
     Raises:
         InvalidLockError: The lock is not for the interpreter.
     """
+    subject = file_name(lock.name)
     try:
-        selected = select_packages(lock.pylock, interpreter)
-        found = [_pin(package, file) for package, file in selected]
+        selected = [*select_packages(lock.pylock, interpreter)]
     except PylockSelectError as error:
-        raise InvalidLockError(
-            subject=file_name(lock.name), problem=str(error)
-        ) from error
-    return tuple(sorted(found, key=lambda pin: pin.name))
+        raise InvalidLockError(subject=subject, problem=str(error)) from error
+    pins: list[Pin] = []
+    for package, file in selected:
+        name, version = package.name, package.version
+        stage = providing_stage(package)
+        if version is not None and stage is not None:
+            pins.append(StagePin(name=name, version=version, stage=stage))
+            continue
+        if version is None or not isinstance(file, (PackageWheel, PackageArchive)):
+            problem = f"{name} is neither a wheel nor provided by a stage"
+            raise InvalidLockError(subject=subject, problem=problem)
+        if "sha256" not in file.hashes:
+            raise InvalidLockError(subject=subject, problem=f"{name} has no sha256")
+        sha256 = file.hashes["sha256"]
+        pins.append(IndexPin(name=name, version=version, sha256=sha256))
+    return tuple(sorted(pins, key=lambda pin: pin.name))
 
 
 def dump_lock(lock: Lock) -> str:
@@ -174,20 +185,6 @@ def with_series(locks: Iterable[Lock]) -> tuple[Lock, ...]:
 def digest(value: object) -> str:
     """Return the sha256 of a JSON-like value, whatever the order of its keys."""
     return f"sha256:{digest_json(value, default=str)}"
-
-
-def _pin(package: Package, file: object) -> Pin:
-    stage = providing_stage(package)
-    version = package.version
-    if stage is not None and version is not None:
-        return StagePin(name=package.name, version=version, stage=stage)
-    if version is None or not isinstance(file, (PackageWheel, PackageArchive)):
-        msg = f"{package.name} is neither a wheel nor provided by a stage"
-        raise PylockSelectError(msg)
-    if "sha256" not in file.hashes:
-        msg = f"{package.name} has no sha256"
-        raise PylockSelectError(msg)
-    return IndexPin(name=package.name, version=version, sha256=file.hashes["sha256"])
 
 
 def _output_table(output: LockedOutput) -> dict[str, Any]:

@@ -174,7 +174,15 @@ class EnvironmentResolver:
             constraints += map(str, self.project.build_constraints)
         outputs = [output.name for other in before for output in other.outputs]
         if stage is not None:
-            self._check_order(stage, requirements, outputs)
+            interpreter = self.resolver.target.interpreter
+            for requirement in requirements:
+                name, marker = canonicalize_name(requirement.name), requirement.marker
+                if (
+                    name in self.graph.providers
+                    and name not in outputs
+                    and (marker is None or interpreter.satisfies(marker))
+                ):
+                    raise self._order_error(stage.name, name)
         metadata = {name: self.known.metadata(name) for name in outputs}
         unknown = {name for name in outputs if metadata[name] is None}
         return Question(
@@ -214,21 +222,6 @@ class EnvironmentResolver:
         if canonicalize_name(requirement.name) in self.graph.providers:
             requirement.url = None
         return str(requirement)
-
-    def _check_order(
-        self,
-        stage: Stage,
-        requirements: Iterable[Requirement],
-        outputs: Sequence[NormalizedName],
-    ) -> None:
-        """Check that a stage requires outputs of earlier stages only."""
-        interpreter = self.resolver.target.interpreter
-        for requirement in requirements:
-            name = canonicalize_name(requirement.name)
-            if name not in self.graph.providers or name in outputs:
-                continue
-            if requirement.marker is None or interpreter.satisfies(requirement.marker):
-                raise self._order_error(stage.name, name)
 
     def _order_error(self, stage: str, output: NormalizedName) -> UnorderedOutputError:
         provider = self.graph.providers[output].name

@@ -98,40 +98,34 @@ class VersionMatcher:
             MatchRuntimeError: No candidate is left, or one version comes from two
                 different files.
         """
-        return any(self._match(name, environments) for name in self.names)
-
-    def _match(
-        self,
-        name: NormalizedName,
-        environments: Mapping[str, Mapping[str, ResolvedEnvironment]],
-    ) -> bool:
-        found = {
-            (target, stage): version
-            for target, stages in environments.items()
-            for stage, environment in stages.items()
-            if (version := environment.version(name)) is not None
-        }
-        public = {where: Version(version.public) for where, version in found.items()}
-        if len(set(public.values())) > 1:
-            self._add_candidates(name, "", public)
-            return True
-        for target, stages in environments.items():
-            builds = {where: found[where] for where in found if where[0] == target}
-            if len(set(builds.values())) > 1:
-                self._add_candidates(name, target, builds)
-                return True
-            files = {
-                stage: pin
+        for name in self.names:
+            found = {
+                (target, stage): version
+                for target, stages in environments.items()
                 for stage, environment in stages.items()
-                for pin in environment.pins
-                if pin.name == name and isinstance(pin, IndexPin)
+                if (version := environment.version(name)) is not None
             }
-            if len({pin.sha256 for pin in files.values()}) > 1:
-                details = [
-                    f"{stage}: {pin.version} (sha256 {pin.sha256[:12]}…)"
-                    for stage, pin in files.items()
-                ]
-                raise MatchRuntimeError(name=name, details=details)
+            public = {where: Version(it.public) for where, it in found.items()}
+            if len(set(public.values())) > 1:
+                self._add_candidates(name, "", public)
+                return True
+            for target, stages in environments.items():
+                builds = {where: found[where] for where in found if where[0] == target}
+                if len(set(builds.values())) > 1:
+                    self._add_candidates(name, target, builds)
+                    return True
+                files = {
+                    stage: pin
+                    for stage, environment in stages.items()
+                    for pin in environment.pins
+                    if pin.name == name and isinstance(pin, IndexPin)
+                }
+                if len({pin.sha256 for pin in files.values()}) > 1:
+                    details = [
+                        f"{stage}: {pin.version} (sha256 {pin.sha256[:12]}…)"
+                        for stage, pin in files.items()
+                    ]
+                    raise MatchRuntimeError(name=name, details=details)
         return False
 
     def _add_candidates(self, name: NormalizedName, target: str, found: _Found) -> None:
@@ -218,13 +212,25 @@ def match_error(
     """
     name = bound.name
     at_most = "at most " if bound.operator == "<=" else ""
+    requirements = [("final", it) for it in known.project.final.requirements]
+    for stage in graph.order:
+        requirements += [(f"stage {stage.name}", it) for it in stage.dependencies]
+        for output in stage.outputs:
+            source = f"{output.name}, to be built"
+            for text in known.build_requires(output.name):
+                requirements.append((source, Requirement(text)))
+    for output_name in known.static:
+        metadata = known.metadata(output_name)
+        source = f"{output_name}, once built"
+        for text in () if metadata is None else metadata.requires_dist:
+            requirements.append((source, Requirement(text)))
     return MatchRuntimeError(
         name=name,
         details=[
             f"{bound.holder}: {at_most}{bound.version}",
             *(
                 f"{source}: {requirement}"
-                for source, requirement in _requirements_by_source(known, graph)
+                for source, requirement in requirements
                 if canonicalize_name(requirement.name) == name and requirement.specifier
             ),
             f"with these, {error.subject} can't be locked:",
@@ -232,23 +238,6 @@ def match_error(
         ],
         hint="\n".join(_hint(name, known, graph)),
     )
-
-
-def _requirements_by_source(
-    known: KnownMetadata, graph: Graph
-) -> Iterator[tuple[str, Requirement]]:
-    for requirement in known.project.final.requirements:
-        yield "final", requirement
-    for stage in graph.order:
-        for requirement in stage.dependencies:
-            yield f"stage {stage.name}", requirement
-        for output in stage.outputs:
-            for text in known.build_requires(output.name):
-                yield f"{output.name}, to be built", Requirement(text)
-    for name in known.static:
-        metadata = known.metadata(name)
-        for text in () if metadata is None else metadata.requires_dist:
-            yield f"{name}, once built", Requirement(text)
 
 
 def _hint(name: NormalizedName, known: KnownMetadata, graph: Graph) -> Iterator[str]:

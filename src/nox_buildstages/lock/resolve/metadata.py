@@ -183,24 +183,23 @@ class KnownMetadata:
         if before is not None:
             requires = {*before.answer.requires, *answer.requires}
             answer = replace(answer, requires=tuple(sorted(requires)))
-        if answer.metadata is None:
-            answer = replace(answer, metadata=self._configured_metadata(name))
+        static, declared = self.static[name], self.project.rules(name).requires_dist
+        if (
+            answer.metadata is None
+            and static.metadata is None
+            and static.choice.version is not None  # from the index
+            and declared is not None
+        ):
+            configured = Metadata(
+                version=static.choice.version,
+                requires_dist=tuple(sorted(map(str, declared))),
+                learned="config",
+            )
+            answer = replace(answer, metadata=configured)
         changes = 1 if before is None else before.changes + (answer != before.answer)
         recorded = RecordedAnswer(pins=pins, answer=answer, changes=changes)
         self.answers[name] = recorded
         return recorded
-
-    def _configured_metadata(self, name: NormalizedName) -> Metadata | None:
-        """Return the metadata from the table, if the table and the index know all."""
-        requires = self.project.rules(name).requires_dist
-        static = self.static[name]
-        if static.metadata or requires is None or static.choice.version is None:
-            return None
-        return Metadata(
-            version=static.choice.version,
-            requires_dist=tuple(sorted(map(str, requires))),
-            learned="config",
-        )
 
     def set_local_versions(self, stage: Stage, pins: tuple[Pin, ...]) -> None:
         """Compute the local versions of a stage's outputs.

@@ -19,7 +19,7 @@ from nox_buildstages.system.files import path_from_url
 from nox_buildstages.system.process import run_in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from packaging.pylock import Package
     from packaging.utils import NormalizedName
@@ -72,10 +72,18 @@ def choose_sources(
                 hint="correct the path; it is relative to the pyproject.toml",
             )
     unversioned = [name for name in outputs if is_direct(project, outputs[name])]
+    constraints = [*map(str, project.constraints)]
+    requirements = [*project.final.requirements]
+    requirements += (it for stage in project.stages for it in stage.dependencies)
+    for requirement in requirements:
+        name = canonicalize_name(requirement.name)
+        if requirement.specifier and name in outputs and name not in unversioned:
+            marker = f" ; {requirement.marker}" if requirement.marker else ""
+            constraints.append(f"{requirement.name}{requirement.specifier}{marker}")
     question = Question(
         name="outputs",
         requirements=tuple(str(output.requirement) for output in outputs.values()),
-        constraints=tuple(_constraints(project, outputs.keys() - {*unversioned})),
+        constraints=tuple(constraints),
         sources=tuple(outputs),
         unversioned=tuple(unversioned),
     )
@@ -99,17 +107,6 @@ def is_direct(project: Project, output: Output) -> bool:
         for name, source in sources.items()
         for entry in (source if isinstance(source, list) else [source])
     )
-
-
-def _constraints(project: Project, names: Collection[NormalizedName]) -> Iterator[str]:
-    """Yield all constraints on outputs that are on an index."""
-    yield from map(str, project.constraints)
-    requirements = [*project.final.requirements]
-    requirements += (it for stage in project.stages for it in stage.dependencies)
-    for requirement in requirements:
-        if canonicalize_name(requirement.name) in names and requirement.specifier:
-            marker = f" ; {requirement.marker}" if requirement.marker else ""
-            yield f"{requirement.name}{requirement.specifier}{marker}"
 
 
 def _common_answer(

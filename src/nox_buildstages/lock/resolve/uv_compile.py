@@ -269,7 +269,16 @@ class Resolver:
         """Return the environment variables of uv, and of the git that it runs."""
         variables = self._indexes.uv_variables()
         own = dict(self.target.variables)
-        repositories = [*_repositories(question, self.settings)]
+        sources = [
+            entry
+            for source in self.settings.get("sources", {}).values()
+            for entry in (source if isinstance(source, list) else [source])
+        ]
+        repositories = [entry["git"] for entry in sources if "git" in entry]
+        for text in question.requirements:
+            kind, _, url = (Requirement(text).url or "").partition("+")
+            if kind == "git":
+                repositories.append(url)
         if (
             variables is not None
             and repositories
@@ -328,18 +337,6 @@ class Resolver:
             },
             "tool": {"uv": settings},
         }
-
-
-def _repositories(question: Question, settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the URLs of all git repositories that uv may fetch."""
-    for text in question.requirements:
-        kind, _, url = (Requirement(text).url or "").partition("+")
-        if kind == "git":
-            yield url
-    for source in settings.get("sources", {}).values():
-        for entry in source if isinstance(source, list) else [source]:
-            if "git" in entry:
-                yield entry["git"]
 
 
 def _uv_error(
