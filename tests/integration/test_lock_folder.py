@@ -95,7 +95,7 @@ def file(project: Project, name: str) -> Path:
 def test_locks_are_read_as_they_were_written(project: Project, run: Run) -> None:
     """There is one for each stage and one for the runtime."""
     written = locks(project)
-    files = folder.write(project, written)
+    files = folder.write_locks(project, written)
     assert [path.name for path in files] == [
         "pylock.kernels.toml",
         "pylock.models.toml",
@@ -109,14 +109,14 @@ def test_what_another_process_writes_is_seen(
     project: Project, run: Run, *, in_place: bool
 ) -> None:
     """A process reads a file once, but no longer than the file stays as it is."""
-    folder.write(project, locks(project))
+    folder.write_locks(project, locks(project))
     first = folder.read_locks(project, run, inputs=INPUTS)
     assert folder.read_locks(project, run, inputs=INPUTS)["final"] is first["final"]
     if in_place:
         for lock in locks(project, "sha256:2"):
             file(project, lock.name).write_text(dump_lock(lock), "utf-8")
     else:
-        folder.write(project, locks(project, "sha256:2"))
+        folder.write_locks(project, locks(project, "sha256:2"))
     with pytest.raises(StaleLockError):
         folder.read_locks(project, run, inputs=INPUTS)
     assert folder.read_locks(project, run, inputs="sha256:2").keys() == first.keys()
@@ -130,7 +130,7 @@ def test_a_session_looks_at_the_locks_that_it_needs(
     project: Project, run: Run, name: str, *, in_place: bool, is_seen: bool
 ) -> None:
     """Those that it has read it reads anew where the folder isn't as it was, too."""
-    folder.write(project, locks(project))
+    folder.write_locks(project, locks(project))
     session = partial(
         folder.read_locks,
         project,
@@ -165,7 +165,7 @@ def test_locks_that_are_removed_are_missing(
     project: Project, run: Run, *, whole: bool
 ) -> None:
     """Though they have been read: the folder is gone, or empty."""
-    folder.write(project, locks(project))
+    folder.write_locks(project, locks(project))
     folder.read_locks(project, run, inputs=INPUTS)
     remove_tree(project.lock_dir)
     if not whole:
@@ -184,7 +184,7 @@ def from_two_runs(project: Project) -> None:
 
 
 def from_other_inputs(project: Project) -> None:
-    folder.write(project, locks(project, "sha256:2"))
+    folder.write_locks(project, locks(project, "sha256:2"))
 
 
 def in_conflict(project: Project) -> None:
@@ -222,7 +222,7 @@ def test_locks_that_are_not_current_are_told(
     said: str,
 ) -> None:
     """The file, what is wrong with it, and the command that mends it."""
-    folder.write(project, locks(project))
+    folder.write_locks(project, locks(project))
     change(project)
     with pytest.raises(error, match=said) as caught:
         folder.read_locks(project, make_run(), inputs=INPUTS)
@@ -234,9 +234,9 @@ def test_what_can_be_read_counts_for_the_next_locks(
     project: Project, change: Callable[[Project], None]
 ) -> None:
     """One damaged file doesn't cost the versions that the others keep."""
-    folder.write(project, locks(project))
+    folder.write_locks(project, locks(project))
     change(project)
-    assert folder.existing(project).keys() == {"kernels", "final"}
+    assert folder.read_all_locks(project).keys() == {"kernels", "final"}
 
 
 @pytest.mark.parametrize(
@@ -247,17 +247,17 @@ def test_what_can_be_read_is_compared_with_the_next_locks(
 ) -> None:
     """Those of stages that are gone too; what no one wrote as a lock isn't one."""
     written = {lock.name: lock for lock in locks(project)}
-    folder.write(project, written.values())
+    folder.write_locks(project, written.values())
     gone = replace(written["models"], name="gone")
     file(project, "gone").write_text(dump_lock(gone), "utf-8")
     change(project)
     expected = {"kernels": written["kernels"], "final": written["final"], "gone": gone}
-    assert folder.existing(project) == expected
+    assert folder.read_all_locks(project) == expected
 
 
 def test_before_the_first_locking_nothing_exists(project: Project) -> None:
     """Not even the folder."""
-    assert folder.existing(project) == {}
+    assert folder.read_all_locks(project) == {}
 
 
 @pytest.mark.parametrize(
@@ -267,17 +267,17 @@ def test_what_is_not_current_is_written_anew(
     project: Project, run: Run, change: Callable[[Project], None]
 ) -> None:
     """Whatever is in its place, the lock is what it should be afterwards."""
-    folder.write(project, locks(project))
+    folder.write_locks(project, locks(project))
     change(project)
-    assert folder.write(project, locks(project)) == (file(project, "models"),)
+    assert folder.write_locks(project, locks(project)) == (file(project, "models"),)
     folder.read_locks(project, run, inputs=INPUTS)
 
 
 def test_only_what_changed_is_written(project: Project) -> None:
     """A file that is right is not touched, so that nothing sees a change."""
-    folder.write(project, locks(project))
+    folder.write_locks(project, locks(project))
     before = {path: path.stat() for path in project.lock_dir.iterdir()}
-    assert folder.write(project, locks(project)) == ()
+    assert folder.write_locks(project, locks(project)) == ()
     assert {path: path.stat() for path in project.lock_dir.iterdir()} == before
 
 
@@ -285,13 +285,13 @@ def test_the_lock_of_a_stage_that_is_gone_is_removed(
     project: Project, tmp_path: Path
 ) -> None:
     """What a user put beside it stays, though its name is like a lock's."""
-    folder.write(project, locks(project))
+    folder.write_locks(project, locks(project))
     own = [project.lock_dir / name for name in ("pylock.own.toml", "pylock.x.toml")]
     own[0].write_text('lock-version = "1.0"\ncreated-by = "me"\npackages = []\n')
     own[1].write_bytes(b"\xff")
     (project.lock_dir / "README.md").touch()
     smaller = declared(tmp_path, {"stage": [{"name": "kernels", "outputs": ["k"]}]})
-    folder.write(smaller, locks(smaller))
+    folder.write_locks(smaller, locks(smaller))
     assert sorted(path.name for path in project.lock_dir.iterdir()) == [
         "README.md",
         "pylock.final.toml",

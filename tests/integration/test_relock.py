@@ -520,10 +520,10 @@ def test_a_dependency_that_must_be_built_is_an_output(world: World, where: str) 
     with pytest.raises(ResolutionError) as caught:
         world.relock(f'{ONE}dependencies = ["{dependency}"]')
     lines = str(caught.value).splitlines()
-    assert lines[0] == "can't lock kernels"
+    assert lines[0].startswith("error: stage kernels: dep would have to be built: ")
     assert "make it an output of a stage before stage kernels" in str(caught.value)
     output = "dep==1.0" if where == "index" else dependency
-    assert lines[-2:] == [f'  outputs = ["{output}"]', "and run it again"]
+    assert lines[-1] == f'  outputs = ["{output}"]'
 
 
 # Sources ---------------------------------------------------------------------------

@@ -77,11 +77,11 @@ class ProjectLocker:
             UsageError: No lock contains a project that is to be upgraded.
         """
         project, report = self.contexts[0].project, self.contexts[0].tools.report
-        before = folder.existing(project)
+        before = folder.read_all_locks(project)
 
         # Lock every cell.
         cells = self._lock_cells(
-            [folder.earlier(context.project, before) for context in self.contexts]
+            [folder.earlier_locks(context.project, before) for context in self.contexts]
         )
 
         # Agree on shared stages: the locks of one cell may suit the other ones, so
@@ -108,7 +108,7 @@ class ProjectLocker:
                 )
 
         # Write the files and print what changed.
-        written = folder.write(project, locks)
+        written = folder.write_locks(project, locks)
         names = ", ".join(path.name for path in written) or "nothing; all were right"
         report(f"wrote to {project.lock_dir}: {names}")
         for line in describe_changes(before, locks):

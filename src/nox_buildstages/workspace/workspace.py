@@ -303,6 +303,6 @@ class Workspace:
     def _make_locks(self) -> Mapping[str, Lock]:
         locks = self.project_locker().lock_project()
         write_text(self._last_run, self.tools.run.id)
-        stems = folder.stems(self.project)
+        stems = folder.find_stems(self.project)
         named = {name: replace(locks[stem], name=name) for name, stem in stems.items()}
         return self.select_locks(named)

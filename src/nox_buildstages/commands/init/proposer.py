@@ -96,7 +96,7 @@ def run_init(workspace: Workspace, *, has_table: bool) -> None:
     with workspace.hold_lock():
         project_locker = workspace.project_locker()
         context = project_locker.contexts[0]
-        earlier = folder.existing(context.project)
+        earlier = folder.read_all_locks(context.project)
         with project_locker.open_locker(context, earlier) as (locker, provider):
             proposal = Proposer(
                 project=context.project,

@@ -1,4 +1,4 @@
-"""The folder of lock files: read together, written together, current or stale."""
+"""The folder of lock files: all are read together and written together."""
 
 from __future__ import annotations
 
@@ -48,25 +48,24 @@ class _LockFiles:
         return False
 
 
-def stems(project: Project) -> dict[str, str]:
-    """Return what the locks of a cell are called in their files, by name.
+def find_stems(project: Project) -> dict[str, str]:
+    """Return the stems of a cell's lock files, by the names of the locks.
 
-    An axis is in the name of a file where what it changes is in it. Which ones are,
-    the files that there are tell.
+    The existing files decide: a file name contains only axes that distinguish locks.
     """
     if not project.cell.choices:
         return {name: name for name in lock_names(project)}
-    there = {path.name for path in project.lock_dir.glob(file_name("*"))}
-    found = {}
+    existing = {path.name for path in project.lock_dir.glob(file_name("*"))}
+    stems = {}
     for name in lock_names(project):
         possible = possible_stems(project, name)
-        fitting = (stem for stem in possible if file_name(stem) in there)
-        found[name] = next(fitting, possible[-1])
-    return found
+        fitting = (stem for stem in possible if file_name(stem) in existing)
+        stems[name] = next(fitting, possible[-1])
+    return stems
 
 
-def existing(project: Project) -> dict[str, Lock]:
-    """Return what sound lock files there are, those of gone stages too, by stem."""
+def read_all_locks(project: Project) -> dict[str, Lock]:
+    """Return all locks in the folder by stem, without files that can't be read."""
     found = {}
     for path in sorted(project.lock_dir.glob(file_name("*"))):
         with suppress(InvalidLockError):
@@ -75,12 +74,12 @@ def existing(project: Project) -> dict[str, Lock]:
     return found
 
 
-def earlier(project: Project, locks: Mapping[str, Lock]) -> dict[str, Lock]:
-    """Return what there was of the locks of a cell, by name, and of those gone.
+def earlier_locks(project: Project, locks: Mapping[str, Lock]) -> dict[str, Lock]:
+    """Return the earlier locks of a cell by name; locks of removed stages stay.
 
     Args:
-        project: Of the cell.
-        locks: All there were, by stem.
+        project: The project, for the cell.
+        locks: All earlier locks by stem.
     """
     found = dict(locks)
     for name in lock_names(project):
@@ -117,10 +116,11 @@ def read_locks(
         InvalidLockError: A file can't be read, or isn't for the interpreter.
     """
     names = lock_names(project) if needed is None else needed
-    question = ("locks", project.lock_dir, *stems(project).values())
+    question = ("locks", project.lock_dir, *find_stems(project).values())
     files = run.once(question, lambda: _read_files(project))
     if not files.are_unchanged(project.lock_dir, names):
         run.forget("locks")
+        run.forget("pins")
         files = run.once(question, lambda: _read_files(project))
     if inputs is not None:
         for name, lock in files.locks.items():
@@ -152,7 +152,7 @@ def _read_files(project: Project) -> _LockFiles:
         InvalidLockError: One can't be read.
     """
     lock_dir = project.lock_dir
-    found = stems(project)
+    found = find_stems(project)
     paths = {name: lock_dir / file_name(found[name]) for name in found}
     stamps: dict[str, FileStamp] = {}
     with suppress(FileNotFoundError, NotADirectoryError):
@@ -180,39 +180,32 @@ def _load(path: Path) -> Lock:
     return load_lock(path.read_text(encoding="utf-8", errors="replace"), name=stem)
 
 
-def write(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:
-    """Write all lock files, and remove those of stages that are gone.
+def write_locks(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:
+    """Write all lock files, and remove the files of removed stages.
 
-    A run that is stopped in between leaves files of two series, which are stale.
+    If a run is stopped in between, the files have two series and are out of date.
 
     Args:
-        project: Any cell of it.
-        locks: Of all cells, each named as its file is.
+        project: The project, for any cell.
+        locks: The locks of all cells, named by the stems of their files.
 
     Returns:
-        The files that were not already as they should be.
+        The files that have changed.
     """
     wanted = {
         project.lock_dir / file_name(lock.name): dump_lock(lock) for lock in locks
     }
-    changed = [path for path, text in wanted.items() if not _holds(path, text)]
+    changed = [
+        path
+        for path, text in wanted.items()
+        if not path.is_file() or path.read_bytes() != text.encode()
+    ]
     for path in changed:
         with atomic_write(path) as new:
             new.write_text(wanted[path], encoding="utf-8", newline="\n")
     for path in sorted(project.lock_dir.glob(file_name("*"))):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        if path not in wanted and _is_lock(text, path.name):
-            path.unlink()
+        if path not in wanted:
+            with suppress(InvalidLockError):  # a file of somebody else
+                _load(path)
+                path.unlink()
     return tuple(changed)
-
-
-def _holds(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_bytes() == text.encode()
-
-
-def _is_lock(text: str, name: str) -> bool:
-    try:
-        load_lock(text, name=name)
-    except InvalidLockError:
-        return False
-    return True

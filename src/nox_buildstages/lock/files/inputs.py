@@ -1,4 +1,4 @@
-"""Everything that lock files are made from, as one digest; no network is needed."""
+"""The inputs of the locks as one digest, which needs no network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nox_buildstages.run.run import Run
 
 _Files: TypeAlias = tuple[tuple[str, str], ...]
-"""Name and sha256 of each file in a folder that declares metadata."""
+"""The name and the sha256 of each file with metadata in a folder."""
 
 
 def digest_inputs(
@@ -79,7 +79,7 @@ def _inputs(
     hashes: Mapping[Patch, str],
     files: Mapping[Path, _Files],
 ) -> dict[str, Any]:
-    """Return what the locks of one cell are made from."""
+    """Return the inputs of the locks of one cell."""
     root, final = project.root, project.final
 
     def texts(requirements: Iterable[Requirement]) -> list[str]:
@@ -153,7 +153,7 @@ _LOCKED_UV_KEYS = (*UV_KEYS, *NO_BINARY_KEYS)
 
 
 def _text(requirement: Requirement, root: Path) -> str:
-    """Return a requirement as every checkout has it, with a relative path."""
+    """Return a requirement with a relative path, the same in every checkout."""
     url = urlsplit(requirement.url or "")
     if url.scheme != "file":
         return str(requirement)
@@ -168,7 +168,7 @@ def _patches(project: Project) -> Iterator[tuple[str, Patch]]:
 
 
 def _folders(project: Project) -> Iterator[tuple[str, Path]]:
-    """Yield the outputs that are built from a folder, with the folder."""
+    """Yield all outputs whose source is a folder, with the folder."""
     sources: dict[str, list[dict[str, Any]]] = {
         canonicalize_name(name): source if isinstance(source, list) else [source]
         for name, source in project.uv.get("sources", {}).items()
