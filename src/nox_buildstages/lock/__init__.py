@@ -1,1 +1,1 @@
-"""Lock files: what they are, how they are made, and why they cannot be."""
+"""Lock files: format, resolution, and explanations of conflicts."""

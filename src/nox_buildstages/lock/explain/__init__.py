@@ -1,1 +1,1 @@
-"""Why an environment cannot be resolved, and what settles it."""
+"""Explain why an environment can't be resolved, with a way out."""

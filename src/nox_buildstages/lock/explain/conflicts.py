@@ -1,8 +1,8 @@
 """Explain why an environment can't be resolved: the conflicting requirements.
 
-uv's message isn't parsed. Instead uv is asked again with fewer requirements, until each
-of the remaining ones is needed for the conflict. If the search fails, uv's message
-stands; the number of questions is limited, so that an explanation never takes long.
+uv's message isn't parsed. Instead uv is asked again with fewer requirements, until the
+conflict needs all remaining requirements. If the search fails, uv's message stands; the
+number of questions is limited, so an explanation never takes long.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 
 
 def explain(failure: UnresolvableError) -> LockError:
-    """Return the error for an environment that can't be resolved, with its cause.
+    """Return the error for a failed resolution, with the conflicting requirements.
 
-    If no cause is found, the error has uv's message only.
+    If no conflict is found, the error has uv's message only.
     """
     error, resolver = failure.error, failure.resolver
     stage = resolver.graph.stages.get(error.name)
@@ -64,13 +64,13 @@ def explain(failure: UnresolvableError) -> LockError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Explainer:
-    """Explains one failure.
+    """Explains a failed resolution.
 
     Attributes:
         error: The failure, in uv's words.
         resolver: The resolver of the environment.
         stage: The stage of the environment; None for ``final``.
-        requirements: All requirements; those that are blamed first in front.
+        requirements: All requirements, in the order of blame.
         probe: Asks uv again.
     """
 
@@ -81,7 +81,7 @@ class _Explainer:
     probe: Probe
 
     def explain(self) -> ResolutionError | None:
-        """Return the error with all conflicts; None if there are none."""
+        """Return the error with all conflicts; None without a conflict."""
         remaining = self.requirements
         conflicts: list[tuple[SourcedRequirement, ...]] = []
         wrong: list[SourcedRequirement] = []  # at most one of each conflict
@@ -125,7 +125,7 @@ class _Explainer:
         return self._conflict_error(conflicts, hint)
 
     def _is_unsatisfiable(self, requirement: SourcedRequirement) -> bool:
-        """Whether a requirement can't be satisfied, whatever the other ones are."""
+        """Whether a requirement alone can't be satisfied."""
         if requirement.origin in CONSTRAINTS:
             return False
         if requirement.name in self._output_versions and not requirement.is_bare:
@@ -145,7 +145,7 @@ class _Explainer:
 
     @property
     def _output_versions(self) -> dict[NormalizedName, str]:
-        """The versions of the outputs that the environment may contain."""
+        """The versions of the outputs of earlier stages."""
         return {
             stand_in.name: stand_in.metadata.version.public
             for stand_in in self.probe.question.stand_ins
@@ -201,11 +201,11 @@ class _Explainer:
         remaining: Sequence[SourcedRequirement],
         answer: Pylock | None,
     ) -> Iterator[str]:
-        """Yield the lines that correct wrong build requirements of outputs.
+        """Yield the lines to correct wrong build requirements of outputs.
 
         Args:
             wrong: The wrong build requirements.
-            remaining: The requirements without the wrong ones.
+            remaining: All other requirements.
             answer: uv's answer for the remaining requirements.
         """
         packages = () if answer is None else answer.packages
@@ -268,7 +268,7 @@ class _Explainer:
             yield from writing.indent(["[tool.uv]", *lines])
 
     def _groups(self) -> tuple[tuple[NormalizedName, ...], ...] | None:
-        """Split the outputs into groups that resolve; None if one doesn't alone."""
+        """Split the outputs into groups without conflicts, if possible."""
         shared = [it for it in self.requirements if it.origin not in BUILD_REQUIRES]
         groups: list[list[NormalizedName]] = []
         for output in () if self.stage is None else self.stage.outputs:
@@ -289,7 +289,7 @@ class _Explainer:
         return tuple(map(tuple, groups))
 
     def _split(self, conflict: Sequence[SourcedRequirement]) -> list[str]:
-        """Return the lines that split the stage, if its parts resolve."""
+        """Return the lines to split the stage, if uv can resolve the parts."""
         stage, suspects = self.stage, self._suspects(conflict)
         groups = self._groups() if suspects else None
         if stage is None or groups is None:

@@ -47,13 +47,13 @@ BUILD_REQUIRES = (Origin.ADDED, Origin.DECLARED)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourcedRequirement:
-    """A requirement with its origin.
+    """A requirement with an origin.
 
     Attributes:
         origin: The origin.
         text: The requirement, a PEP 508 string.
-        output: The output that declares the requirement, or has it once built.
-        holder: The environment that limits the version, if the origin is a bound.
+        output: The output with this build requirement or runtime requirement.
+        holder: The environment with the bound's version, if the origin is a bound.
     """
 
     origin: Origin
@@ -83,8 +83,8 @@ class Probe:
     Attributes:
         resolver: Asks uv.
         question: The question with all requirements.
-        left: The number of questions that may still be asked.
-        until: The time on the monotonic clock after which no question is asked.
+        left: The number of remaining questions.
+        until: The time of the last question, on the monotonic clock.
     """
 
     resolver: Resolver
@@ -146,12 +146,12 @@ def sourced_requirements(
     resolver: EnvironmentResolver,
     bounds: Sequence[Bound],
 ) -> tuple[SourcedRequirement, ...]:
-    """Return the requirements in a question; those that are blamed first in front.
+    """Return the requirements in a question, in the order of blame.
 
     Args:
-        question: The question; the metadata of all outputs in it is known.
+        question: The question.
         stage: The stage of the environment; None for ``final``.
-        resolver: The resolver that asked the question.
+        resolver: The resolver of the environment.
         bounds: The bounds in the question.
     """
     project, known = resolver.project, resolver.known
@@ -185,7 +185,7 @@ def sourced_requirements(
 def minimal_conflict(
     probe: Probe, requirements: Sequence[SourcedRequirement]
 ) -> tuple[SourcedRequirement, ...]:
-    """Return conflicting requirements that don't conflict if any of them is left out.
+    """Return conflicting requirements, all of them needed for the conflict.
 
     They are in the shortest conflicting part from the front (QuickXplain).
 
@@ -206,7 +206,7 @@ def _minimal_part(
     *,
     has_grown: bool,
 ) -> tuple[SourcedRequirement, ...]:
-    """Return the requirements that a conflict needs beside the given ones."""
+    """Return the requirements needed for a conflict beside the given requirements."""
     if has_grown and probe.conflicts(given):
         return ()
     if len(requirements) < 2:  # noqa: PLR2004 - nothing to divide

@@ -1,4 +1,4 @@
-"""Explain a dependency without a wheel: a stage could build it as an output."""
+"""Explain a dependency without a wheel: which stage could build the dependency."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 def suggest_output(
     error: NoWheelError, question: Question, resolver: EnvironmentResolver
 ) -> LockError:
-    """Return the error with a hint: the stage that could build the dependency.
+    """Return the error with a hint: the stage to build the dependency.
 
     Args:
         error: The error about the dependency.
-        question: The question to uv that failed.
+        question: The failed question to uv.
         resolver: The resolver of the environment.
     """
     project, graph = canonicalize_name(error.project), resolver.graph

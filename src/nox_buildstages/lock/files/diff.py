@@ -35,10 +35,10 @@ _ONE_PYTHON = re.compile('^python_version == "[^"]*" and ')
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """A change of one project in some locks.
+    """A change of a project in some locks.
 
     Attributes:
-        name: The project; empty if the change is of a lock itself.
+        name: The project; empty for a change of the lock itself.
         text: The change in words; the names of the locks follow.
         locks: The names of the locks in the order of the stages, ``final`` last.
     """
@@ -53,12 +53,12 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Entry:
-    """One project in a lock.
+    """A project in a lock.
 
     Attributes:
-        version: The version; several if it depends on the target.
-        origin: The kind of source, such as ``a wheel``.
-        commit: The commit of a git repository; else empty.
+        version: The version; several versions if targets have different ones.
+        origin: The kind of source: ``a wheel``, ``an archive``, ``a commit`` …
+        commit: The commit of a git repository, or empty.
         files: The sha256 of each file, by name.
         urls: The URLs or paths of the files.
     """
@@ -71,7 +71,7 @@ class _Entry:
 
 
 def describe_changes(old: Mapping[str, Lock], new: Sequence[Lock]) -> Iterator[str]:
-    """Yield the lines to print after locking, one for each change.
+    """Yield the lines to print after locking: all changes.
 
     Args:
         old: The earlier locks by name, as far as they can be read.
@@ -98,7 +98,7 @@ def describe_changes(old: Mapping[str, Lock], new: Sequence[Lock]) -> Iterator[s
 def find_changes(old: Mapping[str, Lock], new: Sequence[Lock]) -> tuple[Change, ...]:
     """Return all changes: first of locks, then of projects by name.
 
-    The same change in several locks is one.
+    Equal changes in several locks are merged.
     """
     of_locks = [
         Change(name="", text=f"the lock of {lock.name} is new: {_count(_names(lock))}")
@@ -131,7 +131,7 @@ def find_changes(old: Mapping[str, Lock], new: Sequence[Lock]) -> tuple[Change, 
 
 
 def _changes_of_lock(old: Lock, new: Lock) -> Iterator[tuple[str, str]]:
-    """Yield the changes of one lock: the project and the text of each."""
+    """Yield the changes of a lock: projects and texts."""
     targets = zip(_targets(old.pylock), _targets(new.pylock), strict=True)
     for before, after in targets:
         if before != after:
@@ -200,7 +200,7 @@ def _metadata(output: LockedOutput) -> dict[str, Any]:
 
 
 def _packages(lock: Lock) -> dict[str, _Entry]:
-    """Return the packages of a lock; variants for several targets are one entry."""
+    """Return the packages of a lock, variants for several targets merged."""
     found: dict[str, _Entry] = {}
     for package in lock.pylock.packages:
         entry, other = _package_entry(package), found.get(package.name)

@@ -30,8 +30,8 @@ class _LockFiles:
         locks: The locks by name.
         paths: Their files by name.
         stamps: The stamps of the files by name.
-        folder_stamp: The stamp of the folder, which changes if a file is added, removed
-            or replaced.
+        folder_stamp: The stamp of the folder; new, removed and replaced files change
+            the stamp.
     """
 
     locks: Mapping[str, Lock]
@@ -51,7 +51,7 @@ class _LockFiles:
 def find_stems(project: Project) -> dict[str, str]:
     """Return the stems of a cell's lock files, by the names of the locks.
 
-    The existing files decide: a file name contains only axes that distinguish locks.
+    The existing files decide: a file name contains the distinguishing axes only.
     """
     if not project.cell.choices:
         return {name: name for name in lock_names(project)}
@@ -65,7 +65,7 @@ def find_stems(project: Project) -> dict[str, str]:
 
 
 def read_all_locks(project: Project) -> dict[str, Lock]:
-    """Return all locks in the folder by stem, without files that can't be read."""
+    """Return all readable locks in the folder, by stem."""
     found = {}
     for path in sorted(project.lock_dir.glob(file_name("*"))):
         with suppress(InvalidLockError):

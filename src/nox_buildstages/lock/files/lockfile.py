@@ -1,7 +1,7 @@
 """Lock files: PEP 751 with a table ``[tool.nox-buildstages]``.
 
-The packages of a stage's lock are its environment; the table's ``outputs`` are the
-wheels that are built in the environment.
+The packages of a stage's lock are the stage's environment; the table's ``outputs`` are
+the wheels built in the environment.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ _HEADER = "# Made by nox-buildstages; `nox -s build-stages-lock` updates it.\n\n
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockedOutput:
-    """An output in its stage's lock.
+    """An output in a stage's lock.
 
     Attributes:
         name: The project.
         source: The source.
         build_requires: The build requirements, PEP 508 strings, sorted.
         metadata: The metadata of the wheel.
-        marker: The targets that the entry is for; None for all targets of the lock.
+        marker: The targets of the entry; None for all targets of the lock.
         asked: The targets whose build backends were asked, as markers; their answers
-            stand for the other targets. Empty if all targets could be asked.
+            stand for the other targets. Empty if all targets were asked.
     """
 
     name: NormalizedName
@@ -67,12 +67,12 @@ class LockedOutput:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lock:
-    """One lock.
+    """A lock.
 
     Attributes:
         name: The stage, ``project`` or ``final``; or the stem of the file.
         inputs: The digest of the locks' inputs.
-        series: The series of all files that were written together.
+        series: The series of all files written together.
         pylock: The environment.
         outputs: The outputs of the stage; none for ``final``.
     """
@@ -95,7 +95,7 @@ class IndexPin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StagePin:
-    """The wheel of a stage, which has no hash before it is built."""
+    """The wheel of a stage; unbuilt wheels have no hash."""
 
     name: NormalizedName
     version: Version
@@ -171,7 +171,7 @@ def load_lock(text: str, *, name: str) -> Lock:
 
 
 def with_series(locks: Iterable[Lock]) -> tuple[Lock, ...]:
-    """Return locks that are written together with their common series.
+    """Return locks with a common series, to be written together.
 
     The series is a digest of all locks: files with different series are from different
     runs.
@@ -228,7 +228,7 @@ def _read_output(table: Mapping[str, Any]) -> LockedOutput:
 def _list(
     table: Mapping[str, Any], key: str, kind: type[_T], *, optional: bool = True
 ) -> tuple[_T, ...]:
-    """Return a list of values of one type; an optional list may be missing."""
+    """Return a list of values of a type; an optional list may be missing."""
     value = table.get(key, []) if optional else table[key]
     if not isinstance(value, list) or not all(isinstance(it, kind) for it in value):
         noun = "strings" if kind is str else "tables"

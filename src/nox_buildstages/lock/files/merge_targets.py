@@ -1,4 +1,4 @@
-"""Merge the locks of several targets into one; entries that differ get a marker."""
+"""Merge the locks of several targets; different entries get markers."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ T = TypeVar("T", bound="Package | LockedOutput")
 
 
 def merge_targets(locks: Iterable[tuple[Target, Lock]]) -> Lock:
-    """Return one lock for all targets.
+    """Return a lock for all targets.
 
     Args:
-        locks: The locks of one stage, each with its target.
+        locks: The locks of a stage, each with a target.
     """
     ordered = sorted(locks, key=lambda it: (it[0].kind, Version(it[0].version)))
     targets = [target for target, _ in ordered]
@@ -54,7 +54,7 @@ def merge_targets(locks: Iterable[tuple[Target, Lock]]) -> Lock:
 
 
 def select_target(lock: Lock, interpreter: Interpreter) -> Lock:
-    """Return the part of a lock for one interpreter.
+    """Return the part of a lock for an interpreter.
 
     Raises:
         InvalidLockError: The lock is not for the interpreter.
@@ -84,7 +84,7 @@ def _merge_entries(
 
     Args:
         locks: The entries by target, in order.
-        merge: Merges two entries of one name; returns None if they differ.
+        merge: Merges two entries of a name; returns None if they differ.
     """
     variants: dict[str, list[tuple[T, list[Target]]]] = {}
     for target, entries in locks:
@@ -123,7 +123,7 @@ def _merge_outputs(one: LockedOutput, other: LockedOutput) -> LockedOutput | Non
 
 
 def _marker(some: Sequence[Target], everywhere: Sequence[Target]) -> Marker | None:
-    """Return a marker that is true for some targets and false for the other ones."""
+    """Return a marker: true for some targets and false for all others."""
     if len(some) == len(everywhere):
         return None
     every = _versions_by_platform(everywhere)

@@ -33,7 +33,7 @@ def without_dots(value: str) -> str:
 
 
 def possible_cells(project: Project, name: str) -> tuple[Cell, ...]:
-    """Return all combinations of the values that a lock's file may name.
+    """Return all combinations of values for the name of a lock's file.
 
     The combination with the most values is first.
     """
@@ -44,5 +44,5 @@ def possible_cells(project: Project, name: str) -> tuple[Cell, ...]:
 
 
 def possible_stems(project: Project, name: str) -> tuple[str, ...]:
-    """Return all stems that a lock's file may have, the longest first."""
+    """Return all possible stems of a lock's file, the longest first."""
     return tuple(stem_of(name, cell) for cell in possible_cells(project, name))

@@ -1,4 +1,4 @@
-"""PEP 751 locks: what nox-buildstages adds to `packaging.pylock`."""
+"""PEP 751 locks: additions to `packaging.pylock`."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def stage_package(
 
 
 def providing_stage(package: Package) -> str | None:
-    """Return the stage that provides a package; None for a package of an index."""
+    """Return the stage of a package; None for a package of an index."""
     stage = (package.tool or {}).get(TOOL, {}).get("stage")
     return None if stage is None else str(stage)
 
@@ -127,7 +127,7 @@ def source_of(package: Package) -> Source | None:
 
 
 def sdist_version(name: NormalizedName, source: Source) -> Version | None:
-    """Return the version in the file name of a project's sdist; else None."""
+    """Return the version in the file name of a project's sdist, if any."""
     if not isinstance(source, ArchiveSource):
         return None
     file_name = source.location.rpartition("/")[2].partition("#")[0]
@@ -141,7 +141,7 @@ def sdist_version(name: NormalizedName, source: Source) -> Version | None:
 def select_packages(
     pylock: Pylock, interpreter: Interpreter
 ) -> Iterator[tuple[Package, object]]:
-    """Yield the packages that a lock installs for an interpreter, with their files.
+    """Yield the packages of a lock for an interpreter, with their files.
 
     Raises:
         PylockSelectError: The lock is not for the interpreter.
@@ -157,7 +157,7 @@ def select_packages(
 def select_index_packages(
     pylock: Pylock, interpreter: Interpreter
 ) -> Iterator[tuple[Package, PackageArchive | PackageWheel]]:
-    """Yield the packages of indexes that a lock installs, each with its wheel.
+    """Yield the packages of a lock from indexes, with their wheels.
 
     Raises:
         PylockSelectError: The lock is not for the interpreter.
@@ -170,7 +170,7 @@ def select_index_packages(
 
 
 def restrict_to(pylock: Pylock, interpreter: Interpreter) -> Pylock:
-    """Return a lock without the wheels that an interpreter doesn't accept.
+    """Return a lock with the wheels for an interpreter only.
 
     uv resolved the lock for the interpreter's platform and minor version only, so the
     result says so (``requires-python`` and ``environments``).
@@ -207,7 +207,7 @@ def with_local_paths(pylock: Pylock, root: PurePath) -> Pylock:
 
     Args:
         pylock: The lock.
-        root: The folder, absolute; the paths are relative to it.
+        root: The folder, absolute; the paths are relative to the folder.
     """
     packages = []
     for package in pylock.packages:
@@ -279,7 +279,7 @@ def bind_wheels(
     Args:
         pylock: The lock.
         wheels: The wheels of all packages of stages.
-        folder: The folder for the result; paths of wheels in it are relative (PEP 751
+        folder: The folder for the result; paths in the folder are relative (PEP 751
             ``packages.wheels.path``).
     """
     packages = []

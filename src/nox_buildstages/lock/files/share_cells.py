@@ -24,7 +24,7 @@ MAX_MODELS = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellLocks:
-    """The locks of one cell.
+    """The locks of a cell.
 
     Attributes:
         project: The project, read for the cell.
@@ -36,7 +36,7 @@ class CellLocks:
 
 
 def find_divergence(cells: Sequence[CellLocks]) -> DivergingStageError | None:
-    """Return the error for a stage with different locks in cells that share it."""
+    """Return the error for a shared stage with different locks, if any."""
     first: dict[tuple[str, Cell], CellLocks] = {}
     for cell in cells:
         for name, lock in cell.locks.items():
@@ -76,7 +76,7 @@ def _versions(lock: Lock) -> dict[str, str]:
 
 
 def distinct_cells(cells: Sequence[CellLocks], name: str) -> list[CellLocks]:
-    """Return cells with different locks of a stage, one for each lock."""
+    """Return cells with different locks of a stage, a cell for each lock."""
     found = {_text(cell.locks[name]): cell for cell in cells if name in cell.locks}
     return [*found.values()][-MAX_MODELS:]
 
@@ -93,10 +93,10 @@ def prefer_shared_locks(cell: CellLocks, model: CellLocks) -> dict[str, Lock]:
 
 
 def name_lock_files(cells: Sequence[CellLocks]) -> tuple[Lock, ...]:
-    """Return the distinct locks of all cells, each named by the stem of its file.
+    """Return the distinct locks of all cells, named by the stems of their files.
 
-    A stem has the fewest axes, the first in their order, that distinguish the locks of
-    a stage. Stages are in their order, ``final`` is last.
+    A stem has the fewest axes, in their order, to distinguish the locks of a stage.
+    Stages are in their order, ``final`` is last.
     """
     names = dict.fromkeys(name for it in cells for name in it.locks if name != FINAL)
     found = []
@@ -118,7 +118,7 @@ def name_lock_files(cells: Sequence[CellLocks]) -> tuple[Lock, ...]:
 
 
 def _possible_axes(name: str, cells: Sequence[CellLocks]) -> Iterator[tuple[str, ...]]:
-    """Yield the axes that a file name may contain, the fewest first.
+    """Yield the possible axes of a file name, the fewest first.
 
     If values of several axes could make the same name, all or none are in the name.
     """

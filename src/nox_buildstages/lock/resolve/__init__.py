@@ -1,1 +1,1 @@
-"""How lock files are made: uv resolves, build backends are asked for metadata."""
+"""Make locks: ask uv for versions, and build backends for metadata."""

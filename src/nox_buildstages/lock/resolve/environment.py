@@ -1,4 +1,4 @@
-"""Resolve one environment of a target, even before all outputs in it are known."""
+"""Resolve an environment of a target, even before all its outputs are known."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Bound:
 
     Attributes:
         name: The project.
-        operator: ``<=``, or ``==`` for a version that is tried for all.
-        version: The version, with its local part if the bound is for a build.
-        holder: The environment that would have this version on its own.
+        operator: ``<=``, or ``==`` to try a version for all environments.
+        version: The version, with the local part if the bound is for a build.
+        holder: The environment with this version on its own.
         target: The marker of the target; empty for all targets.
     """
 
@@ -59,7 +59,7 @@ class ResolvedEnvironment:
     """A resolved environment.
 
     Attributes:
-        lock: Its lock.
+        lock: The lock.
         pins: The wheels in the lock for the target.
     """
 
@@ -79,7 +79,7 @@ class ResolvedEnvironment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnvironmentResolver:
-    """Resolves the environments of a project for one target.
+    """Resolves the environments of a project for a target.
 
     Attributes:
         graph: The stages in order.
@@ -111,8 +111,7 @@ class EnvironmentResolver:
 
         Raises:
             ResolutionError: The environment can't be resolved.
-            UnorderedOutputError: A requirement names an output of a stage that isn't
-                built before.
+            UnorderedOutputError: A requirement names an output of a later stage.
         """
         question = self.question(stage, bounds)
         earlier = self.earlier.get(question.name)
@@ -150,7 +149,7 @@ class EnvironmentResolver:
         """Resolve an environment without outputs whose metadata isn't known yet.
 
         Returns:
-            The environment; None if it can't be resolved that way.
+            The environment; None if uv can't resolve the environment yet.
         """
         try:
             return self.resolve(stage, bounds)
@@ -161,8 +160,7 @@ class EnvironmentResolver:
         """Return the question to uv about the environment of a stage, or ``final``.
 
         Raises:
-            UnorderedOutputError: A requirement names an output of a stage that isn't
-                built before.
+            UnorderedOutputError: A requirement names an output of a later stage.
         """
         # ``final`` comes after all stages, the project's own included.
         before: Iterable[Stage] = self.graph.order
@@ -214,9 +212,9 @@ class EnvironmentResolver:
         )
 
     def without_output_url(self, text: str) -> str:
-        """Return a requirement for uv; a requirement for an output loses its URL.
+        """Return a requirement for uv; requirements for outputs lose their URLs.
 
-        An output is always the wheel of its stage, even if a URL names another file.
+        An output is always a stage's wheel, even if a URL names another file.
         """
         requirement = Requirement(text)
         if canonicalize_name(requirement.name) in self.graph.providers:
@@ -228,7 +226,7 @@ class EnvironmentResolver:
         return UnorderedOutputError(stage=stage, output=output, provider=provider)
 
     def _check_wheel(self, package: Package, question: Question) -> None:
-        """Check that a package is a wheel, and that uv's settings allow its wheels."""
+        """Raise an error if a package has no wheel that uv's settings allow."""
         archive = package.archive
         location = (archive.url or archive.path or "") if archive else ""
         reason = FROM_SOURCE

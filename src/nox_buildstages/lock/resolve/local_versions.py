@@ -1,4 +1,4 @@
-"""Local versions of outputs, which name versions in their stage's environment."""
+"""Local versions of outputs, made of versions in their stage's environment."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def local_version(
         stage: The stage that builds the output.
 
     Raises:
-        LocalVersionError: The environment lacks a project that the template names, or
-            the result is no local version.
+        LocalVersionError: The template names a project outside the environment, or the
+            result is no local version.
     """
     versions = {pin.name: pin.version.public for pin in pins}
 

@@ -1,6 +1,6 @@
-"""Make the locks of a project: from the declarations to locks that fit together.
+"""Make the locks of a project.
 
-``Locker.make_locks`` is the whole procedure; docs/explanation/locking.md explains its
+``Locker.make_locks`` is the whole procedure; docs/explanation/locking.md explains the
 steps and why they have to be repeated.
 """
 
@@ -49,7 +49,7 @@ MAX_ANSWERS = 5
 
 
 class UnresolvableError(Exception):
-    """An environment can't be resolved, whatever the bounds for ``match-runtime``.
+    """An environment can't be resolved, with any bounds for ``match-runtime``.
 
     Attributes:
         error: The failure, in uv's words.
@@ -71,7 +71,7 @@ class UnresolvableError(Exception):
 
 @dataclass(kw_only=True, slots=True)
 class LockState:
-    """Everything that changes while the locks of a project are made.
+    """The complete state of the loop in ``Locker.make_locks``.
 
     Attributes:
         targets: The environments and the known metadata of each target.
@@ -109,8 +109,8 @@ class Locker:
     Attributes:
         project: The project.
         graph: The stages in order.
-        targets: The targets of the locks. The build backends of the first one that can
-            run here answer for targets that can't.
+        targets: The targets of the locks. Some run on this machine; their build
+            backends answer for the rest.
         resolver: Asks uv.
         metadata_provider: Unpacks sources and runs build backends.
         inputs: The digest of the locks' inputs.
@@ -235,7 +235,7 @@ class Locker:
         stage: Stage | None,
         error: ResolutionError,
     ) -> None:
-        """Reject the bound that prevents the resolution of an environment.
+        """Reject the bound to blame for a failed resolution.
 
         Raises:
             MatchRuntimeError: No other version is left to be tried.
@@ -255,7 +255,7 @@ class Locker:
         """Ask the backends of stages whose environments have changed.
 
         Returns:
-            Whether there were any.
+            Whether any backend was asked.
         """
         changed = [
             (target, stage)
@@ -292,7 +292,7 @@ class Locker:
         return bool(changed)
 
     def _unknown_metadata(self, query: BackendQuery) -> MetadataError:
-        """Return the error for a backend that would have to build the wheel."""
+        """Return the error for a backend without a hook for metadata."""
         if self.project.rules(query.output).requires_dist is not None:
             problem = "its backend can't determine its version without a build"
             hint = "set a version in the pyproject.toml of its source"

@@ -1,10 +1,10 @@
-"""``match-runtime``: one version of a project in all environments that contain it.
+"""``match-runtime``: the same version of a project in all environments.
 
-Each environment is resolved to the highest version that it can have, so the lowest of
-these versions is the first bound for all. If an environment can't be resolved with that
-bound, each version that some environment would have on its own is tried as the one
-version for all, the highest first. Builds of one version, such as ``2.13.0+cpu`` and
-``2.13.0+cu130``, are matched in the same way, for each target separately.
+uv resolves each environment to the highest possible version, so the lowest of these
+versions is the first bound. If an environment can't be resolved with the bound, each
+version of an environment on its own is tried for all environments, the highest first.
+Builds of a version (``2.13.0+cpu``, ``2.13.0+cu130``) are matched in the same way, for
+each target separately.
 """
 
 from __future__ import annotations
@@ -37,13 +37,12 @@ _Found: TypeAlias = "Mapping[tuple[str, str], Version]"
 
 @dataclass(kw_only=True, slots=True)
 class VersionSearch:
-    """The search for one version of a project, or for one build of a version.
+    """The search for a common version of a project, or a common build of a version.
 
     Attributes:
         bound: The bound in force; None before the first.
-        candidates: All versions that an environment would have on its own, each with
-            the environment.
-        tried: The candidates that were tried as the one version for all.
+        candidates: The versions of environments on their own, with the environments.
+        tried: The candidates tried for all environments.
         error: The error to raise when no candidate is left.
     """
 
@@ -59,9 +58,9 @@ class VersionMatcher:
 
     Attributes:
         names: The projects of ``match-runtime``.
-        labels: The names of targets by marker, if there are several.
-        searches: The searches by project and target; the target is empty for a search
-            over all targets.
+        labels: The names of several targets by marker.
+        searches: The searches by project and target; an empty target stands for all
+            targets.
     """
 
     names: Sequence[NormalizedName]
@@ -76,7 +75,7 @@ class VersionMatcher:
         return tuple(it for it in bounds if it and it.target in ("", target))
 
     def without_each(self, target: str) -> Iterator[tuple[Bound, tuple[Bound, ...]]]:
-        """Yield each bound for a target with the remaining ones; then with none."""
+        """Yield each bound for a target with all other bounds; then with none."""
         bounds = self.bounds_for(target)
         for bound in bounds:
             yield bound, tuple(other for other in bounds if other is not bound)
@@ -95,7 +94,7 @@ class VersionMatcher:
             Whether versions differed.
 
         Raises:
-            MatchRuntimeError: No candidate is left, or one version comes from two
+            MatchRuntimeError: No candidate is left, or a version comes from two
                 different files.
         """
         for name in self.names:
@@ -129,7 +128,7 @@ class VersionMatcher:
         return False
 
     def _add_candidates(self, name: NormalizedName, target: str, found: _Found) -> None:
-        """Add versions that differ to the search for a project, and set a bound."""
+        """Add different versions to the search for a project, and set a bound."""
         if not target:
             self._forget_builds(name)
         search = self.searches.setdefault((name, target), VersionSearch())
@@ -176,7 +175,7 @@ class VersionMatcher:
     def _try_next(
         self, name: NormalizedName, target: str, error: MatchRuntimeError
     ) -> None:
-        """Bind a project to the highest candidate that wasn't tried yet."""
+        """Bind a project to the highest untried candidate."""
         if not target:
             self._forget_builds(name)
         search = self.searches[name, target]
@@ -202,11 +201,11 @@ class VersionMatcher:
 def match_error(
     error: ResolutionError, bound: Bound, known: KnownMetadata, graph: Graph
 ) -> MatchRuntimeError:
-    """Return the error for an environment that can't be resolved with a bound.
+    """Return the error for a failed resolution with a bound.
 
     Args:
         error: The failure of the resolution with the bound.
-        bound: The bound; without it, the environment can be resolved.
+        bound: The bound to blame.
         known: The metadata of outputs.
         graph: The stages in order.
     """
@@ -241,7 +240,7 @@ def match_error(
 
 
 def _hint(name: NormalizedName, known: KnownMetadata, graph: Graph) -> Iterator[str]:
-    """Yield the lines that remove wrong build requirements of outputs."""
+    """Yield the lines to remove wrong build requirements of outputs."""
     yield f"change one of these, or remove {name} from match-runtime"
     for stage in graph.order:
         dependencies = {canonicalize_name(it.name) for it in stage.dependencies}

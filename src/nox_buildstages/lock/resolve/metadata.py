@@ -1,4 +1,4 @@
-"""The metadata of outputs: what sources declare and what build backends answer."""
+"""The metadata of outputs, from sources and from build backends."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StaticMetadata:
-    """The metadata of an output that is known without running anything.
+    """The metadata of an output, known without running anything.
 
     Attributes:
         choice: The source.
         requires: The declared build requirements, PEP 508 strings.
-        metadata: The wheel's metadata; None if only the build backend knows it.
+        metadata: The wheel's metadata; None if only the build backend knows.
     """
 
     choice: SourceChoice
@@ -54,7 +54,7 @@ class BackendQuery:
         source: The source of the output.
         locks: The locks of the stage and of all stages before, by name.
         wants_metadata: Whether the query includes the wheel's metadata.
-        target: The target; its interpreter can run here.
+        target: The target, with an interpreter on this machine.
     """
 
     stage: Stage
@@ -106,7 +106,7 @@ class RecordedAnswer:
 
 @dataclass(kw_only=True, slots=True)
 class KnownMetadata:
-    """The metadata of all outputs for one target; grows while locks are made.
+    """The metadata of all outputs for a target; grows while locks are made.
 
     Attributes:
         project: The project.
@@ -122,7 +122,7 @@ class KnownMetadata:
     local_versions: dict[NormalizedName, str] = field(default_factory=dict)
 
     def metadata(self, name: NormalizedName) -> Metadata | None:
-        """Return the metadata of an output's wheel; None if nobody knows it yet.
+        """Return the metadata of an output's wheel; None if still unknown.
 
         The version has no local part until the local version is known.
         """
@@ -209,8 +209,8 @@ class KnownMetadata:
             pins: The contents of the stage's environment.
 
         Raises:
-            LocalVersionError: The environment lacks a project that a local version
-                names.
+            LocalVersionError: A local version names a project outside the
+                environment.
         """
         for output in stage.outputs:
             template = self.project.rules(output.name).local_version
@@ -225,7 +225,7 @@ def read_static_metadata(
 ) -> StaticMetadata:
     """Read the metadata of a source without running anything.
 
-    Only an unpatched sdist promises the metadata of its wheel (PEP 643). In a folder,
+    Only an unpatched sdist promises the metadata of the wheel (PEP 643). In a folder,
     a commit or a patched sdist, PKG-INFO may be out of date.
 
     Args:

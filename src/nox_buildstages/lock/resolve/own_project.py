@@ -1,7 +1,7 @@
-"""The project itself as a last stage, if the runtime contains it.
+"""The project itself as a last stage, for ``final.project``.
 
-Its build requirements are locked like those of any output. No other stage sees the
-project, and no wheelhouse contains its wheel.
+The project's build requirements are locked like the build requirements of outputs. No
+other stage sees the project, and no wheelhouse contains a wheel of the project.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def own_stage(name: NormalizedName) -> Stage:
 
 
 def with_own_stage(project: Project, graph: Graph) -> Graph:
-    """Return the stages in order, the project's own last if there is one."""
+    """Return the stages in order, with the project's own stage last, if any."""
     name = project.final.project
     if name is None:
         return graph

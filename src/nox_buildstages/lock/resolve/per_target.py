@@ -1,4 +1,4 @@
-"""The locks of one target while they are made."""
+"""The locks of a target while they are made."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class TargetLock:
 
     Attributes:
         resolver: Resolves the target's environments.
-        donor: The target whose build backends answer for this target, because no
-            interpreter of this target can run here; None if one can.
+        donor: The target whose build backends answer for this target, if no interpreter
+            of this target can run here.
         bounds: The bounds under which the environments are resolved.
         provisional: The environments without outputs whose metadata isn't known yet.
         resolved: The environments with all outputs.
@@ -51,7 +51,7 @@ class TargetLock:
 
     @property
     def environments(self) -> dict[str, ResolvedEnvironment]:
-        """The environments, provisional ones included."""
+        """The environments, including provisional environments."""
         return {**self.provisional, **self.resolved}
 
     def start_over(self, bounds: tuple[Bound, ...]) -> list[Stage | None]:
@@ -74,7 +74,7 @@ class TargetLock:
             self.provisional[environment.lock.name] = environment
 
     def ready(self) -> list[Stage | None]:
-        """Return the stages, or ``final`` as None, that can be resolved now.
+        """Return the stages to resolve now, ``final`` as None.
 
         The build backends of all earlier stages have answered.
         """
@@ -91,11 +91,10 @@ class TargetLock:
         return ready
 
     def resolve(self, stage: Stage | None) -> ResolutionError | None:
-        """Resolve an environment; return the error if that isn't possible.
+        """Resolve an environment; return the error if uv can't.
 
         Raises:
-            UnorderedOutputError: A requirement names an output of a stage that isn't
-                built before.
+            UnorderedOutputError: A requirement names an output of a later stage.
         """
         try:
             environment = self.resolver.resolve(stage, self.bounds or ())
@@ -108,8 +107,8 @@ class TargetLock:
         """Compute the local versions of outputs from their resolved environment.
 
         Raises:
-            LocalVersionError: The environment lacks a project that a local version
-                names.
+            LocalVersionError: A local version names a project outside the
+                environment.
         """
         environment = self.resolved[stage.name]
         try:
@@ -122,7 +121,7 @@ class TargetLock:
         self.resolved[stage.name] = replace(environment, lock=lock)
 
     def has_answers(self, name: str) -> bool:
-        """Whether the build backends of a stage have answered in its environment."""
+        """Whether the build backends of a stage have answered in this environment."""
         environment = self.resolved.get(name)
         if environment is None:
             return False
@@ -139,8 +138,7 @@ class TargetLock:
 
         Args:
             name: The name of the lock.
-            is_asked_marked: Whether the outputs state that build backends were asked
-                on this target.
+            is_asked_marked: Whether to record the target as asked in the outputs.
         """
         lock = self.resolved[name].lock
         if not is_asked_marked or self.donor is not None:

@@ -37,7 +37,7 @@ class SourceChoice:
     """The chosen source of an output.
 
     Attributes:
-        version: The version on the index; None if only the source knows its version.
+        version: The version on the index; None if only the source knows the version.
         source: The source.
     """
 
@@ -55,7 +55,7 @@ def choose_sources(
 
     Args:
         project: The project.
-        resolvers: One resolver for each Python; the sources suit all of them.
+        resolvers: A resolver for each Python; the sources suit all of them.
         earlier: The earlier locks, whose sources are preferred.
 
     Raises:
@@ -98,7 +98,7 @@ def choose_sources(
 
 
 def is_direct(project: Project, output: Output) -> bool:
-    """Whether an output's source is a URL or a path, so that no index is involved."""
+    """Whether an output's source is a URL or a path, not a version on an index."""
     if output.requirement.url is not None:
         return True
     sources = project.uv.get("sources", {})
@@ -112,7 +112,7 @@ def is_direct(project: Project, output: Output) -> bool:
 def _common_answer(
     question: Question, resolvers: Sequence[Resolver], earlier: str | None
 ) -> dict[NormalizedName, Package]:
-    """Return the packages on which all resolvers agree, the newest ones."""
+    """Return the newest packages for all resolvers."""
     while True:
         calls = (partial(it.resolve, question, earlier=earlier) for it in resolvers)
         answers = [
@@ -131,7 +131,7 @@ def _common_answer(
 
 
 def earlier_sources(earlier: Mapping[str, Lock]) -> str | None:
-    """Return the sources in earlier locks as a PEP 751 text; None if there are none."""
+    """Return the sources in earlier locks as a PEP 751 text, if any."""
     packages = {}
     for name, lock in earlier.items():
         for output in lock.outputs:
@@ -179,7 +179,7 @@ def _source_of(package: Package, root: Path) -> Source:
 
 
 def _declared_archive(output: Output, source: Source) -> Source:
-    """Complete an archive with the fragment of the declared URL, and check its hash.
+    """Complete an archive with the fragment of the declared URL, and check the hash.
 
     uv drops the subdirectory of an archive on disk.
     """

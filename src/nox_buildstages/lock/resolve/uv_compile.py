@@ -1,9 +1,9 @@
 """Ask uv which versions fit together (``uv pip compile``), without building anything.
 
-When an environment is resolved, the outputs in it aren't wheels yet. A *stand-in* takes
-the place of each: a wheel with metadata and nothing else, named by path in the
-constraints. All requirements for the project get the stand-in, never a package of the
-same name from an index; its requirements count; and nothing needs to be built.
+When an environment is resolved, outputs aren't wheels yet. A *stand-in* takes the place
+of each output: a wheel with metadata only, named by path in the constraints. All
+requirements for the project get the stand-in, never a package of the same name from an
+index; the output's requirements count; and nothing needs to be built.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _HINTS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StandIn:
-    """A wheel without contents, in place of an output that isn't built yet.
+    """A wheel without contents, in place of an unbuilt output.
 
     Attributes:
         name: The project.
@@ -86,7 +86,7 @@ class StandIn:
         return f"{name}-{self.metadata.version}-py3-none-any.whl"
 
     def write(self, folder: Path) -> Path:
-        """Write the wheel; return its path."""
+        """Write the wheel; return the path."""
         path, metadata = folder / self.file_name, self.metadata
         lines = ["Metadata-Version: 2.2", f"Name: {self.name}"]
         lines += [f"Version: {metadata.version}"]
@@ -114,10 +114,10 @@ class Question:
         stand_ins: The outputs of earlier stages.
         sources: The projects whose sources are wanted, without their requirements; if
             empty, wheels and all their requirements are wanted.
-        unversioned: The sources that are not on an index, such as a folder or a commit.
-        sdists: The projects that are wanted as an sdist without its requirements,
-            beside others that are wanted as wheels.
-        overriding: The stand-ins that replace any required version.
+        unversioned: The sources outside indexes: folders, commits, archives.
+        sdists: The projects wanted as sdists without their requirements, while other
+            projects are wanted as wheels.
+        overriding: The stand-ins to use in place of any required version.
     """
 
     name: str
@@ -137,7 +137,7 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resolver:
-    """Asks uv for one target, with the indexes and sources of one project.
+    """Asks uv for a target, with the indexes and sources of a project.
 
     Attributes:
         uv: The path of uv.
@@ -149,7 +149,7 @@ class Resolver:
         exclude_newer: An RFC 3339 time, or None.
         upgrade: Whether to ignore the versions of earlier locks.
         upgrade_packages: The projects whose earlier versions to ignore.
-        outer: The environment variables for uv; None for those of this process.
+        outer: The environment variables for uv; None for the process's own.
         logins: The logins in the project's requirements.
         answers: The answers so far, by target, question and earlier lock.
     """
@@ -180,12 +180,12 @@ class Resolver:
         return replace(self, settings=settings, answers={})
 
     def no_binary_setting(self, name: NormalizedName) -> str | None:
-        """Return the setting of uv that forbids a project's wheels, if any."""
+        """Return uv's setting against a project's wheels, if any."""
         variables = os.environ if self.outer is None else self.outer
         return find_no_binary(name, self.settings, variables)
 
     def resolve(self, question: Question, *, earlier: str | None = None) -> Pylock:
-        """Return the newest versions that fit together, or the earlier ones if they do.
+        """Return the newest compatible versions, or earlier versions if compatible.
 
         Args:
             question: The question; uv is asked each question once.
@@ -266,7 +266,7 @@ class Resolver:
             yield from ("--upgrade-package", package)
 
     def _variables(self, question: Question) -> Mapping[str, str] | None:
-        """Return the environment variables of uv, and of the git that it runs."""
+        """Return the environment variables of uv, and of uv's git."""
         variables = self._indexes.uv_variables()
         own = dict(self.target.variables)
         sources = [
@@ -342,7 +342,7 @@ class Resolver:
 def _uv_error(
     question: Question, output: str, interpreter: Interpreter
 ) -> ResolutionError:
-    """Return the error for a failure of uv, with a hint if its message is known."""
+    """Return the error for a failure of uv, with a hint for known messages."""
     details = redact(output).splitlines()
     wheel, sdist = _NO_WHEEL.search(output), _NO_SDIST.search(output)
     if wheel is not None:
