@@ -345,7 +345,7 @@ def test_a_backend_must_settle(world: World) -> None:
     for name in names:
         world.wheel(name, "1.0")
     world.sdist("kernel")
-    with pytest.raises(MetadataError, match="change each time they are met"):
+    with pytest.raises(MetadataError, match="change every time they are met"):
         world.relock(ONE, {"kernel": [wants(name) for name in names]})
 
 

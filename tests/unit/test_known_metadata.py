@@ -180,12 +180,12 @@ def test_metadata_is_unknown_until_the_backend_has_spoken() -> None:
     """An output of which nothing is known can't be locked yet."""
     known = facts()
     assert {it for it in (A, B) if known.metadata(it) is None} == {A, B}
-    assert known.locked_outputs(STAGE) == ()
+    assert known.output_entries(STAGE) == ()
     known.record_answer(
         A, BackendAnswer(requires=(), metadata=metadata("2.0", "torch")), PINS
     )
     assert {it for it in (A, B) if known.metadata(it) is None} == {B}
-    (locked,) = known.locked_outputs(STAGE)
+    (locked,) = known.output_entries(STAGE)
     assert (locked.name, locked.source) == (A, SOURCE)
     assert locked.metadata == metadata("2.0", "torch")
     assert locked.build_requires == ("torch<2.8", "wheel")
@@ -229,7 +229,7 @@ def test_a_local_version_comes_with_the_environment() -> None:
     known.set_local_versions(STAGE, PINS)
     assert known.metadata(A) == metadata("1.0+b1")
     assert known.metadata(B) == metadata("1.0+cpu")
-    assert [str(it.metadata.version) for it in known.locked_outputs(STAGE)] == [
+    assert [str(it.metadata.version) for it in known.output_entries(STAGE)] == [
         *("1.0+b1", "1.0+cpu")
     ]
 

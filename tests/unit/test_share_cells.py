@@ -151,7 +151,7 @@ def test_one_of_the_ways_may_suit_all() -> None:
         lock("base", torch="2.8"),
         lock("base", torch="2.13"),
     ]
-    preferred = [sharing.prefer_shared_locks(it, models[0]) for it in cells]
+    preferred = [sharing.prefer_locks_of(it, models[0]) for it in cells]
     assert {str(it["base"].pylock.packages[0].version) for it in preferred} == {"2.8"}
     versions = [str(it["models"].pylock.packages[0].version) for it in preferred]
     assert versions == ["2.8", "2.13", "2.8", "2.13"]

@@ -21,7 +21,7 @@ from nox_buildstages.lock.files.share_cells import (
     distinct_cells,
     find_divergence,
     name_lock_files,
-    prefer_shared_locks,
+    prefer_locks_of,
 )
 from nox_buildstages.lock.resolve.locker import Locker, UnresolvableError
 from nox_buildstages.lock.resolve.own_project import with_own_stage
@@ -89,7 +89,7 @@ class ProjectLocker:
         error = find_divergence(cells)
         for model in () if error is None else distinct_cells(cells, error.stage):
             cells = self._lock_cells(
-                [prefer_shared_locks(cell, model) for cell in cells], is_upgrade=False
+                [prefer_locks_of(cell, model) for cell in cells], is_upgrade=False
             )
             if find_divergence(cells) is None:
                 break
@@ -152,34 +152,8 @@ class ProjectLocker:
             earlier: The earlier locks by name.
             is_upgrade: Whether the session's options for upgrades count.
         """
-        builds = context.tools.store.folder / "builds"
-        builds.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="locking-", dir=builds) as scratch:
-            metadata_provider = BackendMetadata(
-                context=context,
-                environment=self.pythons.environment_for,
-                logs=self.logs,
-                scratch=Path(scratch),
-            )
-            locker = Locker(
-                project=context.project,
-                graph=with_own_stage(context.project, context.graph),
-                targets=self.targets,
-                resolver=self._resolver(context, is_upgrade=is_upgrade),
-                metadata_provider=metadata_provider,
-                inputs=digest_inputs(
-                    [it.project for it in self.contexts],
-                    context.interpreter,
-                    context.tools.run,
-                ),
-                earlier=earlier,
-            )
-            yield locker, metadata_provider
-
-    def _resolver(self, context: BuildContext, *, is_upgrade: bool) -> Resolver:
-        """Return the resolver for a cell; cells with the same settings share one."""
         project, tools = context.project, context.tools
-        key = repr(project.uv), is_upgrade
+        key = repr(project.uv), is_upgrade  # cells with the same settings share answers
         if key not in self._resolvers:
             self._resolvers[key] = Resolver(
                 uv=tools.syncer.uv,
@@ -194,4 +168,26 @@ class ProjectLocker:
                 outer=tools.outer,
                 logins=tools.syncer.indexes.logins,
             )
-        return self._resolvers[key]
+        builds = tools.store.folder / "builds"
+        builds.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="locking-", dir=builds) as scratch:
+            metadata_provider = BackendMetadata(
+                context=context,
+                environment=self.pythons.environment_for,
+                logs=self.logs,
+                scratch=Path(scratch),
+            )
+            locker = Locker(
+                project=project,
+                graph=with_own_stage(project, context.graph),
+                targets=self.targets,
+                resolver=self._resolvers[key],
+                metadata_provider=metadata_provider,
+                inputs=digest_inputs(
+                    [it.project for it in self.contexts],
+                    context.interpreter,
+                    context.tools.run,
+                ),
+                earlier=earlier,
+            )
+            yield locker, metadata_provider

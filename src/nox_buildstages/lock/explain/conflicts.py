@@ -25,7 +25,7 @@ from nox_buildstages.lock.explain.minimal_conflict import (
     ProbeLimitError,
     SourcedRequirement,
     minimal_conflict,
-    sourced_requirements,
+    requirements_in_question,
 )
 from nox_buildstages.lock.explain.no_wheel import suggest_output
 from nox_buildstages.model import FINAL, PROJECT, Stage
@@ -52,11 +52,12 @@ def explain(failure: UnresolvableError) -> LockError:
     question = resolver.question(stage, failure.bounds)
     if isinstance(error, NoWheelError):
         return suggest_output(error, question, resolver)
+    requirements = requirements_in_question(question, stage, resolver, failure.bounds)
     explainer = _Explainer(
         error=error,
         resolver=resolver,
         stage=stage,
-        requirements=sourced_requirements(question, stage, resolver, failure.bounds),
+        requirements=requirements,
         probe=Probe(resolver=resolver.resolver, question=question),
     )
     return explainer.explain() or error

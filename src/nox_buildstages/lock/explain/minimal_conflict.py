@@ -140,7 +140,7 @@ class Probe:
             return False
 
 
-def sourced_requirements(
+def requirements_in_question(
     question: Question,
     stage: Stage | None,
     resolver: EnvironmentResolver,

@@ -13,7 +13,7 @@ from nox_buildstages.text import diff
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from packaging.pylock import Package, Pylock
+    from packaging.pylock import Pylock
 
     from nox_buildstages.lock.files.lockfile import Lock, LockedOutput
     from nox_buildstages.model import Source
@@ -136,39 +136,38 @@ def _changes_of_lock(old: Lock, new: Lock) -> Iterator[tuple[str, str]]:
     for before, after in targets:
         if before != after:
             yield "", f"made for {after}, no longer for {before}:"
-    packages = diff(_packages(old), _packages(new))
-    outputs = diff(_outputs(old), _outputs(new))
-    for is_output, entries in ((False, packages), (True, outputs)):
+    for came, left, entries in (
+        ("came into", "left", diff(_packages(old), _packages(new))),
+        (
+            "is now built in",
+            "is no longer built in",
+            diff(_outputs(old), _outputs(new)),
+        ),
+    ):
         for name, was, now in entries:
-            for text in _changes_of_entry(was, now, is_output=is_output):
-                yield name, text if text == _MOVED else f"{name} {text}"
+            if was and now:
+                yield from _changes_of_entry(name, was, now)
+            elif now:
+                yield name, f"{name} {now.version} {came}"
+            elif was:
+                yield name, f"{name} {was.version} {left}"
 
 
-def _changes_of_entry(
-    was: _Entry | None, now: _Entry | None, *, is_output: bool
-) -> Iterator[str]:
-    if was is None and now is not None:
-        yield f"{now.version} {'is now built in' if is_output else 'came into'}"
-    if was is not None and now is None:
-        yield f"{was.version} {'is no longer built in' if is_output else 'left'}"
-    if was is None or now is None:
-        return
+def _changes_of_entry(name: str, was: _Entry, now: _Entry) -> Iterator[tuple[str, str]]:
     if was.version != now.version:
-        yield f"{was.version} → {now.version} in"
+        yield name, f"{name} {was.version} → {now.version} in"
     if was.origin != now.origin:
-        yield f"comes from {now.origin}, no longer from {was.origin}, in"
+        yield name, f"{name} comes from {now.origin}, no longer from {was.origin}, in"
     elif was.commit != now.commit:
-        yield f"commit {was.commit} → {now.commit} in"
-    elif was.version != now.version:
-        return  # with other files, of course
-    elif was.files == now.files:
-        yield _MOVED
-    else:
+        yield name, f"{name} commit {was.commit} → {now.commit} in"
+    elif was.version == now.version and was.files == now.files:
+        yield name, _MOVED
+    elif was.version == now.version:
         common = was.files.keys() & now.files.keys()
-        if common and all(was.files[name] == now.files[name] for name in common):
-            yield f"{now.version} has other files to choose from in"
+        if common and all(was.files[file] == now.files[file] for file in common):
+            yield name, f"{name} {now.version} has other files to choose from in"
         else:
-            yield f"{now.version} is another file in"
+            yield name, f"{name} {now.version} is another file in"
 
 
 def _changes_of_metadata(
@@ -201,25 +200,26 @@ def _metadata(output: LockedOutput) -> dict[str, Any]:
 
 def _packages(lock: Lock) -> dict[str, _Entry]:
     """Return the packages of a lock, variants for several targets merged."""
-    found: dict[str, _Entry] = {}
+    variants: dict[str, list[_Entry]] = {}
     for package in lock.pylock.packages:
-        entry, other = _package_entry(package), found.get(package.name)
-        found[package.name] = entry if other is None else _united(other, entry)
-    return found
-
-
-def _united(one: _Entry, other: _Entry) -> _Entry:
-    def both(old: str, new: str, separator: str) -> str:
-        found = {*old.split(separator), *new.split(separator)} - {""}
-        return separator.join(sorted(found))
-
-    return _Entry(
-        version=both(one.version, other.version, ", "),
-        origin=both(one.origin, other.origin, " or "),
-        commit=both(one.commit, other.commit, ", "),
-        files={**one.files, **other.files},
-        urls=one.urls | other.urls,
-    )
+        version = "" if package.version is None else str(package.version)
+        source, wheels = source_of(package), package.wheels or ()
+        files = {wheel.filename: wheel.hashes.get("sha256", "") for wheel in wheels}
+        urls = frozenset(wheel.url or wheel.path or "" for wheel in wheels)
+        entry = _Entry(version=version, origin="a wheel", files=files, urls=urls)
+        if source is not None:
+            entry = _source_entry(version, source)
+        variants.setdefault(package.name, []).append(entry)
+    return {
+        name: _Entry(
+            version=", ".join(sorted({it.version for it in entries} - {""})),
+            origin=" or ".join(sorted({it.origin for it in entries})),
+            commit=", ".join(sorted({it.commit for it in entries} - {""})),
+            files={file: it.files[file] for it in entries for file in it.files},
+            urls=frozenset().union(*(it.urls for it in entries)),
+        )
+        for name, entries in variants.items()
+    }
 
 
 def _outputs(lock: Lock) -> dict[str, _Entry]:
@@ -229,37 +229,23 @@ def _outputs(lock: Lock) -> dict[str, _Entry]:
     }
 
 
-def _package_entry(package: Package) -> _Entry:
-    version = "" if package.version is None else str(package.version)
-    built_from = source_of(package)
-    if built_from is not None:
-        return _source_entry(version, built_from)
-    wheels = package.wheels or ()
-    return _Entry(
-        version=version,
-        origin="a wheel",
-        files={wheel.filename: wheel.hashes.get("sha256", "") for wheel in wheels},
-        urls=frozenset(wheel.url or wheel.path or "" for wheel in wheels),
-    )
-
-
-def _source_entry(version: str, built_from: Source) -> _Entry:
-    if isinstance(built_from, GitSource):
+def _source_entry(version: str, source: Source) -> _Entry:
+    if isinstance(source, GitSource):
         return _Entry(
             version=version,
             origin="a commit",
-            commit=built_from.commit[:COMMIT_LENGTH],
-            urls=frozenset({built_from.url}),
+            commit=source.commit[:COMMIT_LENGTH],
+            urls=frozenset({source.url}),
         )
-    if isinstance(built_from, ArchiveSource):
-        file = built_from.location.partition("#")[0].rpartition("/")[2]
+    if isinstance(source, ArchiveSource):
+        file = source.location.partition("#")[0].rpartition("/")[2]
         return _Entry(
             version=version,
             origin="a wheel" if file.endswith(".whl") else "an archive",
-            files={file: built_from.sha256},
-            urls=frozenset({built_from.location}),
+            files={file: source.sha256},
+            urls=frozenset({source.location}),
         )
-    return _Entry(version=version, origin="a folder", urls=frozenset({built_from.path}))
+    return _Entry(version=version, origin="a folder", urls=frozenset({source.path}))
 
 
 def _targets(pylock: Pylock) -> tuple[str, str]:

@@ -39,7 +39,7 @@ class _LockFiles:
     stamps: Mapping[str, FileStamp]
     folder_stamp: FileStamp
 
-    def are_unchanged(self, lock_dir: Path, names: Iterable[str]) -> bool:
+    def have_same_stamps(self, lock_dir: Path, names: Iterable[str]) -> bool:
         """Whether the folder and some of its files are as they were."""
         with suppress(OSError):
             return self.folder_stamp == file_stamp(lock_dir) and all(
@@ -118,7 +118,7 @@ def read_locks(
     names = lock_names(project) if needed is None else needed
     question = ("locks", project.lock_dir, *find_stems(project).values())
     files = run.once(question, lambda: _read_files(project))
-    if not files.are_unchanged(project.lock_dir, names):
+    if not files.have_same_stamps(project.lock_dir, names):
         run.forget("locks")
         run.forget("pins")
         files = run.once(question, lambda: _read_files(project))

@@ -188,11 +188,22 @@ def digest(value: object) -> str:
 
 
 def _output_table(output: LockedOutput) -> dict[str, Any]:
-    metadata = output.metadata
+    source, metadata = output.source, output.metadata
+    if isinstance(source, DirectorySource):
+        source_table = {"directory": source.path}
+    elif isinstance(source, GitSource):
+        source_table = {"git": source.url, "commit": source.commit}
+        if source.revision is not None:
+            source_table["revision"] = source.revision
+    else:
+        kind = "url" if "://" in source.location else "path"
+        source_table = {kind: source.location, "sha256": source.sha256}
+    if not isinstance(source, DirectorySource) and source.subdirectory is not None:
+        source_table["subdirectory"] = source.subdirectory
     table: dict[str, Any] = {
         "name": output.name,
         "version": str(metadata.version),
-        "source": _source_table(output.source),
+        "source": source_table,
         "build-requires": strip_logins(output.build_requires),
         "metadata": metadata.learned,
         "requires-dist": strip_logins(metadata.requires_dist),
@@ -209,9 +220,27 @@ def _output_table(output: LockedOutput) -> dict[str, Any]:
 
 
 def _read_output(table: Mapping[str, Any]) -> LockedOutput:
+    source_table = table["source"]
+    subdirectory = source_table.get("subdirectory")
+    if "directory" in source_table:
+        source: Source = DirectorySource(path=source_table["directory"])
+    elif "git" in source_table:
+        source = GitSource(
+            url=source_table["git"],
+            commit=source_table["commit"],
+            subdirectory=subdirectory,
+            revision=source_table.get("revision"),
+        )
+    else:
+        is_remote = "url" in source_table
+        source = ArchiveSource(
+            location=source_table["url" if is_remote else "path"],
+            sha256=source_table["sha256"],
+            subdirectory=subdirectory,
+        )
     return LockedOutput(
         name=NormalizedName(table["name"]),
-        source=_read_source(table["source"]),
+        source=source,
         build_requires=_list(table, "build-requires", str, optional=False),
         metadata=Metadata(
             version=Version(table["version"]),
@@ -234,36 +263,3 @@ def _list(
         noun = "strings" if kind is str else "tables"
         raise TypeError(f"{key!r} is no list of {noun}")
     return tuple(value)
-
-
-def _source_table(source: Source) -> dict[str, str]:
-    if isinstance(source, DirectorySource):
-        return {"directory": source.path}
-    if isinstance(source, GitSource):
-        table = {"git": source.url, "commit": source.commit}
-        if source.revision is not None:
-            table["revision"] = source.revision
-    else:
-        kind = "url" if "://" in source.location else "path"
-        table = {kind: source.location, "sha256": source.sha256}
-    if source.subdirectory is not None:
-        table["subdirectory"] = source.subdirectory
-    return table
-
-
-def _read_source(table: Mapping[str, str]) -> Source:
-    if "directory" in table:
-        return DirectorySource(path=table["directory"])
-    subdirectory = table.get("subdirectory")
-    if "git" in table:
-        return GitSource(
-            url=table["git"],
-            commit=table["commit"],
-            subdirectory=subdirectory,
-            revision=table.get("revision"),
-        )
-    return ArchiveSource(
-        location=table["url"] if "url" in table else table["path"],
-        sha256=table["sha256"],
-        subdirectory=subdirectory,
-    )

@@ -244,14 +244,14 @@ def move_paths(
             not, the paths of their sources stay.
     """
 
-    def moved(file: File) -> File:
+    def move_file(file: File) -> File:
         return file if file.path is None else replace(file, path=move(file.path))
 
     packages = []
     for package in pylock.packages:
         if is_bound or providing_stage(package) is None:
-            archive = None if package.archive is None else moved(package.archive)
-            wheels = [moved(wheel) for wheel in package.wheels or ()] or None
+            archive = None if package.archive is None else move_file(package.archive)
+            wheels = [move_file(wheel) for wheel in package.wheels or ()] or None
             packages.append(replace(package, archive=archive, wheels=wheels))
         else:
             packages.append(package)

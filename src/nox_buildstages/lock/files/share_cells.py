@@ -81,7 +81,7 @@ def distinct_cells(cells: Sequence[CellLocks], name: str) -> list[CellLocks]:
     return [*found.values()][-MAX_MODELS:]
 
 
-def prefer_shared_locks(cell: CellLocks, model: CellLocks) -> dict[str, Lock]:
+def prefer_locks_of(cell: CellLocks, model: CellLocks) -> dict[str, Lock]:
     """Return the locks of a cell, with a model's locks of all stages they share."""
     return {
         name: model.locks[name]

@@ -139,7 +139,7 @@ class EnvironmentResolver:
             pylock=pylock.restrict_to(
                 pylock.move_paths(local, self._path_from_locks), interpreter
             ),
-            outputs=() if stage is None else self.known.locked_outputs(stage),
+            outputs=() if stage is None else self.known.output_entries(stage),
         )
         return ResolvedEnvironment(lock=lock, pins=list_pins(lock, interpreter))
 

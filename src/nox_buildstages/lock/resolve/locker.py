@@ -281,24 +281,22 @@ class Locker:
                 answer = self.metadata_provider.ask(query)
                 recorded = target.known.record_answer(output.name, answer, pins)
                 if target.known.metadata(output.name) is None:
-                    raise self._unknown_metadata(query)
+                    unknown, hint = "requirements", requires_dist_hint(output.name)
+                    if self.project.rules(output.name).requires_dist is not None:
+                        unknown = "version"
+                        hint = "set a version in the pyproject.toml of its source"
+                    raise MetadataError(
+                        output=output.name,
+                        stage=stage.name,
+                        problem=f"its backend can't determine its {unknown} without a"
+                        " build",
+                        hint=hint,
+                    )
                 if recorded.changes > MAX_ANSWERS:
                     raise MetadataError(
-                        output=query.output,
-                        stage=query.stage.name,
+                        output=output.name,
+                        stage=stage.name,
                         problem="its build requirements change every time they are met",
                         hint="pin them in the dependencies of the stage",
                     )
         return bool(changed)
-
-    def _unknown_metadata(self, query: BackendQuery) -> MetadataError:
-        """Return the error for a backend without a hook for metadata."""
-        if self.project.rules(query.output).requires_dist is not None:
-            problem = "its backend can't determine its version without a build"
-            hint = "set a version in the pyproject.toml of its source"
-        else:
-            problem = "its backend can't determine its requirements without a build"
-            hint = requires_dist_hint(query.output)
-        return MetadataError(
-            output=query.output, stage=query.stage.name, problem=problem, hint=hint
-        )

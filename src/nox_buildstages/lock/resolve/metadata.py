@@ -154,7 +154,7 @@ class KnownMetadata:
         for output in stage.outputs:
             yield from map(Requirement, self.build_requires(output.name))
 
-    def locked_outputs(self, stage: Stage) -> tuple[LockedOutput, ...]:
+    def output_entries(self, stage: Stage) -> tuple[LockedOutput, ...]:
         """Return the entries in a stage's lock for all outputs with known metadata.
 
         The project itself has no entry: only its build requirements are locked.

@@ -117,7 +117,7 @@ class TargetLock:
             if self.has_answers(stage.name):
                 raise
             return  # a build backend may still require the project
-        lock = replace(environment.lock, outputs=self.known.locked_outputs(stage))
+        lock = replace(environment.lock, outputs=self.known.output_entries(stage))
         self.resolved[stage.name] = replace(environment, lock=lock)
 
     def has_answers(self, name: str) -> bool:

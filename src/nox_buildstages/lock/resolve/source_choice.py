@@ -91,7 +91,7 @@ def choose_sources(
     choices = {}
     for name, output in outputs.items():
         package = packages[name]
-        source = _declared_archive(output, _source_of(package, project.root))
+        source = _complete_archive(output, _source_of(package, project.root))
         version = None if name in unversioned else package.version
         choices[name] = SourceChoice(version=version, source=source)
     return choices
@@ -178,7 +178,7 @@ def _source_of(package: Package, root: Path) -> Source:
     return replace(source, location=location)
 
 
-def _declared_archive(output: Output, source: Source) -> Source:
+def _complete_archive(output: Output, source: Source) -> Source:
     """Complete an archive with the fragment of the declared URL, and check the hash.
 
     uv drops the subdirectory of an archive on disk.
