@@ -1,4 +1,4 @@
-"""What is told after locking: each difference, once, with the locks it is in."""
+"""The lines after locking: each change once, with its locks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def held(
     *wheels: PackageWheel,
     **fields: Any,  # noqa: ANN401 - of packaging
 ) -> Package:
-    """Return a package with those wheels, by default one of its own."""
+    """Return a package with some wheels, by default one of its own."""
     own = list(wheels) or [wheel(f"{name}-{version}-py3-none-any.whl")]
     fields = {"wheels": own, **fields}
     return Package(name=canonicalize_name(name), version=Version(version), **fields)
@@ -81,18 +81,18 @@ def said(old: list[Lock], new: list[Lock]) -> list[str]:
 
 
 def in_all(*packages: Package) -> list[Lock]:
-    """Return locks of a stage, of another one, and of final, all with the same."""
+    """Return locks of two stages and of final, all with the same packages."""
     return [lock(name, *packages) for name in ("zeta", "alpha", "final")]
 
 
 def built_by(first: LockedOutput) -> list[Lock]:
-    """Return locks of a stage that builds, and of final, which has it."""
+    """Return locks of a stage that builds an output, and of final."""
     found = provided(first.source, str(first.metadata.version))
     return [lock("first", outputs=(first,)), lock("final", found)]
 
 
 def both(one: str, other: str) -> list[Package]:
-    """Return a project of two versions, each for its own platform."""
+    """Return a project with two versions, each for a platform."""
     return [held("x", one, marker=LINUX), held("x", other, marker=MAC)]
 
 
@@ -313,14 +313,14 @@ CASES: dict[str, tuple[list[Lock], list[Lock], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_each_difference_has_its_line(case: str) -> None:
-    """What changed, from what to what, and in which locks, as the stages go."""
+def test_each_change_has_a_line(case: str) -> None:
+    """The old value, the new value, and the locks in the order of the stages."""
     old, new, lines = CASES[case]
     assert said(old, new) == lines
 
 
-def test_the_first_locking_is_told_in_a_line() -> None:
-    """Where there was nothing before, a list of everything says nothing."""
+def test_the_first_locking_is_one_line() -> None:
+    """Without earlier locks, a list of everything is useless."""
     new = [
         lock("first", held("a"), held("b"), outputs=(output(),)),
         lock("final", held("a"), provided()),
@@ -333,7 +333,7 @@ def test_the_first_locking_is_told_in_a_line() -> None:
 
 @pytest.mark.parametrize(("more", "last"), [(0, ""), (3, "and 3 more changes")])
 def test_a_long_list_is_shortened(more: int, last: str) -> None:
-    """Its end says how many there are, and where all of them are to be seen."""
+    """The last line counts the other changes."""
     names = [f"p{number:03}" for number in range(MAX_LINES + more)]
     old = [lock("final", *(held(name) for name in names))]
     new = [lock("final", *(held(name, "2.0") for name in names))]

@@ -1,4 +1,4 @@
-"""What is known of an output: from its source, from the table, from its backend."""
+"""The metadata of outputs, from sources, build backends and the table."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def facts(
     return KnownMetadata(project=project, static={A: promise, B: promise})
 
 
-def test_a_static_tree_says_it_all(tmp_path: Path) -> None:
-    """What PKG-INFO promises counts; nothing has to be run for it."""
+def test_a_static_pkg_info_is_enough(tmp_path: Path) -> None:
+    """Its metadata counts, and nothing is run."""
     text = f"{STATIC}Requires-Dist: numpy\nRequires-Python: >=3.9\nProvides-Extra: x\n"
     promise = read_static_metadata(
         choice("1.0"), tree(tmp_path, pkg_info=text, pyproject=PYPROJECT)
@@ -110,43 +110,43 @@ def test_a_static_tree_says_it_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", [None, "1.0"])
 def test_a_project_table_promises_nothing(tmp_path: Path, version: str | None) -> None:
-    """A backend may spell otherwise what the table says, so it is asked."""
+    """A backend may change its values, so the backend is asked."""
     promise = read_static_metadata(choice(version), tree(tmp_path, pyproject=TABLE))
     assert promise.metadata is None
     assert promise.requires == ("setuptools",)
 
 
 def test_a_folder_promises_nothing(tmp_path: Path) -> None:
-    """A PKG-INFO that lies in it may be an old one."""
+    """A PKG-INFO in a folder may be out of date."""
     folder = SourceChoice(version=None, source=DirectorySource(path="here"))
     assert (
         read_static_metadata(folder, tree(tmp_path, pkg_info=STATIC)).metadata is None
     )
 
 
-def test_the_index_knows_the_version(tmp_path: Path) -> None:
-    """Where file name and metadata disagree, what was resolved counts."""
+def test_the_version_on_the_index_counts(tmp_path: Path) -> None:
+    """Even if the metadata has another version."""
     promise = read_static_metadata(choice("1.1"), tree(tmp_path, pkg_info=STATIC))
     assert promise.metadata == metadata("1.1", learned="static")
 
 
 @pytest.mark.parametrize("version", [None, "1.0"])
-def test_a_tree_may_say_nothing(tmp_path: Path, version: str | None) -> None:
-    """Then its backend is asked; it is built with setuptools, as PEP 517 has it."""
+def test_a_tree_may_declare_nothing(tmp_path: Path, version: str | None) -> None:
+    """Its backend is asked; without a declaration it is setuptools (PEP 517)."""
     promise = read_static_metadata(choice(version), tree(tmp_path))
     assert promise == StaticMetadata(
         choice=choice(version), requires=("setuptools",), metadata=None
     )
 
 
-def test_a_tree_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    """A pyproject.toml that isn't TOML is no reason to build with setuptools."""
+def test_an_invalid_pyproject_is_an_error(tmp_path: Path) -> None:
+    """It is no reason to build with setuptools."""
     with pytest.raises(SourceError, match=r"pyproject\.toml"):
         read_static_metadata(choice("1.0"), tree(tmp_path, pyproject="["))
 
 
-def test_build_requirements_are_sorted_and_come_once() -> None:
-    """What is declared and what the hook returns are one set."""
+def test_build_requirements_are_sorted_and_unique() -> None:
+    """Declared requirements and those of the hook are one set."""
     known = facts()
     assert known.build_requires(A) == ("torch<2.8", "wheel")
     answer = BackendAnswer(requires=("ninja", "wheel"), metadata=None)
@@ -156,7 +156,7 @@ def test_build_requirements_are_sorted_and_come_once() -> None:
 
 
 def test_the_table_corrects_build_requirements() -> None:
-    """It removes by name, of the hook's answer too, and adds; adding wins."""
+    """It removes by name, from the hook's answer too, and adds; added ones win."""
     corrections = PackageRules(
         build_requires_add=(Requirement("torch>=2.13"), Requirement("numpy")),
         build_requires_remove=(canonicalize_name("torch"), canonicalize_name("ninja")),
@@ -169,15 +169,15 @@ def test_the_table_corrects_build_requirements() -> None:
     assert known.build_requires(B) == ("torch<2.8", "wheel")
 
 
-def test_a_stage_wants_its_dependencies_and_build_requirements() -> None:
-    """Both come into its environment, the dependencies first."""
+def test_a_stage_requires_dependencies_and_build_requirements() -> None:
+    """Both are in its environment, the dependencies first."""
     known = facts({"b": PackageRules(build_requires_add=(Requirement("numpy"),))})
     wanted = ["torch>=2", "torch<2.8", "wheel", "numpy", "torch<2.8", "wheel"]
     assert list(map(str, known.requirements(STAGE))) == wanted
 
 
-def test_metadata_is_unknown_until_the_backend_has_spoken() -> None:
-    """An output of which nothing is known can't be locked yet."""
+def test_metadata_is_unknown_until_the_backend_answers() -> None:
+    """An output without metadata has no entry in the lock yet."""
     known = facts()
     assert {it for it in (A, B) if known.metadata(it) is None} == {A, B}
     assert known.output_entries(STAGE) == ()
@@ -191,15 +191,15 @@ def test_metadata_is_unknown_until_the_backend_has_spoken() -> None:
     assert locked.build_requires == ("torch<2.8", "wheel")
 
 
-def test_what_is_promised_counts_more_than_an_answer() -> None:
-    """A backend isn't believed over the metadata that its sdist promises."""
+def test_static_metadata_wins_over_an_answer() -> None:
+    """The promise of an sdist counts, not the answer of its backend."""
     known = facts(known=metadata("1.0", learned="static"))
     known.record_answer(A, BackendAnswer(requires=(), metadata=metadata("2.0")), PINS)
     assert known.metadata(A) == metadata("1.0", learned="static")
 
 
-def test_an_answer_counts_more_than_the_table() -> None:
-    """The table is for what not even the backend can say."""
+def test_an_answer_wins_over_the_table() -> None:
+    """The table is for outputs whose backend has no answer."""
     known = facts({"a": rules("torch")}, version="1.0")
     said = metadata("2.0", "numpy")
     known.record_answer(A, BackendAnswer(requires=(), metadata=said), PINS)
@@ -207,22 +207,22 @@ def test_an_answer_counts_more_than_the_table() -> None:
 
 
 @pytest.mark.parametrize("requires", [("torch",), ()])
-def test_the_table_says_what_no_backend_can(requires: tuple[str, ...]) -> None:
-    """An empty list is something said."""
+def test_the_table_completes_an_answer(requires: tuple[str, ...]) -> None:
+    """An empty list is a declaration, too."""
     known = facts({"a": rules(*requires)}, version="1.0")
     known.record_answer(A, BackendAnswer(requires=(), metadata=None), PINS)
     assert known.metadata(A) == metadata("1.0", *requires, learned="config")
 
 
-def test_the_table_has_no_say_where_nothing_was_answered() -> None:
-    """Without a version there is nothing to lock, whatever is required."""
+def test_the_table_is_not_enough_without_a_version() -> None:
+    """Without a version, nothing can be locked."""
     known = facts({"a": rules("torch")})
     known.record_answer(A, BackendAnswer(requires=(), metadata=None), PINS)
     assert known.metadata(A) is None
 
 
-def test_a_local_version_comes_with_the_environment() -> None:
-    """Until that is known the version is what the source says."""
+def test_the_local_version_depends_on_the_environment() -> None:
+    """Before that is resolved, the version is that of the source."""
     wanted = LocalVersion(text="b{b}", location="local-version")
     known = facts({"a": PackageRules(local_version=wanted)}, known=metadata("1.0+cpu"))
     assert known.metadata(A) == metadata("1.0+cpu")
@@ -234,8 +234,8 @@ def test_a_local_version_comes_with_the_environment() -> None:
     ]
 
 
-def test_what_was_once_asked_for_stays() -> None:
-    """A backend that asks for what isn't there is content once it is there."""
+def test_build_requirements_of_earlier_answers_stay() -> None:
+    """A backend may ask for a program only while it is not installed."""
     known = facts()
     assert (
         known.record_answer(

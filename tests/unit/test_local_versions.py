@@ -1,4 +1,4 @@
-"""The local version that an output gets from what its environment holds."""
+"""Local versions made of versions in a stage's environment."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def label(text: str) -> str:
         ("T-007", "t.7"),
     ],
 )
-def test_a_label_names_public_versions(text: str, expected: str) -> None:
-    """Normalized, as PEP 440 has it: what installers show, and file names hold."""
+def test_a_local_version_contains_public_versions(text: str, expected: str) -> None:
+    """It is normalized (PEP 440), as installers and file names show it."""
     assert label(text) == expected
 
 
-def test_what_is_not_there_is_told() -> None:
-    """With where it was looked for, the nearest name, and what mends it."""
+def test_an_unknown_project_is_an_error() -> None:
+    """The error names the environment, the closest name and a fix."""
     with pytest.raises(LocalVersionError) as caught:
         label("torch{torhc}")
     assert str(caught.value).splitlines() == [
@@ -64,8 +64,8 @@ def test_what_is_not_there_is_told() -> None:
     ]
 
 
-def test_a_version_that_no_local_version_holds_is_told() -> None:
-    """An epoch has a sign of its own."""
+def test_an_invalid_local_version_is_an_error() -> None:
+    """An epoch contains an exclamation mark."""
     with pytest.raises(LocalVersionError) as caught:
         label("old{old-one}")
     assert "local-version gives 'old1!2.0', which isn't a valid" in str(caught.value)
@@ -75,6 +75,6 @@ def test_a_version_that_no_local_version_holds_is_told() -> None:
     ("version", "expected"),
     [("0.3.0", "0.3.0+t"), ("2.8.3+cu12", "2.8.3+t"), ("1!2.0rc1", "1!2.0rc1+t")],
 )
-def test_a_label_takes_the_place_of_another(version: str, expected: str) -> None:
-    """What the backend says as its local version doesn't count."""
+def test_a_local_version_replaces_another(version: str, expected: str) -> None:
+    """The backend's own local version doesn't count."""
     assert str(with_local_version(Version(version), "t")) == expected

@@ -1,4 +1,4 @@
-"""What stands in a lock file, and which files are no locks."""
+"""The contents of a lock file, and invalid files."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def lock(*packages: Package, outputs: tuple[LockedOutput, ...] = ()) -> Lock:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=str)
-def test_a_lock_comes_back_as_it_was(source: Source) -> None:
-    """Whatever an output is built from, its lock file holds all of it."""
+def test_a_lock_is_read_as_written(source: Source) -> None:
+    """With every kind of source."""
     written = lock(indexed("b"), built("c"), outputs=(output(source),))
     assert load_lock(dump_lock(written), name="kernels") == written
 
@@ -132,42 +132,42 @@ def test_a_lock_comes_back_as_it_was(source: Source) -> None:
         ),
     ],
 )
-def test_metadata_comes_back_with_its_origin(metadata: Metadata) -> None:
-    """What an output requires stands in the file, and from where it is known."""
+def test_metadata_is_read_with_its_origin(metadata: Metadata) -> None:
+    """The file records the requirements and who stated them."""
     written = lock(outputs=(output(SOURCES[0], metadata),))
     assert load_lock(dump_lock(written), name="kernels").outputs[0].metadata == metadata
 
 
 def test_a_final_lock_has_no_outputs() -> None:
-    """Nothing is built in the final environment, and its file doesn't say otherwise."""
+    """Nothing is built in the runtime environment."""
     text = dump_lock(lock(indexed("b")))
     assert "outputs" not in text
     assert load_lock(text, name="final").outputs == ()
 
 
-def test_equal_locks_are_equal_text() -> None:
-    """The order in which packages were found leaves no trace in the file."""
+def test_equal_locks_have_equal_texts() -> None:
+    """The order in which packages were found does not count."""
     one = lock(indexed("b"), indexed("c"), built("d"))
     other = lock(built("d"), indexed("c"), indexed("b"))
     assert dump_lock(one) == dump_lock(other)
     assert dump_lock(one) != dump_lock(lock(indexed("b")))
 
 
-def test_a_file_says_how_it_is_made_anew() -> None:
-    """Who opens a lock file finds the command in its first line."""
+def test_a_file_names_the_command_that_updates_it() -> None:
+    """In its first line."""
     assert "nox -s build-stages-lock" in dump_lock(lock()).splitlines()[0]
 
 
 def test_a_lock_is_a_valid_pep_751_file() -> None:
-    """Another tool reads it, and our table is no obstacle."""
+    """Other tools ignore our table."""
     written = lock(indexed("b"), built("c"), outputs=tuple(map(output, SOURCES)))
     read = Pylock.from_dict(toml.loads(dump_lock(written)))
     read.validate()
     assert [package.name for package in read.packages] == ["b", "c"]
 
 
-def test_the_name_of_a_file_is_that_of_its_stage() -> None:
-    """PEP 751 has a place for a name in the file's."""
+def test_a_file_is_named_after_its_stage() -> None:
+    """As PEP 751 allows."""
     assert file_name("kernels") == "pylock.kernels.toml"
 
 
@@ -188,7 +188,7 @@ def replaced(old: str, new: str) -> str:
 
 
 def retyped(key: str, value: object) -> str:
-    """Return a lock file with a value of a type that it shouldn't have."""
+    """Return a lock file with a value of a wrong type."""
     document = toml.loads(dump_lock(lock(outputs=(output(SOURCES[0]),))))
     table = document["tool"]["nox-buildstages"]
     (table if key == "outputs" else table["outputs"][0])[key] = value
@@ -233,8 +233,8 @@ OURS = ("tool", "nox-buildstages")
         (replaced(f'[packages.wheels.hashes]\nsha256 = "{SHA}"\n', ""), "hashes"),
     ],
 )
-def test_a_faulty_file_is_refused(text: str, problem: str) -> None:
-    """The message names the file, the problem and the command that fixes it."""
+def test_an_invalid_file_is_refused(text: str, problem: str) -> None:
+    """The error names the file, the problem and the command that fixes it."""
     with pytest.raises(InvalidLockError, match=re.escape(problem)) as caught:
         load_lock(text, name="kernels")
     first, *_, last = str(caught.value).splitlines()
@@ -243,7 +243,7 @@ def test_a_faulty_file_is_refused(text: str, problem: str) -> None:
 
 
 def test_a_file_of_another_format_is_refused() -> None:
-    """What an older or a newer release wrote isn't guessed at."""
+    """Whether an older or a newer version wrote it."""
     text = replaced(f"format = {FORMAT}", f"format = {FORMAT + 1}")
     with pytest.raises(InvalidLockError) as caught:
         load_lock(text, name="kernels")
@@ -252,8 +252,8 @@ def test_a_file_of_another_format_is_refused() -> None:
     )
 
 
-def test_locks_of_one_run_share_a_number() -> None:
-    """It depends on all of them, and not on the number that they had before."""
+def test_locks_of_one_run_have_the_same_series() -> None:
+    """It depends on all locks, but not on their earlier series."""
     one, other = lock(indexed("b")), replace(lock(indexed("c")), name="final")
     first = with_series([one, other])
     assert len({it.series for it in first}) == 1
@@ -262,8 +262,8 @@ def test_locks_of_one_run_share_a_number() -> None:
     assert [replace(it, series="2") for it in first] == [one, other]
 
 
-def test_pins_are_what_an_environment_holds() -> None:
-    """Wheels come by hash, outputs by their stage, all of them in order."""
+def test_pins_are_the_wheels_of_an_environment() -> None:
+    """Wheels by hash, outputs by stage, all sorted."""
     held = lock(indexed("z"), built("m", stage="models"), indexed("a", "2.0"))
     assert list_pins(held, interpreter()) == (
         IndexPin(name=canonicalize_name("a"), version=Version("2.0"), sha256=SHA),
@@ -273,7 +273,7 @@ def test_pins_are_what_an_environment_holds() -> None:
 
 
 def test_the_best_wheel_is_pinned() -> None:
-    """Of several wheels it is the one that the interpreter likes best."""
+    """The interpreter prefers one of several wheels."""
     native = wheel("b-1.0-cp311-cp311-linux_x86_64.whl", "cd" * 32)
     other = wheel("b-1.0-cp312-cp312-linux_x86_64.whl", "ef" * 32)
     pure = wheel("b-1.0-py3-none-any.whl", SHA)
@@ -284,7 +284,7 @@ def test_the_best_wheel_is_pinned() -> None:
 
 
 def test_a_wheel_at_a_url_is_pinned() -> None:
-    """What isn't on an index is an archive, as PEP 751 calls it."""
+    """PEP 751 calls it an archive."""
     url = "https://host/b-1.0-py3-none-any.whl"
     archive = PackageArchive(url=url, hashes={"sha256": SHA})
     (pin,) = list_pins(lock(indexed("b", wheels=None, archive=archive)), interpreter())
@@ -292,8 +292,8 @@ def test_a_wheel_at_a_url_is_pinned() -> None:
     assert pin.sha256 == SHA
 
 
-def test_what_a_marker_excludes_is_not_pinned() -> None:
-    """A package for another platform is in the file and not in the environment."""
+def test_a_package_with_a_false_marker_is_not_pinned() -> None:
+    """The file may contain packages for other platforms."""
     elsewhere = indexed("b", marker=Marker("sys_platform == 'win32'"))
     assert list_pins(lock(elsewhere), interpreter()) == ()
 
@@ -340,15 +340,15 @@ SDIST = PackageSdist(
         ),
     ],
 )
-def test_what_would_have_to_be_built_is_no_pin(package: Package, problem: str) -> None:
-    """An environment is made of wheels by hash; a file that asks for more is faulty."""
+def test_a_package_without_a_wheel_is_refused(package: Package, problem: str) -> None:
+    """An environment consists of wheels with hashes."""
     with pytest.raises(InvalidLockError, match=problem) as caught:
         list_pins(lock(package), interpreter())
     assert caught.value.subject == "pylock.kernels.toml"
 
 
 def test_a_lock_for_another_interpreter_is_refused() -> None:
-    """A lock made for 3.12 says so, and 3.11 hears it."""
+    """3.11 cannot use a lock for 3.12."""
     held = lock()
     other = pylock.make_pylock((), requires_python=SpecifierSet("==3.12.*"))
     with pytest.raises(InvalidLockError, match=r"3\.12"):
@@ -367,7 +367,9 @@ def test_a_lock_for_another_interpreter_is_refused() -> None:
         ({"a": "b"}, {"a": "c"}, False),
     ],
 )
-def test_a_digest_tells_values_apart(one: object, other: object, *, same: bool) -> None:
-    """The order of keys doesn't count, everything else does."""
+def test_different_values_have_different_digests(
+    one: object, other: object, *, same: bool
+) -> None:
+    """Only the order of keys does not count."""
     assert (digest(one) == digest(other)) is same
     assert re.fullmatch("sha256:[0-9a-f]{64}", digest(one))

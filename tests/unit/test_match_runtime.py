@@ -1,4 +1,4 @@
-"""One version of what matches the runtime, in every environment that holds it."""
+"""One version of each match-runtime project in all environments."""
 
 from __future__ import annotations
 
@@ -108,8 +108,8 @@ def texts(matcher: VersionMatcher, target: str = HERE) -> tuple[str, ...]:
         drafts(kernels={"torch": "2.8"}, final={"torch": "2.8.0"}),
     ],
 )
-def test_nothing_is_bound_that_agrees(stages: dict[str, ResolvedEnvironment]) -> None:
-    """Where a project isn't there, or isn't to match, it may be what it likes."""
+def test_equal_versions_need_no_bound(stages: dict[str, ResolvedEnvironment]) -> None:
+    """A project that is absent or not in match-runtime may have any version."""
     matcher = VersionMatcher(names=[TORCH])
     assert not matcher.tighten({HERE: stages})
     assert texts(matcher) == ()
@@ -119,8 +119,8 @@ def test_nothing_is_bound_that_agrees(stages: dict[str, ResolvedEnvironment]) ->
     ("kernels", "final", "holder"),
     [("2.8", "2.13", "kernels"), ("2.13", "2.8", "final"), ("2.10", "2.8", "final")],
 )
-def test_the_lower_version_wins(kernels: str, final: str, holder: str) -> None:
-    """Neither side can have a higher one, whichever side it is."""
+def test_the_lowest_version_is_the_bound(kernels: str, final: str, holder: str) -> None:
+    """No environment can have a higher version, whichever has the lowest."""
     matcher = VersionMatcher(names=[TORCH])
     stages = drafts(kernels={"torch": kernels}, final={"torch": final})
     assert matcher.tighten({HERE: stages})
@@ -128,8 +128,8 @@ def test_the_lower_version_wins(kernels: str, final: str, holder: str) -> None:
     assert texts(matcher) == ("torch<=2.8",)
 
 
-def test_a_bound_gives_way_to_a_lower_one() -> None:
-    """What is learned later may hold everything further back."""
+def test_a_lower_bound_replaces_a_bound() -> None:
+    """Later answers of backends may require an even lower version."""
     matcher = VersionMatcher(names=[TORCH])
     for kernels, final in (("2.10", "2.13"), ("2.8", "2.10")):
         stages = drafts(kernels={"torch": kernels}, final={"torch": final})
@@ -137,8 +137,8 @@ def test_a_bound_gives_way_to_a_lower_one() -> None:
     assert texts(matcher) == ("torch<=2.8",)
 
 
-def test_projects_are_bound_one_after_the_other() -> None:
-    """The first may settle the second; else its turn comes."""
+def test_projects_are_bound_one_by_one() -> None:
+    """The bound of the first project may settle the second one."""
     matcher = VersionMatcher(names=[NUMPY, TORCH])
     stages = drafts(
         kernels={"torch": "2.8", "numpy": "2"}, final={"torch": "2.13", "numpy": "1"}
@@ -157,24 +157,24 @@ def test_projects_are_bound_one_after_the_other() -> None:
     ]
 
 
-def test_pythons_have_one_version_too() -> None:
-    """What one target can't have, no other has."""
+def test_targets_have_the_same_version() -> None:
+    """A version that one target lacks is no version for any target."""
     matcher = VersionMatcher(names=[TORCH])
     here, there = drafts(final={"torch": "2.8"}), drafts(final={"torch": "2.13"})
     assert matcher.tighten({HERE: here, THERE: there})
     assert texts(matcher, THERE) == ("torch<=2.8",)
 
 
-def test_a_bound_tells_for_which_target_its_holder_is() -> None:
-    """Where there are several that have names."""
+def test_a_bound_names_the_target_of_its_holder() -> None:
+    """If there are several targets."""
     matcher = VersionMatcher(names=[TORCH], labels={HERE: "Linux", THERE: "a Mac"})
     here, there = drafts(final={"torch": "2.8"}), drafts(final={"torch": "2.13"})
     matcher.tighten({HERE: here, THERE: there})
     assert matcher.bounds_for(HERE)[0].holder == "final for Linux"
 
 
-def test_where_a_bound_does_not_suit_the_highest_version_is_tried() -> None:
-    """Each version that an environment would have, until one suits them all."""
+def test_other_versions_are_tried_if_a_bound_fails() -> None:
+    """The highest version comes first, until one suits all environments."""
     matcher = VersionMatcher(names=[TORCH])
     stages = drafts(kernels={"torch": "2.8"}, final={"torch": "2.13"})
     matcher.tighten({HERE: stages})
@@ -187,8 +187,8 @@ def test_where_a_bound_does_not_suit_the_highest_version_is_tried() -> None:
         matcher.reject(matcher.bounds_for(HERE)[0], freed, error)
 
 
-def test_builds_of_a_version_match_for_each_target() -> None:
-    """A Mac has no build for CUDA; what differs on one machine is matched there."""
+def test_builds_match_for_each_target() -> None:
+    """A Mac has no build for CUDA; only builds of the same target have to match."""
     matcher = VersionMatcher(names=[TORCH])
     here = drafts(kernels={"torch": "2.13+cpu"}, final={"torch": "2.13+cu130"})
     there = drafts(kernels={"torch": "2.13"}, final={"torch": "2.13"})
@@ -197,13 +197,13 @@ def test_builds_of_a_version_match_for_each_target() -> None:
     assert texts(matcher, THERE) == ()
 
 
-def test_a_build_without_a_name_is_told_from_the_others() -> None:
-    """As 2.13 it would let 2.13+cpu in."""
+def test_a_version_without_local_part_excludes_other_builds() -> None:
+    """``==2.13`` would allow 2.13+cpu."""
     assert str(bound("2.13", target=HERE)) == "torch===2.13"
 
 
-def test_builds_that_do_not_suit_are_named() -> None:
-    """Each is tried; then all environments are told with what they have."""
+def test_the_error_lists_builds_that_do_not_match() -> None:
+    """After all builds were tried, it lists the build of each environment."""
     matcher = VersionMatcher(names=[TORCH])
     stages = drafts(
         kernels={"torch": "2.13.0+cpu"},
@@ -224,8 +224,8 @@ def test_builds_that_do_not_suit_are_named() -> None:
     ]
 
 
-def test_builds_are_matched_anew_when_the_version_changes() -> None:
-    """Those of another version say nothing about the builds of this one."""
+def test_builds_are_matched_again_if_the_version_changes() -> None:
+    """Builds of another version say nothing about this version."""
     matcher = VersionMatcher(names=[TORCH])
     stages = drafts(kernels={"torch": "2.13+cpu"}, final={"torch": "2.13+cu130"})
     assert matcher.tighten({HERE: stages})
@@ -234,8 +234,8 @@ def test_builds_are_matched_anew_when_the_version_changes() -> None:
     assert texts(matcher) == ("torch<=2.8",)
 
 
-def test_one_version_is_one_file() -> None:
-    """Two indexes may have a file each, and call both by one version."""
+def test_one_version_must_be_one_file() -> None:
+    """Two indexes may have different files of one version."""
     stages = {
         "kernels": draft("kernels", sha256="0" * 64, torch="2.13"),
         "final": draft("final", sha256="1" * 64, torch="2.13"),
@@ -246,8 +246,8 @@ def test_one_version_is_one_file() -> None:
     assert "  final: 2.13 (sha256 111111111111…)" in str(caught.value)
 
 
-def test_an_unmet_bound_names_both_sides() -> None:
-    """Who can't have more, who asks for what, and what uv said of it."""
+def test_the_error_for_a_bound_names_both_sides() -> None:
+    """The bound, all requirements on the project, and uv's message."""
     known = facts(TORCH)
     error = ResolutionError(name="final", details=SAID.splitlines())
     graph = arrange(known.project)

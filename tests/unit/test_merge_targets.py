@@ -1,4 +1,4 @@
-"""One lock for several targets, and one target's lock out of it."""
+"""One lock for several targets, and the part of one target."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def lock(
 
 
 def checked(found: Lock) -> Lock:
-    """Return a lock as whoever reads its file gets it."""
+    """Return a lock as its file is read."""
     again = load_lock(dump_lock(found), name=found.name)
     assert again == found
     Pylock.validate(again.pylock)
@@ -85,20 +85,20 @@ def listed(found: Lock) -> list[tuple[str, str]]:
 
 
 def held(found: Lock, target: Target) -> dict[str, str]:
-    """Return what a lock holds for a target."""
+    """Return the versions in a lock for a target."""
     own = select_target(found, target.interpreter)
     return {pin.name: str(pin.version) for pin in list_pins(own, target.interpreter)}
 
 
-def test_a_lock_for_one_target_stays_as_it_is() -> None:
-    """There is nothing to tell apart in it."""
+def test_a_lock_for_one_target_is_unchanged() -> None:
+    """It needs no markers."""
     (only,) = all_targets("3.11")
     pair = lock(only, [package("1")], (output(),))
     assert merge_targets([pair]) == pair[1]
 
 
-def test_what_all_have_has_no_marker() -> None:
-    """A package's wheels are those of all targets, of each what it accepts."""
+def test_common_packages_have_no_marker() -> None:
+    """They have the wheels of all targets; each target selects its own."""
     both = all_targets("3.11", "3.12")
     tags = [f"cp3{minor}-abi3-musllinux_1_2_x86_64" for minor in (11, 12)]
     whole = package("1", *tags, "py3-none-any")
@@ -124,10 +124,10 @@ def test_what_all_have_has_no_marker() -> None:
         ("1 - - - - -", [("1", 'python_version == "3.9" and LINUX')]),
     ],
 )
-def test_what_differs_has_a_marker(
+def test_different_packages_have_a_marker(
     chosen: str, expected: list[tuple[str, str]]
 ) -> None:
-    """By Python, by platform, or by both; each target finds what it had."""
+    """For Pythons, platforms or both; each target gets its own versions."""
     found_targets = all_targets("3.9", "3.10", "3.12", environments=(MAC,))
     wanted = dict(zip(map(str, found_targets), chosen.split(), strict=True))
     found = checked(
@@ -165,8 +165,8 @@ def test_what_differs_has_a_marker(
     ],
     ids=["another file of the name", "a file of the project"],
 )
-def test_one_version_may_be_two_entries(other: Package) -> None:
-    """Where it comes from counts, not what it is called."""
+def test_one_version_may_have_two_entries(other: Package) -> None:
+    """If it comes from two indexes."""
     first, second = all_targets("3.11", "3.12")
     found = checked(merge_targets([lock(first, [package("1")]), lock(second, [other])]))
     assert [mark for _, mark in listed(found)] == [
@@ -175,8 +175,8 @@ def test_one_version_may_be_two_entries(other: Package) -> None:
     ]
 
 
-def test_outputs_are_told_apart_likewise() -> None:
-    """A backend may say on one Python what it doesn't say on another."""
+def test_different_outputs_have_a_marker() -> None:
+    """The answer of a backend may depend on the Python."""
     both = all_targets("3.11", "3.12")
     said = [(output("numpy"),), (output("numpy", "typing-extensions"),)]
     found = checked(
@@ -192,8 +192,8 @@ def test_outputs_are_told_apart_likewise() -> None:
         assert select_target(found, target.interpreter).outputs == outputs
 
 
-def test_where_a_backend_was_asked_is_told() -> None:
-    """Of all who have it so, also of those where it could not be asked."""
+def test_the_asked_targets_are_recorded() -> None:
+    """If the answer stands for targets that could not be asked."""
     both = all_targets("3.11", "3.12")
     asked = ((output(asked=(both[0].marker,)),), (output(),))
     found = checked(
@@ -205,8 +205,8 @@ def test_where_a_backend_was_asked_is_told() -> None:
     assert (only.marker, only.asked) == (None, (both[0].marker,))
 
 
-def test_a_lock_is_for_those_it_was_made_for() -> None:
-    """Another interpreter gets an error, and not by chance what suits it."""
+def test_other_interpreters_are_refused() -> None:
+    """Even if the packages would suit them."""
     both = all_targets("3.11", "3.12")
     found = merge_targets(lock(target, [package("1")]) for target in both)
     with pytest.raises(InvalidLockError, match="kernels"):
@@ -214,14 +214,14 @@ def test_a_lock_is_for_those_it_was_made_for() -> None:
 
 
 def test_the_order_of_targets_does_not_count() -> None:
-    """Which machine makes the locks is no input of them."""
+    """The lock must not depend on the machine."""
     found = all_targets("3.9", "3.10", environments=(MAC,))
     locks = [lock(it, [package("1" if it.version == "3.9" else "2")]) for it in found]
     assert dump_lock(merge_targets(locks)) == dump_lock(merge_targets(reversed(locks)))
 
 
-def test_one_targets_lock_says_for_whom_it_is() -> None:
-    """What is selected is what would have been locked for it alone."""
+def test_the_part_of_a_target_names_the_target() -> None:
+    """It equals a lock that was made for the target alone."""
     both = all_targets("3.11", "3.12")
     alone = [lock(target, [package("1")]) for target in both]
     found = select_target(merge_targets(alone), both[1].interpreter)

@@ -1,4 +1,4 @@
-"""Which wishes don't go together, found out by asking for some of them."""
+"""The smallest conflict among requirements."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOTHING = 'lock-version = "1.0"\ncreated-by = "a test"\npackages = []\n'
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Uv:
-    """A uv for which some sets of projects, one letter each, don't go together."""
+    """A uv for which some sets of projects, one letter each, conflict."""
 
     conflicts: tuple[str, ...]
     asked: list[str] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Uv:
 
 @dataclass(frozen=True)
 class Python:
-    """As much of an interpreter as a question needs."""
+    """The part of an interpreter that a question needs."""
 
     requires_python: str = "==3.11.*"
 
@@ -86,24 +86,24 @@ def wishes(letters: str) -> list[SourcedRequirement]:
         (("ah", "b"), "b"),
     ],
 )
-def test_what_does_not_go_in_front_is_found(
+def test_the_conflict_in_front_is_found(
     conflicts: tuple[str, ...], expected: str
 ) -> None:
-    """None of it could be left out, and it is all in the shortest part that fails."""
+    """All of it is needed, and it is in the shortest conflicting part."""
     found = minimal_conflict(probe(Uv(conflicts=conflicts)), wishes("abcdefgh"))
     assert "".join(wish.text for wish in found) == expected
 
 
 def test_few_questions_are_asked() -> None:
-    """Not one for each wish."""
+    """Far fewer than one for each requirement."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     uv = Uv(conflicts=("cx",))
     assert minimal_conflict(probe(uv), wishes(letters)) == tuple(wishes("cx"))
     assert len(uv.asked) < 16
 
 
-def test_no_more_is_asked_than_is_reasonable() -> None:
-    """What isn't known then isn't taken for granted."""
+def test_the_number_of_questions_is_limited() -> None:
+    """An unknown answer counts as a conflict."""
     asking = probe(Uv(conflicts=("ab",)), left=1)
     assert asking.is_known_to_resolve(wishes("a"))
     assert not asking.is_known_to_resolve(wishes("b"))
@@ -111,8 +111,8 @@ def test_no_more_is_asked_than_is_reasonable() -> None:
         minimal_conflict(asking, wishes("ab"))
 
 
-def test_nothing_is_asked_when_it_takes_too_long() -> None:
-    """However slow an index is, the first failure is told soon."""
+def test_the_time_for_questions_is_limited() -> None:
+    """A slow index must not delay the error."""
     uv = Uv(conflicts=())
     asking = probe(uv)
     asking.until = 0.0

@@ -1,4 +1,4 @@
-"""What is done with PEP 751 locks beyond packaging's own."""
+"""Additions to PEP 751 locks."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SOURCES: list[tuple[Source, str]] = [
 
 
 def checked(lock: Pylock) -> Pylock:
-    """Return a lock as whoever reads its file gets it."""
+    """Return a lock as its file is read."""
     lock.validate()
     assert Pylock.from_dict(toml.loads(pylock.dump_pylock(lock))) == lock
     return lock
@@ -90,8 +90,8 @@ def indexed(name: str, *tags: str) -> Package:
 
 
 @pytest.mark.parametrize(("source", "kind"), SOURCES, ids=str)
-def test_what_a_stage_provides_names_its_source(source: Source, kind: str) -> None:
-    """Any installer finds the source in the field that PEP 751 has for it."""
+def test_the_package_of_a_stage_names_its_source(source: Source, kind: str) -> None:
+    """Other installers find the source in the standard fields."""
     package = pylock.stage_package(NAME, VERSION, source, stage="kernels")
     lock = checked(pylock.make_pylock([package]))
     fields = {"sdist", "archive", "vcs", "directory", "wheels"}
@@ -100,21 +100,21 @@ def test_what_a_stage_provides_names_its_source(source: Source, kind: str) -> No
     assert pylock.source_of(lock.packages[0]) == source
 
 
-def test_what_an_index_has_is_provided_by_no_stage() -> None:
-    """Only our own table makes a package the output of a stage."""
+def test_a_package_of_an_index_has_no_stage() -> None:
+    """Only our own table names a stage."""
     assert pylock.providing_stage(indexed("a", "py3-none-any")) is None
     other = Package(name=NAME, version=VERSION, tool={"other": {"stage": "x"}})
     assert pylock.providing_stage(other) is None
 
 
-def test_a_package_of_wheels_has_no_source() -> None:
-    """Nothing can be built from what is built already."""
+def test_a_package_with_wheels_has_no_source() -> None:
+    """Nothing can be built from a wheel."""
     wheels = [PackageWheel(name="a-1.0-py3-none-any.whl", hashes={"sha256": SHA})]
     assert pylock.source_of(Package(name=NAME, version=VERSION, wheels=wheels)) is None
 
 
-def test_a_source_may_lie_on_this_machine() -> None:
-    """Where an entry has a path and no URL, the path is the source."""
+def test_a_source_may_be_a_path() -> None:
+    """If the entry has no URL."""
     archive = PackageArchive(path="sdists/a.zip", hashes={"sha256": SHA})
     package = Package(name=NAME, archive=archive)
     expected = ArchiveSource(location="sdists/a.zip", sha256=SHA)
@@ -125,14 +125,14 @@ def test_a_source_may_lie_on_this_machine() -> None:
 
 
 def test_packages_are_sorted() -> None:
-    """Two runs that find the same in another order write the same."""
+    """The order in which they were found does not count."""
     lock = pylock.make_pylock(indexed(name, "py3-none-any") for name in "cab")
     assert [package.name for package in checked(lock).packages] == ["a", "b", "c"]
     assert lock.created_by == "nox-buildstages"
 
 
 def test_a_lock_is_restricted_to_its_interpreter() -> None:
-    """Wheels of other platforms go, sdists go, and the file says for whom it is."""
+    """It loses sdists and other wheels, and names its target."""
     native, pure = Tag("cp311", "cp311", "linux_x86_64"), Tag("py3", "none", "any")
     package = indexed(
         "a",
@@ -162,8 +162,8 @@ def test_a_lock_is_restricted_to_its_interpreter() -> None:
     )
 
 
-def test_a_package_is_not_left_without_wheels() -> None:
-    """Where none fits, all stay, so that whoever reads the lock can say so."""
+def test_a_package_keeps_unsuitable_wheels() -> None:
+    """If none is suitable, so that the error can name them."""
     package = indexed("a", "cp27-none-any")
     restricted = pylock.restrict_to(
         pylock.make_pylock([package]), interpreter(Tag("py3", "none", "any"))
@@ -184,8 +184,8 @@ def built(folder: Path) -> StoredWheel:
         (Path("/store"), "/store/some_package-1.0+cpu-py3-none-any.whl"),
     ],
 )
-def test_a_provided_package_is_bound_to_its_wheel(folder: Path, path: str) -> None:
-    """Beside the lock it is named by a relative path, elsewhere by an absolute one."""
+def test_the_package_of_a_stage_is_bound_to_its_wheel(folder: Path, path: str) -> None:
+    """By a relative path if it is beside the lock, else by an absolute path."""
     markers = [Marker('sys_platform == "linux"')]
     python = SpecifierSet("==3.11.*")
     other = indexed("z", "py3-none-any")

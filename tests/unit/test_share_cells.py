@@ -1,4 +1,4 @@
-"""Which cells of a matrix share a lock, and what they are called."""
+"""Cells of a matrix that share locks, and the names of the files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TWO = {"arch": ["8.0", "9.0"], "torch": ["2.8", "2.13"]}
 
 
 def lock(name: str, **versions: str) -> Lock:
-    """Return a lock that holds some projects."""
+    """Return a lock with some projects."""
     packages = [
         pylock.stage_package(
             project, Version(versions[project]), DirectorySource(path="x"), stage="s"
@@ -37,7 +37,7 @@ def lock(name: str, **versions: str) -> Lock:
 def locked(
     matrix: dict[str, list[str]], say: Callable[[str, dict[str, str]], dict[str, str]]
 ) -> list[CellLocks]:
-    """Return the locks of each cell: a function says what they hold.
+    """Return the locks of each cell, with the versions that a function returns.
 
     Stage ``models`` uses all axes, ``base`` none.
     """
@@ -87,15 +87,15 @@ def all_of_it(name: str, cell: dict[str, str]) -> dict[str, str]:
         ),
     ],
 )
-def test_a_lock_is_shared_where_nothing_differs(say: Any, expected: list[str]) -> None:  # noqa: ANN401
-    """Its file names the axes that tell it from others, and no more."""
+def test_equal_locks_are_shared(say: Any, expected: list[str]) -> None:  # noqa: ANN401
+    """File names contain only axes that distinguish locks."""
     found = sharing.name_lock_files(locked(TWO, say))
     assert [it.name for it in found] == expected
     assert len({it.series for it in found}) == 1
 
 
-def test_values_of_one_name_are_all_in_it() -> None:
-    """One of them alone wouldn't tell which axis it is of."""
+def test_all_axes_are_named_if_values_are_equal() -> None:
+    """One value alone could belong to either axis."""
     switches = {"torch": ["1", "2"], "other": ["2", "1"]}
     found = sharing.name_lock_files(locked(switches, torch))
     assert [it.name for it in found] == [
@@ -105,8 +105,8 @@ def test_values_of_one_name_are_all_in_it() -> None:
     ]
 
 
-def test_values_that_make_up_each_other_are_all_in_it() -> None:
-    """The lock of (y, z) would be taken for that of y-z alone, which all x share."""
+def test_all_axes_are_named_if_values_could_combine() -> None:
+    """The lock of (y, z) would look like that of y-z, which all x share."""
     nested = {"arch": ["x", "y"], "torch": ["z", "y-z"]}
 
     def say(name: str, cell: dict[str, str]) -> dict[str, str]:
@@ -120,8 +120,8 @@ def test_values_that_make_up_each_other_are_all_in_it() -> None:
     ]
 
 
-def test_cells_that_share_a_stage_share_its_lock() -> None:
-    """Else it is told what differs, and how to have the stage for each value."""
+def test_different_locks_of_a_shared_stage_are_an_error() -> None:
+    """The error names the differences, and the way to multiply the stage."""
     cells = locked(TWO, lambda _, cell: {"torch": cell["torch"]})
     error = sharing.find_divergence(cells)
     assert error is not None
@@ -135,16 +135,16 @@ def test_cells_that_share_a_stage_share_its_lock() -> None:
     ]
 
 
-def test_what_came_into_an_environment_differs() -> None:
-    """As a version does."""
+def test_an_additional_project_is_a_difference() -> None:
+    """Like another version."""
     cells = locked(TWO, lambda _, cell: {"x": "1"} if cell["arch"] == "9.0" else {})
     error = sharing.find_divergence(cells)
     assert error is not None
     assert error.details[1:] == ["  x: none, 1"]
 
 
-def test_one_of_the_ways_may_suit_all() -> None:
-    """Each is tried once; what a cell doesn't share stays its own."""
+def test_the_lock_of_one_cell_may_suit_all() -> None:
+    """Each distinct lock is tried once; a cell keeps locks that it doesn't share."""
     cells = locked(TWO, lambda _, cell: {"torch": cell["torch"]})
     models = sharing.distinct_cells(cells, "base")
     assert [it.locks["base"] for it in models] == [
@@ -157,6 +157,6 @@ def test_one_of_the_ways_may_suit_all() -> None:
     assert versions == ["2.8", "2.13", "2.8", "2.13"]
 
 
-def test_nothing_to_share_is_no_matter() -> None:
-    """Where cells agree."""
+def test_equal_cells_do_not_diverge() -> None:
+    """No stage is reported."""
     assert sharing.find_divergence(locked(TWO, nothing)) is None
