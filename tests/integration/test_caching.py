@@ -20,7 +20,7 @@ from nox_buildstages.builder.sandbox import Sandbox, SandboxPolicy
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.sync import Syncer
-from nox_buildstages.errors import CompilerCacheError
+from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.model import Final, Output, Project, Stage
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.run import Run
@@ -334,10 +334,10 @@ def test_a_cache_that_is_named_must_be_there(
 ) -> None:
     """The error says what to install."""
     yard.outer["PATH"] = folder_of(yard.root / "there")
-    with pytest.raises(CompilerCacheError) as caught:
+    with pytest.raises(BuildStagesError) as caught:
         yard.chosen(cache, None)
-    assert (caught.value.stage, caught.value.cache) == ("s", cache)
-    assert f"pip install {package}`" in caught.value.hint
+    assert caught.value.summary == f"stage s: the compiler cache {cache} isn't on PATH"
+    assert caught.value.hint == f"install it:\n  pip install {package}"
 
 
 def test_a_cache_that_does_not_work_is_an_error(yard: Yard) -> None:
@@ -346,13 +346,13 @@ def test_a_cache_that_does_not_work_is_an_error(yard: Yard) -> None:
     faulty.write_text("max_files = many\n")
     yard.outer["CCACHE_CONFIGPATH"] = str(faulty)
     with (
-        pytest.raises(CompilerCacheError, match=r"doesn't work: .*faulty\.conf"),
+        pytest.raises(BuildStagesError, match=r"doesn't work: .*faulty\.conf"),
         yard.at_work("ccache", yard.site("a")),
     ):
         pass
     yard.outer["SCCACHE_WEBDAV_ENDPOINT"] = "http://127.0.0.1:1"
     with (
-        pytest.raises(CompilerCacheError, match=r"doesn't work: .*startup failed"),
+        pytest.raises(BuildStagesError, match=r"doesn't work: .*startup failed"),
         yard.at_work("sccache", yard.site("a")),
     ):
         pass

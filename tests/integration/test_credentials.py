@@ -20,7 +20,7 @@ from nox_buildstages.environments.environment import Environment
 from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.environments.targets import Target
-from nox_buildstages.errors import ResolutionError, SourceError, SyncError
+from nox_buildstages.errors import BuildStagesError, ResolutionError, SourceError
 from nox_buildstages.indexes.logins import git_variables, strip_logins
 from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.lock.files import pylock
@@ -258,7 +258,7 @@ def test_a_refused_login_is_told(
     assert private.url in str(locking.value)
     right = WAYS["UV_DEFAULT_INDEX"].place(private, tmp_path, interpreter, outer)
     wheel = private.folder / "dep-1.0-py3-none-any.whl"
-    with pytest.raises(SyncError) as syncing:
+    with pytest.raises(BuildStagesError) as syncing:
         place.sync(right.lock("dep"), wheel)
     assert private.file_url(wheel.name) in str(syncing.value)
     sdist = private.folder / "kernel-1.0.tar.gz"

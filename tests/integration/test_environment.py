@@ -18,7 +18,7 @@ from nox_buildstages.environments.environment import Environment
 from nox_buildstages.environments.installed import check_installed, find_differences
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.environments.variables import backend_variables
-from nox_buildstages.errors import EnvironmentDiffersError, HashMismatchError, SyncError
+from nox_buildstages.errors import BuildStagesError, HashMismatchError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.store.key import Ingredient
 from nox_buildstages.system.files import sha256_of
@@ -360,9 +360,9 @@ def test_what_cannot_be_removed_is_an_error(
     (record,) = environment.location.glob("lib/python*/site-packages/other-*/RECORD")
     record.unlink()
     less = lock(tmp_path, tmp_path / "wheels/some_package-1.0-py3-none-any.whl")
-    with pytest.raises(SyncError, match="RECORD") as caught:
+    with pytest.raises(BuildStagesError, match="RECORD") as caught:
         syncer.sync(environment, less.wanted, less.path)
-    assert f"remove the folder {environment.location}" in str(caught.value)
+    assert f"  rm -r {environment.location}" in caught.value.lines()
 
 
 def test_a_wheel_that_is_gone_is_an_error(
@@ -370,7 +370,7 @@ def test_a_wheel_that_is_gone_is_an_error(
 ) -> None:
     """Uv names the file."""
     (tmp_path / "wheels/other-2.0+cpu-py3-none-any.whl").unlink()
-    with pytest.raises(SyncError, match=r"other-2\.0\+cpu"):
+    with pytest.raises(BuildStagesError, match=r"other-2\.0\+cpu"):
         syncer.sync(environment, locked.wanted, locked.path)
 
 
@@ -379,10 +379,11 @@ def test_an_environment_that_stays_another_is_an_error(
 ) -> None:
     """Uv's word isn't taken for it: what is there is looked at."""
     more = {**locked.wanted, "gone": Ingredient(version="1", sha256="00")}
-    with pytest.raises(EnvironmentDiffersError) as caught:
+    with pytest.raises(BuildStagesError) as caught:
         syncer.sync(environment, more, locked.path)
-    assert caught.value.differences == ("gone 1 is missing",)
-    assert caught.value.hint == f"remove the folder {environment.location}"
+    assert caught.value.problem == "differs from its lock"
+    assert caught.value.details == ("gone 1 is missing",)
+    assert caught.value.hint.endswith(f"\n  rm -r {environment.location}")
 
 
 def test_nothing_is_changed_where_nox_forbids_it(
@@ -390,9 +391,9 @@ def test_nothing_is_changed_where_nox_forbids_it(
 ) -> None:
     """With -R an environment is as it should be, or it is an error."""
     fixed = replace(environment, may_install=lambda: False)
-    with pytest.raises(EnvironmentDiffersError) as caught:
+    with pytest.raises(BuildStagesError) as caught:
         syncer.sync(fixed, locked.wanted, locked.path)
-    assert len(caught.value.differences) == 2
+    assert len(caught.value.details) == 2
     assert "run nox without -R" in caught.value.hint
     assert runner.commands == []
     syncer.sync(environment, locked.wanted, locked.path)

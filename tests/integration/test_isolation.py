@@ -17,7 +17,7 @@ from nox_buildstages.builder.sandbox import Sandbox, SandboxPolicy
 from nox_buildstages.builder.scripts.offline import CANNOT_CUT, CANNOT_RUN
 from nox_buildstages.environments.environment import Environment
 from nox_buildstages.environments.snapshot import guard_environment
-from nox_buildstages.errors import MeddlingError, NetworkError
+from nox_buildstages.errors import BuildError, BuildStagesError
 from nox_buildstages.model import Stage
 from nox_buildstages.system.process import Command, Completed, run
 from support.namespaces import OFFLINE, can_forbid, forbidding, needs_namespaces
@@ -370,9 +370,10 @@ def test_where_it_cannot_be_that_is_said_once() -> None:
 def test_where_it_must_be_and_cannot_that_is_an_error() -> None:
     """And nothing else is said."""
     told = Told()
-    with pytest.raises(NetworkError) as caught:
+    with pytest.raises(BuildStagesError) as caught:
         told.sandbox_policy().sandbox(REQUIRED)
-    assert (caught.value.stage, caught.value.reason) == ("a", LIMIT)
+    assert caught.value.subject == "stage a"
+    assert caught.value.details == [LIMIT]
     assert told.reports == []
 
 
@@ -450,15 +451,16 @@ def test_a_build_that_changes_its_environment_is_refused(
             packages.joinpath("x/__init__.py").write_text("X = 1 # evil\n")
             packages.joinpath("x/core.py").unlink()
 
-    with pytest.raises(MeddlingError) as caught:
+    with pytest.raises(BuildError) as caught:
         meddle()
     error = caught.value
-    assert (error.output, error.stage, error.log) == ("a", "s", tmp_path / "log")
-    assert error.changes == (
+    assert (error.subject, error.log) == ("a (stage s)", tmp_path / "log")
+    assert error.details == [
         "added lib/python3/site-packages/evil.pth",
         "changed lib/python3/site-packages/x/__init__.py",
         "removed lib/python3/site-packages/x/core.py",
-    )
+    ]
+    assert error.hint.endswith("\n  uv cache clean")
     assert not packages.joinpath("evil.pth").exists()
     assert not stamped(environment)
 

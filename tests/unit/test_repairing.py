@@ -18,7 +18,7 @@ from nox_buildstages.commands.release.repairing import (
 )
 from nox_buildstages.environments.environment import Environment
 from nox_buildstages.environments.variables import EPOCH
-from nox_buildstages.errors import RepairError, UsageError
+from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.system.process import Completed
 from support.deliveries import stored_wheel
 from support.packages import make_wheel
@@ -78,9 +78,10 @@ def test_the_reason_is_what_auditwheel_says_last(
     own = Repairer(
         tools=tools(Runner(returncode, stderr)), variables={}, versions={}, brought=()
     )
-    with pytest.raises(RepairError) as caught:
+    with pytest.raises(BuildStagesError) as caught:
         own.repair(wheel(tmp_path / "x-1.0-linux.whl"), tmp_path / "out")
-    assert (caught.value.wheel, caught.value.reason) == ("x-1.0-linux.whl", reason)
+    assert caught.value.subject == "x-1.0-linux.whl"
+    assert list(caught.value.details) == reason.splitlines()
 
 
 def test_what_the_runtime_brings_is_left_out(tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ def test_what_the_runtime_brings_is_left_out(tmp_path: Path) -> None:
     )
     own = repairer(environment, used)
     assert own.versions["patchelf"] == "0.19.3"
-    with pytest.raises(RepairError):
+    with pytest.raises(BuildStagesError):
         own.repair(wheel(tmp_path / "x.whl"), tmp_path / "out")
     command = runner.asked[-1]
     assert command.env is not None

@@ -106,7 +106,7 @@ def test_what_differs_is_told(
     parts = [part("one", "aa", **first), part("two", "bb", **second)]
     (clash,) = union.clashes(parts)
     assert [*clash.differences] == told
-    assert clash.places == (Path("one"), Path("two"))
+    assert clash.folders == (Path("one"), Path("two"))
 
 
 def test_each_name_clashes_once() -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from nox_buildstages.environments import interpreter
 from nox_buildstages.errors import (
+    BuildStagesError,
     CommandError,
-    MissingToolError,
-    MissingWheelError,
-    ToolError,
 )
 from nox_buildstages.indexes.logins import strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, list_pins
@@ -153,7 +152,7 @@ class BuildContext:
             without: Names of projects to leave out.
 
         Raises:
-            MissingWheelError: The store lacks a stage's wheel.
+            BuildStagesError: The store lacks a stage's wheel.
         """
         found: dict[str, Ingredient] = {}
         for pin in self.pins(name):
@@ -173,7 +172,7 @@ class BuildContext:
         """Return the wheels of stages in an environment.
 
         Raises:
-            MissingWheelError: The store lacks a wheel.
+            BuildStagesError: The store lacks a wheel.
         """
         return {
             pin.name: self.stored_wheel(pin.stage, pin.name)
@@ -185,12 +184,16 @@ class BuildContext:
         """Return the wheel of an output.
 
         Raises:
-            MissingWheelError: The store lacks the wheel.
+            BuildStagesError: The store lacks the wheel.
         """
         wheel = self.find_wheel(self.recipe(stage, output))
         if wheel is None:
             label = self.project.stage_label(stage)
-            raise MissingWheelError(stage=label, output=output)
+            raise BuildStagesError(
+                subject=f"{output} (stage {label})",
+                problem="it isn't built yet, or its wheel in the store is damaged",
+                hint=f"build it:\n  nox -s {quote(f'build-stage-{label}')}",
+            )
         return wheel
 
     def find_wheel(self, recipe: Recipe) -> StoredWheel | None:
@@ -232,9 +235,9 @@ class BuildContext:
         """Return everything that goes into the wheel of an output.
 
         Raises:
-            MissingWheelError: The store lacks a wheel of an earlier stage.
-            MissingToolError: A tool of the stage isn't on PATH.
-            ToolError: A tool of the stage doesn't print its version.
+            BuildStagesError: The store lacks a wheel of an earlier stage.
+            BuildStagesError: A tool of the stage isn't on PATH.
+            BuildStagesError: A tool of the stage doesn't print its version.
             SourceError: A directory or a patch can't be read.
         """
 
@@ -308,7 +311,11 @@ class BuildContext:
         """Return what a tool prints for ``--version``."""
         path = shutil.which(program, path=self.tools.outer.get("PATH"))
         if path is None:
-            raise MissingToolError(tool=program, stage=stage.name)
+            raise BuildStagesError(
+                subject=f"stage {stage.name}",
+                problem=f"its tool {program!r} isn't on PATH",
+                hint=f"install {program}",
+            )
         command = Command(argv=(path, "--version"))
         try:
             return self.tools.run.once(
@@ -316,9 +323,9 @@ class BuildContext:
                 lambda: run_checked(self.tools.runner, command).strip(),
             )
         except CommandError as error:
-            raise ToolError(
-                tool=program,
-                stage=stage.name,
-                reason=error.reason,
-                output=error.output.strip(),
+            raise BuildStagesError(
+                subject=f"stage {stage.name}",
+                problem=f"`{program} --version` failed ({error.reason})",
+                details=error.output.strip().splitlines(),
+                hint="name only programs in tools that support --version",
             ) from error

@@ -16,10 +16,13 @@ from packaging.version import Version
 from nox_buildstages import toml
 from nox_buildstages.builder.prepare import sync_environment
 from nox_buildstages.environments.direct_url import write_direct_url
-from nox_buildstages.environments.environment import INSTALL_HINT
-from nox_buildstages.environments.installed import find_differences, record_installed
+from nox_buildstages.environments.installed import (
+    difference_error,
+    find_differences,
+    record_installed,
+)
 from nox_buildstages.environments.snapshot import PROJECT_FOLDER
-from nox_buildstages.errors import EnvironmentDiffersError, UnmetError
+from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.lockfile import digest
 from nox_buildstages.lock.files.names import file_name
@@ -82,21 +85,17 @@ def install_editable(
     Raises:
         BuildError: The wheel can't be built.
         StaleLockError: The lock lacks a build requirement.
-        UnmetError: The runtime lacks a requirement of the project.
-        NotRunError: The backend has to run, and nox must not run anything.
-        SyncError: The environment can't be made.
-        EnvironmentDiffersError: The environment differs, and nox must not change it.
+        BuildStagesError: The runtime lacks a requirement of the project.
+        BuildStagesError: The backend has to run, and nox must not run anything.
+        BuildStagesError: The environment can't be made.
+        BuildStagesError: The environment differs, and nox must not change it.
     """
     folder = environment.location / PROJECT_FOLDER
     key = _make_key(context, name)
     wheel = None if rebuild else _read_last_wheel(folder, key)
     if wheel is None:
         if not environment.may_install():
-            raise EnvironmentDiffersError(
-                environment=environment.location,
-                differences=(f"{name} has to be made installable again",),
-                hint=INSTALL_HINT,
-            )
+            raise difference_error(environment, [f"{name} isn't installed any more"])
         wheel = _build(context, name, environment, key)
     ingredient = Ingredient(version=wheel.version, sha256=wheel.sha256)
     wanted = {**context.ingredients(FINAL), name: ingredient}
@@ -104,7 +103,12 @@ def install_editable(
         return
     unmet = _find_unmet(context, wheel)
     if unmet:
-        raise UnmetError(project=name, unmet=unmet)
+        raise BuildStagesError(
+            subject=name,
+            problem="the runtime environment lacks requirements of this project",
+            details=[f"{it}: the runtime has {has or 'none'}" for it, has in unmet],
+            hint="add them to requirements in [tool.nox-buildstages.final]",
+        )
     lock = environment.location / file_name(FINAL)
     if environment.may_install():
         files.write_text(lock, _add_to_lock(bound, name, wheel, folder))

@@ -17,10 +17,9 @@ from nox_buildstages.builder.jobs.slots import JobRequest
 from nox_buildstages.builder.prepare import prepare_environment
 from nox_buildstages.environments.snapshot import PROJECT_FOLDER
 from nox_buildstages.errors import (
-    NotRunError,
     StaleLockError,
     WheelError,
-    WrongWheelError,
+    not_run,
 )
 from nox_buildstages.lock.files.lockfile import LockedOutput
 from nox_buildstages.lock.files.names import file_name
@@ -50,8 +49,8 @@ def get_build_requires(
 
     Raises:
         BuildError: The hook failed.
-        NetworkError: The network must be off, and it can't be.
-        NotRunError: Nox must not run anything.
+        BuildStagesError: The network must be off, and it can't be.
+        BuildStagesError: Nox must not run anything.
     """
     context.tools.report(f"asking the build backend of {name}")
     with _open_backend(context, name, environment) as backend:
@@ -68,8 +67,8 @@ def build_editable(
     Raises:
         BuildError: The build failed.
         StaleLockError: The lock lacks a build requirement.
-        NetworkError: The network must be off, and it can't be.
-        NotRunError: Nox must not run anything.
+        BuildStagesError: The network must be off, and it can't be.
+        BuildStagesError: Nox must not run anything.
     """
     folder = environment.location / PROJECT_FOLDER / "wheel"
     with _open_backend(context, name, environment) as backend:
@@ -93,12 +92,11 @@ def build_editable(
             new, returned, name=name, interpreter=context.interpreter
         )
     except WheelError as error:
-        raise WrongWheelError(
-            output=name,
-            stage=PROJECT,
-            wheel=error.subject,
-            problem=error.problem,
+        raise replace(
+            error,
+            subject=f"{name} (stage {PROJECT}): {error.subject}",
             log=backend.log,
+            hint="fix its source, then run the same command again",
         ) from error
     sha256 = sha256_of(wheel.path)
     # A path of its own for each wheel: uv caches wheels by path.
@@ -114,7 +112,7 @@ def _open_backend(
     stage, tools, root = own_stage(name), context.tools, context.project.root
     prepare_environment(context, PROJECT, environment)
     if not environment.may_run():
-        raise NotRunError(stage=PROJECT, outputs=(name,))
+        raise not_run(PROJECT, name)
     folder = environment.location / PROJECT_FOLDER
     folder.mkdir(exist_ok=True)
     job = Job(

@@ -114,7 +114,7 @@ class Job:
         """The sandbox of the build backend.
 
         Raises:
-            NetworkError: The stage requires the network to be off, and it can't be.
+            BuildStagesError: The stage requires the network to be off, and it can't be.
         """
         return self.context.tools.sandbox_policy.sandbox(self.stage)
 
@@ -140,7 +140,7 @@ class Job:
         """Fail if the block changes the environment.
 
         Raises:
-            MeddlingError: The block has changed the environment.
+            BuildStagesError: The block has changed the environment.
         """
         return guard_environment(
             self.environment,

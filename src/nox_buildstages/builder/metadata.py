@@ -17,7 +17,7 @@ from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
 from nox_buildstages.builder.stage import provide_stage
-from nox_buildstages.errors import BackendError, MetadataError, NotRunError
+from nox_buildstages.errors import BackendError, MetadataError, not_run
 from nox_buildstages.lock.files.lockfile import (
     IndexPin,
     LockedOutput,
@@ -93,8 +93,8 @@ class BackendMetadata:
 
         Raises:
             BuildError: A hook failed, or a wheel can't be built.
-            NetworkError: The network must be off, and it can't be.
-            NotRunError: Nox must not run anything.
+            BuildStagesError: The network must be off, and it can't be.
+            BuildStagesError: Nox must not run anything.
         """
         context = replace(
             self.context,
@@ -177,7 +177,7 @@ class BackendMetadata:
         network = job.sandbox
         prepare_environment(context, stage.name, environment)
         if not environment.may_run():
-            raise NotRunError(stage=stage.name, outputs=(output.name,))
+            raise not_run(stage.name, output.name)
         job.log.parent.mkdir(parents=True, exist_ok=True)
         job.log.write_text(f"network: {network}\n", encoding="utf-8")
         several = len(context.project.pythons) > 1

@@ -18,7 +18,7 @@ from nox_buildstages.builder.compilers.cache import use_cache
 from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.jobs.slots import JobRequest, count_jobs
 from nox_buildstages.builder.supervisor import Supervisor
-from nox_buildstages.errors import BuildError, WheelError, WrongWheelError
+from nox_buildstages.errors import BuildError, WheelError
 from nox_buildstages.run.follow import COMPILE
 from nox_buildstages.store.build_dir import Checkpoints
 
@@ -45,7 +45,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
 
     Raises:
         BuildError: The build failed.
-        CompilerCacheError: The compiler cache doesn't work.
+        BuildStagesError: The compiler cache doesn't work.
     """
     context, recipe, tools = job.context, job.recipe, job.context.tools
     with tools.store.hold_lock(recipe.key):
@@ -112,7 +112,7 @@ def build_wheel(
 
     Raises:
         BuildError: The build failed, or made another wheel than expected.
-        CompilerCacheError: The compiler cache doesn't work.
+        BuildStagesError: The compiler cache doesn't work.
     """
     context, name, location = job.context, job.output.name, job.environment.location
     store, sources = context.tools.store, context.tools.sources
@@ -141,12 +141,11 @@ def build_wheel(
         try:
             wheel = accept_wheel(build_dir.wheel, file_name, expected)
         except WheelError as error:
-            raise WrongWheelError(
-                output=name,
-                stage=job.stage.name,
-                wheel=error.subject,
-                problem=error.problem,
+            raise replace(
+                error,
+                subject=f"{name} (stage {job.stage.name}): {error.subject}",
                 log=job.log,
+                hint="fix its source, then run the same command again",
             ) from error
         hits = cache.statistics() if cache else ""
     if hits:

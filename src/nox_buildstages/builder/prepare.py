@@ -41,9 +41,9 @@ def prepare_environment(
     The caller occupies the environment.
 
     Raises:
-        MissingWheelError: The store lacks a wheel of an earlier stage.
-        SyncError: The environment can't be made.
-        EnvironmentDiffersError: The environment differs, and nox must not change it.
+        BuildStagesError: The store lacks a wheel of an earlier stage.
+        BuildStagesError: The environment can't be made.
+        BuildStagesError: The environment differs, and nox must not change it.
     """
     if not environment.may_install():
         check_installed(environment, context.ingredients(name), hint=INSTALL_HINT)
@@ -78,8 +78,8 @@ def sync_environment(
         wanted: The packages of the file; None if they are those of the lock.
 
     Raises:
-        SyncError: The environment can't be made.
-        EnvironmentDiffersError: The environment differs, and nox must not change it.
+        BuildStagesError: The environment can't be made.
+        BuildStagesError: The environment differs, and nox must not change it.
     """
     wanted = context.ingredients(name) if wanted is None else wanted
     if not find_differences(environment, wanted):

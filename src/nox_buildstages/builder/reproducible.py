@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.attempts import Attempt
@@ -12,11 +13,13 @@ from nox_buildstages.builder.jobs.slots import JobRequest
 from nox_buildstages.builder.output import begin_log, build_wheel
 from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
 from nox_buildstages.environments.snapshot import SECOND_BUILD_FOLDER
-from nox_buildstages.errors import Discrepancy, NotReproducibleError, NotRunError
+from nox_buildstages.errors import BuildStagesError, not_run
 from nox_buildstages.system.files import remove_tree, sha256_of
 from nox_buildstages.wheels.compare import compare_wheels
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.builder.jobs.slots import JobSlot
     from nox_buildstages.environments.environment import Environment
@@ -37,16 +40,15 @@ def check_reproducible(
         environment: The environment to build in.
 
     Raises:
-        NotReproducibleError: A wheel differs.
-        NotRunError: Nox must not run anything.
+        BuildStagesError: A wheel differs.
+        BuildStagesError: Nox must not run anything.
         BuildError: A build failed.
     """
     outputs, tools = context.locks[stage.name].outputs, context.tools
     with occupy_environment(tools, environment):
         prepare_environment(context, stage.name, environment)
         if not environment.may_run():
-            names = tuple(output.name for output in outputs)
-            raise NotRunError(stage=stage.name, outputs=names)
+            raise not_run(stage.name, *(output.name for output in outputs))
         remove_tree(environment.location / SECOND_BUILD_FOLDER)
         context = replace(context, logs=tools.store.folder / "logs")
         with tools.job_pool.take_slot() as slot:
@@ -61,11 +63,22 @@ def check_reproducible(
             )
             found = tuple(filter(None, (_compare(job, slot) for job in jobs)))
     if found:
-        raise NotReproducibleError(stage=stage.name, discrepancies=found)
+        details = []
+        for first, second in found:
+            details.append(f"{first.name} differs when it is built again:")
+            details += [f"  {line}" for line in compare_wheels(first, second)]
+            details += [f"  first:  {first}", f"  second: {second}"]
+        paths = " ".join(quote(str(path)) for path in found[0])
+        raise BuildStagesError(
+            subject=f"stage {stage.name}",
+            problem="not reproducible: " + ", ".join(first.name for first, _ in found),
+            details=details,
+            hint=f"compare the files; the store keeps the first:\n  diffoscope {paths}",
+        )
 
 
-def _compare(job: Job, slot: JobSlot) -> Discrepancy | None:
-    """Build one output again; return the difference from the wheel in the store."""
+def _compare(job: Job, slot: JobSlot) -> tuple[Path, Path] | None:
+    """Build one output again; return both wheels if they differ."""
     tools, recipe = job.context.tools, job.recipe
     with (
         tools.store.hold_lock(recipe.key),
@@ -86,9 +99,4 @@ def _compare(job: Job, slot: JobSlot) -> Discrepancy | None:
     if is_same:
         tools.report(f"reproducible: {name} (sha256:{first.sha256})")
         return None
-    return Discrepancy(
-        wheel=first.path.name,
-        first=first.path,
-        second=second,
-        differences=compare_wheels(first.path, second),
-    )
+    return first.path, second

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nox_buildstages.errors import CommandError, NetworkError
+from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.system.process import Command
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class SandboxPolicy:
         """Return the sandbox of a stage.
 
         Raises:
-            NetworkError: The stage requires the network to be off, and it can't be.
+            BuildStagesError: The stage requires the network to be off, and it can't be.
         """
         if stage.network == "on":
             return Sandbox(why="network = true")
@@ -108,7 +108,12 @@ class SandboxPolicy:
             self._possible = self._try()
         sandbox = self._possible
         if not sandbox.is_off and stage.network == "require-off":
-            raise NetworkError(stage=stage.name, reason=sandbox.why)
+            raise BuildStagesError(
+                subject=f"stage {stage.name}",
+                problem='network = "require-off", and the network can\'t be turned off',
+                details=[sandbox.why],
+                hint="to turn it off only if possible:\n  network = false",
+            )
         if not sandbox.is_off and is_first:
             self.report(f"build backends have network access: {sandbox.why}")
         return sandbox

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nox_buildstages.errors import NotRunError
+from nox_buildstages.errors import not_run
 from nox_buildstages.run.journal import BUILT, CACHED
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ def provide_stage(
         The results, in the order of the outputs.
 
     Raises:
-        MissingWheelError: The store lacks a wheel of an earlier stage.
+        BuildStagesError: The store lacks a wheel of an earlier stage.
         UsageError: There is no driver for the remote store.
-        NotRunError: Something has to be built, and nox must not run anything.
-        NetworkError: The network must be off, and it can't be.
-        CompilerCacheError: The compiler cache is missing or doesn't work.
-        SyncError: The environment can't be made.
+        BuildStagesError: Something has to be built, and nox must not run anything.
+        BuildStagesError: The network must be off, and it can't be.
+        BuildStagesError: The compiler cache is missing or doesn't work.
+        BuildStagesError: The environment can't be made.
         BuildError: An output can't be built.
     """
     tools, outputs = context.tools, context.locks[stage.name].outputs
@@ -97,8 +97,7 @@ def provide_stage(
         ):
             prepare_environment(context, stage.name, environment)
             if not environment.may_run():
-                names = tuple(output.name for output in missing)
-                raise NotRunError(stage=stage.name, outputs=names)
+                raise not_run(stage.name, *(output.name for output in missing))
             for output in missing:
                 job = Job(
                     context=context,
@@ -117,7 +116,7 @@ def find_results(context: BuildContext, stage: Stage) -> tuple[OutputResult, ...
     """Return the results of a stage whose wheels are all in the store.
 
     Raises:
-        MissingWheelError: The store lacks a wheel.
+        BuildStagesError: The store lacks a wheel.
     """
     for output in context.locks[stage.name].outputs:
         context.stored_wheel(stage.name, output.name)

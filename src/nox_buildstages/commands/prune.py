@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nox_buildstages.errors import PruneError
+from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.store.inventory import Kind
 from nox_buildstages.store.pruning import Limits, prune
 from nox_buildstages.store.store import Store, cache_folder
@@ -23,7 +23,7 @@ def run_prune(options: Options, run: Run) -> None:
     """Remove items from the store, and print what was removed and what is left.
 
     Raises:
-        PruneError: Something can't be removed.
+        BuildStagesError: Something can't be removed.
         UsageError: A session that uses the store runs this command.
     """
     store = Store(cache_folder(run.outer))
@@ -33,7 +33,13 @@ def run_prune(options: Options, run: Run) -> None:
     for line in render(result, limits, is_dry=options.dry_run):
         run.report(line)
     if result.failures:
-        raise PruneError(failures=result.failures)
+        count = len(result.failures)
+        raise BuildStagesError(
+            subject="the store",
+            problem=f"{count} item{'s' if count > 1 else ''} can't be removed",
+            details=[f"{it.filename}: {it.strerror or it}" for it in result.failures],
+            hint="check the permissions, then run the same command again",
+        )
 
 
 def render(result: PruneResult, limits: Limits, *, is_dry: bool) -> Iterator[str]:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name, canonicalize_version
 
-from nox_buildstages.environments.environment import site_packages
-from nox_buildstages.errors import EnvironmentDiffersError
+from nox_buildstages.environments.environment import INSTALL_HINT, site_packages
+from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.system.files import write_text
 from nox_buildstages.text import diff
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.store.key import Ingredient
@@ -41,13 +41,23 @@ def check_installed(
         hint: What the user can do about differences.
 
     Raises:
-        EnvironmentDiffersError: The environment contains other packages.
+        BuildStagesError: The environment contains other packages.
     """
     differences = tuple(find_differences(environment, wanted).values())
     if differences:
-        raise EnvironmentDiffersError(
-            environment=environment.location, differences=differences, hint=hint
-        )
+        raise difference_error(environment, differences, hint)
+
+
+def difference_error(
+    environment: Environment, differences: Sequence[str], hint: str = INSTALL_HINT
+) -> BuildStagesError:
+    """Return the error for an environment that differs from its lock."""
+    return BuildStagesError(
+        subject=f"environment {environment.location}",
+        problem="differs from its lock",
+        details=differences,
+        hint=hint,
+    )
 
 
 def find_differences(

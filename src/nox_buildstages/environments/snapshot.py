@@ -7,9 +7,12 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
-from nox_buildstages.environments.environment import INSTALL_HINT
-from nox_buildstages.environments.installed import FILES_NOTE, forget_installed
-from nox_buildstages.errors import EnvironmentDiffersError, MeddlingError
+from nox_buildstages.environments.installed import (
+    FILES_NOTE,
+    difference_error,
+    forget_installed,
+)
+from nox_buildstages.errors import BuildError
 from nox_buildstages.system.files import write_text
 from nox_buildstages.text import diff
 
@@ -53,7 +56,7 @@ def guard_environment(
         log: The log of the build, for messages.
 
     Raises:
-        MeddlingError: The environment was changed, and nothing else went wrong.
+        BuildError: The environment was changed, and nothing else went wrong.
     """
     before = _take_snapshot(environment.location)
     try:
@@ -63,8 +66,16 @@ def guard_environment(
         if changes:
             _undo(environment, changes)
     if changes:
-        words = tuple(f"{change} {name}" for name, change in changes.items())
-        raise MeddlingError(output=output, stage=stage, changes=words, log=log)
+        hint = "patch its source, so that it doesn't write into the environment"
+        if set(changes.values()) != {"added"}:
+            hint += "\nuv's cache may share these files; clean it:\n  uv cache clean"
+        raise BuildError(
+            subject=f"{output} (stage {stage})",
+            problem="its build changed the environment that it runs in",
+            details=[f"{change} {name}" for name, change in changes.items()],
+            log=log,
+            hint=hint,
+        )
 
 
 def record_files(environment: Environment) -> None:
@@ -80,7 +91,7 @@ def restore_files(environment: Environment, report: Callable[[str], None]) -> No
     Added files are removed, and all packages count as different from the lock.
 
     Raises:
-        EnvironmentDiffersError: There are changes, and nox doesn't allow more.
+        BuildStagesError: There are changes, and nox doesn't allow more.
     """
     location = environment.location
     note = location / FILES_NOTE
@@ -95,9 +106,7 @@ def restore_files(environment: Environment, report: Callable[[str], None]) -> No
         return
     words = tuple(f"{change} {name}" for name, change in changes.items())
     if not environment.may_install():
-        raise EnvironmentDiffersError(
-            environment=location, differences=words[:_SHOWN_AT_MOST], hint=INSTALL_HINT
-        )
+        raise difference_error(environment, words)
     more = f" and {len(words) - 1} more" if len(words) > 1 else ""
     report(
         f"{location} was changed by hand ({words[0]}{more});"

@@ -18,7 +18,7 @@ from nox_buildstages.environments.installed import (
     find_differences,
     record_installed,
 )
-from nox_buildstages.errors import HashMismatchError, SyncError
+from nox_buildstages.errors import BuildStagesError, HashMismatchError
 from nox_buildstages.indexes.logins import LOGIN_HINT, is_auth_failure, redact
 from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.system.files import write_text
@@ -69,8 +69,8 @@ class Syncer:
 
         Raises:
             HashMismatchError: A wheel differs from the locked wheel.
-            SyncError: uv can't get or install a wheel.
-            EnvironmentDiffersError: nox doesn't allow changes, or the environment
+            BuildStagesError: uv can't get or install a wheel.
+            BuildStagesError: nox doesn't allow changes, or the environment
                 still differs afterwards.
         """
         stale = set(find_differences(environment, wanted))
@@ -85,18 +85,20 @@ class Syncer:
             if failure:
                 location = environment.location
                 hint = f"remove it, then run nox again:\n  rm -r {location}"
-                raise SyncError(environment=location, output=failure, hint=hint)
+                raise _sync_error(location, failure, hint)
         self._install(environment, stale & wanted.keys(), lock)
         record_installed(environment, wanted)
         check_installed(
-            environment, wanted, hint=f"remove the folder {environment.location}"
+            environment,
+            wanted,
+            hint=f"remove it, then run nox again:\n  rm -r {environment.location}",
         )
 
     def create(self, location: Path, python: Path) -> None:
         """Create an empty environment for an interpreter; replace an existing one.
 
         Raises:
-            SyncError: uv can't create the environment.
+            BuildStagesError: uv can't create the environment.
         """
         argv = ("venv", "--quiet", "--clear", "--no-project", "--python", str(python))
         failure = self._run_uv(*argv, str(location))
@@ -164,9 +166,17 @@ class Syncer:
         return redact(completed.stderr) or f"exit status {completed.returncode}"
 
 
-def _sync_error(location: Path, output: str) -> SyncError:
-    hint = LOGIN_HINT if is_auth_failure(output) else ""
-    return SyncError(environment=location, output=output, hint=hint)
+def _sync_error(
+    location: Path,
+    output: str,
+    hint: str = "check that the servers of its wheels are reachable",
+) -> BuildStagesError:
+    return BuildStagesError(
+        subject=f"environment {location}",
+        problem="can't be installed from its lock",
+        details=output.rstrip().splitlines(),
+        hint=LOGIN_HINT if is_auth_failure(output) else hint,
+    )
 
 
 def _lock_of_one(lock: Path, name: str) -> str:

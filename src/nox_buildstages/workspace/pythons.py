@@ -52,7 +52,7 @@ class Pythons:
         """Return an environment for a target: the session's, or another one beside it.
 
         Raises:
-            SyncError: An environment can't be made.
+            BuildStagesError: An environment can't be made.
         """
         version, own = target.version, self.environment
         if version == self.interpreter.markers["python_version"]:

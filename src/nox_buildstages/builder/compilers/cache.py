@@ -20,7 +20,7 @@ from nox_buildstages.builder.compilers.wrappers import (
     make_compilers,
     make_disabled_caches,
 )
-from nox_buildstages.errors import CommandError, CompilerCacheError
+from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.process import Command, run_checked
 
@@ -73,17 +73,16 @@ class CacheRequest:
         """Run a command of a cache, and return its output.
 
         Raises:
-            CompilerCacheError: The command failed.
+            BuildStagesError: The command failed.
         """
         try:
             return run_checked(self.tools.runner, command)
         except CommandError as error:
             reason = error.output.strip().partition("\n")[0] or error.reason
-            raise CompilerCacheError(
-                stage=self.stage,
-                cache=name,
-                problem=f"doesn't work: {reason}",
-                hint="fix its settings",
+            raise BuildStagesError(
+                subject=f"stage {self.stage}",
+                problem=f"the compiler cache {name} doesn't work: {reason}",
+                hint=f"fix the settings of {name}",
             ) from error
 
 
@@ -118,7 +117,7 @@ def find_cache(context: BuildContext, stage: Stage) -> Path | None:
     """Return the program of a stage's compiler cache; None if the stage has none.
 
     Raises:
-        CompilerCacheError: The table names a cache that isn't on PATH.
+        BuildStagesError: The table names a cache that isn't on PATH.
     """
     setting = stage.compiler_cache or context.project.compiler_cache
     path = context.tools.outer.get("PATH")
@@ -127,12 +126,10 @@ def find_cache(context: BuildContext, stage: Stage) -> Path | None:
         if found is not None:
             return Path(found).absolute()
     if setting in CACHES:
-        raise CompilerCacheError(
-            stage=stage.name,
-            cache=setting,
-            problem="isn't on PATH",
-            hint="install it from your system's packages, or with"
-            f" `pip install {_PACKAGES[setting]}`",
+        raise BuildStagesError(
+            subject=f"stage {stage.name}",
+            problem=f"the compiler cache {setting} isn't on PATH",
+            hint=f"install it:\n  pip install {_PACKAGES[setting]}",
         )
     return None
 
@@ -163,7 +160,7 @@ def use_cache(
     """Yield a compiler cache that works until the end of the block.
 
     Raises:
-        CompilerCacheError: The cache doesn't work.
+        BuildStagesError: The cache doesn't work.
     """
     if program is None:
         yield None

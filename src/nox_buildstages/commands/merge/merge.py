@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.commands.merge import read as gathering, union
-from nox_buildstages.errors import ClashError, UsageError
+from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.system.files import write_if_changed
 from nox_buildstages.text import align
 from nox_buildstages.wheelhouse import publishing
@@ -60,8 +60,8 @@ def join(
 
     Raises:
         UsageError: There is nothing to merge, or it can't be put there.
-        WheelhouseError: One isn't whole; nothing is written.
-        ClashError: Two have different wheels of one name; nothing is written.
+        BuildStagesError: One isn't whole; nothing is written.
+        BuildStagesError: Two have different wheels of one name; nothing is written.
         WheelError: A wheel isn't one.
     """
     target = target.resolve()
@@ -69,7 +69,15 @@ def join(
     merges = [*(_apart if by_cell else _together)(found, target)]
     clashes = [clash for merge in merges for clash in union.clashes(merge.parts)]
     if clashes:
-        raise ClashError(clashes=tuple(clashes))
+        renamed = sorted({clash.project for clash in clashes if clash.has_two_keys})
+        keys = [f"  [tool.nox-buildstages.package.{name}]" for name in renamed]
+        apart = "keep them apart:\n  nox -s build-stages-merge -- --by-cell FOLDER"
+        names = ["give them different names, with local-version in:", *keys]
+        raise BuildStagesError(
+            problem="wheels of the same name differ, so nothing was merged",
+            details=[line for clash in clashes for line in clash.lines()],
+            hint="\n".join(names) if renamed else apart,
+        )
     for merge in merges:
         merge.write()
     _clear(target, but={*found, *(merge.folder for merge in merges)})

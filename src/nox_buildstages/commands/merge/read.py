@@ -16,7 +16,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from nox_buildstages import toml
 from nox_buildstages.commands.merge import union
 from nox_buildstages.commands.merge.union import Part
-from nox_buildstages.errors import UsageError, WheelhouseError
+from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.system.files import sha256_of
 from nox_buildstages.wheelhouse import manifest, publishing
@@ -94,10 +94,18 @@ def read(house: Path, name: str, *, into: Path) -> Part:
             built there counts, and not what an earlier merge brought.
 
     Raises:
-        WheelhouseError: Its manifest, a wheel, or another file isn't what it was.
+        BuildStagesError: Its manifest, a wheel, or another file isn't what it was.
     """
     reading = _Reading(house=house, into=into, record=_record(house))
     return reading.part("" if house == into else name)
+
+
+def _damage(house: Path, file: str, problem: str) -> BuildStagesError:
+    return BuildStagesError(
+        subject=str(house / file),
+        problem=problem,
+        hint="download or build that wheelhouse again; nothing was merged",
+    )
 
 
 def _record(house: Path) -> Manifest:
@@ -105,10 +113,10 @@ def _record(house: Path) -> Manifest:
         record = manifest.loads((house / MANIFEST).read_bytes())
     except ValueError as error:
         problem = f"can't be read: {error}"
-        raise WheelhouseError(folder=house, file=MANIFEST, problem=problem) from error
+        raise _damage(house, MANIFEST, problem) from error
     if record.strange:
         problem = "has an entry that names no wheel and no log of that folder"
-        raise WheelhouseError(folder=house, file=MANIFEST, problem=problem)
+        raise _damage(house, MANIFEST, problem)
     return record
 
 
@@ -248,5 +256,5 @@ class _Reading:
             if hashes.get(file) == sha256:
                 yield file, line
 
-    def _error(self, file: str, problem: str) -> WheelhouseError:
-        return WheelhouseError(folder=self.house, file=file, problem=problem)
+    def _error(self, file: str, problem: str) -> BuildStagesError:
+        return _damage(self.house, file, problem)

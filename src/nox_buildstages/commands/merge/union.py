@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import parse_wheel_filename
 
-from nox_buildstages.errors import Clash
 from nox_buildstages.text import free_name
 from nox_buildstages.wheelhouse.manifest import SOURCES, log_of_wheel
 
@@ -91,6 +90,37 @@ def names(
         lengths = longer
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clash:
+    """Two different wheels with the same file name.
+
+    Attributes:
+        wheel: The file name.
+        project: The project of both wheels.
+        folders: The wheelhouses.
+        keys: The keys of the wheels; empty for a wheel that no stage built.
+        differences: What differs between their entries in the manifests.
+    """
+
+    wheel: str
+    project: str
+    folders: tuple[Path, Path]
+    keys: tuple[str, str]
+    differences: tuple[str, ...] = ()
+
+    @property
+    def has_two_keys(self) -> bool:
+        """Whether two builds made the wheels, so that their names could differ."""
+        return all(self.keys) and self.keys[0] != self.keys[1]
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines for a message."""
+        yield self.wheel
+        for folder, key in zip(self.folders, self.keys, strict=True):
+            yield f"  {folder}: {f'key {key}' if key else 'no stage built it'}"
+        yield from (f"  {difference}" for difference in self.differences)
+
+
 def clashes(parts: Sequence[Part]) -> Iterator[Clash]:
     """Yield the names under which parts have wheels that differ."""
     seen: dict[str, Part] = {}
@@ -108,7 +138,7 @@ def _clash(file: str, first: Part, second: Part) -> Clash:
     return Clash(
         wheel=file,
         project=parse_wheel_filename(file)[0],
-        places=(first.folder, second.folder),
+        folders=(first.folder, second.folder),
         keys=(entries[0].get("key", ""), entries[1].get("key", "")),
         differences=tuple(_differences(*entries)) if all(entries) else (),
     )

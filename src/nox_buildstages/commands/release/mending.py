@@ -6,9 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.prepare import occupy_environment, sync_environment
-from nox_buildstages.commands.release.repairing import is_repairable, repairer
+from nox_buildstages.commands.release.repairing import (
+    is_repairable,
+    repair_error,
+    repairer,
+)
 from nox_buildstages.environments.import_check import import_command
-from nox_buildstages.errors import RepairError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.model import FINAL
@@ -50,7 +53,7 @@ class Mending:
         its modules imported.
 
         Raises:
-            RepairError: One can't be repaired, or doesn't work then.
+            BuildStagesError: One can't be repaired, or doesn't work then.
             WheelError: What comes out of it isn't sound.
             BuildStagesError: The environment can't be made.
         """
@@ -93,7 +96,7 @@ class Mending:
         done = self.context.tools.runner(command)
         if done.returncode:
             said = done.stderr.strip().splitlines()[-_SHOWN:]
-            raise RepairError(wheel=", ".join(names), reason="\n".join(said))
+            raise repair_error(", ".join(names), said)
 
 
 def as_published(

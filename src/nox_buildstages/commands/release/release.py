@@ -87,7 +87,7 @@ class Release:
 
         Raises:
             WheelError: A wheel isn't what was built, or not sound.
-            RepairError: One can't be made fit for other machines.
+            BuildStagesError: One can't be made fit for other machines.
             SourceError: A wheel from an index can't be had.
             HashMismatchError: It isn't the one that was locked.
             UsageError: SOURCE_DATE_EPOCH is no time.

@@ -21,7 +21,7 @@ from packaging.utils import parse_wheel_filename
 
 from nox_buildstages.environments.environment import list_files
 from nox_buildstages.environments.variables import EPOCH
-from nox_buildstages.errors import RepairError, UsageError
+from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.system.files import sha256_of
 from nox_buildstages.system.process import Command, run_checked
 from nox_buildstages.wheels import wheel as wheels
@@ -121,7 +121,7 @@ class Repairer:
             folder: To write it into, of its own; it isn't there yet.
 
         Raises:
-            RepairError: It can't be repaired.
+            BuildStagesError: It can't be repaired.
             WheelError: What comes out isn't sound.
         """
         folder.mkdir(parents=True)
@@ -129,7 +129,7 @@ class Repairer:
         done = self.tools.runner(self._command(wheel.path, folder))
         made = [*folder.glob("*.whl")]
         if done.returncode or len(made) != 1:
-            raise RepairError(wheel=wheel.path.name, reason=_reason(done))
+            raise repair_error(wheel.path.name, _reason(done).splitlines())
         wheels.verify_record(made[0])
         found = wheels.read_wheel(made[0])
         own = _libraries(wheel.path)
@@ -236,6 +236,16 @@ def _env(outer: Mapping[str, str]) -> dict[str, str]:
     programs = str(Path(sys.executable).parent)
     path = os.pathsep.join(filter(None, (programs, outer.get("PATH"))))
     return {**kept, "PATH": path, "SOURCE_DATE_EPOCH": EPOCH}
+
+
+def repair_error(wheel: str, details: Sequence[str]) -> BuildStagesError:
+    """Return the error for a wheel that can't be repaired."""
+    return BuildStagesError(
+        subject=wheel,
+        problem="can't be repaired, so nothing is released",
+        details=details,
+        hint="to release it unrepaired, leave out --repair",
+    )
 
 
 def _reason(done: Completed) -> str:
