@@ -189,8 +189,11 @@ class InvalidLockError(LockError):
     default_hint = RELOCK
 
 
+@dataclass(kw_only=True, eq=False)
 class StaleLockError(LockError):
     """Lock files are missing or out of date."""
+
+    subject: str = "the lock files are out of date"
 
     default_hint = RELOCK
 

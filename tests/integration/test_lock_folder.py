@@ -150,13 +150,15 @@ def test_a_session_looks_at_the_locks_that_it_needs(
         write_text(file(project, name), changed)
     with pytest.raises(StaleLockError) if is_seen else nullcontext():
         assert session() is first
-    with pytest.raises(StaleLockError, match="not all written by the same run"):
+    with pytest.raises(StaleLockError, match="not all come from the same run"):
         folder.read_locks(project, run, inputs=INPUTS, interpreter=interpreter())
 
 
 def test_no_lock_at_all_is_missing(project: Project, run: Run) -> None:
     """The first run of a project has nothing to read."""
-    with pytest.raises(StaleLockError, match=r"build-stages: there are no lock files"):
+    with pytest.raises(
+        StaleLockError, match=r"there are no lock files in .*build-stages"
+    ):
         folder.read_locks(project, run, inputs=INPUTS)
 
 
@@ -203,12 +205,16 @@ def in_another_format(project: Project) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        (without_models, StaleLockError, r"pylock\.models\.toml: is missing"),
-        (from_two_runs, StaleLockError, "not all written by the same run"),
+        (
+            without_models,
+            StaleLockError,
+            r"out of date: pylock\.models\.toml is missing",
+        ),
+        (from_two_runs, StaleLockError, "not all come from the same run"),
         (
             from_other_inputs,
             StaleLockError,
-            r"pylock\.kernels\.toml: out of date: made from other settings",
+            r"pylock\.kernels\.toml was made from other settings",
         ),
         (in_conflict, InvalidLockError, r"pylock\.models\.toml: can't be read"),
         (in_latin_1, InvalidLockError, r"pylock\.models\.toml: can't be read"),

@@ -130,9 +130,9 @@ MESSAGES: list[tuple[BuildStagesError, str]] = [
         """,
     ),
     (
-        StaleLockError(subject="pylock.a.toml", problem="is missing"),
+        StaleLockError(problem="pylock.a.toml is missing"),
         """
-        error: pylock.a.toml: is missing
+        error: the lock files are out of date: pylock.a.toml is missing
         help: lock the project again:
           nox -s build-stages-lock
         """,

@@ -79,9 +79,8 @@ def build_editable(
             applies = marker is None or context.interpreter.satisfies(marker)
             if applies and canonicalize_name(requirement.name) not in locked:
                 raise StaleLockError(
-                    subject=name,
-                    problem=f"its build requires {requirement}, which"
-                    f" {file_name(PROJECT)} doesn't contain",
+                    problem=f"{file_name(PROJECT)} lacks {requirement}, which the build"
+                    f" of {name} requires"
                 )
         remove_tree(folder)
         new = folder / "new"

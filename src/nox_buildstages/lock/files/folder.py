@@ -125,15 +125,11 @@ def read_locks(
     if inputs is not None:
         for name, lock in files.locks.items():
             if lock.inputs != inputs:
-                raise StaleLockError(
-                    subject=files.paths[name].name,
-                    problem="out of date: made from other settings, or for another"
-                    " Python",
-                )
+                file = files.paths[name].name
+                problem = f"{file} was made from other settings or for another Python"
+                raise StaleLockError(problem=problem)
         if len({lock.series for lock in files.locks.values()}) > 1:
-            raise StaleLockError(
-                subject="the lock files", problem="not all written by the same run"
-            )
+            raise StaleLockError(problem="not all come from the same run")
     if interpreter is None:
         return files.locks
     return run.once(
@@ -161,13 +157,14 @@ def _read_files(project: Project) -> _LockFiles:
             with suppress(FileNotFoundError):
                 stamps[name] = file_stamp(path)
     if not stamps:
-        raise StaleLockError(subject=str(lock_dir), problem="there are no lock files")
+        problem = f"there are no lock files in {lock_dir}"
+        raise StaleLockError(subject="", problem=problem)
     missing = next((name for name in paths if name not in stamps), None)
     if missing is not None:
         label = project.stage_label(missing)
         is_stage = label == missing
         subject = file_name(missing) if is_stage else f"the lock of {label}"
-        raise StaleLockError(subject=subject, problem="is missing")
+        raise StaleLockError(problem=f"{subject} is missing")
     locks = {name: replace(_load(path), name=name) for name, path in paths.items()}
     return _LockFiles(
         locks=locks, paths=paths, stamps=stamps, folder_stamp=folder_stamp
