@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nox_buildstages.builder.sandbox import Sandbox, SandboxPolicy
-from nox_buildstages.builder.scripts.offline import CANNOT_CUT, CANNOT_RUN
+from nox_buildstages.builder.scripts.isolate import CANNOT_CUT, CANNOT_RUN
 from nox_buildstages.environments.environment import Environment
 from nox_buildstages.environments.snapshot import guard_environment
 from nox_buildstages.errors import BuildError, BuildStagesError
@@ -141,7 +141,7 @@ def test_a_root_without_all_rights_is_cut_off_too(port: int, right: str) -> None
 TRY = (
     *(sys.executable, "-c"),
     (
-        "import sys; from nox_buildstages.builder.scripts import offline as it;"
+        "import sys; from nox_buildstages.builder.scripts import isolate as it;"
         " sys.exit(it.main(sys.argv[1:]))"
     ),
 )

@@ -1,8 +1,9 @@
-"""A kept program, and all that it starts, ends with who asked for it."""
+"""A supervised program, and all that it starts, ends with its caller."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,16 +15,18 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock, Timeout
 
-from nox_buildstages.builder.scripts import supervise as supervisor
+from nox_buildstages.builder import supervisor
+from nox_buildstages.builder.sandbox import Sandbox
+from nox_buildstages.builder.scripts import supervise
 from nox_buildstages.builder.supervisor import Supervisor
-from nox_buildstages.store.build_dir import ROOM
 from nox_buildstages.system import process as commands
 from nox_buildstages.system.process import Command, Completed, run
+from support.namespaces import needs_namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KEEPER = Supervisor()
+SUPERVISOR = Supervisor()
 PATIENCE = 20.0
 """Seconds for something to happen."""
 
@@ -36,7 +39,7 @@ from nox_buildstages.system.process import Command, run
 lock, *argv = sys.argv[1:]
 run(Supervisor(lock=Path(lock)).around(Command(argv=tuple(argv))))
 """
-"""Whoever asks for a kept program; run as a process, so that it can be killed."""
+"""The caller of a supervised program, as a process that can be killed."""
 
 BUILD = """
 import os, subprocess, sys
@@ -99,11 +102,6 @@ def building(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[int]]
         caller.kill()
 
 
-def test_a_keeper_and_a_workplace_agree_on_a_full_disk() -> None:
-    """The one is a script that imports nothing of ours."""
-    assert supervisor.ROOM == ROOM
-
-
 @pytest.mark.parametrize(
     ("code", "returncode"),
     [
@@ -113,22 +111,22 @@ def test_a_keeper_and_a_workplace_agree_on_a_full_disk() -> None:
         ("import os; os.kill(os.getpid(), 11)", -signal.SIGSEGV),
     ],
 )
-def test_a_kept_program_ends_as_it_would_alone(code: str, returncode: int) -> None:
-    """Its status, or the signal that killed it, is what comes back."""
-    assert run(KEEPER.around(python(code))).returncode == returncode
+def test_a_supervised_program_ends_as_if_alone(code: str, returncode: int) -> None:
+    """With the same exit status, or killed by the same signal."""
+    assert run(SUPERVISOR.around(python(code))).returncode == returncode
 
 
-def test_a_kept_program_sees_nothing_of_its_keeper() -> None:
-    """Its output comes through, and it has no input."""
+def test_a_supervised_program_has_its_own_output_and_no_input() -> None:
+    """The supervisor writes nothing and reads nothing of the program's."""
     code = "import sys; print(repr(sys.stdin.read())); print('err', file=sys.stderr)"
     expected = Completed(returncode=0, stdout="''\n", stderr="err\n")
-    assert run(KEEPER.around(python(code))) == expected
+    assert run(SUPERVISOR.around(python(code))) == expected
 
 
-def test_a_program_that_is_not_there_is_told() -> None:
-    """By the status that a shell gives it."""
-    completed = run(KEEPER.around(Command(argv=("/no/such/program",))))
-    assert completed.returncode == supervisor.CANNOT_RUN
+def test_a_missing_program_is_reported() -> None:
+    """With the exit status that shells use."""
+    completed = run(SUPERVISOR.around(Command(argv=("/no/such/program",))))
+    assert completed.returncode == supervise.CANNOT_RUN
     assert completed.stderr == "No such file or directory: /no/such/program\n"
 
 
@@ -138,7 +136,7 @@ def test_a_program_that_is_not_there_is_told() -> None:
 def test_all_ends_when_the_caller_is_ended(
     tmp_path: Path, number: int, whom: str
 ) -> None:
-    """However it is ended: neither children nor orphans in other groups go on."""
+    """For whatever reason; children and orphans in other groups end, too."""
     with building(tmp_path) as (caller, pids):
         assert is_locked(tmp_path / "lock")
         (os.killpg if whom == "group" else os.kill)(caller.pid, number)
@@ -149,11 +147,11 @@ def test_all_ends_when_the_caller_is_ended(
 
 @needs_groups
 def test_what_a_program_leaves_running_ends_with_it(tmp_path: Path) -> None:
-    """A build that has ended starts no compilers any more."""
+    """No compiler runs on after its build."""
     code = BUILD.replace("subprocess.run", "subprocess.Popen")
     code += "\nwhile not os.path.exists('last'): pass"
     command = Command(argv=(sys.executable, "-c", code), cwd=tmp_path)
-    assert run(KEEPER.around(command)).returncode == 0
+    assert run(SUPERVISOR.around(command)).returncode == 0
     for name in ("ours", "last"):
         assert not is_alive(int((tmp_path / name).read_text()))
 
@@ -170,8 +168,8 @@ STOPPED = STUBBORN.replace("signal.SIG_IGN", "lambda *_: exit(3)").replace(
 
 
 @pytest.mark.parametrize("code", [STUBBORN, STOPPED], ids=["stubborn", "stopped"])
-def test_who_does_not_end_is_killed(tmp_path: Path, code: str) -> None:
-    """One that ignores being asked, and one that can't hear it until it goes on."""
+def test_a_program_that_does_not_end_is_killed(tmp_path: Path, code: str) -> None:
+    """One that ignores SIGTERM, and one that is stopped."""
 
     def give_up() -> None:
         if (tmp_path / "pid").exists():
@@ -180,12 +178,12 @@ def test_who_does_not_end_is_killed(tmp_path: Path, code: str) -> None:
     argv = (sys.executable, "-c", code)
     command = Command(argv=argv, cwd=tmp_path, attend=give_up)
     with pytest.raises(TimeoutError):
-        run(KEEPER.around(command))
+        run(SUPERVISOR.around(command))
     assert not is_alive(int((tmp_path / "pid").read_text()))
 
 
 def test_a_program_waits_until_an_earlier_one_has_ended(tmp_path: Path) -> None:
-    """The lock is its keeper's, not its caller's, and holds until all is over."""
+    """The supervisor holds the lock, not the caller, until all processes have ended."""
     lock = tmp_path / "lock"
     asked: list[float] = []
 
@@ -206,46 +204,46 @@ def test_a_program_waits_until_an_earlier_one_has_ended(tmp_path: Path) -> None:
 
 
 def test_a_program_does_not_begin_for_a_caller_that_is_gone(tmp_path: Path) -> None:
-    """Where its caller ended while it waited, nothing is run."""
+    """A caller that ended while the supervisor waited for the lock."""
     lock = tmp_path / "lock"
     with FileLock(lock):
         argv = ["touch", str(tmp_path / "ran")]
         caller = subprocess.Popen(
             [sys.executable, "-c", CALLER, str(lock), f"/usr/bin/{argv[0]}", argv[1]]
         )
-        until("its keeper", lambda: keepers(lock))
+        until("the supervisor", lambda: supervisors_of(lock))
         caller.kill()
         caller.wait()
-    until("its keeper's end", lambda: not keepers(lock))
+    until("the supervisor's end", lambda: not supervisors_of(lock))
     assert not (tmp_path / "ran").exists()
 
 
-def keepers(lock: Path) -> list[str]:
-    """Return the processes that were started as keepers of a lock."""
+def supervisors_of(lock: Path) -> list[str]:
+    """Return the supervisors that were started with a lock."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             argv = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if supervisor.__file__.encode() in argv and str(lock).encode() in argv:
+        if supervise.__file__.encode() in argv and str(lock).encode() in argv:
             found.append(folder.name)
     return found
 
 
 SCRIPT = (
-    "import sys; from nox_buildstages.builder.scripts import supervise as keeper;"
-    " keeper.main(sys.argv[1:])"
+    "import sys; from nox_buildstages.builder.scripts import supervise;"
+    " supervise.main(sys.argv[1:])"
 )
 
 
 @needs_groups
 @pytest.mark.parametrize("returncode", [0, -signal.SIGTERM], ids=["ends", "is-ended"])
 def test_the_pipe_is_what_a_program_lives_by(tmp_path: Path, returncode: int) -> None:
-    """As long as its other end is open; nobody else need be asked."""
+    """The program runs as long as the pipe's other end is open."""
     code = "pass" if returncode == 0 else BUILD
     argv = [sys.executable, "-c", SCRIPT, str(tmp_path / "lock")]
-    argv += [str(tmp_path / "stop")]
+    argv += [str(tmp_path / "checkpoint"), "10"]
     argv += [sys.executable, "-c", code]
     with subprocess.Popen(argv, cwd=tmp_path, stdin=subprocess.PIPE) as process:
         assert process.stdin
@@ -253,7 +251,7 @@ def test_the_pipe_is_what_a_program_lives_by(tmp_path: Path, returncode: int) ->
             until("the last", (tmp_path / "last").exists)
             process.stdin.close()
         assert process.wait(PATIENCE) == returncode
-    assert (tmp_path / "stop").exists() == bool(returncode)
+    assert (tmp_path / "checkpoint").exists() == bool(returncode)
 
 
 WRITER = """
@@ -264,8 +262,8 @@ time.sleep(600)
 """
 
 
-def test_a_stop_notes_when_it_was_and_what_was_being_written(tmp_path: Path) -> None:
-    """By the clock of the file system; files that are only read don't count."""
+def test_ending_a_program_notes_a_checkpoint(tmp_path: Path) -> None:
+    """The file system's time, and the files open for writing; no files being read."""
     (tmp_path / "read").write_text("")
 
     def give_up() -> None:
@@ -275,14 +273,14 @@ def test_a_stop_notes_when_it_was_and_what_was_being_written(tmp_path: Path) -> 
     argv = (sys.executable, "-c", WRITER)
     command = Command(argv=argv, cwd=tmp_path, attend=give_up)
     with pytest.raises(TimeoutError):
-        run(Supervisor(stop=tmp_path / "stop").around(command))
-    moment, *written = (tmp_path / "stop").read_text().split("\0")
+        run(Supervisor(checkpoint=tmp_path / "checkpoint").around(command))
+    moment, *written = (tmp_path / "checkpoint").read_text().split("\0")
     assert int(moment) >= (tmp_path / "begun").stat().st_mtime_ns
     assert str(tmp_path / "written") in written
     assert str(tmp_path / "read") not in written
 
 
-def test_a_stop_is_not_noted_where_it_can_not_be(tmp_path: Path) -> None:
+def test_a_checkpoint_that_cannot_be_written_is_skipped(tmp_path: Path) -> None:
     """The program is ended all the same."""
 
     def give_up() -> None:
@@ -290,4 +288,76 @@ def test_a_stop_is_not_noted_where_it_can_not_be(tmp_path: Path) -> None:
 
     command = Command(argv=("/bin/sleep", "600"), attend=give_up)
     with pytest.raises(TimeoutError):
-        run(Supervisor(stop=tmp_path / "gone/stop").around(command))
+        run(Supervisor(checkpoint=tmp_path / "gone/checkpoint").around(command))
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_written"), [("r", False), ("w", True), ("a", True), ("r+", True)]
+)
+def test_a_running_program_gets_checkpoints(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    is_written: bool,  # noqa: FBT001
+) -> None:
+    """Every few seconds, with the files that the program has open for writing."""
+    checkpoint, file = tmp_path / "checkpoint", tmp_path / "file"
+    file.write_text("")
+    seen: list[list[str]] = []
+
+    def look() -> None:
+        if checkpoint.exists():
+            seen.append(checkpoint.read_text().split("\0"))
+        if len({moment for moment, *_ in seen}) > 1:
+            raise TimeoutError
+
+    monkeypatch.setenv(supervisor.SECONDS_VARIABLE, "0.2")
+    monkeypatch.setattr(commands, "BEAT", 0.1)
+    code = "import sys, time; file = open(*sys.argv[1:]); time.sleep(600)"
+    argv = (sys.executable, "-I", "-c", code, str(file), mode)
+    with pytest.raises(TimeoutError):
+        run(Supervisor(checkpoint=checkpoint).around(Command(argv=argv, attend=look)))
+    assert (str(file) in seen[-1]) == is_written
+
+
+def test_a_program_that_fails_gets_a_last_checkpoint(tmp_path: Path) -> None:
+    """After a compiler was killed for memory, the retry resumes from there."""
+    command = Supervisor(checkpoint=tmp_path / "one").around(python("exit(1)"))
+    assert run(command).returncode == 1
+    assert int((tmp_path / "one").read_text())
+    command = Supervisor(checkpoint=tmp_path / "two").around(python(""))
+    assert run(command).returncode == 0
+    assert not (tmp_path / "two").exists()
+
+
+def test_no_checkpoint_is_noted_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that were closed on a full disk may be truncated."""
+    checkpoint = tmp_path / "checkpoint"
+    monkeypatch.setattr(supervise, "ROOM", shutil.disk_usage(tmp_path).free * 2)
+    supervise.note_checkpoint(str(checkpoint))
+    assert not checkpoint.exists()
+    monkeypatch.setattr(supervise, "ROOM", 0)
+    supervise.note_checkpoint(str(checkpoint))
+    assert checkpoint.exists()
+
+
+@needs_namespaces
+def test_a_sandboxed_program_gets_checkpoints(tmp_path: Path) -> None:
+    """Its files are named as the program sees them."""
+    here, folder = tmp_path / "here", tmp_path / "folder"
+    folder.mkdir()
+
+    def give_up() -> None:
+        if (folder / "begun").exists():
+            raise TimeoutError
+
+    command = Command(argv=(sys.executable, "-c", WRITER), cwd=folder, attend=give_up)
+    (folder / "read").write_text("")
+    sandboxed = Sandbox().show_at(folder, here).wrap(command)
+    with pytest.raises(TimeoutError):
+        run(Supervisor(checkpoint=tmp_path / "checkpoint").around(sandboxed))
+    _, *written = (tmp_path / "checkpoint").read_text().split("\0")
+    assert str(here / "written") in written
+    assert not any(name.endswith("/read") for name in written)

@@ -1,28 +1,17 @@
-"""What of a build that was stopped the next one goes on with."""
+"""The tree of an interrupted build, and how the next build resumes in it."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from nox_buildstages.builder.sandbox import Sandbox
-from nox_buildstages.store import build_dir as workplace
-from nox_buildstages.store.build_dir import BuildDirectory, Checkpoints
-from nox_buildstages.system.open_files import written_below
-from nox_buildstages.system.process import Command
-from support.namespaces import needs_namespaces
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from nox_buildstages.builder.scripts import supervise
+from nox_buildstages.store.build_dir import BuildDirectory
 
 ENVIRONMENT = Path("/environments/kernels")
 OLD = 1_000_000_000
@@ -53,6 +42,13 @@ def write(path: Path, text: str, *, age: float | None = None) -> None:
 
 def begun(place: BuildDirectory) -> Path:
     return place.begin(ENVIRONMENT, unpack)
+
+
+def note(place: BuildDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Note a checkpoint as the supervisor of this process would."""
+    with monkeypatch.context() as patch:
+        patch.setattr(supervise, "processes", lambda: {os.getpid()})
+        supervise.note_checkpoint(str(place.checkpoint))
 
 
 def texts(project: Path) -> dict[str, str]:
@@ -95,7 +91,7 @@ def test_what_is_younger_than_the_checkpoint_is_taken_away(
     begun(place)
     assert texts(project) == {**FRESH, "build/one.o": "compiled"}
     assert texts(place.build) == {}
-    write(project / "build/two.o", "compiled", age=workplace.PAUSE)
+    write(project / "build/two.o", "compiled", age=1)
     state = json.loads((place.folder / "state.json").read_text())
     state["time"] += 10_000_000_000
     (place.folder / "state.json").write_text(json.dumps(state))
@@ -117,13 +113,15 @@ def test_a_clock_of_whole_seconds_is_trusted_less(place: BuildDirectory) -> None
     assert texts(project) == {**FRESH, "one.o": "compiled"}
 
 
-def test_what_was_open_at_the_checkpoint_is_taken_away(place: BuildDirectory) -> None:
+def test_a_file_that_was_open_at_the_checkpoint_is_removed(
+    place: BuildDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Though it was written to long before: a linker may begin a file and think."""
     project = begun(place)
     write(project / "build/one.so", "half", age=60)
     write(project / "build/two.so", "whole", age=60)
     with (project / "build/one.so").open("a"), (project / "build/two.so").open():
-        place.checkpoint(ENVIRONMENT)
+        note(place, monkeypatch)
     begun(place)
     assert texts(project) == {**FRESH, "build/two.so": "whole"}
 
@@ -134,11 +132,13 @@ def test_what_a_keeper_noted_counts_where_it_is_newer(place: BuildDirectory) -> 
     for name in ("one.o", "two.o"):
         write(project / name, "compiled", age=-5)
     moment = (project / "one.o").stat().st_mtime_ns + 10**9
-    place.stop.write_text("\0".join((str(moment), str(project / "two.o"), "/else")))
+    place.checkpoint.write_text(
+        "\0".join((str(moment), str(project / "two.o"), "/else"))
+    )
     begun(place)
     assert texts(project) == {**FRESH, "one.o": "compiled"}
     write(project / "two.o", "half", age=-5)
-    place.stop.write_text(f"{OLD}")
+    place.checkpoint.write_text(f"{OLD}")
     begun(place)
     assert texts(project) == FRESH
 
@@ -147,9 +147,9 @@ def test_what_a_keeper_noted_counts_where_it_is_newer(place: BuildDirectory) -> 
 def test_a_note_that_can_not_be_read_is_none(place: BuildDirectory, text: str) -> None:
     """As after a crash of the machine."""
     begun(place)
-    before = place.half_built(ENVIRONMENT)
-    place.stop.write_text(text)
-    assert place.half_built(ENVIRONMENT) == before
+    before = place.partial_build(ENVIRONMENT)
+    place.checkpoint.write_text(text)
+    assert place.partial_build(ENVIRONMENT) == before
 
 
 def test_a_source_file_that_was_being_written_is_as_it_was(
@@ -208,7 +208,7 @@ def test_a_tree_that_is_not_known_to_be_whole_goes(
     write(project / "build/kernel.o", "compiled", age=60)
     path = place.folder / "state.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    assert place.half_built(ENVIRONMENT) is None
+    assert place.partial_build(ENVIRONMENT) is None
     assert texts(begun(place)) == FRESH
 
 
@@ -217,7 +217,7 @@ def test_a_mark_that_can_not_be_read_is_none(place: BuildDirectory, text: str) -
     """As after a crash of the machine."""
     begun(place)
     (place.folder / "state.json").write_text(text)
-    assert place.half_built(ENVIRONMENT) is None
+    assert place.partial_build(ENVIRONMENT) is None
 
 
 def test_nothing_is_whole_before_all_is_unpacked(place: BuildDirectory) -> None:
@@ -229,9 +229,9 @@ def test_nothing_is_whole_before_all_is_unpacked(place: BuildDirectory) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         place.begin(ENVIRONMENT, stopped)
-    assert place.half_built(ENVIRONMENT) is None
-    place.checkpoint(ENVIRONMENT)
-    assert place.half_built(ENVIRONMENT) is None
+    assert place.partial_build(ENVIRONMENT) is None
+    place.checkpoint.write_text("1")
+    assert place.partial_build(ENVIRONMENT) is None
 
 
 def test_a_stop_while_mending_is_mended(place: BuildDirectory) -> None:
@@ -249,90 +249,3 @@ def test_a_stop_while_mending_is_mended(place: BuildDirectory) -> None:
     write(project / "setup.py", "half rewr", age=0)
     begun(place)
     assert texts(project) == {**FRESH, "build/kernel.o": "compiled"}
-
-
-def test_a_checkpoint_waits_for_room_on_the_disk(
-    place: BuildDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was closed on a full disk may not be whole."""
-    begun(place)
-    before = place.half_built(ENVIRONMENT)
-    room = shutil.disk_usage(place.folder).free
-    monkeypatch.setattr(workplace, "ROOM", room * 2)
-    place.checkpoint(ENVIRONMENT)
-    assert place.half_built(ENVIRONMENT) == before
-    monkeypatch.setattr(workplace, "ROOM", 0)
-    place.checkpoint(ENVIRONMENT)
-    assert place.half_built(ENVIRONMENT) != before
-
-
-def test_checkpoints_are_made_now_and_then(
-    place: BuildDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not each time that somebody looks."""
-    begun(place)
-    attend = Checkpoints(place=place, environment=ENVIRONMENT)
-    first = place.half_built(ENVIRONMENT)
-    attend()
-    second = place.half_built(ENVIRONMENT)
-    assert second != first
-    attend()
-    assert place.half_built(ENVIRONMENT) == second
-    monkeypatch.setattr(workplace, "PAUSE", 0.0)
-    monkeypatch.setattr(workplace, "SHARE", 0)
-    attend = Checkpoints(place=place, environment=ENVIRONMENT)
-    attend()
-    attend()
-    assert place.half_built(ENVIRONMENT) != second
-
-
-def test_a_checkpoint_that_can_not_be_written_ends_no_build(
-    place: BuildDirectory,
-) -> None:
-    """The last one counts on."""
-    begun(place)
-    place.clear()
-    place.folder.parent.mkdir(exist_ok=True)
-    place.folder.write_text("in the way")
-    Checkpoints(place=place, environment=ENVIRONMENT)()
-
-
-@pytest.mark.parametrize(
-    ("mode", "is_written"), [("r", False), ("w", True), ("a", True), ("r+", True)]
-)
-def test_who_writes_is_seen(tmp_path: Path, mode: str, is_written: bool) -> None:  # noqa: FBT001
-    """Readers aren't; nor is what lies elsewhere."""
-    (tmp_path / "here").mkdir()
-    for name in ("here/file", "elsewhere"):
-        (tmp_path / name).write_text("")
-    found: Callable[[], list[Path]] = lambda: [*written_below(tmp_path / "here")]  # noqa: E731
-    with (tmp_path / "here/file").open(mode), (tmp_path / "elsewhere").open("w"):
-        assert found() == [tmp_path / "here/file"] * is_written
-    assert found() == []
-
-
-@needs_namespaces
-def test_who_writes_at_another_path_is_seen(tmp_path: Path) -> None:
-    """That of a backend that is shown its folder there; not who is shown another."""
-    here, place, other = (tmp_path / name for name in ("here", "place", "other"))
-    for folder in (place, other):
-        folder.mkdir()
-    place.joinpath("b").touch()
-    opened = "import sys; files = [open(it, 'w') for it in sys.argv[1:]]"
-    code = f"{opened}; print(flush=True); input()"
-    command = Command(argv=(sys.executable, "-c", code))
-
-    def writing(folder: Path, *names: str) -> subprocess.Popen[str]:
-        written = (str(folder / name) for name in names)
-        told = replace(command, argv=(*command.argv, *written))
-        argv = Sandbox().show_at(folder, here).wrap(told).argv
-        pipe = subprocess.PIPE
-        return subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True)
-
-    with writing(place, "a") as first, writing(other, "b", "c") as second:
-        for process in (first, second):
-            assert process.stdout is not None
-            process.stdout.readline()
-        assert [*written_below(place, here=here)] == [place / "a"]
-        for process in (first, second):
-            process.communicate("\n")

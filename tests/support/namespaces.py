@@ -11,7 +11,7 @@ import pytest
 
 import nox_buildstages
 
-OFFLINE = Path(nox_buildstages.__file__).parent / "builder/scripts/offline.py"
+OFFLINE = Path(nox_buildstages.__file__).parent / "builder/scripts/isolate.py"
 """The script that cuts the network off."""
 
 _FORBID = 'echo 0 > /proc/sys/user/max_net_namespaces && exec "$@"'

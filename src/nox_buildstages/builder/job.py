@@ -107,7 +107,7 @@ class Job:
     @property
     def is_partial(self) -> bool:
         """Whether an interrupted build has left a tree in which this one can resume."""
-        return self.build_dir.half_built(self.environment.location) is not None
+        return self.build_dir.partial_build(self.environment.location) is not None
 
     @property
     def sandbox(self) -> Sandbox:
@@ -150,14 +150,11 @@ class Job:
         )
 
     @contextmanager
-    def follow(
-        self, phase: str, checkpoint: Callable[[], None] = lambda: None
-    ) -> Iterator[Callable[[], None]]:
+    def follow(self, phase: str) -> Iterator[Callable[[], None]]:
         """Show the progress of the build backend while a block runs.
 
         Args:
             phase: What the build backend does, such as ``compile``.
-            checkpoint: Called before anything is shown.
 
         Yields:
             A function to call regularly. It raises ``BuildTimeoutError`` after the
@@ -174,7 +171,6 @@ class Job:
         )
 
         def attend() -> None:
-            checkpoint()
             if self.deadline is not None:
                 self.deadline.check(self.output.name)
             follower.update()

@@ -20,7 +20,6 @@ from nox_buildstages.builder.jobs.slots import JobRequest, count_jobs
 from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.errors import BuildError, WheelError
 from nox_buildstages.run.follow import COMPILE
-from nox_buildstages.store.build_dir import Checkpoints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,12 +122,10 @@ def build_wheel(
             partial(sources.unpack, job.output.source, patches=context.patches(name)),
         )
         supervisor = Supervisor(
-            lock=store.processes_lock(job.recipe.key), stop=build_dir.stop
+            lock=store.processes_lock(job.recipe.key),
+            checkpoint=build_dir.checkpoint,
         )
-        checkpoints = Checkpoints(
-            place=build_dir, environment=location, spent=build_dir.spent(location)
-        )
-        with job.guard_environment(), job.follow(COMPILE, checkpoints) as attend:
+        with job.guard_environment(), job.follow(COMPILE) as attend:
             backend = job.backend(tree, home=build_dir.home, jobs=jobs, cache=cache)
             backend = backend.with_build_dir(build_dir.build)
             backend = replace(backend, attend=attend, supervisor=supervisor)

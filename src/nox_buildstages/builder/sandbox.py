@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Stage
     from nox_buildstages.system.process import Runner
 
-_SCRIPT = Path(__file__).with_name("scripts") / "offline.py"
+_SCRIPT = Path(__file__).with_name("scripts") / "isolate.py"
 _OFFLINE = (sys.executable, "-I", "-S", str(_SCRIPT))
 _AT, _ONLINE = "--at", "--online"  # options of the script
 _CANNOT_MOVE = 126  # an exit status of the script

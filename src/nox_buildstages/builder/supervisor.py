@@ -1,7 +1,8 @@
-"""Seeing that a build ends with us, whatever ends us."""
+"""The supervisor of a build: ends it together with us, and notes checkpoints."""
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,26 +11,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nox_buildstages.system.process import Command
 
+SECONDS = 10.0
+"""Seconds between two checkpoints."""
+
+SECONDS_VARIABLE = "NOX_BUILDSTAGES_CHECKPOINT_SECONDS"
+"""Overrides ``SECONDS``, for tests."""
+
 _SCRIPT = Path(__file__).with_name("scripts") / "supervise.py"
 _NONE = Path("-")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Supervisor:
-    """Ends what it runs, and all that this started, when we end.
+    """Ends a command and all processes below it when we end.
 
     Attributes:
-        lock: A file that stays locked until all of it has ended, though we may be gone
-            by then.
-        stop: A file in which it notes, before it ends anything, when that was and what
-            was being written.
+        lock: A file that stays locked until all of them have ended, even if we are
+            gone by then.
+        checkpoint: The file to which checkpoints are written.
     """
 
     lock: Path = _NONE
-    stop: Path = _NONE
+    checkpoint: Path = _NONE
 
     def around(self, command: Command) -> Command:
-        """Return a command that is kept; its program goes by absolute path."""
-        ours = (sys.executable, "-I", "-S", _SCRIPT, self.lock, self.stop)
-        argv = (*map(str, ours), *command.argv)
+        """Return a command that runs supervised; its program is an absolute path."""
+        seconds = os.environ.get(SECONDS_VARIABLE, SECONDS)
+        ours = (_SCRIPT, self.lock, self.checkpoint, seconds)
+        argv = (sys.executable, "-I", "-S", *map(str, ours), *command.argv)
         return replace(command, argv=argv, lifeline=True)

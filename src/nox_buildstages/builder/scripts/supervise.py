@@ -1,14 +1,19 @@
-"""Run a program that doesn't outlive who asked for it.
+"""Run a program that never outlives its caller, and note checkpoints meanwhile.
 
-``python -I -S keeper.py LOCK STOP PROGRAM ARGUMENT…``, with the reading end of a pipe
-as its standard input. When the last writer of that pipe is gone, however it went, or on
-SIGTERM, the program and all that it started are asked to end, and killed where they
-don't. Nothing that it leaves running outlives it either. Meanwhile the file ``LOCK`` is
-locked as filelock does it. In the file ``STOP`` is noted, before anything is asked to
-end, when that was, and what was being written. Each of the two may be ``-`` for none.
+``python -I -S supervise.py LOCK CHECKPOINT SECONDS PROGRAM ARGUMENT…``
 
-A script for POSIX that needs the standard library and nothing else, and little of
-that, as it runs before each hook. Its exit status, or signal, is the program's.
+Standard input is the read end of a pipe. When the last writer of the pipe is gone, for
+whatever reason, or on SIGTERM, the supervisor asks the program and all processes below
+to end, and kills them after ``GRACE`` seconds. Processes that the program leaves
+running are ended, too. Until then the file ``LOCK`` is locked as filelock does.
+
+Every ``SECONDS``, and before it ends the program, the supervisor writes a checkpoint to
+the file ``CHECKPOINT``: the time by the clock of the file system in nanoseconds, and
+the files that are open for writing, separated by NUL. A file that was changed before
+that time and wasn't open is complete. ``-`` in place of a file stands for none.
+
+This is a script for Linux. It imports little, because it starts before each hook. Its
+exit status, or signal, is the program's.
 """
 
 from __future__ import annotations
@@ -22,53 +27,63 @@ import sys
 import time
 
 CANNOT_RUN = 127
-"""The exit status where the program can't be started."""
+"""The exit status if the program can't be started."""
 
 ROOM = 16_000_000
-"""Bytes; where the disk has fewer left, what was written may not be whole."""
+"""Bytes; if the disk has less room, files that were written may be truncated."""
 
 GRACE = 2.0
-"""Seconds that a program has between being asked to end and being killed."""
+"""Seconds between asking a program to end and killing it."""
 
 _PAUSE = 0.02
 
 
 def main(argv: list[str]) -> None:
-    """Run a program to its end, and end as it did."""
-    lock, stop, *program = argv
-    # A session of our own: what a terminal's Ctrl-C or the end of our caller's group
-    # does to the program is for us to do, and all that it starts is known by it.
+    """Run a program to its end, and end as it does."""
+    lock, checkpoint, seconds, *program = argv
+    # In a session of our own, Ctrl-C in a terminal and the end of our caller's group
+    # don't reach the program, and every process below the program is known by it.
     os.setsid()
-    ending, wake = _wakeful()
+    requests: list[int] = []
+    wake, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda number, _: requests.append(number))
     if lock != "-":
-        _hold(lock)
-    if _is_abandoned(ending):
+        hold_lock(lock)
+    if is_abandoned(requests):
         return
     try:
-        child = _start(program)
+        child = os.posix_spawn(
+            program[0],
+            program,
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+            setpgroup=0,
+            setsigdef=[signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE],
+        )
     except OSError as error:
         print(f"{error.strerror}: {program[0]}", file=sys.stderr)  # noqa: T201
         sys.exit(CANNOT_RUN)
-    status = _watched(child, ending, wake)
-    if status is None and stop != "-":
-        _note(stop, _members(child))
-    _end_all(child)
-    _end_as(os.waitpid(child, 0)[1] if status is None else status)
+    due = time.monotonic() + float(seconds)
+    ended, status = os.waitpid(child, os.WNOHANG)
+    while not ended and not is_abandoned(requests):
+        left = max(0.0, due - time.monotonic())
+        if wake in select.select([0, wake], [], [], left)[0]:
+            os.read(wake, 1024)
+        if time.monotonic() >= due:
+            note_checkpoint(checkpoint)
+            due = time.monotonic() + float(seconds)
+        ended, status = os.waitpid(child, os.WNOHANG)
+    if status or not ended:
+        note_checkpoint(checkpoint)
+    end_processes(child)
+    end_as(status if ended else os.waitpid(child, 0)[1])
 
 
-def _wakeful() -> tuple[list[int], int]:
-    """Let signals be seen: a list of those that asked us to end, and what wakes us."""
-    ending: list[int] = []
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGTERM, lambda number, _: ending.append(number))
-    return ending, reader
-
-
-def _hold(path: str) -> None:
-    """Lock a file until we end; one that was removed meanwhile is made anew."""
+def hold_lock(path: str) -> None:
+    """Lock a file until this process ends, even if the file is removed meanwhile."""
     while True:
         lock = os.open(path, os.O_RDWR | os.O_CREAT)
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -77,135 +92,93 @@ def _hold(path: str) -> None:
         os.close(lock)
 
 
-def _is_abandoned(ending: list[int]) -> bool:
-    return bool(ending or select.select([0], [], [], 0)[0])
+def is_abandoned(requests: list[int]) -> bool:
+    """Whether a signal asked us to end, or the caller is gone."""
+    return bool(requests or select.select([0], [], [], 0)[0])
 
 
-def _start(program: list[str]) -> int:
-    default = [signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE]
-    return os.posix_spawn(
-        program[0],
-        program,
-        os.environ,
-        file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
-        setpgroup=0,
-        setsigdef=default,
-    )
-
-
-def _watched(child: int, ending: list[int], wake: int) -> int | None:
-    """Wait for the program; return its status, or None where it is to end before."""
-    while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return status
-        if _is_abandoned(ending):
-            return None
-        if wake in select.select([0, wake], [], [])[0]:
-            os.read(wake, 1024)
-
-
-def _note(stop: str, members: set[int]) -> None:
-    """Note the time, by the clock of the file system, and what is being written."""
-    new = f"{stop}.new"
+def note_checkpoint(path: str) -> None:
+    """Write the time and the files that are being written, unless the disk is full."""
+    if path == "-":
+        return
+    new = f"{path}.new"
     try:
-        disk = os.statvfs(os.path.dirname(stop))  # noqa: PTH120 - quick to start
+        disk = os.statvfs(os.path.dirname(path))  # noqa: PTH120 - quick to start
         if disk.f_bavail * disk.f_frsize < ROOM:
             return
         with open(new, "w", encoding="utf-8") as file:  # noqa: PTH123 - quick to start
             file.write("now")
             file.flush()
-            lines = [str(os.fstat(file.fileno()).st_mtime_ns), *_written(members)]
+            now = os.fstat(file.fileno()).st_mtime_ns
             file.seek(0)
-            file.write("\0".join(lines))
+            file.write("\0".join((str(now), *sorted(open_files()))))
             file.truncate()
-        os.replace(new, stop)  # noqa: PTH105 - quick to start
-    except OSError:  # a full disk: what was noted before counts on
+        os.replace(new, path)  # noqa: PTH105 - quick to start
+    except OSError:  # the earlier checkpoint stays valid
         return
 
 
-def _written(members: set[int]) -> set[str]:
-    """Return the paths of the files that processes have open for writing."""
-    found = set()
-    for member in members:
-        folder = f"/proc/{member}/fd"
-        for handle in _listed(folder):
-            found.add(_written_to(f"{folder}/{handle}"))
-    return found - {""}
+def open_files() -> set[str]:
+    """Return the files that processes of our session have open for writing."""
+    folders = (f"/proc/{process}/fd" for process in processes())
+    handles = (f"{it}/{name}" for it in folders for name in list_folder(it))
+    return set(map(written_file, handles)) - {""}
 
 
-def _listed(folder: str) -> list[str]:
+def list_folder(folder: str) -> list[str]:
+    """Return the names in a folder of a process; none if the process is gone."""
     try:
         return os.listdir(folder)  # noqa: PTH208 - quick to start
-    except OSError:  # it has ended
+    except OSError:
         return []
 
 
-def _written_to(handle: str) -> str:
-    """Return the file behind a handle; nothing where it is only read."""
+def written_file(handle: str) -> str:
+    """Return the file behind a handle; nothing if it is closed or only read."""
     try:
         if os.lstat(handle).st_mode & stat.S_IWUSR:
             return os.readlink(handle)  # noqa: PTH115 - quick to start
-    except OSError:  # it was closed
+    except OSError:
         pass
     return ""
 
 
-def _end_all(child: int) -> None:
-    """End what is left of a program, first of all, and of what it started."""
+def end_processes(child: int) -> None:
+    """End the processes of our session, the program first."""
     deadline = time.monotonic() + GRACE
     asked: set[int] = set()
-    while members := _members(child):
+    while members := processes():
         is_over = time.monotonic() > deadline
+        number = signal.SIGKILL if is_over else signal.SIGTERM
         due = members if is_over else members - asked
-        for member in sorted(due, key=child.__ne__):
-            _signal(member, signal.SIGKILL if is_over else signal.SIGTERM)
+        for process in sorted(due, key=child.__ne__):
+            try:
+                os.kill(process, number)
+                os.kill(process, signal.SIGCONT)  # a stopped process can't end
+            except ProcessLookupError:  # noqa: PERF203 - contextlib imports slowly
+                continue
         asked |= members
         time.sleep(_PAUSE)
 
 
-def _signal(member: int, number: int) -> None:
-    try:
-        os.kill(member, number)
-        os.kill(member, signal.SIGCONT)  # who is stopped can't end
-    except ProcessLookupError:
-        return
+def processes() -> set[int]:
+    """Return the running processes of our session, without ourselves."""
+    found, ours = set(), os.getpid()
+    for name in list_folder("/proc"):
+        if not name.isdecimal() or int(name) == ours:
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - quick to start
+                state, _, _, session = file.read().rpartition(b")")[2].split()[:4]
+        except OSError:  # the process is gone
+            continue
+        if int(session) == ours and state not in (b"Z", b"X"):
+            found.add(int(name))
+    return found
 
 
-def _members(child: int) -> set[int]:
-    """Return the processes of our session that run, other than ourselves.
-
-    Where the system doesn't list processes it is the program's group.
-    """
-    ours = os.getpid()
-    try:
-        listed = os.listdir("/proc")  # noqa: PTH208 - quick to start
-    except OSError:  # pragma: no cover - not on Linux
-        return {-child} if _is_group(child) else set()
-    processes = {int(name) for name in listed if name.isdecimal()} - {ours}
-    return {it for it in processes if _runs_in(it, ours)}
-
-
-def _is_group(child: int) -> bool:  # pragma: no cover - not on Linux
-    os.waitpid(child, os.WNOHANG)
-    try:
-        os.killpg(child, 0)
-    except OSError:
-        return False
-    return True
-
-
-def _runs_in(process: int, session: int) -> bool:
-    try:
-        with open(f"/proc/{process}/stat", "rb") as file:  # noqa: PTH123 - quick to start
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return False
-    state, _, _, its_session = fields[:4]
-    return int(its_session) == session and state not in (b"Z", b"X")
-
-
-def _end_as(status: int) -> None:
+def end_as(status: int) -> None:
+    """End with the exit status, or by the signal, of another process."""
     if not os.WIFSIGNALED(status):
         sys.exit(os.WEXITSTATUS(status))
     number = os.WTERMSIG(status)
