@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -68,9 +67,10 @@ int value_{number}() {{ return std::map<std::string, int>().size() + {number}; }
 
 def is_something_safe(project: Project) -> bool:
     """Whether a build that runs has compiled something before its last checkpoint."""
-    for state in project.store.glob("builds/*/state.json"):
-        moment = json.loads(state.read_bytes())["time"]
-        made = [*state.parent.rglob("part*.o"), *state.parent.rglob("part*.so")]
+    for checkpoint in project.store.glob("builds/*/stop"):
+        moment = int(checkpoint.read_text().partition("\0")[0])
+        folder = checkpoint.parent
+        made = [*folder.rglob("part*.o"), *folder.rglob("part*.so")]
         return any(path.stat().st_mtime_ns < moment - _LONG for path in made)
     return False
 

@@ -182,6 +182,7 @@ def hermetic_env(scratch: Path, caches: Path, index: Index) -> dict[str, str]:
     return {
         **coverage,
         "PATH": os.environ["PATH"],
+        "NOX_BUILDSTAGES_CHECKPOINT_SECONDS": "1",
         "HOME": str(scratch / "home"),
         "TMPDIR": str(scratch / "tmp"),
         "LANG": "C.UTF-8",
