@@ -1,4 +1,4 @@
-"""What we say to servers that want a name and a password."""
+"""The names and passwords that we send to servers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """Everything that is known of names and passwords.
+    """All available names and passwords.
 
     Attributes:
-        logins: Where one URL has several, the first of them counts.
-        blocked: URLs below which none is sent.
-        netrc: A file with names and passwords of hosts; it need not be there.
+        logins: If a URL has several logins, the first one wins.
+        blocked: URLs below which no login is sent.
+        netrc: A file with names and passwords of hosts; the file may be missing.
     """
 
     logins: tuple[Login, ...] = ()
@@ -30,41 +30,39 @@ class Credentials:
     netrc: Path | None = None
 
     def login_for(self, url: str) -> Login | None:
-        """Return what to say to a server that is asked for a URL; None for nothing.
+        """Return the login to send with a request for a URL; None for no login.
 
-        It is that of the URL of the same scheme, host and port that has most of its
-        path in common with it; then that of netrc. What the URL itself holds is not
-        looked at.
+        Among the logins for the same scheme, host and port, the login wins whose URL
+        has the longest path in common with ``url``. After that comes netrc. A login
+        in ``url`` itself is ignored.
         """
         url = strip_logins(url)
         parts = urlsplit(url)
         if parts.scheme not in DEFAULT_PORTS or any(map(url.startswith, self.blocked)):
             return None
-        near = [
-            login for login in self.logins if origin_of(login.url) == origin_of(url)
-        ]
-        found = max(near, key=lambda login: _in_common(login.url, url), default=None)
+        origin = origin_of(url)
+        near = [login for login in self.logins if origin_of(login.url) == origin]
+        found = max(near, key=lambda it: _common_folders(it.url, url), default=None)
         if found is not None and found.password is not None:
             return found
-        noted = self._noted(parts.hostname or "")
+        noted = self._read_netrc(parts.hostname or "")
         if noted is None or (found is not None and found.name != noted.name):
             return found
         return noted
 
-    def _noted(self, host: str) -> Login | None:
-        """Return what netrc says of a host; nothing where it can't be read."""
+    def _read_netrc(self, host: str) -> Login | None:
         if self.netrc is None:
             return None
         try:
-            found = netrc.netrc(self.netrc).authenticators(host)
+            entry = netrc.netrc(self.netrc).authenticators(host)
         except (OSError, UnicodeError, netrc.NetrcParseError):
             return None
-        if found is None:
+        if entry is None:
             return None
-        return Login(url=host, name=found[0], password=found[2] or None)
+        return Login(url=host, name=entry[0], password=entry[2] or None)
 
 
-def _in_common(one: str, other: str) -> int:
-    """Return how many folders the paths of two URLs share."""
+def _common_folders(one: str, other: str) -> int:
+    """Return the number of leading folders that the paths of two URLs share."""
     pairs = zip(urlsplit(one).path.split("/"), urlsplit(other).path.split("/"))  # noqa: B905 - to the shorter
     return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))

@@ -1,4 +1,4 @@
-"""A project's indexes: as uv is told of them wherever it runs, and as we ask them."""
+"""The indexes of a project: uv's settings and variables, valid in any folder."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ UV_KEYS = (
     "sources",
     "system-certs",
 )
-"""What of ``[tool.uv]`` has a say in which versions are taken, and from where."""
+"""The keys of ``[tool.uv]`` that influence versions or where files come from."""
 
-_REACHING = (
+_DOWNLOAD_KEYS = (
     "allow-insecure-host",
     "extra-index-url",
     "index",
@@ -48,9 +48,9 @@ _REACHING = (
     "keyring-provider",
     "system-certs",
 )
-"""Those of them that have a say in how a file is reached whose URL is known."""
+"""The keys among ``UV_KEYS`` that influence how uv downloads a file from its URL."""
 
-_LOCATIONS = {
+_LOCATION_VARIABLES = {
     "NETRC": None,
     "UV_BUILD_CONSTRAINT": " ",
     "UV_CACHE_DIR": None,
@@ -63,14 +63,14 @@ _LOCATIONS = {
     "UV_INDEX_URL": None,
     "UV_OVERRIDE": " ",
 }
-"""Variables that hold paths or URLs, and what is between two of them."""
+"""Variables with paths or URLs, and the separator of their entries, if any."""
 
 _INDEX_VARIABLES = (
     *("UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"),
     "UV_FIND_LINKS",
 )
-_ELSEWHERE = frozenset(("UV_PROJECT", "UV_WORKING_DIR"))
-_NAMED = re.compile(r"([A-Za-z0-9][\w.-]*)=")
+_OTHER_FOLDER_VARIABLES = frozenset(("UV_PROJECT", "UV_WORKING_DIR"))
+_NAME = re.compile(r"([A-Za-z0-9][\w.-]*)=")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,13 +82,13 @@ class _Index:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Indexes:
-    """Where a project's packages come from.
+    """The indexes that a project's packages come from.
 
     Attributes:
-        root: The project's folder, to which paths are relative.
-        settings: The project's ``[tool.uv]``.
+        root: The folder of the project; paths are relative to this folder.
+        settings: The table ``[tool.uv]`` of the project.
         outer: The environment variables that nox was started with; None for ours.
-        logins: Taken out of the project's requirements.
+        logins: The logins from the project's requirements and sources.
     """
 
     root: Path = field(default_factory=Path.cwd)
@@ -98,50 +98,45 @@ class Indexes:
 
     def resolution_settings(self) -> dict[str, Any]:
         """Return ``[tool.uv]`` for a resolution in any folder."""
-        return self._with_logins(self._chosen(UV_KEYS), self.logins)
+        return _add_logins(self._pick(self.settings, UV_KEYS), self.logins)
 
     def write_download_settings(self, folder: Path) -> Path:
-        """Make uv, run in a folder, know what it takes to reach files of locks.
+        """Write a pyproject.toml with which uv can download the files of locks.
 
         Returns:
             The folder.
         """
-        settings = self._chosen(_REACHING)
+        settings = self._pick(self.settings, _DOWNLOAD_KEYS)
         if "pip" in self.settings:
-            pip = self.settings["pip"]
-            settings["pip"] = _absolute(_picked(pip, _REACHING), self.root)
-        # Told of find-links, uv would read its pages each time.
-        links = (parse_login(index.url) for index in self._links())
+            settings["pip"] = self._pick(self.settings["pip"], _DOWNLOAD_KEYS)
+        # Only the logins of find-links: uv would read their pages each time.
+        links = (parse_login(index.url) for index in self._find_links())
         logins = (*self.logins, *(login for login in links if login is not None))
-        settings = self._with_logins(settings, logins)
-        text = tomli_w.dumps({"tool": {"uv": settings}})
+        text = tomli_w.dumps({"tool": {"uv": _add_logins(settings, logins)}})
         (folder / "pyproject.toml").write_text(text, encoding="utf-8")
         return folder
 
     def uv_variables(self, *, without: Iterable[str] = ()) -> dict[str, str] | None:
-        """Return uv's environment variables, with paths that hold in any folder.
+        """Return the environment variables for uv in any folder; None for ours.
 
         Args:
-            without: Some that it is not to see.
-
-        Returns:
-            None where ours are as good.
+            without: Names of variables that uv must not see.
         """
         if self.outer is None and not self.logins:
             return None
-        left_out = {*_ELSEWHERE, *without}
+        hidden = {*_OTHER_FOLDER_VARIABLES, *without}
         variables = {
-            name: _moved(name, value, self.root)
-            for name, value in self._outer.items()
-            if name not in left_out
+            name: _make_absolute(name, value, self.root)
+            for name, value in self._variables.items()
+            if name not in hidden
         }
         return {**variables, **git_variables(self.logins, variables)}
 
     def credentials(self) -> Credentials:
-        """Return what we ourselves say to servers, in uv's order of precedence."""
-        indexes = [*self._declared()]
-        logins = (_login(index, self._outer) for index in indexes)
-        home = Path(self._outer.get("HOME") or Path.home())
+        """Return the credentials for our own downloads, in uv's order of precedence."""
+        indexes = [*self._list_indexes()]
+        logins = (_login_of(index, self._variables) for index in indexes)
+        home = Path(self._variables.get("HOME") or Path.home())
         return Credentials(
             logins=(*(login for login in logins if login is not None), *self.logins),
             blocked=tuple(
@@ -149,37 +144,23 @@ class Indexes:
                 for index in indexes
                 if index.authenticate == "never"
             ),
-            netrc=self.root / (self._outer.get("NETRC") or home / ".netrc"),
+            netrc=self.root / (self._variables.get("NETRC") or home / ".netrc"),
         )
 
     @property
-    def _outer(self) -> Mapping[str, str]:
+    def _variables(self) -> Mapping[str, str]:
         return os.environ if self.outer is None else self.outer
 
-    def _chosen(self, keys: Iterable[str]) -> dict[str, Any]:
-        return _absolute(_picked(self.settings, keys), self.root)
+    def _pick(self, settings: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+        """Return some of uv's settings, with absolute paths."""
+        picked = {key: settings[key] for key in keys if key in settings}
+        return _with_absolute_paths(picked, self.root)
 
-    def _with_logins(
-        self, settings: dict[str, Any], logins: Iterable[Login]
-    ) -> dict[str, Any]:
-        """Add indexes that nothing is taken from: uv keeps their logins in mind."""
-        ours = [
-            {
-                "name": f"nox-buildstages-{number}",
-                "url": login.full_url,
-                "explicit": True,
-            }
-            for number, login in enumerate(logins)
-        ]
-        if ours:
-            settings["index"] = [*settings.get("index", ()), *ours]
-        return settings
-
-    def _declared(self) -> Iterator[_Index]:
-        """Yield every index, those of the variables first."""
+    def _list_indexes(self) -> Iterator[_Index]:
+        """Yield every index; the indexes from variables come first."""
         for variable in _INDEX_VARIABLES:
-            for entry in _split(variable, self._outer.get(variable, "")):
-                name, url = _named(variable, entry)
+            for entry in _split_entries(variable, self._variables.get(variable, "")):
+                name, url = _split_name(variable, entry)
                 yield _Index(name=name, url=url)
         for index in self.settings.get("index", ()):
             yield _Index(
@@ -191,69 +172,75 @@ class Indexes:
             urls = [*settings.get("extra-index-url", ())]
             urls += [settings["index-url"]] if "index-url" in settings else []
             yield from (_Index(url=url) for url in urls)
-        yield from self._links()
+        yield from self._find_links()
 
-    def _links(self) -> Iterator[_Index]:
+    def _find_links(self) -> Iterator[_Index]:
         for settings in (self.settings, self.settings.get("pip", {})):
             yield from (_Index(url=url) for url in settings.get("find-links", ()))
 
 
-def _login(index: _Index, outer: Mapping[str, str]) -> Login | None:
-    """Return the login for an index's files: that of its variables, or of its URL."""
-    own = parse_login(index.url)
+def _add_logins(settings: dict[str, Any], logins: Iterable[Login]) -> dict[str, Any]:
+    """Add an unused index for each login: uv remembers the logins of indexes."""
+    indexes = [
+        {"name": f"nox-buildstages-{number}", "url": it.full_url, "explicit": True}
+        for number, it in enumerate(logins)
+    ]
+    if indexes:
+        settings["index"] = [*settings.get("index", ()), *indexes]
+    return settings
+
+
+def _login_of(index: _Index, variables: Mapping[str, str]) -> Login | None:
+    """Return the login of an index from its variables, else from its URL."""
+    login = parse_login(index.url)
     if index.name:
-        variable = re.sub("[^A-Z0-9]", "_", index.name.upper())
-        name = outer.get(f"UV_INDEX_{variable}_USERNAME")
-        password = outer.get(f"UV_INDEX_{variable}_PASSWORD")
+        prefix = f"UV_INDEX_{re.sub('[^A-Z0-9]', '_', index.name.upper())}"
+        name = variables.get(f"{prefix}_USERNAME")
+        password = variables.get(f"{prefix}_PASSWORD")
         if name is not None or password is not None:
-            url = index.url if own is None else own.url
+            url = index.url if login is None else login.url
             return Login(url=url, name=name or "", password=password)
-    return own
+    return login
 
 
-def _split(variable: str, value: str) -> list[str]:
-    """Return the entries in what a variable holds."""
-    separator = _LOCATIONS[variable]
+def _split_entries(variable: str, value: str) -> list[str]:
+    separator = _LOCATION_VARIABLES[variable]
     if separator is None:
         return [value] if value else []
     parts = value.split() if separator == " " else value.split(separator)
     return [part for part in parts if part]
 
 
-def _named(variable: str, entry: str) -> tuple[str, str]:
-    """Return the name and the location of an entry, ``NAME=LOCATION`` for an index."""
-    match = _NAMED.match(entry) if "INDEX" in variable else None
+def _split_name(variable: str, entry: str) -> tuple[str, str]:
+    """Return name and location of an entry; an index may be ``NAME=LOCATION``."""
+    match = _NAME.match(entry) if "INDEX" in variable else None
     return ("", entry) if match is None else (match[1], entry[match.end() :])
 
 
-def _moved(variable: str, value: str, root: Path) -> str:
-    """Return what a variable holds, its paths absolute."""
-    if variable not in _LOCATIONS:
+def _make_absolute(variable: str, value: str, root: Path) -> str:
+    """Return the value of a variable with absolute paths."""
+    if variable not in _LOCATION_VARIABLES:
         return value
-    moved = []
-    for entry in _split(variable, value):
-        name, location = _named(variable, entry)
-        moved.append(f"{name}{'=' if name else ''}{_location(location, root)}")
-    return (_LOCATIONS[variable] or "").join(moved)
+    entries = []
+    for entry in _split_entries(variable, value):
+        name, location = _split_name(variable, entry)
+        entries.append(f"{name}{'=' if name else ''}{_absolute(location, root)}")
+    return (_LOCATION_VARIABLES[variable] or "").join(entries)
 
 
-def _picked(settings: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    return {key: settings[key] for key in keys if key in settings}
-
-
-def _absolute(settings: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """Make the paths in uv's settings independent of where they are read."""
+def _with_absolute_paths(settings: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """Return uv's settings with absolute paths, valid in any folder."""
     absolute = dict(settings)
     for key in ("find-links", "extra-index-url"):
         if key in absolute:
-            absolute[key] = [_location(entry, root) for entry in absolute[key]]
+            absolute[key] = [_absolute(entry, root) for entry in absolute[key]]
     if "index-url" in absolute:
-        absolute["index-url"] = _location(absolute["index-url"], root)
+        absolute["index-url"] = _absolute(absolute["index-url"], root)
     if "pip" in absolute:
-        absolute["pip"] = _absolute(absolute["pip"], root)
+        absolute["pip"] = _with_absolute_paths(absolute["pip"], root)
     if "index" in absolute:
         absolute["index"] = [
-            {**index, "url": _location(index["url"], root)}
+            {**index, "url": _absolute(index["url"], root)}
             for index in absolute["index"]
         ]
     if "sources" in absolute:
@@ -272,5 +259,6 @@ def _absolute_source(source: Any, root: Path) -> Any:  # noqa: ANN401 - uv's own
     return source
 
 
-def _location(text: str, root: Path) -> str:
-    return text if urlsplit(text).scheme else str(root / text)
+def _absolute(location: str, root: Path) -> str:
+    """Return a URL as it is, or a path as an absolute path."""
+    return location if urlsplit(location).scheme else str(root / location)
