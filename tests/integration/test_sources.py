@@ -304,7 +304,7 @@ def test_an_evil_or_broken_archive_is_refused(
     with pytest.raises(SourceError) as caught:
         sources.unpack(source, target)
     assert problem in caught.value.problem
-    assert str(caught.value).startswith("a-1.tar.gz (sha256:")
+    assert str(caught.value).startswith("error: a-1.tar.gz (sha256:")
     assert not target.exists()
     assert sorted(target.parent.parent.rglob("*evil*")) == before
 

@@ -1,4 +1,8 @@
-"""Unpacking archives from strangers: tar, however compressed, and zip."""
+"""Unpack source archives safely: tar files with any compression, and zip files.
+
+Both kinds are checked in the same way, so an entry of a zip file is described by a
+``TarInfo`` too.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,6 @@ import stat
 import tarfile
 import zipfile
 from collections import Counter
-from dataclasses import dataclass
-from enum import Enum, auto
 from functools import partial
 from pathlib import PurePosixPath
 from posixpath import normpath
@@ -20,119 +22,142 @@ from typing import TYPE_CHECKING
 from nox_buildstages.sources.trees import refuse_outward_links
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection
     from pathlib import Path
-    from typing import IO
+    from typing import IO, TypeAlias
 
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-_LATEST = 2**32 - 1
+    Members: TypeAlias = list[tuple[tarfile.TarInfo, Callable[[], IO[bytes] | None]]]
+    """The members of an archive, each with a function that opens its content."""
 
-
-class MemberKind(Enum):
-    """What a member of an archive is."""
-
-    FILE = auto()
-    FOLDER = auto()
-    SYMLINK = auto()
-    HARDLINK = auto()
-    SPECIAL = auto()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ArchiveMember:
-    """An entry of an archive.
-
-    Attributes:
-        name: As the archive has it.
-        kind: What it is.
-        link: Where a link leads: relative to its folder for a symbolic one, to the
-            archive's top for a hard one.
-        executable: Whether its owner may run it.
-        mtime: Seconds since 1970.
-        content: Opens what a file holds.
-        vet: A second opinion, asked just before it is written.
-    """
-
-    name: str
-    kind: MemberKind
-    link: str = ""
-    executable: bool = False
-    mtime: float = 0
-    content: Callable[[], IO[bytes]] = io.BytesIO
-    vet: Callable[[], object] = lambda: None
-
-    @property
-    def path(self) -> PurePosixPath:
-        """Its name without the noise, such as a leading ``./``."""
-        return PurePosixPath(self.name)
+_ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
+_LATEST_MTIME = 2**32 - 1
 
 
 def unpack_archive(archive: Path, target: Path, *, only: Collection[str] = ()) -> None:
     """Unpack a tar or zip archive into an empty folder, and nowhere else.
 
-    Files get the archive's times and the modes 0644 or 0755; owners and every
-    other bit are dropped.
+    Files get the times of the archive and the modes 0644 or 0755; owners and all
+    other bits are dropped.
 
     Args:
-        archive: To unpack; all of it is looked at, whatever is wanted.
+        archive: The archive; all members are checked, even if few are wanted.
         target: The folder.
-        only: Names without folders: of what else lies below the archive's top no
-            more than the folders is made. Where the archive has links, or nothing
-            is named, everything is.
+        only: Names of files, without folders. Other files below the top of the
+            archive are skipped. Everything is unpacked if there are no names, or if
+            the archive contains links.
 
     Raises:
-        ValueError: A member is refused; it is named.
-        OSError: The archive is damaged, or something can't be written.
+        ValueError: A member is unsafe; the message names the member.
+        OSError: The archive is damaged, or a file can't be written.
         EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error,
-            lzma.LZMAError: The archive is damaged, or of a kind that can't be read.
+            lzma.LZMAError: The archive is damaged, or of an unknown kind.
     """
     with archive.open("rb") as stream:
-        is_zip = stream.read(4) in _ZIP
+        is_zip = stream.read(4) in _ZIP_SIGNATURES
     if is_zip:
         with zipfile.ZipFile(archive) as opened:
-            _write_all(list(_zip_members(opened)), target, only)
+            entries = opened.infolist()
+            members: Members = [
+                (_describe_entry(opened, entry), partial(opened.open, entry))
+                for entry in entries
+            ]
+            _write_members(members, target, only)
     else:
         with tarfile.open(archive) as tar:
-            _write_all(list(_tar_members(tar, target)), target, only)
+            infos = tar.getmembers()
+            members = [(info, partial(tar.extractfile, info)) for info in infos]
+            _write_members(members, target, only)
 
 
-def refuse_unsafe_members(members: Collection[ArchiveMember]) -> None:
-    """See that no member, once written, lies or leads outside the archive's tree.
+def _describe_entry(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo
+) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(entry.filename)
+    info.mode = entry.external_attr >> 16
+    if entry.is_dir():
+        info.type = tarfile.DIRTYPE
+    elif stat.S_ISLNK(info.mode):
+        info.type = tarfile.SYMTYPE
+        info.linkname = archive.read(entry).decode()
+    elif stat.S_IFMT(info.mode) not in (0, stat.S_IFREG):
+        info.type = tarfile.FIFOTYPE
+    # The time zone is unknown; some tools write a month and a day of 0.
+    year, month, day, *clock = entry.date_time
+    info.mtime = calendar.timegm((year, min(max(month, 1), 12), max(day, 1), *clock))
+    return info
 
-    Chains of links can't be judged by their names alone: whoever writes the
-    members looks at those afterwards.
+
+def _write_members(members: Members, target: Path, only: Collection[str]) -> None:
+    infos = [info for info, _ in members]
+    _refuse_unsafe_members(infos)
+    if any(info.islnk() or info.issym() for info in infos):
+        only = ()
+    # A second opinion; Python has the filter from 3.10.12 and 3.11.4 on.
+    data_filter = getattr(tarfile, "data_filter", lambda _info, _target: None)
+    created = {target}
+    for info, open_content in members:
+        path = target / PurePosixPath(info.name)
+        folder = path if info.isdir() else path.parent
+        if folder not in created:
+            folder.mkdir(parents=True, exist_ok=True)
+            created.add(folder)
+        is_wanted = not only or path.name in only or path.parent == target
+        if info.isdir() or not is_wanted:
+            continue
+        data_filter(info, str(target))
+        if info.issym():
+            path.symlink_to(info.linkname)
+            continue
+        if info.islnk():
+            open_content = partial((target / info.linkname).open, "rb")
+        path.unlink(missing_ok=True)  # the last of two members of one name counts
+        with open_content() or io.BytesIO() as content, path.open("xb") as file:
+            shutil.copyfileobj(content, file)
+        path.chmod(0o755 if info.mode & stat.S_IXUSR else 0o644)
+        mtime = max(0, min(info.mtime, _LATEST_MTIME))
+        os.utime(path, (mtime, mtime))
+    if any(info.issym() for info in infos):
+        refuse_outward_links(target)
+
+
+def _refuse_unsafe_members(infos: Collection[tarfile.TarInfo]) -> None:
+    """Check that no member will be written outside the archive's tree.
+
+    Names alone can't show whether a chain of links leads outside; the caller checks
+    the written links too.
 
     Raises:
-        ValueError: One would; it is named.
+        ValueError: A member is unsafe; the message names the member.
     """
-    links = {member.path for member in members if member.kind is MemberKind.SYMLINK}
-    for member in members:
-        if problem := _problem(member, links):
-            raise ValueError(f"its member {member.name!r} {problem}")
-    for path, count in Counter(member.path for member in members).items():
+    links = {PurePosixPath(info.name) for info in infos if info.issym()}
+    for info in infos:
+        if problem := _find_problem(info, links):
+            raise ValueError(f"its member {info.name!r} {problem}")
+    for path, count in Counter(PurePosixPath(info.name) for info in infos).items():
         if count > 1 and path in links:
             raise ValueError(f"its member {str(path)!r} is there twice, once as a link")
 
 
-def _problem(member: ArchiveMember, links: set[PurePosixPath]) -> str | None:
-    if member.kind is MemberKind.SPECIAL:
+def _find_problem(info: tarfile.TarInfo, links: set[PurePosixPath]) -> str | None:
+    path = PurePosixPath(info.name)
+    if not (info.isfile() or info.isdir() or info.issym() or info.islnk()):
         return "is a device or a pipe"
-    if problem := _misplaced(member.path, links):
+    if problem := _find_path_problem(path, links):
         return problem
-    if member.path == PurePosixPath() and member.kind is not MemberKind.FOLDER:
+    if path == PurePosixPath() and not info.isdir():
         return "has no name"
-    if member.kind is MemberKind.SYMLINK:
-        leads = PurePosixPath(normpath(member.path.parent / member.link))
+    if info.issym():
+        leads = PurePosixPath(normpath(path.parent / info.linkname))
         if leads.is_absolute() or ".." in leads.parts:
-            return f"links to {member.link!r}, outside the archive"
-    if member.kind is MemberKind.HARDLINK:
-        leads = PurePosixPath(member.link)
-        if _misplaced(leads, links) or leads in links:
-            return f"links to {member.link!r}, which isn't a file of the archive"
+            return f"links to {info.linkname!r}, outside the archive"
+    if info.islnk():
+        leads = PurePosixPath(info.linkname)
+        if _find_path_problem(leads, links) or leads in links:
+            return f"links to {info.linkname!r}, which isn't a file of the archive"
     return None
 
 
-def _misplaced(path: PurePosixPath, links: set[PurePosixPath]) -> str | None:
+def _find_path_problem(path: PurePosixPath, links: set[PurePosixPath]) -> str | None:
     if path.is_absolute():
         return "has an absolute path"
     if ".." in path.parts:
@@ -140,113 +165,3 @@ def _misplaced(path: PurePosixPath, links: set[PurePosixPath]) -> str | None:
     if not links.isdisjoint(path.parents):
         return "lies behind a link"
     return None
-
-
-def _tar_members(tar: tarfile.TarFile, target: Path) -> Iterator[ArchiveMember]:
-    # From 3.10.12 and 3.11.4 on.
-    data_filter = getattr(tarfile, "data_filter", lambda info, _: info)
-    for info in tar.getmembers():
-        yield ArchiveMember(
-            name=info.name,
-            kind=_tar_kind(info),
-            link=info.linkname,
-            executable=bool(info.mode & stat.S_IXUSR),
-            mtime=info.mtime,
-            content=partial(_tar_content, tar, info, target),
-            vet=partial(data_filter, info, str(target)),
-        )
-
-
-def _tar_kind(info: tarfile.TarInfo) -> MemberKind:
-    if info.isdir():
-        return MemberKind.FOLDER
-    if info.issym():
-        return MemberKind.SYMLINK
-    if info.islnk():
-        return MemberKind.HARDLINK
-    return MemberKind.FILE if info.isfile() else MemberKind.SPECIAL
-
-
-def _tar_content(
-    tar: tarfile.TarFile, info: tarfile.TarInfo, target: Path
-) -> IO[bytes]:
-    if info.islnk():
-        return (target / info.linkname).open("rb")
-    return tar.extractfile(info) or io.BytesIO()
-
-
-def _zip_members(archive: zipfile.ZipFile) -> Iterator[ArchiveMember]:
-    for info in archive.infolist():
-        mode = info.external_attr >> 16
-        kind = _zip_kind(info, mode)
-        yield ArchiveMember(
-            name=info.filename,
-            kind=kind,
-            link=archive.read(info).decode() if kind is MemberKind.SYMLINK else "",
-            executable=bool(mode & stat.S_IXUSR),
-            mtime=_zip_mtime(info),
-            content=partial(archive.open, info),
-        )
-
-
-def _zip_kind(info: zipfile.ZipInfo, mode: int) -> MemberKind:
-    if info.is_dir():
-        return MemberKind.FOLDER
-    if stat.S_ISLNK(mode):
-        return MemberKind.SYMLINK
-    return (
-        MemberKind.FILE
-        if stat.S_IFMT(mode) in (0, stat.S_IFREG)
-        else MemberKind.SPECIAL
-    )
-
-
-def _zip_mtime(info: zipfile.ZipInfo) -> float:
-    """Read its time as UTC; some tools write a month and a day of 0."""
-    year, month, day, *clock = info.date_time
-    return calendar.timegm((year, min(max(month, 1), 12), max(day, 1), *clock))
-
-
-def _write_all(
-    members: Collection[ArchiveMember], target: Path, only: Collection[str]
-) -> None:
-    refuse_unsafe_members(members)
-    kinds = {member.kind for member in members}
-    if not kinds.isdisjoint((MemberKind.SYMLINK, MemberKind.HARDLINK)):
-        only = ()
-    made = {target}
-    for member in members:
-        path = target / member.path
-        folder = path if member.kind is MemberKind.FOLDER else path.parent
-        if folder not in made:
-            folder.mkdir(parents=True, exist_ok=True)
-            made.add(folder)
-        if member.kind is not MemberKind.FOLDER and _is_wanted(path, target, only):
-            member.vet()
-            _write(member, path)
-    if MemberKind.SYMLINK in kinds:
-        refuse_outward_links(target)
-
-
-def _is_wanted(path: Path, target: Path, only: Collection[str]) -> bool:
-    return not only or path.name in only or path.parent == target
-
-
-def _write(member: ArchiveMember, path: Path) -> None:
-    if member.kind is MemberKind.SYMLINK:
-        path.symlink_to(member.link)
-        return
-    with member.content() as content, _created(path) as file:
-        shutil.copyfileobj(content, file)
-    path.chmod(0o755 if member.executable else 0o644)
-    mtime = max(0, min(member.mtime, _LATEST))
-    os.utime(path, (mtime, mtime))
-
-
-def _created(path: Path) -> IO[bytes]:
-    """Open a new file; tar's rule is that of two of one name the last counts."""
-    try:
-        return path.open("xb")
-    except FileExistsError:
-        path.unlink()
-        return path.open("xb")
