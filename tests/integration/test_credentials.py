@@ -109,7 +109,7 @@ class CellProject:
             self.folder / "cache",
             run,
             credentials=self.indexes.credentials(),
-            git=git_variables(self.indexes.logins, self.indexes.outer or {}),
+            git_variables=git_variables(self.indexes.logins, self.indexes.outer or {}),
         )
         return sources.unpack(source, self.folder / "tree")
 

@@ -125,7 +125,7 @@ class Bed:
         with pytest.raises(SourceError) as caught:
             self.unpacked(kind, *contents)
         assert not self.made[-1].exists()
-        assert str(caught.value).startswith(f"x.patch ({PLACE}): ")
+        assert str(caught.value).startswith(f"error: x.patch ({PLACE}): ")
         return caught.value
 
 
@@ -359,7 +359,7 @@ def test_a_patch_that_does_not_apply_is_refused(bed: Bed, kind: str) -> None:
     assert "): it doesn't apply to " in lines[0]
     assert "kernel" in lines[0].partition("apply to")[2]
     assert "  error: patch failed: code.py:1" in lines
-    assert lines[-1].startswith("make it anew with git diff")
+    assert lines[-1].startswith("help: write it again with git diff")
 
 
 def test_one_of_several_files_that_does_not_apply_is_enough(bed: Bed) -> None:
@@ -442,8 +442,7 @@ def test_an_empty_patch_is_refused(bed: Bed, content: bytes) -> None:
     with pytest.raises(SourceError) as caught:
         bed.file(content)
     assert str(caught.value) == (
-        f"x.patch ({PLACE}): it is empty\n"
-        "make it with git diff, or take it out of the list"
+        f"error: x.patch ({PLACE}): it is empty\nhelp: write it with git diff"
     )
 
 
@@ -453,8 +452,8 @@ def test_a_patch_must_be_there(bed: Bed) -> None:
     with pytest.raises(SourceError) as caught:
         patches.read_patch(patch)
     assert str(caught.value) == (
-        f"no.patch ({PLACE}): No such file or directory: {bed.place}/no.patch\n"
-        "correct the path, which is relative to the pyproject.toml"
+        f"error: no.patch ({PLACE}): No such file or directory: {bed.place}/no.patch\n"
+        "help: correct the path; it is relative to the pyproject.toml"
     )
 
 
@@ -470,4 +469,4 @@ def test_without_git_the_error_says_so(bed: Bed) -> None:
     bed.runner = missing
     error = bed.refused("folder", patch)
     assert error.problem.endswith(": No such file or directory: git")
-    assert error.hint == "install git, and see that it can be run"
+    assert error.hint == "install git"

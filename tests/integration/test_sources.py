@@ -23,6 +23,7 @@ import pytest
 
 from nox_buildstages.errors import CommandError, HashMismatchError, SourceError
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
+from nox_buildstages.sources.metadata import METADATA_FILES
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.system.process import Command, run
 
@@ -251,13 +252,13 @@ def test_what_an_archive_declares_can_be_read_without_the_rest(
         *SDIST, (entry("a-1/src/a.c"), b"int a;"), (entry("a-1/src/setup.py"), b"1")
     )
     source = in_project(root, "a-1.tar.gz", content)
-    project = sources.skim(source, target)
+    project = sources.unpack(source, target, only=METADATA_FILES)
     found = {path.relative_to(target).as_posix() for path in target.rglob("*")}
     files = {"a-1/pyproject.toml", "a-1/sub/setup.py", "a-1/src/setup.py"}
     assert found == {"a-1", "a-1/sub", "a-1/src", *files}
     assert project == target / "a-1"
-    within = replace(source, subdirectory="src")
-    assert sources.skim(within, target.with_name("within")).name == "src"
+    within, aside = replace(source, subdirectory="src"), target.with_name("within")
+    assert sources.unpack(within, aside, only=METADATA_FILES).name == "src"
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
@@ -269,7 +270,9 @@ def test_an_archive_with_links_is_read_as_a_whole(
     content = tar_of(
         (entry("a-1/shared"), PYPROJECT), entry("a-1/pyproject.toml", kind, leads)
     )
-    project = sources.skim(in_project(root, "a-1.tar.gz", content), target)
+    project = sources.unpack(
+        in_project(root, "a-1.tar.gz", content), target, only=METADATA_FILES
+    )
     assert (project / "pyproject.toml").read_bytes() == PYPROJECT
 
 
@@ -280,7 +283,9 @@ def test_an_evil_archive_is_not_even_read(
     """All of its members are looked at, whatever is wanted."""
     content, problem = EVIL[case]
     with pytest.raises(SourceError) as caught:
-        sources.skim(in_project(root, "a-1.tar.gz", content), target)
+        sources.unpack(
+            in_project(root, "a-1.tar.gz", content), target, only=METADATA_FILES
+        )
     assert problem in caught.value.problem
     assert not target.exists()
 

@@ -70,7 +70,9 @@ class BackendMetadata:
         if not isinstance(source, ArchiveSource) or self.context.patches(output):
             return self._unpack(output, source)
         folder = Path(tempfile.mkdtemp(prefix="declared-", dir=self.scratch))
-        return self.context.tools.sources.skim(source, folder / "source")
+        return self.context.tools.sources.unpack(
+            source, folder / "source", only=source_tree.METADATA_FILES
+        )
 
     def _unpack(self, output: NormalizedName, source: Source) -> Path:
         """Return a folder with the patched source of an output, to run hooks in."""

@@ -108,10 +108,9 @@ def _write_members(members: Members, target: Path, only: Collection[str]) -> Non
         if info.issym():
             path.symlink_to(info.linkname)
             continue
-        if info.islnk():
-            open_content = partial((target / info.linkname).open, "rb")
         path.unlink(missing_ok=True)  # the last of two members of one name counts
-        with open_content() or io.BytesIO() as content, path.open("xb") as file:
+        link = (target / info.linkname).open("rb") if info.islnk() else None
+        with link or open_content() or io.BytesIO() as content, path.open("xb") as file:
             shutil.copyfileobj(content, file)
         path.chmod(0o755 if info.mode & stat.S_IXUSR else 0o644)
         mtime = max(0, min(info.mtime, _LATEST_MTIME))

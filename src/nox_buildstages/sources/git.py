@@ -1,4 +1,4 @@
-"""Git: mirrors of repositories, checkouts of commits, and what is tracked."""
+"""Run git: mirror repositories, check out commits, list files, apply patches."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from nox_buildstages.system.process import Runner
 
-# What git sets for its hooks: it would turn our commands to another repository.
-_ANOTHER_REPOSITORY = frozenset(
+# git sets these for its hooks; our commands would use the repository of the hook.
+_REPOSITORY_VARIABLES = frozenset(
     {
         "GIT_ALTERNATE_OBJECT_DIRECTORIES",
         "GIT_COMMON_DIR",
@@ -35,22 +35,22 @@ _ANOTHER_REPOSITORY = frozenset(
 _SETTINGS = (
     f"core.hooksPath={os.devnull}",
     "core.autocrlf=false",  # the commit's bytes on every machine
-    "gc.auto=0",  # in the background it would outlive our lock
+    "gc.auto=0",  # a process in the background would outlive our lock
     "maintenance.auto=false",
 )
-_NO_QUESTIONS = {"GIT_TERMINAL_PROMPT": "0", "GCM_INTERACTIVE": "never", "LC_ALL": "C"}
+_NO_PROMPTS = {"GIT_TERMINAL_PROMPT": "0", "GCM_INTERACTIVE": "never", "LC_ALL": "C"}
 _BRANCHES_AND_TAGS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repository:
-    """A repository somewhere, and our mirror of it.
+    """A git repository, and our mirror of it.
 
     Attributes:
-        url: As git takes it; a path is absolute.
-        mirror: A bare repository, made when it is first needed.
+        url: The URL or absolute path of the repository.
+        mirror: A bare repository, created when it is first needed.
         runner: Runs git.
-        variables: For git, over ours: how to be let in, in particular.
+        variables: Environment variables for git, such as logins.
     """
 
     url: str
@@ -59,12 +59,13 @@ class Repository:
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def check_out(self, commit: str, target: Path) -> None:
-        """Make an empty folder a clone with a commit and its submodules checked out.
+        """Clone the repository into an empty folder, and check out a commit.
 
-        The clone has the repository's tags, and its URL without credentials.
+        The clone has the submodules and tags of the repository, and its URL without
+        a login.
 
         Raises:
-            CommandError: git can't be run or failed.
+            CommandError: git can't be started, or fails.
             ValueError: The commit isn't a full hash.
         """
         if not re.fullmatch("[0-9a-f]{40,64}", commit):
@@ -74,7 +75,7 @@ class Repository:
             self._fetch(commit)
             clone = ("clone", "--quiet", "--no-checkout", "--template=", "--")
             self._git(target, *clone, str(self.mirror), ".")
-        # Submodules with relative URLs, and LFS, look at where we really are from.
+        # Submodules with relative URLs, and LFS, need the URL of the repository.
         self._git(target, "remote", "set-url", "--", "origin", self.url)
         self._git(target, "checkout", "--quiet", "--detach", commit)
         if (target / ".gitmodules").exists():
@@ -85,21 +86,18 @@ class Repository:
             self._git(target, "submodule", "--quiet", "sync", "--recursive")
 
     def _fetch(self, commit: str) -> None:
+        """Fetch a commit into the mirror, unless the mirror has the commit."""
         self._git(self.mirror.parent, "init", "--quiet", "--bare", str(self.mirror))
         fetch = ("fetch", "--quiet", "--no-tags", "--prune", "--", self.url)
-        if not self._has(commit):
-            self._git(self.mirror, *fetch, *_BRANCHES_AND_TAGS)
-        if not self._has(commit):
-            self._git(self.mirror, *fetch, commit)
-        # Its branch may be gone at the next fetch.
+        exists = _command(self.mirror, "cat-file", "-e", f"{commit}^{{commit}}")
+        for references in (_BRANCHES_AND_TAGS, (commit,)):
+            if self.runner(exists).returncode:
+                self._git(self.mirror, *fetch, *references)
+        # The commit's branch may be gone at the next fetch.
         self._git(self.mirror, "update-ref", f"refs/keep/{commit}", commit)
 
-    def _has(self, commit: str) -> bool:
-        asked = _command(self.mirror, "cat-file", "-e", f"{commit}^{{commit}}")
-        return self.runner(asked).returncode == 0
-
     def _git(self, cwd: Path, *argv: str) -> None:
-        # A repository on disk may name submodules on disk; any other may not.
+        # A repository on disk may name submodules on disk; others may not.
         local = ("-c", "protocol.file.allow=always") if is_local_url(self.url) else ()
         command = _command(cwd, *local, *argv)
         env = {**(command.env or {}), **self.variables}
@@ -107,52 +105,56 @@ class Repository:
 
 
 def list_files(tree: Path, runner: Runner) -> tuple[str, ...]:
-    """Return what git tracks or would track in a folder, relative to it.
+    """Return the paths in a folder that git tracks, or would track.
 
-    Deleted files are among it, and submodules as one entry each; nothing is where
-    git can't be run or has no say.
+    Deleted files are included, and each submodule is one path. The list is empty if
+    git isn't installed, or if the folder isn't in a repository.
     """
     listing = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     try:
-        # Someone else may own the folder, as in a container: it is only looked at.
-        names = run_checked(runner, _command(tree, "-c", "safe.directory=*", *listing))
+        # Reading is safe even if the folder belongs to somebody else.
+        command = _command(tree, "-c", "safe.directory=*", *listing)
+        names = run_checked(runner, command)
     except CommandError:
         return ()
     return tuple({name.rstrip("/") for name in names.split("\0") if name})
 
 
-def apply_patch(patch: Path, tree: Path, runner: Runner, *, clone: bool) -> None:
-    """Change a tree as a patch says: exactly, and in all of its files or in none.
+def apply_patch(patch: Path, tree: Path, runner: Runner, *, is_clone: bool) -> None:
+    """Apply a patch exactly, to all of its files or to none.
 
-    Nothing but the two has a say: no repository around the tree, which would make
-    git pass over files without a word, no variable, and no configuration.
+    Neither environment variables, nor any configuration of git, nor a repository
+    around the tree (for whose ignored files git does nothing, silently) have an
+    effect.
 
     Args:
-        patch: The file; nothing of git's lies beside it.
-        tree: Its paths are relative to this.
+        patch: The patch file, in a folder without other files of git.
+        tree: The folder to which the paths in the patch are relative.
         runner: Runs git.
-        clone: Whether the tree is one that we checked out: line endings are then as
-            its ``.gitattributes`` say, as in the ``git diff`` of another clone.
+        is_clone: Whether the tree is our clone of a repository. Then its
+            ``.gitattributes`` determine line endings, as for the ``git diff`` that
+            wrote the patch.
 
     Raises:
-        CommandError: git can't be run, or the patch doesn't apply.
+        CommandError: git can't be started, or the patch doesn't apply.
     """
     strict = ("-c", "apply.ignoreWhitespace=no", "apply", "--whitespace=nowarn")
-    command = _command(tree, *strict, str(patch))
-    run_checked(runner, replace(command, env=_alone(patch.parent, tree, clone=clone)))
+    repository = tree / ".git" if is_clone else patch.parent / "no-repository"
+    env = _isolated_variables(patch.parent, repository)
+    run_checked(runner, replace(_command(tree, *strict, str(patch)), env=env))
 
 
 def hide_changes(tree: Path, runner: Runner) -> None:
-    """Make a changed clone one in which nothing was changed, in git's eyes.
+    """Make git consider a changed clone as unchanged (git-replace).
 
-    The commit keeps its name, its history and its tags, and what it holds is what is
-    in the tree (git-replace). So a version that is made of these is that of the
-    commit, where a changed tree would have the day of the build in it.
+    The commit keeps its hash, history and tags, but its content becomes the content
+    of the tree. Otherwise a version that is computed from tags would contain the
+    current date.
 
     Raises:
-        CommandError: git can't be run or failed.
+        CommandError: git can't be started, or fails.
     """
-    env = _alone(tree / ".git" / "no-configuration", tree, clone=True)
+    env = _isolated_variables(tree / ".git" / "no-configuration", tree / ".git")
 
     def git(*argv: str) -> str:
         return run_checked(runner, replace(_command(tree, *argv), env=env)).strip()
@@ -160,39 +162,42 @@ def hide_changes(tree: Path, runner: Runner) -> None:
     git("config", "diff.ignoreSubmodules", "dirty")
     git("add", "--all", "--force")
     commit, content = git("rev-parse", "HEAD"), git("write-tree")
-    said = git("cat-file", "commit", "HEAD").partition("\n")[2]
+    rest = git("cat-file", "commit", "HEAD").partition("\n")[2]
     file = tree / ".git" / "patched-commit"
-    file.write_text(f"tree {content}\n{said}\n", encoding="utf-8", newline="\n")
+    file.write_text(f"tree {content}\n{rest}\n", encoding="utf-8", newline="\n")
     changed = git("hash-object", "-t", "commit", "-w", "--no-filters", str(file))
     if changed != commit:
         git("replace", "--force", commit, changed)
 
 
 def is_local_url(url: str) -> bool:
-    """Say whether a repository's URL is a path on this machine."""
+    """Whether the URL of a repository is a path on this machine."""
     if "://" in url:
         return url.startswith("file://")
-    return not re.match("[^/]+:", url)  # host:path is what ssh takes
+    return not re.match("[^/]+:", url)  # host:path is a URL of ssh
 
 
-def _alone(folder: Path, tree: Path, *, clone: bool) -> dict[str, str]:
-    """Return an environment in which git knows no configuration of anyone."""
+def _isolated_variables(home: Path, repository: Path) -> dict[str, str]:
+    """Return environment variables with which git reads no configuration.
+
+    Args:
+        home: A folder without configuration.
+        repository: A repository; a missing one hides a repository around the tree.
+    """
     env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     return {
         **env,
-        **_NO_QUESTIONS,
+        **_NO_PROMPTS,
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_CONFIG_NOSYSTEM": "1",
-        # One that isn't there makes that there is none, wherever the tree lies.
-        "GIT_DIR": str(tree / ".git" if clone else folder / "no-repository"),
-        "HOME": str(folder),
-        "XDG_CONFIG_HOME": str(folder),
+        "GIT_DIR": str(repository),
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home),
     }
 
 
 def _command(cwd: Path, *argv: str) -> Command:
     settings = [word for setting in _SETTINGS for word in ("-c", setting)]
-    env = {k: v for k, v in os.environ.items() if k not in _ANOTHER_REPOSITORY}
-    return Command(
-        argv=("git", *settings, *argv), cwd=cwd, env={**env, **_NO_QUESTIONS}
-    )
+    env = {k: v for k, v in os.environ.items() if k not in _REPOSITORY_VARIABLES}
+    env |= _NO_PROMPTS
+    return Command(argv=("git", *settings, *argv), cwd=cwd, env=env)

@@ -1,4 +1,4 @@
-"""What a source tree says of itself, with nothing run: PEP 518, 621 and 643."""
+"""Read the static metadata of a source tree: PEP 518, 621 and 643."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nox_buildstages.wheels.core_metadata import CoreMetadata
 
 METADATA_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO")
-"""The files of a tree that decide what it requires; not its code."""
+"""The files of a source tree, besides code, that determine its requirements."""
 
 _LEGACY = "setuptools.build_meta:__legacy__"
 
@@ -37,9 +37,10 @@ class BuildSystem:
     """How a source tree is built (PEP 517, PEP 518).
 
     Attributes:
-        requires: PEP 508 strings.
-        backend: An entry point, such as ``setuptools.build_meta``.
-        backend_path: Folders of the tree in which the backend lies.
+        requires: The build requirements, PEP 508 strings.
+        backend: The entry point of the build backend, such as
+            ``setuptools.build_meta``.
+        backend_path: Folders of the tree that contain the build backend.
     """
 
     requires: tuple[str, ...] = ("setuptools",)
@@ -48,76 +49,79 @@ class BuildSystem:
 
 
 def read_build_system(tree: Path) -> BuildSystem:
-    """Return how a tree is built: as it declares, else with setuptools.
+    """Return the build system of a source tree; setuptools if none is declared.
 
     Raises:
-        SourceError: Its pyproject.toml can't be read.
+        SourceError: The pyproject.toml is invalid.
     """
     try:
-        table = _table(_pyproject(tree), "build-system")
+        table = _get_table(_read_pyproject(tree), "build-system")
         if table is None:
             return BuildSystem()
         return BuildSystem(
-            requires=_build_requires(table),
-            backend=_string(table, "build-backend") or _LEGACY,
-            backend_path=_strings(table, "backend-path"),
+            requires=_get_build_requires(table),
+            backend=_get_string(table, "build-backend") or _LEGACY,
+            backend_path=_get_strings(table, "backend-path"),
         )
     except ValueError as error:
-        raise _invalid(tree, str(error)) from error
+        raise _invalid(tree, error) from error
 
 
 def read_sdist_metadata(tree: Path) -> Metadata | None:
-    """Return what an sdist's wheel will say, where it promises that; else None.
+    """Return the metadata in the PKG-INFO of an sdist, if it is final; else None.
 
-    It promises what its PKG-INFO doesn't list as dynamic (PEP 643).
+    Metadata is final if PKG-INFO doesn't list a dependency field as dynamic
+    (PEP 643).
 
     Raises:
-        SourceError: A promise can't be read.
+        SourceError: PKG-INFO is invalid.
     """
     try:
-        said = _pkg_info(tree)
-    except ValueError as error:  # packaging's errors all are
-        raise _invalid(tree, str(error)) from error
-    if said is None or not _promises(said):
+        core = _read_pkg_info(tree)
+    except ValueError as error:  # packaging's errors are ValueErrors
+        raise _invalid(tree, error) from error
+    if core is None or Version(core.metadata_version) < Version("2.2"):
         return None
-    return metadata_from_core(said, learned="static")
+    if not _DEPENDENCY_FIELDS.isdisjoint(core.dynamic):
+        return None
+    return metadata_from_core(core, learned="static")
 
 
 def read_static_metadata(tree: Path) -> Metadata | None:
-    """Return what a tree's wheel should say, where no backend can be asked; else None.
+    """Return the metadata of a source tree without asking its build backend.
 
-    That is what an sdist promises, or else what the ``[project]`` table declares
-    (PEP 621), which backends may spell otherwise.
+    This is the final metadata of an sdist, else the ``[project]`` table (PEP 621),
+    which a build backend may write differently; None if there is neither.
 
     Raises:
-        SourceError: It can't be read.
+        SourceError: The metadata is invalid.
     """
-    promised = read_sdist_metadata(tree)
-    if promised is not None:
-        return promised
+    metadata = read_sdist_metadata(tree)
+    if metadata is not None:
+        return metadata
     try:
-        said = _pkg_info(tree)
-        version = None if said is None else said.version
-        return _from_project(_pyproject(tree), version)
-    except ValueError as error:  # packaging's errors all are
-        raise _invalid(tree, str(error)) from error
+        core = _read_pkg_info(tree)
+        version = None if core is None else core.version
+        return _metadata_from_project(_read_pyproject(tree), version)
+    except ValueError as error:  # packaging's errors are ValueErrors
+        raise _invalid(tree, error) from error
 
 
-def metadata_from_core(said: CoreMetadata, *, learned: Learned) -> Metadata:
-    """Return what matters of a METADATA or PKG-INFO."""
+def metadata_from_core(core: CoreMetadata, *, learned: Learned) -> Metadata:
+    """Return the relevant fields of METADATA or PKG-INFO."""
     return Metadata(
-        version=said.version,
-        requires_dist=said.requires_dist,
-        requires_python=said.requires_python,
-        provides_extra=said.provides_extra,
+        version=core.version,
+        requires_dist=core.requires_dist,
+        requires_python=core.requires_python,
+        provides_extra=core.provides_extra,
         learned=learned,
     )
 
 
-def _build_requires(table: Mapping[str, Any]) -> tuple[str, ...]:
+def _get_build_requires(table: Mapping[str, Any]) -> tuple[str, ...]:
     if "requires" not in table:  # PEP 518
         raise ValueError("build-system.requires is missing")
-    requires = _strings(table, "requires")
+    requires = _get_strings(table, "requires")
     try:
         list(map(Requirement, requires))
     except InvalidRequirement as error:
@@ -125,32 +129,36 @@ def _build_requires(table: Mapping[str, Any]) -> tuple[str, ...]:
     return requires
 
 
-def _pkg_info(tree: Path) -> CoreMetadata | None:
+def _read_pkg_info(tree: Path) -> CoreMetadata | None:
     path = tree / "PKG-INFO"
     return core_metadata.parse_metadata(path.read_bytes()) if path.is_file() else None
 
 
-def _promises(said: CoreMetadata) -> bool:
-    is_static = Version(said.metadata_version) >= Version("2.2")
-    return is_static and _DEPENDENCY_FIELDS.isdisjoint(said.dynamic)
-
-
-def _from_project(
+def _metadata_from_project(
     pyproject: Mapping[str, Any], version: Version | None
 ) -> Metadata | None:
-    project = _table(pyproject, "project")
-    if project is None or not _TABLE_FIELDS.isdisjoint(_strings(project, "dynamic")):
+    project = _get_table(pyproject, "project")
+    if project is None:
         return None
-    stated = _string(project, "version")
+    if not _TABLE_FIELDS.isdisjoint(_get_strings(project, "dynamic")):
+        return None
+    declared = _get_string(project, "version")
     if version is None:
-        if stated is None:
+        if declared is None:
             return None
-        version = Version(stated)
-    extras = _table(project, "optional-dependencies") or {}
-    requires = [Requirement(text) for text in _strings(project, "dependencies")]
+        version = Version(declared)
+    extras = _get_table(project, "optional-dependencies") or {}
+    requires = [Requirement(text) for text in _get_strings(project, "dependencies")]
     for extra in extras:
-        requires += [_with_extra(text, extra) for text in _strings(extras, extra)]
-    python = _string(project, "requires-python")
+        condition = f'extra == "{canonicalize_name(extra)}"'
+        for text in _get_strings(extras, extra):
+            requirement = Requirement(text)
+            marker = requirement.marker
+            requirement.marker = Marker(
+                condition if marker is None else f"({marker}) and {condition}"
+            )
+            requires.append(requirement)
+    python = _get_string(project, "requires-python")
     return Metadata(
         version=version,
         requires_dist=tuple(sorted(map(str, requires))),
@@ -160,17 +168,7 @@ def _from_project(
     )
 
 
-def _with_extra(text: str, extra: str) -> Requirement:
-    requirement = Requirement(text)
-    condition = f'extra == "{canonicalize_name(extra)}"'
-    marker = requirement.marker
-    requirement.marker = Marker(
-        condition if marker is None else f"({marker}) and {condition}"
-    )
-    return requirement
-
-
-def _pyproject(tree: Path) -> dict[str, Any]:
+def _read_pyproject(tree: Path) -> dict[str, Any]:
     path = tree / "pyproject.toml"
     if not path.is_file():
         return {}
@@ -180,30 +178,30 @@ def _pyproject(tree: Path) -> dict[str, Any]:
         raise ValueError(f"pyproject.toml: {error}") from error
 
 
-def _table(table: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+def _get_table(table: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
     value = table.get(key)
     if value is None or isinstance(value, dict):
         return value
     raise ValueError(f"{key} is {value!r}, not a table")
 
 
-def _string(table: Mapping[str, Any], key: str) -> str | None:
+def _get_string(table: Mapping[str, Any], key: str) -> str | None:
     value = table.get(key)
     if value is None or isinstance(value, str):
         return value
     raise ValueError(f"{key} is {value!r}, not a string")
 
 
-def _strings(table: Mapping[str, Any], key: str) -> tuple[str, ...]:
+def _get_strings(table: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = table.get(key, [])
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise ValueError(f"{key} is {value!r}, not a list of strings")
 
 
-def _invalid(tree: Path, problem: str) -> SourceError:
+def _invalid(tree: Path, error: ValueError) -> SourceError:
     return SourceError(
         subject=tree.name,
-        problem=f"its metadata can't be read: {problem}",
+        problem=f"its metadata can't be read: {error}",
         hint="fix the source, or choose another version of it",
     )

@@ -1,24 +1,41 @@
-"""Patches of sources, as the table names them: what is in their files."""
+"""Patches of sources: read their files, and apply them to a fresh source tree."""
 
 from __future__ import annotations
 
 import hashlib
+import re
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nox_buildstages.errors import SourceError
+from nox_buildstages.errors import CommandError, SourceError
+from nox_buildstages.sources import git, trees
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nox_buildstages.model import Patch
+    from nox_buildstages.system.process import Runner
+
+_HINT = (
+    "write it again with git diff, against exactly this source, or remove it from the"
+    " list; its paths are a/… and b/… from the top of the source"
+)
+# git apply ignores changes of submodules silently.
+_SUBMODULE = re.compile(
+    rb"^(index [0-9a-f]+\.\.[0-9a-f]+|(new file|deleted file|old|new) mode) 160000\s*$",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PatchFile:
-    """A patch that was read: what counts in a key is what will be applied.
+    """A patch with the content of its file, which counts in a key.
 
     Attributes:
-        patch: As declared.
-        content: Of the file.
+        patch: The patch as declared.
+        content: The content of the file.
     """
 
     patch: Patch
@@ -26,28 +43,76 @@ class PatchFile:
 
     @property
     def sha256(self) -> str:
-        """Of the content, in hex."""
+        """The sha256 of the content, in hex."""
         return hashlib.sha256(self.content).hexdigest()
+
+    def error(
+        self, problem: str, *, output: str = "", hint: str = _HINT
+    ) -> SourceError:
+        """Return an error about this patch."""
+        return SourceError(
+            subject=f"{self.patch.name} ({self.patch.location})",
+            problem=problem,
+            details=output.splitlines(),
+            hint=hint,
+        )
 
 
 def read_patch(patch: Patch) -> PatchFile:
-    """Read a patch.
+    """Read the file of a patch.
 
     Raises:
-        SourceError: It isn't there, can't be read, or is empty.
+        SourceError: The file is missing, unreadable or empty.
     """
     try:
-        content = patch.path.read_bytes()
+        file = PatchFile(patch=patch, content=patch.path.read_bytes())
     except OSError as error:
-        raise SourceError(
-            subject=f"{patch.name} ({patch.location})",
-            problem=f"{error.strerror}: {patch.path}",
+        raise PatchFile(patch=patch, content=b"").error(
+            f"{error.strerror}: {patch.path}",
             hint="correct the path; it is relative to the pyproject.toml",
         ) from error
-    if not content.strip():
-        raise SourceError(
-            subject=f"{patch.name} ({patch.location})",
-            problem="it is empty",
-            hint="write it with git diff",
-        )
-    return PatchFile(patch=patch, content=content)
+    if not file.content.strip():
+        raise file.error("it is empty", hint="write it with git diff")
+    return file
+
+
+def apply_patches(
+    patches: Iterable[PatchFile],
+    tree: Path,
+    *,
+    source: str,
+    is_clone: bool,
+    runner: Runner,
+) -> None:
+    """Apply patches to a source tree, in the given order.
+
+    Args:
+        patches: The patches; their paths are relative to the top of the tree.
+        tree: The top of the source tree.
+        source: The source, for messages.
+        is_clone: Whether the tree is our clone of a git repository.
+        runner: Runs git.
+
+    Raises:
+        SourceError: A patch doesn't apply exactly. The tree is then unusable.
+    """
+    links = set(trees.find_outward_links(tree))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "patch")
+        for patch in patches:
+            if _SUBMODULE.search(patch.content):
+                raise patch.error("it changes which commit a submodule is at")
+            file.write_bytes(patch.content)
+            try:
+                git.apply_patch(file, tree, runner, is_clone=is_clone)
+            except CommandError as error:
+                problem = f"it doesn't apply to {source}"
+                if error.output:
+                    output = error.output.replace(str(file), patch.patch.name)
+                    raise patch.error(problem, output=output) from error
+                problem = f"{problem}: {error.reason}"
+                raise patch.error(problem, hint="install git") from error
+            for link in set(trees.find_outward_links(tree)) - links:
+                raise patch.error(f"{link}, outside the source tree")
+    if is_clone:
+        git.hide_changes(tree, runner)

@@ -1,4 +1,4 @@
-"""Sources: what identifies them, and fresh trees of them to build in."""
+"""Identify sources, fetch them, and unpack them into fresh trees."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -22,10 +22,10 @@ from nox_buildstages.errors import CommandError, HashMismatchError, SourceError
 from nox_buildstages.indexes.credentials import Credentials
 from nox_buildstages.indexes.logins import LOGIN_HINT, is_auth_failure, redact
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
-from nox_buildstages.sources import archives, trees
+from nox_buildstages.sources import trees
+from nox_buildstages.sources.archives import unpack_archive
 from nox_buildstages.sources.git import Repository, is_local_url
-from nox_buildstages.sources.metadata import METADATA_FILES
-from nox_buildstages.sources.patching import Patching
+from nox_buildstages.sources.patches import apply_patches
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import FULL_DISK, sha256_of
 
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from nox_buildstages.system.process import Runner
 
 _UPGRADE = "nox -s build-stages-lock -- --upgrade"
-_LEAVE_OUT = "fix that file, or exclude it in .gitignore"
+_EXCLUDE_HINT = "fix that file, or exclude it in .gitignore"
 _DAMAGED = (
-    ValueError,  # a member that is refused, too
+    ValueError,  # an unsafe member of an archive, too
     OSError,
     EOFError,
     RuntimeError,
@@ -52,118 +52,121 @@ _DAMAGED = (
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where sources come from and where fetched ones are kept.
+    """Fetches sources, and keeps fetched sources in the store.
 
     Attributes:
-        root: The project's folder, to which paths are relative.
-        cache: A folder of ours; what is in it is never trusted unseen.
+        root: The folder of the project; paths are relative to this folder.
+        cache: The folder of the store; its content is always verified.
         runner: Runs git.
-        left_out: Folders that are no part of a source, wherever they lie: what we
-            write into the project ourselves.
-        credentials: For the servers that archives come from.
-        git: Variables for git over ours.
+        excluded: Folders that nox-buildstages writes to; never part of a source.
+        credentials: Logins for the servers of archives.
+        git_variables: Environment variables for git.
     """
 
     root: Path
     cache: Path
     runner: Runner
-    left_out: tuple[Path, ...] = ()
+    excluded: tuple[Path, ...] = ()
     credentials: Credentials = field(default_factory=Credentials)
-    git: Mapping[str, str] = field(default_factory=dict, repr=False)
+    git_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def identity(self, source: Source) -> str:
-        """Return what a source contributes to a content key.
+        """Return the part of a content key about a source.
 
-        Equal identities mean equal bytes to build from. Nothing is fetched.
+        Sources with equal identities have equal bytes. Nothing is fetched.
 
         Raises:
-            SourceError: A directory isn't there or can't be read.
+            SourceError: A folder is missing or unreadable.
         """
+        if isinstance(source, DirectorySource):
+            tree = self._find_folder(source)
+            with _raise_source_error(source, _EXCLUDE_HINT):
+                return f"tree:sha256:{trees.hash_files(tree, self._list_files(tree))}"
+        fragment = f"#{source.subdirectory}" if source.subdirectory else ""
         if isinstance(source, ArchiveSource):
-            return f"sha256:{source.sha256}{_fragment(source.subdirectory)}"
-        if isinstance(source, GitSource):
-            return f"git:{source.commit}{_fragment(source.subdirectory)}"
-        tree = self._directory(source)
-        with _blaming(source, _LEAVE_OUT):
-            files = self._files(tree)
-            return f"tree:sha256:{trees.hash_files(tree, files)}"
+            return f"sha256:{source.sha256}{fragment}"
+        return f"git:{source.commit}{fragment}"
 
     def unpack(
-        self, source: Source, target: Path, patches: Sequence[PatchFile] = ()
-    ) -> Path:
-        """Make a fresh tree of a source, and return the project's folder in it.
-
-        Args:
-            source: To fetch, where it isn't here already, and to verify.
-            target: A folder to make; its parents are made too. It is gone again
-                after any failure.
-            patches: Applied in their order; their paths are relative to the top of
-                the source, which a subdirectory is below.
-
-        Raises:
-            FileExistsError: The target is there.
-            HashMismatchError: A file isn't the one that was locked.
-            SourceError: A patch doesn't apply.
-            SourceError: The source can't be had, or can't be trusted.
-        """
-        return self._make(source, target, patches)
-
-    def skim(self, source: ArchiveSource, target: Path) -> Path:
-        """Make a tree as ``unpack`` does, to read in what an archive declares.
-
-        All of its members are looked at, but other files than those that decide what
-        it requires may be left out.
-        """
-        return self._make(source, target, only=METADATA_FILES)
-
-    def _make(
         self,
         source: Source,
         target: Path,
         patches: Sequence[PatchFile] = (),
+        *,
         only: Collection[str] = (),
     ) -> Path:
+        """Create a fresh tree of a source, and return the project's folder in the tree.
+
+        Args:
+            source: The source; fetched if necessary, and verified.
+            target: A folder to create, with its parents; removed after a failure.
+            patches: Patches to apply in this order; their paths are relative to the
+                top of the source, not to a subdirectory.
+            only: Names of files to unpack from an archive; none for all files.
+
+        Raises:
+            FileExistsError: The target exists.
+            HashMismatchError: A file isn't the file that was locked.
+            SourceError: The source can't be fetched, is unsafe or damaged, or a patch
+                doesn't apply.
+        """
         target.mkdir(parents=True)
         try:
-            top = self._unpack(source, target, only)
-            if patches:
-                self._patching(source, top).apply(patches)
-            if isinstance(source, DirectorySource):
-                return top
-            return _project(source, top, source.subdirectory)
+            return self._fill(target, source, patches, only)
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)
             raise
 
-    def _unpack(self, source: Source, target: Path, only: Collection[str]) -> Path:
-        """Fill a folder with a source, and return the source's top in it."""
+    def _fill(
+        self,
+        target: Path,
+        source: Source,
+        patches: Sequence[PatchFile],
+        only: Collection[str],
+    ) -> Path:
+        top = target
         if isinstance(source, ArchiveSource):
-            return self._unpack_archive(source, target, only)
-        if isinstance(source, GitSource):
+            archive = self._find_archive(source)
+            hint = "name another release, a git commit or a folder of it"
+            with _raise_source_error(source, hint):
+                unpack_archive(archive, target, only=only)
+                top = _find_top(target)
+        elif isinstance(source, GitSource):
             self._check_out(source, target)
         else:
-            self._copy(source, target)
-        return target
+            tree = self._find_folder(source)
+            with _raise_source_error(source, _EXCLUDE_HINT):
+                trees.copy_files(tree, self._list_files(tree), target)
+        if patches:
+            apply_patches(
+                patches,
+                top,
+                source=redact(str(source)),
+                is_clone=isinstance(source, GitSource),
+                runner=self.runner,
+            )
+        if isinstance(source, DirectorySource):
+            return top
+        project = top / (source.subdirectory or "")
+        is_inside = project.resolve().is_relative_to(top.resolve())
+        if not (is_inside and project.is_dir()):
+            raise SourceError(
+                subject=redact(str(source)),
+                problem=f"it has no folder {source.subdirectory}",
+                hint="correct #subdirectory= in the output's requirement",
+            )
+        return project
 
-    def _patching(self, source: Source, top: Path) -> Patching:
-        return Patching(
-            tree=top,
-            source=redact(str(source)),
-            clone=isinstance(source, GitSource),
-            runner=self.runner,
-        )
+    def absolute_url(self, location: str) -> str:
+        """Return the URL of a file, which a lock may name by a path."""
+        if "://" in location or location.startswith("file:"):
+            return location
+        return Path(self.root, location).absolute().as_uri()
 
-    def _unpack_archive(
-        self, source: ArchiveSource, target: Path, only: Collection[str]
-    ) -> Path:
-        archive = self._archive(source)
-        with _blaming(source, "name another release, a git commit or a folder of it"):
-            archives.unpack_archive(archive, target, only=only)
-            return _top(target)
-
-    def _archive(self, source: ArchiveSource) -> Path:
-        with _blaming(source, f"see that {self.cache} can be written"):
-            url = self.url(source.location)
+    def _find_archive(self, source: ArchiveSource) -> Path:
+        """Return the path of a verified archive, fetched if necessary."""
+        with _raise_source_error(source, f"make {self.cache} writable"):
+            url = self.absolute_url(source.location)
             name = PurePosixPath(unquote(urlsplit(url).path)).name.strip(".")
             file = self.cache / "sources" / source.sha256 / (name or "source")
             note_use(file.parent)
@@ -173,43 +176,42 @@ class Sources:
         fetch_archive(source, url, file, self.credentials.login_for(url))
         return file
 
-    def url(self, location: str) -> str:
-        """Return where a file is, which a lock may name by a path."""
-        if "://" in location or location.startswith("file:"):
-            return location
-        return Path(self.root, location).absolute().as_uri()
-
     def _check_out(self, source: GitSource, target: Path) -> None:
         url = source.url
         if is_local_url(url) and not url.startswith("file://"):
             url = str(Path(self.root, url).absolute())
-        name = hashlib.sha256(url.encode()).hexdigest()
-        mirror = self.cache / "git" / name
+        mirror = self.cache / "git" / hashlib.sha256(url.encode()).hexdigest()
         note_use(mirror)
-        with _failing_git(source), _blaming(source, f"lock it again: {_UPGRADE}"):
-            repository = Repository(
-                url=url, mirror=mirror, runner=self.runner, variables=self.git
-            )
-            repository.check_out(source.commit, target)
+        repository = Repository(
+            url=url, mirror=mirror, runner=self.runner, variables=self.git_variables
+        )
+        try:
+            with _raise_source_error(source, f"lock it again:\n  {_UPGRADE}"):
+                repository.check_out(source.commit, target)
+        except CommandError as error:
+            hint = "check that the repository is reachable and has the commit"
+            if is_auth_failure(error.output):
+                hint = LOGIN_HINT
+            elif not error.output:
+                hint = "install git"
+            raise SourceError(
+                subject=redact(str(source)),
+                problem=redact(f"git failed: {_find_reason(error)}"),
+                hint=hint,
+            ) from error
 
-    def _copy(self, source: DirectorySource, target: Path) -> None:
-        tree = self._directory(source)
-        with _blaming(source, _LEAVE_OUT):
-            files = self._files(tree)
-            trees.copy_files(tree, files, target)
-
-    def _files(self, tree: Path) -> tuple[str, ...]:
-        """Return the files of a folder that are its source."""
-        place = tree.resolve()
-        ours = tuple(
-            f"{folder.relative_to(place).as_posix()}/"
-            for folder in (folder.resolve() for folder in self.left_out)
-            if folder != place and folder.is_relative_to(place)
+    def _list_files(self, tree: Path) -> tuple[str, ...]:
+        """Return the files of a folder that belong to its source."""
+        root = tree.resolve()
+        excluded = tuple(
+            f"{folder.relative_to(root).as_posix()}/"
+            for folder in (folder.resolve() for folder in self.excluded)
+            if folder != root and folder.is_relative_to(root)
         )
         files = trees.list_source_files(tree, self.runner)
-        return tuple(name for name in files if not name.startswith(ours))
+        return tuple(name for name in files if not name.startswith(excluded))
 
-    def _directory(self, source: DirectorySource) -> Path:
+    def _find_folder(self, source: DirectorySource) -> Path:
         tree = self.root / source.path
         if not tree.is_dir():
             raise SourceError(
@@ -223,17 +225,17 @@ class Sources:
 def fetch_archive(
     source: ArchiveSource, url: str, file: Path, login: Login | None
 ) -> None:
-    """Write a file that is locked, whole or not at all.
+    """Download a locked file atomically, and verify its hash.
 
     Args:
-        source: What is locked, for messages and by its hash.
-        url: Where it is.
-        file: To write; its folder has to be there.
-        login: For the server.
+        source: The locked file.
+        url: The absolute URL of the file.
+        file: The file to write, in an existing folder.
+        login: The login for the server.
 
     Raises:
-        HashMismatchError: The URL gives another file.
-        SourceError: It gives none.
+        HashMismatchError: The downloaded file isn't the locked file.
+        SourceError: The download fails.
     """
     from nox_buildstages.sources import downloads  # noqa: PLC0415 - few runs fetch
 
@@ -244,27 +246,30 @@ def fetch_archive(
         except downloads.FAILURES as error:
             if _is_full_disk(error):
                 raise
-            reach = f"check the network; if the file is gone, lock again:\n  {_UPGRADE}"
+            hint = f"check the network; if the file is gone, lock again:\n  {_UPGRADE}"
+            reason = downloads.describe_failure(error)
             raise SourceError(
                 subject=redact(str(source)),
-                problem=redact(
-                    f"can't be fetched: {downloads.describe_failure(error)}"
-                ),
-                hint=LOGIN_HINT if downloads.lacks_login(error) else reach,
+                problem=redact(f"can't be fetched: {reason}"),
+                hint=LOGIN_HINT if downloads.lacks_login(error) else hint,
             ) from error
         if found != source.sha256:
+            upgrade = _UPGRADE
+            with suppress(InvalidSdistFilename):
+                sdist = PurePosixPath(unquote(urlsplit(source.location).path)).name
+                upgrade = f"{_UPGRADE}-package {parse_sdist_filename(sdist)[0]}"
             raise HashMismatchError(
                 subject=redact(source.location),
                 problem="it isn't the file that was locked",
-                hint=f"if you trust the new file, lock again:\n  {_upgrade(source)}",
+                hint=f"if you trust the new file, lock again:\n  {upgrade}",
                 expected=source.sha256,
                 found=found,
             )
         os.replace(partial, file)  # noqa: PTH105 - the name that says it is atomic
 
 
-def _top(tree: Path) -> Path:
-    """Return the one folder of an sdist, or the tree where it is the project."""
+def _find_top(tree: Path) -> Path:
+    """Return the one folder in an unpacked sdist, or the tree if it is a project."""
     entries = list(tree.iterdir())
     if len(entries) == 1 and entries[0].is_dir():
         return entries[0]
@@ -274,40 +279,14 @@ def _top(tree: Path) -> Path:
     raise ValueError(f"an sdist holds one folder at its top, this one {names}")
 
 
-def _upgrade(source: ArchiveSource) -> str:
-    """Return the command that takes another file in place of this one."""
-    file = unquote(urlsplit(source.location).path).rpartition("/")[2]
-    try:
-        name, _ = parse_sdist_filename(file)
-    except InvalidSdistFilename:
-        return _UPGRADE
-    return f"{_UPGRADE}-package {name}"
-
-
-def _project(source: Source, tree: Path, subdirectory: str | None) -> Path:
-    project = tree / (subdirectory or "")
-    inside = project.resolve().is_relative_to(tree.resolve())
-    if not (inside and project.is_dir()):
-        raise SourceError(
-            subject=redact(str(source)),
-            problem=f"it has no folder {subdirectory}",
-            hint="correct #subdirectory= in the output's requirement",
-        )
-    return project
-
-
-def _fragment(subdirectory: str | None) -> str:
-    return f"#{subdirectory}" if subdirectory else ""
-
-
 def _is_full_disk(error: Exception) -> bool:
-    """Whether it is our disk that is at fault, and not the source."""
+    """Whether our disk is to blame, and not the source."""
     return isinstance(error, OSError) and error.errno in FULL_DISK
 
 
 @contextmanager
-def _blaming(source: Source, hint: str) -> Iterator[None]:
-    """Word whatever is found wrong with a source as a SourceError about it."""
+def _raise_source_error(source: Source, hint: str) -> Iterator[None]:
+    """Turn every error about a damaged source into a SourceError."""
     try:
         yield
     except _DAMAGED as error:
@@ -320,24 +299,9 @@ def _blaming(source: Source, hint: str) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _failing_git(source: GitSource) -> Iterator[None]:
-    try:
-        yield
-    except CommandError as error:
-        reach = "check that the repository is reachable and has the commit"
-        if is_auth_failure(error.output):
-            reach = LOGIN_HINT
-        raise SourceError(
-            subject=redact(str(source)),
-            problem=redact(f"git failed: {_last_words(error)}"),
-            hint=reach if error.output else "install git",
-        ) from error
-
-
-def _last_words(error: CommandError) -> str:
-    """Return why git gave up, with the line before: there ssh says its own reason."""
-    said = [line for line in error.output.splitlines() if line] or [error.reason]
-    fatal = (number for number, line in enumerate(said) if line.startswith("fatal:"))
-    last = next(fatal, len(said) - 1)
-    return "; ".join(said[max(last - 1, 0) : last + 1])
+def _find_reason(error: CommandError) -> str:
+    """Return git's reason with the line before: there ssh prints its reason."""
+    lines = [line for line in error.output.splitlines() if line] or [error.reason]
+    fatal = (number for number, line in enumerate(lines) if line.startswith("fatal:"))
+    last = next(fatal, len(lines) - 1)
+    return "; ".join(lines[max(last - 1, 0) : last + 1])

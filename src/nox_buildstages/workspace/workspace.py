@@ -77,12 +77,12 @@ def open_workspace(
             project.root,
             store.folder,
             runner,
-            left_out=(
+            excluded=(
                 *(project.wheelhouse, project.lock_dir),
                 environment.location.parent,
             ),
             credentials=indexes.credentials(),
-            git=git_variables(indexes.logins, outer),
+            git_variables=git_variables(indexes.logins, outer),
         ),
         syncer=Syncer(uv=uv, runner=runner, indexes=indexes),
         runner=runner,

@@ -72,7 +72,7 @@ def brought(wheel: IndexWheel, tools: Tools, folder: Path) -> PackageWheel:
 
 def _fetch(source: ArchiveSource, tools: Tools, path: Path) -> None:
     """Write a wheel; what is left of it where we are killed is in the way of none."""
-    url = tools.sources.url(source.location)
+    url = tools.sources.absolute_url(source.location)
     folder = path.parent / ".fetching"
     folder.mkdir(exist_ok=True)
     try:
