@@ -15,7 +15,7 @@ from packaging.pylock import Package, PackageWheel
 from packaging.utils import parse_wheel_filename
 
 from nox_buildstages.environments.environment import Environment
-from nox_buildstages.environments.installed import check_installed, find_differences
+from nox_buildstages.environments.packages import check_packages, find_differences
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.environments.variables import backend_variables
 from nox_buildstages.errors import BuildStagesError, HashMismatchError
@@ -132,7 +132,7 @@ def test_an_environment_becomes_equal_to_its_lock(
     assert installed(environment) == BOTH
     assert imported(environment, "some_package") == "Some.Package 1.0."
     assert find_differences(environment, locked.wanted) == {}
-    check_installed(environment, locked.wanted, hint="")
+    check_packages(environment, locked.wanted, hint="")
 
 
 def test_an_environment_that_is_equal_is_left_alone(

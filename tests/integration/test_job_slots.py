@@ -27,7 +27,7 @@ from pathlib import Path
 from nox_buildstages.builder.jobs.slots import JobPool, JobRequest
 from nox_buildstages.system.machine import Machine
 
-machine = Machine(allowed=lambda: 4)
+machine = Machine(allowed_cores=lambda: 4)
 with JobPool(folder=Path(sys.argv[1]), machine=machine).take_slot() as slot:
     request = JobRequest(most=int(sys.argv[2]), memory_per_job=0)
     with slot.take_jobs(request, wait=lambda: print("waits", flush=True)) as jobs:
@@ -38,7 +38,9 @@ with JobPool(folder=Path(sys.argv[1]), machine=machine).take_slot() as slot:
 
 @pytest.fixture
 def pool(tmp_path: Path) -> JobPool:
-    return JobPool(folder=tmp_path / "jobs", machine=Machine(allowed=lambda: CORES))
+    return JobPool(
+        folder=tmp_path / "jobs", machine=Machine(allowed_cores=lambda: CORES)
+    )
 
 
 def never() -> None:
@@ -146,7 +148,7 @@ def test_another_machine_that_shares_the_folder_is_another_pool(
     pool: JobPool,
 ) -> None:
     """Two containers with one store have cores of their own each."""
-    machine = Machine(allowed=lambda: 2, name="other")
+    machine = Machine(allowed_cores=lambda: 2, name="other")
     elsewhere = JobPool(folder=pool.folder, machine=machine)
     with pool.take_slot() as ours, ours.take_jobs(ANY, wait=never) as jobs:
         assert jobs == CORES

@@ -437,7 +437,7 @@ def test_nothing_is_built_where_nox_forbids_it(shop: Shop) -> None:
 
 def test_a_log_says_what_was_built_from_what(shop: Shop) -> None:
     """Its head is ours, then the backend speaks; the store keeps it too."""
-    shop.machine = Machine(allowed=lambda: 1)
+    shop.machine = Machine(allowed_cores=lambda: 1)
     wheel = shop.provide().wheel
     lines = wheel.log.read_text().splitlines()
     stage, sandbox_policy = Stage(name="low", outputs=()), shop.tools().sandbox_policy
@@ -800,13 +800,16 @@ def test_what_it_was_made_of_may_be_unknown(shop: Shop) -> None:
 
 # Jobs and memory -----------------------------------------------------------------
 
-ROOMY = Machine(allowed=lambda: 4)
+ROOMY = Machine(allowed_cores=lambda: 4)
 """A machine on which a build is given four jobs."""
 
 
 def test_a_build_that_ran_out_of_memory_is_tried_again(shop: Shop) -> None:
     """Once, with half the jobs; the user is told, and the log has both."""
-    shop.stage, shop.machine = {"memory_per_job": 1}, replace(ROOMY, allowed=lambda: 2)
+    shop.stage, shop.machine = (
+        {"memory_per_job": 1},
+        replace(ROOMY, allowed_cores=lambda: 2),
+    )
     shop.write(faults=["memory"])
     log = shop.provide().wheel.log.read_text()
     building, again, _, built = shop.reports

@@ -30,7 +30,7 @@ def machine(root: Path, files: Mapping[str, str], *, allowed: int = 8) -> Machin
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return Machine(root=root, allowed=lambda: allowed)
+    return Machine(root=root, allowed_cores=lambda: allowed)
 
 
 def v2(told: Mapping[str, str], *, group: str = "/") -> dict[str, str]:
@@ -178,7 +178,7 @@ KILLS = {
 @pytest.mark.parametrize(("files", "kills"), KILLS.values(), ids=KILLS)
 def test_kills(tmp_path: Path, files: dict[str, str], kills: int) -> None:
     """The kernel counts whom it killed for memory."""
-    assert machine(tmp_path, files).kills() == kills
+    assert machine(tmp_path, files).oom_kills() == kills
 
 
 def test_this_machine() -> None:
@@ -187,4 +187,4 @@ def test_this_machine() -> None:
     assert 1 <= this.cores() <= (os.cpu_count() or 1)
     free = this.free_memory()
     assert free is None or free > 0
-    assert this.kills() >= 0
+    assert this.oom_kills() >= 0

@@ -90,7 +90,9 @@ def mark_out_of_memory(
         return error
     # The kernel counts kills of the whole cgroup, so another build's may be included:
     # a known cause wins.
-    is_killed = job.context.tools.job_pool.machine.kills() > kills and not error.hint
+    is_killed = (
+        job.context.tools.job_pool.machine.oom_kills() > kills and not error.hint
+    )
     with job.log.open("rb") as log:
         log.seek(log_start)
         lines = (line.decode("utf-8", "replace") for line in log)

@@ -16,10 +16,10 @@ from packaging.version import Version
 from nox_buildstages import toml
 from nox_buildstages.builder.prepare import sync_environment
 from nox_buildstages.environments.direct_url import write_direct_url
-from nox_buildstages.environments.installed import (
+from nox_buildstages.environments.packages import (
     difference_error,
     find_differences,
-    record_installed,
+    record_packages,
 )
 from nox_buildstages.environments.snapshot import PROJECT_FOLDER
 from nox_buildstages.errors import BuildStagesError
@@ -114,7 +114,7 @@ def install_editable(
         files.write_text(lock, _add_to_lock(bound, name, wheel, folder))
     sync_environment(context, FINAL, environment, lock, wanted=wanted)
     write_direct_url(environment, name, context.project.root)
-    record_installed(environment, wanted)
+    record_packages(environment, wanted)
 
 
 def _make_key(context: BuildContext, name: NormalizedName) -> str:

@@ -67,7 +67,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                     f"building {recipe.name} {recipe.version} with"
                     f" {count_jobs(attempt.jobs)} (log: {job.log}){network}{resuming}"
                 )
-                kills, started = tools.job_pool.machine.kills(), time.monotonic()
+                kills, started = tools.job_pool.machine.oom_kills(), time.monotonic()
                 spent = job.build_dir.spent(job.environment.location)
                 log_start = begin_log(job, attempt)
                 try:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.environments.environment import INSTALL_HINT
-from nox_buildstages.environments.installed import check_installed, find_differences
+from nox_buildstages.environments.packages import check_packages, find_differences
 from nox_buildstages.environments.snapshot import record_files, restore_files
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.names import file_name
@@ -46,7 +46,7 @@ def prepare_environment(
         BuildStagesError: The environment differs, and nox must not change it.
     """
     if not environment.may_install():
-        check_installed(environment, context.ingredients(name), hint=INSTALL_HINT)
+        check_packages(environment, context.ingredients(name), hint=INSTALL_HINT)
     restore_files(environment, context.tools.report)
     folder = environment.location
     bound = pylock.bind_wheels(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 INSTALL_HINT = (
     "run nox without -R and --no-install, so that the environment can be updated"
 )
-"""What to do if nox doesn't let an environment be changed."""
+"""The hint if nox doesn't let an environment be changed."""
 
 
 def _always() -> bool:

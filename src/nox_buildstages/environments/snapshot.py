@@ -7,10 +7,10 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
-from nox_buildstages.environments.installed import (
+from nox_buildstages.environments.packages import (
     FILES_NOTE,
     difference_error,
-    forget_installed,
+    forget_packages,
 )
 from nox_buildstages.errors import BuildError
 from nox_buildstages.system.files import write_text
@@ -146,7 +146,7 @@ def _find_changes(before: _Snapshot, after: _Snapshot) -> dict[str, str]:
 
 def _undo(environment: Environment, changes: Mapping[str, str]) -> None:
     """Remove added files, and have the packages installed again."""
-    forget_installed(environment)
+    forget_packages(environment)
     for name, change in changes.items():
         if change == "added":
             path = environment.location / name

@@ -13,10 +13,10 @@ import tomli_w
 
 from nox_buildstages import toml
 from nox_buildstages.environments.environment import INSTALL_HINT
-from nox_buildstages.environments.installed import (
-    check_installed,
+from nox_buildstages.environments.packages import (
+    check_packages,
     find_differences,
-    record_installed,
+    record_packages,
 )
 from nox_buildstages.errors import BuildStagesError, HashMismatchError
 from nox_buildstages.indexes.logins import LOGIN_HINT, is_auth_failure, redact
@@ -77,7 +77,7 @@ class Syncer:
         if not stale:
             return
         if not environment.may_install():
-            check_installed(environment, wanted, hint=INSTALL_HINT)
+            check_packages(environment, wanted, hint=INSTALL_HINT)
         surplus = sorted(stale - wanted.keys())
         if surplus:  # ``uv pip sync`` would leave pip in the environment
             argv = ("uninstall", "--quiet", "--python", str(environment.python))
@@ -87,8 +87,8 @@ class Syncer:
                 hint = f"remove it, then run nox again:\n  rm -r {location}"
                 raise _sync_error(location, failure, hint)
         self._install(environment, stale & wanted.keys(), lock)
-        record_installed(environment, wanted)
-        check_installed(
+        record_packages(environment, wanted)
+        check_packages(
             environment,
             wanted,
             hint=f"remove it, then run nox again:\n  rm -r {environment.location}",

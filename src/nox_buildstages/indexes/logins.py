@@ -20,7 +20,7 @@ LOGIN_HINT = (
     "set a user name and a password: UV_INDEX_NAME_USERNAME and"
     " UV_INDEX_NAME_PASSWORD for an index named NAME, or ~/.netrc for any server"
 )
-"""What to do if a server refuses us."""
+"""The hint if a server refuses us."""
 
 _USERINFO = re.compile(r"(?<=http://|ttps://)[^/\s?#]+@")
 _ANY_USERINFO = re.compile(r"(?<=://)(?!git@)[^/\s]+@")

@@ -1,4 +1,4 @@
-"""What this machine has for us: cores, and the memory that is free to our cgroup."""
+"""Cores, memory and C library of this machine, within the limits of our cgroup."""
 
 from __future__ import annotations
 
@@ -9,17 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-UNIFIED = ""
-"""What ``/proc/self/cgroup`` calls the hierarchy of version 2."""
-
-
-def _allowed() -> int:
-    """Return how many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # pragma: no cover - not on Linux
+_V2 = ""
+"""The name of the hierarchy of version 2 in ``/proc/self/cgroup``."""
 
 
 def libc() -> str:
@@ -34,133 +27,132 @@ def libc() -> str:
     return (found or platform.system()).replace(" ", "-").lower()
 
 
+def _count_cores() -> int:
+    """Return the number of cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # pragma: no cover - planning works on any system
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """Cores and memory, as the kernel tells of them.
-
-    Where it doesn't tell, as on other systems than Linux, only cores are known.
+    """The cores and the memory that the kernel reports.
 
     Attributes:
-        root: Below which ``proc`` and ``sys`` are.
-        allowed: Returns how many cores this process may run on.
-        name: That tells it from others that may share a folder with it.
+        root: The folder that contains ``proc`` and ``sys``.
+        allowed_cores: Returns the number of cores that this process may run on.
+        name: A name that differs from other machines that may share a folder.
     """
 
     root: Path = Path("/")
-    allowed: Callable[[], int] = _allowed
+    allowed_cores: Callable[[], int] = _count_cores
     name: str = platform.node()
 
     def cores(self) -> int:
-        """Return how many cores' time there is, that of a cgroup rounded up."""
-        quotas = (*self._quotas_v2(), *self._quotas_v1())
-        return max(1, min([self.allowed(), *quotas]))
+        """Return the number of available cores; the quota of a cgroup is rounded up."""
+        quotas: list[tuple[int | None, int | None]] = []
+        for folder in self._list_groups(_V2):
+            quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
+            quotas.append((_parse_number(quota), _parse_number(period)))
+        for folder in self._list_groups("cpu"):
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            quotas.append(
+                (_read_number(folder / names[0]), _read_number(folder / names[1]))
+            )
+        limits = [
+            -(-quota // max(1, period))
+            for quota, period in quotas
+            if quota is not None and period is not None
+        ]
+        return max(1, min([self.allowed_cores(), *limits]))
 
     def free_memory(self) -> int | None:
-        """Return how many bytes we may still take; None where that isn't known.
+        """Return the number of bytes that we may still use; None if unknown.
 
-        What the kernel holds of files that weren't used lately counts as free.
+        The kernel's cache of files that weren't used lately counts as free.
         """
-        meminfo = self.root / "proc/meminfo"
-        available = _field(meminfo, "MemAvailable:")
-        room = [] if available is None else [available * 1024]
-        room += (*self._room_v2(), *self._room_v1())
-        return max(0, min(room)) if room else None
+        available = _read_field(self.root / "proc/meminfo", "MemAvailable:")
+        free = [] if available is None else [available * 1024]
+        for folder in self._list_groups(_V2):
+            free += _free_in(folder, "memory.max", "memory.current", "inactive_file")
+            free += _free_in(folder, "memory.high", "memory.current", "inactive_file")
+        for folder in self._list_groups("memory"):
+            limit, used = "memory.limit_in_bytes", "memory.usage_in_bytes"
+            free += _free_in(folder, limit, used, "total_inactive_file")
+        return max(0, min(free)) if free else None
 
-    def kills(self) -> int:
-        """Return how many processes of our cgroup were killed for memory so far."""
-        told = [
-            _field(folder / name, "oom_kill")
+    def oom_kills(self) -> int:
+        """Return how many processes of our cgroup were killed for lack of memory."""
+        counts = [
+            _read_field(folder / name, "oom_kill")
             for controller, name in (
-                (UNIFIED, "memory.events"),
+                (_V2, "memory.events"),
                 ("memory", "memory.oom_control"),
             )
-            for folder in self._groups(controller)[:1]
+            for folder in self._list_groups(controller)[:1]
         ]
-        return sum(count for count in told if count is not None)
+        return sum(count for count in counts if count is not None)
 
-    def _quotas_v2(self) -> Iterator[int]:
-        for folder in self._groups(UNIFIED):
-            quota, _, period = _text(folder / "cpu.max").strip().partition(" ")
-            if quota.isdecimal() and period.isdecimal():
-                yield _rounded_up(int(quota), int(period))
-
-    def _quotas_v1(self) -> Iterator[int]:
-        for folder in self._groups("cpu"):
-            quota = _number(folder / "cpu.cfs_quota_us")
-            period = _number(folder / "cpu.cfs_period_us")
-            if quota is not None and period is not None:
-                yield _rounded_up(quota, period)
-
-    def _room_v2(self) -> Iterator[int]:
-        for folder in self._groups(UNIFIED):
-            used = _number(folder / "memory.current")
-            for name in ("memory.max", "memory.high"):
-                limit = _number(folder / name)
-                if limit is not None and used is not None:
-                    idle = _field(folder / "memory.stat", "inactive_file") or 0
-                    yield limit - used + idle
-
-    def _room_v1(self) -> Iterator[int]:
-        for folder in self._groups("memory"):
-            limit = _number(folder / "memory.limit_in_bytes")
-            used = _number(folder / "memory.usage_in_bytes")
-            if limit is not None and used is not None:
-                idle = _field(folder / "memory.stat", "total_inactive_file") or 0
-                yield limit - used + idle
-
-    def _groups(self, controller: str) -> tuple[Path, ...]:
-        """Return the folder of our cgroup, then those of the ones around it."""
-        group, mount = self._group(controller), self._mount(controller)
+    def _list_groups(self, controller: str) -> tuple[Path, ...]:
+        """Return the folder of our cgroup, then the folders of its parents."""
+        group, mount = self._find_group(controller), self._find_mount(controller)
         if group is None or mount is None:
             return ()
         root, top = mount
-        inside = group.is_relative_to(root) and ".." not in group.parts
-        folder = top / group.relative_to(root) if inside else top
+        is_inside = group.is_relative_to(root) and ".." not in group.parts
+        folder = top / group.relative_to(root) if is_inside else top
         return (folder, *(it for it in folder.parents if it.is_relative_to(top)))
 
-    def _group(self, controller: str) -> PurePosixPath | None:
-        for line in _text(self.root / "proc/self/cgroup").splitlines():
+    def _find_group(self, controller: str) -> PurePosixPath | None:
+        for line in _read(self.root / "proc/self/cgroup").splitlines():
             _, controllers, path = line.split(":", 2)
             if controller in controllers.split(","):
                 return PurePosixPath(path)
         return None
 
-    def _mount(self, controller: str) -> tuple[PurePosixPath, Path] | None:
-        """Return what of a hierarchy is mounted, and where."""
-        for line in _text(self.root / "proc/self/mountinfo").splitlines():
+    def _find_mount(self, controller: str) -> tuple[PurePosixPath, Path] | None:
+        """Return the mounted part of a hierarchy, and its mount point."""
+        for line in _read(self.root / "proc/self/mountinfo").splitlines():
             left, _, right = line.partition(" - ")
             kind, _, options = (*right.split(" "), "", "")[:3]
-            is_it = (
+            is_match = (
                 kind == "cgroup2"
-                if controller == UNIFIED
+                if controller == _V2
                 else kind == "cgroup" and controller in options.split(",")
             )
-            if is_it:
+            if is_match:
                 root, point = left.split(" ")[3:5]
                 return PurePosixPath(root), self.root / point.lstrip("/")
         return None
 
 
-def _rounded_up(quota: int, period: int) -> int:
-    return -(-quota // max(1, period))
+def _free_in(folder: Path, limit: str, used: str, cached: str) -> list[int]:
+    """Return the free bytes of a cgroup in a list; none without a limit."""
+    size, usage = _read_number(folder / limit), _read_number(folder / used)
+    if size is None or usage is None:
+        return []
+    return [size - usage + (_read_field(folder / "memory.stat", cached) or 0)]
 
 
-def _text(path: Path) -> str:
+def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
 
-def _number(path: Path) -> int | None:
-    """Return the number that a file holds; None where it says ``max``, or -1."""
-    text = _text(path).strip()
+def _read_number(path: Path) -> int | None:
+    """Return the number in a file; None for ``max`` and -1, which mean no limit."""
+    return _parse_number(_read(path).strip())
+
+
+def _parse_number(text: str) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def _field(path: Path, name: str) -> int | None:
-    """Return the number behind a name at the beginning of a line."""
-    for line in _text(path).splitlines():
+def _read_field(path: Path, name: str) -> int | None:
+    """Return the number after a name at the beginning of a line."""
+    for line in _read(path).splitlines():
         found, value, *_ = (*line.split(), "", "")
         if found == name and value.isdecimal():
             return int(value)

@@ -1,8 +1,8 @@
 """Compare the packages in an environment with a lock.
 
-A note in the environment, the *installation record*, says from which wheel each
-package was installed. A package without an entry there, or whose RECORD has changed
-since, counts as different.
+The *installation record* of an environment names the wheel that each package was
+installed from. A package counts as different if it isn't in the record, or if its
+list of files has changed since.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FILES_NOTE = "nox-buildstages-files.json"
 _INSTALLATION_RECORD = "nox-buildstages.json"
 
 
-def check_installed(
+def check_packages(
     environment: Environment, wanted: Mapping[str, Ingredient], *, hint: str
 ) -> None:
     """Raise an error unless an environment contains exactly the locked packages.
@@ -38,7 +38,7 @@ def check_installed(
     Args:
         environment: The environment to check.
         wanted: The locked packages by name.
-        hint: What the user can do about differences.
+        hint: How the user can fix differences.
 
     Raises:
         BuildStagesError: The environment contains other packages.
@@ -64,7 +64,7 @@ def find_differences(
     environment: Environment, wanted: Mapping[str, Ingredient]
 ) -> dict[str, str]:
     """Return the packages that differ from a lock, by name, each with the reason."""
-    installed = _list_installed(environment)
+    installed = _list_packages(environment)
     record = _read_record(environment)
     old = {name: version for name, (version, _) in installed.items()}
     new = {name: ingredient.version for name, ingredient in wanted.items()}
@@ -84,13 +84,11 @@ def find_differences(
     return dict(sorted(differences.items()))
 
 
-def record_installed(
-    environment: Environment, wanted: Mapping[str, Ingredient]
-) -> None:
+def record_packages(environment: Environment, wanted: Mapping[str, Ingredient]) -> None:
     """Record from which wheels the packages of an environment were installed."""
     record = {
         name: [wanted[name].sha256, listed]
-        for name, (_, listed) in _list_installed(environment).items()
+        for name, (_, listed) in _list_packages(environment).items()
         if name in wanted
     }
     environment.location.joinpath(FILES_NOTE).unlink(missing_ok=True)
@@ -98,13 +96,13 @@ def record_installed(
     write_text(path, json.dumps(record, indent=1))
 
 
-def forget_installed(environment: Environment) -> None:
+def forget_packages(environment: Environment) -> None:
     """Remove the record, so that every package will be installed again."""
     for name in (FILES_NOTE, _INSTALLATION_RECORD):
         environment.location.joinpath(name).unlink(missing_ok=True)
 
 
-def _list_installed(environment: Environment) -> dict[str, tuple[str, str]]:
+def _list_packages(environment: Environment) -> dict[str, tuple[str, str]]:
     """Return the version of each package, and a digest of the list of its files."""
     installed: dict[str, tuple[str, str]] = {}
     for folder in site_packages(environment):
