@@ -187,8 +187,8 @@ def test_a_compiler_killed_for_memory_is_recognised(line: str) -> None:
 
 def test_where_it_had_one_job_fewer_are_no_help() -> None:
     """Then nothing but memory is."""
-    assert "let fewer run at once" in memory_hint("kernels", jobs=2)
-    assert "it takes more memory" in memory_hint("kernels", jobs=1)
+    assert "run fewer at once" in memory_hint("kernels", jobs=2)
+    assert "a machine with more memory" in memory_hint("kernels", jobs=1)
 
 
 @pytest.mark.parametrize(

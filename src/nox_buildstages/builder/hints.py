@@ -1,4 +1,4 @@
-"""From what a build backend said to the likely cause, and what mends it."""
+"""Find the likely cause of a failure in the log of a build."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _MEMORY = (
     r"|LLVM ERROR: out of memory"
 )
 _FOR_MEMORY = (
-    "a compiler was killed, most likely for memory: let fewer run at once,"
-    ' memory-per-job = "8GB" for stage {stage}, or jobs = 1'
+    "a compiler was killed, most likely because memory ran out: run fewer at once,"
+    ' with memory-per-job = "8GB" or jobs = 1 for stage {stage}'
 )
 
 _COMPILER = r"([\w-]+-)?(gcc|g\+\+|cc|c\+\+|clang|clang\+\+)(-[\d.]+)?"
 
 _ALONE = (
-    "a compiler was killed, most likely for memory, and there was one job already: it"
-    " takes more memory, or a build of less, such as fewer GPU architectures"
+    "a compiler was killed, most likely because memory ran out, with one job only: use"
+    " a machine with more memory, or build less, such as fewer GPU architectures"
 )
 
 _FULL_DISK = r"No space left on device"
@@ -40,20 +40,23 @@ _HINTS = (
     (
         r"No module named '?(?P<what>\w+)",
         (
-            f"its build wants the module {{what}}: {_DEPENDENCY}"
-            " (or the project's name, where that is another)"
+            f"its build imports the module {{what}}: {_DEPENDENCY}"
+            " (or the project's name, if that differs)"
         ),
     ),
     (
         _FULL_DISK,
-        "a disk is full: make room; NOX_BUILDSTAGES_CACHE_DIR moves the store",
+        (
+            "a disk is full: free some space, or move the store with"
+            " NOX_BUILDSTAGES_CACHE_DIR"
+        ),
     ),
     (_MEMORY, _FOR_MEMORY),
     (
         r"detected CUDA version \((?P<what>[\d.]+)\) mismatches",
         (
-            "nvcc is of CUDA {what} and torch of another: let CUDA_HOME name the one"
-            f" that matches, and {_CUDA_HOME}"
+            "nvcc is of CUDA {what}, and torch of another version: set CUDA_HOME to"
+            f" the matching CUDA toolkit, and {_CUDA_HOME}"
         ),
     ),
     (
@@ -62,7 +65,7 @@ _HINTS = (
             r"|No such file or directory: '[^']*\bnvcc'|[Ff]ailed to find nvcc"
             r"|[Cc]ould not find nvcc|No CMAKE_CUDA_COMPILER could be found"
         ),
-        f"nvcc isn't found: let CUDA_HOME name the CUDA toolkit, and {_CUDA_HOME}",
+        f"nvcc isn't found: set CUDA_HOME to the CUDA toolkit, and {_CUDA_HOME}",
     ),
     (
         (
@@ -82,25 +85,25 @@ _HINTS = (
             rf"|Unknown compiler\(s\): .*'{_COMPILER}'"
             r"|No CMAKE_C(XX)?_COMPILER could be found"
         ),
-        "the C or C++ compiler is missing: install it; it is looked for on PATH",
+        "the C or C++ compiler is missing: install one, and see that it is on PATH",
     ),
     (
         r"discovered in a flat-layout: .*'wheelhouse'",
         (
-            "setuptools takes the wheelhouse for a package of this project: name its"
-            ' own ones, packages = ["…"] in [tool.setuptools], or keep the wheels out'
-            ' of its sight, wheelhouse = ".wheelhouse" in [tool.nox-buildstages]'
+            "setuptools takes the wheelhouse for a package of this project: list the"
+            ' packages, with packages = ["…"] in [tool.setuptools], or hide the'
+            ' wheelhouse, with wheelhouse = ".wheelhouse" in [tool.nox-buildstages]'
         ),
     ),
     (
         r"fatal error: '?Python\.h'?( file not found|: No such file)",
         (
-            "the headers of Python are missing: install them, as python3-dev or"
-            " python3-devel, or use a Python that has them"
+            "the headers of Python are missing: install python3-dev or python3-devel,"
+            " or use a Python that includes them"
         ),
     ),
 )
-"""Patterns of a log, and what to say; ``{what}`` is the pattern's group."""
+"""Patterns and their hints, the first match wins; ``{what}`` is a group."""
 
 
 _OFFLINE = (
@@ -111,80 +114,64 @@ _OFFLINE = (
         r"|urlopen error|Failed to establish a new connection|dns error"
     ),
     (
-        "its build wants the network, which is off while backends run: have what it"
-        " fetches in its source, or network = true for stage {stage}"
+        "its build uses the network, which is off while backends run: add the files"
+        " to its source, or set network = true for stage {stage}"
     ),
 )
-"""What urllib, requests, pip, curl, wget, git, cargo and Go say where no network is."""
+"""Messages of urllib, requests, pip, curl, wget, git, cargo and Go without network."""
 
 
 _NO_MODULE = re.compile(r"No module named '?(\w+)")
 
 
 def missing_module(lines: Iterable[str]) -> str | None:
-    """Return the module, without its submodule, that a log says is missing; or None.
+    """Return the name of a missing top-level module, from a log; or None.
 
-    Of several it is the last: one before was caught, and something else tried.
-
-    Args:
-        lines: Of a hook's log.
+    The last name counts: code that catches an ``ImportError`` tries another module.
     """
     found = _NO_MODULE.findall("\n".join(lines))
     return found[-1] if found else None
 
 
 def is_out_of_memory(lines: Iterable[str]) -> bool:
-    """Whether a log tells of something that was killed because memory ran out.
-
-    Args:
-        lines: Of a build's log, each with or without its end.
-    """
+    """Whether a log shows a process killed for lack of memory."""
     return any(re.search(_MEMORY, line.rstrip()) for line in lines)
 
 
 def is_full_disk(lines: Iterable[str]) -> bool:
-    """Whether a log tells of a disk with no room left.
-
-    Args:
-        lines: Of a build's log.
-    """
+    """Whether a log shows a full disk."""
     return any(re.search(_FULL_DISK, line) for line in lines)
 
 
 def memory_hint(stage: str, *, jobs: int) -> str:
-    """Return what mends it that memory was too small for a stage's build.
+    """Return the hint for a build killed for lack of memory.
 
     Args:
-        stage: Whose build it was.
-        jobs: That it had.
+        stage: The stage's name.
+        jobs: Number of jobs of the build.
     """
     return _FOR_MEMORY.format(stage=stage) if jobs > 1 else _ALONE
 
 
 def find_hint(lines: Iterable[str], *, stage: str, offline: bool = False) -> str:
-    """Return the likely cause of a failure and what mends it; None if none is known.
+    """Return the likely cause of a failure and a fix; empty if unknown.
 
     Args:
-        lines: Of a build's log.
-        stage: Whose build it was.
-        offline: Whether it reached no network.
+        lines: The lines of the build's log.
+        stage: The stage's name.
+        offline: Whether the build had no network.
     """
     text = "\n".join(lines)
-    for pattern, words in _HINTS:
+    hints: list[tuple[str, str]] = [*_HINTS, _OFFLINE] if offline else [*_HINTS]
+    for pattern, words in hints:
         found = [*re.finditer(pattern, text, re.MULTILINE)]
-        if found:  # of several the last: those before were caught
-            what = found[-1].groupdict().get("what", "")
-            return _addressed(words, what, stage)
-    pattern, words = _OFFLINE
-    if offline and re.search(pattern, text):
-        return _addressed(words, "", stage)
+        if not found:
+            continue
+        hint = words
+        if stage == PROJECT:
+            hint = hint.replace(_TO_STAGE, "to requires in [build-system]")
+            if "{stage}" in hint:
+                return ""  # the project itself has no stage with such a setting
+        # The last match counts: the program recovered from earlier ones.
+        return hint.format(what=found[-1].groupdict().get("what", ""), stage=stage)
     return ""
-
-
-def _addressed(words: str, what: str, stage: str) -> str:
-    """Return a hint for a stage; empty if it doesn't apply to the project itself."""
-    if stage == PROJECT:
-        words = words.replace(_TO_STAGE, "to requires in [build-system]")
-        if "{stage}" in words:
-            return ""
-    return words.format(what=what, stage=stage)
