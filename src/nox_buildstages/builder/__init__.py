@@ -1,1 +1,1 @@
-"""Builds one stage: its outputs, attempts, backend, sandbox and supervisor."""
+"""Build the outputs of a stage: attempts, backend, sandbox and supervisor."""

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One attempt to build an output.
+    """An attempt to build an output.
 
     Attributes:
-        granted: Number of jobs that the build was granted.
+        granted: Number of granted jobs.
         is_resumed: Whether the build began in the tree of an interrupted build.
-        is_retry: Whether the build ran out of memory with all its jobs, and is retried
-            with half of them.
+        is_retry: Whether the previous attempt ran out of memory, so that half the jobs
+            are used.
     """
 
     granted: int
@@ -40,14 +40,14 @@ class Attempt:
 
 
 def next_attempt(job: Job, attempt: Attempt, error: BuildError) -> Attempt | None:
-    """Return the attempt that follows a failed one; None to give up.
+    """Return the attempt after a failure; None to give up.
 
-    - If memory ran out, the build continues in its tree with half the jobs, once. It
-      isn't retried if it had one job, or if the table sets ``MAX_JOBS``.
+    - If memory ran out, the build continues in the tree with half the jobs, once. A
+      build with a single job, or with ``MAX_JOBS`` in the table, isn't retried.
     - After a timeout, or if a disk is full, the tree is kept for the next run.
     - After any other failure the tree is removed: the build may have recorded facts
-      about the system in it that are fixed later. If the build had resumed, it starts
-      again from the beginning, because some builds can't run twice in one tree.
+      about the system, and the user may fix the system. A resumed build starts again
+      from the beginning, because some builds can't run twice in the same tree.
     """
     name, report = job.output.name, job.context.tools.report
     if isinstance(error, BackendError) and error.out_of_memory:
@@ -83,7 +83,7 @@ def mark_out_of_memory(
         error: The error.
         job: The build.
         jobs: Number of jobs of the attempt.
-        kills: Number of processes that the kernel had killed before the attempt.
+        kills: Number of processes killed by the kernel before the attempt.
         log_start: Offset at which the attempt's log begins.
     """
     if not isinstance(error, BackendError):

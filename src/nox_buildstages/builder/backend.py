@@ -72,7 +72,7 @@ class Backend:
     supervisor: Supervisor = field(default_factory=Supervisor)
 
     def with_build_dir(self, folder: Path) -> Backend:
-        """Return a backend that keeps its object files in a folder, if it can.
+        """Return a backend with a permanent folder for object files, if possible.
 
         By default scikit-build-core and meson-python compile in a temporary directory,
         so an interrupted build can't resume. Config settings and variables of the table
@@ -103,7 +103,7 @@ class Backend:
         return tuple(answer)
 
     def prepare_metadata(self, folder: Path) -> CoreMetadata | None:
-        """Return the wheel's metadata; None if the backend has no such hook.
+        """Return the wheel's metadata; None if the backend lacks the hook.
 
         Raises:
             BackendError: The hook failed.
@@ -123,7 +123,7 @@ class Backend:
             raise self._failure(hook, f"its METADATA can't be read: {error}") from error
 
     def build_wheel(self, folder: Path) -> str:
-        """Build a wheel into a folder; return the file name that the hook returned.
+        """Build a wheel into a folder; return the file name.
 
         Raises:
             BackendError: The hook failed.
@@ -132,10 +132,10 @@ class Backend:
             return str(hooks.build_wheel(str(folder), self._hook_settings()))
 
     def build_editable(self, folder: Path) -> str:
-        """Build an editable wheel into a folder; return its file name (PEP 660).
+        """Build an editable wheel into a folder; return the file name (PEP 660).
 
         Raises:
-            BackendError: The hook failed, or the backend has no such hook.
+            BackendError: The hook failed, or the backend lacks the hook.
         """
         hook = "build_editable"
         try:
@@ -146,7 +146,7 @@ class Backend:
 
     @contextmanager
     def _run_hook(self, hook: str) -> Iterator[BuildBackendHookCaller]:
-        """Yield the hooks; translate the errors of one, and log its warnings."""
+        """Yield the hooks; translate errors, and log warnings."""
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", BuildBackendWarning)
@@ -204,7 +204,7 @@ class Backend:
         }
 
     def _failure(self, hook: str, reason: str) -> BackendError:
-        """Return the error of a hook, with the end of its log and a hint."""
+        """Return the error of a hook, with the end of the log and a hint."""
         tail = last_lines(self.log)
         return BackendError(
             output=self.output,

@@ -1,4 +1,4 @@
-"""Check that a build backend made the wheel that the lock expects."""
+"""Compare the wheel from a build backend with the lock."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExpectedWheel:
-    """The wheel that the lock expects.
+    """The wheel expected by the lock.
 
     Attributes:
         output: The output, as locked.
-        interpreter: The interpreter that the wheel is for.
+        interpreter: The interpreter for the wheel.
         is_labelled: Whether the project's table sets the wheel's local version.
     """
 
@@ -40,21 +40,21 @@ class ExpectedWheel:
 
     @property
     def version(self) -> Version:
-        """The version that the backend gives the wheel."""
+        """The version of the wheel from the backend."""
         return self.backend_version(self.output.metadata.version)
 
     def backend_version(self, version: Version) -> Version:
-        """Return a version, without the local version if the table sets that."""
+        """Return a version, without a local version from the table."""
         return Version(version.public) if self.is_labelled else version
 
 
 def accept_wheel(folder: Path, file_name: str, expected: ExpectedWheel) -> WheelFile:
-    """Return the wheel that a backend made, with its local version.
+    """Return the wheel from a backend, with the local version.
 
     Args:
-        folder: The folder that the backend wrote to.
-        file_name: The file name that the backend returned.
-        expected: The wheel that the lock expects.
+        folder: The output folder of the hook.
+        file_name: The file name returned by the hook.
+        expected: The wheel expected by the lock.
 
     Raises:
         WheelError: The wheel differs from the expected wheel.
@@ -79,13 +79,13 @@ def accept_wheel(folder: Path, file_name: str, expected: ExpectedWheel) -> Wheel
 def accept_editable_wheel(
     folder: Path, file_name: str, *, name: NormalizedName, interpreter: Interpreter
 ) -> WheelFile:
-    """Return the editable wheel that a backend made for a project.
+    """Return the editable wheel from a backend.
 
     Args:
-        folder: The folder that the backend wrote to.
-        file_name: The file name that the backend returned.
+        folder: The output folder of the hook.
+        file_name: The file name returned by the hook.
         name: The project's name.
-        interpreter: The interpreter that the wheel is for.
+        interpreter: The interpreter for the wheel.
 
     Raises:
         WheelError: The wheel is of another project, or for another interpreter.

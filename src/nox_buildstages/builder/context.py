@@ -1,4 +1,4 @@
-"""A project that is ready to be built, and the recipes of its wheels."""
+"""A project with locks, and the recipes of the wheels."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Sources, programs and the store may change between the sessions of a run.
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tools:
-    """The services that builds use.
+    """The services for builds.
 
     Attributes:
         store: The store of built wheels.
@@ -61,9 +61,9 @@ class Tools:
         sandbox_policy: Chooses the sandbox of each stage.
         outer: The environment variables of nox.
         report: Prints a line for the user.
-        run: The state that the sessions of this run of nox share.
-        job_pool: The jobs that builds share.
-        remote: The remote store; None if there is none.
+        run: The state shared by the sessions of this run of nox.
+        job_pool: The jobs shared by builds.
+        remote: The remote store, if any.
         screen: Shows progress.
     """
 
@@ -96,15 +96,15 @@ class Tools:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class BuildContext:
-    """A project that is ready to be built, with its locks.
+    """A project with locks, ready for builds.
 
-    No two contexts are equal, so each has its own recipes in the run's answers.
+    No two contexts are equal, so recipes of different contexts stay apart.
 
     Attributes:
-        project: The project, for one cell of its matrix.
+        project: The project, for a cell of the matrix.
         graph: The project's stages in order.
         interpreter: The interpreter of the environments.
-        tools: The services that builds use.
+        tools: The services for builds.
         locks: The locks, by name of the stage.
         logs: The folder of the builds' logs.
     """
@@ -117,7 +117,7 @@ class BuildContext:
     logs: Path
 
     def journal_fields(self, stage: str, output: LockedOutput) -> dict[str, str]:
-        """Return the fields that identify an output in the journal."""
+        """Return the journal fields of an output."""
         return {
             "python": self.interpreter.markers["python_version"],
             "stage": self.project.stage_label(stage),
@@ -197,7 +197,7 @@ class BuildContext:
         return wheel
 
     def find_wheel(self, recipe: Recipe) -> StoredWheel | None:
-        """Return a wheel from the store; None if the store lacks it."""
+        """Return a wheel from the store; None if missing."""
         run, store, key = self.tools.run, self.tools.store, recipe.key
         wheel = run.once((SESSION, "wheel", key), lambda: store.find(key))
         if wheel is None:
@@ -208,7 +208,7 @@ class BuildContext:
         """Return a wheel from the store, or from the remote store.
 
         Raises:
-            UsageError: There is no driver for the remote store.
+            UsageError: The remote store has no driver.
         """
         wheel, remote = self.find_wheel(recipe), self.tools.remote
         if wheel is None and remote is not None:
@@ -220,10 +220,10 @@ class BuildContext:
     def has_remote_wheel(self, recipe: Recipe) -> bool:
         """Whether the remote store has a wheel, without fetching the wheel.
 
-        Recipes that contain the wheel are known afterwards.
+        Afterwards the recipes of dependent wheels are known.
 
         Raises:
-            UsageError: There is no driver for the remote store.
+            UsageError: The remote store has no driver.
         """
         remote = self.tools.remote
         wheel = None if remote is None else remote.peek(recipe)
@@ -232,12 +232,12 @@ class BuildContext:
         return wheel is not None
 
     def recipe(self, stage: str, output: NormalizedName) -> Recipe:
-        """Return everything that goes into the wheel of an output.
+        """Return the recipe of an output's wheel.
 
         Raises:
             BuildStagesError: The store lacks a wheel of an earlier stage.
             BuildStagesError: A tool of the stage isn't on PATH.
-            BuildStagesError: A tool of the stage doesn't print its version.
+            BuildStagesError: A tool of the stage doesn't print a version.
             SourceError: A directory or a patch can't be read.
         """
 
@@ -284,8 +284,8 @@ class BuildContext:
     def patches(self, output: NormalizedName) -> tuple[PatchFile, ...]:
         """Return the patches of an output's source.
 
-        The files are read once, so the key describes the patches that are applied even
-        if somebody edits the files in between.
+        The files are read once: the key describes the applied patches, even if somebody
+        edits the files in between.
 
         Raises:
             SourceError: A patch can't be read.
@@ -297,18 +297,18 @@ class BuildContext:
         )
 
     def variables(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
-        """Return the variables that the table declares or passes for an output."""
+        """Return the variables from ``env`` and ``pass-env`` for an output."""
         outer = self.tools.outer
         passed = {name: outer[name] for name in stage.pass_env if name in outer}
         return {**passed, **stage.env, **self.project.rules(output).env}
 
     def missing_tools(self, stage: Stage) -> tuple[str, ...]:
-        """Return the tools of a stage that aren't on PATH."""
+        """Return the tools of a stage missing on PATH."""
         path = self.tools.outer.get("PATH")
         return tuple(it for it in stage.tools if shutil.which(it, path=path) is None)
 
     def _version(self, program: str, stage: Stage) -> str:
-        """Return what a tool prints for ``--version``."""
+        """Return the output of a tool for ``--version``."""
         path = shutil.which(program, path=self.tools.outer.get("PATH"))
         if path is None:
             raise BuildStagesError(

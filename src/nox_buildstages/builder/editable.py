@@ -1,4 +1,4 @@
-"""Install the project itself into its runtime environment, editable (PEP 660)."""
+"""Install the project itself into the runtime environment, editable (PEP 660)."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ _NOTE = "made.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Editable:
-    """An editable wheel: it points to the project's folder.
+    """An editable wheel, with a path to the project's folder.
 
     Attributes:
-        key: Digest of everything in the table and the locks that went into the wheel.
+        key: Digest of the wheel's ingredients in the table and the locks.
         path: The file, relative to the environment's folder for the wheel.
         version: The wheel's version.
         sha256: The file's hash, in hex.
@@ -69,14 +69,14 @@ def install_editable(
     *,
     rebuild: bool,
 ) -> None:
-    """Make an environment the runtime environment, with the project in it.
+    """Make an environment the runtime environment, including the project.
 
     The caller occupies the environment. The build backend runs if the project's
-    metadata or its build environment has changed; meanwhile the environment is the
+    metadata or build environment has changed; meanwhile the environment is the
     build environment.
 
     Args:
-        context: The project with its locks.
+        context: The project with all locks.
         name: The project's name.
         environment: The environment.
         bound: The runtime's lock, with a path or URL for each wheel.
@@ -88,7 +88,7 @@ def install_editable(
         BuildStagesError: The runtime lacks a requirement of the project.
         BuildStagesError: The backend has to run, and nox must not run anything.
         BuildStagesError: The environment can't be made.
-        BuildStagesError: The environment differs, and nox must not change it.
+        BuildStagesError: The environment differs, and nox must not sync.
     """
     folder = environment.location / PROJECT_FOLDER
     key = _make_key(context, name)
@@ -118,7 +118,7 @@ def install_editable(
 
 
 def _make_key(context: BuildContext, name: NormalizedName) -> str:
-    """Return a digest of everything in the table and the locks that the build uses."""
+    """Return a digest of the wheel's ingredients in the table and the locks."""
     root, rules = context.project.root, context.project.rules(name)
     declared = {
         file: hashlib.sha256(root.joinpath(file).read_bytes()).hexdigest()
@@ -140,7 +140,7 @@ def _make_key(context: BuildContext, name: NormalizedName) -> str:
 
 
 def _read_last_wheel(folder: Path, key: str) -> Editable | None:
-    """Return the wheel that was built last; None if its key differs."""
+    """Return the last wheel; None if the key differs."""
     try:
         note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
         wheel = Editable(**{**note, "requires_dist": tuple(note["requires_dist"])})
@@ -152,7 +152,7 @@ def _read_last_wheel(folder: Path, key: str) -> Editable | None:
 def _build(
     context: BuildContext, name: NormalizedName, environment: Environment, key: str
 ) -> Editable:
-    """Build the wheel and record it."""
+    """Build and record the wheel."""
     from nox_buildstages.builder.editable_backend import (  # noqa: PLC0415 - to build
         build_editable,
     )
@@ -171,7 +171,7 @@ def _build(
 
 
 def _find_unmet(context: BuildContext, wheel: Editable) -> tuple[tuple[str, str], ...]:
-    """Return the requirements that the runtime lacks, each with the locked version."""
+    """Return the unmet requirements, each with the locked version."""
     locked = {pin.name: pin.version for pin in context.pins(FINAL)}
     unmet = []
     for requirement in map(Requirement, wheel.requires_dist):
@@ -189,7 +189,7 @@ def _find_unmet(context: BuildContext, wheel: Editable) -> tuple[tuple[str, str]
 def _add_to_lock(
     bound: Path, name: NormalizedName, wheel: Editable, folder: Path
 ) -> str:
-    """Return the text of the runtime's lock with the wheel, its paths absolute."""
+    """Return the text of the runtime's lock with the wheel and absolute paths."""
     lock = Pylock.from_dict(toml.loads(bound.read_text(encoding="utf-8")))
     lock = pylock.move_paths(
         lock, lambda it: os.path.normpath(bound.parent / it), is_bound=True

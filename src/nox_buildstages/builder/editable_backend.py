@@ -45,11 +45,11 @@ def get_build_requires(
     """Return the build requirements of a project's editable wheel.
 
     The caller occupies the environment. The hook runs in the project's own folder, so
-    files may appear there, as with ``pip install --editable``.
+    new files may appear, as with ``pip install --editable``.
 
     Raises:
         BuildError: The hook failed.
-        BuildStagesError: The network must be off, and it can't be.
+        BuildStagesError: The network can't be switched off.
         BuildStagesError: Nox must not run anything.
     """
     context.tools.report(f"asking the build backend of {name}")
@@ -60,14 +60,14 @@ def get_build_requires(
 def build_editable(
     context: BuildContext, name: NormalizedName, environment: Environment
 ) -> tuple[WheelFile, str]:
-    """Build a project's editable wheel; return the wheel and its sha256.
+    """Build a project's editable wheel; return the wheel and the sha256.
 
     The caller occupies the environment, which is no runtime environment afterwards.
 
     Raises:
         BuildError: The build failed.
         StaleLockError: The lock lacks a build requirement.
-        BuildStagesError: The network must be off, and it can't be.
+        BuildStagesError: The network can't be switched off.
         BuildStagesError: Nox must not run anything.
     """
     folder = environment.location / PROJECT_FOLDER / "wheel"
@@ -107,7 +107,7 @@ def build_editable(
 def _open_backend(
     context: BuildContext, name: NormalizedName, environment: Environment
 ) -> Iterator[Backend]:
-    """Yield the project's build backend; only one process at a time runs the hooks."""
+    """Yield the project's build backend; processes take turns."""
     stage, tools, root = own_stage(name), context.tools, context.project.root
     prepare_environment(context, PROJECT, environment)
     if not environment.may_run():

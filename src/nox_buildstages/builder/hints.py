@@ -127,7 +127,7 @@ _NO_MODULE = re.compile(r"No module named '?(\w+)")
 def missing_module(lines: Iterable[str]) -> str | None:
     """Return the name of a missing top-level module, from a log; or None.
 
-    The last name counts: code that catches an ``ImportError`` tries another module.
+    The last name counts: after an ``ImportError``, code may try another module.
     """
     found = _NO_MODULE.findall("\n".join(lines))
     return found[-1] if found else None

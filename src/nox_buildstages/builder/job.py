@@ -1,4 +1,4 @@
-"""The build of one output."""
+"""The build of an output."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Deadline:
 
     @classmethod
     def of(cls, stage: Stage) -> Deadline | None:
-        """Return the deadline of a stage that begins now; None without a timeout."""
+        """Return the deadline of a stage from now; None without a timeout."""
         if stage.timeout is None:
             return None
         moment = time.monotonic() + stage.timeout
@@ -71,13 +71,13 @@ class Deadline:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """The build of one output.
+    """The build of an output.
 
     Attributes:
-        context: The project with its locks.
+        context: The project with all locks.
         stage: The output's stage.
         output: The output.
-        environment: The stage's environment, equal to its lock.
+        environment: The stage's environment, equal to the lock.
         compiler_cache: The program of the compiler cache; None for no cache.
         deadline: The time at which the build is stopped; None for no limit.
     """
@@ -91,7 +91,7 @@ class Job:
 
     @property
     def recipe(self) -> Recipe:
-        """Everything that goes into the wheel."""
+        """The recipe of the wheel."""
         return self.context.recipe(self.stage.name, self.output.name)
 
     @property
@@ -106,7 +106,7 @@ class Job:
 
     @property
     def is_partial(self) -> bool:
-        """Whether an interrupted build has left a tree in which this one can resume."""
+        """Whether the build can resume in the tree of an interrupted build."""
         return self.build_dir.partial_build(self.environment.location) is not None
 
     @property
@@ -114,16 +114,16 @@ class Job:
         """The sandbox of the build backend.
 
         Raises:
-            BuildStagesError: The stage requires the network to be off, and it can't be.
+            BuildStagesError: The network can't be switched off.
         """
         return self.context.tools.sandbox_policy.sandbox(self.stage)
 
     def sandbox_at(self, folder: Path) -> Sandbox:
-        """Return a sandbox that shows a folder at the path that all builds share."""
+        """Return a sandbox with a folder at the path shared by all builds."""
         return self.sandbox.show_at(folder, self.context.tools.store.here)
 
     def cache_request(self, folder: Path) -> CacheRequest:
-        """Return what a compiler cache has to know about a build in a folder."""
+        """Return the request for a compiler cache."""
         return CacheRequest(
             tools=self.context.tools,
             stage=self.stage.name,
@@ -132,7 +132,7 @@ class Job:
         )
 
     def report_waiting(self) -> None:
-        """Report that the build is waiting for jobs."""
+        """Print a line about waiting for jobs."""
         name = self.output.name
         self.context.tools.report(f"{name} is waiting for other builds to finish")
 
@@ -154,11 +154,12 @@ class Job:
         """Show the progress of the build backend while a block runs.
 
         Args:
-            phase: What the build backend does, such as ``compile``.
+        """Whether the build can resume in the tree of an interrupted build."""
+        return self.build_dir.partial_build(self.environment.location) is not None
 
         Yields:
-            A function to call regularly. It raises ``BuildTimeoutError`` after the
-            deadline.
+            A function to call regularly, which raises ``BuildTimeoutError`` after
+            the deadline.
         """
         follower = LogFollower(
             name=self.output.name,
@@ -181,7 +182,7 @@ class Job:
             follower.end()
 
     def _find_previous_build(self) -> PreviousBuild:
-        """Return what the store knows about the previous build of the output."""
+        """Return the previous build of the output."""
         recipe = self.recipe
         wheel = History(store=self.context.tools.store).previous(recipe)
         if wheel is None:

@@ -50,10 +50,10 @@ class BackendMetadata:
     """Runs hooks in an environment, which is made equal to each stage's lock in turn.
 
     Attributes:
-        context: The project; its locks are ignored.
+        context: The project; the locks are ignored.
         environment: Returns the environment for a target on this machine.
         logs: Returns the folder of a target's logs.
-        scratch: A folder that is removed after locking.
+        scratch: A temporary folder, removed after locking.
     """
 
     context: BuildContext
@@ -86,16 +86,15 @@ class BackendMetadata:
         return self.context.tools.run.once(question, unpack)
 
     def ask(self, query: BackendQuery) -> BackendAnswer:
-        """Run the hooks of an output in its stage's environment.
+        """Run the hooks of an output in the stage's environment.
 
-        If the environment contains wheels of earlier stages, these are built first. If
-        only the builds of such wheels differ between the cells of a matrix, the first
-        cell's answer is used for all: the others would compile for hours to learn
-        nothing new.
+        Wheels of earlier stages in the environment are built first. If only the builds
+        of these wheels differ between the cells of a matrix, the first cell's answer is
+        used for all: the others would compile for hours to learn nothing new.
 
         Raises:
             BuildError: A hook failed, or a wheel can't be built.
-            BuildStagesError: The network must be off, and it can't be.
+            BuildStagesError: The network can't be switched off.
             BuildStagesError: Nox must not run anything.
         """
         context = replace(
@@ -123,11 +122,11 @@ class BackendMetadata:
         )
 
     def _find_or_run(self, context: BuildContext, query: BackendQuery) -> BackendAnswer:
-        """Return the stored answer of a backend, or run its hooks and store the answer.
+        """Return the stored answer of a backend, or run the hooks and store the answer.
 
-        An answer is stored until something changes that goes into the wheel. If a hook
-        fails and the table declares the output's requirements, the backend isn't
-        needed: some only work on a machine with a GPU or its compiler.
+        An answer is valid until an ingredient of the wheel changes. If a hook fails and
+        the table declares the output's requirements, the backend isn't needed: some
+        backends only work on a machine with a GPU or the CUDA compiler.
         """
         tools, environment = context.tools, self.environment(query.target)
         _provide_stages(context, query.stage.name, environment)
@@ -212,7 +211,7 @@ class BackendMetadata:
 
 
 def _provide_stages(context: BuildContext, name: str, environment: Environment) -> None:
-    """Build the wheels of earlier stages in an environment, and what these need."""
+    """Build the wheels of earlier stages in an environment, in order."""
     done = {name}
 
     def provide(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Build one output and put its wheel into the store."""
+"""Build an output and put the wheel into the store."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _HEADER_LINES = 100
 
 
 def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
-    """Build one output and put its wheel into the store.
+    """Build an output and put the wheel into the store.
 
     Args:
         job: The build.
-        slot: The slot from which the build takes its jobs.
-        rebuild: Whether to build the output even if the store has its wheel, unless
-            another session of this run has built it.
+        slot: The process's slot, with the jobs.
+        rebuild: Whether to build the output even if the store has the wheel, unless
+            another session of this run has built the output.
 
     Raises:
         BuildError: The build failed.
@@ -152,9 +152,9 @@ def build_wheel(
 
 
 def begin_log(job: Job, attempt: Attempt) -> int:
-    """Write the header of an attempt's log; return the offset of its end.
+    """Write the header of an attempt's log; return the end of the header.
 
-    The log of an earlier build is replaced, unless the attempt continues that build.
+    The log of an earlier build is replaced, unless the attempt continues the build.
     """
     recipe, header = job.recipe, ""
     continues = attempt.is_retry

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def occupy_environment(
     tools: Tools, environment: Environment
 ) -> AbstractContextManager[None]:
-    """Keep other runs from changing an environment while it is made or used."""
+    """Keep other runs from using an environment at the same time."""
     location = environment.location
     return tools.store.hold_lock(
         f"environment-{path_id(location)}",
@@ -43,7 +43,7 @@ def prepare_environment(
     Raises:
         BuildStagesError: The store lacks a wheel of an earlier stage.
         BuildStagesError: The environment can't be made.
-        BuildStagesError: The environment differs, and nox must not change it.
+        BuildStagesError: The environment differs, and nox must not sync.
     """
     if not environment.may_install():
         check_packages(environment, context.ingredients(name), hint=INSTALL_HINT)
@@ -71,15 +71,15 @@ def sync_environment(
     The caller occupies the environment.
 
     Args:
-        context: The project with its locks.
+        context: The project with all locks.
         name: The name of the stage, or ``final``.
         environment: The environment.
         lock: A PEP 751 file with a path or URL for each wheel.
-        wanted: The packages of the file; None if they are those of the lock.
+        wanted: The packages of the file; None for the packages of the lock.
 
     Raises:
         BuildStagesError: The environment can't be made.
-        BuildStagesError: The environment differs, and nox must not change it.
+        BuildStagesError: The environment differs, and nox must not sync.
     """
     wanted = context.ingredients(name) if wanted is None else wanted
     if not find_differences(environment, wanted):

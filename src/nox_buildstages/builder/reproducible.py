@@ -31,8 +31,8 @@ def check_reproducible(
 ) -> None:
     """Build the outputs of a stage again, and compare the wheels with the store's.
 
-    Each build runs at the same path as the first one, without a compiler cache. The
-    store isn't changed. Wheels that differ are kept in a folder of the environment.
+    Each build runs at the path of the first build, without a compiler cache. The store
+    doesn't change. Different wheels are kept in a folder of the environment.
 
     Args:
         context: The project, with the locks of the stage and of earlier stages.
@@ -78,7 +78,7 @@ def check_reproducible(
 
 
 def _compare(job: Job, slot: JobSlot) -> tuple[Path, Path] | None:
-    """Build one output again; return both wheels if they differ."""
+    """Build an output again; return both wheels if they differ."""
     tools, recipe = job.context.tools, job.recipe
     with (
         tools.store.hold_lock(recipe.key),

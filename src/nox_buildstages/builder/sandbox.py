@@ -26,12 +26,13 @@ _CANNOT_MOVE = 126  # an exit status of the script
 class Sandbox:
     """The isolation of a build backend.
 
-    Without network, the backend also sees its folder at a path that all builds share.
+    Without network, the backend also sees the build directory at the path shared by
+    all builds.
 
     Attributes:
         why: Why the backend has network; empty if the network is off.
         may_move: Whether the system can show a folder at another path.
-        moved: A folder, and the path at which the backend sees that folder.
+        moved: A folder, and the folder's path inside the sandbox.
     """
 
     why: str = ""
@@ -44,18 +45,18 @@ class Sandbox:
         return not self.why
 
     def show_at(self, folder: Path, path: Path) -> Sandbox:
-        """Return a sandbox that shows a folder at another path, if that is possible."""
+        """Return a sandbox with a folder at another path, if possible."""
         if not (self.is_off and self.may_move):
             return self
         path.mkdir(parents=True, exist_ok=True)
         return replace(self, moved=(folder, path))
 
     def wrap(self, command: Command) -> Command:
-        """Return a command that runs in the sandbox."""
+        """Wrap a command for the sandbox."""
         return self._separate(command) if self.is_off else command
 
     def wrap_with_network(self, command: Command) -> Command:
-        """Return a command that sees the same folders, and has the network."""
+        """Wrap a command: same folders, but with network."""
         return command if self.moved is None else self._separate(command, _ONLINE)
 
     def translate(self, text: str) -> str:
@@ -66,7 +67,7 @@ class Sandbox:
         return text.replace(folder, path)
 
     def _separate(self, command: Command, *options: str) -> Command:
-        """Return a command that runs in namespaces of its own."""
+        """Wrap a command with the script for namespaces."""
         if self.moved is None:
             return replace(command, argv=(*_OFFLINE, *options, *command.argv))
         folder, path = map(str, self.moved)
@@ -99,7 +100,7 @@ class SandboxPolicy:
         """Return the sandbox of a stage.
 
         Raises:
-            BuildStagesError: The stage requires the network to be off, and it can't be.
+            BuildStagesError: The network can't be switched off.
         """
         if stage.network == "on":
             return Sandbox(why="network = true")
@@ -119,7 +120,7 @@ class SandboxPolicy:
         return sandbox
 
     def _try(self) -> Sandbox:
-        """Return the sandbox that the system allows."""
+        """Return the strictest sandbox on this system."""
         folder = str(_SCRIPT.parent)
         try:
             completed = self.runner(Command(argv=(*_OFFLINE, _AT, folder, folder)))

@@ -1,4 +1,4 @@
-"""Find or build the outputs of one stage."""
+"""Find or build the outputs of a stage."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputResult:
-    """The result of providing one output.
+    """The result of providing an output.
 
     Attributes:
         wheel: The wheel in the store.
         output: The output, as locked.
         patches: The patches of the source, by their current file names.
         stage: The stage's name.
-        is_built: Whether this run built the wheel; else the store had it.
+        is_built: Whether this run built the wheel, rather than an earlier run.
     """
 
     wheel: StoredWheel
@@ -59,9 +59,9 @@ def provide_stage(
 
     Raises:
         BuildStagesError: The store lacks a wheel of an earlier stage.
-        UsageError: There is no driver for the remote store.
+        UsageError: The remote store has no driver.
         BuildStagesError: Something has to be built, and nox must not run anything.
-        BuildStagesError: The network must be off, and it can't be.
+        BuildStagesError: The network can't be switched off.
         BuildStagesError: The compiler cache is missing or doesn't work.
         BuildStagesError: The environment can't be made.
         BuildError: An output can't be built.

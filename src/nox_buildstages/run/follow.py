@@ -1,4 +1,4 @@
-"""Follow the log of a running program and show its progress."""
+"""Follow the log of a running program and show the progress."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def show_elapsed(screen: Screen, name: str, phase: str) -> Iterator[Callable[[],
     Args:
         screen: The screen.
         name: Name of the output or stage.
-        phase: What the block does.
+        phase: The block's task.
 
     Yields:
         A function to call regularly.
@@ -48,7 +48,7 @@ class PreviousBuild:
     """The previous build of an output.
 
     Attributes:
-        seconds: Duration of the build; None if there was none.
+        seconds: Duration of the build; None without a previous build.
         progress: Progress at the end of the build, if the source was the same.
     """
 
@@ -62,7 +62,7 @@ class LogTail:
 
     Attributes:
         path: The file.
-        offset: Number of bytes that were read.
+        offset: Number of bytes read.
     """
 
     path: Path
@@ -93,7 +93,7 @@ class LogFollower:
 
     Attributes:
         name: Name of the output or stage.
-        phase: What the program does.
+        phase: The program's task.
         screen: The screen.
         log: The program's log; None for a program without a log.
         find_previous: Returns the previous build.

@@ -1,4 +1,4 @@
-"""The progress of a build, read from its log."""
+"""The progress of a build, from the log."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Progress:
     Attributes:
         done: Number of finished steps.
         total: Number of all steps; None if unknown.
-        unit: Suffix of the numbers, such as ``%``.
+        unit: Suffix of the numbers, for example ``%``.
     """
 
     done: int = 0
@@ -59,8 +59,8 @@ class Progress:
     def after(self, line: str) -> Progress:
         """Return the progress after another line of the log.
 
-        Numbers that a tool prints take precedence over counted compilers, until the
-        tool reaches its total or setuptools begins the next extension.
+        Numbers in the log take precedence over counted compilers, until the last step
+        or until setuptools begins the next extension.
         """
         if step := _STEP.match(line):
             return Progress(done=int(step[1]), total=int(step[2]))
@@ -135,12 +135,12 @@ class Rate:
 def progress_line(
     name: str, phase: str, *, steps: str = "", elapsed: float, left: float | None = None
 ) -> str:
-    """Return the line that shows the progress of an output or a stage.
+    """Return the progress line of an output or a stage.
 
     Args:
         name: Name of the output or stage.
-        phase: What is being done.
-        steps: Finished steps, such as ``[37/84]``.
+        phase: The current task.
+        steps: Finished steps, for example ``[37/84]``.
         elapsed: Seconds since the start.
         left: Estimated seconds to the end; None if unknown.
     """

@@ -1,1 +1,1 @@
-"""Compiler caches and the wrappers that lead compilers through them."""
+"""Compiler caches, and wrappers for compilers."""

@@ -1,4 +1,4 @@
-"""Compiler caches: ccache and sccache, between a build and its compilers."""
+"""Compiler caches: ccache and sccache, between a build and the compilers."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ _MISS = "cache_miss"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CacheRequest:
-    """A build that uses a compiler cache.
+    """A build with a compiler cache.
 
     Attributes:
-        tools: The services that builds use.
+        tools: The services for builds.
         stage: The stage's name, for messages.
         sandbox: The sandbox of the build backend.
-        declared: The variables that the table declares or passes.
+        declared: The variables from ``env`` and ``pass-env``.
     """
 
     tools: Tools
@@ -70,7 +70,7 @@ class CacheRequest:
         return {"PATH": self.tools.outer.get("PATH", os.defpath), **self.declared}
 
     def run_cache(self, name: str, command: Command) -> str:
-        """Run a command of a cache, and return its output.
+        """Run a command of a cache, and return the output.
 
         Raises:
             BuildStagesError: The command failed.
@@ -88,7 +88,7 @@ class CacheRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompilerCache:
-    """A compiler cache that a build uses.
+    """A running compiler cache.
 
     Attributes:
         name: Name of the cache.
@@ -104,7 +104,7 @@ class CompilerCache:
     count: Callable[[], Counts]
 
     def merge_env(self, declared: Mapping[str, str]) -> dict[str, str]:
-        """Return declared variables together with those of the cache."""
+        """Return declared variables together with the cache's variables."""
         return {**self.variables, **declared, "PATH": self.path}
 
     def statistics(self) -> str:
@@ -117,7 +117,7 @@ def find_cache(context: BuildContext, stage: Stage) -> Path | None:
     """Return the program of a stage's compiler cache; None if the stage has none.
 
     Raises:
-        BuildStagesError: The table names a cache that isn't on PATH.
+        BuildStagesError: The cache in the table isn't on PATH.
     """
     setting = stage.compiler_cache or context.project.compiler_cache
     path = context.tools.outer.get("PATH")
@@ -135,14 +135,14 @@ def find_cache(context: BuildContext, stage: Stage) -> Path | None:
 
 
 def hide_caches(tools: Tools, declared: Mapping[str, str]) -> dict[str, str]:
-    """Return variables that keep a build from using a compiler cache by itself.
+    """Return variables to hide all compiler caches from a build.
 
-    meson and torch use any cache on ``PATH``. It wouldn't work there: a build sees
-    neither the cache's folder nor its server.
+    meson and torch use any cache on ``PATH``. In a build no cache works by default:
+    neither the cache's folder nor a server is visible.
 
     Args:
-        tools: The services that builds use.
-        declared: The variables that the table declares or passes.
+        tools: The services for builds.
+        declared: The variables from ``env`` and ``pass-env``.
     """
     path = declared.get("PATH", tools.outer.get("PATH", os.defpath))
     if not any(shutil.which(name, path=path) for name in CACHES):
@@ -157,7 +157,7 @@ def hide_caches(tools: Tools, declared: Mapping[str, str]) -> dict[str, str]:
 def use_cache(
     program: Path | None, request: CacheRequest
 ) -> Iterator[CompilerCache | None]:
-    """Yield a compiler cache that works until the end of the block.
+    """Run a compiler cache until the end of the block.
 
     Raises:
         BuildStagesError: The cache doesn't work.
@@ -198,7 +198,7 @@ def _start_ccache(
 ) -> Iterator[tuple[dict[str, str], Callable[[], Counts]]]:
     """Yield variables with which ccache uses the user's configuration in a build.
 
-    The configuration comes from variables and files that a build can't see.
+    The configuration comes from variables and files outside the sandbox.
     """
     command = Command(argv=(str(program), "--show-config"), env=request.tools.outer)
     lines = request.run_cache("ccache", command).splitlines()
@@ -231,10 +231,10 @@ def _count_ccache(log: Path) -> Counts:
 def _start_sccache(
     program: Path, request: CacheRequest
 ) -> Iterator[tuple[dict[str, str], Callable[[], Counts]]]:
-    """Run a server of sccache, and yield the variables with which a build finds it.
+    """Run a server of sccache, and yield the variables for the build.
 
-    The server compiles for the build, so it sees the same folders. Unlike the build it
-    has the network, for a remote storage, and the user's variables.
+    The server compiles for the build, so both see the same folders. Unlike the build,
+    the server has the network, for a remote storage, and the user's variables.
     """
     # In /tmp, because a socket's path has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="sccache-", dir="/tmp") as folder:

@@ -1,4 +1,4 @@
-"""Wrapper programs that run compilers by way of a compiler cache."""
+"""Wrapper programs to run compilers by way of a compiler cache."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ other tools run their compiler by way of it."""
 def make_compilers(folder: Path, path: str, launcher: Path) -> Path:
     """Make a folder with a wrapper for each C and C++ compiler.
 
-    A wrapper runs its compiler by way of the cache, unless the cache itself has called
-    it, as it does if CMake's launchers, meson or nvcc put the cache before the wrapper.
-    For such a cache the wrapper is the compiler, so the wrapper changes if the compiler
-    changes. The folder also contains the cache by its own name.
+    A wrapper runs the compiler by way of the cache. CMake's launchers, meson and nvcc
+    may put the cache before the wrapper: then the wrapper runs the compiler directly.
+    In this case the cache takes the wrapper for the compiler, so the wrapper changes if
+    the compiler changes. The folder also contains a program with the cache's name.
 
-    The folder's name depends on its content. Only one process at a time may call this.
+    The folder's name depends on the content. The caller holds a lock.
 
     Args:
-        folder: The folder of all such folders.
+        folder: The parent folder.
         path: The ``PATH`` with the compilers.
         launcher: The cache's program.
     """
@@ -90,18 +90,18 @@ def make_compilers(folder: Path, path: str, launcher: Path) -> Path:
 
 
 def make_disabled_caches(folder: Path) -> Path:
-    """Make a folder with programs that replace the caches and don't cache anything.
+    """Make a folder with programs in place of the caches, for no caching.
 
-    Only one process at a time may call this.
+    The caller holds a lock.
 
     Args:
-        folder: The folder of all such folders.
+        folder: The parent folder.
     """
     return _make_folder(folder, "none", dict.fromkeys(CACHES, _DISABLED))
 
 
 def _make_folder(folder: Path, name: str, scripts: Mapping[str, str]) -> Path:
-    """Make a folder of programs, if it doesn't exist."""
+    """Make a folder of programs, unless the folder exists."""
     digest = hashlib.sha256("".join(scripts.values()).encode()).hexdigest()
     target = folder / f"{name}-{digest[:16]}"
     if target.is_dir():
@@ -116,7 +116,7 @@ def _make_folder(folder: Path, name: str, scripts: Mapping[str, str]) -> Path:
 
 
 def find_nvcc(variables: Mapping[str, str]) -> Path | None:
-    """Return the CUDA compiler that torch would use; None if there is none.
+    """Return torch's choice of the CUDA compiler; None without CUDA.
 
     Args:
         variables: The variables of the build.

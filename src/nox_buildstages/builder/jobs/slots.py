@@ -1,9 +1,8 @@
 """The number of parallel jobs for each build, shared by all builds on a machine.
 
-Each process that builds takes a *slot* before its first build. A slot is a file that
-records the jobs and the memory of the current build, and its process holds a lock on
-it. The kernel releases the lock if the process is killed, and the next process that
-looks removes the file.
+A process takes a *slot* before the first build. A slot is a file with the jobs and the
+memory of the current build, and the process holds a lock on the file. If the process
+is killed, the kernel releases the lock, and another process removes the file.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Capacity:
     """The resources of a machine.
 
     Attributes:
-        cores: All cores that this process may use.
+        cores: All cores available to this process.
         memory: Free memory in bytes; None if unknown.
     """
 
@@ -51,7 +50,7 @@ class Capacity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobRequest:
-    """The resources that a build asks for.
+    """The resources requested for a build.
 
     Attributes:
         most: Maximum number of jobs; None for no limit.
@@ -76,13 +75,12 @@ class JobRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobGrant:
-    """The resources that a build has.
+    """The resources granted to a build.
 
     Attributes:
         jobs: Number of parallel jobs; 0 if no build is running.
-        memory: Bytes that the jobs may use.
-        base: Bytes that were free before the first of the running builds began; None
-            if unknown.
+        memory: Bytes for all jobs.
+        base: Free bytes before the first of the running builds began; None if unknown.
     """
 
     jobs: int = 0
@@ -95,11 +93,11 @@ def grant_jobs(
 ) -> JobGrant | None:
     """Return a build's share of a machine; None to wait for another build to end.
 
-    Free resources are divided equally among the processes that run no build yet. If
-    no other build is running, the grant is at least one job, so builds never deadlock.
+    Free resources are divided equally among the processes without a running
+    build. A build alone always gets a job, so builds never deadlock.
 
     Args:
-        request: The resources that the build asks for.
+        request: The requested resources.
         capacity: The resources of the machine.
         others: The grants of all other processes.
     """
@@ -121,7 +119,7 @@ def grant_jobs(
 
 
 def job_variables(jobs: int) -> dict[str, str]:
-    """Return the variables that set the number of jobs of common build tools."""
+    """Return the variables for the number of jobs of common build tools."""
     return {
         "CARGO_BUILD_JOBS": str(jobs),
         "CMAKE_BUILD_PARALLEL_LEVEL": str(jobs),
@@ -141,11 +139,11 @@ def count_jobs(jobs: int) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobPool:
-    """All jobs of a machine, shared by the processes that use the same folder.
+    """All jobs of a machine, shared by the processes with the same folder.
 
     Attributes:
         folder: Folder of the slots.
-        machine: The machine with its cores and memory.
+        machine: The machine with cores and memory.
         settle: Seconds from taking a slot to the first build, for other processes to
             take their slots.
     """
@@ -156,7 +154,7 @@ class JobPool:
 
     @contextmanager
     def take_slot(self) -> Iterator[JobSlot]:
-        """Take a slot, so that builds that begin later leave room for ours."""
+        """Take a slot, so later builds leave room for ours."""
         folder = self.folder / self.machine.name
         folder.mkdir(parents=True, exist_ok=True)
         slot = JobSlot(
@@ -178,11 +176,11 @@ class JobPool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobSlot:
-    """The slot of a process that builds.
+    """The slot of a process.
 
     Attributes:
-        file: The file that records the current grant.
-        machine: The machine with its cores and memory.
+        file: The file with the current grant.
+        machine: The machine with cores and memory.
         ready: Earliest time of the first build, by the monotonic clock.
     """
 
@@ -194,10 +192,10 @@ class JobSlot:
     def take_jobs(
         self, request: JobRequest, *, wait: Callable[[], None]
     ) -> Iterator[int]:
-        """Yield the number of jobs for a build, at least one.
+        """Yield the number of jobs for a build.
 
         Args:
-            request: The resources that the build asks for.
+            request: The requested resources.
             wait: Called once if other builds have to end first.
         """
         time.sleep(max(0.0, self.ready - time.monotonic()))
@@ -214,7 +212,7 @@ class JobSlot:
                 self.write(JobGrant())
 
     def _try_to_take(self, request: JobRequest) -> JobGrant | None:
-        """Write a grant to the slot; return None if there is none for now."""
+        """Write a grant to the slot; return None if other builds hold all jobs."""
         with self.exclusive():
             capacity = Capacity(
                 cores=self.machine.cores(), memory=self.machine.free_memory()
