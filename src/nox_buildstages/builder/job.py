@@ -154,8 +154,7 @@ class Job:
         """Show the progress of the build backend while a block runs.
 
         Args:
-        """Whether the build can resume in the tree of an interrupted build."""
-        return self.build_dir.partial_build(self.environment.location) is not None
+            phase: The backend's task: ``compile``, ``metadata`` or ``editable``.
 
         Yields:
             A function to call regularly, which raises ``BuildTimeoutError`` after
