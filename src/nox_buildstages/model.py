@@ -40,14 +40,14 @@ CompilerCache: TypeAlias = Literal["auto", "ccache", "sccache", "off"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AxisValue:
-    """A value of an axis, and the changes that the value makes.
+    """A value of an axis, with the value's changes.
 
     Attributes:
-        name: The text that replaces ``{axis}``.
+        name: The text for ``{axis}``.
         constraints: Apply to every resolution of the value's cells.
-        index: The only ``[[tool.uv.index]]`` that the value's cells use, of the indexes
-            that the axis names; None for none of them.
-        env: Variables for the stages that use the axis; override those of the stage.
+        index: The only ``[[tool.uv.index]]`` of the value's cells, of the indexes named
+            by the axis; None for none of them.
+        env: Variables for stages using the axis; override the variables of the stage.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Axis:
 
     @property
     def constrained(self) -> frozenset[NormalizedName]:
-        """The projects that at least one value constrains."""
+        """The projects constrained by a value."""
         found = (it for value in self.values for it in value.constraints)
         return frozenset(canonicalize_name(it.name) for it in found)
 
@@ -98,7 +98,7 @@ class Cell:
         return dict(self.choices)[axis]
 
     def of(self, axes: Collection[str]) -> Cell:
-        """Return the cell with only some of its axes."""
+        """Return the cell with only some axes."""
         return Cell(choices=tuple(it for it in self.choices if it[0] in axes))
 
     def __str__(self) -> str:
@@ -111,7 +111,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A name that consists of letters, digits and ``.``, ``_``, ``+``, ``-``."""
+        """A name of letters, digits and ``.``, ``_``, ``+``, ``-``."""
         joined = "_".join(f"{axis}-{value}" for axis, value in self.choices)
         return joined or "all"
 
@@ -123,7 +123,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Matrix:
-    """The axes of a project, and the cells that stages are built for.
+    """The axes of a project, and the cells to build stages for.
 
     Attributes:
         axes: In the table's order.
@@ -154,7 +154,7 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """A locked environment, and the wheels that are built in the environment.
+    """A locked environment, and the wheels built in the environment.
 
     The keys of the table ``stage``; :data:`nox_buildstages.config.table.STAGE` explains
     them.
@@ -223,15 +223,15 @@ class PackageRules:
     """The table ``package.NAME``: rules for an output, in whichever stage.
 
     Attributes:
-        build_requires_add: Build requirements that the output fails to declare.
+        build_requires_add: Missing build requirements.
         build_requires_remove: Names of wrong build requirements.
         config_settings: PEP 517 config settings for each hook.
-        env: Variables for hooks; override those of the stage; part of the key.
+        env: Variables for hooks; override the stage's variables; part of the key.
         patches: Applied to the source, in this order, before anything reads the source.
         requires_dist: Runtime requirements, if the build backend can't state them
             without a build; None if the table doesn't state them.
-        local_version: Replaces the local version that the build backend gives the
-            wheel; None keeps the backend's.
+        local_version: Replaces the local version from the build backend; None keeps
+            the backend's.
     """
 
     build_requires_add: tuple[Requirement, ...] = ()
@@ -245,10 +245,10 @@ class PackageRules:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Final:
-    """The runtime environment: its requirements and its checks.
+    """The runtime environment: requirements and checks.
 
     Attributes:
-        requirements: All requirements, with those of extras and groups.
+        requirements: All requirements, including extras and groups.
         imports: Modules to import.
         checks: Commands to run.
         project: The name of the project itself, if the project is installed too.
@@ -264,10 +264,10 @@ class Final:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteStore:
-    """A store that several machines share.
+    """A store shared between machines.
 
     Attributes:
-        url: The URL or the path of its folder; may contain secrets.
+        url: The URL or the path of a folder; may contain secrets.
         write: Whether new wheels are uploaded.
     """
 
@@ -323,11 +323,11 @@ class Project:
         stages: In the table's order.
         packages: Rules by output.
         uv: The ``[tool.uv]`` table of the same file, as parsed: indexes, sources.
-        logins: Names and passwords from the URLs of requirements and sources, which
-            the requirements here no longer contain.
+        logins: Names and passwords from the URLs of requirements and sources; no URL
+            here contains a login.
         cell: The cell of the matrix.
-        axis_env: By axis: variables of the cell's value, for stages that use the axis.
-        uses: By name of a stage: the axes that the stage uses, in order.
+        axis_env: By axis: variables of the cell's value, for stages using the axis.
+        uses: By name of a stage: the axes used by the stage, in order.
     """
 
     pyproject: Path
@@ -361,13 +361,13 @@ class Project:
         return tuple(output for stage in self.stages for output in stage.outputs)
 
     def stage_cell(self, name: str) -> Cell:
-        """Return the part of the cell that a stage, or ``final``, uses."""
+        """Return the part of the cell used by a stage, or by ``final``."""
         if name in (PROJECT, FINAL):
             return self.cell
         return self.cell.of(self.uses.get(name, ()))
 
     def stage_label(self, name: str) -> str:
-        """Return a stage's name, followed by the values that the stage uses."""
+        """Return a stage's name, followed by the values used by the stage."""
         return f"{name}{self.stage_cell(name).suffix}"
 
     def rules(self, name: NormalizedName) -> PackageRules:
@@ -432,7 +432,7 @@ Source: TypeAlias = ArchiveSource | GitSource | DirectorySource
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metadata:
-    """The metadata of an output's wheel that a resolution needs.
+    """The metadata of an output's wheel, as far as a resolution needs them.
 
     Attributes:
         version: The version of the wheel.
@@ -450,14 +450,14 @@ class Metadata:
 
 
 def kind_of(markers: Mapping[str, str]) -> str:
-    """Return a marker that is true for a platform only, from its PEP 508 markers."""
+    """Return a marker for a platform, from PEP 508 markers."""
     names = ("implementation_name", "platform_machine", "sys_platform")
     return " and ".join(f'{name} == "{markers[name]}"' for name in names)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interpreter:
-    """A Python that environments are created for.
+    """A Python to create environments for.
 
     Attributes:
         markers: PEP 508 environment markers.
@@ -484,7 +484,7 @@ class Interpreter:
 
     @property
     def kind(self) -> str:
-        """A marker that is true for this platform only."""
+        """A marker for this platform."""
         return kind_of(cast("Mapping[str, str]", self.markers))
 
     def satisfies(self, marker: Marker) -> bool:

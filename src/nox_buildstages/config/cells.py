@@ -1,4 +1,4 @@
-"""The cells of a project side by side, and the stages that they share."""
+"""All cells of a project, and the stages shared between cells."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MULTIPLIED = ("build-stages", "build-stages-release")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellProject:
-    """The project of one cell, and its stages in order.
+    """The project of a cell, with the order of the stages.
 
     Attributes:
         project: The declarations for the cell.
@@ -43,7 +43,7 @@ class CellProject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cells:
-    """All cells of a project; a single cell without values if there is no matrix.
+    """All cells of a project; a project without a matrix has a single cell.
 
     Attributes:
         cells: In the matrix's order.
@@ -74,7 +74,7 @@ class Cells:
 
     @property
     def names(self) -> frozenset[str]:
-        """The names of all outputs, and of the project itself if it is installed."""
+        """The names of all outputs, and of the project itself in case of an install."""
         own = self.first.project.final.project
         names = (*(output.name for output in self.outputs), own)
         return frozenset(name for name in names if name is not None)
@@ -88,9 +88,9 @@ class Cells:
         return found
 
     def distinct_stages(self) -> Iterator[tuple[CellProject, Stage]]:
-        """Yield each stage once, with the first cell that has it, needed stages first.
+        """Yield each distinct stage with its first cell, in the order of the graph.
 
-        A stage that uses an axis is a stage for each value of the axis.
+        The stages of two cells are the same if all values used by them are the same.
         """
         seen = set()
         for cell in self.cells:
@@ -102,7 +102,7 @@ class Cells:
 
 
 def arrange_cells(projects: Sequence[Project]) -> Cells:
-    """Order the stages of every cell, and find the axes that each stage uses.
+    """Order the stages of every cell, and find the axes each stage uses.
 
     Raises:
         DeclarationError: The stages can't be ordered, or names clash.
@@ -137,7 +137,7 @@ def arrange_cells(projects: Sequence[Project]) -> Cells:
 def _inherit_axes(
     projects: Sequence[Project], graphs: Sequence[Graph]
 ) -> dict[str, set[str]]:
-    """Return the axes that each stage uses, itself or through a stage that it needs."""
+    """Return the axes each stage uses, including the axes of the stages before."""
     uses: dict[str, set[str]] = {}
     for project in projects:
         for name, axes in project.uses.items():
@@ -152,7 +152,7 @@ def _inherit_axes(
 
 
 def _check(projects: Sequence[Project]) -> None:
-    """Check that names of sessions and files differ, and that all env has an effect.
+    """Check for clashing names of sessions and files, and for env without effect.
 
     Raises:
         DeclarationError: A check fails.
@@ -181,7 +181,7 @@ def _check(projects: Sequence[Project]) -> None:
 
 
 def _names(projects: Sequence[Project]) -> Iterator[tuple[str, str]]:
-    """Yield each folder and file that must have a single owner, and the owner."""
+    """Yield the name and the owner of each folder and file with a single owner."""
     sessions = list(OUR_SESSIONS)
     for project in projects:
         labels = (project.stage_label(stage.name) for stage in project.stages)

@@ -1,4 +1,4 @@
-"""The runtime: the table ``final``, and the tables of the project that it names."""
+"""The runtime: the table ``final``, and the project's own dependencies."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _project_dependencies(item: Item) -> tuple[Requirement, ...]:
 
 
 def _build_system(item: Item) -> Mapping[str, Any]:
-    """Read ``[build-system]`` as it is, and check its requirements."""
+    """Read ``[build-system]`` unchanged, and check the requirements."""
     found = item.document.find("build-system")
     system = None if found is None else raw_table(found)
     if found is None or system is None:
@@ -80,8 +80,8 @@ def _build_system(item: Item) -> Mapping[str, Any]:
     return system
 
 
-def _own_project(item: Item) -> NormalizedName | None:
-    """Read whether the project is installed; return its name if it is."""
+def own_project(item: Item) -> NormalizedName | None:
+    """Read whether to install the project; return the project's name if so."""
     if not boolean(item):
         return None
     name = item.document.find("project", "name")
@@ -91,8 +91,8 @@ def _own_project(item: Item) -> NormalizedName | None:
     return project_name(name)
 
 
-def _check(item: Item) -> tuple[str, ...] | None:
-    """Read a program and its arguments."""
+def check_command(item: Item) -> tuple[str, ...] | None:
+    """Read a program with arguments."""
     words = item.value.split() if isinstance(item.value, str) else ()
     hint = f"write {json.dumps(words, ensure_ascii=False)}" if words else None
     arguments = non_empty(list_of(string, hint=hint), "argument")(item)
@@ -101,7 +101,7 @@ def _check(item: Item) -> tuple[str, ...] | None:
     return arguments
 
 
-def _extras(item: Item) -> tuple[Requirement, ...] | None:
+def extra_requirements(item: Item) -> tuple[Requirement, ...] | None:
     """Read extras of the project; return their requirements."""
     children = list_of(lambda child: child)(item)
     if not children:
@@ -142,7 +142,7 @@ def _expand(
 
 
 def _with_marker(inner: Requirement, outer: Requirement) -> Requirement:
-    """Return a requirement that holds only if the marker of an outer one holds."""
+    """Return a requirement restricted by the marker of an outer requirement."""
     if outer.marker is None:
         return inner
     both = copy(inner)
@@ -150,8 +150,8 @@ def _with_marker(inner: Requirement, outer: Requirement) -> Requirement:
     return both
 
 
-def _group(item: Item) -> tuple[Requirement, ...] | None:
-    """Read the name of a dependency group; return its requirements."""
+def group_requirements(item: Item) -> tuple[Requirement, ...] | None:
+    """Read the name of a dependency group; return the group's requirements."""
     name = string(item)
     if name is None:
         return None
@@ -182,7 +182,7 @@ FINAL: Mapping[str, Key] = {
         has_placeholders=True,
     ),
     "extras": Key(
-        _extras,
+        extra_requirements,
         default=[],
         type="list of names",
         example='extras = ["gpu"]',
@@ -190,7 +190,7 @@ FINAL: Mapping[str, Key] = {
         in_locks=True,
     ),
     "groups": Key(
-        list_of(_group),
+        list_of(group_requirements),
         default=[],
         type="list of names",
         example='groups = ["test"]',
@@ -199,7 +199,7 @@ FINAL: Mapping[str, Key] = {
         in_locks=True,
     ),
     "project": Key(
-        _own_project,
+        own_project,
         default=False,
         type="boolean",
         example="project = true",
@@ -217,7 +217,9 @@ FINAL: Mapping[str, Key] = {
         text="Modules that are imported in the runtime environment, with `python -I`.",
     ),
     "checks": Key(
-        list_of(_check, "lists of strings", hint='write [["python", "-m", "pytest"]]'),
+        list_of(
+            check_command, "lists of strings", hint='write [["python", "-m", "pytest"]]'
+        ),
         default=[],
         type="list of lists of strings",
         example='checks = [["python", "-m", "pytest", "-q"]]',

@@ -1,9 +1,9 @@
-"""Getters: small functions that read one TOML value each.
+"""Getters: small functions, each for a kind of TOML value.
 
-A getter takes an :class:`Item`, a value and its location in the file. It returns the
-value as the model wants it, or adds a fault to the document and returns None. So one
-reading finds every problem; :meth:`Document.raise_faults` raises all of them at once.
-A table is a mapping from its keys to :class:`Key`; :func:`read_table` does the rest.
+A getter takes an :class:`Item`: a value with a location in the file. The getter returns
+the value for the model, or adds a fault to the document and returns None. Reading goes
+on after a fault, and :meth:`Document.raise_faults` raises all faults at once. For a
+table, :func:`read_table` calls the getter of each :class:`Key`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _SCALARS: tuple[tuple[type, str], ...] = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """A problem, and the steps from the document's root to its location."""
+    """A problem, and the steps from the document's root to the faulty value."""
 
     steps: tuple[Step, ...]
     message: str
@@ -56,7 +56,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """A parsed pyproject.toml and the faults found in it so far.
+    """A parsed pyproject.toml, with the faults found so far.
 
     Attributes:
         content: The parsed file.
@@ -88,7 +88,7 @@ class Document:
         """Raise the faults, in the order of the file.
 
         Raises:
-            DeclarationError: There is at least one.
+            DeclarationError: The document has faults.
         """
         faults = sorted(self.faults, key=lambda fault: self._position(fault.steps))
         problems = (
@@ -100,7 +100,7 @@ class Document:
             raise DeclarationError(path=self.path, problems=distinct)
 
     def _position(self, steps: tuple[Step, ...]) -> tuple[int, ...]:
-        """Return a key that sorts locations in the order of the file."""
+        """Return a sort key for locations, in the order of the file."""
         position: list[int] = []
         value: Any = self.content
         for step in steps:
@@ -134,7 +134,7 @@ class Item:
         return location_of(self.steps)
 
     def child(self, step: Step, value: object) -> Item:
-        """Return the item one step below."""
+        """Return the item below a step."""
         return Item(value=value, steps=(*self.steps, step), document=self.document)
 
     def with_value(self, value: object) -> Item:
@@ -146,21 +146,21 @@ class Item:
         self.document.faults.append(Fault(steps=self.steps, message=message))
 
     def expect(self, kind: str, *, hint: str = "") -> None:
-        """Add the problem that the value is of another kind."""
+        """Add a problem: the value is of the wrong kind."""
         after = f"; {hint}" if hint else ""
         self.fault(f"expected {kind}, found {_describe(self.value)}{after}")
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of a table: how its value is read, and its entry in the reference.
+    """A key of a table: a getter for the value, and an entry in the reference.
 
     Attributes:
         getter: Reads the value.
-        default: The TOML value that a missing key stands for; None for no value.
+        default: The TOML value of a missing key; None for no value.
         is_required: Whether a table without the key is faulty.
         type: The type in Markdown, as the reference words it.
-        default_text: The default in Markdown, if ``default`` doesn't say it.
+        default_text: The default in Markdown, in place of ``default``.
         example: A line of TOML.
         text: The meaning, in Markdown.
         in_locks: Whether another value makes lock files out of date.
@@ -182,10 +182,10 @@ class Key:
 
 
 def read_table(item: Item, keys: Mapping[str, Key]) -> dict[str, Any] | None:
-    """Return the value of each key of a table, with ``_`` for ``-`` in its name.
+    """Return the value of each key of a table, with ``_`` for ``-`` in the names.
 
-    Unknown keys and missing required ones are faults. The default replaces a missing
-    value and a faulty one.
+    Unknown keys and missing required keys are faults. The default replaces missing and
+    faulty values.
     """
     content = raw_table(item)
     if content is None:
@@ -209,7 +209,7 @@ def read_table(item: Item, keys: Mapping[str, Key]) -> dict[str, Any] | None:
 
 
 def location_of(steps: Iterable[Step]) -> str:
-    """Return a location as a user would write it in TOML."""
+    """Return a location in TOML's notation."""
     location = ""
     for step in steps:
         if isinstance(step, int):
@@ -221,7 +221,7 @@ def location_of(steps: Iterable[Step]) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the known word that is nearest, or nothing."""
+    """Return ``; did you mean 'x'?`` for the nearest known word, or nothing."""
     from difflib import get_close_matches  # noqa: PLC0415 - most words are known
 
     near = get_close_matches(word, list(known), n=1)
@@ -231,7 +231,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def list_of(
     getter: Getter[T], of: str = "strings", *, hint: str | None = None
 ) -> Getter[tuple[T, ...]]:
-    """Return a getter for a list; it leaves out faulty elements."""
+    """Return a getter for a list; faulty elements are left out."""
 
     def read(item: Item) -> tuple[T, ...] | None:
         if isinstance(item.value, list):
@@ -248,7 +248,7 @@ def list_of(
 
 
 def non_empty(getter: Getter[tuple[T, ...]], element: str) -> Getter[tuple[T, ...]]:
-    """Return a getter for a list with at least one element."""
+    """Return a getter for a list, which must not be empty."""
 
     def read(item: Item) -> tuple[T, ...] | None:
         if item.value == []:
@@ -282,7 +282,7 @@ def mapping_of(
 
 
 def raw_table(item: Item) -> Mapping[str, Any] | None:
-    """Read a table as it is."""
+    """Read a table unchanged."""
     if isinstance(item.value, Mapping):
         return item.value
     item.expect("a table")
@@ -319,7 +319,7 @@ def string(item: Item) -> str | None:
 
 
 def text(item: Item) -> str | None:
-    """Read a string that isn't blank."""
+    """Read a string, which must not be blank."""
     value = string(item)
     if value is not None and not value.strip():
         item.expect("a string that is not empty")
@@ -386,8 +386,8 @@ def parse_size(text: str) -> int | None:
 def parse_duration(text: str) -> int | None:
     """Return a time such as ``1h30min`` in seconds, or None if the text is no time.
 
-    The units are ``w``, ``d``, ``h``, ``min`` and ``s``. After hours ``m`` means
-    minutes too; alone it could mean months.
+    The units are ``w``, ``d``, ``h``, ``min`` and ``s``. After hours, ``m`` means
+    minutes too; elsewhere ``m`` could mean months.
     """
     match = _DURATION.fullmatch(text)
     if match is None:

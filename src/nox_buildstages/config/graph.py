@@ -1,4 +1,4 @@
-"""The order of the stages: each after the stages whose wheels it needs."""
+"""The order of the stages, by the wheels they need from each other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Output, Project, Stage
 
 _Edges: TypeAlias = "Mapping[str, Mapping[str, str]]"
-"""By name of a stage: the stages that it needs, each with the reason."""
+"""By name of a stage: the stages needed directly, each with the reason."""
 _StageProblem: TypeAlias = tuple[int, Problem]
 """A problem, and the position of its stage in the table."""
 
@@ -41,10 +41,10 @@ class Graph:
     """The stages and their needs, without cycles.
 
     Attributes:
-        order: All stages, needed stages first, else in the table's order.
+        order: All stages, needed stages first, otherwise in the table's order.
         stages: By name.
         providers: The stage of each output.
-        needed: By name of a stage: the stages that it needs directly, in order.
+        needed: By name of a stage: the stages needed directly, in order.
     """
 
     order: tuple[Stage, ...]
@@ -57,15 +57,15 @@ class Graph:
         return self.stages[name]
 
     def provider(self, output: str) -> Stage | None:
-        """Return the stage that builds an output, in any spelling of its name."""
+        """Return the stage of an output, in any spelling of the name."""
         return self.providers.get(canonicalize_name(output))
 
     def requires(self, name: str) -> tuple[str, ...]:
-        """Return the stages that a stage needs directly, in order."""
+        """Return the stages needed directly by a stage, in order."""
         return self.needed[name]
 
     def ancestors(self, name: str) -> tuple[str, ...]:
-        """Return all stages that a stage needs, directly or not, in order."""
+        """Return all stages needed by a stage, directly or not, in order."""
         found: set[str] = set()
         waiting = list(self.needed[name])
         while waiting:
@@ -124,7 +124,7 @@ def arrange(project: Project) -> Graph:
 
 
 def session_folder(session: str) -> str:
-    """Return the folder that nox gives a session, as its ``_normalize_path`` does."""
+    """Return nox's folder for a session, as nox's ``_normalize_path`` does."""
     name = unicodedata.normalize("NFKD", session).encode("ascii", "ignore").decode()
     name = re.sub(r"[^\w\s-]", "-", name).strip().lower()
     return re.sub(r"[-\s]+", "-", name).strip("-")
@@ -133,8 +133,8 @@ def session_folder(session: str) -> str:
 def _sort(edges: _Edges) -> tuple[list[str], list[tuple[str, ...]]]:
     """Sort by Kahn's algorithm, in the table's order where free; return cycles too.
 
-    The stages of a cycle count as sorted once the cycle is found, so that stages after
-    the cycle aren't taken for a part of it.
+    The stages of a cycle count as sorted once the cycle is found. Later stages aren't
+    taken for a part of the cycle.
     """
     names = tuple(edges)
     index = {name: position for position, name in enumerate(names)}

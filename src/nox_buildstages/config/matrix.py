@@ -1,4 +1,4 @@
-"""The matrix: its axes, and the cells that the values of the axes form."""
+"""The matrix: axes, and the cells formed by the axes' values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _TOO_ALIKE = "too much like the value {0!r}: their files would have one name"
 
 
 def read_matrix(item: Item) -> Matrix | None:
-    """Read the table ``matrix``; return None if anything in it is faulty."""
+    """Read the table ``matrix``; return None for a faulty table."""
     content = raw_table(item)
     if content is None:
         return None
@@ -49,7 +49,7 @@ def read_matrix(item: Item) -> Matrix | None:
         for name in ("include", "exclude")
     )
     crossed = [axis for it in children.values() if (axis := _axis(it)) is not None]
-    axes = tuple(crossed) or _included_axes(include)
+    axes = tuple(crossed) or _axes_of_include(include)
     if axes:
         _check(axes, include, exclude)
     elif item.document.is_sound(*item.steps):
@@ -78,8 +78,8 @@ def select_index(
 ) -> Mapping[str, Any]:
     """Return ``[tool.uv]`` with the index of a value and without the other values'.
 
-    The value's index comes first. If it is explicit, it also becomes the source of the
-    projects that the value constrains.
+    The value's index comes first. An explicit index also becomes the source of the
+    projects constrained by the value.
     """
     others = {it.index for it in axis.values if it.index} - {value.index}
     if value.index is None and not others:
@@ -113,7 +113,7 @@ def _axis(item: Item) -> Axis | None:
         item.fault("an axis is named with lower-case letters, digits, '-' and '_'")
         return None
     if isinstance(item.value, Mapping):
-        values = tuple((mapping_of(_axis_value, "tables")(item) or {}).values())
+        values = tuple((mapping_of(axis_value, "tables")(item) or {}).values())
     else:
         names = list_of(_value_name, "strings, or a table of values")(item)
         values = tuple(AxisValue(name=name) for name in names or ())
@@ -128,7 +128,8 @@ def _axis(item: Item) -> Axis | None:
     return Axis(name=name, values=values)
 
 
-def _axis_value(item: Item) -> AxisValue | None:
+def axis_value(item: Item) -> AxisValue | None:
+    """Read a value of an axis, from a table."""
     name = _value_name(item.with_value(item.steps[-1]))
     values = read_table(item, AXIS_VALUE)
     if name is None or values is None:
@@ -151,7 +152,7 @@ def _value_name(item: Item) -> str | None:
     return value
 
 
-def _index(item: Item) -> str | None:
+def uv_index_name(item: Item) -> str | None:
     """Read the name of an index of ``[tool.uv]``."""
     name = text(item)
     declared = item.document.find("tool", "uv", "index")
@@ -170,8 +171,8 @@ def _entries(item: Item) -> tuple[_Entry, ...]:
     return tuple(it for it in entries if item.document.is_sound(*it[0].steps))
 
 
-def _included_axes(include: Sequence[_Entry]) -> tuple[Axis, ...]:
-    """Return the axes of a matrix that has only ``include``."""
+def _axes_of_include(include: Sequence[_Entry]) -> tuple[Axis, ...]:
+    """Return the axes of a matrix with only ``include``."""
     values: dict[str, dict[str, AxisValue]] = {}
     for _, entry in include:
         for axis, name in entry.items():
@@ -219,7 +220,7 @@ AXIS_VALUE: Mapping[str, Key] = {
         in_locks=True,
     ),
     "index": Key(
-        _index,
+        uv_index_name,
         type="name of a `[[tool.uv.index]]`",
         default_text="none",
         example='index = "cu130"',

@@ -26,14 +26,14 @@ _ANYTHING = "0"
 """In place of an unknown axis: a valid name, version and folder."""
 
 
-def _allowed(keys: Mapping[str, Key]) -> _Allowed:
+def _placeholder_keys(keys: Mapping[str, Key]) -> _Allowed:
     return {name: None for name, key in keys.items() if key.has_placeholders}
 
 
 _TABLE: _Allowed = {
-    "final": _allowed(FINAL),
-    "stage": {_ANY: _allowed(STAGE)},
-    "package": {_ANY: _allowed(PACKAGE)},
+    "final": _placeholder_keys(FINAL),
+    "stage": {_ANY: _placeholder_keys(STAGE)},
+    "package": {_ANY: _placeholder_keys(PACKAGE)},
 }
 
 
@@ -44,8 +44,8 @@ class Substitution:
     Attributes:
         cell: The cell.
         takes_any: Whether any axis is accepted, because the matrix is faulty.
-        named: The axes that a stage or a package names, by its steps from the table,
-            such as ``("stage", 0)``.
+        named: The axes named by a stage or a package, by steps from the table, for
+            example ``("stage", 0)``.
     """
 
     cell: Cell

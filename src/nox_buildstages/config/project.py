@@ -1,4 +1,4 @@
-"""From a pyproject.toml to the model: a project for each cell of its matrix."""
+"""From a pyproject.toml to the model: a project for each cell of the matrix."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _EXAMPLE = """; add
 
 
 def read(document: Mapping[str, Any], *, pyproject: Path) -> Project:
-    """Read a pyproject.toml for the first cell of its matrix.
+    """Read a pyproject.toml for the first cell of the matrix.
 
     Raises:
         DeclarationError: The file is faulty; has all problems.
@@ -52,31 +52,31 @@ def read(document: Mapping[str, Any], *, pyproject: Path) -> Project:
 def read_cells(
     document: Mapping[str, Any], *, pyproject: Path, may_lack_stages: bool = False
 ) -> tuple[Project, ...]:
-    """Read a pyproject.toml for each cell of its matrix.
+    """Read a pyproject.toml for each cell of the matrix.
 
     Args:
         document: The parsed file.
-        pyproject: The file, absolute; relative paths start at its folder.
+        pyproject: The file, absolute.
         may_lack_stages: Whether a file without stages, or without our table, is fine
-            if it has no other problem.
+            in the absence of other problems.
 
     Raises:
         DeclarationError: The file is faulty; has all problems.
     """
     clean, logins = extract_logins(document)
     source = Document(content=clean, path=pyproject)
-    is_misspelled = _fault_misspelled(source)
+    is_misspelled = _check_table_names(source)
     projects = _read_each(source)
     may_lack = may_lack_stages and source.is_sound()
     has_stages = projects and projects[0].stages
     if not (has_stages or may_lack or is_misspelled):
-        _fault_missing(source)
+        _check_existence(source)
     source.raise_faults()
     return tuple(replace(project, logins=logins) for project in projects)
 
 
 def _read_each(document: Document) -> tuple[Project, ...]:
-    """Read the table once for each cell; a faulty matrix counts as one cell."""
+    """Read the table once for each cell; a faulty matrix counts as a single cell."""
     item = document.find("tool", TOOL)
     if item is None and not document.is_sound():
         return ()
@@ -89,12 +89,12 @@ def _read_each(document: Document) -> tuple[Project, ...]:
         matrix = read_matrix(item.child("matrix", content["matrix"])) or matrix
     in_cells = (_read_cell(item, cell, matrix) for cell in matrix.cells)
     projects = tuple(project for project in in_cells if project is not None)
-    _fault_unused_packages(item, content, projects)
+    _check_packages(item, content, projects)
     return projects
 
 
 def _read_cell(item: Item, cell: Cell, matrix: Matrix) -> Project | None:
-    """Read the table for one cell, with the changes that its values make."""
+    """Read the table for a cell, with the changes made by the cell's values."""
     document = item.document
     is_faulty = not document.is_sound(*item.steps, "matrix")
     substitution = Substitution(cell=cell, takes_any=is_faulty)
@@ -135,17 +135,17 @@ def _read_cell(item: Item, cell: Cell, matrix: Matrix) -> Project | None:
 
 
 def _constrains(axis: Axis, stage: Stage, project: Project) -> bool:
-    """Whether an axis constrains a project that a stage builds or depends on."""
+    """Whether an axis constrains an output or a dependency of a stage."""
     outputs = [output.name for output in stage.outputs]
     added = [it for name in outputs for it in project.rules(name).build_requires_add]
     wanted = {canonicalize_name(it.name) for it in (*stage.dependencies, *added)}
     return not wanted.union(outputs).isdisjoint(axis.constrained)
 
 
-def _fault_unused_packages(
+def _check_packages(
     item: Item, content: Mapping[str, Any], projects: Sequence[Project]
 ) -> None:
-    """Add a fault for each package with rules that no stage builds in any cell."""
+    """Add a fault for each package with rules but without a stage in any cell."""
     # Faulty stages may build it.
     if "package" not in content or not item.document.is_sound(*item.steps, "stage"):
         return
@@ -158,7 +158,7 @@ def _fault_unused_packages(
             child.fault(f"no stage has an output of this name{hint}")
 
 
-def _fault_misspelled(document: Document) -> bool:
+def _check_table_names(document: Document) -> bool:
     """Add a fault for each table with a name similar to ours; return if any exists."""
     tools = document.content.get("tool")
     names = [it for it in tools if it != TOOL] if isinstance(tools, Mapping) else []
@@ -169,7 +169,7 @@ def _fault_misspelled(document: Document) -> bool:
     return bool(near)
 
 
-def _fault_missing(document: Document) -> None:
+def _check_existence(document: Document) -> None:
     """Add a fault if the file has no table, or the table has no stages."""
     if not isinstance(document.content.get("tool", {}), Mapping):
         return

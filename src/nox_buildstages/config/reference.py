@@ -31,7 +31,7 @@ _GENERATED = re.compile(
 
 
 def update_page(page: str) -> str:
-    """Return the page with the keys of each table between its two comments.
+    """Return the page, with the keys of each table between two comments.
 
     The comments are ``<!-- keys of [final] -->`` and ``<!-- end of keys -->``.
     """

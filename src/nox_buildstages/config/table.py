@@ -1,4 +1,4 @@
-"""The keys of ``[tool.nox-buildstages]``: each declared once, with its documentation.
+"""The keys of ``[tool.nox-buildstages]``: each declared once, with documentation.
 
 A new key is an entry here and a field of the model. The reader, the check for unknown
 keys, the replacement of placeholders and the reference page all come from the entries.
@@ -52,7 +52,7 @@ TOOL = "nox-buildstages"
 
 
 def read_project(item: Item) -> Project | None:
-    """Read the table ``[tool.nox-buildstages]`` of one cell; None if it is no table."""
+    """Read the table ``[tool.nox-buildstages]`` of a cell; None for no table."""
     values = read_table(item, TOP)
     if values is None:
         return None
@@ -83,14 +83,16 @@ def read_project(item: Item) -> Project | None:
     )
 
 
-def _stages(item: Item) -> tuple[Stage, ...] | None:
+def read_stages(item: Item) -> tuple[Stage, ...] | None:
+    """Read the array of stages."""
     if isinstance(item.value, list):
-        return non_empty(list_of(_stage), "stage")(item)
+        return non_empty(list_of(read_stage), "stage")(item)
     item.expect("an array of tables", hint=f"write [[{item.location}]]")
     return None
 
 
-def _stage(item: Item) -> Stage | None:
+def read_stage(item: Item) -> Stage | None:
+    """Read a stage."""
     values = read_table(item, STAGE)
     if values is None:
         return None
@@ -99,14 +101,15 @@ def _stage(item: Item) -> Stage | None:
     return Stage(name=name, outputs=outputs, location=item.location, **values)
 
 
-def _packages(item: Item) -> Mapping[NormalizedName, PackageRules] | None:
-    """Read all rules, also for names that no stage builds."""
+def read_packages(item: Item) -> Mapping[NormalizedName, PackageRules] | None:
+    """Read all rules, including rules for unknown outputs."""
     items = items_by_name(item) or {}
-    read = {name: _package_rules(child) for name, child in items.items()}
+    read = {name: read_package(child) for name, child in items.items()}
     return {name: rules for name, rules in read.items() if rules is not None}
 
 
-def _package_rules(item: Item) -> PackageRules | None:
+def read_package(item: Item) -> PackageRules | None:
+    """Read the rules for an output."""
     values = read_table(item, PACKAGE)
     if values is None:
         return None
@@ -119,7 +122,8 @@ def _package_rules(item: Item) -> PackageRules | None:
     )
 
 
-def _build_requires(item: Item) -> dict[str, Any] | None:
+def build_requires(item: Item) -> dict[str, Any] | None:
+    """Read corrections of build requirements."""
     keys = {
         "add": Key(requirements, default=[]),
         "remove": Key(list_of(project_name), default=[]),
@@ -127,11 +131,13 @@ def _build_requires(item: Item) -> dict[str, Any] | None:
     return read_table(item, keys)
 
 
-def _metadata(item: Item) -> dict[str, Any] | None:
+def metadata(item: Item) -> dict[str, Any] | None:
+    """Read the declared metadata of an output."""
     return read_table(item, {"requires-dist": Key(requirements)})
 
 
-def _remote_store(item: Item) -> RemoteStore | None:
+def remote_store(item: Item) -> RemoteStore | None:
+    """Read a remote store: a URL, or a table."""
     if isinstance(item.value, str):
         url = text(item)
         return None if url is None else RemoteStore(url=url)
@@ -261,7 +267,7 @@ STAGE: Mapping[str, Key] = {
 
 PACKAGE: Mapping[str, Key] = {
     "build-requires": Key(
-        _build_requires,
+        build_requires,
         default={},
         type="table of `add`, a list of requirements, and `remove`, a list of names",
         example='build-requires = { add = ["wheel"], remove = ["torch"] }',
@@ -292,7 +298,7 @@ PACKAGE: Mapping[str, Key] = {
         has_placeholders=True,
     ),
     "metadata": Key(
-        _metadata,
+        metadata,
         type="table of `requires-dist`, a list of requirements",
         default_text="the metadata of the source or the build backend",
         example='metadata = { requires-dist = ["torch"] }',
@@ -395,7 +401,7 @@ TOP: Mapping[str, Key] = {
         in_locks=True,
     ),
     "remote-store": Key(
-        _remote_store,
+        remote_store,
         type="URL or path, or table of `url` and `write`",
         default_text="none",
         example='remote-store = { url = "s3://bucket/store", write = true }',
@@ -422,14 +428,14 @@ TOP: Mapping[str, Key] = {
         in_locks=True,
     ),
     "stage": Key(
-        _stages,
+        read_stages,
         type="array of tables",
         default_text="required, unless the project itself is installed",
         text="The [stages](#tool-nox-buildstages-stage).",
         in_locks=True,
     ),
     "package": Key(
-        _packages,
+        read_packages,
         default={},
         type="table of tables",
         text="What [single outputs](#tool-nox-buildstages-package-name) need,"

@@ -65,7 +65,7 @@ requirements = list_of(requirement)
 
 
 def output(item: Item) -> Output | None:
-    """Read a requirement that a stage builds."""
+    """Read an output: a requirement for a stage to build."""
     found = requirement(item)
     if found is None:
         return None
@@ -79,7 +79,7 @@ def output(item: Item) -> Output | None:
 
 
 def make_absolute(found: Requirement, item: Item) -> Requirement:
-    """Make the URL of a requirement absolute if it names a file or a folder."""
+    """Make a URL of a file or a folder absolute."""
     location, mark, fragment = (found.url or "").partition("#")
     scheme = _SCHEME.match(location)
     if found.url is None or (scheme and scheme[1].lower() != "file"):
@@ -100,7 +100,7 @@ def make_absolute(found: Requirement, item: Item) -> Requirement:
 
 
 def path(item: Item) -> Path | None:
-    """Read a path, relative to the pyproject.toml; return it absolute."""
+    """Read a path, relative to the pyproject.toml; return an absolute path."""
     value = text(item)
     if value is None:
         return None
@@ -116,7 +116,7 @@ def patch(item: Item) -> Patch | None:
 
 
 def python_versions(item: Item) -> tuple[str, ...] | None:
-    """Read Python versions: a single one in any form, several as X.Y or X.Y.Z."""
+    """Read Python versions: one in any form, several as X.Y or X.Y.Z."""
     versions = non_empty(list_of(text), 'version such as "3.11"')(item)
     if versions is None or len(versions) == 1:
         return versions
@@ -147,7 +147,7 @@ def marker(item: Item) -> Marker | None:
 
 
 def upload_time(item: Item) -> str | None:
-    """Read a date, or a time with its zone; return it as uv takes it (RFC 3339)."""
+    """Read a date, or a time with a zone; return RFC 3339 for uv."""
     value = item.value
     written = value.isoformat() if isinstance(value, dt.date) else value
     match = _TIME.fullmatch(written) if isinstance(written, str) else None
@@ -239,7 +239,7 @@ def compiler_cache(item: Item) -> CompilerCache | None:
 
 
 def uv_settings(document: Document) -> Mapping[str, Any]:
-    """Read ``[tool.uv]``; check the form of the settings that we use ourselves."""
+    """Read ``[tool.uv]``; check the form of the settings in use here."""
     item = document.find("tool", "uv")
     settings = None if item is None else raw_table(item)
     if item is None or settings is None:
@@ -250,7 +250,8 @@ def uv_settings(document: Document) -> Mapping[str, Any]:
     return settings
 
 
-def _uv_index(item: Item) -> None:
+def uv_index(item: Item) -> None:
+    """Check an index of ``[tool.uv]``."""
     index = raw_table(item)
     if index is not None and "url" not in index:
         item.fault("url is missing")
@@ -258,7 +259,8 @@ def _uv_index(item: Item) -> None:
         string(item.child("url", index["url"]))
 
 
-def _uv_sources(item: Item) -> None:
+def uv_sources(item: Item) -> None:
+    """Check the sources of ``[tool.uv]``."""
     for name, source in (raw_table(item) or {}).items():
         child = item.child(name, source)
         if isinstance(source, list):
@@ -272,8 +274,8 @@ _UV: Mapping[str, Getter[Any]] = {
     "dependency-metadata": list_of(raw_table, "tables"),
     "extra-index-url": list_of(string),
     "find-links": list_of(string),
-    "index": list_of(_uv_index, "tables"),
+    "index": list_of(uv_index, "tables"),
     "index-url": string,
     "pip": raw_table,
-    "sources": _uv_sources,
+    "sources": uv_sources,
 }

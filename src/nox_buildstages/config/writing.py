@@ -32,7 +32,7 @@ def format_value(value: object) -> str:
 
 
 def assignment(key: str, value: object) -> Iterator[str]:
-    """Yield the lines that assign a value to a key; a long list gets several lines."""
+    """Yield the lines of an assignment: one, or several for a long list."""
     line = f"{key} = {format_value(value)}"
     if len(line) <= WIDTH or not isinstance(value, (list, tuple)):
         yield line
@@ -52,7 +52,7 @@ def stage_table(
 
 
 def package_table(name: str, key: str, value: object) -> Iterator[str]:
-    """Yield the table that sets one key for an output."""
+    """Yield the table of an output's rules, with a single key."""
     yield f"[tool.{TOOL}.package.{name}]"
     yield from assignment(key, value)
 
@@ -60,17 +60,17 @@ def package_table(name: str, key: str, value: object) -> Iterator[str]:
 def build_requires_table(
     name: str, *, add: Iterable[str], remove: Iterable[str]
 ) -> Iterator[str]:
-    """Yield the table that corrects an output's build requirements."""
+    """Yield the table for correcting an output's build requirements."""
     rules = {"add": sorted(add), "remove": sorted(remove)}
     given = {key: names for key, names in rules.items() if names}
     return package_table(name, "build-requires", given)
 
 
-def as_declared(requirement: Requirement, root: Path) -> str:
-    """Return a requirement as a user writes it in a table.
+def format_requirement(requirement: Requirement, root: Path) -> str:
+    """Return a requirement in the form of the table.
 
     Args:
-        requirement: Has an absolute URL if it names a folder or a file.
+        requirement: With an absolute URL for a folder or a file.
         root: The project's folder, to which the URL of a folder becomes relative.
     """
     url = urlsplit(requirement.url or "")

@@ -1,1 +1,1 @@
-"""`build-stages-init`: proposes stages for the dependencies that have no wheel."""
+"""`build-stages-init`: proposes stages for dependencies without a wheel."""

@@ -1,4 +1,4 @@
-"""The stages that are proposed so far; they may not resolve yet."""
+"""The stages proposed so far, before they resolve."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class ProposedOutput:
         requirement: The output.
         reason: Why the dependency needs a stage.
         dependencies: Dependencies of the stage beside declared build requirements.
-        modules: By undeclared module that the build imports: the project that has it.
-        dropped: Declared build requirements that nothing satisfies.
-        to_do: Why the build requirements are unknown, and what to do, in lines.
+        modules: By module imported by the build without declaration: the project.
+        dropped: Declared build requirements without a solution.
+        to_do: Why the build requirements are unknown, and a way out, in lines.
     """
 
     requirement: Requirement
@@ -53,13 +53,13 @@ class ProposedOutput:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:
-    """A proposal that may not resolve yet.
+    """A proposal before it resolves.
 
     Attributes:
         declared: The project as declared.
         outputs: The proposed outputs, sorted by name.
-        groups: Names of outputs that share a stage; every other output has its own.
-        added: By declared stage: proposed outputs to add to its dependencies.
+        groups: Names of outputs in a shared stage; others have stages of their own.
+        added: By declared stage: proposed outputs to add to the dependencies.
         match_runtime: Projects to add to ``match-runtime``.
         mismatch: Why a project can't be in ``match-runtime``, in lines.
     """
@@ -84,7 +84,7 @@ class Draft:
     def stages(self) -> Iterator[tuple[str, tuple[ProposedOutput, ...]]]:
         """Yield the proposed stages: name and outputs.
 
-        A stage has the name of its first output, with a number if the name is taken.
+        A stage has the name of the first output, with a number if the name is taken.
         """
         taken = {PROJECT, FINAL, *(stage.name for stage in self.declared.stages)}
         groups = {name: group for group in self.groups for name in group}
@@ -134,7 +134,7 @@ class Draft:
 
 
 def add_dependency(draft: Draft, stage: str, output: NormalizedName) -> Draft | None:
-    """Return a draft in which a stage depends on an output; None if it does already.
+    """Return a draft with a stage depending on an output; None for no change.
 
     Raises:
         ProposalError: The stage builds the output itself.

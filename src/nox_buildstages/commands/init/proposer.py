@@ -1,7 +1,6 @@
 """Propose stages by trial: lock, learn from the failure, and lock again.
 
-The result is known to resolve, with the build requirements that the outputs declare
-and with undeclared ones.
+The result is known to resolve, with declared and undeclared build requirements.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ _PROJECTS: Mapping[str, tuple[str, ...]] = {
 
 
 def run_init(workspace: Workspace, *, has_table: bool) -> None:
-    """Propose stages for the dependencies that have no wheel.
+    """Propose stages for dependencies without a wheel.
 
     The locks of the trials are not written.
 
@@ -123,7 +122,7 @@ def run_init(workspace: Workspace, *, has_table: bool) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proposer:
-    """Finds the stages that a project should declare.
+    """Finds the missing stages of a project.
 
     Attributes:
         project: The project as declared.
@@ -198,8 +197,8 @@ class Proposer:
 
         Args:
             draft: The draft.
-            use_answers: Whether build backends that answered before aren't asked in
-                a new environment, which may need builds of its wheels.
+            use_answers: Whether earlier answers of build backends count in a new
+                environment, which would need builds for another question.
         """
         project = draft.project()
         try:
@@ -227,7 +226,7 @@ class Proposer:
             raise failure.error from failure
 
     def _learn(self, draft: Draft, error: LockError | BuildError) -> Draft | None:
-        """Return a draft that avoids a failure; None if no draft does."""
+        """Return a draft without the cause of a failure; None for no idea."""
         if isinstance(error, NoWheelError):
             return self._add_output(draft, error)
         if isinstance(error, UnorderedOutputError):
@@ -241,12 +240,16 @@ class Proposer:
             others = tuple(name for name in draft.match_runtime if name != error.name)
             is_ours = error.name not in self.project.match_runtime
             if is_ours and others != draft.match_runtime:
-                mismatch = tuple(error.lines())
+                mismatch = (
+                    error.summary,
+                    *error.details,
+                    *error.hint.splitlines(),
+                )
                 return replace(draft, match_runtime=others, mismatch=mismatch)
         return None
 
     def _add_output(self, draft: Draft, error: NoWheelError) -> Draft | None:
-        """Return a draft that builds the package that has no wheel."""
+        """Return a draft with a stage for a package without a wheel."""
         name = canonicalize_name(error.project)
         if name in {output.name for output in draft.project().outputs}:
             return add_dependency(draft, error.name, name)
@@ -273,7 +276,7 @@ class Proposer:
     def _requirement(
         self, draft: Draft, error: NoWheelError, name: NormalizedName
     ) -> Requirement:
-        """Return the output to build: a declared URL, else the version of an sdist."""
+        """Return the output to build: a declared URL, or the version of an sdist."""
         for requirement in self.project.final.requirements:
             if canonicalize_name(requirement.name) == name and requirement.url:
                 return Requirement(f"{requirement.name} @ {requirement.url}")
@@ -298,7 +301,7 @@ class Proposer:
         return Requirement(name if version is None else f"{name}=={version}")
 
     def _add_module(self, draft: Draft, error: BackendError) -> Draft | None:
-        """Return a draft in which a build finds a module that it failed to import."""
+        """Return a draft with the project of a module missing in a build."""
         output = draft.output(error.output)
         if output is None:
             return None
@@ -321,7 +324,7 @@ class Proposer:
         )
 
     def _project_of(self, module: str, output: ProposedOutput) -> NormalizedName | None:
-        """Return a project that may provide a module and wasn't tried yet."""
+        """Return a new candidate for the project of a module."""
         if module in output.modules or len(output.modules) >= MAX_GUESSES:
             return None
         is_private = module.startswith("_") or module in sys.stdlib_module_names
@@ -337,7 +340,7 @@ class Proposer:
     def _skip_backend(
         self, draft: Draft, name: str, lines: Iterable[str]
     ) -> Draft | None:
-        """Return a draft that leaves an output's build requirements to the user."""
+        """Return a draft with an output's build requirements left to the user."""
         output = draft.output(name)
         if output is None or output.to_do:
             return None
@@ -363,7 +366,7 @@ class Proposer:
         return draft
 
     def _is_direct(self, requirement: Requirement) -> bool:
-        """Return whether a requirement names its source, such as a URL."""
+        """Return whether a requirement has a fixed source, for example a URL."""
         return is_direct(self.project, Output(requirement=requirement, location=""))
 
     def _has_wheel(self, name: NormalizedName) -> bool:
@@ -371,7 +374,7 @@ class Proposer:
         return self._resolve(question) is not None
 
     def _resolve(self, question: Question) -> Pylock | None:
-        """Return versions that satisfy all requirements; None if there are none."""
+        """Return versions for all requirements; None if no versions exist."""
         try:
             return self.locker.resolver.resolve(question)
         except ResolutionError:
@@ -401,7 +404,7 @@ def _name_of(requirement: str) -> NormalizedName:
 
 
 def _comments(members: Iterable[ProposedOutput]) -> Iterator[str]:
-    """Yield the reasons for the outputs of a stage, and what is left to do."""
+    """Yield the reasons for the outputs of a stage, and open tasks."""
     for output in members:
         modules = ", ".join(
             module if module == name else f"{module} (of {name})"

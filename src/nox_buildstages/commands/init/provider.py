@@ -1,4 +1,4 @@
-"""A metadata provider that asks each build backend once, for as much as possible."""
+"""A metadata provider for proposals, with a cache of answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CachedProvider:
-    """A metadata provider that asks for metadata even if an sdist declares them.
+    """Asks build backends for metadata even if an sdist declares them.
 
     Undeclared imports of a build show only when the build backend runs.
 
@@ -28,7 +28,7 @@ class CachedProvider:
         provider: Runs the build backends.
         skipped: Outputs whose build backends aren't asked.
         answers: The last answers, by output.
-        use_answers: Whether known answers count, in whatever environment.
+        use_answers: Whether earlier answers count, also in a new environment.
     """
 
     provider: MetadataProvider
@@ -41,7 +41,7 @@ class CachedProvider:
         return self.provider.tree(output, source)
 
     def ask(self, query: BackendQuery) -> BackendAnswer:
-        """Run the hooks of an output in the environment of its stage."""
+        """Run the hooks of an output in the stage's environment."""
         if query.output in self.skipped:
             return BackendAnswer(requires=(), metadata=None)
         if query.output in self.answers and self.use_answers:

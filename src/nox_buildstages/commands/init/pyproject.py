@@ -1,4 +1,4 @@
-"""The stages that `build-stages-init` proposes, as TOML and in a pyproject.toml."""
+"""The proposed stages as TOML, and in a pyproject.toml."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nox_buildstages import toml
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.project import read
 from nox_buildstages.config.table import TOOL
-from nox_buildstages.config.writing import as_declared, assignment, stage_table
+from nox_buildstages.config.writing import assignment, format_requirement, stage_table
 from nox_buildstages.errors import DeclarationError, ProposalError
 from nox_buildstages.system.files import atomic_write
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProposedStage:
-    """A stage that a project should declare.
+    """A stage for a project to declare.
 
     Attributes:
         stage: With outputs and dependencies.
@@ -37,12 +37,12 @@ class ProposedStage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proposal:
-    """The tables that a pyproject.toml lacks.
+    """Tables for a pyproject.toml.
 
     Attributes:
         heading: Comments on the proposal as a whole, in lines.
         match_runtime: Projects for ``match-runtime``. The key begins the table
-            ``[tool.nox-buildstages]``, so a file that has the table can't take it.
+            ``[tool.nox-buildstages]``, so a file with the table can't take the key.
         stages: In order; never empty.
     """
 
@@ -56,7 +56,7 @@ def render(proposal: Proposal, *, root: Path) -> str:
 
     Args:
         proposal: The proposal.
-        root: The project's folder, absolute; paths in it are written relative to it.
+        root: The project's folder, absolute; its paths become relative.
     """
     blocks = [_comment(proposal.heading)]
     if proposal.match_runtime:
@@ -64,7 +64,9 @@ def render(proposal: Proposal, *, root: Path) -> str:
         blocks.append([f"[tool.{TOOL}]", *matched])
     for proposed in proposal.stages:
         stage = proposed.stage
-        outputs = (as_declared(output.requirement, root) for output in stage.outputs)
+        outputs = (
+            format_requirement(output.requirement, root) for output in stage.outputs
+        )
         dependencies = map(str, stage.dependencies)
         table = stage_table(stage.name, outputs, dependencies)
         blocks.append([*_comment(proposed.comments), *table])
@@ -75,8 +77,8 @@ def append(text: str, addition: str) -> str:
     """Return a file's text with an addition after it, in the file's line endings.
 
     Args:
-        text: The file's text; stays as it is.
-        addition: Lines that end with a line feed.
+        text: The file's text; stays unchanged.
+        addition: Lines, each with a line feed at the end.
     """
     newline = "\r\n" if "\r\n" in text else "\n"
     if text and not text.endswith("\n"):
@@ -86,7 +88,7 @@ def append(text: str, addition: str) -> str:
 
 
 def write_addition(pyproject: Path, addition: str) -> None:
-    """Write tables to the end of a pyproject.toml and leave the rest as it is.
+    """Write tables to the end of a pyproject.toml and leave the rest unchanged.
 
     Raises:
         ProposalError: The file wouldn't declare the same afterwards.

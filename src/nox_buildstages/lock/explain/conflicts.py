@@ -297,10 +297,12 @@ class _Explainer:
             return []
         root, graph = self.resolver.project.root, self.resolver.graph
         declared = {
-            output.name: writing.as_declared(output.requirement, root)
+            output.name: writing.format_requirement(output.requirement, root)
             for output in stage.outputs
         }
-        dependencies = [writing.as_declared(it, root) for it in stage.dependencies]
+        dependencies = [
+            writing.format_requirement(it, root) for it in stage.dependencies
+        ]
         lines = ["build them in stages of their own, in pyproject.toml:"]
         taken = [PROJECT, FINAL, *graph.stages]
         for number, group in enumerate(groups):

@@ -61,7 +61,7 @@ def suggest_output(
             return replace(error, hint="\n".join(lines))
         builder = graph.stage(ancestors[-1])
     root = resolver.project.root
-    own = [writing.as_declared(it.requirement, root) for it in builder.outputs]
+    own = [writing.format_requirement(it.requirement, root) for it in builder.outputs]
     lines = [
         f"add it to the outputs of stage {builder.name}, in pyproject.toml:",
         *writing.indent(writing.assignment("outputs", [*own, output])),
@@ -83,7 +83,7 @@ def _output_for_table(
         if is_direct(resolver.project, output):
             requirement.extras = set()
             requirement.marker = None
-            return writing.as_declared(requirement, resolver.project.root)
+            return writing.format_requirement(requirement, resolver.project.root)
     version = _suitable_version(project, requirements, question, resolver)
     return str(project) if version is None else f"{project}=={version.public}"
 
