@@ -1,1 +1,1 @@
-"""Interpreters, targets, and environments that are made equal to their locks."""
+"""Interpreters, targets, and environments equal to locks."""

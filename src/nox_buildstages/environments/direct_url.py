@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def write_direct_url(environment: Environment, name: str, folder: Path) -> None:
-    """Write the ``direct_url.json`` of an editable package, and list it in RECORD.
+    """Write the ``direct_url.json`` of an editable package, listed in RECORD.
 
     Args:
         environment: The environment in which the package is installed.

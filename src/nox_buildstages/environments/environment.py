@@ -1,4 +1,4 @@
-"""A virtual environment and the packages in it."""
+"""A virtual environment and the installed packages."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Environment:
 
     Attributes:
         location: The folder of the environment.
-        bin: The folder of its programs.
-        python: The path of its interpreter.
+        bin: The folder of the programs.
+        python: The path of the interpreter.
         may_install: Whether nox allows changes to the environment; false with ``-R``.
         may_run: Whether nox allows programs to run; false with ``--install-only``.
         run: Runs a program in the environment, from a folder, and shows its output.
@@ -42,7 +42,7 @@ class Environment:
 
 
 def is_complete(location: Path) -> bool:
-    """Whether a folder is a complete virtual environment, not one in the making."""
+    """Whether a folder is a virtual environment, and not an unfinished one."""
     try:
         settings = location.joinpath("pyvenv.cfg").stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Import modules in the runtime environment; that environment runs this file."""
+"""Import modules in the runtime environment; its interpreter runs this file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def import_command(python: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Return the command that imports modules with an interpreter."""
+    """Return the command for importing modules with an interpreter."""
     return (python, "-I", __file__, *names)
 
 

@@ -55,7 +55,7 @@ def probe_interpreter(python: Path, *, runner: Runner, cache: Path) -> Interpret
 
 
 def find_interpreter(version: str, *, uv: Path, runner: Runner) -> Path | None:
-    """Return an interpreter of this machine that uv finds; None if there is none.
+    """Return an interpreter of this machine, found by uv, or None.
 
     Args:
         version: A minor version, such as ``3.12``.

@@ -1,8 +1,8 @@
 """Compare the packages in an environment with a lock.
 
-The *installation record* of an environment names the wheel that each package was
-installed from. A package counts as different if it isn't in the record, or if its
-list of files has changed since.
+The *installation record* of an environment names the wheel of each installed
+package. A package counts as different without an entry, or if the list of installed
+files has changed since.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def check_packages(
 def difference_error(
     environment: Environment, differences: Sequence[str], hint: str = INSTALL_HINT
 ) -> BuildStagesError:
-    """Return the error for an environment that differs from its lock."""
+    """Return the error about the differences between an environment and a lock."""
     return BuildStagesError(
         subject=f"environment {environment.location}",
         problem="differs from its lock",
@@ -63,7 +63,7 @@ def difference_error(
 def find_differences(
     environment: Environment, wanted: Mapping[str, Ingredient]
 ) -> dict[str, str]:
-    """Return the packages that differ from a lock, by name, each with the reason."""
+    """Return the differences from a lock in words, by package."""
     installed = _list_packages(environment)
     record = _read_record(environment)
     old = {name: version for name, (version, _) in installed.items()}
@@ -97,13 +97,13 @@ def record_packages(environment: Environment, wanted: Mapping[str, Ingredient]) 
 
 
 def forget_packages(environment: Environment) -> None:
-    """Remove the record, so that every package will be installed again."""
+    """Remove the record; every package will be installed again."""
     for name in (FILES_NOTE, _INSTALLATION_RECORD):
         environment.location.joinpath(name).unlink(missing_ok=True)
 
 
 def _list_packages(environment: Environment) -> dict[str, tuple[str, str]]:
-    """Return the version of each package, and a digest of the list of its files."""
+    """Return the version of each package, and a digest of the list of files."""
     installed: dict[str, tuple[str, str]] = {}
     for folder in site_packages(environment):
         for info in sorted(folder.glob("*.dist-info")):

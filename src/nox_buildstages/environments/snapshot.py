@@ -44,19 +44,19 @@ _IGNORED_FOLDERS = {"__pycache__"}
 def guard_environment(
     environment: Environment, *, output: str, stage: str, log: Path
 ) -> Iterator[None]:
-    """Raise an error if a build changes its environment.
+    """Raise an error if a build changes the environment.
 
     Added files are removed, and the packages are installed again before the next
     build.
 
     Args:
         environment: The environment of the build.
-        output: The output that is built, for messages.
+        output: The output, for messages.
         stage: The stage of the output, for messages.
         log: The log of the build, for messages.
 
     Raises:
-        BuildError: The environment was changed, and nothing else went wrong.
+        BuildError: The build changed the environment, and didn't fail otherwise.
     """
     before = _take_snapshot(environment.location)
     try:
@@ -86,12 +86,12 @@ def record_files(environment: Environment) -> None:
 
 
 def restore_files(environment: Environment, report: Callable[[str], None]) -> None:
-    """Prepare an environment for reinstallation if its files were changed by hand.
+    """Prepare an environment for reinstallation if somebody has changed files.
 
     Added files are removed, and all packages count as different from the lock.
 
     Raises:
-        BuildStagesError: There are changes, and nox doesn't allow more.
+        BuildStagesError: Files have changed, and nox doesn't allow installation.
     """
     location = environment.location
     note = location / FILES_NOTE
@@ -137,7 +137,7 @@ def _take_snapshot(location: Path) -> _Snapshot:
 
 
 def _find_changes(before: _Snapshot, after: _Snapshot) -> dict[str, str]:
-    """Return each file that differs, with what happened to the file."""
+    """Return the changed files, each with ``added``, ``removed`` or ``changed``."""
     return {
         name: "added" if old is None else "removed" if new is None else "changed"
         for name, old, new in diff(before, after)

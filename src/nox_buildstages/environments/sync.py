@@ -48,7 +48,7 @@ class Syncer:
     Attributes:
         uv: The program.
         runner: Runs uv.
-        indexes: The indexes that the wheels come from.
+        indexes: The indexes of the wheels.
         attend: Called about once a second while uv runs.
     """
 
@@ -60,7 +60,7 @@ class Syncer:
     def sync(
         self, environment: Environment, wanted: Mapping[str, Ingredient], lock: Path
     ) -> None:
-        """Make an environment contain exactly the locked packages, and check that.
+        """Install exactly the locked packages into an environment, and verify them.
 
         Args:
             environment: The environment to change, unless nothing differs.
@@ -95,7 +95,7 @@ class Syncer:
         )
 
     def create(self, location: Path, python: Path) -> None:
-        """Create an empty environment for an interpreter; replace an existing one.
+        """Create an empty environment; replace an existing environment.
 
         Raises:
             BuildStagesError: uv can't create the environment.
@@ -110,9 +110,9 @@ class Syncer:
     ) -> None:
         """Install locked packages, each at least once from the index if necessary.
 
-        uv's cache may be older than the index: if an index promises that a URL never
-        changes, uv installs the cached file, whatever the lock says. Then the package
-        is installed without the cache.
+        uv's cache may be older than the index: if an index promises unchanging
+        URLs, uv installs the cached file, even against the lock. Then the package is
+        installed without the cache.
         """
         python = ("--python", str(environment.python))
         options = ("--quiet", "--no-build", "--preview-features", "pylock", *python)
@@ -180,7 +180,7 @@ def _sync_error(
 
 
 def _lock_of_one(lock: Path, name: str) -> str:
-    """Return the part of a lock about one package, valid in any folder.
+    """Return the part of a lock about a single package, valid in any folder.
 
     The part has no sizes: if the size differs too, uv's message has no hashes.
     """

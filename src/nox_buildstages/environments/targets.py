@@ -1,4 +1,4 @@
-"""The interpreters that locks are made for, on this machine and on other platforms."""
+"""The interpreters of locks, on this machine and on other platforms."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _PLATFORM_MARKERS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """An interpreter that locks are made for.
+    """An interpreter to lock for.
 
     Attributes:
-        interpreter: The interpreter; an assumed one on another platform.
+        interpreter: The interpreter; an assumption on another platform.
         python: The program; None if this machine hasn't the interpreter.
         platform: The value of uv's ``--python-platform``; None for this machine.
     """
@@ -57,17 +57,17 @@ class Target:
 
     @property
     def kind(self) -> str:
-        """A marker that is true on this platform only."""
+        """A marker, true on this platform only."""
         return self.interpreter.kind
 
     @property
     def marker(self) -> str:
-        """A marker that is true for this target only."""
+        """A marker, true for this target only."""
         return _marker_of(self.version, self.kind)
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment variables that describe the platform to uv."""
+        """The environment variables with the platform for uv."""
         if self.platform is None or not self.platform.endswith("-apple-darwin"):
             return {}
         return {"MACOSX_DEPLOYMENT_TARGET": ".".join(map(str, MACOS))}
@@ -101,8 +101,8 @@ class _Platform:
 class _Candidate:
     """A minor version of Python on a platform.
 
-    Building an ``Interpreter`` takes long because of its tags, so only a candidate
-    that becomes a target gets one.
+    Building an ``Interpreter`` with all tags takes long, so only candidates for a
+    target get an interpreter.
     """
 
     version: str
@@ -122,7 +122,7 @@ class _Candidate:
 
     @property
     def marker(self) -> str:
-        """A marker that is true for this candidate only."""
+        """A marker, true for this candidate only."""
         return _marker_of(self.version, kind_of(self.markers))
 
     def target(self) -> Target:
@@ -143,7 +143,7 @@ class _Candidate:
 
 
 def python_versions(project: Project, here: Interpreter) -> tuple[str, ...]:
-    """Return the minor versions of Python that a project is locked for.
+    """Return the minor versions of Python to lock a project for.
 
     Args:
         project: The project.
@@ -170,7 +170,7 @@ def list_targets(
     Args:
         project: The project.
         here: An interpreter of this machine.
-        available: Interpreters of this machine that can run, by minor version.
+        available: Interpreters of this machine, by minor version.
 
     Raises:
         DeclarationError: A marker in ``environments`` is true on no known platform.

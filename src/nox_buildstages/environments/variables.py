@@ -37,9 +37,9 @@ def backend_variables(
     """Return all environment variables of a build backend.
 
     Args:
-        outer: The variables that nox was started with.
-        environment: Its programs come first on ``PATH``, even before a declared
-            ``PATH``.
+        outer: The environment variables of the nox command.
+        environment: The programs in the environment come first on ``PATH``, even
+            before a declared ``PATH``.
         declared: The variables from ``env`` and ``pass-env`` of the table.
         home: An empty folder, for ``HOME`` and for temporary files.
     """

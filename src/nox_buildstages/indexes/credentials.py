@@ -1,4 +1,4 @@
-"""The names and passwords that we send to servers."""
+"""Names and passwords for requests to servers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Credentials:
     """All available names and passwords.
 
     Attributes:
-        logins: If a URL has several logins, the first one wins.
+        logins: If a URL has several logins, the first login wins.
         blocked: URLs below which no login is sent.
         netrc: A file with names and passwords of hosts; the file may be missing.
     """
@@ -33,7 +33,7 @@ class Credentials:
         """Return the login to send with a request for a URL; None for no login.
 
         Among the logins for the same scheme, host and port, the login wins whose URL
-        has the longest path in common with ``url``. After that comes netrc. A login
+        has the longest path in common with ``url``. Netrc comes last. A login
         in ``url`` itself is ignored.
         """
         url = strip_logins(url)
@@ -63,6 +63,6 @@ class Credentials:
 
 
 def _common_folders(one: str, other: str) -> int:
-    """Return the number of leading folders that the paths of two URLs share."""
+    """Return the number of leading folders shared by the paths of two URLs."""
     pairs = zip(urlsplit(one).path.split("/"), urlsplit(other).path.split("/"))  # noqa: B905 - to the shorter
     return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))

@@ -36,7 +36,7 @@ _SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY)S?$", re.IGNO
 
 
 def parse_login(url: str) -> Login | None:
-    """Return the login in a URL; None if there is none."""
+    """Return the login in a URL, or None."""
     found = _USERINFO.search(url)
     if found is None:
         return None
@@ -60,7 +60,7 @@ def strip_logins(value: Mapping[str, Any]) -> dict[str, Any]: ...
 @overload
 def strip_logins(value: Any) -> Any: ...  # noqa: ANN401 - any value of TOML or JSON
 def strip_logins(value: Any) -> Any:
-    """Return a value for files: no http(s) URL in its strings has a login.
+    """Return a value for files, without the logins in http(s) URLs.
 
     The URLs keep working without the login. The user name of an ssh URL stays: ssh
     needs the name, and the name is no secret.
@@ -80,8 +80,8 @@ def strip_logins(value: Any) -> Any:
 def strip_secrets(variables: Mapping[str, str]) -> dict[str, str]:
     """Return environment variables for records, without secrets.
 
-    A variable whose name says that it is a secret gets a digest as its value, so
-    that a change of the secret remains visible.
+    A variable with the name of a secret gets a digest as the value: a change of the
+    secret remains visible.
     """
     return {
         name: f"sha256:{hashlib.sha256(value.encode()).hexdigest()[:16]}"
@@ -92,7 +92,7 @@ def strip_secrets(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_auth_failure(output: str) -> bool:
-    """Whether the output of uv or git says that a server refuses us."""
+    """Whether a server refuses us, according to the output of uv or git."""
     return _AUTH_FAILURE.search(output) is not None
 
 
@@ -136,8 +136,8 @@ def expand_variables(
 ) -> tuple[Login, ...]:
     """Replace ``${NAME}`` in logins with the values of environment variables.
 
-    As in uv, a value is a part of the URL, so it may hold a name and a password at
-    once, and an unset variable stays as written.
+    As in uv, a value is a part of the URL, so a value may be a name and a password
+    at once, and an unset variable stays as written.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -148,9 +148,9 @@ def expand_variables(
 
 
 def git_variables(logins: Iterable[Login], outer: Mapping[str, str]) -> dict[str, str]:
-    """Return environment variables that give logins to git and its submodules.
+    """Return environment variables with logins for git, submodules included.
 
-    The first login of a host serves all repositories on that host.
+    The first login of a host serves all repositories on the host.
 
     Args:
         logins: Logins of repositories; logins of other URLs do no harm.
@@ -174,6 +174,6 @@ def git_variables(logins: Iterable[Login], outer: Mapping[str, str]) -> dict[str
 
 
 def origin_of(url: str) -> tuple[str, str | None, int | None]:
-    """Return scheme, host and port of a URL; a login is for one origin."""
+    """Return scheme, host and port of a URL; a login is for a single origin."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)

@@ -1,4 +1,4 @@
-"""Settings and variables of uv that forbid wheels of a package."""
+"""Settings and variables of uv against wheels of a package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TRUE = frozenset(("1", "on", "t", "true", "y", "yes"))
 def find_no_binary(
     name: NormalizedName, settings: Mapping[str, Any], variables: Mapping[str, str]
 ) -> str | None:
-    """Return the setting or variable that forbids wheels of a package, if any.
+    """Return the setting or variable against wheels of a package, if any.
 
     Args:
         name: The package.
@@ -47,7 +47,7 @@ def find_no_binary(
 
 
 def without_no_binary(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``[tool.uv]`` without the keys that forbid wheels."""
+    """Return ``[tool.uv]`` without the keys against wheels."""
     kept = {key: settings[key] for key in settings if key not in NO_BINARY_KEYS}
     pip = settings.get("pip", {})
     if "no-binary" in pip:

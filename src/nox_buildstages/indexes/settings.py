@@ -82,12 +82,12 @@ class _Index:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Indexes:
-    """The indexes that a project's packages come from.
+    """The indexes of a project.
 
     Attributes:
         root: The folder of the project; paths are relative to this folder.
         settings: The table ``[tool.uv]`` of the project.
-        outer: The environment variables that nox was started with; None for ours.
+        outer: The environment variables of the nox command; None for ours.
         logins: The logins from the project's requirements and sources.
     """
 
@@ -120,7 +120,7 @@ class Indexes:
         """Return the environment variables for uv in any folder; None for ours.
 
         Args:
-            without: Names of variables that uv must not see.
+            without: Names of variables to hide from uv.
         """
         if self.outer is None and not self.logins:
             return None
@@ -191,7 +191,7 @@ def _add_logins(settings: dict[str, Any], logins: Iterable[Login]) -> dict[str, 
 
 
 def _login_of(index: _Index, variables: Mapping[str, str]) -> Login | None:
-    """Return the login of an index from its variables, else from its URL."""
+    """Return the login of an index, from variables before the URL."""
     login = parse_login(index.url)
     if index.name:
         prefix = f"UV_INDEX_{re.sub('[^A-Z0-9]', '_', index.name.upper())}"
@@ -260,5 +260,5 @@ def _absolute_source(source: Any, root: Path) -> Any:  # noqa: ANN401 - uv's own
 
 
 def _absolute(location: str, root: Path) -> str:
-    """Return a URL as it is, or a path as an absolute path."""
+    """Return a URL unchanged, or a path as an absolute path."""
     return location if urlsplit(location).scheme else str(root / location)

@@ -34,7 +34,7 @@ _LATEST_MTIME = 2**32 - 1
 
 
 def unpack_archive(archive: Path, target: Path, *, only: Collection[str] = ()) -> None:
-    """Unpack a tar or zip archive into an empty folder, and nowhere else.
+    """Unpack a tar or zip archive into an empty folder, and only there.
 
     Files get the times of the archive and the modes 0644 or 0755; owners and all
     other bits are dropped.
@@ -43,8 +43,8 @@ def unpack_archive(archive: Path, target: Path, *, only: Collection[str] = ()) -
         archive: The archive; all members are checked, even if few are wanted.
         target: The folder.
         only: Names of files, without folders. Other files below the top of the
-            archive are skipped. Everything is unpacked if there are no names, or if
-            the archive contains links.
+            archive are skipped. Everything is unpacked without names, or if the
+            archive contains links.
 
     Raises:
         ValueError: A member is unsafe; the message names the member.
@@ -120,7 +120,7 @@ def _write_members(members: Members, target: Path, only: Collection[str]) -> Non
 
 
 def _refuse_unsafe_members(infos: Collection[tarfile.TarInfo]) -> None:
-    """Check that no member will be written outside the archive's tree.
+    """Refuse members outside the archive's tree.
 
     Names alone can't show whether a chain of links leads outside; the caller checks
     the written links too.

@@ -36,7 +36,7 @@ _UNAUTHORIZED = (401, 403)
 def download(url: str, file: Path, login: Login | None = None) -> str:
     """Download a URL into a file, and return the sha256 in hex.
 
-    A failure that may be temporary, such as a timeout, is retried three times.
+    A temporary failure, for instance a timeout, is retried three times.
 
     Args:
         url: The URL; a login in the URL takes precedence over ``login``.
@@ -46,7 +46,7 @@ def download(url: str, file: Path, login: Login | None = None) -> str:
     Raises:
         OSError: The download fails, or the file can't be written.
         http.client.HTTPException: The server violates HTTP.
-        ValueError: The URL is invalid, or its scheme isn't supported.
+        ValueError: The URL is invalid, or the scheme isn't supported.
     """
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES:

@@ -44,13 +44,13 @@ _BRANCHES_AND_TAGS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repository:
-    """A git repository, and our mirror of it.
+    """A git repository and our mirror.
 
     Attributes:
         url: The URL or absolute path of the repository.
-        mirror: A bare repository, created when it is first needed.
+        mirror: A bare repository, created when first needed.
         runner: Runs git.
-        variables: Environment variables for git, such as logins.
+        variables: Environment variables for git, for instance logins.
     """
 
     url: str
@@ -61,7 +61,7 @@ class Repository:
     def check_out(self, commit: str, target: Path) -> None:
         """Clone the repository into an empty folder, and check out a commit.
 
-        The clone has the submodules and tags of the repository, and its URL without
+        The clone has the submodules and tags of the repository, and the URL without
         a login.
 
         Raises:
@@ -105,10 +105,10 @@ class Repository:
 
 
 def list_files(tree: Path, runner: Runner) -> tuple[str, ...]:
-    """Return the paths in a folder that git tracks, or would track.
+    """Return the paths in a folder tracked by git, or not ignored.
 
-    Deleted files are included, and each submodule is one path. The list is empty if
-    git isn't installed, or if the folder isn't in a repository.
+    Deleted files are included, and each submodule is a single path. The list is empty
+    if git isn't installed, or if the folder isn't in a repository.
     """
     listing = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     try:
@@ -121,7 +121,7 @@ def list_files(tree: Path, runner: Runner) -> tuple[str, ...]:
 
 
 def apply_patch(patch: Path, tree: Path, runner: Runner, *, is_clone: bool) -> None:
-    """Apply a patch exactly, to all of its files or to none.
+    """Apply a patch exactly, to all files or to none.
 
     Neither environment variables, nor any configuration of git, nor a repository
     around the tree (for whose ignored files git does nothing, silently) have an
@@ -147,9 +147,8 @@ def apply_patch(patch: Path, tree: Path, runner: Runner, *, is_clone: bool) -> N
 def hide_changes(tree: Path, runner: Runner) -> None:
     """Make git consider a changed clone as unchanged (git-replace).
 
-    The commit keeps its hash, history and tags, but its content becomes the content
-    of the tree. Otherwise a version that is computed from tags would contain the
-    current date.
+    The commit keeps the hash, history and tags, but gets the content of the tree.
+    Otherwise a version computed from tags would contain the current date.
 
     Raises:
         CommandError: git can't be started, or fails.
@@ -182,7 +181,7 @@ def _isolated_variables(home: Path, repository: Path) -> dict[str, str]:
 
     Args:
         home: A folder without configuration.
-        repository: A repository; a missing one hides a repository around the tree.
+        repository: The repository; a missing folder hides a repository around the tree.
     """
     env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     return {

@@ -40,7 +40,7 @@ class BuildSystem:
         requires: The build requirements, PEP 508 strings.
         backend: The entry point of the build backend, such as
             ``setuptools.build_meta``.
-        backend_path: Folders of the tree that contain the build backend.
+        backend_path: Folders of the tree with the build backend.
     """
 
     requires: tuple[str, ...] = ("setuptools",)
@@ -68,7 +68,7 @@ def read_build_system(tree: Path) -> BuildSystem:
 
 
 def read_sdist_metadata(tree: Path) -> Metadata | None:
-    """Return the metadata in the PKG-INFO of an sdist, if it is final; else None.
+    """Return the final metadata in the PKG-INFO of an sdist, or None.
 
     Metadata is final if PKG-INFO doesn't list a dependency field as dynamic
     (PEP 643).
@@ -88,10 +88,10 @@ def read_sdist_metadata(tree: Path) -> Metadata | None:
 
 
 def read_static_metadata(tree: Path) -> Metadata | None:
-    """Return the metadata of a source tree without asking its build backend.
+    """Return the metadata of a source tree without asking the build backend.
 
-    This is the final metadata of an sdist, else the ``[project]`` table (PEP 621),
-    which a build backend may write differently; None if there is neither.
+    The final metadata of an sdist comes first, then the ``[project]`` table
+    (PEP 621), which a build backend may write differently; None without both.
 
     Raises:
         SourceError: The metadata is invalid.

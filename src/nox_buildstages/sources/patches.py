@@ -31,7 +31,7 @@ _SUBMODULE = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PatchFile:
-    """A patch with the content of its file, which counts in a key.
+    """A patch with the content of the file, which is part of a key.
 
     Attributes:
         patch: The patch as declared.

@@ -56,9 +56,9 @@ class Sources:
 
     Attributes:
         root: The folder of the project; paths are relative to this folder.
-        cache: The folder of the store; its content is always verified.
+        cache: The folder of the store; files are verified before use.
         runner: Runs git.
-        excluded: Folders that nox-buildstages writes to; never part of a source.
+        excluded: Folders of nox-buildstages itself, never part of a source.
         credentials: Logins for the servers of archives.
         git_variables: Environment variables for git.
     """
@@ -99,14 +99,14 @@ class Sources:
 
         Args:
             source: The source; fetched if necessary, and verified.
-            target: A folder to create, with its parents; removed after a failure.
+            target: A folder to create, with all parents; removed after a failure.
             patches: Patches to apply in this order; their paths are relative to the
                 top of the source, not to a subdirectory.
             only: Names of files to unpack from an archive; none for all files.
 
         Raises:
             FileExistsError: The target exists.
-            HashMismatchError: A file isn't the file that was locked.
+            HashMismatchError: A file isn't the locked file.
             SourceError: The source can't be fetched, is unsafe or damaged, or a patch
                 doesn't apply.
         """
@@ -194,14 +194,19 @@ class Sources:
                 hint = LOGIN_HINT
             elif not error.output:
                 hint = "install git"
+            # ssh prints its reason on the line before git's.
+            lines = [it for it in error.output.splitlines() if it] or [error.reason]
+            fatal = (i for i, line in enumerate(lines) if line.startswith("fatal:"))
+            last = next(fatal, len(lines) - 1)
+            reason = "; ".join(lines[max(last - 1, 0) : last + 1])
             raise SourceError(
                 subject=redact(str(source)),
-                problem=redact(f"git failed: {_find_reason(error)}"),
+                problem=redact(f"git failed: {reason}"),
                 hint=hint,
             ) from error
 
     def _list_files(self, tree: Path) -> tuple[str, ...]:
-        """Return the files of a folder that belong to its source."""
+        """Return the source files of a folder."""
         root = tree.resolve()
         excluded = tuple(
             f"{folder.relative_to(root).as_posix()}/"
@@ -225,7 +230,7 @@ class Sources:
 def fetch_archive(
     source: ArchiveSource, url: str, file: Path, login: Login | None
 ) -> None:
-    """Download a locked file atomically, and verify its hash.
+    """Download a locked file atomically, and verify the hash.
 
     Args:
         source: The locked file.
@@ -269,7 +274,7 @@ def fetch_archive(
 
 
 def _find_top(tree: Path) -> Path:
-    """Return the one folder in an unpacked sdist, or the tree if it is a project."""
+    """Return the only folder in an unpacked sdist, or the tree of a project."""
     entries = list(tree.iterdir())
     if len(entries) == 1 and entries[0].is_dir():
         return entries[0]
@@ -297,11 +302,3 @@ def _raise_source_error(source: Source, hint: str) -> Iterator[None]:
             problem=redact(str(error) or type(error).__name__),
             hint=hint,
         ) from error
-
-
-def _find_reason(error: CommandError) -> str:
-    """Return git's reason with the line before: there ssh prints its reason."""
-    lines = [line for line in error.output.splitlines() if line] or [error.reason]
-    fatal = (number for number, line in enumerate(lines) if line.startswith("fatal:"))
-    last = next(fatal, len(lines) - 1)
-    return "; ".join(lines[max(last - 1, 0) : last + 1])

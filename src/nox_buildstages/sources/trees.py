@@ -20,10 +20,10 @@ _IGNORED_NAMES = frozenset({".git", ".hg", ".svn", "__pycache__"})
 
 
 def list_source_files(tree: Path, runner: Runner) -> tuple[str, ...]:
-    """Return the files and links of a folder that belong to the source.
+    """Return the source files of a folder, links included.
 
-    These are the files that git tracks or would track. Without git they are all
-    files, except those of version control systems and ``__pycache__``.
+    git decides: tracked files count, and untracked files unless ignored. Without git
+    all files count, except in ``__pycache__`` and in folders of version control.
 
     Returns:
         POSIX paths relative to the folder, sorted.
@@ -72,7 +72,7 @@ def refuse_outward_links(tree: Path) -> None:
 
 
 def find_outward_links(tree: Path) -> Iterator[str]:
-    """Yield a description of each link that leads out of a tree."""
+    """Yield a description of each link out of a tree."""
     root = Path(os.path.realpath(tree))
     for name in _walk(tree):
         path = tree / name

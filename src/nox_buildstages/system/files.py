@@ -39,15 +39,15 @@ def sha256_of(path: Path) -> str:
 
 
 def path_id(path: Path) -> str:
-    """Return a short hash of a path, to name files that belong to that path."""
+    """Return a short hash of a path, for names of files about this path."""
     return hashlib.sha256(str(path).encode()).hexdigest()[:16]
 
 
 @contextmanager
 def atomic_write(path: Path, *, mode: int | None = None) -> Iterator[Path]:
-    """Yield a new file in the folder of ``path`` that replaces ``path`` at the end.
+    """Yield a new file beside ``path``; the new file replaces ``path`` at the end.
 
-    If the block fails, ``path`` stays as it was and the new file is removed.
+    If the block fails, ``path`` stays unchanged and the new file is removed.
 
     Args:
         path: The file to replace; missing parent folders are created.
@@ -84,13 +84,13 @@ def write_if_changed(path: Path, content: bytes) -> None:
 
 
 def remove_if_same(path: Path, sha256: str) -> None:
-    """Remove a file, unless somebody else has written other content since."""
+    """Remove a file, unless the content has changed since."""
     if path.is_file() and sha256_of(path) == sha256:
         path.unlink()
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder and all its content, read-only folders too, if it exists."""
+    """Remove a folder with all content, read-only folders too, unless missing."""
     if not path.is_dir():
         return
     path.chmod(0o700)
@@ -110,7 +110,7 @@ def path_from_url(url_path: str) -> Path:
 
 
 def file_stamp(path: Path) -> FileStamp:
-    """Return a value that changes if a file is written to or replaced.
+    """Return a value; writing to the file, or replacing the file, changes the value.
 
     Raises:
         FileNotFoundError: The file doesn't exist.

@@ -28,7 +28,7 @@ def libc() -> str:
 
 
 def _count_cores() -> int:
-    """Return the number of cores that this process may run on."""
+    """Return the number of cores allowed for this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1  # pragma: no cover - planning works on any system
@@ -36,12 +36,12 @@ def _count_cores() -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """The cores and the memory that the kernel reports.
+    """The cores and the memory reported by the kernel.
 
     Attributes:
-        root: The folder that contains ``proc`` and ``sys``.
-        allowed_cores: Returns the number of cores that this process may run on.
-        name: A name that differs from other machines that may share a folder.
+        root: The folder of ``proc`` and ``sys``.
+        allowed_cores: Returns the number of cores allowed for this process.
+        name: A name, unique among the machines with a shared folder.
     """
 
     root: Path = Path("/")
@@ -67,9 +67,9 @@ class Machine:
         return max(1, min([self.allowed_cores(), *limits]))
 
     def free_memory(self) -> int | None:
-        """Return the number of bytes that we may still use; None if unknown.
+        """Return the number of bytes we may still use; None if unknown.
 
-        The kernel's cache of files that weren't used lately counts as free.
+        The kernel's cache of files not used lately counts as free.
         """
         available = _read_field(self.root / "proc/meminfo", "MemAvailable:")
         free = [] if available is None else [available * 1024]
@@ -94,7 +94,7 @@ class Machine:
         return sum(count for count in counts if count is not None)
 
     def _list_groups(self, controller: str) -> tuple[Path, ...]:
-        """Return the folder of our cgroup, then the folders of its parents."""
+        """Return the folder of our cgroup, then the folders of the parents."""
         group, mount = self._find_group(controller), self._find_mount(controller)
         if group is None or mount is None:
             return ()
@@ -111,7 +111,7 @@ class Machine:
         return None
 
     def _find_mount(self, controller: str) -> tuple[PurePosixPath, Path] | None:
-        """Return the mounted part of a hierarchy, and its mount point."""
+        """Return the mounted part of a hierarchy, and the mount point."""
         for line in _read(self.root / "proc/self/mountinfo").splitlines():
             left, _, right = line.partition(" - ")
             kind, _, options = (*right.split(" "), "", "")[:3]

@@ -1,4 +1,4 @@
-"""Run programs: a Command is a value, a Runner runs it."""
+"""Run programs: a Command is a value, a Runner runs a Command."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Command:
     """A program to run.
 
     Attributes:
-        argv: The program and its arguments; never a shell command line.
-        cwd: The working directory; None for the current one.
+        argv: The program and the arguments; never a shell command line.
+        cwd: The working directory; None for the current directory.
         env: All environment variables; None for ours.
         log: A file to append the output to; None to capture the output.
         attend: Called about once a second while the program runs; an exception
-            raised there ends the program.
+            ends the program.
         lifeline: Whether the program's stdin is a pipe that stays open for as long
             as our process lives.
     """
@@ -56,7 +56,7 @@ class Completed:
     """The result of running a program.
 
     Attributes:
-        returncode: The exit status; negative for the signal that killed the program.
+        returncode: The exit status; negative for a killed program (the signal).
         stdout: The captured output; empty if the output went to a log.
         stderr: The captured error output; empty if the output went to a log.
     """
@@ -67,10 +67,10 @@ class Completed:
 
 
 class Runner(Protocol):
-    """Runs a command to its end."""
+    """Runs commands."""
 
     def __call__(self, command: Command) -> Completed:
-        """Run a command and return its result, whatever the exit status.
+        """Run a command to the end and return the result, with any exit status.
 
         Raises:
             CommandError: The program could not be started.
@@ -80,8 +80,8 @@ class Runner(Protocol):
 def run(command: Command) -> Completed:
     """Run a command as a subprocess; end the subprocess if we are interrupted.
 
-    The program stays in our process group, so that Ctrl-C in a terminal and nox's
-    ``-j`` end the program and its children too. A program with a lifeline ends by
+    The program stays in our process group, so Ctrl-C in a terminal and nox's ``-j``
+    end the program and all children too. A program with a lifeline ends by
     itself when the pipe closes.
 
     Raises:
@@ -94,10 +94,10 @@ def run(command: Command) -> Completed:
 
 
 def run_checked(runner: Runner, command: Command) -> str:
-    """Run a command that must succeed, and return its standard output.
+    """Run a command and return the standard output; failure is an error.
 
     Raises:
-        CommandError: The program could not be started, or its exit status isn't 0.
+        CommandError: The program could not be started, or the exit status isn't 0.
     """
     completed = runner(command)
     if completed.returncode:
@@ -157,7 +157,7 @@ def _wait(
 
 
 def run_in_parallel(calls: Iterable[Callable[[], T]]) -> list[T]:
-    """Make calls that wait for other programs, as many at once as there are cores.
+    """Make calls in threads, as many at once as the machine has cores.
 
     Returns:
         The results in the order of the calls; the first exception is raised.
