@@ -131,7 +131,7 @@ class BuildContext:
         if not lock.series:  # while locks are made
             return list_pins(lock, self.interpreter)
         return self.tools.run.once(
-            ("pins", lock.name, lock.series, self.interpreter),
+            ("pins", self.project.stage_label(name), lock.series, self.interpreter),
             lambda: list_pins(lock, self.interpreter),
         )
 
