@@ -49,7 +49,7 @@ PURE = (
     "commands/release/dependencies",
     "commands/release/provenance",
     "commands/release/sbom",
-    "commands/merge/union",
+    "commands/merge/parts",
 )
 """Modules that neither open a file, nor run a program, nor look at the environment."""
 

@@ -298,7 +298,9 @@ class _Adapter:
         if not project.stages and declared.name != "build-stages-init":
             read_cells(self.document, pyproject=project.pyproject)
         if options.repair:  # before hours are spent on building
-            _import_function("commands.release.repairing:check_at_hand")(self.run.outer)
+            _import_function("commands.release.repair:check_repair_tools")(
+                self.run.outer
+            )
         workspace: Workspace = _import_function("workspace.workspace:open_workspace")(
             self.cells,
             declared.cell or self.cells.first,

@@ -1,4 +1,4 @@
-"""The wheelhouse: what comes in, what goes, and what is nobody's business but yours."""
+"""The wheelhouse: deliveries, removals, files of the user, and the bound lock."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from nox_buildstages.errors import WheelError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import DirectorySource
 from nox_buildstages.system.files import file_stamp, sha256_of
-from nox_buildstages.wheelhouse.directory import Delivery, Wheelhouse
+from nox_buildstages.wheelhouse.directory import Wheelhouse
 from support.deliveries import deliver_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from nox_buildstages.builder.stage import OutputResult
 
 
 @pytest.fixture
@@ -32,12 +34,12 @@ def house(tmp_path: Path) -> Wheelhouse:
 
 
 @pytest.fixture
-def delivery(tmp_path: Path) -> Delivery:
+def delivery(tmp_path: Path) -> OutputResult:
     return deliver_from(tmp_path, "some-package")
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Delivery:
+def other(tmp_path: Path) -> OutputResult:
     return deliver_from(tmp_path, "other")
 
 
@@ -46,17 +48,17 @@ def wheels(house: Wheelhouse) -> list[str]:
 
 
 def names(house: Wheelhouse) -> list[str]:
-    return [entry["name"] for entry in house.manifest()]
+    return [entry["name"] for entry in house.read_manifest().wheels]
 
 
 SOME = "some_package-1.0-py3-none-any.whl"
 OTHER = "other-1.0-py3-none-any.whl"
 
 
-def test_a_wheel_is_delivered_with_all_that_is_known(
-    house: Wheelhouse, delivery: Delivery
+def test_a_delivered_wheel_has_a_log_and_an_entry(
+    house: Wheelhouse, delivery: OutputResult
 ) -> None:
-    """The file, its log, and an entry in the manifest."""
+    """The folder gets the wheel, the log and a manifest entry."""
     house.deliver([delivery])
     wheel = delivery.wheel
     assert (house.folder / SOME).read_bytes() == wheel.path.read_bytes()
@@ -75,21 +77,25 @@ def test_a_wheel_is_delivered_with_all_that_is_known(
         "environment": {"torch": "2.13.0"},
         "log": "logs/some-package.log",
     }
-    assert house.manifest() == [entry]
+    assert house.read_manifest().wheels == (entry,)
     text = (house.folder / "build-stages.json").read_text()
     assert json.loads(text) == {"format": 1, "wheels": [entry]}
     assert text.endswith("}\n")
 
 
-def test_a_wheel_that_was_found_says_so(house: Wheelhouse, delivery: Delivery) -> None:
-    """Built or cached: what the last run did."""
+def test_the_status_is_that_of_the_last_run(
+    house: Wheelhouse, delivery: OutputResult
+) -> None:
+    """The status is built or cached."""
     house.deliver([delivery])
-    house.deliver([replace(delivery, built=False)])
-    assert [entry["status"] for entry in house.manifest()] == ["cached"]
+    house.deliver([replace(delivery, is_built=False)])
+    assert [entry["status"] for entry in house.read_manifest().wheels] == ["cached"]
 
 
-def test_what_is_there_is_left_alone(house: Wheelhouse, delivery: Delivery) -> None:
-    """The wheel, its log and the manifest aren't even written again."""
+def test_a_second_delivery_writes_nothing(
+    house: Wheelhouse, delivery: OutputResult
+) -> None:
+    """The wheel, the log and the manifest are not written again."""
     house.deliver([delivery])
     paths = [path for path in sorted(house.folder.rglob("*")) if path.name != ".lock"]
     before = [file_stamp(path) for path in paths]
@@ -102,8 +108,10 @@ def test_what_is_there_is_left_alone(house: Wheelhouse, delivery: Delivery) -> N
     }
 
 
-def test_the_log_is_that_of_the_wheel(house: Wheelhouse, delivery: Delivery) -> None:
-    """Whatever a build wrote there that came to nothing."""
+def test_the_log_belongs_to_the_wheel(
+    house: Wheelhouse, delivery: OutputResult
+) -> None:
+    """The log of a failed build is replaced."""
     house.deliver([delivery])
     log = house.logs / "some-package.log"
     log.write_text("it failed", "utf-8")
@@ -111,55 +119,57 @@ def test_the_log_is_that_of_the_wheel(house: Wheelhouse, delivery: Delivery) -> 
     assert log.read_bytes() == delivery.wheel.log.read_bytes()
 
 
-def test_deliveries_add_up(
-    house: Wheelhouse, delivery: Delivery, other: Delivery
+def test_deliveries_accumulate(
+    house: Wheelhouse, delivery: OutputResult, other: OutputResult
 ) -> None:
-    """Each stage delivers its own, and the manifest is sorted."""
+    """Each stage delivers its wheels, and the manifest is sorted."""
     house.deliver([delivery])
     house.deliver([other])
     assert wheels(house) == [OTHER, SOME]
     assert names(house) == ["other", "some-package"]
 
 
-def test_another_version_takes_the_place_of_one(
-    house: Wheelhouse, delivery: Delivery, tmp_path: Path
+def test_a_new_version_replaces_the_old_wheel(
+    house: Wheelhouse, delivery: OutputResult, tmp_path: Path
 ) -> None:
-    """An output is one wheel."""
+    """An output has only one wheel."""
     house.deliver([delivery])
     house.deliver([deliver_from(tmp_path, "some-package", "1.1")])
     assert wheels(house) == ["some_package-1.1-py3-none-any.whl"]
-    assert [entry["version"] for entry in house.manifest()] == ["1.1"]
+    assert [entry["version"] for entry in house.read_manifest().wheels] == ["1.1"]
     log = (house.logs / "some-package.log").read_text()
     assert log == "built some-package 1.1\n"
 
 
-def test_a_tampered_wheel_is_replaced(house: Wheelhouse, delivery: Delivery) -> None:
-    """By that of the store."""
+def test_a_tampered_wheel_is_replaced(
+    house: Wheelhouse, delivery: OutputResult
+) -> None:
+    """The wheel is copied from the store again."""
     house.deliver([delivery])
     (house.folder / SOME).write_bytes(b"tampered")
     house.deliver([delivery])
     assert sha256_of(house.folder / SOME) == delivery.wheel.sha256
 
 
-def test_a_wheel_that_is_damaged_in_the_store_is_not_delivered(
-    house: Wheelhouse, delivery: Delivery
+def test_a_damaged_wheel_is_not_delivered(
+    house: Wheelhouse, delivery: OutputResult
 ) -> None:
-    """What is here stays as it is, and nothing half is left."""
+    """The wheel in the folder stays, and no partial file is left."""
     house.deliver([delivery])
     (house.folder / SOME).write_bytes(b"tampered")
     delivery.wheel.path.write_bytes(b"damaged")
     with pytest.raises(WheelError) as caught:
         house.deliver([delivery])
     assert caught.value.subject == SOME
-    assert caught.value.problem == "the copy of the store isn't what was built"
+    assert caught.value.problem == "the copy in the store was damaged after the build"
     assert (house.folder / SOME).read_bytes() == b"tampered"
     assert list(house.folder.glob(f".{SOME}*")) == []
 
 
 def test_files_of_the_user_are_left_alone(
-    house: Wheelhouse, delivery: Delivery, other: Delivery
+    house: Wheelhouse, delivery: OutputResult, other: OutputResult
 ) -> None:
-    """Wheels that we never delivered, logs, whatever lies there."""
+    """Other wheels, logs and files are never removed."""
     house.logs.mkdir(parents=True)
     own = [
         house.folder / "mine-1-py3-none-any.whl",
@@ -173,10 +183,10 @@ def test_files_of_the_user_are_left_alone(
     assert [path.read_text() for path in own] == ["mine"] * 3
 
 
-def test_what_is_no_output_any_more_goes(
-    house: Wheelhouse, delivery: Delivery, other: Delivery
+def test_wheels_of_removed_outputs_are_removed(
+    house: Wheelhouse, delivery: OutputResult, other: OutputResult
 ) -> None:
-    """The wheel, its log, its entry; and gone files are no obstacle."""
+    """The wheel, the log and the entry are removed; missing files are ignored."""
     house.deliver([delivery, other])
     house.keep_only({"some-package", "other"})
     assert wheels(house) == [OTHER, SOME]
@@ -193,13 +203,13 @@ DAMAGED = ["", "{", "[]", "null", "{}", '{"wheels": 1}', '{"wheels": [1]}', "\0"
 
 
 @pytest.mark.parametrize("text", [*DAMAGED, '{"wheels": [{"name": "a"}]}'])
-def test_a_damaged_manifest_counts_as_none(
-    house: Wheelhouse, delivery: Delivery, text: str
+def test_a_damaged_manifest_is_ignored(
+    house: Wheelhouse, delivery: OutputResult, text: str
 ) -> None:
-    """It is written anew with the next wheel."""
+    """The manifest is written again with the next wheel."""
     house.folder.mkdir()
     (house.folder / "build-stages.json").write_text(text)
-    assert house.manifest() == []
+    assert house.read_manifest().wheels == ()
     house.keep_only(())
     house.deliver([delivery])
     assert names(house) == ["some-package"]
@@ -214,14 +224,14 @@ def test_a_damaged_manifest_counts_as_none(
         {"log": "../precious.whl"},
     ],
 )
-def test_a_manifest_never_names_files_elsewhere(
-    house: Wheelhouse, delivery: Delivery, change: dict[str, Any]
+def test_files_outside_the_folder_are_never_removed(
+    house: Wheelhouse, delivery: OutputResult, change: dict[str, Any]
 ) -> None:
-    """Whoever wrote it: nothing is removed on its word but wheels and logs of here."""
+    """The manifest may name any path; only wheels and logs of the folder count."""
     precious = house.folder.parent / "precious.whl"
     precious.write_text("precious")
     house.deliver([delivery])
-    (entry,) = house.manifest()
+    (entry,) = house.read_manifest().wheels
     manifest = house.folder / "build-stages.json"
     manifest.write_text(json.dumps({"format": 1, "wheels": [{**entry, **change}]}))
     house.keep_only(())
@@ -229,9 +239,9 @@ def test_a_manifest_never_names_files_elsewhere(
     assert manifest.exists()
 
 
-def test_a_house_that_is_not_there_has_no_manifest(house: Wheelhouse) -> None:
-    """Looking makes nothing."""
-    assert house.manifest() == []
+def test_a_missing_folder_has_an_empty_manifest(house: Wheelhouse) -> None:
+    """Reading the manifest creates nothing."""
+    assert house.read_manifest().wheels == ()
     assert not house.folder.exists()
 
 
@@ -248,8 +258,10 @@ for delivery in deliveries:
 """
 
 
-def test_many_may_deliver_at_once(house: Wheelhouse, tmp_path: Path) -> None:
-    """Nothing that either brings is lost."""
+def test_processes_may_deliver_at_the_same_time(
+    house: Wheelhouse, tmp_path: Path
+) -> None:
+    """No delivery is lost."""
     deliver = [
         write_arguments(tmp_path, [f"p{process}-{n}" for n in range(8)])
         for process in range(2)
@@ -286,7 +298,7 @@ def write_arguments(folder: Path, projects: list[str]) -> Path:
 
 @pytest.fixture
 def final() -> Pylock:
-    """A final lock: one wheel of an index, one that a stage provides."""
+    """A final lock with a wheel from an index and a wheel from a stage."""
     indexed = PackageWheel(
         url="https://index.invalid/x-1-py3-none-any.whl", hashes={"sha256": "aa" * 32}
     )
@@ -300,12 +312,12 @@ def final() -> Pylock:
     return pylock.make_pylock([index, provided])
 
 
-def test_the_final_lock_is_bound_to_the_wheels_here(
-    house: Wheelhouse, delivery: Delivery, final: Pylock
+def test_the_bound_lock_refers_to_the_wheels_in_the_folder(
+    house: Wheelhouse, delivery: OutputResult, final: Pylock
 ) -> None:
-    """By a relative path and the hash; what an index has stays as it is."""
+    """Wheels of stages get a relative path and a hash; others stay as they are."""
     house.deliver([delivery])
-    path = house.bind(final, {delivery.wheel.name: delivery.wheel})
+    path = house.write_bound_lock(final, {delivery.wheel.name: delivery.wheel})
     assert path == house.folder / "pylock.toml"
     some, indexed = toml.loads(path.read_text())["packages"]
     (wheel,) = some["wheels"]
@@ -320,19 +332,19 @@ def touch(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [touch, Path.unlink])
-def test_the_bound_lock_is_written_where_it_is_another(
+def test_the_bound_lock_is_written_only_if_it_changes(
     house: Wheelhouse,
-    delivery: Delivery,
+    delivery: OutputResult,
     final: Pylock,
     damage: Callable[[Path], None],
 ) -> None:
-    """And left alone where it isn't."""
+    """A missing or changed lock is written again."""
     house.deliver([delivery])
     held = {delivery.wheel.name: delivery.wheel}
-    path = house.bind(final, held)
+    path = house.write_bound_lock(final, held)
     text, before = path.read_text(), path.stat()
-    house.bind(final, held)
+    house.write_bound_lock(final, held)
     assert path.stat().st_ino == before.st_ino
     damage(path)
-    house.bind(final, held)
+    house.write_bound_lock(final, held)
     assert path.read_text() == text

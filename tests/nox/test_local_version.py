@@ -1,4 +1,4 @@
-"""Outputs with a local version of ours: what it is known to, and what it changes."""
+"""Outputs with a local version from the table, and the uses of that version."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def outputs(project: Project, lock: str) -> dict[str, str]:
     return {output["name"]: output["version"] for output in found}
 
 
-def test_it_is_known_everywhere(project: Project, index: Index) -> None:
-    """In locks, wheel, manifest, store, environments; ``kernels==1.0`` still fits."""
+def test_the_local_version_is_used_everywhere(project: Project, index: Index) -> None:
+    """Locks, wheels and environments have the version; ``kernels==1.0`` matches."""
     make_sdist(index.folder, "models", "1.1", requires=["kernels==1.0"])
     label(project, final={"requirements": ["models", "kernels==1.0"]})
     assert built(project.nox("-s", "build-stages")) == ["kernels", "models"]
@@ -74,7 +74,7 @@ def test_it_is_known_everywhere(project: Project, index: Index) -> None:
 
 
 def test_nothing_is_built_twice(project: Project) -> None:
-    """Its locks are as current as others, and its wheel is found by key."""
+    """The locks stay up to date, and the wheel is found by key."""
     label(project)
     project.nox("-s", "build-stages")
     again = project.nox("-s", "build-stages", env=CI)
@@ -85,8 +85,8 @@ def test_nothing_is_built_twice(project: Project) -> None:
     assert {path: path.read_bytes() for path in locks} == locks
 
 
-def test_another_version_in_the_environment_is_another_label(project: Project) -> None:
-    """The plan says so."""
+def test_the_local_version_follows_the_environment(project: Project) -> None:
+    """The plan shows the change."""
     for constraint in ("tensorlib<2", "tensorlib>=2"):
         declare(
             project,
@@ -112,8 +112,8 @@ def test_another_version_in_the_environment_is_another_label(project: Project) -
     assert project.wheels() == [KERNELS]
 
 
-def test_it_comes_and_goes(project: Project) -> None:
-    """The locks are stale then, and their sources are kept all the same."""
+def test_local_versions_can_be_added_and_removed(project: Project) -> None:
+    """The locks are out of date then, and keep their sources."""
     Pair().write(project)
     project.nox("-s", "build-stages")
     label(project)
@@ -125,10 +125,8 @@ def test_it_comes_and_goes(project: Project) -> None:
     assert versions(project, "final")["kernels"] == "1.0"
 
 
-def test_the_source_is_kept_when_it_is_locked_again(
-    project: Project, index: Index
-) -> None:
-    """A newer one is taken when that is asked for."""
+def test_locking_again_keeps_the_source(project: Project, index: Index) -> None:
+    """A newer source is used only with an upgrade flag."""
     label(project)
     project.nox("-s", "build-stages-lock")
     make_sdist(index.folder, "kernels", "1.1", requires=["tensorlib"])
@@ -139,8 +137,10 @@ def test_the_source_is_kept_when_it_is_locked_again(
     assert outputs(project, "first") == {"kernels": "1.1+t2.0"}
 
 
-def test_what_a_backend_says_is_replaced(project: Project, index: Index) -> None:
-    """Its own local version gives way; its public version must be right."""
+def test_the_local_version_of_a_backend_is_replaced(
+    project: Project, index: Index
+) -> None:
+    """The public version must still match."""
     index.remove("kernels")
     settings = {"version": "1.0+cu12"}
     make_sdist(index.folder, "kernels", "1.0", static=False, settings=settings)
@@ -150,8 +150,8 @@ def test_what_a_backend_says_is_replaced(project: Project, index: Index) -> None
     assert "kernels-1.0+2.0.own-py3-none-any.whl" in project.wheels()
 
 
-def test_a_wrong_version_is_not_covered_up(project: Project, index: Index) -> None:
-    """A label makes nothing of 0.0.0 that was asked for."""
+def test_a_wrong_public_version_is_an_error(project: Project, index: Index) -> None:
+    """The local version does not hide a wrong public version."""
     index.remove("kernels")
     settings = {"faults": ["wrong-version"]}
     make_sdist(index.folder, "kernels", "1.0", settings=settings)
@@ -160,8 +160,8 @@ def test_a_wrong_version_is_not_covered_up(project: Project, index: Index) -> No
     assert "is version 0.0.0; the lock says 1.0" in said
 
 
-def test_the_environment_of_a_hook_has_it(project: Project, index: Index) -> None:
-    """A wheel that is built while locking is the one that is locked."""
+def test_hooks_see_the_local_version(project: Project, index: Index) -> None:
+    """A wheel that is built while locking is the locked wheel."""
     index.remove("models")
     settings = {"stamp": ["kernels"]}
     make_sdist(index.folder, "models", "1.0", static=False, settings=settings)
@@ -171,8 +171,8 @@ def test_the_environment_of_a_hook_has_it(project: Project, index: Index) -> Non
     assert outputs(project, "first") == {"kernels": "1.0+tensor2.0"}
 
 
-def test_an_output_may_have_to_match(project: Project) -> None:
-    """Its one wheel does, in whichever environments it is."""
+def test_an_output_may_be_in_match_runtime(project: Project) -> None:
+    """Its only wheel is in every environment."""
     top = {
         "package": {"kernels": {"local-version": "t{tensorlib}"}},
         "match-runtime": ["kernels", "tensorlib"],
@@ -186,8 +186,8 @@ def test_an_output_may_have_to_match(project: Project) -> None:
     }
 
 
-def test_a_backend_may_ask_for_it(project: Project, index: Index) -> None:
-    """What only its hook names is in the environment in the end."""
+def test_a_hook_may_require_the_named_package(project: Project, index: Index) -> None:
+    """A package that only a hook requires is in the environment."""
     index.remove("kernels")
     settings = {"requires-for-build": ["tensorlib"]}
     make_sdist(index.folder, "kernels", "1.0", static=False, settings=settings)
@@ -203,8 +203,8 @@ def test_a_backend_may_ask_for_it(project: Project, index: Index) -> None:
     assert project.wheels() == [KERNELS]
 
 
-def test_what_is_not_there_is_told(project: Project) -> None:
-    """With the nearest name, and where to correct it; there are no locks then."""
+def test_an_unknown_package_is_an_error(project: Project) -> None:
+    """The error suggests the nearest name and the key; no lock is written."""
     label(project, text="tensor{tensorlip}")
     said = refused(project, "-s", "build-stages-lock")
     assert "no package tensorlip is in the environment of stage first" in said
@@ -213,8 +213,8 @@ def test_what_is_not_there_is_told(project: Project) -> None:
     assert not project.folder.joinpath("build-stages").exists()
 
 
-def test_it_is_released(project: Project) -> None:
-    """In the index, the statements and the bill of materials alike."""
+def test_the_local_version_is_released(project: Project) -> None:
+    """The index, the statements and the SBOM have the version."""
     label(project)
     project.nox("-s", "build-stages-release")
     house = project.wheelhouse
@@ -228,8 +228,8 @@ def test_it_is_released(project: Project) -> None:
     assert found["kernels"] == "1.0+tensor2.0"
 
 
-def test_each_platform_has_its_own(project: Project) -> None:
-    """Where what it names is another version there."""
+def test_each_platform_has_its_own_local_version(project: Project) -> None:
+    """The named package may have another version on each platform."""
     top = {
         "package": {"kernels": {"local-version": "t{tensorlib}"}},
         "constraints": ["tensorlib<2 ; sys_platform == 'darwin'"],

@@ -1,4 +1,4 @@
-"""`build-stages-merge`: what several jobs built becomes one wheelhouse."""
+"""`build-stages-merge` merges the wheelhouses of several jobs."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ NAMESAKES = replace(PAIR, first={"env": {"ARCH": "9.0"}})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Made:
-    """What jobs made.
+    """The wheelhouses of several jobs.
 
     Attributes:
-        released: A folder with a wheelhouse of each of two jobs, fit to publish.
-        plain: Another, as they are built, with the same names in both.
-        env: That nox saw.
+        released: A folder with the released wheelhouses of two jobs.
+        plain: A folder with unreleased wheelhouses, with the same names in both.
+        env: The environment variables of nox.
     """
 
     released: Path
@@ -100,8 +100,8 @@ def files(house: Path) -> list[str]:
     return sorted(name for name in names if not name.startswith("."))
 
 
-def test_what_jobs_made_becomes_one_wheelhouse(made: Made, publisher: Project) -> None:
-    """Equal wheels once, the others beside each other, and all that a release has."""
+def test_wheelhouses_of_jobs_are_merged(made: Made, publisher: Project) -> None:
+    """Equal wheels are kept once, and the result has all files of a release."""
     output = publisher.nox(*MERGE, str(made.released)).output
     house = publisher.wheelhouse
     wheels = (KERNELS, MODELS, NEWER, TENSORLIB)
@@ -131,8 +131,8 @@ def test_what_jobs_made_becomes_one_wheelhouse(made: Made, publisher: Project) -
     assert not (publisher.folder / ".nox" / "build-stages-merge").exists()
 
 
-def test_what_is_merged_can_be_checked(made: Made, publisher: Project) -> None:
-    """The sums hold, and each wheel that was built has a statement about it."""
+def test_a_merged_wheelhouse_can_be_verified(made: Made, publisher: Project) -> None:
+    """The sums are right, and each built wheel has a statement."""
     publisher.nox(*MERGE, str(made.released))
     house = publisher.wheelhouse
     argv = ("sha256sum", "--strict", "--quiet", "-c", "SHA256SUMS")
@@ -148,7 +148,7 @@ def test_what_is_merged_can_be_checked(made: Made, publisher: Project) -> None:
 
 
 def test_merging_again_writes_nothing(made: Made, publisher: Project) -> None:
-    """Not even the same bytes."""
+    """Files with the same contents are not written again."""
     publisher.nox(*MERGE, str(made.released))
     paths = [publisher.wheelhouse / name for name in files(publisher.wheelhouse)]
     before = [file_stamp(path) for path in paths]
@@ -170,10 +170,10 @@ def versions(elsewhere: Elsewhere) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("tool", ["pip", "uv"])
-def test_one_index_serves_what_several_jobs_built(
+def test_one_index_serves_the_wheels_of_all_jobs(
     made: Made, publisher: Project, elsewhere: Elsewhere, tool: str
 ) -> None:
-    """Both versions, with no other index at hand."""
+    """Both versions can be installed without another index."""
     publisher.nox(*MERGE, str(made.released))
     url = f"{publisher.wheelhouse.as_uri()}/simple/"
     install = getattr(elsewhere, tool)
@@ -193,10 +193,10 @@ def test_one_index_serves_what_several_jobs_built(
 
 @pytest.mark.parametrize("tool", ["pip", "uv"])
 @pytest.mark.parametrize("pair", ["one 1.0", "two 2.0"])
-def test_each_lock_makes_its_environment(
+def test_each_lock_installs_its_environment(
     made: Made, publisher: Project, elsewhere: Elsewhere, tool: str, pair: str
 ) -> None:
-    """From the wheels beside it."""
+    """The lock refers to the wheels beside the lock."""
     name, version = pair.split()
     publisher.nox(*MERGE, str(made.released))
     lock = publisher.wheelhouse / f"pylock.{name}.toml"
@@ -207,10 +207,10 @@ def test_each_lock_makes_its_environment(
     assert versions(elsewhere)["models"] == version
 
 
-def test_wheels_of_one_name_that_differ_are_an_error(
+def test_different_wheels_with_one_name_are_an_error(
     made: Made, publisher: Project
 ) -> None:
-    """With both folders, both keys, what differs, and two ways out."""
+    """The error shows folders, keys, differences and a solution."""
     said = refused(publisher, *MERGE, str(made.plain))
     keys = []
     for cell in ("8.0", "9.0"):
@@ -219,19 +219,19 @@ def test_wheels_of_one_name_that_differ_are_an_error(
             it["key"] for it in json.loads(text)["wheels"] if it["name"] == "kernels"
         ]
     assert len({*keys}) == 2
-    assert f"{KERNELS} is another wheel in each of these" in said
+    assert "error: wheels of the same name differ, so nothing was merged\n" in said
+    assert f"  {KERNELS}\n" in said
     for cell, key in zip(("8.0", "9.0"), keys, strict=True):
         assert f"  {made.plain / cell}: key {key}" in said
-    assert "source and versions are equal: what differs is something else" in said
-    assert "local-version in [tool.nox-buildstages.package.kernels]" in said
-    assert "`nox -s build-stages-merge -- --by-cell FOLDER`" in said
+    assert "source and versions are equal: another part of the key differs" in said
+    assert "with local-version in:\n  [tool.nox-buildstages.package.kernels]" in said
     assert not publisher.wheelhouse.exists()
 
 
-def test_they_can_be_kept_in_a_folder_each(
+def test_clashing_wheelhouses_can_keep_their_folders(
     made: Made, publisher: Project, elsewhere: Elsewhere
 ) -> None:
-    """As they were built, and each can be installed from."""
+    """Each copy is unchanged, and can be installed from."""
     output = publisher.nox(*MERGE, "--by-cell", str(made.plain)).output
     house = publisher.wheelhouse
     names = (MODELS, KERNELS, "pylock.toml")
@@ -249,10 +249,8 @@ def test_they_can_be_kept_in_a_folder_each(
     assert "kernels" in installed(elsewhere.folder / "venv")
 
 
-def test_a_build_makes_a_merged_wheelhouse_its_own(
-    made: Made, publisher: Project
-) -> None:
-    """What it doesn't build goes, as what is no output any more; the rest is built."""
+def test_a_build_replaces_a_merged_wheelhouse(made: Made, publisher: Project) -> None:
+    """Wheels without an output are removed, and missing outputs are built."""
     publisher.nox(*MERGE, str(made.released))
     PAIR.write(publisher)
     plan = planned(publisher.nox("-s", "build-stages-plan"))
@@ -278,14 +276,20 @@ def test_a_build_makes_a_merged_wheelhouse_its_own(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "no folder is named to merge\n`nox -s build-stages-merge -- FOLDER …`"),
+        (
+            (),
+            (
+                "no folder to merge is given\nhelp: name folders with wheelhouses:\n"
+                "  nox -s build-stages-merge -- FOLDER …"
+            ),
+        ),
         (("--by-sell", "x"), "did you mean --by-cell?\nhelp: known words:\n"),
-        (("nowhere",), "publisher/nowhere is no folder\n"),
+        (("nowhere",), "publisher/nowhere is not a folder\n"),
         ((".",), "publisher: no build-stages.json\n"),
     ],
 )
-def test_what_can_not_be_merged_is_told(
+def test_usage_errors_are_explained(
     publisher: Project, words: tuple[str, ...], said: str
 ) -> None:
-    """Folders are relative to where nox is called."""
+    """Folders are relative to the current directory of nox."""
     assert said in refused(publisher, *MERGE, *words)

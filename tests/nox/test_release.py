@@ -1,4 +1,4 @@
-"""`build-stages-release`: a wheelhouse that others can check and install from."""
+"""`build-stages-release`: a wheelhouse that others can verify and install from."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ class Released:
     """A project that was released once.
 
     Attributes:
-        index: That it knows.
-        project: With its wheelhouse.
-        output: What nox said.
+        index: The package index of the project.
+        project: The project with a released wheelhouse.
+        output: The output of nox.
     """
 
     index: Index
@@ -78,11 +78,11 @@ class Released:
 
     @property
     def house(self) -> Path:
-        """Its wheelhouse."""
+        """The released wheelhouse."""
         return self.project.wheelhouse
 
     def again(self, *args: str) -> str:
-        """Release it again."""
+        """Release the project again."""
         return self.project.nox(*args).output
 
 
@@ -110,7 +110,7 @@ def elsewhere(vendored: Released, tmp_path: Path) -> Elsewhere:
 
 
 def statements(released: Released) -> dict[str, dict[str, Any]]:
-    """Return what is stated of each wheel, by its file."""
+    """Return the provenance statements, by wheel."""
     lines = released.house.joinpath("provenance.jsonl").read_text("utf-8").splitlines()
     found = map(json.loads, lines)
     return {statement["subject"][0]["name"]: statement for statement in found}
@@ -120,14 +120,14 @@ def statements(released: Released) -> dict[str, dict[str, Any]]:
 
 
 def files(house: Path) -> list[str]:
-    """Return what a release adds."""
+    """Return the files of a release."""
     found = (path for path in house.rglob("*") if path.is_file())
     names = {path.relative_to(house).as_posix() for path in found}
     return sorted(name for name in names if not name.startswith(("logs/", ".")))
 
 
-def test_a_release_is_these_files(vendored: Released) -> None:
-    """Beside the wheels, the bound lock and the manifest."""
+def test_a_release_has_these_files(vendored: Released) -> None:
+    """The wheels, the bound lock and the manifest are part of the release."""
     wheels = (KERNELS, MODELS, TENSORLIB)
     pages = ("index.html", "index.json")
     assert files(vendored.house) == sorted(
@@ -145,12 +145,12 @@ def test_a_release_is_these_files(vendored: Released) -> None:
         ]
     )
     assert f"fetching {TENSORLIB}" in vendored.output
-    assert f"fit to publish: {vendored.house} (3 wheels)" in vendored.output
+    assert f"ready to publish: {vendored.house} (3 wheels)" in vendored.output
     assert "py_serializable" not in vendored.output
 
 
-def test_the_sums_are_what_sha256sum_checks(vendored: Released) -> None:
-    """Of everything but the index, whose pages say the same hashes."""
+def test_sha256sum_verifies_the_sums(vendored: Released) -> None:
+    """The sums list all files except the index, whose pages have the same hashes."""
     env, house = vendored.project.env, vendored.house
     said = run("sha256sum", "--strict", "-c", "SHA256SUMS", env=env, cwd=house)
     top = [name for name in files(house) if "/" not in name]
@@ -158,8 +158,8 @@ def test_the_sums_are_what_sha256sum_checks(vendored: Released) -> None:
     assert re.findall("(.+): OK", said) == [it for it in top if it not in left]
 
 
-def test_without_more_words_the_outputs_are_released(released: Released) -> None:
-    """What comes from an index stays there, for the lock too."""
+def test_only_outputs_are_released_by_default(released: Released) -> None:
+    """Wheels from indexes stay there, and the lock refers to the index."""
     assert files(released.house) == sorted(
         [
             *(KERNELS, f"{KERNELS}.metadata", MODELS, f"{MODELS}.metadata"),
@@ -175,7 +175,7 @@ def test_without_more_words_the_outputs_are_released(released: Released) -> None
 
 
 def test_a_second_release_changes_nothing(vendored: Released) -> None:
-    """No byte, and no file is written again but those that a build writes."""
+    """No file is written again, except those of a build."""
     paths = [vendored.house / name for name in files(vendored.house)]
     before = {path: (path.read_bytes(), file_stamp(path)) for path in paths}
     output = vendored.again(*VENDOR)
@@ -190,7 +190,7 @@ def test_a_second_release_changes_nothing(vendored: Released) -> None:
 
 
 def test_equal_inputs_give_equal_bytes(released: Released) -> None:
-    """A wheelhouse that is made anew, from the store, is the same."""
+    """A new wheelhouse from the same store has the same bytes."""
     manifest = released.house / "build-stages.json"
     manifest.unlink()
     before = {
@@ -213,10 +213,10 @@ ALL = ["kernels", "models", "tensorlib"]
 
 @pytest.mark.parametrize("tool", ["pip", "uv"])
 @pytest.mark.parametrize("where", ["file", "http"])
-def test_the_index_is_all_that_an_installer_needs(
+def test_installers_need_only_the_index(
     vendored: Released, elsewhere: Elsewhere, tool: str, where: str
 ) -> None:
-    """Over any web server, or none; wherever the folder is."""
+    """The index works with any web server and from any folder."""
     copy = shutil.copytree(vendored.house, elsewhere.folder / "a copy")
     install = getattr(elsewhere, tool)
     with served(copy) as url:
@@ -226,16 +226,20 @@ def test_the_index_is_all_that_an_installer_needs(
 
 
 @pytest.mark.parametrize("tool", ["pip", "uv"])
-def test_so_is_the_folder(vendored: Released, elsewhere: Elsewhere, tool: str) -> None:
-    """For those who have no web server and no taste for URLs."""
+def test_installers_need_only_the_folder(
+    vendored: Released, elsewhere: Elsewhere, tool: str
+) -> None:
+    """`--find-links` works without a web server."""
     install = getattr(elsewhere, tool)
     install("--no-index", "--find-links", vendored.house, "models")
     assert elsewhere.held() == ALL
 
 
 @pytest.mark.parametrize("tool", ["pip", "uv"])
-def test_so_is_the_lock(vendored: Released, elsewhere: Elsewhere, tool: str) -> None:
-    """It names every wheel by its path."""
+def test_installers_need_only_the_lock(
+    vendored: Released, elsewhere: Elsewhere, tool: str
+) -> None:
+    """The lock names every wheel by path."""
     lock = vendored.house / "pylock.toml"
     if tool == "pip":
         elsewhere.pip("--no-index", "-r", lock)
@@ -244,10 +248,10 @@ def test_so_is_the_lock(vendored: Released, elsewhere: Elsewhere, tool: str) -> 
     assert elsewhere.held() == ALL
 
 
-def test_another_project_takes_it_for_an_index(
+def test_another_project_uses_the_index(
     vendored: Released, elsewhere: Elsewhere
 ) -> None:
-    """In uv's table; what is locked there is a wheel of here, by hash."""
+    """The lock of uv has the hash of the wheel in the wheelhouse."""
     folder = elsewhere.folder / "second"
     folder.mkdir()
     index = {"name": "ours", "url": f"{vendored.house.as_uri()}/simple/"}
@@ -269,10 +273,10 @@ def test_another_project_takes_it_for_an_index(
     )
 
 
-def test_metadata_is_read_before_any_wheel(
+def test_resolving_needs_only_metadata(
     vendored: Released, elsewhere: Elsewhere
 ) -> None:
-    """From the file beside it: a resolution fetches no wheel."""
+    """The resolver reads METADATA beside the wheels, and fetches no wheel."""
     index = elsewhere.folder / "index"
     shutil.copytree(vendored.house, index)
     for wheel in index.glob("*.whl"):
@@ -287,8 +291,8 @@ def test_metadata_is_read_before_any_wheel(
 # What is stated of the wheels -----------------------------------------------------
 
 
-def test_each_wheel_has_a_statement_that_in_toto_takes(vendored: Released) -> None:
-    """Statement v1 around SLSA provenance v1, about the wheel that is there."""
+def test_each_wheel_has_a_valid_statement(vendored: Released) -> None:
+    """The statements are valid for in-toto and SLSA, and match the wheels."""
     found = statements(vendored)
     assert [*found] == [KERNELS, MODELS]
     for name, statement in found.items():
@@ -302,8 +306,8 @@ def test_each_wheel_has_a_statement_that_in_toto_takes(vendored: Released) -> No
         assert subject.digest == {"sha256": sha256_of(vendored.house / name)}
 
 
-def test_a_statement_names_all_that_went_in(vendored: Released) -> None:
-    """The source, and every wheel of the environment, by hash and place."""
+def test_a_statement_lists_all_inputs(vendored: Released) -> None:
+    """The source and every wheel of the environment have a hash and a location."""
     project = vendored.project
     for name, wheel in (("kernels", KERNELS), ("models", MODELS)):
         definition = statements(vendored)[wheel]["predicate"]["buildDefinition"]
@@ -325,7 +329,7 @@ def test_a_statement_names_all_that_went_in(vendored: Released) -> None:
 
 
 def test_no_secret_is_published(vendored: Released) -> None:
-    """A variable that is one by its name is told by a digest."""
+    """A variable with the name of a secret is published as a digest."""
     definition = statements(vendored)[KERNELS]["predicate"]["buildDefinition"]
     env = definition["externalParameters"]["env"]
     assert env["ARCH"] == "9.0"
@@ -334,8 +338,8 @@ def test_no_secret_is_published(vendored: Released) -> None:
         assert b"hunter2" not in (vendored.house / name).read_bytes()
 
 
-def test_the_bill_of_materials_is_one(vendored: Released) -> None:
-    """CycloneDX: every wheel of the runtime, its hash, and what requires what."""
+def test_the_sbom_is_valid(vendored: Released) -> None:
+    """The SBOM has every wheel of the runtime, with hash and dependencies."""
     text = vendored.house.joinpath("sbom.cdx.json").read_text("utf-8")
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     bill = json.loads(text)
@@ -360,8 +364,8 @@ def test_the_bill_of_materials_is_one(vendored: Released) -> None:
 # What is not true any more --------------------------------------------------------
 
 
-def test_what_was_vendored_goes_where_it_is_not_asked_for(released: Released) -> None:
-    """With its page; wheels of the user stay, and are left out."""
+def test_vendored_wheels_are_removed_again(released: Released) -> None:
+    """Their pages are removed too; files of the user stay and are left out."""
     own = make_wheel(released.house, "mine", "1.0")
     released.again(*VENDOR)
     assert (released.house / TENSORLIB).is_file()
@@ -382,21 +386,21 @@ def test_what_was_vendored_goes_where_it_is_not_asked_for(released: Released) ->
 
 
 def test_a_tampered_wheel_is_not_released(released: Released) -> None:
-    """Whoever changes it after it was installed: here a check of the project."""
+    """A check of the project changes the wheel after its installation."""
     script = f"open('wheelhouse/{KERNELS}', 'ab').write(b'x')"
     final = {**PAIR.final, "checks": [["python", "-c", script]]}
     replace(PAIR, final=final).write(released.project)
     said = refused(released.project, *RELEASE)
-    assert f"{KERNELS}: in the wheelhouse isn't what was built" in said
+    assert f"{KERNELS}: was changed after the build, so nothing is released" in said
 
 
 # Where wheels come from -----------------------------------------------------------
 
 
-def test_wheels_are_vendored_from_wherever_the_lock_has_them(
+def test_wheels_are_vendored_from_every_location(
     released: Released, tmp_path: Path
 ) -> None:
-    """An index, a URL, a folder."""
+    """The lock has wheels from an index, a URL and a folder."""
     links = released.project.folder / "links"
     make_wheel(links, "linked", "1.0")
     direct = make_wheel(tmp_path, "direct", "1.0")
@@ -416,8 +420,8 @@ def test_wheels_are_vendored_from_wherever_the_lock_has_them(
     assert "http" not in house.joinpath("pylock.toml").read_text("utf-8")
 
 
-def test_a_wheel_that_was_replaced_is_not_vendored(released: Released) -> None:
-    """What the index has now isn't what was locked, whatever uv has kept."""
+def test_a_replaced_wheel_is_not_vendored(released: Released) -> None:
+    """The index has another file than the lock, and uv's cache is ignored."""
     make_wheel(released.index.folder, "tensorlib", "1.0", files={"more.py": ""})
     said = refused(released.project, *VENDOR)
     assert "it isn't the file that was locked" in said
@@ -425,8 +429,8 @@ def test_a_wheel_that_was_replaced_is_not_vendored(released: Released) -> None:
     assert not (released.house / ".fetching").exists()
 
 
-def test_old_metadata_is_no_obstacle(released: Released) -> None:
-    """What an index has may have been made before there were rules."""
+def test_wheels_with_old_metadata_are_vendored(released: Released) -> None:
+    """Wheels in an index may be older than the metadata standard."""
     old = make_wheel(released.index.folder, "old", "1.0", requires=[OLD])
     with pytest.raises(WheelError):
         read_wheel(old)
@@ -444,22 +448,22 @@ def test_old_metadata_is_no_obstacle(released: Released) -> None:
 # What is said of it ---------------------------------------------------------------
 
 
-def test_what_wheels_need_is_told(project: Project, index: Index) -> None:
-    """A tag of Linux in general is for no public index, and names no C library."""
+def test_platform_requirements_are_shown(project: Project, index: Index) -> None:
+    """Public indexes reject a plain Linux tag, which names no C library."""
     assert index.url
     output = kernels_tree(project, tag="py3-none-linux_x86_64")
     declare_solo(project, outputs=[output])
     said = project.nox(*RELEASE).output
-    assert f"fit to publish: {project.wheelhouse} (1 wheel)" in said
+    assert f"ready to publish: {project.wheelhouse} (1 wheel)" in said
     assert re.search(
         r"linux_x86_64: kernels; for machines like this one, with (glibc|musl) \d+\.\d+"
-        " or newer, and public indexes such as PyPI don't take that tag",
+        " or newer, and public indexes such as PyPI reject this tag",
         said,
     )
 
 
-def test_a_bill_is_left_out_where_it_cannot_be_written(released: Released) -> None:
-    """With what to install; the one of before is gone, for it could be wrong."""
+def test_without_cyclonedx_the_sbom_is_left_out(released: Released) -> None:
+    """The output names the package to install; the former SBOM is removed."""
     assert (released.house / "sbom.cdx.json").is_file()
     noxfile = released.project.noxfile
     without = 'import sys\n\nsys.modules["cyclonedx"] = None\n'
@@ -471,18 +475,18 @@ def test_a_bill_is_left_out_where_it_cannot_be_written(released: Released) -> No
     assert "sbom" not in (released.house / "SHA256SUMS").read_text("utf-8")
 
 
-def test_the_time_of_a_bill_is_given_by_a_variable(released: Released) -> None:
-    """As everywhere; what is no time is refused."""
+def test_the_time_of_the_sbom_is_source_date_epoch(released: Released) -> None:
+    """An invalid time is an error."""
     epoch = {"SOURCE_DATE_EPOCH": "315532800"}
     released.project.nox(*RELEASE, env=epoch)
     bill = json.loads(released.house.joinpath("sbom.cdx.json").read_bytes())
     assert bill["metadata"]["timestamp"] == "1980-01-01T00:00:00+00:00"
     said = refused(released.project, *RELEASE, env={"SOURCE_DATE_EPOCH": "now"})
-    assert "SOURCE_DATE_EPOCH is 'now', and that is no time" in said
+    assert "SOURCE_DATE_EPOCH is 'now', which isn't a time" in said
 
 
-def test_a_python_has_a_release_of_its_own(project: Project, index: Index) -> None:
-    """The session has its suffix, as all that build have."""
+def test_each_python_has_its_own_release(project: Project, index: Index) -> None:
+    """The session has the same suffix as the sessions of stages."""
     assert index.url
     table = {"name": "only", "outputs": [kernels_tree(project)]}
     declare(
@@ -490,14 +494,14 @@ def test_a_python_has_a_release_of_its_own(project: Project, index: Index) -> No
         {"python": [HERE], "stage": [table], "final": {"requirements": ["kernels"]}},
     )
     done = project.nox("-s", f"build-stages-release-{HERE}")
-    assert f"fit to publish: {project.wheelhouse} (1 wheel)" in done.output
+    assert f"ready to publish: {project.wheelhouse} (1 wheel)" in done.output
     assert f"* build-stage-only-{HERE}: success" in done.output
 
 
-def test_a_release_that_failed_leaves_word_of_what_it_brought(
+def test_files_of_a_failed_release_are_removed_later(
     released: Released,
 ) -> None:
-    """The next one removes it; meanwhile the sums don't hold."""
+    """The sums of the failed release list its files for the next release."""
     make_wheel(released.index.folder, "zlate", "1.0")
     final = {**PAIR.final, "requirements": ["models", "zlate"]}
     replace(PAIR, final=final).write(released.project)

@@ -1,4 +1,4 @@
-"""Wheels that are made fit for other machines, and what a release says of them."""
+"""Wheels are repaired for other machines, and a release describes the repairs."""
 
 from __future__ import annotations
 
@@ -172,20 +172,20 @@ def statements(house: Path) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def test_the_repaired_wheel_is_the_released_one(native: Native, tmp_path: Path) -> None:
-    """In the folder, sums, index, lock, manifest, statement and bill alike."""
+def test_the_repaired_wheel_is_released(native: Native, tmp_path: Path) -> None:
+    """The folder, sums, index, lock, manifest, statement and SBOM have that wheel."""
     project, house = native.project, native.project.wheelhouse
     native.declare("kernels.ext", "plain")
     said = project.nox(*REPAIR).output
-    assert "importing kernels.ext, plain, as repaired" in said
+    assert "importing kernels.ext, plain with the repaired wheels" in said
     name = native.repaired
     assert project.wheels() == sorted([name, "plain-1.0-py3-none-any.whl"])
     assert re.search(
-        rf"repaired: {re.escape(name)}, for glibc \d+\.\d+ or newer; it took in"
-        r" libtaken-[0-9a-f]+\.so\.1; it needs libbrought\.so of others",
+        rf"repaired: {re.escape(name)}, for glibc \d+\.\d+ or newer; it bundles"
+        r" libtaken-[0-9a-f]+\.so\.1; it needs libbrought\.so from other wheels",
         said,
     )
-    assert "PyPI don't take that tag" not in said
+    assert "PyPI reject this tag" not in said
     digest = sha256(house / name)
     verify_record(house / name)
     assert native.original not in {
@@ -212,7 +212,7 @@ def test_the_repaired_wheel_is_the_released_one(native: Native, tmp_path: Path) 
     bill = json.loads(house.joinpath("sbom.cdx.json").read_bytes())
     hashes = {it["name"]: it["hashes"][0]["content"] for it in bill["components"]}
     assert hashes["kernels"] == digest
-    # What it took in isn't needed of the machine any more, and tensorlib's is found.
+    # What it bundles isn't needed of the machine any more, and tensorlib's is found.
     shutil.rmtree(native.libraries)
     target = tmp_path / "target"
     install = ("uv", "pip", "install", "-q", "--target", str(target), "--python")
@@ -232,8 +232,8 @@ def with_uv(env: Any) -> dict[str, str]:  # noqa: ANN401
     return {**env, "PATH": f"{sys.prefix}/bin:{env['PATH']}"}
 
 
-def test_it_comes_and_goes(native: Native) -> None:
-    """What is built puts its own wheel back; each release is what it would be."""
+def test_builds_restore_the_original_wheel(native: Native) -> None:
+    """Each release depends on its own flags only."""
     project = native.project
     project.nox(*RELEASE)
     plain = native.files()
@@ -241,7 +241,7 @@ def test_it_comes_and_goes(native: Native) -> None:
     repaired = native.files()
     again = project.nox("-s", "build-stages").output
     assert "building" not in again
-    assert "isn't what was built" not in again
+    assert "after the build, so nothing" not in again
     assert native.original in project.wheels()
     assert len(project.wheels()) == 2
     project.nox(*RELEASE)
@@ -254,13 +254,13 @@ def test_it_comes_and_goes(native: Native) -> None:
         assert native.files() == repaired
 
 
-def test_a_reason_is_told_and_nothing_is_released(native: Native) -> None:
-    """Every file is as it was, those of the last release too."""
+def test_a_failed_repair_releases_nothing(native: Native) -> None:
+    """The error shows the reason, and all files of the last release stay."""
     native.project.nox(*RELEASE)
     before = native.files()
     shutil.rmtree(native.libraries)
     said = refused(native.project, *REPAIR)
-    assert f"{native.original} can't be repaired, so nothing is released" in said
+    assert f"{native.original}: can't be repaired, so nothing is released" in said
     assert 'required library "libtaken.so.1" could not be located' in said
     assert "Traceback" not in said
     assert {**native.files(), "build-stages.json": ""} == {
@@ -270,8 +270,8 @@ def test_a_reason_is_told_and_nothing_is_released(native: Native) -> None:
     assert not [*native.project.wheelhouse.glob(".repairing*")]
 
 
-def test_what_does_not_work_when_it_is_repaired_is_not_released(native: Native) -> None:
-    """The runtime is installed with the repaired wheels, and imported, before."""
+def test_a_repaired_wheel_that_fails_is_not_released(native: Native) -> None:
+    """The runtime is installed with the repaired wheels and imported before."""
     native.declare("kernels.picky")
     said = refused(native.project, *REPAIR)
     assert "manylinux" in said.partition("can't be repaired")[0]
@@ -283,7 +283,7 @@ def test_what_does_not_work_when_it_is_repaired_is_not_released(native: Native) 
 
 
 def test_a_tampered_wheel_is_not_repaired(native: Native) -> None:
-    """What is found after it was installed is told, as in any release."""
+    """A wheel that was changed after the build is an error, as in any release."""
     project = native.project
     wheel = project.wheelhouse / native.original
     check = f"import pathlib; pathlib.Path({str(wheel)!r}).write_bytes(b'x')"
@@ -293,11 +293,14 @@ def test_a_tampered_wheel_is_not_repaired(native: Native) -> None:
         text.replace("[tool.nox-buildstages.final]", checks), "utf-8"
     )
     said = refused(project, *REPAIR)
-    assert f"{native.original}: in the wheelhouse isn't what was built" in said
+    assert (
+        f"{native.original}: was changed after the build, so nothing is released"
+        in said
+    )
 
 
-def test_what_nothing_is_compiled_in_stays(project: Project, index: Index) -> None:
-    """Its tag is of this machine all the same, and that is said."""
+def test_wheels_without_compiled_code_stay(project: Project, index: Index) -> None:
+    """The output still warns about the tag."""
     assert index.url
     make_tree(
         project.folder / "kernels",
@@ -312,8 +315,8 @@ def test_what_nothing_is_compiled_in_stays(project: Project, index: Index) -> No
     assert "repaired" not in said
 
 
-def test_it_needs_auditwheel(native: Native) -> None:
-    """Which is told before anything is built, with what to install."""
+def test_repairs_need_auditwheel(native: Native) -> None:
+    """The error is raised before any build, and names the package to install."""
     project = native.project
     without = 'import sys\n\nsys.modules["auditwheel"] = None\n'
     project.noxfile.write_text(without + project.noxfile.read_text("utf-8"), "utf-8")

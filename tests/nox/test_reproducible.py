@@ -1,4 +1,4 @@
-"""What is built twice from the same is compared, file by file."""
+"""Outputs are built twice and compared, member by member."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def _published(index: Index) -> None:
     publish(index)
 
 
-def test_equal_wheels_are_said_to_be_reproducible(project: Project) -> None:
-    """Each is built twice where it wasn't there, and the runtime is made as ever."""
+def test_equal_wheels_are_reproducible(project: Project) -> None:
+    """A missing wheel is built twice, and the runtime is installed as usual."""
     Pair().write(project)
     done = project.nox(*CHECK)
     assert built(done) == ["kernels", "models"]
@@ -47,8 +47,8 @@ def test_equal_wheels_are_said_to_be_reproducible(project: Project) -> None:
     assert stored(project) == [KERNELS, MODELS]
 
 
-def test_a_wheel_in_the_store_is_built_once_to_compare(project: Project) -> None:
-    """What is there is the first of the two."""
+def test_a_wheel_in_the_store_is_built_only_once(project: Project) -> None:
+    """The wheel in the store is the first of the two."""
     declare_solo(project, dependencies=["tensorlib"])
     project.nox("-s", "build-stages")
     before = entry(project, "kernels")
@@ -59,8 +59,8 @@ def test_a_wheel_in_the_store_is_built_once_to_compare(project: Project) -> None
     assert entry(project, "kernels") == {**before, "status": "cached"}
 
 
-def test_a_wheel_that_differs_fails_its_stage(project: Project) -> None:
-    """The message says what differs, and where both wheels are; the first is kept."""
+def test_a_different_wheel_fails_the_stage(project: Project) -> None:
+    """The error shows the differences and both wheels; the first wheel is kept."""
     declare_solo(project, outputs=[kernels_tree(project, **{"stamp-time": True})])
     said = refused(project, *CHECK)
     assert f"stage only is not reproducible: {KERNELS}" in said
@@ -79,22 +79,22 @@ def test_a_wheel_that_differs_fails_its_stage(project: Project) -> None:
     assert sha256_of(project.wheelhouse / KERNELS) == kept
 
 
-def test_the_second_build_is_at_the_same_paths(project: Project) -> None:
-    """A wheel that has the path in it is reproducible all the same."""
+def test_both_builds_use_the_same_paths(project: Project) -> None:
+    """A wheel that contains its build path is reproducible."""
     declare_solo(project, outputs=[kernels_tree(project, record=["cwd"])])
     assert f"reproducible: {KERNELS}" in project.nox(*CHECK).output
 
 
-def test_nothing_is_compared_where_nox_may_not_run(project: Project) -> None:
-    """A check that wasn't made is an error, and not a success."""
+def test_install_only_is_an_error(project: Project) -> None:
+    """A skipped check is an error, not a success."""
     declare_solo(project, dependencies=["tensorlib"])
     project.nox("-s", "build-stages")
     said = refused(project, "--install-only", *CHECK)
     assert "stage only did not build kernels" in said
 
 
-def test_a_plan_does_not_check(project: Project) -> None:
-    """It builds nothing, so it is told what does."""
+def test_a_plan_rejects_the_flag(project: Project) -> None:
+    """The error names the sessions that accept the flag."""
     declare_solo(project, dependencies=["tensorlib"])
     said = refused(project, "-s", "build-stages-plan", "--", "--check-reproducible")
     assert "--check-reproducible is for build-stages" in said

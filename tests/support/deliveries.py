@@ -1,4 +1,4 @@
-"""Wheels on their way into a wheelhouse, with no store and no build."""
+"""Results of builds to deliver to a wheelhouse, without a store and a build."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.store.key import Recipe
+from nox_buildstages.builder.stage import OutputResult
+from nox_buildstages.lock.files.lockfile import LockedOutput
+from nox_buildstages.model import DirectorySource, Metadata
+from nox_buildstages.store.key import Ingredient, Recipe
 from nox_buildstages.store.store import StoredWheel
 from nox_buildstages.system.files import sha256_of
-from nox_buildstages.wheelhouse.directory import Delivery
 from support.packages import make_wheel
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def stored_wheel(path: Path, name: str, version: str = "1.0") -> StoredWheel:
         name=name,
         version=version,
         source="sha256:aa",
-        environment={},
+        environment={"torch": Ingredient(version="2.13.0", sha256="ef" * 32)},
         env={},
         config_settings={},
         interpreter={},
@@ -51,15 +53,21 @@ def deliver_from(
     name: str,
     version: str = "1.0",
     **fields: Unpack[WheelFields],
-) -> Delivery:
-    """Make a wheel as it would lie in the store, and return it on its way."""
+) -> OutputResult:
+    """Make a wheel as the store would hold it, and return the result of its output."""
     store = folder / "store" / f"{name}-{version}"
     path = make_wheel(store, name, version, **fields)
     (store / "build.log").write_text(f"built {name} {version}\n")
-    return Delivery(
-        wheel=stored_wheel(path, name, version),
+    wheel = stored_wheel(path, name, version)
+    return OutputResult(
+        wheel=wheel,
+        output=LockedOutput(
+            name=wheel.name,
+            source=DirectorySource(path="vendor/a"),
+            build_requires=(),
+            metadata=Metadata(version=wheel.version, learned="static"),
+        ),
+        patches=(),
         stage="kernels",
-        built=True,
-        source="vendor/a",
-        environment={"torch": "2.13.0"},
+        is_built=True,
     )

@@ -1,7 +1,8 @@
-"""The pages of a static index, as PEP 503, 658, 691, 700 and 714 say."""
+"""The pages of a static index follow PEP 503, 658, 691, 700 and 714."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -11,28 +12,30 @@ from urllib.parse import unquote
 from hypothesis import given, settings, strategies as st
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from nox_buildstages.wheelhouse.index import IndexedWheel, pages
+from nox_buildstages.wheelhouse.index import IndexEntry, index_pages
 
-SHA, OTHER = "ab" * 32, "cd" * 32
+SHA = "ab" * 32
+METADATA = b"Name: x\nVersion: 1\n"
+OTHER = hashlib.sha256(METADATA).hexdigest()
 
 
 def wheel(
     filename: str, sha256: str = SHA, requires_python: str | None = None
-) -> IndexedWheel:
+) -> IndexEntry:
     name, version, _, _ = parse_wheel_filename(filename)
-    return IndexedWheel(
+    return IndexEntry(
         name=name,
         version=version,
         filename=filename,
         sha256=sha256,
         size=7,
         requires_python=requires_python,
-        metadata_sha256=OTHER,
+        metadata=METADATA,
     )
 
 
 class Links(HTMLParser):
-    """Reads the links of a page, each as its attributes and its text."""
+    """The links of a page, with attributes and texts."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -40,12 +43,12 @@ class Links(HTMLParser):
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take what a link says."""
+        """Record the attributes of a link."""
         if tag == "a":
             self.found.append(dict(attrs))
 
     def handle_data(self, data: str) -> None:
-        """Take the text of the last link."""
+        """Record the text of the last link."""
         if self.found and data.strip():
             self.found[-1].setdefault("text", data)
 
@@ -54,9 +57,9 @@ NUMPY = "numpy-2.4.6-cp311-cp311-linux_x86_64.whl"
 TORCH = "flash_attn-2.8.3+torch2.13.0-py3-none-any.whl"
 
 
-def test_a_project_has_a_page_in_both_forms() -> None:
-    """The root links to them; names are normalized."""
-    found = pages([wheel(TORCH), wheel(NUMPY)])
+def test_each_project_has_an_html_and_a_json_page() -> None:
+    """The root page links to the projects by normalized names."""
+    found = index_pages([wheel(TORCH), wheel(NUMPY)])
     assert [*found] == [
         "index.html",
         "index.json",
@@ -76,9 +79,9 @@ def test_a_project_has_a_page_in_both_forms() -> None:
     }
 
 
-def test_a_page_says_all_of_a_file() -> None:
-    """What is no plain letter in a URL or in HTML is escaped."""
-    found = pages([wheel(TORCH, requires_python=">=3.10,<4")])
+def test_a_page_describes_each_file() -> None:
+    """Special characters are escaped in URLs and in HTML."""
+    found = index_pages([wheel(TORCH, requires_python=">=3.10,<4")])
     assert "&gt;=3.10,&lt;4" in found["flash-attn/index.html"]
     (link,) = Links(found["flash-attn/index.html"]).found
     url = "../../flash_attn-2.8.3%2Btorch2.13.0-py3-none-any.whl"
@@ -109,14 +112,14 @@ def test_a_page_says_all_of_a_file() -> None:
 
 def test_what_a_wheel_does_not_say_is_left_out() -> None:
     """No Requires-Python is none, and not an empty one."""
-    found = pages([wheel(NUMPY)])
+    found = index_pages([wheel(NUMPY)])
     assert "requires-python" not in found["numpy/index.html"]
     assert "requires-python" not in found["numpy/index.json"]
 
 
-def test_an_empty_index_is_one() -> None:
-    """It has no project."""
-    found = pages([])
+def test_an_index_may_be_empty() -> None:
+    """An empty index has pages without projects."""
+    found = index_pages([])
     assert [*found] == ["index.html", "index.json"]
     assert json.loads(found["index.json"])["projects"] == []
 
@@ -128,11 +131,11 @@ wheels = st.builds("{}-{}-py3-none-any.whl".format, names, versions)
 
 @settings(deadline=None)
 @given(st.dictionaries(wheels, st.text("0123456789abcdef", min_size=64, max_size=64)))
-def test_every_wheel_is_there_once_with_its_hash(files: dict[str, str]) -> None:
-    """In both forms alike, on the page of its project, whatever the order."""
+def test_every_wheel_is_listed_once_with_its_hash(files: dict[str, str]) -> None:
+    """HTML and JSON pages agree, in any order of the wheels."""
     given_wheels = [wheel(name, sha256) for name, sha256 in files.items()]
-    found = pages(given_wheels)
-    assert found == pages(reversed(given_wheels))
+    found = index_pages(given_wheels)
+    assert found == index_pages(reversed(given_wheels))
     listed: list[tuple[str, str, str]] = []
     linked: list[tuple[str, str, str]] = []
     for path, text in found.items():

@@ -1,4 +1,4 @@
-"""The manifest of a wheelhouse: read, and written, as a text."""
+"""The manifest of a wheelhouse is parsed and formatted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from nox_buildstages.wheelhouse.manifest import Manifest, dumps, loads
+from nox_buildstages.wheelhouse.manifest import (
+    Manifest,
+    format_manifest,
+    parse_manifest,
+)
 
 ENTRY: dict[str, Any] = {
     "name": "a",
@@ -35,10 +39,10 @@ def text(*entries: object, **more: object) -> str:
     return json.dumps({"format": 1, "wheels": entries, **more})
 
 
-def test_what_is_written_is_read() -> None:
-    """Sorted by name and file; what builds delivered is told from what was merged."""
+def test_a_formatted_manifest_is_parsed() -> None:
+    """Wheels are sorted by name and file; wheels of builds and of merges differ."""
     manifest = Manifest(wheels=(OTHER, ENTRY), merged={"pylock.x.toml": "ab"})
-    found = loads(dumps(manifest))
+    found = parse_manifest(format_manifest(manifest))
     assert found == Manifest(wheels=(ENTRY, OTHER), merged=manifest.merged)
     assert found.own == (ENTRY,)
     assert [*found.files()] == [
@@ -48,11 +52,13 @@ def test_what_is_written_is_read() -> None:
 
 
 @pytest.mark.parametrize("merged", [None, {}, {"pylock.x.toml": "ab"}])
-def test_a_merge_is_told_by_a_key_alone(merged: dict[str, str] | None) -> None:
-    """A build's manifest hasn't it."""
-    written = dumps(Manifest(merged=merged))
+def test_only_merges_have_the_merged_key(
+    merged: dict[str, str] | None,
+) -> None:
+    """The manifest of a build lacks the key."""
+    written = format_manifest(Manifest(merged=merged))
     assert ("merged" in written) == (merged is not None)
-    assert loads(written).merged == merged
+    assert parse_manifest(written).merged == merged
 
 
 @pytest.mark.parametrize(
@@ -70,24 +76,24 @@ def test_a_merge_is_told_by_a_key_alone(merged: dict[str, str] | None) -> None:
         {"environment": []},
     ],
 )
-def test_an_entry_never_names_files_elsewhere(change: dict[str, Any]) -> None:
-    """It is told apart, and nothing is done on its word."""
+def test_entries_with_files_elsewhere_are_invalid(change: dict[str, Any]) -> None:
+    """An invalid entry is kept apart, and no file is touched because of the entry."""
     strange = {**ENTRY, **change}
-    found = loads(text(ENTRY, strange))
-    assert (found.wheels, found.strange) == ((ENTRY,), (strange,))
+    found = parse_manifest(text(ENTRY, strange))
+    assert (found.wheels, found.invalid) == ((ENTRY,), (strange,))
 
 
 @pytest.mark.parametrize("entry", [1, None, [], {}, {"name": "a"}])
-def test_what_is_no_entry_is_told_apart_too(entry: object) -> None:
-    """Whatever JSON holds."""
-    assert loads(text(entry)).strange == (entry,)
+def test_other_values_are_invalid_entries(entry: object) -> None:
+    """Any JSON value is accepted and kept apart."""
+    assert parse_manifest(text(entry)).invalid == (entry,)
 
 
-def test_a_merge_names_no_files_elsewhere() -> None:
-    """What isn't the name of a file in the folder is dropped."""
+def test_merged_files_elsewhere_are_dropped() -> None:
+    """Only names of files in the same folder are kept."""
     merged = {"../x": "ab", "x/y": "ab", "..": "ab", "x": "ab"}
-    assert loads(text(merged=merged)).merged == {"x": "ab"}
-    assert loads(text(merged=[])).merged is None
+    assert parse_manifest(text(merged=merged)).merged == {"x": "ab"}
+    assert parse_manifest(text(merged=[])).merged is None
 
 
 @pytest.mark.parametrize(
@@ -97,10 +103,10 @@ def test_a_merge_names_no_files_elsewhere() -> None:
         ("[]", "it lists no wheels"),
         ("{}", "it lists no wheels"),
         ('{"wheels": 1}', "it lists no wheels"),
-        ('{"format": 2, "wheels": []}', "it is of format 2, this reads 1"),
+        ('{"format": 2, "wheels": []}', "its format is 2, not 1"),
     ],
 )
-def test_what_is_no_manifest_is_refused(written: str, problem: str) -> None:
-    """With what is wrong."""
+def test_a_faulty_manifest_is_rejected(written: str, problem: str) -> None:
+    """The error names the problem."""
     with pytest.raises(ValueError, match=problem):
-        loads(written)
+        parse_manifest(written)

@@ -1,4 +1,4 @@
-"""What is stated of a wheel, whatever it was built from."""
+"""Provenance statements about wheels from every kind of source."""
 
 from __future__ import annotations
 
@@ -16,8 +16,20 @@ from in_toto_attestation.v1.statement_pb2 import Statement as StatementProto
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.commands.release.provenance import Built, Repair, lines, statement
-from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Source
+from nox_buildstages.builder.stage import OutputResult
+from nox_buildstages.commands.release.provenance import (
+    build_statement,
+    format_statements,
+)
+from nox_buildstages.commands.release.repair import Repair
+from nox_buildstages.lock.files.lockfile import LockedOutput
+from nox_buildstages.model import (
+    ArchiveSource,
+    DirectorySource,
+    GitSource,
+    Metadata,
+    Source,
+)
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe
 from nox_buildstages.store.store import StoredWheel
 
@@ -26,7 +38,11 @@ COMMIT = "c0ffee" * 6 + "abcd"
 SDIST = "https://host/some_package-1.0.tar.gz"
 
 
-def built(source: Source, identity: str = f"sha256:{SHA}", **changed: Any) -> Built:  # noqa: ANN401
+def result(
+    source: Source,
+    identity: str = f"sha256:{SHA}",
+    **changed: Any,  # noqa: ANN401
+) -> OutputResult:
     recipe = Recipe(
         name="some-package",
         version="1.0",
@@ -51,16 +67,23 @@ def built(source: Source, identity: str = f"sha256:{SHA}", **changed: Any) -> Bu
         recipe=replace(recipe, **changed),
         run="a-run",
     )
-    return Built(
-        wheel=wheel,
+    output = LockedOutput(
+        name=wheel.name,
         source=source,
-        stage="models",
-        locations={TORCH: "https://me:secret@host/torch.whl"},
-        log_sha256=LOG,
+        build_requires=(),
+        metadata=Metadata(version=wheel.version, learned="static"),
+    )
+    return OutputResult(
+        wheel=wheel, output=output, patches=(), stage="models", is_built=True
     )
 
 
-def dependencies(found: Built) -> list[dict[str, Any]]:
+def statement(of: OutputResult, repair: Repair | None = None) -> dict[str, Any]:
+    locations = {TORCH: "https://me:secret@host/torch.whl"}
+    return build_statement(of, log_sha256=LOG, locations=locations, repair=repair)
+
+
+def dependencies(found: OutputResult) -> list[dict[str, Any]]:
     definition = statement(found)["predicate"]["buildDefinition"]
     listed: list[dict[str, Any]] = definition["resolvedDependencies"]
     return listed
@@ -104,11 +127,11 @@ REPO = "https://host/repo"
         ),
     ],
 )
-def test_a_source_is_named_by_its_digest(
+def test_a_source_is_listed_with_its_digest(
     source: Source, identity: str, expected: dict[str, Any]
 ) -> None:
-    """And by where it is; a URI where there is one."""
-    first = dependencies(built(source, identity))[0]
+    """The location is a URI if possible, and a name otherwise."""
+    first = dependencies(result(source, identity))[0]
     annotations = first.pop("annotations")
     assert first == expected
     assert annotations.pop("kind") == "source"
@@ -116,10 +139,10 @@ def test_a_source_is_named_by_its_digest(
     assert annotations == ({} if below is None else {"subdirectory": below})
 
 
-def test_every_wheel_and_patch_is_named() -> None:
-    """With its hash, and with the stage that provides it, or its place."""
+def test_every_wheel_and_patch_is_listed() -> None:
+    """Each has a hash, and wheels have their stage or their location."""
     patch = AppliedPatch(sha256=PATCH, name="patches/a.patch")
-    _, patched, flash, torch = dependencies(built(ARCHIVE, patches=(patch,)))
+    _, patched, flash, torch = dependencies(result(ARCHIVE, patches=(patch,)))
     assert patched == {
         "name": "patches/a.patch",
         "digest": {"sha256": PATCH},
@@ -140,12 +163,13 @@ def test_every_wheel_and_patch_is_named() -> None:
 
 
 def test_lines_are_statements_without_logins() -> None:
-    """One a line, sorted by file, each as in-toto and SLSA want it."""
-    one = built(ARCHIVE)
+    """The lines are sorted by file, and valid for in-toto and SLSA."""
+    one = result(ARCHIVE)
     path = Path("/store/another-1.0-py3-none-any.whl")
     other = replace(one, wheel=replace(one.wheel, path=path))
-    text = lines([one, other])
-    assert text == lines([other, one])
+    statements = [statement(one), statement(other)]
+    text = format_statements(statements)
+    assert text == format_statements(reversed(statements))
     assert "secret" not in text
     assert "https://host/torch.whl" in text
     found = [json.loads(line) for line in text.splitlines()]
@@ -160,9 +184,9 @@ def test_lines_are_statements_without_logins() -> None:
             assert dependency.digest
 
 
-def test_what_was_asked_for_is_apart_from_what_came_of_it() -> None:
-    """External parameters are the table's; internal ones the machine's."""
-    found = built(ARCHIVE)
+def test_parameters_of_the_table_are_external() -> None:
+    """External parameters come from the table, internal ones from the machine."""
+    found = result(ARCHIVE)
     definition = statement(found)["predicate"]["buildDefinition"]
     assert definition["externalParameters"] == {
         "stage": "models",
@@ -181,18 +205,29 @@ def test_what_was_asked_for_is_apart_from_what_came_of_it() -> None:
     }
 
 
-def test_a_repaired_wheel_says_what_it_was_before() -> None:
-    """The wheel that was built is a by-product; what repaired it is a parameter."""
-    repair = Repair(original="x-linux.whl", sha256=TORCH, parameters={"patchelf": "1"})
-    found = statement(replace(built(ARCHIVE), repair=repair))
-    (text,) = lines([replace(built(ARCHIVE), repair=repair)]).splitlines()
+def test_a_repair_is_listed_with_the_original_wheel() -> None:
+    """The original wheel is a by-product, and the repair is a parameter."""
+    wheel = result(ARCHIVE).wheel
+    repair = Repair(
+        wheel=wheel,
+        original=replace(wheel, path=Path("/house/x-linux.whl"), sha256=TORCH),
+        tools={"patchelf": "1"},
+        bundled=("liba.so",),
+        external=("libtorch.so",),
+    )
+    found = statement(result(ARCHIVE), repair)
+    (text,) = format_statements([found]).splitlines()
     Statement.copy_from_pb(
         json_format.ParseDict(json.loads(text), StatementProto())
     ).validate()
     json_format.ParseDict(json.loads(text)["predicate"], Provenance())
     predicate = found["predicate"]
     parameters = predicate["buildDefinition"]["internalParameters"]
-    assert parameters["repair"] == {"patchelf": "1"}
+    assert parameters["repair"] == {
+        "patchelf": "1",
+        "taken-in": ["liba.so"],
+        "left-out": ["libtorch.so"],
+    }
     assert predicate["runDetails"]["byproducts"] == [
         {"name": "logs/some-package.log", "digest": {"sha256": LOG}},
         {"name": "x-linux.whl", "digest": {"sha256": TORCH}},

@@ -1,9 +1,8 @@
-"""The bill of materials, as CycloneDX 1.6 says."""
+"""The SBOM follows CycloneDX 1.6."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.builder.stage import OutputResult
-from nox_buildstages.commands.release.sbom import Contents, rendered
+from nox_buildstages.commands.release.sbom import format_sbom
 from nox_buildstages.lock.files.lockfile import LockedOutput
 from nox_buildstages.model import (
     ArchiveSource,
@@ -68,24 +67,24 @@ def outcome(source: Source, *patches: AppliedPatch) -> OutputResult:
     )
 
 
-def contents(made: OutputResult) -> Contents:
-    return Contents(
-        held={
-            "flash-attn": Ingredient(
-                version="2.8.3+torch2.13", sha256=SHA, stage="kernels"
-            ),
-            "torch": Ingredient(version="2.13.0", sha256=TORCH),
-        },
-        required={"": ("flash-attn",), "flash-attn": ("torch",), "torch": ()},
+def text_of(
+    made: OutputResult, epoch: int | None = None, torch: Ingredient | None = None
+) -> str:
+    flash = Ingredient(version="2.8.3+torch2.13", sha256=SHA, stage="kernels")
+    torch = torch or Ingredient(version="2.13.0", sha256=TORCH)
+    return format_sbom(
+        {"flash-attn": flash, "torch": torch},
+        dependencies={"": ("flash-attn",), "flash-attn": ("torch",), "torch": ()},
         locations={TORCH: "https://me:secret@host/torch.whl"},
-        built={"flash-attn": made},
+        results={"flash-attn": made},
+        epoch=epoch,
     )
 
 
 def bill(made: OutputResult, epoch: int | None = None) -> dict[str, Any]:
-    """Return a bill that is valid, and the same each time."""
-    text = rendered(contents(made), epoch=epoch)
-    assert rendered(contents(made), epoch=epoch) == text
+    """Return an SBOM after checking that it is valid and reproducible."""
+    text = text_of(made, epoch)
+    assert text_of(made, epoch) == text
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     assert "secret" not in text
     found: dict[str, Any] = json.loads(text)
@@ -116,10 +115,10 @@ ARCHIVE = ArchiveSource(location="https://host/a.tar.gz", sha256=SHA)
         ),
     ],
 )
-def test_a_wheel_that_was_built_names_its_source(
+def test_a_built_wheel_has_its_source_as_ancestor(
     source: Source, reference: dict[str, Any]
 ) -> None:
-    """As its ancestor; with the stage, and the key of the store."""
+    """Properties name the stage and the key."""
     made = outcome(source)
     (flash, torch) = bill(made)["components"]
     (ancestor,) = flash["pedigree"]["ancestors"]
@@ -133,8 +132,8 @@ def test_a_wheel_that_was_built_names_its_source(
     assert "pedigree" not in torch
 
 
-def test_each_component_says_where_it_is() -> None:
-    """A wheel that was built is beside the bill, another at its URL."""
+def test_each_component_has_a_location() -> None:
+    """A built wheel is beside the SBOM, and other wheels are at their URLs."""
     flash, torch = bill(outcome(ARCHIVE))["components"]
     hashes = [{"alg": "SHA-256", "content": SHA}]
     url = FILE.replace("+", "%2B")
@@ -145,28 +144,25 @@ def test_each_component_says_where_it_is() -> None:
     assert torch["hashes"] == [{"alg": "SHA-256", "content": TORCH}]
 
 
-def test_patches_are_noted() -> None:
-    """By name and hash."""
+def test_patches_are_listed() -> None:
+    """The notes name each patch and its hash."""
     patch = AppliedPatch(name="patches/a.patch", sha256=SHA)
     flash, _ = bill(outcome(ARCHIVE, patch))["components"]
     assert flash["pedigree"]["notes"] == f"patched with {patch}"
 
 
-def test_time_is_what_the_user_says_it_is() -> None:
-    """Or none: equal inputs give equal bytes."""
+def test_the_time_is_source_date_epoch() -> None:
+    """Without SOURCE_DATE_EPOCH, the SBOM has no time and is reproducible."""
     made = outcome(ARCHIVE)
     assert "timestamp" not in bill(made)["metadata"]
     timestamp = bill(made, epoch=315532800)["metadata"]["timestamp"]
     assert timestamp == "1980-01-01T00:00:00+00:00"
 
 
-def test_other_contents_have_another_number() -> None:
-    """The serial number tells bills from each other."""
+def test_different_contents_have_different_serial_numbers() -> None:
+    """The serial number identifies the contents."""
     made = outcome(ARCHIVE)
-    one = contents(made)
     torch = Ingredient(version="2.13.1", sha256=SHA)
-    other = replace(one, held={**one.held, "torch": torch})
-    numbers = {
-        json.loads(rendered(it, epoch=None))["serialNumber"] for it in (one, other)
-    }
+    texts = [text_of(made), text_of(made, torch=torch)]
+    numbers = {json.loads(text)["serialNumber"] for text in texts}
     assert len(numbers) == 2

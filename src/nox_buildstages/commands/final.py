@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.prepare import occupy_environment, sync_environment
 from nox_buildstages.builder.stage import find_results
-from nox_buildstages.commands.stage import delivery_of
 from nox_buildstages.environments.import_check import import_command
 from nox_buildstages.model import FINAL
 from nox_buildstages.run.journal import CLOSED
 from nox_buildstages.run.summary import render_summary
-from nox_buildstages.wheelhouse.left_over import unused_wheelhouses
+from nox_buildstages.wheelhouse.directory import unused_wheelhouses
 
 if TYPE_CHECKING:
     from typing import Any
@@ -62,14 +61,13 @@ def _install(workspace: Workspace) -> list[dict[str, Any]]:
     context = workspace.context(workspace.ensure_locks()[0])
     label = project.stage_label(FINAL)
     with tools.run.journal.note_failure(python=workspace.python, stage=label):
-        deliveries = [
-            delivery_of(result)
-            for stage in workspace.graph.order
-            for result in find_results(context, stage)
+        stages = workspace.graph.order
+        results = [
+            result for stage in stages for result in find_results(context, stage)
         ]
-        entries = house.deliver(deliveries)
-        house.keep_only({delivery.wheel.name for delivery in deliveries})
-        bound = house.bind(context.pylock(FINAL), context.wheels(FINAL))
+        entries = house.deliver(results)
+        house.keep_only({result.output.name for result in results})
+        bound = house.write_bound_lock(context.pylock(FINAL), context.wheels(FINAL))
         with occupy_environment(tools, environment):
             own = project.final.project
             if own is None:

@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
 from nox_buildstages.builder.stage import find_stored_results, provide_stage
 from nox_buildstages.errors import BuildError
-from nox_buildstages.indexes.logins import redact
-from nox_buildstages.wheelhouse.directory import Delivery
 
 if TYPE_CHECKING:
-    from nox_buildstages.builder.stage import OutputResult
     from nox_buildstages.model import Stage
     from nox_buildstages.workspace.workspace import Workspace
 
@@ -41,14 +38,14 @@ def run_stage(workspace: Workspace, stage: Stage) -> None:
             results = provide_stage(context, stage, environment, rebuild=rebuild)
         except BuildError:
             if cell == project.cell:
-                house.deliver(map(delivery_of, find_stored_results(context, stage)))
+                house.deliver(find_stored_results(context, stage))
             raise
         if were_made:
             # While locking, backends of other stages were asked in this environment.
             with occupy_environment(tools, environment):
                 prepare_environment(context, stage.name, environment)
         if cell == project.cell:
-            house.deliver(map(delivery_of, results))
+            house.deliver(results)
         for result in results:
             if not result.is_built:
                 tools.report(f"cached {result.wheel.path.name}")
@@ -56,16 +53,3 @@ def run_stage(workspace: Workspace, stage: Stage) -> None:
             from nox_buildstages.builder import reproducible  # noqa: PLC0415 - for it alone
 
             reproducible.check_reproducible(context, stage, environment)
-
-
-def delivery_of(result: OutputResult) -> Delivery:
-    """Return an output's wheel as the wheelhouse takes it."""
-    environment = result.wheel.recipe.environment
-    patches = [f"patched with {patch}" for patch in result.patches]
-    return Delivery(
-        wheel=result.wheel,
-        stage=result.stage,
-        built=result.is_built,
-        source=", ".join([redact(str(result.output.source)), *patches]),
-        environment={name: environment[name].version for name in environment},
-    )

@@ -1,1 +1,1 @@
-"""The wheelhouse: its folder, manifest, index and checksums."""
+"""The wheelhouse: folder, manifest, index and checksums."""

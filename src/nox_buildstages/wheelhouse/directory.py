@@ -1,25 +1,32 @@
-"""The wheelhouse: a folder of wheels, its manifest, and the bound lock."""
+"""The wheelhouse: a folder of wheels with their logs, a manifest and the bound lock."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from nox_buildstages.environments.targets import minor_version
 from nox_buildstages.errors import WheelError
+from nox_buildstages.indexes.logins import redact
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.system.files import (
     atomic_write,
-    file_stamp,
     remove_if_same,
     sha256_of,
     write_if_changed,
 )
-from nox_buildstages.wheelhouse import manifest
-from nox_buildstages.wheelhouse.manifest import LOGS, MANIFEST, Manifest
+from nox_buildstages.wheelhouse.manifest import (
+    LOGS,
+    MANIFEST,
+    Manifest,
+    format_manifest,
+    log_of_project,
+    parse_manifest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -28,126 +35,88 @@ if TYPE_CHECKING:
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
+    from nox_buildstages.builder.stage import OutputResult
+    from nox_buildstages.config.cells import Cells
     from nox_buildstages.store.store import StoredWheel
-    from nox_buildstages.system.files import FileStamp
 
 BOUND_LOCK = "pylock.toml"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Delivery:
-    """A wheel on its way into the wheelhouse.
-
-    Attributes:
-        wheel: In the store.
-        stage: That provides it.
-        built: Whether it was built in this run; else it was found in the store.
-        source: What it was built from, in words.
-        environment: The versions that its stage's environment held, by project.
-    """
-
-    wheel: StoredWheel
-    stage: str
-    built: bool
-    source: str
-    environment: Mapping[str, str]
-
-
 @dataclass(frozen=True, slots=True)
 class Wheelhouse:
-    """A folder that several sessions, and several runs, may write to at once.
+    """A folder of wheels that several sessions and runs may write to at once.
 
     Attributes:
-        folder: Made when the first wheel comes.
+        folder: The folder, created with the first wheel.
     """
 
     folder: Path
 
     @property
     def logs(self) -> Path:
-        """The folder of the builds' logs."""
+        """The folder of the build logs."""
         return self.folder / LOGS
 
-    def deliver(self, deliveries: Iterable[Delivery]) -> list[dict[str, Any]]:
-        """Put wheels and their logs into the folder, and tell the manifest.
+    @property
+    def _lock(self) -> Path:
+        return self.folder / ".lock"
 
-        A wheel that is there already, by its hash, is left alone. Another version
-        of an output, delivered before, goes.
+    def deliver(self, results: Iterable[OutputResult]) -> list[dict[str, Any]]:
+        """Copy wheels and logs from the store into the folder, and list them.
+
+        A wheel with the right hash isn't copied again. The wheel of an earlier version
+        of the same output is removed.
 
         Returns:
-            What the manifest was told of each; another run may tell it otherwise.
+            The manifest entries of the wheels. Another run may change them later.
 
         Raises:
-            WheelError: A wheel in the store isn't what it was.
+            WheelError: A wheel in the store was damaged meanwhile.
         """
-        deliveries = tuple(deliveries)
-        told = {str(delivery.wheel.name): _entry(delivery) for delivery in deliveries}
-        if not self._has(deliveries, told):
-            self._take(deliveries, told)
-        return [*told.values()]
-
-    def _take(
-        self, deliveries: Collection[Delivery], told: Mapping[str, dict[str, Any]]
-    ) -> None:
+        results = tuple(results)
+        entries = {str(it.wheel.name): manifest_entry(it) for it in results}
+        known = [it for it in self.read_manifest().wheels if it["name"] in entries]
+        if len(known) == len(entries) and all(
+            entry in known
+            and has_sha256(self.folder / entry["file"], entry["sha256"])
+            and (log := self.folder / entry["log"]).is_file()
+            and log.read_bytes() == it.wheel.log.read_bytes()
+            for it, entry in zip(results, entries.values(), strict=True)
+        ):
+            return [*entries.values()]  # without waiting for the lock
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.locked():
-            before = self.record()
-            others = [it for it in before.wheels if it["name"] not in told]
-            for delivery in deliveries:
-                wheel = delivery.wheel
-                copy(wheel.path, self.folder, sha256=wheel.sha256, keeper="the store")
-                self._copy_log(wheel)
-            after = replace(before, wheels=(*others, *told.values()), strange=())
-            self.write_record(after)
-            self.remove_gone(before, after)
-
-    def _has(
-        self, deliveries: Collection[Delivery], told: Mapping[str, dict[str, Any]]
-    ) -> bool:
-        """Whether all of it is here; then there is nothing to write or to wait for."""
-        entries = [it for it in self.record().wheels if it["name"] in told]
-        return len(entries) == len(told) and all(
-            told[delivery.wheel.name] in entries
-            and is_file(self.folder / delivery.wheel.path.name, delivery.wheel.sha256)
-            and _same(self._log(delivery.wheel), delivery.wheel.log)
-            for delivery in deliveries
-        )
+        with self.hold_lock():
+            before = self.read_manifest()
+            for it in results:
+                wheel, log = it.wheel, self.folder / log_of_project(it.wheel.name)
+                copy_wheel(wheel.path, self.folder, sha256=wheel.sha256)
+                with atomic_write(log) as new:
+                    shutil.copyfile(wheel.log, new)
+            others = [it for it in before.wheels if it["name"] not in entries]
+            wheels = (*others, *entries.values())
+            self.change_manifest(before, replace(before, wheels=wheels, invalid=()))
+        return [*entries.values()]
 
     def keep_only(self, names: Collection[str]) -> None:
-        """Remove the wheels that were delivered once and are no output any more.
-
-        What a merge brought is no output.
-        """
-        with self.locked():
-            before = self.record()
+        """Remove all wheels of other projects, and all files of a merge."""
+        with self.hold_lock():
+            before = self.read_manifest()
             kept = tuple(it for it in before.wheels if it["name"] in names)
             after = Manifest(wheels=kept)
-            if replace(before, strange=()) != after:
-                self.forget_merge(before, after)
+            if replace(before, invalid=()) != after:
+                self.remove_merge(before, after)
 
-    def exchange(self, told: Mapping[str, Mapping[str, Any]]) -> None:
-        """Let other wheels, which are here, take the places of those delivered.
-
-        The next delivery puts these back. The folder has to be locked.
-
-        Args:
-            told: By project, what the manifest is to be told of the wheel otherwise.
-        """
-        before = self.record()
-        wheels = tuple({**it, **told.get(it["name"], {})} for it in before.wheels)
-        after = replace(before, wheels=wheels)
-        self.write_record(after)
-        self.remove_gone(before, after)
-
-    def bind(self, lock: Pylock, wheels: Mapping[NormalizedName, StoredWheel]) -> Path:
-        """Write the final lock with each output bound to its wheel here.
+    def write_bound_lock(
+        self, lock: Pylock, wheels: Mapping[NormalizedName, StoredWheel]
+    ) -> Path:
+        """Write the final lock, with outputs bound to the wheels in this folder.
 
         Args:
             lock: The final lock.
-            wheels: In the store, of what the lock says that stages provide.
+            wheels: The wheels of the outputs, in the store.
 
         Returns:
-            The bound lock.
+            The path of the bound lock.
         """
         here = {
             name: replace(wheel, path=self.folder / wheel.path.name)
@@ -158,27 +127,23 @@ class Wheelhouse:
         write_if_changed(path, bound.encode())
         return path
 
-    def manifest(self) -> list[dict[str, Any]]:
-        """Return what the manifest says of each wheel; nothing where there is none."""
-        return [dict(entry) for entry in self.record().wheels]
-
-    def record(self) -> Manifest:
-        """Return the manifest; an empty one where there is none, or it is damaged."""
-        path = self.folder / MANIFEST
+    def read_manifest(self) -> Manifest:
+        """Return the manifest; empty if missing or damaged."""
         try:
-            return _read(path, file_stamp(path))
+            return parse_manifest((self.folder / MANIFEST).read_bytes())
         except (OSError, ValueError):
             return Manifest()
 
-    def write_record(self, record: Manifest) -> None:
-        """Write the manifest, unless it says that already."""
-        write_if_changed(self.folder / MANIFEST, manifest.dumps(record).encode())
+    def change_manifest(self, before: Manifest, after: Manifest) -> None:
+        """Write a new manifest, and remove the files of the old manifest alone.
 
-    def remove_gone(self, before: Manifest, after: Manifest) -> None:
-        """Remove the files that one manifest names, and the next one doesn't.
-
-        What is no wheel and no log goes only as it came.
+        Other files than wheels and logs are removed only if they are unchanged.
+        The caller holds the lock.
         """
+        write_if_changed(self.folder / MANIFEST, format_manifest(after).encode())
+        self._remove_old_files(before, after)
+
+    def _remove_old_files(self, before: Manifest, after: Manifest) -> None:
         left = {*after.files(), *(after.merged or ())}
         for name in before.files():
             if name not in left:
@@ -187,80 +152,89 @@ class Wheelhouse:
             if name not in left:
                 remove_if_same(self.folder / name, sha256)
 
-    def forget_merge(self, before: Manifest, after: Manifest) -> None:
-        """Remove what a merge brought, and all that it made to publish the whole."""
-        self.remove_gone(before, after)
+    def remove_merge(self, before: Manifest, after: Manifest) -> None:
+        """Remove the files of a merge, with index and sums, and change the manifest.
+
+        The caller holds the lock.
+        """
+        self._remove_old_files(before, after)
         if before.merged is not None:
-            from nox_buildstages.wheelhouse import publishing  # noqa: PLC0415 - rare
+            from nox_buildstages.wheelhouse import publish  # noqa: PLC0415 - rarely needed
 
-            publishing.withdraw(self.folder)
-        self.write_record(after)
+            publish.withdraw_release(self.folder)
+        write_if_changed(self.folder / MANIFEST, format_manifest(after).encode())
 
-    def _copy_log(self, wheel: StoredWheel) -> None:
-        with atomic_write(self._log(wheel)) as new:
-            shutil.copyfile(wheel.log, new)
-
-    def _log(self, wheel: StoredWheel) -> Path:
-        return self.logs / f"{wheel.name}.log"
-
-    def locked(self) -> FileLock:
-        """Keep others from writing to the folder, which has to be there."""
+    def hold_lock(self) -> FileLock:
+        """Lock the folder, which must exist, against other writers."""
         return FileLock(self._lock)
 
-    def forget_lock(self) -> None:
-        """Remove the file that stands for the lock, where nothing else is left."""
+    def remove_lock_file(self) -> None:
+        """Remove the lock file if the folder holds no other file."""
         if [*self.folder.iterdir()] == [self._lock]:
             self._lock.unlink()
 
-    @property
-    def _lock(self) -> Path:
-        return self.folder / ".lock"
+
+def unused_wheelhouses(cells: Cells) -> list[str]:
+    """Return the wheelhouses of former cells, except results of merges.
+
+    Returns:
+        The folders, relative to the parent folder of the project's wheelhouse.
+    """
+    project = cells.first.project
+    folder, pythons = project.wheelhouse, [minor_version(it) for it in project.pythons]
+    used = {
+        folder / it.cell.folder / python
+        for it in cells.projects
+        for python in (pythons if len(pythons) > 1 else [""])
+    }
+    found = (path.parent for path in folder.rglob(MANIFEST))
+    return sorted(
+        os.path.relpath(it, folder.parent)
+        for it in found
+        if it not in used and Wheelhouse(it).read_manifest().own
+    )
 
 
-@lru_cache(maxsize=4)
-def _read(path: Path, _stamp: FileStamp) -> Manifest:
-    """Return what a manifest says; the sessions of a process mostly find it so."""
-    return manifest.loads(path.read_bytes())
-
-
-def copy(wheel: Path, folder: Path, *, sha256: str, keeper: str) -> None:
-    """Copy a wheel into a folder, unless it is there.
+def copy_wheel(
+    wheel: Path, folder: Path, *, sha256: str, origin: str = "the store"
+) -> None:
+    """Copy a wheel into a folder, unless the folder has the wheel.
 
     Raises:
-        WheelError: It isn't of that hash any more, whoever keeps it.
+        WheelError: The hash of the copy is wrong.
     """
     path = folder / wheel.name
-    if is_file(path, sha256):
+    if has_sha256(path, sha256):
         return
     with atomic_write(path) as new:
         shutil.copyfile(wheel, new)
         if sha256_of(new) != sha256:
-            problem = f"the copy of {keeper} isn't what was built"
+            problem = f"the copy in {origin} was damaged after the build"
             raise WheelError(subject=path.name, problem=problem)
 
 
-def is_file(path: Path, sha256: str) -> bool:
-    """Whether there is a file of that hash."""
+def has_sha256(path: Path, sha256: str) -> bool:
+    """Return whether a file exists and has a hash."""
     return path.is_file() and sha256_of(path) == sha256
 
 
-def _same(log: Path, kept: Path) -> bool:
-    return log.is_file() and log.read_bytes() == kept.read_bytes()
-
-
-def _entry(delivery: Delivery) -> dict[str, Any]:
-    wheel = delivery.wheel
+def manifest_entry(result: OutputResult) -> dict[str, Any]:
+    """Return the manifest entry of an output's wheel."""
+    wheel = result.wheel
+    environment = wheel.recipe.environment
+    source = [redact(str(result.output.source))]
+    source += (f"patched with {patch}" for patch in result.patches)
     return {
         "name": wheel.name,
         "version": str(wheel.version),
         "file": wheel.path.name,
-        "stage": delivery.stage,
+        "stage": result.stage,
         "key": wheel.key,
         "sha256": wheel.sha256,
         "size": wheel.size,
         "seconds": wheel.seconds,
-        "status": "built" if delivery.built else "cached",
-        "source": delivery.source,
-        "environment": dict(delivery.environment),
-        "log": manifest.log_of_project(wheel.name),
+        "status": "built" if result.is_built else "cached",
+        "source": ", ".join(source),
+        "environment": {name: environment[name].version for name in environment},
+        "log": log_of_project(wheel.name),
     }

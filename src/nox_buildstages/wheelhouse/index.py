@@ -1,9 +1,10 @@
-"""A static package index: PEP 503 pages, and PEP 691 ones beside them."""
+"""A static package index: PEP 503 pages in HTML, and PEP 691 pages in JSON."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -16,21 +17,21 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
 API_VERSION = "1.1"
-"""Of the simple repository API (PEP 629): with versions and sizes (PEP 700)."""
+"""The version of the simple repository API (PEP 629), with PEP 700's fields."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class IndexedWheel:
-    """A wheel as an index tells of it.
+class IndexEntry:
+    """A wheel in an index.
 
     Attributes:
-        name: Of the project.
-        version: Of the wheel.
-        filename: In the folder above that of the index.
-        sha256: Of the file, in hex.
-        size: Of the file, in bytes.
+        name: The normalized name of the project.
+        version: The version of the wheel.
+        filename: The file name; the folder of wheels contains the index.
+        sha256: The hash of the file, in hex.
+        size: The size of the file, in bytes.
         requires_python: A PEP 440 specifier, or None.
-        metadata_sha256: Of its METADATA, which lies beside it (PEP 658).
+        metadata: The METADATA of the wheel, published beside the wheel (PEP 658).
     """
 
     name: NormalizedName
@@ -39,34 +40,48 @@ class IndexedWheel:
     sha256: str
     size: int
     requires_python: str | None
-    metadata_sha256: str
+    metadata: bytes = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        """The URL of the wheel, relative to the page of its project."""
+        return f"../../{quote(self.filename)}"
+
+    @property
+    def metadata_sha256(self) -> str:
+        """The hash of METADATA, in hex."""
+        return hashlib.sha256(self.metadata).hexdigest()
 
 
-def pages(wheels: Iterable[IndexedWheel]) -> dict[str, str]:
+def index_pages(wheels: Iterable[IndexEntry]) -> dict[str, str]:
     """Return the text of every page of an index, by path.
 
-    All links are relative, so that it may lie anywhere together with the wheels.
+    All links are relative, so that the index can be moved together with the wheels.
     """
     ordered = sorted(wheels, key=lambda wheel: (wheel.name, wheel.filename))
     projects = {
         name: [*found] for name, found in groupby(ordered, lambda wheel: wheel.name)
     }
-    found = {
-        "index.html": _html("Simple index", map(_project_link, projects)),
-        "index.json": _json({"projects": [{"name": name} for name in projects]}),
+    links = [f'<a href="{name}/">{name}</a>' for name in projects]
+    names = [{"name": name} for name in projects]
+    index_pages = {
+        "index.html": _html_page("Simple index", links),
+        "index.json": _json_page({"projects": names}),
     }
     for name, files in projects.items():
-        links = map(_file_link, files)
-        found[f"{name}/index.html"] = _html(f"Links for {name}", links)
-        found[f"{name}/index.json"] = _json(_project(name, files))
-    return found
+        versions = sorted({wheel.version for wheel in files})
+        project = {
+            "name": name,
+            "versions": [str(version) for version in versions],
+            "files": [_json_file(wheel) for wheel in files],
+        }
+        links = [_html_link(wheel) for wheel in files]
+        index_pages[f"{name}/index.html"] = _html_page(f"Links for {name}", links)
+        index_pages[f"{name}/index.json"] = _json_page(project)
+    return index_pages
 
 
-def _url(wheel: IndexedWheel) -> str:
-    return f"../../{quote(wheel.filename)}"
-
-
-def _html(title: str, links: Iterable[str]) -> str:
+def _html_page(title: str, links: Iterable[str]) -> str:
     lines = (
         "<!DOCTYPE html>",
         '<html lang="en">',
@@ -83,42 +98,31 @@ def _html(title: str, links: Iterable[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _project_link(name: str) -> str:
-    return f'<a href="{name}/">{name}</a>'
-
-
-def _file_link(wheel: IndexedWheel) -> str:
+def _html_link(wheel: IndexEntry) -> str:
+    """Return the link to a wheel with the attributes of PEP 503 and PEP 658."""
     digest = f"sha256={wheel.metadata_sha256}"
     attributes = {
-        "href": f"{_url(wheel)}#sha256={wheel.sha256}",
+        "href": f"{wheel.url}#sha256={wheel.sha256}",
         "data-requires-python": wheel.requires_python,
         "data-core-metadata": digest,
-        "data-dist-info-metadata": digest,  # as older installers know it (PEP 714)
+        "data-dist-info-metadata": digest,  # the name for older installers (PEP 714)
     }
-    written = " ".join(
+    text = " ".join(
         f'{name}="{escape(value)}"' for name, value in attributes.items() if value
     )
-    return f"<a {written}>{escape(wheel.filename)}</a>"
+    return f"<a {text}>{escape(wheel.filename)}</a>"
 
 
-def _json(document: dict[str, Any]) -> str:
+def _json_page(document: dict[str, Any]) -> str:
     meta = {"meta": {"api-version": API_VERSION}}
     return json.dumps({**meta, **document}, indent=1) + "\n"
 
 
-def _project(name: str, wheels: list[IndexedWheel]) -> dict[str, Any]:
-    versions = sorted({wheel.version for wheel in wheels})
-    return {
-        "name": name,
-        "versions": [str(version) for version in versions],
-        "files": [_file(wheel) for wheel in wheels],
-    }
-
-
-def _file(wheel: IndexedWheel) -> dict[str, Any]:
+def _json_file(wheel: IndexEntry) -> dict[str, Any]:
+    """Return the description of a wheel with the fields of PEP 691 and PEP 700."""
     entry: dict[str, Any] = {
         "filename": wheel.filename,
-        "url": _url(wheel),
+        "url": wheel.url,
         "hashes": {"sha256": wheel.sha256},
         "size": wheel.size,
         "core-metadata": {"sha256": wheel.metadata_sha256},

@@ -1,4 +1,4 @@
-"""The manifest of a wheelhouse: what is known of each wheel in it."""
+"""The manifest of a wheelhouse lists each wheel with origin, hash and log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOGS = "logs"
 FORMAT = 1
 
 SOURCES = "from"
-"""The field of a wheel that a merge brought: the wheelhouses that have it."""
+"""The field of a merged wheel that names the wheelhouses with that wheel."""
 
 _MERGED = "merged"
 _TEXTS = frozenset(
@@ -26,57 +26,58 @@ _TEXTS = frozenset(
 _FIELDS = _TEXTS | {"size", "seconds", "environment"}
 
 Entry: TypeAlias = "Mapping[str, Any]"
-"""Of a wheel."""
+"""The JSON object of one wheel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """What a wheelhouse says of itself.
+    """The contents of a manifest.
 
     Attributes:
-        wheels: What is known of each wheel.
-        merged: The sha256 of each other file that a merge brought, by name; None where
+        wheels: The entries of the wheels.
+        merged: The sha256 of each other file that a merge added, by name; None if
             nothing was merged.
-        strange: Entries that don't name a wheel and a log of here.
+        invalid: Entries that don't name a wheel and a log in the same folder.
     """
 
     wheels: tuple[Entry, ...] = ()
     merged: Mapping[str, str] | None = None
-    strange: tuple[Any, ...] = ()
+    invalid: tuple[Any, ...] = ()
 
     @property
     def own(self) -> tuple[Entry, ...]:
-        """The wheels that were delivered by a build, not by a merge."""
+        """The wheels of builds, without wheels of a merge."""
         return tuple(entry for entry in self.wheels if SOURCES not in entry)
 
     def files(self) -> Iterator[str]:
-        """Yield the wheels and logs."""
+        """Yield the names of the wheels and logs."""
         for entry in self.wheels:
             yield from (entry["file"], entry["log"])
 
 
-def loads(text: str | bytes) -> Manifest:
-    """Read a manifest.
+def parse_manifest(text: str | bytes) -> Manifest:
+    """Parse a manifest.
 
     Raises:
-        ValueError: It isn't one, or of another format.
+        ValueError: The text isn't a manifest, or has another format.
     """
     document = json.loads(text)
     if not isinstance(document, dict) or not isinstance(document.get("wheels"), list):
-        raise ValueError("it lists no wheels")  # noqa: TRY004 - of a file
+        raise ValueError("it lists no wheels")  # noqa: TRY004 - the type of a file
     if document.get("format", FORMAT) != FORMAT:
-        raise ValueError(f"it is of format {document['format']}, this reads {FORMAT}")
-    merged = document.get(_MERGED)
-    wheels = document["wheels"]
+        raise ValueError(f"its format is {document['format']}, not {FORMAT}")
+    merged, wheels = document.get(_MERGED), document["wheels"]
     return Manifest(
-        wheels=tuple(entry for entry in wheels if _is_ours(entry)),
-        merged=_files(merged) if isinstance(merged, dict) else None,
-        strange=tuple(entry for entry in wheels if not _is_ours(entry)),
+        wheels=tuple(entry for entry in wheels if _is_valid(entry)),
+        merged={name: str(merged[name]) for name in merged if _is_file_name(name)}
+        if isinstance(merged, dict)
+        else None,
+        invalid=tuple(entry for entry in wheels if not _is_valid(entry)),
     )
 
 
-def dumps(manifest: Manifest) -> str:
-    """Return a manifest as the text of its file, its wheels sorted."""
+def format_manifest(manifest: Manifest) -> str:
+    """Return the text of a manifest's file, with sorted wheels."""
     wheels = sorted(manifest.wheels, key=lambda entry: (entry["name"], entry["file"]))
     document: dict[str, Any] = {"format": FORMAT, "wheels": wheels}
     if manifest.merged is not None:
@@ -85,35 +86,32 @@ def dumps(manifest: Manifest) -> str:
 
 
 def log_of_project(name: str) -> str:
-    """Return where the log of an output is."""
+    """Return the path of an output's log, relative to the wheelhouse."""
     return f"{LOGS}/{name}.log"
 
 
 def log_of_wheel(file: str) -> str:
-    """Return where the log of a wheel is that a merge brought.
+    """Return the path of a merged wheel's log, relative to the wheelhouse.
 
-    Others may be of the same project.
+    A merged wheelhouse may hold several wheels of a project.
     """
     return f"{LOGS}/{file.removesuffix('.whl')}.log"
 
 
-def _is_ours(entry: Any) -> bool:  # noqa: ANN401 - whatever JSON holds
-    """Whether an entry of a manifest names files that can be those of a delivery."""
+def _is_valid(entry: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Return whether an entry names a wheel and a log in the same folder."""
     if not isinstance(entry, dict) or not entry.keys() >= _FIELDS:
         return False
     texts = all(isinstance(entry[field], str) for field in _TEXTS)
     if not (texts and isinstance(entry["environment"], dict)):
         return False
     name, file = entry["name"], entry["file"]
-    is_wheel = file.endswith(".whl") and _is_name(file) and is_normalized_name(name)
-    return is_wheel and entry["log"] in (log_of_project(name), log_of_wheel(file))
+    is_wheel = file.endswith(".whl") and _is_file_name(file)
+    logs = (log_of_project(name), log_of_wheel(file))
+    return is_wheel and is_normalized_name(name) and entry["log"] in logs
 
 
-def _files(merged: dict[str, Any]) -> dict[str, str]:
-    return {name: str(merged[name]) for name in merged if _is_name(name)}
-
-
-def _is_name(text: str) -> bool:
-    """Whether something is the name of a file in a folder, on any system."""
-    is_one = PurePosixPath(text).name == PureWindowsPath(text).name == text
-    return is_one and text not in {"", ".."}
+def _is_file_name(text: str) -> bool:
+    """Return whether a text is a file name, without folders, on any system."""
+    is_name = PurePosixPath(text).name == PureWindowsPath(text).name == text
+    return is_name and text not in {"", ".."}

@@ -1,1 +1,1 @@
-"""Wheel files: read and verify one, change its version, compare two of them."""
+"""Wheel files: read, verify, relabel and compare them."""

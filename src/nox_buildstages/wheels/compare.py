@@ -22,7 +22,7 @@ _PACKING = {
 def compare_wheels(first: Path, second: Path) -> tuple[str, ...]:
     """Describe how two sound wheels differ, member by member.
 
-    RECORD follows from the other members, so it is left out if another one differs.
+    RECORD is left out if another member differs, because every change affects RECORD.
     """
     with zipfile.ZipFile(first) as one, zipfile.ZipFile(second) as other:
         old, new = ({it.filename: it for it in it.infolist()} for it in (one, other))

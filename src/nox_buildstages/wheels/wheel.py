@@ -1,4 +1,4 @@
-"""Read a wheel file, and check that its contents are intact."""
+"""Read and verify a wheel file."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def read_wheel(path: Path) -> WheelFile:
     """Read a wheel's file name and METADATA, without hashing the contents.
 
     Raises:
-        WheelError: The file isn't a wheel, or its parts disagree.
+        WheelError: The file isn't a wheel, or parts of the wheel disagree.
     """
     try:
         name, version, _, tags = parse_wheel_filename(path.name)
@@ -142,7 +142,7 @@ def verify_record(path: Path) -> None:
 
 
 def libc_versions(tags: Iterable[Tag]) -> Iterator[str]:
-    """Yield the C libraries that platform tags require, such as ``glibc 2.28``."""
+    """Yield the C libraries in platform tags, for example ``glibc 2.28``."""
     for tag in tags:
         found = _LIBC.match(tag.platform)
         if found:

@@ -1,1 +1,1 @@
-"""`build-stages-merge`: makes one wheelhouse of several."""
+"""`build-stages-merge`: merge several wheelhouses."""

@@ -1,12 +1,10 @@
-"""Wheelhouses that are to become one: found, read, and seen to be whole."""
+"""Find, read and verify the wheelhouses to merge."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -14,90 +12,129 @@ from packaging.pylock import Pylock, PylockValidationError
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from nox_buildstages import toml
-from nox_buildstages.commands.merge import union
-from nox_buildstages.commands.merge.union import Part
+from nox_buildstages.commands.merge.parts import Part, unique_names
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.system.files import sha256_of
-from nox_buildstages.wheelhouse import manifest, publishing
+from nox_buildstages.wheelhouse import publish
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK, Wheelhouse
-from nox_buildstages.wheelhouse.manifest import MANIFEST
-from nox_buildstages.wheelhouse.publishing import PROVENANCE, SBOM, SUMS
+from nox_buildstages.wheelhouse.manifest import MANIFEST, parse_manifest
+from nox_buildstages.wheelhouse.publish import PROVENANCE, SBOM, SUMS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from nox_buildstages.wheelhouse.manifest import Manifest
-
-_MEND = "`nox -s build-stages-merge -- FOLDER …` merges the wheelhouses in folders"
+_HINT = "name folders with wheelhouses:\n  nox -s build-stages-merge -- FOLDER …"
 
 
-def found(
-    folders: Sequence[Path], target: Path, *, apart: bool = False
+def find_wheelhouses(
+    folders: Sequence[Path], target: Path, *, by_cell: bool = False
 ) -> dict[Path, str]:
-    """Return the wheelhouses in folders, each with a name that no other has.
+    """Return the wheelhouses in folders, each with a unique name.
 
-    What an earlier merge brought to the place of this one is none.
+    Results of an earlier merge in the target are no wheelhouses.
 
     Args:
-        folders: Wheelhouses, or folders below which there are some.
-        target: That they will be merged into; its own name is empty.
-        apart: They will be put below it instead.
+        folders: Wheelhouses, or folders with wheelhouses at any depth.
+        target: The folder to merge into, which gets an empty name.
+        by_cell: Whether each wheelhouse gets a folder below the target.
 
     Raises:
-        UsageError: A folder isn't there, or has none in it.
+        UsageError: A folder is missing, or contains no wheelhouse.
     """
     if not folders:
-        raise UsageError(problem="no folder is named to merge", hint=_MEND)
-    places: dict[Path, Path] = {}
-    for folder in folders:
-        for house in _in(folder.resolve(), target, apart=apart):
-            places.setdefault(house, folder.resolve())
-    at_home = {
+        raise UsageError(problem="no folder to merge is given", hint=_HINT)
+    found: dict[Path, Path] = {}
+    for folder in [folder.resolve() for folder in folders]:
+        if not folder.is_dir():
+            raise UsageError(problem=f"{folder} is not a folder", hint=_HINT)
+        houses = sorted(path.parent for path in folder.rglob(MANIFEST))
+        sources = []
+        for house in houses:
+            manifest = Wheelhouse(house).read_manifest()
+            is_target = house.is_relative_to(target) if by_cell else house == target
+            if not is_target or manifest.merged is None or manifest.own:
+                sources.append(house)
+        if not sources:
+            but = " except from an earlier merge" if houses else ""
+            message = f"there is no wheelhouse in {folder}: no {MANIFEST}{but}"
+            raise UsageError(problem=message, hint=_HINT)
+        found = {**found, **{it: folder for it in sources if it not in found}}
+    in_target = {
         house: "" if house == target else house.relative_to(target).as_posix()
-        for house in places
+        for house in found
         if house.is_relative_to(target)
     }
-    others = [house for house in places if house not in at_home]
-    named = union.names([(places[it], it) for it in others], at_home.values())
-    return {**at_home, **dict(zip(others, named, strict=True))}
+    others = [house for house in found if house not in in_target]
+    names = unique_names([(found[it], it) for it in others], in_target.values())
+    return {**in_target, **dict(zip(others, names, strict=True))}
 
 
-def _in(folder: Path, target: Path, *, apart: bool) -> list[Path]:
-    """Return the wheelhouses in a folder, sorted."""
-    if not folder.is_dir():
-        raise UsageError(problem=f"{folder} is no folder", hint=_MEND)
-    houses = sorted(path.parent for path in folder.rglob(MANIFEST))
-    counting = [it for it in houses if not _is_brought(it, target, apart=apart)]
-    if not counting:
-        but = ", but of an earlier merge" if houses else ""
-        message = f"there is no wheelhouse in {folder}: no {MANIFEST}{but}"
-        raise UsageError(problem=message, hint=_MEND)
-    return counting
-
-
-def _is_brought(house: Path, target: Path, *, apart: bool) -> bool:
-    """Whether a wheelhouse is where this merge goes, and all of it came by a merge."""
-    is_place = house.is_relative_to(target) if apart else house == target
-    record = Wheelhouse(house).record()
-    return is_place and record.merged is not None and not record.own
-
-
-def read(house: Path, name: str, *, into: Path) -> Part:
-    """Read a wheelhouse, and see that all it names is there.
+def read_part(house: Path, name: str, *, into: Path) -> Part:
+    """Read a wheelhouse, and verify every file in the manifest and the sums.
 
     Args:
-        house: Its folder.
-        name: That no other one has.
-        into: The folder that it becomes part of. Where it is that folder, what was
-            built there counts, and not what an earlier merge brought.
+        house: The folder of the wheelhouse.
+        name: A unique name.
+        into: The folder to merge into. If the wheelhouse is this folder, results of an
+            earlier merge are ignored.
 
     Raises:
-        BuildStagesError: Its manifest, a wheel, or another file isn't what it was.
+        BuildStagesError: The manifest, a wheel or another file is damaged or missing.
     """
-    reading = _Reading(house=house, into=into, record=_record(house))
-    return reading.part("" if house == into else name)
+    is_target = house == into
+    try:
+        manifest = parse_manifest((house / MANIFEST).read_bytes())
+    except ValueError as error:
+        problem = f"can't be read: {error}"
+        raise _damage(house, MANIFEST, problem) from error
+    if manifest.invalid:
+        problem = "has an entry that names no wheel and no log of that folder"
+        raise _damage(house, MANIFEST, problem)
+    merged = manifest.merged or {}
+    wheels = manifest.own if is_target else manifest.wheels
+    built = {entry["file"]: entry["sha256"] for entry in wheels}
+    known = {entry["file"] for entry in manifest.wheels}
+    sums = publish.read_sums(house)
+    vendored = {
+        file: sums[file]
+        for file in sums
+        if file.endswith(".whl")
+        and file not in known
+        # Since an earlier merge, builds may have removed wheels from the target.
+        and (not is_target or (file not in merged and (house / file).is_file()))
+    }
+    _verify_files(house, MANIFEST, built)
+    checksums = vendored if is_target else sums  # the target gets new documents
+    _verify_files(house, SUMS, dict(sorted(checksums.items() - built.items())))
+    hashes = {**vendored, **built}
+    file = ""
+    try:
+        for file in hashes:
+            parse_wheel_filename(file)
+    except InvalidWheelFilename as error:
+        problem = "isn't the name of a wheel"
+        raise _damage(house, file, problem) from error
+    documents: dict[str, dict[str, str]] = {}
+    for plain in (BOUND_LOCK, SBOM):
+        texts = documents[plain] = {}
+        for label, file in _label_documents(plain, merged, is_target=is_target).items():
+            if label or (house / file).is_file():
+                text = _read_text(house, file)
+                is_lock = plain == BOUND_LOCK
+                texts[label] = (
+                    _rebase_lock(house / file, text, hashes, into) if is_lock else text
+                )
+    return Part(
+        folder=house,
+        name="" if is_target else name,
+        wheels=wheels,
+        vendored=vendored,
+        documents=documents,
+        statements=_read_statements(house, hashes),
+        is_released=bool(sums),
+    )
 
 
 def _damage(house: Path, file: str, problem: str) -> BuildStagesError:
@@ -108,153 +145,75 @@ def _damage(house: Path, file: str, problem: str) -> BuildStagesError:
     )
 
 
-def _record(house: Path) -> Manifest:
+def _verify_files(house: Path, listing: str, hashes: Mapping[str, str]) -> None:
+    """Compare files with the hashes in the manifest or the sums."""
+    for file, sha256 in hashes.items():
+        path = house / file
+        if not path.is_file():
+            problem = f"is missing; {listing} names it"
+            raise _damage(house, file, problem)
+        if sha256_of(path) != sha256:
+            problem = f"doesn't match its sha256 in {listing}"
+            raise _damage(house, file, problem)
+
+
+def _read_text(house: Path, file: str) -> str:
     try:
-        record = manifest.loads((house / MANIFEST).read_bytes())
-    except ValueError as error:
+        return (house / file).read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError) as error:
         problem = f"can't be read: {error}"
-        raise _damage(house, MANIFEST, problem) from error
-    if record.strange:
-        problem = "has an entry that names no wheel and no log of that folder"
-        raise _damage(house, MANIFEST, problem)
-    return record
+        raise _damage(house, file, problem) from error
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Reading:
-    """A wheelhouse that is read.
+def _label_documents(
+    plain: str, merged: Collection[str], *, is_target: bool
+) -> dict[str, str]:
+    """Return the possible files of a document, by label.
 
-    Attributes:
-        house: Its folder.
-        into: The folder that it becomes part of.
-        record: Its manifest.
+    Args:
+        plain: The file name without a label.
+        merged: The files of an earlier merge.
+        is_target: Whether documents of an earlier merge are left out.
     """
+    if is_target:
+        return {} if plain in merged else {"": plain}
+    stem, _, ending = plain.partition(".")
+    pattern = re.compile(rf"{stem}\.([^.]+)\.{re.escape(ending)}")
+    matches = filter(None, map(pattern.fullmatch, merged))
+    return {"": plain, **{match[1]: match[0] for match in matches}}
 
-    house: Path
-    into: Path
-    record: Manifest
 
-    @property
-    def is_target(self) -> bool:
-        """Whether it is merged into itself; then only what was built there counts."""
-        return self.house == self.into
+def _rebase_lock(path: Path, text: str, wheels: Iterable[str], into: Path) -> str:
+    """Return a bound lock with paths relative to another folder."""
+    house = path.parent
+    try:
+        lock = Pylock.from_dict(toml.loads(text))
+    except (ValueError, PylockValidationError) as error:
+        problem = f"can't be read: {error}"
+        raise _damage(house, path.name, problem) from error
 
-    def part(self, name: str) -> Part:
-        """Return what becomes part of the other one, all of it checked."""
-        wheels = self.record.own if self.is_target else self.record.wheels
-        built = {entry["file"]: entry["sha256"] for entry in wheels}
-        sums = publishing.read_sums(self.house)
-        vendored = self._vendored(sums)
-        self._check(MANIFEST, built)
-        summed = vendored if self.is_target else sums  # the rest is made anew
-        self._check(SUMS, dict(sorted(summed.items() - built.items())))
-        hashes = {**vendored, **built}
-        for file in hashes:
-            self._check_name(file)
-        return Part(
-            folder=self.house,
-            name=name,
-            wheels=wheels,
-            vendored=vendored,
-            locks={
-                label: self._rebased(file, hashes)
-                for label, file in self._documents(BOUND_LOCK)
-            },
-            bills={label: self._text(file) for label, file in self._documents(SBOM)},
-            statements=tuple(self._statements(hashes)),
-            is_released=bool(sums),
-        )
+    def move(old: str) -> str:
+        if old in wheels or PurePosixPath(old).is_absolute():
+            return old
+        return PurePath(os.path.relpath(house / old, into)).as_posix()
 
-    @property
-    def _brought(self) -> Mapping[str, str]:
-        """The sha256 of what an earlier merge brought beside wheels and logs."""
-        return self.record.merged or {}
+    moved = pylock.move_paths(lock, move, is_bound=True)
+    return text if moved == lock else pylock.dump_pylock(moved)
 
-    def _vendored(self, sums: Mapping[str, str]) -> dict[str, str]:
-        """Return the sha256 of the wheels that no stage built, by file."""
-        known = {entry["file"] for entry in self.record.wheels}
-        if self.is_target:  # where builds may have removed some, since
-            known |= self._brought.keys()
-            sums = {it: sums[it] for it in sums if (self.house / it).is_file()}
-        return {
-            file: sums[file]
-            for file in sums
-            if file.endswith(".whl") and file not in known
-        }
 
-    def _check(self, where: str, hashes: Mapping[str, str]) -> None:
-        """See that files are there, and of these hashes.
-
-        Args:
-            where: The file that names the hashes.
-            hashes: By file.
-        """
-        for file, sha256 in hashes.items():
-            path = self.house / file
-            if not path.is_file():
-                raise self._error(file, f"is missing; {where} names it")
-            if sha256_of(path) != sha256:
-                raise self._error(
-                    file, f"isn't the file that {where} names, by its sha256"
-                )
-
-    def _check_name(self, file: str) -> None:
-        with suppress(InvalidWheelFilename):
-            parse_wheel_filename(file)
-            return
-        raise self._error(file, "isn't the name of a wheel")
-
-    def _documents(self, plain: str) -> Iterator[tuple[str, str]]:
-        """Yield the documents of a kind, each with its label.
-
-        Args:
-            plain: The name of one with none.
-        """
-        is_brought = self.is_target and plain in self._brought
-        if (self.house / plain).is_file() and not is_brought:
-            yield "", plain
-        if not self.is_target:
-            stem, _, ending = plain.partition(".")
-            pattern = re.compile(rf"{stem}\.([^.]+)\.{re.escape(ending)}")
-            matches = filter(None, map(pattern.fullmatch, self._brought))
-            yield from ((match[1], match[0]) for match in matches)
-
-    def _text(self, file: str) -> str:
-        try:
-            return (self.house / file).read_text(encoding="utf-8")
-        except (FileNotFoundError, UnicodeDecodeError) as error:
-            raise self._error(file, f"can't be read: {error}") from error
-
-    def _rebased(self, file: str, wheels: Iterable[str]) -> str:
-        """Return the text of a bound lock, its paths relative to where it will be."""
-        text = self._text(file)
-        try:
-            lock = Pylock.from_dict(toml.loads(text))
-        except (ValueError, PylockValidationError) as error:
-            raise self._error(file, f"can't be read: {error}") from error
-
-        def move(path: str) -> str:
-            if path in wheels or PurePosixPath(path).is_absolute():
-                return path
-            there = os.path.relpath(self.house / path, self.into)
-            return PurePath(there).as_posix()
-
-        moved = pylock.move_paths(lock, move, is_bound=True)
-        return text if moved == lock else pylock.dump_pylock(moved)
-
-    def _statements(self, hashes: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-        """Yield what is stated of the wheels, each with the wheel's file."""
-        if not (self.house / PROVENANCE).is_file():
-            return
-        for line in self._text(PROVENANCE).splitlines():
+def _read_statements(
+    house: Path, hashes: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
+    """Return the provenance statements about wheels, each after the wheel's file."""
+    found = []
+    if (house / PROVENANCE).is_file():
+        for line in _read_text(house, PROVENANCE).splitlines():
             try:
                 (subject,) = json.loads(line)["subject"]
                 file, sha256 = subject["name"], subject["digest"]["sha256"]
             except (ValueError, LookupError, TypeError) as error:
-                problem = "has a line that is no statement of one wheel"
-                raise self._error(PROVENANCE, problem) from error
+                problem = "has a line that isn't a statement about one wheel"
+                raise _damage(house, PROVENANCE, problem) from error
             if hashes.get(file) == sha256:
-                yield file, line
-
-    def _error(self, file: str, problem: str) -> BuildStagesError:
-        return _damage(self.house, file, problem)
+                found.append((file, line))
+    return tuple(found)

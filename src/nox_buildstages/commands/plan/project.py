@@ -128,7 +128,9 @@ def _planned(view: Workspace) -> tuple[Planned, ...]:
         locks = {}
     if not locks:
         return plan.unlocked(view.project, view.python)
-    keys = {entry["name"]: entry["key"] for entry in view.wheelhouse.manifest()}
+    keys = {
+        entry["name"]: entry["key"] for entry in view.wheelhouse.read_manifest().wheels
+    }
     options = view.options
     every = {output.name for output in view.project.outputs}
     return plan.plan(

@@ -1,1 +1,1 @@
-"""`build-stages-release`: makes a wheelhouse fit to publish."""
+"""`build-stages-release`: publish a wheelhouse, with index, provenance and SBOM."""

