@@ -43,16 +43,19 @@ def table(*stages: dict[str, Any], **keys: Any) -> dict[str, Any]:  # noqa: ANN4
 
 
 def message(project: Project, declared: dict[str, Any]) -> list[str]:
-    """Return how the locking of a table fails, in lines, less the full stop."""
+    """Return the lines of the error if a table can't be locked."""
     declare(project, declared)
-    output = refused(project, "-s", "build-stages-lock").split("aborted: ", 1)[1]
-    return re.split(r" \(took |\n$", output)[0].removesuffix(".").splitlines()
+    output = refused(project, "-s", "build-stages-lock")
+    found = re.search(r"^(error: .*?)\nnox > ", output, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    return found[1].splitlines()
 
 
 def told(project: Project, declared: dict[str, Any]) -> list[str]:
-    """Return how the locking of a table fails, in lines, without what uv says."""
+    """Return the lines of the error without the output of uv."""
     lines = message(project, declared)
-    ours = re.compile(r"\S|  (\[|name|outputs|dependencies|build-requires|override)")
+    words = r"\[|name|outputs|dependencies|build-requires|override|and |or |each "
+    ours = re.compile(rf"\S| {{2,4}}({words})")
     assert any(line.startswith("  error: ") for line in lines)
     return [line for line in lines if ours.match(line)]
 
@@ -60,7 +63,8 @@ def told(project: Project, declared: dict[str, Any]) -> list[str]:
 def settles(project: Project, declared: dict[str, Any], lines: Iterable[str]) -> None:
     """See that a table goes once the lines of a message are written to its file."""
     declare(project, declared)
-    told = "\n".join(line for line in lines if line.startswith("  "))
+    is_toml = re.compile(r" +(\[|\w[\w-]* = )")
+    told = "\n".join(filter(is_toml.match, lines))
     text = project.pyproject.read_text("utf-8")
     project.pyproject.write_text(f"{text}\n{told}\n", "utf-8")
     project.nox("-s", "build-stages-lock")
@@ -75,13 +79,13 @@ def test_a_wrong_declaration_is_shown_with_the_wish_it_meets(
     lines = told(project, table(kernels))
     assert lines == [
         (
-            "can't lock stage kernels: grouped-gemm 0.3.0 declares torch<2.8,>=2.7.0,"
+            "error: stage kernels: can't be locked: "
+            "grouped-gemm 0.3.0 declares torch<2.8,>=2.7.0,"
             " and stage kernels wants torch==2.13.0"
         ),
-        "if the declaration is wrong, settle it in pyproject.toml:",
+        "help: if the declaration is wrong, correct it in pyproject.toml:",
         "  [tool.nox-buildstages.package.grouped-gemm]",
         '  build-requires = { remove = ["torch"] }',
-        "and run it again",
     ]
     settles(project, table(kernels), lines)
     assert versions(project, "kernels")["torch"] == "2.13.0"
@@ -96,10 +100,10 @@ def test_a_declaration_that_meets_a_constraint_is_wanted_still(
     declared = table(stage("kernels", "kernel"), **{where: ["torch>=2.13", "numpy<2"]})
     lines = told(project, declared)
     assert lines[0] == (
-        "can't lock stage kernels: kernel 1.0 declares torch<2.8,"
+        "error: stage kernels: can't be locked: kernel 1.0 declares torch<2.8,"
         f" and {where} say torch>=2.13"
     )
-    assert lines[-2] == '  build-requires = { add = ["torch"], remove = ["torch"] }'
+    assert lines[-1] == '  build-requires = { add = ["torch"], remove = ["torch"] }'
     settles(project, declared, lines)
     assert versions(project, "kernels")["torch"] == "2.13.0"
 
@@ -112,10 +116,10 @@ def test_what_hinders_through_a_third_project_is_left_to_uv(
     sdist(index, "kernel", "torch<2.8")
     lines = told(project, table(stage("kernels", "kernel", dependencies=["user"])))
     assert lines[0] == (
-        "can't lock stage kernels: kernel 1.0 declares torch<2.8,"
+        "error: stage kernels: can't be locked: kernel 1.0 declares torch<2.8,"
         " and stage kernels wants user"
     )
-    assert lines[-2] == '  build-requires = { remove = ["torch"] }'
+    assert lines[-1] == '  build-requires = { remove = ["torch"] }'
 
 
 def test_every_wrong_declaration_is_told_at_once(
@@ -130,14 +134,16 @@ def test_every_wrong_declaration_is_told_at_once(
     )
     wish = "stage kernels wants torch==2.13.0"
     assert told(project, declared) == [
-        f"can't lock stage kernels: one 1.0 declares torch<2.8, and {wish}",
-        f"and two 1.0 declares torch<2.7.2, and {wish}",
-        "if the declarations are wrong, settle it in pyproject.toml:",
+        (
+            f"error: stage kernels: can't be locked: one 1.0 declares torch<2.8,"
+            f" and {wish}"
+        ),
+        f"  and two 1.0 declares torch<2.7.2, and {wish}",
+        "help: if the declarations are wrong, correct it in pyproject.toml:",
         "  [tool.nox-buildstages.package.one]",
         '  build-requires = { add = ["numpy"], remove = ["numpy", "torch"] }',
         "  [tool.nox-buildstages.package.two]",
         '  build-requires = { remove = ["torch"] }',
-        "and run it again",
     ]
 
 
@@ -150,7 +156,7 @@ def test_a_declaration_that_no_output_satisfies_is_told(
     later = stage("models", "model", dependencies=["kernel"])
     lines = told(project, table(stage("kernels", "kernel"), later))
     assert lines[0] == (
-        "can't lock stage models: model 1.0 declares kernel>=2,"
+        "error: stage models: can't be locked: model 1.0 declares kernel>=2,"
         " and stage kernels builds kernel==1.0"
     )
 
@@ -163,7 +169,7 @@ def test_a_declaration_that_no_output_satisfies_is_told(
             {},
             (
                 "stage kernels wants torch<2.8, and stage kernels wants torch>2.8\n"
-                "the dependencies of stage kernels don't go together:"
+                "help: the dependencies of stage kernels don't go together:"
                 " change one of them"
             ),
         ),
@@ -172,7 +178,7 @@ def test_a_declaration_that_no_output_satisfies_is_told(
             {"constraints": ["numpy<9", "torch>2.8"]},
             (
                 "constraints say torch>2.8, and stage kernels wants torch<2.8\n"
-                "change the dependencies of stage kernels or constraints"
+                "help: change the dependencies of stage kernels or constraints"
                 " in pyproject.toml"
             ),
         ),
@@ -182,7 +188,8 @@ def test_a_declaration_that_no_output_satisfies_is_told(
             (
                 "build-requires of kernel adds torch>2.8,"
                 " and stage kernels wants torch<2.8\n"
-                "change the dependencies of stage kernels or build-requires of kernel"
+                "help: change the dependencies of stage kernels or build-requires"
+                " of kernel"
                 " in pyproject.toml"
             ),
         ),
@@ -199,7 +206,7 @@ def test_what_is_the_users_own_is_told_as_such(
     """No declaration is blamed where the table contradicts itself."""
     sdist(index, "kernel", "torch")
     lines = told(project, table(stage("kernels", "kernel", **keys), **top))
-    assert lines == f"can't lock stage kernels: {expected}".splitlines()
+    assert lines == f"error: stage kernels: can't be locked: {expected}".splitlines()
 
 
 def test_outputs_that_cannot_share_an_environment_get_two_stages(
@@ -218,21 +225,21 @@ def test_outputs_that_cannot_share_an_environment_get_two_stages(
     lines = told(project, table(stage("kernels", *outputs, **keys), later, other))
     assert lines == [
         (
-            "can't lock stage kernels: a 1.0 declares torch<2.8,"
+            "error: stage kernels: can't be locked: a 1.0 declares torch<2.8,"
             " and b declares torch>2.8"
         ),
-        "build them in stages of their own, in pyproject.toml:",
-        "  [[tool.nox-buildstages.stage]]",
-        '  name = "kernels"',
-        '  dependencies = ["torch", "tinybackend"]',
-        '  outputs = ["a==1.0", "c"]',
-        "  [[tool.nox-buildstages.stage]]",
-        '  name = "kernels-3"',
-        '  dependencies = ["torch", "tinybackend"]',
-        '  outputs = ["b @ ./b", "d"]',
-        "each with the env that stage kernels has",
-        "or correct what is wrong in build-requires of package a or b",
-        "and see which of them stage later needs",
+        "help: build them in stages of their own, in pyproject.toml:",
+        "    [[tool.nox-buildstages.stage]]",
+        '    name = "kernels"',
+        '    dependencies = ["torch", "tinybackend"]',
+        '    outputs = ["a==1.0", "c"]',
+        "    [[tool.nox-buildstages.stage]]",
+        '    name = "kernels-3"',
+        '    dependencies = ["torch", "tinybackend"]',
+        '    outputs = ["b @ ./b", "d"]',
+        "  each with the env that stage kernels has",
+        "  or correct what is wrong in build-requires of package a or b",
+        "  and see which of them stage later needs",
     ]
     settles(project, {"final": {"requirements": ["a"]}, "stage": [other]}, lines)
 
@@ -246,10 +253,10 @@ def test_outputs_of_which_one_does_not_go_at_all_are_not_divided(
     lines = told(project, table(stage("kernels", "a", "b", "c")))
     assert lines == [
         (
-            "can't lock stage kernels: a 1.0 declares torch<2.8,"
+            "error: stage kernels: can't be locked: a 1.0 declares torch<2.8,"
             " and b 1.0 declares torch>2.8"
         ),
-        "change build-requires of a or build-requires of b in pyproject.toml",
+        "help: change build-requires of a or build-requires of b in pyproject.toml",
     ]
 
 
@@ -267,14 +274,14 @@ def test_a_runtime_that_an_output_does_not_suit_shows_both(
     lines = told(project, declared)
     assert lines == [
         (
-            "can't lock final: flash-attn 1.0, once built, requires torch<2.12,"
+            "error: runtime environment: can't be locked: "
+            "flash-attn 1.0, once built, requires torch<2.12,"
             " and final.requirements want torch>=2.13"
         ),
-        "change final.requirements in pyproject.toml",
-        "or overrule what flash-attn requires:",
-        "  [tool.uv]",
-        '  override-dependencies = ["torch>=2.13"]',
-        "and run it again",
+        "help: change final.requirements in pyproject.toml",
+        "  or overrule what flash-attn requires:",
+        "    [tool.uv]",
+        '    override-dependencies = ["torch>=2.13"]',
     ]
     settles(project, declared, lines)
     assert versions(project, "final")["torch"] == "2.13.0"
@@ -288,17 +295,15 @@ def test_outputs_that_do_not_suit_each_other_are_shown(
     sdist(index, "b", requires=["torch>2.8"])
     assert told(project, table(stage("kernels", "a", "b"))) == [
         (
-            "can't lock final: a 1.0, once built, requires torch<2.8,"
+            "error: runtime environment: can't be locked: "
+            "a 1.0, once built, requires torch<2.8,"
             " and b 1.0, once built, requires torch>2.8"
         ),
-        "change final.requirements in pyproject.toml",
+        "help: change final.requirements in pyproject.toml",
     ]
 
 
-LOOK = (
-    "what is asked for there: the dependencies of stage kernels, and what its outputs"
-    " declare (which build-requires of a package corrects)"
-)
+LOOK = "help: check the dependencies of stage kernels, and what its outputs require"
 
 
 @pytest.mark.parametrize("dependencies", [[], ["absent"]])
@@ -308,7 +313,7 @@ def test_a_project_that_is_not_there_is_no_conflict(
     """Uv says all there is to say."""
     sdist(index, "kernel", "torch", "nowhere", "numpy")
     lines = told(project, table(stage("kernels", "kernel", dependencies=dependencies)))
-    assert lines == ["can't lock kernels", LOOK]
+    assert lines == ["error: stage kernels: can't be locked", LOOK]
 
 
 def test_a_conflict_is_told_beside_a_project_that_is_not_there(
@@ -319,7 +324,7 @@ def test_a_conflict_is_told_beside_a_project_that_is_not_there(
     wanted = ["nowhere", "torch==2.13.0"]
     lines = told(project, table(stage("kernels", "kernel", dependencies=wanted)))
     assert lines[0].startswith(
-        "can't lock stage kernels: kernel 1.0 declares torch<2.8"
+        "error: stage kernels: can't be locked: kernel 1.0 declares torch<2.8"
     )
 
 
@@ -332,10 +337,10 @@ def test_a_folder_that_is_built_in_another_version_is_told(
     later = stage("models", "model", dependencies=["kernel>=2"])
     assert told(project, table(stage("kernels", "kernel @ ./kernel"), later)) == [
         (
-            "can't lock stage models: stage models wants kernel>=2,"
+            "error: stage models: can't be locked: stage models wants kernel>=2,"
             " and stage kernels builds kernel==1.0"
         ),
-        "change the dependencies of stage models in pyproject.toml",
+        "help: change the dependencies of stage models in pyproject.toml",
     ]
 
 
@@ -352,14 +357,14 @@ def test_an_output_that_is_merely_named_is_not_taken_away(
     lines = told(project, declared)
     assert lines == [
         (
-            "can't lock stage models: kernel 1.0, once built, requires torch<2.8,"
+            "error: stage models: can't be locked: "
+            "kernel 1.0, once built, requires torch<2.8,"
             " and stage models wants torch>2.8"
         ),
-        "change the dependencies of stage models in pyproject.toml",
-        "or overrule what kernel requires:",
-        "  [tool.uv]",
-        '  override-dependencies = ["torch>2.8"]',
-        "and run it again",
+        "help: change the dependencies of stage models in pyproject.toml",
+        "  or overrule what kernel requires:",
+        "    [tool.uv]",
+        '    override-dependencies = ["torch>2.8"]',
     ]
     settles(project, declared, lines)
 
@@ -370,13 +375,13 @@ def test_an_output_that_is_merely_named_is_not_taken_away(
 @pytest.mark.parametrize(
     ("wanted", "output", "last"),
     [
-        ("odd", "odd==2.0", "and run it again"),
-        ("odd<2", "odd==1.0", "and run it again"),
+        ("odd", "odd==2.0", '  outputs = ["odd==2.0"]'),
+        ("odd<2", "odd==1.0", '  outputs = ["odd==1.0"]'),
         (
             "user",
             "odd==2.0",
             (
-                'and add "odd" to the dependencies of stage kernels,'
+                '  and add "odd" to the dependencies of stage kernels,'
                 " so that it comes first"
             ),
         ),
@@ -384,11 +389,11 @@ def test_an_output_that_is_merely_named_is_not_taken_away(
             "limiting",
             "odd",
             (
-                'and add "odd" to the dependencies of stage kernels,'
+                '  and add "odd" to the dependencies of stage kernels,'
                 " so that it comes first"
             ),
         ),
-        ("odd @ ./odd", "odd @ ./odd", "and run it again"),
+        ("odd @ ./odd", "odd @ ./odd", '  outputs = ["odd @ ./odd"]'),
     ],
 )
 def test_what_has_no_wheel_gets_a_stage_before(
@@ -406,12 +411,12 @@ def test_what_has_no_wheel_gets_a_stage_before(
     declared = table(stage("kernels", "kernel", dependencies=[wanted]))
     lines = message(project, declared)
     at = lines.index(
-        "make it an output of a stage before stage kernels, in pyproject.toml:"
+        "help: make it an output of a stage before stage kernels, in pyproject.toml:"
     )
-    assert lines[at + 1 : at + 4] == [
-        "  [[tool.nox-buildstages.stage]]",
-        '  name = "odd"',
-        f'  outputs = ["{output}"]',
+    assert [line.strip() for line in lines[at + 1 : at + 4]] == [
+        "[[tool.nox-buildstages.stage]]",
+        'name = "odd"',
+        f'outputs = ["{output}"]',
     ]
     assert lines[-1] == last
     proposed = toml.loads("\n".join(lines[at + 1 : at + 4]))
@@ -428,12 +433,12 @@ def test_what_has_no_wheel_gets_a_stage_before(
         (
             stage("models", "model", dependencies=["kernel", "user"]),
             ["model"],
-            ["add it to the outputs of stage kernels, in pyproject.toml:"],
+            ["help: add it to the outputs of stage kernels, in pyproject.toml:"],
         ),
         (
             stage("models", "model"),
             ["user"],
-            ["add it to the outputs of stage models, in pyproject.toml:"],
+            ["help: add it to the outputs of stage models, in pyproject.toml:"],
         ),
     ],
     ids=["stage", "final"],
@@ -455,7 +460,7 @@ def test_what_has_no_wheel_is_added_to_a_stage_that_comes_before(
     own = re.findall(r"stage (\w+),", lines[0])[0].removesuffix("s")
     odd = re.findall(r"Wheels are required for `(\w+)`", "\n".join(told))[0]
     outputs = f'  outputs = ["{own}", "{odd}==1.0"]'
-    assert told[-3:] == [*lines, outputs, "and run it again"]
+    assert told[-2:] == [*lines, outputs]
 
 
 def test_what_has_no_wheel_and_is_an_output_elsewhere_is_told_to_come_first(
@@ -467,6 +472,9 @@ def test_what_has_no_wheel_and_is_an_output_elsewhere_is_told_to_come_first(
     make_wheel(index.folder, "user", "1.0", requires=["odd"])
     kernels = stage("kernels", "kernel", dependencies=["user"])
     assert message(project, table(kernels, stage("k2", "odd"))) == [
-        "stage kernels wants odd in its environment, which is an output of stage k2",
-        "add 'odd' to the dependencies of stage kernels, so that stage k2 comes first",
+        "error: stage kernels: its environment needs odd, an output of stage k2",
+        (
+            'help: add "odd" to the dependencies of stage kernels, so that stage k2'
+            " comes first"
+        ),
     ]

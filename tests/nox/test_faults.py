@@ -151,7 +151,7 @@ def test_first_stage_that_fails_ends_those_that_need_it(
 def test_output_that_no_index_knows(project: Project, index: Index) -> None:
     """An unknown package is named; nothing is locked."""
     declare_solo(project)
-    output = fails(project, "can't lock", "kernels was not found")
+    output = fails(project, "can't be locked", "kernels was not found")
     assert "Traceback" not in output
     assert lock_texts(project) == {}
     make_sdist(index.folder, "kernels", "1.0")
@@ -311,7 +311,7 @@ def test_index_that_cannot_be_reached(tmp_path: Path, caches: Path) -> None:
         env = hermetic_env(tmp_path / "scratch", caches, index)
     project = make_project(tmp_path / "project", {**env, "UV_HTTP_RETRIES": "0"})
     declare_solo(project)
-    output = fails(project, "can't lock", index.url.partition("/simple/")[0])
+    output = fails(project, "can't be locked", index.url.partition("/simple/")[0])
     assert "Traceback" not in output
     assert lock_texts(project) == {}
     with Index(tmp_path / "index") as index:
@@ -326,7 +326,9 @@ def test_dependency_without_a_wheel(project: Project, index: Index) -> None:
     make_sdist(index.folder, "kernels", "1.0")
     make_sdist(index.folder, "onlysource", "1.0")
     declare_solo(project, dependencies=["onlysource"])
-    output = fails(project, "can't lock only", "onlysource", "output of a stage")
+    output = fails(
+        project, "stage only: onlysource would have to be built", "output of a stage"
+    )
     assert "Traceback" not in output
     assert lock_texts(project) == {}
     stages = [
@@ -343,7 +345,9 @@ def test_runtime_dependency_without_a_wheel(project: Project, index: Index) -> N
     make_sdist(index.folder, "onlysource", "1.0")
     declare_solo(project)
     output = fails(
-        project, "can't lock final", "onlysource", "add it to the outputs of stage"
+        project,
+        "runtime environment: onlysource would have to be built",
+        "add it to the outputs of stage",
     )
     assert "Traceback" not in output
 
@@ -464,7 +468,11 @@ def test_tool_that_is_not_there(project: Project) -> None:
     """A program that a stage names and that isn't on PATH is an error."""
     tree = kernels_tree(project)
     declare_solo(project, outputs=[tree], tools=["no-such-compiler"])
-    fails(project, "stage only names the tool 'no-such-compiler'", "install it")
+    fails(
+        project,
+        "stage only: its tool 'no-such-compiler' isn't on PATH",
+        "install no-such-compiler",
+    )
 
 
 def test_two_outputs_of_one_project_are_refused_at_once(project: Project) -> None:

@@ -238,7 +238,7 @@ def test_what_is_stale_is_locked_for_all_cells(project: Project) -> None:
     assert "pylock.models.toml" in lock_texts(project)
     declare(project, table({**arch, "tensor": AXES["tensor"]}))
     output = refused(project, "-s", "build-stages", env={"CI": "1"})
-    assert "the lock files are stale" in output
+    assert "the lock files are out of date" in output
     done = project.nox("-s", "build-stages-lock")
     assert "pylock.models-1.toml, pylock.models-2.toml" in done.output
     assert "pylock.models.toml" not in lock_texts(project)
@@ -256,11 +256,11 @@ def test_a_lock_that_is_gone_or_broken_is_named(project: Project) -> None:
     text = path.read_text("utf-8")
     path.write_text(f"<<<<<<< HEAD\n{text}", "utf-8")
     session = ("-s", "build-stages(arch=8.0, tensor=2)", "--", "--locked")
-    assert "pylock.models-2.toml can't be read" in refused(project, *session)
+    assert "pylock.models-2.toml: can't be read" in refused(project, *session)
     path.unlink()
     for words in (session, ("-s", "build-stages-lock", "--", "--check")):
         output = refused(project, *words)
-        assert "stale: the lock of models(arch=8.0, tensor=2) is missing" in output
+        assert "date: the lock of models(arch=8.0, tensor=2) is missing" in output
     states = [it["outputs"][0]["state"] for it in plan(project)["stages"]]
     assert states == ["cached", "cached", "cached", "build"]
 
@@ -284,7 +284,7 @@ def test_what_suits_no_two_cells_is_told(project: Project, index: Index) -> None
     make_sdist(index.folder, "base", "1.1", settings=settings)
     declare(project, table(AXES))
     output = refused(project, "-s", "build-stages-lock")
-    assert "stage base is built once, and its environment would differ" in output
+    assert "stage base: its environment differs between cells that share it" in output
     assert "in (arch=8.0, tensor=1) and (arch=8.0, tensor=2)" in output
     assert "tensorlib: 1.0, 2.0" in output
     assert 'env = { TENSOR = "{tensor}" }' in output

@@ -242,7 +242,7 @@ def test_plan_tells_what_the_locks_do_not_have(project: Project) -> None:
     run(project)
     Pair(second={"outputs": ["models>=1.5", "later"]}).write(project)
     told = project.nox("-s", "build-stages-plan")
-    assert "the lock files are stale" in told.output
+    assert "the lock files are out of date" in told.output
     assert "locking may change more" in told.output
     assert planned(told) == {
         "kernels": ("cached", ""),

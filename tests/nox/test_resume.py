@@ -138,7 +138,7 @@ def test_a_build_that_takes_too_long_is_stopped_and_goes_on(
     output = refused(project, "-s", "build-stages")
     assert time.monotonic() - began < PATIENCE
     assert "kernels (stage only): stopped after 2 s, its timeout\n" in output
-    assert "what was compiled is kept: run it again, and it goes on from" in output
+    assert "run the same command again: compiled object files are kept" in output
     assert re.search(r"kernels +1\.0 +only +stopped$", output, re.MULTILINE)
     assert stored(project) == project.wheels() == []
     assert GOES_ON in ends_well(project).output

@@ -212,7 +212,7 @@ class _Explainer:
         packages = () if answer is None else answer.packages
         installed = {package.name for package in packages}
         subject = "the declaration is" if len(wrong) == 1 else "the declarations are"
-        yield f"if {subject} wrong, settle it in pyproject.toml:"
+        yield f"if {subject} wrong, correct it in pyproject.toml:"
         for output in sorted(_outputs(wrong)):
             rules = self.resolver.project.rules(output)
             remove = {it.name for it in wrong if it.output == output}
