@@ -1,4 +1,4 @@
-"""Environments are made equal to their locks by uv, and backends see little else."""
+"""uv makes environments equal to locks, and build backends see few variables."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ BOTH = {"some-package": "1.0", "other": "2.0+cpu"}
 def test_an_environment_becomes_equal_to_its_lock(
     syncer: Syncer, environment: Environment, locked: Locked
 ) -> None:
-    """It holds what the lock holds, importable, and its check finds nothing."""
+    """The locked packages can be imported, and no difference is found."""
     syncer.sync(environment, locked.wanted, locked.path)
     assert installed(environment) == BOTH
     assert imported(environment, "some_package") == "Some.Package 1.0."
@@ -135,10 +135,10 @@ def test_an_environment_becomes_equal_to_its_lock(
     check_packages(environment, locked.wanted, hint="")
 
 
-def test_an_environment_that_is_equal_is_left_alone(
+def test_an_equal_environment_is_unchanged(
     syncer: Syncer, runner: Counting, environment: Environment, locked: Locked
 ) -> None:
-    """Not even uv is started."""
+    """Uv isn't started."""
     syncer.sync(environment, locked.wanted, locked.path)
     started = len(runner.commands)
     syncer.sync(environment, locked.wanted, locked.path)
@@ -148,17 +148,17 @@ def test_an_environment_that_is_equal_is_left_alone(
 def test_an_empty_lock_makes_an_empty_environment(
     syncer: Syncer, environment: Environment, locked: Locked, tmp_path: Path
 ) -> None:
-    """A stage may need nothing at all."""
+    """A stage may need no packages."""
     syncer.sync(environment, locked.wanted, locked.path)
     nothing = lock(tmp_path)
     syncer.sync(environment, nothing.wanted, nothing.path)
     assert installed(environment) == {}
 
 
-def test_what_is_not_in_the_lock_goes(
+def test_packages_outside_the_lock_are_removed(
     syncer: Syncer, environment: Environment, locked: Locked, tmp_path: Path
 ) -> None:
-    """Pip and setuptools too, with which other tools' environments come."""
+    """Pip and setuptools too, with which other tools create environments."""
     more = [
         make_wheel(tmp_path / "more", name, "1") for name in ("pip", "setuptools", "x")
     ]
@@ -175,7 +175,7 @@ def test_what_is_not_in_the_lock_goes(
 
 
 def test_an_egg_info_is_seen(environment: Environment, locked: Locked) -> None:
-    """What an old installer put there is there as well."""
+    """Packages of old installers count as installed."""
     (site,) = environment.location.glob("lib/python*/site-packages")
     (site / "Old_Thing-1.2-py3.11.egg-info").write_text("")
     found = find_differences(environment, locked.wanted)
@@ -185,7 +185,7 @@ def test_an_egg_info_is_seen(environment: Environment, locked: Locked) -> None:
 def test_another_version_is_replaced(
     syncer: Syncer, environment: Environment, locked: Locked, tmp_path: Path
 ) -> None:
-    """And while it is there, the difference names both."""
+    """The difference names both versions."""
     syncer.sync(environment, locked.wanted, locked.path)
     newer = lock(
         tmp_path,
@@ -202,7 +202,7 @@ def test_another_version_is_replaced(
 def test_the_same_version_with_other_bytes_is_replaced(
     syncer: Syncer, environment: Environment, locked: Locked, tmp_path: Path
 ) -> None:
-    """What counts is the hash: a wheel built anew is installed anew."""
+    """The hash counts: a rebuilt wheel is installed again."""
     syncer.sync(environment, locked.wanted, locked.path)
     rebuilt = make_wheel(
         tmp_path / "rebuilt",
@@ -221,17 +221,17 @@ def test_the_same_version_with_other_bytes_is_replaced(
 def test_a_version_may_be_spelled_another_way(
     syncer: Syncer, environment: Environment, tmp_path: Path
 ) -> None:
-    """A wheel of 2024.01.0 is one of 2024.1.0, which is what its lock says."""
+    """A wheel of 2024.01.0 has the locked version 2024.1.0."""
     odd = lock(tmp_path, make_wheel(tmp_path / "wheels", "odd", "2024.01.0"))
     assert odd.wanted["odd"].version == "2024.1.0"
     syncer.sync(environment, odd.wanted, odd.path)
     assert find_differences(environment, odd.wanted) == {}
 
 
-def test_what_was_installed_past_us_is_replaced(
+def test_packages_installed_by_hand_are_replaced(
     syncer: Syncer, environment: Environment, locked: Locked, tmp_path: Path
 ) -> None:
-    """The same version, from elsewhere, isn't what is locked."""
+    """The same version from elsewhere isn't the locked wheel."""
     other = make_wheel(
         tmp_path / "else", "some-package", "1.0", files={"some_package.py": "'''X'''"}
     )
@@ -243,10 +243,10 @@ def test_what_was_installed_past_us_is_replaced(
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"other": 1}', "\0"])
-def test_a_damaged_stamp_is_written_anew(
+def test_a_damaged_record_is_replaced(
     syncer: Syncer, environment: Environment, locked: Locked, text: str
 ) -> None:
-    """Then nothing is known, and everything is installed again."""
+    """Without a record all packages are installed again."""
     syncer.sync(environment, locked.wanted, locked.path)
     (environment.location / "nox-buildstages.json").write_text(text)
     assert set(find_differences(environment, locked.wanted)) == set(BOTH)
@@ -257,7 +257,7 @@ def test_a_damaged_stamp_is_written_anew(
 def test_a_wheel_of_another_hash_is_refused(
     syncer: Syncer, environment: Environment, tmp_path: Path
 ) -> None:
-    """It is named with both hashes and the command, and it isn't installed."""
+    """The error has both hashes and the command; nothing is installed."""
     wheel = make_wheel(tmp_path / "wheels", "some-package", "1.0")
     tampered = lock(tmp_path, wheel, hashes="ab" * 32)
     with pytest.raises(HashMismatchError) as caught:
@@ -295,7 +295,7 @@ def sized(tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> Lock
 def test_a_wheel_of_another_size_is_refused_by_its_hash(
     syncer: Syncer, environment: Environment, sized: Locked, index: Index
 ) -> None:
-    """Uv then tells sizes alone; one wants to know the hashes all the same."""
+    """Uv reports sizes only; the error has the hashes too."""
     expected = sized.wanted["remote"].sha256
     other = make_wheel(index.folder, "remote", "1.0", files={"more.py": "x = 1\n"})
     with pytest.raises(HashMismatchError) as caught:
@@ -305,10 +305,10 @@ def test_a_wheel_of_another_size_is_refused_by_its_hash(
     assert list(environment.location.glob("pylock.*")) == []
 
 
-def test_a_wheel_of_the_locked_hash_is_taken_whatever_the_size_that_is_said(
+def test_the_size_of_a_wheel_does_not_matter(
     syncer: Syncer, environment: Environment, sized: Locked
 ) -> None:
-    """An index may be wrong about a size; the hash says that it is the file."""
+    """An index may report a wrong size; the hash is right."""
     text = sized.path.read_text()
     sized.path.write_text(text.replace("size = ", "size = 1"))
     syncer.sync(environment, sized.wanted, sized.path)
@@ -316,10 +316,10 @@ def test_a_wheel_of_the_locked_hash_is_taken_whatever_the_size_that_is_said(
     assert find_differences(environment, sized.wanted) == {}
 
 
-def test_a_cache_that_is_behind_is_refreshed(
+def test_an_outdated_cache_is_refreshed(
     syncer: Syncer, environment: Environment, sized: Locked, index: Index
 ) -> None:
-    """Uv would give the file that it has for a URL, for as long as it may."""
+    """Uv would install the cached file of the URL."""
     syncer.sync(environment, sized.wanted, sized.path)
     before = sized.wanted["remote"].sha256
     other = make_wheel(index.folder, "remote", "1.0", files={"more.py": "x = 1\n"})
@@ -335,13 +335,13 @@ def test_a_cache_that_is_behind_is_refreshed(
     assert find_differences(environment, wanted) == {}
 
 
-def test_a_cache_that_cannot_be_refreshed_is_told_of(
+def test_an_outdated_cache_without_a_network_is_an_error(
     syncer: Syncer,
     environment: Environment,
     sized: Locked,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without network what counts is that the file isn't the locked one."""
+    """The error says that the cached file isn't the locked file."""
     syncer.sync(environment, sized.wanted, sized.path)
     before = sized.wanted["remote"].sha256
     wanted = {**sized.wanted, "remote": Ingredient(version="1.0", sha256="ab" * 32)}
@@ -352,10 +352,10 @@ def test_a_cache_that_cannot_be_refreshed_is_told_of(
     check_refusal(caught.value, "remote==1.0", "ab" * 32, before)
 
 
-def test_what_cannot_be_removed_is_an_error(
+def test_a_package_without_record_is_an_error(
     syncer: Syncer, environment: Environment, locked: Locked, tmp_path: Path
 ) -> None:
-    """Without its list of files nobody knows what belongs to a project."""
+    """Without RECORD the files of a package are unknown."""
     syncer.sync(environment, locked.wanted, locked.path)
     (record,) = environment.location.glob("lib/python*/site-packages/other-*/RECORD")
     record.unlink()
@@ -365,7 +365,7 @@ def test_what_cannot_be_removed_is_an_error(
     assert f"  rm -r {environment.location}" in caught.value.lines()
 
 
-def test_a_wheel_that_is_gone_is_an_error(
+def test_a_missing_wheel_is_an_error(
     syncer: Syncer, environment: Environment, locked: Locked, tmp_path: Path
 ) -> None:
     """Uv names the file."""
@@ -374,10 +374,10 @@ def test_a_wheel_that_is_gone_is_an_error(
         syncer.sync(environment, locked.wanted, locked.path)
 
 
-def test_an_environment_that_stays_another_is_an_error(
+def test_a_remaining_difference_is_an_error(
     syncer: Syncer, environment: Environment, locked: Locked
 ) -> None:
-    """Uv's word isn't taken for it: what is there is looked at."""
+    """The environment is checked even if uv reports success."""
     more = {**locked.wanted, "gone": Ingredient(version="1", sha256="00")}
     with pytest.raises(BuildStagesError) as caught:
         syncer.sync(environment, more, locked.path)
@@ -386,10 +386,10 @@ def test_an_environment_that_stays_another_is_an_error(
     assert caught.value.hint.endswith(f"\n  rm -r {environment.location}")
 
 
-def test_nothing_is_changed_where_nox_forbids_it(
+def test_nothing_is_changed_with_no_install(
     syncer: Syncer, runner: Counting, environment: Environment, locked: Locked
 ) -> None:
-    """With -R an environment is as it should be, or it is an error."""
+    """With -R a difference is an error."""
     fixed = replace(environment, may_install=lambda: False)
     with pytest.raises(BuildStagesError) as caught:
         syncer.sync(fixed, locked.wanted, locked.path)
@@ -425,8 +425,8 @@ OWN = {
 }
 
 
-def test_nothing_of_the_outer_environment_is_seen_but_what_is_listed() -> None:
-    """Neither PYTHONPATH nor PIP_*, CFLAGS, HOME, nor what nobody thought of."""
+def test_a_backend_sees_listed_variables_only() -> None:
+    """Neither PYTHONPATH nor PIP_*, CFLAGS, HOME or unknown variables."""
     outer = {
         **KEPT,
         **dict.fromkeys(("PYTHONPATH", "PIP_INDEX_URL", "CFLAGS", "HOME", "X"), "y"),
@@ -441,16 +441,16 @@ def test_nothing_of_the_outer_environment_is_seen_but_what_is_listed() -> None:
 
 
 @pytest.mark.parametrize("outer", [{}, {"PATH": ""}])
-def test_a_path_is_never_empty_in_parts(outer: dict[str, str]) -> None:
-    """An empty entry of PATH would be the source tree."""
+def test_path_has_no_empty_parts(outer: dict[str, str]) -> None:
+    """An empty part of PATH would mean the source tree."""
     assert (
         backend_variables(outer, PLACE, declared={}, home=Path("/h"))["PATH"]
         == "/e/bin"
     )
 
 
-def test_what_is_declared_wins_but_the_environments_programs_come_first() -> None:
-    """A PATH of the table, or one let through, comes after the environment's."""
+def test_declared_variables_win() -> None:
+    """A declared PATH comes after the programs of the environment."""
     declared = {"PATH": "/tools", "TZ": "UTC"}
     seen = backend_variables({"TZ": "CET"}, PLACE, declared=declared, home=Path("/h"))
     assert seen["PATH"] == os.pathsep.join(("/e/bin", "/tools"))

@@ -1,4 +1,4 @@
-"""What an interpreter says of itself, asked once."""
+"""Interpreters are asked for their properties once."""
 
 from __future__ import annotations
 
@@ -48,10 +48,8 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def test_an_interpreter_is_what_packaging_says_of_it(
-    runner: Counting, cache: Path
-) -> None:
-    """Markers and tags are those that an installer in it would go by."""
+def test_properties_come_from_packaging(runner: Counting, cache: Path) -> None:
+    """An installer in the interpreter would use the same markers and tags."""
     found = probe_interpreter(HERE, runner=runner, cache=cache)
     assert found.markers == default_environment()
     assert found.tags == tuple(sys_tags())
@@ -64,17 +62,15 @@ def test_an_interpreter_is_what_packaging_says_of_it(
 
 
 def test_an_interpreter_is_asked_once(runner: Counting, cache: Path) -> None:
-    """The second time nothing is started, and the answer is the same."""
+    """The second time no program is started, and the answer is the same."""
     first = probe_interpreter(HERE, runner=runner, cache=cache)
     assert probe_interpreter(HERE, runner=runner, cache=cache) == first
     assert len(runner.commands) == 1
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"tags": [1]}', "\0"])
-def test_a_damaged_answer_is_asked_for_anew(
-    runner: Counting, cache: Path, text: str
-) -> None:
-    """What can't be read isn't believed, and doesn't stay."""
+def test_a_damaged_answer_is_replaced(runner: Counting, cache: Path, text: str) -> None:
+    """The interpreter is asked again."""
     first = probe_interpreter(HERE, runner=runner, cache=cache)
     (answer,) = cache.iterdir()
     answer.write_text(text)
@@ -83,10 +79,10 @@ def test_a_damaged_answer_is_asked_for_anew(
     assert len(runner.commands) == 2
 
 
-def test_another_program_at_the_same_place_is_another_interpreter(
+def test_a_changed_program_is_asked_again(
     runner: Counting, cache: Path, tmp_path: Path
 ) -> None:
-    """An upgraded Python is asked again, whatever its path."""
+    """An upgraded Python may have the same path."""
     program = tmp_path / "python"
     program.write_text(f'#!/bin/sh\nexec "{HERE}" "$@"\n')
     program.chmod(0o755)
@@ -96,19 +92,19 @@ def test_another_program_at_the_same_place_is_another_interpreter(
     assert len(runner.commands) == 2
 
 
-def test_an_interpreter_that_is_not_there_is_an_error(
+def test_a_missing_interpreter_is_an_error(
     runner: Counting, cache: Path, tmp_path: Path
 ) -> None:
-    """It is said of the program, and nothing is kept."""
+    """The error names the program, and the cache stays empty."""
     with pytest.raises(CommandError, match=r"No such file or directory: .*/gone"):
         probe_interpreter(tmp_path / "gone", runner=runner, cache=cache)
     assert not cache.exists()
 
 
-def test_an_interpreter_that_does_not_run_is_an_error(
+def test_a_broken_interpreter_is_an_error(
     runner: Counting, cache: Path, tmp_path: Path
 ) -> None:
-    """The error has what it said."""
+    """The error has the output of the program."""
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\necho broken >&2\nexit 3\n")
     program.chmod(0o755)
@@ -117,10 +113,10 @@ def test_an_interpreter_that_does_not_run_is_an_error(
     assert not cache.exists()
 
 
-def test_a_folder_in_the_way_is_not_looked_into(
+def test_the_working_folder_is_ignored(
     runner: Counting, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the working folder nor PYTHONPATH decides what the answer is."""
+    """Neither the working folder nor PYTHONPATH affects the answer."""
     (tmp_path / "json.py").write_text("raise SystemExit('wrong json')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -129,10 +125,8 @@ def test_a_folder_in_the_way_is_not_looked_into(
 
 @pytest.mark.skipif(not OTHERS, reason="no other Python here")
 @pytest.mark.parametrize("python", OTHERS, ids=lambda it: it.parts[-3])
-def test_other_pythons_speak_for_themselves(
-    runner: Counting, cache: Path, python: Path
-) -> None:
-    """Asked is the interpreter named, with our packaging, which it needn't have."""
+def test_other_pythons_are_asked(runner: Counting, cache: Path, python: Path) -> None:
+    """Our packaging asks, because they may have none."""
     version = subprocess.run(
         [python, "-c", "import platform; print(platform.python_version())"],
         capture_output=True,
@@ -146,10 +140,10 @@ def test_other_pythons_speak_for_themselves(
     assert f"-{major}{minor}" in found.abi
 
 
-def test_a_virtual_environment_is_its_base_with_a_place_of_its_own(
+def test_a_virtual_environment_has_an_answer_of_its_own(
     runner: Counting, cache: Path, tmp_path: Path
 ) -> None:
-    """It is asked for itself: its settings file is part of what it is."""
+    """Its settings file is part of the identity."""
     environment = tmp_path / "venv"
     subprocess.run(
         [uv.find_uv_bin(), "venv", "-q", "--no-config", "-p", HERE, environment],

@@ -1,4 +1,4 @@
-"""Running real programs: what they get, what comes back, and how they end."""
+"""Real programs run, return output, and end."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def with_log(code: str, log: Path) -> Command:
 BOTH = "import sys; print('out'); print('err', file=sys.stderr)"
 
 
-def test_output_is_captured_apart() -> None:
-    """What a program prints comes back, each stream for itself."""
+def test_output_is_captured() -> None:
+    """Stdout and stderr are separate."""
     assert run(python(BOTH)) == Completed(returncode=0, stdout="out\n", stderr="err\n")
 
 
 def test_output_goes_to_the_end_of_a_log(tmp_path: Path) -> None:
-    """Both streams in the order written; what was there stays; nothing comes back."""
+    """Both streams are appended in the order written; none is returned."""
     log = tmp_path / "log"
     log.write_text("before\n")
     code = "import sys; print('out', flush=True); print('err', file=sys.stderr)"
@@ -51,23 +51,23 @@ def test_output_goes_to_the_end_of_a_log(tmp_path: Path) -> None:
 
 
 def test_output_need_not_be_utf_8() -> None:
-    """A byte that isn't text is replaced, and hides nothing else."""
+    """Invalid bytes are replaced; all other output stays."""
     code = r"import sys; sys.stdout.buffer.write(b'a\xffb')"
     assert run(python(code)).stdout == "a\N{REPLACEMENT CHARACTER}b"
 
 
-def test_a_program_runs_where_it_is_told(tmp_path: Path) -> None:
-    """The working folder is the command's."""
+def test_a_program_runs_in_a_folder(tmp_path: Path) -> None:
+    """The working folder of the command."""
     command = Command(
         argv=(sys.executable, "-c", "import os; print(os.getcwd())"), cwd=tmp_path
     )
     assert run(command).stdout.strip() == str(tmp_path)
 
 
-def test_a_program_sees_the_environment_it_is_given(
+def test_a_program_gets_environment_variables(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All of it, and nothing of ours; ours where none is given."""
+    """Exactly the given variables; ours if there are none."""
     monkeypatch.setenv("OUTER", "1")
     code = "import os; print(os.environ.get('OUTER'), os.environ.get('INNER'))"
     assert run(python(code, env={"INNER": "2"})).stdout == "None 2\n"
@@ -75,20 +75,20 @@ def test_a_program_sees_the_environment_it_is_given(
 
 
 def test_a_program_has_no_input() -> None:
-    """What asks a question gets the end of the file instead of hanging."""
+    """A program that asks a question gets an end of file instead of hanging."""
     assert run(python("import sys; print(repr(sys.stdin.read()))")).stdout == "''\n"
 
 
-def test_how_a_program_ends_comes_back() -> None:
-    """Neither a status nor a signal is an error by itself."""
+def test_the_exit_status_is_returned() -> None:
+    """Neither an exit status nor a signal is an error by itself."""
     assert run(python("raise SystemExit(7)")).returncode == 7
     killed = run(python("import os; os.kill(os.getpid(), 9)"))
     assert killed.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("log", [False, True])
-def test_a_program_that_is_not_there_is_an_error(tmp_path: Path, log: bool) -> None:  # noqa: FBT001
-    """The error has the command as one would type it, and why it didn't start."""
+def test_a_missing_program_is_an_error(tmp_path: Path, log: bool) -> None:  # noqa: FBT001
+    """The error has the command line and the reason."""
     command = Command(
         argv=("no-such-program", "an argument"), log=tmp_path / "log" if log else None
     )
@@ -98,15 +98,15 @@ def test_a_program_that_is_not_there_is_an_error(tmp_path: Path, log: bool) -> N
     assert caught.value.reason == "No such file or directory: no-such-program"
 
 
-def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    """It is the folder that the error names, not the program."""
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    """The error names the folder, not the program."""
     gone = tmp_path / "gone"
     with pytest.raises(CommandError, match=r"No such file or directory: .*gone\)"):
         run(Command(argv=(sys.executable,), cwd=gone))
 
 
-def test_a_checked_command_returns_what_it_printed() -> None:
-    """Its standard output, as it is."""
+def test_a_checked_command_returns_its_output() -> None:
+    """The standard output is unchanged."""
     assert run_checked(run, python(BOTH)) == "out\n"
 
 
@@ -118,7 +118,7 @@ def test_a_checked_command_returns_what_it_printed() -> None:
     ],
 )
 def test_a_checked_command_must_succeed(code: str, output: str) -> None:
-    """The error has what it said on stderr, or else on stdout."""
+    """The error has the error output, else the standard output."""
     with pytest.raises(CommandError) as caught:
         run_checked(run, python(code))
     assert caught.value.reason == "exit status 1"
@@ -172,7 +172,7 @@ def is_alive(pid: int) -> bool:
     ("code", "ended"), [(POLITE, True), (STUBBORN, False)], ids=["polite", "stubborn"]
 )
 def test_an_interrupt_ends_the_program(tmp_path: Path, code: str, ended: bool) -> None:  # noqa: FBT001
-    """It is asked to end, and killed where it doesn't; then the interrupt goes on."""
+    """The program is asked to end, then killed; the interrupt continues."""
     command = [sys.executable, "-c", PARENT, code]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, text=True
@@ -192,10 +192,10 @@ def interrupt_when_there(path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [POLITE, STUBBORN], ids=["polite", "stubborn"])
-def test_an_interrupt_comes_through(
+def test_an_interrupt_is_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
-    """Whoever called us learns of it, when nothing of the program is left."""
+    """The caller gets the interrupt after the program has ended."""
     monkeypatch.setattr(commands, "GRACE", 0.3)
     thread = threading.Thread(target=interrupt_when_there, args=(tmp_path / "pid",))
     thread.start()
@@ -206,7 +206,7 @@ def test_an_interrupt_comes_through(
 
 
 def test_a_program_is_attended_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Again and again until it ends, and what it says then is all there."""
+    """Until the program ends; all output is complete."""
     monkeypatch.setattr(commands, "BEAT", 0.05)
     looks: list[float] = []
     code = "import time; print('begun', flush=True); time.sleep(0.5); print('done')"
@@ -219,10 +219,10 @@ def test_a_program_is_attended_while_it_runs(monkeypatch: pytest.MonkeyPatch) ->
     assert looks[-1] - looks[0] >= 0.05
 
 
-def test_what_attending_raises_ends_the_program(
+def test_an_error_of_attend_ends_the_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The program is asked to end, and the error comes through once it has."""
+    """The error is raised after the program has ended."""
     monkeypatch.setattr(commands, "BEAT", 0.05)
 
     def give_up() -> None:

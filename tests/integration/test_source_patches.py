@@ -1,4 +1,4 @@
-"""Patches are applied exactly, wherever the tree lies and whatever git is told."""
+"""Patches apply exactly, wherever the tree lies and however git is configured."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ three = replaced("code.py", b"3", b"three")
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_source_is_patched(bed: Bed, kind: str) -> None:
-    """Each in its fresh tree: a folder of the user's stays as it was."""
+    """In a fresh tree: a folder of the user stays unchanged."""
     before = contents(bed.tree)
     tree = bed.unpacked(kind, bed.patch(three))
     expected = b"one = 1\ntwo = 2\nthree = three\n"
@@ -187,8 +187,8 @@ def remake(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_patch_may_do_all_that_git_diff_tells(bed: Bed, kind: str) -> None:
-    """New, gone and renamed files, modes, binary files, links, missing newlines."""
+def test_a_patch_may_contain_all_changes_of_git_diff(bed: Bed, kind: str) -> None:
+    """New, deleted, renamed and binary files, modes, links, missing newlines."""
     bed.write("gone.py", b"gone = True\n")
     bed.write("old.py", b"".join(b"line %d\n" % number for number in range(20)))
     bed.write("run.sh", b"#!/bin/sh\n").chmod(0o644)
@@ -208,7 +208,7 @@ def test_a_patch_may_do_all_that_git_diff_tells(bed: Bed, kind: str) -> None:
 
 
 def test_patches_are_applied_in_their_order(bed: Bed) -> None:
-    """The second finds what the first has made, and not the other way round."""
+    """The second patch needs the result of the first."""
     first = bed.patch(replaced("code.py", b"2", b"two"))
     bed.write("code.py", b"one = 1\ntwo = two\nthree = 3\n")
     second = bed.patch(replaced("code.py", b"two = two", b"two = zwei"))
@@ -220,7 +220,7 @@ def test_patches_are_applied_in_their_order(bed: Bed) -> None:
 
 @pytest.mark.parametrize("kind", ["archive", "commit"])
 def test_paths_are_relative_to_the_top_of_the_source(bed: Bed, kind: str) -> None:
-    """As git diff says them in a clone, whichever folder in it is the project."""
+    """As in git diff, even if the project is in a subdirectory."""
     bed.write("python/setup.py", b"version = 1\n")
     edits = three, replaced("python/setup.py", b"1", b"2")
     patch = bed.patch(lambda tree: [edit(tree) for edit in edits])
@@ -232,7 +232,7 @@ def test_paths_are_relative_to_the_top_of_the_source(bed: Bed, kind: str) -> Non
 
 
 def test_a_submodule_s_files_are_patched(bed: Bed) -> None:
-    """They are files of the source as any other."""
+    """Files of a submodule are files of the source."""
     library = bed.place / "library"
     library.mkdir()
     (library / "lib.c").write_bytes(b"int x;\n")
@@ -249,8 +249,8 @@ def test_a_submodule_s_files_are_patched(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_repository_around_the_tree_has_no_say(bed: Bed, kind: str) -> None:
-    """Git passes over files there without a word; the patch is applied all the same."""
+def test_a_repository_around_the_tree_is_ignored(bed: Bed, kind: str) -> None:
+    """Git would ignore files there silently; the patch is applied."""
     (bed.place / "builds").mkdir()
     patch = bed.patch(three)
     (bed.place / ".gitattributes").write_text("* text eol=crlf\n")
@@ -260,8 +260,8 @@ def test_a_repository_around_the_tree_has_no_say(bed: Bed, kind: str) -> None:
     assert b"three = three\n" in (tree / "code.py").read_bytes()
 
 
-def test_a_repository_in_an_archive_has_no_say(bed: Bed) -> None:
-    """What such a one has in its configuration came with the archive."""
+def test_a_repository_in_an_archive_is_ignored(bed: Bed) -> None:
+    """Its configuration came with the archive."""
     committed(bed.tree)
     elsewhere = bed.place / "elsewhere"
     elsewhere.mkdir()
@@ -274,10 +274,10 @@ def test_a_repository_in_an_archive_has_no_say(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_variables_and_configuration_of_git_have_no_say(
+def test_variables_and_configuration_of_git_are_ignored(
     bed: Bed, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trailing blanks stay, line endings stay, and no other repository is touched."""
+    """Trailing blanks and line endings stay; no other repository changes."""
     patch = bed.patch(replaced("code.py", b"three = 3", b"three = 3  "))
     home = bed.place / "home"
     home.mkdir()
@@ -305,7 +305,7 @@ def test_variables_and_configuration_of_git_have_no_say(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_line_endings_are_kept(bed: Bed, kind: str) -> None:
-    """A file with CRLF keeps them, and its patch has them too."""
+    """A file with CRLF keeps CRLF, and the patch needs CRLF too."""
     bed.write("crlf.py", b"one\r\ntwo\r\nthree\r\n")
     patch = bed.patch(replaced("crlf.py", b"two", b"zwei"))
     assert b"+zwei\r\n" in patch
@@ -314,8 +314,8 @@ def test_line_endings_are_kept(bed: Bed, kind: str) -> None:
     bed.refused(kind, patch.replace(b"\r\n", b"\n"))
 
 
-def test_a_clone_s_attributes_hold_as_in_another_clone(bed: Bed) -> None:
-    """What is checked out with CRLF is told by git diff without."""
+def test_the_attributes_of_a_clone_count(bed: Bed) -> None:
+    """Git diff prints a file that is checked out with CRLF without CRLF."""
     bed.write(".gitattributes", b"*.bat text eol=crlf\n")
     bed.write("make.bat", b"one\r\ntwo\r\n")
     patch = bed.patch(replaced("make.bat", b"two", b"zwei"))
@@ -324,8 +324,8 @@ def test_a_clone_s_attributes_hold_as_in_another_clone(bed: Bed) -> None:
     assert (tree / "make.bat").read_bytes() == b"one\r\nzwei\r\n"
 
 
-def test_a_patched_clone_is_that_of_its_commit(bed: Bed) -> None:
-    """In git's eyes: a version made of tags has neither a distance nor a day in it."""
+def test_a_patched_clone_counts_as_unchanged(bed: Bed) -> None:
+    """A version from tags contains neither a distance nor a date."""
     bed.write(".gitignore", b"*.c\n")
     committed(bed.tree)
     git(bed.tree, "tag", "v1.0")
@@ -351,7 +351,7 @@ def test_a_patched_clone_is_that_of_its_commit(bed: Bed) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_patch_that_does_not_apply_is_refused(bed: Bed, kind: str) -> None:
-    """The error has the patch, the source, git's reason and what to do."""
+    """The error has the patch, the source, git's reason and a hint."""
     patch = bed.patch(three)
     bed.write("code.py", b"one = 1\ntwo = 2\nthree = 33\n")
     error = bed.refused(kind, patch)
@@ -362,8 +362,8 @@ def test_a_patch_that_does_not_apply_is_refused(bed: Bed, kind: str) -> None:
     assert lines[-1].startswith("help: write it again with git diff")
 
 
-def test_one_of_several_files_that_does_not_apply_is_enough(bed: Bed) -> None:
-    """There is no fuzz, and no file left out."""
+def test_all_files_must_apply(bed: Bed) -> None:
+    """There is no fuzz, and no file is skipped."""
     edits = three, replaced("pyproject.toml", b"requires", b"requirements")
     patch = bed.patch(lambda tree: [edit(tree) for edit in edits])
     bed.write("pyproject.toml", b"[build-system]\n")
@@ -384,7 +384,7 @@ def of(name: str, *, mode: str = "100644", content: str = "evil") -> bytes:
     "name", ["../evil", "sub/../../evil", "{place}/evil", ".git/hooks/evil"]
 )
 def test_nothing_is_written_outside_the_tree(bed: Bed, kind: str, name: str) -> None:
-    """Neither above it, nor by an absolute path, nor into a repository's own files."""
+    """Neither above the tree, nor by an absolute path, nor into git's files."""
     error = bed.refused(kind, of(name.format(place=bed.place)))
     assert "invalid path" in str(error)
     assert not [*bed.place.rglob("evil")]
@@ -393,7 +393,7 @@ def test_nothing_is_written_outside_the_tree(bed: Bed, kind: str, name: str) -> 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("to", ["../..", "/"])
 def test_a_link_out_of_the_tree_is_refused(bed: Bed, kind: str, to: str) -> None:
-    """Whether something is written through it or not."""
+    """Even if no file is written through the link."""
     link = of("link", mode="120000", content=to)
     error = bed.refused(kind, link)
     assert error.problem == f"'link' links to '{to}', outside the source tree"
@@ -403,7 +403,7 @@ def test_a_link_out_of_the_tree_is_refused(bed: Bed, kind: str, to: str) -> None
 
 
 def test_a_link_of_the_commit_is_left_alone(bed: Bed) -> None:
-    """A clone may have links that lead out of it; nothing is written through them."""
+    """A clone may have links out of the tree; none is followed."""
     (bed.tree / "out").symlink_to("/nowhere")
     patch = bed.patch(three)
     tree = bed.unpacked("commit", patch)
@@ -415,21 +415,21 @@ def test_a_link_of_the_commit_is_left_alone(bed: Bed) -> None:
     "line", ["index 1111111..2222222 160000\n", "new file mode 160000\n"]
 )
 def test_another_commit_of_a_submodule_is_refused(bed: Bed, line: str) -> None:
-    """Git would pass over it without a word."""
+    """Git would ignore the change silently."""
     error = bed.refused("folder", f"diff --git a/lib b/lib\n{line}".encode())
     assert error.problem == "it changes which commit a submodule is at"
 
 
 @pytest.mark.parametrize("text", [b"This is no patch.\n", b"\x00\x01"])
-def test_what_is_no_patch_is_refused(bed: Bed, text: bytes) -> None:
-    """And so is one that is torn."""
+def test_a_file_without_a_patch_is_refused(bed: Bed, text: bytes) -> None:
+    """A truncated patch too."""
     assert "x.patch" in str(bed.refused("folder", text))
     torn = bed.patch(three)[:-20]
     assert "corrupt patch" in str(bed.refused("folder", torn))
 
 
 def test_a_binary_change_without_its_bytes_is_refused(bed: Bed) -> None:
-    """It is what git diff makes without --binary."""
+    """Git diff without --binary writes such a patch."""
     bed.write("data.bin", bytes(range(256)))
     patch = bed.patch(lambda tree: (tree / "data.bin").write_bytes(b"\0"), binary=False)
     assert b"Binary files" in patch
@@ -438,7 +438,7 @@ def test_a_binary_change_without_its_bytes_is_refused(bed: Bed) -> None:
 
 @pytest.mark.parametrize("content", [b"", b" \n\n"])
 def test_an_empty_patch_is_refused(bed: Bed, content: bytes) -> None:
-    """It was surely not meant."""
+    """An empty patch is a mistake."""
     with pytest.raises(SourceError) as caught:
         bed.file(content)
     assert str(caught.value) == (
@@ -446,8 +446,8 @@ def test_an_empty_patch_is_refused(bed: Bed, content: bytes) -> None:
     )
 
 
-def test_a_patch_must_be_there(bed: Bed) -> None:
-    """It says which, where it is named, and to what its path is relative."""
+def test_a_patch_must_exist(bed: Bed) -> None:
+    """The error names the patch, its place in the table and the base folder."""
     patch = Patch(name="no.patch", path=bed.place / "no.patch", location=PLACE)
     with pytest.raises(SourceError) as caught:
         patches.read_patch(patch)
@@ -457,8 +457,8 @@ def test_a_patch_must_be_there(bed: Bed) -> None:
     )
 
 
-def test_without_git_the_error_says_so(bed: Bed) -> None:
-    """A folder can be had without git, and not patched."""
+def test_without_git_patches_are_an_error(bed: Bed) -> None:
+    """A folder can be unpacked without git, but not patched."""
 
     def missing(command: Command) -> Completed:
         if "apply" in command.argv:

@@ -1,4 +1,4 @@
-"""Sources are fetched, verified and unpacked safely; real archives, HTTP and git."""
+"""Sources are fetched, verified and unpacked safely: archives, HTTP and git."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ SDIST = (
 def test_every_kind_of_tar_is_unpacked(
     sources: Sources, root: Path, target: Path, name: str, mode: str
 ) -> None:
-    """The folder of the project comes back; what a file is, its bytes say."""
+    """The project's folder is returned; the content determines the kind."""
     project = sources.unpack(in_project(root, name, tar_of(*SDIST, mode=mode)), target)
     assert project == target / "a-1"
     assert (project / "pyproject.toml").read_bytes() == PYPROJECT
@@ -136,7 +136,7 @@ def test_every_kind_of_tar_is_unpacked(
 def test_a_zip_keeps_executables_links_and_times(
     sources: Sources, root: Path, target: Path
 ) -> None:
-    """What zipfile itself would drop is kept; every other bit of the mode is not."""
+    """Zipfile itself would drop them; all other mode bits are dropped."""
     content = zip_of(
         ("a-1/", 0o40755, b""),
         ("a-1/pyproject.toml", 0, PYPROJECT),
@@ -165,7 +165,7 @@ def test_a_zip_without_a_date_is_unpacked(
 def test_a_tar_keeps_executables_and_links_inside(
     sources: Sources, root: Path, target: Path
 ) -> None:
-    """Set-uid bits are dropped, hard links become files, the last of a name counts."""
+    """No set-uid bits; hard links become files; the last duplicate counts."""
     script = entry("./a-1/configure")
     script.mode = 0o6755
     undated = entry("./a-1/undated")
@@ -244,10 +244,10 @@ EVIL = {
 }
 
 
-def test_what_an_archive_declares_can_be_read_without_the_rest(
+def test_an_archive_can_be_unpacked_in_part(
     sources: Sources, root: Path, target: Path
 ) -> None:
-    """Other files are left out and folders are not, so that the project is found."""
+    """All folders are created, so that the project is found."""
     content = tar_of(
         *SDIST, (entry("a-1/src/a.c"), b"int a;"), (entry("a-1/src/setup.py"), b"1")
     )
@@ -262,10 +262,10 @@ def test_what_an_archive_declares_can_be_read_without_the_rest(
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
-def test_an_archive_with_links_is_read_as_a_whole(
+def test_an_archive_with_links_is_unpacked_completely(
     sources: Sources, root: Path, target: Path, kind: bytes
 ) -> None:
-    """What it declares may lie in a file of any name."""
+    """A link can lead to metadata in a file of any name."""
     leads = "shared" if kind == tarfile.SYMTYPE else "a-1/shared"
     content = tar_of(
         (entry("a-1/shared"), PYPROJECT), entry("a-1/pyproject.toml", kind, leads)
@@ -277,10 +277,10 @@ def test_an_archive_with_links_is_read_as_a_whole(
 
 
 @pytest.mark.parametrize("case", EVIL)
-def test_an_evil_archive_is_not_even_read(
+def test_an_evil_archive_is_refused_in_part_too(
     sources: Sources, root: Path, target: Path, case: str
 ) -> None:
-    """All of its members are looked at, whatever is wanted."""
+    """All members are checked, even if few are wanted."""
     content, problem = EVIL[case]
     with pytest.raises(SourceError) as caught:
         sources.unpack(
@@ -300,7 +300,7 @@ def test_an_evil_or_broken_archive_is_refused(
     *,
     filtered: bool,
 ) -> None:
-    """Nothing of it remains, nothing lies elsewhere; also without tarfile's filters."""
+    """No file remains anywhere; also without tarfile's filters."""
     if not filtered:
         monkeypatch.delattr(tarfile, "data_filter", raising=False)
     content, problem = EVIL[case]
@@ -325,7 +325,7 @@ def test_a_project_at_the_top_is_accepted(
 def test_a_subdirectory_is_the_project(
     sources: Sources, root: Path, target: Path
 ) -> None:
-    """It is counted from the archive's folder, and part of the identity."""
+    """It is relative to the folder in the archive, and part of the identity."""
     plain = in_project(root, "a-1.tar.gz", tar_of(*SDIST))
     source = ArchiveSource(
         location=plain.location, sha256=plain.sha256, subdirectory="sub"
@@ -339,7 +339,7 @@ def test_a_subdirectory_is_the_project(
 def test_a_subdirectory_must_be_a_folder_inside(
     sources: Sources, root: Path, target: Path, subdirectory: str
 ) -> None:
-    """What isn't there, or is elsewhere, is refused, and nothing remains."""
+    """A missing or outside folder is refused, and no file remains."""
     plain = in_project(root, "a-1.tar.gz", tar_of(*SDIST))
     source = ArchiveSource(
         location=plain.location, sha256=plain.sha256, subdirectory=subdirectory
@@ -349,10 +349,10 @@ def test_a_subdirectory_must_be_a_folder_inside(
     assert not target.exists()
 
 
-def test_a_target_that_is_there_is_left_alone(
+def test_an_existing_target_is_unchanged(
     sources: Sources, root: Path, target: Path
 ) -> None:
-    """A tree is always fresh; an old one is the caller's to remove."""
+    """A tree is always fresh; the caller removes old trees."""
     target.mkdir(parents=True)
     (target / "kept").touch()
     with pytest.raises(FileExistsError):
@@ -426,7 +426,7 @@ def cached(sources: Sources) -> list[str]:
 def test_a_download_is_kept_under_its_hash(
     sources: Sources, server: Server, target: Path
 ) -> None:
-    """It is fetched once, and the second tree comes from the cache."""
+    """The second tree comes from the cache."""
     sources.unpack(server.source(), target)
     sources.unpack(server.source(), target.with_name("again"))
     assert cached(sources) == [f"sources/{sha256(server.content)}/a-1.tar.gz"]
@@ -436,7 +436,7 @@ def test_a_download_is_kept_under_its_hash(
 def test_a_cached_file_is_not_trusted(
     sources: Sources, server: Server, target: Path
 ) -> None:
-    """One that was tampered with is fetched again."""
+    """A changed file is fetched again."""
     sources.unpack(server.source(), target)
     file = sources.cache / cached(sources)[0]
     file.write_bytes(b"tampered")
@@ -448,7 +448,7 @@ def test_a_cached_file_is_not_trusted(
 def test_a_file_may_be_named_in_three_ways(
     sources: Sources, root: Path, target: Path, location: str
 ) -> None:
-    """By a path relative to the project, an absolute one, or a file URL."""
+    """By a path relative to the project, an absolute path, or a file URL."""
     source = in_project(root, "a-1.tar.gz", tar_of(*SDIST))
     url = (root / "a-1.tar.gz").as_uri()
     source = ArchiveSource(
@@ -461,10 +461,10 @@ def test_a_file_may_be_named_in_three_ways(
     ("name", "package"),
     [("Some_a-1.0.tar.gz", "-package some-a"), ("archive/main.zip", "")],
 )
-def test_another_file_than_the_locked_one_is_refused(
+def test_a_file_with_another_hash_is_refused(
     sources: Sources, server: Server, target: Path, name: str, package: str
 ) -> None:
-    """Both hashes and the command are shown, and nothing lies in the cache."""
+    """The error has both hashes and the command; the cache stays empty."""
     source = server.source("user:secret")
     location = source.location.replace("a-1.tar.gz", name)
     source = replace(source, location=location)
@@ -482,10 +482,10 @@ def test_another_file_than_the_locked_one_is_refused(
 @pytest.mark.parametrize(
     "answers", [[503], ["hang up", "cut", 429]], ids=["one 5xx", "three at once"]
 )
-def test_what_passes_by_itself_is_tried_again(
+def test_temporary_failures_are_retried(
     sources: Sources, server: Server, target: Path, answers: list[int | str]
 ) -> None:
-    """Three failures in a row are outlived, whatever they are."""
+    """Three failures in a row, of any kind."""
     server.answers = answers
     assert sources.unpack(server.source(), target).name == "a-1"
 
@@ -498,14 +498,14 @@ def test_what_passes_by_itself_is_tried_again(
         (["cut"] * 4, "bytes early"),
     ],
 )
-def test_what_does_not_pass_is_an_error(
+def test_other_failures_are_errors(
     sources: Sources,
     server: Server,
     target: Path,
     answers: list[int | str],
     problem: str,
 ) -> None:
-    """The reason is said; the server isn't asked more often than makes sense."""
+    """The error has the reason; pointless retries are avoided."""
     server.answers = [*answers]
     with pytest.raises(SourceError, match=problem):
         sources.unpack(server.source(), target)
@@ -516,7 +516,7 @@ def test_what_does_not_pass_is_an_error(
 def test_credentials_are_sent_and_never_shown(
     sources: Sources, server: Server, target: Path
 ) -> None:
-    """A URL's user and password go to the server, not into a message."""
+    """The login of a URL goes to the server, not into a message."""
     server.answers = [401]
     source = server.source("user:p%40ss")
     with pytest.raises(SourceError, match="HTTP 401") as caught:
@@ -536,10 +536,10 @@ def test_credentials_are_sent_and_never_shown(
         ("file:///", "Is a directory"),
     ],
 )
-def test_what_cannot_be_reached_is_an_error(
+def test_an_unreachable_source_is_an_error(
     sources: Sources, target: Path, location: str, problem: str
 ) -> None:
-    """Whatever is wrong with a location, it is worded and nothing remains."""
+    """Every kind of bad location has a message, and no file remains."""
     source = ArchiveSource(location=location, sha256="0" * 64)
     with pytest.raises(SourceError, match=problem):
         sources.unpack(source, target)
@@ -584,7 +584,7 @@ def head(repository: Path) -> str:
 def test_a_commit_is_checked_out_with_its_history(
     sources: Sources, upstream: Path, target: Path, form: str
 ) -> None:
-    """Exactly that commit, though the branch went on; with tags for setuptools-scm."""
+    """Even if the branch has moved; with tags for setuptools-scm."""
     old = head(upstream)
     commit(upstream, version="2")
     source = GitSource(url=form.format(path=upstream), commit=old)
@@ -595,10 +595,10 @@ def test_a_commit_is_checked_out_with_its_history(
     assert sources.identity(source) == f"git:{old}"
 
 
-def test_a_commit_that_is_here_is_not_fetched(
+def test_a_mirrored_commit_is_not_fetched(
     sources: Sources, upstream: Path, target: Path
 ) -> None:
-    """The mirror is enough, so that a build goes on when the server is away."""
+    """A build continues without the server."""
     source = GitSource(url=str(upstream), commit=head(upstream), subdirectory="sub")
     assert sources.unpack(source, target) == target / "sub"
     assert sources.identity(source) == f"git:{source.commit}#sub"
@@ -606,10 +606,10 @@ def test_a_commit_that_is_here_is_not_fetched(
     assert sources.unpack(source, target.with_name("again")).name == "sub"
 
 
-def test_a_use_of_what_is_here_is_noted(
+def test_the_use_of_a_source_is_recorded(
     sources: Sources, upstream: Path, server: Server, target: Path
 ) -> None:
-    """By the folder's time, from which one sees what nobody uses any more."""
+    """By the folder's time, for the pruning of unused sources."""
     of_git = GitSource(url=str(upstream), commit=head(upstream))
     kept: dict[str, Source] = {"git": of_git, "sources": server.source()}
     for name, source in kept.items():
@@ -623,7 +623,7 @@ def test_a_use_of_what_is_here_is_noted(
 def test_a_commit_on_no_branch_is_found(
     sources: Sources, upstream: Path, target: Path
 ) -> None:
-    """A commit that was force-pushed away is asked for by its hash, and then kept."""
+    """A commit lost by a force-push is fetched by its hash, and kept."""
     lost = commit(upstream, version="lost")
     git(upstream, "reset", "--quiet", "--hard", "v1")
     source = GitSource(url=str(upstream), commit=lost)
@@ -634,7 +634,7 @@ def test_a_commit_on_no_branch_is_found(
 def test_one_mirror_serves_many_at_once(
     sources: Sources, upstream: Path, target: Path
 ) -> None:
-    """Stages that build outputs of one repository in parallel don't meet in it."""
+    """Stages that use the same repository in parallel don't collide."""
     source = GitSource(url=str(upstream), commit=head(upstream))
     targets = [target.with_name(str(number)) for number in range(4)]
     with ThreadPoolExecutor() as pool:
@@ -642,10 +642,10 @@ def test_one_mirror_serves_many_at_once(
     assert {head(tree) for tree in targets} == {source.commit}
 
 
-def test_submodules_come_along(
+def test_submodules_are_checked_out(
     sources: Sources, upstream: Path, tmp_path: Path, target: Path
 ) -> None:
-    """Their relative URLs are relative to where the repository really is from."""
+    """Their relative URLs are relative to the URL of the repository."""
     inner = tmp_path / "inner"
     inner.mkdir()
     git(inner, "init", "--quiet")
@@ -663,7 +663,7 @@ def test_hooks_of_the_user_do_not_run(
     target: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nor do variables that git sets for its own hooks lead us astray."""
+    """Variables that git sets for its own hooks have no effect either."""
     hook = tmp_path / "hooks/post-checkout"
     hook.parent.mkdir()
     hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
@@ -688,10 +688,10 @@ def test_hooks_of_the_user_do_not_run(
     ],
 )
 @pytest.mark.usefixtures("upstream")
-def test_what_git_says_is_said(
+def test_errors_contain_git_s_reason(
     sources: Sources, target: Path, url: str, locked: str, problem: str
 ) -> None:
-    """Its last word is the reason, without credentials; nothing remains."""
+    """Without credentials; no file remains."""
     source = GitSource(url=url.format("../upstream"), commit=locked)
     with pytest.raises(SourceError, match=problem) as caught:
         sources.unpack(source, target)
@@ -717,7 +717,7 @@ class Elsewhere:
 def test_credentials_do_not_reach_the_backend(
     root: Path, tmp_path: Path, upstream: Path, target: Path
 ) -> None:
-    """A clone that someone else's code runs in doesn't know our password."""
+    """A clone in which a build backend runs has no password."""
     inner = tmp_path / "inner"
     inner.mkdir()
     git(inner, "init", "--quiet")
@@ -738,10 +738,10 @@ def missing(command: Command) -> Completed:
     raise CommandError(command=str(command), reason=reason)
 
 
-def test_without_git_the_error_says_so(
+def test_without_git_a_commit_is_an_error(
     root: Path, tmp_path: Path, upstream: Path, target: Path
 ) -> None:
-    """Installing it is what mends it."""
+    """The hint is to install git."""
     sources = Sources(root, tmp_path / "cache", missing)
     source = GitSource(url=str(upstream), commit=head(upstream))
     with pytest.raises(SourceError, match="install git") as caught:
@@ -792,7 +792,7 @@ def test_every_change_of_a_directory_changes_its_identity(
     *,
     versioned: bool,
 ) -> None:
-    """Paths, contents, executable bits and links count, in a work tree or not."""
+    """Paths, contents, executable bits and links, in a work tree or not."""
     if versioned:
         git(root, "init", "--quiet")
         commit(root)
@@ -803,10 +803,10 @@ def test_every_change_of_a_directory_changes_its_identity(
     assert sources.identity(HERE) != before
 
 
-def test_what_git_ignores_does_not_count(
+def test_ignored_files_do_not_count(
     sources: Sources, root: Path, vendored: Path, target: Path
 ) -> None:
-    """Build outputs neither change the identity nor reach the tree; new files do."""
+    """They neither change the identity nor reach the tree; new files do."""
     git(root, "init", "--quiet")
     (vendored / ".gitignore").write_text("build/\n")
     commit(root)
@@ -826,10 +826,10 @@ def tree(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
-def test_without_git_all_but_its_folders_counts(
+def test_without_git_almost_all_files_count(
     sources: Sources, vendored: Path, target: Path
 ) -> None:
-    """Where nothing says what is ignored, only the obvious is left out."""
+    """Without .gitignore only the obvious files are excluded."""
     for name in (".hg/store", "src/__pycache__/a.pyc"):
         (vendored / name).parent.mkdir()
         (vendored / name).touch()
@@ -845,17 +845,17 @@ def test_without_git_all_but_its_folders_counts(
 def test_an_identity_does_not_depend_on_git(
     sources: Sources, root: Path, tmp_path: Path, vendored: Path
 ) -> None:
-    """The same files are the same source where git isn't installed."""
+    """The same files are the same source without git."""
     git(root, "init", "--quiet")
     without = Sources(root, tmp_path / "cache", missing)
     assert vendored.is_dir()
     assert without.identity(HERE) == sources.identity(HERE)
 
 
-def test_a_folder_that_the_repository_ignores_counts_as_a_whole(
+def test_an_ignored_folder_counts_completely(
     sources: Sources, root: Path, vendored: Path
 ) -> None:
-    """Vendored sources are often ignored by the project around them."""
+    """Projects often ignore their vendored sources."""
     before = sources.identity(HERE)
     git(root, "init", "--quiet")
     (root / ".gitignore").write_text("vendor/\n")
@@ -866,7 +866,7 @@ def test_a_folder_that_the_repository_ignores_counts_as_a_whole(
 def test_repositories_inside_count_by_their_files(
     sources: Sources, vendored: Path, upstream: Path, target: Path
 ) -> None:
-    """A submodule is more than its commit; one that isn't there yet is empty."""
+    """A submodule is more than its commit; a missing submodule is empty."""
     git(vendored, "init", "--quiet")
     git(vendored, "submodule", "--quiet", "add", str(upstream), "here")
     git(vendored, "submodule", "--quiet", "add", str(upstream), "away")
@@ -883,7 +883,7 @@ def test_repositories_inside_count_by_their_files(
 def test_a_folder_replaced_by_a_link_is_a_link(
     sources: Sources, vendored: Path, target: Path
 ) -> None:
-    """Files that git still has in its index aren't looked for behind a link."""
+    """Files in git's index aren't read through a link."""
     git(vendored, "init", "--quiet")
     commit(vendored)
     (vendored / "link").unlink()
@@ -897,7 +897,7 @@ def test_a_folder_replaced_by_a_link_is_a_link(
 def test_a_link_out_of_the_directory_is_refused(
     sources: Sources, root: Path, vendored: Path, target: Path, link: str
 ) -> None:
-    """What is behind it isn't covered by the identity."""
+    """The identity doesn't cover files outside."""
     (root / "secret").touch()
     (vendored / "out").symlink_to(link)
     problem = f"'out' links to '{link}', outside the source tree"
@@ -906,23 +906,23 @@ def test_a_link_out_of_the_directory_is_refused(
     assert not target.exists()
 
 
-def test_pipes_are_passed_over(sources: Sources, vendored: Path) -> None:
-    """Git wouldn't track one, and reading it would never end."""
+def test_pipes_are_ignored(sources: Sources, vendored: Path) -> None:
+    """Git wouldn't track a pipe, and reading a pipe would never end."""
     before = sources.identity(HERE)
     os.mkfifo(vendored / "pipe")
     assert sources.identity(HERE) == before
 
 
 def test_a_name_that_is_not_text_is_refused(sources: Sources, vendored: Path) -> None:
-    """A file that can't be named in the identity mustn't be missing from it."""
+    """A file must not be missing from the identity because of its name."""
     git(vendored, "init", "--quiet")
     Path(os.fsdecode(os.fsencode(vendored) + b"/\xff")).touch()
     with pytest.raises(SourceError, match="isn't UTF-8"):
         sources.identity(HERE)
 
 
-def test_a_directory_must_be_there(sources: Sources, root: Path, target: Path) -> None:
-    """The folder that was looked for is named."""
+def test_a_directory_must_exist(sources: Sources, root: Path, target: Path) -> None:
+    """The error names the missing folder."""
     with pytest.raises(SourceError, match=f"there is no folder {root}/vendor/a"):
         sources.identity(HERE)
     with pytest.raises(SourceError, match="there is no folder"):

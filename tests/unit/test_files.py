@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and folders that go."""
+"""Files are replaced atomically, and folders are removed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def umask() -> Iterator[None]:
 
 
 def test_a_file_appears_at_the_end(tmp_path: Path) -> None:
-    """Until the block is over there is nothing at its place; folders are made."""
+    """Until the block ends there is no file; missing folders are created."""
     path = tmp_path / "new" / "file"
     with atomic_write(path) as new:
         new.write_text("whole")
@@ -43,8 +43,8 @@ def test_a_file_appears_at_the_end(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_file_is_replaced_at_once(tmp_path: Path) -> None:
-    """Whoever reads meanwhile reads the old one, and has it to the end."""
+def test_a_file_is_replaced_atomically(tmp_path: Path) -> None:
+    """A reader that has opened the old file reads all of it."""
     path = tmp_path / "file"
     path.write_text("old")
     with path.open() as stream, atomic_write(path) as new:
@@ -58,7 +58,7 @@ def test_a_file_is_replaced_at_once(tmp_path: Path) -> None:
 def test_a_block_that_fails_changes_nothing(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
-    """The old file stays, the new one is gone, the error comes through."""
+    """The old file stays, the new file is removed, and the error is raised."""
     path = tmp_path / "file"
     path.write_text("old")
 
@@ -74,8 +74,8 @@ def test_a_block_that_fails_changes_nothing(
 
 
 @pytest.mark.usefixtures("umask")
-def test_the_mode_is_what_the_user_gives_new_files(tmp_path: Path) -> None:
-    """The umask decides, as with any file, not the privacy of a temporary one."""
+def test_the_umask_determines_the_mode(tmp_path: Path) -> None:
+    """The private mode of a temporary file doesn't remain."""
     write_text(tmp_path / "file", "")
     assert mode(tmp_path / "file") == 0o640
 
@@ -86,13 +86,13 @@ def test_text_is_utf_8_with_plain_line_ends(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"\xc3\xa4\n"
 
 
-def test_a_folder_that_is_not_there_is_removed_already(tmp_path: Path) -> None:
-    """Nothing to do is nothing wrong."""
+def test_removing_a_missing_folder_does_nothing(tmp_path: Path) -> None:
+    """A missing folder is no error."""
     remove_tree(tmp_path / "none")
 
 
 def test_read_only_folders_are_removed(tmp_path: Path) -> None:
-    """What a build made read-only doesn't stay for that; the top one neither."""
+    """A build can make folders read-only, even the top folder."""
     inner = tmp_path / "top" / "inner" / "innermost"
     inner.mkdir(parents=True)
     (inner / "file").write_text("")
@@ -103,7 +103,7 @@ def test_read_only_folders_are_removed(tmp_path: Path) -> None:
 
 
 def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:
-    """What a link leads to keeps its contents and its mode, or needn't be there."""
+    """The target of a link keeps its content and mode, or may be missing."""
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "file").write_text("precious")
@@ -120,7 +120,7 @@ def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_replaced_file_can_keep_its_mode(tmp_path: Path) -> None:
-    """It has the one that is asked for, not that of a new file."""
+    """The file gets the given mode instead of the mode of a new file."""
     path = tmp_path / "file"
     with atomic_write(path, mode=0o600) as new:
         new.write_text("whole")
@@ -128,8 +128,8 @@ def test_a_replaced_file_can_keep_its_mode(tmp_path: Path) -> None:
     assert path.read_text() == "whole"
 
 
-def test_a_file_that_is_replaced_has_another_stamp(tmp_path: Path) -> None:
-    """Though it is as long as it was."""
+def test_a_replaced_file_has_another_stamp(tmp_path: Path) -> None:
+    """Even if the size stays the same."""
     path = tmp_path / "file"
     path.write_text("1")
     before = file_stamp(path)
@@ -138,6 +138,6 @@ def test_a_file_that_is_replaced_has_another_stamp(tmp_path: Path) -> None:
 
 
 def test_a_url_names_a_path(tmp_path: Path) -> None:
-    """Whatever had to be quoted in it."""
+    """Escaped characters are decoded."""
     path = tmp_path / "with space"
     assert path_from_url(path.as_uri().removeprefix("file://")) == path

@@ -1,4 +1,4 @@
-"""What the final session imports, and what it says where that fails."""
+"""The final session imports modules, and shows failures."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_modules_that_are_there_are_imported() -> None:
-    """Nothing is said of them."""
+def test_available_modules_are_imported() -> None:
+    """There is no message."""
     assert imports.main(["json", "json.decoder"]) is None
 
 
-def test_the_first_that_fails_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    """With its traceback before, for it may be a module deep below that is missing."""
+def test_the_first_failure_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """The traceback comes first: the missing module may be an indirect import."""
     said = imports.main(["json", "no.such", "nor.this"])
     assert said == "no.such can't be imported in the runtime environment"
     assert "ModuleNotFoundError" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What the kernel tells of cores and memory, on machines made of files."""
+"""The kernel reports cores and memory; the machines here consist of files."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ CORES = {
 
 @pytest.mark.parametrize(("files", "cores"), CORES.values(), ids=CORES)
 def test_cores(tmp_path: Path, files: dict[str, str], cores: int) -> None:
-    """Those that we may run on, as far as our cgroup has time on them."""
+    """The allowed cores, limited by the CPU time of our cgroup."""
     assert machine(tmp_path, files).cores() == cores
 
 
@@ -159,7 +159,7 @@ MEMORY = {
 
 @pytest.mark.parametrize(("files", "free"), MEMORY.values(), ids=MEMORY)
 def test_free_memory(tmp_path: Path, files: dict[str, str], free: int | None) -> None:
-    """What the machine and each cgroup around us still have; the least of it."""
+    """The least of the free memory of the machine and of all our cgroups."""
     assert machine(tmp_path, files).free_memory() == free
 
 
@@ -176,13 +176,13 @@ KILLS = {
 
 
 @pytest.mark.parametrize(("files", "kills"), KILLS.values(), ids=KILLS)
-def test_kills(tmp_path: Path, files: dict[str, str], kills: int) -> None:
-    """The kernel counts whom it killed for memory."""
+def test_oom_kills(tmp_path: Path, files: dict[str, str], kills: int) -> None:
+    """The kernel counts the processes it killed for lack of memory."""
     assert machine(tmp_path, files).oom_kills() == kills
 
 
 def test_this_machine() -> None:
-    """Has at least a core, and no more than the system knows of."""
+    """It has at least one core, and no more than the system has."""
     this = Machine()
     assert 1 <= this.cores() <= (os.cpu_count() or 1)
     free = this.free_memory()

@@ -1,4 +1,4 @@
-"""Which wheels uv is told not to use, and where that is said."""
+"""Settings and variables of uv forbid wheels."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ NAME = canonicalize_name("flash-attn")
         ({"pip": {"no-binary": [":all:"]}}, "no-binary of [tool.uv.pip]"),
     ],
 )
-def test_settings_refuse_wheels(settings: Mapping[str, Any], place: str | None) -> None:
-    """Of everything, or of a project however its name is spelled."""
+def test_settings_forbid_wheels(settings: Mapping[str, Any], place: str | None) -> None:
+    """Of all packages, or of one package in any spelling of its name."""
     assert find_no_binary(NAME, settings, {}) == place
 
 
@@ -42,15 +42,15 @@ def test_settings_refuse_wheels(settings: Mapping[str, Any], place: str | None) 
         ({"UV_NO_BINARY_PACKAGE": "torch flash_attn"}, "UV_NO_BINARY_PACKAGE"),
     ],
 )
-def test_variables_refuse_wheels(
+def test_variables_forbid_wheels(
     variables: Mapping[str, str], place: str | None
 ) -> None:
-    """As uv reads them: names stand with spaces between."""
+    """Uv reads names separated by spaces."""
     assert find_no_binary(NAME, {}, variables) == place
 
 
-def test_settings_without_refusals() -> None:
-    """All else stays as it is."""
+def test_settings_without_no_binary() -> None:
+    """All other settings stay."""
     pip = {"no-binary": ["torch"], "strict": True}
     settings = {"no-binary": True, "no-binary-package": ["a"], "pip": pip, "index": []}
     assert without_no_binary(settings) == {"pip": {"strict": True}, "index": []}

@@ -1,4 +1,4 @@
-"""What a source tree says of itself, and what it only seems to say."""
+"""Source trees declare build systems and static metadata."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def tree(folder: Path, pyproject: str | None = None, pkg_info: str = "") -> Path
         ),
     ],
 )
-def test_a_tree_says_how_it_is_built(
+def test_a_tree_declares_its_build_system(
     tmp_path: Path, pyproject: str | None, expected: BuildSystem
 ) -> None:
-    """Where it doesn't, it is setuptools, as before there was a pyproject.toml."""
+    """The default is setuptools, as before pyproject.toml existed."""
     assert read_build_system(tree(tmp_path, pyproject)) == expected
 
 
@@ -94,13 +94,13 @@ def refusal(folder: Path) -> str:
 def test_a_bad_table_is_an_error_of_the_source(
     tmp_path: Path, table: str, problem: str
 ) -> None:
-    """Nothing is guessed of what is written wrongly, and no other error escapes."""
+    """Nothing is guessed, and no other kind of error is raised."""
     found = refusal(tree(tmp_path, table))
     assert found.startswith(f"its metadata can't be read: {problem}")
 
 
 def test_a_pyproject_must_be_utf_8(tmp_path: Path) -> None:
-    """As TOML has it."""
+    """TOML files are UTF-8."""
     (tmp_path / "pyproject.toml").write_bytes(b"# \xe4\n")
     assert "pyproject.toml: 'utf-8' codec can't decode" in refusal(tmp_path)
 
@@ -131,8 +131,8 @@ def static(
 
 
 @pytest.mark.parametrize("version", ["2.2", "2.4", "10.0"])
-def test_a_pkg_info_since_2_2_is_a_promise(tmp_path: Path, version: str) -> None:
-    """PEP 643: what it doesn't call dynamic, every wheel says."""
+def test_a_pkg_info_since_2_2_is_final(tmp_path: Path, version: str) -> None:
+    """PEP 643: fields that aren't dynamic are the same in every wheel."""
     folder = tree(tmp_path, pkg_info=PKG_INFO.format(version=version))
     assert read_static_metadata(folder) == static(
         "x<2,>=1", "y", python=">=3.9", extras="some-extra"
@@ -142,21 +142,21 @@ def test_a_pkg_info_since_2_2_is_a_promise(tmp_path: Path, version: str) -> None
 @pytest.mark.parametrize(
     "field", ["Requires-Dist", "requires-python", "Provides-Extra"]
 )
-def test_a_dynamic_field_is_no_promise(tmp_path: Path, field: str) -> None:
-    """Only the backend can say what a wheel requires then."""
+def test_a_dynamic_field_is_not_final(tmp_path: Path, field: str) -> None:
+    """Only the build backend knows the requirements of a wheel."""
     pkg_info = PKG_INFO.format(version="2.4") + f"Dynamic: {field}\n"
     assert read_static_metadata(tree(tmp_path, pkg_info=pkg_info)) is None
 
 
 def test_other_dynamic_fields_do_not_matter(tmp_path: Path) -> None:
-    """A description that varies breaks no promise."""
+    """The description may be dynamic."""
     pkg_info = PKG_INFO.format(version="2.4") + "Dynamic: Description\n"
     assert read_static_metadata(tree(tmp_path, pkg_info=pkg_info)) is not None
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.2", "2.1"])
-def test_an_old_pkg_info_is_no_promise(tmp_path: Path, version: str) -> None:
-    """Before 2.2 a wheel could say anything."""
+def test_an_old_pkg_info_is_not_final(tmp_path: Path, version: str) -> None:
+    """Before 2.2 a wheel could have other metadata."""
     pkg_info = PKG_INFO.format(version=version)
     assert read_static_metadata(tree(tmp_path, pkg_info=pkg_info)) is None
 
@@ -183,23 +183,23 @@ REQUIRES = (
 )
 
 
-def test_a_project_table_is_a_promise(tmp_path: Path) -> None:
-    """PEP 621; what an extra asks for holds where its own marker does, too."""
+def test_a_project_table_is_final(tmp_path: Path) -> None:
+    """PEP 621; a requirement of an extra keeps its own marker."""
     assert read_static_metadata(tree(tmp_path, PROJECT)) == static(
         *REQUIRES, python=">=3.9", extras="some-extra"
     )
 
 
 def test_a_project_table_is_believed_over_an_old_pkg_info(tmp_path: Path) -> None:
-    """What 2.1 can't promise the table can; the version is that of the sdist."""
+    """An old PKG-INFO isn't final; its version still counts."""
     pkg_info = "Metadata-Version: 2.1\nName: a\nVersion: 1.0.post1\n"
     assert read_static_metadata(tree(tmp_path, PROJECT, pkg_info)) == static(
         *REQUIRES, version="1.0.post1", python=">=3.9", extras="some-extra"
     )
 
 
-def test_a_dynamic_version_is_that_of_the_sdist(tmp_path: Path) -> None:
-    """As with setuptools-scm: the PKG-INFO has it, the table doesn't."""
+def test_a_dynamic_version_comes_from_the_sdist(tmp_path: Path) -> None:
+    """With setuptools-scm only PKG-INFO has the version."""
     project = "[project]\nname = 'a'\ndynamic = ['version']\ndependencies = ['x']"
     pkg_info = "Metadata-Version: 2.1\nName: a\nVersion: 3.1\n"
     assert read_static_metadata(tree(tmp_path, project, pkg_info)) == static(
@@ -218,13 +218,15 @@ def test_a_dynamic_version_is_that_of_the_sdist(tmp_path: Path) -> None:
         "[project]\nname = 'a'\nversion = '1'\ndynamic = ['requires-python']",
     ],
 )
-def test_a_tree_may_promise_nothing(tmp_path: Path, pyproject: str | None) -> None:
-    """What is dynamic, or not said, is asked of the backend."""
+def test_a_tree_may_have_no_static_metadata(
+    tmp_path: Path, pyproject: str | None
+) -> None:
+    """The build backend is asked for dynamic or missing metadata."""
     assert read_static_metadata(tree(tmp_path, pyproject)) is None
 
 
 def test_a_project_without_dependencies_has_none(tmp_path: Path) -> None:
-    """PEP 621: a field that is neither there nor dynamic is empty."""
+    """PEP 621: a field is empty if it is neither listed nor dynamic."""
     project = "[project]\nname = 'a'\nversion = '1'"
     assert read_static_metadata(tree(tmp_path, project)) == static(version="1")
 
@@ -251,10 +253,8 @@ def test_a_project_without_dependencies_has_none(tmp_path: Path) -> None:
         ("[project", "pyproject.toml: "),
     ],
 )
-def test_a_promise_that_cannot_be_read_is_an_error(
-    tmp_path: Path, table: str, problem: str
-) -> None:
-    """It isn't taken for no promise, and its place is named."""
+def test_invalid_metadata_is_an_error(tmp_path: Path, table: str, problem: str) -> None:
+    """The error names the place instead of ignoring the metadata."""
     with pytest.raises(SourceError) as caught:
         read_static_metadata(tree(tmp_path, table))
     found = caught.value.problem
@@ -262,15 +262,15 @@ def test_a_promise_that_cannot_be_read_is_an_error(
 
 
 def test_a_bad_pkg_info_is_an_error(tmp_path: Path) -> None:
-    """It is the sdist's own word, so it isn't passed over."""
+    """The metadata of an sdist isn't ignored."""
     with pytest.raises(SourceError, match="Version is missing"):
         read_static_metadata(
             tree(tmp_path, pkg_info="Metadata-Version: 2.4\nName: a\n")
         )
 
 
-def test_what_a_hook_said_is_told_apart() -> None:
-    """From where metadata was learned goes with it into the lock."""
+def test_metadata_names_its_origin() -> None:
+    """The lock records how metadata was determined."""
     said = core_metadata.parse_metadata(PKG_INFO.format(version="2.1").encode())
     found = metadata_from_core(said, learned="hook")
     assert found.learned == "hook"

@@ -1,4 +1,4 @@
-"""For which interpreters locks are made, at hand or not."""
+"""Locks are made for interpreters on this machine and on other platforms."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def told(found: tuple[Target, ...]) -> list[str]:
 def test_minor_versions_count(
     pythons: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
-    """One that is named alone is the session's own, however it is spelled."""
+    """A single version means the session's own interpreter, in any spelling."""
     assert python_versions(project(*pythons), interpreter()) == expected
 
 
-def test_what_is_at_hand_is_taken_as_it_is() -> None:
-    """Its tags are those of this machine, its markers those of its patch release."""
+def test_available_interpreters_are_used_unchanged() -> None:
+    """With the tags of this machine and the markers of the patch release."""
     here, other = interpreter(), interpreter("3.12")
     at_hand = {"3.11": (PYTHON, here), "3.12": (PYTHON, other)}
     found = list_targets(project("3.11", "3.12"), here, at_hand)
@@ -51,8 +51,8 @@ def test_what_is_at_hand_is_taken_as_it_is() -> None:
     assert {it.python for it in found} == {PYTHON}
 
 
-def test_another_python_of_this_machine_has_its_platform() -> None:
-    """A wheel for musl isn't one for glibc, whichever Python it is for."""
+def test_a_missing_python_gets_the_platform_of_this_machine() -> None:
+    """A wheel for musl isn't a wheel for glibc, for any version of Python."""
     here = interpreter()
     _, absent = list_targets(project("3.11", "3.13"), here, {"3.11": (PYTHON, here)})
     assert (absent.python, absent.platform) == (None, None)
@@ -80,7 +80,7 @@ def test_another_python_of_this_machine_has_its_platform() -> None:
     ],
 )
 def test_environments_add_platforms(environment: str, expected: list[str]) -> None:
-    """This machine is always among them, and first."""
+    """This machine is always included, and comes first."""
     both = project("3.11", "3.12", environments=(environment,))
     found = told(list_targets(both, interpreter(), {}))
     own = ["CPython 3.11 on linux x86_64", "CPython 3.12 on linux x86_64"]
@@ -99,18 +99,18 @@ def test_environments_add_platforms(environment: str, expected: list[str]) -> No
         ),
     ],
 )
-def test_a_platform_elsewhere_is_one_that_uv_knows(
+def test_another_platform_has_uv_s_name_and_tags(
     environment: str, platform: str, tag: str
 ) -> None:
-    """By its name, and with the tags of the wheels that uv takes for it."""
+    """Uv accepts the name, and wheels with these tags."""
     elsewhere = project(environments=(environment,))
     _, found, *_ = list_targets(elsewhere, interpreter(), {})
     assert found.platform == platform
     assert found.interpreter.tags[0] == Tag("cp311", "cp311", tag)
 
 
-def test_linux_elsewhere_accepts_old_wheels() -> None:
-    """Those of manylinux2014 too, by both of its names."""
+def test_another_linux_accepts_old_wheels() -> None:
+    """manylinux2014 wheels too, by both names of the tag."""
     elsewhere = project(environments=("platform_machine == 'aarch64'",))
     _, found = list_targets(elsewhere, interpreter(), {})
     accepted = {tag.platform for tag in found.interpreter.tags}
@@ -120,8 +120,8 @@ def test_linux_elsewhere_accepts_old_wheels() -> None:
     }
 
 
-def test_an_unknown_platform_is_told() -> None:
-    """With its place, and with what is known."""
+def test_an_unknown_platform_is_an_error() -> None:
+    """The message names the place in the table and the known platforms."""
     environments = ("sys_platform == 'linux'", "sys_platform == 'emscripten'")
     elsewhere = project(environments=environments)
     with pytest.raises(DeclarationError) as caught:
@@ -132,8 +132,8 @@ def test_an_unknown_platform_is_told() -> None:
     assert "linux x86_64, linux aarch64, darwin arm64" in problem.message
 
 
-def test_who_asks_does_not_count_where_all_is_named() -> None:
-    """Each session, and each machine, finds the locks current that another made."""
+def test_all_machines_lock_for_the_same_targets() -> None:
+    """Every session and machine finds the locks of another up to date."""
     environments = (LINUX, MAC)
     both = project("3.11", "3.12", environments=environments)
     assert target_markers(both, interpreter("3.11")) == target_markers(
