@@ -108,7 +108,7 @@ class Syncer:
     def _install(
         self, environment: Environment, names: Collection[str], lock: Path
     ) -> None:
-        """Install locked packages, each at least once from the index if necessary.
+        """Install locked packages; bypass uv's cache if its file isn't the locked one.
 
         uv's cache may be older than the index: if an index promises unchanging
         URLs, uv installs the cached file, even against the lock. Then the package is

@@ -90,7 +90,7 @@ def remove_if_same(path: Path, sha256: str) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder with all content, read-only folders too, unless missing."""
+    """Remove a folder with all content, read-only or not, unless it is missing."""
     if not path.is_dir():
         return
     path.chmod(0o700)
@@ -110,7 +110,7 @@ def path_from_url(url_path: str) -> Path:
 
 
 def file_stamp(path: Path) -> FileStamp:
-    """Return a value; writing to the file, or replacing the file, changes the value.
+    """Return a value for comparison; any change of the file changes the value.
 
     Raises:
         FileNotFoundError: The file doesn't exist.
