@@ -1,0 +1,93 @@
+"""Files that an earlier version wrote: lock files, a store and a wheelhouse.
+
+``tests/data/before`` has those of the commit before the modules moved, for the project
+in it, and what was known of the interpreter that ran then.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.tags import Tag
+
+from nox_buildstages.commands.stage import run_stage
+from nox_buildstages.lock.files.lockfile import dump_lock, load_lock
+from nox_buildstages.model import Interpreter
+from nox_buildstages.store.store import Store
+from nox_buildstages.wheelhouse.manifest import format_manifest, parse_manifest
+from support.sessions import Sessions
+
+if TYPE_CHECKING:
+    from nox_buildstages.workspace.workspace import Workspace
+    from support.project import Project
+
+BEFORE = Path(__file__).parents[1] / "data/before"
+
+
+def interpreter() -> Interpreter:
+    answer = json.loads(BEFORE.joinpath("interpreter.json").read_text("utf-8"))
+    return Interpreter(**{**answer, "tags": tuple(Tag(*it) for it in answer["tags"])})
+
+
+@pytest.fixture
+def workspace(project: Project) -> Workspace:
+    """A session in a project whose files an earlier version wrote."""
+    for name in ("build-stages", "wheelhouse"):
+        shutil.copytree(BEFORE / name, project.folder / name)
+    shutil.copy(BEFORE / "pyproject.toml", project.folder)
+    shutil.copytree(BEFORE / "store", project.store, dirs_exist_ok=True)
+    opened = Sessions(project=project).open("build-stage-second")
+    return replace(opened, interpreter=interpreter())
+
+
+def test_lock_files_are_up_to_date(workspace: Workspace) -> None:
+    """The same declaration has the same digest."""
+    assert workspace.read_locks().keys() == {"first", "second", "final"}
+
+
+@pytest.mark.parametrize("path", sorted(BEFORE.glob("build-stages/*.toml")))
+def test_a_lock_file_is_written_in_the_same_way(path: Path) -> None:
+    """Only the comment on top may be worded in another way."""
+    text = path.read_text("utf-8")
+    name = path.name.removeprefix("pylock.").removesuffix(".toml")
+    again = dump_lock(load_lock(text, name=name))
+    assert again.splitlines()[1:] == text.splitlines()[1:]
+
+
+def test_every_wheel_in_the_store_has_its_key() -> None:
+    """The recipe in a record gives the key of its folder, and the wheel is found."""
+    store = Store(BEFORE / "store")
+    keys = [path.name for path in BEFORE.glob("store/wheels/*")]
+    assert len(keys) == 2
+    for key in keys:
+        record = json.loads(store.wheel_folder(key).joinpath("record.json").read_text())
+        wheel = store.peek(key)
+        assert wheel is not None
+        assert wheel.recipe.to_dict() == record["recipe"]
+
+
+def test_stages_find_their_wheels(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is built, and the wheelhouse stays as it is but for the status."""
+    caplog.set_level("INFO", logger="nox")
+    manifest = workspace.project.wheelhouse / "build-stages.json"
+    before = manifest.read_text("utf-8")
+    for stage in workspace.graph.order:
+        run_stage(workspace, stage)
+    assert caplog.messages == [
+        "cached kernels-1.0-py3-none-any.whl",
+        "cached models-1.0-py3-none-any.whl",
+    ]
+    assert manifest.read_text("utf-8") == before.replace('"built"', '"cached"')
+
+
+def test_a_manifest_is_written_in_the_same_way() -> None:
+    """Byte for byte."""
+    text = BEFORE.joinpath("wheelhouse/build-stages.json").read_text("utf-8")
+    assert format_manifest(parse_manifest(text)) == text
