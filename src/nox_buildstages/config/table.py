@@ -356,7 +356,7 @@ TOP: Mapping[str, Key] = {
         path,
         default="build-stages",
         type="path",
-        example='lock-dir = "build-stages"',
+        example='lock-dir = "locks"',
         text="The folder of the lock files.",
         in_locks=True,
     ),
@@ -364,7 +364,7 @@ TOP: Mapping[str, Key] = {
         path,
         default="wheelhouse",
         type="path",
-        example='wheelhouse = "wheelhouse"',
+        example='wheelhouse = "dist"',
         text="The folder of the wheels.",
     ),
     "match-runtime": Key(
