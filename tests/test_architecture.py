@@ -152,7 +152,7 @@ UNNEEDED = {
         "builder/reproducible",
         "commands/merge/merge",
         "store/history",
-        "store/remote",
+        "store/remote_files",
         "store/pruning",
     ),
 }

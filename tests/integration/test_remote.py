@@ -20,8 +20,11 @@ from fsspec.implementations.local import LocalFileSystem
 from nox_buildstages.errors import UsageError
 from nox_buildstages.model import Final, Project, RemoteStore
 from nox_buildstages.store.key import Ingredient, Recipe
-from nox_buildstages.store.remote import Remote
-from nox_buildstages.store.remote_choice import chosen, remote_store
+from nox_buildstages.store.remote import (
+    Remote,
+    choose_remote_store,
+    find_remote_store,
+)
 from nox_buildstages.store.store import Store
 from nox_buildstages.system.machine import libc
 from support.packages import make_wheel
@@ -54,7 +57,7 @@ class Machine:
     url: str
     write: bool = False
     run: str = "run-1"
-    patience: float = 30.0
+    timeout: float = 30.0
     said: list[str] = field(default_factory=list)
 
     @property
@@ -69,7 +72,7 @@ class Machine:
             store=self.store,
             report=self.said.append,
             run=self.run,
-            patience=self.patience,
+            timeout=self.timeout,
         )
 
     def build(self, content: str = "x = 1\n", recipe: Recipe = RECIPE) -> StoredWheel:
@@ -225,7 +228,7 @@ def test_a_damaged_wheel_is_refused(
     damage(wheel(shared))
     assert reader.fetch() is None
     assert reader.said == [
-        "the remote store's wheel of some-package is damaged; it is built"
+        "the wheel of some-package in the remote store is damaged; building it"
     ]
     assert reader.store.peek(RECIPE.key) is None
     assert scratch(reader) == []
@@ -274,7 +277,7 @@ def test_a_record_of_something_else_is_refused(
     assert reader.remote().peek(RECIPE) is None
     assert reader.fetch() is None
     assert reader.said == [
-        "the remote store's wheel of some-package is damaged; it is built"
+        "the wheel of some-package in the remote store is damaged; building it"
     ]
 
 
@@ -360,15 +363,15 @@ def test_a_writer_may_be_killed_at_any_moment(
 
 def test_where_nothing_is_there_that_is_told_once(reader: Machine) -> None:
     """Not for each wheel, nor by each process of a run; the next run tells it again."""
-    told = f"the remote store {reader.url} is away (nothing is there); this run goes on"
+    told = f"the remote store {reader.url} can't be read (nothing is there)"
     for _ in range(2):
         remote = reader.remote()
         assert remote.peek(RECIPE) is None
         assert remote.fetch(RECIPE) is None
-    assert reader.said == [f"{told} without it"]
+    assert reader.said == [f"{told}; this run continues without it"]
     reader.run = "run-3"
     reader.fetch()
-    assert reader.said == [f"{told} without it"] * 2
+    assert reader.said == [f"{told}; this run continues without it"] * 2
 
 
 def test_who_may_write_begins_with_nothing(builder: Machine) -> None:
@@ -386,8 +389,8 @@ def test_where_it_cannot_be_written_that_is_told_once(
     entry = builder.build()
     builder.build()
     assert builder.store.find(RECIPE.key) == entry
-    told = f"the remote store {shared} takes nothing (Not a directory); what this"
-    assert builder.said == [f"{told} run builds stays here"]
+    told = f"the remote store {shared} can't be written to (Not a directory)"
+    assert builder.said == [f"{told}; the wheels of this run stay in the local store"]
     assert builder.remote().peek(replace(RECIPE, env={"A": "1"})) is None
     assert len(builder.said) == 1
 
@@ -399,15 +402,15 @@ def test_what_is_gone_by_now_is_not_put(builder: Machine, shared: Path) -> None:
     entry.log.unlink()
     builder.remote().put(entry)
     assert not record(shared).exists()
-    assert "takes nothing (No such file or directory)" in builder.said[-1]
+    assert "can't be written to (No such file or directory)" in builder.said[-1]
 
 
 def test_where_a_file_is_in_the_way_it_is_away(reader: Machine, shared: Path) -> None:
     """Whatever the system says is told."""
     shared.touch()
     assert reader.fetch() is None
-    told = f"the remote store {shared} is away (Not a directory); this run goes on"
-    assert reader.said == [f"{told} without it"]
+    told = f"the remote store {shared} can't be read (Not a directory)"
+    assert reader.said == [f"{told}; this run continues without it"]
 
 
 class Troubled(LocalFileSystem):  # type: ignore[misc] # it has no types
@@ -437,19 +440,19 @@ def troubled(shared: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_one_that_hangs_is_away(reader: Machine, troubled: str) -> None:
     """After a while, once; what is left of it keeps nobody from ending."""
-    reader.url, reader.patience = troubled, 0.6
+    reader.url, reader.timeout = troubled, 0.6
     assert reader.fetch() is None
     assert reader.fetch() is None
     Troubled.release.set()
     (told,) = reader.said
-    assert "is away (no answer in 1 s)" in told
+    assert "can't be read (no answer in 1 s)" in told
 
 
 def test_all_that_find_it_away_at_once_tell_it_once(
     reader: Machine, troubled: str
 ) -> None:
     """As the sessions of a parallel run do."""
-    reader.url, reader.patience = troubled, 0.6
+    reader.url, reader.timeout = troubled, 0.6
     with ThreadPoolExecutor(4) as pool:
         peeks = [pool.submit(reader.remote().peek, RECIPE) for _ in range(4)]
         assert [peek.result() for peek in peeks] == [None] * 4
@@ -479,7 +482,7 @@ def test_whatever_a_driver_raises_it_is_away(
     (told,) = reader.said
     assert told.startswith("the remote store troubled://****@/")
     assert told.endswith(
-        f"/shared?**** is away ({reason}); this run goes on without it"
+        f"/shared?**** can't be read ({reason}); this run continues without it"
     )
 
 
@@ -542,28 +545,32 @@ def test_the_environment_has_the_last_word(
     expected: RemoteStore | None,
 ) -> None:
     """Which store it is, and whether it is written to."""
-    assert chosen(project(tmp_path, declared), outer) == expected
+    assert choose_remote_store(project(tmp_path, declared), outer) == expected
 
 
 @pytest.mark.parametrize("value", ["yes", "true", "2"])
 def test_writing_is_1_or_0(tmp_path: Path, value: str) -> None:
     """A word that means nothing isn't taken for no."""
     with pytest.raises(UsageError, match=f"_WRITE is '{value}'"):
-        chosen(project(tmp_path, None), {WRITE: value})
+        choose_remote_store(project(tmp_path, None), {WRITE: value})
 
 
 @pytest.mark.parametrize("written", ["../x", "x/../../x"])
 def test_a_path_is_relative_to_the_table(tmp_path: Path, written: str) -> None:
     """Wherever it is written."""
     expected = RemoteStore(url=str(tmp_path.parent / "x"))
-    there = chosen(project(tmp_path, RemoteStore(url=written)), {})
-    assert there == chosen(project(tmp_path, None), {URL: written}) == expected
+    there = choose_remote_store(project(tmp_path, RemoteStore(url=written)), {})
+    assert (
+        there
+        == choose_remote_store(project(tmp_path, None), {URL: written})
+        == expected
+    )
 
 
 def test_without_a_remote_store_there_is_none(tmp_path: Path) -> None:
     """And with one it is behind the store of this machine."""
     store = Store(tmp_path / "store")
-    assert remote_store(project(tmp_path, None), store, {}, print, "run-1") is None
-    found = remote_store(project(tmp_path, WRITABLE), store, {}, print, "run-1")
+    assert find_remote_store(project(tmp_path, None), store, {}, print, "run-1") is None
+    found = find_remote_store(project(tmp_path, WRITABLE), store, {}, print, "run-1")
     assert found is not None
     assert (found.declared, found.store, found.run) == (WRITABLE, store, "run-1")

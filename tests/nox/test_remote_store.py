@@ -128,7 +128,7 @@ def test_any_web_server_will_do_for_reading(
         rebuild = ("-s", "build-stage-first", "--", "--rebuild")
         done = second.nox(*rebuild, env={**WRITE, REMOTE: url})
     assert built(done) == ["kernels"]
-    assert f"the remote store {url} takes nothing (" in done.output
+    assert f"the remote store {url} can't be written to (" in done.output
 
 
 def test_a_tampered_wheel_is_fetched_again(
@@ -156,7 +156,7 @@ def test_a_tampered_wheel_that_is_shared_is_built(
     before = wheel.read_bytes()
     wheel.write_bytes(before[:-1])
     done = machine("b").nox("-s", "build-stages", env=WRITE)
-    told = "the remote store's wheel of kernels is damaged; it is built"
+    told = "the wheel of kernels in the remote store is damaged; building it"
     assert done.output.count(told) == 1
     assert built(done) == ["kernels"]
     assert wheel.read_bytes() == before
@@ -170,9 +170,9 @@ def test_without_the_shared_store_everything_is_built(
     project = machine("a")
     done = project.nox("-s", "build-stages")
     assert built(done) == ["kernels", "models"]
-    told = f"the remote store {shared} is away (nothing is there); this run goes on"
+    told = f"the remote store {shared} can't be read (nothing is there)"
     assert done.output.count("remote store") == 1
-    assert f"{told} without it" in done.output
+    assert f"{told}; this run continues without it" in done.output
 
 
 def test_what_can_not_be_put_is_no_error(
@@ -183,7 +183,7 @@ def test_what_can_not_be_put_is_no_error(
     done = machine("a").nox("-s", "build-stages", env={**WRITE, REMOTE: shared})
     assert built(done) == ["kernels", "models"]
     assert done.output.count("remote store") == 1
-    assert f"the remote store {shared} takes nothing (No such file" in done.output
+    assert f"the remote store {shared} can't be written to (No such file" in done.output
 
 
 def test_rebuild_fetches_nothing(

@@ -1,40 +1,42 @@
-"""A store behind the store: wheels by key, on a disk or a server that many share."""
+"""The remote store: wheels by key, on a disk or a server that many machines share."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from nox_buildstages.errors import RemoteStoreUnreachableError
+from nox_buildstages.errors import RemoteStoreUnreachableError, UsageError
 from nox_buildstages.indexes.logins import redact
-from nox_buildstages.store import remote_files as objects
-from nox_buildstages.store.remote_files import PATIENCE
+from nox_buildstages.model import RemoteStore
 from nox_buildstages.store.store import LOG, RECORD, load_record
-from nox_buildstages.system import files
 from nox_buildstages.system.files import sha256_of
 from nox_buildstages.system.machine import libc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from nox_buildstages.model import RemoteStore
+    from nox_buildstages.model import Project
     from nox_buildstages.store.key import Recipe
-    from nox_buildstages.store.remote_files import Objects
+    from nox_buildstages.store.remote_files import RemoteFiles
     from nox_buildstages.store.store import Store, StoredWheel
 
-_READING = "reading"
-_WRITING = "writing"
-_AWAY = {
-    _READING: "is away ({reason}); this run goes on without it",
-    _WRITING: "takes nothing ({reason}); what this run builds stays here",
+URL_VARIABLE = "NOX_BUILDSTAGES_REMOTE_STORE"
+WRITE_VARIABLE = "NOX_BUILDSTAGES_REMOTE_STORE_WRITE"
+
+_READ = "read"
+_WRITE = "written to"
+_CONSEQUENCES = {
+    _READ: "this run continues without it",
+    _WRITE: "the wheels of this run stay in the local store",
 }
 _SHA256 = re.compile("[0-9a-f]{64}")
 _LARGEST = 10**12
@@ -43,214 +45,253 @@ _LARGEST = 10**12
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Remote:
-    """A store that is asked for what the store here hasn't.
+    """A store that is asked for wheels that the local store lacks.
 
-    In a folder named by the key, a record names a wheel by its hash; the wheel and
-    its log are in a folder named by that. The record is written last: who reads it
-    finds the wheel that it names, even while another one takes its place.
+    A folder named by the key has a record, which names a wheel by its hash. The wheel
+    and its log are in a folder named by the hash. The record is written last, so that a
+    reader of a record finds its wheel, even while another wheel replaces it.
 
-    Where it is away, that is told once in a run of nox, and the run goes on.
+    If the remote store can't be reached, the first process of a run that notices says
+    so, and the run continues without it.
 
     Attributes:
-        declared: Where it is, and what is allowed.
-        store: To which it adds.
-        report: Tells the user.
-        run: Identifies this run of nox, all of its processes.
-        patience: Seconds that it may take to answer.
-        libc: The C library of this machine. It is no part of the key, for one machine
-            has one; wheels are shared with those that have the same.
+        declared: The URL, and whether wheels are put there.
+        store: The local store.
+        report: Prints a line for the user.
+        run: The id of this run of nox.
+        timeout: Seconds for an answer.
+        libc: The C library of this machine. It is no part of the key, because a machine
+            has only one, so machines share wheels only if theirs is the same.
     """
 
     declared: RemoteStore
     store: Store
     report: Callable[[str], None]
     run: str
-    patience: float = PATIENCE
+    timeout: float = 30.0
     libc: str = field(default_factory=libc)
-    _opened: list[Objects] = field(default_factory=list)
+    _opened: list[RemoteFiles] = field(default_factory=list)
 
     def check(self) -> None:
-        """See that there is a driver for it; it isn't asked for anything.
+        """Check that there is a driver for the URL, without using it.
 
         Raises:
-            UsageError: There is none.
+            UsageError: There is no driver.
         """
-        objects.check(self.declared.url)
+        from nox_buildstages.store import remote_files  # noqa: PLC0415 - few have one
+
+        remote_files.check_driver(self.declared.url)
 
     def peek(self, recipe: Recipe) -> StoredWheel | None:
-        """Return what it says of a wheel, which isn't looked at.
+        """Return the wheel of a recipe, without fetching it.
 
-        The entry's files are where they will be once they are in the store.
+        Its files are named as they will be in the local store.
 
         Raises:
-            UsageError: There is no driver for it.
+            UsageError: There is no driver for the URL.
         """
-        if not self._is_off(_READING):
-            with self._going_on_without(_READING):
-                record = self._record(recipe)
-                return None if record is None else self._entry(recipe, record)
+        if not self._has_failed(_READ):
+            with self._report_failure(_READ):
+                record = self._read_record(recipe)
+                return None if record is None else self._load(recipe, record)
         return None
 
     def fetch(self, recipe: Recipe) -> StoredWheel | None:
-        """Put a wheel that it has into the store; None where it has none.
+        """Copy the wheel of a recipe into the local store, and return it.
 
-        A wheel that isn't sound, or isn't of the recipe, is none. Of several
-        processes that want the same one, one fetches it.
+        A wheel that is damaged, or that another recipe made, counts as missing. If
+        several processes want the same wheel, one of them fetches it.
 
         Raises:
-            UsageError: There is no driver for it.
+            UsageError: There is no driver for the URL.
         """
         with self.store.hold_lock(recipe.key):
-            found = self.store.find(recipe.key)
-            if found is None and not self._is_off(_READING):
-                found = self._fetch(recipe)
-            return found
+            wheel = self.store.find(recipe.key)
+            if wheel is not None or self._has_failed(_READ):
+                return wheel
+            started = time.monotonic()
+            with self._report_failure(_READ):
+                record = self._read_record(recipe)
+                if record is None:
+                    return None
+                remote = self._load(recipe, record)
+                wheel = None if remote is None else self._copy(remote)
+                if wheel is None:
+                    self.report(
+                        f"the wheel of {recipe.name} in the remote store is damaged;"
+                        " building it"
+                    )
+                else:
+                    source = f"{redact(self.declared.url)} in {_seconds(started)}"
+                    self.report(f"fetched {wheel.path.name} from {source}")
+            return wheel
 
     def put(self, wheel: StoredWheel) -> None:
-        """Put a wheel of the store there, where that is allowed.
+        """Copy a wheel to the remote store, if that is allowed.
 
         Raises:
-            UsageError: There is no driver for it.
+            UsageError: There is no driver for the URL.
         """
-        if not self.declared.write or self._is_off(_READING, _WRITING):
+        if not self.declared.write or self._has_failed(_READ, _WRITE):
             return
-        place = self._place(wheel.recipe)
+        folder = self._folder(wheel.recipe)
         started = time.monotonic()
-        with self._going_on_without(_WRITING):
-            there = self._objects()
+        with self._report_failure(_WRITE):
+            remote = self._files()
             for file in (wheel.path, wheel.log):
-                name = f"{place}/{wheel.sha256}/{file.name}"
-                there.put(file, name, size=wheel.size)
+                name = f"{folder}/{wheel.sha256}/{file.name}"
+                remote.put(file, name, size=wheel.size)
             record = wheel.log.with_name(RECORD)
-            there.put(record, f"{place}/{RECORD}", size=wheel.size)
-            self.report(f"put {wheel.path.name} into {self._named(started)}")
+            remote.put(record, f"{folder}/{RECORD}", size=wheel.size)
+            target = f"{redact(self.declared.url)} in {_seconds(started)}"
+            self.report(f"put {wheel.path.name} into {target}")
 
-    def _fetch(self, recipe: Recipe) -> StoredWheel | None:
-        started = time.monotonic()
-        with self._going_on_without(_READING):
-            record = self._record(recipe)
-            if record is None:
-                return None
-            announced = self._entry(recipe, record)
-            entry = None if announced is None else self._take(announced)
-            if entry is None:
-                self.report(
-                    f"the remote store's wheel of {recipe.name} is damaged; it is built"
-                )
-                return None
-            name = entry.path.name
-            self.report(f"fetched {name} from {self._named(started)}")
-            return entry
-        return None
-
-    def _take(self, announced: StoredWheel) -> StoredWheel | None:
-        """Take a wheel into the store; None where it isn't the one announced."""
-        place = f"{self._place(announced.recipe)}/{announced.sha256}"
-        with self._scratch() as scratch:
-            wheel, log = scratch / announced.path.name, scratch / LOG
-            for file in (wheel, log):
-                name = f"{place}/{file.name}"
-                self._objects().fetch(name, file, size=announced.size)
-            if not (log.is_file() and _is_same(wheel, announced)):
-                return None
-            return self.store.put(
-                announced.recipe,
-                wheel,
-                log=log,
-                seconds=announced.seconds,
-                run=announced.run,
-            )
-
-    def _record(self, recipe: Recipe) -> bytes | None:
-        there = self._objects()
-        record = there.read(f"{self._place(recipe)}/{RECORD}")
-        # Who may write begins with nothing; for others a wrong URL looks like that.
-        if record is None and not self.declared.write and not there.is_there():
-            raise RemoteStoreUnreachableError(reason="nothing is there")
-        return record
-
-    def _entry(self, recipe: Recipe, record: bytes) -> StoredWheel | None:
-        """Return what a record says, where it is of a recipe and whole."""
-        entry = load_record(record, self.store.wheel_folder(recipe.key))
-        return entry if entry is not None and _is_of(recipe, entry) else None
-
-    def _place(self, recipe: Recipe) -> str:
-        return f"wheels/{self.libc}/{recipe.key}"
-
-    def _objects(self) -> Objects:
-        if not self._opened:
-            url = self.declared.url
-            self._opened.append(objects.opened(url, patience=self.patience))
-        return self._opened[0]
-
-    @contextmanager
-    def _scratch(self) -> Iterator[Path]:
+    def _copy(self, remote: StoredWheel) -> StoredWheel | None:
+        """Copy a wheel into the local store; None if it isn't the recorded one."""
         folder = self.store.folder / "builds"
         folder.mkdir(parents=True, exist_ok=True)
-        # A driver that hangs may write something yet.
+        # A driver that hangs may still write something.
         with tempfile.TemporaryDirectory(
             prefix="fetching-", dir=folder, ignore_cleanup_errors=True
         ) as scratch:
-            yield Path(scratch)
+            wheel, log = Path(scratch, remote.path.name), Path(scratch, LOG)
+            for file in (wheel, log):
+                name = f"{self._folder(remote.recipe)}/{remote.sha256}/{file.name}"
+                self._files().fetch(name, file, size=remote.size)
+            is_same = (
+                log.is_file()
+                and wheel.is_file()
+                and wheel.stat().st_size == remote.size
+                and sha256_of(wheel) == remote.sha256
+            )
+            if not is_same:
+                return None
+            return self.store.put(
+                remote.recipe, wheel, log=log, seconds=remote.seconds, run=remote.run
+            )
+
+    def _read_record(self, recipe: Recipe) -> bytes | None:
+        remote = self._files()
+        record = remote.read(f"{self._folder(recipe)}/{RECORD}")
+        # A writer starts with nothing; for a reader, a wrong URL looks the same.
+        if record is None and not self.declared.write and not remote.exists():
+            raise RemoteStoreUnreachableError(reason="nothing is there")
+        return record
+
+    def _load(self, recipe: Recipe, record: bytes) -> StoredWheel | None:
+        """Return the wheel of a record that anybody may have written.
+
+        None if the record describes another recipe's wheel, or has impossible values.
+        """
+        wheel = load_record(record, self.store.wheel_folder(recipe.key))
+        if wheel is None:
+            return None
+        try:
+            name, version, _, _ = parse_wheel_filename(wheel.path.name)
+        except InvalidWheelFilename:
+            return None
+        is_sound = (
+            wheel.key == recipe.key
+            and (name, version) == (wheel.name, wheel.version)
+            and isinstance(wheel.size, int)
+            and 0 < wheel.size < _LARGEST
+            and isinstance(wheel.seconds, (int, float))
+            and isinstance(wheel.sha256, str)
+            and _SHA256.fullmatch(wheel.sha256) is not None
+            and isinstance(wheel.run, str)
+        )
+        return wheel if is_sound else None
+
+    def _folder(self, recipe: Recipe) -> str:
+        return f"wheels/{self.libc}/{recipe.key}"
+
+    def _files(self) -> RemoteFiles:
+        if not self._opened:
+            from nox_buildstages.store import remote_files  # noqa: PLC0415 - few have one
+
+            url = self.declared.url
+            self._opened.append(remote_files.open_url(url, timeout=self.timeout))
+        return self._opened[0]
 
     @contextmanager
-    def _going_on_without(self, doing: str) -> Iterator[None]:
-        """Tell that it is away, once in a run, and don't ask it again."""
+    def _report_failure(self, action: str) -> Iterator[None]:
+        """Report once in a run that the remote store fails, and don't use it again."""
         try:
             yield
         except RemoteStoreUnreachableError as error:
-            with self.store.hold_lock(self._name):
-                if self._is_off(doing):
-                    return
-                files.write_text(self._stamp(doing), self.run)
-            words = _AWAY[doing].format(reason=error.reason)
-            self.report(f"the remote store {redact(self.declared.url)} {words}")
+            mark = self._failure_mark(action)
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                mark.touch(exist_ok=False)
+            except FileExistsError:
+                return
+            self.report(
+                f"the remote store {redact(self.declared.url)} can't be {action}"
+                f" ({error.reason}); {_CONSEQUENCES[action]}"
+            )
 
-    def _is_off(self, *doing: str) -> bool:
-        return any(map(self._was_away, doing))
+    def _has_failed(self, *actions: str) -> bool:
+        return any(self._failure_mark(action).exists() for action in actions)
 
-    def _was_away(self, doing: str) -> bool:
-        try:
-            return self._stamp(doing).read_text(encoding="utf-8") == self.run
-        except OSError:
-            return False
-
-    def _stamp(self, doing: str) -> Path:
-        """Return the file that says in which run it was away last."""
-        return self.store.folder / "locks" / f"{self._name}.{doing}"
-
-    @property
-    def _name(self) -> str:
-        digest = hashlib.sha256(self.declared.url.encode()).hexdigest()
-        return f"remote-{digest[:16]}"
-
-    def _named(self, started: float) -> str:
-        seconds = time.monotonic() - started
-        return f"{redact(self.declared.url)} in {seconds:.1f} s"
+    def _failure_mark(self, action: str) -> Path:
+        """Return the file that exists if an action has failed in this run."""
+        url = hashlib.sha256(self.declared.url.encode()).hexdigest()[:16]
+        name = f"remote-{url}-{action.partition(' ')[0]}-{self.run}.run"
+        return self.store.folder / "locks" / name
 
 
-def _is_of(recipe: Recipe, entry: StoredWheel) -> bool:
-    """Whether an entry that someone else wrote is of a recipe, and its fields sound."""
-    wheel = entry
-    try:
-        name, version, _, _ = parse_wheel_filename(wheel.path.name)
-    except InvalidWheelFilename:
-        return False
-    return (
-        entry.recipe.key == recipe.key
-        and (name, version) == (wheel.name, wheel.version)
-        and isinstance(wheel.size, int)
-        and 0 < wheel.size < _LARGEST
-        and isinstance(wheel.seconds, (int, float))
-        and isinstance(wheel.sha256, str)
-        and _SHA256.fullmatch(wheel.sha256) is not None
-        and isinstance(entry.run, str)
-    )
+def find_remote_store(
+    project: Project,
+    store: Store,
+    outer: Mapping[str, str],
+    report: Callable[[str], None],
+    run: str,
+) -> Remote | None:
+    """Return the remote store of a project; None if it has none.
+
+    Args:
+        project: The project.
+        store: The local store.
+        outer: The environment variables that nox was started with.
+        report: Prints a line for the user.
+        run: The id of this run of nox.
+
+    Raises:
+        UsageError: A variable has an invalid value.
+    """
+    declared = choose_remote_store(project, outer)
+    if declared is None:
+        return None
+    return Remote(declared=declared, store=store, report=report, run=run)
 
 
-def _is_same(file: Path, wheel: StoredWheel) -> bool:
-    return (
-        file.is_file()
-        and file.stat().st_size == wheel.size
-        and sha256_of(file) == wheel.sha256
-    )
+def choose_remote_store(
+    project: Project, outer: Mapping[str, str]
+) -> RemoteStore | None:
+    """Return the remote store of the environment or the table, with an absolute path.
+
+    The environment wins. The table's permission to write is for the table's own store.
+
+    Raises:
+        UsageError: A variable has an invalid value.
+    """
+    declared = project.remote_store
+    url = outer.get(URL_VARIABLE)
+    if url is not None:
+        declared = RemoteStore(url=url.strip()) if url.strip() else None
+    write = outer.get(WRITE_VARIABLE)
+    if write not in (None, "", "0", "1"):
+        raise UsageError(
+            problem=f"{WRITE_VARIABLE} is {write!r}",
+            hint="set it to 1 to put wheels into the remote store, or to 0",
+        )
+    if declared is None:
+        return None
+    if "://" not in declared.url:
+        path = os.path.normpath(project.root / declared.url)
+        declared = replace(declared, url=path)
+    return replace(declared, write=write == "1") if write else declared
+
+
+def _seconds(started: float) -> str:
+    return f"{time.monotonic() - started:.1f} s"

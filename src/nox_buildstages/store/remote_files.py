@@ -1,4 +1,4 @@
-"""Files below a URL, by whatever driver fsspec has for it, within a time limit."""
+"""Files below a URL, by the driver that fsspec has for it, within a time limit."""
 
 from __future__ import annotations
 
@@ -20,140 +20,137 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENCE = 30.0
-"""Seconds without an answer after which a store counts as away."""
-
 SLOWEST = 250_000
-"""Bytes in a second below which it does, too."""
-
-_UNLISTED = ("http", "https")
+"""Bytes in a second; a slower store counts as unreachable."""
 
 
 class Driver(Protocol):
-    """What of ``fsspec.AbstractFileSystem`` is used."""
+    """The part of ``fsspec.AbstractFileSystem`` that is used."""
 
     protocol: str | tuple[str, ...]
 
     def cat_file(self, path: str) -> bytes:
-        """Return what a file holds."""
+        """Return the content of a file."""
 
     def exists(self, path: str) -> bool:
-        """Whether there is such a file or folder."""
+        """Whether a file or folder exists."""
 
     def get_file(self, rpath: str, lpath: str) -> object:
-        """Write a file of its own to a local path."""
+        """Copy a remote file to a local path."""
 
     def put_file(self, lpath: str, rpath: str) -> object:
-        """Write a local file to a path of its own."""
+        """Copy a local file to a remote path."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Objects:
-    """Files below a URL, and nothing of folders.
+class RemoteFiles:
+    """Files below a URL.
 
     Attributes:
-        driver: Of the URL's scheme.
-        root: Of the files, as the driver has it.
-        patience: Seconds that it may take to answer.
+        driver: The driver of the URL's scheme.
+        root: The path of the URL, in the driver's form.
+        timeout: Seconds for an answer.
     """
 
     driver: Driver
     root: str
-    patience: float = PATIENCE
+    timeout: float
 
     def read(self, name: str) -> bytes | None:
-        """Return what a file holds; None where there is none.
+        """Return the content of a file; None if there is no such file.
 
         Raises:
-            RemoteStoreUnreachableError: That can't be found out.
+            RemoteStoreUnreachableError: The store doesn't answer, or fails.
         """
-        return self._ask(partial(_found, self.driver.cat_file, self._path(name)))
+        work = partial(_if_found, self.driver.cat_file, self._path(name))
+        return _run_within(self.timeout, work)
 
     def fetch(self, name: str, file: Path, *, size: int) -> None:
-        """Write a file to another one here, where there is one.
+        """Copy a file to a local one, if there is such a file.
 
         Args:
-            name: Of the file.
-            file: To write.
-            size: In bytes, as far as it is known.
+            name: The remote file.
+            file: The local file.
+            size: The expected size in bytes, for the time limit.
 
         Raises:
-            RemoteStoreUnreachableError: It can't be had.
+            RemoteStoreUnreachableError: The store doesn't answer, or fails.
         """
-        get = self.driver.get_file
-        self._ask(partial(_found, get, self._path(name), str(file)), size)
+        work = partial(_if_found, self.driver.get_file, self._path(name), str(file))
+        _run_within(self.timeout + size / SLOWEST, work)
 
     def put(self, file: Path, name: str, *, size: int) -> None:
-        """Write a file there, in place of what there may be.
+        """Copy a local file, replacing an existing one.
 
-        Who reads it meanwhile sees the one or the other. That is how object stores
-        are; on a local disk it is renamed into its place.
+        A reader sees the old file or the new one: object stores promise that, and on a
+        local disk the file is renamed into its place.
 
         Args:
-            file: To be copied.
-            name: Of the file there.
-            size: In bytes, as far as it is known.
+            file: The local file.
+            name: The remote file.
+            size: The size in bytes, for the time limit.
 
         Raises:
-            RemoteStoreUnreachableError: It can't be written.
+            RemoteStoreUnreachableError: The store doesn't answer, or fails.
         """
-        path = self._path(name)
-        work = partial(self.driver.put_file, str(file), path)
-        if self._speaks("file"):
-            work = partial(_replace, file, Path(path))
-        self._ask(work, size)
 
-    def is_there(self) -> bool:
-        """Whether anything is at the URL; where nobody can tell, it is.
+        def work() -> None:
+            path = self._path(name)
+            if not self._has_scheme("file"):
+                self.driver.put_file(str(file), path)
+                return
+            with files.atomic_write(Path(path)) as new:
+                shutil.copyfile(file, new)
+
+        _run_within(self.timeout + size / SLOWEST, work)
+
+    def exists(self) -> bool:
+        """Whether anything is at the URL; web servers aren't asked.
 
         Raises:
-            RemoteStoreUnreachableError: That can't be found out.
+            RemoteStoreUnreachableError: The store doesn't answer, or fails.
         """
-        if self._speaks(*_UNLISTED):
+        if self._has_scheme("http", "https"):
             return True
-        return self._ask(partial(self.driver.exists, self.root))
+        return _run_within(self.timeout, partial(self.driver.exists, self.root))
 
     def _path(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
 
-    def _speaks(self, *schemes: str) -> bool:
+    def _has_scheme(self, *schemes: str) -> bool:
         protocol = self.driver.protocol
         own = (protocol,) if isinstance(protocol, str) else protocol
         return not set(own).isdisjoint(schemes)
 
-    def _ask(self, work: Callable[[], T], size: int = 0) -> T:
-        """Return what some work comes to, its errors translated.
 
-        Raises:
-            RemoteStoreUnreachableError: It doesn't come to anything.
-        """
-        return _translated(work, self.patience + size / SLOWEST)
-
-
-def opened(url: str, *, patience: float = PATIENCE) -> Objects:
+def open_url(url: str, *, timeout: float) -> RemoteFiles:
     """Return the files below a URL.
 
+    Args:
+        url: The URL, or an absolute path.
+        timeout: Seconds for an answer.
+
     Raises:
-        UsageError: There is no driver for it.
-        RemoteStoreUnreachableError: The driver doesn't take it.
+        UsageError: There is no driver for the URL.
+        RemoteStoreUnreachableError: The driver refuses the URL.
     """
-    check(url)
+    check_driver(url)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(_is_no_drivers)
-    from fsspec.core import url_to_fs  # noqa: PLC0415 - for a remote store alone
+        handler.addFilter(_is_visible)
+    from fsspec.core import url_to_fs  # noqa: PLC0415 - slow
 
-    driver, root = _translated(partial(url_to_fs, url), patience)
-    return Objects(driver=driver, root=root, patience=patience)
+    driver, root = _run_within(timeout, partial(url_to_fs, url))
+    return RemoteFiles(driver=driver, root=root, timeout=timeout)
 
 
-def check(url: str) -> None:
-    """See that there is a driver for a URL; nobody is asked for anything.
+def check_driver(url: str) -> None:
+    """Check that there is a driver for a URL, without using it.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is no driver.
     """
     try:
-        import fsspec  # noqa: PLC0415 - for a remote store alone
+        import fsspec  # noqa: PLC0415 - an extra
         from fsspec.utils import get_protocol  # noqa: PLC0415
     except ImportError as error:
         raise UsageError(
@@ -172,61 +169,47 @@ def check(url: str) -> None:
         ) from error
 
 
-def _is_no_drivers(record: logging.LogRecord) -> bool:
-    """Whether a log record is none of a driver, all of which work in threads.
+def _is_visible(record: logging.LogRecord) -> bool:
+    """Whether nox may show a log record: not if it is a driver's.
 
-    Nox shows whatever is logged, and theirs have headers and signed URLs in them.
+    Drivers work in threads, and log headers and signed URLs.
     """
     is_nox = record.name.partition(".")[0] == "nox"
     return is_nox or record.thread == main_thread().ident
 
 
-def _translated(work: Callable[[], T], seconds: float) -> T:
-    try:
-        return _within(seconds, work)
-    except RemoteStoreUnreachableError:
-        raise
-    except Exception as error:  # drivers raise whatever their libraries do
-        raise RemoteStoreUnreachableError(reason=_reason(error)) from error
+def _run_within(seconds: float, work: Callable[[], T]) -> T:
+    """Return the result of some work, which runs in a thread of its own.
 
+    A thread that hangs is left alone until the process ends: some drivers have no time
+    limit, and network disks have none.
 
-def _within(seconds: float, work: Callable[[], T]) -> T:
-    """Return what some work comes to.
-
-    A thread of its own does it. Where it hangs, it is left alone, and ends with the
-    process: not every driver has a time limit, and a network disk has none.
+    Raises:
+        RemoteStoreUnreachableError: The work takes too long, or fails.
     """
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+        except BaseException as error:  # noqa: BLE001 - raised in the waiting thread
             future.set_exception(error)
 
     Thread(target=run, daemon=True).start()
     try:
         return future.result(seconds)
-    except FutureTimeoutError as error:
-        if future.done():
-            raise
-        raise RemoteStoreUnreachableError(
-            reason=f"no answer in {seconds:.0f} s"
-        ) from error
+    except Exception as error:  # drivers raise the errors of their libraries
+        is_late = isinstance(error, FutureTimeoutError) and not future.done()
+        reason = f"no answer in {seconds:.0f} s" if is_late else _reason(error)
+        raise RemoteStoreUnreachableError(reason=reason) from error
 
 
-def _found(call: Callable[..., T], *arguments: str) -> T | None:
-    """Return what a call comes to; None where there is no such file."""
+def _if_found(call: Callable[..., T], *arguments: str) -> T | None:
+    """Return the result of a call; None if there is no such file."""
     try:
         return call(*arguments)
     except FileNotFoundError:
         return None
-
-
-def _replace(file: Path, path: Path) -> object:
-    """Put a copy of a file in the place of another one."""
-    with files.atomic_write(path) as new:
-        return shutil.copyfile(file, new)
 
 
 def _reason(error: Exception) -> str:

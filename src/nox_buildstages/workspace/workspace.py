@@ -21,7 +21,7 @@ from nox_buildstages.lock.files.inputs import digest_inputs
 from nox_buildstages.lock.files.merge_targets import select_target
 from nox_buildstages.model import Cell
 from nox_buildstages.sources.sources import Sources
-from nox_buildstages.store.remote_choice import remote_store
+from nox_buildstages.store.remote import find_remote_store
 from nox_buildstages.store.store import Store, cache_folder
 from nox_buildstages.system import process
 from nox_buildstages.system.files import path_id, write_text
@@ -94,7 +94,7 @@ def open_workspace(
         job_pool=JobPool(
             folder=store.folder / "jobs", settle=SETTLE if run.is_parallel else 0.0
         ),
-        remote=remote_store(project, store, outer, run.report, run.id),
+        remote=find_remote_store(project, store, outer, run.report, run.id),
     )
     return Workspace(
         cells=cells,
