@@ -199,5 +199,5 @@ def test_a_patch_that_does_not_apply_leaves_no_locks(project: Project) -> None:
     output = refused(project, "-s", "build-stages")
     assert "models.patch (tool.nox-buildstages.package.models.patches[0])" in output
     assert "error: models/__init__.py: patch does not apply" in output
-    assert "make it anew with git diff" in output
+    assert "write it again with git diff" in output
     assert not project.folder.joinpath("build-stages").exists()
