@@ -331,15 +331,16 @@ def _environment(session: nox.Session) -> Environment:
     """
     if session.venv_backend not in _BACKENDS:
         raise UsageError(
-            problem=f"the backend {session.venv_backend!r} makes no environment that"
-            " could be made equal to a lock (--no-venv?)",
+            problem=f"the venv backend {session.venv_backend!r} makes no environment"
+            " that a lock can be installed in",
             hint=f"use one of these: -db {', -db '.join(_BACKENDS)}",
         )
     location = session.env_dir.absolute()
     if not is_complete(location):
         raise UsageError(
-            problem=f"{location} is no environment; it was left half made",
-            hint="remove that folder and run it again",
+            subject=str(location),
+            problem="the environment is incomplete: nox was stopped while making it",
+            hint=f"remove the folder, then run the session again:\n  rm -r {location}",
         )
     nothing = ("python", "-c", "")
 
@@ -370,7 +371,8 @@ def _check_python(session: nox.Session, workspace: Workspace) -> None:
     if wanted is not None and wanted[0] != workspace.python:
         location = workspace.environment.location
         raise UsageError(
-            problem=f"{location} was made with Python {workspace.python}, and it is to"
-            f" be {wanted[0]} now",
-            hint="remove that folder and run it again",
+            subject=str(location),
+            problem=f"the environment was made with Python {workspace.python}, and the"
+            f" session needs {wanted[0]}",
+            hint=f"remove the folder, then run the session again:\n  rm -r {location}",
         )

@@ -260,8 +260,8 @@ def test_a_broken_environment_that_nobody_mends_is_told(project: Project) -> Non
     project.noxfile.write_text(mine + project.noxfile.read_text("utf-8"), "utf-8")
     empty(project.folder / ".nox/build-stage-only")
     output = refused(project, "-s", "mine")
-    assert "build-stage-only is no environment; it was left half made" in output
-    assert "remove that folder and run it again" in output
+    assert "build-stage-only: the environment is incomplete" in output
+    assert "help: remove the folder, then run the session again" in output
 
 
 def test_a_store_that_can_t_be_written_is_told_by_the_session(

@@ -433,7 +433,7 @@ def test_what_is_left_of_values_is_told(project: Project) -> None:
     without["stage"] = [{**it, "env": {}} for it in single["stage"]]
     declare(project, without)
     project.nox("-s", "build-stages")
-    line = "of no cell any more, and left as it is: wheelhouse"
+    line = "belongs to no cell any more, and stays: wheelhouse"
     declare(project, single)
     assert f"{line}\n" in project.nox("-s", "build-stages").output
     declare(project, table({"arch": ["9.0"]}))

@@ -307,7 +307,7 @@ def test_no_environment_is_refused(project: Project, flags: tuple[str, ...]) -> 
     """Without environments of their own stages can't be locked; nox says so."""
     Pair().write(project)
     output = refused(project, *flags, "-s", "build-stages")
-    assert "makes no environment that could be made equal to a lock" in output
+    assert "makes no environment that a lock can be installed in" in output
     assert "-db uv" in output
     assert "Traceback" not in output
     assert not project.store.exists()

@@ -88,4 +88,4 @@ def run_all_cells(_options: Options, run: Run, cells: Cells) -> None:
     for project in cells.projects:
         run.report(f"{project.cell}: {house.name}/{project.cell.folder}")
     if unused := unused_wheelhouses(cells):
-        run.report(f"of no cell any more, and left as it is: {', '.join(unused)}")
+        run.report(f"belongs to no cell any more, and stays: {', '.join(unused)}")

@@ -1,4 +1,4 @@
-"""What the sessions of one run of nox share while their process lives."""
+"""The state that the sessions of a process share in one run of nox."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, slots=True)
 class Run:
-    """One run of nox, as one process of it sees it.
+    """One run of nox in one of its processes; every ``register()`` makes its own.
 
-    Sessions of a process follow each other and ask the same questions: what a lock
-    file holds, what an interpreter is, what goes into a wheel. ``once`` answers each
-    of them once.
+    The sessions of a process follow each other and ask the same questions: the content
+    of a lock file, the tags of an interpreter, the recipe of a wheel. ``once`` answers
+    each question once.
 
     Attributes:
-        id: Identifies the run; all of its processes have the same.
+        id: The id of the run, the same in all of its processes.
         journal: The results of the run's outputs, from all of its processes.
         outer: The environment variables that nox was started with.
         screen: Shows the progress of builds.

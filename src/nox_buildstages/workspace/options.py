@@ -218,17 +218,17 @@ def _check_together(options: Options) -> None:
     if options.upgrades and (options.locked or options.check):
         raise UsageError(
             problem="--upgrade writes lock files, and --locked and --check never do",
-            hint="leave one of them out",
+            hint="choose one of them",
         )
     if options.only_missing and not options.github:
         raise UsageError(
-            problem="--only-missing is about the matrix that --github writes",
+            problem="--only-missing needs --github",
             hint="write --github --only-missing",
         )
     if options.github and options.json:
         raise UsageError(
-            problem="--github and --json are two forms of the plan",
-            hint="leave one of them out",
+            problem="--github and --json ask for two forms of the plan",
+            hint="choose one of them",
         )
 
 

@@ -238,7 +238,8 @@ class Workspace:
         if self.options.check:
             raise UsageError(
                 problem="--check is for build-stages-lock, and this session builds",
-                hint="`nox -s build-stages-lock -- --check` looks at the lock files",
+                hint="to check the lock files, run:\n"
+                "  nox -s build-stages-lock -- --check",
             )
         if self.options.upgrades and not self._were_made_in_this_run():
             return self.relock(), True
@@ -272,7 +273,7 @@ class Workspace:
         with self.tools.store.hold_lock(
             f"locking-{path_id(self.project.pyproject)}",
             on_wait=lambda: self.tools.report(
-                "others make the lock files; waiting for them"
+                "another run makes the lock files; waiting for it"
             ),
         ):
             yield

@@ -39,7 +39,7 @@ def run_merge(options: Options, run: Run, cells: Cells) -> None:
         BuildStagesError: A wheelhouse is damaged, or wheels of two wheelhouses clash.
     """
     if unused := unused_wheelhouses(cells):
-        run.report(f"of no cell any more, and left as it is: {', '.join(unused)}")
+        run.report(f"belongs to no cell any more, and stays: {', '.join(unused)}")
     folders = [Path(folder) for folder in options.folders]
     target = cells.first.project.wheelhouse
     for line in merge_wheelhouses(folders, target, by_cell=options.by_cell):
