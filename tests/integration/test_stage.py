@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
 import re
 import subprocess
 import sys
+import traceback
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,10 +79,17 @@ class Counting:
     """Runs programs, and keeps what it was asked to run."""
 
     commands: list[Command] = field(default_factory=list)
+    hook_callers: list[str] = field(default_factory=list)
 
     def __call__(self, command: Command) -> Completed:
         """Run it; attend to it at least once."""
         self.commands.append(command)
+        if command.lifeline:
+            self.hook_callers = [
+                frame.f_code.co_name
+                for frame, _ in traceback.walk_stack(inspect.currentframe())
+                if frame.f_globals["__name__"].startswith("nox_buildstages.")
+            ]
         if command.attend is not None:
             command.attend()
         return run(command)
@@ -294,6 +303,18 @@ def test_what_is_missing_is_built(shop: Shop) -> None:
     assert 1 <= int(jobs) <= (os.cpu_count() or 1)
     assert shop.reports[1].startswith("built low_lib-1.0-py3-none-any.whl in ")
     assert list((shop.store / "builds").iterdir()) == []
+
+
+def test_the_way_to_a_hook_is_short(shop: Shop) -> None:
+    """Whoever debugs a build steps through few functions, and through no callback."""
+    shop.provide()
+    assert shop.runner.hook_callers == [
+        "_run",
+        "build_wheel",
+        "build_wheel",
+        "build_output",
+        "provide_stage",
+    ]
 
 
 def test_what_runs_is_shown(shop: Shop) -> None:

@@ -97,10 +97,14 @@ class Backend:
         hook = f"get_requires_for_build_{kind}"
         with self._run_hook(hook) as hooks:
             answer = getattr(hooks, hook)(self._hook_settings())
-        if not isinstance(answer, list) or not all(map(_is_requirement, answer)):
-            reason = f"it returned {answer!r}, which is no list of requirements"
-            raise self._failure(hook, reason)
-        return tuple(answer)
+        try:
+            if isinstance(answer, list) and all(isinstance(it, str) for it in answer):
+                return tuple(it for it in answer if Requirement(it))
+            problem = None
+        except InvalidRequirement as error:
+            problem = error
+        reason = f"it returned {answer!r}, which is no list of requirements"
+        raise self._failure(hook, reason) from problem
 
     def prepare_metadata(self, folder: Path) -> CoreMetadata | None:
         """Return the wheel's metadata; None if the backend lacks the hook.
@@ -217,14 +221,6 @@ class Backend:
                 (reason, *tail), stage=self.stage, offline=self.sandbox.is_off
             ),
         )
-
-
-def _is_requirement(text: object) -> bool:
-    try:
-        Requirement(str(text))
-    except InvalidRequirement:
-        return False
-    return isinstance(text, str)
 
 
 def last_lines(log: Path) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from nox_buildstages.lock.files.lockfile import LockedOutput
-    from nox_buildstages.model import Interpreter, Metadata
+    from nox_buildstages.model import Interpreter
     from nox_buildstages.wheels.wheel import WheelFile
 
 
@@ -65,7 +65,20 @@ def accept_wheel(folder: Path, file_name: str, expected: ExpectedWheel) -> Wheel
     if expected.backend_version(wheel.version) != expected.version:
         problem = f"is version {wheel.version}; the lock says {expected.version}"
         raise WheelError(subject=wheel.path.name, problem=problem)
-    differences = _requirement_differences(wheel, locked)
+    actual_requires = set(map(_normalize_requirement, wheel.requires_dist))
+    locked_requires = set(map(_normalize_requirement, locked.requires_dist))
+    differences = [
+        *(
+            f"only the wheel has {it}"
+            for it in _list(actual_requires - locked_requires)
+        ),
+        *(f"only the lock has {it}" for it in _list(locked_requires - actual_requires)),
+    ]
+    is_known = locked.learned != "config"
+    if is_known and wheel.requires_python != locked.requires_python:
+        differences.append(
+            f"Requires-Python is {wheel.requires_python}, not {locked.requires_python}"
+        )
     if differences:
         listed = "; ".join(differences)
         problem = f"its METADATA and the lock ({locked.learned}) disagree: {listed}"
@@ -123,26 +136,6 @@ def _check_tags(wheel: WheelFile, interpreter: Interpreter) -> None:
         raise WheelError(subject=wheel.path.name, problem=problem)
 
 
-def _requirement_differences(wheel: WheelFile, locked: Metadata) -> list[str]:
-    """Return the differences between a wheel's requirements and the lock's."""
-    actual = set(map(_normalize_requirement, wheel.requires_dist))
-    expected = set(map(_normalize_requirement, locked.requires_dist))
-    differences = [
-        f"only {side} has {text}"
-        for side, found in (
-            ("the wheel", actual - expected),
-            ("the lock", expected - actual),
-        )
-        for text in sorted(map(str, found))
-    ]
-    is_known = locked.learned != "config"
-    if is_known and wheel.requires_python != locked.requires_python:
-        differences.append(
-            f"Requires-Python is {wheel.requires_python}, not {locked.requires_python}"
-        )
-    return differences
-
-
 def _normalize_requirement(text: str) -> Requirement:
     """Return a requirement without redundant parentheses.
 
@@ -153,3 +146,7 @@ def _normalize_requirement(text: str) -> Requirement:
     if marker and " or " not in marker:
         requirement.marker = Marker(marker.replace("(", "").replace(")", ""))
     return requirement
+
+
+def _list(requirements: set[Requirement]) -> list[str]:
+    return sorted(map(str, requirements))

@@ -162,7 +162,7 @@ class BuildContext:
             if isinstance(pin, IndexPin):
                 found[pin.name] = Ingredient(version=version, sha256=pin.sha256)
             else:
-                sha256 = self.stored_wheel(pin.stage, pin.name).sha256
+                sha256 = self.get_wheel(pin.stage, pin.name).sha256
                 found[pin.name] = Ingredient(
                     version=version, sha256=sha256, stage=pin.stage
                 )
@@ -175,12 +175,12 @@ class BuildContext:
             BuildStagesError: The store lacks a wheel.
         """
         return {
-            pin.name: self.stored_wheel(pin.stage, pin.name)
+            pin.name: self.get_wheel(pin.stage, pin.name)
             for pin in self.pins(name)
             if not isinstance(pin, IndexPin)
         }
 
-    def stored_wheel(self, stage: str, output: NormalizedName) -> StoredWheel:
+    def get_wheel(self, stage: str, output: NormalizedName) -> StoredWheel:
         """Return the wheel of an output.
 
         Raises:

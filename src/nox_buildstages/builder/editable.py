@@ -96,7 +96,19 @@ def install_editable(
     if wheel is None:
         if not environment.may_install():
             raise difference_error(environment, [f"{name} isn't installed any more"])
-        wheel = _build(context, name, environment, key)
+        from nox_buildstages.builder.editable_backend import (  # noqa: PLC0415 - to build
+            build_editable,
+        )
+
+        file, sha256 = build_editable(context, name, environment)
+        wheel = Editable(
+            key=key,
+            path=file.path.relative_to(folder).as_posix(),
+            version=str(file.version),
+            sha256=sha256,
+            requires_dist=file.requires_dist,
+        )
+        files.write_text(folder / _NOTE, json.dumps(asdict(wheel), indent=1))
     ingredient = Ingredient(version=wheel.version, sha256=wheel.sha256)
     wanted = {**context.ingredients(FINAL), name: ingredient}
     if not find_differences(environment, wanted):
@@ -147,27 +159,6 @@ def _read_last_wheel(folder: Path, key: str) -> Editable | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return wheel if wheel.key == key and (folder / wheel.path).is_file() else None
-
-
-def _build(
-    context: BuildContext, name: NormalizedName, environment: Environment, key: str
-) -> Editable:
-    """Build and record the wheel."""
-    from nox_buildstages.builder.editable_backend import (  # noqa: PLC0415 - to build
-        build_editable,
-    )
-
-    folder = environment.location / PROJECT_FOLDER
-    file, sha256 = build_editable(context, name, environment)
-    wheel = Editable(
-        key=key,
-        path=file.path.relative_to(folder).as_posix(),
-        version=str(file.version),
-        sha256=sha256,
-        requires_dist=file.requires_dist,
-    )
-    files.write_text(folder / _NOTE, json.dumps(asdict(wheel), indent=1))
-    return wheel
 
 
 def _find_unmet(context: BuildContext, wheel: Editable) -> tuple[tuple[str, str], ...]:

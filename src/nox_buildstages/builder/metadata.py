@@ -6,6 +6,7 @@ import json
 import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,7 @@ class BackendMetadata:
             tuple(patch.sha256 for patch in context.patches(query.output)),
         )
         return context.tools.run.once(
-            question, lambda: self._find_or_run(context, query)
+            question, partial(self._find_or_run, context, query)
         )
 
     def _find_or_run(self, context: BuildContext, query: BackendQuery) -> BackendAnswer:
@@ -162,7 +163,16 @@ class BackendMetadata:
                 " requirements in pyproject.toml"
             )
             return BackendAnswer(requires=(), metadata=None)
-        write_text(path, json.dumps(_dump_answer(answer)))
+        metadata = answer.metadata and {
+            **{
+                field.replace("_", "-"): it
+                for field, it in asdict(answer.metadata).items()
+            },
+            "version": str(answer.metadata.version),
+        }
+        write_text(
+            path, json.dumps({"requires": answer.requires, "metadata": metadata})
+        )
         return answer
 
     def _run_hooks(
@@ -222,18 +232,6 @@ def _provide_stages(context: BuildContext, name: str, environment: Environment) 
                 provide_stage(context, context.graph.stage(pin.stage), environment)
 
     provide(name)
-
-
-def _dump_answer(answer: BackendAnswer) -> dict[str, Any]:
-    """Return an answer as JSON."""
-    metadata = answer.metadata
-    if metadata is None:
-        return {"requires": answer.requires, "metadata": None}
-    fields = {name.replace("_", "-"): it for name, it in asdict(metadata).items()}
-    return {
-        "requires": answer.requires,
-        "metadata": {**fields, "version": str(metadata.version)},
-    }
 
 
 def _load_answer(stored: dict[str, Any]) -> BackendAnswer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -22,8 +23,6 @@ from nox_buildstages.errors import BuildError, WheelError
 from nox_buildstages.run.follow import COMPILE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nox_buildstages.builder.job import Job
     from nox_buildstages.builder.jobs.slots import JobSlot
     from nox_buildstages.store.build_dir import BuildDirectory
@@ -162,7 +161,8 @@ def begin_log(job: Job, attempt: Attempt) -> int:
         header = f"\nout of memory; retrying with {count_jobs(attempt.jobs)}\n\n"
     elif job.is_partial:
         header = "\nresuming an interrupted build\n\n"
-        continues = _has_key(job.log, recipe.key)
+        with suppress(OSError), job.log.open(encoding="utf-8", errors="replace") as log:
+            continues = f"key: {recipe.key}\n" in islice(log, _HEADER_LINES)
     lines = [
         f"{recipe.name} {recipe.version}, stage {job.stage.name}",
         f"source: {job.output.source}",
@@ -179,12 +179,3 @@ def begin_log(job: Job, attempt: Attempt) -> int:
     with job.log.open("a" if continues else "w", encoding="utf-8") as log:
         log.write(header + "\n".join(lines) + "\n")
         return log.tell()
-
-
-def _has_key(log: Path, key: str) -> bool:
-    """Whether a log belongs to a build of a key."""
-    try:
-        with log.open(encoding="utf-8", errors="replace") as stream:
-            return f"key: {key}\n" in islice(stream, _HEADER_LINES)
-    except OSError:
-        return False

@@ -84,7 +84,7 @@ def _compare(job: Job, slot: JobSlot) -> tuple[Path, Path] | None:
         tools.store.hold_lock(recipe.key),
         slot.take_jobs(JobRequest.of(job.stage), wait=job.report_waiting) as jobs,
     ):
-        first = job.context.stored_wheel(job.stage.name, job.output.name)
+        first = job.context.get_wheel(job.stage.name, job.output.name)
         tools.report(f"building {recipe.name} {recipe.version} again (log: {job.log})")
         job.build_dir.clear()
         begin_log(job, Attempt(granted=jobs, is_resumed=False))

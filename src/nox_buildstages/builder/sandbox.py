@@ -106,7 +106,21 @@ class SandboxPolicy:
             return Sandbox(why="network = true")
         is_first = self._possible is None
         if self._possible is None:
-            self._possible = self._try()
+            folder = str(_SCRIPT.parent)
+            command = Command(argv=(*_OFFLINE, _AT, folder, folder))
+            try:
+                completed = self.runner(command)
+            except CommandError as error:
+                self._possible = Sandbox(why=error.reason)
+            else:
+                last = completed.stderr.strip().rpartition("\n")[2]
+                self._possible = (
+                    Sandbox(may_move=completed.returncode == 0)
+                    if completed.returncode in {0, _CANNOT_MOVE}
+                    else Sandbox(
+                        why=f"this system allows no network namespace ({last})"
+                    )
+                )
         sandbox = self._possible
         if not sandbox.is_off and stage.network == "require-off":
             raise BuildStagesError(
@@ -118,15 +132,3 @@ class SandboxPolicy:
         if not sandbox.is_off and is_first:
             self.report(f"build backends have network access: {sandbox.why}")
         return sandbox
-
-    def _try(self) -> Sandbox:
-        """Return the strictest sandbox on this system."""
-        folder = str(_SCRIPT.parent)
-        try:
-            completed = self.runner(Command(argv=(*_OFFLINE, _AT, folder, folder)))
-        except CommandError as error:
-            return Sandbox(why=error.reason)
-        if completed.returncode in {0, _CANNOT_MOVE}:
-            return Sandbox(may_move=completed.returncode == 0)
-        last = completed.stderr.strip().rpartition("\n")[2]
-        return Sandbox(why=f"this system allows no network namespace ({last})")

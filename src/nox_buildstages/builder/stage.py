@@ -119,11 +119,11 @@ def find_results(context: BuildContext, stage: Stage) -> tuple[OutputResult, ...
         BuildStagesError: The store lacks a wheel.
     """
     for output in context.locks[stage.name].outputs:
-        context.stored_wheel(stage.name, output.name)
-    return tuple(find_stored_results(context, stage))
+        context.get_wheel(stage.name, output.name)
+    return tuple(available_results(context, stage))
 
 
-def find_stored_results(context: BuildContext, stage: Stage) -> Iterator[OutputResult]:
+def available_results(context: BuildContext, stage: Stage) -> Iterator[OutputResult]:
     """Yield the results of the outputs whose wheels are in the store."""
     for output in context.locks[stage.name].outputs:
         recipe = context.recipe(stage.name, output.name)
@@ -147,5 +147,5 @@ def _record_results(context: BuildContext, stage: Stage) -> None:
             "seconds": result.wheel.seconds,
             "size": result.wheel.size,
         }
-        for result in find_stored_results(context, stage)
+        for result in available_results(context, stage)
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
-from nox_buildstages.builder.stage import find_stored_results, provide_stage
+from nox_buildstages.builder.stage import available_results, provide_stage
 from nox_buildstages.errors import BuildError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def run_stage(workspace: Workspace, stage: Stage) -> None:
             results = provide_stage(context, stage, environment, rebuild=rebuild)
         except BuildError:
             if cell == project.cell:
-                house.deliver(find_stored_results(context, stage))
+                house.deliver(available_results(context, stage))
             raise
         if were_made:
             # While locking, backends of other stages were asked in this environment.

@@ -18,7 +18,7 @@ from nox_buildstages.builder.compilers.wrappers import (
     CACHES,
     find_nvcc,
     make_compilers,
-    make_disabled_caches,
+    make_noop_caches,
 )
 from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.store.store import note_use
@@ -148,7 +148,7 @@ def hide_caches(tools: Tools, declared: Mapping[str, str]) -> dict[str, str]:
     if not any(shutil.which(name, path=path) for name in CACHES):
         return {}
     with tools.store.hold_lock("compilers"):
-        folder = make_disabled_caches(tools.store.folder / "compilers")
+        folder = make_noop_caches(tools.store.folder / "compilers")
     note_use(folder)
     return {"PATH": os.pathsep.join((str(folder), path))}
 
@@ -215,10 +215,10 @@ def _start_ccache(
         configuration, log = Path(folder, "ccache.conf"), Path(folder, "log")
         configuration.write_text("".join(settings), encoding="utf-8")
         own = {"CCACHE_CONFIGPATH": str(configuration), "CCACHE_STATSLOG": str(log)}
-        yield own, partial(_count_ccache, log)
+        yield own, partial(count_ccache, log)
 
 
-def _count_ccache(log: Path) -> Counts:
+def count_ccache(log: Path) -> Counts:
     """Return the hits and the compilations in a log of ccache."""
     if not log.is_file():
         return 0, 0

@@ -89,7 +89,7 @@ def make_compilers(folder: Path, path: str, launcher: Path) -> Path:
     return target
 
 
-def make_disabled_caches(folder: Path) -> Path:
+def make_noop_caches(folder: Path) -> Path:
     """Make a folder with programs in place of the caches, for no caching.
 
     The caller holds a lock.
