@@ -24,7 +24,7 @@ _MEMORY = (
 )
 _FOR_MEMORY = (
     "a compiler was killed, most likely because memory ran out: run fewer at once,"
-    ' with memory-per-job = "8GB" or jobs = 1 for stage {stage}'
+    ' with memory-per-job = "8GB" for stage {stage}, or jobs = 1'
 )
 
 _COMPILER = r"([\w-]+-)?(gcc|g\+\+|cc|c\+\+|clang|clang\+\+)(-[\d.]+)?"
