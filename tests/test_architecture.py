@@ -31,7 +31,6 @@ PURE = (
     "text",
     "workspace/options",
     "commands/plan/formats",
-    "commands/plan/plan_github",
     "run/summary",
     "config/*",
     "lock/files/diff",
@@ -145,8 +144,7 @@ def test_one_module_knows_nox() -> None:
 UNNEEDED = {
     *("commands/plan/reasons", "commands/plan/formats", "commands/init/proposer"),
     *("workspace/make_locks", "workspace/pythons"),
-    *("commands/plan/project", "commands/plan/plan_github"),
-    *("commands/plan/jobs", "commands/plan/actions"),
+    *("commands/plan/project", "commands/plan/github", "commands/plan/jobs"),
     *("builder/output", "builder/job", "run/follow"),
     *(
         "builder/reproducible",

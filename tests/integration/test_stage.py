@@ -26,7 +26,7 @@ from nox_buildstages.builder.job import Deadline, Job
 from nox_buildstages.builder.jobs.slots import JobPool
 from nox_buildstages.builder.sandbox import SandboxPolicy
 from nox_buildstages.builder.stage import OutputResult, provide_stage
-from nox_buildstages.commands.plan.reasons import Planned, plan
+from nox_buildstages.commands.plan.reasons import PlannedOutput, plan_outputs
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.environments.environment import Environment
 from nox_buildstages.environments.interpreter import probe_interpreter
@@ -225,9 +225,9 @@ class Shop:
         make_tree(self.root / name, name, "1.0", settings=settings)
 
 
-def planned(shop: Shop, key: str = "") -> tuple[Planned, ...]:
+def planned(shop: Shop, key: str = "") -> tuple[PlannedOutput, ...]:
     """Plan both stages; under that key the output of the first was built last."""
-    return plan(shop.context(), shop.history({"low-lib": key}))
+    return plan_outputs(shop.context(), shop.history({"low-lib": key}))
 
 
 def output(name: str) -> Output:
@@ -595,7 +595,7 @@ def test_a_plan_says_what_changed_the_wheel_of_an_earlier_stage(shop: Shop) -> N
     high = shop.provide("high").wheel
     shop.stage = {"env": {"A": "2"}}
     shop.provide()
-    (low, later) = plan(shop.context(), shop.history({"high-lib": high.key}))
+    (low, later) = plan_outputs(shop.context(), shop.history({"high-lib": high.key}))
     assert low.state == "cached"
     assert later.reasons == (
         "the wheel low-lib of stage low changed because env A '1' → '2'",
@@ -612,7 +612,7 @@ def test_a_plan_does_not_guess_what_changed_a_wheel(shop: Shop) -> None:
     high = shop.provide("high").wheel
     shop.run = "run-2"
     assert shop.provide("low", "low-lib").wheel.key == old.key
-    (_, later) = plan(shop.context(), shop.history({"high-lib": high.key}))
+    (_, later) = plan_outputs(shop.context(), shop.history({"high-lib": high.key}))
     assert later.reasons == ("the wheel low-lib of stage low changed",)
 
 
@@ -621,7 +621,9 @@ def test_what_is_asked_for_is_planned(shop: Shop) -> None:
     low_key = shop.provide().wheel.key
     high_key = shop.provide("high").wheel.key
     keys = {"low-lib": low_key, "high-lib": high_key}
-    (low, later) = plan(shop.context(), shop.history(keys), asked=("low-lib",))
+    (low, later) = plan_outputs(
+        shop.context(), shop.history(keys), rebuild=("low-lib",)
+    )
     assert low.reasons == ("--rebuild asks for it",)
     assert low.key == low_key
     assert later.key is None
@@ -952,5 +954,5 @@ def test_jobs_and_memory_are_no_part_of_the_key(shop: Shop) -> None:
     shop.stage = {"jobs": 3, "memory_per_job": 10**9}
     assert not shop.provide().is_built
     assert shop.provide().wheel.key == built.wheel.key
-    (planned, _) = plan(shop.context(), shop.history({}))
+    (planned, _) = plan_outputs(shop.context(), shop.history({}))
     assert planned.reasons == ()

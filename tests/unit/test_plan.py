@@ -10,7 +10,12 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from nox_buildstages.commands.plan import formats as plan_formats
-from nox_buildstages.commands.plan.reasons import Cause, Plan, Planned, unlocked
+from nox_buildstages.commands.plan.reasons import (
+    Cause,
+    Plan,
+    PlannedOutput,
+    plan_unlocked,
+)
 from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.model import Final, Output, Project, Stage
 
@@ -23,8 +28,8 @@ def planned(
     version: str = "1.0",
     python: str = "3.11",
     stage: str = "kernels",
-) -> Planned:
-    return Planned(
+) -> PlannedOutput:
+    return PlannedOutput(
         stage=stage,
         title=stage,
         name=name,
@@ -34,9 +39,9 @@ def planned(
     )
 
 
-def text(*outputs: Planned, pythons: tuple[str, ...] = ("3.11",)) -> list[str]:
+def text(*outputs: PlannedOutput, pythons: tuple[str, ...] = ("3.11",)) -> list[str]:
     plan = Plan(locks="current", pythons=pythons, outputs=outputs)
-    return list(plan_formats.text(plan))
+    return list(plan_formats.format_text(plan))
 
 
 def test_an_output_is_cached_unless_there_is_a_reason() -> None:
@@ -91,8 +96,8 @@ def test_a_plan_of_nothing_has_no_lines() -> None:
 def test_a_cause_names_the_output_that_it_befell() -> None:
     """Unless that is the one whose change is told."""
     cause = Cause(output="a", text="env X '1' → '2'")
-    assert cause.behind("a") == "because env X '1' → '2'"
-    assert cause.behind("b") == "because of a: env X '1' → '2'"
+    assert cause.explain("a") == "because env X '1' → '2'"
+    assert cause.explain("b") == "because of a: env X '1' → '2'"
 
 
 def project(*stages: Stage, pythons: tuple[str, ...] = ()) -> Project:
@@ -118,7 +123,9 @@ def stage(name: str, *outputs: str, needs: tuple[str, ...] = ()) -> Stage:
 
 def test_without_locks_everything_is_to_be_built() -> None:
     """Each output is there with the reason, its version isn't known yet."""
-    plan = unlocked(project(stage("one", "A.B==1", "c"), stage("two", "d")), "3.11")
+    plan = plan_unlocked(
+        project(stage("one", "A.B==1", "c"), stage("two", "d")), "3.11"
+    )
     assert [(p.stage, p.name, p.version, p.reasons) for p in plan] == [
         ("one", "a-b", "", ("not locked yet",)),
         ("one", "c", "", ("not locked yet",)),
@@ -128,15 +135,14 @@ def test_without_locks_everything_is_to_be_built() -> None:
 
 
 def document(plan: Plan, project: Project) -> Any:  # noqa: ANN401 - JSON
-    lines = plan_formats.document(plan, arrange_cells([project]))
-    return json.loads("\n".join(lines))
+    return json.loads(plan_formats.format_json(plan, arrange_cells([project])))
 
 
 def test_json_has_all_that_is_known() -> None:
     """What isn't known yet, or doesn't apply, is null and not left out."""
     declared = project(stage("one", "a", "c"), stage("two", "b", needs=("a",)))
     c = replace(planned("c", stage="one"), remote=True)
-    a = Planned(
+    a = PlannedOutput(
         stage="one",
         title="one",
         name="a",

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from nox_buildstages.commands.plan.plan_github import CellPlan, GitHubPlan, assignments
-from nox_buildstages.commands.plan.reasons import Planned
+from nox_buildstages.commands.plan.github import CellPlan, GitHubPlan, format_outputs
+from nox_buildstages.commands.plan.reasons import PlannedOutput
 
 
-def planned(name: str, *reasons: str, remote: bool = False) -> Planned:
-    return Planned(
+def planned(name: str, *reasons: str, remote: bool = False) -> PlannedOutput:
+    return PlannedOutput(
         stage="kernels",
         title="kernels",
         name=name,
@@ -22,7 +22,7 @@ def planned(name: str, *reasons: str, remote: bool = False) -> Planned:
     )
 
 
-def cell(name: str, *outputs: Planned, label: str = "") -> CellPlan:
+def cell(name: str, *outputs: PlannedOutput, label: str = "") -> CellPlan:
     return CellPlan(
         name=name,
         label=label,
@@ -144,7 +144,7 @@ def test_the_one_cell_of_a_project_is_named_by_its_session() -> None:
     ],
 )
 def test_a_cell_that_is_left_out_says_where_its_wheels_are(
-    outputs: tuple[Planned, ...], where: str
+    outputs: tuple[PlannedOutput, ...], where: str
 ) -> None:
     """Here, there, or both."""
     left_out = replace(BUILT, outputs=outputs)
@@ -190,9 +190,9 @@ def read(text: str) -> dict[str, str]:
 def test_an_output_of_a_step_may_hold_anything(value: str) -> None:
     """It can't end the text that it stands in, nor begin another output."""
     outputs = {"first": value, "second": "2"}
-    assert read(assignments(outputs)) == outputs
+    assert read(format_outputs(outputs)) == outputs
 
 
 def test_an_output_of_one_line_is_written_in_one() -> None:
     """As a script would."""
-    assert assignments({"a": "1", "b": "x\ny"}).startswith("a=1\nb<<end-")
+    assert format_outputs({"a": "1", "b": "x\ny"}).startswith("a=1\nb<<end-")

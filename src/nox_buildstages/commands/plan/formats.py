@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.environments.targets import minor_version
@@ -12,103 +11,84 @@ from nox_buildstages.text import align
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nox_buildstages.commands.plan.reasons import Plan, Planned
-    from nox_buildstages.config.cells import CellProject, Cells
-    from nox_buildstages.model import Project, Stage
+    from nox_buildstages.commands.plan.reasons import Plan, PlannedOutput
+    from nox_buildstages.config.cells import Cells
+    from nox_buildstages.model import Project
 
 FORMAT = 1
-"""Of the JSON; a program that reads it should refuse one that it doesn't know."""
+"""The version of the JSON, which readers should refuse if they don't know it."""
 
 
-def text(plan: Plan) -> Iterator[str]:
-    """Yield a line for each output: state, name, version, stage, first reason.
+def format_text(plan: Plan) -> Iterator[str]:
+    """Yield a line for each output: state, name, version, stage, Python, first reason.
 
-    Further reasons stand below the first. Where there are several Pythons, the line
-    says for which one it is.
+    Further reasons get lines of their own. The Python is left out if there is one.
     """
     several = len(plan.pythons) > 1
-    return align([row for it in plan.outputs for row in _rows(it, several=several)])
+    rows: list[tuple[str, ...]] = []
+    for it in plan.outputs:
+        columns: tuple[str, ...] = (it.state, it.name, it.version, it.title)
+        columns = (*columns, it.python) if several else columns
+        remark = "in the remote store" if it.remote else ""
+        first, *others = it.reasons or (remark,)
+        rows.append((*columns, first))
+        rows += ((*("" for _ in columns), reason) for reason in others)
+    return align(rows)
 
 
-def document(plan: Plan, cells: Cells) -> Iterator[str]:
-    """Yield the lines of a plan as JSON."""
-    listing = _Listing(plan=plan, cells=cells)
-    yield from json.dumps(listing.to_dict(), indent=2).splitlines()
+def format_json(plan: Plan, cells: Cells) -> str:
+    """Return a plan as JSON."""
+
+    def session(name: str, python: str) -> str:
+        return session_name(cells.first.project, name, python)
+
+    stages = []
+    for python in plan.pythons:
+        for cell, stage in cells.distinct_stages():
+            title = cell.project.stage_label(stage.name)
+            required = map(cell.graph.stage, cell.graph.requires(stage.name))
+            stages.append(
+                {
+                    "name": stage.name,
+                    "session": session(cell.session(stage), python),
+                    "python": python,
+                    "matrix": dict(cell.project.stage_cell(stage.name).choices),
+                    "requires": [session(cell.session(it), python) for it in required],
+                    "outputs": [
+                        _output_dict(planned)
+                        for planned in plan.outputs
+                        if (planned.title, planned.python) == (title, python)
+                    ],
+                }
+            )
+    final = [
+        {
+            "session": session(f"build-stages{cell.project.cell.suffix}", python),
+            "python": python,
+            "matrix": dict(cell.project.cell.choices),
+            "requires": [
+                session(cell.session(stage), python) for stage in cell.graph.order
+            ],
+        }
+        for python in plan.pythons
+        for cell in cells.cells
+    ]
+    document = {"format": FORMAT, "locks": plan.locks, "stages": stages, "final": final}
+    return json.dumps(document, indent=2)
 
 
-def session_of(project: Project, name: str, python: str) -> str:
-    """Return the name that nox gives to a session of a Python."""
+def session_name(project: Project, name: str, python: str) -> str:
+    """Return nox's name of a session for a Python."""
     pythons = project.pythons
     if not pythons:
         return name
-    # Where there is one alone, it may be spelled in any way that nox takes.
+    # A single Python may be spelled in any way that nox takes.
     declared = {minor_version(version): version for version in pythons}
     return f"{name}-{declared.get(python, pythons[0])}"
 
 
-def _rows(planned: Planned, *, several: bool) -> Iterator[tuple[str, ...]]:
-    head = (planned.state, planned.name, planned.version, planned.title)
-    columns = (*head, planned.python) if several else head
-    where = "in the remote store" if planned.remote else ""
-    first, *others = planned.reasons or (where,)
-    yield (*columns, first)
-    yield from ((*("" for _ in columns), reason) for reason in others)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Listing:
-    plan: Plan
-    cells: Cells
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON takes it."""
-        pythons = self.plan.pythons
-        return {
-            "format": FORMAT,
-            "locks": self.plan.locks,
-            "stages": [
-                self._stage(cell, stage, python)
-                for python in pythons
-                for cell, stage in self.cells.distinct_stages()
-            ],
-            "final": [
-                self._final(cell, python)
-                for python in pythons
-                for cell in self.cells.cells
-            ],
-        }
-
-    def _stage(self, cell: CellProject, stage: Stage, python: str) -> dict[str, Any]:
-        title = cell.project.stage_label(stage.name)
-        required = map(cell.graph.stage, cell.graph.requires(stage.name))
-        return {
-            "name": stage.name,
-            "session": self._session(cell.session(stage), python),
-            "python": python,
-            "matrix": dict(cell.project.stage_cell(stage.name).choices),
-            "requires": [self._session(cell.session(it), python) for it in required],
-            "outputs": [
-                _output(planned)
-                for planned in self.plan.outputs
-                if (planned.title, planned.python) == (title, python)
-            ],
-        }
-
-    def _final(self, cell: CellProject, python: str) -> dict[str, Any]:
-        values = cell.project.cell
-        stages = map(cell.session, cell.graph.order)
-        return {
-            "session": self._session(f"build-stages{values.suffix}", python),
-            "python": python,
-            "matrix": dict(values.choices),
-            "requires": [self._session(name, python) for name in stages],
-        }
-
-    def _session(self, name: str, python: str) -> str:
-        return session_of(self.cells.first.project, name, python)
-
-
-def _output(planned: Planned) -> dict[str, Any]:
+def _output_dict(planned: PlannedOutput) -> dict[str, Any]:
+    store = "remote" if planned.remote else "local"
     return {
         "name": planned.name,
         "version": planned.version or None,
@@ -117,12 +97,5 @@ def _output(planned: Planned) -> dict[str, Any]:
         "key": planned.key,
         "compared": planned.compared,
         "source": planned.source or None,
-        "store": _store(planned),
+        "store": None if planned.reasons else store,
     }
-
-
-def _store(planned: Planned) -> str | None:
-    """Return which store has a wheel; None where it would be built."""
-    if planned.reasons:
-        return None
-    return "remote" if planned.remote else "local"

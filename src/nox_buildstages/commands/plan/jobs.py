@@ -1,4 +1,4 @@
-"""What is known of a cell before its job begins, on a machine that builds nothing."""
+"""Plan the jobs that build the cells of a project on other machines."""
 
 from __future__ import annotations
 
@@ -6,92 +6,88 @@ import os
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nox_buildstages.commands.plan.formats import session_of
-from nox_buildstages.commands.plan.plan_github import CellPlan
+from nox_buildstages.commands.plan.formats import session_name
+from nox_buildstages.commands.plan.github import CellPlan
 from nox_buildstages.config.cells import MULTIPLIED
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.model import Cell
 from nox_buildstages.store.key import digest_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from nox_buildstages.builder.context import BuildContext
-    from nox_buildstages.commands.plan.reasons import Planned
+    from nox_buildstages.commands.plan.reasons import PlannedOutput
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.model import Project, Stage
 
 SCHEME = 1
-"""Of the key; a change of it makes every kept store a new one."""
+"""The version of the keys of stores; another one starts all of them empty."""
 
 
-def cell_plan(
-    context: BuildContext, outputs: tuple[Planned, ...], house: Path
+def plan_cell(
+    context: BuildContext, outputs: tuple[PlannedOutput, ...], wheelhouse: Path
 ) -> CellPlan:
-    """Return what a job has to know of a project's cell.
+    """Plan the job of a cell, and the jobs of its stages.
 
     Args:
-        context: With all locks.
-        outputs: What would become of them.
-        house: The cell's wheelhouse.
+        context: The build context with all locks.
+        outputs: The planned outputs of the cell.
+        wheelhouse: The folder of the cell's wheels.
 
     Raises:
         SourceError: A folder or a patch can't be read.
     """
     project, python = context.project, context.interpreter.markers["python_version"]
-    final, release = (f"{it}{project.cell.suffix}" for it in MULTIPLIED)
-    here = _in(project, project.cell, python)
-    cell = CellPlan(
-        name=here.name,
-        label=str(here),
-        session=session_of(project, final, python),
-        release=session_of(project, release, python),
-        python=python,
-        wheelhouse=within(project, house),
-        key=store_key(context, context.graph.order),
-        tools=_each(it.tools for it in context.graph.order),
-        pass_env=_each(it.pass_env for it in context.graph.order),
-        outputs=outputs,
-    )
-    levels = tuple(
-        tuple(_stage_plan(context, cell, stage) for stage in level)
-        for level in levels_of(context.graph)
-    )
-    return replace(cell, levels=levels)
-
-
-def _in(project: Project, cell: Cell, python: str) -> Cell:
-    """Return a cell with the Python as one more value, where there are several."""
     several = len(project.pythons) > 1
-    return Cell(choices=(*cell.choices, ("python", python))) if several else cell
 
+    def with_python(cell: Cell) -> Cell:
+        """Return a cell with the Python as one more value if there are several."""
+        return Cell(choices=(*cell.choices, ("python", python))) if several else cell
 
-def _stage_plan(context: BuildContext, cell: CellPlan, stage: Stage) -> CellPlan:
-    """Return what the job of a stage has to know, the same for all that share it."""
-    project = context.project
-    needed = {stage.name, *context.graph.ancestors(stage.name)}
-    stages = tuple(it for it in context.graph.order if it.name in needed)
-    variant = _in(project, project.stage_cell(stage.name), cell.python)
-    behind = f"_{variant.name}" if variant.choices else ""
-    title = f"build-stage-{project.stage_label(stage.name)}"
-    session = session_of(project, title, cell.python)
+    def plan_stages(
+        stages: Sequence[Stage], name: str, label: str, *sessions: str
+    ) -> CellPlan:
+        session, release = (session_name(project, it, python) for it in sessions)
+        return CellPlan(
+            name=name,
+            label=label,
+            session=session,
+            release=release,
+            python=python,
+            wheelhouse=relative_path(project, wheelhouse),
+            key=store_key(context, stages),
+            tools=_unite(it.tools for it in stages),
+            pass_env=_unite(it.pass_env for it in stages),
+            outputs=outputs,
+        )
+
+    def plan_stage(stage: Stage) -> CellPlan:
+        needed = {stage.name, *context.graph.ancestors(stage.name)}
+        stages = [it for it in context.graph.order if it.name in needed]
+        cell = with_python(project.stage_cell(stage.name))
+        suffix = f"_{cell.name}" if cell.choices else ""
+        session = f"build-stage-{project.stage_label(stage.name)}"
+        name = f"stage-{stage.name}{suffix}"
+        return replace(
+            plan_stages(stages, name, str(cell), session, session),
+            outputs=tuple(it for it in outputs if it.stage == stage.name),
+        )
+
+    cell = with_python(project.cell)
+    sessions = (f"{it}{project.cell.suffix}" for it in MULTIPLIED)
     return replace(
-        cell,
-        name=f"stage-{stage.name}{behind}",
-        label=str(variant),
-        session=session,
-        release=session,
-        key=store_key(context, stages),
-        tools=_each(it.tools for it in stages),
-        pass_env=_each(it.pass_env for it in stages),
-        outputs=tuple(it for it in cell.outputs if it.stage == stage.name),
+        plan_stages(context.graph.order, cell.name, str(cell), *sessions),
+        levels=tuple(
+            tuple(map(plan_stage, level)) for level in find_levels(context.graph)
+        ),
     )
 
 
-def levels_of(graph: Graph) -> tuple[tuple[Stage, ...], ...]:
-    """Return the stages level by level: each after all that it requires."""
+def find_levels(graph: Graph) -> tuple[tuple[Stage, ...], ...]:
+    """Return the stages by level; each level requires only the levels before."""
     levels: dict[str, int] = {}
     for stage in graph.order:
         required = graph.requires(stage.name)
@@ -102,44 +98,46 @@ def levels_of(graph: Graph) -> tuple[tuple[Stage, ...], ...]:
     )
 
 
-def _each(listed: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(sorted(set(chain.from_iterable(listed))))
+def _unite(lists: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(sorted(set(chain.from_iterable(lists))))
 
 
-def within(project: Project, folder: Path) -> str:
-    """Return a folder as a workflow names it: POSIX, relative to the project's."""
+def relative_path(project: Project, folder: Path) -> str:
+    """Return the POSIX path of a folder, relative to the project."""
     return Path(os.path.relpath(folder, project.root)).as_posix()
 
 
 def store_key(context: BuildContext, stages: Iterable[Stage]) -> str:
-    """Return the sha256 of what the wheels of stages are made of, in hex.
+    """Return the sha256 of everything that goes into the wheels of stages, in hex.
 
-    It is of what is locked and declared, and of folders and patches: not of the
-    programs that compile, the variables that are let through, and the interpreter's
-    last digit, which a machine that only plans needn't have. So wheels of one key of
-    the store may be kept under several of these, and those of several under one.
+    The key covers locks, declarations, folders and patches. It doesn't cover compilers,
+    passed variables and the patch version of Python, because a machine that only
+    plans may lack them. So wheels with one key may be in several stores, and one
+    store may contain wheels with several keys.
 
     Raises:
         SourceError: A folder or a patch can't be read.
     """
-    value = {
-        "scheme": SCHEME,
-        "stages": [_stage(context, stage) for stage in stages],
-    }
-    return digest_json(value)
-
-
-def _stage(context: BuildContext, stage: Stage) -> dict[str, Any]:
-    held = {
-        pin.name: [str(pin.version), pin.stage]
-        for pin in context.pins(stage.name)
-        if isinstance(pin, StagePin)
-    }
-    declared = replace(stage, tools=(), pass_env=())
-    markers = context.interpreter.markers
-    keys = []
-    for output in context.locks[stage.name].outputs:
-        recipe = context.make_recipe(declared, output, without=held)
-        interpreter = {**recipe.interpreter, "version": markers["python_version"]}
-        keys.append(replace(recipe, interpreter=interpreter).key)
-    return {"name": stage.name, "held": held, "tools": stage.tools, "outputs": keys}
+    entries = []
+    for stage in stages:
+        stage_wheels = {
+            pin.name: [str(pin.version), pin.stage]
+            for pin in context.pins(stage.name)
+            if isinstance(pin, StagePin)
+        }
+        declared = replace(stage, tools=(), pass_env=())
+        version = context.interpreter.markers["python_version"]
+        keys = []
+        for output in context.locks[stage.name].outputs:
+            recipe = context.make_recipe(declared, output, without=stage_wheels)
+            interpreter = {**recipe.interpreter, "version": version}
+            keys.append(replace(recipe, interpreter=interpreter).key)
+        entries.append(
+            {
+                "name": stage.name,
+                "held": stage_wheels,
+                "tools": stage.tools,
+                "outputs": keys,
+            }
+        )
+    return digest_json({"scheme": SCHEME, "stages": entries})

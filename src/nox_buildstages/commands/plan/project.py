@@ -1,14 +1,14 @@
-"""Planning a project at work: for each cell, and each Python that is at hand."""
+"""``build-stages-plan``: plan every cell of a project for every Python."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from nox_buildstages.commands.plan import actions, formats, reasons as plan
-from nox_buildstages.commands.plan.jobs import cell_plan, within
-from nox_buildstages.commands.plan.plan_github import GitHubPlan
-from nox_buildstages.commands.plan.reasons import Plan
+from nox_buildstages.commands.plan.formats import format_json, format_text
+from nox_buildstages.commands.plan.github import GitHubPlan, publish
+from nox_buildstages.commands.plan.jobs import plan_cell, relative_path
+from nox_buildstages.commands.plan.reasons import Plan, plan_outputs, plan_unlocked
 from nox_buildstages.environments.targets import python_versions
 from nox_buildstages.errors import InvalidLockError, LockError, UsageError
 from nox_buildstages.lock.files import folder
@@ -17,8 +17,7 @@ from nox_buildstages.store.history import History
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
 
-    from nox_buildstages.commands.plan.plan_github import CellPlan
-    from nox_buildstages.commands.plan.reasons import Planned
+    from nox_buildstages.commands.plan.reasons import PlannedOutput
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.workspace.workspace import Workspace
 
@@ -31,70 +30,71 @@ def run_plan(workspace: Workspace) -> None:
     """
     options = workspace.options
     if options.github:
-        lines = actions.publish(for_github(workspace), workspace.tools.outer)
+        plan = plan_jobs(workspace)
+        lines = "\n".join(publish(plan, workspace.tools.outer))
     elif options.json:
-        lines = formats.document(whole(workspace), workspace.cells)
+        lines = format_json(plan_project(workspace), workspace.cells)
     else:
-        lines = formats.text(whole(workspace))
-    for line in lines:
-        print(line)  # noqa: T201 - the output of the session
+        lines = "\n".join(format_text(plan_project(workspace)))
+    if lines:
+        print(lines)  # noqa: T201 - the output of the session
 
 
-def whole(workspace: Workspace) -> Plan:
-    """Return what would become of every output.
-
-    Locks that are stale are better than none: they tell what a changed variable
-    does, and the user is told that they are.
-    """
-    state = _state_of_locks(workspace)
-    views = [*_views(workspace)]
-    planned: dict[Hashable, Planned] = {}
-    for it in (it for view in views for it in _planned(view)):
-        if not planned.setdefault(it.place, it).version:  # not locked in that cell
-            planned[it.place] = it
+def plan_project(workspace: Workspace) -> Plan:
+    """Plan every output; out-of-date locks are better than none."""
+    locks = _check_locks(workspace)
+    views = [*_each_view(workspace)]
+    planned: dict[Hashable, PlannedOutput] = {}
+    for it in (it for view in views for it in _plan_view(view)):
+        if not planned.setdefault(it.identity, it).version:  # another cell locks it
+            planned[it.identity] = it
     return Plan(
-        locks=state,
+        locks=locks,
         pythons=tuple(dict.fromkeys(view.python for view in views)),
         outputs=tuple(planned.values()),
     )
 
 
-def for_github(workspace: Workspace) -> GitHubPlan:
-    """Return the jobs that build the cells of the project elsewhere.
+def plan_jobs(workspace: Workspace) -> GitHubPlan:
+    """Plan the jobs that build the cells of the project on other machines.
 
     Raises:
-        LockError: The locks aren't current; every job would end with that.
-        UsageError: There is no Python here to plan a cell for.
+        LockError: The locks are out of date, so every job would fail.
+        UsageError: A Python isn't available to plan its cells.
     """
-    project, views = workspace.project, [*_views(workspace)]
+    project, views = workspace.project, [*_each_view(workspace)]
     wanted = python_versions(project, workspace.interpreter)
     if len(views) < len(wanted) * len(workspace.cells.cells):
         raise UsageError(
-            problem="--github plans for every Python, and one isn't here",
-            hint="install it, as where its wheels are built",
+            problem="--github plans for every Python, and one isn't available here",
+            hint="install it in this job too:\n  uv python install " + " ".join(wanted),
         )
+    cells = []
+    for view in views:
+        context = view.context(view.read_locks())
+        cells.append(plan_cell(context, _plan_view(view), view.wheelhouse.folder))
     return GitHubPlan(
-        cells=tuple(map(_job, views)),
-        wheelhouse=within(project, project.wheelhouse),
-        locks=within(project, project.lock_dir),
+        cells=tuple(cells),
+        wheelhouse=relative_path(project, project.wheelhouse),
+        locks=relative_path(project, project.lock_dir),
         only_missing=workspace.options.only_missing,
     )
 
 
-def _views(workspace: Workspace) -> Iterator[Workspace]:
-    """Yield a workspace for each Python that is at hand, and each cell."""
+def _each_view(workspace: Workspace) -> Iterator[Workspace]:
+    """Yield a workspace for each available Python and each cell."""
     wanted = python_versions(workspace.project, workspace.interpreter)
     found = workspace.pythons.find_local(wanted)
-    for _, python in found.values():
+    for _, interpreter in found.values():
         for view in workspace.each_cell():
-            yield replace(view, interpreter=python)
+            yield replace(view, interpreter=interpreter)
     missing = [version for version in wanted if version not in found]
     if missing:
         workspace.tools.report(f"no Python {', '.join(missing)} here to plan for")
 
 
-def _state_of_locks(workspace: Workspace) -> Literal["current", "stale", "missing"]:
-    """Return what the locks are; where they aren't current, the user is told."""
+def _check_locks(workspace: Workspace) -> Literal["current", "stale", "missing"]:
+    """Return the state of the lock files, and report it unless they are up to date."""
     report = workspace.tools.report
     try:
         for view in workspace.each_cell():
@@ -103,49 +103,35 @@ def _state_of_locks(workspace: Workspace) -> Literal["current", "stale", "missin
         report(error.summary)
     else:
         return "current"
-    if not any(map(_locks_at_hand, workspace.each_cell())):
+    if not any(map(_read_stale_locks, workspace.each_cell())):
         return "missing"
-    report("planned with them as they are; locking may change more")
+    report("planned with these lock files; locking may change more")
     return "stale"
 
 
-def _locks_at_hand(view: Workspace) -> Mapping[str, Lock]:
-    """Return the locks as they are; nothing where they can't be read."""
+def _read_stale_locks(view: Workspace) -> Mapping[str, Lock]:
+    """Return the locks even if they are out of date; none if they can't be read."""
     try:
         return folder.read_locks(view.project, view.tools.run)
     except LockError:
         return {}
 
 
-def _planned(view: Workspace) -> tuple[Planned, ...]:
-    """Return what would become of every output for one interpreter and cell.
-
-    Stale locks may not be for it; then everything is locked first.
-    """
+def _plan_view(view: Workspace) -> tuple[PlannedOutput, ...]:
+    """Plan every output for one Python and cell."""
     try:
-        locks = view.select_locks(_locks_at_hand(view))
-    except InvalidLockError:
+        locks = view.select_locks(_read_stale_locks(view))
+    except InvalidLockError:  # out-of-date locks may be for other Pythons
         locks = {}
     if not locks:
-        return plan.unlocked(view.project, view.python)
-    keys = {
-        entry["name"]: entry["key"] for entry in view.wheelhouse.read_manifest().wheels
-    }
+        return plan_unlocked(view.project, view.python)
+    wheels = view.wheelhouse.read_manifest().wheels
+    keys = {entry["name"]: entry["key"] for entry in wheels}
     options = view.options
-    every = {output.name for output in view.project.outputs}
-    return plan.plan(
+    outputs = {output.name for output in view.project.outputs}
+    return plan_outputs(
         view.context(locks),
         History(store=view.tools.store, keys=keys),
-        asked=every if options.rebuild_all else options.rebuild,
+        rebuild=outputs if options.rebuild_all else options.rebuild,
         elsewhere=options.github,
     )
-
-
-def _job(view: Workspace) -> CellPlan:
-    """Return what a job for one interpreter and cell has to know.
-
-    Raises:
-        LockError: The locks aren't current, or aren't for that interpreter.
-    """
-    context = view.context(view.read_locks())
-    return cell_plan(context, _planned(view), view.wheelhouse.folder)

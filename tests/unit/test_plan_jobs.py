@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from nox_buildstages.commands.plan.jobs import levels_of, within
+from nox_buildstages.commands.plan.jobs import find_levels, relative_path
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.model import Final, Output, Project, Stage
 
@@ -45,7 +45,7 @@ def test_a_stage_is_a_level_above_all_that_it_requires(
     stages: tuple[Stage, ...], levels: tuple[tuple[str, ...], ...]
 ) -> None:
     """So all of a level can be built at once, on different machines."""
-    found = levels_of(arrange(project(*stages)))
+    found = find_levels(arrange(project(*stages)))
     assert tuple(tuple(it.name for it in level) for level in found) == levels
 
 
@@ -59,4 +59,4 @@ def test_a_stage_is_a_level_above_all_that_it_requires(
 )
 def test_a_folder_is_named_from_the_project(folder: Path, name: str) -> None:
     """As a workflow puts it behind its working directory."""
-    assert within(project(), folder) == name
+    assert relative_path(project(), folder) == name

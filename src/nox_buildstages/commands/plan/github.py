@@ -1,0 +1,182 @@
+"""A plan for GitHub Actions: a matrix of jobs, their number, and a summary."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from nox_buildstages.commands.plan.reasons import PlannedOutput
+
+LEVELS = 3
+"""The levels of stages with jobs of their own; jobs of cells build deeper stages."""
+
+_MARKDOWN = re.compile(r"[\\`*_~#|<>\[\]]")
+"""Characters with a meaning in Markdown."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellPlan:
+    """The plan of one job, which builds a cell for one Python, or one stage.
+
+    Attributes:
+        name: A unique name of plain characters, for files and artifacts.
+        label: The name for people; empty if there is only one cell.
+        session: The session that builds the cell, for ``nox -s``.
+        release: The session that makes its wheelhouse fit to publish.
+        python: The minor version of the Python.
+        wheelhouse: The folder of the wheels, POSIX, relative to the project.
+        key: The key of the job's part of the store.
+        tools: Programs whose versions the key doesn't cover.
+        pass_env: Variables whose values the key doesn't cover.
+        outputs: The outputs, in the order of the stages.
+        levels: The stages of a cell; each level needs the levels before. Empty for a
+            stage.
+    """
+
+    name: str
+    label: str = ""
+    session: str
+    release: str
+    python: str
+    wheelhouse: str
+    key: str
+    tools: tuple[str, ...] = ()
+    pass_env: tuple[str, ...] = ()
+    outputs: tuple[PlannedOutput, ...]
+    levels: tuple[tuple[CellPlan, ...], ...] = ()
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether the job has nothing to build."""
+        return not any(it.reasons for it in self.outputs)
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the entry of the matrix."""
+        return {
+            "cell": self.name,
+            "label": self.label,
+            "session": self.session,
+            "release": self.release,
+            "python": self.python,
+            "wheelhouse": self.wheelhouse,
+            "key": self.key,
+            "tools": " ".join(self.tools),
+            "pass-env": " ".join(self.pass_env),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GitHubPlan:
+    """The jobs of a workflow.
+
+    Attributes:
+        cells: The jobs of all cells.
+        wheelhouse: The folder of all wheels, POSIX, relative to the project.
+        locks: The folder of the lock files.
+        only_missing: Whether jobs with nothing to build are left out.
+    """
+
+    cells: tuple[CellPlan, ...]
+    wheelhouse: str = "wheelhouse"
+    locks: str = "build-stages"
+    only_missing: bool = False
+
+    def outputs(self) -> dict[str, str]:
+        """Return the outputs of the step; a ``matrix`` is JSON."""
+        jobs = self._select_jobs(self.cells)
+        outputs = {"matrix": _format_matrix(jobs), "count": str(len(jobs))}
+        for number in range(LEVELS):
+            stages: dict[str, CellPlan] = {}  # cells may share a stage
+            for cell in self.cells:
+                for level in cell.levels[number : number + 1]:
+                    for stage in level:
+                        stages.setdefault(stage.session, stage)
+            level_jobs = self._select_jobs(stages.values())
+            matrix = _format_matrix(level_jobs) if level_jobs else ""
+            outputs[f"level-{number + 1}"] = matrix
+        return {**outputs, "wheelhouse": self.wheelhouse, "locks": self.locks}
+
+    def summary(self) -> Iterator[str]:
+        """Yield the lines of a Markdown text with a table for each cell."""
+        total, jobs = len(self.cells), len(self._select_jobs(self.cells))
+        noun = "cell" if total == 1 else "cells"
+        yield f"### Build stages: a job for {jobs} of {total} {noun}"
+        for cell in self.cells:
+            yield from ("", f"#### {_escape(cell.label or cell.session)}", "")
+            if self.only_missing and cell.is_cached:
+                remote = sum(it.remote for it in cell.outputs)
+                stores = "the store"
+                if remote == len(cell.outputs) and remote:
+                    stores = "the remote store"
+                elif remote:
+                    stores = "the store or in the remote store"
+                yield f"Left out: all its wheels are in {stores}."
+                yield ""
+            yield "| state | output | version | stage | why |"
+            yield "| --- | --- | --- | --- | --- |"
+            for it in cell.outputs:
+                remark = ("in the remote store",) if it.remote else ()
+                why = "<br>".join(map(_escape, it.reasons or remark))
+                columns = map(_escape, (it.state, it.name, it.version, it.stage))
+                yield f"| {' | '.join((*columns, why))} |"
+
+    def _select_jobs(self, cells: Iterable[CellPlan]) -> list[CellPlan]:
+        return [it for it in cells if not (self.only_missing and it.is_cached)]
+
+
+def publish(plan: GitHubPlan, variables: Mapping[str, str]) -> Iterator[str]:
+    """Write a plan to the files that GitHub Actions names.
+
+    Args:
+        plan: The jobs.
+        variables: The environment variables, which name the files.
+
+    Yields:
+        The lines to print if a variable isn't set.
+
+    Raises:
+        OSError: A file can't be written.
+    """
+    outputs, summary = plan.outputs(), list(plan.summary())
+    if path := variables.get("GITHUB_OUTPUT"):
+        _append(path, format_outputs(outputs))
+    else:
+        yield from (f"{name}={value}" for name, value in outputs.items())
+    if path := variables.get("GITHUB_STEP_SUMMARY"):
+        _append(path, "".join(f"{line}\n" for line in summary))
+    else:
+        yield from summary
+
+
+def format_outputs(outputs: Mapping[str, str]) -> str:
+    """Format the outputs of a step for GitHub's runner, with several lines too."""
+    text = ""
+    for name, value in outputs.items():
+        if value.splitlines() in ([], [value]) and value == value.strip():
+            text += f"{name}={value}\n"
+        else:  # no text contains its own digest
+            end = f"end-{hashlib.sha256(value.encode()).hexdigest()}"
+            text += f"{name}<<{end}\n{value}\n{end}\n"
+    return text
+
+
+def _append(path: str, text: str) -> None:
+    with Path(path).open("a", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+
+
+def _format_matrix(jobs: Iterable[CellPlan]) -> str:
+    include = [job.to_dict() for job in jobs]
+    return json.dumps({"include": include}, separators=(",", ":"))
+
+
+def _escape(text: str) -> str:
+    """Escape a text for Markdown, on one line."""
+    return _MARKDOWN.sub(r"\\\g<0>", " ".join(text.replace("&", "&amp;").split()))
