@@ -13,10 +13,10 @@ __all__ = ["BuildStagesError", "register"]
 
 
 def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
-    """Register the sessions that a pyproject.toml declares.
+    """Register the sessions of a project; call this function in a noxfile.
 
-    Nothing but that file is read. Call it from a noxfile; a faulty table ends nox
-    with a message that lists every problem.
+    Reads the pyproject.toml and nothing more. A faulty table ends nox with a message
+    about all problems.
 
     Args:
         pyproject: The file, relative to the noxfile's folder.

@@ -1,4 +1,4 @@
-"""The one TOML reader: the standard library's, or tomli on Python 3.10."""
+"""The TOML reader: the standard library's, or tomli on Python 3.10."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ STAGE: Mapping[str, Key] = {
         is_required=True,
         type="list of requirements, at least one",
         example='outputs = ["flash-attn==2.8.3", "mykernels @ ./vendor/mykernels"]',
-        text="What the stage builds: each output becomes exactly one wheel. See"
+        text="The sources to build: each output becomes exactly one wheel. See"
         " [outputs](#outputs) for what can be written here.",
         in_locks=True,
         in_key=True,
@@ -438,7 +438,7 @@ TOP: Mapping[str, Key] = {
         read_packages,
         default={},
         type="table of tables",
-        text="What [single outputs](#tool-nox-buildstages-package-name) need,"
+        text="Rules for [single outputs](#tool-nox-buildstages-package-name),"
         " whichever stage builds them.",
         in_locks=True,
     ),
@@ -446,7 +446,7 @@ TOP: Mapping[str, Key] = {
         raw_table,
         type="table",
         default_text="none",
-        text="What is built several times, with different values. See"
+        text="Axes whose values multiply the stages and the runtime. See"
         " [`matrix`](#tool-nox-buildstages-matrix).",
         in_locks=True,
     ),

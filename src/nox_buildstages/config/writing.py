@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 WIDTH = 88
-INDENT = "  "
 
 
 def format_value(value: object) -> str:
@@ -83,4 +82,4 @@ def format_requirement(requirement: Requirement, root: Path) -> str:
 
 def indent(lines: Iterable[str]) -> Iterator[str]:
     """Yield the lines of a table, indented for a hint."""
-    return (f"{INDENT}{line}" for line in lines)
+    return (f"  {line}" for line in lines)

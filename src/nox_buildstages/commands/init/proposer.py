@@ -253,7 +253,11 @@ class Proposer:
         name = canonicalize_name(error.project)
         if name in {output.name for output in draft.project().outputs}:
             return add_dependency(draft, error.name, name)
-        wanted = [it for it in error.requirements if _name_of(it) == name]
+        wanted = [
+            text
+            for text in error.requirements
+            if canonicalize_name(Requirement(text).name) == name
+        ]
         members = dict(draft.stages()).get(error.name)
         has_choice = error.version is None and error.reason != FROM_SOURCE
         if members and wanted and has_choice and self._has_wheel(name):
@@ -397,10 +401,6 @@ class Proposer:
         if draft.mismatch:
             yield "To do:"
             yield from (f"  {line}" for line in draft.mismatch)
-
-
-def _name_of(requirement: str) -> NormalizedName:
-    return canonicalize_name(Requirement(requirement).name)
 
 
 def _comments(members: Iterable[ProposedOutput]) -> Iterator[str]:
