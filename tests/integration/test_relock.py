@@ -904,7 +904,7 @@ def test_where_no_version_suits_both_sides_are_named(
     with pytest.raises(MatchRuntimeError) as caught:
         world.relock(matching(stage, final))
     message = str(caught.value)
-    assert message.startswith("no version of torch suits every environment")
+    assert message.startswith("error: torch: no version suits every environment")
     for side in ("kernels", "final", "2.8", "2.13" if "2.13" in final else "torch"):
         assert side in message
 
