@@ -90,7 +90,7 @@ class Remote:
         Raises:
             UsageError: There is no driver for the URL.
         """
-        if not self._has_failed(_READ):
+        if not self._is_off(_READ):
             with self._report_failure(_READ):
                 record = self._read_record(recipe)
                 return None if record is None else self._load(recipe, record)
@@ -107,7 +107,7 @@ class Remote:
         """
         with self.store.hold_lock(recipe.key):
             wheel = self.store.find(recipe.key)
-            if wheel is not None or self._has_failed(_READ):
+            if wheel is not None or self._is_off(_READ):
                 return wheel
             started = time.monotonic()
             with self._report_failure(_READ):
@@ -132,7 +132,7 @@ class Remote:
         Raises:
             UsageError: There is no driver for the URL.
         """
-        if not self.declared.write or self._has_failed(_READ, _WRITE):
+        if not self.declared.write or self._is_off(_READ, _WRITE):
             return
         folder = self._folder(wheel.recipe)
         started = time.monotonic()
@@ -230,7 +230,7 @@ class Remote:
                 f" ({error.reason}); {_CONSEQUENCES[action]}"
             )
 
-    def _has_failed(self, *actions: str) -> bool:
+    def _is_off(self, *actions: str) -> bool:
         return any(self._failure_mark(action).exists() for action in actions)
 
     def _failure_mark(self, action: str) -> Path:

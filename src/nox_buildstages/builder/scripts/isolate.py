@@ -1,13 +1,14 @@
-"""Run a program where no network is: ``python -I -S offline.py PROGRAM ARGUMENT…``.
+"""Run a program in namespaces of its own, without network.
 
-A script for Linux that needs the standard library and nothing else, and little of
-that, as it runs before each hook. It takes the program's place only once the network
-is cut off, with ``localhost`` up; process, signals and exit status are then the
-program's. Without a program it only tries.
+``python -I -S isolate.py [--online] [--at FOLDER HERE] [PROGRAM ARGUMENT…]``
 
-With ``--at FOLDER HERE`` before it the program, and what it starts, finds a folder
-under another path too, and runs there if it would in the folder. ``--online`` before
-that leaves the network as it is.
+This is a script for Linux. It imports little, because it starts before each hook. It
+cuts the network off, except for ``localhost``, and then becomes the program, so
+process, signals and exit status are the program's. Without a program it only tries.
+
+With ``--at``, the program and all processes below see a folder at another path, too,
+and the program starts there if it would start in the folder. With ``--online``, the
+network stays.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ import struct
 import sys
 
 CANNOT_CUT = 125
-"""The exit status where the network can't be cut off; nothing was run."""
+"""The exit status if the network can't be cut off."""
 
 CANNOT_MOVE = 126
-"""The exit status where a folder can't be shown elsewhere; the network can be cut."""
+"""The exit status if the network can be cut off, but a folder can't be mounted."""
 
 CANNOT_RUN = 127
-"""The exit status where the program can't be started."""
+"""The exit status if the program can't be started."""
 
 AT, ONLINE = "--at", "--online"
 
@@ -44,22 +45,22 @@ _BIND, _ALL_BELOW, _PRIVATE = 0x1000, 0x4000, 0x40000
 
 
 class _MoveError(OSError):
-    """A folder can't be shown elsewhere."""
+    """A folder can't be mounted elsewhere."""
 
 
 def main(argv: list[str]) -> int:
-    """Cut the network off and become a program; return the status where that fails."""
+    """Enter the namespaces and become a program; return a status if that fails."""
     is_online = argv[:1] == [ONLINE]
     argv = argv[1:] if is_online else argv
     is_moved = argv[:1] == [AT]
     moved, argv = (argv[1:3], argv[3:]) if is_moved else ([], argv)
     try:
-        separate(moved, online=is_online)
+        enter_namespaces(moved, online=is_online)
     except OSError as error:
-        # The system's word for that one is of a disk.
+        # The system's word for this limit is about disks.
         is_limit = error.errno == errno.ENOSPC
         reason = "a limit in /proc/sys/user" if is_limit else error.strerror
-        print(reason, file=sys.stderr)  # noqa: T201 - it is read by who tries
+        print(reason, file=sys.stderr)  # noqa: T201 - for the caller
         return CANNOT_MOVE if isinstance(error, _MoveError) else CANNOT_CUT
     if not argv:
         return 0
@@ -70,48 +71,48 @@ def main(argv: list[str]) -> int:
         return CANNOT_RUN
 
 
-def separate(moved: list[str], *, online: bool = False) -> None:
-    """Go where no network is but ``localhost``, and a folder is found elsewhere too.
+def enter_namespaces(moved: list[str], *, online: bool = False) -> None:
+    """Enter namespaces without network, and with a folder at another path.
 
-    Root needs no user namespace for that. In one it would be the only user there
-    is, and could not, for example, unpack an archive with its owners.
+    Root needs no user namespace. In a user namespace root would be the only user, and
+    could not, for example, unpack an archive with its owners.
 
     Args:
-        moved: The folder, and where it is found; empty where nothing is moved.
-        online: Whether the network is left as it is.
+        moved: The folder and its other path; empty for none.
+        online: Whether the network stays.
 
     Raises:
         OSError: The system doesn't allow it.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     namespace = _NEW_MOUNTS if online else _NEW_NET
-    if not _separate_as_root(libc, namespace):
+    if not _enter_as_root(libc, namespace):
         user, group = os.geteuid(), os.getegid()
         _check(libc.unshare(_NEW_USER | namespace))
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"{user} {user} 1")
         _write("/proc/self/gid_map", f"{group} {group} 1")
         if not online:
-            _raise_loopback(libc)
+            _enable_loopback(libc)
     if moved:
         _move(libc, *moved)
 
 
-def _separate_as_root(libc: ctypes.CDLL, namespace: int) -> bool:
+def _enter_as_root(libc: ctypes.CDLL, namespace: int) -> bool:
     if libc.unshare(namespace):
         return False
     try:
         if namespace == _NEW_NET:
-            _raise_loopback(libc)
-    except PermissionError:  # as in a container that has not all of root's rights
+            _enable_loopback(libc)
+    except PermissionError:  # in a container without all of root's rights
         return False
-    # They lead back out, or let one read in processes outside; gone from the program.
+    # With these the program could leave, or read processes outside.
     dropped = (_SYS_PTRACE, _SYS_ADMIN, _PERFMON)
     return not any(libc.prctl(_DROP_CAPABILITY, it, 0, 0, 0) for it in dropped)
 
 
 def _move(libc: ctypes.CDLL, folder: str, here: str) -> None:
-    """Show a folder under another path, to this process and those that it starts."""
+    """Mount a folder at another path, for this process and its children."""
     inside = os.path.relpath(os.getcwd(), os.path.realpath(folder))  # noqa: PTH109 - quick
     source, target = os.fsencode(folder), os.fsencode(here)
     try:
@@ -135,7 +136,7 @@ def _write(path: str, text: str) -> None:
         file.write(text)
 
 
-def _raise_loopback(libc: ctypes.CDLL) -> None:
+def _enable_loopback(libc: ctypes.CDLL) -> None:
     interfaces = libc.socket(_INTERNET, _DATAGRAMS, 0)
     question = struct.pack(_INTERFACE, b"lo", 0)
     name, flags = struct.unpack(

@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: requests.append(number))
     if lock != "-":
         hold_lock(lock)
-    if is_abandoned(requests):
+    if must_end(requests):
         return
     try:
         child = os.posix_spawn(
@@ -68,7 +68,7 @@ def main(argv: list[str]) -> None:
         sys.exit(CANNOT_RUN)
     due = time.monotonic() + float(seconds)
     ended, status = os.waitpid(child, os.WNOHANG)
-    while not ended and not is_abandoned(requests):
+    while not ended and not must_end(requests):
         left = max(0.0, due - time.monotonic())
         if wake in select.select([0, wake], [], [], left)[0]:
             os.read(wake, 1024)
@@ -92,8 +92,8 @@ def hold_lock(path: str) -> None:
         os.close(lock)
 
 
-def is_abandoned(requests: list[int]) -> bool:
-    """Whether a signal asked us to end, or the caller is gone."""
+def must_end(requests: list[int]) -> bool:
+    """Whether a signal asks us to end, or the caller is gone."""
     return bool(requests or select.select([0], [], [], 0)[0])
 
 
@@ -122,7 +122,7 @@ def open_files() -> set[str]:
     """Return the files that processes of our session have open for writing."""
     folders = (f"/proc/{process}/fd" for process in processes())
     handles = (f"{it}/{name}" for it in folders for name in list_folder(it))
-    return set(map(written_file, handles)) - {""}
+    return set(map(file_behind, handles)) - {""}
 
 
 def list_folder(folder: str) -> list[str]:
@@ -133,8 +133,8 @@ def list_folder(folder: str) -> list[str]:
         return []
 
 
-def written_file(handle: str) -> str:
-    """Return the file behind a handle; nothing if it is closed or only read."""
+def file_behind(handle: str) -> str:
+    """Return the file that is written through a handle; empty if there is none."""
     try:
         if os.lstat(handle).st_mode & stat.S_IWUSR:
             return os.readlink(handle)  # noqa: PTH115 - quick to start
