@@ -83,7 +83,7 @@ def provide_stage(
             prepare_environment,
         )
 
-        # What the stage requires of the machine is checked before anything takes time.
+        # Check the machine before anything takes time.
         tools.sandbox_policy.sandbox(stage)
         compiler_cache = find_cache(context, stage)
         if tools.remote is not None:
