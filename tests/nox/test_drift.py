@@ -296,7 +296,7 @@ def test_a_change_of_what_a_folder_declares_makes_locks_stale(
 def check_current(project: Project) -> None:
     """See that `--check` is content, with nothing in reach."""
     output = project.nox(*CHECK, env={"UV_DEFAULT_INDEX": DEAD}).output
-    assert "the lock files are current" in output
+    assert "the lock files are up to date" in output
 
 
 def test_whether_locks_are_current_is_known_without_network(
@@ -310,4 +310,4 @@ def test_whether_locks_are_current_is_known_without_network(
         "UV_CACHE_DIR": str(tmp_path / "uv"),
         "UV_DEFAULT_INDEX": DEAD,
     }
-    assert "the lock files are current" in project.nox(*CHECK, env=env).output
+    assert "the lock files are up to date" in project.nox(*CHECK, env=env).output

@@ -91,9 +91,9 @@ def test_check_tells_whether_the_locks_are_current(project: Project) -> None:
     assert stored(project) == []
     project.nox("-s", "build-stages-lock")
     before = lock_texts(project)
-    assert "current" in project.nox(*check).output
+    assert "up to date" in project.nox(*check).output
     Pair(second={"dependencies": ["kernels", "tensorlib<2"]}).write(project)
-    assert "stale" in refused(project, *check)
+    assert "out of date" in refused(project, *check)
     assert lock_texts(project) == before
 
 

@@ -197,7 +197,7 @@ def test_whoever_locks_writes_the_same(pythons: Project, tmp_path: Path) -> None
             done.output,
         )
     again = pythons.nox("-s", "build-stages-lock", "--", "--check", env=env)
-    assert "the lock files are current" in again.output
+    assert "the lock files are up to date" in again.output
 
 
 @needs_two
