@@ -98,7 +98,7 @@ class Tools:
 class BuildContext:
     """A project with locks, ready for builds.
 
-    No two contexts are equal, so recipes of different contexts stay apart.
+    No two contexts are equal, so recipes and wheels of different contexts stay apart.
 
     Attributes:
         project: The project, for a cell of the matrix.
@@ -199,9 +199,9 @@ class BuildContext:
     def find_wheel(self, recipe: Recipe) -> StoredWheel | None:
         """Return a wheel from the store; None if missing."""
         run, store, key = self.tools.run, self.tools.store, recipe.key
-        wheel = run.once((SESSION, "wheel", key), lambda: store.find(key))
+        wheel = run.once((SESSION, "wheel", key, self), lambda: store.find(key))
         if wheel is None:
-            run.forget(SESSION, "wheel", key)
+            run.forget(SESSION, "wheel", key, self)
         return wheel
 
     def fetch_wheel(self, recipe: Recipe) -> StoredWheel | None:
@@ -214,7 +214,7 @@ class BuildContext:
         if wheel is None and remote is not None:
             wheel = remote.fetch(recipe)
             if wheel is not None:
-                self.tools.run.once((SESSION, "wheel", recipe.key), lambda: wheel)
+                self.tools.run.once((SESSION, "wheel", recipe.key, self), lambda: wheel)
         return wheel
 
     def has_remote_wheel(self, recipe: Recipe) -> bool:
@@ -228,7 +228,7 @@ class BuildContext:
         remote = self.tools.remote
         wheel = None if remote is None else remote.peek(recipe)
         if wheel is not None:
-            self.tools.run.once((SESSION, "wheel", recipe.key), lambda: wheel)
+            self.tools.run.once((SESSION, "wheel", recipe.key, self), lambda: wheel)
         return wheel is not None
 
     def recipe(self, stage: str, output: NormalizedName) -> Recipe:
