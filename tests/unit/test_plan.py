@@ -14,7 +14,7 @@ from nox_buildstages.commands.plan.reasons import (
     Cause,
     Plan,
     PlannedOutput,
-    plan_unlocked,
+    plan_without_locks,
 )
 from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.model import Final, Output, Project, Stage
@@ -123,7 +123,7 @@ def stage(name: str, *outputs: str, needs: tuple[str, ...] = ()) -> Stage:
 
 def test_without_locks_everything_is_to_be_built() -> None:
     """Each output is there with the reason, its version isn't known yet."""
-    plan = plan_unlocked(
+    plan = plan_without_locks(
         project(stage("one", "A.B==1", "c"), stage("two", "d")), "3.11"
     )
     assert [(p.stage, p.name, p.version, p.reasons) for p in plan] == [

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Project
 
 FORMAT = 1
-"""The version of the JSON, which readers should refuse if they don't know it."""
+"""The version of the JSON; readers should refuse unknown versions."""
 
 
 def format_text(plan: Plan) -> Iterator[str]:
     """Yield a line for each output: state, name, version, stage, Python, first reason.
 
-    Further reasons get lines of their own. The Python is left out if there is one.
+    Further reasons get lines of their own. A single Python is left out.
     """
     several = len(plan.pythons) > 1
     rows: list[tuple[str, ...]] = []

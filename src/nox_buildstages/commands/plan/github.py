@@ -27,7 +27,7 @@ class CellPlan:
 
     Attributes:
         name: A unique name of plain characters, for files and artifacts.
-        label: The name for people; empty if there is only one cell.
+        label: The name for people; empty for a single cell.
         session: The session that builds the cell, for ``nox -s``.
         release: The session that makes its wheelhouse fit to publish.
         python: The minor version of the Python.

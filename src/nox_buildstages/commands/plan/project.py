@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from nox_buildstages.commands.plan.formats import format_json, format_text
 from nox_buildstages.commands.plan.github import GitHubPlan, publish
 from nox_buildstages.commands.plan.jobs import plan_cell, relative_path
-from nox_buildstages.commands.plan.reasons import Plan, plan_outputs, plan_unlocked
+from nox_buildstages.commands.plan.reasons import Plan, plan_outputs, plan_without_locks
 from nox_buildstages.environments.targets import python_versions
 from nox_buildstages.errors import InvalidLockError, LockError, UsageError
 from nox_buildstages.lock.files import folder
@@ -124,7 +124,7 @@ def _plan_view(view: Workspace) -> tuple[PlannedOutput, ...]:
     except InvalidLockError:  # out-of-date locks may be for other Pythons
         locks = {}
     if not locks:
-        return plan_unlocked(view.project, view.python)
+        return plan_without_locks(view.project, view.python)
     wheels = view.wheelhouse.read_manifest().wheels
     keys = {entry["name"]: entry["key"] for entry in wheels}
     options = view.options

@@ -33,7 +33,7 @@ class Cause:
     text: str
 
     def explain(self, output: str) -> str:
-        """Return why an output changes."""
+        """Return the cause in words, for an output."""
         if output == self.output:
             return f"because {self.text}"
         return f"because of {self.output}: {self.text}"
@@ -45,15 +45,14 @@ class PlannedOutput:
 
     Attributes:
         stage: The stage of the output.
-        title: The stage with the values of the axes that it uses.
+        title: The stage with the values of its axes.
         name: The normalized name of the output's project.
-        version: The version of the wheel; empty if it isn't locked yet.
-        reasons: Why the output would be built, the root first; empty if it is cached.
+        version: The version of the wheel; empty without a lock.
+        reasons: The reasons for a build, the root first; empty if cached.
         python: The minor version of the Python.
-        key: The key of the wheel; None if it depends on outputs that are built first.
-        source: The source; empty if it isn't locked yet.
-        compared: The key of the last build; None if the output is cached or was never
-            built.
+        key: The key of the wheel; None if other outputs are built first.
+        source: The source; empty without a lock.
+        compared: The key of the last build; None if cached or never built.
         cause: The root of the first reason; None if the output is cached.
         remote: Whether only the remote store has the wheel.
     """
@@ -103,11 +102,11 @@ class _Reason:
 
     @classmethod
     def of(cls, output: str, text: str) -> _Reason:
-        """Return a reason that is its own cause."""
+        """Return a reason without a deeper cause."""
         return cls(text=text, cause=Cause(output=output, text=text))
 
 
-def plan_unlocked(project: Project, python: str) -> tuple[PlannedOutput, ...]:
+def plan_without_locks(project: Project, python: str) -> tuple[PlannedOutput, ...]:
     """Plan a project without lock files: everything is locked, then built."""
     return tuple(
         _plan_unlocked_output(project, stage, output, python)
@@ -212,7 +211,7 @@ class _Planner:
     def _declared_reasons(
         self, output: Output, locked: LockedOutput
     ) -> Iterator[_Reason]:
-        """Yield why an output is built even if the store has its wheel."""
+        """Yield the reasons to build an output regardless of the store."""
         version, wanted = locked.metadata.version, output.requirement.specifier
         if not wanted.contains(version, prereleases=True):
             text = f"version {version} is locked and {wanted} is wanted"
@@ -293,7 +292,7 @@ class _Planner:
                 )
 
     def _find_cause(self, name: str, old: Recipe, new: Recipe) -> Cause | None:
-        """Return why a wheel differs between two environments; None if unknown."""
+        """Return the cause of a changed wheel in an environment; None if unknown."""
         before, after = (
             self.history.recipe_of(name, recipe.environment[name].sha256)
             for recipe in (old, new)
