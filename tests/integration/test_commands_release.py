@@ -1,0 +1,89 @@
+"""The session that releases, without nox: files, tampering, and a former release."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nox_buildstages.commands.final import run_final
+from nox_buildstages.commands.merge.merge import merge_wheelhouses
+from nox_buildstages.commands.release.release import run_release
+from nox_buildstages.commands.stage import run_stage
+from nox_buildstages.errors import WheelError
+from nox_buildstages.system.files import sha256_of
+from nox_buildstages.wheelhouse.publish import read_sums
+from support.pair import KERNELS, MODELS, Pair, publish
+from support.sessions import Sessions
+
+if TYPE_CHECKING:
+    from support.index import Index
+    from support.project import Project
+
+TENSORLIB = "tensorlib-1.0-py3-none-any.whl"
+RELEASE = "build-stages-release"
+
+
+@pytest.fixture
+def sessions(
+    index: Index, project: Project, caplog: pytest.LogCaptureFixture
+) -> Sessions:
+    """A project whose wheels are built and installed."""
+    publish(index)
+    caplog.set_level("INFO", logger="nox")
+    constraints = {"constraints": ["tensorlib<2"]}
+    Pair(top=constraints, final={"requirements": ["models"]}).write(project)
+    found = Sessions(project=project)
+    for stage in ("first", "second"):
+        workspace = found.open(f"build-stage-{stage}")
+        run_stage(workspace, workspace.graph.stage(stage))
+    run_final(found.open("build-stages"))
+    return found
+
+
+def test_a_release_is_complete(
+    sessions: Sessions, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The sums match all files, and the manifest and the statements all outputs."""
+    house = sessions.project.wheelhouse
+    run_release(sessions.open(RELEASE, "--vendor"))
+    assert f"ready to publish: {house} (3 wheels)" in caplog.messages
+    sums = read_sums(house)
+    wheels = [KERNELS, MODELS, TENSORLIB]
+    others = ["provenance.jsonl", "pylock.toml", "sbom.cdx.json"]
+    assert [*sums] == sorted([*wheels, *(f"{it}.metadata" for it in wheels), *others])
+    assert {name: sha256_of(house / name) for name in sums} == sums
+    lines = (house / "provenance.jsonl").read_text("utf-8").splitlines()
+    subjects = [json.loads(line)["subject"][0]["name"] for line in lines]
+    assert subjects == [KERNELS, MODELS]
+
+
+def test_a_release_removes_files_of_the_former_release(sessions: Sessions) -> None:
+    """Vendored wheels are removed with their pages."""
+    house = sessions.project.wheelhouse
+    run_release(sessions.open(RELEASE, "--vendor"))
+    assert (house / "simple/tensorlib/index.html").is_file()
+    run_release(sessions.open(RELEASE))
+    assert not (house / TENSORLIB).exists()
+    assert not (house / "simple/tensorlib").exists()
+
+
+def test_a_changed_wheel_is_not_released(sessions: Sessions) -> None:
+    """The error says how to restore the wheel, and nothing is written."""
+    (sessions.project.wheelhouse / KERNELS).write_bytes(b"changed")
+    with pytest.raises(WheelError, match="so nothing is released") as caught:
+        run_release(sessions.open(RELEASE))
+    assert caught.value.subject == KERNELS
+    assert "nox -s build-stages" in caught.value.hint
+    assert not (sessions.project.wheelhouse / "SHA256SUMS").exists()
+
+
+def test_a_release_can_be_merged(sessions: Sessions) -> None:
+    """The merged wheelhouse has the same wheels, lock, statements and SBOM."""
+    house, target = sessions.project.wheelhouse, sessions.project.folder / "merged"
+    run_release(sessions.open(RELEASE, "--vendor"))
+    merge_wheelhouses([house], target)
+    same = [KERNELS, MODELS, TENSORLIB, "pylock.toml", "provenance.jsonl", "SHA256SUMS"]
+    for name in (*same, "sbom.cdx.json", "simple/index.json"):
+        assert (target / name).read_bytes() == (house / name).read_bytes()
