@@ -55,22 +55,22 @@ def digest_inputs(
         ),
     )
     hashes = {patch: read_patch(patch).sha256 for patch in declared_patches}
-    files = {folder: _hash_metadata_files(folder) for folder in declared_folders}
+    files = {
+        folder: tuple(
+            (name, hashlib.sha256((folder / name).read_bytes()).hexdigest())
+            for name in METADATA_FILES
+            if (folder / name).is_file()
+        )
+        for folder in declared_folders
+    }
     question = ("inputs", interpreter, *hashes.items(), *files.items())
-    return run.once(
-        question, lambda: _digest_cells(projects, interpreter, hashes, files)
-    )
 
+    def find_digest() -> str:
+        digests = [digest(_inputs(it, interpreter, hashes, files)) for it in projects]
+        values = [[value for _, value in it.cell.choices] for it in projects]
+        return digest([*zip(values, digests, strict=True)]) if values[0] else digests[0]
 
-def _digest_cells(
-    projects: Sequence[Project],
-    interpreter: Interpreter,
-    hashes: Mapping[Patch, str],
-    files: Mapping[Path, _Files],
-) -> str:
-    digests = [digest(_inputs(it, interpreter, hashes, files)) for it in projects]
-    values = [[value for _, value in it.cell.choices] for it in projects]
-    return digest([*zip(values, digests, strict=True)]) if values[0] else digests[0]
+    return run.once(question, find_digest)
 
 
 def _inputs(
@@ -182,11 +182,3 @@ def _folders(project: Project) -> Iterator[tuple[str, Path]]:
         for source in sources.get(output.name, ()):
             if "path" in source:
                 yield output.name, project.root / source["path"]
-
-
-def _hash_metadata_files(folder: Path) -> _Files:
-    return tuple(
-        (name, hashlib.sha256((folder / name).read_bytes()).hexdigest())
-        for name in METADATA_FILES
-        if (folder / name).is_file()
-    )

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.errors import NoWheelError, ResolutionError, UnorderedOutputError
+from nox_buildstages.errors import NoWheelError, UnorderedOutputError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.lockfile import Lock, StagePin, list_pins
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question, StandIn
@@ -142,19 +142,6 @@ class EnvironmentResolver:
             outputs=() if stage is None else self.known.output_entries(stage),
         )
         return ResolvedEnvironment(lock=lock, pins=list_pins(lock, interpreter))
-
-    def resolve_provisionally(
-        self, stage: Stage | None, bounds: Sequence[Bound]
-    ) -> ResolvedEnvironment | None:
-        """Resolve an environment without outputs whose metadata isn't known yet.
-
-        Returns:
-            The environment; None if uv can't resolve the environment yet.
-        """
-        try:
-            return self.resolve(stage, bounds)
-        except (ResolutionError, UnorderedOutputError):
-            return None
 
     def question(self, stage: Stage | None, bounds: Iterable[Bound]) -> Question:
         """Return the question to uv about the environment of a stage, or ``final``.

@@ -91,16 +91,6 @@ class LockState:
             )
         )
 
-    def match_versions(self) -> bool:
-        """Set a bound if the versions of a project differ; return whether they did.
-
-        Raises:
-            MatchRuntimeError: No version suits every environment.
-        """
-        return self.matcher.tighten(
-            {target.target.marker: target.environments for target in self.targets}
-        )
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Locker:
@@ -159,7 +149,8 @@ class Locker:
         state.start_over()
         while True:
             # Match versions: bind what differs, and start over with the bounds.
-            if state.match_versions():
+            environments = {it.target.marker: it.environments for it in state.targets}
+            if state.matcher.tighten(environments):
                 state.start_over()
                 continue
 
@@ -181,8 +172,7 @@ class Locker:
             if ready:
                 continue
 
-            # Ask backends: of all stages whose environments have changed, until none
-            # has.
+            # Ask backends: of all stages whose environments have changed, if any.
             if not self._ask_backends(state):
                 break
             state.start_over()

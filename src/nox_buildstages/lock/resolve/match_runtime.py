@@ -211,13 +211,29 @@ def match_error(
     """
     name = bound.name
     at_most = "at most " if bound.operator == "<=" else ""
+    hint = [f"change one of these, or remove {name} from match-runtime"]
     requirements = [("final", it) for it in known.project.final.requirements]
     for stage in graph.order:
         requirements += [(f"stage {stage.name}", it) for it in stage.dependencies]
+        dependencies = {canonicalize_name(it.name) for it in stage.dependencies}
         for output in stage.outputs:
+            rules = known.project.rules(output.name)
+            added = {*map(str, rules.build_requires_add)}
+            build_requires = known.build_requires(output.name)
             source = f"{output.name}, to be built"
-            for text in known.build_requires(output.name):
-                requirements.append((source, Requirement(text)))
+            requirements += [(source, Requirement(text)) for text in build_requires]
+            declared = map(Requirement, {*build_requires} - added)
+            if any(
+                canonicalize_name(it.name) == name and it.specifier for it in declared
+            ):
+                table = writing.build_requires_table(
+                    output.name,
+                    add=added if name in dependencies else {*added, name},
+                    remove={*rules.build_requires_remove, name},
+                )
+                wrong = f"if what {output.name} declares is wrong"
+                hint += [f"{wrong}, correct it in pyproject.toml:"]
+                hint += writing.indent(table)
     for output_name in known.static:
         metadata = known.metadata(output_name)
         source = f"{output_name}, once built"
@@ -235,29 +251,5 @@ def match_error(
             f"with these, {error.subject} can't be locked:",
             *error.details,
         ],
-        hint="\n".join(_hint(name, known, graph)),
+        hint="\n".join(hint),
     )
-
-
-def _hint(name: NormalizedName, known: KnownMetadata, graph: Graph) -> Iterator[str]:
-    """Yield the lines to remove wrong build requirements of outputs."""
-    yield f"change one of these, or remove {name} from match-runtime"
-    for stage in graph.order:
-        dependencies = {canonicalize_name(it.name) for it in stage.dependencies}
-        for output in stage.outputs:
-            rules = known.project.rules(output.name)
-            added = {*map(str, rules.build_requires_add)}
-            declared = map(Requirement, {*known.build_requires(output.name)} - added)
-            if any(
-                canonicalize_name(it.name) == name and it.specifier for it in declared
-            ):
-                yield (
-                    f"if what {output.name} declares is wrong, correct it in"
-                    " pyproject.toml:"
-                )
-                table = writing.build_requires_table(
-                    output.name,
-                    add=added if name in dependencies else {*added, name},
-                    remove={*rules.build_requires_remove, name},
-                )
-                yield from writing.indent(table)

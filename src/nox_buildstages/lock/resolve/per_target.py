@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from nox_buildstages.errors import LocalVersionError, ResolutionError
+from nox_buildstages.errors import (
+    LocalVersionError,
+    ResolutionError,
+    UnorderedOutputError,
+)
 from nox_buildstages.model import FINAL
 
 if TYPE_CHECKING:
@@ -69,8 +74,8 @@ class TargetLock:
 
     def resolve_provisionally(self, stage: Stage | None) -> None:
         """Resolve an environment with the metadata known so far, if possible."""
-        environment = self.resolver.resolve_provisionally(stage, self.bounds or ())
-        if environment is not None:
+        with suppress(ResolutionError, UnorderedOutputError):
+            environment = self.resolver.resolve(stage, self.bounds or ())
             self.provisional[environment.lock.name] = environment
 
     def ready(self) -> list[Stage | None]:

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from nox_buildstages.errors import HashMismatchError, ResolutionError, SourceError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.resolve.uv_compile import NO_SDIST, Question
-from nox_buildstages.model import ArchiveSource, DirectorySource
+from nox_buildstages.model import DirectorySource, GitSource
 from nox_buildstages.system.files import path_from_url
 from nox_buildstages.system.process import run_in_parallel
 
@@ -91,7 +91,7 @@ def choose_sources(
     choices = {}
     for name, output in outputs.items():
         package = packages[name]
-        source = _complete_archive(output, _source_of(package, project.root))
+        source = _source_of(package, output, project.root)
         version = None if name in unversioned else package.version
         choices[name] = SourceChoice(version=version, source=source)
     return choices
@@ -149,42 +149,29 @@ def earlier_sources(earlier: Mapping[str, Lock]) -> str | None:
     )
 
 
-def _source_of(package: Package, root: Path) -> Source:
-    """Return the source of a package, with paths relative to the project.
+def _source_of(package: Package, output: Output, root: Path) -> Source:
+    """Return the source of an output, with paths relative to the project.
 
     Raises:
         ResolutionError: The package has wheels only.
+        HashMismatchError: An archive has another hash than the declared URL.
     """
     source = pylock.source_of(package)
-    if source is None or (
-        isinstance(source, ArchiveSource)
-        and source.location.partition("#")[0].endswith(".whl")
-    ):
+    if isinstance(source, DirectorySource):
+        path = Path(os.path.relpath(source.path, root)).as_posix()
+        return DirectorySource(path=path)
+    if isinstance(source, GitSource):
+        return source
+    if source is None or source.location.partition("#")[0].endswith(".whl"):
         raise ResolutionError(
             name="outputs",
             problem=f"{package.name} {package.version} has wheels but no sdist",
             hint=NO_SDIST.format(package.name),
         )
-    if isinstance(source, DirectorySource):
-        path = Path(os.path.relpath(source.path, root)).as_posix()
-        return DirectorySource(path=path)
-    if not isinstance(source, ArchiveSource):
-        return source
     location = pylock.path_within(source.location, root)
-    if location is None:
-        if "://" in source.location:
-            return source
+    if location is None and "://" not in source.location:
         location = Path(os.path.relpath(source.location, root)).as_posix()
-    return replace(source, location=location)
-
-
-def _complete_archive(output: Output, source: Source) -> Source:
-    """Complete an archive with the fragment of the declared URL, and check the hash.
-
-    uv drops the subdirectory of an archive on disk.
-    """
-    if not isinstance(source, ArchiveSource):
-        return source
+    source = replace(source, location=location or source.location)
     fragment = parse_qs(urlsplit(output.requirement.url or "").fragment)
     for expected in fragment.get("sha256", ()):
         if expected.lower() != source.sha256:
@@ -196,5 +183,6 @@ def _complete_archive(output: Output, source: Source) -> Source:
                 found=source.sha256,
             )
     for subdirectory in fragment.get("subdirectory", ()):
+        # uv drops the subdirectory of an archive on disk.
         return replace(source, subdirectory=subdirectory)
     return source
