@@ -181,7 +181,7 @@ def test_locking_compiles_nothing_for_each_value(project: Project) -> None:
     declare(project, {**stages, "environments": [mac]})
     done = project.nox("-s", "build-stages-lock")
     assert built(done) == ["base", "kernels"]
-    assert done.output.count("what backends say here is taken for") == 1
+    assert done.output.count("using the answers of build backends here for") == 1
 
 
 def test_a_patch_for_each_value_is_asked_of_each(

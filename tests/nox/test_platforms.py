@@ -134,7 +134,7 @@ def test_one_lock_is_for_all(elsewhere: Project) -> None:
     declare_for(elsewhere, MAC, WINDOWS)
     said = elsewhere.nox("-s", "build-stages-lock").output
     absent = f"CPython {HERE} on darwin arm64, CPython {HERE} on win32 AMD64"
-    assert f"what backends say here is taken for {absent}" in said
+    assert f"using the answers of build backends here for {absent}" in said
     only = elsewhere.folder / "build-stages/pylock.only.toml"
     final = elsewhere.folder / "build-stages/pylock.final.toml"
     mac, windows = "macosx_11_0_arm64", "win_amd64"

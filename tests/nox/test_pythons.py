@@ -174,7 +174,7 @@ def test_backends_are_asked_on_each_python(made: tuple[Project, str]) -> None:
     ]
     assert [it["requires-dist"] for it in kernels] == [["numlib"], ["extra", "numlib"]]
     assert "asked-on" not in kernels[0]
-    assert "is taken for" not in said
+    assert "using the answers of build backends" not in said
     for version in BOTH:
         assert f"asking the build backend of kernels on Python {version}\n" in said
     (models,) = project.lock("second")["tool"]["nox-buildstages"]["outputs"]
@@ -384,7 +384,7 @@ def test_a_python_that_is_not_here_is_locked_all_the_same(pythons: Project) -> N
     """It takes the answers of one that is, and the lock says of which."""
     declare_both(pythons, HERE, ABSENT)
     said = pythons.nox("-s", "build-stages-lock").output
-    assert f"what backends say here is taken for CPython {ABSENT} on" in said
+    assert f"using the answers of build backends here for CPython {ABSENT} on" in said
     (kernels,) = pythons.lock("first")["tool"]["nox-buildstages"]["outputs"]
     (asked,) = kernels["asked-on"]
     assert asked.startswith(on(HERE))

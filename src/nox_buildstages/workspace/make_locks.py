@@ -64,7 +64,7 @@ class ProjectLocker:
         absent = ", ".join(str(it) for it in self.targets if it.python is None)
         if absent:
             report = self.contexts[0].tools.report
-            report(f"what backends say here is taken for {absent}")
+            report(f"using the answers of build backends here for {absent}")
 
     def lock_project(self) -> dict[str, Lock]:
         """Make the locks of all cells, write all files or none, and print the changes.
@@ -109,7 +109,8 @@ class ProjectLocker:
 
         # Write the files and print what changed.
         written = folder.write_locks(project, locks)
-        names = ", ".join(path.name for path in written) or "nothing; all were right"
+        names = ", ".join(path.name for path in written)
+        names = names or "nothing; all files were up to date"
         report(f"wrote to {project.lock_dir}: {names}")
         for line in describe_changes(before, locks):
             report(redact(line))
