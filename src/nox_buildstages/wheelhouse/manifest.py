@@ -67,12 +67,16 @@ def parse_manifest(text: str | bytes) -> Manifest:
     if document.get("format", FORMAT) != FORMAT:
         raise ValueError(f"its format is {document['format']}, not {FORMAT}")
     merged, wheels = document.get(_MERGED), document["wheels"]
+    valid: list[Any] = []
+    invalid: list[Any] = []
+    for entry in wheels:
+        (valid if _is_valid(entry) else invalid).append(entry)
     return Manifest(
-        wheels=tuple(entry for entry in wheels if _is_valid(entry)),
+        wheels=tuple(valid),
         merged={name: str(merged[name]) for name in merged if _is_file_name(name)}
         if isinstance(merged, dict)
         else None,
-        invalid=tuple(entry for entry in wheels if not _is_valid(entry)),
+        invalid=tuple(invalid),
     )
 
 

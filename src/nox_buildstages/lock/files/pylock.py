@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path, PurePath
 
+    from packaging.tags import Tag
     from packaging.utils import NormalizedName
 
     from nox_buildstages.model import Interpreter, Source
@@ -138,6 +140,12 @@ def sdist_version(name: NormalizedName, source: Source) -> Version | None:
     return version if project == name else None
 
 
+@lru_cache(maxsize=8)
+def _rank_tags(interpreter: Interpreter) -> dict[Tag, int]:
+    """Return the accepted tags with their ranks; a thousand tags for each lock."""
+    return {tag: rank for rank, tag in enumerate(dict.fromkeys(interpreter.tags))}
+
+
 def select_packages(
     pylock: Pylock, interpreter: Interpreter
 ) -> Iterator[tuple[Package, object]]:
@@ -147,7 +155,7 @@ def select_packages(
         PylockSelectError: The lock is not for the interpreter.
     """
     # packaging compares each tag with each wheel: most interpreters accept a thousand.
-    ranks = {tag: rank for rank, tag in enumerate(dict.fromkeys(interpreter.tags))}
+    ranks = _rank_tags(interpreter)
     wheels = (wheel for package in pylock.packages for wheel in package.wheels or ())
     tags = {tag for it in wheels for tag in parse_wheel_filename(it.filename)[3]}
     accepted = sorted(tags & ranks.keys(), key=ranks.__getitem__)
@@ -175,7 +183,7 @@ def restrict_to(pylock: Pylock, interpreter: Interpreter) -> Pylock:
     uv resolved the lock for the interpreter's platform and minor version only, so the
     result says so (``requires-python`` and ``environments``).
     """
-    tags = set(interpreter.tags)
+    tags = _rank_tags(interpreter).keys()
     packages = []
     for package in pylock.packages:
         if package.wheels:
