@@ -309,7 +309,7 @@ class _Adapter:
             self.run,
         )
         _check_python(session, workspace)
-        stack.enter_context(workspace.use_store())
+        workspace.use_store()
         skip_reason = _import_function(declared.body)(workspace, **declared.arguments)
         return skip_reason
 

@@ -26,6 +26,8 @@ def run_prune(options: Options, run: Run) -> None:
         BuildStagesError: Something can't be removed.
         UsageError: A session that uses the store runs this command.
     """
+    run.uses.close()  # sessions of this process have ended: don't wait for them
+    run.forget("store")
     store = Store(cache_folder(run.outer))
     limits = Limits(older_than=options.older_than, larger_than=options.larger_than)
     run.report(f"the store is {store.folder}")

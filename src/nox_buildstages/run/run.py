@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +31,7 @@ class Run:
         outer: The environment variables that nox was started with.
         screen: Shows the progress of builds.
         is_parallel: Whether other sessions of the run work at the same time.
+        uses: What the process uses until it ends, such as the store.
     """
 
     id: str
@@ -37,6 +39,7 @@ class Run:
     outer: Mapping[str, str] = field(default_factory=dict)
     screen: Screen = field(default_factory=Screen)
     is_parallel: bool = False
+    uses: ExitStack = field(default_factory=ExitStack)
     _answers: dict[tuple[Hashable, ...], Any] = field(default_factory=dict)
 
     def report(self, line: str) -> None:

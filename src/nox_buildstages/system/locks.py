@@ -3,8 +3,9 @@
 A process that holds one of these locks takes only later ones of the list:
 
 1. ``making-PROJECT``: nox makes the environments of a project's sessions.
-2. ``users``: a session uses the store (shared), or ``build-stages-prune`` removes
-   things from the store (exclusive).
+2. ``users``: a process uses the store (shared, from its first session to its end), or
+   ``build-stages-prune`` removes things from the store (exclusive). Between sessions
+   lock 1 comes after it, which is safe: a shared lock only waits for a prune.
 3. ``locking-PROJECT``: the project's lock files are made.
 4. ``environment-PATH``: an environment is changed or used.
 5. ``.lock`` of a wheelhouse: the wheelhouse is changed. ``build-stages-release`` holds

@@ -29,7 +29,6 @@ from nox_buildstages.wheelhouse.directory import Wheelhouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from contextlib import AbstractContextManager
 
     from nox_buildstages.config.cells import CellProject, Cells
     from nox_buildstages.config.graph import Graph
@@ -188,11 +187,16 @@ class Workspace:
             logs=self.wheelhouse.logs,
         )
 
-    def use_store(self) -> AbstractContextManager[None]:
-        """Keep `build-stages-prune` from removing what this session uses."""
-        return self.tools.store.use(
-            on_wait=lambda: self.tools.report("waiting for build-stages-prune to end")
+    def use_store(self) -> None:
+        """Keep `build-stages-prune` from removing anything until the process ends.
+
+        So the wheels of a stage stay for the sessions that come after it.
+        """
+        run, store = self.tools.run, self.tools.store
+        use = store.use(
+            on_wait=lambda: run.report("waiting for build-stages-prune to end")
         )
+        run.once(("store", store.folder), lambda: run.uses.enter_context(use))
 
     # Lock files ------------------------------------------------------------------
 
