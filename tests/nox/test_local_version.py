@@ -117,7 +117,7 @@ def test_local_versions_can_be_added_and_removed(project: Project) -> None:
     Pair().write(project)
     project.nox("-s", "build-stages")
     label(project)
-    assert "stale" in refused(project, "-s", "build-stages", env=CI)
+    assert "out of date" in refused(project, "-s", "build-stages", env=CI)
     assert built(project.nox("-s", "build-stages")) == ["kernels", "models"]
     Pair().write(project)
     project.nox("-s", "build-stages")
@@ -207,7 +207,8 @@ def test_an_unknown_package_is_an_error(project: Project) -> None:
     """The error suggests the nearest name and the key; no lock is written."""
     label(project, text="tensor{tensorlip}")
     said = refused(project, "-s", "build-stages-lock")
-    assert "no package tensorlip is in the environment of stage first" in said
+    problem = "which is neither a package in the environment of stage first nor an axis"
+    assert f"local-version uses {{tensorlip}}, {problem}" in said
     assert "did you mean 'tensorlib'?" in said
     assert "correct tool.nox-buildstages.package.kernels.local-version" in said
     assert not project.folder.joinpath("build-stages").exists()
