@@ -18,9 +18,9 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 # Most tests wait for programs; those of a file share what its fixtures made.
 SIDE_BY_SIDE = ("--numprocesses=auto", "--dist=loadfile")
 
-# Each call of a dependency, and nox as users run it; not every promise once more.
+# Each call of a dependency, and nox as users run it; the other tests depend on none.
 FLOORS = (
-    *("tests/unit", "tests/property", "tests/integration"),
+    *("tests/unit", "tests/integration"),
     *("tests/nox/test_path.py", "tests/nox/test_sessions.py"),
 )
 
@@ -36,7 +36,10 @@ def _test(session: nox.Session) -> None:
     shutil.rmtree("build/coverage", ignore_errors=True)
     env = {"COVERAGE_FILE": str(Path("build/coverage/data").absolute())}
     session.run(
-        *("coverage", "run", "-m", "pytest"), *SIDE_BY_SIDE, *session.posargs, env=env
+        *("coverage", "run", "-m", "pytest", "-m", "not network"),
+        *SIDE_BY_SIDE,
+        *session.posargs,
+        env=env,
     )
     session.run("coverage", "combine", "--quiet", env=env)
     session.run("coverage", "report", env=env)
@@ -55,16 +58,23 @@ def _install_wheel(session: nox.Session, *arguments: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests, those that build packages from PyPI too."""
+    """Run the tests that need no PyPI, with coverage."""
     _install_wheel(session, *_group("tests"))
     _test(session)
 
 
-@nox.session(name="tests-pythons", python=PYTHONS, default=False)
-def tests_pythons(session: nox.Session) -> None:
-    """Run the tests on every Python that is supported and at hand."""
+@nox.session(name="tests-all", default=False)
+def tests_all(session: nox.Session) -> None:
+    """Run all tests, also those that build packages from PyPI."""
     _install_wheel(session, *_group("tests"))
     session.run("pytest", *SIDE_BY_SIDE, *session.posargs)
+
+
+@nox.session(name="tests-pythons", python=PYTHONS, default=False)
+def tests_pythons(session: nox.Session) -> None:
+    """Run the tests on every supported Python that is available."""
+    _install_wheel(session, *_group("tests"))
+    session.run("pytest", "-m", "not network", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session(venv_backend="uv")
@@ -77,7 +87,7 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, formatting and workflows; ``-- --fix`` mends what can be mended."""
+    """Check style, formatting and workflows; ``-- --fix`` fixes what ruff can fix."""
     session.install(*_group("lint"))
     if "--fix" in session.posargs:
         session.run("ruff", "check", "--fix")
@@ -85,9 +95,11 @@ def lint(session: nox.Session) -> None:
     else:
         session.run("ruff", "check")
         session.run("ruff", "format", "--check")
+    session.run("python", "tests/lint_prose.py")
     session.run("actionlint", *map(str, sorted(Path(".github/workflows").iterdir())))
     session.run(
-        *("zizmor", "--offline", "--quiet", "--persona=pedantic", ".github/workflows")
+        *("zizmor", "--offline", "--quiet", "--persona=pedantic"),
+        *(".github/workflows", ".github/dependabot.yml"),
     )
 
 
