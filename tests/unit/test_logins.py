@@ -15,6 +15,7 @@ from nox_buildstages.indexes.logins import (
     is_auth_failure,
     parse_login,
     redact,
+    redact_logins,
     strip_logins,
     strip_secrets,
 )
@@ -71,6 +72,13 @@ def test_queries_are_hidden() -> None:
         "see abfs://****@h/x?**** 'https://h/?****'."
     )
     assert redact("s3://bucket/x, what?") == "s3://bucket/x, what?"
+
+
+def test_the_source_in_plan_and_manifest_keeps_its_query() -> None:
+    """Without the query, the URL would be another file's."""
+    url = "https://u:p@h/a.tar.gz?raw=1#sha256=00"
+    assert redact_logins(url) == "https://****@h/a.tar.gz?raw=1#sha256=00"
+    assert redact_logins("https://h/a?raw=1") == "https://h/a?raw=1"
 
 
 def test_logins_are_stripped_from_values() -> None:

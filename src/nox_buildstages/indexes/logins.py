@@ -50,7 +50,12 @@ def parse_login(url: str) -> Login | None:
 
 def redact(text: str) -> str:
     """Return a text for people to read: logins and queries of URLs become ``****``."""
-    return _QUERY.sub(r"\1?****", _ANY_USERINFO.sub("****@", text))
+    return _QUERY.sub(r"\1?****", redact_logins(text))
+
+
+def redact_logins(text: str) -> str:
+    """Return a text in which only logins of URLs become ``****``; queries stay."""
+    return _ANY_USERINFO.sub("****@", text)
 
 
 @overload

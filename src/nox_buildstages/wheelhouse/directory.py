@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from nox_buildstages.environments.targets import minor_version
 from nox_buildstages.errors import WheelError
-from nox_buildstages.indexes.logins import redact
+from nox_buildstages.indexes.logins import redact_logins
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.system.files import (
     atomic_write,
@@ -222,7 +222,7 @@ def manifest_entry(result: OutputResult) -> dict[str, Any]:
     """Return the manifest entry of an output's wheel."""
     wheel = result.wheel
     environment = wheel.recipe.environment
-    source = [redact(str(result.output.source))]
+    source = [redact_logins(str(result.output.source))]
     source += (f"patched with {patch}" for patch in result.patches)
     return {
         "name": wheel.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from nox_buildstages.indexes.logins import redact
+from nox_buildstages.indexes.logins import redact_logins
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.store.key import describe_changes, stage_wheel_changes
 
@@ -195,7 +195,7 @@ class _Planner:
                 version=str(locked.metadata.version),
                 reasons=(),
                 python=python,
-                source=redact(str(locked.source)),
+                source=redact_logins(str(locked.source)),
             )
             if gaps:
                 reasons += (_Reason.of(output.name, gap) for gap in gaps)
