@@ -47,21 +47,13 @@ RELOCK = "lock the project again:\n  nox -s build-stages-lock"
 
 @dataclass(kw_only=True, eq=False)
 class BuildStagesError(Exception):
-    """The base of all errors.
+    """The base of all errors."""
 
-    Attributes:
-        subject: What failed, such as ``flash-attn 2.8.3 (stage kernels)``.
-        problem: Why, on one line.
-        details: Lines that explain the problem, such as the output of a program.
-        log: The log file with the whole story.
-        hint: How to fix it; further lines are commands or lines of pyproject.toml.
-    """
-
-    subject: str = ""
-    problem: str
-    details: Sequence[str] = ()
+    subject: str = ""  # what failed, such as "flash-attn 2.8.3 (stage kernels)"
+    problem: str  # why, on one line
+    details: Sequence[str] = ()  # lines that explain the problem
     log: Path | None = None
-    hint: str = ""
+    hint: str = ""  # first a sentence, then commands or lines of pyproject.toml
 
     default_hint: ClassVar[str] = ""
     """The hint if the cause isn't known any better."""
@@ -99,14 +91,9 @@ class UsageError(BuildStagesError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """One problem of a table.
+    """One problem of a table."""
 
-    Attributes:
-        location: Such as ``tool.nox-buildstages.stage[1].outputs[0]``.
-        message: What is wrong there, and what would be right.
-    """
-
-    location: str
+    location: str  # such as tool.nox-buildstages.stage[1].outputs[0]
     message: str
 
     def __str__(self) -> str:
@@ -115,15 +102,10 @@ class Problem:
 
 @dataclass(kw_only=True, eq=False)
 class DeclarationError(BuildStagesError):
-    """The table has problems.
+    """The table has problems."""
 
-    Attributes:
-        path: The pyproject.toml.
-        problems: All problems, in the order of the file.
-    """
-
-    path: Path
-    problems: Sequence[Problem]
+    path: Path  # the pyproject.toml
+    problems: Sequence[Problem]  # in the order of the file
     problem: str = field(init=False)
 
     max_details = None
@@ -137,16 +119,10 @@ class DeclarationError(BuildStagesError):
 
 @dataclass(kw_only=True, eq=False)
 class CommandError(BuildStagesError):
-    """A program can't be started, or it fails.
-
-    Attributes:
-        command: The command line.
-        reason: Why it counts as failed, such as ``exit status 1``.
-        output: What the program printed.
-    """
+    """A program can't be started, or it fails."""
 
     command: str
-    reason: str
+    reason: str  # such as exit status 1
     output: str = ""
     problem: str = field(init=False)
 
@@ -162,15 +138,10 @@ class SourceError(BuildStagesError):
 
 @dataclass(kw_only=True, eq=False)
 class HashMismatchError(SourceError):
-    """A file isn't the file that was locked.
+    """A file isn't the file that was locked."""
 
-    Attributes:
-        expected: The locked sha256.
-        found: The sha256 of the file.
-    """
-
-    expected: str
-    found: str
+    expected: str  # sha256
+    found: str  # sha256
 
     def __post_init__(self) -> None:
         self.details = [
@@ -200,15 +171,10 @@ class StaleLockError(LockError):
 
 @dataclass(kw_only=True, eq=False)
 class ResolutionError(LockError):
-    """No set of versions satisfies the requirements.
+    """No set of versions satisfies the requirements."""
 
-    Attributes:
-        name: The stage, or ``final``.
-        target: The interpreter, if there are several.
-    """
-
-    name: str
-    target: str = ""
+    name: str  # the stage, or final
+    target: str = ""  # the interpreter, if there are several
     problem: str = "can't be locked"
 
     def __post_init__(self) -> None:
@@ -225,21 +191,13 @@ class ResolutionError(LockError):
 
 @dataclass(kw_only=True, eq=False)
 class NoWheelError(ResolutionError):
-    """A dependency has no wheel, and nothing is built outside a stage.
+    """A dependency has no wheel, and nothing is built outside a stage."""
 
-    Attributes:
-        project: The normalized name of the dependency.
-        reason: Why it would be built, such as ``no wheel for CPython 3.14``.
-        version: The version that uv chose; None if uv chose none.
-        requirements: The requirements of the resolution (PEP 508).
-        constraints: The constraints of the resolution (PEP 508).
-    """
-
-    project: str
-    reason: str
-    version: str | None = None
-    requirements: tuple[str, ...] = ()
-    constraints: tuple[str, ...] = ()
+    project: str  # normalized
+    reason: str  # why it would be built, such as no wheel for CPython 3.14
+    version: str | None = None  # None if uv chose none
+    requirements: tuple[str, ...] = ()  # of the resolution (PEP 508)
+    constraints: tuple[str, ...] = ()  # of the resolution (PEP 508)
     problem: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -252,13 +210,9 @@ class NoWheelError(ResolutionError):
 
 @dataclass(kw_only=True, eq=False)
 class MatchRuntimeError(LockError):
-    """No version of a package suits every environment.
+    """No version of a package suits every environment."""
 
-    Attributes:
-        name: The package.
-    """
-
-    name: str
+    name: str  # the package
     problem: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -271,28 +225,18 @@ class MatchRuntimeError(LockError):
 
 @dataclass(kw_only=True, eq=False)
 class DivergingStageError(LockError):
-    """Cells that share a stage need different environments for it.
+    """Cells that share a stage need different environments for it."""
 
-    Attributes:
-        stage: The stage, or ``final``.
-    """
-
-    stage: str
+    stage: str  # or final
 
 
 @dataclass(kw_only=True, eq=False)
 class UnorderedOutputError(LockError):
-    """An environment needs an output that isn't built before it.
+    """An environment needs an output that isn't built before it."""
 
-    Attributes:
-        stage: The stage with that environment.
-        output: The output that it needs.
-        provider: The stage that builds the output.
-    """
-
-    stage: str
+    stage: str  # needs the output in its environment
     output: str
-    provider: str
+    provider: str  # the stage that builds the output
     problem: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -311,12 +255,7 @@ class UnorderedOutputError(LockError):
 
 @dataclass(kw_only=True, eq=False)
 class MetadataError(LockError):
-    """The metadata of an output can't be determined.
-
-    Attributes:
-        output: The output.
-        stage: The stage that builds it.
-    """
+    """The metadata of an output can't be determined."""
 
     output: str
     stage: str
@@ -339,21 +278,14 @@ class BuildError(BuildStagesError):
 
 @dataclass(kw_only=True, eq=False)
 class BackendError(BuildError):
-    """A hook of a build backend failed; the details are the end of its log.
-
-    Attributes:
-        output: The output.
-        stage: The stage that builds it.
-        hook: The name of the hook (PEP 517, PEP 660).
-        reason: How the hook ended, such as ``exit status 1``.
-        out_of_memory: Whether a process was killed because memory ran out.
-    """
+    """A hook of a build backend failed; the details are the end of its log."""
 
     output: str
     stage: str
-    hook: str
-    reason: str
+    hook: str  # PEP 517 or PEP 660
+    reason: str  # such as exit status 1
     out_of_memory: bool = False
+    """Whether the kernel killed a process for lack of memory."""
     problem: str = field(init=False)
 
     default_hint = "fix the error above, then run the same command again"
@@ -375,13 +307,9 @@ class WheelError(BuildError):
 
 @dataclass(kw_only=True, eq=False)
 class RemoteStoreUnreachableError(BuildStagesError):
-    """The remote store doesn't answer; builds continue without it.
+    """The remote store doesn't answer; builds continue without it."""
 
-    Attributes:
-        reason: Why, without secrets.
-    """
-
-    reason: str
+    reason: str  # without secrets
     problem: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -40,17 +40,9 @@ CompilerCache: TypeAlias = Literal["auto", "ccache", "sccache", "off"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AxisValue:
-    """A value of an axis, with the value's changes.
+    """A value of an axis, with its changes; `AXIS_VALUE` explains the fields."""
 
-    Attributes:
-        name: The text for ``{axis}``.
-        constraints: Apply to every resolution of the value's cells.
-        index: The only ``[[tool.uv.index]]`` of the value's cells, of the indexes named
-            by the axis; None for none of them.
-        env: Variables for stages using the axis; override the variables of the stage.
-    """
-
-    name: str
+    name: str  # the text for {axis}
     constraints: tuple[Requirement, ...] = ()
     index: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
@@ -58,12 +50,7 @@ class AxisValue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Axis:
-    """One dimension of a matrix.
-
-    Attributes:
-        name: The name in ``{name}``.
-        values: In the table's order.
-    """
+    """One dimension of a matrix."""
 
     name: str
     values: tuple[AxisValue, ...]
@@ -86,12 +73,10 @@ class Cell:
 
     A combination of all axes has its own runtime environment. Without a matrix, the
     only cell has no values.
-
-    Attributes:
-        choices: Pairs of axis and value, in the table's order.
     """
 
     choices: tuple[tuple[str, str], ...] = ()
+    """Pairs of axis and value, in the table's order."""
 
     def value(self, axis: str) -> str:
         """Return the value of an axis; raise KeyError if the cell has none."""
@@ -123,12 +108,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Matrix:
-    """The axes of a project, and the cells to build stages for.
-
-    Attributes:
-        axes: In the table's order.
-        cells: The combinations of values.
-    """
+    """The axes of a project, and the cells to build stages for."""
 
     axes: tuple[Axis, ...] = ()
     cells: tuple[Cell, ...] = (Cell(),)
@@ -136,15 +116,10 @@ class Matrix:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """A requirement that a stage turns into exactly one wheel.
+    """A requirement that a stage turns into exactly one wheel."""
 
-    Attributes:
-        requirement: As declared, with an absolute URL for a file or a folder.
-        location: The location of the declaration, for messages.
-    """
-
-    requirement: Requirement
-    location: str
+    requirement: Requirement  # a file or a folder has an absolute URL
+    location: str  # of the declaration, for messages
 
     @property
     def name(self) -> NormalizedName:
@@ -154,26 +129,7 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """A locked environment, and the wheels built in the environment.
-
-    The keys of the table ``stage``; :data:`nox_buildstages.config.table.STAGE` explains
-    them.
-
-    Attributes:
-        name: The name in the session ``build-stage-NAME``.
-        dependencies: Requirements beside the build requirements of outputs.
-        outputs: The sources to build.
-        needs: Stages to run first, although no wheel of them is used.
-        env: Variables for every hook; part of the key.
-        pass_env: Variables passed through from outside; their values are in the key.
-        tools: Programs whose ``--version`` is part of the key.
-        jobs: The number of compilers that may run at once; None for automatic.
-        memory_per_job: In bytes; None if unknown.
-        network: Whether build backends can use the network.
-        timeout: The limit of a run of the stage in seconds; None for no limit.
-        compiler_cache: None for the project's.
-        location: The location of the declaration, for messages.
-    """
+    """A locked environment and the wheels built there; `STAGE` explains the fields."""
 
     name: str
     dependencies: tuple[Requirement, ...] = ()
@@ -182,111 +138,70 @@ class Stage:
     env: Mapping[str, str] = field(default_factory=dict)
     pass_env: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
-    jobs: int | None = None
-    memory_per_job: int | None = None
+    jobs: int | None = None  # None for automatic
+    memory_per_job: int | None = None  # bytes; None if unknown
     network: Network = "off"
-    timeout: int | None = None
-    compiler_cache: CompilerCache | None = None
-    location: str = ""
+    timeout: int | None = None  # seconds
+    compiler_cache: CompilerCache | None = None  # None: the project's
+    location: str = ""  # of the declaration, for messages
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patch:
-    """A file with changes to an output's source, as declared.
+    """A file with changes to an output's source, as declared."""
 
-    Attributes:
-        name: The path as the table writes it.
-        path: The file, absolute.
-        location: The location of the declaration, for messages.
-    """
-
-    name: str
-    path: Path
-    location: str
+    name: str  # the path as the table writes it
+    path: Path  # absolute
+    location: str  # of the declaration, for messages
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalVersion:
-    """The declared part of an output's version after ``+``.
+    """The declared part of an output's version after ``+``."""
 
-    Attributes:
-        text: Has ``{x}`` for the public version of a project x in the environment.
-        location: The location of the declaration, for messages.
-    """
-
-    text: str
-    location: str
+    text: str  # {x} is the public version of project x in the environment
+    location: str  # of the declaration, for messages
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackageRules:
-    """The table ``package.NAME``: rules for an output, in whichever stage.
-
-    Attributes:
-        build_requires_add: Missing build requirements.
-        build_requires_remove: Names of wrong build requirements.
-        config_settings: PEP 517 config settings for each hook.
-        env: Variables for hooks; override the stage's variables; part of the key.
-        patches: Applied to the source, in this order, before anything reads the source.
-        requires_dist: Runtime requirements, if the build backend can't state them
-            without a build; None if the table doesn't state them.
-        local_version: Replaces the local version from the build backend; None keeps
-            the backend's.
-    """
+    """Rules for an output, in whichever stage; `PACKAGE` explains the fields."""
 
     build_requires_add: tuple[Requirement, ...] = ()
     build_requires_remove: tuple[NormalizedName, ...] = ()
     config_settings: ConfigSettings = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     patches: tuple[Patch, ...] = ()
-    requires_dist: tuple[Requirement, ...] | None = None
-    local_version: LocalVersion | None = None
+    requires_dist: tuple[Requirement, ...] | None = None  # None if not declared
+    local_version: LocalVersion | None = None  # None keeps the backend's
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Final:
-    """The runtime environment: requirements and checks.
+    """The runtime environment: requirements and checks."""
 
-    Attributes:
-        requirements: All requirements, including extras and groups.
-        imports: Modules to import.
-        checks: Commands to run.
-        project: The name of the project itself, if the project is installed too.
-        build_system: The ``[build-system]`` table in this case, as written.
-    """
-
-    requirements: tuple[Requirement, ...]
+    requirements: tuple[Requirement, ...]  # with extras and groups
     imports: tuple[str, ...] = ()
     checks: tuple[tuple[str, ...], ...] = ()
-    project: NormalizedName | None = None
+    project: NormalizedName | None = None  # None if the project isn't installed
     build_system: Mapping[str, Any] = field(default_factory=dict)
+    """The table of the project, as written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteStore:
-    """A store shared between machines.
+    """A store shared between machines."""
 
-    Attributes:
-        url: The URL or the path of a folder; may contain secrets.
-        write: Whether new wheels are uploaded.
-    """
-
-    url: str = field(repr=False)
-    write: bool = False
+    url: str = field(repr=False)  # or a path; may contain secrets
+    write: bool = False  # whether new wheels are uploaded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Login:
-    """A user name, usually with a password, for one URL.
+    """A user name, usually with a password, for one URL."""
 
-    Attributes:
-        url: The URL of a repository, an index or a file, without the login.
-        name: The user name; hidden too, because it may be a token.
-        password: None if there is none.
-    """
-
-    url: str
-    name: str = field(repr=False)
+    url: str  # without the login
+    name: str = field(repr=False)  # may be a token
     password: str | None = field(default=None, repr=False)
 
     @property
@@ -305,50 +220,29 @@ class Login:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Project:
-    """A pyproject.toml's table ``[tool.nox-buildstages]``, read for one cell.
+    """A pyproject.toml's table, read for one cell; `TOP` explains most fields."""
 
-    Attributes:
-        pyproject: The file, absolute.
-        pythons: The Pythons of all sessions; empty for the Python that runs nox.
-        environments: Markers of other platforms to lock for.
-        lock_dir: The folder of the lock files, absolute.
-        wheelhouse: The folder of the wheels, absolute.
-        match_runtime: Projects with the same version in every environment.
-        constraints: Apply to every resolution.
-        build_constraints: Apply to the stages' resolutions only.
-        exclude_newer: An RFC 3339 time; later uploads are ignored.
-        remote_store: A store shared with other machines; None for none.
-        compiler_cache: The default of stages.
-        final: The runtime environment.
-        stages: In the table's order.
-        packages: Rules by output.
-        uv: The ``[tool.uv]`` table of the same file, as parsed: indexes, sources.
-        logins: Names and passwords from the URLs of requirements and sources; no URL
-            here contains a login.
-        cell: The cell of the matrix.
-        axis_env: By axis: variables of the cell's value, for stages using the axis.
-        uses: By name of a stage: the axes used by the stage, in order.
-    """
-
-    pyproject: Path
-    pythons: tuple[str, ...] = ()
+    pyproject: Path  # absolute
+    pythons: tuple[str, ...] = ()  # empty: the Python that runs nox
     environments: tuple[Marker, ...] = ()
     lock_dir: Path
     wheelhouse: Path
     match_runtime: tuple[NormalizedName, ...] = ()
     constraints: tuple[Requirement, ...] = ()
     build_constraints: tuple[Requirement, ...] = ()
-    exclude_newer: str | None = None
+    exclude_newer: str | None = None  # RFC 3339
     remote_store: RemoteStore | None = None
     compiler_cache: CompilerCache = "auto"
     final: Final
     stages: tuple[Stage, ...]
     packages: Mapping[NormalizedName, PackageRules] = field(default_factory=dict)
-    uv: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    logins: tuple[Login, ...] = ()
+    uv: Mapping[str, Any] = field(default_factory=dict, repr=False)  # [tool.uv]
+    logins: tuple[Login, ...] = ()  # from URLs: no URL here contains a login
     cell: Cell = field(default_factory=Cell)
     axis_env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By axis: variables for the stages that use the axis."""
     uses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By stage: the used axes, in order."""
 
     @property
     def root(self) -> Path:
@@ -377,17 +271,11 @@ class Project:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchiveSource:
-    """A source distribution: a file, on an index, at a URL or in the project.
+    """A source distribution: a file, on an index, at a URL or in the project."""
 
-    Attributes:
-        location: A URL, or a POSIX path relative to the project's root.
-        sha256: The hash of the file, in hex.
-        subdirectory: The project's folder in the archive.
-    """
-
-    location: str
+    location: str  # a URL, or a POSIX path relative to the project's root
     sha256: str
-    subdirectory: str | None = None
+    subdirectory: str | None = None  # of the project in the archive
 
     def __str__(self) -> str:
         return f"{self.location} (sha256:{self.sha256})"
@@ -395,19 +283,12 @@ class ArchiveSource:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GitSource:
-    """A commit of a git repository.
-
-    Attributes:
-        url: The URL of the repository, for git.
-        commit: The full hash of the commit.
-        subdirectory: The project's folder in the repository.
-        revision: The declared branch or tag; only the commit identifies the source.
-    """
+    """A commit of a git repository."""
 
     url: str
-    commit: str
-    subdirectory: str | None = None
-    revision: str | None = None
+    commit: str  # the full hash
+    subdirectory: str | None = None  # of the project in the repository
+    revision: str | None = None  # as declared; doesn't identify the source
 
     def __str__(self) -> str:
         return f"git+{self.url}@{self.commit}"
@@ -415,13 +296,9 @@ class GitSource:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DirectorySource:
-    """A folder, whose contents are read at build time.
+    """A folder, whose contents are read at build time."""
 
-    Attributes:
-        path: POSIX; relative to the project's root for folders in the project.
-    """
-
-    path: str
+    path: str  # POSIX; relative to the project's root for folders in the project
 
     def __str__(self) -> str:
         return self.path
@@ -432,20 +309,12 @@ Source: TypeAlias = ArchiveSource | GitSource | DirectorySource
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metadata:
-    """The metadata of an output's wheel, as far as a resolution needs them.
-
-    Attributes:
-        version: The version of the wheel.
-        requires_dist: PEP 508 strings, sorted.
-        requires_python: A PEP 440 specifier, or None.
-        provides_extra: Normalized names, sorted.
-        learned: The origin of the metadata.
-    """
+    """The metadata of an output's wheel, as far as a resolution needs them."""
 
     version: Version
-    requires_dist: tuple[str, ...] = ()
-    requires_python: str | None = None
-    provides_extra: tuple[str, ...] = ()
+    requires_dist: tuple[str, ...] = ()  # PEP 508, sorted
+    requires_python: str | None = None  # PEP 440
+    provides_extra: tuple[str, ...] = ()  # normalized, sorted
     learned: Learned
 
 
@@ -457,19 +326,12 @@ def kind_of(markers: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interpreter:
-    """A Python to create environments for.
-
-    Attributes:
-        markers: PEP 508 environment markers.
-        tags: The supported wheel tags, best first.
-        abi: ``SOABI``, such as ``cpython-311-x86_64-linux-gnu``.
-        platform: As ``sysconfig.get_platform()``.
-    """
+    """A Python to create environments for."""
 
     markers: Environment = field(hash=False)
-    tags: tuple[Tag, ...] = field(hash=False)
-    abi: str
-    platform: str
+    tags: tuple[Tag, ...] = field(hash=False)  # best first
+    abi: str  # SOABI, such as cpython-311-x86_64-linux-gnu
+    platform: str  # as sysconfig.get_platform()
 
     @property
     def requires_python(self) -> str:

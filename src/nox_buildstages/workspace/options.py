@@ -20,20 +20,13 @@ _PRUNE, _MERGE = "build-stages-prune", "build-stages-merge"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """The words after ``--``, read; `WORDS` has the effect of each.
-
-    Attributes:
-        rebuild_all: Whether ``--rebuild`` came without a name.
-        older_than: An age in seconds.
-        larger_than: A size in bytes.
-        folders: The folders to merge.
-    """
+    """The words after ``--``, read; `WORDS` has the effect of each."""
 
     locked: bool = False
     check: bool = False
     upgrade: bool = False
     upgrade_packages: tuple[str, ...] = ()
-    rebuild_all: bool = False
+    rebuild_all: bool = False  # --rebuild without a name
     rebuild: tuple[str, ...] = ()
     write: bool = False
     json: bool = False
@@ -42,8 +35,8 @@ class Options:
     check_reproducible: bool = False
     vendor: bool = False
     repair: bool = False
-    older_than: int | None = None
-    larger_than: int | None = None
+    older_than: int | None = None  # seconds
+    larger_than: int | None = None  # bytes
     dry_run: bool = False
     by_cell: bool = False
     folders: tuple[str, ...] = ()
@@ -56,25 +49,16 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """The declaration of a word.
-
-    Attributes:
-        name: The word, such as ``--older-than``.
-        session: The only session that follows the word; empty for every session.
-        doc: The effect of the word, as an order.
-        read: Returns the value, or None if the text isn't one; None for a flag.
-        metavar: The value in the list of words, in brackets if it may be missing.
-        example: The rest of an example; the ``metavar`` by default.
-        hint: How to write a value.
-    """
+    """The declaration of a word."""
 
     name: str
-    session: str
-    doc: str
+    session: str  # the only session that follows it; empty for all
+    doc: str  # the effect, as an order
     read: Callable[[str], Any] | None = None
-    metavar: str = ""
-    example: str = ""
-    hint: str = ""
+    """None if the text is no value; itself None for a flag."""
+    metavar: str = ""  # in brackets if the value may be missing
+    example: str = ""  # of a value; the metavar by default
+    hint: str = ""  # how to write a value
 
     @property
     def field(self) -> str:
@@ -91,7 +75,7 @@ class Word:
 _TIME = "write a number and w, d, h, min or s: 30d, 2w, 12h, 1h30min"
 _SIZE = "write a number and KB, MB, GB, TB, or KiB, MiB, GiB, TiB: 20GB, 1.5TiB"
 _UPGRADE = "lock the newest version of one project"
-_REBUILD = "build although the store has the wheel: everything, or one output"
+_REBUILD = "build although the store has the wheel: all, or one output"
 _OLDER = "remove what wasn't used for this long"
 _LARGER = "remove what wasn't used for longest, until the store has this size"
 _FOLDER = "a wheelhouse, or a folder that contains some; may come several times"
@@ -100,18 +84,8 @@ WORDS = (
     Word("--locked", "", "fail if lock files are missing or out of date; write none"),
     Word("--check", "", "build-stages-lock: check if the lock files are up to date"),
     Word("--upgrade", "", "lock the newest versions instead of the locked ones"),
-    Word(
-        *("--upgrade-package", "", "lock the newest version of one project"),
-        *(canonicalize_name, "NAME"),
-    ),
-    Word(
-        *(
-            "--rebuild",
-            "",
-            "build although the store has the wheel: all, or one output",
-        ),
-        *(canonicalize_name, "[NAME]"),
-    ),
+    Word("--upgrade-package", "", _UPGRADE, canonicalize_name, "NAME"),
+    Word("--rebuild", "", _REBUILD, canonicalize_name, "[NAME]"),
     Word("--check-reproducible", _BUILD, "build twice, and fail if the wheels differ"),
     Word("--vendor", _RELEASE, "add the runtime's wheels from indexes"),
     Word("--repair", _RELEASE, "make manylinux wheels with auditwheel"),
@@ -133,12 +107,7 @@ _BY_NAME = {word.name: word for word in WORDS if word.name.startswith("-")}
 def parse_options(
     words: Sequence[str], *, outputs: Collection[str], session: str = _BUILD
 ) -> Options:
-    """Read the words after ``--``.
-
-    Args:
-        words: The words in their order.
-        outputs: All outputs of the project, which ``--rebuild`` may name.
-        session: The session that is to follow them, without a Python.
+    """Read the words after ``--``, for a session named without a Python.
 
     Raises:
         UsageError: A word isn't known or isn't for the session, a value is missing or
@@ -215,21 +184,16 @@ def _read_value(word: Word, value: str, outputs: Collection[str]) -> object:
 
 def _check_together(options: Options) -> None:
     """Raise an error if words contradict each other."""
+    hint = "choose one of them"
     if options.upgrades and (options.locked or options.check):
-        raise UsageError(
-            problem="--upgrade writes lock files, and --locked and --check never do",
-            hint="choose one of them",
-        )
-    if options.only_missing and not options.github:
-        raise UsageError(
-            problem="--only-missing needs --github",
-            hint="write --github --only-missing",
-        )
-    if options.github and options.json:
-        raise UsageError(
-            problem="--github and --json ask for two forms of the plan",
-            hint="choose one of them",
-        )
+        problem = "--upgrade writes lock files, and --locked and --check never do"
+    elif options.only_missing and not options.github:
+        problem, hint = "--only-missing needs --github", "write --github --only-missing"
+    elif options.github and options.json:
+        problem = "--github and --json ask for two forms of the plan"
+    else:
+        return
+    raise UsageError(problem=problem, hint=hint)
 
 
 def _unknown_word(name: str) -> UsageError:
