@@ -23,12 +23,12 @@ from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.model import Final, Output, Project, Stage
 from nox_buildstages.run.journal import Journal
-from nox_buildstages.run.run import Run
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.store import Store
 from nox_buildstages.system.process import Command, Completed, run
 from support.caches import cache_program, folder_of
 from support.namespaces import needs_namespaces
+from support.runs import RecordingRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -72,9 +72,12 @@ class Yard:
             syncer=Syncer(uv=Path("uv"), runner=run),
             runner=run,
             sandbox_policy=SandboxPolicy(runner=run, report=self.reports.append),
-            outer=self.outer,
-            report=self.reports.append,
-            run=Run(id="run-1", journal=Journal(store.folder / "journal")),
+            run=RecordingRun(
+                id="run-1",
+                journal=Journal(store.folder / "journal"),
+                outer=self.outer,
+                reports=self.reports,
+            ),
             job_pool=JobPool(folder=store.folder / "jobs"),
         )
 

@@ -223,9 +223,11 @@ class World:
                 syncer=Syncer(uv=Path(uv.find_uv_bin()), runner=self.runner),
                 runner=self.runner,
                 sandbox_policy=SandboxPolicy(runner=run, report=lambda _: None),
-                outer=self.env,
-                report=lambda _: None,
-                run=Run(id="1", journal=Journal.of(project.wheelhouse, "1")),
+                run=Run(
+                    id="1",
+                    journal=Journal.of(project.wheelhouse, "1"),
+                    outer=self.env,
+                ),
                 job_pool=JobPool(folder=self.root.parent / "store/jobs"),
             ),
         )

@@ -52,7 +52,6 @@ from nox_buildstages.model import (
 )
 from nox_buildstages.run.follow import METADATA
 from nox_buildstages.run.journal import Journal
-from nox_buildstages.run.run import Run
 from nox_buildstages.run.screen import Screen
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.history import History
@@ -66,6 +65,7 @@ from support.packages import (
     make_tree,
     read_from_wheel,
 )
+from support.runs import RecordingRun
 
 if TYPE_CHECKING:
     from nox_buildstages.model import CompilerCache, Interpreter, Source
@@ -168,11 +168,14 @@ class Shop:
             syncer=Syncer(uv=UV, runner=self.runner),
             runner=self.runner,
             sandbox_policy=SandboxPolicy(runner=run, report=self.reports.append),
-            outer=self.outer,
-            report=self.reports.append,
-            run=Run(id=self.run, journal=Journal(self.root / "journal")),
+            run=RecordingRun(
+                id=self.run,
+                journal=Journal(self.root / "journal"),
+                outer=self.outer,
+                screen=self.screen,
+                reports=self.reports,
+            ),
             job_pool=JobPool(folder=self.store / "jobs", machine=self.machine),
-            screen=self.screen,
         )
 
     def locks(self) -> dict[str, Lock]:

@@ -51,8 +51,8 @@ class Runner:
 
 
 def tools(runner: Runner, **outer: str) -> Tools:
-    used = SimpleNamespace(runner=runner, outer=outer, report=lambda _: None)
-    return cast("Tools", used)
+    run = SimpleNamespace(outer=outer, report=lambda _: None)
+    return cast("Tools", SimpleNamespace(runner=runner, run=run))
 
 
 def wheel(path: Path) -> StoredWheel:

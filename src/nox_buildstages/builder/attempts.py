@@ -49,7 +49,7 @@ def next_attempt(job: Job, attempt: Attempt, error: BuildError) -> Attempt | Non
       about the system, and the user may fix the system. A resumed build starts again
       from the beginning, because some builds can't run twice in the same tree.
     """
-    name, report = job.output.name, job.context.tools.report
+    name, report = job.output.name, job.context.tools.run.report
     if isinstance(error, BackendError) and error.out_of_memory:
         declared = job.context.variables(job.stage, name)
         if attempt.is_retry or attempt.jobs == 1 or "MAX_JOBS" in declared:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,12 @@ from nox_buildstages.errors import (
 from nox_buildstages.indexes.logins import strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, list_pins
 from nox_buildstages.lock.files.pylock import move_paths
-from nox_buildstages.run.screen import Screen
 from nox_buildstages.sources import patches
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe
 from nox_buildstages.system.process import Command, run_checked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from packaging.pylock import Pylock
@@ -59,12 +58,8 @@ class Tools:
         syncer: Makes environments equal to locks.
         runner: Runs programs.
         sandbox_policy: Chooses the sandbox of each stage.
-        outer: The environment variables of nox.
-        report: Prints a line for the user.
-        run: The state shared by the sessions of this run of nox.
         job_pool: The jobs shared by builds.
         remote: The remote store, if any.
-        screen: Shows progress.
     """
 
     store: Store
@@ -72,12 +67,9 @@ class Tools:
     syncer: Syncer
     runner: Runner
     sandbox_policy: SandboxPolicy
-    outer: Mapping[str, str]
-    report: Callable[[str], None]
     run: Run
     job_pool: JobPool
     remote: Remote | None = None
-    screen: Screen = field(default_factory=Screen)
 
     def probe(self, python: Path) -> Interpreter:
         """Return the description of an interpreter.
@@ -298,18 +290,18 @@ class BuildContext:
 
     def variables(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
         """Return the variables from ``env`` and ``pass-env`` for an output."""
-        outer = self.tools.outer
+        outer = self.tools.run.outer
         passed = {name: outer[name] for name in stage.pass_env if name in outer}
         return {**passed, **stage.env, **self.project.rules(output).env}
 
     def missing_tools(self, stage: Stage) -> tuple[str, ...]:
         """Return the tools of a stage missing on PATH."""
-        path = self.tools.outer.get("PATH")
+        path = self.tools.run.outer.get("PATH")
         return tuple(it for it in stage.tools if shutil.which(it, path=path) is None)
 
     def _version(self, program: str, stage: Stage) -> str:
         """Return the output of a tool for ``--version``."""
-        path = shutil.which(program, path=self.tools.outer.get("PATH"))
+        path = shutil.which(program, path=self.tools.run.outer.get("PATH"))
         if path is None:
             raise BuildStagesError(
                 subject=f"stage {stage.name}",

@@ -52,7 +52,7 @@ def get_build_requires(
         BuildStagesError: The network can't be switched off.
         BuildStagesError: Nox must not run anything.
     """
-    context.tools.report(f"asking the build backend of {name}")
+    context.tools.run.report(f"asking the build backend of {name}")
     with _open_backend(context, name, environment) as backend:
         return backend.get_requires("editable")
 
@@ -72,7 +72,7 @@ def build_editable(
     """
     folder = environment.location / PROJECT_FOLDER / "wheel"
     with _open_backend(context, name, environment) as backend:
-        context.tools.report(f"making {name} installable (log: {backend.log})")
+        context.tools.run.report(f"making {name} installable (log: {backend.log})")
         locked = {pin.name for pin in context.pins(PROJECT)}
         for requirement in map(Requirement, backend.get_requires("editable")):
             marker = requirement.marker

@@ -134,7 +134,7 @@ class Job:
     def report_waiting(self) -> None:
         """Print a line about waiting for jobs."""
         name = self.output.name
-        self.context.tools.report(f"{name} is waiting for other builds to finish")
+        self.context.tools.run.report(f"{name} is waiting for other builds to finish")
 
     def guard_environment(self) -> AbstractContextManager[None]:
         """Fail if the block changes the environment.
@@ -163,7 +163,7 @@ class Job:
         follower = LogFollower(
             name=self.output.name,
             phase=phase,
-            screen=self.context.tools.screen,
+            screen=self.context.tools.run.screen,
             log=LogTail(path=self.log, offset=self.log.stat().st_size),
             find_previous=(
                 self._find_previous_build if phase == COMPILE else PreviousBuild
@@ -221,7 +221,7 @@ class Job:
             system=source_tree.read_build_system(tree),
             python=self.environment.python,
             env=backend_variables(
-                context.tools.outer,
+                context.tools.run.outer,
                 self.environment,
                 declared={**job_variables(jobs), **declared},
                 home=home,

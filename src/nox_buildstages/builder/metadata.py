@@ -158,7 +158,7 @@ class BackendMetadata:
             if rules.requires_dist is None:
                 hint = error.hint or requires_dist_hint(error.output)
                 raise replace(error, hint=hint) from error
-            tools.report(
+            tools.run.report(
                 f"{error.hook} of {error.output} failed (log: {error.log}); using the"
                 " requirements in pyproject.toml"
             )
@@ -193,7 +193,7 @@ class BackendMetadata:
         job.log.write_text(f"network: {network}\n", encoding="utf-8")
         several = len(context.project.pythons) > 1
         python = f" on Python {query.target.version}" if several else ""
-        context.tools.report(f"asking the build backend of {output.name}{python}")
+        context.tools.run.report(f"asking the build backend of {output.name}{python}")
         home = self.scratch / "home"
         home.mkdir(exist_ok=True)
         tree = self._unpack(query.output, query.source)

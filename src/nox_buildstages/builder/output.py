@@ -62,7 +62,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
             while True:
                 network = "" if job.sandbox.is_off else ", network on"
                 resuming = ", resuming an interrupted build" if job.is_partial else ""
-                tools.report(
+                tools.run.report(
                     f"building {recipe.name} {recipe.version} with"
                     f" {count_jobs(attempt.jobs)} (log: {job.log}){network}{resuming}"
                 )
@@ -92,7 +92,9 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
         tools.run.forget(SESSION, "wheel", recipe.key)
         if tools.remote is not None:
             tools.remote.put(stored)
-    tools.report(f"built {wheel.path.name} in {seconds:.1f} s{hits and f' ({hits})'}")
+    tools.run.report(
+        f"built {wheel.path.name} in {seconds:.1f} s{hits and f' ({hits})'}"
+    )
 
 
 def build_wheel(

@@ -29,7 +29,9 @@ def occupy_environment(
     location = environment.location
     return tools.store.hold_lock(
         f"environment-{path_id(location)}",
-        on_wait=lambda: tools.report(f"waiting for another run that uses {location}"),
+        on_wait=lambda: tools.run.report(
+            f"waiting for another run that uses {location}"
+        ),
     )
 
 
@@ -47,7 +49,7 @@ def prepare_environment(
     """
     if not environment.may_install():
         check_packages(environment, context.ingredients(name), hint=INSTALL_HINT)
-    restore_files(environment, context.tools.report)
+    restore_files(environment, context.tools.run.report)
     folder = environment.location
     bound = pylock.bind_wheels(
         context.pylock(name), context.wheels(name), folder=folder
@@ -86,5 +88,5 @@ def sync_environment(
         return
     from nox_buildstages.run.follow import ENV, show_elapsed  # noqa: PLC0415 - to sync
 
-    with show_elapsed(context.tools.screen, name, ENV) as attend:
+    with show_elapsed(context.tools.run.screen, name, ENV) as attend:
         replace(context.tools.syncer, attend=attend).sync(environment, wanted, lock)

@@ -85,7 +85,9 @@ def _compare(job: Job, slot: JobSlot) -> tuple[Path, Path] | None:
         slot.take_jobs(JobRequest.of(job.stage), wait=job.report_waiting) as jobs,
     ):
         first = job.context.get_wheel(job.stage.name, job.output.name)
-        tools.report(f"building {recipe.name} {recipe.version} again (log: {job.log})")
+        tools.run.report(
+            f"building {recipe.name} {recipe.version} again (log: {job.log})"
+        )
         job.build_dir.clear()
         begin_log(job, Attempt(granted=jobs, is_resumed=False))
         with tools.store.open_build_dir(recipe.key) as build_dir:
@@ -97,6 +99,6 @@ def _compare(job: Job, slot: JobSlot) -> tuple[Path, Path] | None:
                 folder.mkdir(exist_ok=True)
                 second = shutil.copyfile(second, folder / name)
     if is_same:
-        tools.report(f"reproducible: {name} (sha256:{first.sha256})")
+        tools.run.report(f"reproducible: {name} (sha256:{first.sha256})")
         return None
     return first.path, second

@@ -37,14 +37,14 @@ def run_final(workspace: Workspace) -> str | None:
         return "--install-only: the environment is ready, nothing was checked"
     try:
         if final.imports:
-            tools.report(f"importing {', '.join(final.imports)}")
+            tools.run.report(f"importing {', '.join(final.imports)}")
             argv = import_command("python", final.imports)
             environment.run(argv, project.root, log=False)
         for check in final.checks:
             environment.run(check, project.root)
     finally:
         for line in render_summary(entries):
-            tools.report(line)
+            tools.run.report(line)
         cell = str(project.cell)
         tools.run.journal.note(CLOSED, python=workspace.python, cell=cell)
     return None

@@ -17,6 +17,6 @@ def run_lock(workspace: Workspace) -> None:
     if workspace.options.check or workspace.options.locked:
         for view in workspace.each_cell():
             view.read_locks()
-        workspace.tools.report("the lock files are up to date")
+        workspace.tools.run.report("the lock files are up to date")
     else:
         workspace.relock()

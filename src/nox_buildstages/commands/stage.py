@@ -48,7 +48,7 @@ def run_stage(workspace: Workspace, stage: Stage) -> None:
             house.deliver(results)
         for result in results:
             if not result.is_built:
-                tools.report(f"cached {result.wheel.path.name}")
+                tools.run.report(f"cached {result.wheel.path.name}")
         if options.check_reproducible:
             from nox_buildstages.builder import reproducible  # noqa: PLC0415 - for it alone
 

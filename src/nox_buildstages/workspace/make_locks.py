@@ -63,7 +63,7 @@ class ProjectLocker:
         self.targets = list_targets(project, here, local)
         absent = ", ".join(str(it) for it in self.targets if it.python is None)
         if absent:
-            report = self.contexts[0].tools.report
+            report = self.contexts[0].tools.run.report
             report(f"using the answers of build backends here for {absent}")
 
     def lock_project(self) -> dict[str, Lock]:
@@ -76,7 +76,7 @@ class ProjectLocker:
             LockError: The declarations can't be satisfied.
             UsageError: No lock contains a project that is to be upgraded.
         """
-        project, report = self.contexts[0].project, self.contexts[0].tools.report
+        project, report = self.contexts[0].project, self.contexts[0].tools.run.report
         before = folder.read_all_locks(project)
 
         # Lock every cell.
@@ -128,7 +128,7 @@ class ProjectLocker:
         cells = []
         for context, locks in zip(self.contexts, earlier, strict=True):
             if context.project.cell.choices:
-                context.tools.report(f"locking for {context.project.cell}")
+                context.tools.run.report(f"locking for {context.project.cell}")
             with self.open_locker(context, locks, is_upgrade=is_upgrade) as (locker, _):
                 try:
                     made = locker.make_locks()
@@ -166,7 +166,7 @@ class ProjectLocker:
                 exclude_newer=project.exclude_newer,
                 upgrade=is_upgrade and self.options.upgrade,
                 upgrade_packages=self.options.upgrade_packages if is_upgrade else (),
-                outer=tools.outer,
+                outer=tools.run.outer,
                 logins=tools.syncer.indexes.logins,
             )
         builds = tools.store.folder / "builds"

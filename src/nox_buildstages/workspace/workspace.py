@@ -86,10 +86,7 @@ def open_workspace(
         syncer=Syncer(uv=uv, runner=runner, indexes=indexes),
         runner=runner,
         sandbox_policy=SandboxPolicy(runner=runner, report=run.report),
-        outer=outer,
-        report=run.report,
         run=run,
-        screen=run.screen,
         job_pool=JobPool(
             folder=store.folder / "jobs", settle=SETTLE if run.is_parallel else 0.0
         ),
@@ -250,14 +247,14 @@ class Workspace:
         try:
             return self.read_locks(needed), False
         except LockError as error:
-            if self.options.locked or self.tools.outer.get("CI"):
+            if self.options.locked or self.tools.run.outer.get("CI"):
                 raise
             reason = error.summary
         with self.hold_lock():
             try:
                 return self.read_locks(), False
             except LockError:
-                self.tools.report(f"{reason}; locking")
+                self.tools.run.report(f"{reason}; locking")
                 return self._make_locks(), True
 
     def relock(self) -> Mapping[str, Lock]:
@@ -276,7 +273,7 @@ class Workspace:
         """Let one process at a time make the locks of this project."""
         with self.tools.store.hold_lock(
             f"locking-{path_id(self.project.pyproject)}",
-            on_wait=lambda: self.tools.report(
+            on_wait=lambda: self.tools.run.report(
                 "another run makes the lock files; waiting for it"
             ),
         ):

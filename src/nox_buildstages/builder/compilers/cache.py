@@ -67,7 +67,7 @@ class CacheRequest:
     @property
     def variables(self) -> dict[str, str]:
         """The known variables of the build backend."""
-        return {"PATH": self.tools.outer.get("PATH", os.defpath), **self.declared}
+        return {"PATH": self.tools.run.outer.get("PATH", os.defpath), **self.declared}
 
     def run_cache(self, name: str, command: Command) -> str:
         """Run a command of a cache, and return the output.
@@ -120,7 +120,7 @@ def find_cache(context: BuildContext, stage: Stage) -> Path | None:
         BuildStagesError: The cache in the table isn't on PATH.
     """
     setting = stage.compiler_cache or context.project.compiler_cache
-    path = context.tools.outer.get("PATH")
+    path = context.tools.run.outer.get("PATH")
     for name in {"auto": CACHES, "off": ()}.get(setting, (setting,)):
         found = shutil.which(name, path=path)
         if found is not None:
@@ -144,7 +144,7 @@ def hide_caches(tools: Tools, declared: Mapping[str, str]) -> dict[str, str]:
         tools: The services for builds.
         declared: The variables from ``env`` and ``pass-env``.
     """
-    path = declared.get("PATH", tools.outer.get("PATH", os.defpath))
+    path = declared.get("PATH", tools.run.outer.get("PATH", os.defpath))
     if not any(shutil.which(name, path=path) for name in CACHES):
         return {}
     with tools.store.hold_lock("compilers"):
@@ -200,7 +200,7 @@ def _start_ccache(
 
     The configuration comes from variables and files outside the sandbox.
     """
-    command = Command(argv=(str(program), "--show-config"), env=request.tools.outer)
+    command = Command(argv=(str(program), "--show-config"), env=request.tools.run.outer)
     lines = request.run_cache("ccache", command).splitlines()
     matches = filter(None, map(_SETTING.fullmatch, lines))
     settings = [
@@ -240,7 +240,7 @@ def _start_sccache(
     with tempfile.TemporaryDirectory(prefix="sccache-", dir="/tmp") as folder:
         own = {"SCCACHE_SERVER_UDS": str(Path(folder, "socket"))}
         # The server creates other sockets in TMPDIR.
-        outer = {**_IDLE, **request.tools.outer, **own, "TMPDIR": folder}
+        outer = {**_IDLE, **request.tools.run.outer, **own, "TMPDIR": folder}
         outer.pop("SCCACHE_NO_DAEMON", None)
 
         def command(*arguments: str) -> Command:

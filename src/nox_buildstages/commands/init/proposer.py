@@ -91,7 +91,7 @@ def run_init(workspace: Workspace, *, has_table: bool) -> None:
     Raises:
         BuildStagesError: No stages can be proposed, or they can't be written.
     """
-    report = workspace.tools.report
+    report = workspace.tools.run.report
     with workspace.hold_lock():
         project_locker = workspace.project_locker()
         context = project_locker.contexts[0]

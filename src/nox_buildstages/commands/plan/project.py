@@ -31,7 +31,7 @@ def run_plan(workspace: Workspace) -> None:
     options = workspace.options
     if options.github:
         plan = plan_jobs(workspace)
-        lines = "\n".join(publish(plan, workspace.tools.outer))
+        lines = "\n".join(publish(plan, workspace.tools.run.outer))
     elif options.json:
         lines = format_json(plan_project(workspace), workspace.cells)
     else:
@@ -90,12 +90,12 @@ def _each_view(workspace: Workspace) -> Iterator[Workspace]:
             yield replace(view, interpreter=interpreter)
     missing = [version for version in wanted if version not in found]
     if missing:
-        workspace.tools.report(f"no Python {', '.join(missing)} here to plan for")
+        workspace.tools.run.report(f"no Python {', '.join(missing)} here to plan for")
 
 
 def _check_locks(workspace: Workspace) -> Literal["current", "stale", "missing"]:
     """Return the state of the lock files, and report it unless they are up to date."""
-    report = workspace.tools.report
+    report = workspace.tools.run.report
     try:
         for view in workspace.each_cell():
             folder.read_locks(view.project, view.tools.run, inputs=workspace.inputs)

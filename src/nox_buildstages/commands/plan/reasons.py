@@ -178,7 +178,7 @@ class _Planner:
         gaps += [
             f"{name} is not set here, so its key isn't known"
             for name in (stage.pass_env if elsewhere else ())
-            if name not in stage.env and name not in self.context.tools.outer
+            if name not in stage.env and name not in self.context.tools.run.outer
         ]
         all_locked = {it.name: it for it in self.context.locks[stage.name].outputs}
         for output in stage.outputs:

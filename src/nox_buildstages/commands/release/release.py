@@ -106,7 +106,7 @@ def run_release(workspace: Workspace) -> None:
         *(str(repairs[name]) for name in sorted(repairs)),
         *_describe_release(context, folder, index, has_sbom=has_sbom),
     ):
-        workspace.tools.report(line)
+        workspace.tools.run.report(line)
 
 
 def _index_entry(path: Path, sha256: str) -> IndexEntry:
@@ -138,7 +138,7 @@ def _write_sbom(
         format_sbom,
     )
 
-    epoch = context.tools.outer.get("SOURCE_DATE_EPOCH")
+    epoch = context.tools.run.outer.get("SOURCE_DATE_EPOCH")
     if epoch and not re.fullmatch(r"\d{1,11}", epoch):
         raise UsageError(
             problem=f"SOURCE_DATE_EPOCH is {epoch!r}, which isn't a time",

@@ -184,11 +184,11 @@ def _import_modules(
     modules = context.project.final.imports
     if not modules or not environment.may_run():
         return
-    context.tools.report(f"importing {', '.join(modules)} with the repaired wheels")
+    context.tools.run.report(f"importing {', '.join(modules)} with the repaired wheels")
     command = Command(
         argv=import_command(str(environment.python), modules),
         cwd=context.project.root,
-        env=context.tools.outer,
+        env=context.tools.run.outer,
     )
     completed = context.tools.runner(command)
     if completed.returncode:
@@ -223,8 +223,8 @@ class Repairer:
         """
         from importlib.metadata import version  # noqa: PLC0415 - slow, and rarely needed
 
-        check_repair_tools(tools.outer)
-        variables = _variables(tools.outer)
+        check_repair_tools(tools.run.outer)
+        variables = _variables(tools.run.outer)
         command = Command(argv=("patchelf", "--version"), env=variables)
         patchelf = run_checked(tools.runner, command).split()[-1]
         names = {PurePosixPath(file).name for file in list_files(environment)}
@@ -243,7 +243,7 @@ class Repairer:
             BuildStagesError: The wheel can't be repaired.
         """
         folder.mkdir(parents=True)
-        self.tools.report(f"repairing {wheel.path.name}")
+        self.tools.run.report(f"repairing {wheel.path.name}")
         argv = [sys.executable, "-m", "auditwheel", "repair", "--plat", "auto"]
         for name in (*DRIVERS, *self.provided):
             argv += ["--exclude", name]

@@ -54,7 +54,7 @@ def vendor_wheels(
     found = {}
     for name, (path, source) in wanted.items():
         if not has_sha256(path, source.sha256):
-            context.tools.report(f"fetching {path.name}")
+            context.tools.run.report(f"fetching {path.name}")
             url = sources.absolute_url(source.location)
             scratch.mkdir(exist_ok=True)
             try:
