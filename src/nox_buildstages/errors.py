@@ -336,6 +336,26 @@ _OS_HINTS = {
 }
 
 
+def refuse_newer_format(file: str, found: object, known: int) -> None:
+    """Refuse a file of a newer version, before anything is written over it.
+
+    Args:
+        file: The name of the file.
+        found: The format in the file.
+        known: The newest format that this version reads.
+
+    Raises:
+        BuildStagesError: The format is newer.
+    """
+    if isinstance(found, int) and found > known:
+        raise BuildStagesError(
+            subject=file,
+            problem=f"written by a newer version of nox-buildstages (format {found};"
+            f" this version reads {known})",
+            hint="update it:\n  pip install --upgrade nox-buildstages",
+        )
+
+
 def file_system_error(error: OSError) -> BuildStagesError:
     """Return the message for a file that can't be read or written."""
     return BuildStagesError(

@@ -16,6 +16,7 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 from platformdirs import user_cache_path
 
+from nox_buildstages.errors import BuildStagesError, refuse_newer_format
 from nox_buildstages.store.build_dir import BuildDirectory
 from nox_buildstages.store.key import Recipe
 from nox_buildstages.system import files
@@ -84,6 +85,7 @@ class StoredWheel:
             LookupError: The record is malformed or has another format.
             TypeError: The record is malformed.
         """
+        refuse_newer_format(str(folder / RECORD), record["format"], FORMAT)
         if record["format"] != FORMAT:
             raise LookupError("format")
         recipe = Recipe.from_dict(record["recipe"])
@@ -131,6 +133,9 @@ class Store:
         """Return the wheel of a key, without hashing it.
 
         A record that describes another key is ignored.
+
+        Raises:
+            BuildStagesError: A newer version wrote the record.
         """
         folder = self.wheel_folder(key)
         try:
@@ -151,9 +156,10 @@ class Store:
             with suppress(FileNotFoundError):  # another process may remove it
                 dated.append((record.stat().st_mtime, record.parent.name))
         for _, key in sorted(dated, reverse=True):
-            wheel = self.peek(key)
-            if wheel is not None:
-                yield wheel
+            with suppress(BuildStagesError):  # a newer version's; not asked for
+                wheel = self.peek(key)
+                if wheel is not None:
+                    yield wheel
 
     def put(
         self, recipe: Recipe, wheel: Path, *, log: Path, seconds: float, run: str

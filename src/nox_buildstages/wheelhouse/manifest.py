@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from packaging.utils import is_normalized_name
 
+from nox_buildstages.errors import refuse_newer_format
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -64,6 +66,7 @@ def parse_manifest(text: str | bytes) -> Manifest:
     document = json.loads(text)
     if not isinstance(document, dict) or not isinstance(document.get("wheels"), list):
         raise ValueError("it lists no wheels")  # noqa: TRY004 - the type of a file
+    refuse_newer_format(MANIFEST, document.get("format"), FORMAT)
     if document.get("format", FORMAT) != FORMAT:
         raise ValueError(f"its format is {document['format']}, not {FORMAT}")
     merged, wheels = document.get(_MERGED), document["wheels"]

@@ -23,7 +23,7 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from nox_buildstages import toml
-from nox_buildstages.errors import InvalidLockError
+from nox_buildstages.errors import InvalidLockError, refuse_newer_format
 from nox_buildstages.indexes.logins import strip_logins
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.lock.files.pylock import TOOL, providing_stage, select_packages
@@ -151,10 +151,12 @@ def load_lock(text: str, *, name: str) -> Lock:
 
     Raises:
         InvalidLockError: The text is not TOML, not PEP 751, or lacks our table.
+        BuildStagesError: A newer version wrote the file.
     """
     try:
         document = toml.loads(text)
         table = document["tool"][TOOL]
+        refuse_newer_format(file_name(name), table["format"], FORMAT)
         if table["format"] != FORMAT:
             problem = f"has format {table['format']}, and this version reads {FORMAT}"
             raise InvalidLockError(subject=file_name(name), problem=problem)
