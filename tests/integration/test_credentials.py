@@ -75,16 +75,12 @@ class CellProject:
 
     def lock(self, *requirements: str, **fields: Any) -> Pylock:  # noqa: ANN401
         """Resolve what is wanted."""
-        indexes = self.indexes
         resolver = Resolver(
             uv=UV,
             python=Path(sys.executable),
             target=Target(interpreter=self.interpreter, python=Path(sys.executable)),
             runner=run,
-            root=indexes.root,
-            settings=indexes.settings,
-            outer=indexes.outer,
-            logins=indexes.logins,
+            indexes=self.indexes,
         )
         question = Question(name="kernels", requirements=requirements, **fields)
         return resolver.resolve(question)

@@ -35,6 +35,7 @@ from nox_buildstages.errors import (
     ResolutionError,
     UnorderedOutputError,
 )
+from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.lock.explain.conflicts import explain
 from nox_buildstages.lock.files.lockfile import (
     Lock,
@@ -190,8 +191,7 @@ class World:
                 python=python,
                 target=target,
                 runner=self.runner,
-                root=self.root,
-                settings=project.uv,
+                indexes=Indexes(root=self.root, settings=project.uv),
                 **options,
             ),
             metadata_provider=self.shop,

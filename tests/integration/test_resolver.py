@@ -18,6 +18,7 @@ from packaging.version import Version
 from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.targets import Target
 from nox_buildstages.errors import NoWheelError, ResolutionError
+from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.resolve.uv_compile import Question, Resolver, StandIn
 from nox_buildstages.model import (
@@ -82,14 +83,15 @@ def resolver(runner: Uv, interpreter: Interpreter, root: Path) -> Resolver:
         python=Path(sys.executable),
         target=Target(interpreter=interpreter, python=Path(sys.executable)),
         runner=runner,
-        root=root,
-        settings={},
+        indexes=Indexes(root=root),
     )
 
 
 def changed(resolver: Resolver, **fields: Any) -> Resolver:  # noqa: ANN401
     """Return a resolver with other fields, which has answered nothing yet."""
-    return replace(resolver, **fields, answers={})
+    of_indexes = {key: fields.pop(key) for key in {"settings", "outer"} & fields.keys()}
+    indexes = replace(resolver.indexes, **of_indexes)
+    return replace(resolver, **fields, indexes=indexes, answers={})
 
 
 def question(*requirements: str, **fields: Any) -> Question:  # noqa: ANN401

@@ -11,6 +11,7 @@ import pytest
 
 from nox_buildstages import toml
 from nox_buildstages.environments.targets import Target
+from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.lock.explain.minimal_conflict import (
     Origin,
     Probe,
@@ -62,8 +63,7 @@ def probe(uv: Uv, left: int = 99) -> Probe:
             interpreter=cast("Interpreter", Python()), python=Path(sys.executable)
         ),
         runner=uv,
-        root=Path(),
-        settings={},
+        indexes=Indexes(),
     )
     question = Question(name="kernels", requirements=())
     return Probe(resolver=resolver, question=question, left=left)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.metadata import BackendMetadata
-from nox_buildstages.environments.targets import list_targets, python_versions
+from nox_buildstages.environments.targets import Target, list_targets, python_versions
 from nox_buildstages.errors import UsageError
 from nox_buildstages.indexes.logins import redact
 from nox_buildstages.lock.explain.conflicts import explain
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from nox_buildstages.builder.context import BuildContext
-    from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.workspace.options import Options
     from nox_buildstages.workspace.pythons import Pythons
@@ -39,15 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, slots=True)
 class ProjectLocker:
-    """Makes the locks of a project; the caller keeps other processes from doing so.
-
-    Attributes:
-        contexts: The build context of each cell, without locks.
-        options: The options of the session.
-        pythons: The interpreters for build backends.
-        logs: Returns the folder for the logs of wheels for a target.
-        targets: The targets of the locks.
-    """
+    """Makes the locks of a project; the caller keeps other processes from doing so."""
 
     contexts: tuple[BuildContext, ...]
     options: Options
@@ -119,12 +110,7 @@ class ProjectLocker:
     def _lock_cells(
         self, earlier: Sequence[Mapping[str, Lock]], *, is_upgrade: bool = True
     ) -> tuple[CellLocks, ...]:
-        """Make the locks of every cell.
-
-        Args:
-            earlier: The earlier locks of each cell.
-            is_upgrade: Whether the session's options for upgrades count.
-        """
+        """Make the locks of every cell."""
         cells = []
         for context, locks in zip(self.contexts, earlier, strict=True):
             if context.project.cell.choices:
@@ -146,13 +132,7 @@ class ProjectLocker:
         *,
         is_upgrade: bool = True,
     ) -> Iterator[tuple[Locker, BackendMetadata]]:
-        """Yield the locker of a cell and its metadata provider.
-
-        Args:
-            context: The build context of the cell.
-            earlier: The earlier locks by name.
-            is_upgrade: Whether the session's options for upgrades count.
-        """
+        """Yield the locker of a cell and its metadata provider."""
         project, tools = context.project, context.tools
         key = repr(project.uv), is_upgrade  # cells with the same settings share answers
         if key not in self._resolvers:
@@ -161,13 +141,10 @@ class ProjectLocker:
                 python=self.pythons.environment.python,
                 target=self.targets[0],
                 runner=tools.runner,
-                root=project.root,
-                settings=project.uv,
+                indexes=replace(tools.syncer.indexes, settings=project.uv),
                 exclude_newer=project.exclude_newer,
                 upgrade=is_upgrade and self.options.upgrade,
                 upgrade_packages=self.options.upgrade_packages if is_upgrade else (),
-                outer=tools.run.outer,
-                logins=tools.syncer.indexes.logins,
             )
         builds = tools.store.folder / "builds"
         builds.mkdir(parents=True, exist_ok=True)

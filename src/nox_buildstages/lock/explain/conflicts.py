@@ -13,10 +13,10 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages.config import writing
-from nox_buildstages.errors import NoWheelError
+from nox_buildstages.errors import LockError, NoWheelError, ResolutionError
 from nox_buildstages.lock.explain.minimal_conflict import (
     BUILD_REQUIRES,
     CONSTRAINTS,
@@ -35,9 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from packaging.pylock import Pylock
-    from packaging.utils import NormalizedName
 
-    from nox_buildstages.errors import LockError, ResolutionError
     from nox_buildstages.lock.resolve.environment import EnvironmentResolver
     from nox_buildstages.lock.resolve.locker import UnresolvableError
 
@@ -65,15 +63,7 @@ def explain(failure: UnresolvableError) -> LockError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Explainer:
-    """Explains a failed resolution.
-
-    Attributes:
-        error: The failure, in uv's words.
-        resolver: The resolver of the environment.
-        stage: The stage of the environment; None for ``final``.
-        requirements: All requirements, in the order of blame.
-        probe: Asks uv again.
-    """
+    """Explains a failed resolution."""
 
     error: ResolutionError
     resolver: EnvironmentResolver
@@ -202,13 +192,7 @@ class _Explainer:
         remaining: Sequence[SourcedRequirement],
         answer: Pylock | None,
     ) -> Iterator[str]:
-        """Yield the lines to correct wrong build requirements of outputs.
-
-        Args:
-            wrong: The wrong build requirements.
-            remaining: All other requirements.
-            answer: uv's answer for the remaining requirements.
-        """
+        """Yield the lines to correct wrong build requirements of outputs."""
         packages = () if answer is None else answer.packages
         installed = {package.name for package in packages}
         subject = "the declaration is" if len(wrong) == 1 else "the declarations are"
@@ -264,7 +248,7 @@ class _Explainer:
             names = {canonicalize_name(Requirement(text).name) for text in overrides}
             outputs = sorted({str(required[name].output) for name in names})
             key = "override-dependencies"
-            lines = writing.assignment(key, resolver.settings[key])
+            lines = writing.assignment(key, resolver.indexes.settings[key])
             yield f"or overrule what {' and '.join(outputs)} requires:"
             yield from writing.indent(["[tool.uv]", *lines])
 

@@ -8,7 +8,7 @@ from enum import IntEnum, auto
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages.errors import ResolutionError
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from packaging.pylock import Pylock
-    from packaging.utils import NormalizedName
 
     from nox_buildstages.lock.resolve.environment import Bound, EnvironmentResolver
     from nox_buildstages.lock.resolve.uv_compile import Question, Resolver
@@ -47,14 +46,7 @@ BUILD_REQUIRES = (Origin.ADDED, Origin.DECLARED)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourcedRequirement:
-    """A requirement with an origin.
-
-    Attributes:
-        origin: The origin.
-        text: The requirement, a PEP 508 string.
-        output: The output with this build requirement or runtime requirement.
-        holder: The environment with the bound's version, if the origin is a bound.
-    """
+    """A requirement with an origin."""
 
     origin: Origin
     text: str
@@ -78,14 +70,7 @@ class ProbeLimitError(Exception):
 
 @dataclass(kw_only=True, slots=True)
 class Probe:
-    """Asks uv about subsets of the requirements in a question.
-
-    Attributes:
-        resolver: Asks uv.
-        question: The question with all requirements.
-        left: The number of remaining questions.
-        until: The time of the last question, on the monotonic clock.
-    """
+    """Asks uv about subsets of the requirements in a question."""
 
     resolver: Resolver
     question: Question
@@ -146,14 +131,7 @@ def requirements_in_question(
     resolver: EnvironmentResolver,
     bounds: Sequence[Bound],
 ) -> tuple[SourcedRequirement, ...]:
-    """Return the requirements in a question, in the order of blame.
-
-    Args:
-        question: The question.
-        stage: The stage of the environment; None for ``final``.
-        resolver: The resolver of the environment.
-        bounds: The bounds in the question.
-    """
+    """Return the requirements in a question, in the order of blame."""
     project, known = resolver.project, resolver.known
     texts = [(Origin.CONSTRAINT, it) for it in project.constraints]
     if stage is None:
@@ -188,10 +166,6 @@ def minimal_conflict(
     """Return conflicting requirements, all of them needed for the conflict.
 
     They are in the shortest conflicting part from the front (QuickXplain).
-
-    Args:
-        probe: Asks uv.
-        requirements: Conflicting requirements.
 
     Raises:
         ProbeLimitError: The search would take too long.

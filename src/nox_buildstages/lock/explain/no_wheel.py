@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages.config import writing
 from nox_buildstages.errors import NoWheelError, ResolutionError, UnorderedOutputError
@@ -18,7 +18,6 @@ from nox_buildstages.text import free_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from packaging.utils import NormalizedName
     from packaging.version import Version
 
     from nox_buildstages.errors import LockError
@@ -28,13 +27,7 @@ if TYPE_CHECKING:
 def suggest_output(
     error: NoWheelError, question: Question, resolver: EnvironmentResolver
 ) -> LockError:
-    """Return the error with a hint: the stage to build the dependency.
-
-    Args:
-        error: The error about the dependency.
-        question: The failed question to uv.
-        resolver: The resolver of the environment.
-    """
+    """Return the error with a hint: the stage to build the dependency."""
     project, graph = canonicalize_name(error.project), resolver.graph
     provider = graph.providers.get(project)
     if provider is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.lock.files.pylock import source_of
-from nox_buildstages.model import ArchiveSource, GitSource
+from nox_buildstages.model import ArchiveSource, GitSource, Source
 from nox_buildstages.text import diff
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from packaging.pylock import Pylock
 
     from nox_buildstages.lock.files.lockfile import Lock, LockedOutput
-    from nox_buildstages.model import Source
 
 MAX_LINES = 40
 """The maximum number of changes that are shown."""
@@ -35,13 +34,7 @@ _ONE_PYTHON = re.compile('^python_version == "[^"]*" and ')
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """A change of a project in some locks.
-
-    Attributes:
-        name: The project; empty for a change of the lock itself.
-        text: The change in words; the names of the locks follow.
-        locks: The names of the locks in the order of the stages, ``final`` last.
-    """
+    """A change of a project in some locks."""
 
     name: str
     text: str
@@ -53,15 +46,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Entry:
-    """A project in a lock.
-
-    Attributes:
-        version: The version; several versions if targets have different ones.
-        origin: The kind of source: ``a wheel``, ``an archive``, ``a commit`` …
-        commit: The commit of a git repository, or empty.
-        files: The sha256 of each file, by name.
-        urls: The URLs or paths of the files.
-    """
+    """A project in a lock."""
 
     version: str
     origin: str
@@ -71,12 +56,7 @@ class _Entry:
 
 
 def describe_changes(old: Mapping[str, Lock], new: Sequence[Lock]) -> Iterator[str]:
-    """Yield the lines to print after locking: all changes.
-
-    Args:
-        old: The earlier locks by name, as far as they can be read.
-        new: The new locks in order.
-    """
+    """Yield the lines to print after locking: all changes."""
     if not old:
         names = set().union(*map(_names, new))
         outputs = {output.name for lock in new for output in lock.outputs}

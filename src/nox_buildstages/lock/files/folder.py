@@ -7,32 +7,22 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import InvalidLockError, StaleLockError
-from nox_buildstages.lock.files.lockfile import dump_lock, load_lock
+from nox_buildstages.lock.files.lockfile import Lock, dump_lock, load_lock
 from nox_buildstages.lock.files.merge_targets import select_target
 from nox_buildstages.lock.files.names import file_name, lock_names, possible_stems
-from nox_buildstages.system.files import atomic_write, file_stamp
+from nox_buildstages.system.files import FileStamp, atomic_write, file_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.model import Interpreter, Project
     from nox_buildstages.run.run import Run
-    from nox_buildstages.system.files import FileStamp
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _LockFiles:
-    """The lock files of a cell, as a process read them.
-
-    Attributes:
-        locks: The locks by name.
-        paths: Their files by name.
-        stamps: The stamps of the files by name.
-        folder_stamp: The stamp of the folder; new, removed and replaced files change
-            the stamp.
-    """
+    """The lock files of a cell, as a process read them."""
 
     locks: Mapping[str, Lock]
     paths: Mapping[str, Path]
@@ -75,12 +65,7 @@ def read_all_locks(project: Project) -> dict[str, Lock]:
 
 
 def earlier_locks(project: Project, locks: Mapping[str, Lock]) -> dict[str, Lock]:
-    """Return the earlier locks of a cell by name; locks of removed stages stay.
-
-    Args:
-        project: The project, for the cell.
-        locks: All earlier locks by stem.
-    """
+    """Return the earlier locks of a cell by name; locks of removed stages stay."""
     found = dict(locks)
     for name in lock_names(project):
         fitting = (stem for stem in possible_stems(project, name) if stem in locks)
@@ -103,13 +88,6 @@ def read_locks(
 
     The sessions of a process read the files once. A session sees if another process
     replaced a file since, and if somebody edited a file that the session needs.
-
-    Args:
-        project: The project, for one cell.
-        run: The run of nox.
-        inputs: The digest that the locks must be made from; None to accept any.
-        interpreter: Return what the locks hold for this interpreter; None for all.
-        needed: The locks that the session uses; None for all.
 
     Raises:
         StaleLockError: The files are missing or out of date, or from different runs.
@@ -181,10 +159,6 @@ def write_locks(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:
     """Write all lock files, and remove the files of removed stages.
 
     If a run is stopped in between, the files have two series and are out of date.
-
-    Args:
-        project: The project, for any cell.
-        locks: The locks of all cells, named by the stems of their files.
 
     Returns:
         The files that have changed.

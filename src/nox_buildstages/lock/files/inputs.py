@@ -39,11 +39,6 @@ def digest_inputs(
     The values of the cells count, because the names of the lock files contain them.
     Patches and folders are read again for each session; the declarations stay.
 
-    Args:
-        projects: The project as declared for each cell, whose locks are made together.
-        interpreter: An interpreter of this machine, for projects that name no Python.
-        run: The run of nox; all of its sessions have the same projects.
-
     Raises:
         SourceError: A patch can't be read.
     """

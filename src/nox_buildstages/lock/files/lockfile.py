@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.model import Interpreter, Source
 
+
 _T = TypeVar("_T")
 
 FORMAT = 1
@@ -45,17 +46,7 @@ _HEADER = "# Made by nox-buildstages; `nox -s build-stages-lock` updates it.\n\n
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockedOutput:
-    """An output in a stage's lock.
-
-    Attributes:
-        name: The project.
-        source: The source.
-        build_requires: The build requirements, PEP 508 strings, sorted.
-        metadata: The metadata of the wheel.
-        marker: The targets of the entry; None for all targets of the lock.
-        asked: The targets whose build backends were asked, as markers; their answers
-            stand for the other targets. Empty if all targets were asked.
-    """
+    """An output in a stage's lock."""
 
     name: NormalizedName
     source: Source
@@ -67,15 +58,7 @@ class LockedOutput:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lock:
-    """A lock.
-
-    Attributes:
-        name: The stage, ``project`` or ``final``; or the stem of the file.
-        inputs: The digest of the locks' inputs.
-        series: The series of all files written together.
-        pylock: The environment.
-        outputs: The outputs of the stage; none for ``final``.
-    """
+    """A lock."""
 
     name: str
     inputs: str

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from packaging.markers import Marker
-from packaging.pylock import PylockSelectError
+from packaging.pylock import Package, PylockSelectError
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
@@ -17,8 +17,6 @@ from nox_buildstages.lock.files.names import file_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from packaging.pylock import Package
-
     from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.files.lockfile import Lock, LockedOutput
     from nox_buildstages.model import Interpreter
@@ -27,11 +25,7 @@ T = TypeVar("T", bound="Package | LockedOutput")
 
 
 def merge_targets(locks: Iterable[tuple[Target, Lock]]) -> Lock:
-    """Return a lock for all targets.
-
-    Args:
-        locks: The locks of a stage, each with a target.
-    """
+    """Return a lock for all targets."""
     ordered = sorted(locks, key=lambda it: (it[0].kind, Version(it[0].version)))
     targets = [target for target, _ in ordered]
     first = ordered[0][1]
@@ -80,12 +74,7 @@ def select_target(lock: Lock, interpreter: Interpreter) -> Lock:
 def _merge_entries(
     locks: Sequence[tuple[Target, Sequence[T]]], merge: Callable[[T, T], T | None]
 ) -> Iterator[T]:
-    """Yield the entries of all targets, with a marker unless all targets agree.
-
-    Args:
-        locks: The entries by target, in order.
-        merge: Merges two entries of a name; returns None if they differ.
-    """
+    """Yield the entries of all targets, with a marker unless all targets agree."""
     variants: dict[str, list[tuple[T, list[Target]]]] = {}
     for target, entries in locks:
         for entry in entries:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING
 
-from nox_buildstages.model import FINAL, PROJECT, Cell
-
-if TYPE_CHECKING:
-    from nox_buildstages.model import Project
+from nox_buildstages.model import FINAL, PROJECT, Cell, Project
 
 
 def lock_names(project: Project) -> tuple[str, ...]:

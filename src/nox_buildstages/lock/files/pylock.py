@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +22,7 @@ from packaging.pylock import (
 from packaging.specifiers import SpecifierSet
 from packaging.utils import (
     InvalidSdistFilename,
+    NormalizedName,
     parse_sdist_filename,
     parse_wheel_filename,
 )
@@ -31,10 +32,8 @@ from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path, PurePath
 
     from packaging.tags import Tag
-    from packaging.utils import NormalizedName
 
     from nox_buildstages.model import Interpreter, Source
     from nox_buildstages.store.store import StoredWheel
@@ -211,12 +210,7 @@ def restrict_to(pylock: Pylock, interpreter: Interpreter) -> Pylock:
 
 
 def with_local_paths(pylock: Pylock, root: PurePath) -> Pylock:
-    """Return a lock with paths in place of ``file:`` URLs in a folder.
-
-    Args:
-        pylock: The lock.
-        root: The folder, absolute; the paths are relative to the folder.
-    """
+    """Return a lock with paths in place of ``file:`` URLs in a folder."""
     packages = []
     for package in pylock.packages:
         wheels = []
@@ -243,14 +237,7 @@ def path_within(location: str, root: PurePath) -> str | None:
 def move_paths(
     pylock: Pylock, move: Callable[[str], str], *, is_bound: bool = False
 ) -> Pylock:
-    """Return a lock with other paths of files.
-
-    Args:
-        pylock: The lock.
-        move: Returns the new path for a path.
-        is_bound: Whether the packages of stages are wheels (see ``bind_wheels``); if
-            not, the paths of their sources stay.
-    """
+    """Return a lock with other paths of files."""
 
     def move_file(file: File) -> File:
         return file if file.path is None else replace(file, path=move(file.path))
@@ -282,14 +269,7 @@ def replace_with_wheels(
 def bind_wheels(
     pylock: Pylock, wheels: Mapping[NormalizedName, StoredWheel], *, folder: Path
 ) -> Pylock:
-    """Return a lock in which the packages of stages are wheels at paths.
-
-    Args:
-        pylock: The lock.
-        wheels: The wheels of all packages of stages.
-        folder: The folder for the result; paths in the folder are relative (PEP 751
-            ``packages.wheels.path``).
-    """
+    """Return a lock in which the packages of stages are wheels at paths."""
     packages = []
     for package in pylock.packages:
         if providing_stage(package) is None:

@@ -7,16 +7,14 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import DivergingStageError
-from nox_buildstages.lock.files.lockfile import dump_lock, with_series
+from nox_buildstages.lock.files.lockfile import Lock, dump_lock, with_series
 from nox_buildstages.lock.files.names import possible_cells, stem_of
-from nox_buildstages.model import FINAL, Cell
+from nox_buildstages.model import FINAL, Cell, Project
 from nox_buildstages.text import diff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from nox_buildstages.lock.files.lockfile import Lock
-    from nox_buildstages.model import Project
 
 MAX_MODELS = 4
 """The maximum number of different locks of a stage to try for all cells."""
@@ -24,12 +22,7 @@ MAX_MODELS = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellLocks:
-    """The locks of a cell.
-
-    Attributes:
-        project: The project, read for the cell.
-        locks: The locks by name.
-    """
+    """The locks of a cell."""
 
     project: Project
     locks: Mapping[str, Lock]

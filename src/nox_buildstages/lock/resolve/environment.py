@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.errors import NoWheelError, UnorderedOutputError
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.lock.files.lockfile import Lock, StagePin, list_pins
+from nox_buildstages.lock.files.lockfile import Lock, Pin, StagePin, list_pins
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question, StandIn
 from nox_buildstages.model import FINAL, ArchiveSource, DirectorySource
 
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from packaging.pylock import Package
-    from packaging.utils import NormalizedName
 
     from nox_buildstages.config.graph import Graph
-    from nox_buildstages.lock.files.lockfile import Pin
     from nox_buildstages.lock.resolve.metadata import KnownMetadata
     from nox_buildstages.lock.resolve.uv_compile import Resolver
     from nox_buildstages.model import Project, Source, Stage
@@ -32,21 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bound:
-    """A limit for the version of a project in all environments.
-
-    Attributes:
-        name: The project.
-        operator: ``<=``, or ``==`` to try a version for all environments.
-        version: The version, with the local part if the bound is for a build.
-        holder: The environment with this version on its own.
-        target: The marker of the target; empty for all targets.
-    """
+    """A limit for the version of a project in all environments."""
 
     name: NormalizedName
-    operator: str
-    version: Version
-    holder: str
-    target: str = ""
+    operator: str  # ==, to try a version for all environments, or <=
+    version: Version  # with the local part if the bound is for a build
+    holder: str  # the environment with this version on its own
+    target: str = ""  # a marker; empty for all targets
 
     def __str__(self) -> str:
         if self.target and self.version.local is None:
@@ -56,12 +46,7 @@ class Bound:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResolvedEnvironment:
-    """A resolved environment.
-
-    Attributes:
-        lock: The lock.
-        pins: The wheels in the lock for the target.
-    """
+    """A resolved environment."""
 
     lock: Lock
     pins: tuple[Pin, ...]
@@ -79,21 +64,13 @@ class ResolvedEnvironment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnvironmentResolver:
-    """Resolves the environments of a project for a target.
-
-    Attributes:
-        graph: The stages in order.
-        resolver: Asks uv.
-        known: The metadata of outputs for the target.
-        inputs: The digest of the locks' inputs.
-        earlier: The earlier locks for the target, by name.
-    """
+    """Resolves the environments of a project for a target."""
 
     graph: Graph
     resolver: Resolver
     known: KnownMetadata
-    inputs: str
-    earlier: Mapping[str, Lock] = field(default_factory=dict)
+    inputs: str  # a digest
+    earlier: Mapping[str, Lock] = field(default_factory=dict)  # by name
 
     @property
     def project(self) -> Project:
@@ -103,11 +80,7 @@ class EnvironmentResolver:
     def resolve(
         self, stage: Stage | None, bounds: Sequence[Bound]
     ) -> ResolvedEnvironment:
-        """Resolve the environment of a stage, or ``final``.
-
-        Args:
-            stage: The stage; None for ``final``.
-            bounds: The bounds for ``match-runtime``.
+        """Resolve the environment of a stage; None for ``final``.
 
         Raises:
             ResolutionError: The environment can't be resolved.

@@ -24,12 +24,6 @@ def local_version(
 ) -> str:
     """Return the local version of an output, normalized.
 
-    Args:
-        template: The declared local version.
-        pins: The contents of the stage's environment.
-        output: The output.
-        stage: The stage that builds the output.
-
     Raises:
         LocalVersionError: The template names a project outside the environment, or the
             result is no local version.

@@ -12,20 +12,22 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import InvalidLockError, MetadataError, ResolutionError
-from nox_buildstages.lock.files.lockfile import with_series
+from nox_buildstages.lock.files.lockfile import Lock, with_series
 from nox_buildstages.lock.files.merge_targets import merge_targets, select_target
-from nox_buildstages.lock.resolve.environment import EnvironmentResolver
+from nox_buildstages.lock.resolve.environment import Bound, EnvironmentResolver
 from nox_buildstages.lock.resolve.match_runtime import VersionMatcher, match_error
 from nox_buildstages.lock.resolve.metadata import (
     BackendQuery,
     KnownMetadata,
+    MetadataProvider,
+    StaticMetadata,
     read_static_metadata,
     requires_dist_hint,
 )
 from nox_buildstages.lock.resolve.own_project import own_static_metadata
 from nox_buildstages.lock.resolve.per_target import TargetLock
 from nox_buildstages.lock.resolve.source_choice import choose_sources
-from nox_buildstages.model import FINAL
+from nox_buildstages.model import FINAL, Project, Stage
 from nox_buildstages.system.process import run_in_parallel
 
 if TYPE_CHECKING:
@@ -35,27 +37,14 @@ if TYPE_CHECKING:
 
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.environments.targets import Target
-    from nox_buildstages.lock.files.lockfile import Lock
-    from nox_buildstages.lock.resolve.environment import Bound
-    from nox_buildstages.lock.resolve.metadata import (
-        MetadataProvider,
-        StaticMetadata,
-    )
     from nox_buildstages.lock.resolve.uv_compile import Resolver
-    from nox_buildstages.model import Project, Stage
 
 MAX_ANSWERS = 5
 """How many different answers a backend may give in the environments they lead to."""
 
 
 class UnresolvableError(Exception):
-    """An environment can't be resolved, with any bounds for ``match-runtime``.
-
-    Attributes:
-        error: The failure, in uv's words.
-        resolver: The resolver of the environment, to try again with less.
-        bounds: The bounds in force.
-    """
+    """An environment can't be resolved, with any bounds for ``match-runtime``."""
 
     def __init__(
         self,
@@ -71,12 +60,7 @@ class UnresolvableError(Exception):
 
 @dataclass(kw_only=True, slots=True)
 class LockState:
-    """The complete state of the loop in ``Locker.make_locks``.
-
-    Attributes:
-        targets: The environments and the known metadata of each target.
-        matcher: The bounds for ``match-runtime``.
-    """
+    """The complete state of the loop in ``Locker.make_locks``."""
 
     targets: Sequence[TargetLock]
     matcher: VersionMatcher
@@ -94,26 +78,15 @@ class LockState:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Locker:
-    """Makes all locks of a project.
-
-    Attributes:
-        project: The project.
-        graph: The stages in order.
-        targets: The targets of the locks. Some run on this machine; their build
-            backends answer for the rest.
-        resolver: Asks uv.
-        metadata_provider: Unpacks sources and runs build backends.
-        inputs: The digest of the locks' inputs.
-        earlier: The earlier locks by name; their versions are preferred.
-    """
+    """Makes all locks of a project."""
 
     project: Project
     graph: Graph
-    targets: tuple[Target, ...]
+    targets: tuple[Target, ...]  # backends here answer for those elsewhere
     resolver: Resolver
     metadata_provider: MetadataProvider
-    inputs: str
-    earlier: Mapping[str, Lock] = field(default_factory=dict)
+    inputs: str  # a digest
+    earlier: Mapping[str, Lock] = field(default_factory=dict)  # by name
 
     def make_locks(self) -> tuple[Lock, ...]:
         """Make the lock of every stage, of the project itself and of ``final``.
@@ -242,11 +215,7 @@ class Locker:
         raise UnresolvableError(error, target.resolver, target.bounds or ()) from error
 
     def _ask_backends(self, state: LockState) -> bool:
-        """Ask the backends of stages whose environments have changed.
-
-        Returns:
-            Whether any backend was asked.
-        """
+        """Ask the backends of stages whose environments have changed, if any."""
         changed = [
             (target, stage)
             for target in state.targets

@@ -13,22 +13,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.config import writing
-from nox_buildstages.errors import MatchRuntimeError
+from nox_buildstages.errors import MatchRuntimeError, ResolutionError
 from nox_buildstages.lock.files.lockfile import IndexPin
-from nox_buildstages.lock.resolve.environment import Bound
+from nox_buildstages.lock.resolve.environment import Bound, ResolvedEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from packaging.utils import NormalizedName
-
     from nox_buildstages.config.graph import Graph
-    from nox_buildstages.errors import ResolutionError
-    from nox_buildstages.lock.resolve.environment import ResolvedEnvironment
     from nox_buildstages.lock.resolve.metadata import KnownMetadata
 
 _Found: TypeAlias = "Mapping[tuple[str, str], Version]"
@@ -37,34 +33,21 @@ _Found: TypeAlias = "Mapping[tuple[str, str], Version]"
 
 @dataclass(kw_only=True, slots=True)
 class VersionSearch:
-    """The search for a common version of a project, or a common build of a version.
-
-    Attributes:
-        bound: The bound in force; None before the first.
-        candidates: The versions of environments on their own, with the environments.
-        tried: The candidates tried for all environments.
-        error: The error to raise when no candidate is left.
-    """
+    """The search for a common version of a project, or a common build of a version."""
 
     bound: Bound | None = None
-    candidates: dict[Version, str] = field(default_factory=dict)
-    tried: set[Version] = field(default_factory=set)
-    error: MatchRuntimeError | None = None
+    candidates: dict[Version, str] = field(default_factory=dict)  # and environments
+    tried: set[Version] = field(default_factory=set)  # for all environments
+    error: MatchRuntimeError | None = None  # to raise if no candidate is left
 
 
 @dataclass(kw_only=True, slots=True)
 class VersionMatcher:
-    """Finds bounds under which all environments have the same versions.
-
-    Attributes:
-        names: The projects of ``match-runtime``.
-        labels: The names of several targets by marker.
-        searches: The searches by project and target; an empty target stands for all
-            targets.
-    """
+    """Finds bounds under which all environments have the same versions."""
 
     names: Sequence[NormalizedName]
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)  # targets by marker
+    # By project and target; an empty target stands for all targets.
     searches: dict[tuple[NormalizedName, str], VersionSearch] = field(
         default_factory=dict
     )
@@ -85,13 +68,9 @@ class VersionMatcher:
     def tighten(
         self, environments: Mapping[str, Mapping[str, ResolvedEnvironment]]
     ) -> bool:
-        """Set a bound for the first project whose versions differ.
+        """Set a bound for the first project whose versions differ, if any.
 
-        Args:
-            environments: The environments by target and stage.
-
-        Returns:
-            Whether versions differed.
+        Environments are given by target and stage.
 
         Raises:
             MatchRuntimeError: No candidate is left, or a version comes from two
@@ -154,12 +133,7 @@ class VersionMatcher:
     def reject(
         self, bound: Bound, environment: ResolvedEnvironment, error: MatchRuntimeError
     ) -> None:
-        """Replace a bound with which an environment can't be resolved.
-
-        Args:
-            bound: The bound.
-            environment: The same environment, resolved without the bound.
-            error: The error to raise when no candidate is left.
+        """Replace a bound without which an environment can be resolved.
 
         Raises:
             MatchRuntimeError: No candidate is left.
@@ -201,14 +175,7 @@ class VersionMatcher:
 def match_error(
     error: ResolutionError, bound: Bound, known: KnownMetadata, graph: Graph
 ) -> MatchRuntimeError:
-    """Return the error for a failed resolution with a bound.
-
-    Args:
-        error: The failure of the resolution with the bound.
-        bound: The bound to blame.
-        known: The metadata of outputs.
-        graph: The stages in order.
-    """
+    """Return the error for a failed resolution with a bound."""
     name = bound.name
     at_most = "at most " if bound.operator == "<=" else ""
     hint = [f"change one of these, or remove {name} from match-runtime"]

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages.config import writing
-from nox_buildstages.lock.files.lockfile import LockedOutput
+from nox_buildstages.lock.files.lockfile import Lock, LockedOutput, Pin
 from nox_buildstages.lock.resolve.local_versions import (
     local_version,
     with_local_version,
@@ -21,62 +21,42 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from packaging.utils import NormalizedName
-
     from nox_buildstages.environments.targets import Target
-    from nox_buildstages.lock.files.lockfile import Lock, Pin
     from nox_buildstages.lock.resolve.source_choice import SourceChoice
     from nox_buildstages.model import Project, Source, Stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StaticMetadata:
-    """The metadata of an output, known without running anything.
-
-    Attributes:
-        choice: The source.
-        requires: The declared build requirements, PEP 508 strings.
-        metadata: The wheel's metadata; None if only the build backend knows.
-    """
+    """The metadata of an output, known without running anything."""
 
     choice: SourceChoice
-    requires: tuple[str, ...]
-    metadata: Metadata | None
+    requires: tuple[str, ...]  # declared build requirements, PEP 508
+    metadata: Metadata | None  # None if only the build backend knows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackendQuery:
-    """A question to the build backend of an output.
-
-    Attributes:
-        stage: The stage in whose environment the backend runs.
-        output: The output's name.
-        source: The source of the output.
-        locks: The locks of the stage and of all stages before, by name.
-        wants_metadata: Whether the query includes the wheel's metadata.
-        target: The target, with an interpreter on this machine.
-    """
+    """A question to the build backend of an output."""
 
     stage: Stage
     output: NormalizedName
     source: Source
-    locks: Mapping[str, Lock]
+    locks: Mapping[str, Lock]  # of the stage and all stages before, by name
     wants_metadata: bool
-    target: Target
+    target: Target  # with an interpreter on this machine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackendAnswer:
     """The answer of an output's build backend.
 
-    Attributes:
-        requires: The result of ``get_requires_for_build_wheel``, PEP 508 strings.
-        metadata: The result of ``prepare_metadata_for_build_wheel``; None if the query
-            didn't include metadata, or if the backend would have to build the wheel.
+    Without metadata, the query didn't ask for metadata, or the backend would have to
+    build the wheel.
     """
 
-    requires: tuple[str, ...]
-    metadata: Metadata | None
+    requires: tuple[str, ...]  # get_requires_for_build_wheel
+    metadata: Metadata | None  # prepare_metadata_for_build_wheel
 
 
 class MetadataProvider(Protocol):
@@ -91,30 +71,16 @@ class MetadataProvider(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordedAnswer:
-    """The last answer of a build backend.
+    """The last answer of a build backend."""
 
-    Attributes:
-        pins: The contents of the environment in which the backend ran.
-        answer: The answer.
-        changes: How many different answers the backend has given.
-    """
-
-    pins: tuple[Pin, ...]
+    pins: tuple[Pin, ...]  # the environment in which the backend ran
     answer: BackendAnswer
-    changes: int
+    changes: int  # how many different answers the backend has given
 
 
 @dataclass(kw_only=True, slots=True)
 class KnownMetadata:
-    """The metadata of all outputs for a target; grows while locks are made.
-
-    Attributes:
-        project: The project.
-        static: The static metadata by output.
-        answers: The answers of build backends by output.
-        local_versions: The local versions by output, as soon as the environments of
-            their stages are resolved.
-    """
+    """The metadata of all outputs for a target; grows while locks are made."""
 
     project: Project
     static: Mapping[NormalizedName, StaticMetadata]
@@ -204,10 +170,6 @@ class KnownMetadata:
     def set_local_versions(self, stage: Stage, pins: tuple[Pin, ...]) -> None:
         """Compute the local versions of a stage's outputs.
 
-        Args:
-            stage: The stage.
-            pins: The contents of the stage's environment.
-
         Raises:
             LocalVersionError: A local version names a project outside the
                 environment.
@@ -227,11 +189,6 @@ def read_static_metadata(
 
     Only an unpatched sdist promises the metadata of the wheel (PEP 643). In a folder,
     a commit or a patched sdist, PKG-INFO may be out of date.
-
-    Args:
-        choice: The source.
-        tree: The folder with the unpacked source.
-        patched: Whether patches were applied to the folder.
 
     Raises:
         SourceError: The metadata can't be read.

@@ -11,7 +11,7 @@ from nox_buildstages.errors import (
     ResolutionError,
     UnorderedOutputError,
 )
-from nox_buildstages.model import FINAL
+from nox_buildstages.model import FINAL, Stage
 
 if TYPE_CHECKING:
     from nox_buildstages.environments.targets import Target
@@ -22,21 +22,11 @@ if TYPE_CHECKING:
         ResolvedEnvironment,
     )
     from nox_buildstages.lock.resolve.metadata import KnownMetadata
-    from nox_buildstages.model import Stage
 
 
 @dataclass(kw_only=True, slots=True)
 class TargetLock:
-    """The environments of a target, as far as they are resolved.
-
-    Attributes:
-        resolver: Resolves the target's environments.
-        donor: The target whose build backends answer for this target, if no interpreter
-            of this target can run here.
-        bounds: The bounds under which the environments are resolved.
-        provisional: The environments without outputs whose metadata isn't known yet.
-        resolved: The environments with all outputs.
-    """
+    """The environments of a target, as far as they are resolved."""
 
     resolver: EnvironmentResolver
     donor: TargetLock | None = None
@@ -139,12 +129,7 @@ class TargetLock:
         )
 
     def lock(self, name: str, *, is_asked_marked: bool) -> Lock:
-        """Return a lock of the target.
-
-        Args:
-            name: The name of the lock.
-            is_asked_marked: Whether to record the target as asked in the outputs.
-        """
+        """Return a lock of the target."""
         lock = self.resolved[name].lock
         if not is_asked_marked or self.donor is not None:
             return lock

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages.errors import HashMismatchError, ResolutionError, SourceError
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.lock.resolve.uv_compile import NO_SDIST, Question
-from nox_buildstages.model import DirectorySource, GitSource
+from nox_buildstages.lock.resolve.uv_compile import NO_SDIST, Question, Resolver
+from nox_buildstages.model import DirectorySource, GitSource, Output, Project, Source
 from nox_buildstages.system.files import path_from_url
 from nox_buildstages.system.process import run_in_parallel
 
@@ -22,24 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from packaging.pylock import Package
-    from packaging.utils import NormalizedName
     from packaging.version import Version
 
     from nox_buildstages.lock.files.lockfile import Lock
-    from nox_buildstages.lock.resolve.uv_compile import Resolver
-    from nox_buildstages.model import Output, Project, Source
 
 _DIRECT = frozenset(("git", "path", "url"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceChoice:
-    """The chosen source of an output.
-
-    Attributes:
-        version: The version on the index; None if only the source knows the version.
-        source: The source.
-    """
+    """The chosen source of an output."""
 
     version: Version | None
     source: Source
@@ -52,11 +44,6 @@ def choose_sources(
 
     The final requirements and the dependencies of stages limit the versions of outputs.
     Requirements of other packages are unknown yet.
-
-    Args:
-        project: The project.
-        resolvers: A resolver for each Python; the sources suit all of them.
-        earlier: The earlier locks, whose sources are preferred.
 
     Raises:
         ResolutionError: An output has no suitable source.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 from packaging.pylock import Pylock, PylockValidationError
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages import toml
 from nox_buildstages.errors import NoWheelError, ResolutionError
@@ -30,17 +30,14 @@ from nox_buildstages.indexes.logins import (
     strip_logins,
 )
 from nox_buildstages.indexes.no_binary import find_no_binary, without_no_binary
-from nox_buildstages.indexes.settings import Indexes
-from nox_buildstages.system.process import Command
+from nox_buildstages.system.process import Command, Runner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from packaging.utils import NormalizedName
-
     from nox_buildstages.environments.targets import Target
-    from nox_buildstages.model import Interpreter, Login, Metadata
-    from nox_buildstages.system.process import Runner
+    from nox_buildstages.indexes.settings import Indexes
+    from nox_buildstages.model import Interpreter, Metadata
 
 FROM_SOURCE = "it comes from a source"
 """The reason for a missing wheel if a requirement names a source."""
@@ -69,12 +66,7 @@ _HINTS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StandIn:
-    """A wheel without contents, in place of an unbuilt output.
-
-    Attributes:
-        name: The project.
-        metadata: The metadata of the output's wheel.
-    """
+    """A wheel without contents, in place of an unbuilt output."""
 
     name: NormalizedName
     metadata: Metadata
@@ -105,29 +97,21 @@ class StandIn:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """A question to uv.
+    """A question to uv, about wheels and all their requirements.
 
-    Attributes:
-        name: The environment, for messages.
-        requirements: The requirements, PEP 508 strings.
-        constraints: The constraints, PEP 508 strings.
-        stand_ins: The outputs of earlier stages.
-        sources: The projects whose sources are wanted, without their requirements; if
-            empty, wheels and all their requirements are wanted.
-        unversioned: The sources outside indexes: folders, commits, archives.
-        sdists: The projects wanted as sdists without their requirements, while other
-            projects are wanted as wheels.
-        overriding: The stand-ins to use in place of any required version.
+    If there are ``sources``, the question is about these sources without their
+    requirements. ``sdists`` are wanted as sdists without their requirements, while
+    other projects are wanted as wheels.
     """
 
-    name: str
+    name: str  # the environment, for messages
     requirements: tuple[str, ...]
     constraints: tuple[str, ...] = ()
     stand_ins: tuple[StandIn, ...] = ()
     sources: tuple[NormalizedName, ...] = ()
-    unversioned: tuple[NormalizedName, ...] = ()
+    unversioned: tuple[NormalizedName, ...] = ()  # folders, commits, archives
     sdists: tuple[NormalizedName, ...] = ()
-    overriding: tuple[NormalizedName, ...] = ()
+    overriding: tuple[NormalizedName, ...] = ()  # stand-ins for any required version
 
     @property
     def without_wheels(self) -> tuple[NormalizedName, ...]:
@@ -137,34 +121,16 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resolver:
-    """Asks uv for a target, with the indexes and sources of a project.
-
-    Attributes:
-        uv: The path of uv.
-        python: An interpreter of this machine.
-        target: The target.
-        runner: Runs uv.
-        root: The project's folder, to which paths in ``settings`` are relative.
-        settings: The project's ``[tool.uv]``.
-        exclude_newer: An RFC 3339 time, or None.
-        upgrade: Whether to ignore the versions of earlier locks.
-        upgrade_packages: The projects whose earlier versions to ignore.
-        outer: The environment variables for uv; None for the process's own.
-        logins: The logins in the project's requirements.
-        answers: The answers so far, by target, question and earlier lock.
-    """
+    """Asks uv for a target, with the indexes and sources of a project."""
 
     uv: Path
-    python: Path
+    python: Path  # any interpreter of this machine
     target: Target
     runner: Runner
-    root: Path
-    settings: Mapping[str, Any]
-    exclude_newer: str | None = None
+    indexes: Indexes
+    exclude_newer: str | None = None  # an RFC 3339 time
     upgrade: bool = False
     upgrade_packages: tuple[str, ...] = ()
-    outer: Mapping[str, str] | None = None
-    logins: tuple[Login, ...] = ()
     answers: dict[tuple[Target, Question, str | None], Pylock | ResolutionError] = (
         field(default_factory=dict, repr=False, compare=False)
     )
@@ -175,21 +141,19 @@ class Resolver:
 
     def with_overrides(self, requirements: Sequence[str]) -> Resolver:
         """Return a resolver with additional ``override-dependencies``."""
-        overrides = [*self.settings.get("override-dependencies", ()), *requirements]
-        settings = {**self.settings, "override-dependencies": overrides}
-        return replace(self, settings=settings, answers={})
+        settings, key = self.indexes.settings, "override-dependencies"
+        settings = {**settings, key: [*settings.get(key, ()), *requirements]}
+        indexes = replace(self.indexes, settings=settings)
+        return replace(self, indexes=indexes, answers={})
 
     def no_binary_setting(self, name: NormalizedName) -> str | None:
         """Return uv's setting against a project's wheels, if any."""
-        variables = os.environ if self.outer is None else self.outer
-        return find_no_binary(name, self.settings, variables)
+        outer = self.indexes.outer
+        variables = os.environ if outer is None else outer
+        return find_no_binary(name, self.indexes.settings, variables)
 
     def resolve(self, question: Question, *, earlier: str | None = None) -> Pylock:
         """Return the newest compatible versions, or earlier versions if compatible.
-
-        Args:
-            question: The question; uv is asked each question once.
-            earlier: The text of the earlier lock file.
 
         Raises:
             ResolutionError: No versions fit together, or an index can't be reached.
@@ -267,11 +231,11 @@ class Resolver:
 
     def _variables(self, question: Question) -> Mapping[str, str] | None:
         """Return the environment variables of uv, and of uv's git."""
-        variables = self._indexes.uv_variables()
+        variables = self.indexes.uv_variables()
         own = dict(self.target.variables)
         sources = [
             entry
-            for source in self.settings.get("sources", {}).values()
+            for source in self.indexes.settings.get("sources", {}).values()
             for entry in (source if isinstance(source, list) else [source])
         ]
         repositories = [entry["git"] for entry in sources if "git" in entry]
@@ -292,20 +256,11 @@ class Resolver:
             own[f"GIT_CONFIG_VALUE_{number}"] = "always"
         return {**(variables or os.environ), **own} if own else variables
 
-    @property
-    def _indexes(self) -> Indexes:
-        return Indexes(
-            root=self.root,
-            settings=self.settings,
-            outer=self.outer,
-            logins=self.logins,
-        )
-
     def _synthetic_project(
         self, question: Question, overrides: Sequence[str]
     ) -> dict[str, Any]:
         """Return the pyproject.toml for uv."""
-        settings = without_no_binary(self._indexes.resolution_settings())
+        settings = without_no_binary(self.indexes.resolution_settings())
         stand_ins = {stand_in.name for stand_in in question.stand_ins}
         settings["sources"] = {
             name: source
