@@ -1,4 +1,4 @@
-"""Use each package that was built."""
+"""Use each of the built packages."""
 
 import numpy as np
 from cymem.cymem import Pool

@@ -1,5 +1,5 @@
-# Make a GitLab child pipeline of a plan: a job for each stage that has something to
-# build, and one for the end. JSON is YAML, so this needs nothing but Python:
+# Turn a plan into a GitLab child pipeline: a job for each stage that has something to
+# build, and one for the runtime. JSON is valid YAML, so this needs only Python:
 #
 #     nox -s build-stages-plan -- --json | python pipeline.py > pipeline.yml
 
@@ -11,7 +11,7 @@ FORMAT = 1
 
 
 def job(session: str, requires: list[str]) -> dict[str, object]:
-    """Run a session, once those have ended that it requires and that are jobs."""
+    """Return the job of a session, which runs after the required jobs."""
     return {
         "extends": ".build-stages",
         "needs": requires,
@@ -20,7 +20,7 @@ def job(session: str, requires: list[str]) -> dict[str, object]:
 
 
 def pipeline(plan: dict) -> dict[str, object]:
-    """Return the jobs; a stage that has all its wheels in the store needs none."""
+    """Return all jobs; a stage has none if all its wheels are in the store."""
     if plan["format"] != FORMAT or plan["locks"] != "current":
         raise SystemExit(f"format {plan['format']}, locks {plan['locks']}")
     stages = {

@@ -1,4 +1,4 @@
-"""See that the runtime has the torch that the extensions were built against."""
+"""Check that the extensions were built against the torch of the runtime."""
 
 import json
 from importlib.metadata import version

@@ -1,1 +1,1 @@
-"""What each session does, a module or a folder for each."""
+"""The sessions of nox-buildstages: a module or a folder for each session."""

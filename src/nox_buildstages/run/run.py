@@ -31,7 +31,7 @@ class Run:
         outer: The environment variables that nox was started with.
         screen: Shows the progress of builds.
         is_parallel: Whether other sessions of the run work at the same time.
-        uses: What the process uses until it ends, such as the store.
+        uses: Resources that are in use until the process ends, such as the store.
     """
 
     id: str

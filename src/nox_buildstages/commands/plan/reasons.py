@@ -227,7 +227,7 @@ class _Planner:
         reasons: list[_Reason],
     ) -> PlannedOutput:
         """Look for an output in the stores; add the reasons if they lack it."""
-        # None for a wheel in stale locks that no stage provides any more.
+        # None for a wheel in out-of-date lock files that no stage provides any more.
         ancestors: dict[str, PlannedOutput | None] = {
             pin.name: self.planned.get(pin.name)
             for pin in self.context.pins(stage.name)
