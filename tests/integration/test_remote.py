@@ -20,11 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 from nox_buildstages.errors import UsageError
 from nox_buildstages.model import Final, Project, RemoteStore
 from nox_buildstages.store.key import Ingredient, Recipe
-from nox_buildstages.store.remote import (
-    Remote,
-    choose_remote_store,
-    find_remote_store,
-)
+from nox_buildstages.store.remote import Remote, choose_remote_store
 from nox_buildstages.store.store import Store
 from nox_buildstages.system.machine import libc
 from support.packages import make_wheel
@@ -567,10 +563,7 @@ def test_a_path_is_relative_to_the_table(tmp_path: Path, written: str) -> None:
     )
 
 
-def test_without_a_remote_store_there_is_none(tmp_path: Path) -> None:
-    """And with one it is behind the store of this machine."""
-    store = Store(tmp_path / "store")
-    assert find_remote_store(project(tmp_path, None), store, {}, print, "run-1") is None
-    found = find_remote_store(project(tmp_path, WRITABLE), store, {}, print, "run-1")
-    assert found is not None
-    assert (found.declared, found.store, found.run) == (WRITABLE, store, "run-1")
+def test_a_project_may_have_no_remote_store(tmp_path: Path) -> None:
+    """Neither the table nor the environment names a URL."""
+    assert choose_remote_store(project(tmp_path, None), {}) is None
+    assert choose_remote_store(project(tmp_path, WRITABLE), {}) == WRITABLE

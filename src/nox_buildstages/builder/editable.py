@@ -15,11 +15,11 @@ from packaging.version import Version
 
 from nox_buildstages import toml
 from nox_buildstages.builder.prepare import sync_environment
-from nox_buildstages.environments.direct_url import write_direct_url
 from nox_buildstages.environments.packages import (
     difference_error,
     find_differences,
     record_packages,
+    write_direct_url,
 )
 from nox_buildstages.environments.snapshot import PROJECT_FOLDER
 from nox_buildstages.errors import BuildStagesError

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder.backend import Backend
 from nox_buildstages.builder.compilers.cache import CacheRequest, hide_caches
 from nox_buildstages.builder.jobs.slots import job_variables
+from nox_buildstages.environments.environment import backend_variables
 from nox_buildstages.environments.snapshot import guard_environment
-from nox_buildstages.environments.variables import backend_variables
 from nox_buildstages.errors import BuildTimeoutError
 from nox_buildstages.run import steps
 from nox_buildstages.run.follow import COMPILE, LogFollower, LogTail, PreviousBuild

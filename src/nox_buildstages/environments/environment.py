@@ -1,19 +1,28 @@
-"""A virtual environment and the installed packages."""
+"""A virtual environment, and the variables of build backends in the environment."""
 
 from __future__ import annotations
 
-import csv
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 INSTALL_HINT = (
     "run nox without -R and --no-install, so that the environment can be updated"
 )
 """The hint if nox doesn't let an environment be changed."""
+
+_PASSED_VARIABLES = (
+    *("LANG", "LANGUAGE", "PATH", "TZ"),
+    *("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"),
+)
+"""Variables that a backend always gets, besides ``LC_*`` and ``pass-env``."""
+
+EPOCH = "315532800"
+"""1980-01-01, the earliest time in a zip file, for ``SOURCE_DATE_EPOCH``."""
 
 
 def _always() -> bool:
@@ -22,27 +31,19 @@ def _always() -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:
-    """A virtual environment.
-
-    Attributes:
-        location: The folder of the environment.
-        bin: The folder of the programs.
-        python: The path of the interpreter.
-        may_install: Whether nox allows changes to the environment; false with ``-R``.
-        may_run: Whether nox allows programs to run; false with ``--install-only``.
-        run: Runs a program in the environment, from a folder, and shows its output.
-    """
+    """A virtual environment."""
 
     location: Path
     bin: Path
     python: Path
-    may_install: Callable[[], bool] = _always
-    may_run: Callable[[], bool] = _always
+    may_install: Callable[[], bool] = _always  # false with nox's ``-R``
+    may_run: Callable[[], bool] = _always  # false with nox's ``--install-only``
     run: Callable[..., object] = _always
+    """Runs a program in the environment, from a folder, and shows the output."""
 
 
 def is_complete(location: Path) -> bool:
-    """Whether a folder is a virtual environment, and not an unfinished one."""
+    """Whether a folder is a finished virtual environment."""
     try:
         settings = location.joinpath("pyvenv.cfg").stat()
     except OSError:
@@ -50,24 +51,34 @@ def is_complete(location: Path) -> bool:
     return settings.st_size > 0 and location.joinpath("bin", "python").exists()
 
 
-def site_packages(environment: Environment) -> Iterator[Path]:
-    """Yield the folders of installed packages."""
-    for name in ("lib", "lib64"):
-        library = environment.location / name
-        if not library.is_symlink():
-            yield from sorted(library.glob("python*/site-packages"))
+def backend_variables(
+    outer: Mapping[str, str],
+    environment: Environment,
+    *,
+    declared: Mapping[str, str],
+    home: Path,
+) -> dict[str, str]:
+    """Return all environment variables of a build backend.
 
-
-def read_metadata(environment: Environment) -> Iterator[bytes]:
-    """Yield the METADATA of every installed package."""
-    for folder in site_packages(environment):
-        for file in sorted(folder.glob("*.dist-info/METADATA")):
-            yield file.read_bytes()
-
-
-def list_files(environment: Environment) -> Iterator[str]:
-    """Yield the files of every installed package, as listed in each RECORD."""
-    for folder in site_packages(environment):
-        for record in sorted(folder.glob("*.dist-info/RECORD")):
-            with record.open(encoding="utf-8", newline="") as stream:
-                yield from (row[0] for row in csv.reader(stream) if row)
+    The environment's programs come first on ``PATH``, even before a declared ``PATH``.
+    ``home`` is an empty folder, for ``HOME`` and for temporary files.
+    """
+    passed = {
+        name: value
+        for name, value in outer.items()
+        if name in _PASSED_VARIABLES or name.startswith("LC_")
+    }
+    variables = {
+        **passed,
+        "HOME": str(home),
+        "PYTHONHASHSEED": "0",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONUNBUFFERED": "1",  # so that the log of a killed build is complete
+        "SOURCE_DATE_EPOCH": EPOCH,
+        "TMPDIR": str(home),
+        "VIRTUAL_ENV": str(environment.location),
+        **declared,
+    }
+    # No empty part: an empty entry of PATH means the current folder.
+    path = os.pathsep.join(filter(None, (str(environment.bin), variables.get("PATH"))))
+    return {**variables, "PATH": path}

@@ -55,13 +55,7 @@ def probe_interpreter(python: Path, *, runner: Runner, cache: Path) -> Interpret
 
 
 def find_interpreter(version: str, *, uv: Path, runner: Runner) -> Path | None:
-    """Return an interpreter of this machine, found by uv, or None.
-
-    Args:
-        version: A minor version, such as ``3.12``.
-        uv: The program.
-        runner: Runs uv.
-    """
+    """Return an interpreter of a minor version on this machine, or None."""
     argv = (str(uv), "python", "find", "--system", "--no-python-downloads", version)
     completed = runner(Command(argv=argv))
     return None if completed.returncode else Path(completed.stdout.strip())

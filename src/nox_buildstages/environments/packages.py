@@ -1,4 +1,4 @@
-"""Compare the packages in an environment with a lock.
+"""The packages in an environment: list them, and compare them with a lock.
 
 The *installation record* of an environment names the wheel of each installed
 package. A package counts as different without an entry, or if the list of installed
@@ -7,38 +7,59 @@ files has changed since.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
+from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name, canonicalize_version
 
-from nox_buildstages.environments.environment import INSTALL_HINT, site_packages
+from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.errors import BuildStagesError
-from nox_buildstages.system.files import write_text
+from nox_buildstages.system.files import atomic_write, write_text
 from nox_buildstages.text import diff
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.store.key import Ingredient
 
 FILES_NOTE = "nox-buildstages-files.json"
-"""The note of an environment's files; only valid for the current packages."""
+"""The snapshot of an environment's files; only valid for the current packages."""
 
 _INSTALLATION_RECORD = "nox-buildstages.json"
+
+
+def site_packages(environment: Environment) -> Iterator[Path]:
+    """Yield the folders of installed packages."""
+    for name in ("lib", "lib64"):
+        library = environment.location / name
+        if not library.is_symlink():
+            yield from sorted(library.glob("python*/site-packages"))
+
+
+def read_metadata(environment: Environment) -> Iterator[bytes]:
+    """Yield the METADATA of every installed package."""
+    for folder in site_packages(environment):
+        for file in sorted(folder.glob("*.dist-info/METADATA")):
+            yield file.read_bytes()
+
+
+def list_files(environment: Environment) -> Iterator[str]:
+    """Yield the files of every installed package, as listed in each RECORD."""
+    for folder in site_packages(environment):
+        for record in sorted(folder.glob("*.dist-info/RECORD")):
+            with record.open(encoding="utf-8", newline="") as stream:
+                yield from (row[0] for row in csv.reader(stream) if row)
 
 
 def check_packages(
     environment: Environment, wanted: Mapping[str, Ingredient], *, hint: str
 ) -> None:
     """Raise an error unless an environment contains exactly the locked packages.
-
-    Args:
-        environment: The environment to check.
-        wanted: The locked packages by name.
-        hint: How the user can fix differences.
 
     Raises:
         BuildStagesError: The environment contains other packages.
@@ -100,6 +121,27 @@ def forget_packages(environment: Environment) -> None:
     """Remove the record; every package will be installed again."""
     for name in (FILES_NOTE, _INSTALLATION_RECORD):
         environment.location.joinpath(name).unlink(missing_ok=True)
+
+
+def write_direct_url(environment: Environment, name: str, folder: Path) -> None:
+    """Write the ``direct_url.json`` of an editable package, listed in RECORD."""
+    text = json.dumps({"url": folder.as_uri(), "dir_info": {"editable": True}})
+    content = text.encode()
+    sha256 = urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+    for packages in site_packages(environment):
+        for info in sorted(packages.glob("*.dist-info")):
+            if canonicalize_name(info.stem.rpartition("-")[0]) != name:
+                continue
+            write_text(info / "direct_url.json", text)
+            file = f"{info.name}/direct_url.json"
+            with (info / "RECORD").open(encoding="utf-8", newline="") as stream:
+                rows = [row for row in csv.reader(stream) if row and row[0] != file]
+            rows.append([file, f"sha256={sha256}", str(len(content))])
+            with (
+                atomic_write(info / "RECORD") as new,
+                new.open("w", encoding="utf-8", newline="") as stream,
+            ):
+                csv.writer(stream, lineterminator="\n").writerows(rows)
 
 
 def _list_packages(environment: Environment) -> dict[str, tuple[str, str]]:

@@ -34,8 +34,6 @@ PROJECT_FOLDER = "project"
 _OUR_FOLDERS = {SECOND_BUILD_FOLDER, PROJECT_FOLDER, "tmp"}
 """Folders at the top of an environment that nox-buildstages and nox write to."""
 
-_SHOWN_AT_MOST = 10
-
 _IGNORED_FOLDERS = {"__pycache__"}
 """Folders that imports write to."""
 
@@ -48,12 +46,6 @@ def guard_environment(
 
     Added files are removed, and the packages are installed again before the next
     build.
-
-    Args:
-        environment: The environment of the build.
-        output: The output, for messages.
-        stage: The stage of the output, for messages.
-        log: The log of the build, for messages.
 
     Raises:
         BuildError: The build changed the environment, and didn't fail otherwise.

@@ -43,35 +43,26 @@ _MISMATCH = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Syncer:
-    """Makes environments equal to locks.
-
-    Attributes:
-        uv: The program.
-        runner: Runs uv.
-        indexes: The indexes of the wheels.
-        attend: Called about once a second while uv runs.
-    """
+    """Makes environments equal to locks."""
 
     uv: Path
     runner: Runner
     indexes: Indexes = field(default_factory=Indexes)
     attend: Callable[[], None] | None = None
+    """Called about once a second while uv runs."""
 
     def sync(
         self, environment: Environment, wanted: Mapping[str, Ingredient], lock: Path
     ) -> None:
         """Install exactly the locked packages into an environment, and verify them.
 
-        Args:
-            environment: The environment to change, unless nothing differs.
-            wanted: The packages in ``lock`` for this interpreter, by name.
-            lock: A PEP 751 file of wheels.
+        ``lock`` is a PEP 751 file of wheels, with the packages ``wanted`` for this
+        interpreter.
 
         Raises:
             HashMismatchError: A wheel differs from the locked wheel.
-            BuildStagesError: uv can't get or install a wheel.
-            BuildStagesError: nox doesn't allow changes, or the environment
-                still differs afterwards.
+            BuildStagesError: uv can't get or install a wheel, nox doesn't allow
+                changes, or the environment still differs afterwards.
         """
         stale = set(find_differences(environment, wanted))
         if not stale:
@@ -79,20 +70,16 @@ class Syncer:
         if not environment.may_install():
             check_packages(environment, wanted, hint=INSTALL_HINT)
         surplus = sorted(stale - wanted.keys())
+        location = environment.location
+        hint = f"remove it, then run nox again:\n  rm -r {location}"
         if surplus:  # ``uv pip sync`` would leave pip in the environment
             argv = ("uninstall", "--quiet", "--python", str(environment.python))
             failure = self._run_uv("pip", *argv, *surplus)
             if failure:
-                location = environment.location
-                hint = f"remove it, then run nox again:\n  rm -r {location}"
                 raise _sync_error(location, failure, hint)
         self._install(environment, stale & wanted.keys(), lock)
         record_packages(environment, wanted)
-        check_packages(
-            environment,
-            wanted,
-            hint=f"remove it, then run nox again:\n  rm -r {environment.location}",
-        )
+        check_packages(environment, wanted, hint=hint)
 
     def create(self, location: Path, python: Path) -> None:
         """Create an empty environment; replace an existing environment.

@@ -38,17 +38,11 @@ _PLATFORM_MARKERS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """An interpreter to lock for.
-
-    Attributes:
-        interpreter: The interpreter; an assumption on another platform.
-        python: The program; None if this machine hasn't the interpreter.
-        platform: The value of uv's ``--python-platform``; None for this machine.
-    """
+    """An interpreter to lock for; on another platform, the properties are assumed."""
 
     interpreter: Interpreter
-    python: Path | None
-    platform: str | None = None
+    python: Path | None  # the program; None if this machine hasn't the interpreter
+    platform: str | None = None  # for uv's ``--python-platform``; None for this machine
 
     @property
     def version(self) -> str:
@@ -81,17 +75,11 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Platform:
-    """An operating system and a processor.
+    """An operating system and a processor."""
 
-    Attributes:
-        name: The value of uv's ``--python-platform``; None for this machine.
-        markers: The PEP 508 markers in ``_PLATFORM_MARKERS``.
-        tags: Platform tags of wheels, best first.
-    """
-
-    name: str | None
-    markers: Mapping[str, str]
-    tags: tuple[str, ...]
+    name: str | None  # for uv's ``--python-platform``; None for this machine
+    markers: Mapping[str, str]  # the PEP 508 markers in ``_PLATFORM_MARKERS``
+    tags: tuple[str, ...]  # platform tags of wheels, best first
 
     def __str__(self) -> str:
         return f"{self.markers['sys_platform']} {self.markers['platform_machine']}"
@@ -145,10 +133,7 @@ class _Candidate:
 def python_versions(project: Project, here: Interpreter) -> tuple[str, ...]:
     """Return the minor versions of Python to lock a project for.
 
-    Args:
-        project: The project.
-        here: The interpreter of the session, which counts unless the project names
-            several versions.
+    Unless the project names several, only the version of the session's interpreter.
     """
     if len(project.pythons) < 2:  # noqa: PLR2004
         return (here.markers["python_version"],)
@@ -167,10 +152,7 @@ def list_targets(
 ) -> tuple[Target, ...]:
     """Return the targets of a project, the targets of this machine first.
 
-    Args:
-        project: The project.
-        here: An interpreter of this machine.
-        available: Interpreters of this machine, by minor version.
+    ``available`` has interpreters of this machine, by minor version.
 
     Raises:
         DeclarationError: A marker in ``environments`` is true on no known platform.
@@ -187,10 +169,6 @@ def list_targets(
 
 def target_markers(project: Project, here: Interpreter) -> list[str]:
     """Return the markers of all targets of a project, sorted.
-
-    Args:
-        project: The project.
-        here: An interpreter of this machine.
 
     Raises:
         DeclarationError: A marker in ``environments`` is true on no known platform.

@@ -17,17 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """All available names and passwords.
+    """All available names and passwords."""
 
-    Attributes:
-        logins: If a URL has several logins, the first login wins.
-        blocked: URLs below which no login is sent.
-        netrc: A file with names and passwords of hosts; the file may be missing.
-    """
-
-    logins: tuple[Login, ...] = ()
-    blocked: tuple[str, ...] = ()
-    netrc: Path | None = None
+    logins: tuple[Login, ...] = ()  # of several logins for a URL, the first wins
+    blocked: tuple[str, ...] = ()  # URLs below which no login is sent
+    netrc: Path | None = None  # the file may be missing
 
     def login_for(self, url: str) -> Login | None:
         """Return the login to send with a request for a URL; None for no login.

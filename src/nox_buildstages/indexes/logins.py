@@ -69,9 +69,6 @@ def strip_logins(value: Any) -> Any:
 
     The URLs keep working without the login. The user name of an ssh URL stays: ssh
     needs the name, and the name is no secret.
-
-    Args:
-        value: A string, or tables and lists of strings.
     """
     if isinstance(value, str):
         return _USERINFO.sub("", value)
@@ -155,11 +152,8 @@ def expand_variables(
 def git_variables(logins: Iterable[Login], outer: Mapping[str, str]) -> dict[str, str]:
     """Return environment variables with logins for git, submodules included.
 
-    The first login of a host serves all repositories on the host.
-
-    Args:
-        logins: Logins of repositories; logins of other URLs do no harm.
-        outer: The other variables of git; git settings among them stay valid.
+    The first login of a host serves all repositories on the host. Settings of git in
+    ``outer`` stay valid.
     """
     hosts: dict[object, Login] = {}
     own = [login for login in logins if urlsplit(login.url).scheme in DEFAULT_PORTS]

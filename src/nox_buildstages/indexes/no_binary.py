@@ -21,13 +21,7 @@ _TRUE = frozenset(("1", "on", "t", "true", "y", "yes"))
 def find_no_binary(
     name: NormalizedName, settings: Mapping[str, Any], variables: Mapping[str, str]
 ) -> str | None:
-    """Return the setting or variable against wheels of a package, if any.
-
-    Args:
-        name: The package.
-        settings: The table ``[tool.uv]``.
-        variables: Environment variables.
-    """
+    """Return the setting or variable against wheels of a package, if any."""
     pip = settings.get("pip", {})
     all_of_uv = [_ALL] if settings.get("no-binary") is True else []
     variable = variables.get("UV_NO_BINARY", "").lower()

@@ -82,19 +82,13 @@ class _Index:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Indexes:
-    """The indexes of a project.
-
-    Attributes:
-        root: The folder of the project; paths are relative to this folder.
-        settings: The table ``[tool.uv]`` of the project.
-        outer: The environment variables of the nox command; None for ours.
-        logins: The logins from the project's requirements and sources.
-    """
+    """The indexes of a project; paths are relative to ``root``."""
 
     root: Path = field(default_factory=Path.cwd)
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)  # ``[tool.uv]``
     outer: Mapping[str, str] | None = field(default=None, repr=False)
-    logins: tuple[Login, ...] = ()
+    """The environment variables of the nox command; None for ours."""
+    logins: tuple[Login, ...] = ()  # from the project's requirements and sources
 
     def resolution_settings(self) -> dict[str, Any]:
         """Return ``[tool.uv]`` for a resolution in any folder."""
@@ -117,11 +111,7 @@ class Indexes:
         return folder
 
     def uv_variables(self, *, without: Iterable[str] = ()) -> dict[str, str] | None:
-        """Return the environment variables for uv in any folder; None for ours.
-
-        Args:
-            without: Names of variables to hide from uv.
-        """
+        """Return the environment variables for uv in any folder; None for ours."""
         if self.outer is None and not self.logins:
             return None
         hidden = {*_OTHER_FOLDER_VARIABLES, *without}

@@ -37,14 +37,8 @@ def unpack_archive(archive: Path, target: Path, *, only: Collection[str] = ()) -
     """Unpack a tar or zip archive into an empty folder, and only there.
 
     Files get the times of the archive and the modes 0644 or 0755; owners and all
-    other bits are dropped.
-
-    Args:
-        archive: The archive; all members are checked, even if few are wanted.
-        target: The folder.
-        only: Names of files, without folders. Other files below the top of the
-            archive are skipped. Everything is unpacked without names, or if the
-            archive contains links.
+    other bits are dropped. If ``only`` has names of files, other files below the top of
+    the archive are checked but not written, unless the archive contains links.
 
     Raises:
         ValueError: A member is unsafe; the message names the member.

@@ -36,12 +36,8 @@ _UNAUTHORIZED = (401, 403)
 def download(url: str, file: Path, login: Login | None = None) -> str:
     """Download a URL into a file, and return the sha256 in hex.
 
-    A temporary failure, for instance a timeout, is retried three times.
-
-    Args:
-        url: The URL; a login in the URL takes precedence over ``login``.
-        file: The file to write.
-        login: A login for this server only, not for the target of a redirect.
+    A temporary failure, for instance a timeout, is retried three times. A login in the
+    URL takes precedence, and none is sent to the target of a redirect.
 
     Raises:
         OSError: The download fails, or the file can't be written.

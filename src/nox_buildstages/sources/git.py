@@ -44,17 +44,10 @@ _BRANCHES_AND_TAGS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repository:
-    """A git repository and our mirror.
+    """A git repository and our mirror."""
 
-    Attributes:
-        url: The URL or absolute path of the repository.
-        mirror: A bare repository, created when first needed.
-        runner: Runs git.
-        variables: Environment variables for git, for instance logins.
-    """
-
-    url: str
-    mirror: Path
+    url: str  # or an absolute path
+    mirror: Path  # a bare repository, created when first needed
     runner: Runner
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -125,15 +118,8 @@ def apply_patch(patch: Path, tree: Path, runner: Runner, *, is_clone: bool) -> N
 
     Neither environment variables, nor any configuration of git, nor a repository
     around the tree (for whose ignored files git does nothing, silently) have an
-    effect.
-
-    Args:
-        patch: The patch file, in a folder without other files of git.
-        tree: The folder to which the paths in the patch are relative.
-        runner: Runs git.
-        is_clone: Whether the tree is our clone of a repository. Then its
-            ``.gitattributes`` determine line endings, as for the ``git diff`` that
-            wrote the patch.
+    effect. But in our clone of a repository, ``.gitattributes`` determine line endings,
+    as for the ``git diff`` that wrote the patch.
 
     Raises:
         CommandError: git can't be started, or the patch doesn't apply.
@@ -179,9 +165,8 @@ def is_local_url(url: str) -> bool:
 def _isolated_variables(home: Path, repository: Path) -> dict[str, str]:
     """Return environment variables with which git reads no configuration.
 
-    Args:
-        home: A folder without configuration.
-        repository: The repository; a missing folder hides a repository around the tree.
+    ``home`` is a folder without configuration, and a missing ``repository`` hides a
+    repository around the tree.
     """
     env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     return {

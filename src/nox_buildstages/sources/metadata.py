@@ -34,18 +34,11 @@ _DEPENDENCY_FIELDS = frozenset(("requires-dist", "requires-python", "provides-ex
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildSystem:
-    """How a source tree is built (PEP 517, PEP 518).
-
-    Attributes:
-        requires: The build requirements, PEP 508 strings.
-        backend: The entry point of the build backend, such as
-            ``setuptools.build_meta``.
-        backend_path: Folders of the tree with the build backend.
-    """
+    """The build system of a source tree (PEP 517, PEP 518)."""
 
     requires: tuple[str, ...] = ("setuptools",)
     backend: str = _LEGACY
-    backend_path: tuple[str, ...] = ()
+    backend_path: tuple[str, ...] = ()  # folders of the tree
 
 
 def read_build_system(tree: Path) -> BuildSystem:

@@ -31,12 +31,7 @@ _SUBMODULE = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PatchFile:
-    """A patch with the content of the file, which is part of a key.
-
-    Attributes:
-        patch: The patch as declared.
-        content: The content of the file.
-    """
+    """A patch with the content of the file, which is part of a key."""
 
     patch: Patch
     content: bytes = field(repr=False)
@@ -85,13 +80,6 @@ def apply_patches(
     runner: Runner,
 ) -> None:
     """Apply patches to a source tree, in the given order.
-
-    Args:
-        patches: The patches; their paths are relative to the top of the tree.
-        tree: The top of the source tree.
-        source: The source, for messages.
-        is_clone: Whether the tree is our clone of a git repository.
-        runner: Runs git.
 
     Raises:
         SourceError: A patch doesn't apply exactly. The tree is then unusable.

@@ -52,21 +52,12 @@ _DAMAGED = (
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Fetches sources, and keeps fetched sources in the store.
+    """Fetches sources, and keeps fetched sources in the store."""
 
-    Attributes:
-        root: The folder of the project; paths are relative to this folder.
-        cache: The folder of the store; files are verified before use.
-        runner: Runs git.
-        excluded: Folders of nox-buildstages itself, never part of a source.
-        credentials: Logins for the servers of archives.
-        git_variables: Environment variables for git.
-    """
-
-    root: Path
-    cache: Path
+    root: Path  # the folder of the project
+    cache: Path  # the folder of the store; files are verified before use
     runner: Runner
-    excluded: tuple[Path, ...] = ()
+    excluded: tuple[Path, ...] = ()  # our own folders, never part of a source
     credentials: Credentials = field(default_factory=Credentials)
     git_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -97,12 +88,9 @@ class Sources:
     ) -> Path:
         """Create a fresh tree of a source, and return the project's folder in the tree.
 
-        Args:
-            source: The source; fetched if necessary, and verified.
-            target: A folder to create, with all parents; removed after a failure.
-            patches: Patches to apply in this order; their paths are relative to the
-                top of the source, not to a subdirectory.
-            only: Names of files to unpack from an archive; none for all files.
+        The paths in the patches are relative to the top of the source, not to a
+        subdirectory. From an archive only files with the names ``only`` are unpacked,
+        if there are any. After a failure the tree is removed.
 
         Raises:
             FileExistsError: The target exists.
@@ -231,12 +219,6 @@ def fetch_archive(
     source: ArchiveSource, url: str, file: Path, login: Login | None
 ) -> None:
     """Download a locked file atomically, and verify the hash.
-
-    Args:
-        source: The locked file.
-        url: The absolute URL of the file.
-        file: The file to write, in an existing folder.
-        login: The login for the server.
 
     Raises:
         HashMismatchError: The downloaded file isn't the locked file.

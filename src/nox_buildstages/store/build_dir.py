@@ -1,10 +1,8 @@
-"""The folder in which one wheel is built, and its state after an interruption.
+"""The folder in which a wheel is built, and where an interrupted build resumes.
 
-The folder's path depends only on the wheel's key. An interrupted build leaves its tree
-there, and the next build resumes in it: ninja, make and setuptools skip finished files.
-They can't tell a truncated file from a finished one, though. So a supervisor notes
-*checkpoints* while a build runs, and before a build resumes, files that are younger
-than the last checkpoint are removed.
+ninja, make and setuptools skip finished files, but can't recognize truncated files. So
+a supervisor notes *checkpoints* while a build runs, and before a build resumes, files
+younger than the last checkpoint are removed.
 """
 
 from __future__ import annotations
@@ -35,29 +33,17 @@ _JOURNALS = frozenset({".ninja_log", ".ninja_deps"})
 class PartialBuild:
     """The state of an unfinished build at a checkpoint.
 
-    Attributes:
-        environment: The build's environment; a build resumes in no other one.
-        project: The project's folder, relative to the build directory.
-        time: The checkpoint by the clock of the file system, in nanoseconds. Files that
-            were changed before are complete.
-        open: The files that were being written at the checkpoint, relative to the build
-            directory.
-        spent: The seconds that all attempts took up to the checkpoint.
+    Paths are relative to the build directory.
     """
 
-    environment: str
+    environment: str  # a build resumes in no other environment
     project: str
-    time: int
-    open: tuple[str, ...] = ()
-    spent: float = 0.0
+    time: int  # nanoseconds, by the file system; older files are complete
+    open: tuple[str, ...] = ()  # the files that were being written
+    spent: float = 0.0  # seconds of all attempts
 
     def may_be_truncated(self, name: Path, changed: int) -> bool:
-        """Whether a file may be truncated.
-
-        Args:
-            name: The file, relative to the build directory.
-            changed: The file's modification time in nanoseconds.
-        """
+        """Whether a file, changed at a time in nanoseconds, may be truncated."""
         if name.name in _JOURNALS:
             return False
         tolerance = _FINE if self.time % _SECOND else _COARSE
@@ -66,15 +52,10 @@ class PartialBuild:
 
 @dataclass(frozen=True, slots=True)
 class BuildDirectory:
-    """The folder in which one wheel is built.
-
-    Attributes:
-        folder: The folder, named by the wheel's key.
-        here: The path at which a sandboxed backend sees the folder.
-    """
+    """The folder in which a wheel is built, named by the wheel's key."""
 
     folder: Path
-    here: Path | None = None
+    here: Path | None = None  # the path at which a sandboxed backend sees the folder
 
     @property
     def source(self) -> Path:
@@ -106,11 +87,10 @@ class BuildDirectory:
         return self.folder / "state.json"
 
     def partial_build(self, environment: Path) -> PartialBuild | None:
-        """Return the state of an interrupted build; None if there is none to resume.
+        """Return the state of an interrupted build; None if no build can resume.
 
-        Args:
-            environment: The environment of the new build. Build tools write its path
-                into the tree.
+        Build tools write the environment's path into the tree, so a build in another
+        environment doesn't resume.
         """
         try:
             state = json.loads(self._state.read_text(encoding="utf-8"))
@@ -137,19 +117,15 @@ class BuildDirectory:
         )
 
     def spent(self, environment: Path) -> float:
-        """Return the seconds that earlier attempts took in the tree."""
+        """Return the seconds of earlier attempts in the tree."""
         partial = self.partial_build(environment)
         return 0.0 if partial is None else partial.spent
 
     def begin(self, environment: Path, unpack: Callable[[Path], Path]) -> Path:
         """Prepare a build, and return the project's folder.
 
-        A build resumes in an existing tree, without files that may be truncated.
-
-        Args:
-            environment: The build's environment.
-            unpack: Unpacks the source into a new folder, and returns the project's
-                folder in it.
+        A build resumes in an existing tree, without possibly truncated files. For a
+        new build, ``unpack`` puts the source into a folder.
         """
         partial = self.partial_build(environment)
         if partial is None:
@@ -184,7 +160,7 @@ class BuildDirectory:
         files.remove_tree(self.folder)
 
     def _relative(self, path: Path) -> str | None:
-        """Return a path relative to the folder, as seen in a sandbox or outside."""
+        """Return a path, seen in a sandbox or outside, relative to the folder."""
         for top in filter(None, (self.folder.resolve(), self.here)):
             if path.is_relative_to(top):
                 return path.relative_to(top).as_posix()
@@ -193,7 +169,7 @@ class BuildDirectory:
     def _remove_truncated(
         self, partial: PartialBuild, unpack: Callable[[Path], Path]
     ) -> None:
-        """Remove files that may be truncated, and unpack files of the source again."""
+        """Remove possibly truncated files, and unpack files of the source again."""
         removed: list[Path] = []
         for top in (self.source, self.build):
             for folder, _, names in os.walk(top):

@@ -1,4 +1,4 @@
-"""Earlier builds, as far as the store still has their records."""
+"""Earlier builds, from the records in the store."""
 
 from __future__ import annotations
 
@@ -16,15 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """The records of earlier builds.
-
-    Attributes:
-        store: The store with the records.
-        keys: The keys of the wheels in this project's wheelhouse, by project.
-    """
+    """The records of earlier builds."""
 
     store: Store
     keys: Mapping[str, str] = field(default_factory=dict)
+    """The keys of the wheels in this project's wheelhouse, by project."""
     _wheels: dict[str, list[StoredWheel]] = field(default_factory=dict)
 
     def previous(
@@ -34,12 +30,7 @@ class History:
 
         In this order: the wheel with the recipe's own key; the wheel in this project's
         wheelhouse; the wheel in the store that differs least, and of several the
-        newest.
-
-        Args:
-            recipe: The recipe of the build to come.
-            unknown: Projects whose wheels are still missing in the recipe's
-                environment.
+        newest. The recipe lacks the wheels of projects in ``unknown``.
         """
         for key in (recipe.key, self.keys.get(recipe.name, "")):
             wheel = self.store.peek(key)
@@ -52,7 +43,7 @@ class History:
         return min(self._wheels_of(recipe.name), key=distance, default=None)
 
     def recipe_of(self, name: str, sha256: str) -> Recipe | None:
-        """Return the recipe of a wheel file; None if its record is gone."""
+        """Return the recipe of a wheel file; None without a record."""
         wheels = self._wheels_of(name)
         return next((it.recipe for it in wheels if it.sha256 == sha256), None)
 

@@ -24,7 +24,7 @@ REMOVED_PREFIX = ".gone-"
 _KEY = re.compile("[0-9a-f]{64}")
 _LEFTOVERS = (".new-", "locking-", "fetching-", REMOVED_PREFIX)
 _CLAIMS = "claims.lock"
-"""A lock that processes wait for before they take a job slot; it isn't removed."""
+"""A lock that processes wait for before they take a job slot; never removed."""
 
 
 class Kind(Enum):
@@ -52,23 +52,14 @@ _FILES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreItem:
-    """A file or folder of the store that is removed as a whole.
-
-    Attributes:
-        kind: The kind of the item.
-        path: The file or folder.
-        size: The size on disk in bytes.
-        used: The time of the last use, in seconds since the epoch.
-        lock: The lock that a process holds while it uses the item.
-        is_garbage: Whether nothing can use the item any more.
-    """
+    """A file or folder of the store, removed as a whole."""
 
     kind: Kind
     path: Path
-    size: int
-    used: float
-    lock: Path | None = None
-    is_garbage: bool = False
+    size: int  # bytes on disk
+    used: float  # the time of the last use, in seconds since the epoch
+    lock: Path | None = None  # held by a process that uses the item
+    is_garbage: bool = False  # nothing can use the item any more
 
 
 def list_items(store: Store) -> Iterator[StoreItem]:
@@ -105,7 +96,7 @@ def _leftovers(top: Path) -> Iterator[StoreItem]:
 
 
 def _lock_files(top: Path) -> Iterator[StoreItem]:
-    """Yield the files by which processes coordinate; nothing needs them afterwards."""
+    """Yield the files by which processes coordinate; useless afterwards."""
     for path in _list(top / "git"):
         if path.suffix == ".lock":
             yield _item(Kind.LOCK, path, lock=path, is_garbage=True)
@@ -119,17 +110,16 @@ def _lock_files(top: Path) -> Iterator[StoreItem]:
 
 
 def foreign_size(store: Store) -> int:
-    """Return the bytes of everything in the store's folder that isn't ours."""
+    """Return the bytes of all foreign files in the store's folder."""
     ours = {"wheels", "builds", "sources", "git", "answers", "interpreters", "logs"}
     ours |= {"compilers", "here", "locks", "jobs", store.users_lock.name}
     return sum(disk_size(it) for it in _list(store.folder) if it.name not in ours)
 
 
 def disk_size(path: Path) -> int:
-    """Return the bytes that a file or folder takes on disk.
+    """Return the size of a file or folder on disk, in bytes.
 
-    A file with several names counts as a share, so that a clone and its mirror, which
-    share files, aren't counted twice.
+    A file with several names counts as a share, because clones and mirrors share files.
     """
     if path.is_symlink() or not path.is_dir():
         return _file_size(path)
@@ -173,7 +163,7 @@ def _item(
 
 
 def _last_use(path: Path) -> float:
-    """Return the newest modification time of a path and of the files right in it."""
+    """Return the newest modification time of a path and the files of a folder."""
     files = [] if path.is_symlink() else [it for it in _list(path) if not it.is_dir()]
     newest = 0.0
     for file in (path, *files):
@@ -183,7 +173,7 @@ def _last_use(path: Path) -> float:
 
 
 def _is_broken(store: Store, folder: Path) -> bool:
-    """Whether the store never finds a wheel; a record of another format isn't ours."""
+    """Whether the store never finds a wheel; records of other formats are foreign."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -199,7 +189,7 @@ def _is_broken(store: Store, folder: Path) -> bool:
 
 
 def _source_items(folder: Path) -> Iterator[StoreItem]:
-    """Yield a downloaded file with its folder, and interrupted downloads."""
+    """Yield a downloaded file with the folder, and interrupted downloads."""
     files = []
     for path in _list(folder):
         if path.is_dir() and not path.is_symlink():

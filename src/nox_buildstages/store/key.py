@@ -1,4 +1,4 @@
-"""The key of a wheel: the digest of its recipe, and how two recipes differ."""
+"""The key of a wheel: the digest of a recipe, and how two recipes differ."""
 
 from __future__ import annotations
 
@@ -19,17 +19,11 @@ SCHEME = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ingredient:
-    """A wheel in the stage's environment.
-
-    Attributes:
-        version: The wheel's version.
-        sha256: The wheel file's hash, in hex.
-        stage: The stage that provides the wheel; empty for a wheel from an index.
-    """
+    """A wheel in the stage's environment."""
 
     version: str
     sha256: str
-    stage: str = ""
+    stage: str = ""  # the stage that provides the wheel; empty for an index's wheel
 
     def to_dict(self) -> dict[str, str]:
         """Return the ingredient as JSON."""
@@ -38,15 +32,10 @@ class Ingredient:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AppliedPatch:
-    """A patch of the source.
-
-    Attributes:
-        sha256: The file's hash, in hex.
-        name: The file's name, for messages; no part of the key.
-    """
+    """A patch of the source."""
 
     sha256: str
-    name: str = field(compare=False)
+    name: str = field(compare=False)  # for messages; no part of the key
 
     def __str__(self) -> str:
         return f"{self.name} (sha256:{self.sha256})"
@@ -54,34 +43,21 @@ class AppliedPatch:
 
 @dataclass(frozen=True, kw_only=True)  # no slots, because ``key`` is cached
 class Recipe:
-    """Everything that the bytes of a wheel may depend on.
+    """Everything that may change the bytes of a wheel.
 
-    Settings that only change how long a build takes, such as jobs, are left out.
-
-    Attributes:
-        name: The project's name.
-        version: The wheel's version.
-        source: The source's identity: ``sha256:…``, ``git:…``, ``tree:sha256:…``.
-        environment: The wheels in the stage's environment, by project.
-        env: The variables that the table declares, and the variables of ``pass-env``
-            that are set.
-        config_settings: The config settings that the build backend receives.
-        interpreter: Implementation, version, ABI and platform.
-        tools: The output of ``--version`` by program.
-        patches: The patches of the source, in the order in which they are applied.
-        network: Whether the build backend may use the network.
+    Settings for the speed of a build, for example jobs, are left out.
     """
 
     name: str
     version: str
-    source: str
-    environment: Mapping[str, Ingredient]
-    env: Mapping[str, str]
+    source: str  # ``sha256:…``, ``git:…`` or ``tree:sha256:…``
+    environment: Mapping[str, Ingredient]  # by project
+    env: Mapping[str, str]  # declared variables, and set variables of ``pass-env``
     config_settings: Mapping[str, Any]
-    interpreter: Mapping[str, str]
-    tools: Mapping[str, str]
-    patches: tuple[AppliedPatch, ...] = ()
-    network: bool = False
+    interpreter: Mapping[str, str]  # implementation, version, ABI and platform
+    tools: Mapping[str, str]  # the output of ``--version`` by program
+    patches: tuple[AppliedPatch, ...] = ()  # in the order of application
+    network: bool = False  # whether the build backend may use the network
 
     @cached_property
     def key(self) -> str:
@@ -92,19 +68,14 @@ class Recipe:
         return digest_json(value)
 
     def without(self, names: Collection[str]) -> Recipe:
-        """Return the recipe without some wheels of its environment."""
-        environment = {
-            name: ingredient
-            for name, ingredient in self.environment.items()
-            if name not in names
-        }
-        return replace(self, environment=environment)
+        """Return the recipe without some wheels of the environment."""
+        left = {k: v for k, v in self.environment.items() if k not in names}
+        return replace(self, environment=left)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as JSON; its mappings aren't copied.
+        """Return the recipe as JSON, with the same mappings, not copies.
 
-        Optional fields are left out if they are empty, so that a recipe which doesn't
-        use them keeps its key from the time before they existed.
+        Empty optional fields are left out: older recipes keep their keys.
         """
         value = {it.name: getattr(self, it.name) for it in fields(self)}
         value["environment"] = {
@@ -121,8 +92,7 @@ class Recipe:
         """Return the recipe whose ``to_dict`` returned a value.
 
         Raises:
-            TypeError: The value has another scheme.
-            LookupError: The value has another scheme.
+            TypeError, LookupError: The value has another scheme.
         """
         environment = {
             name: Ingredient(**ingredient)
@@ -148,16 +118,14 @@ def digest_json(
 ) -> str:
     """Return the sha256 of a JSON value, in hex; the order of keys doesn't matter.
 
-    Args:
-        value: The value.
-        default: Converts objects that JSON doesn't know.
+    ``default`` converts objects that JSON doesn't know.
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=default)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def describe_changes(old: Recipe, new: Recipe) -> tuple[str, ...]:
-    """Describe what changed from one recipe to another, the most telling first."""
+    """Describe each difference between two recipes, the most telling first."""
     return tuple(_changes(old, new))
 
 
@@ -211,7 +179,7 @@ def _ingredient_change(
 def _patch_changes(
     old: tuple[AppliedPatch, ...], new: tuple[AppliedPatch, ...]
 ) -> Iterator[str]:
-    """Yield the changes of patches, or that only their order changed."""
+    """Yield the changes of patches, or a change of only their order."""
     removed = {patch.name for patch in old if patch not in new}
     added = {patch.name for patch in new if patch not in old}
     yield from (f"{name} changed" for name in sorted(removed & added))

@@ -29,33 +29,20 @@ _COMMAND_LENGTH = 60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """The limits of a store.
+    """The limits of a store."""
 
-    Attributes:
-        older_than: Seconds; items that weren't used for longer are removed.
-        larger_than: Bytes; the least recently used items are removed until the store
-            isn't larger.
-    """
-
-    older_than: int | None = None
-    larger_than: int | None = None
+    older_than: int | None = None  # seconds since the last use of an item
+    larger_than: int | None = None  # bytes; the least recently used items go first
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PruneResult:
-    """The result of pruning a store.
+    """The result of pruning a store."""
 
-    Attributes:
-        removed: The items that were removed, or would be in a dry run.
-        left: All other items.
-        foreign: The bytes of files in the store's folder that aren't ours.
-        failures: The errors of items that can't be removed.
-    """
-
-    removed: tuple[StoreItem, ...] = ()
+    removed: tuple[StoreItem, ...] = ()  # in a dry run, the items to remove
     left: tuple[StoreItem, ...] = ()
-    foreign: int = 0
-    failures: tuple[OSError, ...] = ()
+    foreign: int = 0  # bytes of foreign files in the store's folder
+    failures: tuple[OSError, ...] = ()  # of items that can't be removed
 
     @property
     def freed(self) -> int:
@@ -64,7 +51,7 @@ class PruneResult:
 
     @property
     def size(self) -> int:
-        """The bytes that the store takes after pruning."""
+        """The bytes of the store after pruning."""
         return sum(item.size for item in self.left) + self.foreign
 
 
@@ -74,13 +61,7 @@ def choose_items(
     """Return the items to remove, in order.
 
     First garbage and items that are too old, then the least recently used items until
-    the rest is small enough.
-
-    Args:
-        items: The items that may be removed.
-        limits: The limits of the store.
-        now: The time in seconds since the epoch.
-        fixed: The bytes in the store that can't be removed.
+    the rest is small enough. ``fixed`` bytes of the store can't be removed.
     """
     age = math.inf if limits.older_than is None else limits.older_than
     most = math.inf if limits.larger_than is None else limits.larger_than
@@ -100,18 +81,12 @@ def choose_items(
 def prune(
     store: Store, limits: Limits, *, report: Callable[[str], None], is_dry: bool = False
 ) -> PruneResult:
-    """Remove garbage from a store, and the items beyond its limits.
+    """Remove garbage and the items beyond the limits from a store.
 
-    Pruning waits until no session uses the store; a dry run doesn't.
-
-    Args:
-        store: The store.
-        limits: The limits of the store.
-        report: Prints a line for the user.
-        is_dry: Whether to only choose the items.
+    Pruning waits until no session uses the store; a dry run only chooses the items.
 
     Raises:
-        UsageError: A session that uses the store waits for this process.
+        UsageError: A session in the store waits for this process.
     """
     if not store.folder.is_dir():
         return PruneResult()
@@ -157,10 +132,10 @@ def prune(
 
 
 def _remove(item: StoreItem) -> bool:
-    """Remove an item, unless a process has locked it; return whether it was removed.
+    """Remove an item, unless a process holds the lock; return whether that worked.
 
-    A folder gets another name first, so that the remains of an interrupted removal are
-    never taken for the whole folder.
+    A folder gets another name first: an interrupted removal leaves no partial folder
+    under the old name.
     """
     path = item.path
     with ExitStack() as stack:
@@ -183,11 +158,7 @@ def _remove(item: StoreItem) -> bool:
 
 
 def _describe_wait(store: Store) -> str:
-    """Describe the processes that use a store.
-
-    Raises:
-        UsageError: One of them waits for this process.
-    """
+    """Describe the processes in a store; raise an error if a process waits for us."""
     holders = list_holders(store.users_lock)
     for pid in _ancestors():
         if pid in holders:
@@ -203,7 +174,7 @@ def _describe_wait(store: Store) -> str:
 
 
 def _ancestors() -> Iterator[int]:
-    """Yield this process and the processes that started it."""
+    """Yield this process, the parent process, and so on."""
     pid = os.getpid()
     while pid:
         yield pid

@@ -1,4 +1,4 @@
-"""The remote store: wheels by key, on a disk or a server that many machines share."""
+"""The remote store: wheels by key, on a disk or server shared by many machines."""
 
 from __future__ import annotations
 
@@ -45,50 +45,41 @@ _LARGEST = 10**12
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Remote:
-    """A store that is asked for wheels that the local store lacks.
+    """A shared store for wheels that the local store lacks.
 
-    A folder named by the key has a record, which names a wheel by its hash. The wheel
-    and its log are in a folder named by the hash. The record is written last, so that a
-    reader of a record finds its wheel, even while another wheel replaces it.
+    A folder named by the key has a record, which names a wheel by hash. The wheel and
+    the log are in a folder named by the hash. The record is written last, so a reader
+    finds the recorded wheel, even during a replacement.
 
-    If the remote store can't be reached, the first process of a run that notices says
-    so, and the run continues without it.
-
-    Attributes:
-        declared: The URL, and whether wheels are put there.
-        store: The local store.
-        report: Prints a line for the user.
-        run: The id of this run of nox.
-        timeout: Seconds for an answer.
-        libc: The C library of this machine. It is no part of the key, because a machine
-            has only one, so machines share wheels only if theirs is the same.
+    If the remote store can't be reached, the first process of a run to notice reports
+    the failure, and the run continues without the remote store.
     """
 
     declared: RemoteStore
-    store: Store
+    store: Store  # the local store
     report: Callable[[str], None]
-    run: str
-    timeout: float = 30.0
+    run: str  # the id of this run of nox
+    timeout: float = 30.0  # seconds for an answer
     libc: str = field(default_factory=libc)
+    """The C library of this machine. No part of the key, because a machine has only
+    one, so machines share wheels only if their C libraries are the same."""
     _opened: list[RemoteFiles] = field(default_factory=list)
 
     def check(self) -> None:
-        """Check that there is a driver for the URL, without using it.
+        """Check that the driver for the URL is installed, without connecting.
 
         Raises:
-            UsageError: There is no driver.
+            UsageError: The driver isn't installed.
         """
         from nox_buildstages.store import remote_files  # noqa: PLC0415 - few have one
 
         remote_files.check_driver(self.declared.url)
 
     def peek(self, recipe: Recipe) -> StoredWheel | None:
-        """Return the wheel of a recipe, without fetching it.
-
-        Its files are named as they will be in the local store.
+        """Return the wheel of a recipe, with the paths in the local store, unfetched.
 
         Raises:
-            UsageError: There is no driver for the URL.
+            UsageError: The driver for the URL isn't installed.
         """
         if not self._is_off(_READ):
             with self._report_failure(_READ):
@@ -97,13 +88,13 @@ class Remote:
         return None
 
     def fetch(self, recipe: Recipe) -> StoredWheel | None:
-        """Copy the wheel of a recipe into the local store, and return it.
+        """Copy the wheel of a recipe into the local store, and return the copy.
 
-        A wheel that is damaged, or that another recipe made, counts as missing. If
-        several processes want the same wheel, one of them fetches it.
+        A damaged wheel, or another recipe's, counts as missing. If several processes
+        want the same wheel, only the first process fetches.
 
         Raises:
-            UsageError: There is no driver for the URL.
+            UsageError: The driver for the URL isn't installed.
         """
         with self.store.hold_lock(recipe.key):
             wheel = self.store.find(recipe.key)
@@ -127,10 +118,10 @@ class Remote:
             return wheel
 
     def put(self, wheel: StoredWheel) -> None:
-        """Copy a wheel to the remote store, if that is allowed.
+        """Copy a wheel to the remote store, if the project may write to the store.
 
         Raises:
-            UsageError: There is no driver for the URL.
+            UsageError: The driver for the URL isn't installed.
         """
         if not self.declared.write or self._is_off(_READ, _WRITE):
             return
@@ -147,7 +138,7 @@ class Remote:
             self.report(f"put {wheel.path.name} into {target}")
 
     def _copy(self, remote: StoredWheel) -> StoredWheel | None:
-        """Copy a wheel into the local store; None if it isn't the recorded one."""
+        """Copy a wheel into the local store; None unless the hash is the record's."""
         folder = self.store.folder / "builds"
         folder.mkdir(parents=True, exist_ok=True)
         # A driver that hangs may still write something.
@@ -179,7 +170,7 @@ class Remote:
         return record
 
     def _load(self, recipe: Recipe, record: bytes) -> StoredWheel | None:
-        """Return the wheel of a record that anybody may have written.
+        """Return the wheel of a record from an untrusted author.
 
         None if the record describes another recipe's wheel, or has impossible values.
         """
@@ -215,7 +206,7 @@ class Remote:
 
     @contextmanager
     def _report_failure(self, action: str) -> Iterator[None]:
-        """Report once in a run that the remote store fails, and don't use it again."""
+        """Report the store's failure once in a run, and then avoid the store."""
         try:
             yield
         except RemoteStoreUnreachableError as error:
@@ -238,31 +229,6 @@ class Remote:
         url = hashlib.sha256(self.declared.url.encode()).hexdigest()[:16]
         name = f"remote-{url}-{action.partition(' ')[0]}-{self.run}.run"
         return self.store.folder / "locks" / name
-
-
-def find_remote_store(
-    project: Project,
-    store: Store,
-    outer: Mapping[str, str],
-    report: Callable[[str], None],
-    run: str,
-) -> Remote | None:
-    """Return the remote store of a project; None if it has none.
-
-    Args:
-        project: The project.
-        store: The local store.
-        outer: The environment variables that nox was started with.
-        report: Prints a line for the user.
-        run: The id of this run of nox.
-
-    Raises:
-        UsageError: A variable has an invalid value.
-    """
-    declared = choose_remote_store(project, outer)
-    if declared is None:
-        return None
-    return Remote(declared=declared, store=store, report=report, run=run)
 
 
 def choose_remote_store(

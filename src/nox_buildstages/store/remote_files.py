@@ -1,4 +1,4 @@
-"""Files below a URL, by the driver that fsspec has for it, within a time limit."""
+"""Files below a URL, by a driver of fsspec, within a time limit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SLOWEST = 250_000
 
 
 class Driver(Protocol):
-    """The part of ``fsspec.AbstractFileSystem`` that is used."""
+    """The methods of ``fsspec.AbstractFileSystem`` in use."""
 
     protocol: str | tuple[str, ...]
 
@@ -46,52 +46,28 @@ class Driver(Protocol):
 class RemoteFiles:
     """Files below a URL.
 
-    Attributes:
-        driver: The driver of the URL's scheme.
-        root: The path of the URL, in the driver's form.
-        timeout: Seconds for an answer.
+    All methods raise ``RemoteStoreUnreachableError`` if the store fails or is slow.
     """
 
     driver: Driver
-    root: str
-    timeout: float
+    root: str  # the path of the URL, in the driver's form
+    timeout: float  # seconds for an answer
 
     def read(self, name: str) -> bytes | None:
-        """Return the content of a file; None if there is no such file.
-
-        Raises:
-            RemoteStoreUnreachableError: The store doesn't answer, or fails.
-        """
+        """Return the content of a file; None without the file."""
         work = partial(_if_found, self.driver.cat_file, self._path(name))
         return _run_within(self.timeout, work)
 
     def fetch(self, name: str, file: Path, *, size: int) -> None:
-        """Copy a file to a local one, if there is such a file.
-
-        Args:
-            name: The remote file.
-            file: The local file.
-            size: The expected size in bytes, for the time limit.
-
-        Raises:
-            RemoteStoreUnreachableError: The store doesn't answer, or fails.
-        """
+        """Copy a file of about ``size`` bytes to a local path, if the file exists."""
         work = partial(_if_found, self.driver.get_file, self._path(name), str(file))
         _run_within(self.timeout + size / SLOWEST, work)
 
     def put(self, file: Path, name: str, *, size: int) -> None:
-        """Copy a local file, replacing an existing one.
+        """Copy a local file of ``size`` bytes, and replace an existing file.
 
-        A reader sees the old file or the new one: object stores promise that, and on a
-        local disk the file is renamed into its place.
-
-        Args:
-            file: The local file.
-            name: The remote file.
-            size: The size in bytes, for the time limit.
-
-        Raises:
-            RemoteStoreUnreachableError: The store doesn't answer, or fails.
+        A reader sees the old file or the new file: object stores promise as much, and
+        on a local disk the file is renamed.
         """
 
         def work() -> None:
@@ -105,11 +81,7 @@ class RemoteFiles:
         _run_within(self.timeout + size / SLOWEST, work)
 
     def exists(self) -> bool:
-        """Whether anything is at the URL; web servers aren't asked.
-
-        Raises:
-            RemoteStoreUnreachableError: The store doesn't answer, or fails.
-        """
+        """Whether anything is at the URL; web servers aren't asked."""
         if self._has_scheme("http", "https"):
             return True
         return _run_within(self.timeout, partial(self.driver.exists, self.root))
@@ -124,14 +96,10 @@ class RemoteFiles:
 
 
 def open_url(url: str, *, timeout: float) -> RemoteFiles:
-    """Return the files below a URL.
-
-    Args:
-        url: The URL, or an absolute path.
-        timeout: Seconds for an answer.
+    """Return the files below a URL, or below an absolute path.
 
     Raises:
-        UsageError: There is no driver for the URL.
+        UsageError: The driver for the URL isn't installed.
         RemoteStoreUnreachableError: The driver refuses the URL.
     """
     check_driver(url)
@@ -144,10 +112,10 @@ def open_url(url: str, *, timeout: float) -> RemoteFiles:
 
 
 def check_driver(url: str) -> None:
-    """Check that there is a driver for a URL, without using it.
+    """Check that the driver for a URL is installed, without connecting.
 
     Raises:
-        UsageError: There is no driver.
+        UsageError: The driver isn't installed.
     """
     try:
         import fsspec  # noqa: PLC0415 - an extra
@@ -170,22 +138,16 @@ def check_driver(url: str) -> None:
 
 
 def _is_visible(record: logging.LogRecord) -> bool:
-    """Whether nox may show a log record: not if it is a driver's.
-
-    Drivers work in threads, and log headers and signed URLs.
-    """
+    """Whether nox may show a log record: drivers log headers and signed URLs."""
     is_nox = record.name.partition(".")[0] == "nox"
     return is_nox or record.thread == main_thread().ident
 
 
 def _run_within(seconds: float, work: Callable[[], T]) -> T:
-    """Return the result of some work, which runs in a thread of its own.
+    """Return the result of some work in a new thread.
 
-    A thread that hangs is left alone until the process ends: some drivers have no time
-    limit, and network disks have none.
-
-    Raises:
-        RemoteStoreUnreachableError: The work takes too long, or fails.
+    A thread that hangs is left alone until the process ends: some drivers and all
+    network disks lack a time limit.
     """
     future: Future[T] = Future()
 
@@ -205,7 +167,7 @@ def _run_within(seconds: float, work: Callable[[], T]) -> T:
 
 
 def _if_found(call: Callable[..., T], *arguments: str) -> T | None:
-    """Return the result of a call; None if there is no such file."""
+    """Return the result of a call; None if the file is missing."""
     try:
         return call(*arguments)
     except FileNotFoundError:

@@ -20,7 +20,6 @@ from nox_buildstages.errors import BuildStagesError, refuse_newer_format
 from nox_buildstages.store.build_dir import BuildDirectory
 from nox_buildstages.store.key import Recipe
 from nox_buildstages.system import files
-from nox_buildstages.system.files import sha256_of
 from nox_buildstages.system.locks import hold_lock, hold_shared_lock
 
 if TYPE_CHECKING:
@@ -43,29 +42,17 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredWheel:
-    """A wheel in the store, with its recipe and its build's log.
-
-    Attributes:
-        name: The project's name.
-        version: The wheel's version.
-        path: The wheel file.
-        sha256: The wheel file's hash, in hex.
-        size: The wheel file's size in bytes.
-        seconds: The duration of the build.
-        log: The log of the build.
-        recipe: Everything that went into the wheel; the key is its digest.
-        run: The run of nox that built the wheel.
-    """
+    """A wheel in the store, with the recipe and the log of the build."""
 
     name: NormalizedName
     version: Version
     path: Path
     sha256: str
-    size: int
-    seconds: float
+    size: int  # bytes
+    seconds: float  # the duration of the build
     log: Path
     recipe: Recipe
-    run: str
+    run: str  # the run of nox that built the wheel
 
     @property
     def key(self) -> str:
@@ -74,16 +61,11 @@ class StoredWheel:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], folder: Path) -> StoredWheel:
-        """Return the wheel that a record describes.
-
-        Args:
-            record: The content of ``record.json``.
-            folder: The folder of the wheel and its log.
+        """Return the wheel described by a record in a folder.
 
         Raises:
-            ValueError: The record is malformed.
-            LookupError: The record is malformed or has another format.
-            TypeError: The record is malformed.
+            ValueError, LookupError, TypeError: The record is malformed, or has another
+                format.
         """
         refuse_newer_format(str(folder / RECORD), record["format"], FORMAT)
         if record["format"] != FORMAT:
@@ -104,35 +86,26 @@ class StoredWheel:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A folder of wheels, each in a folder named by its key.
-
-    Attributes:
-        folder: The store's folder; the first write creates it.
-    """
+    """A folder of wheels, each in a folder named by the key."""
 
     folder: Path
 
     def find(self, key: str) -> StoredWheel | None:
-        """Return the wheel of a key; None if there is none or if it is damaged.
-
-        The wheel is hashed.
-        """
+        """Return the wheel of a key, after hashing; None if missing or damaged."""
         note_use(self.wheel_folder(key))
         wheel = self.peek(key)
         with suppress(OSError):
             if (
                 wheel is not None
                 and wheel.path.stat().st_size == wheel.size
-                and sha256_of(wheel.path) == wheel.sha256
+                and files.sha256_of(wheel.path) == wheel.sha256
                 and wheel.log.is_file()
             ):
                 return wheel
         return None
 
     def peek(self, key: str) -> StoredWheel | None:
-        """Return the wheel of a key, without hashing it.
-
-        A record that describes another key is ignored.
+        """Return the wheel of a key, without hashing; None if missing.
 
         Raises:
             BuildStagesError: A newer version wrote the record.
@@ -150,10 +123,10 @@ class Store:
         return self.folder / "wheels" / key
 
     def wheels(self) -> Iterator[StoredWheel]:
-        """Yield all wheels, the newest first, without hashing them."""
+        """Yield all wheels, the newest first, without hashing."""
         dated: list[tuple[float, str]] = []
         for record in self.folder.glob(f"wheels/[!.]*/{RECORD}"):
-            with suppress(FileNotFoundError):  # another process may remove it
+            with suppress(FileNotFoundError):  # removed by another process
                 dated.append((record.stat().st_mtime, record.parent.name))
         for _, key in sorted(dated, reverse=True):
             with suppress(BuildStagesError):  # a newer version's; not asked for
@@ -167,22 +140,12 @@ class Store:
         """Copy a wheel into the store, replacing an earlier wheel of the same key.
 
         The caller holds the key's lock.
-
-        Args:
-            recipe: Everything that went into the wheel.
-            wheel: The wheel file.
-            log: The log of the build.
-            seconds: The duration of the build.
-            run: The run of nox that built the wheel.
-
-        Returns:
-            The wheel in the store.
         """
         target = self.wheel_folder(recipe.key)
         record = {
             "format": FORMAT,
             "wheel": wheel.name,
-            "sha256": sha256_of(wheel),
+            "sha256": files.sha256_of(wheel),
             "size": wheel.stat().st_size,
             "seconds": round(seconds, 3),
             "run": run,
@@ -196,7 +159,7 @@ class Store:
             shutil.copyfile(log, staging / LOG)
             text = json.dumps(record, indent=1, sort_keys=True)
             (staging / RECORD).write_text(text, encoding="utf-8")
-            if sha256_of(staging / wheel.name) != record["sha256"]:
+            if files.sha256_of(staging / wheel.name) != record["sha256"]:
                 raise OSError("the wheel changed while it was copied into the store")
             files.remove_tree(target)
             staging.replace(target)
@@ -207,17 +170,12 @@ class Store:
     def hold_lock(
         self, name: str, *, on_wait: Callable[[], None] = lambda: None
     ) -> AbstractContextManager[None]:
-        """Hold a lock of the store exclusively.
-
-        Args:
-            name: The lock's name.
-            on_wait: Called once if another process holds the lock.
-        """
+        """Hold a lock of the store exclusively; call ``on_wait`` before waiting."""
         return hold_lock(self.folder / "locks" / f"{name}.lock", on_wait=on_wait)
 
     @property
     def users_lock(self) -> Path:
-        """The lock that sessions share, and that pruning holds exclusively."""
+        """The lock shared by sessions, and held exclusively by pruning."""
         return self.folder / "users.lock"
 
     @contextmanager
@@ -226,9 +184,6 @@ class Store:
 
         If the lock can't be created, as in a read-only store, pruning can't remove
         anything either.
-
-        Args:
-            on_wait: Called once if the store is being pruned.
         """
         with ExitStack() as stack:
             with suppress(OSError, ImportError):  # Windows lacks the kernel's lock
@@ -241,10 +196,10 @@ class Store:
 
     @contextmanager
     def open_build_dir(self, key: str) -> Iterator[BuildDirectory]:
-        """Yield the folder in which a key's wheel is built; remove it at the end.
+        """Yield the folder in which a key's wheel is built, and remove the folder.
 
-        If the block fails, the folder stays, so that the next build can resume in it.
-        The caller holds the key's lock.
+        If the block fails, the folder stays, and the next build can resume. The caller
+        holds the key's lock.
         """
         with self.hold_lock(self.processes_lock(key).stem):
             pass  # a supervisor may still be ending the processes of a killed build
@@ -255,23 +210,23 @@ class Store:
 
     @property
     def here(self) -> Path:
-        """The path at which every build sees its own build directory, if possible."""
+        """The path at which every build sees the build directory, if possible."""
         return self.folder / "here"
 
     def processes_lock(self, key: str) -> Path:
-        """Return the lock that is held while processes of a key's build run."""
+        """Return the lock held while processes of a key's build run."""
         return self.folder / "locks" / f"{key}-runs.lock"
 
 
 def note_use(path: Path) -> None:
-    """Note the use of something in the store as its modification time, once a day."""
+    """Note the use of a path in the store as the modification time, once a day."""
     with suppress(OSError):
         if time.time() - path.stat().st_mtime > DAY:
             os.utime(path)
 
 
 def load_record(record: bytes, folder: Path) -> StoredWheel | None:
-    """Return the wheel that a record file describes; None if it is malformed."""
+    """Return the wheel described by a record file; None if malformed."""
     try:
         return StoredWheel.from_dict(json.loads(record), folder)
     except (ValueError, LookupError, TypeError):

@@ -47,11 +47,8 @@ def path_id(path: Path) -> str:
 def atomic_write(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     """Yield a new file beside ``path``; the new file replaces ``path`` at the end.
 
-    If the block fails, ``path`` stays unchanged and the new file is removed.
-
-    Args:
-        path: The file to replace; missing parent folders are created.
-        mode: Permissions; None for the permissions of any new file.
+    If the block fails, ``path`` stays unchanged and the new file is removed. Missing
+    parent folders are created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

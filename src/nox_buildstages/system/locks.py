@@ -35,12 +35,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def hold_lock(path: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock exclusively.
-
-    Args:
-        path: The lock's file; its folder is created.
-        on_wait: Called once if another process holds the lock.
-    """
+    """Hold a lock exclusively; call ``on_wait`` once if another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
@@ -70,12 +65,7 @@ def hold_shared_lock(
     """Hold a lock that many processes can hold at once, or one exclusively.
 
     filelock's shared lock is a database that readers write to; the kernel's works in a
-    read-only folder, too.
-
-    Args:
-        path: The lock's file; its folder is created.
-        exclusive: Whether to hold the lock alone.
-        on_wait: Called once if others hold the lock.
+    read-only folder, too. ``on_wait`` is called once if others hold the lock.
     """
     import fcntl  # noqa: PLC0415 - Windows lacks it, and lists sessions
 

@@ -36,17 +36,11 @@ def _count_cores() -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """The cores and the memory reported by the kernel.
+    """The cores and the memory reported by the kernel."""
 
-    Attributes:
-        root: The folder of ``proc`` and ``sys``.
-        allowed_cores: Returns the number of cores allowed for this process.
-        name: A name, unique among the machines with a shared folder.
-    """
-
-    root: Path = Path("/")
+    root: Path = Path("/")  # the folder of ``proc`` and ``sys``
     allowed_cores: Callable[[], int] = _count_cores
-    name: str = platform.node()
+    name: str = platform.node()  # unique among the machines with a shared folder
 
     def cores(self) -> int:
         """Return the number of available cores; the quota of a cgroup is rounded up."""

@@ -27,25 +27,17 @@ BEAT = 1.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
-    """A program to run.
+    """A program to run."""
 
-    Attributes:
-        argv: The program and the arguments; never a shell command line.
-        cwd: The working directory; None for the current directory.
-        env: All environment variables; None for ours.
-        log: A file to append the output to; None to capture the output.
-        attend: Called about once a second while the program runs; an exception
-            ends the program.
-        lifeline: Whether the program's stdin is a pipe that stays open for as long
-            as our process lives.
-    """
-
-    argv: tuple[str, ...]
+    argv: tuple[str, ...]  # never a shell command line
     cwd: Path | None = None
     env: Mapping[str, str] | None = field(default=None, repr=False)
     log: Path | None = None
+    """A file to append the output to; None to capture the output."""
     attend: Callable[[], None] | None = None
+    """Called about once a second while the program runs; an exception ends it."""
     lifeline: bool = False
+    """Whether the program's stdin is a pipe that stays open while our process lives."""
 
     def __str__(self) -> str:
         return redact(subprocess.list2cmdline(self.argv))
@@ -53,15 +45,9 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completed:
-    """The result of running a program.
+    """The result of running a program; without output if there is a log."""
 
-    Attributes:
-        returncode: The exit status; negative for a killed program (the signal).
-        stdout: The captured output; empty if the output went to a log.
-        stderr: The captured error output; empty if the output went to a log.
-    """
-
-    returncode: int
+    returncode: int  # for a killed program, the negative number of the signal
     stdout: str
     stderr: str
 
@@ -81,8 +67,8 @@ def run(command: Command) -> Completed:
     """Run a command as a subprocess; end the subprocess if we are interrupted.
 
     The program stays in our process group, so Ctrl-C in a terminal and nox's ``-j``
-    end the program and all children too. A program with a lifeline ends by
-    itself when the pipe closes.
+    end the program and all children too. A program with a lifeline ends by itself when
+    the pipe closes.
 
     Raises:
         CommandError: The program could not be started.
@@ -157,11 +143,7 @@ def _wait(
 
 
 def run_in_parallel(calls: Iterable[Callable[[], T]]) -> list[T]:
-    """Make calls in threads, as many at once as the machine has cores.
-
-    Returns:
-        The results in the order of the calls; the first exception is raised.
-    """
+    """Make calls in as many threads as there are cores; return the results in order."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only to lock
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:

@@ -21,7 +21,7 @@ from nox_buildstages.lock.files.inputs import digest_inputs
 from nox_buildstages.lock.files.merge_targets import select_target
 from nox_buildstages.model import Cell
 from nox_buildstages.sources.sources import Sources
-from nox_buildstages.store.remote import find_remote_store
+from nox_buildstages.store.remote import Remote, choose_remote_store
 from nox_buildstages.store.store import Store, cache_folder
 from nox_buildstages.system import process
 from nox_buildstages.system.files import path_id, write_text
@@ -63,6 +63,7 @@ def open_workspace(
     run.forget(SESSION)
     project, outer, runner = cells.first.project, run.outer, process.run
     store = Store(cache_folder(outer))
+    remote_store = choose_remote_store(project, outer)
     indexes = Indexes(
         root=project.root,
         settings={**project.uv, "index": cells.indexes},
@@ -90,7 +91,9 @@ def open_workspace(
         job_pool=JobPool(
             folder=store.folder / "jobs", settle=SETTLE if run.is_parallel else 0.0
         ),
-        remote=find_remote_store(project, store, outer, run.report, run.id),
+        remote=None
+        if remote_store is None
+        else Remote(declared=remote_store, store=store, report=run.report, run=run.id),
     )
     return Workspace(
         cells=cells,

@@ -18,7 +18,7 @@ from nox_buildstages.commands.release.provenance import (
 )
 from nox_buildstages.commands.release.repair import repair_wheels, replace_ingredients
 from nox_buildstages.commands.release.vendor import vendor_wheels
-from nox_buildstages.environments.environment import read_metadata
+from nox_buildstages.environments.packages import read_metadata
 from nox_buildstages.errors import UsageError, WheelError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import FINAL

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import parse_wheel_filename
 
 from nox_buildstages.builder.prepare import occupy_environment, sync_environment
-from nox_buildstages.environments.environment import list_files
+from nox_buildstages.environments.environment import EPOCH
 from nox_buildstages.environments.import_check import import_command
-from nox_buildstages.environments.variables import EPOCH
+from nox_buildstages.environments.packages import list_files
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.names import file_name
