@@ -6,43 +6,34 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from nox_buildstages import toml
-from nox_buildstages.commands.init.pyproject import (
-    Proposal,
-    ProposedStage,
-    append,
-    render,
-)
+from nox_buildstages.commands.init.pyproject import append, render
 from nox_buildstages.model import Output, Stage
 
 ROOT = Path("/project")
 MANY = [f"a-rather-long-name-{number}" for number in range(5)]
 
 
-def proposed(*outputs: str, dependencies: tuple[str, ...] = ()) -> ProposedStage:
-    """Return a stage of that."""
-    return ProposedStage(
-        stage=Stage(
-            name="kernels",
-            dependencies=tuple(map(Requirement, dependencies)),
-            outputs=tuple(
-                Output(requirement=Requirement(text), location="") for text in outputs
-            ),
+def proposed(*outputs: str, dependencies: tuple[str, ...] = ()) -> Stage:
+    """Return a stage with these outputs."""
+    return Stage(
+        name="kernels",
+        dependencies=tuple(map(Requirement, dependencies)),
+        outputs=tuple(
+            Output(requirement=Requirement(text), location="") for text in outputs
         ),
-        comments=("it has no wheel",),
     )
 
 
-def text_of(*stages: ProposedStage, matched: tuple[str, ...] = ()) -> str:
-    """Return a proposal's text."""
-    proposal = Proposal(
-        heading=("by us",),
-        match_runtime=tuple(map(canonicalize_name, matched)),
-        stages=stages,
-    )
-    return render(proposal, root=ROOT)
+def text_of(
+    *stages: Stage,
+    matched: tuple[str, ...] = (),
+    comments: tuple[str, ...] = ("it has no wheel",),
+) -> str:
+    """Return a proposal's text, with the same comments on each stage."""
+    commented = [(stage, comments) for stage in stages]
+    return render(["by us"], commented, match_runtime=matched, root=ROOT)
 
 
 def test_a_proposal_as_text() -> None:
@@ -97,8 +88,7 @@ def test_what_lies_in_the_project_is_named_relative_to_it(
 
 def test_comments_hold_no_control_characters() -> None:
     """TOML has none in them."""
-    stage = proposed("a==1").stage
-    text = text_of(ProposedStage(stage=stage, comments=("a\x1b[31m\tred\x00", "")))
+    text = text_of(proposed("a==1"), comments=("a\x1b[31m\tred\x00", ""))
     assert "# a [31m red\n#\n" in text
     toml.loads(text)
 

@@ -27,23 +27,17 @@ _MATCH_RUNTIME = (canonicalize_name("torch"),)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProposedOutput:
-    """A dependency that needs a stage.
-
-    Attributes:
-        requirement: The output.
-        reason: Why the dependency needs a stage.
-        dependencies: Dependencies of the stage beside declared build requirements.
-        modules: By module imported by the build without declaration: the project.
-        dropped: Declared build requirements without a solution.
-        to_do: Why the build requirements are unknown, and a way out, in lines.
-    """
+    """A dependency that needs a stage."""
 
     requirement: Requirement
     reason: str
     dependencies: tuple[NormalizedName, ...] = ()
+    """Beside the declared build requirements."""
     modules: Mapping[str, NormalizedName] = field(default_factory=dict)
+    """By undeclared module imported by the build: the project."""
     dropped: tuple[NormalizedName, ...] = ()
-    to_do: tuple[str, ...] = ()
+    """Declared build requirements without a solution."""
+    to_do: tuple[str, ...] = ()  # why the build requirements are unknown, and a way out
 
     @property
     def name(self) -> NormalizedName:
@@ -53,23 +47,17 @@ class ProposedOutput:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:
-    """A proposal before it resolves.
-
-    Attributes:
-        declared: The project as declared.
-        outputs: The proposed outputs, sorted by name.
-        groups: Names of outputs in a shared stage; others have stages of their own.
-        added: By declared stage: proposed outputs to add to the dependencies.
-        match_runtime: Projects to add to ``match-runtime``.
-        mismatch: Why a project can't be in ``match-runtime``, in lines.
-    """
+    """A proposal before it resolves."""
 
     declared: Project
-    outputs: tuple[ProposedOutput, ...] = ()
+    outputs: tuple[ProposedOutput, ...] = ()  # sorted by name
     groups: tuple[tuple[NormalizedName, ...], ...] = ()
+    """Outputs that share a stage; others have stages of their own."""
     added: Mapping[str, tuple[NormalizedName, ...]] = field(default_factory=dict)
+    """By declared stage: proposed outputs to add to the dependencies."""
     match_runtime: tuple[NormalizedName, ...] = _MATCH_RUNTIME
-    mismatch: tuple[str, ...] = ()
+    """To add to match-runtime."""
+    mismatch: tuple[str, ...] = ()  # why a project can't be in match-runtime
 
     def output(self, name: str) -> ProposedOutput | None:
         """Return a proposed output by name."""

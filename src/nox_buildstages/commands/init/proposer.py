@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from nox_buildstages import errors
 from nox_buildstages.builder.hints import missing_module
 from nox_buildstages.commands.init.draft import (
     CYCLE_HINT,
@@ -20,35 +21,19 @@ from nox_buildstages.commands.init.draft import (
     ProposedOutput,
     add_dependency,
 )
-from nox_buildstages.commands.init.provider import CachedProvider
-from nox_buildstages.commands.init.pyproject import (
-    Proposal,
-    ProposedStage,
-    render,
-    write_addition,
-)
+from nox_buildstages.commands.init.pyproject import render, write_addition
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.writing import build_requires_table, indent
-from nox_buildstages.errors import (
-    BackendError,
-    BuildError,
-    DeclarationError,
-    LockError,
-    MatchRuntimeError,
-    MetadataError,
-    NoWheelError,
-    ProposalError,
-    ResolutionError,
-    UnorderedOutputError,
-)
 from nox_buildstages.lock.files import folder
 from nox_buildstages.lock.resolve.locker import UnresolvableError
+from nox_buildstages.lock.resolve.metadata import BackendAnswer
 from nox_buildstages.lock.resolve.source_choice import is_direct
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question
 from nox_buildstages.model import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
@@ -56,8 +41,8 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.metadata import BackendMetadata
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.lock.resolve.locker import Locker
-    from nox_buildstages.lock.resolve.metadata import BackendAnswer
-    from nox_buildstages.model import Project
+    from nox_buildstages.lock.resolve.metadata import BackendQuery, MetadataProvider
+    from nox_buildstages.model import Project, Source
     from nox_buildstages.workspace.workspace import Workspace
 
 MAX_GUESSES = 8
@@ -80,13 +65,7 @@ _PROJECTS: Mapping[str, tuple[str, ...]] = {
 
 
 def run_init(workspace: Workspace, *, has_table: bool) -> None:
-    """Propose stages for dependencies without a wheel.
-
-    The locks of the trials are not written.
-
-    Args:
-        workspace: The project.
-        has_table: Whether the pyproject.toml has our table already.
+    """Propose stages for dependencies without a wheel, without writing any lock.
 
     Raises:
         BuildStagesError: No stages can be proposed, or they can't be written.
@@ -97,20 +76,19 @@ def run_init(workspace: Workspace, *, has_table: bool) -> None:
         context = project_locker.contexts[0]
         earlier = folder.read_all_locks(context.project)
         with project_locker.open_locker(context, earlier) as (locker, provider):
-            proposal = Proposer(
+            text = Proposer(
                 project=context.project,
                 has_table=has_table,
                 locker=locker,
                 provider=provider,
                 report=report,
             ).propose()
-    if proposal is None:
+    if text is None:
         report(
             "nothing needs a stage: everything else has a wheel for"
             f" {workspace.interpreter.short}"
         )
         return
-    text = render(proposal, root=context.project.root)
     print(text, end="", flush=True)  # noqa: T201 - the output of the session
     if workspace.options.write:
         path = context.project.pyproject
@@ -122,26 +100,18 @@ def run_init(workspace: Workspace, *, has_table: bool) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proposer:
-    """Finds the missing stages of a project.
+    """Finds the missing stages of a project."""
 
-    Attributes:
-        project: The project as declared.
-        has_table: Whether the pyproject.toml has our table already.
-        locker: Locks the project as declared; variants of the project are tried.
-        provider: Runs the build backends.
-        report: Prints a line about every finding.
-        answers: The last answers of the build backends, by output.
-    """
-
-    project: Project
-    has_table: bool
+    project: Project  # as declared
+    has_table: bool  # whether the pyproject.toml has our table already
     locker: Locker
     provider: BackendMetadata
     report: Callable[[str], None]
     answers: dict[NormalizedName, BackendAnswer] = field(default_factory=dict)
+    """The last answers of the build backends, by output."""
 
-    def propose(self) -> Proposal | None:
-        """Return the missing stages; None if no stage is missing.
+    def propose(self) -> str | None:
+        """Return the missing stages as TOML; None if no stage is missing.
 
         Raises:
             BuildStagesError: A failure teaches nothing.
@@ -150,7 +120,7 @@ class Proposer:
         while locks is None:
             try:
                 locks = self._lock(draft)
-            except (LockError, BuildError) as error:  # noqa: PERF203 - it takes seconds
+            except (errors.LockError, errors.BuildError) as error:  # noqa: PERF203 - it takes seconds
                 better = self._learn(draft, error)
                 if better is None:
                     raise
@@ -181,31 +151,30 @@ class Proposer:
             and name in final
             and any(name in stage for stage in stages)
         )
-        comments = {name: tuple(_comments(members)) for name, members in draft.stages()}
-        return Proposal(
-            heading=tuple(self._heading(draft, matched if self.has_table else ())),
-            match_runtime=() if self.has_table else matched,
-            stages=tuple(
-                ProposedStage(stage=stage, comments=comments[stage.name])
+        comments = {name: _comments(members) for name, members in draft.stages()}
+        return render(
+            self._heading(draft, matched if self.has_table else ()),
+            (
+                (stage, comments[stage.name])
                 for stage in arrange(draft.project()).order
                 if stage.name in comments
             ),
+            match_runtime=() if self.has_table else matched,
+            root=self.project.root,
         )
 
     def _lock(self, draft: Draft, *, use_answers: bool = False) -> tuple[Lock, ...]:
         """Return the locks of a draft.
 
-        Args:
-            draft: The draft.
-            use_answers: Whether earlier answers of build backends count in a new
-                environment, which would need builds for another question.
+        With ``use_answers``, earlier answers of build backends count in a new
+        environment too, because another question would need builds.
         """
         project = draft.project()
         try:
             graph = arrange(project)
-        except DeclarationError as error:
+        except errors.DeclarationError as error:
             messages = "; ".join(problem.message for problem in error.problems)
-            raise ProposalError(
+            raise errors.ProposalError(
                 problem="packages without a wheel can't be built in any order of"
                 f" stages: {messages}",
                 hint=CYCLE_HINT,
@@ -225,30 +194,28 @@ class Proposer:
         except UnresolvableError as failure:
             raise failure.error from failure
 
-    def _learn(self, draft: Draft, error: LockError | BuildError) -> Draft | None:
+    def _learn(
+        self, draft: Draft, error: errors.LockError | errors.BuildError
+    ) -> Draft | None:
         """Return a draft without the cause of a failure; None for no idea."""
-        if isinstance(error, NoWheelError):
+        if isinstance(error, errors.NoWheelError):
             return self._add_output(draft, error)
-        if isinstance(error, UnorderedOutputError):
+        if isinstance(error, errors.UnorderedOutputError):
             return add_dependency(draft, error.stage, canonicalize_name(error.output))
-        if isinstance(error, BackendError):
+        if isinstance(error, errors.BackendError):
             return self._add_module(draft, error)
-        if isinstance(error, MetadataError):
+        if isinstance(error, errors.MetadataError):
             lines = (error.problem, *error.hint.splitlines())
             return self._skip_backend(draft, error.output, lines)
-        if isinstance(error, MatchRuntimeError):
+        if isinstance(error, errors.MatchRuntimeError):
             others = tuple(name for name in draft.match_runtime if name != error.name)
             is_ours = error.name not in self.project.match_runtime
             if is_ours and others != draft.match_runtime:
-                mismatch = (
-                    error.summary,
-                    *error.details,
-                    *error.hint.splitlines(),
-                )
+                mismatch = (error.summary, *error.details, *error.hint.splitlines())
                 return replace(draft, match_runtime=others, mismatch=mismatch)
         return None
 
-    def _add_output(self, draft: Draft, error: NoWheelError) -> Draft | None:
+    def _add_output(self, draft: Draft, error: errors.NoWheelError) -> Draft | None:
         """Return a draft with a stage for a package without a wheel."""
         name = canonicalize_name(error.project)
         if name in {output.name for output in draft.project().outputs}:
@@ -278,7 +245,7 @@ class Proposer:
         return draft.with_output(output)
 
     def _requirement(
-        self, draft: Draft, error: NoWheelError, name: NormalizedName
+        self, draft: Draft, error: errors.NoWheelError, name: NormalizedName
     ) -> Requirement:
         """Return the output to build: a declared URL, or the version of an sdist."""
         for requirement in self.project.final.requirements:
@@ -304,7 +271,7 @@ class Proposer:
         version = next((it.version for it in packages if it.name == name), None)
         return Requirement(name if version is None else f"{name}=={version}")
 
-    def _add_module(self, draft: Draft, error: BackendError) -> Draft | None:
+    def _add_module(self, draft: Draft, error: errors.BackendError) -> Draft | None:
         """Return a draft with the project of a module missing in a build."""
         output = draft.output(error.output)
         if output is None:
@@ -364,7 +331,7 @@ class Proposer:
                 together = replace(draft, groups=(*draft.groups, tuple(names)))
                 try:
                     self._lock(together, use_answers=True)
-                except (LockError, ProposalError):
+                except (errors.LockError, errors.ProposalError):
                     continue
                 draft = together
         return draft
@@ -381,7 +348,7 @@ class Proposer:
         """Return versions for all requirements; None if no versions exist."""
         try:
             return self.locker.resolver.resolve(question)
-        except ResolutionError:
+        except errors.ResolutionError:
             return None
 
     def _heading(
@@ -401,6 +368,42 @@ class Proposer:
         if draft.mismatch:
             yield "To do:"
             yield from (f"  {line}" for line in draft.mismatch)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CachedProvider:
+    """Asks build backends for metadata even if an sdist declares them.
+
+    Undeclared imports of a build show only when the build backend runs.
+    """
+
+    provider: MetadataProvider
+    skipped: Collection[NormalizedName]  # their build backends aren't asked
+    answers: dict[NormalizedName, BackendAnswer]
+    use_answers: bool  # also in a new environment
+
+    def tree(self, output: NormalizedName, source: Source) -> Path:
+        """Return a folder with the unpacked source of an output."""
+        return self.provider.tree(output, source)
+
+    def ask(self, query: BackendQuery) -> BackendAnswer:
+        """Run the hooks of an output in the stage's environment."""
+        if query.output in self.skipped:
+            return BackendAnswer(requires=(), metadata=None)
+        if query.output in self.answers and self.use_answers:
+            return self.answers[query.output]
+        try:
+            answer = self.provider.ask(replace(query, wants_metadata=True))
+        except errors.BackendError as error:
+            if error.output not in self.skipped:
+                raise
+            raise errors.MetadataError(
+                output=query.output,
+                stage=query.stage.name,
+                problem=f"its build requires {error.output}, whose build failed",
+            ) from error
+        self.answers[query.output] = answer
+        return answer
 
 
 def _comments(members: Iterable[ProposedOutput]) -> Iterator[str]:

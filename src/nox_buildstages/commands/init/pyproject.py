@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nox_buildstages import toml
@@ -14,72 +13,37 @@ from nox_buildstages.errors import DeclarationError, ProposalError
 from nox_buildstages.system.files import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
-
-    from packaging.utils import NormalizedName
 
     from nox_buildstages.model import Stage
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProposedStage:
-    """A stage for a project to declare.
+def render(
+    heading: Iterable[str],
+    stages: Iterable[tuple[Stage, Iterable[str]]],
+    *,
+    match_runtime: Sequence[str] = (),
+    root: Path,
+) -> str:
+    """Return stages as TOML, with the reasons for each as comments.
 
-    Attributes:
-        stage: With outputs and dependencies.
-        comments: The reasons, in lines.
+    Paths in the project's root become relative. ``match_runtime`` begins the table
+    ``[tool.nox-buildstages]``, so a file with the table can't take the key.
     """
-
-    stage: Stage
-    comments: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Proposal:
-    """Tables for a pyproject.toml.
-
-    Attributes:
-        heading: Comments on the proposal as a whole, in lines.
-        match_runtime: Projects for ``match-runtime``. The key begins the table
-            ``[tool.nox-buildstages]``, so a file with the table can't take the key.
-        stages: In order; never empty.
-    """
-
-    heading: tuple[str, ...]
-    match_runtime: tuple[NormalizedName, ...] = ()
-    stages: tuple[ProposedStage, ...]
-
-
-def render(proposal: Proposal, *, root: Path) -> str:
-    """Return a proposal as TOML with comments.
-
-    Args:
-        proposal: The proposal.
-        root: The project's folder, absolute; its paths become relative.
-    """
-    blocks = [_comment(proposal.heading)]
-    if proposal.match_runtime:
-        matched = assignment("match-runtime", proposal.match_runtime)
+    blocks = [_comment(heading)]
+    if match_runtime:
+        matched = assignment("match-runtime", match_runtime)
         blocks.append([f"[tool.{TOOL}]", *matched])
-    for proposed in proposal.stages:
-        stage = proposed.stage
-        outputs = (
-            format_requirement(output.requirement, root) for output in stage.outputs
-        )
-        dependencies = map(str, stage.dependencies)
-        table = stage_table(stage.name, outputs, dependencies)
-        blocks.append([*_comment(proposed.comments), *table])
+    for stage, reasons in stages:
+        outputs = (format_requirement(it.requirement, root) for it in stage.outputs)
+        table = stage_table(stage.name, outputs, map(str, stage.dependencies))
+        blocks.append([*_comment(reasons), *table])
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
 def append(text: str, addition: str) -> str:
-    """Return a file's text with an addition after it, in the file's line endings.
-
-    Args:
-        text: The file's text; stays unchanged.
-        addition: Lines, each with a line feed at the end.
-    """
+    """Return a file's text with an addition after it, in the file's line endings."""
     newline = "\r\n" if "\r\n" in text else "\n"
     if text and not text.endswith("\n"):
         text += newline
