@@ -23,34 +23,20 @@ _MARKDOWN = re.compile(r"[\\`*_~#|<>\[\]]")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellPlan:
-    """The plan of one job, which builds a cell for one Python, or one stage.
+    """The plan of one job, which builds a cell for one Python, or one stage."""
 
-    Attributes:
-        name: A unique name of plain characters, for files and artifacts.
-        label: The name for people; empty for a single cell.
-        session: The session that builds the cell, for ``nox -s``.
-        release: The session that makes its wheelhouse fit to publish.
-        python: The minor version of the Python.
-        wheelhouse: The folder of the wheels, POSIX, relative to the project.
-        key: The key of the job's part of the store.
-        tools: Programs whose versions the key doesn't cover.
-        pass_env: Variables whose values the key doesn't cover.
-        outputs: The outputs, in the order of the stages.
-        levels: The stages of a cell; each level needs the levels before. Empty for a
-            stage.
-    """
-
-    name: str
-    label: str = ""
-    session: str
-    release: str
-    python: str
-    wheelhouse: str
-    key: str
-    tools: tuple[str, ...] = ()
-    pass_env: tuple[str, ...] = ()
-    outputs: tuple[PlannedOutput, ...]
+    name: str  # unique, of plain characters, for files and artifacts
+    label: str = ""  # for people; empty for a single cell
+    session: str  # builds the cell
+    release: str  # makes the wheelhouse fit to publish
+    python: str  # the minor version
+    wheelhouse: str  # POSIX, relative to the project
+    key: str  # of the job's part of the store
+    tools: tuple[str, ...] = ()  # the key doesn't cover their versions
+    pass_env: tuple[str, ...] = ()  # the key doesn't cover their values
+    outputs: tuple[PlannedOutput, ...]  # in the order of the stages
     levels: tuple[tuple[CellPlan, ...], ...] = ()
+    """The stages of a cell; each level needs the levels before."""
 
     @property
     def is_cached(self) -> bool:
@@ -74,19 +60,12 @@ class CellPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GitHubPlan:
-    """The jobs of a workflow.
-
-    Attributes:
-        cells: The jobs of all cells.
-        wheelhouse: The folder of all wheels, POSIX, relative to the project.
-        locks: The folder of the lock files.
-        only_missing: Whether jobs with nothing to build are left out.
-    """
+    """The jobs of a workflow."""
 
     cells: tuple[CellPlan, ...]
-    wheelhouse: str = "wheelhouse"
-    locks: str = "build-stages"
-    only_missing: bool = False
+    wheelhouse: str = "wheelhouse"  # POSIX, relative to the project
+    locks: str = "build-stages"  # the folder of the lock files
+    only_missing: bool = False  # whether jobs with nothing to build are left out
 
     def outputs(self) -> dict[str, str]:
         """Return the outputs of the step; a ``matrix`` is JSON."""
@@ -132,11 +111,7 @@ class GitHubPlan:
 
 
 def publish(plan: GitHubPlan, variables: Mapping[str, str]) -> Iterator[str]:
-    """Write a plan to the files that GitHub Actions names.
-
-    Args:
-        plan: The jobs.
-        variables: The environment variables, which name the files.
+    """Write a plan to the files named by environment variables of GitHub Actions.
 
     Yields:
         The lines to print if a variable isn't set.

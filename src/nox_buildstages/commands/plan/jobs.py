@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,11 +31,6 @@ def plan_cell(
 ) -> CellPlan:
     """Plan the job of a cell, and the jobs of its stages.
 
-    Args:
-        context: The build context with all locks.
-        outputs: The planned outputs of the cell.
-        wheelhouse: The folder of the cell's wheels.
-
     Raises:
         SourceError: A folder or a patch can't be read.
     """
@@ -59,8 +53,8 @@ def plan_cell(
             python=python,
             wheelhouse=relative_path(project, wheelhouse),
             key=store_key(context, stages),
-            tools=_unite(it.tools for it in stages),
-            pass_env=_unite(it.pass_env for it in stages),
+            tools=tuple(sorted({tool for it in stages for tool in it.tools})),
+            pass_env=tuple(sorted({name for it in stages for name in it.pass_env})),
             outputs=outputs,
         )
 
@@ -96,10 +90,6 @@ def find_levels(graph: Graph) -> tuple[tuple[Stage, ...], ...]:
         tuple(stage for stage in graph.order if levels[stage.name] == level)
         for level in range(1, 1 + max(levels.values(), default=0))
     )
-
-
-def _unite(lists: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(sorted(set(chain.from_iterable(lists))))
 
 
 def relative_path(project: Project, folder: Path) -> str:

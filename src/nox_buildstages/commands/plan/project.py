@@ -15,7 +15,7 @@ from nox_buildstages.lock.files import folder
 from nox_buildstages.store.history import History
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from nox_buildstages.commands.plan.reasons import PlannedOutput
     from nox_buildstages.lock.files.lockfile import Lock
@@ -44,10 +44,11 @@ def plan_project(workspace: Workspace) -> Plan:
     """Plan every output; out-of-date locks are better than none."""
     locks = _check_locks(workspace)
     views = [*_each_view(workspace)]
-    planned: dict[Hashable, PlannedOutput] = {}
+    planned: dict[tuple[str, str, str], PlannedOutput] = {}
     for it in (it for view in views for it in _plan_view(view)):
-        if not planned.setdefault(it.identity, it).version:  # another cell locks it
-            planned[it.identity] = it
+        identity = it.python, it.title, it.name
+        if not planned.setdefault(identity, it).version:  # another cell locks it
+            planned[identity] = it
     return Plan(
         locks=locks,
         pythons=tuple(dict.fromkeys(view.python for view in views)),

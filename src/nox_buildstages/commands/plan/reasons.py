@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nox_buildstages.indexes.logins import redact_logins
 from nox_buildstages.lock.files.lockfile import StagePin
@@ -19,18 +19,16 @@ if TYPE_CHECKING:
     from nox_buildstages.store.key import Recipe
     from nox_buildstages.store.store import StoredWheel
 
+_Reason: TypeAlias = "tuple[str, Cause | None]"
+"""A reason to build an output, and its cause if that lies in another output."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cause:
-    """The root of a change.
+    """The root of a change."""
 
-    Attributes:
-        output: The first output that changes.
-        text: The change.
-    """
-
-    output: str
-    text: str
+    output: str  # the first output that changes
+    text: str  # the change
 
     def explain(self, output: str) -> str:
         """Return the cause in words, for an output."""
@@ -41,38 +39,19 @@ class Cause:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedOutput:
-    """The plan of one output.
-
-    Attributes:
-        stage: The stage of the output.
-        title: The stage with the values of its axes.
-        name: The normalized name of the output's project.
-        version: The version of the wheel; empty without a lock.
-        reasons: The reasons for a build, the root first; empty if cached.
-        python: The minor version of the Python.
-        key: The key of the wheel; None if other outputs are built first.
-        source: The source; empty without a lock.
-        compared: The key of the last build; None if cached or never built.
-        cause: The root of the first reason; None if the output is cached.
-        remote: Whether only the remote store has the wheel.
-    """
+    """The plan of one output."""
 
     stage: str
-    title: str
-    name: str
-    version: str
-    reasons: tuple[str, ...]
-    python: str = ""
-    key: str | None = None
-    source: str = ""
-    compared: str | None = None
-    cause: Cause | None = None
-    remote: bool = False
-
-    @property
-    def identity(self) -> tuple[str, str, str]:
-        """The Python, the stage and the name, unique in all cells."""
-        return self.python, self.title, self.name
+    title: str  # the stage with the values of its axes
+    name: str  # normalized
+    version: str  # empty without a lock
+    reasons: tuple[str, ...]  # for a build, the root first; empty if cached
+    python: str = ""  # the minor version
+    key: str | None = None  # None if other outputs are built first
+    source: str = ""  # empty without a lock
+    compared: str | None = None  # the key of the last build, if any
+    cause: Cause | None = None  # of the first reason
+    remote: bool = False  # whether only the remote store has the wheel
 
     @property
     def state(self) -> Literal["cached", "build"]:
@@ -82,28 +61,11 @@ class PlannedOutput:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """The plan of a project.
+    """The plan of a project."""
 
-    Attributes:
-        locks: The state of the lock files.
-        pythons: The minor versions of the planned Pythons.
-        outputs: The outputs of each Python, in the order of the stages.
-    """
-
-    locks: Literal["current", "stale", "missing"]
-    pythons: tuple[str, ...]
-    outputs: tuple[PlannedOutput, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Reason:
-    text: str
-    cause: Cause
-
-    @classmethod
-    def of(cls, output: str, text: str) -> _Reason:
-        """Return a reason without a deeper cause."""
-        return cls(text=text, cause=Cause(output=output, text=text))
+    locks: Literal["current", "stale", "missing"]  # the state of the lock files
+    pythons: tuple[str, ...]  # minor versions
+    outputs: tuple[PlannedOutput, ...]  # of each Python, in the order of the stages
 
 
 def plan_without_locks(project: Project, python: str) -> tuple[PlannedOutput, ...]:
@@ -118,15 +80,15 @@ def plan_without_locks(project: Project, python: str) -> tuple[PlannedOutput, ..
 def _plan_unlocked_output(
     project: Project, stage: Stage, output: Output, python: str
 ) -> PlannedOutput:
-    reason = _Reason.of(output.name, "not locked yet")
+    cause = Cause(output=output.name, text="not locked yet")
     return PlannedOutput(
         stage=stage.name,
         title=project.stage_label(stage.name),
         name=output.name,
         version="",
-        reasons=(reason.text,),
+        reasons=(cause.text,),
         python=python,
-        cause=reason.cause,
+        cause=cause,
     )
 
 
@@ -139,11 +101,8 @@ def plan_outputs(
 ) -> tuple[PlannedOutput, ...]:
     """Plan every output of a project for one Python, in the order of the stages.
 
-    Args:
-        context: The build context with all locks.
-        history: Earlier builds.
-        rebuild: Outputs that are built even if the store has them.
-        elsewhere: Whether another machine builds, which may have other variables.
+    ``rebuild`` names outputs that are built even if the store has them; ``elsewhere``
+    is for builds on another machine, which may have other variables.
     """
     planner = _Planner(context=context, history=history, rebuild=rebuild)
     for stage in context.graph.order:
@@ -153,19 +112,13 @@ def plan_outputs(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Planner:
-    """Plans stages in their order.
-
-    Attributes:
-        context: The build context with all locks.
-        history: Earlier builds.
-        rebuild: Outputs that are built even if the store has them.
-        planned: The outputs of the stages so far, by name.
-    """
+    """Plans stages in their order."""
 
     context: BuildContext
     history: History
-    rebuild: Collection[str]
+    rebuild: Collection[str]  # built even if cached
     planned: dict[str, PlannedOutput] = field(default_factory=dict)
+    """The outputs of the stages so far, by name."""
 
     def plan_stage(self, stage: Stage, *, elsewhere: bool) -> None:
         """Plan the outputs of a stage, whose ancestors are planned."""
@@ -187,37 +140,35 @@ class _Planner:
                 planned = _plan_unlocked_output(project, stage, output, python)
                 self.planned[output.name] = planned
                 continue
-            reasons = [*self._declared_reasons(output, locked)]
+            reasons: list[_Reason] = []
+            version, wanted = locked.metadata.version, output.requirement.specifier
+            if not wanted.contains(version, prereleases=True):
+                text = f"version {version} is locked and {wanted} is wanted"
+                reasons.append((text, None))
+            if output.name in self.rebuild:
+                reasons.append(("--rebuild asks for it", None))
             planned = PlannedOutput(
                 stage=stage.name,
                 title=project.stage_label(stage.name),
                 name=locked.name,
-                version=str(locked.metadata.version),
+                version=str(version),
                 reasons=(),
                 python=python,
                 source=redact_logins(str(locked.source)),
             )
             if gaps:
-                reasons += (_Reason.of(output.name, gap) for gap in gaps)
+                reasons += ((gap, None) for gap in gaps)
             else:
                 planned = self._compare(planned, stage, locked, reasons)
-            self.planned[output.name] = replace(
-                planned,
-                reasons=tuple(reason.text for reason in reasons),
-                cause=reasons[0].cause if reasons else None,
-                remote=planned.remote and not reasons,
-            )
-
-    def _declared_reasons(
-        self, output: Output, locked: LockedOutput
-    ) -> Iterator[_Reason]:
-        """Yield the reasons to build an output regardless of the store."""
-        version, wanted = locked.metadata.version, output.requirement.specifier
-        if not wanted.contains(version, prereleases=True):
-            text = f"version {version} is locked and {wanted} is wanted"
-            yield _Reason.of(output.name, text)
-        if output.name in self.rebuild:
-            yield _Reason.of(output.name, "--rebuild asks for it")
+            if reasons:
+                text, cause = reasons[0]
+                planned = replace(
+                    planned,
+                    reasons=tuple(text for text, _ in reasons),
+                    cause=cause or Cause(output=output.name, text=text),
+                    remote=False,
+                )
+            self.planned[output.name] = planned
 
     def _compare(
         self,
@@ -257,39 +208,29 @@ class _Planner:
     ) -> Iterator[_Reason]:
         """Yield how a build differs from the last one; changes of other outputs last.
 
-        Args:
-            recipe: The recipe of the build.
-            last: The last build.
-            built_first: The outputs in the environment that are built first.
+        ``built_first`` are the outputs in the environment that are built first.
         """
         if last is None:
-            yield _Reason.of(recipe.name, "not built yet")
+            yield "not built yet", None
             return
         if not built_first and last.recipe.key == recipe.key:
-            yield _Reason.of(recipe.name, "its wheel in the store is damaged")
+            yield "its wheel in the store is damaged", None
             return
         old = last.recipe.without(built_first)
         wheels = stage_wheel_changes(old, recipe)
         for text in describe_changes(old.without(wheels), recipe.without(wheels)):
-            yield _Reason.of(recipe.name, text)
+            yield text, None
         for name in wheels:
             stage = recipe.environment[name].stage
-            text = f"the wheel {name} of stage {stage} changed"
             cause = self._find_cause(name, old, recipe)
-            if cause is None:
-                yield _Reason.of(recipe.name, text)
-            else:
-                yield _Reason(text=f"{text} {cause.explain(name)}", cause=cause)
+            because = f" {cause.explain(name)}" if cause else ""
+            yield f"the wheel {name} of stage {stage} changed{because}", cause
         for name, planned in built_first.items():
             if planned is None or planned.cause is None:
-                text = f"no stage provides {name} any more"
-                yield _Reason.of(recipe.name, text)
+                yield f"no stage provides {name} any more", None
             else:
-                yield _Reason(
-                    text=f"the wheel {name} of stage {planned.stage} is built first"
-                    f" {planned.cause.explain(name)}",
-                    cause=planned.cause,
-                )
+                text = f"the wheel {name} of stage {planned.stage} is built first"
+                yield f"{text} {planned.cause.explain(name)}", planned.cause
 
     def _find_cause(self, name: str, old: Recipe, new: Recipe) -> Cause | None:
         """Return the cause of a changed wheel in an environment; None if unknown."""
