@@ -26,12 +26,7 @@ MULTIPLIED = ("build-stages", "build-stages-release")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellProject:
-    """The project of a cell, with the order of the stages.
-
-    Attributes:
-        project: The declarations for the cell.
-        graph: The stages in order.
-    """
+    """The project of a cell, with the order of the stages."""
 
     project: Project
     graph: Graph
@@ -43,13 +38,9 @@ class CellProject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cells:
-    """All cells of a project; a project without a matrix has a single cell.
+    """All cells of a project; a project without a matrix has a single cell."""
 
-    Attributes:
-        cells: In the matrix's order.
-    """
-
-    cells: tuple[CellProject, ...]
+    cells: tuple[CellProject, ...]  # in the matrix's order
 
     @property
     def first(self) -> CellProject:

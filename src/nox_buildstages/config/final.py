@@ -10,20 +10,8 @@ from packaging.dependency_groups import DependencyGroupResolver
 from packaging.errors import ExceptionGroup
 from packaging.utils import canonicalize_name
 
-from nox_buildstages.config.getters import (
-    Item,
-    Key,
-    boolean,
-    did_you_mean,
-    items_by_name,
-    list_of,
-    module_name,
-    non_empty,
-    project_name,
-    raw_table,
-    read_table,
-    string,
-)
+from nox_buildstages.config import getters
+from nox_buildstages.config.getters import Item, Key
 from nox_buildstages.config.values import make_absolute, requirements
 from nox_buildstages.model import Final
 
@@ -36,12 +24,12 @@ if TYPE_CHECKING:
 
 def read_final(item: Item) -> Final | None:
     """Read the table ``final``."""
-    values = read_table(item, FINAL)
+    values = getters.read_table(item, FINAL)
     if values is None:
         return None
     wanted = values.pop("requirements")
     if wanted is None:
-        is_missing = "requirements" not in (raw_table(item) or {})
+        is_missing = "requirements" not in (getters.raw_table(item) or {})
         wanted = _project_dependencies(item) if is_missing else ()
     extras = values.pop("extras")
     groups = (it for group in values.pop("groups") for it in group)
@@ -57,7 +45,7 @@ def _project_dependencies(item: Item) -> tuple[Requirement, ...]:
     """Read ``[project] dependencies``."""
     document = item.document
     dynamic = document.find("project", "dynamic")
-    if dynamic and "dependencies" in (list_of(string)(dynamic) or ()):
+    if dynamic and "dependencies" in (getters.list_of(getters.string)(dynamic) or ()):
         item.fault(
             "requirements is missing; the dependencies of this project are dynamic, "
             "so they can't be taken from [project]"
@@ -70,7 +58,7 @@ def _project_dependencies(item: Item) -> tuple[Requirement, ...]:
 def _build_system(item: Item) -> Mapping[str, Any]:
     """Read ``[build-system]`` unchanged, and check the requirements."""
     found = item.document.find("build-system")
-    system = None if found is None else raw_table(found)
+    system = None if found is None else getters.raw_table(found)
     if found is None or system is None:
         return {}
     if "requires" in system:
@@ -82,20 +70,22 @@ def _build_system(item: Item) -> Mapping[str, Any]:
 
 def own_project(item: Item) -> NormalizedName | None:
     """Read whether to install the project; return the project's name if so."""
-    if not boolean(item):
+    if not getters.boolean(item):
         return None
     name = item.document.find("project", "name")
     if name is None:
         item.fault("this file has no name in [project], so it is no project to install")
         return None
-    return project_name(name)
+    return getters.project_name(name)
 
 
 def check_command(item: Item) -> tuple[str, ...] | None:
     """Read a program with arguments."""
     words = item.value.split() if isinstance(item.value, str) else ()
     hint = f"write {json.dumps(words, ensure_ascii=False)}" if words else None
-    arguments = non_empty(list_of(string, hint=hint), "argument")(item)
+    arguments = getters.non_empty(
+        getters.list_of(getters.string, hint=hint), "argument"
+    )(item)
     if arguments and not arguments[0].strip():
         item.expect("a program first")
     return arguments
@@ -103,19 +93,19 @@ def check_command(item: Item) -> tuple[str, ...] | None:
 
 def extra_requirements(item: Item) -> tuple[Requirement, ...] | None:
     """Read extras of the project; return their requirements."""
-    children = list_of(lambda child: child)(item)
+    children = getters.list_of(lambda child: child)(item)
     if not children:
         return None if children is None else ()
     document = item.document
     optional = document.find("project", "optional-dependencies")
     name = document.find("project", "name")
-    declared = (optional and items_by_name(optional)) or {}
-    own = None if name is None else project_name(name)
+    declared = (optional and getters.items_by_name(optional)) or {}
+    own = None if name is None else getters.project_name(name)
     wanted: list[Requirement] = []
     for child in children:
-        extra = project_name(child)
+        extra = getters.project_name(child)
         if extra is not None and extra not in declared:
-            hint = did_you_mean(extra, declared)
+            hint = getters.did_you_mean(extra, declared)
             child.fault(f"this project has no extra {child.value!r}{hint}")
         elif extra is not None:
             wanted += _expand(extra, declared, own)
@@ -152,13 +142,13 @@ def _with_marker(inner: Requirement, outer: Requirement) -> Requirement:
 
 def group_requirements(item: Item) -> tuple[Requirement, ...] | None:
     """Read the name of a dependency group; return the group's requirements."""
-    name = string(item)
+    name = getters.string(item)
     if name is None:
         return None
     groups = item.document.find("dependency-groups")
-    declared = (groups and raw_table(groups)) or {}
+    declared = (groups and getters.raw_table(groups)) or {}
     if canonicalize_name(name) not in map(canonicalize_name, declared):
-        hint = did_you_mean(name, declared)
+        hint = getters.did_you_mean(name, declared)
         item.fault(f"this file has no dependency group {name!r}{hint}")
         return None
     try:
@@ -190,7 +180,7 @@ FINAL: Mapping[str, Key] = {
         in_locks=True,
     ),
     "groups": Key(
-        list_of(group_requirements),
+        getters.list_of(group_requirements),
         default=[],
         type="list of names",
         example='groups = ["test"]',
@@ -210,14 +200,14 @@ FINAL: Mapping[str, Key] = {
         in_locks=True,
     ),
     "imports": Key(
-        list_of(module_name),
+        getters.list_of(getters.module_name),
         default=[],
         type="list of modules",
         example='imports = ["flash_attn"]',
         text="Modules that are imported in the runtime environment, with `python -I`.",
     ),
     "checks": Key(
-        list_of(
+        getters.list_of(
             check_command, "lists of strings", hint='write [["python", "-m", "pytest"]]'
         ),
         default=[],

@@ -56,17 +56,12 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """A parsed pyproject.toml, with the faults found so far.
-
-    Attributes:
-        content: The parsed file.
-        path: The file, absolute.
-        faults: In the order in which they were found.
-    """
+    """A parsed pyproject.toml, with the faults found so far."""
 
     content: Mapping[str, Any]
-    path: Path
+    path: Path  # absolute
     faults: list[Fault] = field(default_factory=list)
+    """In the order in which they were found."""
 
     def find(self, *steps: str) -> Item | None:
         """Return the item at a location, or None; a step must lead into a table."""
@@ -116,16 +111,10 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """A value in a document.
+    """A value in a document."""
 
-    Attributes:
-        value: The value, as parsed.
-        steps: The keys and indexes from the document's root to the value.
-        document: The document.
-    """
-
-    value: object
-    steps: tuple[Step, ...]
+    value: object  # as parsed
+    steps: tuple[Step, ...]  # from the document's root
     document: Document
 
     @property
@@ -153,32 +142,20 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of a table: a getter for the value, and an entry in the reference.
-
-    Attributes:
-        getter: Reads the value.
-        default: The TOML value of a missing key; None for no value.
-        is_required: Whether a table without the key is faulty.
-        type: The type in Markdown, as the reference words it.
-        default_text: The default in Markdown, in place of ``default``.
-        example: A line of TOML.
-        text: The meaning, in Markdown.
-        in_locks: Whether another value makes lock files out of date.
-        in_key: Whether the value itself is part of the key of wheels.
-        has_placeholders: Whether ``{axis}`` is replaced in all strings of the value.
-    """
+    """A key of a table: a getter for the value, and an entry in the reference."""
 
     getter: Getter[Any]
     _: KW_ONLY
-    default: object = None
-    is_required: bool = False
-    type: str = ""
-    default_text: str = ""
-    example: str = ""
-    text: str = ""
-    in_locks: bool = False
-    in_key: bool = False
+    default: object = None  # the TOML value of a missing key; None for no value
+    is_required: bool = False  # whether a table without the key is faulty
+    type: str = ""  # in Markdown, as the reference words it
+    default_text: str = ""  # in Markdown, in place of default
+    example: str = ""  # a line of TOML
+    text: str = ""  # the meaning, in Markdown
+    in_locks: bool = False  # whether another value makes lock files out of date
+    in_key: bool = False  # whether the value itself is part of the key of wheels
     has_placeholders: bool = False
+    """Whether {axis} is replaced in all strings of the value."""
 
 
 def read_table(item: Item, keys: Mapping[str, Key]) -> dict[str, Any] | None:

@@ -38,19 +38,13 @@ OUR_SESSIONS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Graph:
-    """The stages and their needs, without cycles.
+    """The stages and their needs, without cycles."""
 
-    Attributes:
-        order: All stages, needed stages first, otherwise in the table's order.
-        stages: By name.
-        providers: The stage of each output.
-        needed: By name of a stage: the stages needed directly, in order.
-    """
-
-    order: tuple[Stage, ...]
+    order: tuple[Stage, ...]  # needed stages first, otherwise in the table's order
     stages: Mapping[str, Stage]
-    providers: Mapping[NormalizedName, Stage]
+    providers: Mapping[NormalizedName, Stage]  # the stage of each output
     needed: Mapping[str, tuple[str, ...]]
+    """By name of a stage: the stages needed directly, in order."""
 
     def stage(self, name: str) -> Stage:
         """Return a stage by name; raise KeyError if the name is unknown."""

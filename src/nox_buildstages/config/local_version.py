@@ -36,15 +36,8 @@ def local_version(item: Item) -> LocalVersion | None:
 
 
 def fill(wanted: LocalVersion, version: Callable[[NormalizedName], str]) -> str:
-    """Return a local version with a version in place of each project in braces.
-
-    Args:
-        wanted: The local version, as declared.
-        version: Returns the version of a project.
-    """
-    return _PLACEHOLDER.sub(
-        lambda found: version(canonicalize_name(found[1])), wanted.text
-    )
+    """Return a local version with a version in place of each project in braces."""
+    return _PLACEHOLDER.sub(lambda it: version(canonicalize_name(it[1])), wanted.text)
 
 
 def is_local_version(text: str) -> bool:

@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from packaging.utils import canonicalize_name
 
-from nox_buildstages.config.getters import (
-    Item,
-    Key,
-    did_you_mean,
-    list_of,
-    mapping_of,
-    raw_table,
-    read_table,
-    string,
-    text,
-)
+from nox_buildstages.config import getters
+from nox_buildstages.config.getters import Item, Key
 from nox_buildstages.config.values import env, requirements
 from nox_buildstages.lock.files.names import without_dots
 from nox_buildstages.model import Axis, AxisValue, Cell, Matrix
@@ -40,7 +31,7 @@ _TOO_ALIKE = "too much like the value {0!r}: their files would have one name"
 
 def read_matrix(item: Item) -> Matrix | None:
     """Read the table ``matrix``; return None for a faulty table."""
-    content = raw_table(item)
+    content = getters.raw_table(item)
     if content is None:
         return None
     children = {name: item.child(name, content[name]) for name in content}
@@ -113,9 +104,9 @@ def _axis(item: Item) -> Axis | None:
         item.fault("an axis is named with lower-case letters, digits, '-' and '_'")
         return None
     if isinstance(item.value, Mapping):
-        values = tuple((mapping_of(axis_value, "tables")(item) or {}).values())
+        values = tuple((getters.mapping_of(axis_value, "tables")(item) or {}).values())
     else:
-        names = list_of(_value_name, "strings, or a table of values")(item)
+        names = getters.list_of(_value_name, "strings, or a table of values")(item)
         values = tuple(AxisValue(name=name) for name in names or ())
     if not item.value:
         item.fault("expected at least one value")
@@ -131,14 +122,14 @@ def _axis(item: Item) -> Axis | None:
 def axis_value(item: Item) -> AxisValue | None:
     """Read a value of an axis, from a table."""
     name = _value_name(item.with_value(item.steps[-1]))
-    values = read_table(item, AXIS_VALUE)
+    values = getters.read_table(item, AXIS_VALUE)
     if name is None or values is None:
         return None
     return AxisValue(name=name, **values)
 
 
 def _value_name(item: Item) -> str | None:
-    value = string(item)
+    value = getters.string(item)
     if value is not None and not _VALUE.fullmatch(value):
         item.expect(
             "a value of letters, digits, '.', '_', '+' and '-', as folders are named"
@@ -154,20 +145,20 @@ def _value_name(item: Item) -> str | None:
 
 def uv_index_name(item: Item) -> str | None:
     """Read the name of an index of ``[tool.uv]``."""
-    name = text(item)
+    name = getters.text(item)
     declared = item.document.find("tool", "uv", "index")
     entries = declared.value if declared and isinstance(declared.value, list) else ()
     known = [it["name"] for it in entries if isinstance(it, Mapping) and "name" in it]
     if name is not None and name not in known:
-        hint = did_you_mean(name, known)
+        hint = getters.did_you_mean(name, known)
         item.fault(f"no [[tool.uv.index]] has the name {name!r}{hint}")
     return name
 
 
 def _entries(item: Item) -> tuple[_Entry, ...]:
     """Read ``include`` or ``exclude``, without faulty entries."""
-    read = mapping_of(_value_name, "strings")
-    entries = list_of(lambda it: (it, read(it) or {}), "tables")(item) or ()
+    read = getters.mapping_of(_value_name, "strings")
+    entries = getters.list_of(lambda it: (it, read(it) or {}), "tables")(item) or ()
     return tuple(it for it in entries if item.document.is_sound(*it[0].steps))
 
 
@@ -190,7 +181,7 @@ def _check(
     values = {axis.name: [value.name for value in axis.values] for axis in axes}
     for item, entry in (*include, *exclude):
         for axis in entry.keys() - values.keys():
-            message = f"there is no axis {axis!r}{did_you_mean(axis, values)}"
+            message = f"there is no axis {axis!r}{getters.did_you_mean(axis, values)}"
             item.child(axis, entry[axis]).fault(message)
     for item, entry in include:
         missing = [axis for axis in values if axis not in entry]
@@ -205,7 +196,7 @@ def _check(
     for item, entry in exclude:
         for axis in entry.keys() & values.keys():
             if entry[axis] not in values[axis]:
-                hint = did_you_mean(entry[axis], values[axis])
+                hint = getters.did_you_mean(entry[axis], values[axis])
                 message = f"{axis} has no value {entry[axis]!r}{hint}"
                 item.child(axis, entry[axis]).fault(message)
 

@@ -39,18 +39,13 @@ _TABLE: _Allowed = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Substitution:
-    """Puts the values of a cell into a table.
-
-    Attributes:
-        cell: The cell.
-        takes_any: Whether any axis is accepted, because the matrix is faulty.
-        named: The axes named by a stage or a package, by steps from the table, for
-            example ``("stage", 0)``.
-    """
+    """Puts the values of a cell into a table."""
 
     cell: Cell
     takes_any: bool = False
+    """Whether any axis is accepted, because the matrix is faulty."""
     named: dict[tuple[str | int, ...], set[str]] = field(default_factory=dict)
+    """The axes named below steps from the table, for example ``("stage", 0)``."""
 
     def replace(self, item: Item) -> Any:  # noqa: ANN401 - a TOML value
         """Return the table ``[tool.nox-buildstages]`` with all placeholders replaced.

@@ -54,11 +54,8 @@ def read_cells(
 ) -> tuple[Project, ...]:
     """Read a pyproject.toml for each cell of the matrix.
 
-    Args:
-        document: The parsed file.
-        pyproject: The file, absolute.
-        may_lack_stages: Whether a file without stages, or without our table, is fine
-            in the absence of other problems.
+    With ``may_lack_stages``, a file without stages, or without our table, is fine in
+    the absence of other problems.
 
     Raises:
         DeclarationError: The file is faulty; has all problems.

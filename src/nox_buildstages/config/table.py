@@ -9,40 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from nox_buildstages.config import getters, values
 from nox_buildstages.config.final import read_final
-from nox_buildstages.config.getters import (
-    Item,
-    Key,
-    boolean,
-    items_by_name,
-    list_of,
-    mapping_of,
-    non_empty,
-    project_name,
-    raw_table,
-    read_table,
-    text,
-    variable_name,
-)
+from nox_buildstages.config.getters import Item, Key
 from nox_buildstages.config.local_version import local_version
-from nox_buildstages.config.values import (
-    compiler_cache,
-    config_setting,
-    env,
-    jobs,
-    marker,
-    memory,
-    network,
-    output,
-    patch,
-    path,
-    python_versions,
-    requirements,
-    stage_name,
-    timeout,
-    upload_time,
-    uv_settings,
-)
 from nox_buildstages.model import PackageRules, Project, RemoteStore, Stage
 
 if TYPE_CHECKING:
@@ -53,12 +23,12 @@ TOOL = "nox-buildstages"
 
 def read_project(item: Item) -> Project | None:
     """Read the table ``[tool.nox-buildstages]`` of a cell; None for no table."""
-    values = read_table(item, TOP)
-    if values is None:
+    found = getters.read_table(item, TOP)
+    if found is None:
         return None
-    del values["matrix"]  # was read before, to know the cell
-    stages, packages = values.pop("stage") or (), values.pop("package")
-    own = values["final"].project
+    del found["matrix"]  # was read before, to know the cell
+    stages, packages = found.pop("stage") or (), found.pop("package")
+    own = found["final"].project
     for stage in stages:
         if own in {output.name for output in stage.outputs}:
             declared = item.document.find("tool", TOOL, "final", "project") or item
@@ -67,91 +37,94 @@ def read_project(item: Item) -> Project | None:
             )
     if own in packages:
         package = item.document.find("tool", TOOL, "package")
-        rules = ((package and items_by_name(package)) or {})[own]
-        for key, value in (raw_table(rules) or {}).items():
+        rules = ((package and getters.items_by_name(package)) or {})[own]
+        for key, value in (getters.raw_table(rules) or {}).items():
             if key in {"patches", "metadata", "local-version"}:
                 rules.child(key, value).fault(
                     "is not for the project itself, which is installed as it is"
                 )
     return Project(
         pyproject=item.document.path,
-        pythons=values.pop("python") or (),
+        pythons=found.pop("python") or (),
         stages=stages,
         packages=packages,
-        uv=uv_settings(item.document),
-        **values,
+        uv=values.uv_settings(item.document),
+        **found,
     )
 
 
 def read_stages(item: Item) -> tuple[Stage, ...] | None:
     """Read the array of stages."""
     if isinstance(item.value, list):
-        return non_empty(list_of(read_stage), "stage")(item)
+        return getters.non_empty(getters.list_of(read_stage), "stage")(item)
     item.expect("an array of tables", hint=f"write [[{item.location}]]")
     return None
 
 
 def read_stage(item: Item) -> Stage | None:
     """Read a stage."""
-    values = read_table(item, STAGE)
-    if values is None:
+    found = getters.read_table(item, STAGE)
+    if found is None:
         return None
     # If one of the two is missing, there is a fault, and nobody sees the stage.
-    name, outputs = values.pop("name") or "", values.pop("outputs") or ()
-    return Stage(name=name, outputs=outputs, location=item.location, **values)
+    name, outputs = found.pop("name") or "", found.pop("outputs") or ()
+    return Stage(name=name, outputs=outputs, location=item.location, **found)
 
 
 def read_packages(item: Item) -> Mapping[NormalizedName, PackageRules] | None:
     """Read all rules, including rules for unknown outputs."""
-    items = items_by_name(item) or {}
+    items = getters.items_by_name(item) or {}
     read = {name: read_package(child) for name, child in items.items()}
     return {name: rules for name, rules in read.items() if rules is not None}
 
 
 def read_package(item: Item) -> PackageRules | None:
     """Read the rules for an output."""
-    values = read_table(item, PACKAGE)
-    if values is None:
+    found = getters.read_table(item, PACKAGE)
+    if found is None:
         return None
-    corrections = values.pop("build_requires")
+    corrections = found.pop("build_requires")
     return PackageRules(
         build_requires_add=corrections["add"],
         build_requires_remove=corrections["remove"],
-        requires_dist=(values.pop("metadata") or {}).get("requires_dist"),
-        **values,
+        requires_dist=(found.pop("metadata") or {}).get("requires_dist"),
+        **found,
     )
 
 
 def build_requires(item: Item) -> dict[str, Any] | None:
     """Read corrections of build requirements."""
     keys = {
-        "add": Key(requirements, default=[]),
-        "remove": Key(list_of(project_name), default=[]),
+        "add": Key(values.requirements, default=[]),
+        "remove": Key(getters.list_of(getters.project_name), default=[]),
     }
-    return read_table(item, keys)
+    return getters.read_table(item, keys)
 
 
 def metadata(item: Item) -> dict[str, Any] | None:
     """Read the declared metadata of an output."""
-    return read_table(item, {"requires-dist": Key(requirements)})
+    return getters.read_table(item, {"requires-dist": Key(values.requirements)})
 
 
 def remote_store(item: Item) -> RemoteStore | None:
     """Read a remote store: a URL, or a table."""
     if isinstance(item.value, str):
-        url = text(item)
+        url = getters.text(item)
         return None if url is None else RemoteStore(url=url)
     if not isinstance(item.value, Mapping):
         item.expect("a URL, or a table of url and write")
         return None
-    keys = {"url": Key(text, is_required=True), "write": Key(boolean, default=False)}
-    values = read_table(item, keys)
-    return None if values is None or not values["url"] else RemoteStore(**values)
+    keys = {
+        "url": Key(getters.text, is_required=True),
+        "write": Key(getters.boolean, default=False),
+    }
+    found = getters.read_table(item, keys)
+    return None if found is None or not found["url"] else RemoteStore(**found)
 
 
 STAGE: Mapping[str, Key] = {
     "name": Key(
-        stage_name,
+        values.stage_name,
         is_required=True,
         type="string of `a-z`, `0-9`, `-` and `_`",
         example='name = "kernels"',
@@ -160,7 +133,7 @@ STAGE: Mapping[str, Key] = {
         in_locks=True,
     ),
     "outputs": Key(
-        non_empty(list_of(output), "output"),
+        getters.non_empty(getters.list_of(values.output), "output"),
         is_required=True,
         type="list of requirements, at least one",
         example='outputs = ["flash-attn==2.8.3", "mykernels @ ./vendor/mykernels"]',
@@ -171,7 +144,7 @@ STAGE: Mapping[str, Key] = {
         has_placeholders=True,
     ),
     "dependencies": Key(
-        requirements,
+        values.requirements,
         default=[],
         type="list of requirements",
         example='dependencies = ["setuptools", "torch"]',
@@ -182,7 +155,7 @@ STAGE: Mapping[str, Key] = {
         has_placeholders=True,
     ),
     "needs": Key(
-        list_of(text),
+        getters.list_of(getters.text),
         default=[],
         type="list of stage names",
         example='needs = ["base"]',
@@ -190,7 +163,7 @@ STAGE: Mapping[str, Key] = {
         in_locks=True,
     ),
     "env": Key(
-        env,
+        values.env,
         default={},
         type="table of strings",
         example='env = { MAX_LEVEL = "3" }',
@@ -200,7 +173,7 @@ STAGE: Mapping[str, Key] = {
         has_placeholders=True,
     ),
     "pass-env": Key(
-        list_of(variable_name),
+        getters.list_of(getters.variable_name),
         default=[],
         type="list of names",
         example='pass-env = ["HTTPS_PROXY"]',
@@ -210,7 +183,7 @@ STAGE: Mapping[str, Key] = {
         in_key=True,
     ),
     "tools": Key(
-        list_of(text),
+        getters.list_of(getters.text),
         default=[],
         type="list of programs",
         example='tools = ["nvcc", "c++"]',
@@ -218,7 +191,7 @@ STAGE: Mapping[str, Key] = {
         in_key=True,
     ),
     "network": Key(
-        network,
+        values.network,
         default=False,
         type='boolean or `"require-off"`',
         example="network = true",
@@ -231,7 +204,7 @@ STAGE: Mapping[str, Key] = {
         in_key=True,
     ),
     "jobs": Key(
-        jobs,
+        values.jobs,
         default="auto",
         type='`"auto"` or a number',
         example="jobs = 8",
@@ -240,7 +213,7 @@ STAGE: Mapping[str, Key] = {
         " [all builds that run at the same time](../explanation/jobs.md).",
     ),
     "memory-per-job": Key(
-        memory,
+        values.memory,
         type='size, such as `"4GB"` or `"3.5GiB"`',
         default_text='`"2GB"`; no limit if `jobs` is a number',
         example='memory-per-job = "4GB"',
@@ -249,14 +222,14 @@ STAGE: Mapping[str, Key] = {
         " powers of 1024.",
     ),
     "compiler-cache": Key(
-        compiler_cache,
+        values.compiler_cache,
         type='`"auto"`, `"ccache"`, `"sccache"` or `false`',
         default_text="the project's `compiler-cache`",
         example="compiler-cache = false",
         text="Which [compiler cache](../how-to/compiler-caches.md) this stage uses.",
     ),
     "timeout": Key(
-        timeout,
+        values.timeout,
         type='time, such as `"5h"`, `"1h30min"` or `"2d"`',
         default_text="none",
         example='timeout = "5h"',
@@ -276,7 +249,7 @@ PACKAGE: Mapping[str, Key] = {
         has_placeholders=True,
     ),
     "config-settings": Key(
-        mapping_of(config_setting, "strings"),
+        getters.mapping_of(values.config_setting, "strings"),
         default={},
         type="table of strings and lists of strings",
         example='config-settings = { "--build-option" = ["--fast"] }',
@@ -287,7 +260,7 @@ PACKAGE: Mapping[str, Key] = {
         has_placeholders=True,
     ),
     "env": Key(
-        env,
+        values.env,
         default={},
         type="table of strings",
         example='env = { GROUPED_GEMM_CUTLASS = "1" }',
@@ -309,7 +282,7 @@ PACKAGE: Mapping[str, Key] = {
         has_placeholders=True,
     ),
     "patches": Key(
-        list_of(patch),
+        getters.list_of(values.patch),
         default=[],
         type="list of paths",
         example='patches = ["patches/grouped-gemm.patch"]',
@@ -333,7 +306,7 @@ PACKAGE: Mapping[str, Key] = {
 
 TOP: Mapping[str, Key] = {
     "python": Key(
-        python_versions,
+        values.python_versions,
         default_text="the interpreter that runs nox",
         type='list of versions, such as `["3.11", "3.12"]`',
         example='python = ["3.11", "3.12"]',
@@ -344,7 +317,7 @@ TOP: Mapping[str, Key] = {
         in_key=True,
     ),
     "environments": Key(
-        list_of(marker, "markers"),
+        getters.list_of(values.marker, "markers"),
         default=[],
         type="list of markers",
         example="environments = [\"sys_platform == 'darwin'\"]",
@@ -353,7 +326,7 @@ TOP: Mapping[str, Key] = {
         in_locks=True,
     ),
     "lock-dir": Key(
-        path,
+        values.path,
         default="build-stages",
         type="path",
         example='lock-dir = "locks"',
@@ -361,14 +334,14 @@ TOP: Mapping[str, Key] = {
         in_locks=True,
     ),
     "wheelhouse": Key(
-        path,
+        values.path,
         default="wheelhouse",
         type="path",
         example='wheelhouse = "dist"',
         text="The folder of the wheels.",
     ),
     "match-runtime": Key(
-        list_of(project_name),
+        getters.list_of(getters.project_name),
         default=[],
         type="list of names",
         example='match-runtime = ["torch"]',
@@ -377,7 +350,7 @@ TOP: Mapping[str, Key] = {
         in_locks=True,
     ),
     "constraints": Key(
-        requirements,
+        values.requirements,
         default=[],
         type="list of requirements",
         example='constraints = ["numpy<2.4"]',
@@ -385,7 +358,7 @@ TOP: Mapping[str, Key] = {
         in_locks=True,
     ),
     "build-constraints": Key(
-        requirements,
+        values.requirements,
         default=[],
         type="list of requirements",
         example='build-constraints = ["cython<3.1"]',
@@ -393,7 +366,7 @@ TOP: Mapping[str, Key] = {
         in_locks=True,
     ),
     "exclude-newer": Key(
-        upload_time,
+        values.upload_time,
         type="a date, or a time with its zone",
         default_text="none",
         example="exclude-newer = 2026-11-01T00:00:00Z",
@@ -411,7 +384,7 @@ TOP: Mapping[str, Key] = {
         " `false`), wheels that are built are uploaded to it.",
     ),
     "compiler-cache": Key(
-        compiler_cache,
+        values.compiler_cache,
         default="auto",
         type='`"auto"`, `"ccache"`, `"sccache"` or `false`',
         example='compiler-cache = "ccache"',
@@ -443,7 +416,7 @@ TOP: Mapping[str, Key] = {
         in_locks=True,
     ),
     "matrix": Key(
-        raw_table,
+        getters.raw_table,
         type="table",
         default_text="none",
         text="Axes whose values multiply the stages and the runtime. See"

@@ -12,24 +12,13 @@ from urllib.parse import unquote
 from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
 
-from nox_buildstages.config.getters import (
-    Item,
-    list_of,
-    mapping_of,
-    non_empty,
-    parse_duration,
-    parse_size,
-    raw_table,
-    string,
-    text,
-    variable_name,
-)
+from nox_buildstages.config import getters
 from nox_buildstages.model import FINAL, PROJECT, Output, Patch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nox_buildstages.config.getters import Document, Getter
+    from nox_buildstages.config.getters import Document, Getter, Item
     from nox_buildstages.model import CompilerCache, Network
 
 _RESERVED = {
@@ -45,7 +34,7 @@ _TIME = re.compile(
 # At least two letters: a single letter is a drive of Windows.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
-env = mapping_of(string, "strings", key=variable_name)
+env = getters.mapping_of(getters.string, "strings", key=getters.variable_name)
 
 
 def requirement(item: Item) -> Requirement | None:
@@ -61,7 +50,7 @@ def requirement(item: Item) -> Requirement | None:
         return None
 
 
-requirements = list_of(requirement)
+requirements = getters.list_of(requirement)
 
 
 def output(item: Item) -> Output | None:
@@ -101,7 +90,7 @@ def make_absolute(found: Requirement, item: Item) -> Requirement:
 
 def path(item: Item) -> Path | None:
     """Read a path, relative to the pyproject.toml; return an absolute path."""
-    value = text(item)
+    value = getters.text(item)
     if value is None:
         return None
     return Path(os.path.normpath(item.document.path.parent / value))
@@ -117,7 +106,9 @@ def patch(item: Item) -> Patch | None:
 
 def python_versions(item: Item) -> tuple[str, ...] | None:
     """Read Python versions: one in any form, several as X.Y or X.Y.Z."""
-    versions = non_empty(list_of(text), 'version such as "3.11"')(item)
+    versions = getters.non_empty(
+        getters.list_of(getters.text), 'version such as "3.11"'
+    )(item)
     if versions is None or len(versions) == 1:
         return versions
     first: dict[str, str] = {}
@@ -135,7 +126,7 @@ def python_versions(item: Item) -> tuple[str, ...] | None:
 
 def marker(item: Item) -> Marker | None:
     """Read an environment marker."""
-    value = string(item)
+    value = getters.string(item)
     if value is None:
         return None
     try:
@@ -169,7 +160,7 @@ def upload_time(item: Item) -> str | None:
 
 def stage_name(item: Item) -> str | None:
     """Read the name of a stage."""
-    value = string(item)
+    value = getters.string(item)
     if value is None:
         return None
     if not _STAGE_NAME.fullmatch(value):
@@ -182,7 +173,7 @@ def stage_name(item: Item) -> str | None:
 def config_setting(item: Item) -> str | tuple[str, ...] | None:
     """Read the value of a PEP 517 config setting."""
     if isinstance(item.value, list):
-        return list_of(string)(item)
+        return getters.list_of(getters.string)(item)
     if isinstance(item.value, str):
         return item.value
     item.expect("a string or a list of strings")
@@ -201,7 +192,7 @@ def jobs(item: Item) -> int | None:
 
 def memory(item: Item) -> int | None:
     """Read a size; return bytes."""
-    size = parse_size(item.value) if isinstance(item.value, str) else None
+    size = getters.parse_size(item.value) if isinstance(item.value, str) else None
     if not size:
         item.expect('a size such as "4GB"')
     return size or None
@@ -209,7 +200,8 @@ def memory(item: Item) -> int | None:
 
 def timeout(item: Item) -> int | None:
     """Read a duration; return seconds."""
-    seconds = parse_duration(item.value) if isinstance(item.value, str) else None
+    value = item.value
+    seconds = getters.parse_duration(value) if isinstance(value, str) else None
     if not seconds:
         item.expect('a time such as "5h" or "90min"')
     return seconds or None
@@ -241,7 +233,7 @@ def compiler_cache(item: Item) -> CompilerCache | None:
 def uv_settings(document: Document) -> Mapping[str, Any]:
     """Read ``[tool.uv]``; check the form of the settings in use here."""
     item = document.find("tool", "uv")
-    settings = None if item is None else raw_table(item)
+    settings = None if item is None else getters.raw_table(item)
     if item is None or settings is None:
         return {}
     for name, getter in _UV.items():
@@ -252,30 +244,30 @@ def uv_settings(document: Document) -> Mapping[str, Any]:
 
 def uv_index(item: Item) -> None:
     """Check an index of ``[tool.uv]``."""
-    index = raw_table(item)
+    index = getters.raw_table(item)
     if index is not None and "url" not in index:
         item.fault("url is missing")
     elif index is not None:
-        string(item.child("url", index["url"]))
+        getters.string(item.child("url", index["url"]))
 
 
 def uv_sources(item: Item) -> None:
     """Check the sources of ``[tool.uv]``."""
-    for name, source in (raw_table(item) or {}).items():
+    for name, source in (getters.raw_table(item) or {}).items():
         child = item.child(name, source)
         if isinstance(source, list):
-            list_of(raw_table, "tables")(child)
-        elif raw_table(child) is not None and "path" in source:
-            string(child.child("path", source["path"]))
+            getters.list_of(getters.raw_table, "tables")(child)
+        elif getters.raw_table(child) is not None and "path" in source:
+            getters.string(child.child("path", source["path"]))
 
 
 # The settings of uv that we use ourselves; uv checks the rest.
 _UV: Mapping[str, Getter[Any]] = {
-    "dependency-metadata": list_of(raw_table, "tables"),
-    "extra-index-url": list_of(string),
-    "find-links": list_of(string),
-    "index": list_of(uv_index, "tables"),
-    "index-url": string,
-    "pip": raw_table,
+    "dependency-metadata": getters.list_of(getters.raw_table, "tables"),
+    "extra-index-url": getters.list_of(getters.string),
+    "find-links": getters.list_of(getters.string),
+    "index": getters.list_of(uv_index, "tables"),
+    "index-url": getters.string,
+    "pip": getters.raw_table,
     "sources": uv_sources,
 }

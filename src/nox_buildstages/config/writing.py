@@ -66,12 +66,7 @@ def build_requires_table(
 
 
 def format_requirement(requirement: Requirement, root: Path) -> str:
-    """Return a requirement in the form of the table.
-
-    Args:
-        requirement: With an absolute URL for a folder or a file.
-        root: The project's folder, to which the URL of a folder becomes relative.
-    """
+    """Return a requirement in the form of the table, with paths relative to a root."""
     url = urlsplit(requirement.url or "")
     if url.scheme != "file" or unquote(url.path) != url.path:
         return str(requirement)
