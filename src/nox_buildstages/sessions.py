@@ -50,32 +50,24 @@ _BACKENDS = ("uv", "virtualenv", "venv")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Session(RegisteredSession):
-    """A session, as nox lists it, and the body that it runs.
-
-    Attributes:
-        doc: The line that ``nox --list`` shows.
-        body: A module and its function, which gets a workspace; without an environment
-            it gets the options and the run instead.
-        arguments: More arguments of the function.
-        cell: The cell that the session works for; None for the first.
-        builds: Whether the session runs build backends.
-    """
+    """A session, as nox lists it, and the body that it runs."""
 
     doc: str
     body: str
+    """A module and its function, which gets a workspace and ``arguments``.
+
+    Without an environment the function gets the options and the run instead.
+    """
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    cell: CellProject | None = None
+    cell: CellProject | None = None  # None for the first
     builds: bool = False
 
 
 def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
-    """Register the sessions that a pyproject.toml declares.
+    """Register the sessions that a pyproject.toml in the noxfile's folder declares.
 
     Only that file is read. Call this function from a noxfile; a faulty table ends nox
     with a message that lists every problem.
-
-    Args:
-        pyproject: The file, relative to the noxfile's folder.
     """
     path = Path(pyproject).absolute()
     try:
@@ -324,11 +316,7 @@ def _import_function(path: str) -> Callable[..., Any]:
 
 
 def _environment(session: nox.Session) -> Environment:
-    """Return a session's environment, with what nox lets be done with it.
-
-    Raises:
-        UsageError: It isn't an environment that can be made equal to a lock.
-    """
+    """Return a session's environment, with what nox lets be done with it."""
     if session.venv_backend not in _BACKENDS:
         raise UsageError(
             problem=f"the venv backend {session.venv_backend!r} makes no environment"
@@ -361,11 +349,7 @@ def _environment(session: nox.Session) -> Environment:
 
 
 def _check_python(session: nox.Session, workspace: Workspace) -> None:
-    """Raise an error if nox reused an environment of another Python.
-
-    Raises:
-        UsageError: The session is to run with another Python now.
-    """
+    """Raise an error if nox reused an environment of another Python."""
     running = f"{sys.version_info.major}.{sys.version_info.minor}"
     wanted = re.search(r"\d+\.\d+", str(session.python or running))
     if wanted is not None and wanted[0] != workspace.python:

@@ -8,7 +8,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from packaging.requirements import Requirement
@@ -32,6 +32,7 @@ from support.runs import RecordingRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from nox_buildstages.model import CompilerCache
 
@@ -42,6 +43,13 @@ MODULE = """\
 #include <assert.h>
 int twice(int number) { assert(number); return 2 * number; }
 """
+
+
+class Site(NamedTuple):
+    """A build that is about to begin."""
+
+    sandbox: Sandbox
+    declared: Mapping[str, str]
 
 
 @dataclass(kw_only=True)
@@ -115,26 +123,31 @@ class Yard:
         """Return the folder of a build of that name."""
         return self.root / "store/builds" / name
 
-    def site(
-        self, name: str, declared: Mapping[str, str] = NOTHING
-    ) -> caching.CacheRequest:
+    def site(self, name: str, declared: Mapping[str, str] = NOTHING) -> Site:
         """Return where a build of that name is about to begin."""
         place = self.place(name)
         place.joinpath("source").mkdir(parents=True, exist_ok=True)
         place.joinpath("source/module.c").write_text(MODULE)
-        return caching.CacheRequest(
-            tools=self.tools,
+        return Site(self.sandbox.show_at(place, self.root / "store/here"), declared)
+
+    def use_cache(
+        self, program: Path | None, site: Site
+    ) -> AbstractContextManager[caching.CompilerCache | None]:
+        """Run a cache for a build."""
+        return caching.use_cache(
+            self.tools,
+            program,
             stage="s",
-            sandbox=self.sandbox.show_at(place, self.root / "store/here"),
-            declared=declared,
+            sandbox=site.sandbox,
+            declared=site.declared,
         )
 
     @contextmanager
     def at_work(
-        self, cache: str, site: caching.CacheRequest
+        self, cache: str, site: Site
     ) -> Iterator[tuple[caching.CompilerCache, dict[str, str]]]:
         """Yield a cache at work, and the variables of a backend."""
-        with caching.use_cache(cache_program(cache), site) as found:
+        with self.use_cache(cache_program(cache), site) as found:
             assert found is not None
             scratch = str(self.root)
             home = {"HOME": scratch, "LANG": "C", "TMPDIR": scratch}
@@ -218,7 +231,7 @@ def test_nothing_compiled_is_nothing_said(yard: Yard) -> None:
     """Nor is anything where no cache is."""
     with yard.at_work("ccache", yard.site("a")) as (found, _):
         assert found.statistics() == ""
-    with caching.use_cache(None, yard.site("a")) as nothing:
+    with yard.use_cache(None, yard.site("a")) as nothing:
         assert nothing is None
 
 

@@ -20,18 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """An attempt to build an output.
+    """An attempt to build an output."""
 
-    Attributes:
-        granted: Number of granted jobs.
-        is_resumed: Whether the build began in the tree of an interrupted build.
-        is_retry: Whether the previous attempt ran out of memory, so that half the jobs
-            are used.
-    """
-
-    granted: int
-    is_resumed: bool
-    is_retry: bool = False
+    granted: int  # jobs
+    is_resumed: bool  # whether the build began in the tree of an interrupted build
+    is_retry: bool = False  # with half the jobs, because memory ran out
 
     @property
     def jobs(self) -> int:
@@ -51,7 +44,7 @@ def next_attempt(job: Job, attempt: Attempt, error: BuildError) -> Attempt | Non
     """
     name, report = job.output.name, job.context.tools.run.report
     if isinstance(error, BackendError) and error.out_of_memory:
-        declared = job.context.variables(job.stage, name)
+        declared = job.variables
         if attempt.is_retry or attempt.jobs == 1 or "MAX_JOBS" in declared:
             return None
         retry = replace(attempt, is_retry=True)
@@ -79,12 +72,7 @@ def mark_out_of_memory(
 ) -> BuildError:
     """Return the error of a failed attempt, marked if memory was the cause.
 
-    Args:
-        error: The error.
-        job: The build.
-        jobs: Number of jobs of the attempt.
-        kills: Number of processes killed by the kernel before the attempt.
-        log_start: Offset at which the attempt's log begins.
+    ``kills`` is the number of processes that the kernel had killed before the attempt.
     """
     if not isinstance(error, BackendError):
         return error

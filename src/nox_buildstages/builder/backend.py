@@ -41,34 +41,20 @@ LAST_LINES = 30
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backend:
-    """The build backend of a source tree.
-
-    Attributes:
-        output: The output's name, for messages.
-        stage: The stage's name, for messages.
-        tree: The source tree.
-        system: The ``[build-system]`` table of the source tree.
-        python: The stage's interpreter.
-        env: All environment variables of the hooks.
-        settings: Config settings for all hooks.
-        log: The log file of the hooks.
-        runner: Runs the hooks.
-        sandbox: Isolates the hooks.
-        attend: Called regularly while a hook runs; an exception ends the hook.
-        supervisor: Ends the hook if this process ends.
-    """
+    """The build backend of a source tree."""
 
     output: str
     stage: str
     tree: Path
     system: BuildSystem
     python: Path
-    env: Mapping[str, str]
+    env: Mapping[str, str]  # all variables of the hooks
     settings: ConfigSettings
     log: Path
     runner: Runner
     sandbox: Sandbox
     attend: Callable[[], None] | None = None
+    """Called regularly while a hook runs; an exception ends the hook."""
     supervisor: Supervisor = field(default_factory=Supervisor)
 
     def with_build_dir(self, folder: Path) -> Backend:

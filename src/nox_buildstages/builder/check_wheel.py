@@ -26,17 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExpectedWheel:
-    """The wheel expected by the lock.
-
-    Attributes:
-        output: The output, as locked.
-        interpreter: The interpreter for the wheel.
-        is_labelled: Whether the project's table sets the wheel's local version.
-    """
+    """The wheel expected by the lock."""
 
     output: LockedOutput
     interpreter: Interpreter
-    is_labelled: bool = False
+    is_labelled: bool = False  # whether the table sets the wheel's local version
 
     @property
     def version(self) -> Version:
@@ -50,11 +44,6 @@ class ExpectedWheel:
 
 def accept_wheel(folder: Path, file_name: str, expected: ExpectedWheel) -> WheelFile:
     """Return the wheel from a backend, with the local version.
-
-    Args:
-        folder: The output folder of the hook.
-        file_name: The file name returned by the hook.
-        expected: The wheel expected by the lock.
 
     Raises:
         WheelError: The wheel differs from the expected wheel.
@@ -93,12 +82,6 @@ def accept_editable_wheel(
     folder: Path, file_name: str, *, name: NormalizedName, interpreter: Interpreter
 ) -> WheelFile:
     """Return the editable wheel from a backend.
-
-    Args:
-        folder: The output folder of the hook.
-        file_name: The file name returned by the hook.
-        name: The project's name.
-        interpreter: The interpreter for the wheel.
 
     Raises:
         WheelError: The wheel is of another project, or for another interpreter.

@@ -50,17 +50,7 @@ Sources, programs and the store may change between the sessions of a run.
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tools:
-    """The services for builds.
-
-    Attributes:
-        store: The store of built wheels.
-        sources: Fetches and unpacks sources.
-        syncer: Makes environments equal to locks.
-        runner: Runs programs.
-        sandbox_policy: Chooses the sandbox of each stage.
-        job_pool: The jobs shared by builds.
-        remote: The remote store, if any.
-    """
+    """The services for builds."""
 
     store: Store
     sources: Sources
@@ -91,14 +81,6 @@ class BuildContext:
     """A project with locks, ready for builds.
 
     No two contexts are equal, so recipes and wheels of different contexts stay apart.
-
-    Attributes:
-        project: The project, for a cell of the matrix.
-        graph: The project's stages in order.
-        interpreter: The interpreter of the environments.
-        tools: The services for builds.
-        locks: The locks, by name of the stage.
-        logs: The folder of the builds' logs.
     """
 
     project: Project
@@ -138,10 +120,6 @@ class BuildContext:
         self, name: str, *, without: Collection[str] = ()
     ) -> dict[str, Ingredient]:
         """Return the wheels of an environment, by name of the project.
-
-        Args:
-            name: The name of the stage, or ``final``.
-            without: Names of projects to leave out.
 
         Raises:
             BuildStagesError: The store lacks a stage's wheel.
@@ -243,13 +221,7 @@ class BuildContext:
     def make_recipe(
         self, stage: Stage, output: LockedOutput, *, without: Collection[str] = ()
     ) -> Recipe:
-        """Make the recipe of an output in a stage's environment.
-
-        Args:
-            stage: The stage.
-            output: The output, as locked.
-            without: Names of projects to leave out of the environment.
-        """
+        """Make the recipe of an output in a stage's environment."""
         markers = self.interpreter.markers
         rules = self.project.rules(output.name)
         return Recipe(

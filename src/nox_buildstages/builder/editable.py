@@ -44,18 +44,10 @@ _NOTE = "made.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Editable:
-    """An editable wheel, with a path to the project's folder.
+    """An editable wheel, with a path to the project's folder."""
 
-    Attributes:
-        key: Digest of the wheel's ingredients in the table and the locks.
-        path: The file, relative to the environment's folder for the wheel.
-        version: The wheel's version.
-        sha256: The file's hash, in hex.
-        requires_dist: The wheel's requirements, as PEP 508 strings.
-    """
-
-    key: str
-    path: str
+    key: str  # digest of the wheel's ingredients in the table and the locks
+    path: str  # relative to the environment's folder for the wheel
     version: str
     sha256: str
     requires_dist: tuple[str, ...]
@@ -74,13 +66,6 @@ def install_editable(
     The caller occupies the environment. The build backend runs if the project's
     metadata or build environment has changed; meanwhile the environment is the
     build environment.
-
-    Args:
-        context: The project with all locks.
-        name: The project's name.
-        environment: The environment.
-        bound: The runtime's lock, with a path or URL for each wheel.
-        rebuild: Whether to run the backend even if nothing has changed.
 
     Raises:
         BuildError: The wheel can't be built.

@@ -128,7 +128,6 @@ def _open_backend(
         tools.job_pool.take_slot() as slot,
         slot.take_jobs(JobRequest.of(stage), wait=job.report_waiting) as jobs,
         tempfile.TemporaryDirectory(prefix="home-", dir=folder) as home,
-        job.guard_environment(),
-        job.follow(EDITABLE) as attend,
+        job.open_backend(EDITABLE, root, home=Path(home), jobs=jobs) as backend,
     ):
-        yield replace(job.backend(root, home=Path(home), jobs=jobs), attend=attend)
+        yield backend

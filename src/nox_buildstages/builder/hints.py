@@ -144,23 +144,12 @@ def is_full_disk(lines: Iterable[str]) -> bool:
 
 
 def memory_hint(stage: str, *, jobs: int) -> str:
-    """Return the hint for a build killed for lack of memory.
-
-    Args:
-        stage: The stage's name.
-        jobs: Number of jobs of the build.
-    """
+    """Return the hint for a build killed for lack of memory."""
     return _FOR_MEMORY.format(stage=stage) if jobs > 1 else _ALONE
 
 
 def find_hint(lines: Iterable[str], *, stage: str, offline: bool = False) -> str:
-    """Return the likely cause of a failure and a fix; empty if unknown.
-
-    Args:
-        lines: The lines of the build's log.
-        stage: The stage's name.
-        offline: Whether the build had no network.
-    """
+    """Return the likely cause of a failure and a fix; empty if unknown."""
     text = "\n".join(lines)
     hints: list[tuple[str, str]] = [*_HINTS, _OFFLINE] if offline else [*_HINTS]
     for pattern, words in hints:

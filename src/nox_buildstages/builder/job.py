@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.backend import Backend
-from nox_buildstages.builder.compilers.cache import CacheRequest, hide_caches
+from nox_buildstages.builder.compilers.cache import hide_caches
 from nox_buildstages.builder.jobs.slots import job_variables
 from nox_buildstages.environments.environment import backend_variables
 from nox_buildstages.environments.snapshot import guard_environment
@@ -21,7 +21,6 @@ from nox_buildstages.text import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from nox_buildstages.builder.compilers.cache import CompilerCache
@@ -36,17 +35,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deadline:
-    """The time at which the builds of a stage are stopped.
-
-    Attributes:
-        stage: The stage's name.
-        seconds: The stage's timeout.
-        moment: The time, by the monotonic clock.
-    """
+    """The time at which the builds of a stage are stopped."""
 
     stage: str
     seconds: float
-    moment: float
+    moment: float  # by the monotonic clock
 
     @classmethod
     def of(cls, stage: Stage) -> Deadline | None:
@@ -71,22 +64,13 @@ class Deadline:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """The build of an output.
-
-    Attributes:
-        context: The project with all locks.
-        stage: The output's stage.
-        output: The output.
-        environment: The stage's environment, equal to the lock.
-        compiler_cache: The program of the compiler cache; None for no cache.
-        deadline: The time at which the build is stopped; None for no limit.
-    """
+    """The build of an output."""
 
     context: BuildContext
     stage: Stage
     output: LockedOutput
-    environment: Environment
-    compiler_cache: Path | None = None
+    environment: Environment  # equal to the stage's lock
+    compiler_cache: Path | None = None  # the program
     deadline: Deadline | None = None
 
     @property
@@ -122,39 +106,19 @@ class Job:
         """Return a sandbox with a folder at the path shared by all builds."""
         return self.sandbox.show_at(folder, self.context.tools.store.here)
 
-    def cache_request(self, folder: Path) -> CacheRequest:
-        """Return the request for a compiler cache."""
-        return CacheRequest(
-            tools=self.context.tools,
-            stage=self.stage.name,
-            sandbox=self.sandbox_at(folder),
-            declared=self.context.variables(self.stage, self.output.name),
-        )
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables from ``env`` and ``pass-env``."""
+        return self.context.variables(self.stage, self.output.name)
 
     def report_waiting(self) -> None:
         """Print a line about waiting for jobs."""
         name = self.output.name
         self.context.tools.run.report(f"{name} is waiting for other builds to finish")
 
-    def guard_environment(self) -> AbstractContextManager[None]:
-        """Fail if the block changes the environment.
-
-        Raises:
-            BuildStagesError: The block has changed the environment.
-        """
-        return guard_environment(
-            self.environment,
-            output=self.output.name,
-            stage=self.stage.name,
-            log=self.log,
-        )
-
     @contextmanager
     def follow(self, phase: str) -> Iterator[Callable[[], None]]:
         """Show the progress of the build backend while a block runs.
-
-        Args:
-            phase: The backend's task: ``compile``, ``metadata`` or ``editable``.
 
         Yields:
             A function to call regularly, which raises ``BuildTimeoutError`` after
@@ -192,42 +156,52 @@ class Job:
                 return replace(previous, progress=steps.count_steps(log))
         return previous
 
-    def backend(
+    @contextmanager
+    def open_backend(
         self,
+        phase: str,
         tree: Path,
         *,
         home: Path,
         jobs: int = 1,
         cache: CompilerCache | None = None,
-    ) -> Backend:
-        """Return the build backend of a source tree.
+    ) -> Iterator[Backend]:
+        """Yield the build backend of a source tree, and show the progress.
 
-        Args:
-            tree: The unpacked source.
-            home: The backend's home folder, in the same folder as the source.
-            jobs: Number of parallel jobs.
-            cache: The compiler cache; None to hide all caches from the build.
+        The home folder is in the same folder as the source. Without a cache, the build
+        finds no cache on ``PATH`` either.
+
+        Raises:
+            BuildTimeoutError: The deadline has passed.
+            BuildStagesError: The backend has changed the environment.
         """
-        context = self.context
-        declared = context.variables(self.stage, self.output.name)
+        context, output, stage = self.context, self.output.name, self.stage.name
+        declared = self.variables
         if cache is None:
             declared |= hide_caches(context.tools, declared)
         else:
             declared = cache.merge_env(declared)
-        return Backend(
-            output=self.output.name,
-            stage=self.stage.name,
-            tree=tree,
-            system=source_tree.read_build_system(tree),
-            python=self.environment.python,
-            env=backend_variables(
-                context.tools.run.outer,
-                self.environment,
-                declared={**job_variables(jobs), **declared},
-                home=home,
+        with (
+            guard_environment(
+                self.environment, output=output, stage=stage, log=self.log
             ),
-            settings=context.project.rules(self.output.name).config_settings,
-            log=self.log,
-            runner=context.tools.runner,
-            sandbox=self.sandbox_at(home.parent),
-        )
+            self.follow(phase) as attend,
+        ):
+            yield Backend(
+                output=output,
+                stage=stage,
+                tree=tree,
+                system=source_tree.read_build_system(tree),
+                python=self.environment.python,
+                env=backend_variables(
+                    context.tools.run.outer,
+                    self.environment,
+                    declared={**job_variables(jobs), **declared},
+                    home=home,
+                ),
+                settings=context.project.rules(output).config_settings,
+                log=self.log,
+                runner=context.tools.runner,
+                sandbox=self.sandbox_at(home.parent),
+                attend=attend,
+            )

@@ -48,19 +48,15 @@ _UNKNOWN = Metadata(version=Version("0"), learned="hook")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackendMetadata:
-    """Runs hooks in an environment, which is made equal to each stage's lock in turn.
+    """Runs hooks in an environment that is made equal to each stage's lock in turn.
 
-    Attributes:
-        context: The project; the locks are ignored.
-        environment: Returns the environment for a target on this machine.
-        logs: Returns the folder of a target's logs.
-        scratch: A temporary folder, removed after locking.
+    The locks of the context are ignored.
     """
 
     context: BuildContext
     environment: Callable[[Target], Environment]
     logs: Callable[[Target], Path]
-    scratch: Path
+    scratch: Path  # removed after locking
 
     def tree(self, output: NormalizedName, source: Source) -> Path:
         """Return a folder with the static metadata of an output's patched source.
@@ -199,8 +195,7 @@ class BackendMetadata:
         tree = self._unpack(query.output, query.source)
         folder = Path(tempfile.mkdtemp(prefix="metadata-", dir=self.scratch))
         core = None
-        with job.guard_environment(), job.follow(METADATA) as attend:
-            backend = replace(job.backend(tree, home=home), attend=attend)
+        with job.open_backend(METADATA, tree, home=home) as backend:
             requires = backend.get_requires()
             if query.wants_metadata:
                 core = backend.prepare_metadata(folder)

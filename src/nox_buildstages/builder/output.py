@@ -35,11 +35,8 @@ _HEADER_LINES = 100
 def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
     """Build an output and put the wheel into the store.
 
-    Args:
-        job: The build.
-        slot: The process's slot, with the jobs.
-        rebuild: Whether to build the output even if the store has the wheel, unless
-            another session of this run has built the output.
+    With ``rebuild``, the wheel is built even if the store has the wheel, unless
+    another session of this run has built the output.
 
     Raises:
         BuildError: The build failed.
@@ -102,13 +99,7 @@ def build_wheel(
 ) -> tuple[WheelFile, str]:
     """Unpack a source, run the hook ``build_wheel``, and check the wheel.
 
-    Args:
-        job: The build.
-        jobs: Number of parallel jobs.
-        build_dir: The folder to build in.
-
-    Returns:
-        The wheel, and the hits of the compiler cache in words.
+    Return the wheel, and the hits of the compiler cache in words.
 
     Raises:
         BuildError: The build failed, or made another wheel than expected.
@@ -116,8 +107,13 @@ def build_wheel(
     """
     context, name, location = job.context, job.output.name, job.environment.location
     store, sources = context.tools.store, context.tools.sources
-    request = job.cache_request(build_dir.folder)
-    with use_cache(job.compiler_cache, request) as cache:
+    with use_cache(
+        context.tools,
+        job.compiler_cache,
+        stage=job.stage.name,
+        sandbox=job.sandbox_at(build_dir.folder),
+        declared=job.variables,
+    ) as cache:
         tree = build_dir.begin(
             location,
             partial(sources.unpack, job.output.source, patches=context.patches(name)),
@@ -126,11 +122,12 @@ def build_wheel(
             lock=store.processes_lock(job.recipe.key),
             checkpoint=build_dir.checkpoint,
         )
-        with job.guard_environment(), job.follow(COMPILE) as attend:
-            backend = job.backend(tree, home=build_dir.home, jobs=jobs, cache=cache)
-            backend = backend.with_build_dir(build_dir.build)
-            backend = replace(backend, attend=attend, supervisor=supervisor)
-            file_name = backend.build_wheel(build_dir.wheel)
+        with job.open_backend(
+            COMPILE, tree, home=build_dir.home, jobs=jobs, cache=cache
+        ) as backend:
+            resumable = backend.with_build_dir(build_dir.build)
+            supervised = replace(resumable, supervisor=supervisor)
+            file_name = supervised.build_wheel(build_dir.wheel)
         expected = ExpectedWheel(
             output=job.output,
             interpreter=context.interpreter,

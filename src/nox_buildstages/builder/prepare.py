@@ -70,14 +70,8 @@ def sync_environment(
 ) -> None:
     """Install the packages of a lock file into an environment.
 
-    The caller occupies the environment.
-
-    Args:
-        context: The project with all locks.
-        name: The name of the stage, or ``final``.
-        environment: The environment.
-        lock: A PEP 751 file with a path or URL for each wheel.
-        wanted: The packages of the file; None for the packages of the lock.
+    The file has a path or URL for each wheel. Its packages are the packages of the
+    named lock if ``wanted`` is None. The caller occupies the environment.
 
     Raises:
         BuildStagesError: The environment can't be made.

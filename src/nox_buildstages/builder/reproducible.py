@@ -34,11 +34,6 @@ def check_reproducible(
     Each build runs at the path of the first build, without a compiler cache. The store
     doesn't change. Different wheels are kept in a folder of the environment.
 
-    Args:
-        context: The project, with the locks of the stage and of earlier stages.
-        stage: The stage, whose wheels are in the store.
-        environment: The environment to build in.
-
     Raises:
         BuildStagesError: A wheel differs.
         BuildStagesError: Nox must not run anything.

@@ -28,16 +28,11 @@ class Sandbox:
 
     Without network, the backend also sees the build directory at the path shared by
     all builds.
-
-    Attributes:
-        why: Why the backend has network; empty if the network is off.
-        may_move: Whether the system can show a folder at another path.
-        moved: A folder, and the folder's path inside the sandbox.
     """
 
-    why: str = ""
-    may_move: bool = True
-    moved: tuple[Path, Path] | None = None
+    why: str = ""  # why the backend has network; empty if the network is off
+    may_move: bool = True  # whether the system can show a folder at another path
+    moved: tuple[Path, Path] | None = None  # a folder, and its path inside
 
     @property
     def is_off(self) -> bool:
@@ -85,12 +80,7 @@ class Sandbox:
 
 @dataclass(kw_only=True, slots=True)
 class SandboxPolicy:
-    """Chooses the sandbox of each stage.
-
-    Attributes:
-        runner: Runs programs.
-        report: Prints a line for the user.
-    """
+    """Chooses the sandbox of each stage."""
 
     runner: Runner
     report: Callable[[str], None]

@@ -21,21 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputResult:
-    """The result of providing an output.
-
-    Attributes:
-        wheel: The wheel in the store.
-        output: The output, as locked.
-        patches: The patches of the source, by their current file names.
-        stage: The stage's name.
-        is_built: Whether this run built the wheel, rather than an earlier run.
-    """
+    """The result of providing an output."""
 
     wheel: StoredWheel
     output: LockedOutput
-    patches: tuple[AppliedPatch, ...]
+    patches: tuple[AppliedPatch, ...]  # by their current file names
     stage: str
-    is_built: bool
+    is_built: bool  # by this run, rather than an earlier run
 
 
 def provide_stage(
@@ -45,25 +37,16 @@ def provide_stage(
     *,
     rebuild: Collection[str] = (),
 ) -> tuple[OutputResult, ...]:
-    """Find or build every wheel of a stage.
+    """Find or build every wheel of a stage; return the results in order.
 
-    Args:
-        context: The project, with the locks of the stage and of earlier stages.
-        stage: The stage.
-        environment: The environment to build in; untouched if the store has all wheels.
-        rebuild: Names of outputs to build even if the store has their wheels, unless
-            this run has built them.
-
-    Returns:
-        The results, in the order of the outputs.
+    The environment stays untouched if the store has all wheels. The outputs in
+    ``rebuild`` are built even if the store has their wheels, unless this run has built
+    them.
 
     Raises:
         BuildStagesError: The store lacks a wheel of an earlier stage.
+        BuildStagesError: Nox must not run anything, or the machine can't build.
         UsageError: The remote store has no driver.
-        BuildStagesError: Something has to be built, and nox must not run anything.
-        BuildStagesError: The network can't be switched off.
-        BuildStagesError: The compiler cache is missing or doesn't work.
-        BuildStagesError: The environment can't be made.
         BuildError: An output can't be built.
     """
     tools, outputs = context.tools, context.locks[stage.name].outputs

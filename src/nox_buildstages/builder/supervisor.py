@@ -23,15 +23,10 @@ _NONE = Path("-")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Supervisor:
-    """Ends a command and all processes below it when we end.
-
-    Attributes:
-        lock: A file that stays locked until all of them have ended, even if we are
-            gone by then.
-        checkpoint: The file to which checkpoints are written.
-    """
+    """Ends a command and all processes below it when we end."""
 
     lock: Path = _NONE
+    """A file that stays locked until all of them have ended, even if we are gone."""
     checkpoint: Path = _NONE
 
     def around(self, command: Command) -> Command:

@@ -6,30 +6,21 @@ The words after ``--`` are read in `workspace/options.py`.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegisteredSession:
-    """A session of ours.
+    """A session of ours."""
 
-    Attributes:
-        name: The name without a Python.
-        pythons: The Pythons that the session runs with, one after the other; none if
-            nox has one session of this name.
-        requires: The sessions that run before, with ``{python}`` for the same Python.
-        tags: The tags that select the session.
-        is_default: Whether it runs if nothing is selected.
-        has_environment: Whether nox makes an environment for it.
-    """
-
-    name: str
+    name: str  # without a Python
     pythons: tuple[str, ...] = ()
-    requires: tuple[str, ...] = ()
+    """Nox has a session for each; if there are none, one session without a Python."""
+    requires: tuple[str, ...] = ()  # with ``{python}`` for the session's own Python
     tags: tuple[str, ...] = ()
     is_default: bool = False
     has_environment: bool = True
@@ -52,36 +43,24 @@ SessionT = TypeVar("SessionT", bound=RegisteredSession)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoxInvocation:
-    """How nox was called.
-
-    Attributes:
-        makes_environments: Whether nox makes any; ``--list`` and ``--no-venv`` don't.
-        sessions: The sessions to run; None for the default.
-        tags: The tags of the sessions to run; None if tags select nothing.
-        keywords: An expression that selects sessions, or an empty string.
-        skips_required: Whether required sessions don't run (``--no-dependencies``).
-        is_parallel: Whether other processes of nox run the sessions.
-        envdir: The folder of the environments.
-        backend: The backend that makes environments; empty for nox's own choice.
-        remakes: Whether nox makes environments again that are there.
-    """
+    """How nox was called."""
 
     makes_environments: bool = True
-    sessions: tuple[str, ...] | None = None
-    tags: tuple[str, ...] | None = None
+    sessions: Collection[str] | None = None  # None for the default sessions
+    tags: Collection[str] | None = None  # None if tags select nothing
     keywords: str = ""
     skips_required: bool = False
-    is_parallel: bool = False
+    is_parallel: bool = False  # whether other processes of nox run the sessions
     envdir: str = ".nox"
-    backend: str = ""
-    remakes: bool = False
+    backend: str = ""  # empty for nox's own choice
+    remakes: bool = False  # whether nox makes existing environments again
 
     @classmethod
     def of_noxfile(cls, options: Any) -> NoxInvocation:  # noqa: ANN401 - nox.options
         """Return what a noxfile sets in ``nox.options``."""
         return cls(
-            sessions=None if options.sessions is None else tuple(options.sessions),
-            tags=None if options.tags is None else tuple(options.tags),
+            sessions=options.sessions,
+            tags=options.tags,
             keywords=options.keywords or "",
             is_parallel=(options.parallel or 1) > 1,
             envdir=str(options.envdir),
@@ -125,13 +104,7 @@ class _Parser(argparse.ArgumentParser):
 def read_command_line(
     words: Sequence[str], environ: Mapping[str, str], noxfile: NoxInvocation
 ) -> NoxInvocation:
-    """Return how nox was called.
-
-    Args:
-        words: The words of the command line, without the program.
-        environ: The environment variables.
-        noxfile: The noxfile's settings, which count least.
-    """
+    """Return how nox was called; the noxfile's settings count least."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     option = parser.add_argument
     option("-s", "-e", "--sessions", "--session", dest="sessions", nargs="*")
@@ -152,26 +125,22 @@ def read_command_line(
     except ValueError:  # nox would have refused them: this program isn't nox
         return NoxInvocation(makes_environments=False)
     default = args.backend or environ.get("NOX_DEFAULT_VENV_BACKEND")
-    backend = args.forced_backend or default or noxfile.backend
+    backend = args.forced_backend or default or ""
     only_shows = args.list or args.usage or "_ARGCOMPLETE" in environ
     parallel = args.parallel or environ.get("NOX_PARALLEL")
-    invocation = replace(
-        noxfile,
+    sessions, tags, keywords = args.sessions, args.tags, args.keywords or ""
+    if sessions is None and environ.get("NOXSESSION"):
+        sessions = environ["NOXSESSION"].split(",")
+    if sessions is None and tags is None and not keywords:
+        sessions, tags, keywords = noxfile.sessions, noxfile.tags, noxfile.keywords
+    return NoxInvocation(
         makes_environments=not (only_shows or args.no_venv or backend == "none"),
+        sessions=sessions,
+        tags=tags,
+        keywords=keywords,
         skips_required=args.no_dependencies,
         is_parallel=parallel != "1" if parallel else noxfile.is_parallel,
         envdir=args.envdir or noxfile.envdir,
         backend=backend,
         remakes=args.reuse_venv == "never",
-    )
-    sessions = args.sessions
-    if sessions is None and environ.get("NOXSESSION"):
-        sessions = environ["NOXSESSION"].split(",")
-    if sessions is None and args.tags is None and not args.keywords:
-        return invocation
-    return replace(
-        invocation,
-        sessions=None if sessions is None else tuple(sessions),
-        tags=None if args.tags is None else tuple(args.tags),
-        keywords=args.keywords or "",
     )

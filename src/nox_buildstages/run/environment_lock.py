@@ -39,12 +39,7 @@ _HOLDER = "NOX_BUILDSTAGES_MAKING"
 
 @dataclass(kw_only=True, slots=True)
 class EnvironmentLock:
-    """The lock around the environments that this process of nox makes.
-
-    Attributes:
-        pyproject: The file of the project that the lock is for.
-        invocation: How nox was called.
-    """
+    """The lock around the environments that this process of nox makes."""
 
     pyproject: Path
     invocation: NoxInvocation
@@ -58,23 +53,15 @@ class EnvironmentLock:
 
         The parent of ``-j`` doesn't wait, because its children make them. If they make
         all again in each run, the parent holds the lock until the run ends.
-
-        Args:
-            sessions: The full names of the sessions that run, and have environments.
         """
         others_make = self.invocation.is_parallel and not self.invocation.remakes
         if self.invocation.makes_environments and not others_make:
-            self._missing = self._find_missing(sessions)
+            self._missing = frozenset(sessions)
             self._acquire()
 
     @contextmanager
     def release_during(self, session: str, location: Path) -> Iterator[None]:
-        """Let other runs make environments while a session works in its own.
-
-        Args:
-            session: The full name of the session.
-            location: Its environment, which nox has made or reused.
-        """
+        """Let other runs make environments while a session works in its own."""
         note = {**self._settings, "location": str(location)}
         if self.invocation.makes_environments and self._notes.get(session) != note:
             with suppress(OSError):
@@ -96,6 +83,7 @@ class EnvironmentLock:
         before nox makes one.
         """
         project = path_id(self.pyproject)
+        self._update_missing()
         if not self._missing or os.environ.get(_HOLDER) == project:
             return
         with suppress(OSError):  # the session reports that the store can't be used
@@ -104,10 +92,11 @@ class EnvironmentLock:
             )
             self._lock.callback(os.environ.pop, _HOLDER, None)
             os.environ[_HOLDER] = project
-            self._missing = self._find_missing(self._missing)
+            self._update_missing()
             begun = {}
             for name in self._missing:
-                location = self._location(name).absolute()
+                folder = Path(self.invocation.envdir, session_folder(name))
+                location = (self._noted_location(name) or folder).absolute()
                 note = {"begun": str(location)}
                 if not is_complete(location) or self._notes.get(name) == note:
                     _discard(location)
@@ -122,31 +111,27 @@ class EnvironmentLock:
             print(WAITING, file=sys.stderr, flush=True)  # noqa: T201 - no session yet
         self._has_reported = True
 
-    def _find_missing(self, sessions: Collection[str]) -> frozenset[str]:
-        """Return the sessions whose environments nox will make."""
-        if self.invocation.remakes:
-            return frozenset(sessions)
-        if sessions:
+    def _update_missing(self) -> None:
+        """Forget the sessions whose environments are there: nox won't make them."""
+        if self._missing and not self.invocation.remakes:
             self._notes = self._read_notes()
-        return frozenset(
-            name
-            for name in sessions
-            if not (self._is_noted(name) and is_complete(self._location(name)))
-        )
+            self._missing = frozenset(
+                name
+                for name in self._missing
+                if (location := self._noted_location(name)) is None
+                or not is_complete(location)
+            )
 
     @property
     def _settings(self) -> dict[str, str]:
         """The settings of nox with which environments are made: others make others."""
         return {"backend": self.invocation.backend, "envdir": self.invocation.envdir}
 
-    def _is_noted(self, session: str) -> bool:
-        return self._settings.items() <= self._notes.get(session, {}).items()
-
-    def _location(self, session: str) -> Path:
-        """Return the location of an environment, or where nox will make it."""
-        if self._is_noted(session):
-            return Path(self._notes[session]["location"])
-        return Path(self.invocation.envdir, session_folder(session))
+    def _noted_location(self, session: str) -> Path | None:
+        """Return the location of an environment that was made with these settings."""
+        note = self._notes.get(session, {})
+        is_noted = self._settings.items() <= note.items()
+        return Path(note["location"]) if is_noted else None
 
     @property
     def _file(self) -> Path:

@@ -26,16 +26,7 @@ _CHUNK = 1_000_000
 
 @contextmanager
 def show_elapsed(screen: Screen, name: str, phase: str) -> Iterator[Callable[[], None]]:
-    """Show for how long a block has been running.
-
-    Args:
-        screen: The screen.
-        name: Name of the output or stage.
-        phase: The block's task.
-
-    Yields:
-        A function to call regularly.
-    """
+    """Show for how long a block runs; yield a function to call regularly."""
     follower = LogFollower(name=name, phase=phase, screen=screen)
     try:
         yield follower.update
@@ -45,25 +36,15 @@ def show_elapsed(screen: Screen, name: str, phase: str) -> Iterator[Callable[[],
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreviousBuild:
-    """The previous build of an output.
+    """The previous build of an output, with its progress if the source was the same."""
 
-    Attributes:
-        seconds: Duration of the build; None without a previous build.
-        progress: Progress at the end of the build, if the source was the same.
-    """
-
-    seconds: float | None = None
+    seconds: float | None = None  # None without a previous build
     progress: Progress = field(default_factory=Progress)
 
 
 @dataclass(kw_only=True, slots=True)
 class LogTail:
-    """A growing file, read piece by piece.
-
-    Attributes:
-        path: The file.
-        offset: Number of bytes read.
-    """
+    """A growing file, read piece by piece."""
 
     path: Path
     offset: int = 0
@@ -89,15 +70,7 @@ class LogTail:
 
 @dataclass(kw_only=True, slots=True)
 class LogFollower:
-    """Shows the progress of a running program.
-
-    Attributes:
-        name: Name of the output or stage.
-        phase: The program's task.
-        screen: The screen.
-        log: The program's log; None for a program without a log.
-        find_previous: Returns the previous build.
-    """
+    """Shows the progress of a running program."""
 
     name: str
     phase: str

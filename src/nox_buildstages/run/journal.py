@@ -30,21 +30,13 @@ class Journal:
 
     The first process of the run outlives the others: it reads the journal and prints
     the results that no session is left to print.
-
-    Attributes:
-        path: The file; the first note makes it.
     """
 
-    path: Path
+    path: Path  # the first note makes the file
 
     @classmethod
     def of(cls, wheelhouse: Path, run: str) -> Journal:
-        """Return the journal of a run of nox.
-
-        Args:
-            wheelhouse: The folder of the wheels, which every process of a run knows.
-            run: The id of the run.
-        """
+        """Return the journal of a run of nox."""
         return cls(wheelhouse / f".run-{run}.jsonl")
 
     def note(self, state: str, **more: object) -> None:

@@ -41,9 +41,6 @@ def begin_run(wheelhouse: Path) -> Run:
 
     The processes that ``-j`` starts inherit the run's id, and the width of the
     terminal on which nox shows their last lines.
-
-    Args:
-        wheelhouse: The project's folder, in which the run has its journal.
     """
     process, _, _ = os.environ.get(_RUN_VARIABLE, "").partition("-")
     if process not in (str(os.getpid()), str(os.getppid())):
@@ -70,11 +67,6 @@ def watch_processes(
 
     A process that ``-j`` started leaves both to its parent, and ends with it: if the
     parent is killed, nothing else ends its children.
-
-    Args:
-        run: The run of this process.
-        cells: All cells of the project.
-        sessions: The sessions of stages that may run, without a Python; None for all.
     """
     if run.is_parallel:
         Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
@@ -87,9 +79,8 @@ def watch_processes(
 def _open_screen(parent: Journal | None) -> Screen:
     """Return the screen of this process.
 
-    Args:
-        parent: The journal, whose lines the parent process prints: nox shows the lines
-            of a child only when its session ends. None in the first process.
+    The parent prints the lines that its children write in the journal: nox shows the
+    lines of a child only when its session ends. The first process has no parent.
     """
     columns = os.environ.get(_BOARD_VARIABLE)
     if parent is None:

@@ -24,22 +24,15 @@ class Run:
     The sessions of a process follow each other and ask the same questions: the content
     of a lock file, the tags of an interpreter, the recipe of a wheel. ``once`` answers
     each question once.
-
-    Attributes:
-        id: The id of the run, the same in all of its processes.
-        journal: The results of the run's outputs, from all of its processes.
-        outer: The environment variables that nox was started with.
-        screen: Shows the progress of builds.
-        is_parallel: Whether other sessions of the run work at the same time.
-        uses: Resources that are in use until the process ends, such as the store.
     """
 
-    id: str
+    id: str  # the same in all processes of the run
     journal: Journal
     outer: Mapping[str, str] = field(default_factory=dict)
+    """The environment variables that nox was started with."""
     screen: Screen = field(default_factory=Screen)
-    is_parallel: bool = False
-    uses: ExitStack = field(default_factory=ExitStack)
+    is_parallel: bool = False  # whether other sessions work at the same time
+    uses: ExitStack = field(default_factory=ExitStack)  # in use until the process ends
     _answers: dict[tuple[Hashable, ...], Any] = field(default_factory=dict)
 
     def report(self, line: str) -> None:
@@ -48,11 +41,9 @@ class Run:
         logging.getLogger("nox").info(line)
 
     def once(self, question: tuple[Hashable, ...], find: Callable[[], T]) -> T:
-        """Return the answer to a question, found the first time that it is asked.
+        """Return the answer to a question, which is searched for only once.
 
-        Args:
-            question: A tuple that begins with a word for its kind.
-            find: Finds the answer; what it raises isn't remembered.
+        The question begins with a word for its kind. An error isn't remembered.
         """
         if question not in self._answers:
             self._answers[question] = find()

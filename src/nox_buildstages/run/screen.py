@@ -34,13 +34,9 @@ class LiveLine(Screen):
     is written over it, and spaces cover the rest of a longer line. It ends with two
     carriage returns, because a program that reads a pipe line by line waits after the
     first one for a ``\n``, and would be a line behind.
-
-    Attributes:
-        stream: A terminal, or a pipe to nox, which shows the last line.
-        columns: Returns the width of the terminal.
     """
 
-    stream: TextIO
+    stream: TextIO  # a terminal, or a pipe to nox, which shows the last line
     columns: Callable[[], int]
     _width: int = 0
 
@@ -63,15 +59,10 @@ class LiveLine(Screen):
 
 @dataclass(kw_only=True, slots=True)
 class Heartbeat(Screen):
-    """A line now and then, so that a silent build doesn't look dead.
-
-    Attributes:
-        say: Prints a line.
-        interval: The silence between two lines, in seconds.
-    """
+    """A line now and then, so that a silent build doesn't look dead."""
 
     say: Callable[[str], None]
-    interval: float = HEARTBEAT
+    interval: float = HEARTBEAT  # seconds
     _last: float = field(default_factory=time.monotonic)
 
     def show(self, line: str) -> None:
@@ -87,11 +78,7 @@ class Heartbeat(Screen):
 
 @dataclass(kw_only=True, slots=True)
 class Stream(Heartbeat):
-    """The output of all programs, and a line of progress now and then.
-
-    Attributes:
-        to: The stream that the output is written to.
-    """
+    """The output of all programs, and a line of progress now and then."""
 
     to: TextIO
 

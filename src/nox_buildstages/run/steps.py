@@ -37,17 +37,11 @@ _MINUTE = 60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """The progress of a build, in steps.
-
-    Attributes:
-        done: Number of finished steps.
-        total: Number of all steps; None if unknown.
-        unit: Suffix of the numbers, for example ``%``.
-    """
+    """The progress of a build, in steps."""
 
     done: int = 0
     total: int | None = None
-    unit: str = ""
+    unit: str = ""  # a suffix, for example ``%``
 
     def __str__(self) -> str:
         if self.unit:
@@ -76,11 +70,7 @@ class Progress:
         return self if self.done != self.total else Progress(done=1)
 
     def with_total_of(self, previous: Progress) -> Progress:
-        """Return the progress with the number of steps of the previous build.
-
-        Args:
-            previous: Progress at the end of a build of the same source.
-        """
+        """Return the progress with the total of an earlier build of the same source."""
         has_total = self.total is not None or previous.total is not None
         if has_total or self.done > previous.done or not previous.done:
             return self
@@ -97,24 +87,15 @@ def count_steps(lines: Iterable[str]) -> Progress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
-    """The rate at which steps finish.
+    """The rate at which steps finish."""
 
-    Attributes:
-        first: Time and number of steps of the first measurement.
-        last: Time and number of steps of the last measurement.
-    """
-
-    first: tuple[float, int] | None = None
+    first: tuple[float, int] | None = None  # time and number of steps
     last: tuple[float, int] = (0.0, 0)
 
     def after(self, done: int, *, now: float) -> Rate:
         """Return the rate after another measurement.
 
         If the number of steps has decreased, the measurement starts again.
-
-        Args:
-            done: Number of finished steps.
-            now: Time in seconds, by any clock.
         """
         if not done or done == self.last[1]:
             return self
@@ -135,15 +116,7 @@ class Rate:
 def progress_line(
     name: str, phase: str, *, steps: str = "", elapsed: float, left: float | None = None
 ) -> str:
-    """Return the progress line of an output or a stage.
-
-    Args:
-        name: Name of the output or stage.
-        phase: The current task.
-        steps: Finished steps, for example ``[37/84]``.
-        elapsed: Seconds since the start.
-        left: Estimated seconds to the end; None if unknown.
-    """
+    """Return the progress line of an output or a stage."""
     doing = f"{phase} {steps}".rstrip()
     if left is None:
         rest = ""

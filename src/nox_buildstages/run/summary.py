@@ -19,9 +19,8 @@ _NOT_BUILT = "not built"
 def render_summary(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the lines of a summary.
 
-    Args:
-        entries: The outputs, each with ``name``, ``stage`` and ``status``, and with
-            ``version``, ``seconds`` and ``size`` in bytes if they are known.
+    Each entry has ``name``, ``stage`` and ``status``, and ``version``, ``seconds`` and
+    ``size`` in bytes if they are known.
     """
     rows = []
     for entry in entries:
@@ -43,14 +42,8 @@ def missing_summaries(
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield the summaries that no session printed although something failed.
 
-    Args:
-        notes: The journal of a run that is over.
-        cells: All cells of the project.
-        sessions: The sessions of stages that were to run, without a Python; None for
-            all.
-
-    Yields:
-        A Python, and the entries of the cells without a summary.
+    Each is a Python, with the entries of the cells without a summary. The sessions of
+    stages have no Python in their names; None stands for all.
     """
     by_python: dict[str, list[Mapping[str, Any]]] = {}
     for note in notes:
@@ -86,11 +79,6 @@ def _entry(
 
     If a stage failed, and no output of the stage failed or was stopped, then all its
     outputs that weren't built failed.
-
-    Args:
-        stage: The label of the stage.
-        name: The output.
-        last: The last notes by stage and output; the output is None for the stage.
     """
     note = last.get((stage, name), {"state": _NOT_BUILT})
     states = {

@@ -49,58 +49,13 @@ _MISS = "cache_miss"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CacheRequest:
-    """A build with a compiler cache.
-
-    Attributes:
-        tools: The services for builds.
-        stage: The stage's name, for messages.
-        sandbox: The sandbox of the build backend.
-        declared: The variables from ``env`` and ``pass-env``.
-    """
-
-    tools: Tools
-    stage: str
-    sandbox: Sandbox
-    declared: Mapping[str, str]
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """The known variables of the build backend."""
-        return {"PATH": self.tools.run.outer.get("PATH", os.defpath), **self.declared}
-
-    def run_cache(self, name: str, command: Command) -> str:
-        """Run a command of a cache, and return the output.
-
-        Raises:
-            BuildStagesError: The command failed.
-        """
-        try:
-            return run_checked(self.tools.runner, command)
-        except CommandError as error:
-            reason = error.output.strip().partition("\n")[0] or error.reason
-            raise BuildStagesError(
-                subject=f"stage {self.stage}",
-                problem=f"the compiler cache {name} doesn't work: {reason}",
-                hint=f"fix the settings of {name}",
-            ) from error
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class CompilerCache:
-    """A running compiler cache.
-
-    Attributes:
-        name: Name of the cache.
-        variables: Variables by which build tools find the cache; declared variables
-            take precedence.
-        path: The ``PATH`` with the cache's wrappers before the compilers.
-        count: Returns the number of cache hits and of compilations so far.
-    """
+    """A running compiler cache."""
 
     name: str
     variables: Mapping[str, str]
-    path: str
+    """By these, build tools find the cache; declared variables take precedence."""
+    path: str  # ``PATH`` with the cache's wrappers before the compilers
     count: Callable[[], Counts]
 
     def merge_env(self, declared: Mapping[str, str]) -> dict[str, str]:
@@ -139,10 +94,6 @@ def hide_caches(tools: Tools, declared: Mapping[str, str]) -> dict[str, str]:
 
     meson and torch use any cache on ``PATH``. In a build no cache works by default:
     neither the cache's folder nor a server is visible.
-
-    Args:
-        tools: The services for builds.
-        declared: The variables from ``env`` and ``pass-env``.
     """
     path = declared.get("PATH", tools.run.outer.get("PATH", os.defpath))
     if not any(shutil.which(name, path=path) for name in CACHES):
@@ -155,7 +106,12 @@ def hide_caches(tools: Tools, declared: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def use_cache(
-    program: Path | None, request: CacheRequest
+    tools: Tools,
+    program: Path | None,
+    *,
+    stage: str,
+    sandbox: Sandbox,
+    declared: Mapping[str, str],
 ) -> Iterator[CompilerCache | None]:
     """Run a compiler cache until the end of the block.
 
@@ -165,9 +121,11 @@ def use_cache(
     if program is None:
         yield None
         return
-    variables, store = request.variables, request.tools.store
-    with store.hold_lock("compilers"):
-        folder = make_compilers(store.folder / "compilers", variables["PATH"], program)
+    variables = {"PATH": tools.run.outer.get("PATH", os.defpath), **declared}
+    with tools.store.hold_lock("compilers"):
+        folder = make_compilers(
+            tools.store.folder / "compilers", variables["PATH"], program
+        )
     note_use(folder)
     launcher = str(folder / program.stem)
     launchers = {f"CMAKE_{it}_COMPILER_LAUNCHER": launcher for it in ("C", "CXX")}
@@ -175,6 +133,7 @@ def use_cache(
         # Not for CUDA: sccache compiles to other bytes than nvcc, so only the table
         # can ask for that.
         launchers["RUSTC_WRAPPER"] = launcher
+        running = _start_sccache(tools, program, stage, sandbox)
     else:
         launchers["CMAKE_CUDA_COMPILER_LAUNCHER"] = launcher
         # A wrapper named nvcc would mislead torch and others: they derive the folder
@@ -182,8 +141,8 @@ def use_cache(
         nvcc = find_nvcc(variables)
         if nvcc is not None:
             launchers["PYTORCH_NVCC"] = shlex.join([launcher, str(nvcc)])
-    start = {"ccache": _start_ccache, "sccache": _start_sccache}[program.stem]
-    with start(program, request) as (own, count):
+        running = _start_ccache(tools, program, stage)
+    with running as (own, count):
         yield CompilerCache(
             name=program.stem,
             variables={**launchers, **own},
@@ -194,14 +153,14 @@ def use_cache(
 
 @contextmanager
 def _start_ccache(
-    program: Path, request: CacheRequest
+    tools: Tools, program: Path, stage: str
 ) -> Iterator[tuple[dict[str, str], Callable[[], Counts]]]:
     """Yield variables with which ccache uses the user's configuration in a build.
 
     The configuration comes from variables and files outside the sandbox.
     """
-    command = Command(argv=(str(program), "--show-config"), env=request.tools.run.outer)
-    lines = request.run_cache("ccache", command).splitlines()
+    command = Command(argv=(str(program), "--show-config"), env=tools.run.outer)
+    lines = _run_cache(tools, stage, "ccache", command).splitlines()
     matches = filter(None, map(_SETTING.fullmatch, lines))
     settings = [
         f"{name} = {value}\n"
@@ -229,7 +188,7 @@ def count_ccache(log: Path) -> Counts:
 
 @contextmanager
 def _start_sccache(
-    program: Path, request: CacheRequest
+    tools: Tools, program: Path, stage: str, sandbox: Sandbox
 ) -> Iterator[tuple[dict[str, str], Callable[[], Counts]]]:
     """Run a server of sccache, and yield the variables for the build.
 
@@ -240,20 +199,33 @@ def _start_sccache(
     with tempfile.TemporaryDirectory(prefix="sccache-", dir="/tmp") as folder:
         own = {"SCCACHE_SERVER_UDS": str(Path(folder, "socket"))}
         # The server creates other sockets in TMPDIR.
-        outer = {**_IDLE, **request.tools.run.outer, **own, "TMPDIR": folder}
+        outer = {**_IDLE, **tools.run.outer, **own, "TMPDIR": folder}
         outer.pop("SCCACHE_NO_DAEMON", None)
 
         def command(*arguments: str) -> Command:
             return Command(argv=(str(program), *arguments), env=outer)
 
-        start = request.sandbox.wrap_with_network(command("--start-server"))
-        request.run_cache("sccache", start)
+        start = sandbox.wrap_with_network(command("--start-server"))
+        _run_cache(tools, stage, "sccache", start)
         own["SCCACHE_IGNORE_SERVER_IO_ERROR"] = "1"
         stats = command("--show-stats", "--stats-format", "json")
         try:
-            yield own, lambda: count_sccache(request.tools.runner(stats).stdout)
+            yield own, lambda: count_sccache(tools.runner(stats).stdout)
         finally:
-            request.tools.runner(command("--stop-server"))
+            tools.runner(command("--stop-server"))
+
+
+def _run_cache(tools: Tools, stage: str, name: str, command: Command) -> str:
+    """Run a command of a cache, and return the output."""
+    try:
+        return run_checked(tools.runner, command)
+    except CommandError as error:
+        reason = error.output.strip().partition("\n")[0] or error.reason
+        raise BuildStagesError(
+            subject=f"stage {stage}",
+            problem=f"the compiler cache {name} doesn't work: {reason}",
+            hint=f"fix the settings of {name}",
+        ) from error
 
 
 def count_sccache(output: str) -> Counts:

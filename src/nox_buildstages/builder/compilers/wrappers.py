@@ -47,7 +47,7 @@ other tools run their compiler by way of it."""
 
 
 def make_compilers(folder: Path, path: str, launcher: Path) -> Path:
-    """Make a folder with a wrapper for each C and C++ compiler.
+    """Make a folder with a wrapper for each C and C++ compiler on a ``PATH``.
 
     A wrapper runs the compiler by way of the cache. CMake's launchers, meson and nvcc
     may put the cache before the wrapper: then the wrapper runs the compiler directly.
@@ -55,11 +55,6 @@ def make_compilers(folder: Path, path: str, launcher: Path) -> Path:
     the compiler changes. The folder also contains a program with the cache's name.
 
     The folder's name depends on the content. The caller holds a lock.
-
-    Args:
-        folder: The parent folder.
-        path: The ``PATH`` with the compilers.
-        launcher: The cache's program.
     """
     found: dict[str, Path] = {}
     for top in map(Path, path.split(os.pathsep)):
@@ -90,13 +85,7 @@ def make_compilers(folder: Path, path: str, launcher: Path) -> Path:
 
 
 def make_noop_caches(folder: Path) -> Path:
-    """Make a folder with programs in place of the caches, for no caching.
-
-    The caller holds a lock.
-
-    Args:
-        folder: The parent folder.
-    """
+    """Make a folder with programs in place of the caches; the caller holds a lock."""
     return _make_folder(folder, "none", dict.fromkeys(CACHES, _DISABLED))
 
 
@@ -116,11 +105,7 @@ def _make_folder(folder: Path, name: str, scripts: Mapping[str, str]) -> Path:
 
 
 def find_nvcc(variables: Mapping[str, str]) -> Path | None:
-    """Return torch's choice of the CUDA compiler; None without CUDA.
-
-    Args:
-        variables: The variables of the build.
-    """
+    """Return torch's choice of the CUDA compiler; None without CUDA."""
     home = variables.get("CUDA_HOME") or variables.get("CUDA_PATH")
     found = shutil.which("nvcc", path=variables.get("PATH"))
     if home or not found:

@@ -37,28 +37,18 @@ PAUSE = 0.2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capacity:
-    """The resources of a machine.
-
-    Attributes:
-        cores: All cores available to this process.
-        memory: Free memory in bytes; None if unknown.
-    """
+    """The resources of a machine."""
 
     cores: int
-    memory: int | None
+    memory: int | None  # free bytes; None if unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobRequest:
-    """The resources requested for a build.
+    """The resources requested for a build."""
 
-    Attributes:
-        most: Maximum number of jobs; None for no limit.
-        memory_per_job: Bytes; 0 to ignore memory.
-    """
-
-    most: int | None = None
-    memory_per_job: int = MEMORY_PER_JOB
+    most: int | None = None  # jobs
+    memory_per_job: int = MEMORY_PER_JOB  # bytes; 0 to ignore memory
 
     @classmethod
     def of(cls, stage: Stage) -> JobRequest:
@@ -75,17 +65,12 @@ class JobRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobGrant:
-    """The resources granted to a build.
+    """The resources granted to a build."""
 
-    Attributes:
-        jobs: Number of parallel jobs; 0 if no build is running.
-        memory: Bytes for all jobs.
-        base: Free bytes before the first of the running builds began; None if unknown.
-    """
-
-    jobs: int = 0
-    memory: int = 0
+    jobs: int = 0  # 0 if no build is running
+    memory: int = 0  # bytes for all jobs
     base: int | None = None
+    """Free bytes before the first of the running builds began; None if unknown."""
 
 
 def grant_jobs(
@@ -95,11 +80,6 @@ def grant_jobs(
 
     Free resources are divided equally among the processes without a running
     build. A build alone always gets a job, so builds never deadlock.
-
-    Args:
-        request: The requested resources.
-        capacity: The resources of the machine.
-        others: The grants of all other processes.
     """
     running = [other for other in others if other.jobs]
     free = capacity.cores - sum(other.jobs for other in running)
@@ -139,18 +119,12 @@ def count_jobs(jobs: int) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobPool:
-    """All jobs of a machine, shared by the processes with the same folder.
-
-    Attributes:
-        folder: Folder of the slots.
-        machine: The machine with cores and memory.
-        settle: Seconds from taking a slot to the first build, for other processes to
-            take their slots.
-    """
+    """All jobs of a machine, shared by the processes with the same folder."""
 
     folder: Path
     machine: Machine = field(default_factory=Machine)
     settle: float = 0.0
+    """Seconds from taking a slot to the first build: others take their slots, too."""
 
     @contextmanager
     def take_slot(self) -> Iterator[JobSlot]:
@@ -176,28 +150,17 @@ class JobPool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobSlot:
-    """The slot of a process.
-
-    Attributes:
-        file: The file with the current grant.
-        machine: The machine with cores and memory.
-        ready: Earliest time of the first build, by the monotonic clock.
-    """
+    """The slot of a process."""
 
     file: Path
     machine: Machine
-    ready: float
+    ready: float  # earliest time of the first build, by the monotonic clock
 
     @contextmanager
     def take_jobs(
         self, request: JobRequest, *, wait: Callable[[], None]
     ) -> Iterator[int]:
-        """Yield the number of jobs for a build.
-
-        Args:
-            request: The requested resources.
-            wait: Called once if other builds have to end first.
-        """
+        """Yield the number of jobs for a build; ``wait`` is called before waiting."""
         time.sleep(max(0.0, self.ready - time.monotonic()))
         grant = self._try_to_take(request)
         if grant is None:

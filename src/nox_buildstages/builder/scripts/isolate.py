@@ -77,10 +77,6 @@ def enter_namespaces(moved: list[str], *, online: bool = False) -> None:
     Root needs no user namespace. In a user namespace root would be the only user, and
     could not, for example, unpack an archive with its owners.
 
-    Args:
-        moved: The folder and its other path; empty for none.
-        online: Whether the network stays.
-
     Raises:
         OSError: The system doesn't allow it.
     """
