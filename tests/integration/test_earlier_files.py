@@ -78,7 +78,7 @@ def test_stages_find_their_wheels(
     caplog.set_level("INFO", logger="nox")
     manifest = workspace.project.wheelhouse / "build-stages.json"
     before = manifest.read_text("utf-8")
-    for stage in workspace.graph.order:
+    for stage in workspace.cell.graph.order:
         run_stage(workspace, stage)
     assert caplog.messages == [
         "cached kernels-1.0-py3-none-any.whl",

@@ -61,7 +61,7 @@ def _install(workspace: Workspace) -> list[dict[str, Any]]:
     context = workspace.context(workspace.ensure_locks()[0])
     label = project.stage_label(FINAL)
     with tools.run.journal.note_failure(python=workspace.python, stage=label):
-        stages = workspace.graph.order
+        stages = workspace.cell.graph.order
         results = [
             result for stage in stages for result in find_results(context, stage)
         ]

@@ -25,7 +25,7 @@ def run_stage(workspace: Workspace, stage: Stage) -> None:
     """
     project, options = workspace.project, workspace.options
     tools, environment = workspace.tools, workspace.environment
-    needed = (stage.name, *workspace.graph.ancestors(stage.name))
+    needed = (stage.name, *workspace.cell.graph.ancestors(stage.name))
     locks, were_made = workspace.ensure_locks(needed)
     cell = project.stage_cell(stage.name)
     house = workspace.wheelhouse_of(cell)

@@ -44,13 +44,9 @@ BOUND_LOCK = "pylock.toml"
 
 @dataclass(frozen=True, slots=True)
 class Wheelhouse:
-    """A folder of wheels that several sessions and runs may write to at once.
+    """A folder of wheels that several sessions and runs may write to at once."""
 
-    Attributes:
-        folder: The folder, created with the first wheel.
-    """
-
-    folder: Path
+    folder: Path  # created with the first wheel
 
     @property
     def logs(self) -> Path:
@@ -65,10 +61,7 @@ class Wheelhouse:
         """Copy wheels and logs from the store into the folder, and list them.
 
         A wheel with the right hash isn't copied again. The wheel of an earlier version
-        of the same output is removed.
-
-        Returns:
-            The manifest entries of the wheels. Another run may change them later.
+        of the same output is removed. Another run may change the returned entries.
 
         Raises:
             WheelError: A wheel in the store was damaged meanwhile.
@@ -109,15 +102,7 @@ class Wheelhouse:
     def write_bound_lock(
         self, lock: Pylock, wheels: Mapping[NormalizedName, StoredWheel]
     ) -> Path:
-        """Write the final lock, with outputs bound to the wheels in this folder.
-
-        Args:
-            lock: The final lock.
-            wheels: The wheels of the outputs, in the store.
-
-        Returns:
-            The path of the bound lock.
-        """
+        """Write the final lock, with outputs bound to the wheels in this folder."""
         here = {
             name: replace(wheel, path=self.folder / wheel.path.name)
             for name, wheel in wheels.items()
@@ -177,8 +162,7 @@ class Wheelhouse:
 def unused_wheelhouses(cells: Cells) -> list[str]:
     """Return the wheelhouses of former cells, except results of merges.
 
-    Returns:
-        The folders, relative to the parent folder of the project's wheelhouse.
+    The paths are relative to the parent folder of the project's wheelhouse.
     """
     project = cells.first.project
     folder, pythons = project.wheelhouse, [minor_version(it) for it in project.pythons]
@@ -198,11 +182,7 @@ def unused_wheelhouses(cells: Cells) -> list[str]:
 def copy_wheel(
     wheel: Path, folder: Path, *, sha256: str, origin: str = "the store"
 ) -> None:
-    """Copy a wheel into a folder, unless the folder has the wheel.
-
-    Raises:
-        WheelError: The hash of the copy is wrong.
-    """
+    """Copy a wheel into a folder, or raise a WheelError if its hash is wrong."""
     path = folder / wheel.name
     if has_sha256(path, sha256):
         return
@@ -214,7 +194,7 @@ def copy_wheel(
 
 
 def has_sha256(path: Path, sha256: str) -> bool:
-    """Return whether a file exists and has a hash."""
+    """Return whether a file exists and has this hash."""
     return path.is_file() and sha256_of(path) == sha256
 
 

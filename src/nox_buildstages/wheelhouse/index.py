@@ -22,25 +22,15 @@ API_VERSION = "1.1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexEntry:
-    """A wheel in an index.
-
-    Attributes:
-        name: The normalized name of the project.
-        version: The version of the wheel.
-        filename: The file name; the folder of wheels contains the index.
-        sha256: The hash of the file, in hex.
-        size: The size of the file, in bytes.
-        requires_python: A PEP 440 specifier, or None.
-        metadata: The METADATA of the wheel, published beside the wheel (PEP 658).
-    """
+    """A wheel in an index, which is a folder beside the wheel."""
 
     name: NormalizedName
     version: Version
     filename: str
     sha256: str
-    size: int
+    size: int  # in bytes
     requires_python: str | None
-    metadata: bytes = field(repr=False)
+    metadata: bytes = field(repr=False)  # published beside the wheel (PEP 658)
 
     @property
     def url(self) -> str:
@@ -64,7 +54,7 @@ def index_pages(wheels: Iterable[IndexEntry]) -> dict[str, str]:
     }
     links = [f'<a href="{name}/">{name}</a>' for name in projects]
     names = [{"name": name} for name in projects]
-    index_pages = {
+    pages = {
         "index.html": _html_page("Simple index", links),
         "index.json": _json_page({"projects": names}),
     }
@@ -76,9 +66,9 @@ def index_pages(wheels: Iterable[IndexEntry]) -> dict[str, str]:
             "files": [_json_file(wheel) for wheel in files],
         }
         links = [_html_link(wheel) for wheel in files]
-        index_pages[f"{name}/index.html"] = _html_page(f"Links for {name}", links)
-        index_pages[f"{name}/index.json"] = _json_page(project)
-    return index_pages
+        pages[f"{name}/index.html"] = _html_page(f"Links for {name}", links)
+        pages[f"{name}/index.json"] = _json_page(project)
+    return pages
 
 
 def _html_page(title: str, links: Iterable[str]) -> str:

@@ -35,11 +35,8 @@ Entry: TypeAlias = "Mapping[str, Any]"
 class Manifest:
     """The contents of a manifest.
 
-    Attributes:
-        wheels: The entries of the wheels.
-        merged: The sha256 of each other file that a merge added, by name; None if
-            nothing was merged.
-        invalid: Entries that don't name a wheel and a log in the same folder.
+    ``merged`` has the sha256 of each other file that a merge added, by name; it is None
+    if nothing was merged. Invalid entries name no wheel and log in the same folder.
     """
 
     wheels: tuple[Entry, ...] = ()
@@ -58,21 +55,17 @@ class Manifest:
 
 
 def parse_manifest(text: str | bytes) -> Manifest:
-    """Parse a manifest.
-
-    Raises:
-        ValueError: The text isn't a manifest, or has another format.
-    """
+    """Parse a manifest, or raise a ValueError if it has another format."""
     document = json.loads(text)
     if not isinstance(document, dict) or not isinstance(document.get("wheels"), list):
         raise ValueError("it lists no wheels")  # noqa: TRY004 - the type of a file
     refuse_newer_format(MANIFEST, document.get("format"), FORMAT)
     if document.get("format", FORMAT) != FORMAT:
         raise ValueError(f"its format is {document['format']}, not {FORMAT}")
-    merged, wheels = document.get(_MERGED), document["wheels"]
+    merged = document.get(_MERGED)
     valid: list[Any] = []
     invalid: list[Any] = []
-    for entry in wheels:
+    for entry in document["wheels"]:
         (valid if _is_valid(entry) else invalid).append(entry)
     return Manifest(
         wheels=tuple(valid),
@@ -98,15 +91,11 @@ def log_of_project(name: str) -> str:
 
 
 def log_of_wheel(file: str) -> str:
-    """Return the path of a merged wheel's log, relative to the wheelhouse.
-
-    A merged wheelhouse may hold several wheels of a project.
-    """
+    """Return the path of a merged wheel's log: a project may have several wheels."""
     return f"{LOGS}/{file.removesuffix('.whl')}.log"
 
 
 def _is_valid(entry: Any) -> bool:  # noqa: ANN401 - any JSON value
-    """Return whether an entry names a wheel and a log in the same folder."""
     if not isinstance(entry, dict) or not entry.keys() >= _FIELDS:
         return False
     texts = all(isinstance(entry[field], str) for field in _TEXTS)

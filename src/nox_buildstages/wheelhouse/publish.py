@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
-SUMS = "SHA256SUMS"
-"""The checksums, by which the next release knows the files of this release."""
-
+SUMS = "SHA256SUMS"  # how the next release knows the files of this release
 INDEX = "simple"
 PROVENANCE = "provenance.jsonl"
 SBOM = "sbom.cdx.json"
@@ -30,11 +28,7 @@ _OURS = (".whl", ".whl.metadata", PROVENANCE, SBOM)
 
 
 def read_index_entry(path: Path, sha256: str) -> IndexEntry:
-    """Read the index entry of a wheel whose hash is known.
-
-    Raises:
-        WheelError: The file isn't a wheel, or has no METADATA.
-    """
+    """Read the index entry of a wheel with a known hash, or raise a WheelError."""
     project, version, _, _ = parse_wheel_filename(path.name)
     metadata = read_metadata(path)
     return IndexEntry(
@@ -62,10 +56,7 @@ def write_release(
 ) -> None:
     """Write changed files, remove files of the former release, and write the sums.
 
-    Args:
-        folder: The folder to publish.
-        files: The contents of the files, by path.
-        others: The sha256 of other published files, by name.
+    The sums list the files, and other published files by their sha256.
     """
     before = read_sums(folder)
     for name, content in files.items():

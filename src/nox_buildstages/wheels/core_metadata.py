@@ -18,25 +18,15 @@ _NEEDED = ("metadata-version", "name", "version", "requires-dist", "dynamic")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoreMetadata:
-    """The core metadata of a distribution.
+    """The core metadata of a distribution; tuples are sorted."""
 
-    Attributes:
-        metadata_version: Version of the format; 1.0 if the text names none.
-        name: The normalized name of the project.
-        version: The version of the distribution.
-        requires_dist: PEP 508 strings, sorted.
-        requires_python: A PEP 440 specifier; None if missing or invalid.
-        provides_extra: Normalized names, sorted.
-        dynamic: Fields that may differ in a wheel (PEP 643), in lower case, sorted.
-    """
-
-    metadata_version: str
+    metadata_version: str  # 1.0 if the text names none
     name: NormalizedName
     version: Version
-    requires_dist: tuple[str, ...] = ()
-    requires_python: str | None = None
+    requires_dist: tuple[str, ...] = ()  # PEP 508 strings
+    requires_python: str | None = None  # None if missing or invalid
     provides_extra: tuple[str, ...] = ()
-    dynamic: tuple[str, ...] = ()
+    dynamic: tuple[str, ...] = ()  # fields that may differ in a wheel (PEP 643)
 
 
 def parse_metadata(text: bytes) -> CoreMetadata:

@@ -1,8 +1,4 @@
-"""Give a wheel another version, with the same files and a matching RECORD.
-
-The version of a wheel is part of its file name, of the folder names
-``NAME-VERSION.dist-info`` and ``NAME-VERSION.data``, of METADATA, and so of RECORD.
-"""
+"""Give a wheel another version: in file and folder names, METADATA and RECORD."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ import io
 import re
 import shutil
 import zipfile
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
@@ -43,9 +40,6 @@ def relabel_wheel(wheel: WheelFile, version: Version) -> Path:
 
     Order, times, modes and compression of the members stay, so equal wheels become
     equal wheels. Signatures of RECORD are left out, because they no longer hold.
-
-    Returns:
-        The new file, in the same folder.
     """
     distribution, _, *rest = wheel.path.name.split("-")
     path = wheel.path.with_name("-".join([distribution, str(version), *rest]))
@@ -70,10 +64,18 @@ def relabel_wheel(wheel: WheelFile, version: Version) -> Path:
         with zipfile.ZipFile(new, "w") as archive:
             archive.comment = old.comment
             for member in old.infolist():
-                if member.filename not in signatures:
-                    name = _rename_member(member.filename, wheel, version)
-                    content = changed.get(member.filename)
-                    _copy_member(member, old, archive, name=name, content=content)
+                if member.filename in signatures:
+                    continue
+                name = _rename_member(member.filename, wheel, version)
+                entry = zipfile.ZipInfo(name, member.date_time)
+                for attribute in _PACKING:
+                    setattr(entry, attribute, getattr(member, attribute))
+                content = changed.get(member.filename)
+                entry.file_size = member.file_size if content is None else len(content)
+                source = old.open(member) if content is None else io.BytesIO(content)
+                with source, archive.open(entry, "w") as target:
+                    shutil.copyfileobj(source, target)
+                entry.external_attr = member.external_attr  # zipfile replaces mode 0
     wheel.path.unlink()
     return path
 
@@ -89,38 +91,8 @@ def _rename_member(name: str, wheel: WheelFile, version: Version) -> str:
     stem, _, kind = top.rpartition(".")
     project, _, found = stem.rpartition("-")
     if kind in {"dist-info", "data"}:
-        try:
-            if (canonicalize_name(project), Version(found)) == (
-                *(wheel.name, wheel.version),
-            ):
+        with suppress(InvalidVersion):  # a folder of some other package
+            is_same = Version(found) == wheel.version
+            if is_same and canonicalize_name(project) == wheel.name:
                 return f"{project}-{version}.{kind}{slash}{rest}"
-        except InvalidVersion:
-            pass  # a folder of some other package
     return name
-
-
-def _copy_member(
-    member: zipfile.ZipInfo,
-    old: zipfile.ZipFile,
-    new: zipfile.ZipFile,
-    *,
-    name: str,
-    content: bytes | None,
-) -> None:
-    """Copy a member of a wheel to another wheel.
-
-    Args:
-        member: The member of the old wheel.
-        old: The wheel to copy from.
-        new: The wheel to copy to.
-        name: The name of the member in the new wheel.
-        content: The new content; None to keep the old one.
-    """
-    entry = zipfile.ZipInfo(name, member.date_time)
-    for attribute in _PACKING:
-        setattr(entry, attribute, getattr(member, attribute))
-    entry.file_size = member.file_size if content is None else len(content)
-    source = old.open(member) if content is None else io.BytesIO(content)
-    with source, new.open(entry, "w") as target:
-        shutil.copyfileobj(source, target)
-    entry.external_attr = member.external_attr  # zipfile replaces a mode of 0

@@ -41,17 +41,7 @@ _LIBC_NAMES = {"many": "glibc", "musl": "musl"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WheelFile:
-    """A wheel whose file name, folders and METADATA agree.
-
-    Attributes:
-        path: The file.
-        name: The normalized name of the project.
-        version: The version of the wheel.
-        tags: The tags of the file name, expanded.
-        requires_dist: PEP 508 strings, sorted.
-        requires_python: A PEP 440 specifier, or None.
-        provides_extra: Normalized names, sorted.
-    """
+    """A wheel whose file name, folders and METADATA agree; see also CoreMetadata."""
 
     path: Path
     name: NormalizedName
@@ -105,11 +95,7 @@ def read_wheel(path: Path) -> WheelFile:
 
 
 def read_metadata(path: Path) -> bytes:
-    """Return the METADATA of a wheel, byte for byte.
-
-    Raises:
-        WheelError: The file isn't a wheel, or has no METADATA.
-    """
+    """Return the METADATA of a wheel, byte for byte, or raise a WheelError."""
     with _open_wheel(path) as archive:
         return _read_member(archive, f"{dist_info_folder(archive)}/METADATA")
 
@@ -160,11 +146,7 @@ def projects_by_platform(file_names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def dist_info_folder(archive: zipfile.ZipFile) -> str:
-    """Return the name of a wheel's .dist-info folder.
-
-    Raises:
-        ValueError: The wheel has none, or several.
-    """
+    """Return the name of a wheel's only .dist-info folder, or raise a ValueError."""
     tops = {name.partition("/")[0] for name in archive.namelist() if "/" in name}
     folders = sorted(top for top in tops if top.endswith(".dist-info"))
     if len(folders) != 1:
@@ -198,7 +180,7 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _read_record(archive: zipfile.ZipFile, name: str) -> dict[str, tuple[str, str]]:
-    """Return the hash and the size of each member that RECORD lists."""
+    """Return the hash and the size in RECORD, by member."""
     text = _read_member(archive, name).decode()
     record: dict[str, tuple[str, str]] = {}
     for row in csv.reader(io.StringIO(text, newline="")):
@@ -213,7 +195,6 @@ def _read_record(archive: zipfile.ZipFile, name: str) -> dict[str, tuple[str, st
 def _verify_member(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, listed: tuple[str, str] | None
 ) -> None:
-    """Compare a member with the hash and the size in RECORD."""
     if listed is None:
         raise ValueError(f"{info.filename!r} isn't listed in RECORD")
     algorithm, _, expected = listed[0].partition("=")

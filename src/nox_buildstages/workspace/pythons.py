@@ -21,13 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pythons:
-    """The Python of a session, and more Pythons of this machine if they are needed.
-
-    Attributes:
-        environment: The session's environment.
-        interpreter: The Python of that environment.
-        tools: The services that find interpreters and make environments.
-    """
+    """The Python of a session, and more Pythons of this machine if they are needed."""
 
     environment: Environment
     interpreter: Interpreter

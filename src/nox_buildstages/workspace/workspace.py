@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,6 @@ from nox_buildstages.indexes.logins import expand_variables, git_variables
 from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.lock.files import folder
 from nox_buildstages.lock.files.inputs import digest_inputs
-from nox_buildstages.lock.files.merge_targets import select_target
 from nox_buildstages.model import Cell
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.remote import Remote, choose_remote_store
@@ -29,9 +27,9 @@ from nox_buildstages.wheelhouse.directory import Wheelhouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from nox_buildstages.config.cells import CellProject, Cells
-    from nox_buildstages.config.graph import Graph
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.model import Interpreter, Project
@@ -49,13 +47,6 @@ def open_workspace(
     run: Run,
 ) -> Workspace:
     """Return a session's workspace, with this user's store and uv.
-
-    Args:
-        cells: All cells of the project.
-        cell: The session's cell.
-        environment: The session's own.
-        options: The words after ``--``.
-        run: The run of nox that the session belongs to.
 
     Raises:
         CommandError: The environment's interpreter doesn't run.
@@ -107,16 +98,7 @@ def open_workspace(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workspace:
-    """A project in one session.
-
-    Attributes:
-        cells: All cells of the project.
-        cell: The session's cell.
-        interpreter: The Python of the session's environment.
-        environment: The session's own, made equal to a lock when it is needed.
-        options: The words after ``--``.
-        tools: The services that building needs.
-    """
+    """A project in one session, with the session's cell, environment and options."""
 
     cells: Cells
     cell: CellProject
@@ -129,11 +111,6 @@ class Workspace:
     def project(self) -> Project:
         """The project, as declared for the session's cell."""
         return self.cell.project
-
-    @property
-    def graph(self) -> Graph:
-        """The stages of the session's cell in order."""
-        return self.cell.graph
 
     @property
     def python(self) -> str:
@@ -159,12 +136,10 @@ class Workspace:
     def wheelhouse_of(
         self, cell: Cell, interpreter: Interpreter | None = None
     ) -> Wheelhouse:
-        """Return the wheelhouse of a cell.
+        """Return the wheelhouse of a cell for an interpreter, or for the session's.
 
-        Args:
-            cell: The values of a matrix; none for the project's own folder.
-            interpreter: Its Python has a folder of its own if the project has several;
-                None for the session's.
+        A cell without values has the project's own folder. If the project has several
+        Pythons, each has a folder of its own.
         """
         path = self.project.wheelhouse / cell.folder
         if len(self.project.pythons) > 1:
@@ -180,7 +155,7 @@ class Workspace:
         """Return the build context of the session's cell for some locks."""
         return BuildContext(
             project=self.project,
-            graph=self.graph,
+            graph=self.cell.graph,
             interpreter=self.interpreter,
             tools=self.tools,
             locks=locks,
@@ -188,10 +163,7 @@ class Workspace:
         )
 
     def use_store(self) -> None:
-        """Keep `build-stages-prune` from removing anything until the process ends.
-
-        So the wheels of a stage stay for the sessions that come after it.
-        """
+        """Keep `build-stages-prune` from removing wheels until the process ends."""
         run, store = self.tools.run, self.tools.store
         use = store.use(
             on_wait=lambda: run.report("waiting for build-stages-prune to end")
@@ -208,11 +180,10 @@ class Workspace:
     def read_locks(self, needed: Iterable[str] | None = None) -> Mapping[str, Lock]:
         """Return the locks of the session's cell and interpreter.
 
-        Args:
-            needed: The locks that the session uses; None for all.
+        The files of the needed locks are checked for changes; None for all files.
 
         Raises:
-            LockError: They are missing or out of date.
+            LockError: The locks are missing or out of date.
         """
         return folder.read_locks(
             self.project,
@@ -222,20 +193,13 @@ class Workspace:
             needed=needed,
         )
 
-    def select_locks(self, locks: Mapping[str, Lock]) -> Mapping[str, Lock]:
-        """Return the parts of locks that hold for the session's interpreter."""
-        return {name: select_target(locks[name], self.interpreter) for name in locks}
-
     def ensure_locks(
         self, needed: Iterable[str] | None = None
     ) -> tuple[Mapping[str, Lock], bool]:
-        """Return up-to-date locks, and whether they were made just now.
-
-        Args:
-            needed: The locks that the session uses; None for all.
+        """Return up-to-date locks, and whether the locks were made just now.
 
         Raises:
-            LockError: They are out of date and may not be written; or no versions
+            LockError: The locks are out of date and may not be written; or no versions
                 satisfy the declaration.
             UsageError: A build session was asked to check the lock files.
         """
@@ -258,29 +222,27 @@ class Workspace:
                 return self.read_locks(), False
             except LockError:
                 self.tools.run.report(f"{reason}; locking")
-                return self._make_locks(), True
+                self._make_locks()
+                return self.read_locks(), True
 
     def relock(self) -> Mapping[str, Lock]:
-        """Make the locks once in a run, whichever of its sessions ask for them.
+        """Make the locks, only once in a run.
 
         Raises:
             LockError: No versions satisfy the declaration.
         """
         with self.hold_lock():
-            if self._were_made_in_this_run():
-                return self.read_locks()
-            return self._make_locks()
+            if not self._were_made_in_this_run():
+                self._make_locks()
+            return self.read_locks()
 
-    @contextmanager
-    def hold_lock(self) -> Iterator[None]:
+    def hold_lock(self) -> AbstractContextManager[None]:
         """Let one process at a time make the locks of this project."""
-        with self.tools.store.hold_lock(
+        message = "another run makes the lock files; waiting for it"
+        return self.tools.store.hold_lock(
             f"locking-{path_id(self.project.pyproject)}",
-            on_wait=lambda: self.tools.run.report(
-                "another run makes the lock files; waiting for it"
-            ),
-        ):
-            yield
+            on_wait=lambda: self.tools.run.report(message),
+        )
 
     def project_locker(self) -> ProjectLocker:
         """Return the maker of the project's locks."""
@@ -305,9 +267,6 @@ class Workspace:
         except OSError:
             return False
 
-    def _make_locks(self) -> Mapping[str, Lock]:
-        locks = self.project_locker().lock_project()
+    def _make_locks(self) -> None:
+        self.project_locker().lock_project()
         write_text(self._last_run, self.tools.run.id)
-        stems = folder.find_stems(self.project)
-        named = {name: replace(locks[stem], name=name) for name, stem in stems.items()}
-        return self.select_locks(named)

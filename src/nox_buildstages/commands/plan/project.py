@@ -10,7 +10,7 @@ from nox_buildstages.commands.plan.github import GitHubPlan, publish
 from nox_buildstages.commands.plan.jobs import plan_cell, relative_path
 from nox_buildstages.commands.plan.reasons import Plan, plan_outputs, plan_without_locks
 from nox_buildstages.environments.targets import python_versions
-from nox_buildstages.errors import InvalidLockError, LockError, UsageError
+from nox_buildstages.errors import LockError, UsageError
 from nox_buildstages.lock.files import folder
 from nox_buildstages.store.history import History
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.commands.plan.reasons import PlannedOutput
     from nox_buildstages.lock.files.lockfile import Lock
+    from nox_buildstages.model import Interpreter
     from nox_buildstages.workspace.workspace import Workspace
 
 
@@ -110,20 +111,22 @@ def _check_locks(workspace: Workspace) -> Literal["current", "stale", "missing"]
     return "stale"
 
 
-def _read_stale_locks(view: Workspace) -> Mapping[str, Lock]:
-    """Return the locks even if they are out of date; none if they can't be read."""
+def _read_stale_locks(
+    view: Workspace, interpreter: Interpreter | None = None
+) -> Mapping[str, Lock]:
+    """Return the locks even if they are out of date; none if they can't be read.
+
+    For an interpreter, return none if the locks are for other Pythons.
+    """
     try:
-        return folder.read_locks(view.project, view.tools.run)
+        return folder.read_locks(view.project, view.tools.run, interpreter=interpreter)
     except LockError:
         return {}
 
 
 def _plan_view(view: Workspace) -> tuple[PlannedOutput, ...]:
     """Plan every output for one Python and cell."""
-    try:
-        locks = view.select_locks(_read_stale_locks(view))
-    except InvalidLockError:  # out-of-date locks may be for other Pythons
-        locks = {}
+    locks = _read_stale_locks(view, view.interpreter)
     if not locks:
         return plan_without_locks(view.project, view.python)
     wheels = view.wheelhouse.read_manifest().wheels
