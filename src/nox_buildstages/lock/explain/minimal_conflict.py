@@ -161,32 +161,25 @@ def requirements_in_question(
 
 
 def minimal_conflict(
-    probe: Probe, requirements: Sequence[SourcedRequirement]
+    probe: Probe,
+    requirements: Sequence[SourcedRequirement],
+    given: Sequence[SourcedRequirement] = (),
+    *,
+    has_grown: bool = False,
 ) -> tuple[SourcedRequirement, ...]:
-    """Return conflicting requirements, all of them needed for the conflict.
+    """Return the requirements needed for a conflict, beside the given requirements.
 
     They are in the shortest conflicting part from the front (QuickXplain).
 
     Raises:
         ProbeLimitError: The search would take too long.
     """
-    return _minimal_part(probe, (), requirements, has_grown=False)
-
-
-def _minimal_part(
-    probe: Probe,
-    given: Sequence[SourcedRequirement],
-    requirements: Sequence[SourcedRequirement],
-    *,
-    has_grown: bool,
-) -> tuple[SourcedRequirement, ...]:
-    """Return the requirements needed for a conflict beside the given requirements."""
     if has_grown and probe.conflicts(given):
         return ()
     if len(requirements) < 2:  # noqa: PLR2004 - nothing to divide
         return tuple(requirements)
     middle = len(requirements) // 2
     first, second = requirements[:middle], requirements[middle:]
-    later = _minimal_part(probe, (*given, *first), second, has_grown=True)
-    sooner = _minimal_part(probe, (*given, *later), first, has_grown=bool(later))
+    later = minimal_conflict(probe, second, (*given, *first), has_grown=True)
+    sooner = minimal_conflict(probe, first, (*given, *later), has_grown=bool(later))
     return (*sooner, *later)

@@ -10,7 +10,7 @@ from nox_buildstages.errors import InvalidLockError, StaleLockError
 from nox_buildstages.lock.files.lockfile import Lock, dump_lock, load_lock
 from nox_buildstages.lock.files.merge_targets import select_target
 from nox_buildstages.lock.files.names import file_name, lock_names, possible_stems
-from nox_buildstages.system.files import FileStamp, atomic_write, file_stamp
+from nox_buildstages.system.files import FileStamp, file_stamp, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -87,7 +87,9 @@ def read_locks(
     """Return the lock of every stage and of ``final``, if they are up to date.
 
     The sessions of a process read the files once. A session sees if another process
-    replaced a file since, and if somebody edited a file that the session needs.
+    replaced a file since, and if somebody edited a file that the session needs. If the
+    inputs' digest is given, the locks must be made from these inputs; if an interpreter
+    is given, the locks hold only what is for this interpreter.
 
     Raises:
         StaleLockError: The files are missing or out of date, or from different runs.
@@ -172,8 +174,7 @@ def write_locks(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:
         if not path.is_file() or path.read_bytes() != text.encode()
     ]
     for path in changed:
-        with atomic_write(path) as new:
-            new.write_text(wanted[path], encoding="utf-8", newline="\n")
+        write_text(path, wanted[path])
     for path in sorted(project.lock_dir.glob(file_name("*"))):
         if path not in wanted:
             with suppress(InvalidLockError):  # a file of somebody else

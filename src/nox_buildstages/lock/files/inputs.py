@@ -37,7 +37,8 @@ def digest_inputs(
     """Return a digest that changes if the locks may change.
 
     The values of the cells count, because the names of the lock files contain them.
-    Patches and folders are read again for each session; the declarations stay.
+    An interpreter of this machine counts for projects that name no Python. Patches and
+    folders are read again for each session; the declarations stay.
 
     Raises:
         SourceError: A patch can't be read.

@@ -1,8 +1,9 @@
-"""Resolve an environment of a target, even before all its outputs are known."""
+"""Resolve the environments of a target, even before all outputs are known."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,12 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.errors import NoWheelError, UnorderedOutputError
+from nox_buildstages.errors import (
+    LocalVersionError,
+    NoWheelError,
+    ResolutionError,
+    UnorderedOutputError,
+)
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.lockfile import Lock, Pin, StagePin, list_pins
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question, StandIn
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
     from packaging.pylock import Package
 
     from nox_buildstages.config.graph import Graph
+    from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.resolve.metadata import KnownMetadata
     from nox_buildstages.lock.resolve.uv_compile import Resolver
     from nox_buildstages.model import Project, Source, Stage
@@ -222,3 +229,110 @@ class EnvironmentResolver:
         """Return a path in the project relative to the lock files (PEP 751)."""
         absolute = self.project.root / path
         return Path(os.path.relpath(absolute, self.project.lock_dir)).as_posix()
+
+
+@dataclass(kw_only=True, slots=True)
+class TargetLock:
+    """The environments of a target, as far as they are resolved."""
+
+    resolver: EnvironmentResolver
+    # Its build backends answer if no interpreter of this target can run here.
+    donor: TargetLock | None = None
+    bounds: tuple[Bound, ...] | None = None  # of the environments below
+    # First without outputs whose metadata isn't known yet, then with all outputs.
+    provisional: dict[str, ResolvedEnvironment] = field(default_factory=dict)
+    resolved: dict[str, ResolvedEnvironment] = field(default_factory=dict)
+
+    @property
+    def target(self) -> Target:
+        """The target."""
+        return self.resolver.resolver.target
+
+    @property
+    def known(self) -> KnownMetadata:
+        """The metadata of outputs for the target."""
+        return self.resolver.known
+
+    def start_over(self, bounds: tuple[Bound, ...]) -> list[Stage | None]:
+        """Forget the resolved environments, because bounds or answers have changed.
+
+        Return the stages to resolve provisionally: all if the bounds have changed.
+        """
+        self.resolved = {}
+        if bounds == self.bounds:
+            return []
+        self.bounds = bounds
+        self.provisional = {}
+        return [*self.resolver.graph.order, None]
+
+    def resolve_provisionally(self, stage: Stage | None) -> None:
+        """Resolve an environment with the metadata known so far, if possible."""
+        with suppress(ResolutionError, UnorderedOutputError):
+            environment = self.resolver.resolve(stage, self.bounds or ())
+            self.provisional[environment.lock.name] = environment
+
+    def ready(self) -> list[Stage | None]:
+        """Return the stages whose earlier backends have answered; ``final`` is None."""
+        graph = self.resolver.graph
+        ready: list[Stage | None] = [
+            stage
+            for stage in graph.order
+            if stage.name not in self.resolved
+            and all(map(self.has_answers, graph.requires(stage.name)))
+        ]
+        is_last = all(self.has_answers(stage.name) for stage in graph.order)
+        if is_last and FINAL not in self.resolved:
+            ready.append(None)
+        return ready
+
+    def resolve(self, stage: Stage | None) -> ResolutionError | None:
+        """Resolve an environment; return the error if uv can't.
+
+        Raises:
+            UnorderedOutputError: A requirement names an output of a later stage.
+        """
+        try:
+            environment = self.resolver.resolve(stage, self.bounds or ())
+        except ResolutionError as error:
+            return error
+        self.resolved[environment.lock.name] = environment
+        return None
+
+    def set_local_versions(self, stage: Stage) -> None:
+        """Compute the local versions of outputs from their resolved environment.
+
+        Raises:
+            LocalVersionError: A template names a project outside the environment.
+        """
+        environment = self.resolved[stage.name]
+        try:
+            self.known.set_local_versions(stage, environment.pins)
+        except LocalVersionError:
+            if self.has_answers(stage.name):
+                raise
+            return  # a build backend may still require the project
+        lock = replace(environment.lock, outputs=self.known.output_entries(stage))
+        self.resolved[stage.name] = replace(environment, lock=lock)
+
+    def has_answers(self, name: str) -> bool:
+        """Whether the build backends of a stage have answered in this environment."""
+        environment = self.resolved.get(name)
+        if environment is None:
+            return False
+        if self.donor is not None:
+            return self.donor.has_answers(name)
+        answers, outputs = self.known.answers, self.resolver.graph.stage(name).outputs
+        return all(
+            output.name in answers and answers[output.name].pins == environment.pins
+            for output in outputs
+        )
+
+    def lock(self, name: str, *, is_asked_marked: bool) -> Lock:
+        """Return a lock of the target."""
+        lock = self.resolved[name].lock
+        if not is_asked_marked or self.donor is not None:
+            return lock
+        asked = (self.target.marker,)
+        return replace(
+            lock, outputs=tuple(replace(it, asked=asked) for it in lock.outputs)
+        )

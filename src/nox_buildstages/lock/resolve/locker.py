@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING
 from nox_buildstages.errors import InvalidLockError, MetadataError, ResolutionError
 from nox_buildstages.lock.files.lockfile import Lock, with_series
 from nox_buildstages.lock.files.merge_targets import merge_targets, select_target
-from nox_buildstages.lock.resolve.environment import Bound, EnvironmentResolver
+from nox_buildstages.lock.resolve.environment import (
+    Bound,
+    EnvironmentResolver,
+    TargetLock,
+)
 from nox_buildstages.lock.resolve.match_runtime import VersionMatcher, match_error
 from nox_buildstages.lock.resolve.metadata import (
     BackendQuery,
@@ -25,7 +29,6 @@ from nox_buildstages.lock.resolve.metadata import (
     requires_dist_hint,
 )
 from nox_buildstages.lock.resolve.own_project import own_static_metadata
-from nox_buildstages.lock.resolve.per_target import TargetLock
 from nox_buildstages.lock.resolve.source_choice import choose_sources
 from nox_buildstages.model import FINAL, Project, Stage
 from nox_buildstages.system.process import run_in_parallel
@@ -43,19 +46,13 @@ MAX_ANSWERS = 5
 """How many different answers a backend may give in the environments they lead to."""
 
 
+@dataclass(eq=False)
 class UnresolvableError(Exception):
     """An environment can't be resolved, with any bounds for ``match-runtime``."""
 
-    def __init__(
-        self,
-        error: ResolutionError,
-        resolver: EnvironmentResolver,
-        bounds: Sequence[Bound],
-    ) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.resolver = resolver
-        self.bounds = bounds
+    error: ResolutionError  # in uv's words
+    resolver: EnvironmentResolver
+    bounds: Sequence[Bound]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -97,7 +94,7 @@ class Locker:
             SourceError: A source can't be fetched or read.
             BuildError: A hook failed, or a wheel for its environment can't be built.
         """
-        resolvers = [self.resolver.for_target(target) for target in self.targets]
+        resolvers = [replace(self.resolver, target=it) for it in self.targets]
 
         # Choose sources: one for each output, the same for every Python.
         per_python = {resolver.target.version: resolver for resolver in resolvers}
@@ -122,7 +119,10 @@ class Locker:
         state.start_over()
         while True:
             # Match versions: bind what differs, and start over with the bounds.
-            environments = {it.target.marker: it.environments for it in state.targets}
+            environments = {
+                it.target.marker: {**it.provisional, **it.resolved}
+                for it in state.targets
+            }
             if state.matcher.tighten(environments):
                 state.start_over()
                 continue

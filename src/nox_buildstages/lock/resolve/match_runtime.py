@@ -10,7 +10,7 @@ each target separately.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.lock.resolve.metadata import KnownMetadata
-
-_Found: TypeAlias = "Mapping[tuple[str, str], Version]"
-"""Versions of a project by target and stage."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -106,8 +103,13 @@ class VersionMatcher:
                     raise MatchRuntimeError(name=name, details=details)
         return False
 
-    def _add_candidates(self, name: NormalizedName, target: str, found: _Found) -> None:
-        """Add different versions to the search for a project, and set a bound."""
+    def _add_candidates(
+        self,
+        name: NormalizedName,
+        target: str,
+        found: Mapping[tuple[str, str], Version],
+    ) -> None:
+        """Set a bound for a project with different versions, by target and stage."""
         if not target:
             self._forget_builds(name)
         search = self.searches.setdefault((name, target), VersionSearch())

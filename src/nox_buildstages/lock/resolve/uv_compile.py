@@ -71,22 +71,17 @@ class StandIn:
     name: NormalizedName
     metadata: Metadata
 
-    @property
-    def file_name(self) -> str:
-        """The name of the wheel file."""
-        name = self.name.replace("-", "_")
-        return f"{name}-{self.metadata.version}-py3-none-any.whl"
-
     def write(self, folder: Path) -> Path:
         """Write the wheel; return the path."""
-        path, metadata = folder / self.file_name, self.metadata
+        metadata = self.metadata
+        stem = f"{self.name.replace('-', '_')}-{metadata.version}"
+        path, info = folder / f"{stem}-py3-none-any.whl", f"{stem}.dist-info"
         lines = ["Metadata-Version: 2.2", f"Name: {self.name}"]
         lines += [f"Version: {metadata.version}"]
         lines += [f"Requires-Dist: {text}" for text in metadata.requires_dist]
         lines += [f"Provides-Extra: {extra}" for extra in metadata.provides_extra]
         if metadata.requires_python is not None:
             lines += [f"Requires-Python: {metadata.requires_python}"]
-        info = "-".join(self.file_name.split("-")[:2]) + ".dist-info"
         wheel = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(f"{info}/METADATA", "\n".join(lines) + "\n")
@@ -134,10 +129,6 @@ class Resolver:
     answers: dict[tuple[Target, Question, str | None], Pylock | ResolutionError] = (
         field(default_factory=dict, repr=False, compare=False)
     )
-
-    def for_target(self, target: Target) -> Resolver:
-        """Return the resolver for another target."""
-        return replace(self, target=target)
 
     def with_overrides(self, requirements: Sequence[str]) -> Resolver:
         """Return a resolver with additional ``override-dependencies``."""
