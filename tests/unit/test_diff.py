@@ -15,7 +15,6 @@ from packaging.version import Version
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.diff import (
     MAX_LINES,
-    Change,
     describe_changes,
     find_changes,
 )
@@ -345,9 +344,8 @@ def test_a_long_list_is_shortened(more: int, last: str) -> None:
     assert lines[MAX_LINES:] == expected
 
 
-def test_a_change_is_a_value() -> None:
-    """It names the project and the locks."""
+def test_a_change_names_the_project_and_the_locks() -> None:
+    """A change is text, ready to print."""
     old = {"final": lock("final", held("x"))}
-    assert find_changes(old, [lock("final", held("x", "2.0"))]) == (
-        Change(name="x", text="x 1.0 → 2.0 in", locks=("final",)),
-    )
+    new = [lock("final", held("x", "2.0"))]
+    assert find_changes(old, new) == ["x 1.0 → 2.0 in final"]

@@ -13,16 +13,9 @@ from nox_buildstages.environments.targets import Target, list_targets, python_ve
 from nox_buildstages.errors import UsageError
 from nox_buildstages.indexes.logins import redact
 from nox_buildstages.lock.explain.conflicts import explain
-from nox_buildstages.lock.files import folder
+from nox_buildstages.lock.files import folder, share_cells
 from nox_buildstages.lock.files.diff import describe_changes
 from nox_buildstages.lock.files.inputs import digest_inputs
-from nox_buildstages.lock.files.share_cells import (
-    CellLocks,
-    distinct_cells,
-    find_divergence,
-    name_lock_files,
-    prefer_locks_of,
-)
 from nox_buildstages.lock.resolve.locker import Locker, UnresolvableError
 from nox_buildstages.lock.resolve.own_project import with_own_stage
 from nox_buildstages.lock.resolve.uv_compile import Resolver
@@ -40,10 +33,10 @@ if TYPE_CHECKING:
 class ProjectLocker:
     """Makes the locks of a project; the caller keeps other processes from doing so."""
 
-    contexts: tuple[BuildContext, ...]
+    contexts: tuple[BuildContext, ...]  # of each cell, without locks
     options: Options
     pythons: Pythons
-    logs: Callable[[Target], Path]
+    logs: Callable[[Target], Path]  # returns the folder for the logs of wheels
     targets: tuple[Target, ...] = field(init=False)
     _resolvers: dict[tuple[str, bool], Resolver] = field(default_factory=dict)
 
@@ -60,8 +53,7 @@ class ProjectLocker:
     def lock_project(self) -> dict[str, Lock]:
         """Make the locks of all cells, write all files or none, and print the changes.
 
-        Returns:
-            The locks by the stems of their files.
+        Return the locks by the stems of their files.
 
         Raises:
             LockError: The declarations can't be satisfied.
@@ -77,18 +69,18 @@ class ProjectLocker:
 
         # Agree on shared stages: the locks of one cell may suit the other ones, so
         # try the different locks of a stage as the earlier locks of all cells.
-        error = find_divergence(cells)
-        for model in () if error is None else distinct_cells(cells, error.stage):
-            cells = self._lock_cells(
-                [prefer_locks_of(cell, model) for cell in cells], is_upgrade=False
-            )
-            if find_divergence(cells) is None:
+        error = share_cells.find_divergence(cells)
+        models = [] if error is None else share_cells.distinct_cells(cells, error.stage)
+        for model in models:
+            preferred = [share_cells.prefer_locks_of(cell, model) for cell in cells]
+            cells = self._lock_cells(preferred, is_upgrade=False)
+            if share_cells.find_divergence(cells) is None:
                 break
         else:
             if error is not None:
                 raise error
 
-        locks = name_lock_files(cells)
+        locks = share_cells.name_lock_files(cells)
         locked = {package.name for lock in locks for package in lock.pylock.packages}
         locked |= {output.name for lock in locks for output in lock.outputs}
         for name in self.options.upgrade_packages:
@@ -109,7 +101,7 @@ class ProjectLocker:
 
     def _lock_cells(
         self, earlier: Sequence[Mapping[str, Lock]], *, is_upgrade: bool = True
-    ) -> tuple[CellLocks, ...]:
+    ) -> tuple[share_cells.CellLocks, ...]:
         """Make the locks of every cell."""
         cells = []
         for context, locks in zip(self.contexts, earlier, strict=True):
@@ -121,7 +113,7 @@ class ProjectLocker:
                 except UnresolvableError as failure:
                     raise explain(failure) from failure.error
             by_name = {lock.name: lock for lock in made}
-            cells.append(CellLocks(project=context.project, locks=by_name))
+            cells.append(share_cells.CellLocks(project=context.project, locks=by_name))
         return tuple(cells)
 
     @contextmanager

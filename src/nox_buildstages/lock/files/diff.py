@@ -33,25 +33,13 @@ _ONE_PYTHON = re.compile('^python_version == "[^"]*" and ')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Change:
-    """A change of a project in some locks."""
-
-    name: str
-    text: str
-    locks: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.text} {', '.join(self.locks)}".rstrip()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Entry:
     """A project in a lock."""
 
-    version: str
-    origin: str
+    version: str  # or several, for different targets
+    origin: str  # "a wheel", "an archive", "a commit" …
     commit: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)  # the sha256 by name
     urls: frozenset[str] = frozenset()
 
 
@@ -67,7 +55,7 @@ def describe_changes(old: Mapping[str, Lock], new: Sequence[Lock]) -> Iterator[s
         )
         return
     changes = find_changes(old, new)
-    yield from map(str, changes[:MAX_LINES])
+    yield from changes[:MAX_LINES]
     if len(changes) > MAX_LINES:
         more = len(changes) - MAX_LINES
         yield f"and {more} more changes; the lock files show them all"
@@ -75,18 +63,18 @@ def describe_changes(old: Mapping[str, Lock], new: Sequence[Lock]) -> Iterator[s
         yield "no version, file or source changed"
 
 
-def find_changes(old: Mapping[str, Lock], new: Sequence[Lock]) -> tuple[Change, ...]:
-    """Return all changes: first of locks, then of projects by name.
+def find_changes(old: Mapping[str, Lock], new: Sequence[Lock]) -> list[str]:
+    """Return all changes in words: first of locks, then of projects by name.
 
-    Equal changes in several locks are merged.
+    A change in several locks is one change, with the names of the locks.
     """
     of_locks = [
-        Change(name="", text=f"the lock of {lock.name} is new: {_count(_names(lock))}")
+        f"the lock of {lock.name} is new: {_count(_names(lock))}"
         for lock in new
         if lock.name not in old
     ]
     of_locks += [
-        Change(name="", text=f"the lock of {name} is gone")
+        f"the lock of {name} is gone"
         for name in sorted(old.keys() - {lock.name for lock in new})
     ]
     found: dict[tuple[str, str], list[str]] = {}
@@ -98,16 +86,15 @@ def find_changes(old: Mapping[str, Lock], new: Sequence[Lock]) -> tuple[Change, 
         found[change] = []
     moved = sorted(name for name, text in found if text == _MOVED)
     of_projects = [
-        Change(name=name, text=text, locks=tuple(found[name, text]))
+        f"{text} {', '.join(found[name, text])}".rstrip()
         for name, text in sorted(found, key=lambda it: it[0])
         if text != _MOVED
     ]
     if moved:
         names = ", ".join(moved[:MAX_MOVED])
         more = f" and {len(moved) - MAX_MOVED} more" if len(moved) > MAX_MOVED else ""
-        text = f"taken from another place: {names}{more}"
-        of_projects.append(Change(name="", text=text))
-    return (*of_locks, *of_projects)
+        of_projects.append(f"taken from another place: {names}{more}")
+    return [*of_locks, *of_projects]
 
 
 def _changes_of_lock(old: Lock, new: Lock) -> Iterator[tuple[str, str]]:

@@ -121,12 +121,7 @@ def read_locks(
 
 
 def _read_files(project: Project) -> _LockFiles:
-    """Read the lock files of a cell; stamps are taken first, so that changes show.
-
-    Raises:
-        StaleLockError: There are none, or one is missing.
-        InvalidLockError: One can't be read.
-    """
+    """Read the lock files of a cell; stamps are taken first, so that changes show."""
     lock_dir = project.lock_dir
     found = find_stems(project)
     paths = {name: lock_dir / file_name(found[name]) for name in found}
@@ -161,9 +156,7 @@ def write_locks(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:
     """Write all lock files, and remove the files of removed stages.
 
     If a run is stopped in between, the files have two series and are out of date.
-
-    Returns:
-        The files that have changed.
+    Return the files that have changed.
     """
     wanted = {
         project.lock_dir / file_name(lock.name): dump_lock(lock) for lock in locks

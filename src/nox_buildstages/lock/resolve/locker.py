@@ -14,20 +14,13 @@ from typing import TYPE_CHECKING
 from nox_buildstages.errors import InvalidLockError, MetadataError, ResolutionError
 from nox_buildstages.lock.files.lockfile import Lock, with_series
 from nox_buildstages.lock.files.merge_targets import merge_targets, select_target
+from nox_buildstages.lock.resolve import metadata
 from nox_buildstages.lock.resolve.environment import (
     Bound,
     EnvironmentResolver,
     TargetLock,
 )
 from nox_buildstages.lock.resolve.match_runtime import VersionMatcher, match_error
-from nox_buildstages.lock.resolve.metadata import (
-    BackendQuery,
-    KnownMetadata,
-    MetadataProvider,
-    StaticMetadata,
-    read_static_metadata,
-    requires_dist_hint,
-)
 from nox_buildstages.lock.resolve.own_project import own_static_metadata
 from nox_buildstages.lock.resolve.source_choice import choose_sources
 from nox_buildstages.model import FINAL, Project, Stage
@@ -81,7 +74,7 @@ class Locker:
     graph: Graph
     targets: tuple[Target, ...]  # backends here answer for those elsewhere
     resolver: Resolver
-    metadata_provider: MetadataProvider
+    metadata_provider: metadata.MetadataProvider
     inputs: str  # a digest
     earlier: Mapping[str, Lock] = field(default_factory=dict)  # by name
 
@@ -104,7 +97,7 @@ class Locker:
 
         # Read declarations: the static metadata of every source.
         static = {
-            name: read_static_metadata(
+            name: metadata.read_static_metadata(
                 choice,
                 self.metadata_provider.tree(name, choice.source),
                 patched=bool(self.project.rules(name).patches),
@@ -162,7 +155,7 @@ class Locker:
     def _first_state(
         self,
         resolvers: Sequence[Resolver],
-        static: Mapping[NormalizedName, StaticMetadata],
+        static: Mapping[NormalizedName, metadata.StaticMetadata],
     ) -> LockState:
         targets = []
         for resolver in resolvers:
@@ -173,7 +166,7 @@ class Locker:
             environments = EnvironmentResolver(
                 graph=self.graph,
                 resolver=resolver,
-                known=KnownMetadata(project=self.project, static=static),
+                known=metadata.KnownMetadata(project=self.project, static=static),
                 inputs=self.inputs,
                 earlier=earlier,
             )
@@ -198,12 +191,7 @@ class Locker:
         stage: Stage | None,
         error: ResolutionError,
     ) -> None:
-        """Reject the bound to blame for a failed resolution.
-
-        Raises:
-            MatchRuntimeError: No other version is left to be tried.
-            UnresolvableError: No bound prevents the resolution.
-        """
+        """Reject the bound to blame for a failed resolution, if a bound is."""
         if len(self.targets) > 1:
             error = replace(error, target=str(target.target))
         for bound, others in matcher.without_each(target.target.marker):
@@ -229,7 +217,7 @@ class Locker:
             pins = target.resolved[stage.name].pins
             for output in stage.outputs:
                 static = target.known.static[output.name]
-                query = BackendQuery(
+                query = metadata.BackendQuery(
                     stage=stage,
                     output=output.name,
                     source=static.choice.source,
@@ -240,10 +228,11 @@ class Locker:
                 answer = self.metadata_provider.ask(query)
                 recorded = target.known.record_answer(output.name, answer, pins)
                 if target.known.metadata(output.name) is None:
-                    unknown, hint = "requirements", requires_dist_hint(output.name)
-                    if self.project.rules(output.name).requires_dist is not None:
-                        unknown = "version"
-                        hint = "set a version in the pyproject.toml of its source"
+                    unknown = "version"
+                    hint = "set a version in the pyproject.toml of its source"
+                    if self.project.rules(output.name).requires_dist is None:
+                        unknown = "requirements"
+                        hint = metadata.requires_dist_hint(output.name)
                     raise MetadataError(
                         output=output.name,
                         stage=stage.name,

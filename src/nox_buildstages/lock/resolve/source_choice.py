@@ -137,12 +137,7 @@ def earlier_sources(earlier: Mapping[str, Lock]) -> str | None:
 
 
 def _source_of(package: Package, output: Output, root: Path) -> Source:
-    """Return the source of an output, with paths relative to the project.
-
-    Raises:
-        ResolutionError: The package has wheels only.
-        HashMismatchError: An archive has another hash than the declared URL.
-    """
+    """Return the source of an output, with paths relative to the project."""
     source = pylock.source_of(package)
     if isinstance(source, DirectorySource):
         path = Path(os.path.relpath(source.path, root)).as_posix()
