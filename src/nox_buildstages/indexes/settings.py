@@ -19,34 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 UV_KEYS = (
-    "allow-insecure-host",
-    "constraint-dependencies",
-    "dependency-metadata",
-    "exclude-newer",
-    "exclude-newer-package",
-    "extra-index-url",
-    "find-links",
-    "index",
-    "index-strategy",
-    "index-url",
-    "keyring-provider",
-    "no-index",
-    "override-dependencies",
-    "pip",
-    "prerelease",
-    "resolution",
-    "sources",
+    *("allow-insecure-host", "constraint-dependencies", "dependency-metadata"),
+    *("exclude-newer", "exclude-newer-package", "extra-index-url", "find-links"),
+    *("index", "index-strategy", "index-url", "keyring-provider", "no-index"),
+    *("override-dependencies", "pip", "prerelease", "resolution", "sources"),
     "system-certs",
 )
 """The keys of ``[tool.uv]`` that influence versions or where files come from."""
 
 _DOWNLOAD_KEYS = (
-    "allow-insecure-host",
-    "extra-index-url",
-    "index",
-    "index-url",
-    "keyring-provider",
-    "system-certs",
+    *("allow-insecure-host", "extra-index-url", "index", "index-url"),
+    *("keyring-provider", "system-certs"),
 )
 """The keys among ``UV_KEYS`` that influence how uv downloads a file from its URL."""
 

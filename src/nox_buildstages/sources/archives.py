@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import calendar
 import io
+import lzma
 import os
 import shutil
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections import Counter
 from functools import partial
 from pathlib import PurePosixPath
@@ -29,6 +31,12 @@ if TYPE_CHECKING:
     Members: TypeAlias = list[tuple[tarfile.TarInfo, Callable[[], IO[bytes] | None]]]
     """The members of an archive, each with a function that opens its content."""
 
+FAILURES = (
+    *(OSError, EOFError, RuntimeError, ValueError),
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+"""The exceptions of unpacking: unsafe members are ValueErrors."""
+
 _ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
 _LATEST_MTIME = 2**32 - 1
 
@@ -41,10 +49,8 @@ def unpack_archive(archive: Path, target: Path, *, only: Collection[str] = ()) -
     the archive are checked but not written, unless the archive contains links.
 
     Raises:
-        ValueError: A member is unsafe; the message names the member.
-        OSError: The archive is damaged, or a file can't be written.
-        EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error,
-            lzma.LZMAError: The archive is damaged, or of an unknown kind.
+        FAILURES: The archive is damaged, unsafe or of an unknown kind, or a file can't
+            be written.
     """
     with archive.open("rb") as stream:
         is_zip = stream.read(4) in _ZIP_SIGNATURES

@@ -20,18 +20,11 @@ if TYPE_CHECKING:
     from nox_buildstages.system.process import Runner
 
 # git sets these for its hooks; our commands would use the repository of the hook.
-_REPOSITORY_VARIABLES = frozenset(
-    {
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_COMMON_DIR",
-        "GIT_DIR",
-        "GIT_INDEX_FILE",
-        "GIT_NAMESPACE",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_PREFIX",
-        "GIT_WORK_TREE",
-    }
-)
+_REPOSITORY_VARIABLES = {
+    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_DIR"),
+    *("GIT_INDEX_FILE", "GIT_NAMESPACE", "GIT_OBJECT_DIRECTORY"),
+    *("GIT_PREFIX", "GIT_WORK_TREE"),
+}
 _SETTINGS = (
     f"core.hooksPath={os.devnull}",
     "core.autocrlf=false",  # the commit's bytes on every machine

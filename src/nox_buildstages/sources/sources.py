@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import lzma
 import os
 import shutil
-import tarfile
 import tempfile
-import zipfile
-import zlib
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -22,9 +18,7 @@ from nox_buildstages.errors import CommandError, HashMismatchError, SourceError
 from nox_buildstages.indexes.credentials import Credentials
 from nox_buildstages.indexes.logins import LOGIN_HINT, is_auth_failure, redact
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
-from nox_buildstages.sources import trees
-from nox_buildstages.sources.archives import unpack_archive
-from nox_buildstages.sources.git import Repository, is_local_url
+from nox_buildstages.sources import archives, git, trees
 from nox_buildstages.sources.patches import apply_patches
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import FULL_DISK, sha256_of
@@ -38,16 +32,6 @@ if TYPE_CHECKING:
 
 _UPGRADE = "nox -s build-stages-lock -- --upgrade"
 _EXCLUDE_HINT = "fix that file, or exclude it in .gitignore"
-_DAMAGED = (
-    ValueError,  # an unsafe member of an archive, too
-    OSError,
-    EOFError,
-    RuntimeError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,50 +83,40 @@ class Sources:
                 doesn't apply.
         """
         target.mkdir(parents=True)
-        try:
-            return self._fill(target, source, patches, only)
-        except BaseException:
-            shutil.rmtree(target, ignore_errors=True)
-            raise
-
-    def _fill(
-        self,
-        target: Path,
-        source: Source,
-        patches: Sequence[PatchFile],
-        only: Collection[str],
-    ) -> Path:
-        top = target
-        if isinstance(source, ArchiveSource):
-            archive = self._find_archive(source)
-            hint = "name another release, a git commit or a folder of it"
-            with _raise_source_error(source, hint):
-                unpack_archive(archive, target, only=only)
-                top = _find_top(target)
-        elif isinstance(source, GitSource):
-            self._check_out(source, target)
-        else:
-            tree = self._find_folder(source)
-            with _raise_source_error(source, _EXCLUDE_HINT):
-                trees.copy_files(tree, self._list_files(tree), target)
-        if patches:
-            apply_patches(
-                patches,
-                top,
-                source=redact(str(source)),
-                is_clone=isinstance(source, GitSource),
-                runner=self.runner,
-            )
-        if isinstance(source, DirectorySource):
-            return top
-        project = top / (source.subdirectory or "")
-        is_inside = project.resolve().is_relative_to(top.resolve())
-        if not (is_inside and project.is_dir()):
-            raise SourceError(
-                subject=redact(str(source)),
-                problem=f"it has no folder {source.subdirectory}",
-                hint="correct #subdirectory= in the output's requirement",
-            )
+        with ExitStack() as on_failure:
+            on_failure.callback(shutil.rmtree, target, ignore_errors=True)
+            top = target
+            if isinstance(source, ArchiveSource):
+                archive = self._find_archive(source)
+                hint = "name another release, a git commit or a folder of it"
+                with _raise_source_error(source, hint):
+                    archives.unpack_archive(archive, target, only=only)
+                    top = _find_top(target)
+            elif isinstance(source, GitSource):
+                self._check_out(source, target)
+            else:
+                tree = self._find_folder(source)
+                with _raise_source_error(source, _EXCLUDE_HINT):
+                    trees.copy_files(tree, self._list_files(tree), target)
+            if patches:
+                apply_patches(
+                    patches,
+                    top,
+                    source=redact(str(source)),
+                    is_clone=isinstance(source, GitSource),
+                    runner=self.runner,
+                )
+            project = top
+            if not isinstance(source, DirectorySource) and source.subdirectory:
+                project = top / source.subdirectory
+                is_inside = project.resolve().is_relative_to(top.resolve())
+                if not (is_inside and project.is_dir()):
+                    raise SourceError(
+                        subject=redact(str(source)),
+                        problem=f"it has no folder {source.subdirectory}",
+                        hint="correct #subdirectory= in the output's requirement",
+                    )
+            on_failure.pop_all()
         return project
 
     def absolute_url(self, location: str) -> str:
@@ -166,11 +140,11 @@ class Sources:
 
     def _check_out(self, source: GitSource, target: Path) -> None:
         url = source.url
-        if is_local_url(url) and not url.startswith("file://"):
+        if git.is_local_url(url) and not url.startswith("file://"):
             url = str(Path(self.root, url).absolute())
         mirror = self.cache / "git" / hashlib.sha256(url.encode()).hexdigest()
         note_use(mirror)
-        repository = Repository(
+        repository = git.Repository(
             url=url, mirror=mirror, runner=self.runner, variables=self.git_variables
         )
         try:
@@ -276,7 +250,7 @@ def _raise_source_error(source: Source, hint: str) -> Iterator[None]:
     """Turn every error about a damaged source into a SourceError."""
     try:
         yield
-    except _DAMAGED as error:
+    except archives.FAILURES as error:
         if _is_full_disk(error):
             raise
         raise SourceError(
