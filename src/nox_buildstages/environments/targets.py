@@ -50,14 +50,9 @@ class Target:
         return self.interpreter.markers["python_version"]
 
     @property
-    def kind(self) -> str:
-        """A marker, true on this platform only."""
-        return self.interpreter.kind
-
-    @property
     def marker(self) -> str:
         """A marker, true for this target only."""
-        return _marker_of(self.version, self.kind)
+        return _marker_of(self.version, self.interpreter.kind)
 
     @property
     def variables(self) -> dict[str, str]:

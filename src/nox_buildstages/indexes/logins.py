@@ -101,12 +101,9 @@ def is_auth_failure(output: str) -> bool:
 def extract_logins(
     document: Mapping[str, Any],
 ) -> tuple[Mapping[str, Any], tuple[Login, ...]]:
-    """Take the logins out of the requirements and sources of a pyproject.toml.
+    """Take the logins out of a pyproject.toml; return the document and the logins.
 
-    Indexes keep their logins: uv reads them.
-
-    Returns:
-        The document without these logins, and the logins.
+    Requirements and sources lose their logins; indexes keep them for uv.
     """
     logins: list[Login] = []
 

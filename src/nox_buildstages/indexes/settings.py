@@ -78,11 +78,7 @@ class Indexes:
         return _add_logins(self._pick(self.settings, UV_KEYS), self.logins)
 
     def write_download_settings(self, folder: Path) -> Path:
-        """Write a pyproject.toml with which uv can download the files of locks.
-
-        Returns:
-            The folder.
-        """
+        """Write a pyproject.toml to download the files of locks; return the folder."""
         settings = self._pick(self.settings, _DOWNLOAD_KEYS)
         if "pip" in self.settings:
             settings["pip"] = self._pick(self.settings["pip"], _DOWNLOAD_KEYS)

@@ -20,13 +20,10 @@ _IGNORED_NAMES = frozenset({".git", ".hg", ".svn", "__pycache__"})
 
 
 def list_source_files(tree: Path, runner: Runner) -> tuple[str, ...]:
-    """Return the source files of a folder, links included.
+    """Return the relative POSIX paths of a folder's source files and links, sorted.
 
     git decides: tracked files count, and untracked files unless ignored. Without git
     all files count, except in ``__pycache__`` and in folders of version control.
-
-    Returns:
-        POSIX paths relative to the folder, sorted.
 
     Raises:
         ValueError: A file name in git isn't UTF-8.
@@ -62,11 +59,7 @@ def copy_files(tree: Path, files: tuple[str, ...], target: Path) -> None:
 
 
 def refuse_outward_links(tree: Path) -> None:
-    """Raise an error if a link or a chain of links leads out of a tree.
-
-    Raises:
-        ValueError: A link leads out of the tree.
-    """
+    """Raise a ValueError if a link or a chain of links leads out of a tree."""
     for link in find_outward_links(tree):
         raise ValueError(f"{link}, outside the source tree")
 

@@ -52,7 +52,8 @@ class Remote:
     finds the recorded wheel, even during a replacement.
 
     If the remote store can't be reached, the first process of a run to notice reports
-    the failure, and the run continues without the remote store.
+    the failure, and the run continues without the remote store. All methods raise a
+    ``UsageError`` if the driver for the URL isn't installed.
     """
 
     declared: RemoteStore
@@ -66,21 +67,13 @@ class Remote:
     _opened: list[RemoteFiles] = field(default_factory=list)
 
     def check(self) -> None:
-        """Check that the driver for the URL is installed, without connecting.
-
-        Raises:
-            UsageError: The driver isn't installed.
-        """
+        """Check that the driver for the URL is installed, without connecting."""
         from nox_buildstages.store import remote_files  # noqa: PLC0415 - few have one
 
         remote_files.check_driver(self.declared.url)
 
     def peek(self, recipe: Recipe) -> StoredWheel | None:
-        """Return the wheel of a recipe, with the paths in the local store, unfetched.
-
-        Raises:
-            UsageError: The driver for the URL isn't installed.
-        """
+        """Return the wheel of a recipe, unfetched, with paths in the local store."""
         if not self._is_off(_READ):
             with self._report_failure(_READ):
                 record = self._read_record(recipe)
@@ -92,9 +85,6 @@ class Remote:
 
         A damaged wheel, or another recipe's, counts as missing. If several processes
         want the same wheel, only the first process fetches.
-
-        Raises:
-            UsageError: The driver for the URL isn't installed.
         """
         with self.store.hold_lock(recipe.key):
             wheel = self.store.find(recipe.key)
@@ -118,11 +108,7 @@ class Remote:
             return wheel
 
     def put(self, wheel: StoredWheel) -> None:
-        """Copy a wheel to the remote store, if the project may write to the store.
-
-        Raises:
-            UsageError: The driver for the URL isn't installed.
-        """
+        """Copy a wheel to the remote store, if the project may write to the store."""
         if not self.declared.write or self._is_off(_READ, _WRITE):
             return
         folder = self._folder(wheel.recipe)

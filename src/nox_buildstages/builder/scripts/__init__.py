@@ -1,1 +1,1 @@
-"""Programs that are run in a process of their own and never imported."""
+"""Scripts, run in a new process each and never imported."""

@@ -1,13 +1,13 @@
-"""Run a program in namespaces of its own, without network.
+"""Run a program in new namespaces, without network.
 
 ``python -I -S isolate.py [--online] [--at FOLDER HERE] [PROGRAM ARGUMENT…]``
 
-This is a script for Linux. It imports little, because it starts before each hook. It
+This script for Linux imports little, because each hook starts the script. The script
 cuts the network off, except for ``localhost``, and then becomes the program, so
-process, signals and exit status are the program's. Without a program it only tries.
+process, signals and exit status are the program's. The program is optional.
 
 With ``--at``, the program and all processes below see a folder at another path, too,
-and the program starts there if it would start in the folder. With ``--online``, the
+and a program started in the folder starts at the other path. With ``--online``, the
 network stays.
 """
 
@@ -49,7 +49,7 @@ class _MoveError(OSError):
 
 
 def main(argv: list[str]) -> int:
-    """Enter the namespaces and become a program; return a status if that fails."""
+    """Enter the namespaces and become a program; return a status after a failure."""
     is_online = argv[:1] == [ONLINE]
     argv = argv[1:] if is_online else argv
     is_moved = argv[:1] == [AT]
@@ -75,10 +75,10 @@ def enter_namespaces(moved: list[str], *, online: bool = False) -> None:
     """Enter namespaces without network, and with a folder at another path.
 
     Root needs no user namespace. In a user namespace root would be the only user, and
-    could not, for example, unpack an archive with its owners.
+    could not, for example, unpack an archive with the owners of the files.
 
     Raises:
-        OSError: The system doesn't allow it.
+        OSError: The system doesn't allow the namespaces.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     namespace = _NEW_MOUNTS if online else _NEW_NET
@@ -108,7 +108,7 @@ def _enter_as_root(libc: ctypes.CDLL, namespace: int) -> bool:
 
 
 def _move(libc: ctypes.CDLL, folder: str, here: str) -> None:
-    """Mount a folder at another path, for this process and its children."""
+    """Mount a folder at another path, for this process and all children."""
     inside = os.path.relpath(os.getcwd(), os.path.realpath(folder))  # noqa: PTH109 - quick
     source, target = os.fsencode(folder), os.fsencode(here)
     try:

@@ -1,19 +1,19 @@
-"""Run a program that never outlives its caller, and note checkpoints meanwhile.
+"""Run a program, end the program with the caller, and note checkpoints meanwhile.
 
 ``python -I -S supervise.py LOCK CHECKPOINT SECONDS PROGRAM ARGUMENT…``
 
 Standard input is the read end of a pipe. When the last writer of the pipe is gone, for
-whatever reason, or on SIGTERM, the supervisor asks the program and all processes below
-to end, and kills them after ``GRACE`` seconds. Processes that the program leaves
-running are ended, too. Until then the file ``LOCK`` is locked as filelock does.
+any reason, or on SIGTERM, the supervisor asks the program and all processes below to
+end, and kills them after ``GRACE`` seconds. Processes left running by the program are
+ended, too. Until then the file ``LOCK`` is locked as filelock does.
 
-Every ``SECONDS``, and before it ends the program, the supervisor writes a checkpoint to
+Every ``SECONDS``, and before ending the program, the supervisor writes a checkpoint to
 the file ``CHECKPOINT``: the time by the clock of the file system in nanoseconds, and
-the files that are open for writing, separated by NUL. A file that was changed before
-that time and wasn't open is complete. ``-`` in place of a file stands for none.
+the files open for writing, separated by NUL. A file is complete if the last change is
+older and the file wasn't open. ``-`` in place of a path means no file.
 
-This is a script for Linux. It imports little, because it starts before each hook. Its
-exit status, or signal, is the program's.
+This script for Linux imports little, because each hook starts the script. The exit
+status, or signal, is the program's.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PAUSE = 0.02
 
 
 def main(argv: list[str]) -> None:
-    """Run a program to its end, and end as it does."""
+    """Run a program to the end, and end in the same way."""
     lock, checkpoint, seconds, *program = argv
     # In a session of our own, Ctrl-C in a terminal and the end of our caller's group
     # don't reach the program, and every process below the program is known by it.
@@ -98,7 +98,7 @@ def must_end(requests: list[int]) -> bool:
 
 
 def note_checkpoint(path: str) -> None:
-    """Write the time and the files that are being written, unless the disk is full."""
+    """Write the time and the files open for writing, unless the disk is full."""
     if path == "-":
         return
     new = f"{path}.new"
@@ -119,7 +119,7 @@ def note_checkpoint(path: str) -> None:
 
 
 def open_files() -> set[str]:
-    """Return the files that processes of our session have open for writing."""
+    """Return the files open for writing in processes of our session."""
     folders = (f"/proc/{process}/fd" for process in processes())
     handles = (f"{it}/{name}" for it in folders for name in list_folder(it))
     return set(map(file_behind, handles)) - {""}
@@ -134,7 +134,7 @@ def list_folder(folder: str) -> list[str]:
 
 
 def file_behind(handle: str) -> str:
-    """Return the file that is written through a handle; empty if there is none."""
+    """Return the file written through a handle, or an empty string."""
     try:
         if os.lstat(handle).st_mode & stat.S_IWUSR:
             return os.readlink(handle)  # noqa: PTH115 - quick to start

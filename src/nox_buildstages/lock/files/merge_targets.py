@@ -26,7 +26,9 @@ T = TypeVar("T", bound="Package | LockedOutput")
 
 def merge_targets(locks: Iterable[tuple[Target, Lock]]) -> Lock:
     """Return a lock for all targets."""
-    ordered = sorted(locks, key=lambda it: (it[0].kind, Version(it[0].version)))
+    ordered = sorted(
+        locks, key=lambda it: (it[0].interpreter.kind, Version(it[0].version))
+    )
     targets = [target for target, _ in ordered]
     first = ordered[0][1]
     if len(targets) == 1:
@@ -133,7 +135,8 @@ def _marker(some: Sequence[Target], everywhere: Sequence[Target]) -> Marker | No
 def _versions_by_platform(targets: Iterable[Target]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for target in targets:
-        found[target.kind] = (*found.get(target.kind, ()), target.version)
+        kind = target.interpreter.kind
+        found[kind] = (*found.get(kind, ()), target.version)
     return found
 
 
