@@ -70,7 +70,6 @@ def test_a_wheel_is_read(tmp_path: Path) -> None:
         tags=frozenset({Tag("py2", "none", "any"), Tag("py3", "none", "any")}),
         requires_dist=("a>1", "b"),
         requires_python=">=3.9",
-        provides_extra=("all-of",),
     )
 
 

@@ -13,8 +13,6 @@ from nox_buildstages.run.summary import render_summary
 from nox_buildstages.wheelhouse.directory import unused_wheelhouses
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from nox_buildstages.config.cells import Cells
     from nox_buildstages.run.run import Run
     from nox_buildstages.workspace.options import Options
@@ -24,15 +22,35 @@ if TYPE_CHECKING:
 def run_final(workspace: Workspace) -> str | None:
     """Install the runtime from the wheelhouse alone, run the checks, print a summary.
 
-    Returns:
-        The reason if the checks are skipped.
+    If the checks are skipped, return the reason.
 
     Raises:
         BuildStagesError: A wheel is missing, or the environment can't be made.
     """
-    project, tools = workspace.project, workspace.tools
-    final, environment = project.final, workspace.environment
-    entries = _install(workspace)
+    project, tools, options = workspace.project, workspace.tools, workspace.options
+    final, house = project.final, workspace.wheelhouse
+    environment = workspace.environment
+    context = workspace.context(workspace.ensure_locks()[0])
+    label = project.stage_label(FINAL)
+    with tools.run.journal.note_failure(python=workspace.python, stage=label):
+        stages = workspace.cell.graph.order
+        results = [
+            result for stage in stages for result in find_results(context, stage)
+        ]
+        entries = house.deliver(results)
+        house.keep_only({result.output.name for result in results})
+        bound = house.write_bound_lock(context.pylock(FINAL), context.wheels(FINAL))
+        with occupy_environment(tools, environment):
+            own = final.project
+            if own is None:
+                sync_environment(context, FINAL, environment, bound)
+            else:
+                from nox_buildstages.builder import editable  # noqa: PLC0415 - for it alone
+
+                afresh = options.rebuild_all or own in options.rebuild
+                editable.install_editable(
+                    context, own, environment, bound, rebuild=afresh
+                )
     if (final.imports or final.checks) and not environment.may_run():
         return "--install-only: the environment is ready, nothing was checked"
     try:
@@ -48,38 +66,6 @@ def run_final(workspace: Workspace) -> str | None:
         cell = str(project.cell)
         tools.run.journal.note(CLOSED, python=workspace.python, cell=cell)
     return None
-
-
-def _install(workspace: Workspace) -> list[dict[str, Any]]:
-    """Put all wheels into the wheelhouse, and make the environment the runtime.
-
-    Returns:
-        The manifest's entries of this run, stage by stage.
-    """
-    project, tools, options = workspace.project, workspace.tools, workspace.options
-    environment, house = workspace.environment, workspace.wheelhouse
-    context = workspace.context(workspace.ensure_locks()[0])
-    label = project.stage_label(FINAL)
-    with tools.run.journal.note_failure(python=workspace.python, stage=label):
-        stages = workspace.cell.graph.order
-        results = [
-            result for stage in stages for result in find_results(context, stage)
-        ]
-        entries = house.deliver(results)
-        house.keep_only({result.output.name for result in results})
-        bound = house.write_bound_lock(context.pylock(FINAL), context.wheels(FINAL))
-        with occupy_environment(tools, environment):
-            own = project.final.project
-            if own is None:
-                sync_environment(context, FINAL, environment, bound)
-            else:
-                from nox_buildstages.builder import editable  # noqa: PLC0415 - for it alone
-
-                afresh = options.rebuild_all or own in options.rebuild
-                editable.install_editable(
-                    context, own, environment, bound, rebuild=afresh
-                )
-    return entries
 
 
 def run_all_cells(_options: Options, run: Run, cells: Cells) -> None:

@@ -49,7 +49,6 @@ class WheelFile:
     tags: frozenset[Tag]
     requires_dist: tuple[str, ...]
     requires_python: str | None
-    provides_extra: tuple[str, ...]
 
 
 def read_wheel(path: Path) -> WheelFile:
@@ -90,7 +89,6 @@ def read_wheel(path: Path) -> WheelFile:
         tags=tags,
         requires_dist=metadata.requires_dist,
         requires_python=metadata.requires_python,
-        provides_extra=metadata.provides_extra,
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.utils import parse_wheel_filename
+
 from nox_buildstages.commands.merge import parts as merging, read
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.system.files import write_if_changed
@@ -19,7 +21,6 @@ from nox_buildstages.wheelhouse.directory import (
     unused_wheelhouses,
 )
 from nox_buildstages.wheelhouse.manifest import MANIFEST, Manifest
-from nox_buildstages.wheelhouse.publish import PROVENANCE
 from nox_buildstages.wheels.wheel import projects_by_platform
 
 if TYPE_CHECKING:
@@ -49,17 +50,10 @@ def run_merge(options: Options, run: Run, cells: Cells) -> None:
 def merge_wheelhouses(
     folders: Sequence[Path], target: Path, *, by_cell: bool = False
 ) -> tuple[str, ...]:
-    """Merge all wheelhouses in some folders into the target, or copy each below.
+    """Merge all wheelhouses in some folders into the target, and describe the result.
 
-    Files of an earlier merge are removed if this merge doesn't write them.
-
-    Args:
-        folders: Wheelhouses, or folders with wheelhouses at any depth.
-        target: The folder to merge into; some wheelhouses may be inside the folder.
-        by_cell: Whether each wheelhouse gets a folder below the target.
-
-    Returns:
-        The lines to show.
+    Files of an earlier merge are removed if this merge doesn't write them. The target
+    may contain wheelhouses too. With ``by_cell``, each gets a folder below the target.
 
     Raises:
         UsageError: The folders hold no wheelhouse, or the target can't be used.
@@ -90,7 +84,8 @@ def merge_wheelhouses(
         merges.append(_Merge.read(folder, houses))
     clashes = [it for merge in merges for it in merging.find_clashes(merge.parts)]
     if clashes:
-        projects = sorted({clash.project for clash in clashes if clash.has_two_keys})
+        wheels = [clash.wheel for clash in clashes if clash.has_two_keys]
+        projects = sorted({parse_wheel_filename(it)[0] for it in wheels})
         hint = "keep them apart:\n  nox -s build-stages-merge -- --by-cell FOLDER"
         if projects:
             tables = [f"  [tool.nox-buildstages.package.{name}]" for name in projects]
@@ -130,41 +125,32 @@ def merge_wheelhouses(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Merge:
-    """Wheelhouses to merge into a folder.
-
-    Attributes:
-        folder: The folder to merge into.
-        parts: The wheelhouses; the folder's own wheels come first.
-        documents: The texts of bound locks and SBOMs, by file name.
-        index: The wheels of the index; empty if no wheelhouse was released.
-    """
+    """Wheelhouses to merge into a folder."""
 
     folder: Path
-    parts: tuple[Part, ...]
-    documents: Mapping[str, str]
-    index: tuple[IndexEntry, ...]
+    parts: tuple[Part, ...]  # the folder's own wheels come first
+    documents: Mapping[str, str]  # texts of bound locks and SBOMs, by file name
+    owners: Mapping[str, Part]  # the first part with each wheel, by file
+    index: tuple[IndexEntry, ...]  # empty if no wheelhouse was released
 
     @classmethod
     def read(cls, folder: Path, found: Mapping[Path, str]) -> _Merge:
         """Read and verify wheelhouses, which are given with their names."""
         houses = sorted(found, key=lambda house: house != folder)
         parts = tuple(read.read_part(it, found[it], into=folder) for it in houses)
+        owners = {file: part for part in reversed(parts) for file in part.hashes}
         index = (
             publish.read_index_entry(part.folder / file, part.hashes[file])
-            for file, part in _owners(parts).items()
+            for file, part in owners.items()
             if any(part.is_released for part in parts)
         )
         return cls(
             folder=folder,
             parts=parts,
             documents=merging.merge_documents(parts),
+            owners=owners,
             index=tuple(index),
         )
-
-    @property
-    def owners(self) -> dict[str, Part]:
-        """The first part with each wheel, by file."""
-        return _owners(self.parts)
 
     def write(self) -> None:
         """Write all files of the merge, and remove files of an earlier merge."""
@@ -199,7 +185,8 @@ class _Merge:
             house.change_manifest(before, Manifest(wheels=entries, merged=merged))
             if self.index:
                 statements = merging.merge_statements(self.parts).encode()
-                files = {**publish.index_files(self.index), PROVENANCE: statements}
+                files = publish.index_files(self.index)
+                files[publish.PROVENANCE] = statements
                 sums = {wheel.filename: wheel.sha256 for wheel in self.index}
                 sums |= _hashes(self.documents)
                 publish.write_release(self.folder, files, sums)
@@ -231,10 +218,6 @@ class _Merge:
         for path in sorted(self.folder.glob("*.whl")):
             if path.name not in self.owners:
                 yield f"left alone: {path}, which is in none of the wheelhouses"
-
-
-def _owners(parts: Collection[Part]) -> dict[str, Part]:
-    return {file: part for part in reversed([*parts]) for file in part.hashes}
 
 
 def _hashes(texts: Mapping[str, str]) -> dict[str, str]:

@@ -7,8 +7,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import parse_wheel_filename
-
 from nox_buildstages.text import diff, free_name
 from nox_buildstages.wheelhouse.manifest import SOURCES, log_of_wheel
 
@@ -29,24 +27,17 @@ _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9_-]+")
 class Part:
     """A wheelhouse to merge.
 
-    Attributes:
-        folder: The folder of the wheelhouse.
-        name: A unique name; empty for the target of the merge.
-        wheels: The manifest entries of the wheels from stages.
-        vendored: The sha256 of the other wheels, by file.
-        documents: The texts of bound locks and SBOMs, by file name and label. Most
-            wheelhouses have a single lock and SBOM, with an empty label.
-        statements: Provenance statements, each after the file of its wheel.
-        is_released: Whether the wheelhouse has checksums and an index.
+    Documents are the texts of bound locks and SBOMs, by file name and label. Most
+    wheelhouses have a single lock and SBOM, with an empty label.
     """
 
     folder: Path
-    name: str
-    wheels: tuple[Entry, ...] = ()
-    vendored: Mapping[str, str] = field(default_factory=dict)
+    name: str  # unique; empty for the target of the merge
+    wheels: tuple[Entry, ...] = ()  # from stages
+    vendored: Mapping[str, str] = field(default_factory=dict)  # other wheels: sha256
     documents: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    statements: tuple[tuple[str, str], ...] = ()
-    is_released: bool = False
+    statements: tuple[tuple[str, str], ...] = ()  # each after the file of its wheel
+    is_released: bool = False  # has checksums and an index
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -61,20 +52,11 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clash:
-    """Two different wheels with the same file name.
-
-    Attributes:
-        wheel: The file name.
-        project: The project of both wheels.
-        folders: The wheelhouses.
-        keys: The keys of the wheels; empty for vendored wheels.
-        differences: The differences between the entries in the manifests.
-    """
+    """Two different wheels with the same file name."""
 
     wheel: str
-    project: str
     folders: tuple[Path, Path]
-    keys: tuple[str, str]
+    keys: tuple[str, str]  # empty for vendored wheels
     differences: tuple[str, ...] = ()
 
     @property
@@ -96,11 +78,8 @@ def unique_names(
     """Return a unique name for each wheelhouse, as a POSIX path.
 
     The name is the path below the searched folder, or the name of a searched folder
-    which is a wheelhouse. Equal names are extended with more of the path.
-
-    Args:
-        found: Searched folders, each with a wheelhouse in it; absolute and distinct.
-        taken: Names of other wheelhouses.
+    which is a wheelhouse. Equal and taken names are extended with more of the path.
+    Each wheelhouse comes after its searched folder; all paths are absolute.
     """
     paths = [house.parts[1:] for _, house in found]
     lengths = [len(house.relative_to(folder).parts) or 1 for folder, house in found]
@@ -131,7 +110,6 @@ def find_clashes(parts: Iterable[Part]) -> Iterator[Clash]:
                 entries = (owner.entry(file), part.entry(file))
                 yield Clash(
                     wheel=file,
-                    project=parse_wheel_filename(file)[0],
                     folders=(owner.folder, part.folder),
                     keys=(entries[0].get("key", ""), entries[1].get("key", "")),
                     differences=_describe_clash(*entries) if all(entries) else (),
@@ -187,12 +165,10 @@ def merge_documents(parts: Iterable[Part]) -> dict[str, str]:
 
 
 def name_documents(plain: str, texts: Mapping[str, str]) -> dict[str, str]:
-    """Return documents by file name: a single document if all are equal.
+    """Return documents, which are given by label, by file name.
 
-    Args:
-        plain: The file name of a single document, such as ``pylock.toml``. Several
-            are named like ``pylock.LABEL.toml``, without dots in the label (PEP 751).
-        texts: The documents by label; an empty label keeps the plain name.
+    If all are equal, one has the plain name, such as ``pylock.toml``. Several are named
+    like ``pylock.LABEL.toml``, without dots in the label (PEP 751).
     """
     if len({*texts.values()}) <= 1:
         return dict.fromkeys([plain][: len(texts)], next(iter(texts.values()), ""))
@@ -213,11 +189,7 @@ def merge_statements(parts: Iterable[Part]) -> str:
 
 
 def describe_platforms(projects: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Describe on which platforms the merged wheels can be installed.
-
-    Args:
-        projects: The projects with wheels for each platform tag.
-    """
+    """Describe which wheels can be installed on which platforms only."""
     named = [platform for platform in projects if platform != "any"]
     if len({_SYSTEM_VERSION.sub("", it).removeprefix("many") for it in named}) > 1:
         yield f"for different platforms: {', '.join(named)}"

@@ -19,7 +19,6 @@ from nox_buildstages.system.files import sha256_of
 from nox_buildstages.wheelhouse import publish
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK, Wheelhouse
 from nox_buildstages.wheelhouse.manifest import MANIFEST, parse_manifest
-from nox_buildstages.wheelhouse.publish import PROVENANCE, SBOM, SUMS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -31,14 +30,10 @@ _HINT = "name folders with wheelhouses:\n  nox -s build-stages-merge -- FOLDER â
 def find_wheelhouses(
     folders: Sequence[Path], target: Path, *, by_cell: bool = False
 ) -> dict[Path, str]:
-    """Return the wheelhouses in folders, each with a unique name.
+    """Return the wheelhouses in folders at any depth, each with a unique name.
 
-    Results of an earlier merge in the target are no wheelhouses.
-
-    Args:
-        folders: Wheelhouses, or folders with wheelhouses at any depth.
-        target: The folder to merge into, which gets an empty name.
-        by_cell: Whether each wheelhouse gets a folder below the target.
+    The target of the merge has an empty name. Results of an earlier merge in the target
+    are no wheelhouses.
 
     Raises:
         UsageError: A folder is missing, or contains no wheelhouse.
@@ -74,11 +69,7 @@ def find_wheelhouses(
 def read_part(house: Path, name: str, *, into: Path) -> Part:
     """Read a wheelhouse, and verify every file in the manifest and the sums.
 
-    Args:
-        house: The folder of the wheelhouse.
-        name: A unique name.
-        into: The folder to merge into. If the wheelhouse is this folder, results of an
-            earlier merge are ignored.
+    If it is the folder to merge into, results of an earlier merge are ignored.
 
     Raises:
         BuildStagesError: The manifest, a wheel or another file is damaged or missing.
@@ -107,7 +98,7 @@ def read_part(house: Path, name: str, *, into: Path) -> Part:
     }
     _verify_files(house, MANIFEST, built)
     checksums = vendored if is_target else sums  # the target gets new documents
-    _verify_files(house, SUMS, dict(sorted(checksums.items() - built.items())))
+    _verify_files(house, publish.SUMS, dict(sorted(checksums.items() - built.items())))
     hashes = {**vendored, **built}
     file = ""
     try:
@@ -117,7 +108,7 @@ def read_part(house: Path, name: str, *, into: Path) -> Part:
         problem = "isn't the name of a wheel"
         raise _damage(house, file, problem) from error
     documents: dict[str, dict[str, str]] = {}
-    for plain in (BOUND_LOCK, SBOM):
+    for plain in (BOUND_LOCK, publish.SBOM):
         texts = documents[plain] = {}
         for label, file in _label_documents(plain, merged, is_target=is_target).items():
             if label or (house / file).is_file():
@@ -170,10 +161,7 @@ def _label_documents(
 ) -> dict[str, str]:
     """Return the possible files of a document, by label.
 
-    Args:
-        plain: The file name without a label.
-        merged: The files of an earlier merge.
-        is_target: Whether documents of an earlier merge are left out.
+    The target's documents of an earlier merge are left out.
     """
     if is_target:
         return {} if plain in merged else {"": plain}
@@ -206,14 +194,14 @@ def _read_statements(
 ) -> tuple[tuple[str, str], ...]:
     """Return the provenance statements about wheels, each after the wheel's file."""
     found = []
-    if (house / PROVENANCE).is_file():
-        for line in _read_text(house, PROVENANCE).splitlines():
+    if (house / publish.PROVENANCE).is_file():
+        for line in _read_text(house, publish.PROVENANCE).splitlines():
             try:
                 (subject,) = json.loads(line)["subject"]
                 file, sha256 = subject["name"], subject["digest"]["sha256"]
             except (ValueError, LookupError, TypeError) as error:
                 problem = "has a line that isn't a statement about one wheel"
-                raise _damage(house, PROVENANCE, problem) from error
+                raise _damage(house, publish.PROVENANCE, problem) from error
             if hashes.get(file) == sha256:
                 found.append((file, line))
     return tuple(found)

@@ -27,14 +27,8 @@ def find_dependencies(
 ) -> dict[str, tuple[NormalizedName, ...]]:
     """Return the dependencies of each project within an environment, by name.
 
-    Args:
-        names: The names of the installed projects.
-        installed: The readable metadata of the installed projects.
-        requirements: The requirements of the environment; they may name extras.
-        interpreter: The interpreter of the environment.
-
-    Returns:
-        The dependencies by project. ``ROOT`` is the environment itself.
+    Only the readable metadata of the installed projects is given. ``ROOT`` stands for
+    the environment itself, with its requirements.
     """
     metadata = {it.name: it for it in installed}
     markers = {name: str(value) for name, value in interpreter.markers.items()}

@@ -43,11 +43,7 @@ def build_statement(
 ) -> dict[str, Any]:
     """Return the statement about a wheel: in-toto Statement v1, SLSA Provenance v1.
 
-    Args:
-        result: The published wheel, with its source and recipe.
-        log_sha256: The hash of the build's log.
-        locations: The known URLs of the wheels in the build environment, by sha256.
-        repair: The repair of the wheel after the build, if any.
+    The locations are the known URLs of the wheels in the build environment, by sha256.
     """
     wheel, recipe, source = result.wheel, result.wheel.recipe, result.output.source
     origin = {**_describe_source(result), "annotations": {"kind": "source"}}

@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.prepare import occupy_environment, sync_environment
 from nox_buildstages.builder.stage import find_results
+from nox_buildstages.commands.release import provenance, repair
 from nox_buildstages.commands.release.dependencies import find_dependencies
-from nox_buildstages.commands.release.provenance import (
-    build_statement,
-    format_statements,
-)
-from nox_buildstages.commands.release.repair import repair_wheels, replace_ingredients
 from nox_buildstages.commands.release.vendor import vendor_wheels
 from nox_buildstages.environments.packages import read_metadata
 from nox_buildstages.errors import UsageError, WheelError
@@ -25,7 +21,6 @@ from nox_buildstages.model import FINAL
 from nox_buildstages.system.files import sha256_of
 from nox_buildstages.wheelhouse import publish
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK, has_sha256
-from nox_buildstages.wheelhouse.publish import PROVENANCE, SBOM
 from nox_buildstages.wheels.core_metadata import parse_metadata
 from nox_buildstages.wheels.wheel import libc_versions, projects_by_platform
 
@@ -44,11 +39,9 @@ def run_release(workspace: Workspace) -> None:
     """Write the files of a release, remove files of the former release, and report.
 
     Raises:
-        WheelError: A wheel was changed after the build, or isn't sound.
-        SourceError: A wheel from an index isn't available.
-        HashMismatchError: A wheel from an index isn't the locked file.
+        BuildStagesError: A wheel is unavailable, was changed after the build, isn't
+            sound or can't be repaired; or the environment can't be made.
         UsageError: SOURCE_DATE_EPOCH isn't a time.
-        BuildStagesError: A wheel can't be repaired, or the environment can't be made.
     """
     context = workspace.context(workspace.ensure_locks()[0])
     house, environment = workspace.wheelhouse, workspace.environment
@@ -63,7 +56,7 @@ def run_release(workspace: Workspace) -> None:
             ]
             for wheel in built:
                 _index_entry(wheel.path, wheel.sha256)
-            repairs = repair_wheels(context, environment, built, folder)
+            repairs = repair.repair_wheels(context, environment, built, folder)
             results = [
                 replace(it, wheel=repairs[it.output.name].wheel)
                 if it.output.name in repairs
@@ -82,7 +75,7 @@ def run_release(workspace: Workspace) -> None:
         lock = pylock.replace_with_wheels(context.pylock(FINAL), vendored)
         bound = house.write_bound_lock(lock, wheels)
         statements = (
-            build_statement(
+            provenance.build_statement(
                 it,
                 log_sha256=sha256_of(it.wheel.log),
                 locations=_locations(context, it.stage),
@@ -91,10 +84,11 @@ def run_release(workspace: Workspace) -> None:
             for it in results
         )
         files = publish.index_files(index)
-        files[PROVENANCE] = format_statements(statements).encode()
+        files[publish.PROVENANCE] = provenance.format_statements(statements).encode()
         has_sbom = find_spec("cyclonedx") is not None
         if has_sbom:
-            files[SBOM] = _write_sbom(context, environment, results, bound).encode()
+            text = _write_sbom(context, environment, results, bound)
+            files[publish.SBOM] = text.encode()
         if repairs:
             before = house.read_manifest()
             changes = {it: repairs[it].manifest_fields() for it in repairs}
@@ -144,7 +138,7 @@ def _write_sbom(
             problem=f"SOURCE_DATE_EPOCH is {epoch!r}, which isn't a time",
             hint="set it to the seconds since 1970, or unset it",
         )
-    wheels = replace_ingredients(
+    wheels = repair.replace_ingredients(
         context.ingredients(FINAL), [result.wheel for result in results]
     )
     installed = []

@@ -42,12 +42,7 @@ if TYPE_CHECKING:
     from nox_buildstages.store.key import Ingredient
     from nox_buildstages.store.store import StoredWheel
 
-DRIVERS = (
-    "libcuda.so*",
-    "libcudadebugger.so*",
-    "libnvcuvid.so*",
-    "libnvidia-*.so*",
-)
+DRIVERS = ("libcuda.so*", "libcudadebugger.so*", "libnvcuvid.so*", "libnvidia-*.so*")
 """Patterns of the driver's libraries, which belong to the machine that runs a wheel."""
 
 _ELF = b"\x7fELF"
@@ -61,21 +56,13 @@ _MAX_IMPORT_LINES = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repair:
-    """The repair of a wheel.
-
-    Attributes:
-        wheel: The repaired wheel.
-        original: The wheel before the repair.
-        tools: The versions of the programs, by name.
-        bundled: The libraries added to the wheel.
-        external: The libraries needed from other wheels.
-    """
+    """The repair of a wheel."""
 
     wheel: StoredWheel
     original: StoredWheel
-    tools: Mapping[str, str]
-    bundled: tuple[str, ...]
-    external: tuple[str, ...]
+    tools: Mapping[str, str]  # versions of the programs
+    bundled: tuple[str, ...]  # libraries added to the wheel
+    external: tuple[str, ...]  # libraries needed from other wheels
 
     def manifest_fields(self) -> dict[str, Any]:
         """Return the changed fields of the manifest entry."""
@@ -108,13 +95,9 @@ def repair_wheels(
     wheels: Collection[StoredWheel],
     folder: Path,
 ) -> dict[NormalizedName, Repair]:
-    """Repair the wheels for this machine only, and test them.
+    """Repair the wheels for this machine only, and test them in the runtime.
 
-    Args:
-        context: The context of the project's builds.
-        environment: An environment to install the runtime into.
-        wheels: The wheels of all stages, in the wheelhouse.
-        folder: The wheelhouse for the repaired wheels; unchanged after a failure.
+    The wheelhouse, which holds the wheels of all stages, is unchanged after a failure.
 
     Raises:
         WheelError: A repaired wheel isn't sound.
@@ -199,19 +182,12 @@ def _import_modules(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repairer:
-    """Runs auditwheel for a runtime.
-
-    Attributes:
-        tools: The services for running programs.
-        variables: The environment variables of auditwheel.
-        versions: The versions of the programs, by name.
-        provided: The names of the libraries in the runtime's wheels.
-    """
+    """Runs auditwheel for a runtime."""
 
     tools: Tools
-    variables: Mapping[str, str]
+    variables: Mapping[str, str]  # the environment of auditwheel
     versions: Mapping[str, str]
-    provided: Sequence[str]
+    provided: Sequence[str]  # the names of the libraries in the runtime's wheels
 
     @classmethod
     def for_runtime(cls, environment: Environment, tools: Tools) -> Repairer:
@@ -283,10 +259,7 @@ def _repair_error(wheel: str, details: Sequence[str]) -> BuildStagesError:
 
 
 def check_repair_tools(outer: Mapping[str, str]) -> None:
-    """Check that auditwheel and patchelf can run.
-
-    Args:
-        outer: The environment variables of nox.
+    """Check that auditwheel and patchelf can run with nox's environment variables.
 
     Raises:
         UsageError: This system isn't Linux, or a program is missing.

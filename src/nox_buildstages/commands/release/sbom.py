@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
-from cyclonedx.model import (
-    ExternalReference,
-    ExternalReferenceType,
-    HashAlgorithm,
-    HashType,
-    Property,
-    XsUri,
-)
+from cyclonedx import model
 from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component, ComponentType, Pedigree
 from cyclonedx.output.json import JsonV1Dot6
@@ -42,12 +35,8 @@ def format_sbom(
 ) -> str:
     """Return the SBOM as JSON, CycloneDX 1.6; equal contents give equal text.
 
-    Args:
-        wheels: The wheels of the runtime, by project.
-        dependencies: The dependencies of each project within the runtime.
-        locations: The URLs of wheels from indexes, by sha256.
-        results: The results of stages, by project.
-        epoch: ``SOURCE_DATE_EPOCH`` in seconds; None to write no time.
+    Wheels, dependencies and the results of stages are listed by project, the URLs of
+    wheels from indexes by sha256. Without ``SOURCE_DATE_EPOCH``, no time is written.
     """
     components = {}
     for name, wheel in wheels.items():
@@ -55,7 +44,7 @@ def format_sbom(
         if name in results:
             location = quote(results[name].wheel.path.name)
         purl = PackageURL("pypi", None, name, wheel.version)
-        kind = ExternalReferenceType.DISTRIBUTION
+        kind = model.ExternalReferenceType.DISTRIBUTION
         component = components[name] = Component(
             name=name,
             version=wheel.version,
@@ -70,8 +59,8 @@ def format_sbom(
             key = results[name].wheel.recipe.key
             component.pedigree = _pedigree(results[name])
             component.properties = [
-                Property(name="nox-buildstages:stage", value=results[name].stage),
-                Property(name="nox-buildstages:key", value=key),
+                model.Property(name="nox-buildstages:stage", value=results[name].stage),
+                model.Property(name="nox-buildstages:key", value=key),
             ]
     identity = "\n".join(
         f"{name}=={wheel.version} {wheel.sha256} {dependencies.get(name, ())}"
@@ -103,9 +92,9 @@ def _pedigree(result: OutputResult) -> Pedigree:
     ancestor = Component(
         name=recipe.name, version=recipe.version, bom_ref=f"source of {recipe.name}"
     )
-    kind = ExternalReferenceType.SOURCE_DISTRIBUTION
+    kind = model.ExternalReferenceType.SOURCE_DISTRIBUTION
     if isinstance(source, GitSource):
-        vcs, comment = ExternalReferenceType.VCS, f"commit {source.commit}"
+        vcs, comment = model.ExternalReferenceType.VCS, f"commit {source.commit}"
         origin = _reference(vcs, source.url, comment=comment)
     elif isinstance(source, ArchiveSource):
         origin = _reference(kind, source.location, sha256=source.sha256)
@@ -117,20 +106,20 @@ def _pedigree(result: OutputResult) -> Pedigree:
     return Pedigree(ancestors=[ancestor], notes="\n".join(patches) or None)
 
 
-def _hashes(sha256: str) -> list[HashType]:
-    return [HashType(alg=HashAlgorithm.SHA_256, content=sha256)]
+def _hashes(sha256: str) -> list[model.HashType]:
+    return [model.HashType(alg=model.HashAlgorithm.SHA_256, content=sha256)]
 
 
 def _reference(
-    kind: ExternalReferenceType,
+    kind: model.ExternalReferenceType,
     location: str,
     *,
     sha256: str | None = None,
     comment: str | None = None,
-) -> ExternalReference:
-    return ExternalReference(
+) -> model.ExternalReference:
+    return model.ExternalReference(
         type=kind,
-        url=XsUri(strip_logins(location)),
+        url=model.XsUri(strip_logins(location)),
         comment=comment,
         hashes=_hashes(sha256) if sha256 else (),
     )

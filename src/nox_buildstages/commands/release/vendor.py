@@ -28,8 +28,7 @@ def vendor_wheels(
 ) -> dict[NormalizedName, PackageWheel]:
     """Fetch the runtime's wheels from indexes, URLs and folders into one folder.
 
-    Returns:
-        The wheels by project, as named by a lock in the folder.
+    The returned wheels are as a lock in that folder names them, by project.
 
     Raises:
         SourceError: A wheel isn't available.
