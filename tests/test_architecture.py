@@ -144,7 +144,7 @@ def test_one_module_knows_nox() -> None:
 UNNEEDED = {
     *("commands/plan/reasons", "commands/plan/formats", "commands/init/proposer"),
     *("workspace/make_locks", "workspace/pythons"),
-    *("commands/plan/project", "commands/plan/github", "commands/plan/jobs"),
+    *("commands/plan/project", "commands/plan/github"),
     *("builder/output", "builder/job", "run/follow"),
     *(
         "builder/reproducible",

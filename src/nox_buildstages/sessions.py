@@ -131,7 +131,7 @@ def _stages(cells: Cells) -> Iterator[_Session]:
     """Yield the session of each stage, after those that it requires."""
     pythons = cells.first.project.pythons
     for cell, stage in cells.distinct_stages():
-        required = [cell.graph.stage(it) for it in cell.graph.requires(stage.name)]
+        required = [cell.graph.stages[it] for it in cell.graph.requires[stage.name]]
         yield _Session(
             name=cell.session(stage),
             doc=f"Build {', '.join(output.name for output in stage.outputs)}.",

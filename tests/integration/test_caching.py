@@ -115,7 +115,7 @@ class Yard:
     def chosen(self, wish: CompilerCache, of_stage: CompilerCache | None) -> str:
         """Return the name of a stage's cache; nothing where it has none."""
         context = self.context(wish)
-        stage = replace(context.graph.stage("s"), compiler_cache=of_stage)
+        stage = replace(context.graph.stages["s"], compiler_cache=of_stage)
         found = caching.find_cache(context, stage)
         return "" if found is None else found.name
 

@@ -41,7 +41,7 @@ def sessions(project: Project) -> Sessions:
 
 def build(sessions: Sessions, stage: str, *words: str) -> None:
     workspace = sessions.open(f"build-stage-{stage}", *words)
-    run_stage(workspace, workspace.cell.graph.stage(stage))
+    run_stage(workspace, workspace.cell.graph.stages[stage])
 
 
 def test_two_stages_and_the_runtime(

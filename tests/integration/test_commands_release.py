@@ -37,7 +37,7 @@ def sessions(
     found = Sessions(project=project)
     for stage in ("first", "second"):
         workspace = found.open(f"build-stage-{stage}")
-        run_stage(workspace, workspace.cell.graph.stage(stage))
+        run_stage(workspace, workspace.cell.graph.stages[stage])
     run_final(found.open("build-stages"))
     return found
 

@@ -30,7 +30,7 @@ def built(project: Project, index: Index) -> Project:
     publish(index)
     Pair().write(project)
     workspace = Sessions(project=project).open("build-stage-first")
-    run_stage(workspace, workspace.cell.graph.stage("first"))
+    run_stage(workspace, workspace.cell.graph.stages["first"])
     return project
 
 
@@ -46,7 +46,7 @@ def test_a_newer_file_is_an_error_and_stays(built: Project, pattern: str) -> Non
     sessions = Sessions(project=built, id="2-second")
     workspace = sessions.open("build-stage-first", "--rebuild")
     with pytest.raises(BuildStagesError, match="format 99") as caught:
-        run_stage(workspace, workspace.cell.graph.stage("first"))
+        run_stage(workspace, workspace.cell.graph.stages["first"])
     assert caught.value.hint.endswith("pip install --upgrade nox-buildstages")
     if path.suffix == ".toml":
         with pytest.raises(BuildStagesError, match="format 99"):

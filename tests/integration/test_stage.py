@@ -204,7 +204,7 @@ class Shop:
     def provide(self, name: str = "low", *rebuild: str) -> OutputResult:
         """Provide a stage in a session of its own, and return its one outcome."""
         context = self.context()
-        stage = context.graph.stage(name)
+        stage = context.graph.stages[name]
         (outcome,) = provide_stage(context, stage, self.environment, rebuild=rebuild)
         return outcome
 
@@ -361,7 +361,7 @@ def test_a_build_ends_at_its_deadline(shop: Shop) -> None:
     late = Deadline(stage="low", seconds=5, moment=0)
     job = Job(
         context=context,
-        stage=context.graph.stage("low"),
+        stage=context.graph.stages["low"],
         output=context.locks["low"].outputs[0],
         environment=shop.environment,
         deadline=late,
@@ -544,7 +544,7 @@ def test_the_patch_that_the_key_has_is_the_one_that_is_applied(shop: Shop) -> No
     context = shop.context()
     key = context.recipe("low", canonicalize_name("low-lib")).key
     file.write_text(new.format("second"))
-    (outcome,) = provide_stage(context, context.graph.stage("low"), shop.environment)
+    (outcome,) = provide_stage(context, context.graph.stages["low"], shop.environment)
     assert outcome.wheel.key == key
     assert read_from_wheel(outcome.wheel.path, "low_lib/first.py") == "x = 1\n"
     assert shop.provide().wheel.key != key

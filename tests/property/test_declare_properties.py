@@ -232,7 +232,7 @@ def test_the_order_respects_every_edge(graph: list[tuple[set[int], set[int]]]) -
     assert sorted(order) == sorted(f"stage{at}" for at in range(len(graph)))
     for at, (needs, named) in enumerate(graph):
         name = f"stage{at}"
-        required = arranged.requires(name)
+        required = arranged.requires[name]
         assert {*required} == {f"stage{it}" for it in needs | named}
         assert [*required] == sorted(required, key=order.index)
         before = arranged.ancestors(name)

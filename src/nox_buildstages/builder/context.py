@@ -214,7 +214,7 @@ class BuildContext:
         def find() -> Recipe:
             outputs = self.locks[stage].outputs
             locked = next(it for it in outputs if it.name == output)
-            return self.make_recipe(self.graph.stage(stage), locked)
+            return self.make_recipe(self.graph.stages[stage], locked)
 
         return self.tools.run.once((SESSION, "recipe", self, stage, output), find)
 

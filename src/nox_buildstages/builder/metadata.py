@@ -224,7 +224,7 @@ def _provide_stages(context: BuildContext, name: str, environment: Environment) 
             if isinstance(pin, StagePin) and pin.stage not in done:
                 done.add(pin.stage)
                 provide(pin.stage)
-                provide_stage(context, context.graph.stage(pin.stage), environment)
+                provide_stage(context, context.graph.stages[pin.stage], environment)
 
     provide(name)
 

@@ -137,7 +137,7 @@ def _inherit_axes(
     while count != (count := sum(map(len, uses.values()))):
         for graph in graphs:
             for stage in graph.order:
-                needed = (uses[name] for name in graph.requires(stage.name))
+                needed = (uses[name] for name in graph.requires[stage.name])
                 uses[stage.name].update(*needed)
     return uses
 

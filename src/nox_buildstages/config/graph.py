@@ -43,30 +43,22 @@ class Graph:
     order: tuple[Stage, ...]  # needed stages first, otherwise in the table's order
     stages: Mapping[str, Stage]
     providers: Mapping[NormalizedName, Stage]  # the stage of each output
-    needed: Mapping[str, tuple[str, ...]]
+    requires: Mapping[str, tuple[str, ...]]
     """By name of a stage: the stages needed directly, in order."""
-
-    def stage(self, name: str) -> Stage:
-        """Return a stage by name; raise KeyError if the name is unknown."""
-        return self.stages[name]
 
     def provider(self, output: str) -> Stage | None:
         """Return the stage of an output, in any spelling of the name."""
         return self.providers.get(canonicalize_name(output))
 
-    def requires(self, name: str) -> tuple[str, ...]:
-        """Return the stages needed directly by a stage, in order."""
-        return self.needed[name]
-
     def ancestors(self, name: str) -> tuple[str, ...]:
         """Return all stages needed by a stage, directly or not, in order."""
         found: set[str] = set()
-        waiting = list(self.needed[name])
+        waiting = list(self.requires[name])
         while waiting:
             current = waiting.pop()
             if current not in found:
                 found.add(current)
-                waiting.extend(self.needed[current])
+                waiting.extend(self.requires[current])
         return tuple(stage.name for stage in self.order if stage.name in found)
 
 
@@ -111,7 +103,7 @@ def arrange(project: Project) -> Graph:
         order=order,
         stages={stage.name: stage for stage in order},
         providers=providers,
-        needed={
+        requires={
             name: tuple(sorted(needs, key=names.index)) for name, needs in edges.items()
         },
     )

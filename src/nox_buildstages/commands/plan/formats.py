@@ -46,7 +46,7 @@ def format_json(plan: Plan, cells: Cells) -> str:
     for python in plan.pythons:
         for cell, stage in cells.distinct_stages():
             title = cell.project.stage_label(stage.name)
-            required = map(cell.graph.stage, cell.graph.requires(stage.name))
+            required = [cell.graph.stages[it] for it in cell.graph.requires[stage.name]]
             stages.append(
                 {
                     "name": stage.name,

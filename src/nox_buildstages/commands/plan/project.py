@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from nox_buildstages.commands.plan import github
 from nox_buildstages.commands.plan.formats import format_json, format_text
-from nox_buildstages.commands.plan.github import GitHubPlan, publish
-from nox_buildstages.commands.plan.jobs import plan_cell, relative_path
 from nox_buildstages.commands.plan.reasons import Plan, plan_outputs, plan_without_locks
 from nox_buildstages.environments.targets import python_versions
 from nox_buildstages.errors import LockError, UsageError
@@ -32,7 +31,7 @@ def run_plan(workspace: Workspace) -> None:
     options = workspace.options
     if options.github:
         plan = plan_jobs(workspace)
-        lines = "\n".join(publish(plan, workspace.tools.run.outer))
+        lines = "\n".join(github.publish(plan, workspace.tools.run.outer))
     elif options.json:
         lines = format_json(plan_project(workspace), workspace.cells)
     else:
@@ -57,7 +56,7 @@ def plan_project(workspace: Workspace) -> Plan:
     )
 
 
-def plan_jobs(workspace: Workspace) -> GitHubPlan:
+def plan_jobs(workspace: Workspace) -> github.GitHubPlan:
     """Plan the jobs that build the cells of the project on other machines.
 
     Raises:
@@ -74,11 +73,13 @@ def plan_jobs(workspace: Workspace) -> GitHubPlan:
     cells = []
     for view in views:
         context = view.context(view.read_locks())
-        cells.append(plan_cell(context, _plan_view(view), view.wheelhouse.folder))
-    return GitHubPlan(
+        cells.append(
+            github.plan_cell(context, _plan_view(view), view.wheelhouse.folder)
+        )
+    return github.GitHubPlan(
         cells=tuple(cells),
-        wheelhouse=relative_path(project, project.wheelhouse),
-        locks=relative_path(project, project.lock_dir),
+        wheelhouse=github.relative_path(project, project.wheelhouse),
+        locks=github.relative_path(project, project.lock_dir),
         only_missing=workspace.options.only_missing,
     )
 

@@ -45,14 +45,14 @@ def suggest_output(
             )
             first = f"make it an output of a stage before stage {error.name}"
             lines = [f"{first}, in pyproject.toml:", *writing.indent(table)]
-            dependencies = graph.stage(error.name).dependencies
+            dependencies = graph.stages[error.name].dependencies
             if project not in {canonicalize_name(it.name) for it in dependencies}:
                 lines.append(
                     f'and add "{project}" to the dependencies of stage {error.name},'
                     " so that it comes first"
                 )
             return replace(error, hint="\n".join(lines))
-        builder = graph.stage(ancestors[-1])
+        builder = graph.stages[ancestors[-1]]
     root = resolver.project.root
     own = [writing.format_requirement(it.requirement, root) for it in builder.outputs]
     lines = [

@@ -134,7 +134,7 @@ class EnvironmentResolver:
         requirements = [*self.project.final.requirements]
         constraints = [*map(str, self.project.constraints), *map(str, bounds)]
         if stage is not None:
-            before = map(self.graph.stage, self.graph.ancestors(stage.name))
+            before = [self.graph.stages[it] for it in self.graph.ancestors(stage.name)]
             requirements = [*self.known.requirements(stage)]
             constraints += map(str, self.project.build_constraints)
         outputs = [output.name for other in before for output in other.outputs]
@@ -278,7 +278,7 @@ class TargetLock:
             stage
             for stage in graph.order
             if stage.name not in self.resolved
-            and all(map(self.has_answers, graph.requires(stage.name)))
+            and all(map(self.has_answers, graph.requires[stage.name]))
         ]
         is_last = all(self.has_answers(stage.name) for stage in graph.order)
         if is_last and FINAL not in self.resolved:
@@ -321,7 +321,7 @@ class TargetLock:
             return False
         if self.donor is not None:
             return self.donor.has_answers(name)
-        answers, outputs = self.known.answers, self.resolver.graph.stage(name).outputs
+        answers, outputs = self.known.answers, self.resolver.graph.stages[name].outputs
         return all(
             output.name in answers and answers[output.name].pins == environment.pins
             for output in outputs

@@ -47,7 +47,7 @@ def with_own_stage(project: Project, graph: Graph) -> Graph:
         graph,
         order=(*graph.order, stage),
         stages={**graph.stages, PROJECT: stage},
-        needed={**graph.needed, PROJECT: tuple(it.name for it in graph.order)},
+        requires={**graph.requires, PROJECT: tuple(it.name for it in graph.order)},
     )
 
 
