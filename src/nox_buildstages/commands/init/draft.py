@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from nox_buildstages.config.writing import indent
 from nox_buildstages.errors import ProposalError
 from nox_buildstages.model import FINAL, PROJECT, Output, Stage
 from nox_buildstages.text import free_name
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Project
 
 CYCLE_HINT = "use a wheel of one of them: another version, or another index"
+
+_WIDTH = 86
+"""The width of a comment without ``#``."""
 
 _MATCH_RUNTIME = (canonicalize_name("torch"),)
 """Projects whose compiled extensions work with a single version only."""
@@ -43,6 +48,19 @@ class ProposedOutput:
     def name(self) -> NormalizedName:
         """The normalized name of the project."""
         return canonicalize_name(self.requirement.name)
+
+    def comments(self) -> Iterator[str]:
+        """Yield the reason for the stage, and an open task."""
+        modules = ", ".join(
+            module if module == name else f"{module} (of {name})"
+            for module, name in self.modules.items()
+        )
+        undeclared = f"; its build imports {modules}, which it doesn't declare"
+        line = f"{self.name}: {self.reason}{undeclared if modules else ''}"
+        yield from textwrap.wrap(line, _WIDTH)
+        if self.to_do:
+            yield "To do: its build requirements are unknown:"
+            yield from indent(self.to_do)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

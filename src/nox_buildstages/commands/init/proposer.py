@@ -6,7 +6,6 @@ The result is known to resolve, with declared and undeclared build requirements.
 from __future__ import annotations
 
 import sys
-import textwrap
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question
 from nox_buildstages.model import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
     from packaging.pylock import Pylock
@@ -48,8 +47,12 @@ if TYPE_CHECKING:
 MAX_GUESSES = 8
 """The number of undeclared modules to find a project for, for one output."""
 
-_WIDTH = 86
-"""The width of a comment without ``#``."""
+_ABOUT = (
+    "The build backends listed the build requirements. Modules that a build",
+    "imports only while it makes the wheel aren't among them: the error of",
+    "that build names them. Optional build requirements, without which a",
+    "build makes another wheel, aren't among them either.",
+)
 
 _PROJECTS: Mapping[str, tuple[str, ...]] = {
     "PIL": ("pillow",),
@@ -151,9 +154,21 @@ class Proposer:
             and name in final
             and any(name in stage for stage in stages)
         )
-        comments = {name: _comments(members) for name, members in draft.stages()}
+        python = self.locker.resolver.target.interpreter.short
+        heading = [f"Proposed by `nox -s build-stages-init` for {python}.", *_ABOUT]
+        for name, added in draft.added.items():
+            names = ", ".join(added)
+            heading.append(f"To do: add {names} to the dependencies of stage {name}.")
+        if self.has_table and matched:
+            heading.append(f"To do: add {', '.join(matched)} to match-runtime.")
+        if draft.mismatch:
+            heading += ("To do:", *indent(draft.mismatch))
+        comments = {
+            name: [line for output in members for line in output.comments()]
+            for name, members in draft.stages()
+        }
         return render(
-            self._heading(draft, matched if self.has_table else ()),
+            heading,
             (
                 (stage, comments[stage.name])
                 for stage in arrange(draft.project()).order
@@ -351,24 +366,6 @@ class Proposer:
         except errors.ResolutionError:
             return None
 
-    def _heading(
-        self, draft: Draft, match_runtime: Iterable[NormalizedName]
-    ) -> Iterator[str]:
-        python = self.locker.resolver.target.interpreter.short
-        yield f"Proposed by `nox -s build-stages-init` for {python}."
-        yield "The build backends listed the build requirements. Modules that a build"
-        yield "imports only while it makes the wheel aren't among them: the error of"
-        yield "that build names them. Optional build requirements, without which a"
-        yield "build makes another wheel, aren't among them either."
-        for stage, outputs in draft.added.items():
-            names = ", ".join(outputs)
-            yield f"To do: add {names} to the dependencies of stage {stage}."
-        if names := ", ".join(match_runtime):
-            yield f"To do: add {names} to match-runtime."
-        if draft.mismatch:
-            yield "To do:"
-            yield from (f"  {line}" for line in draft.mismatch)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CachedProvider:
@@ -404,18 +401,3 @@ class CachedProvider:
             ) from error
         self.answers[query.output] = answer
         return answer
-
-
-def _comments(members: Iterable[ProposedOutput]) -> Iterator[str]:
-    """Yield the reasons for the outputs of a stage, and open tasks."""
-    for output in members:
-        modules = ", ".join(
-            module if module == name else f"{module} (of {name})"
-            for module, name in output.modules.items()
-        )
-        undeclared = f"; its build imports {modules}, which it doesn't declare"
-        line = f"{output.name}: {output.reason}{undeclared if modules else ''}"
-        yield from textwrap.wrap(line, _WIDTH)
-        if output.to_do:
-            yield "To do: its build requirements are unknown:"
-            yield from (f"  {line}" for line in output.to_do)
