@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePath, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import tomli_w
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     from nox_buildstages.model import Interpreter, Source
     from nox_buildstages.store.store import StoredWheel
-
-File = TypeVar("File", PackageArchive, PackageWheel)
 
 TOOL = "nox-buildstages"
 """The name of our ``[tool]`` tables, and the value of ``created-by``."""
@@ -210,7 +208,7 @@ def restrict_to(pylock: Pylock, interpreter: Interpreter) -> Pylock:
 
 
 def with_local_paths(pylock: Pylock, root: PurePath) -> Pylock:
-    """Return a lock with paths in place of ``file:`` URLs in a folder."""
+    """Return a lock with relative paths in place of ``file:`` URLs in a folder."""
     packages = []
     for package in pylock.packages:
         wheels = []
@@ -237,17 +235,22 @@ def path_within(location: str, root: PurePath) -> str | None:
 def move_paths(
     pylock: Pylock, move: Callable[[str], str], *, is_bound: bool = False
 ) -> Pylock:
-    """Return a lock with other paths of files."""
+    """Return a lock with other paths of files.
 
-    def move_file(file: File) -> File:
-        return file if file.path is None else replace(file, path=move(file.path))
-
+    Unless the packages of stages are wheels (see ``bind_wheels``), the paths of their
+    sources stay.
+    """
     packages = []
     for package in pylock.packages:
         if is_bound or providing_stage(package) is None:
-            archive = None if package.archive is None else move_file(package.archive)
-            wheels = [move_file(wheel) for wheel in package.wheels or ()] or None
-            packages.append(replace(package, archive=archive, wheels=wheels))
+            archive = package.archive
+            if archive is not None and archive.path is not None:
+                archive = replace(archive, path=move(archive.path))
+            wheels = [
+                it if it.path is None else replace(it, path=move(it.path))
+                for it in package.wheels or ()
+            ]
+            packages.append(replace(package, archive=archive, wheels=wheels or None))
         else:
             packages.append(package)
     return replace(pylock, packages=packages)
@@ -269,7 +272,10 @@ def replace_with_wheels(
 def bind_wheels(
     pylock: Pylock, wheels: Mapping[NormalizedName, StoredWheel], *, folder: Path
 ) -> Pylock:
-    """Return a lock in which the packages of stages are wheels at paths."""
+    """Return a lock in which the packages of stages are wheels at paths.
+
+    Paths in the folder are relative (PEP 751 ``packages.wheels.path``).
+    """
     packages = []
     for package in pylock.packages:
         if providing_stage(package) is None:
@@ -294,8 +300,4 @@ def bind_wheels(
                 tool=package.tool,
             )
         )
-    return make_pylock(
-        packages,
-        environments=pylock.environments,
-        requires_python=pylock.requires_python,
-    )
+    return replace(pylock, packages=packages)
