@@ -124,7 +124,10 @@ class ProjectLocker:
         *,
         is_upgrade: bool = True,
     ) -> Iterator[tuple[Locker, BackendMetadata]]:
-        """Yield the locker of a cell and its metadata provider."""
+        """Yield the locker of a cell and its metadata provider.
+
+        Without ``is_upgrade``, the session's options for upgrades don't count.
+        """
         project, tools = context.project, context.tools
         key = repr(project.uv), is_upgrade  # cells with the same settings share answers
         if key not in self._resolvers:

@@ -50,8 +50,8 @@ class SourcedRequirement:
 
     origin: Origin
     text: str
-    output: NormalizedName | None = None
-    holder: str = ""
+    output: NormalizedName | None = None  # with this build or runtime requirement
+    holder: str = ""  # the environment with the version of a bound
 
     @property
     def name(self) -> NormalizedName:
@@ -75,6 +75,7 @@ class Probe:
     resolver: Resolver
     question: Question
     left: int = MAX_QUESTIONS
+    # The time of the last question, on the monotonic clock.
     until: float = field(default_factory=lambda: time.monotonic() + MAX_SECONDS)
 
     def answer(self, requirements: Iterable[SourcedRequirement]) -> Pylock | None:

@@ -27,7 +27,7 @@ class _LockFiles:
     locks: Mapping[str, Lock]
     paths: Mapping[str, Path]
     stamps: Mapping[str, FileStamp]
-    folder_stamp: FileStamp
+    folder_stamp: FileStamp  # changed by new, removed and replaced files
 
     def have_same_stamps(self, lock_dir: Path, names: Iterable[str]) -> bool:
         """Whether the folder and some of its files are as they were."""
@@ -65,7 +65,10 @@ def read_all_locks(project: Project) -> dict[str, Lock]:
 
 
 def earlier_locks(project: Project, locks: Mapping[str, Lock]) -> dict[str, Lock]:
-    """Return the earlier locks of a cell by name; locks of removed stages stay."""
+    """Return a cell's earlier locks by name, from those by stem.
+
+    Locks of removed stages stay.
+    """
     found = dict(locks)
     for name in lock_names(project):
         fitting = (stem for stem in possible_stems(project, name) if stem in locks)
@@ -153,7 +156,7 @@ def _load(path: Path) -> Lock:
 
 
 def write_locks(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:
-    """Write all lock files, and remove the files of removed stages.
+    """Write the locks of all cells, by stem; remove the files of removed stages.
 
     If a run is stopped in between, the files have two series and are out of date.
     Return the files that have changed.

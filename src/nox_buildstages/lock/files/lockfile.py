@@ -50,9 +50,10 @@ class LockedOutput:
 
     name: NormalizedName
     source: Source
-    build_requires: tuple[str, ...]
+    build_requires: tuple[str, ...]  # PEP 508 strings, sorted
     metadata: Metadata
-    marker: Marker | None = None
+    marker: Marker | None = None  # None for all targets of the lock
+    # The targets whose backends answered for all targets, as markers; or empty.
     asked: tuple[str, ...] = ()
 
 
@@ -60,9 +61,9 @@ class LockedOutput:
 class Lock:
     """A lock."""
 
-    name: str
-    inputs: str
-    series: str = ""
+    name: str  # a stage, "project" or "final"; or the stem of the file
+    inputs: str  # a digest
+    series: str = ""  # the same in all files written together
     pylock: Pylock
     outputs: tuple[LockedOutput, ...] = ()
 

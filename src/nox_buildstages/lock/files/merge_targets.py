@@ -76,7 +76,10 @@ def select_target(lock: Lock, interpreter: Interpreter) -> Lock:
 def _merge_entries(
     locks: Sequence[tuple[Target, Sequence[T]]], merge: Callable[[T, T], T | None]
 ) -> Iterator[T]:
-    """Yield the entries of all targets, with a marker unless all targets agree."""
+    """Yield the entries of all targets, with a marker unless all targets agree.
+
+    Two entries that differ merge to None.
+    """
     variants: dict[str, list[tuple[T, list[Target]]]] = {}
     for target, entries in locks:
         for entry in entries:

@@ -328,7 +328,7 @@ class TargetLock:
         )
 
     def lock(self, name: str, *, is_asked_marked: bool) -> Lock:
-        """Return a lock of the target."""
+        """Return a lock of the target, which its outputs may name as asked."""
         lock = self.resolved[name].lock
         if not is_asked_marked or self.donor is not None:
             return lock

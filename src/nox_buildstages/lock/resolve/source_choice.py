@@ -33,7 +33,7 @@ _DIRECT = frozenset(("git", "path", "url"))
 class SourceChoice:
     """The chosen source of an output."""
 
-    version: Version | None
+    version: Version | None  # None if only the source knows the version
     source: Source
 
 
@@ -43,7 +43,8 @@ def choose_sources(
     """Choose the source of every output of a project.
 
     The final requirements and the dependencies of stages limit the versions of outputs.
-    Requirements of other packages are unknown yet.
+    Requirements of other packages are unknown yet. The sources suit all resolvers, one
+    for each Python; sources in earlier locks are preferred.
 
     Raises:
         ResolutionError: An output has no suitable source.

@@ -146,6 +146,8 @@ class Resolver:
     def resolve(self, question: Question, *, earlier: str | None = None) -> Pylock:
         """Return the newest compatible versions, or earlier versions if compatible.
 
+        uv is asked each question once. Earlier versions are the text of a lock file.
+
         Raises:
             ResolutionError: No versions fit together, or an index can't be reached.
         """
