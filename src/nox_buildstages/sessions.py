@@ -8,25 +8,19 @@ from __future__ import annotations
 import os
 import re
 import sys
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from importlib import import_module
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import nox
-from nox_buildstages import toml
+from nox_buildstages import errors, toml
 from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.config.table import TOOL
 from nox_buildstages.environments.environment import Environment, is_complete
-from nox_buildstages.errors import (
-    BuildStagesError,
-    DeclarationError,
-    Problem,
-    UsageError,
-    file_system_error,
-)
+from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.run.command_line import (
     NoxInvocation,
     RegisteredSession,
@@ -38,29 +32,13 @@ from nox_buildstages.text import takes_colour
 from nox_buildstages.workspace.options import parse_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from nox_buildstages.config.cells import CellProject, Cells
+    from nox_buildstages.config.cells import Cells
     from nox_buildstages.run.run import Run
-    from nox_buildstages.workspace.workspace import Workspace
 
 TAG = "build-stage"
 _BACKENDS = ("uv", "virtualenv", "venv")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Session(RegisteredSession):
-    """A session, as nox lists it, and the body that it runs."""
-
-    doc: str
-    body: str
-    """A module and its function, which gets a workspace and ``arguments``.
-
-    Without an environment the function gets the options and the run instead.
-    """
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    cell: CellProject | None = None  # None for the first
-    builds: bool = False
 
 
 def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
@@ -93,12 +71,13 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     first_python = next(iter(cells.first.project.pythons), None)
     for session in sessions:
         python = [*session.pythons] or first_python
+        of_python = "-{python}" if session.pythons else ""
         runs_beside_others = session.has_environment or bool(session.requires)
         nox.session(
             name=session.name,
             python=python if session.has_environment else False,
             reuse_venv=True,
-            requires=[*session.requires],
+            requires=[f"{name}{of_python}" for name in session.requires],
             tags=[*session.tags],
             default=session.is_default,
             allow_parallel=runs_beside_others or None,
@@ -120,45 +99,43 @@ def _load(path: Path) -> dict[str, Any]:
         message = f"can't be read: {error.strerror}"
     except ValueError as error:
         message = f"is not TOML: {error}"
-    problem = Problem(location=path.name, message=message)
-    raise DeclarationError(path=path, problems=(problem,))
+    problem = errors.Problem(location=path.name, message=message)
+    raise errors.DeclarationError(path=path, problems=(problem,))
 
 
 # The sessions ------------------------------------------------------------------------
 
 
-def _stages(cells: Cells) -> Iterator[_Session]:
+def _stages(cells: Cells) -> Iterator[RegisteredSession]:
     """Yield the session of each stage, after those that it requires."""
-    pythons = cells.first.project.pythons
     for cell, stage in cells.distinct_stages():
         required = [cell.graph.stages[it] for it in cell.graph.requires[stage.name]]
-        yield _Session(
+        yield RegisteredSession(
             name=cell.session(stage),
             doc=f"Build {', '.join(output.name for output in stage.outputs)}.",
             body="commands.stage:run_stage",
             arguments={"stage": stage},
             cell=cell,
-            pythons=pythons,
-            requires=_same_python(pythons, *map(cell.session, required)),
+            pythons=cells.first.project.pythons,
+            requires=tuple(map(cell.session, required)),
             tags=(TAG,),
             builds=True,
         )
 
 
-def _finals(cells: Cells) -> Iterator[_Session]:
+def _finals(cells: Cells) -> Iterator[RegisteredSession]:
     """Yield the final and the release session of each cell, and of all together."""
-    pythons = cells.first.project.pythons
     finals: list[str] = []
     releases: list[str] = []
     for cell in cells.cells:
         suffix = cell.project.cell.suffix
-        final = _Session(
+        final = RegisteredSession(
             name=f"build-stages{suffix}",
             doc="Build every stage, install the runtime from the wheelhouse, check it.",
             body="commands.final:run_final",
             cell=cell,
-            pythons=pythons,
-            requires=_same_python(pythons, *map(cell.session, cell.graph.order)),
+            pythons=cells.first.project.pythons,
+            requires=tuple(map(cell.session, cell.graph.order)),
             is_default=not cells.has_matrix,
             builds=True,
         )
@@ -168,14 +145,14 @@ def _finals(cells: Cells) -> Iterator[_Session]:
             doc="Make the wheelhouse fit to publish: sums, an index, provenance, an"
             " SBOM.",
             body="commands.release.release:run_release",
-            requires=_same_python(pythons, final.name),
+            requires=(final.name,),
             is_default=False,
         )
         finals += final.full_names
         releases += release.full_names
         yield from (final, release)
     if cells.has_matrix:
-        every = _Session(
+        every = RegisteredSession(
             name="build-stages",
             doc="Build and install every cell.",
             body="commands.final:run_all_cells",
@@ -194,35 +171,30 @@ def _finals(cells: Cells) -> Iterator[_Session]:
         )
 
 
-def _same_python(pythons: Sequence[str], *names: str) -> tuple[str, ...]:
-    """Return sessions for ``requires``, each of the Python of the session itself."""
-    return tuple(f"{name}-{{python}}" if pythons else name for name in names)
-
-
-def _others(cells: Cells, *, has_table: bool) -> Iterator[_Session]:
-    yield _Session(
+def _others(cells: Cells, *, has_table: bool) -> Iterator[RegisteredSession]:
+    yield RegisteredSession(
         name="build-stages-init",
         doc="Propose stages for the dependencies that have no wheel.",
         body="commands.init.proposer:run_init",
         arguments={"has_table": has_table},
     )
-    yield _Session(
+    yield RegisteredSession(
         name="build-stages-lock",
         doc="Write the lock files.",
         body="commands.lock:run_lock",
     )
-    yield _Session(
+    yield RegisteredSession(
         name="build-stages-plan",
         doc="Show what would be built.",
         body="commands.plan.project:run_plan",
     )
-    yield _Session(
+    yield RegisteredSession(
         name="build-stages-prune",
         doc="Limit the size and the age of the store.",
         body="commands.prune:run_prune",
         has_environment=False,
     )
-    yield _Session(
+    yield RegisteredSession(
         name="build-stages-merge",
         doc="Make one wheelhouse of several.",
         body="commands.merge.merge:run_merge",
@@ -243,32 +215,35 @@ class _Adapter:
     run: Run
     lock: EnvironmentLock
 
-    def wrap(self, declared: _Session) -> Callable[[nox.Session], None]:
+    def wrap(self, declared: RegisteredSession) -> Callable[[nox.Session], None]:
         """Return the function of a session, as nox wants it."""
 
         def session(session: nox.Session) -> None:
             try:
-                with ExitStack() as stack:
-                    skip_reason = self._run_body(session, declared, stack)
-            except (BuildStagesError, OSError) as caught:
+                with (
+                    self.lock.release_during(session.name, session.env_dir.absolute())
+                    if declared.has_environment
+                    else nullcontext()
+                ):
+                    skip_reason = self._run_body(session, declared)
+            except BuildStagesError as caught:
                 error = caught
-                if isinstance(error, OSError):
-                    error = file_system_error(error)
-                print(_draw(error), file=sys.stderr, flush=True)  # noqa: T201 - nox words it
-                session.error(error.summary)
-            if skip_reason is not None:
-                session.skip(skip_reason)
+            except OSError as caught:
+                error = errors.file_system_error(caught)
+            else:
+                if skip_reason is not None:
+                    session.skip(skip_reason)
+                return
+            print(_draw(error), file=sys.stderr, flush=True)  # noqa: T201 - nox words it
+            session.error(error.summary)
 
         session.__doc__ = declared.doc
         return session
 
     def _run_body(
-        self, session: nox.Session, declared: _Session, stack: ExitStack
+        self, session: nox.Session, declared: RegisteredSession
     ) -> str | None:
         """Run a session's body; return the reason if nox is to skip the session."""
-        if declared.has_environment:
-            location = session.env_dir.absolute()
-            stack.enter_context(self.lock.release_during(session.name, location))
         if declared.builds and sys.platform != "linux":
             raise UsageError(
                 problem=f"builds run on Linux, and this is {sys.platform}",
@@ -282,41 +257,47 @@ class _Adapter:
         folders = [str(Path(session.invoked_from, it)) for it in options.folders]
         options = replace(options, folders=tuple(folders))
         skip_reason: str | None
+        # The body is imported only now: `nox --list` needs none of its imports.
+        body = resolve_name(f"{__package__}.{declared.body}")
         if not declared.has_environment:
-            body = _import_function(declared.body)
             skip_reason = body(options, self.run, **declared.arguments)
             return skip_reason
         project = self.cells.first.project
         if not project.stages and declared.name != "build-stages-init":
             read_cells(self.document, pyproject=project.pyproject)
         if options.repair:  # before hours are spent on building
-            _import_function("commands.release.repair:check_repair_tools")(
-                self.run.outer
-            )
-        workspace: Workspace = _import_function("workspace.workspace:open_workspace")(
+            from nox_buildstages.commands.release.repair import check_repair_tools  # noqa: PLC0415 - few sessions repair
+
+            check_repair_tools(self.run.outer)
+        from nox_buildstages.workspace.workspace import open_workspace  # noqa: PLC0415 - for --list
+
+        workspace = open_workspace(
             self.cells,
             declared.cell or self.cells.first,
             _environment(session),
             options,
             self.run,
         )
-        _check_python(session, workspace)
+        # Nox reuses an environment even if the session's Python has changed.
+        python = session.python or f"{sys.version_info.major}.{sys.version_info.minor}"
+        wanted = re.search(r"\d+\.\d+", str(python))
+        if wanted is not None and wanted[0] != workspace.python:
+            problem = (
+                f"the environment was made with Python {workspace.python}, and the"
+                f" session needs {wanted[0]}"
+            )
+            raise _unusable(workspace.environment.location, problem)
         workspace.use_store()
-        skip_reason = _import_function(declared.body)(workspace, **declared.arguments)
+        skip_reason = body(workspace, **declared.arguments)
         return skip_reason
 
 
-def _import_function(path: str) -> Callable[..., Any]:
-    """Import a function when a session runs: `nox --list` needs none of its imports."""
-    module, _, name = path.partition(":")
-    function: Callable[..., Any] = getattr(
-        import_module(f"{__package__}.{module}"), name
-    )
-    return function
-
-
 def _environment(session: nox.Session) -> Environment:
-    """Return a session's environment, with what nox lets be done with it."""
+    """Return a session's environment, with what nox lets be done with it.
+
+    Raises:
+        UsageError: It isn't an environment that can be made equal to a lock.
+    """
     if session.venv_backend not in _BACKENDS:
         raise UsageError(
             problem=f"the venv backend {session.venv_backend!r} makes no environment"
@@ -325,11 +306,8 @@ def _environment(session: nox.Session) -> Environment:
         )
     location = session.env_dir.absolute()
     if not is_complete(location):
-        raise UsageError(
-            subject=str(location),
-            problem="the environment is incomplete: nox was stopped while making it",
-            hint=f"remove the folder, then run the session again:\n  rm -r {location}",
-        )
+        problem = "the environment is incomplete: nox was stopped while making it"
+        raise _unusable(location, problem)
     nothing = ("python", "-c", "")
 
     def run(argv: Sequence[str], cwd: Path, *, log: bool = True) -> None:
@@ -348,15 +326,9 @@ def _environment(session: nox.Session) -> Environment:
     )
 
 
-def _check_python(session: nox.Session, workspace: Workspace) -> None:
-    """Raise an error if nox reused an environment of another Python."""
-    running = f"{sys.version_info.major}.{sys.version_info.minor}"
-    wanted = re.search(r"\d+\.\d+", str(session.python or running))
-    if wanted is not None and wanted[0] != workspace.python:
-        location = workspace.environment.location
-        raise UsageError(
-            subject=str(location),
-            problem=f"the environment was made with Python {workspace.python}, and the"
-            f" session needs {wanted[0]}",
-            hint=f"remove the folder, then run the session again:\n  rm -r {location}",
-        )
+def _unusable(location: Path, problem: str) -> UsageError:
+    return UsageError(
+        subject=str(location),
+        problem=problem,
+        hint=f"remove the folder, then run the session again:\n  rm -r {location}",
+    )

@@ -6,23 +6,34 @@ The words after ``--`` are read in `workspace/options.py`.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from nox_buildstages.config.cells import CellProject
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegisteredSession:
-    """A session of ours."""
+    """A session of ours, as nox lists it, and the function that is its body."""
 
     name: str  # without a Python
+    doc: str = ""
+    body: str = ""
+    """A module and its function, which gets a workspace and ``arguments``.
+
+    Without an environment the function gets the options and the run instead.
+    """
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    cell: CellProject | None = None  # None for the first
     pythons: tuple[str, ...] = ()
     """Nox has a session for each; if there are none, one session without a Python."""
-    requires: tuple[str, ...] = ()  # with ``{python}`` for the session's own Python
+    requires: tuple[str, ...] = ()  # sessions of the same Python
     tags: tuple[str, ...] = ()
     is_default: bool = False
+    builds: bool = False  # whether build backends run
     has_environment: bool = True
 
     @property
@@ -31,14 +42,9 @@ class RegisteredSession:
         if not self.pythons:
             return {self.name: self.requires}
         return {
-            f"{self.name}-{python}": tuple(
-                name.replace("{python}", python) for name in self.requires
-            )
+            f"{self.name}-{python}": tuple(f"{it}-{python}" for it in self.requires)
             for python in self.pythons
         }
-
-
-SessionT = TypeVar("SessionT", bound=RegisteredSession)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +72,9 @@ class NoxInvocation:
             envdir=str(options.envdir),
         )
 
-    def select(self, sessions: Iterable[SessionT]) -> dict[str, SessionT]:
+    def select(
+        self, sessions: Iterable[RegisteredSession]
+    ) -> dict[str, RegisteredSession]:
         """Return the sessions that may run, by full name.
 
         Required sessions are included; sessions without an environment are not. An
