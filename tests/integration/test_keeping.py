@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock, Timeout
 
-from nox_buildstages.builder import supervisor
-from nox_buildstages.builder.sandbox import Sandbox
+from nox_buildstages.builder import sandbox
+from nox_buildstages.builder.sandbox import Sandbox, Supervisor
 from nox_buildstages.builder.scripts import supervise
-from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.system import process as commands
 from nox_buildstages.system.process import Command, Completed, run
 from support.namespaces import needs_namespaces
@@ -33,7 +32,7 @@ PATIENCE = 20.0
 CALLER = """
 import sys
 from pathlib import Path
-from nox_buildstages.builder.supervisor import Supervisor
+from nox_buildstages.builder.sandbox import Supervisor
 from nox_buildstages.system.process import Command, run
 
 lock, *argv = sys.argv[1:]
@@ -311,7 +310,7 @@ def test_a_running_program_gets_checkpoints(
         if len({moment for moment, *_ in seen}) > 1:
             raise TimeoutError
 
-    monkeypatch.setenv(supervisor.SECONDS_VARIABLE, "0.2")
+    monkeypatch.setenv(sandbox.SECONDS_VARIABLE, "0.2")
     monkeypatch.setattr(commands, "BEAT", 0.1)
     code = "import sys, time; file = open(*sys.argv[1:]); time.sleep(600)"
     argv = (sys.executable, "-I", "-c", code, str(file), mode)

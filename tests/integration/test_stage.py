@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
 from nox_buildstages.builder.context import BuildContext, Tools
-from nox_buildstages.builder.job import Deadline, Job
+from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.jobs.slots import JobPool
 from nox_buildstages.builder.sandbox import SandboxPolicy
 from nox_buildstages.builder.stage import OutputResult, provide_stage
@@ -358,20 +358,19 @@ def test_what_was_built_before_tells_how_far_a_build_is(
 def test_a_build_ends_at_its_deadline(shop: Shop) -> None:
     """The deadline is checked before the progress is shown."""
     context = shop.context()
-    late = Deadline(stage="low", seconds=5, moment=0)
     job = Job(
         context=context,
-        stage=context.graph.stages["low"],
+        stage=replace(context.graph.stages["low"], timeout=5),
         output=context.locks["low"].outputs[0],
         environment=shop.environment,
-        deadline=late,
+        deadline=0,
     )
     job.log.parent.mkdir()
     job.log.touch()
     with job.follow(METADATA) as attend, pytest.raises(BuildTimeoutError):
         attend()
     assert shop.screen.lines == []
-    in_time = replace(job, deadline=replace(late, moment=math.inf))
+    in_time = replace(job, deadline=math.inf)
     with in_time.follow(METADATA) as attend:
         attend()
     assert shop.screen.lines == ["low-lib  metadata  0 s"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from packaging.requirements import Requirement
 
 from nox_buildstages.builder.jobs.slots import (
     MEMORY_PER_JOB,
-    Capacity,
     JobGrant,
     JobRequest,
     count_jobs,
@@ -45,7 +46,7 @@ def test_who_is_alone_gets_what_there_is(
 ) -> None:
     """As cores and memory allow, no more than was wished, and always one."""
     free = None if memory is None else memory * GB
-    got = grant_jobs(asked, Capacity(cores=cores, memory=free), ())
+    got = grant_jobs(asked, (), cores=cores, memory=free)
     assert got == JobGrant(jobs=jobs, memory=jobs * asked.memory_per_job, base=free)
 
 
@@ -67,7 +68,7 @@ def test_who_is_alone_gets_what_there_is(
 )
 def test_cores_are_shared(others: list[JobGrant], jobs: int | None) -> None:
     """What is left is divided by those who wait; where nothing is left, all wait."""
-    got = grant_jobs(JobRequest(), Capacity(cores=8, memory=None), others)
+    got = grant_jobs(JobRequest(), others, cores=8, memory=None)
     assert (got and got.jobs) == jobs
 
 
@@ -87,7 +88,7 @@ def test_cores_are_shared(others: list[JobGrant], jobs: int | None) -> None:
 def test_memory_is_shared(free: int, others: list[JobGrant], jobs: int | None) -> None:
     """What others may still come to need isn't given twice, though it is free yet."""
     asked = JobRequest(memory_per_job=4 * GB)
-    got = grant_jobs(asked, Capacity(cores=8, memory=free * GB), others)
+    got = grant_jobs(asked, others, cores=8, memory=free * GB)
     assert (got and got.jobs) == jobs
 
 
@@ -96,9 +97,9 @@ def test_the_sum_stays_within_the_budget() -> None:
     asked = JobRequest(memory_per_job=3 * GB)
     for cores in range(1, 9):
         for memory in range(3, 40):
-            capacity = Capacity(cores=cores, memory=memory * GB)
+            grant = partial(grant_jobs, asked, cores=cores, memory=memory * GB)
             parts: list[JobGrant] = []
-            while (got := grant_jobs(asked, capacity, [*parts, WAITING])) is not None:
+            while (got := grant([*parts, WAITING])) is not None:
                 parts.append(got)
             assert 1 <= sum(it.jobs for it in parts) <= cores
             assert sum(it.memory for it in parts) <= memory * GB

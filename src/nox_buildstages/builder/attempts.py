@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.hints import (
-    is_full_disk,
-    is_out_of_memory,
-    memory_hint,
-)
+from nox_buildstages.builder.hints import is_full_disk, is_out_of_memory, memory_hint
 from nox_buildstages.builder.jobs.slots import count_jobs
 from nox_buildstages.errors import BackendError, BuildTimeoutError
 

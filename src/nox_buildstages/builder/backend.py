@@ -17,7 +17,7 @@ from pyproject_hooks import (
 )
 
 from nox_buildstages.builder.hints import find_hint
-from nox_buildstages.builder.supervisor import Supervisor
+from nox_buildstages.builder.sandbox import Supervisor
 from nox_buildstages.errors import BackendError, CommandError
 from nox_buildstages.system.process import Command
 from nox_buildstages.wheels import core_metadata

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.markers import Marker
@@ -24,35 +23,29 @@ if TYPE_CHECKING:
     from nox_buildstages.wheels.wheel import WheelFile
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExpectedWheel:
-    """The wheel expected by the lock."""
-
-    output: LockedOutput
-    interpreter: Interpreter
-    is_labelled: bool = False  # whether the table sets the wheel's local version
-
-    @property
-    def version(self) -> Version:
-        """The version of the wheel from the backend."""
-        return self.backend_version(self.output.metadata.version)
-
-    def backend_version(self, version: Version) -> Version:
-        """Return a version, without a local version from the table."""
-        return Version(version.public) if self.is_labelled else version
-
-
-def accept_wheel(folder: Path, file_name: str, expected: ExpectedWheel) -> WheelFile:
+def accept_wheel(
+    folder: Path,
+    file_name: str,
+    output: LockedOutput,
+    interpreter: Interpreter,
+    *,
+    is_labelled: bool,
+) -> WheelFile:
     """Return the wheel from a backend, with the local version.
+
+    If the table sets the wheel's local version, the backend's local version is ignored.
 
     Raises:
         WheelError: The wheel differs from the expected wheel.
     """
     wheel = _read_only_wheel(folder, file_name)
-    locked = expected.output.metadata
-    _check_name(wheel, expected.output.name)
-    if expected.backend_version(wheel.version) != expected.version:
-        problem = f"is version {wheel.version}; the lock says {expected.version}"
+    locked = output.metadata
+    _check_name(wheel, output.name)
+    actual, expected = wheel.version, locked.version
+    if is_labelled:
+        actual, expected = Version(actual.public), Version(expected.public)
+    if actual != expected:
+        problem = f"is version {wheel.version}; the lock says {expected}"
         raise WheelError(subject=wheel.path.name, problem=problem)
     actual_requires = set(map(_normalize_requirement, wheel.requires_dist))
     locked_requires = set(map(_normalize_requirement, locked.requires_dist))
@@ -72,7 +65,7 @@ def accept_wheel(folder: Path, file_name: str, expected: ExpectedWheel) -> Wheel
         listed = "; ".join(differences)
         problem = f"its METADATA and the lock ({locked.learned}) disagree: {listed}"
         raise WheelError(subject=wheel.path.name, problem=problem)
-    _check_tags(wheel, expected.interpreter)
+    _check_tags(wheel, interpreter)
     if wheel.version == locked.version:
         return wheel
     return wheels.read_wheel(relabel_wheel(wheel, locked.version))

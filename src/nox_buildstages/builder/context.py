@@ -9,10 +9,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from nox_buildstages.environments import interpreter
-from nox_buildstages.errors import (
-    BuildStagesError,
-    CommandError,
-)
+from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.indexes.logins import strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, list_pins
 from nox_buildstages.lock.files.pylock import move_paths

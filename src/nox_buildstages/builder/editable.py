@@ -81,9 +81,7 @@ def install_editable(
     if wheel is None:
         if not environment.may_install():
             raise difference_error(environment, [f"{name} isn't installed any more"])
-        from nox_buildstages.builder.editable_backend import (  # noqa: PLC0415 - to build
-            build_editable,
-        )
+        from nox_buildstages.builder.editable_backend import build_editable  # noqa: PLC0415 - to build
 
         file, sha256 = build_editable(context, name, environment)
         wheel = Editable(

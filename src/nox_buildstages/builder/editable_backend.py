@@ -16,11 +16,7 @@ from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.jobs.slots import JobRequest
 from nox_buildstages.builder.prepare import prepare_environment
 from nox_buildstages.environments.snapshot import PROJECT_FOLDER
-from nox_buildstages.errors import (
-    StaleLockError,
-    WheelError,
-    not_run,
-)
+from nox_buildstages.errors import StaleLockError, WheelError, not_run
 from nox_buildstages.lock.files.lockfile import LockedOutput
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.lock.resolve.own_project import OWN_METADATA, OWN_SOURCE, own_stage

@@ -34,35 +34,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Deadline:
-    """The time at which the builds of a stage are stopped."""
-
-    stage: str
-    seconds: float
-    moment: float  # by the monotonic clock
-
-    @classmethod
-    def of(cls, stage: Stage) -> Deadline | None:
-        """Return the deadline of a stage from now; None without a timeout."""
-        if stage.timeout is None:
-            return None
-        moment = time.monotonic() + stage.timeout
-        return cls(stage=stage.name, seconds=stage.timeout, moment=moment)
-
-    def check(self, output: str) -> None:
-        """Stop the build of an output after the deadline.
-
-        Raises:
-            BuildTimeoutError: The deadline has passed.
-        """
-        if time.monotonic() >= self.moment:
-            raise BuildTimeoutError(
-                subject=f"{output} (stage {self.stage})",
-                problem=f"stopped after {format_time(self.seconds)}, its timeout",
-            )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """The build of an output."""
 
@@ -71,7 +42,8 @@ class Job:
     output: LockedOutput
     environment: Environment  # equal to the stage's lock
     compiler_cache: Path | None = None  # the program
-    deadline: Deadline | None = None
+    deadline: float | None = None
+    """The time at which the stage's builds are stopped, by the monotonic clock."""
 
     @property
     def recipe(self) -> Recipe:
@@ -135,8 +107,12 @@ class Job:
         )
 
         def attend() -> None:
-            if self.deadline is not None:
-                self.deadline.check(self.output.name)
+            if self.deadline is not None and time.monotonic() >= self.deadline:
+                raise BuildTimeoutError(
+                    subject=f"{self.output.name} (stage {self.stage.name})",
+                    problem=f"stopped after {format_time(self.stage.timeout or 0)}, its"
+                    " timeout",
+                )
             follower.update()
 
         try:

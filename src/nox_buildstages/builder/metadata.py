@@ -19,11 +19,7 @@ from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
 from nox_buildstages.builder.stage import provide_stage
 from nox_buildstages.errors import BackendError, MetadataError, not_run
-from nox_buildstages.lock.files.lockfile import (
-    IndexPin,
-    LockedOutput,
-    StagePin,
-)
+from nox_buildstages.lock.files.lockfile import IndexPin, LockedOutput, StagePin
 from nox_buildstages.lock.resolve.metadata import BackendAnswer, requires_dist_hint
 from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
 from nox_buildstages.run.follow import METADATA
@@ -135,10 +131,7 @@ class BackendMetadata:
                 )
             return BackendAnswer(requires=requires, metadata=None)
         output = LockedOutput(
-            name=query.output,
-            source=query.source,
-            build_requires=(),
-            metadata=_UNKNOWN,
+            name=query.output, source=query.source, build_requires=(), metadata=_UNKNOWN
         )
         recipe = context.make_recipe(query.stage, output)
         name = digest_json([recipe.key, query.wants_metadata])

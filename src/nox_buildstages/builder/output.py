@@ -9,16 +9,12 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.attempts import (
-    Attempt,
-    mark_out_of_memory,
-    next_attempt,
-)
-from nox_buildstages.builder.check_wheel import ExpectedWheel, accept_wheel
+from nox_buildstages.builder.attempts import Attempt, mark_out_of_memory, next_attempt
+from nox_buildstages.builder.check_wheel import accept_wheel
 from nox_buildstages.builder.compilers.cache import use_cache
 from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.jobs.slots import JobRequest, count_jobs
-from nox_buildstages.builder.supervisor import Supervisor
+from nox_buildstages.builder.sandbox import Supervisor
 from nox_buildstages.errors import BuildError, WheelError
 from nox_buildstages.run.follow import COMPILE
 
@@ -119,8 +115,7 @@ def build_wheel(
             partial(sources.unpack, job.output.source, patches=context.patches(name)),
         )
         supervisor = Supervisor(
-            lock=store.processes_lock(job.recipe.key),
-            checkpoint=build_dir.checkpoint,
+            lock=store.processes_lock(job.recipe.key), checkpoint=build_dir.checkpoint
         )
         with job.open_backend(
             COMPILE, tree, home=build_dir.home, jobs=jobs, cache=cache
@@ -128,13 +123,14 @@ def build_wheel(
             resumable = backend.with_build_dir(build_dir.build)
             supervised = replace(resumable, supervisor=supervisor)
             file_name = supervised.build_wheel(build_dir.wheel)
-        expected = ExpectedWheel(
-            output=job.output,
-            interpreter=context.interpreter,
-            is_labelled=context.project.rules(name).local_version is not None,
-        )
         try:
-            wheel = accept_wheel(build_dir.wheel, file_name, expected)
+            wheel = accept_wheel(
+                build_dir.wheel,
+                file_name,
+                job.output,
+                context.interpreter,
+                is_labelled=context.project.rules(name).local_version is not None,
+            )
         except WheelError as error:
             raise replace(
                 error,

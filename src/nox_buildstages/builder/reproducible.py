@@ -49,10 +49,7 @@ def check_reproducible(
         with tools.job_pool.take_slot() as slot:
             jobs = (
                 Job(
-                    context=context,
-                    stage=stage,
-                    output=output,
-                    environment=environment,
+                    context=context, stage=stage, output=output, environment=environment
                 )
                 for output in outputs
             )

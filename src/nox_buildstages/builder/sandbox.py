@@ -1,7 +1,8 @@
-"""Isolate build backends: cut off the network, and show the same path to each build."""
+"""Run build backends in isolation: without network, and ended together with us."""
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,19 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Stage
     from nox_buildstages.system.process import Runner
 
-_SCRIPT = Path(__file__).with_name("scripts") / "isolate.py"
-_OFFLINE = (sys.executable, "-I", "-S", str(_SCRIPT))
+_ISOLATE = Path(__file__).with_name("scripts") / "isolate.py"
+_OFFLINE = (sys.executable, "-I", "-S", str(_ISOLATE))
 _AT, _ONLINE = "--at", "--online"  # options of the script
 _CANNOT_MOVE = 126  # an exit status of the script
+
+SECONDS = 10.0
+"""Seconds between two checkpoints."""
+
+SECONDS_VARIABLE = "NOX_BUILDSTAGES_CHECKPOINT_SECONDS"
+"""Overrides ``SECONDS``, for tests."""
+
+_SUPERVISE = Path(__file__).with_name("scripts") / "supervise.py"
+_NONE = Path("-")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +106,7 @@ class SandboxPolicy:
             return Sandbox(why="network = true")
         is_first = self._possible is None
         if self._possible is None:
-            folder = str(_SCRIPT.parent)
+            folder = str(_ISOLATE.parent)
             command = Command(argv=(*_OFFLINE, _AT, folder, folder))
             try:
                 completed = self.runner(command)
@@ -122,3 +132,19 @@ class SandboxPolicy:
         if not sandbox.is_off and is_first:
             self.report(f"build backends have network access: {sandbox.why}")
         return sandbox
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Supervisor:
+    """Ends a command and all processes below it when we end."""
+
+    lock: Path = _NONE
+    """A file that stays locked until all of them have ended, even if we are gone."""
+    checkpoint: Path = _NONE
+
+    def around(self, command: Command) -> Command:
+        """Return a command that runs supervised; its program is an absolute path."""
+        seconds = os.environ.get(SECONDS_VARIABLE, SECONDS)
+        ours = (_SUPERVISE, self.lock, self.checkpoint, seconds)
+        argv = (sys.executable, "-I", "-S", *map(str, ours), *command.argv)
+        return replace(command, argv=argv, lifeline=True)

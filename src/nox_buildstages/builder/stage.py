@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ def provide_stage(
     _record_results(context, stage)
     if missing:
         from nox_buildstages.builder.compilers.cache import find_cache  # noqa: PLC0415
-        from nox_buildstages.builder.job import Deadline, Job  # noqa: PLC0415 - to build
+        from nox_buildstages.builder.job import Job  # noqa: PLC0415 - to build
         from nox_buildstages.builder.output import build_output  # noqa: PLC0415
         from nox_buildstages.builder.prepare import (  # noqa: PLC0415
             occupy_environment,
@@ -71,13 +72,11 @@ def provide_stage(
         compiler_cache = find_cache(context, stage)
         if tools.remote is not None:
             tools.remote.check()
-        deadline = Deadline.of(stage)
+        timeout = stage.timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
         # The slot is taken before the environment is made: stages that are ready
         # sooner leave jobs for this one.
-        with (
-            occupy_environment(tools, environment),
-            tools.job_pool.take_slot() as slot,
-        ):
+        with occupy_environment(tools, environment), tools.job_pool.take_slot() as slot:
             prepare_environment(context, stage.name, environment)
             if not environment.may_run():
                 raise not_run(stage.name, *(output.name for output in missing))

@@ -9,7 +9,6 @@ import shutil
 import signal
 import sys
 import time
-from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -82,12 +81,15 @@ def _open_screen(parent: Journal | None) -> Screen:
     The parent prints the lines that its children write in the journal: nox shows the
     lines of a child only when its session ends. The first process has no parent.
     """
-    columns = os.environ.get(_BOARD_VARIABLE)
-    if parent is None:
-        say, is_live = _LOGGER.info, sys.stderr.isatty()
-        columns = None
-    else:
-        say, is_live = partial(_send_line, parent), columns is not None
+
+    def say(line: str) -> None:
+        if parent is None:
+            _LOGGER.info(line)
+        else:
+            parent.note(SAY, line=line)
+
+    columns = None if parent is None else os.environ.get(_BOARD_VARIABLE)
+    is_live = sys.stderr.isatty() if parent is None else columns is not None
     try:
         interval = float(os.environ.get(_HEARTBEAT_VARIABLE, ""))
     except ValueError:
@@ -100,10 +102,6 @@ def _open_screen(parent: Journal | None) -> Screen:
         stream=sys.stderr,
         columns=lambda: int(columns or shutil.get_terminal_size().columns),
     )
-
-
-def _send_line(parent: Journal, line: str) -> None:
-    parent.note(SAY, line=line)
 
 
 def _end_with_parent(parent: int) -> None:

@@ -36,14 +36,6 @@ PAUSE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Capacity:
-    """The resources of a machine."""
-
-    cores: int
-    memory: int | None  # free bytes; None if unknown
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class JobRequest:
     """The resources requested for a build."""
 
@@ -74,7 +66,7 @@ class JobGrant:
 
 
 def grant_jobs(
-    request: JobRequest, capacity: Capacity, others: Sequence[JobGrant]
+    request: JobRequest, others: Sequence[JobGrant], *, cores: int, memory: int | None
 ) -> JobGrant | None:
     """Return a build's share of a machine; None to wait for another build to end.
 
@@ -82,12 +74,11 @@ def grant_jobs(
     build. A build alone always gets a job, so builds never deadlock.
     """
     running = [other for other in others if other.jobs]
-    free = capacity.cores - sum(other.jobs for other in running)
-    base = capacity.memory
-    if capacity.memory is not None:
-        bases = [it.base for it in running if it.base is not None]
-        base = min(bases or [capacity.memory])
-        memory = min(capacity.memory, base - sum(it.memory for it in running))
+    free = cores - sum(other.jobs for other in running)
+    base = memory
+    if memory is not None:
+        base = min([it.base for it in running if it.base is not None] or [memory])
+        memory = min(memory, base - sum(it.memory for it in running))
         if request.memory_per_job:
             free = min(free, memory // request.memory_per_job)
     if free < 1 and running:
@@ -177,9 +168,7 @@ class JobSlot:
     def _try_to_take(self, request: JobRequest) -> JobGrant | None:
         """Write a grant to the slot; return None if other builds hold all jobs."""
         with self.exclusive():
-            capacity = Capacity(
-                cores=self.machine.cores(), memory=self.machine.free_memory()
-            )
+            cores, memory = self.machine.cores(), self.machine.free_memory()
             others = []
             for file in sorted(self.file.parent.glob("*.json")):
                 if file == self.file:
@@ -190,7 +179,7 @@ class JobSlot:
                 except Timeout:
                     text = file.read_text(encoding="utf-8")
                     others.append(JobGrant(**json.loads(text)))
-            grant = grant_jobs(request, capacity, others)
+            grant = grant_jobs(request, others, cores=cores, memory=memory)
             if grant is not None:
                 self.write(grant)
             return grant
