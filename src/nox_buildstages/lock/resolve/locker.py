@@ -15,11 +15,7 @@ from nox_buildstages.errors import InvalidLockError, MetadataError, ResolutionEr
 from nox_buildstages.lock.files.lockfile import Lock, with_series
 from nox_buildstages.lock.files.merge_targets import merge_targets, select_target
 from nox_buildstages.lock.resolve import metadata
-from nox_buildstages.lock.resolve.environment import (
-    Bound,
-    EnvironmentResolver,
-    TargetLock,
-)
+from nox_buildstages.lock.resolve.environment import EnvironmentResolver, TargetLock
 from nox_buildstages.lock.resolve.match_runtime import VersionMatcher, match_error
 from nox_buildstages.lock.resolve.own_project import own_static_metadata
 from nox_buildstages.lock.resolve.source_choice import choose_sources
@@ -33,6 +29,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.environments.targets import Target
+    from nox_buildstages.lock.resolve.environment import Bound
     from nox_buildstages.lock.resolve.uv_compile import Resolver
 
 MAX_ANSWERS = 5
