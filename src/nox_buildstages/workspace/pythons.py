@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Interpreter
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Pythons:
     """The Python of a session, and more Pythons of this machine if they are needed."""
 
     environment: Environment
     interpreter: Interpreter
     tools: Tools
-    _environments: dict[str, Environment] = field(default_factory=dict)
+    _environments: dict[str, Environment] = field(default_factory=dict, init=False)
 
     def find_local(
         self, versions: tuple[str, ...]

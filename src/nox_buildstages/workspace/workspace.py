@@ -122,11 +122,7 @@ class Workspace:
         """The Pythons of this machine, with environments of them."""
         from nox_buildstages.workspace.pythons import Pythons  # noqa: PLC0415 - to plan and lock
 
-        return Pythons(
-            environment=self.environment,
-            interpreter=self.interpreter,
-            tools=self.tools,
-        )
+        return Pythons(self.environment, self.interpreter, self.tools)
 
     @property
     def wheelhouse(self) -> Wheelhouse:

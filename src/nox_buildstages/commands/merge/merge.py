@@ -68,12 +68,11 @@ def merge_wheelhouses(
             problem=f"{target} can't be a folder below itself, as --by-cell requires",
             hint="leave out --by-cell, or move its wheels into another folder",
         )
+    targets = {target: found}
+    if by_cell:
+        targets = {target / name: {house: name} for house, name in found.items()}
     merges = []
-    for folder, houses in (
-        [(target / name, {house: name}) for house, name in found.items()]
-        if by_cell
-        else [(target, found)]
-    ):
+    for folder, houses in targets.items():
         own = Wheelhouse(folder).read_manifest().own
         if own and folder not in found:
             raise UsageError(
@@ -101,17 +100,12 @@ def merge_wheelhouses(
         merge.write()
     _remove_former_merges(target, {*found, *(merge.folder for merge in merges)})
     files = [file for merge in merges for file in merge.owners]
-    rows = (
-        [
-            ("folder", "wheels"),
-            *(
-                (it.folder.relative_to(target).as_posix(), str(len(it.owners)))
-                for it in merges
-            ),
-        ]
-        if by_cell
-        else [("wheel", "from"), *merges[0].origins()]
-    )
+    if by_cell:
+        below = [it.folder.relative_to(target).as_posix() for it in merges]
+        sizes = [str(len(it.owners)) for it in merges]
+        rows = [("folder", "wheels"), *zip(below, sizes, strict=True)]
+    else:
+        rows = [("wheel", "from"), *merges[0].origins()]
     done = "kept apart" if by_cell else "merged"
     counts = ((len(found), "wheelhouse"), (len(files), "wheel"))
     total = ", ".join(f"{it} {noun}{'' if it == 1 else 's'}" for it, noun in counts)

@@ -78,8 +78,7 @@ def read_part(house: Path, name: str, *, into: Path) -> Part:
     try:
         manifest = parse_manifest((house / MANIFEST).read_bytes())
     except ValueError as error:
-        problem = f"can't be read: {error}"
-        raise _damage(house, MANIFEST, problem) from error
+        raise _damage(house, MANIFEST, f"can't be read: {error}") from error
     if manifest.invalid:
         problem = "has an entry that names no wheel and no log of that folder"
         raise _damage(house, MANIFEST, problem)
@@ -105,8 +104,7 @@ def read_part(house: Path, name: str, *, into: Path) -> Part:
         for file in hashes:
             parse_wheel_filename(file)
     except InvalidWheelFilename as error:
-        problem = "isn't the name of a wheel"
-        raise _damage(house, file, problem) from error
+        raise _damage(house, file, "isn't the name of a wheel") from error
     documents: dict[str, dict[str, str]] = {}
     for plain in (BOUND_LOCK, publish.SBOM):
         texts = documents[plain] = {}
@@ -141,19 +139,16 @@ def _verify_files(house: Path, listing: str, hashes: Mapping[str, str]) -> None:
     for file, sha256 in hashes.items():
         path = house / file
         if not path.is_file():
-            problem = f"is missing; {listing} names it"
-            raise _damage(house, file, problem)
+            raise _damage(house, file, f"is missing; {listing} names it")
         if sha256_of(path) != sha256:
-            problem = f"doesn't match its sha256 in {listing}"
-            raise _damage(house, file, problem)
+            raise _damage(house, file, f"doesn't match its sha256 in {listing}")
 
 
 def _read_text(house: Path, file: str) -> str:
     try:
         return (house / file).read_text(encoding="utf-8")
     except (FileNotFoundError, UnicodeDecodeError) as error:
-        problem = f"can't be read: {error}"
-        raise _damage(house, file, problem) from error
+        raise _damage(house, file, f"can't be read: {error}") from error
 
 
 def _label_documents(
@@ -177,8 +172,7 @@ def _rebase_lock(path: Path, text: str, wheels: Iterable[str], into: Path) -> st
     try:
         lock = Pylock.from_dict(toml.loads(text))
     except (ValueError, PylockValidationError) as error:
-        problem = f"can't be read: {error}"
-        raise _damage(house, path.name, problem) from error
+        raise _damage(house, path.name, f"can't be read: {error}") from error
 
     def move(old: str) -> str:
         if old in wheels or PurePosixPath(old).is_absolute():

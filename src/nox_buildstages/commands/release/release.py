@@ -98,9 +98,14 @@ def run_release(workspace: Workspace) -> None:
         publish.write_release(folder, files, {**sums, BOUND_LOCK: sha256_of(bound)})
     for line in (
         *(str(repairs[name]) for name in sorted(repairs)),
-        *_describe_release(context, folder, index, has_sbom=has_sbom),
+        *_describe_release(context, folder, index),
     ):
         workspace.tools.run.report(line)
+    if not has_sbom:
+        workspace.tools.run.report(
+            "left out: the SBOM, because cyclonedx-python-lib isn't installed in nox's"
+            " environment; `pip install 'nox-buildstages[sbom]'`"
+        )
 
 
 def _index_entry(path: Path, sha256: str) -> IndexEntry:
@@ -160,11 +165,7 @@ def _write_sbom(
 
 
 def _describe_release(
-    context: BuildContext,
-    folder: Path,
-    index: Collection[IndexEntry],
-    *,
-    has_sbom: bool,
+    context: BuildContext, folder: Path, index: Collection[IndexEntry]
 ) -> Iterator[str]:
     """Yield the lines to show: the result, and the limits of the release."""
     names = {wheel.filename for wheel in index}
@@ -180,8 +181,3 @@ def _describe_release(
     for path in sorted(folder.glob("*.whl")):
         if path.name not in names:
             yield f"left out: {path.name}, which no stage built"
-    if not has_sbom:
-        yield (
-            "left out: the SBOM, because cyclonedx-python-lib isn't installed in nox's"
-            " environment; `pip install 'nox-buildstages[sbom]'`"
-        )

@@ -51,7 +51,7 @@ def format_sbom(
             purl=purl,
             bom_ref=purl.to_string(),
             hashes=_hashes(wheel.sha256),
-            external_references=[_reference(kind, location, sha256=wheel.sha256)]
+            external_references=[_reference(kind, location, wheel.sha256)]
             if location is not None
             else (),
         )
@@ -94,10 +94,10 @@ def _pedigree(result: OutputResult) -> Pedigree:
     )
     kind = model.ExternalReferenceType.SOURCE_DISTRIBUTION
     if isinstance(source, GitSource):
-        vcs, comment = model.ExternalReferenceType.VCS, f"commit {source.commit}"
-        origin = _reference(vcs, source.url, comment=comment)
+        origin = _reference(model.ExternalReferenceType.VCS, source.url)
+        origin.comment = f"commit {source.commit}"
     elif isinstance(source, ArchiveSource):
-        origin = _reference(kind, source.location, sha256=source.sha256)
+        origin = _reference(kind, source.location, source.sha256)
         ancestor.hashes = _hashes(source.sha256)
     else:
         origin = _reference(kind, source.path)
@@ -111,15 +111,10 @@ def _hashes(sha256: str) -> list[model.HashType]:
 
 
 def _reference(
-    kind: model.ExternalReferenceType,
-    location: str,
-    *,
-    sha256: str | None = None,
-    comment: str | None = None,
+    kind: model.ExternalReferenceType, location: str, sha256: str | None = None
 ) -> model.ExternalReference:
     return model.ExternalReference(
         type=kind,
         url=model.XsUri(strip_logins(location)),
-        comment=comment,
         hashes=_hashes(sha256) if sha256 else (),
     )
