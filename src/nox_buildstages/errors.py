@@ -337,16 +337,7 @@ _OS_HINTS = {
 
 
 def refuse_newer_format(file: str, found: object, known: int) -> None:
-    """Refuse a file of a newer version, before anything is written over it.
-
-    Args:
-        file: The name of the file.
-        found: The format in the file.
-        known: The newest format that this version reads.
-
-    Raises:
-        BuildStagesError: The format is newer.
-    """
+    """Raise an error if a file has a newer format than known, before a write."""
     if isinstance(found, int) and found > known:
         raise BuildStagesError(
             subject=file,

@@ -16,7 +16,7 @@ from nox_buildstages.config import getters
 from nox_buildstages.model import FINAL, PROJECT, Output, Patch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from nox_buildstages.config.getters import Document, Getter, Item
     from nox_buildstages.model import CompilerCache, Network
@@ -190,21 +190,20 @@ def jobs(item: Item) -> int | None:
     return None
 
 
-def memory(item: Item) -> int | None:
-    """Read a size; return bytes."""
-    size = getters.parse_size(item.value) if isinstance(item.value, str) else None
-    if not size:
-        item.expect('a size such as "4GB"')
-    return size or None
+def _quantity(parse: Callable[[str], int | None], kind: str) -> Getter[int]:
+    """Return a getter for a string with a number above 0 and a unit."""
+
+    def read(item: Item) -> int | None:
+        number = parse(item.value) if isinstance(item.value, str) else None
+        if not number:
+            item.expect(kind)
+        return number or None
+
+    return read
 
 
-def timeout(item: Item) -> int | None:
-    """Read a duration; return seconds."""
-    value = item.value
-    seconds = getters.parse_duration(value) if isinstance(value, str) else None
-    if not seconds:
-        item.expect('a time such as "5h" or "90min"')
-    return seconds or None
+memory = _quantity(getters.parse_size, 'a size such as "4GB"')
+timeout = _quantity(getters.parse_duration, 'a time such as "5h" or "90min"')
 
 
 def network(item: Item) -> Network | None:

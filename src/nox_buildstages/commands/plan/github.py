@@ -36,7 +36,7 @@ _MARKDOWN = re.compile(r"[\\`*_~#|<>\[\]]")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellPlan:
-    """The plan of one job, which builds a cell for one Python, or one stage."""
+    """The plan of a job, which builds a cell for a Python, or a stage."""
 
     name: str  # unique, of plain characters, for files and artifacts
     label: str = ""  # for people; empty for a single cell
@@ -135,7 +135,7 @@ def plan_cell(
     several = len(project.pythons) > 1
 
     def with_python(cell: Cell) -> Cell:
-        """Return a cell with the Python as one more value if there are several."""
+        """Return a cell with the Python as another value if there are several."""
         return Cell(choices=(*cell.choices, ("python", python))) if several else cell
 
     def plan_stages(
@@ -199,8 +199,8 @@ def store_key(context: BuildContext, stages: Iterable[Stage]) -> str:
 
     The key covers locks, declarations, folders and patches. It doesn't cover compilers,
     passed variables and the patch version of Python, because a machine that only
-    plans may lack them. So wheels with one key may be in several stores, and one
-    store may contain wheels with several keys.
+    plans may lack them. So the wheels of a key may be in several stores, and a store
+    may contain wheels with several keys.
 
     Raises:
         SourceError: A folder or a patch can't be read.
@@ -273,5 +273,5 @@ def _format_matrix(jobs: Iterable[CellPlan]) -> str:
 
 
 def _escape(text: str) -> str:
-    """Escape a text for Markdown, on one line."""
+    """Escape a text for Markdown, without line breaks."""
     return _MARKDOWN.sub(r"\\\g<0>", " ".join(text.replace("&", "&amp;").split()))

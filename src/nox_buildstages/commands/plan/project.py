@@ -126,7 +126,7 @@ def _read_stale_locks(
 
 
 def _plan_view(view: Workspace) -> tuple[PlannedOutput, ...]:
-    """Plan every output for one Python and cell."""
+    """Plan every output for a Python and a cell."""
     locks = _read_stale_locks(view, view.interpreter)
     if not locks:
         return plan_without_locks(view.project, view.python)

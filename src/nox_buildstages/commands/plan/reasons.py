@@ -39,7 +39,7 @@ class Cause:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedOutput:
-    """The plan of one output."""
+    """The plan of an output."""
 
     stage: str
     title: str  # the stage with the values of its axes
@@ -99,7 +99,7 @@ def plan_outputs(
     rebuild: Collection[str] = (),
     elsewhere: bool = False,
 ) -> tuple[PlannedOutput, ...]:
-    """Plan every output of a project for one Python, in the order of the stages.
+    """Plan every output of a project for a Python, in the order of the stages.
 
     ``rebuild`` names outputs that are built even if the store has them; ``elsewhere``
     is for builds on another machine, which may have other variables.
@@ -177,7 +177,7 @@ class _Planner:
         locked: LockedOutput,
         reasons: list[_Reason],
     ) -> PlannedOutput:
-        """Look for an output in the stores; add the reasons if they lack it."""
+        """Look for an output in the stores; add the reasons if neither has a wheel."""
         # None for a wheel in out-of-date lock files that no stage provides any more.
         ancestors: dict[str, PlannedOutput | None] = {
             pin.name: self.planned.get(pin.name)
