@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages import toml
-from nox_buildstages.errors import InvalidLockError
+from nox_buildstages.errors import BuildStagesError, InvalidLockError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.lockfile import (
     FORMAT,
@@ -243,12 +243,19 @@ def test_an_invalid_file_is_refused(text: str, problem: str) -> None:
 
 
 def test_a_file_of_another_format_is_refused() -> None:
-    """Whether an older or a newer version wrote it."""
-    text = replaced(f"format = {FORMAT}", f"format = {FORMAT + 1}")
+    """An older format and a newer format have different messages."""
+    text = replaced(f"format = {FORMAT}", f"format = {FORMAT - 1}")
     with pytest.raises(InvalidLockError) as caught:
         load_lock(text, name="kernels")
     assert caught.value.summary == (
-        f"pylock.kernels.toml: has format {FORMAT + 1}, and this version reads {FORMAT}"
+        f"pylock.kernels.toml: has format {FORMAT - 1}, and this version reads {FORMAT}"
+    )
+    text = replaced(f"format = {FORMAT}", f"format = {FORMAT + 1}")
+    with pytest.raises(BuildStagesError) as newer:
+        load_lock(text, name="kernels")
+    assert newer.value.summary == (
+        "pylock.kernels.toml: written by a newer version of nox-buildstages"
+        f" (format {FORMAT + 1}; this version reads {FORMAT})"
     )
 
 

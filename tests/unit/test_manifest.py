@@ -103,7 +103,7 @@ def test_merged_files_elsewhere_are_dropped() -> None:
         ("[]", "it lists no wheels"),
         ("{}", "it lists no wheels"),
         ('{"wheels": 1}', "it lists no wheels"),
-        ('{"format": 2, "wheels": []}', "its format is 2, not 1"),
+        ('{"format": 0, "wheels": []}', "its format is 0, not 1"),
     ],
 )
 def test_a_faulty_manifest_is_rejected(written: str, problem: str) -> None:
