@@ -183,7 +183,7 @@ def test_sdist_that_changed_after_locking(project: Project, index: Index) -> Non
     locked = project.lock("only")["tool"]["nox-buildstages"]["outputs"][0]["source"]
     assert locked["sha256"] in output
     words = ("-s", "build-stages-lock", "--", "--upgrade-package", "kernels")
-    assert f"lock again: nox {' '.join(words)}" in output
+    assert f"lock again:\n  nox {' '.join(words)}" in output
     assert "kernels 1.0 is another file in only, final" in project.nox(*words).output
     succeeds(project)
 
