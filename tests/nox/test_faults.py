@@ -365,8 +365,8 @@ def test_build_requirement_that_a_later_stage_provides(
     ]
     table = {"final": {"requirements": ["kernels"]}, "stage": stages}
     declare(project, table)
-    output = fails(project, "stage one wants models", "an output of stage two")
-    assert "add 'models' to the dependencies of stage one" in output
+    output = fails(project, "stage one: its environment needs models", "of stage two")
+    assert 'add "models" to the dependencies of stage one' in output
     assert "Traceback" not in output
     stages[0]["dependencies"] = ["models"]
     declare(project, table)
