@@ -55,7 +55,12 @@ class Manifest:
 
 
 def parse_manifest(text: str | bytes) -> Manifest:
-    """Parse a manifest, or raise a ValueError if it has another format."""
+    """Parse a manifest.
+
+    Raises:
+        BuildStagesError: A newer version wrote the manifest.
+        ValueError: The text isn't a manifest, or has an older format.
+    """
     document = json.loads(text)
     if not isinstance(document, dict) or not isinstance(document.get("wheels"), list):
         raise ValueError("it lists no wheels")  # noqa: TRY004 - the type of a file
