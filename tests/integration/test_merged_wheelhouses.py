@@ -334,7 +334,7 @@ def edit(path: Path, old: str, new: str) -> None:
 FAULTS: list[tuple[str, str, Callable[[Path], object]]] = [
     ("build-stages.json", "can't be read: ", lambda path: path.write_text("{")),
     ("build-stages.json", "it lists no wheels", lambda path: path.write_text("[]")),
-    ("build-stages.json", "its format is 2", lambda path: edit(path, ": 1,", ": 2,")),
+    ("build-stages.json", "its format is 0", lambda path: edit(path, ": 1,", ": 0,")),
     (
         "build-stages.json",
         "has an entry that names no wheel and no log",
