@@ -321,7 +321,10 @@ _FREE_SPACE = (
     " (NOX_BUILDSTAGES_CACHE_DIR), then run the same command again"
 )
 _ALLOW = "change its permissions, so that you can read and write it"
-_WRONG_KIND = "move that file away: a folder is needed there"
+_WRONG_KIND = (
+    "move that file away, because a folder is needed there; or choose another folder"
+    " with NOX_BUILDSTAGES_CACHE_DIR, lock-dir or wheelhouse"
+)
 _OS_HINTS = {
     errno.ENOSPC: _FREE_SPACE,
     errno.EDQUOT: _FREE_SPACE,

@@ -269,7 +269,8 @@ MESSAGES: list[tuple[BuildStagesError, str]] = [
         file_system_error(OSError(errno.ENOTDIR, "Not a directory", "a/b")),
         """
         error: a/b: Not a directory
-        help: move that file away: a folder is needed there
+        help: move that file away, because a folder is needed there; or choose\
+ another folder with NOX_BUILDSTAGES_CACHE_DIR, lock-dir or wheelhouse
         """,
     ),
     (file_system_error(OSError("it went away")), "error: it went away"),
