@@ -115,7 +115,8 @@ class Wheelhouse:
     def read_manifest(self) -> Manifest:
         """Return the manifest; empty if missing or damaged."""
         try:
-            return parse_manifest((self.folder / MANIFEST).read_bytes())
+            path = self.folder / MANIFEST
+            return parse_manifest(path.read_bytes(), path=str(path))
         except (OSError, ValueError):
             return Manifest()
 

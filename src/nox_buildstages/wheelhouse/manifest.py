@@ -54,7 +54,7 @@ class Manifest:
             yield from (entry["file"], entry["log"])
 
 
-def parse_manifest(text: str | bytes) -> Manifest:
+def parse_manifest(text: str | bytes, *, path: str = MANIFEST) -> Manifest:
     """Parse a manifest.
 
     Raises:
@@ -64,7 +64,7 @@ def parse_manifest(text: str | bytes) -> Manifest:
     document = json.loads(text)
     if not isinstance(document, dict) or not isinstance(document.get("wheels"), list):
         raise ValueError("it lists no wheels")  # noqa: TRY004 - the type of a file
-    refuse_newer_format(MANIFEST, document.get("format"), FORMAT)
+    refuse_newer_format(path, document.get("format"), FORMAT)
     if document.get("format", FORMAT) != FORMAT:
         raise ValueError(f"its format is {document['format']}, not {FORMAT}")
     merged = document.get(_MERGED)

@@ -76,7 +76,8 @@ def read_part(house: Path, name: str, *, into: Path) -> Part:
     """
     is_target = house == into
     try:
-        manifest = parse_manifest((house / MANIFEST).read_bytes())
+        path = house / MANIFEST
+        manifest = parse_manifest(path.read_bytes(), path=str(path))
     except ValueError as error:
         raise _damage(house, MANIFEST, f"can't be read: {error}") from error
     if manifest.invalid:
