@@ -25,11 +25,11 @@ ROOMS = (
 
 PURE = (
     "model",
-    "run/command_line",
-    "indexes/logins",
+    "run/nox_command_line",
+    "indexes/url_secrets",
     "indexes/no_binary",
     "text",
-    "workspace/options",
+    "workspace/session_options",
     "commands/plan/formats",
     "run/summary",
     "config/*",
@@ -42,7 +42,7 @@ PURE = (
     "environments/targets",
     "commands/init/draft",
     "store/key",
-    "run/steps",
+    "run/log_progress",
     "wheelhouse/index",
     "wheelhouse/manifest",
     "commands/release/dependencies",

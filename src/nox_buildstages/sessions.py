@@ -21,15 +21,15 @@ from nox_buildstages.config.project import read_cells
 from nox_buildstages.config.table import TOOL
 from nox_buildstages.environments.environment import Environment, is_complete
 from nox_buildstages.errors import BuildStagesError, UsageError
-from nox_buildstages.run.command_line import (
+from nox_buildstages.run.environment_lock import EnvironmentLock
+from nox_buildstages.run.nox_command_line import (
     NoxInvocation,
     RegisteredSession,
     read_command_line,
 )
-from nox_buildstages.run.environment_lock import EnvironmentLock
 from nox_buildstages.run.processes import begin_run, watch_processes
 from nox_buildstages.text import takes_colour
-from nox_buildstages.workspace.options import parse_options
+from nox_buildstages.workspace.session_options import parse_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,7 +13,7 @@ from nox_buildstages.commands.release.release import run_release
 from nox_buildstages.commands.stage import run_stage
 from nox_buildstages.errors import WheelError
 from nox_buildstages.system.files import sha256_of
-from nox_buildstages.wheelhouse.publish import read_sums
+from nox_buildstages.wheelhouse.checksums import read_sums
 from support.pair import KERNELS, MODELS, Pair, publish
 from support.sessions import Sessions
 

@@ -14,7 +14,8 @@ import uv
 from packaging.pylock import Package, PackageWheel
 from packaging.utils import parse_wheel_filename
 
-from nox_buildstages.environments.environment import Environment, backend_variables
+from nox_buildstages.builder.backend_variables import backend_variables
+from nox_buildstages.environments.environment import Environment
 from nox_buildstages.environments.packages import check_packages, find_differences
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import BuildStagesError, HashMismatchError

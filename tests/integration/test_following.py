@@ -12,8 +12,8 @@ from nox_buildstages.errors import BuildTimeoutError, CommandError
 from nox_buildstages.run import follow as following
 from nox_buildstages.run.follow import LogFollower, LogTail, PreviousBuild, show_elapsed
 from nox_buildstages.run.journal import Journal
+from nox_buildstages.run.log_progress import Progress
 from nox_buildstages.run.screen import Screen
-from nox_buildstages.run.steps import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path

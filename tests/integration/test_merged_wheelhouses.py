@@ -18,7 +18,7 @@ from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import DirectorySource
 from nox_buildstages.store.key import Ingredient
 from nox_buildstages.system.files import file_stamp, sha256_of
-from nox_buildstages.wheelhouse import publish
+from nox_buildstages.wheelhouse import checksums
 from nox_buildstages.wheelhouse.directory import Wheelhouse
 from support.deliveries import deliver_from
 from support.packages import make_wheel
@@ -104,15 +104,17 @@ class Yard:
         house = self.house(place, *wheels, **more)
         make_wheel(house, "vendored", "1.0", files={"vendored.txt": ""})
         files = {path.name: sha256_of(path) for path in house.glob("*.whl")}
-        index = [publish.read_index_entry(house / name, files[name]) for name in files]
+        index = [
+            checksums.read_index_entry(house / name, files[name]) for name in files
+        ]
         lines = "".join(f"{statement(house / name)}\n" for name in sorted(files)[:-1])
         made = {
-            **publish.index_files(index),
+            **checksums.index_files(index),
             "provenance.jsonl": lines.encode(),
             "sbom.cdx.json": f"{place}\n".encode(),
         }
         others = {**files, "pylock.toml": sha256_of(house / "pylock.toml")}
-        publish.write_release(house, made, others)
+        checksums.write_release(house, made, others)
         return house
 
     def merge(self, *folders: Path, by_cell: bool = False) -> str:
@@ -387,8 +389,8 @@ def test_a_damaged_wheelhouse_is_rejected(
 
 def again(house: Path, file: str, *, sha256: str = "") -> None:
     """Update the hash of a file in the sums, or set another hash."""
-    sums = {**publish.read_sums(house), file: sha256 or sha256_of(house / file)}
-    publish.write_sums(house, sums)
+    sums = {**checksums.read_sums(house), file: sha256 or sha256_of(house / file)}
+    checksums.write_sums(house, sums)
 
 
 def test_an_invalid_wheel_name_is_rejected(yard: Yard) -> None:
@@ -595,7 +597,7 @@ def test_by_cell_rejects_wheels_in_the_target(yard: Yard) -> None:
 
 
 def sums_hold(house: Path) -> bool:
-    sums = publish.read_sums(house)
+    sums = checksums.read_sums(house)
     return all(sha256_of(house / name) == sums[name] for name in sums)
 
 
@@ -609,7 +611,7 @@ def test_released_wheelhouses_are_released_together(yard: Yard) -> None:
         *("sbom.one.cdx.json", "sbom.two.cdx.json")
     ]
     assert sums_hold(yard.target)
-    summed = publish.read_sums(yard.target).keys()
+    summed = checksums.read_sums(yard.target).keys()
     assert {it for it in files if "/" not in it} - summed == {
         *("SHA256SUMS", "build-stages.json")
     }
@@ -666,7 +668,7 @@ def test_a_released_target_stays_released(yard: Yard) -> None:
     assert {name: file_stamp(yard.target / name) for name in yard.files()} == before
     (yard.target / VENDORED).unlink()
     yard.merge(yard.target, yard.jobs)
-    assert VENDORED not in publish.read_sums(yard.target)
+    assert VENDORED not in checksums.read_sums(yard.target)
 
 
 # What a build makes of it ---------------------------------------------------------

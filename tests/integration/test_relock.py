@@ -44,8 +44,8 @@ from nox_buildstages.lock.files.lockfile import (
     list_pins,
     load_lock,
 )
+from nox_buildstages.lock.resolve.known_metadata import BackendAnswer
 from nox_buildstages.lock.resolve.locker import Locker, UnresolvableError
-from nox_buildstages.lock.resolve.metadata import BackendAnswer
 from nox_buildstages.lock.resolve.uv_compile import Resolver
 from nox_buildstages.model import (
     ArchiveSource,
@@ -61,14 +61,14 @@ from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.store import Store
 from nox_buildstages.system.process import run
-from nox_buildstages.workspace.options import Options
+from nox_buildstages.workspace.session_options import Options
 from nox_buildstages.workspace.workspace import Workspace
 from support.packages import make_sdist, make_setuptools, make_tree, make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from nox_buildstages.lock.resolve.metadata import BackendQuery
+    from nox_buildstages.lock.resolve.known_metadata import BackendQuery
     from nox_buildstages.model import Project
     from nox_buildstages.system.process import Command, Completed, Runner
     from support.index import Index

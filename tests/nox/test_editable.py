@@ -260,7 +260,7 @@ def test_what_its_backend_asks_for_later_has_to_be_locked(
     Own(settings={"requires-for-build": later}).write(project)
     args = ("-s", "build-stages", "--", "--rebuild", "own")
     output = refused(project, *args)
-    asks = "the build of own asks for helper, which pylock.project.toml lacks"
+    asks = "pylock.project.toml lacks helper, which the build of own requires"
     assert asks in output
     assert "nox -s build-stages-lock" in output
     project.nox("-s", "build-stages-lock")

@@ -14,7 +14,7 @@ from nox_buildstages.config.project import read_cells
 from nox_buildstages.environments.environment import Environment
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.run import Run
-from nox_buildstages.workspace.options import parse_options
+from nox_buildstages.workspace.session_options import parse_options
 from nox_buildstages.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nox_buildstages.config.cells import Cells
-    from nox_buildstages.workspace.options import Options
+    from nox_buildstages.workspace.session_options import Options
     from nox_buildstages.workspace.workspace import Workspace
     from support.project import Project
 

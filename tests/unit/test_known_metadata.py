@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from nox_buildstages.errors import SourceError
 from nox_buildstages.lock.files.lockfile import IndexPin
-from nox_buildstages.lock.resolve.metadata import (
+from nox_buildstages.lock.resolve.known_metadata import (
     BackendAnswer,
     KnownMetadata,
     StaticMetadata,

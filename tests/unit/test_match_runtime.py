@@ -14,8 +14,8 @@ from nox_buildstages.errors import MatchRuntimeError, ResolutionError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.lockfile import IndexPin, Lock
 from nox_buildstages.lock.resolve.environment import Bound, ResolvedEnvironment
+from nox_buildstages.lock.resolve.known_metadata import KnownMetadata, StaticMetadata
 from nox_buildstages.lock.resolve.match_runtime import VersionMatcher, match_error
-from nox_buildstages.lock.resolve.metadata import KnownMetadata, StaticMetadata
 from nox_buildstages.lock.resolve.source_choice import SourceChoice
 from nox_buildstages.model import (
     DirectorySource,

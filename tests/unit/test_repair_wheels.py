@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from nox_buildstages.builder.backend_variables import EPOCH
 from nox_buildstages.commands.release.repair import (
     Repair,
     Repairer,
     check_repair_tools,
     is_repairable,
 )
-from nox_buildstages.environments.environment import EPOCH, Environment
+from nox_buildstages.environments.environment import Environment
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.system.process import Completed
 from support.deliveries import stored_wheel

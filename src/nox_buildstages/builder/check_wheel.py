@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from nox_buildstages.errors import WheelError
-from nox_buildstages.indexes.logins import strip_logins
+from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.wheels import wheel as wheels
 from nox_buildstages.wheels.relabel import relabel_wheel
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.environments import interpreter
 from nox_buildstages.errors import BuildStagesError, CommandError
-from nox_buildstages.indexes.logins import strip_secrets
+from nox_buildstages.indexes.url_secrets import strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, list_pins
 from nox_buildstages.lock.files.pylock import move_paths
 from nox_buildstages.sources import patches

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.backend import Backend
+from nox_buildstages.builder.backend_variables import backend_variables
 from nox_buildstages.builder.compilers.cache import hide_caches
 from nox_buildstages.builder.jobs.slots import job_variables
-from nox_buildstages.environments.environment import backend_variables
 from nox_buildstages.environments.snapshot import guard_environment
 from nox_buildstages.errors import BuildTimeoutError
-from nox_buildstages.run import steps
+from nox_buildstages.run import log_progress
 from nox_buildstages.run.follow import COMPILE, LogFollower, LogTail, PreviousBuild
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.store.history import History
@@ -129,7 +129,7 @@ class Job:
         previous = PreviousBuild(seconds=wheel.seconds)
         if wheel.recipe.source == recipe.source:
             with suppress(OSError), wheel.log.open(errors="replace") as log:
-                return replace(previous, progress=steps.count_steps(log))
+                return replace(previous, progress=log_progress.count_steps(log))
         return previous
 
     @contextmanager

@@ -15,7 +15,7 @@ from nox_buildstages.wheelhouse.directory import unused_wheelhouses
 if TYPE_CHECKING:
     from nox_buildstages.config.cells import Cells
     from nox_buildstages.run.run import Run
-    from nox_buildstages.workspace.options import Options
+    from nox_buildstages.workspace.session_options import Options
     from nox_buildstages.workspace.workspace import Workspace
 
 

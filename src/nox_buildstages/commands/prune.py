@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nox_buildstages.run.run import Run
     from nox_buildstages.store.inventory import StoreItem
     from nox_buildstages.store.pruning import PruneResult
-    from nox_buildstages.workspace.options import Options
+    from nox_buildstages.workspace.session_options import Options
 
 
 def run_prune(options: Options, run: Run) -> None:

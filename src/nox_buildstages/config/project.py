@@ -19,7 +19,7 @@ from nox_buildstages.config.getters import (
 from nox_buildstages.config.matrix import read_matrix, select_index
 from nox_buildstages.config.placeholders import Substitution
 from nox_buildstages.config.table import TOOL, read_project
-from nox_buildstages.indexes.logins import extract_logins
+from nox_buildstages.indexes.url_secrets import extract_logins
 from nox_buildstages.model import Cell, Matrix
 
 if TYPE_CHECKING:

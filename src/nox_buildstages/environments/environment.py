@@ -1,28 +1,18 @@
-"""A virtual environment, and the variables of build backends in the environment."""
+"""A virtual environment."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
 INSTALL_HINT = (
     "run nox without -R and --no-install, so that the environment can be updated"
 )
 """The hint if nox doesn't let an environment be changed."""
-
-_PASSED_VARIABLES = (
-    *("LANG", "LANGUAGE", "PATH", "TZ"),
-    *("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"),
-)
-"""Variables that a backend always gets, besides ``LC_*`` and ``pass-env``."""
-
-EPOCH = "315532800"
-"""1980-01-01, the earliest time in a zip file, for ``SOURCE_DATE_EPOCH``."""
 
 
 def _always() -> bool:
@@ -49,36 +39,3 @@ def is_complete(location: Path) -> bool:
     except OSError:
         return False
     return settings.st_size > 0 and location.joinpath("bin", "python").exists()
-
-
-def backend_variables(
-    outer: Mapping[str, str],
-    environment: Environment,
-    *,
-    declared: Mapping[str, str],
-    home: Path,
-) -> dict[str, str]:
-    """Return all environment variables of a build backend.
-
-    The environment's programs come first on ``PATH``, even before a declared ``PATH``.
-    ``home`` is an empty folder, for ``HOME`` and for temporary files.
-    """
-    passed = {
-        name: value
-        for name, value in outer.items()
-        if name in _PASSED_VARIABLES or name.startswith("LC_")
-    }
-    variables = {
-        **passed,
-        "HOME": str(home),
-        "PYTHONHASHSEED": "0",
-        "PYTHONNOUSERSITE": "1",
-        "PYTHONUNBUFFERED": "1",  # so that the log of a killed build is complete
-        "SOURCE_DATE_EPOCH": EPOCH,
-        "TMPDIR": str(home),
-        "VIRTUAL_ENV": str(environment.location),
-        **declared,
-    }
-    # No empty part: an empty entry of PATH means the current folder.
-    path = os.pathsep.join(filter(None, (str(environment.bin), variables.get("PATH"))))
-    return {**variables, "PATH": path}

@@ -19,8 +19,8 @@ from nox_buildstages.environments.packages import (
     record_packages,
 )
 from nox_buildstages.errors import BuildStagesError, HashMismatchError
-from nox_buildstages.indexes.logins import LOGIN_HINT, is_auth_failure, redact
 from nox_buildstages.indexes.settings import Indexes
+from nox_buildstages.indexes.url_secrets import LOGIN_HINT, is_auth_failure, redact
 from nox_buildstages.system.files import write_text
 from nox_buildstages.system.process import Command
 

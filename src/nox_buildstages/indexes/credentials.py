@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from nox_buildstages.indexes.logins import DEFAULT_PORTS, origin_of, strip_logins
+from nox_buildstages.indexes.url_secrets import DEFAULT_PORTS, origin_of, strip_logins
 from nox_buildstages.model import Login
 
 if TYPE_CHECKING:

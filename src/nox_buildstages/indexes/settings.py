@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import tomli_w
 
 from nox_buildstages.indexes.credentials import Credentials
-from nox_buildstages.indexes.logins import git_variables, parse_login
+from nox_buildstages.indexes.url_secrets import git_variables, parse_login
 from nox_buildstages.model import Login
 
 if TYPE_CHECKING:

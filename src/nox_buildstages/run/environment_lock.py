@@ -26,7 +26,7 @@ from nox_buildstages.system.files import path_id
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from nox_buildstages.run.command_line import NoxInvocation
+    from nox_buildstages.run.nox_command_line import NoxInvocation
     from nox_buildstages.store.store import Store
 
 WAITING = (

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nox_buildstages.run.steps import Progress, Rate, progress_line
+from nox_buildstages.run.log_progress import Progress, Rate, progress_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

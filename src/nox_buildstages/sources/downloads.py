@@ -10,7 +10,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
-from nox_buildstages.indexes.logins import parse_login
+from nox_buildstages.indexes.url_secrets import parse_login
 from nox_buildstages.system.files import read_chunks
 
 if TYPE_CHECKING:

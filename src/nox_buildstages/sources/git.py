@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from nox_buildstages.errors import CommandError
-from nox_buildstages.indexes.logins import strip_logins
+from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.system.process import Command, run_checked
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import UsageError
-from nox_buildstages.indexes.logins import redact
+from nox_buildstages.indexes.url_secrets import redact
 from nox_buildstages.store.inventory import REMOVED_PREFIX, foreign_size, list_items
 from nox_buildstages.system import files
 from nox_buildstages.system.locks import hold_shared_lock, list_holders, try_lock

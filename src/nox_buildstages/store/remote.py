@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from nox_buildstages.errors import RemoteStoreUnreachableError, UsageError
-from nox_buildstages.indexes.logins import redact
+from nox_buildstages.indexes.url_secrets import redact
 from nox_buildstages.model import RemoteStore
 from nox_buildstages.store.store import LOG, RECORD, load_record
 from nox_buildstages.system.files import sha256_of

@@ -12,7 +12,7 @@ from threading import Thread, main_thread
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from nox_buildstages.errors import RemoteStoreUnreachableError, UsageError
-from nox_buildstages.indexes.logins import redact
+from nox_buildstages.indexes.url_secrets import redact
 from nox_buildstages.system import files
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from nox_buildstages.errors import CommandError
-from nox_buildstages.indexes.logins import redact
+from nox_buildstages.indexes.url_secrets import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

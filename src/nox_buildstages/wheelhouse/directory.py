@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from nox_buildstages.environments.targets import minor_version
 from nox_buildstages.errors import WheelError
-from nox_buildstages.indexes.logins import redact_logins
+from nox_buildstages.indexes.url_secrets import redact_logins
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.system.files import (
     atomic_write,
@@ -145,9 +145,9 @@ class Wheelhouse:
         """
         self._remove_old_files(before, after)
         if before.merged is not None:
-            from nox_buildstages.wheelhouse import publish  # noqa: PLC0415 - rarely needed
+            from nox_buildstages.wheelhouse import checksums  # noqa: PLC0415 - rarely needed
 
-            publish.withdraw_release(self.folder)
+            checksums.withdraw_release(self.folder)
         write_if_changed(self.folder / MANIFEST, format_manifest(after).encode())
 
     def hold_lock(self) -> FileLock:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.metadata import BackendMetadata
+from nox_buildstages.builder.backend_metadata import BackendMetadata
 from nox_buildstages.environments.targets import Target, list_targets, python_versions
 from nox_buildstages.errors import UsageError
-from nox_buildstages.indexes.logins import redact
+from nox_buildstages.indexes.url_secrets import redact
 from nox_buildstages.lock.explain.conflicts import explain
 from nox_buildstages.lock.files import folder, share_cells
 from nox_buildstages.lock.files.diff import describe_changes
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.lock.files.lockfile import Lock
-    from nox_buildstages.workspace.options import Options
     from nox_buildstages.workspace.pythons import Pythons
+    from nox_buildstages.workspace.session_options import Options
 
 
 @dataclass(kw_only=True, slots=True)

@@ -13,8 +13,8 @@ from nox_buildstages.builder.jobs.slots import SETTLE, JobPool
 from nox_buildstages.builder.sandbox import SandboxPolicy
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import LockError, UsageError
-from nox_buildstages.indexes.logins import expand_variables, git_variables
 from nox_buildstages.indexes.settings import Indexes
+from nox_buildstages.indexes.url_secrets import expand_variables, git_variables
 from nox_buildstages.lock.files import folder
 from nox_buildstages.lock.files.inputs import digest_inputs
 from nox_buildstages.model import Cell
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Interpreter, Project
     from nox_buildstages.run.run import Run
     from nox_buildstages.workspace.make_locks import ProjectLocker
-    from nox_buildstages.workspace.options import Options
     from nox_buildstages.workspace.pythons import Pythons
+    from nox_buildstages.workspace.session_options import Options
 
 
 def open_workspace(

@@ -24,8 +24,8 @@ from nox_buildstages.commands.init.pyproject import render, write_addition
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.writing import build_requires_table, indent
 from nox_buildstages.lock.files import folder
+from nox_buildstages.lock.resolve.known_metadata import BackendAnswer
 from nox_buildstages.lock.resolve.locker import UnresolvableError
-from nox_buildstages.lock.resolve.metadata import BackendAnswer
 from nox_buildstages.lock.resolve.source_choice import is_direct
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question
 from nox_buildstages.model import Output
@@ -37,10 +37,13 @@ if TYPE_CHECKING:
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.builder.metadata import BackendMetadata
+    from nox_buildstages.builder.backend_metadata import BackendMetadata
     from nox_buildstages.lock.files.lockfile import Lock
+    from nox_buildstages.lock.resolve.known_metadata import (
+        BackendQuery,
+        MetadataProvider,
+    )
     from nox_buildstages.lock.resolve.locker import Locker
-    from nox_buildstages.lock.resolve.metadata import BackendQuery, MetadataProvider
     from nox_buildstages.model import Project, Source
     from nox_buildstages.workspace.workspace import Workspace
 

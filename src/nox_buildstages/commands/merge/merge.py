@@ -14,7 +14,7 @@ from nox_buildstages.commands.merge import parts as merging, read
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.system.files import write_if_changed
 from nox_buildstages.text import align
-from nox_buildstages.wheelhouse import publish
+from nox_buildstages.wheelhouse import checksums
 from nox_buildstages.wheelhouse.directory import (
     Wheelhouse,
     copy_wheel,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nox_buildstages.config.cells import Cells
     from nox_buildstages.run.run import Run
     from nox_buildstages.wheelhouse.index import IndexEntry
-    from nox_buildstages.workspace.options import Options
+    from nox_buildstages.workspace.session_options import Options
 
 
 def run_merge(options: Options, run: Run, cells: Cells) -> None:
@@ -134,7 +134,7 @@ class _Merge:
         parts = tuple(read.read_part(it, found[it], into=folder) for it in houses)
         owners = {file: part for part in reversed(parts) for file in part.hashes}
         index = (
-            publish.read_index_entry(part.folder / file, part.hashes[file])
+            checksums.read_index_entry(part.folder / file, part.hashes[file])
             for file, part in owners.items()
             if any(part.is_released for part in parts)
         )
@@ -179,13 +179,13 @@ class _Merge:
             house.change_manifest(before, Manifest(wheels=entries, merged=merged))
             if self.index:
                 statements = merging.merge_statements(self.parts).encode()
-                files = publish.index_files(self.index)
-                files[publish.PROVENANCE] = statements
+                files = checksums.index_files(self.index)
+                files[checksums.PROVENANCE] = statements
                 sums = {wheel.filename: wheel.sha256 for wheel in self.index}
                 sums |= _hashes(self.documents)
-                publish.write_release(self.folder, files, sums)
+                checksums.write_release(self.folder, files, sums)
             elif before.merged is not None:
-                publish.withdraw_release(self.folder)
+                checksums.withdraw_release(self.folder)
 
     def origins(self) -> Iterator[tuple[str, str]]:
         """Yield each wheel with the names of all wheelhouses of origin."""

@@ -16,7 +16,7 @@ from nox_buildstages.commands.merge.parts import Part, unique_names
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.system.files import sha256_of
-from nox_buildstages.wheelhouse import publish
+from nox_buildstages.wheelhouse import checksums
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK, Wheelhouse
 from nox_buildstages.wheelhouse.manifest import MANIFEST, parse_manifest
 
@@ -87,7 +87,7 @@ def read_part(house: Path, name: str, *, into: Path) -> Part:
     wheels = manifest.own if is_target else manifest.wheels
     built = {entry["file"]: entry["sha256"] for entry in wheels}
     known = {entry["file"] for entry in manifest.wheels}
-    sums = publish.read_sums(house)
+    sums = checksums.read_sums(house)
     vendored = {
         file: sums[file]
         for file in sums
@@ -97,8 +97,8 @@ def read_part(house: Path, name: str, *, into: Path) -> Part:
         and (not is_target or (file not in merged and (house / file).is_file()))
     }
     _verify_files(house, MANIFEST, built)
-    checksums = vendored if is_target else sums  # the target gets new documents
-    _verify_files(house, publish.SUMS, dict(sorted(checksums.items() - built.items())))
+    listed = vendored if is_target else sums  # the target gets new documents
+    _verify_files(house, checksums.SUMS, dict(sorted(listed.items() - built.items())))
     hashes = {**vendored, **built}
     file = ""
     try:
@@ -107,7 +107,7 @@ def read_part(house: Path, name: str, *, into: Path) -> Part:
     except InvalidWheelFilename as error:
         raise _damage(house, file, "isn't the name of a wheel") from error
     documents: dict[str, dict[str, str]] = {}
-    for plain in (BOUND_LOCK, publish.SBOM):
+    for plain in (BOUND_LOCK, checksums.SBOM):
         texts = documents[plain] = {}
         for label, file in _label_documents(plain, merged, is_target=is_target).items():
             if label or (house / file).is_file():
@@ -189,14 +189,14 @@ def _read_statements(
 ) -> tuple[tuple[str, str], ...]:
     """Return the provenance statements about wheels, each after the wheel's file."""
     found = []
-    if (house / publish.PROVENANCE).is_file():
-        for line in _read_text(house, publish.PROVENANCE).splitlines():
+    if (house / checksums.PROVENANCE).is_file():
+        for line in _read_text(house, checksums.PROVENANCE).splitlines():
             try:
                 (subject,) = json.loads(line)["subject"]
                 file, sha256 = subject["name"], subject["digest"]["sha256"]
             except (ValueError, LookupError, TypeError) as error:
                 problem = "has a line that isn't a statement about one wheel"
-                raise _damage(house, publish.PROVENANCE, problem) from error
+                raise _damage(house, checksums.PROVENANCE, problem) from error
             if hashes.get(file) == sha256:
                 found.append((file, line))
     return tuple(found)

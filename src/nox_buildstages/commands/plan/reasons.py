@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from nox_buildstages.indexes.logins import redact_logins
+from nox_buildstages.indexes.url_secrets import redact_logins
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.store.key import describe_changes, stage_wheel_changes
 

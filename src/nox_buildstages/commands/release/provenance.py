@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from nox_buildstages.indexes.logins import strip_logins
+from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.model import ArchiveSource, GitSource
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from nox_buildstages.errors import UsageError, WheelError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import FINAL
 from nox_buildstages.system.files import sha256_of
-from nox_buildstages.wheelhouse import publish
+from nox_buildstages.wheelhouse import checksums
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK, has_sha256
 from nox_buildstages.wheels.core_metadata import parse_metadata
 from nox_buildstages.wheels.wheel import libc_versions, projects_by_platform
@@ -83,19 +83,19 @@ def run_release(workspace: Workspace) -> None:
             )
             for it in results
         )
-        files = publish.index_files(index)
-        files[publish.PROVENANCE] = provenance.format_statements(statements).encode()
+        files = checksums.index_files(index)
+        files[checksums.PROVENANCE] = provenance.format_statements(statements).encode()
         has_sbom = find_spec("cyclonedx") is not None
         if has_sbom:
             text = _write_sbom(context, environment, results, bound)
-            files[publish.SBOM] = text.encode()
+            files[checksums.SBOM] = text.encode()
         if repairs:
             before = house.read_manifest()
             changes = {it: repairs[it].manifest_fields() for it in repairs}
             entries = ({**it, **changes.get(it["name"], {})} for it in before.wheels)
             house.change_manifest(before, replace(before, wheels=tuple(entries)))
         sums = {wheel.filename: wheel.sha256 for wheel in index}
-        publish.write_release(folder, files, {**sums, BOUND_LOCK: sha256_of(bound)})
+        checksums.write_release(folder, files, {**sums, BOUND_LOCK: sha256_of(bound)})
     for line in (
         *(str(repairs[name]) for name in sorted(repairs)),
         *_describe_release(context, folder, index),
@@ -116,7 +116,7 @@ def _index_entry(path: Path, sha256: str) -> IndexEntry:
             problem="was changed after the build, so nothing is released",
             hint="restore the wheel:\n  nox -s build-stages",
         )
-    return publish.read_index_entry(path, sha256)
+    return checksums.read_index_entry(path, sha256)
 
 
 def _locations(context: BuildContext, name: str) -> Mapping[str, str]:

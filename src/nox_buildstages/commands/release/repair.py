@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import parse_wheel_filename
 
+from nox_buildstages.builder.backend_variables import EPOCH
 from nox_buildstages.builder.prepare import occupy_environment, sync_environment
-from nox_buildstages.environments.environment import EPOCH
 from nox_buildstages.environments.import_check import import_command
 from nox_buildstages.environments.packages import list_files
 from nox_buildstages.errors import BuildStagesError, UsageError
@@ -29,7 +29,7 @@ from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.model import FINAL
 from nox_buildstages.system.files import remove_tree, sha256_of, write_text
 from nox_buildstages.system.process import Command, run_checked
-from nox_buildstages.wheelhouse import publish
+from nox_buildstages.wheelhouse import checksums
 from nox_buildstages.wheels.wheel import libc_versions, read_wheel, verify_record
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def repair_wheels(
                 _import_modules(context, environment, repaired)
         # The sums are written first: they list the files of an interrupted release.
         sums = {it.wheel.path.name: it.wheel.sha256 for it in repairs}
-        publish.write_sums(folder, {**publish.read_sums(folder), **sums})
+        checksums.write_sums(folder, {**checksums.read_sums(folder), **sums})
         found = {}
         for it in repairs:
             path = it.wheel.path.replace(folder / it.wheel.path.name)

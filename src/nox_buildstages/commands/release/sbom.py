@@ -15,7 +15,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from nox_buildstages.commands.release.dependencies import ROOT
-from nox_buildstages.indexes.logins import strip_logins
+from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.model import ArchiveSource, GitSource
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import FINAL, ArchiveSource
 from nox_buildstages.sources.sources import fetch_archive
 from nox_buildstages.system.files import remove_tree
-from nox_buildstages.wheelhouse import publish
+from nox_buildstages.wheelhouse import checksums
 from nox_buildstages.wheelhouse.directory import has_sha256
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def vendor_wheels(
         wanted[package.name] = (folder / name, source)
     # The sums are written first, so that the files of an interrupted release are known.
     sums = {path.name: source.sha256 for path, source in wanted.values()}
-    publish.write_sums(folder, {**publish.read_sums(folder), **sums})
+    checksums.write_sums(folder, {**checksums.read_sums(folder), **sums})
     found = {}
     for name, (path, source) in wanted.items():
         if not has_sha256(path, source.sha256):

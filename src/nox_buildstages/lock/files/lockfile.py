@@ -24,7 +24,7 @@ from packaging.version import Version
 
 from nox_buildstages import toml
 from nox_buildstages.errors import InvalidLockError, refuse_newer_format
-from nox_buildstages.indexes.logins import strip_logins
+from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.lock.files.pylock import TOOL, providing_stage, select_packages
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.environments.targets import Target
-    from nox_buildstages.lock.resolve.metadata import KnownMetadata
+    from nox_buildstages.lock.resolve.known_metadata import KnownMetadata
     from nox_buildstages.lock.resolve.uv_compile import Resolver
     from nox_buildstages.model import Project, Source, Stage
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.errors import InvalidLockError, MetadataError, ResolutionError
 from nox_buildstages.lock.files.lockfile import Lock, with_series
 from nox_buildstages.lock.files.merge_targets import merge_targets, select_target
-from nox_buildstages.lock.resolve import metadata
+from nox_buildstages.lock.resolve import known_metadata
 from nox_buildstages.lock.resolve.environment import EnvironmentResolver, TargetLock
 from nox_buildstages.lock.resolve.match_runtime import VersionMatcher, match_error
 from nox_buildstages.lock.resolve.own_project import own_static_metadata
@@ -71,7 +71,7 @@ class Locker:
     graph: Graph
     targets: tuple[Target, ...]  # backends here answer for those elsewhere
     resolver: Resolver
-    metadata_provider: metadata.MetadataProvider
+    metadata_provider: known_metadata.MetadataProvider
     inputs: str  # a digest
     earlier: Mapping[str, Lock] = field(default_factory=dict)  # by name
 
@@ -94,7 +94,7 @@ class Locker:
 
         # Read declarations: the static metadata of every source.
         static = {
-            name: metadata.read_static_metadata(
+            name: known_metadata.read_static_metadata(
                 choice,
                 self.metadata_provider.tree(name, choice.source),
                 patched=bool(self.project.rules(name).patches),
@@ -152,7 +152,7 @@ class Locker:
     def _first_state(
         self,
         resolvers: Sequence[Resolver],
-        static: Mapping[NormalizedName, metadata.StaticMetadata],
+        static: Mapping[NormalizedName, known_metadata.StaticMetadata],
     ) -> LockState:
         targets = []
         for resolver in resolvers:
@@ -163,7 +163,7 @@ class Locker:
             environments = EnvironmentResolver(
                 graph=self.graph,
                 resolver=resolver,
-                known=metadata.KnownMetadata(project=self.project, static=static),
+                known=known_metadata.KnownMetadata(project=self.project, static=static),
                 inputs=self.inputs,
                 earlier=earlier,
             )
@@ -214,7 +214,7 @@ class Locker:
             pins = target.resolved[stage.name].pins
             for output in stage.outputs:
                 static = target.known.static[output.name]
-                query = metadata.BackendQuery(
+                query = known_metadata.BackendQuery(
                     stage=stage,
                     output=output.name,
                     source=static.choice.source,
@@ -229,7 +229,7 @@ class Locker:
                     hint = "set a version in the pyproject.toml of its source"
                     if self.project.rules(output.name).requires_dist is None:
                         unknown = "requirements"
-                        hint = metadata.requires_dist_hint(output.name)
+                        hint = known_metadata.requires_dist_hint(output.name)
                     raise MetadataError(
                         output=output.name,
                         stage=stage.name,

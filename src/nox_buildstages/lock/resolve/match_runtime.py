@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from nox_buildstages.config.graph import Graph
-    from nox_buildstages.lock.resolve.metadata import KnownMetadata
+    from nox_buildstages.lock.resolve.known_metadata import KnownMetadata
 
 
 @dataclass(kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from nox_buildstages.lock.resolve.metadata import StaticMetadata
+from nox_buildstages.lock.resolve.known_metadata import StaticMetadata
 from nox_buildstages.lock.resolve.source_choice import SourceChoice
 from nox_buildstages.model import PROJECT, DirectorySource, Metadata, Output, Stage
 from nox_buildstages.sources import metadata as source_tree

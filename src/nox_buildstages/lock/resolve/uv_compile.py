@@ -23,7 +23,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages import toml
 from nox_buildstages.errors import NoWheelError, ResolutionError
-from nox_buildstages.indexes import logins
+from nox_buildstages.indexes import url_secrets
 from nox_buildstages.indexes.no_binary import find_no_binary, without_no_binary
 from nox_buildstages.system.process import Command, Runner
 
@@ -182,7 +182,7 @@ class Resolver:
             return _uv_error(question, completed.stderr, self.target.interpreter)
         try:
             document = toml.loads(lock.read_text(encoding="utf-8"))
-            answer = Pylock.from_dict(logins.strip_logins(document))
+            answer = Pylock.from_dict(url_secrets.strip_logins(document))
         except (ValueError, PylockValidationError) as error:
             problem = f"uv's lock can't be read: {error}"
             return ResolutionError(name=question.name, problem=problem)
@@ -286,7 +286,7 @@ def _uv_error(
     question: Question, output: str, interpreter: Interpreter
 ) -> ResolutionError:
     """Return the error for a failure of uv, with a hint for known messages."""
-    details = logins.redact(output).splitlines()
+    details = url_secrets.redact(output).splitlines()
     wheel, sdist = _NO_WHEEL.search(output), _NO_SDIST.search(output)
     if wheel is not None:
         project = canonicalize_name(wheel[1] or wheel[2])
@@ -300,8 +300,8 @@ def _uv_error(
         )
     hints = (_HINTS[pattern] for pattern in _HINTS if re.search(pattern, output))
     hint = next(hints, "")
-    if logins.is_auth_failure(output):
-        hint = logins.LOGIN_HINT
+    if url_secrets.is_auth_failure(output):
+        hint = url_secrets.LOGIN_HINT
     elif sdist is not None:
         hint = NO_SDIST.format(sdist[1])
     return ResolutionError(name=question.name, details=details, hint=hint)

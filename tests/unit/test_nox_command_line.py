@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.run.command_line import (
+from nox_buildstages.run.nox_command_line import (
     NoxInvocation,
     RegisteredSession,
     read_command_line,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nox_buildstages.run.steps import Progress, Rate, count_steps, progress_line
+from nox_buildstages.run.log_progress import Progress, Rate, count_steps, progress_line
 
 CMAKE_NINJA = """\
 -- Configuring done (0.9s)

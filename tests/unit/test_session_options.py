@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nox_buildstages.errors import UsageError
-from nox_buildstages.workspace.options import Options, parse_options
+from nox_buildstages.workspace.session_options import Options, parse_options
 
 OUTPUTS = ("flash-attn", "some-package")
 

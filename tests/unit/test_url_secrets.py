@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nox_buildstages.indexes.credentials import Credentials
-from nox_buildstages.indexes.logins import (
+from nox_buildstages.indexes.url_secrets import (
     expand_variables,
     extract_logins,
     git_variables,

@@ -20,7 +20,10 @@ from nox_buildstages.builder.prepare import occupy_environment, prepare_environm
 from nox_buildstages.builder.stage import provide_stage
 from nox_buildstages.errors import BackendError, MetadataError, not_run
 from nox_buildstages.lock.files.lockfile import IndexPin, LockedOutput, StagePin
-from nox_buildstages.lock.resolve.metadata import BackendAnswer, requires_dist_hint
+from nox_buildstages.lock.resolve.known_metadata import (
+    BackendAnswer,
+    requires_dist_hint,
+)
 from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
 from nox_buildstages.run.follow import METADATA
 from nox_buildstages.sources import metadata as source_tree
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.environments.targets import Target
-    from nox_buildstages.lock.resolve.metadata import BackendQuery
+    from nox_buildstages.lock.resolve.known_metadata import BackendQuery
     from nox_buildstages.model import Source
 
 _UNKNOWN = Metadata(version=Version("0"), learned="hook")

@@ -1,6 +1,6 @@
 """How nox was called: nox shows a noxfile nothing of its command line.
 
-The words after ``--`` are read in `workspace/options.py`.
+The words after ``--`` are read in `workspace/session_options.py`.
 """
 
 from __future__ import annotations
