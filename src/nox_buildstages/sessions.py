@@ -311,7 +311,8 @@ def _environment(session: nox.Session) -> Environment:
     nothing = ("python", "-c", "")
 
     def run(argv: Sequence[str], cwd: Path, *, log: bool = True) -> None:
-        with session.chdir(cwd):
+        is_there = Path.cwd() == cwd  # nox prints every change of the folder
+        with nullcontext() if is_there else session.chdir(cwd):
             session.run(*argv, external=True, log=log)
 
     return Environment(
