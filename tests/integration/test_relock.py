@@ -220,7 +220,11 @@ class World:
             tools=Tools(
                 store=Store(self.root.parent / "store"),
                 sources=sources,
-                syncer=Syncer(uv=Path(uv.find_uv_bin()), runner=self.runner),
+                syncer=Syncer(
+                    uv=Path(uv.find_uv_bin()),
+                    runner=self.runner,
+                    indexes=Indexes(root=self.root, outer=self.env),
+                ),
                 runner=self.runner,
                 sandbox_policy=SandboxPolicy(runner=run, report=lambda _: None),
                 run=Run(

@@ -17,7 +17,7 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from nox_buildstages.errors import UsageError
+from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.model import Final, Project, RemoteStore
 from nox_buildstages.store.key import Ingredient, Recipe
 from nox_buildstages.store.remote import Remote, choose_remote_store
@@ -245,7 +245,7 @@ def test_a_wheel_without_its_log_is_refused(
 @pytest.mark.parametrize(
     "changed",
     [
-        {"format": 2},
+        {"format": 0},
         {"recipe": {**RECIPE.to_dict(), "source": "sha256:cc"}},
         {"recipe": []},
         {"wheel": "other-1.0-py3-none-any.whl"},
@@ -275,6 +275,18 @@ def test_a_record_of_something_else_is_refused(
     assert reader.said == [
         "the wheel of some-package in the remote store is damaged; building it"
     ]
+
+
+def test_a_record_of_a_newer_version_is_an_error(
+    builder: Machine, reader: Machine, shared: Path
+) -> None:
+    """It stays as it is, and the message says to update."""
+    builder.build()
+    newer = json.dumps({**json.loads(record(shared).read_text()), "format": 99})
+    record(shared).write_text(newer)
+    with pytest.raises(BuildStagesError, match="in the remote store: written by a new"):
+        reader.fetch()
+    assert record(shared).read_text() == newer
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\0", "{}"])

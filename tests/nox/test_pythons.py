@@ -394,4 +394,4 @@ def test_a_python_that_is_not_here_is_locked_all_the_same(pythons: Project) -> N
     planned = pythons.nox("-s", "build-stages-plan").output
     assert f"no Python {ABSENT} here to plan for" in planned
     said = refused(pythons, "-s", "build-stages-plan", "--", "--github")
-    assert "--github plans for every Python, and one isn't here" in said
+    assert "--github plans for every Python, and one isn't available here" in said

@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from nox_buildstages.errors import RemoteStoreUnreachableError, UsageError
+from nox_buildstages.errors import (
+    BuildStagesError,
+    RemoteStoreUnreachableError,
+    UsageError,
+)
 from nox_buildstages.indexes.url_secrets import redact
 from nox_buildstages.model import RemoteStore
 from nox_buildstages.store.store import LOG, RECORD, load_record
@@ -159,8 +163,15 @@ class Remote:
         """Return the wheel of a record from an untrusted author.
 
         None if the record describes another recipe's wheel, or has impossible values.
+
+        Raises:
+            BuildStagesError: A newer version wrote the record.
         """
-        wheel = load_record(record, self.store.wheel_folder(recipe.key))
+        try:
+            wheel = load_record(record, self.store.wheel_folder(recipe.key))
+        except BuildStagesError as error:
+            subject = f"the record of {recipe.name} in the remote store"
+            raise replace(error, subject=subject) from None
         if wheel is None:
             return None
         try:
