@@ -113,7 +113,7 @@ def test_a_build_that_wants_the_network_is_told_what_to_do(project: Project) -> 
     )
     output = refused(project, "-s", "build-stages")
     assert "network, which is off while backends run" in output
-    assert "or network = true for stage only" in output
+    assert "or set network = true for stage only" in output
 
 
 def test_a_stage_may_have_the_network(project: Project, server: socket.socket) -> None:
