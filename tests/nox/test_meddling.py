@@ -156,7 +156,7 @@ def test_what_is_written_into_the_environment_is_refused(project: Project) -> No
     )
     output = refused(project, "-s", "build-stages")
     assert (
-        "kernels (stage only): its build changed the environment that it ran in"
+        "kernels (stage only): its build changed the environment that it runs in"
     ) in output
     assert "site-packages/evil.pth" in output
     assert stored(project) == project.wheels() == []
@@ -182,6 +182,6 @@ def test_where_the_system_forbids_it_the_user_is_told(
         assert f"network: on ({reason})\n" in log
     declare_kernels(project, "pass", network="require-off")
     output = refused(project, "-s", "build-stages")
-    wanted = 'stage only has network = "require-off", and the network can\'t be cut off'
+    wanted = 'stage only: network = "require-off", and the network can\'t be turned off'
     assert wanted in output
     assert "building" not in output
