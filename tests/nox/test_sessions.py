@@ -389,7 +389,7 @@ def test_reused_environment_of_another_python_is_refused(project: Project) -> No
     output = refused(project, "-s", "build-stage-first")
     assert "was made with Python" in output
     assert f"the session needs {MINOR}" in output
-    assert "remove that folder" in output
+    assert "help: remove the folder" in output
     assert stored(project) == []
 
 
