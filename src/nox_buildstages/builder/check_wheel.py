@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from packaging.markers import Marker
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
     from nox_buildstages.lock.files.lockfile import LockedOutput
     from nox_buildstages.model import Interpreter
     from nox_buildstages.wheels.wheel import WheelFile
+
+
+def name_build(error: WheelError, output: str, stage: str, log: Path) -> WheelError:
+    """Return the error about a wheel with the build that made it, and the log."""
+    return replace(
+        error,
+        subject=f"{output} (stage {stage}): {error.subject}",
+        log=log,
+        hint="fix its source, then run the same command again",
+    )
 
 
 def accept_wheel(

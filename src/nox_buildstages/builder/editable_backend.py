@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from nox_buildstages.builder.check_wheel import accept_editable_wheel
+from nox_buildstages.builder.check_wheel import accept_editable_wheel, name_build
 from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.jobs.slots import JobRequest
 from nox_buildstages.builder.prepare import prepare_environment
@@ -87,12 +87,7 @@ def build_editable(
             new, returned, name=name, interpreter=context.interpreter
         )
     except WheelError as error:
-        raise replace(
-            error,
-            subject=f"{name} (stage {PROJECT}): {error.subject}",
-            log=backend.log,
-            hint="fix its source, then run the same command again",
-        ) from error
+        raise name_build(error, name, PROJECT, backend.log) from error
     sha256 = sha256_of(wheel.path)
     # A path of its own for each wheel: uv caches wheels by path.
     folder = new.rename(folder / sha256[:16])

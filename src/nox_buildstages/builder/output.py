@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.attempts import Attempt, mark_out_of_memory, next_attempt
-from nox_buildstages.builder.check_wheel import accept_wheel
+from nox_buildstages.builder.check_wheel import accept_wheel, name_build
 from nox_buildstages.builder.compilers.cache import use_cache
 from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.jobs.slots import JobRequest, count_jobs
@@ -132,12 +132,7 @@ def build_wheel(
                 is_labelled=context.project.rules(name).local_version is not None,
             )
         except WheelError as error:
-            raise replace(
-                error,
-                subject=f"{name} (stage {job.stage.name}): {error.subject}",
-                log=job.log,
-                hint="fix its source, then run the same command again",
-            ) from error
+            raise name_build(error, name, job.stage.name, job.log) from error
         hits = cache.statistics() if cache else ""
     if hits:
         with job.log.open("a", encoding="utf-8") as log:
