@@ -10,6 +10,7 @@ import re
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -319,10 +320,12 @@ def _environment(session: nox.Session) -> Environment:
         location=location,
         bin=Path(session.bin).absolute(),
         python=Path(session.bin, "python").absolute(),
-        may_install=lambda: (
-            session.run_install(*nothing, silent=True, log=False) is not None
+        may_install=cache(
+            lambda: session.run_install(*nothing, silent=True, log=False) is not None
         ),
-        may_run=lambda: session.run(*nothing, silent=True, log=False) is not None,
+        may_run=cache(
+            lambda: session.run(*nothing, silent=True, log=False) is not None
+        ),
         run=run,
     )
 

@@ -31,7 +31,6 @@ from support.packages import (
     make_wheel,
     read_from_wheel,
 )
-from support.project import hermetic_env
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -625,14 +624,3 @@ def test_project_reads_what_a_run_left(project: Project) -> None:
     assert project.manifest() == {"wheels": []}
     assert project.lock("final") == {"x": 1}
     assert not project.store.exists()
-
-
-def test_coverage_is_let_through(
-    tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What coverage needs to measure nox reaches it, other variables don't."""
-    monkeypatch.setenv("COVERAGE_PROCESS_CONFIG", "x")
-    monkeypatch.setenv("PYTHONPATH", "y")
-    env = hermetic_env(tmp_path, tmp_path, index)
-    assert env["COVERAGE_PROCESS_CONFIG"] == "x"
-    assert "PYTHONPATH" not in env

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
+from support.nox_server import nox_server
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -90,7 +92,7 @@ class Project:
         check: bool | None = True,
         timeout: float = 120,
     ) -> Completed:
-        """Run nox to its end.
+        """Run nox to its end, in a fork of a process that has imported it.
 
         Args:
             *args: As on the command line; ``-db uv`` where no backend is given.
@@ -101,12 +103,18 @@ class Project:
         Raises:
             AssertionError: It ended the other way; with what it printed.
         """
-        with self.start(*args, env=env) as process:
-            output = process.communicate(timeout=timeout)[0]
-        if check is not None and check != (process.returncode == 0):
-            message = f"nox {' '.join(args)} ended with {process.returncode}:\n{output}"
+        if self.prefix or any(name.startswith("PYTHON") for name in env):
+            with self.start(*args, env=env) as process:
+                output = process.communicate(timeout=timeout)[0]
+            returncode = process.returncode
+        else:
+            returncode, output = nox_server().run(
+                _with_backend(args), self.folder, {**self.env, **env}, timeout
+            )
+        if check is not None and check != (returncode == 0):
+            message = f"nox {' '.join(args)} ended with {returncode}:\n{output}"
             raise AssertionError(message)
-        return Completed(returncode=process.returncode, output=output)
+        return Completed(returncode=returncode, output=output)
 
     @contextlib.contextmanager
     def start(
@@ -176,11 +184,7 @@ def hermetic_env(scratch: Path, caches: Path, index: Index) -> dict[str, str]:
     """
     for name in ("home", "tmp"):
         scratch.joinpath(name).mkdir(parents=True, exist_ok=True)
-    coverage = {
-        key: os.environ[key] for key in os.environ if key.startswith("COVERAGE_")
-    }
     return {
-        **coverage,
         "PATH": os.environ["PATH"],
         "NOX_BUILDSTAGES_CHECKPOINT_SECONDS": "1",
         "HOME": str(scratch / "home"),

@@ -1,0 +1,146 @@
+"""Nox for tests, forked from a process that has already imported it.
+
+A run of nox with nothing to do spends half of its time on imports. Here a server does
+them once, and forks for each run, which has a session, a folder, variables and an
+output of its own, and ends as any process does. Tests send it requests through a
+socket pair, together with the pipe for the output.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import json
+import os
+import pkgutil
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+LARGEST = 1 << 20
+"""Bytes of a request."""
+
+
+class NoxServer:
+    """The process that forks for each run."""
+
+    def __init__(self) -> None:
+        """Start the process; it ends with this one."""
+        self._requests, theirs = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET
+        )
+        self._requests.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, str(theirs.fileno())],
+                env={"LANG": "C.UTF-8"},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        atexit.register(self._close)
+
+    def run(
+        self, argv: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: float
+    ) -> tuple[int, str]:
+        """Run nox to its end, and return its exit status and what it printed.
+
+        Args:
+            argv: The arguments.
+            cwd: Where it is run.
+            env: All that it sees of the environment.
+            timeout: Seconds after which nox and all of its process group are killed.
+
+        Raises:
+            TimeoutExpired: It took longer.
+        """
+        request = json.dumps([[*argv], str(cwd), {**env}]).encode()
+        replies, their_replies = socket.socketpair()
+        reading, writing = os.pipe()
+        with their_replies, open(writing, "wb"):  # noqa: PTH123 - a descriptor
+            fds = [writing, their_replies.fileno()]
+            socket.send_fds(self._requests, [request], fds)
+        with replies, open(reading, "rb") as output:  # noqa: PTH123
+            pid = int(replies.recv(32))
+            kill = threading.Timer(timeout, os.killpg, (pid, signal.SIGKILL))
+            kill.start()
+            printed = output.read().decode("utf-8", "replace")
+            returncode = int(replies.recv(32))
+        was_killed = kill.finished.is_set()
+        kill.cancel()
+        if was_killed:
+            raise subprocess.TimeoutExpired(["nox", *argv], timeout, printed)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # what nox left behind
+        return returncode, printed
+
+    def _close(self) -> None:
+        self._requests.close()
+        self._process.wait()
+
+
+@cache
+def nox_server() -> NoxServer:
+    """Return the server of this process, started at the first call."""
+    return NoxServer()
+
+
+def serve(requests: socket.socket) -> None:
+    """Fork for each request until no one can send more; return in the children."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for children
+    while True:
+        message, fds, _, _ = socket.recv_fds(requests, LARGEST, 2)
+        if not message:
+            sys.exit()
+        if os.fork() == 0:
+            break
+        for fd in fds:
+            os.close(fd)
+    requests.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    output, replies = fds
+    if pid := os.fork():
+        os.close(output)
+        os.write(replies, str(pid).encode())
+        status = os.waitpid(pid, 0)[1]
+        os.write(replies, str(os.waitstatus_to_exitcode(status)).encode())
+        os._exit(0)
+    os.close(replies)
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    os.close(output)
+    sys.argv[1:], cwd, env = json.loads(message)
+    os.chdir(cwd)
+    sys.path[0] = cwd
+    os.environ.clear()
+    os.environ.update(env)
+
+
+def import_all() -> None:
+    """Import nox and each session's code."""
+    for name in ("nox.__main__", "nox_buildstages.sessions"):
+        import_module(name)
+    commands = import_module("nox_buildstages.commands")
+    for module in pkgutil.walk_packages(commands.__path__, f"{commands.__name__}."):
+        import_module(module.name)
+    del sys.modules["nox.__main__"]  # each run executes it
+    gc.freeze()
+
+
+if __name__ == "__main__":
+    import_all()
+    serve(socket.socket(fileno=int(sys.argv[1])))
+    runpy.run_module("nox", run_name="__main__", alter_sys=True)
