@@ -17,6 +17,7 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 
 # Most tests wait for programs; those of a file share what its fixtures made.
 SIDE_BY_SIDE = ("--numprocesses=auto", "--dist=loadfile")
+QUICK = ("-m", "not network and not slow")
 
 # Each call of a dependency, and nox as users run it; the other tests depend on none.
 FLOORS = (
@@ -36,7 +37,8 @@ def _test(session: nox.Session) -> None:
     shutil.rmtree("build/coverage", ignore_errors=True)
     env = {"COVERAGE_FILE": str(Path("build/coverage/data").absolute())}
     session.run(
-        *("coverage", "run", "-m", "pytest", "-m", "not network"),
+        *("coverage", "run", "-m", "pytest"),
+        *QUICK,
         *SIDE_BY_SIDE,
         *session.posargs,
         env=env,
@@ -74,7 +76,7 @@ def tests_all(session: nox.Session) -> None:
 def tests_pythons(session: nox.Session) -> None:
     """Run the tests on every supported Python that is available."""
     _install_wheel(session, *_group("tests"))
-    session.run("pytest", "-m", "not network", *SIDE_BY_SIDE, *session.posargs)
+    session.run("pytest", *QUICK, *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session(venv_backend="uv")
@@ -82,7 +84,7 @@ def minimums(session: nox.Session) -> None:
     """Run the tests that need no PyPI with every dependency at its floor."""
     session.install("-e", ".", *_group("tests"), "--resolution=lowest-direct")
     session.run("uv", "pip", "list", external=True)
-    session.run("pytest", "-m", "not network", *SIDE_BY_SIDE, *FLOORS, *session.posargs)
+    session.run("pytest", *QUICK, *SIDE_BY_SIDE, *FLOORS, *session.posargs)
 
 
 @nox.session

@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from support.index import Index
 from support.packages import make_tinybackend
+from support.prepared import EarlierRuns
 from support.project import Project, hermetic_env, make_project
 
 if TYPE_CHECKING:
@@ -38,12 +39,19 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("caches")
 
 
-@pytest.fixture
-def index(tmp_path: Path) -> Iterator[Index]:
-    """An index that holds tinybackend 1.0."""
-    with Index(tmp_path / "index") as index:
-        make_tinybackend(index.folder)
+@pytest.fixture(scope="session")
+def shared_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    """The index of all tests, for one after the other."""
+    with Index(tmp_path_factory.mktemp("index")) as index:
         yield index
+
+
+@pytest.fixture
+def index(tmp_path: Path, shared_index: Index) -> Index:
+    """An index that holds tinybackend 1.0."""
+    shared_index.serve(tmp_path / "index")
+    make_tinybackend(shared_index.folder)
+    return shared_index
 
 
 @pytest.fixture
@@ -52,7 +60,16 @@ def env(tmp_path: Path, caches: Path, index: Index) -> dict[str, str]:
     return hermetic_env(tmp_path / "scratch", caches, index)
 
 
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What runs of nox left, for tests that begin after the same run."""
+    return tmp_path_factory.mktemp("results")
+
+
 @pytest.fixture
-def project(tmp_path: Path, env: dict[str, str]) -> Project:
+def project(
+    tmp_path: Path, env: dict[str, str], index: Index, results: Path
+) -> Project:
     """A project whose noxfile registers the sessions, with no pyproject.toml yet."""
-    return make_project(tmp_path / "project", env)
+    runs = EarlierRuns(results=results, index=index.folder)
+    return make_project(tmp_path / "project", env, runs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -56,18 +55,8 @@ def proposal(
     project: Project, *words: str, env: Mapping[str, str] = NOTHING
 ) -> tuple[str, str]:
     """Return what the session printed on stdout, and what on stderr."""
-    argv = [sys.executable, "-m", "nox", "-db", "uv", *INIT, *words]
-    done = subprocess.run(
-        argv,
-        cwd=project.folder,
-        env={**project.env, **env},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout, done.stderr
+    done = project.nox(*INIT, *words, env=env, apart=True)
+    return done.output, done.stderr
 
 
 def table(text: str) -> dict[str, Any]:

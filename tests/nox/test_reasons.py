@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from support.index import Index
     from support.project import Project
 
+PLAN = ("-s", "build-stages-plan")
 FIRST = "the wheel kernels of stage first is built first because"
 
 TEXT = str
@@ -60,23 +60,12 @@ def run(project: Project) -> list[str]:
 
 
 def plan(project: Project, *words: str) -> dict[str, tuple[str, str]]:
-    return planned(project.nox("-s", "build-stages-plan", *words))
+    return planned(project.nox(*PLAN, *words))
 
 
 def document(project: Project, *words: str) -> Any:  # noqa: ANN401 - JSON
     """Return the JSON on stdout, seen to be of the right shape."""
-    argv = [sys.executable, "-m", "nox", "-db", "uv", "-s", "build-stages-plan"]
-    done = subprocess.run(
-        [*argv, "--", "--json", *words],
-        cwd=project.folder,
-        env=project.env,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = json.loads(project.nox(*PLAN, "--", "--json", *words, apart=True).output)
     check_shape(found, SHAPE, "plan")
     return found
 
@@ -106,7 +95,7 @@ def outputs(found: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 def test_each_difference_has_a_line(project: Project) -> None:
     """The first stands beside the output, the others below it."""
     Pair(second={"env": {"ARCH": "8.0", "GONE": "1"}}).write(project)
-    run(project)
+    project.prepare()
     Pair(second={"env": {"ARCH": "9.0", "NEW": "1"}}).write(project)
     lines = project.nox("-s", "build-stages-plan").output.splitlines()
     (at,) = (i for i, line in enumerate(lines) if line.startswith("build "))
@@ -122,7 +111,7 @@ def test_each_difference_has_a_line(project: Project) -> None:
 def test_an_upgraded_build_dependency_is_named(project: Project, index: Index) -> None:
     """With both versions, for every output that is built with it."""
     Pair().write(project)
-    run(project)
+    project.prepare()
     make_tinybackend(index.folder, "2.0")
     project.nox("-s", "build-stages-lock", "--", "--upgrade-package", "tinybackend")
     found = outputs(document(project))
@@ -137,7 +126,7 @@ def test_what_changed_an_earlier_stage_is_told_down_the_line(
     """A third stage names what befell the first, and when all is built, nothing."""
     make_sdist(index.folder, "tools", "1.0", settings={"stamp": ["models"]})
     declare_three(project, {"A": "1"})
-    run(project)
+    project.prepare()
     declare_three(project, {"A": "2"})
     second = "the wheel models of stage second is built first"
     found = outputs(document(project))
@@ -167,7 +156,7 @@ def test_an_earlier_wheel_that_is_built_already_has_its_cause_too(
 ) -> None:
     """Only the first stage was built again; why is known from the store's records."""
     Pair(first={"env": {"ARCH": "8.0"}}).write(project)
-    run(project)
+    project.prepare()
     Pair(first={"env": {"ARCH": "9.0"}}).write(project)
     assert built(project.nox("-s", "build-stage-first")) == ["kernels"]
     because = "because env ARCH '8.0' → '9.0'"
@@ -183,7 +172,7 @@ def test_the_first_cause_is_found_through_wheels_that_are_built(
     """Though the one in between changed for no reason of its own."""
     make_sdist(index.folder, "tools", "1.0", settings={"stamp": ["models"]})
     declare_three(project, {}, kernels_tree(project, stamp=["tensorlib"]))
-    run(project)
+    project.prepare()
     project.folder.joinpath("kernels/kernels/__init__.py").write_text("NEW = 1\n")
     done = project.nox("-s", "build-stage-second")
     assert built(done) == ["kernels", "models"]
@@ -200,7 +189,7 @@ def test_the_first_cause_is_found_through_wheels_that_are_built(
 def test_own_changes_come_before_those_of_others(project: Project) -> None:
     """What can be compared is, though an earlier wheel isn't there yet."""
     Pair(first={"env": {"A": "1"}}, second={"env": {"B": "1"}}).write(project)
-    run(project)
+    project.prepare()
     Pair(first={"env": {"A": "2"}}, second={"env": {"B": "2"}}).write(project)
     models = outputs(document(project))["models"]
     assert models["reasons"] == ["env B '1' → '2'", f"{FIRST} env A '1' → '2'"]
@@ -209,7 +198,7 @@ def test_own_changes_come_before_those_of_others(project: Project) -> None:
 def test_a_lost_wheelhouse_does_not_lose_the_reason(project: Project) -> None:
     """What was built last is then what the store has that differs least."""
     Pair(second={"env": {"ARCH": "8.0"}}).write(project)
-    run(project)
+    project.prepare()
     key = entry(project, "models")["key"]
     for path in project.wheelhouse.glob("*.json"):
         path.unlink()
@@ -222,7 +211,7 @@ def test_a_lost_wheelhouse_does_not_lose_the_reason(project: Project) -> None:
 def test_rebuild_is_planned(project: Project) -> None:
     """`-- --rebuild NAME` is a reason, and nothing is built by a plan."""
     Pair().write(project)
-    run(project)
+    project.prepare()
     assert plan(project, "--", "--rebuild", "models") == {
         "kernels": ("cached", ""),
         "models": ("build", "--rebuild asks for it"),
@@ -239,7 +228,7 @@ def test_stale_locks_with_a_wheel_of_no_stage_are_planned_with(
 ) -> None:
     """An output that was taken away is no reason to fail."""
     Pair().write(project)
-    run(project)
+    project.prepare()
     Pair(first={"outputs": ["later"]}).write(project)
     assert plan(project) == {
         "later": ("build", "not locked yet"),
@@ -272,7 +261,7 @@ def test_json_before_anything_is_locked(project: Project) -> None:
 def test_json_has_the_keys_that_the_store_has(project: Project) -> None:
     """So that another system can keep each wheel under its key."""
     Pair().write(project)
-    run(project)
+    project.prepare()
     found = document(project)
     assert found["locks"] == "current"
     for name, output in outputs(found).items():
@@ -287,7 +276,7 @@ def test_json_has_no_key_where_an_earlier_wheel_is_not_there(project: Project) -
     """Nobody knows what its bytes will be; `requires` says what comes first."""
     first = {"outputs": [kernels_tree(project, stamp=["tensorlib"])]}
     Pair(first=first).write(project)
-    run(project)
+    project.prepare()
     before = entry(project, "models")["key"]
     project.folder.joinpath("kernels/kernels/__init__.py").write_text("NEW = 1\n")
     found = outputs(document(project))
@@ -302,7 +291,7 @@ def test_json_has_no_key_where_an_earlier_wheel_is_not_there(project: Project) -
 def test_json_with_stale_locks_says_so(project: Project, index: Index) -> None:
     """It plans with them, as the text does."""
     Pair().write(project)
-    run(project)
+    project.prepare()
     make_wheel(index.folder, "tensorlib", "3.0")
     Pair(top={"constraints": ["tensorlib<3"]}).write(project)
     found = document(project)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import shutil
 import tarfile
 import uuid
@@ -39,7 +40,8 @@ class Index:
     """An index that serves whatever lies in its folder while it is open.
 
     Its URL holds a random part, so that a cache which outlives it can't take its
-    files for those of another index that had the same port.
+    files for those of another index that had the same port. The URL of a file holds
+    part of its sha256, so that one cache serves all tests that share an index.
 
     Attributes:
         folder: Of the wheels and sdists.
@@ -68,6 +70,13 @@ class Index:
         self._thread.join()
         self._server.server_close()
 
+    def serve(self, folder: Path) -> None:
+        """Serve another folder, as if the index were new."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        for noted in (self.requests, self.authorizations, self._uploaded):
+            noted.clear()
+
     @property
     def url(self) -> str:
         """What an installer is given as the index's URL."""
@@ -90,7 +99,8 @@ class Index:
 
     def file_url(self, filename: str) -> str:
         """The URL of a file in the folder."""
-        return f"{self._base}/files/{quote(filename)}"
+        digest = hashlib.sha256(self.folder.joinpath(filename).read_bytes()).hexdigest()
+        return f"{self._base}/files/{digest[:8]}/{quote(filename)}"
 
     def add(self, path: Path, *, uploaded: str = LONG_AGO) -> Path:
         """Take a file into the folder, uploaded at an RFC 3339 time."""
@@ -113,7 +123,7 @@ class Index:
         found = unquote(path).partition("?")[0]
         if not found.startswith(f"{self._token}/"):
             return None
-        found = found.removeprefix(self._token)
+        found = re.sub("^/files/[0-9a-f]{8}/", "/files/", found[len(self._token) :])
         self.requests.append(found)
         match found.strip("/").split("/"):
             case ["simple"]:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+GRACE = 10.0
+"""Seconds that nox has to end its sessions if it is interrupted."""
+
 LARGEST = 1 << 20
 """Bytes of a request."""
 
@@ -52,7 +55,13 @@ class NoxServer:
         atexit.register(self._close)
 
     def run(
-        self, argv: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: float
+        self,
+        argv: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        *,
+        timeout: float,
+        stderr: int | None = None,
     ) -> tuple[int, str]:
         """Run nox to its end, and return its exit status and what it printed.
 
@@ -60,7 +69,9 @@ class NoxServer:
             argv: The arguments.
             cwd: Where it is run.
             env: All that it sees of the environment.
-            timeout: Seconds after which nox and all of its process group are killed.
+            timeout: Seconds after which nox is interrupted; if that doesn't end it,
+                its process group is killed.
+            stderr: A file descriptor for it, if it isn't to be mixed with stdout.
 
         Raises:
             TimeoutExpired: It took longer.
@@ -69,17 +80,21 @@ class NoxServer:
         replies, their_replies = socket.socketpair()
         reading, writing = os.pipe()
         with their_replies, open(writing, "wb"):  # noqa: PTH123 - a descriptor
-            fds = [writing, their_replies.fileno()]
+            errors = writing if stderr is None else stderr
+            fds = [writing, errors, their_replies.fileno()]
             socket.send_fds(self._requests, [request], fds)
         with replies, open(reading, "rb") as output:  # noqa: PTH123
             pid = int(replies.recv(32))
-            kill = threading.Timer(timeout, os.killpg, (pid, signal.SIGKILL))
-            kill.start()
+            interrupt = threading.Timer(timeout, os.kill, (pid, signal.SIGINT))
+            kill = threading.Timer(timeout + GRACE, os.killpg, (pid, signal.SIGKILL))
+            for timer in (interrupt, kill):
+                timer.start()
             printed = output.read().decode("utf-8", "replace")
             returncode = int(replies.recv(32))
-        was_killed = kill.finished.is_set()
-        kill.cancel()
-        if was_killed:
+        is_late = interrupt.finished.is_set()
+        for timer in (interrupt, kill):
+            timer.cancel()
+        if is_late:
             raise subprocess.TimeoutExpired(["nox", *argv], timeout, printed)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)  # what nox left behind
@@ -100,7 +115,7 @@ def serve(requests: socket.socket) -> None:
     """Fork for each request until no one can send more; return in the children."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for children
     while True:
-        message, fds, _, _ = socket.recv_fds(requests, LARGEST, 2)
+        message, fds, _, _ = socket.recv_fds(requests, LARGEST, 3)
         if not message:
             sys.exit()
         if os.fork() == 0:
@@ -109,9 +124,10 @@ def serve(requests: socket.socket) -> None:
             os.close(fd)
     requests.close()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    output, replies = fds
+    stdout, stderr, replies = fds
     if pid := os.fork():
-        os.close(output)
+        os.close(stdout)
+        os.close(stderr)
         os.write(replies, str(pid).encode())
         status = os.waitpid(pid, 0)[1]
         os.write(replies, str(os.waitstatus_to_exitcode(status)).encode())
@@ -119,9 +135,9 @@ def serve(requests: socket.socket) -> None:
     os.close(replies)
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for stream in (1, 2):
-        os.dup2(output, stream)
-    os.close(output)
+    for number, descriptor in enumerate((stdout, stderr), start=1):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
     sys.argv[1:], cwd, env = json.loads(message)
     os.chdir(cwd)
     sys.path[0] = cwd

@@ -8,11 +8,12 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
-from support.nox_server import nox_server
+from support.nox_server import GRACE, nox_server
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,15 +25,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.index import Index
+    from support.prepared import EarlierRuns
 
 NOXFILE = """\
 import nox_buildstages
 
 nox_buildstages.register()
 """
-
-GRACE = 10.0
-"""Seconds that nox has to end its sessions when a test is over."""
 
 NO_ENV: Mapping[str, str] = {}
 
@@ -44,10 +43,12 @@ class Completed:
     Attributes:
         returncode: Its exit status; negative for the signal that killed it.
         output: What it printed, on stdout and stderr alike.
+        stderr: What it printed there, if that was asked for and isn't in the output.
     """
 
     returncode: int
     output: str
+    stderr: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,12 +60,14 @@ class Project:
         env: All that nox sees of the environment.
         store: Of the wheels built, its own.
         prefix: Of nox's command: what runs it in some other surroundings.
+        earlier_runs: What they left.
     """
 
     folder: Path
     env: Mapping[str, str]
     store: Path
     prefix: tuple[str, ...] = ()
+    earlier_runs: EarlierRuns | None = None
 
     @property
     def pyproject(self) -> Path:
@@ -91,6 +94,7 @@ class Project:
         env: Mapping[str, str] = NO_ENV,
         check: bool | None = True,
         timeout: float = 120,
+        apart: bool = False,
     ) -> Completed:
         """Run nox to its end, in a fork of a process that has imported it.
 
@@ -99,22 +103,40 @@ class Project:
             env: Variables over those of the project.
             check: True where it must succeed, False where it must fail, or None.
             timeout: Seconds after which nox and all it started are killed.
+            apart: Whether to keep stderr apart from stdout.
 
         Raises:
             AssertionError: It ended the other way; with what it printed.
         """
         if self.prefix or any(name.startswith("PYTHON") for name in env):
+            assert not apart
             with self.start(*args, env=env) as process:
                 output = process.communicate(timeout=timeout)[0]
-            returncode = process.returncode
+            done = Completed(returncode=process.returncode, output=output)
         else:
-            returncode, output = nox_server().run(
-                _with_backend(args), self.folder, {**self.env, **env}, timeout
-            )
-        if check is not None and check != (returncode == 0):
-            message = f"nox {' '.join(args)} ended with {returncode}:\n{output}"
+            argv, variables = _with_backend(args), {**self.env, **env}
+            with tempfile.TemporaryFile() as errors:
+                returncode, output = nox_server().run(
+                    *(argv, self.folder, variables),
+                    timeout=timeout,
+                    stderr=errors.fileno() if apart else None,
+                )
+                errors.seek(0)
+                stderr = errors.read().decode("utf-8", "replace")
+            done = Completed(returncode=returncode, output=output, stderr=stderr)
+        if check is not None and check != (done.returncode == 0):
+            printed = f"{done.output}{done.stderr}"
+            message = f"nox {' '.join(args)} ended with {done.returncode}:\n{printed}"
             raise AssertionError(message)
-        return Completed(returncode=returncode, output=output)
+        return done
+
+    def prepare(self, session: str = "build-stages") -> None:
+        """Run a session of the new project, unless an earlier test did just that.
+
+        Environments aren't there afterwards, or not all of them.
+        """
+        assert self.earlier_runs is not None
+        self.earlier_runs.prepare(self, session)
 
     @contextlib.contextmanager
     def start(
@@ -156,13 +178,15 @@ class Project:
         return tomllib.loads(path.read_text("utf-8"))
 
 
-def make_project(folder: Path, env: Mapping[str, str]) -> Project:
+def make_project(
+    folder: Path, env: Mapping[str, str], earlier_runs: EarlierRuns | None = None
+) -> Project:
     """Make a project with a store of its own beside it."""
     store = folder.with_name(f"{folder.name}-store")
     folder.mkdir(parents=True)
     folder.joinpath("noxfile.py").write_text(NOXFILE, "utf-8")
     env = {**env, "NOX_BUILDSTAGES_CACHE_DIR": str(store)}
-    return Project(folder=folder, env=env, store=store)
+    return Project(folder=folder, env=env, store=store, earlier_runs=earlier_runs)
 
 
 def outer_env() -> dict[str, str]:
