@@ -21,8 +21,16 @@ QUICK = ("-m", "not network and not slow")
 
 # Each call of a dependency, and nox as users run it; the other tests depend on none.
 FLOORS = (
-    *("tests/unit", "tests/integration"),
-    *("tests/nox/test_path.py", "tests/nox/test_sessions.py"),
+    "tests/unit",
+    *(
+        f"tests/integration/test_{name}.py"
+        for name in (
+            *("backend", "commands_build", "commands_release", "commands_store"),
+            *("environment", "lock_installs", "process", "relock", "remote"),
+            *("resolver", "sources", "store"),
+        )
+    ),
+    "tests/nox/test_sessions.py",
 )
 
 nox_buildstages.register("examples/first/pyproject.toml")

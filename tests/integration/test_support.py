@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from support.project import Project
 
+pytestmark = pytest.mark.slow  # other tests would fail, too, with worse messages
+
 UV = uv.find_uv_bin()
 BACKEND = {"tinybackend.py": TINYBACKEND.read_text("utf-8")}
 
@@ -292,20 +294,6 @@ def test_setuptools_stands_in_where_there_is_no_pyproject(
     make_sdist(index.folder, "old", "1.0", pyproject=False, files=files)
     run_uv("pip", "install", "--python", str(fresh), "old", env=env)
     assert run_python(fresh, "import old; print(old.__doc__)") == "old 1.0."
-
-
-def test_pip_installs_from_the_index(
-    tmp_path: Path, index: Index, env: dict[str, str]
-) -> None:
-    """Pip reads the index as well."""
-    make_wheel(index.folder, "tensorlib", "1.0")
-    venv = tmp_path / "with-pip"
-    make_venv = [sys.executable, "-m", "virtualenv", "-q", str(venv)]
-    subprocess.run(make_venv, env=env, check=True)
-    subprocess.run(
-        [venv / "bin/pip", "install", "-q", "tensorlib"], env=env, check=True
-    )
-    assert run_python(venv / "bin/python", "import tensorlib") == ""
 
 
 def test_unknown_project_is_not_found(

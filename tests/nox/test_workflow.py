@@ -73,7 +73,10 @@ def results(github: GitHub) -> dict[str, str]:
 
 def lock(project: Project) -> None:
     """Lock as a developer does, who builds nothing else."""
-    project.nox("-s", "build-stages-lock")
+    if project.store.exists():
+        project.nox("-s", "build-stages-lock")
+    else:
+        project.prepare("build-stages-lock")
 
 
 def test_what_it_merges_is_what_a_local_run_makes(
@@ -123,6 +126,7 @@ def test_only_missing_builds_what_no_run_has_built(
     assert built(github) == ["models"]
 
 
+@pytest.mark.slow
 def test_a_stage_that_is_left_out_is_not_built_by_those_after_it(
     project: Project, github: GitHub
 ) -> None:
@@ -175,6 +179,7 @@ def test_each_stage_can_have_a_job_of_its_own(project: Project, github: GitHub) 
     assert wheels(github.artifact("wheelhouse")) == wheels(project.wheelhouse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage_jobs", [False, True])
 def test_each_cell_of_a_matrix_is_a_job(
     project: Project, github: GitHub, *, stage_jobs: bool
@@ -196,6 +201,7 @@ def test_each_cell_of_a_matrix_is_a_job(
         assert len(wheels(here)) == 2
 
 
+@pytest.mark.slow
 def test_a_stage_that_runs_out_of_time_goes_on_in_the_job_of_its_cell(
     project: Project, github: GitHub, tmp_path: Path
 ) -> None:
@@ -225,6 +231,7 @@ LIMIT = 0.15
 """Minutes in which an environment is made and a file is compiled."""
 
 
+@pytest.mark.slow
 def test_a_cell_that_runs_out_of_time_goes_on_in_another_job(
     project: Project, github: GitHub, tmp_path: Path
 ) -> None:
@@ -247,6 +254,7 @@ def test_a_cell_that_runs_out_of_time_goes_on_in_another_job(
     assert len(wheels(github.artifact("wheelhouse"))) == 1
 
 
+@pytest.mark.slow
 def test_attempts_at_a_release_hand_on_within_the_run(
     project: Project, github: GitHub, tmp_path: Path
 ) -> None:
@@ -262,6 +270,7 @@ def test_attempts_at_a_release_hand_on_within_the_run(
 
 
 @needs_namespaces
+@pytest.mark.slow
 def test_what_was_compiled_is_kept_for_other_keys(
     project: Project, github: GitHub, tmp_path: Path
 ) -> None:
@@ -279,6 +288,7 @@ def test_what_was_compiled_is_kept_for_other_keys(
         assert f"ccache: {found} of 1 compilations cached" in github.log
 
 
+@pytest.mark.slow
 def test_the_store_is_that_of_what_is_let_through(
     project: Project, github: GitHub
 ) -> None:
@@ -295,6 +305,7 @@ def test_the_store_is_that_of_what_is_let_through(
 
 
 @pytest.mark.skipif(OTHER is None, reason="there is one Python here")
+@pytest.mark.slow
 def test_of_several_cells_those_go_on_that_were_stopped(
     project: Project, github: GitHub, tmp_path: Path
 ) -> None:
@@ -313,6 +324,7 @@ def test_of_several_cells_those_go_on_that_were_stopped(
     assert wheels(github.artifact("wheelhouse")) == {**apart[0], **apart[1]}
 
 
+@pytest.mark.slow
 def test_what_the_last_attempt_did_is_for_the_next_run(
     project: Project, github: GitHub, tmp_path: Path
 ) -> None:
