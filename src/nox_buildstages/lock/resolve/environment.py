@@ -323,7 +323,9 @@ class TargetLock:
             return self.donor.has_answers(name)
         answers, outputs = self.known.answers, self.resolver.graph.stages[name].outputs
         return all(
-            output.name in answers and answers[output.name].pins == environment.pins
+            output.name in answers
+            and answers[output.name].pins == environment.pins
+            and not answers[output.name].answer.unmet
             for output in outputs
         )
 

@@ -18,12 +18,12 @@ from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
 from nox_buildstages.sources import metadata as source_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.resolve.source_choice import SourceChoice
-    from nox_buildstages.model import Project, Source, Stage
+    from nox_buildstages.model import Interpreter, Project, Source, Stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +43,7 @@ class BackendQuery:
     output: NormalizedName
     source: Source
     locks: Mapping[str, Lock]  # of the stage and all stages before, by name
+    requires: tuple[str, ...]  # of the output, met by the environment
     wants_metadata: bool
     target: Target  # with an interpreter on this machine
 
@@ -51,12 +52,14 @@ class BackendQuery:
 class BackendAnswer:
     """The answer of an output's build backend.
 
-    Without metadata, the query didn't ask for metadata, or the backend would have to
-    build the wheel.
+    Without metadata, the query didn't ask for metadata, the environment lacks
+    requirements of the hook, or the backend would have to build the wheel.
     """
 
     requires: tuple[str, ...]  # get_requires_for_build_wheel
     metadata: Metadata | None  # prepare_metadata_for_build_wheel
+    unmet: tuple[str, ...] = ()
+    """The requirements to install before the backend can be asked for metadata."""
 
 
 class MetadataProvider(Protocol):
@@ -152,6 +155,7 @@ class KnownMetadata:
         static, declared = self.static[name], self.project.rules(name).requires_dist
         if (
             answer.metadata is None
+            and not answer.unmet
             and static.metadata is None
             and static.choice.version is not None  # from the index
             and declared is not None
@@ -203,6 +207,26 @@ def read_static_metadata(
         requires=source_tree.read_build_system(tree).requires,
         metadata=metadata,
     )
+
+
+def find_unmet(
+    requires: Iterable[str], pins: Iterable[Pin], interpreter: Interpreter
+) -> tuple[str, ...]:
+    """Return the requirements that no package of an environment satisfies.
+
+    Extras don't count: a lock doesn't say which extras are installed.
+    """
+    versions = {pin.name: pin.version for pin in pins}
+    unmet = []
+    for text in requires:
+        wanted = Requirement(text)
+        if wanted.marker is None or interpreter.satisfies(wanted.marker):
+            version = versions.get(canonicalize_name(wanted.name))
+            if version is None or not wanted.specifier.contains(
+                version, prereleases=True
+            ):
+                unmet.append(text)
+    return tuple(unmet)
 
 
 def requires_dist_hint(output: str) -> str:

@@ -219,12 +219,20 @@ class Locker:
                     output=output.name,
                     source=static.choice.source,
                     locks=locks,
+                    requires=target.known.build_requires(output.name),
                     wants_metadata=static.metadata is None,
                     target=target.target,
                 )
                 answer = self.metadata_provider.ask(query)
                 recorded = target.known.record_answer(output.name, answer, pins)
-                if target.known.metadata(output.name) is None:
+                if recorded.changes > MAX_ANSWERS:
+                    raise MetadataError(
+                        output=output.name,
+                        stage=stage.name,
+                        problem="its build requirements change every time they are met",
+                        hint="pin them in the dependencies of the stage",
+                    )
+                if not answer.unmet and target.known.metadata(output.name) is None:
                     unknown = "version"
                     hint = "set a version in the pyproject.toml of its source"
                     if self.project.rules(output.name).requires_dist is None:
@@ -236,12 +244,5 @@ class Locker:
                         problem=f"its backend can't determine its {unknown} without a"
                         " build",
                         hint=hint,
-                    )
-                if recorded.changes > MAX_ANSWERS:
-                    raise MetadataError(
-                        output=output.name,
-                        stage=stage.name,
-                        problem="its build requirements change every time they are met",
-                        hint="pin them in the dependencies of the stage",
                     )
         return bool(changed)
