@@ -390,8 +390,9 @@ class CachedProvider:
         """Run the hooks of an output in the stage's environment."""
         if query.output in self.skipped:
             return BackendAnswer(requires=(), metadata=None)
-        if query.output in self.answers and self.use_answers:
-            return self.answers[query.output]
+        known = self.answers.get(query.output)
+        if known is not None and self.use_answers and not known.unmet:
+            return known
         try:
             answer = self.provider.ask(replace(query, wants_metadata=True))
         except errors.BackendError as error:
