@@ -24,6 +24,7 @@ from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.model import Final, Output, Project, Stage
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.sources.sources import Sources
+from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.store.store import Store
 from nox_buildstages.system.process import Command, Completed, run
 from support.caches import cache_program, folder_of
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 CACHES = ("ccache", "sccache")
 NOTHING: Mapping[str, str] = {}
-ON = Sandbox(why="network = true")
+FIXED = Sandbox(why="network = true", may_move=False)
 MODULE = """\
 #include <assert.h>
 int twice(int number) { assert(number); return 2 * number; }
@@ -62,6 +63,7 @@ class Yard:
         sandbox: Of what compiles.
         reports: What the user was told.
         relative: Whether the source is named by its path in its folder.
+        maps: Whether compilers write the paths of all builds without mounts, too.
     """
 
     root: Path
@@ -69,6 +71,7 @@ class Yard:
     sandbox: Sandbox = field(default_factory=Sandbox)
     reports: list[str] = field(default_factory=list)
     relative: bool = False
+    maps: bool = False
 
     @property
     def tools(self) -> Tools:
@@ -128,7 +131,9 @@ class Yard:
         place = self.place(name)
         place.joinpath("source").mkdir(parents=True, exist_ok=True)
         place.joinpath("source/module.c").write_text(MODULE)
-        return Site(self.sandbox.show_at(place, self.root / "store/here"), declared)
+        if not self.sandbox.may_move and self.maps:
+            declared = caching.map_paths(self.tools, declared, place)
+        return Site(self.sandbox.show(place), declared)
 
     def use_cache(
         self, program: Path | None, site: Site
@@ -161,7 +166,7 @@ class Yard:
         """
         site = self.site(name)
         if cache is None:
-            return self.compile(name, self.outer), ""
+            return self.compile(name, {**self.outer, **site.declared}), ""
         with self.at_work(cache, site) as (found, env):
             return self.compile(name, env), found.statistics()
 
@@ -198,7 +203,7 @@ def test_what_another_build_compiled_is_found(yard: Yard, cache: str) -> None:
     second, said = yard.compiled("b", cache)
     assert said == f"{cache}: 1 of 1 compilations cached"
     assert first == second == yard.compiled("b")[0]
-    assert str(yard.root / "store/here/source/module.c").encode() in second
+    assert str(HERE / "source/module.c").encode() in second
 
 
 @pytest.mark.parametrize("named", ["absolute", "relative"])
@@ -207,12 +212,23 @@ def test_at_other_paths_nothing_foreign_is_found(
     yard: Yard, cache: str, named: str
 ) -> None:
     """Where each build has its own path, that is in the object, cache or not."""
-    yard.sandbox, yard.relative = ON, named == "relative"
+    yard.sandbox, yard.relative = FIXED, named == "relative"
     yard.compiled("a", cache)
     found, said = yard.compiled("b", cache)
     assert said == f"{cache}: 0 of 1 compilations cached"
     assert found == yard.compiled("b")[0]
     assert yard.compiled("b", cache) == (found, f"{cache}: 1 of 1 compilations cached")
+
+
+@needs_namespaces
+@pytest.mark.parametrize("cache", [None, *CACHES])
+def test_without_mounts_the_same_paths_are_written(
+    yard: Yard, cache: str | None
+) -> None:
+    """The bytes are those of a build at the path of all builds, cached or not."""
+    wanted = yard.compiled("a")[0]
+    yard.sandbox, yard.maps = FIXED, True
+    assert yard.compiled("b", cache)[0] == yard.compiled("c", cache)[0] == wanted
 
 
 @pytest.mark.parametrize("cache", CACHES)

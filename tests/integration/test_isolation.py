@@ -19,6 +19,7 @@ from nox_buildstages.environments.environment import Environment
 from nox_buildstages.environments.snapshot import guard_environment
 from nox_buildstages.errors import BuildError, BuildStagesError
 from nox_buildstages.model import Stage
+from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.system.process import Command, Completed, run
 from support.namespaces import OFFLINE, can_forbid, forbidding, needs_namespaces
 
@@ -167,7 +168,7 @@ def test_a_lesser_root_may_try_it(right: str, how: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("how", [(), ("--online",)])
 def test_moving_is_measured_too(tmp_path: Path, how: tuple[str, ...]) -> None:
     """Tried with what measures coverage, in the folder and beside it."""
-    places = (str(tmp_path), str(tmp_path))
+    places = (str(tmp_path), str(HERE))
     for cwd in (tmp_path, tmp_path.parent):
         command = Command(argv=(*TRY, *how, "--at", *places), cwd=cwd)
         assert run(command).returncode == 0
@@ -208,24 +209,60 @@ def looked(sandbox: Sandbox, cwd: Path, folder: Path) -> list[str]:
 
 
 @needs_namespaces
-def test_without_network_a_folder_is_found_at_another_path(
-    folder: Path, tmp_path: Path
+@pytest.mark.parametrize("sandbox", [OFF, ON])
+def test_a_folder_is_found_at_another_path(
+    folder: Path, tmp_path: Path, sandbox: Sandbox
 ) -> None:
-    """By who runs in it, and in arguments and variables; outside nothing is there."""
-    here = tmp_path / "here"
-    sandbox = OFF.show_at(folder, here)
+    """By who runs in it, and in arguments and variables, with and without network."""
+    sandbox = sandbox.show(folder)
     assert looked(sandbox, folder / "source", folder / "source") == [
-        f"{here}/source {here}/source/x {here}/source",
+        f"{HERE}/source {HERE}/source/x {HERE}/source",
         "file",
     ]
-    assert looked(sandbox, tmp_path, folder)[0] == f"{tmp_path} {here}/x {here}"
-    assert list(here.iterdir()) == []
+    assert looked(sandbox, tmp_path, folder)[0] == f"{tmp_path} {HERE}/x {HERE}"
+    assert not HERE.exists()
+
+
+UPWARDS = """
+import os, pathlib
+for folder in pathlib.Path.cwd().parents:
+    names = {it.name for it in folder.iterdir()} - {it.name for it in os.scandir("/")}
+    print(*sorted(names), *(it.name for it in folder.iterdir() if it.is_file()))
+"""
 
 
 @needs_namespaces
-def test_what_is_written_there_is_in_the_folder(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sandbox", [OFF, ON])
+def test_nothing_lies_around_a_folder(
+    folder: Path, tmp_path: Path, sandbox: Sandbox
+) -> None:
+    """Who looks upwards meets the system's folders: no repository, no settings."""
+    for name in ("Cargo.toml", ".git", "builds/setup.cfg"):
+        (tmp_path / name).touch()
+    look = replace(python(UPWARDS), cwd=folder / "source")
+    assert run(sandbox.show(folder).wrap(look)).stdout.split() == ["source"]
+
+
+@needs_namespaces
+def test_a_folder_stays_as_it_is_where_that_is_wanted(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Who runs there can read it; a link to it leads to the same."""
+    toolchain, link = tmp_path / "toolchain", tmp_path / "link"
+    toolchain.mkdir()
+    link.symlink_to(toolchain)
+    sandbox = OFF.show(folder, frozen=[link])
+    for path in (toolchain, link):
+        write = python("open(__import__('sys').argv[1], 'w')", path / "new")
+        assert "Read-only file system" in run(sandbox.wrap(write)).stderr
+    write = python("open(__import__('sys').argv[1], 'w')", tmp_path / "new")
+    assert run(sandbox.wrap(write)).returncode == 0
+
+
+@needs_namespaces
+def test_what_is_written_there_is_in_the_folder(folder: Path) -> None:
     """It is the same one."""
-    sandbox = OFF.show_at(folder, tmp_path / "here")
+    sandbox = OFF.show(folder)
     write = python("import pathlib, sys; pathlib.Path(sys.argv[1]).touch()")
     write = replace(write, argv=(*write.argv, str(folder / "made")))
     assert run(sandbox.wrap(write)).returncode == 0
@@ -235,34 +272,29 @@ def test_what_is_written_there_is_in_the_folder(folder: Path, tmp_path: Path) ->
 @needs_namespaces
 @lesser_root
 @pytest.mark.parametrize("right", RIGHTS)
-def test_a_lesser_root_finds_it_there_too(
-    folder: Path, tmp_path: Path, right: str
-) -> None:
+def test_a_lesser_root_finds_it_there_too(folder: Path, right: str) -> None:
     """Cut off, and beside who is cut off."""
-    sandbox = OFF.show_at(folder, tmp_path / "here")
+    sandbox = OFF.show(folder)
     look = replace(python(LOOK, folder), cwd=folder, env=os.environ)
     for command in (sandbox.wrap(look), sandbox.wrap_with_network(look)):
         assert run(without(right, command)).stdout.endswith("\nsource\n")
 
 
 @needs_namespaces
-def test_who_is_beside_it_has_the_network(
-    folder: Path, tmp_path: Path, port: int
-) -> None:
+def test_who_is_beside_it_has_the_network(folder: Path, port: int) -> None:
     """And finds the folder at the same path."""
-    sandbox = OFF.show_at(folder, tmp_path / "here")
+    sandbox = OFF.show(folder)
     assert run(sandbox.wrap_with_network(python(CONNECT, port))).returncode == 0
     look = replace(python(LOOK, folder), cwd=folder)
     said = run(sandbox.wrap_with_network(look)).stdout
-    assert said.startswith(str(tmp_path / "here"))
+    assert said.startswith(str(HERE))
     assert OFF.wrap_with_network(look) is look
 
 
-def test_with_network_a_folder_is_where_it_is(folder: Path, tmp_path: Path) -> None:
+def test_without_mounts_a_folder_is_where_it_is(folder: Path) -> None:
     """Nothing is made for it."""
-    for sandbox in (ON, replace(OFF, may_move=False)):
-        assert sandbox.show_at(folder, tmp_path / "here") is sandbox
-    assert not (tmp_path / "here").exists()
+    sandbox = replace(OFF, may_move=False)
+    assert sandbox.show(folder) is sandbox
 
 
 @needs_namespaces
@@ -386,11 +418,12 @@ def test_where_it_became_impossible_nothing_runs() -> None:
 
 
 def test_a_stage_that_wants_the_network_has_it() -> None:
-    """Nothing is tried for it."""
-    told = Told()
-    sandbox = told.sandbox_policy().sandbox(TRUE)
-    assert str(sandbox) == "on (network = true)"
-    assert (told.commands, told.reports) == ([], [])
+    """Whatever the system allows, nothing is said of it."""
+    for forbids in (True, False):
+        told = Told(forbids=forbids)
+        sandbox = told.sandbox_policy().sandbox(TRUE)
+        assert str(sandbox) == "on (network = true)"
+        assert told.reports == []
 
 
 def test_an_interpreter_that_is_gone_cannot_do_that(tmp_path: Path) -> None:

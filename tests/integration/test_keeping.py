@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from nox_buildstages.builder import sandbox
 from nox_buildstages.builder.sandbox import Sandbox, Supervisor
 from nox_buildstages.builder.scripts import supervise
+from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.system import process as commands
 from nox_buildstages.system.process import Command, Completed, run
 from support.namespaces import needs_namespaces
@@ -32,6 +33,7 @@ PATIENCE = 20.0
 CALLER = """
 import sys
 from pathlib import Path
+from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.builder.sandbox import Supervisor
 from nox_buildstages.system.process import Command, run
 
@@ -345,7 +347,7 @@ def test_no_checkpoint_is_noted_on_a_full_disk(
 @needs_namespaces
 def test_a_sandboxed_program_gets_checkpoints(tmp_path: Path) -> None:
     """Its files are named as the program sees them."""
-    here, folder = tmp_path / "here", tmp_path / "folder"
+    folder = tmp_path / "folder"
     folder.mkdir()
 
     def give_up() -> None:
@@ -354,9 +356,9 @@ def test_a_sandboxed_program_gets_checkpoints(tmp_path: Path) -> None:
 
     command = Command(argv=(sys.executable, "-c", WRITER), cwd=folder, attend=give_up)
     (folder / "read").write_text("")
-    sandboxed = Sandbox().show_at(folder, here).wrap(command)
+    sandboxed = Sandbox().show(folder).wrap(command)
     with pytest.raises(TimeoutError):
         run(Supervisor(checkpoint=tmp_path / "checkpoint").around(sandboxed))
     _, *written = (tmp_path / "checkpoint").read_text().split("\0")
-    assert str(here / "written") in written
+    assert str(HERE / "written") in written
     assert not any(name.endswith("/read") for name in written)

@@ -54,6 +54,7 @@ from nox_buildstages.run.follow import METADATA
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.screen import Screen
 from nox_buildstages.sources.sources import Sources
+from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.store.history import History
 from nox_buildstages.store.store import Store
 from nox_buildstages.system.files import sha256_of
@@ -211,9 +212,8 @@ class Shop:
     def seen(self, key: str) -> Path:
         """Return where a build finds itself."""
         low = Stage(name="low", outputs=())
-        real, here = self.store / "builds" / key, self.store / "here"
-        moved = self.tools().sandbox_policy.sandbox(low).show_at(real, here).moved
-        return here if moved else real
+        may_move = self.tools().sandbox_policy.sandbox(low).may_move
+        return HERE if may_move else self.store / "builds" / key
 
     def history(self, keys: dict[str, str]) -> History:
         """Return what was built before, with these builds as the last ones."""

@@ -378,13 +378,13 @@ def test_a_lock_is_let_go_where_the_block_fails(store: Store) -> None:
 
 def test_a_workplace_goes_when_all_went_well(store: Store) -> None:
     """Its path depends on the key alone, and nothing is left of it."""
-    with store.open_build_dir("a") as first:
+    with store.open_build_dir(store.build_dir("a")) as first:
         assert list(first.folder.iterdir()) == []
         (first.folder / "file").write_text("")
     assert not first.folder.exists()
-    with store.open_build_dir("a") as second:
+    with store.open_build_dir(store.build_dir("a")) as second:
         assert second == first
-    with store.open_build_dir("b") as third:
+    with store.open_build_dir(store.build_dir("b")) as third:
         assert third != first
 
 
@@ -392,13 +392,13 @@ def test_a_workplace_stays_where_the_block_was_stopped(store: Store) -> None:
     """The next one of that key finds what there is."""
 
     def fail() -> None:
-        with store.open_build_dir("a") as place:
+        with store.open_build_dir(store.build_dir("a")) as place:
             (place.folder / "file").write_text("half")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fail()
-    with store.open_build_dir("a") as place:
+    with store.open_build_dir(store.build_dir("a")) as place:
         assert (place.folder / "file").read_text() == "half"
 
 
@@ -416,7 +416,7 @@ def test_a_workplace_is_had_when_nothing_runs_in_it_any_more(store: Store) -> No
         fcntl.flock(held, fcntl.LOCK_EX)
         timer = threading.Timer(0.3, let_go)
         timer.start()
-        with store.open_build_dir("a"):
+        with store.open_build_dir(store.build_dir("a")):
             assert ended
         timer.join()
 

@@ -14,7 +14,8 @@ import nox_buildstages
 OFFLINE = Path(nox_buildstages.__file__).parent / "builder/scripts/isolate.py"
 """The script that cuts the network off."""
 
-_FORBID = 'echo 0 > /proc/sys/user/max_net_namespaces && exec "$@"'
+_FORBID_NET = "echo 0 > /proc/sys/user/max_net_namespaces"
+_FORBID_ALL = f"{_FORBID_NET} && echo 0 > /proc/sys/user/max_mnt_namespaces"
 
 
 def offline(*argv: str) -> list[str]:
@@ -24,7 +25,14 @@ def offline(*argv: str) -> list[str]:
 
 def forbidding(*argv: str) -> list[str]:
     """Return a command that runs where the system allows no network namespace."""
-    return ["unshare", "--map-root-user", "sh", "-c", _FORBID, "sh", *argv]
+    forbid = f'{_FORBID_NET} && exec "$@"'
+    return ["unshare", "--map-root-user", "sh", "-c", forbid, "sh", *argv]
+
+
+def forbidding_all(*argv: str) -> list[str]:
+    """Return a command that runs with no namespaces, as in most containers."""
+    forbid = f'{_FORBID_ALL} && exec "$@"'
+    return ["unshare", "--map-root-user", "sh", "-c", forbid, "sh", *argv]
 
 
 def _works(command: list[str]) -> bool:

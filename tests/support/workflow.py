@@ -296,7 +296,7 @@ class _Job:
         place = self.github.workspace.parent
         shutil.rmtree(place, ignore_errors=True)
         self.workspace.mkdir(parents=True)
-        for name in ("home", "tmp", "bin", "files"):
+        for name in ("home", "tmp", "temp", "bin", "files"):
             (place / name).mkdir()
         self.env = {
             **self.github.env,
@@ -304,6 +304,7 @@ class _Job:
             "TMPDIR": str(place / "tmp"),
             "CI": "true",
             "GITHUB_WORKSPACE": str(self.workspace),
+            "RUNNER_TEMP": str(place / "temp"),
             "GITHUB_STEP_SUMMARY": str(place / "files" / "summary"),
         }
         for step in self.job["steps"]:
@@ -321,7 +322,7 @@ class _Job:
         return self.github.workspace
 
     def _expressions(self) -> Expressions:
-        contexts = {**self.contexts, "steps": self.steps}
+        contexts = {**self.contexts, "steps": self.steps, "env": self.env}
         functions = {**_status(fine=self.fine), "hashFiles": self._hash_files}
         return Expressions(contexts=contexts, functions=functions)
 
@@ -480,7 +481,7 @@ class _Job:
         self.github.caches[key] = _Kept(key=key, paths=paths, file=file)
 
     def _tar(self, *argv: str) -> None:
-        command = ["tar", *argv]
+        command = ["tar", "-P", *argv]  # as there: paths may be absolute
         subprocess.run(command, cwd=self.workspace, check=True)
 
     def _attest(self, given: Mapping[str, Any]) -> None:

@@ -102,7 +102,7 @@ class Backend:
         try:
             with self._run_hook(hook) as hooks:
                 name = hooks.prepare_metadata_for_build_wheel(
-                    str(folder), self._hook_settings(), _allow_fallback=False
+                    self._path(folder), self._hook_settings(), _allow_fallback=False
                 )
         except HookMissing:
             return None
@@ -119,7 +119,7 @@ class Backend:
             BackendError: The hook failed.
         """
         with self._run_hook("build_wheel") as hooks:
-            return str(hooks.build_wheel(str(folder), self._hook_settings()))
+            return str(hooks.build_wheel(self._path(folder), self._hook_settings()))
 
     def build_editable(self, folder: Path) -> str:
         """Build an editable wheel into a folder; return the file name (PEP 660).
@@ -130,7 +130,9 @@ class Backend:
         hook = "build_editable"
         try:
             with self._run_hook(hook) as hooks:
-                return str(hooks.build_editable(str(folder), self._hook_settings()))
+                return str(
+                    hooks.build_editable(self._path(folder), self._hook_settings())
+                )
         except HookMissing as error:
             raise self._failure(hook, "its build backend has no such hook") from error
 
@@ -182,6 +184,10 @@ class Backend:
         if completed.returncode:
             reason = f"exit status {completed.returncode}"
             raise CommandError(command=str(command), reason=reason)
+
+    def _path(self, folder: Path) -> str:
+        """Return the path of a folder, as the sandbox shows it."""
+        return self.sandbox.translate(str(folder))
 
     def _hook_settings(self) -> dict[str, str | list[str]]:
         """Return the config settings, with paths as the sandbox shows them."""

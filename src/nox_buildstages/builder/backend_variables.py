@@ -31,7 +31,7 @@ def backend_variables(
     """Return all environment variables of a build backend.
 
     The environment's programs come first on ``PATH``, even before a declared ``PATH``.
-    ``home`` is an empty folder, for ``HOME`` and for temporary files.
+    ``home`` is an empty folder beside the source, for ``HOME`` and for temporary files.
     """
     passed = {
         name: value
@@ -40,6 +40,7 @@ def backend_variables(
     }
     variables = {
         **passed,
+        "GIT_CEILING_DIRECTORIES": str(home.parent),
         "HOME": str(home),
         "PYTHONHASHSEED": "0",
         "PYTHONNOUSERSITE": "1",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,6 @@ from nox_buildstages.system.process import Command, run_checked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from pathlib import Path
 
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
@@ -277,7 +277,9 @@ class BuildContext:
                 problem=f"its tool {program!r} isn't on PATH",
                 hint=f"install {program}",
             )
-        command = Command(argv=(path, "--version"))
+        # rustup, pyenv and others choose a version by files in the current folder; a
+        # build sees none of the project's.
+        command = Command(argv=(path, "--version"), cwd=Path("/"))
         try:
             return self.tools.run.once(
                 (SESSION, "tool version", path),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.backend import Backend
 from nox_buildstages.builder.backend_variables import backend_variables
-from nox_buildstages.builder.compilers.cache import hide_caches
+from nox_buildstages.builder.compilers.cache import hide_caches, map_paths
 from nox_buildstages.builder.jobs.slots import job_variables
 from nox_buildstages.environments.snapshot import guard_environment
 from nox_buildstages.errors import BuildTimeoutError
@@ -58,7 +58,8 @@ class Job:
     @property
     def build_dir(self) -> BuildDirectory:
         """The folder in which the wheel is built."""
-        return self.context.tools.store.build_dir(self.recipe.key)
+        may_move = self.sandbox.may_move
+        return self.context.tools.store.build_dir(self.recipe.key, may_move=may_move)
 
     @property
     def is_partial(self) -> bool:
@@ -74,14 +75,16 @@ class Job:
         """
         return self.context.tools.sandbox_policy.sandbox(self.stage)
 
-    def sandbox_at(self, folder: Path) -> Sandbox:
-        """Return a sandbox with a folder at the path shared by all builds."""
-        return self.sandbox.show_at(folder, self.context.tools.store.here)
-
     @property
     def variables(self) -> dict[str, str]:
         """The variables from ``env`` and ``pass-env``."""
         return self.context.variables(self.stage, self.output.name)
+
+    def declared_in(self, folder: Path) -> dict[str, str]:
+        """Return the declared variables for a build in a folder."""
+        if self.sandbox.may_move:
+            return self.variables
+        return map_paths(self.context.tools, self.variables, folder)
 
     def report_waiting(self) -> None:
         """Print a line about waiting for jobs."""
@@ -152,7 +155,7 @@ class Job:
             BuildStagesError: The backend has changed the environment.
         """
         context, output, stage = self.context, self.output.name, self.stage.name
-        declared = self.variables
+        declared = self.declared_in(home.parent)
         if cache is None:
             declared |= hide_caches(context.tools, declared)
         else:
@@ -178,6 +181,6 @@ class Job:
                 settings=context.project.rules(output).config_settings,
                 log=self.log,
                 runner=context.tools.runner,
-                sandbox=self.sandbox_at(home.parent),
+                sandbox=self.sandbox.show(home.parent),
                 attend=attend,
             )

@@ -63,7 +63,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                 spent = job.build_dir.spent(job.environment.location)
                 log_start = begin_log(job, attempt)
                 try:
-                    with tools.store.open_build_dir(recipe.key) as build_dir:
+                    with tools.store.open_build_dir(job.build_dir) as build_dir:
                         wheel, hits = build_wheel(job, attempt.jobs, build_dir)
                         seconds = time.monotonic() - started
                         stored = tools.store.put(
@@ -107,8 +107,8 @@ def build_wheel(
         context.tools,
         job.compiler_cache,
         stage=job.stage.name,
-        sandbox=job.sandbox_at(build_dir.folder),
-        declared=job.variables,
+        sandbox=job.sandbox.show(build_dir.folder),
+        declared=job.declared_in(build_dir.folder),
     ) as cache:
         tree = build_dir.begin(
             location,

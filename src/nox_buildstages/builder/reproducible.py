@@ -82,7 +82,7 @@ def _compare(job: Job, slot: JobSlot) -> tuple[Path, Path] | None:
         )
         job.build_dir.clear()
         begin_log(job, Attempt(granted=jobs, is_resumed=False))
-        with tools.store.open_build_dir(recipe.key) as build_dir:
+        with tools.store.open_build_dir(job.build_dir) as build_dir:
             second = build_wheel(job, jobs, build_dir)[0].path
             name = second.name
             is_same = sha256_of(second) == first.sha256 and name == first.path.name

@@ -1,4 +1,4 @@
-"""Run build backends in isolation: without network, and ended together with us."""
+"""Run build backends in isolation: without network, without surroundings."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import BuildStagesError, CommandError
+from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.system.process import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from nox_buildstages.model import Stage
     from nox_buildstages.system.process import Runner
 
 _ISOLATE = Path(__file__).with_name("scripts") / "isolate.py"
 _OFFLINE = (sys.executable, "-I", "-S", str(_ISOLATE))
-_AT, _ONLINE = "--at", "--online"  # options of the script
+_AT, _ONLINE, _FROZEN = "--at", "--online", "--frozen"  # options of the script
 _CANNOT_MOVE = 126  # an exit status of the script
 
 SECONDS = 10.0
@@ -36,29 +37,34 @@ _NONE = Path("-")
 class Sandbox:
     """The isolation of a build backend.
 
-    Without network, the backend also sees the build directory at the path shared by
-    all builds.
+    If the system allows mounts, the backend also sees the build directory at the path
+    shared by all builds, with nothing around it.
     """
 
     why: str = ""  # why the backend has network; empty if the network is off
     may_move: bool = True  # whether the system can show a folder at another path
-    moved: tuple[Path, Path] | None = None  # a folder, and its path inside
+    moved: Path | None = None  # the folder that is shown at ``HERE``
+    frozen: tuple[Path, ...] = ()  # read-only folders
 
     @property
     def is_off(self) -> bool:
         """Whether the network is off."""
         return not self.why
 
-    def show_at(self, folder: Path, path: Path) -> Sandbox:
-        """Return a sandbox with a folder at another path, if possible."""
-        if not (self.is_off and self.may_move):
+    def show(self, folder: Path, *, frozen: Iterable[Path] = ()) -> Sandbox:
+        """Return a sandbox with a folder at the path shared by all builds, if possible.
+
+        The build can't write to ``frozen`` folders.
+        """
+        if not self.may_move:
             return self
-        path.mkdir(parents=True, exist_ok=True)
-        return replace(self, moved=(folder, path))
+        return replace(self, moved=folder, frozen=tuple(frozen))
 
     def wrap(self, command: Command) -> Command:
         """Wrap a command for the sandbox."""
-        return self._separate(command) if self.is_off else command
+        if self.is_off:
+            return self._separate(command)
+        return self.wrap_with_network(command)
 
     def wrap_with_network(self, command: Command) -> Command:
         """Wrap a command: same folders, but with network."""
@@ -68,21 +74,19 @@ class Sandbox:
         """Return a text, with paths as the backend sees them."""
         if self.moved is None:
             return text
-        folder, path = map(str, self.moved)
-        return text.replace(folder, path)
+        return text.replace(str(self.moved), str(HERE))
 
     def _separate(self, command: Command, *options: str) -> Command:
         """Wrap a command with the script for namespaces."""
         if self.moved is None:
             return replace(command, argv=(*_OFFLINE, *options, *command.argv))
-        folder, path = map(str, self.moved)
+        frozen = (word for path in self.frozen for word in (_FROZEN, str(path)))
+        moved = (_AT, str(self.moved), str(HERE), *frozen)
         argv = map(self.translate, command.argv)
         env = command.env and {
             name: self.translate(value) for name, value in command.env.items()
         }
-        return replace(
-            command, argv=(*_OFFLINE, *options, _AT, folder, path, *argv), env=env
-        )
+        return replace(command, argv=(*_OFFLINE, *options, *moved, *argv), env=env)
 
     def __str__(self) -> str:
         return "off" if self.is_off else f"on ({self.why})"
@@ -95,6 +99,7 @@ class SandboxPolicy:
     runner: Runner
     report: Callable[[str], None]
     _possible: Sandbox | None = None
+    _has_reported: bool = False
 
     def sandbox(self, stage: Stage) -> Sandbox:
         """Return the sandbox of a stage.
@@ -102,26 +107,9 @@ class SandboxPolicy:
         Raises:
             BuildStagesError: The network can't be switched off.
         """
+        sandbox = self.possible
         if stage.network == "on":
-            return Sandbox(why="network = true")
-        is_first = self._possible is None
-        if self._possible is None:
-            folder = str(_ISOLATE.parent)
-            command = Command(argv=(*_OFFLINE, _AT, folder, folder))
-            try:
-                completed = self.runner(command)
-            except CommandError as error:
-                self._possible = Sandbox(why=error.reason)
-            else:
-                last = completed.stderr.strip().rpartition("\n")[2]
-                self._possible = (
-                    Sandbox(may_move=completed.returncode == 0)
-                    if completed.returncode in {0, _CANNOT_MOVE}
-                    else Sandbox(
-                        why=f"this system allows no network namespace ({last})"
-                    )
-                )
-        sandbox = self._possible
+            return replace(sandbox, why="network = true")
         if not sandbox.is_off and stage.network == "require-off":
             raise BuildStagesError(
                 subject=f"stage {stage.name}",
@@ -129,9 +117,33 @@ class SandboxPolicy:
                 details=[sandbox.why],
                 hint="to turn it off only if possible:\n  network = false",
             )
-        if not sandbox.is_off and is_first:
+        if not (sandbox.is_off or self._has_reported):
+            self._has_reported = True
             self.report(f"build backends have network access: {sandbox.why}")
         return sandbox
+
+    @property
+    def possible(self) -> Sandbox:
+        """The strictest sandbox that the system allows."""
+        if self._possible is None:
+            self._possible = self._try_sandbox()
+        return self._possible
+
+    def _try_sandbox(self) -> Sandbox:
+        """Try what the system allows."""
+        at = (_AT, str(_ISOLATE.parent), str(HERE))
+        try:
+            completed = self.runner(Command(argv=(*_OFFLINE, *at)))
+            if completed.returncode in {0, _CANNOT_MOVE}:
+                return Sandbox(may_move=completed.returncode == 0)
+            last = completed.stderr.strip().rpartition("\n")[2]
+            online = self.runner(Command(argv=(*_OFFLINE, _ONLINE, *at)))
+        except CommandError as error:
+            return Sandbox(why=error.reason, may_move=False)
+        return Sandbox(
+            why=f"this system allows no network namespace ({last})",
+            may_move=online.returncode == 0,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

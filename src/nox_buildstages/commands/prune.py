@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.store.inventory import Kind
 from nox_buildstages.store.pruning import Limits, prune
-from nox_buildstages.store.store import Store, cache_folder
+from nox_buildstages.store.store import Store
 from nox_buildstages.text import align, format_size
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def run_prune(options: Options, run: Run) -> None:
     """
     run.uses.close()  # sessions of this process have ended: don't wait for them
     run.forget("store")
-    store = Store(cache_folder(run.outer))
+    store = Store.of_user(run.outer)
     limits = Limits(older_than=options.older_than, larger_than=options.larger_than)
     run.report(f"the store is {store.folder}")
     result = prune(store, limits, report=run.report, is_dry=options.dry_run)

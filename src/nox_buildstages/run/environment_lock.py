@@ -161,6 +161,6 @@ def _discard(location: Path) -> None:
 
 
 def _store() -> Store:
-    from nox_buildstages.store.store import Store, cache_folder  # noqa: PLC0415 - --list is instant
+    from nox_buildstages.store.store import Store  # noqa: PLC0415 - --list is instant
 
-    return Store(cache_folder(os.environ))
+    return Store.of_user(os.environ)

@@ -18,7 +18,15 @@ from nox_buildstages.system import files
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FORMAT = 1
+FORMAT = 2
+"""Version 1 had another path for all builds."""
+
+HERE = Path("/nox-build-stage")
+"""The path at which every build sees its build directory, if the system allows mounts.
+
+Compilers write paths into their results. This one is the same for every store, user and
+checkout, and nothing lies around it.
+"""
 
 _SECOND = 1_000_000_000
 _COARSE, _FINE = 2 * _SECOND, _SECOND // 20
@@ -55,7 +63,6 @@ class BuildDirectory:
     """The folder in which a wheel is built, named by the wheel's key."""
 
     folder: Path
-    here: Path | None = None  # the path at which a sandboxed backend sees the folder
 
     @property
     def source(self) -> Path:
@@ -161,7 +168,7 @@ class BuildDirectory:
 
     def _relative(self, path: Path) -> str | None:
         """Return a path, seen in a sandbox or outside, relative to the folder."""
-        for top in filter(None, (self.folder.resolve(), self.here)):
+        for top in (self.folder.resolve(), HERE):
             if path.is_relative_to(top):
                 return path.relative_to(top).as_posix()
         return None

@@ -67,7 +67,7 @@ def list_items(store: Store) -> Iterator[StoreItem]:
     top = store.folder
     for path in _list_keys(top / "wheels"):
         yield _item(Kind.WHEEL, path, is_garbage=_is_broken(store, path))
-    for path in _list_keys(top / "builds"):
+    for path in (it for builds in store.all_builds for it in _list_keys(builds)):
         yield _item(Kind.TREE, path, lock=store.processes_lock(path.name))
     for path in _list_keys(top / "sources"):
         yield from _source_items(path)
@@ -80,17 +80,19 @@ def list_items(store: Store) -> Iterator[StoreItem]:
         for path in _list(top / folder):
             if path.suffix == suffix and not path.name.startswith("."):
                 yield _item(kind, path)
-    yield from _leftovers(top)
+    yield from _leftovers(store)
     yield from _lock_files(top)
 
 
-def _leftovers(top: Path) -> Iterator[StoreItem]:
+def _leftovers(store: Store) -> Iterator[StoreItem]:
     """Yield the unfinished folders and files of killed processes."""
-    folders = {"wheels", "builds", "sources", "git", "compilers"}
-    files = {folder for folder, _ in _FILES.values()}
+    top = store.folder
+    folders = {top / it for it in ("wheels", "sources", "git", "compilers")}
+    folders |= {*store.all_builds}
+    files = {top / folder for folder, _ in _FILES.values()}
     for folder in sorted(folders | files):
         prefixes = _LEFTOVERS if folder in folders else (".",)
-        for path in _list(top / folder):
+        for path in _list(folder):
             if path.name.startswith(prefixes):
                 yield _item(Kind.LEFTOVER, path, is_garbage=True)
 

@@ -19,7 +19,14 @@ from platformdirs import user_cache_path
 from nox_buildstages.errors import BuildStagesError, refuse_newer_format
 from nox_buildstages.store.build_dir import BuildDirectory
 from nox_buildstages.store.key import Recipe
+from nox_buildstages.store.surroundings import (
+    is_neutral,
+    make_private,
+    neutral_folder,
+    temporary_folders,
+)
 from nox_buildstages.system import files
+from nox_buildstages.system.files import path_id
 from nox_buildstages.system.locks import hold_lock, hold_shared_lock
 
 if TYPE_CHECKING:
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 CACHE_VARIABLE = "NOX_BUILDSTAGES_CACHE_DIR"
+BUILD_VARIABLE = "NOX_BUILDSTAGES_BUILD_DIR"
 FORMAT = 1
 RECORD = "record.json"
 LOG = "build.log"
@@ -89,6 +97,19 @@ class Store:
     """A folder of wheels, each in a folder named by the key."""
 
     folder: Path
+    home: Path | None = None  # of the user
+    build_folder: Path | None = None
+    """The folder in which the user wants builds to run."""
+
+    @classmethod
+    def of_user(cls, environ: Mapping[str, str]) -> Store:
+        """Return the user's store."""
+        folder = environ.get(BUILD_VARIABLE)
+        return cls(
+            cache_folder(environ),
+            home=Path(environ.get("HOME") or Path.home()),
+            build_folder=Path(folder).absolute() if folder else None,
+        )
 
     def find(self, key: str) -> StoredWheel | None:
         """Return the wheel of a key, after hashing; None if missing or damaged."""
@@ -190,28 +211,53 @@ class Store:
                 stack.enter_context(hold_shared_lock(self.users_lock, on_wait=on_wait))
             yield
 
-    def build_dir(self, key: str) -> BuildDirectory:
+    def builds(self, *, may_move: bool) -> Path:
+        """Return the folder of all build directories.
+
+        Build tools search upwards for a project, a repository or settings. If no
+        sandbox shows a build directory elsewhere, it must not lie in a user's files.
+        """
+        named, own = self._named_builds, self.folder / "builds"
+        if may_move:
+            return named or own
+        if named is None:
+            is_own = is_neutral(own, self.home)
+            named = own if is_own else neutral_folder(self.folder)
+        return named.resolve()  # compilers see paths without links
+
+    @property
+    def all_builds(self) -> tuple[Path, ...]:
+        """All folders that may contain build directories of this store."""
+        own = self.folder / "builds"
+        found = (own, self._named_builds, *temporary_folders(self.folder))
+        return tuple(it for it in found if it is not None)
+
+    @property
+    def _named_builds(self) -> Path | None:
+        """The folder of the store's builds in the folder that the user names."""
+        folder = self.build_folder
+        return None if folder is None else folder / path_id(self.folder)
+
+    def build_dir(self, key: str, *, may_move: bool = True) -> BuildDirectory:
         """Return the folder in which a key's wheel is built."""
-        return BuildDirectory(self.folder / "builds" / key, here=self.here)
+        return BuildDirectory(self.builds(may_move=may_move) / key)
 
     @contextmanager
-    def open_build_dir(self, key: str) -> Iterator[BuildDirectory]:
+    def open_build_dir(self, build_dir: BuildDirectory) -> Iterator[BuildDirectory]:
         """Yield the folder in which a key's wheel is built, and remove the folder.
 
         If the block fails, the folder stays, and the next build can resume. The caller
         holds the key's lock.
+
+        Raises:
+            BuildStagesError: The folder belongs to another user.
         """
-        with self.hold_lock(self.processes_lock(key).stem):
+        with self.hold_lock(self.processes_lock(build_dir.folder.name).stem):
             pass  # a supervisor may still be ending the processes of a killed build
-        build_dir = self.build_dir(key)
-        build_dir.folder.mkdir(parents=True, exist_ok=True)
+        make_private(build_dir.folder.parent)
+        build_dir.folder.mkdir(exist_ok=True)
         yield build_dir
         build_dir.clear()
-
-    @property
-    def here(self) -> Path:
-        """The path at which every build sees the build directory, if possible."""
-        return self.folder / "here"
 
     def processes_lock(self, key: str) -> Path:
         """Return the lock held while processes of a key's build run."""

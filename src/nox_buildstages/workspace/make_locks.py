@@ -19,6 +19,7 @@ from nox_buildstages.lock.files.inputs import digest_inputs
 from nox_buildstages.lock.resolve.locker import Locker, UnresolvableError
 from nox_buildstages.lock.resolve.own_project import with_own_stage
 from nox_buildstages.lock.resolve.uv_compile import Resolver
+from nox_buildstages.store.surroundings import make_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -141,8 +142,9 @@ class ProjectLocker:
                 upgrade=is_upgrade and self.options.upgrade,
                 upgrade_packages=self.options.upgrade_packages if is_upgrade else (),
             )
-        builds = tools.store.folder / "builds"
-        builds.mkdir(parents=True, exist_ok=True)
+        may_move = tools.sandbox_policy.possible.may_move
+        builds = tools.store.builds(may_move=may_move)
+        make_private(builds)
         with tempfile.TemporaryDirectory(prefix="locking-", dir=builds) as scratch:
             metadata_provider = BackendMetadata(
                 context=context,

@@ -20,7 +20,7 @@ from nox_buildstages.lock.files.inputs import digest_inputs
 from nox_buildstages.model import Cell
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.remote import Remote, choose_remote_store
-from nox_buildstages.store.store import Store, cache_folder
+from nox_buildstages.store.store import Store
 from nox_buildstages.system import process
 from nox_buildstages.system.files import path_id, write_text
 from nox_buildstages.wheelhouse.directory import Wheelhouse
@@ -53,7 +53,7 @@ def open_workspace(
     """
     run.forget(SESSION)
     project, outer, runner = cells.first.project, run.outer, process.run
-    store = Store(cache_folder(outer))
+    store = Store.of_user(outer)
     remote_store = choose_remote_store(project, outer)
     indexes = Indexes(
         root=project.root,

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nox_buildstages.builder.compilers.wrappers import (
     CACHES,
+    MAP_VARIABLE,
     find_nvcc,
     make_compilers,
+    make_mapping_compilers,
     make_noop_caches,
 )
 from nox_buildstages.errors import BuildStagesError, CommandError
+from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.process import Command, run_checked
 
@@ -87,6 +90,26 @@ def find_cache(context: BuildContext, stage: Stage) -> Path | None:
             hint=f"install it:\n  pip install {_PACKAGES[setting]}",
         )
     return None
+
+
+def map_paths(
+    tools: Tools, declared: Mapping[str, str], folder: Path
+) -> dict[str, str]:
+    """Return declared variables for a build that runs at a path of its own.
+
+    Compilers write the path shared by all builds in place of the path of ``folder``.
+    """
+    path = declared.get("PATH", tools.run.outer.get("PATH", os.defpath))
+    with tools.store.hold_lock("compilers"):
+        wrappers = make_mapping_compilers(tools.store.folder / "compilers", path)
+    note_use(wrappers)
+    return {
+        # Unlike RUSTFLAGS, this adds to the settings of the source.
+        "CARGO_BUILD_RUSTFLAGS": f"--remap-path-prefix={folder}={HERE}",
+        **declared,
+        MAP_VARIABLE: f"{folder}={HERE}",
+        "PATH": os.pathsep.join((str(wrappers), path)),
+    }
 
 
 def hide_caches(tools: Tools, declared: Mapping[str, str]) -> dict[str, str]:

@@ -7,12 +7,14 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _COMPILER = re.compile(
     r"(\w+-\w+-\w+-(\w+-)?)?"  # a triplet, such as x86_64-linux-gnu-
@@ -25,12 +27,21 @@ CACHES = ("ccache", "sccache")
 _INSIDE = "NOX_BUILDSTAGES_COMPILING"
 """Set for programs that a cache runs, so that their compilers aren't wrapped again."""
 
+MAP_VARIABLE = "NOX_BUILDSTAGES_PREFIX_MAP"
+"""Has the build directory, ``=``, and the path that compilers write in its place."""
+
+_MAP = f' "-ffile-prefix-map=${MAP_VARIABLE}"'
 _SCRIPT = f"""\
 #!/bin/sh
 # {{identity}}
 if [ -n "${_INSIDE}" ]; then exec {{compiler}} "$@"; fi
 export {_INSIDE}=1
 exec {{launcher}} {{compiler}} "$@"
+"""
+_MAPPING_SCRIPT = f"""\
+#!/bin/sh
+# {{identity}}
+exec {{compiler}}{_MAP} "$@"
 """
 _LAUNCHER = f"""\
 #!/bin/sh
@@ -46,6 +57,25 @@ exec "$@"
 other tools run their compiler by way of it."""
 
 
+def make_mapping_compilers(folder: Path, path: str) -> Path:
+    """Make a folder with a wrapper for each C and C++ compiler on a ``PATH``.
+
+    A wrapper makes the compiler write the paths of the build directory as in all other
+    builds. Compilers that can't are left out. The caller holds a lock.
+    """
+    found = _find_compilers(path)
+    scripts = _format_scripts(_MAPPING_SCRIPT, found)
+    return _make_folder(folder, "paths", scripts, found, is_usable=_supports_maps)
+
+
+def _supports_maps(wrapper: Path) -> bool:
+    """Whether the compiler of a wrapper knows the option."""
+    argv = (str(wrapper), "-E", "-x", "c", os.devnull)
+    env = {**os.environ, MAP_VARIABLE: "/a=/b"}
+    completed = subprocess.run(argv, env=env, capture_output=True, check=False)
+    return completed.returncode == 0
+
+
 def make_compilers(folder: Path, path: str, launcher: Path) -> Path:
     """Make a folder with a wrapper for each C and C++ compiler on a ``PATH``.
 
@@ -56,6 +86,15 @@ def make_compilers(folder: Path, path: str, launcher: Path) -> Path:
 
     The folder's name depends on the content. The caller holds a lock.
     """
+    found, program = _find_compilers(path), shlex.quote(str(launcher))
+    scripts = _format_scripts(_SCRIPT, found, launcher=program)
+    scripts |= dict.fromkeys(CACHES, _DISABLED)
+    scripts[launcher.stem] = _LAUNCHER.format(launcher=program)
+    return _make_folder(folder, launcher.stem, scripts, found)
+
+
+def _find_compilers(path: str) -> dict[str, Path]:
+    """Return the C and C++ compilers on a ``PATH`` by name."""
     found: dict[str, Path] = {}
     for top in map(Path, path.split(os.pathsep)):
         if not (top.is_absolute() and top.is_dir() and os.access(top, os.R_OK)):
@@ -67,21 +106,22 @@ def make_compilers(folder: Path, path: str, launcher: Path) -> Path:
             # A link to a cache is no compiler.
             if os.access(compiler, os.X_OK) and compiler.resolve().name not in CACHES:
                 found[name] = compiler
+    return found
+
+
+def _format_scripts(
+    script: str, compilers: Mapping[str, Path], **words: str
+) -> dict[str, str]:
+    """Return the text of a wrapper for each compiler."""
     scripts = {}
-    for compiler in sorted(found.values()):
+    for compiler in sorted(compilers.values()):
         status = compiler.stat()
-        scripts[compiler.name] = _SCRIPT.format(
+        scripts[compiler.name] = script.format(
             identity=f"{compiler.resolve()} {status.st_size} {status.st_mtime_ns}",
             compiler=shlex.quote(str(compiler)),
-            launcher=shlex.quote(str(launcher)),
+            **words,
         )
-    scripts |= dict.fromkeys(CACHES, _DISABLED)
-    scripts[launcher.stem] = _LAUNCHER.format(launcher=shlex.quote(str(launcher)))
-    target = _make_folder(folder, launcher.stem, scripts)
-    for compiler in found.values():  # a cache identifies compilers by their time
-        modified = compiler.stat().st_mtime_ns
-        os.utime(target / compiler.name, ns=(modified, modified))
-    return target
+    return scripts
 
 
 def make_noop_caches(folder: Path) -> Path:
@@ -89,8 +129,19 @@ def make_noop_caches(folder: Path) -> Path:
     return _make_folder(folder, "none", dict.fromkeys(CACHES, _DISABLED))
 
 
-def _make_folder(folder: Path, name: str, scripts: Mapping[str, str]) -> Path:
-    """Make a folder of programs, unless the folder exists."""
+def _make_folder(
+    folder: Path,
+    name: str,
+    scripts: Mapping[str, str],
+    compilers: Mapping[str, Path] = MappingProxyType({}),
+    *,
+    is_usable: Callable[[Path], bool] = lambda _: True,
+) -> Path:
+    """Make a folder of usable programs, unless the folder exists.
+
+    The wrappers of compilers get the compilers' times: a cache identifies compilers by
+    their time.
+    """
     digest = hashlib.sha256("".join(scripts.values()).encode()).hexdigest()
     target = folder / f"{name}-{digest[:16]}"
     if target.is_dir():
@@ -101,6 +152,11 @@ def _make_folder(folder: Path, name: str, scripts: Mapping[str, str]) -> Path:
         script = staging / program
         script.write_text(text, encoding="utf-8")
         script.chmod(0o755)
+        if not is_usable(script):
+            script.unlink()
+        elif program in compilers:
+            modified = compilers[program].stat().st_mtime_ns
+            os.utime(script, ns=(modified, modified))
     return staging.rename(target)
 
 

@@ -1,14 +1,16 @@
 """Run a program in new namespaces, without network.
 
-``python -I -S isolate.py [--online] [--at FOLDER HERE] [PROGRAM ARGUMENT…]``
+``python -I -S isolate.py [--online] [--at FOLDER HERE] [--frozen FOLDER]… [PROGRAM …]``
 
 This script for Linux imports little, because each hook starts the script. The script
 cuts the network off, except for ``localhost``, and then becomes the program, so
 process, signals and exit status are the program's. The program is optional.
 
 With ``--at``, the program and all processes below see a folder at another path, too,
-and a program started in the folder starts at the other path. With ``--online``, the
-network stays.
+and a program started in the folder starts at the other path. Nothing lies around that
+path except the folders of the system: a program that searches upwards finds no project
+of the user. Folders after ``--frozen`` are read-only. With ``--online``, the network
+stays.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ CANNOT_MOVE = 126
 CANNOT_RUN = 127
 """The exit status if the program can't be started."""
 
-AT, ONLINE = "--at", "--online"
+AT, ONLINE, FROZEN = "--at", "--online", "--frozen"
 
 _NEW_MOUNTS = 0x20000
 _NEW_USER = 0x10000000
@@ -41,7 +43,10 @@ _UP = 0x1
 _INTERFACE = "16sh22x"
 _DROP_CAPABILITY = 24
 _SYS_PTRACE, _SYS_ADMIN, _PERFMON = 19, 21, 38
-_BIND, _ALL_BELOW, _PRIVATE = 0x1000, 0x4000, 0x40000
+_READ_ONLY, _REMOUNT, _MOVE = 0x1, 0x20, 0x2000
+_BIND, _ALL_BELOW, _UNBINDABLE, _PRIVATE = 0x1000, 0x4000, 0x20000, 0x40000
+_KEPT = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC
+"""Flags of a mount that must stay; as numbers they are the same for ``mount``."""
 
 
 class _MoveError(OSError):
@@ -54,6 +59,8 @@ def main(argv: list[str]) -> int:
     argv = argv[1:] if is_online else argv
     is_moved = argv[:1] == [AT]
     moved, argv = (argv[1:3], argv[3:]) if is_moved else ([], argv)
+    while argv[:1] == [FROZEN]:
+        moved, argv = [*moved, argv[1]], argv[2:]
     try:
         enter_namespaces(moved, online=is_online)
     except OSError as error:
@@ -73,6 +80,8 @@ def main(argv: list[str]) -> int:
 
 def enter_namespaces(moved: list[str], *, online: bool = False) -> None:
     """Enter namespaces without network, and with a folder at another path.
+
+    ``moved`` has the folder, the other path, and folders that become read-only.
 
     Root needs no user namespace. In a user namespace root would be the only user, and
     could not, for example, unpack an archive with the owners of the files.
@@ -107,18 +116,45 @@ def _enter_as_root(libc: ctypes.CDLL, namespace: int) -> bool:
     return not any(libc.prctl(_DROP_CAPABILITY, it, 0, 0, 0) for it in dropped)
 
 
-def _move(libc: ctypes.CDLL, folder: str, here: str) -> None:
-    """Mount a folder at another path, for this process and all children."""
-    inside = os.path.relpath(os.getcwd(), os.path.realpath(folder))  # noqa: PTH109 - quick
-    source, target = os.fsencode(folder), os.fsencode(here)
+def _move(libc: ctypes.CDLL, folder: str, here: str, *frozen: str) -> None:
+    """Enter a root folder with a folder at another path, and all folders of the system.
+
+    The root has no files of the old one: programs that search upwards for a project
+    would find them.
+    """
+    cwd = os.getcwd()  # noqa: PTH109 - quick to start
+    inside = os.path.relpath(cwd, os.path.realpath(folder))
+
+    def mount(source: str | None, target: str, flags: int, kind: str = "") -> None:
+        names = (name and os.fsencode(name) for name in (source, target, kind))
+        _check(libc.mount(*names, flags, b"mode=555" if kind else None))
+
     try:
         _check(libc.unshare(_NEW_MOUNTS))
-        _check(libc.mount(None, b"/", None, _ALL_BELOW | _PRIVATE, None))
-        _check(libc.mount(source, target, None, _ALL_BELOW | _BIND, None))
+        mount(None, "/", _ALL_BELOW | _PRIVATE)
+        os.chdir(folder)  # the new root hides the folder, except as "."
+        mount("tmpfs", folder, 0, "tmpfs")
+        mount(None, folder, _UNBINDABLE)  # it doesn't contain itself
+        for entry in os.scandir("/"):  # quicker than pathlib
+            if entry.is_symlink():
+                os.symlink(os.readlink(entry.path), folder + entry.path)  # noqa: PTH115, PTH211
+            elif entry.is_dir():
+                os.mkdir(folder + entry.path)  # noqa: PTH102 - quick to start
+                mount(entry.path, folder + entry.path, _ALL_BELOW | _BIND)
+        os.mkdir(folder + here)  # noqa: PTH102 - quick to start
+        mount(".", folder + here, _ALL_BELOW | _BIND)
+        for path in map(os.path.realpath, frozen):
+            kept = os.statvfs(path).f_flag & _KEPT
+            mount(path, folder + path, _ALL_BELOW | _BIND)
+            mount(None, folder + path, _REMOUNT | _BIND | _READ_ONLY | kept)
+        os.chdir(folder)
+        mount(None, ".", _PRIVATE)
+        mount(".", "/", _MOVE)
+        os.chroot(".")
     except OSError as error:
         raise _MoveError(*error.args) from error
-    if not inside.startswith(os.pardir):
-        os.chdir(os.path.join(here, inside))  # noqa: PTH118 - quick to start
+    is_outside = inside.startswith(os.pardir)
+    os.chdir(cwd if is_outside else os.path.join(here, inside))  # noqa: PTH118
 
 
 def _check(status: int) -> None:
