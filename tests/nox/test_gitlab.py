@@ -133,4 +133,4 @@ def test_the_guide_names_what_the_script_names() -> None:
         {"artifact": "pipeline.yml", "job": "plan"}
     ]
     assert base.keys() == {".build-stages"}
-    assert base[".build-stages"]["artifacts"]["paths"] == [".store/wheels/"]
+    assert base[".build-stages"]["artifacts"]["paths"] == [".wheels/"]
