@@ -126,6 +126,13 @@ class Output:
         """The normalized name of the project."""
         return canonicalize_name(self.requirement.name)
 
+    def accepts(self, version: Version) -> bool:
+        """Whether a version, or its part before ``+``, is one that is asked for."""
+        wanted = self.requirement.specifier
+        return any(
+            wanted.contains(it, prereleases=True) for it in (version, version.public)
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:

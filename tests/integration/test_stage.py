@@ -718,6 +718,20 @@ def test_a_wheel_must_keep_what_the_lock_promised(shop: Shop) -> None:
     )
 
 
+def test_a_promise_that_code_breaks_is_refused_before_the_build(shop: Shop) -> None:
+    """The local version that it adds is the one to declare."""
+    shop.write(version="1.0+cu130")
+    shop.root.joinpath("low-lib/setup.py").write_text("", "utf-8")
+    with pytest.raises(WheelError) as caught:
+        shop.provide()
+    assert caught.value.summary == (
+        "low-lib (stage low): is version 1.0+cu130; the lock says 1.0"
+    )
+    assert '\n  local-version = "cu130"' in str(caught.value)
+    assert caught.value.log is not None
+    assert "building low-lib" not in caught.value.log.read_text("utf-8")
+
+
 SAME = [
     ('a; python_version < "4"', "a ; python_version<'4'"),
     (

@@ -33,6 +33,7 @@ from nox_buildstages.model import (
     Project,
     Stage,
 )
+from nox_buildstages.sources.metadata import Identity
 
 A, B = canonicalize_name("a"), canonicalize_name("b")
 SOURCE = ArchiveSource(location="a-1.0.tar.gz", sha256="0" * 64)
@@ -108,6 +109,7 @@ def test_a_static_pkg_info_is_enough(tmp_path: Path) -> None:
             provides_extra=("x",),
             learned="static",
         ),
+        identity=Identity(name=A, version=Version("1.0")),
     )
 
 

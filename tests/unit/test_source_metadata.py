@@ -14,6 +14,7 @@ from nox_buildstages.sources.metadata import (
     BuildSystem,
     metadata_from_core,
     read_build_system,
+    read_identity,
     read_static_metadata,
 )
 from nox_buildstages.wheels import core_metadata
@@ -276,3 +277,37 @@ def test_metadata_names_its_origin() -> None:
     assert found.learned == "hook"
     assert found.requires_dist == ("x<2,>=1", "y")
     assert found.provides_extra == ("some-extra",)
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "version", "plugin"),
+    [
+        ({}, None, None, None),
+        ({"PKG-INFO": "Name: A_b\nVersion: 1.4\n"}, "a-b", "1.4", None),
+        ({"PKG-INFO": "not metadata"}, None, None, None),
+        (
+            {"pyproject.toml": '[project]\nname = "a"\nversion = "2"\n'},
+            "a",
+            "2",
+            None,
+        ),
+        ({"pyproject.toml": '[project]\nname = "a"\n'}, "a", None, None),
+        ({"setup.py": "setup(use_scm_version=True)"}, None, None, "setuptools-scm"),
+        ({"pyproject.toml": "[tool.setuptools_scm]"}, None, None, "setuptools-scm"),
+        ({"setup.py": "setup(pbr=True)"}, None, None, "pbr"),
+    ],
+)
+def test_a_tree_says_what_it_is(
+    tmp_path: Path,
+    files: dict[str, str],
+    name: str | None,
+    version: str | None,
+    plugin: str | None,
+) -> None:
+    """In PKG-INFO or the table, as far as anybody can tell without running it."""
+    for file, text in files.items():
+        (tmp_path / file).write_text(text, "utf-8")
+    identity = read_identity(tmp_path)
+    assert identity.name == name
+    assert identity.version == (None if version is None else Version(version))
+    assert (identity.version_plugin or (None,))[0] == plugin

@@ -19,8 +19,9 @@ from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
 from nox_buildstages.builder.stage import provide_stage
-from nox_buildstages.errors import BackendError, MetadataError, not_run
+from nox_buildstages.errors import BackendError, not_run
 from nox_buildstages.lock.files.lockfile import IndexPin, LockedOutput, StagePin
+from nox_buildstages.lock.resolve.check_identity import check_name
 from nox_buildstages.lock.resolve.known_metadata import (
     BackendAnswer,
     find_unmet,
@@ -222,15 +223,9 @@ class BackendMetadata:
             return BackendAnswer(requires=requires, metadata=None, unmet=unmet)
         if core is None:
             metadata = source_tree.read_static_metadata(tree)
-        elif core.name == output.name:
-            metadata = source_tree.metadata_from_core(core, learned="hook")
         else:
-            raise MetadataError(
-                output=output.name,
-                stage=stage.name,
-                problem=f"its source is the source of {core.name}",
-                hint=f"name {core.name} in the outputs of stage {stage.name}",
-            )
+            check_name(output.name, stage.name, core.name)
+            metadata = source_tree.metadata_from_core(core, learned="hook")
         return BackendAnswer(requires=requires, metadata=metadata)
 
 

@@ -9,6 +9,7 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from nox_buildstages.config.writing import package_table
 from nox_buildstages.errors import WheelError
 from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.wheels import wheel as wheels
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.lock.files.lockfile import LockedOutput
     from nox_buildstages.model import Interpreter
+    from nox_buildstages.wheels.core_metadata import CoreMetadata
     from nox_buildstages.wheels.wheel import WheelFile
 
 
@@ -28,10 +30,62 @@ def name_build(error: WheelError, output: str, stage: str, log: Path) -> WheelEr
     """Return the error about a wheel with the build that made it, and the log."""
     return replace(
         error,
-        subject=f"{output} (stage {stage}): {error.subject}",
+        subject=": ".join(filter(None, (f"{output} (stage {stage})", error.subject))),
         log=log,
-        hint="fix its source, then run the same command again",
+        hint=error.hint or "fix its source, then run the same command again",
     )
+
+
+def check_metadata(
+    found: CoreMetadata | WheelFile,
+    output: LockedOutput,
+    *,
+    subject: str = "",
+    is_labelled: bool,
+) -> None:
+    """Compare the metadata of a wheel, or of a wheel to be built, with the lock.
+
+    If the table sets the wheel's local version, the backend's local version is ignored.
+
+    Raises:
+        WheelError: The metadata and the lock disagree.
+    """
+    locked = output.metadata
+    _check_name(found.name, output.name, subject)
+    actual, expected = found.version, locked.version
+    public = Version(actual.public)
+    if is_labelled:
+        actual, expected = public, Version(expected.public)
+    if actual != expected:
+        hint = ""
+        if actual.local is not None and public == expected:
+            table = package_table(output.name, "local-version", actual.local)
+            hint = "\n".join(
+                ("if that is its version, declare the part after +:", *table)
+            )
+        raise WheelError(
+            subject=subject,
+            problem=f"is version {found.version}; the lock says {expected}",
+            hint=hint,
+        )
+    actual_requires = set(map(_normalize_requirement, found.requires_dist))
+    locked_requires = set(map(_normalize_requirement, locked.requires_dist))
+    differences = [
+        *(
+            f"only the wheel has {it}"
+            for it in _list(actual_requires - locked_requires)
+        ),
+        *(f"only the lock has {it}" for it in _list(locked_requires - actual_requires)),
+    ]
+    is_known = locked.learned != "config"
+    if is_known and found.requires_python != locked.requires_python:
+        differences.append(
+            f"Requires-Python is {found.requires_python}, not {locked.requires_python}"
+        )
+    if differences:
+        listed = "; ".join(differences)
+        problem = f"its METADATA and the lock ({locked.learned}) disagree: {listed}"
+        raise WheelError(subject=subject, problem=problem)
 
 
 def accept_wheel(
@@ -44,42 +98,16 @@ def accept_wheel(
 ) -> WheelFile:
     """Return the wheel from a backend, with the local version.
 
-    If the table sets the wheel's local version, the backend's local version is ignored.
-
     Raises:
         WheelError: The wheel differs from the expected wheel.
     """
     wheel = _read_only_wheel(folder, file_name)
-    locked = output.metadata
-    _check_name(wheel, output.name)
-    actual, expected = wheel.version, locked.version
-    if is_labelled:
-        actual, expected = Version(actual.public), Version(expected.public)
-    if actual != expected:
-        problem = f"is version {wheel.version}; the lock says {expected}"
-        raise WheelError(subject=wheel.path.name, problem=problem)
-    actual_requires = set(map(_normalize_requirement, wheel.requires_dist))
-    locked_requires = set(map(_normalize_requirement, locked.requires_dist))
-    differences = [
-        *(
-            f"only the wheel has {it}"
-            for it in _list(actual_requires - locked_requires)
-        ),
-        *(f"only the lock has {it}" for it in _list(locked_requires - actual_requires)),
-    ]
-    is_known = locked.learned != "config"
-    if is_known and wheel.requires_python != locked.requires_python:
-        differences.append(
-            f"Requires-Python is {wheel.requires_python}, not {locked.requires_python}"
-        )
-    if differences:
-        listed = "; ".join(differences)
-        problem = f"its METADATA and the lock ({locked.learned}) disagree: {listed}"
-        raise WheelError(subject=wheel.path.name, problem=problem)
+    name = wheel.path.name
+    check_metadata(wheel, output, subject=name, is_labelled=is_labelled)
     _check_tags(wheel, interpreter)
-    if wheel.version == locked.version:
+    if wheel.version == output.metadata.version:
         return wheel
-    return wheels.read_wheel(relabel_wheel(wheel, locked.version))
+    return wheels.read_wheel(relabel_wheel(wheel, output.metadata.version))
 
 
 def accept_editable_wheel(
@@ -91,7 +119,7 @@ def accept_editable_wheel(
         WheelError: The wheel is of another project, or for another interpreter.
     """
     wheel = _read_only_wheel(folder, file_name)
-    _check_name(wheel, name)
+    _check_name(wheel.name, name, wheel.path.name)
     _check_tags(wheel, interpreter)
     return wheel
 
@@ -111,10 +139,10 @@ def _read_only_wheel(folder: Path, file_name: str) -> WheelFile:
     return wheels.read_wheel(folder / file_name)
 
 
-def _check_name(wheel: WheelFile, name: NormalizedName) -> None:
-    if wheel.name != name:
-        problem = f"is of {wheel.name}; {name} was asked for"
-        raise WheelError(subject=wheel.path.name, problem=problem)
+def _check_name(found: NormalizedName, name: NormalizedName, subject: str) -> None:
+    if found != name:
+        problem = f"is of {found}; {name} was asked for"
+        raise WheelError(subject=subject, problem=problem)
 
 
 def _check_tags(wheel: WheelFile, interpreter: Interpreter) -> None:

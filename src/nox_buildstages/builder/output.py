@@ -10,15 +10,19 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.attempts import Attempt, mark_out_of_memory, next_attempt
-from nox_buildstages.builder.check_wheel import accept_wheel, name_build
+from nox_buildstages.builder.check_wheel import accept_wheel, check_metadata, name_build
 from nox_buildstages.builder.compilers.cache import use_cache
 from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.jobs.slots import JobRequest, count_jobs
 from nox_buildstages.builder.sandbox import Supervisor
-from nox_buildstages.errors import BuildError, WheelError
+from nox_buildstages.errors import BackendError, BuildError, WheelError
 from nox_buildstages.run.follow import COMPILE
+from nox_buildstages.sources import metadata as source_tree
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nox_buildstages.builder.backend import Backend
     from nox_buildstages.builder.job import Job
     from nox_buildstages.builder.jobs.slots import JobSlot
     from nox_buildstages.store.build_dir import BuildDirectory
@@ -110,6 +114,7 @@ def build_wheel(
         sandbox=job.sandbox.show(build_dir.folder),
         declared=job.declared_in(build_dir.folder),
     ) as cache:
+        is_fresh = not job.is_partial
         tree = build_dir.begin(
             location,
             partial(sources.unpack, job.output.source, patches=context.patches(name)),
@@ -117,19 +122,24 @@ def build_wheel(
         supervisor = Supervisor(
             lock=store.processes_lock(job.recipe.key), checkpoint=build_dir.checkpoint
         )
-        with job.open_backend(
-            COMPILE, tree, home=build_dir.home, jobs=jobs, cache=cache
-        ) as backend:
-            resumable = backend.with_build_dir(build_dir.build)
-            supervised = replace(resumable, supervisor=supervisor)
-            file_name = supervised.build_wheel(build_dir.wheel)
+        is_labelled = context.project.rules(name).local_version is not None
         try:
+            with job.open_backend(
+                COMPILE, tree, home=build_dir.home, jobs=jobs, cache=cache
+            ) as backend:
+                resumable = backend.with_build_dir(build_dir.build)
+                supervised = replace(resumable, supervisor=supervisor)
+                if is_fresh and job.output.metadata.learned == "static":
+                    check_promise(
+                        supervised, build_dir.home, job, is_labelled=is_labelled
+                    )
+                file_name = supervised.build_wheel(build_dir.wheel)
             wheel = accept_wheel(
                 build_dir.wheel,
                 file_name,
                 job.output,
                 context.interpreter,
-                is_labelled=context.project.rules(name).local_version is not None,
+                is_labelled=is_labelled,
             )
         except WheelError as error:
             raise name_build(error, name, job.stage.name, job.log) from error
@@ -138,6 +148,26 @@ def build_wheel(
         with job.log.open("a", encoding="utf-8") as log:
             log.write(f"{hits}\n")
     return wheel, hits
+
+
+def check_promise(
+    backend: Backend, scratch: Path, job: Job, *, is_labelled: bool
+) -> None:
+    """Compare the promise of an sdist with its build backend, before it compiles.
+
+    Nobody has asked the backend yet. One that fails here may still build the wheel.
+
+    Raises:
+        WheelError: The backend announces another wheel.
+    """
+    if not source_tree.computes_version(backend.tree):
+        return
+    folder = scratch / "metadata"
+    folder.mkdir()
+    with suppress(BackendError):
+        announced = backend.prepare_metadata(folder)
+        if announced is not None:
+            check_metadata(announced, job.output, is_labelled=is_labelled)
 
 
 def begin_log(job: Job, attempt: Attempt) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from packaging.utils import NormalizedName
+
     from nox_buildstages.model import Learned
     from nox_buildstages.wheels.core_metadata import CoreMetadata
 
@@ -27,6 +31,15 @@ METADATA_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO")
 """The files of a source tree, besides code, that determine its requirements."""
 
 _LEGACY = "setuptools.build_meta:__legacy__"
+
+_VERSION_PLUGINS = (
+    (
+        rb"use_scm_version|setuptools[-_]scm",
+        ("setuptools-scm", "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_{}"),
+    ),
+    (rb"\bpbr\b", ("pbr", "PBR_VERSION")),
+)
+"""Projects that find the version for setuptools, which says 0.0.0 without them."""
 
 _TABLE_FIELDS = frozenset(("dependencies", "optional-dependencies", "requires-python"))
 _DEPENDENCY_FIELDS = frozenset(("requires-dist", "requires-python", "provides-extra"))
@@ -39,6 +52,16 @@ class BuildSystem:
     requires: tuple[str, ...] = ("setuptools",)
     backend: str = _LEGACY
     backend_path: tuple[str, ...] = ()  # folders of the tree
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """The name and version in a source tree, as far as they are stated."""
+
+    name: NormalizedName | None = None
+    version: Version | None = None
+    version_plugin: tuple[str, str] | None = None
+    """A mentioned project that finds the version, and its variable for a version."""
 
 
 def read_build_system(tree: Path) -> BuildSystem:
@@ -58,6 +81,35 @@ def read_build_system(tree: Path) -> BuildSystem:
         )
     except ValueError as error:
         raise _invalid(tree, error) from error
+
+
+def read_identity(tree: Path) -> Identity:
+    """Return what PKG-INFO says a source tree is, or else the ``[project]`` table."""
+    name, version = None, None
+    with suppress(ValueError):
+        core = _read_pkg_info(tree)
+        if core is None:
+            project = _get_table(_read_pyproject(tree), "project") or {}
+            declared = _get_string(project, "name")
+            name = None if declared is None else canonicalize_name(declared)
+            declared = _get_string(project, "version")
+            version = None if declared is None else Version(declared)
+        else:
+            name, version = core.name, core.version
+    files = [tree / file for file in METADATA_FILES if file != "PKG-INFO"]
+    text = b"\n".join(file.read_bytes() for file in files if file.is_file())
+    mentioned = (it for pattern, it in _VERSION_PLUGINS if re.search(pattern, text))
+    return Identity(name=name, version=version, version_plugin=next(mentioned, None))
+
+
+def computes_version(tree: Path) -> bool:
+    """Whether code decides the version of a source tree whenever it is built."""
+    project = _get_table(_read_pyproject(tree), "project") or {}
+    return (
+        (tree / "setup.py").is_file()
+        or bool(read_build_system(tree).backend_path)
+        or "version" in _get_strings(project, "dynamic")
+    )
 
 
 def read_sdist_metadata(tree: Path) -> Metadata | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nox_buildstages.indexes.url_secrets import redact_logins
 from nox_buildstages.lock.files.lockfile import StagePin
+from nox_buildstages.lock.files.pylock import sdist_version
 from nox_buildstages.store.key import describe_changes, stage_wheel_changes
 
 if TYPE_CHECKING:
@@ -141,8 +142,9 @@ class _Planner:
                 self.planned[output.name] = planned
                 continue
             reasons: list[_Reason] = []
-            version, wanted = locked.metadata.version, output.requirement.specifier
-            if not wanted.contains(version, prereleases=True):
+            version = locked.metadata.version
+            if not output.accepts(sdist_version(output.name, locked.source) or version):
+                wanted = output.requirement.specifier
                 text = f"version {version} is locked and {wanted} is wanted"
                 reasons.append((text, None))
             if output.name in self.rebuild:

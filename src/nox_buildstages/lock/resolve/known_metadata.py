@@ -33,6 +33,8 @@ class StaticMetadata:
     choice: SourceChoice
     requires: tuple[str, ...]  # declared build requirements, PEP 508
     metadata: Metadata | None  # None if only the build backend knows
+    identity: source_tree.Identity = field(default_factory=source_tree.Identity)
+    is_patched: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,6 +208,8 @@ def read_static_metadata(
         choice=choice,
         requires=source_tree.read_build_system(tree).requires,
         metadata=metadata,
+        identity=source_tree.read_identity(tree),
+        is_patched=patched,
     )
 
 

@@ -15,6 +15,7 @@ from nox_buildstages.errors import InvalidLockError, MetadataError, ResolutionEr
 from nox_buildstages.lock.files.lockfile import Lock, with_series
 from nox_buildstages.lock.files.merge_targets import merge_targets, select_target
 from nox_buildstages.lock.resolve import known_metadata
+from nox_buildstages.lock.resolve.check_identity import check_source, check_version
 from nox_buildstages.lock.resolve.environment import EnvironmentResolver, TargetLock
 from nox_buildstages.lock.resolve.match_runtime import VersionMatcher, match_error
 from nox_buildstages.lock.resolve.own_project import own_static_metadata
@@ -101,6 +102,9 @@ class Locker:
             )
             for name, choice in choices.items()
         }
+        for output in self.project.outputs:
+            stage_name = self.graph.providers[output.name].name
+            check_source(output, stage_name, static[output.name])
         if self.project.final.project is not None:
             static[self.project.final.project] = own_static_metadata(self.project)
 
@@ -232,7 +236,10 @@ class Locker:
                         problem="its build requirements change every time they are met",
                         hint="pin them in the dependencies of the stage",
                     )
-                if not answer.unmet and target.known.metadata(output.name) is None:
+                metadata = target.known.metadata(output.name)
+                if metadata is not None:
+                    check_version(output, stage.name, target.known, metadata)
+                elif not answer.unmet:
                     unknown = "version"
                     hint = "set a version in the pyproject.toml of its source"
                     if self.project.rules(output.name).requires_dist is None:

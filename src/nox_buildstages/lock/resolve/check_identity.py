@@ -1,0 +1,112 @@
+"""Compare what a source and its build backend say they are with what was asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from nox_buildstages.config import writing
+from nox_buildstages.errors import MetadataError
+from nox_buildstages.lock.files.pylock import sdist_version
+from nox_buildstages.model import ArchiveSource
+
+if TYPE_CHECKING:
+    from packaging.utils import NormalizedName
+
+    from nox_buildstages.lock.resolve.known_metadata import (
+        KnownMetadata,
+        StaticMetadata,
+    )
+    from nox_buildstages.model import Metadata, Output
+
+_NO_NAME = canonicalize_name("UNKNOWN")
+_NO_VERSION = Version("0.0.0")
+"""Fallbacks of setuptools if it finds no name or no version."""
+
+
+def check_name(output: str, stage: str, found: NormalizedName | None) -> None:
+    """Raise a MetadataError if a source is the source of another project."""
+    problem = f"its source is the source of {found}"
+    hint = f"name {found} in the outputs of stage {stage}"
+    if found is None or found == output:
+        return
+    if found == _NO_NAME:
+        problem = "its build backend doesn't know its name"
+        table = writing.build_requires_table(output, add=["setuptools>=61"], remove=())
+        first = "older versions of setuptools don't read [project]; take a newer one:"
+        hint = "\n".join((first, *table))
+    raise MetadataError(output=output, stage=stage, problem=problem, hint=hint)
+
+
+def check_source(output: Output, stage: str, static: StaticMetadata) -> None:
+    """Raise a MetadataError if a source isn't the project or version asked for."""
+    check_name(output.name, stage, static.identity.name)
+    named, stated = _named_version(output, static), static.identity.version
+    if static.is_patched or named is None or stated is None:
+        return
+    if _public(named) != _public(stated):
+        raise MetadataError(
+            output=output.name,
+            stage=stage,
+            problem=f"its sdist is {named} by its name, and {stated} by its metadata",
+            hint="choose another version, or name its source:"
+            f' "{output.name} @ git+https://…@<ref>"',
+        )
+
+
+def check_version(
+    output: Output, stage: str, known: KnownMetadata, metadata: Metadata
+) -> None:
+    """Raise a MetadataError if an output isn't the version that was asked for.
+
+    An unpatched archive has the version that it states. Other sources may state a
+    version that is out of date, so only the fallback of a backend is a contradiction.
+    """
+    static, found = known.static[output.name], metadata.version
+    plugin = static.identity.version_plugin
+    stated = static.identity.version or _named_version(output, static)
+    is_archive = isinstance(static.choice.source, ArchiveSource)
+    is_fallback = found == _NO_VERSION
+    if (
+        stated is not None
+        and _public(stated) != _public(found)
+        and (is_fallback or (is_archive and not static.is_patched))
+    ):
+        kind = "sdist" if is_archive else "source"
+        problem = f"its {kind} is {stated}, and its build backend says {found}"
+    elif stated is None and is_fallback and plugin is not None:
+        problem = f"its build backend finds no version and says {found}"
+    elif not output.accepts(found):
+        wanted = output.requirement.specifier
+        problem = f"its version is {found}, and {wanted} is wanted"
+    else:
+        return
+    required = known.build_requires(output.name)
+    names = {canonicalize_name(Requirement(text).name) for text in required}
+    hint = f"correct {output.location}, or the version in the source"
+    if is_fallback and plugin is not None:
+        name, variable = plugin
+        table = writing.build_requires_table(output.name, add=[name], remove=())
+        hint = f"it may lack {name}; add it in pyproject.toml:"
+        if name in names:
+            version = "1.0" if stated is None else str(stated)
+            variables = {
+                variable.format(output.name.replace("-", "_").upper()): version
+            }
+            table = writing.package_table(output.name, "env", variables)
+            hint = f"{name} needs its version, in pyproject.toml:"
+        hint = "\n".join((hint, *table))
+    raise MetadataError(output=output.name, stage=stage, problem=problem, hint=hint)
+
+
+def _named_version(output: Output, static: StaticMetadata) -> Version | None:
+    """Return the version in the name of an sdist, if any."""
+    choice = static.choice
+    return choice.version or sdist_version(output.name, choice.source)
+
+
+def _public(version: Version) -> Version:
+    return Version(version.public)
