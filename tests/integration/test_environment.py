@@ -415,6 +415,7 @@ KEPT = {
     "LC_TIME": "10",
 }
 OWN = {
+    "GIT_CEILING_DIRECTORIES": "/",
     "HOME": "/h",
     "PYTHONHASHSEED": "0",
     "PYTHONNOUSERSITE": "1",

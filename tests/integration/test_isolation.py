@@ -424,6 +424,8 @@ def test_a_stage_that_wants_the_network_has_it() -> None:
         sandbox = told.sandbox_policy().sandbox(TRUE)
         assert str(sandbox) == "on (network = true)"
         assert told.reports == []
+        if not forbids:
+            assert sandbox.may_move == told.sandbox_policy().sandbox(FALSE).may_move
 
 
 def test_an_interpreter_that_is_gone_cannot_do_that(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pyproject_hooks import (
 )
 
 from nox_buildstages.builder.hints import find_hint
+from nox_buildstages.builder.home import HomeSettings
 from nox_buildstages.builder.sandbox import Supervisor
 from nox_buildstages.errors import BackendError, CommandError
 from nox_buildstages.system.process import Command
@@ -53,6 +54,7 @@ class Backend:
     log: Path
     runner: Runner
     sandbox: Sandbox
+    home_settings: HomeSettings = field(default_factory=HomeSettings)
     attend: Callable[[], None] | None = None
     """Called regularly while a hook runs; an exception ends the hook."""
     supervisor: Supervisor = field(default_factory=Supervisor)
@@ -210,7 +212,10 @@ class Backend:
             details=tail,
             log=self.log,
             hint=find_hint(
-                (reason, *tail), stage=self.stage, offline=self.sandbox.is_off
+                (reason, *tail),
+                stage=self.stage,
+                offline=self.sandbox.is_off,
+                settings=self.home_settings,
             ),
         )
 

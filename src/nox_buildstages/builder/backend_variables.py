@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,11 +28,13 @@ def backend_variables(
     *,
     declared: Mapping[str, str],
     home: Path,
+    toolchains: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Return all environment variables of a build backend.
 
     The environment's programs come first on ``PATH``, even before a declared ``PATH``.
     ``home`` is an empty folder beside the source, for ``HOME`` and for temporary files.
+    ``toolchains`` has variables that name the toolchains in the user's home.
     """
     passed = {
         name: value
@@ -40,6 +43,7 @@ def backend_variables(
     }
     variables = {
         **passed,
+        **toolchains,
         "GIT_CEILING_DIRECTORIES": str(home.parent),
         "HOME": str(home),
         "PYTHONHASHSEED": "0",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from nox_buildstages.builder.home import HomeSettings
 from nox_buildstages.model import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _TO_STAGE = "to the dependencies of stage {stage}"
 _DEPENDENCY = f'add "{{what}}" {_TO_STAGE}'
@@ -68,6 +69,14 @@ _HINTS = (
         f"nvcc isn't found: set CUDA_HOME to the CUDA toolkit, and {_CUDA_HOME}",
     ),
     (
+        r"rustup could not choose a version",
+        "rustup has no default toolchain: set one, with rustup default stable",
+    ),
+    (
+        r"toolchain '(?P<what>[^']+)' (is not installed|may not be able)",
+        "rustup lacks a toolchain: install it, with rustup toolchain install {what}",
+    ),
+    (
         (
             r"[Nn]inja is required|[Cc]ould not (find|detect) [Nn]inja"
             r"|unable to find a build program corresponding to \"Ninja\""
@@ -118,6 +127,19 @@ _OFFLINE = (
         " to its source, or set network = true for stage {stage}"
     ),
 )
+_OFFLINE_MIRROR = (
+    "its build uses the network, which is off while backends run, and doesn't reach"
+    " {mirrors}: add the files to its source, for example with cargo vendor"
+)
+_LOGIN = (
+    r"\b40[13]\b|[Aa]uthenticat|could not read (Username|Password)|no token found"
+    r"|[Pp]ermission denied \(publickey"
+)
+_NO_LOGIN = (
+    "a server asks for a login, and builds get none from your home: add the files to"
+    " the source of the output, or name a variable with the login in pass-env of stage"
+    " {stage}, such as CARGO_REGISTRIES_NAME_TOKEN"
+)
 """Messages of urllib, requests, pip, curl, wget, git, cargo and Go without network."""
 
 
@@ -148,10 +170,20 @@ def memory_hint(stage: str, *, jobs: int) -> str:
     return _FOR_MEMORY.format(stage=stage) if jobs > 1 else _ALONE
 
 
-def find_hint(lines: Iterable[str], *, stage: str, offline: bool = False) -> str:
-    """Return the likely cause of a failure and a fix; empty if unknown."""
+def find_hint(
+    lines: Iterable[str],
+    *,
+    stage: str,
+    offline: bool = False,
+    settings: HomeSettings | None = None,
+) -> str:
+    """Return the likely cause of a failure and a fix; empty if unknown.
+
+    ``settings`` are those that the build had of the user's home.
+    """
     text = "\n".join(lines)
-    hints: list[tuple[str, str]] = [*_HINTS, _OFFLINE] if offline else [*_HINTS]
+    downloads = _download_hints(settings or HomeSettings(), offline=offline)
+    hints: list[tuple[str, str]] = [*_HINTS, *downloads]
     for pattern, words in hints:
         found = [*re.finditer(pattern, text, re.MULTILINE)]
         if not found:
@@ -164,3 +196,26 @@ def find_hint(lines: Iterable[str], *, stage: str, offline: bool = False) -> str
         # The last match counts: the program recovered from earlier ones.
         return hint.format(what=found[-1].groupdict().get("what", ""), stage=stage)
     return ""
+
+
+def _download_hints(
+    settings: HomeSettings, *, offline: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield the patterns and hints for failed downloads.
+
+    The public servers are no advice if the user's home names others.
+    """
+    names = _escape(settings.left_out)
+    rest = f"\nsettings that builds don't get: {names}" if names else ""
+    mirrors = _escape(settings.mirrors)
+    if offline:
+        pattern, words = _OFFLINE
+        words = _OFFLINE_MIRROR.replace("{mirrors}", mirrors) if mirrors else words
+        yield pattern, words + rest
+    elif names:
+        yield _LOGIN, _NO_LOGIN + rest
+
+
+def _escape(words: Iterable[str]) -> str:
+    """Return words for a hint, which is a format string."""
+    return ", ".join(words).replace("{", "{{").replace("}", "}}")

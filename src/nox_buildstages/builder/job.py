@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder.backend import Backend
 from nox_buildstages.builder.backend_variables import backend_variables
 from nox_buildstages.builder.compilers.cache import hide_caches, map_paths
+from nox_buildstages.builder.home import read_home
 from nox_buildstages.builder.jobs.slots import job_variables
 from nox_buildstages.environments.snapshot import guard_environment
 from nox_buildstages.errors import BuildTimeoutError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.builder.compilers.cache import CompilerCache
     from nox_buildstages.builder.context import BuildContext
+    from nox_buildstages.builder.home import HomeSettings
     from nox_buildstages.builder.sandbox import Sandbox
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.lock.files.lockfile import LockedOutput
@@ -79,6 +81,14 @@ class Job:
     def variables(self) -> dict[str, str]:
         """The variables from ``env`` and ``pass-env``."""
         return self.context.variables(self.stage, self.output.name)
+
+    @property
+    def home_settings(self) -> HomeSettings:
+        """The settings of the user's home for builds."""
+        tools = self.context.tools
+        return tools.run.once(
+            ("home",), lambda: read_home(tools.run.outer, tools.runner)
+        )
 
     def declared_in(self, folder: Path) -> dict[str, str]:
         """Return the declared variables for a build in a folder."""
@@ -155,6 +165,8 @@ class Job:
             BuildStagesError: The backend has changed the environment.
         """
         context, output, stage = self.context, self.output.name, self.stage.name
+        settings = self.home_settings
+        settings.write(home)
         declared = self.declared_in(home.parent)
         if cache is None:
             declared |= hide_caches(context.tools, declared)
@@ -177,10 +189,12 @@ class Job:
                     self.environment,
                     declared={**job_variables(jobs), **declared},
                     home=home,
+                    toolchains=settings.variables,
                 ),
                 settings=context.project.rules(output).config_settings,
                 log=self.log,
                 runner=context.tools.runner,
-                sandbox=self.sandbox.show(home.parent),
+                sandbox=self.sandbox.show(home.parent, frozen=settings.toolchains),
+                home_settings=settings,
                 attend=attend,
             )

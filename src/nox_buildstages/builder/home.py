@@ -1,0 +1,218 @@
+"""The toolchains and mirrors of the user's home, for builds; no logins.
+
+``HOME`` is an empty folder, so no user's configuration changes a wheel. But some
+programs find themselves by ``HOME``, and what is configured for every build on a
+machine, such as the mirror of a registry, must hold for ours, too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from nox_buildstages import toml
+from nox_buildstages.errors import CommandError
+from nox_buildstages.indexes.url_secrets import parse_login, strip_logins
+from nox_buildstages.system.files import write_text
+from nox_buildstages.system.process import Command, run_checked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nox_buildstages.system.process import Runner
+
+_TOOLCHAINS = {
+    "ASDF_DATA_DIR": ".asdf",
+    "ELAN_HOME": ".elan",
+    "GOENV_ROOT": ".goenv",
+    "JENV_ROOT": ".jenv",
+    "MISE_CONFIG_DIR": ".config/mise",
+    "MISE_DATA_DIR": ".local/share/mise",
+    "NODENV_ROOT": ".nodenv",
+    "NVM_DIR": ".nvm",
+    "OPAMROOT": ".opam",
+    "PROTO_HOME": ".proto",
+    "PYENV_ROOT": ".pyenv",
+    "RBENV_ROOT": ".rbenv",
+    "RUSTUP_HOME": ".rustup",
+    "SDKMAN_DIR": ".sdkman",
+    "SWIFTLY_HOME_DIR": ".local/share/swiftly",
+    "VOLTA_HOME": ".volta",
+}
+"""Variables that name the folder of toolchains, and the default below the home."""
+
+_CARGO_TABLES = ("http", "net", "registries", "registry", "source")
+_CARGO_PATHS = ("directory", "local-registry")  # of a source
+_NPM = re.compile(r"(@[^:=]+:)?registry|(https-?|no)?proxy|cafile|ca(\[\])?|strict-ssl")
+_GIT = re.compile(
+    r"url\..+\.insteadof|http\.(.+\.)?(proxy|sslcainfo|sslcapath)"
+    r"|safe\.directory|protocol\.(.+\.)?allow"
+)
+_SECRET = re.compile(r"token|password|credential|secret|_auth|username|helper")
+"""In the names of settings with logins, or with programs for logins."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HomeSettings:
+    """The settings of the user's home for builds.
+
+    All of it is about where programs and downloads come from, so it isn't part of the
+    key.
+    """
+
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Where the toolchains are."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """The text of settings, by the path below the home."""
+    mirrors: tuple[str, ...] = ()
+    """Descriptions of servers or folders that builds use in place of public ones."""
+    left_out: tuple[str, ...] = ()
+    """Settings that builds don't get although they are about downloads."""
+
+    @property
+    def toolchains(self) -> tuple[Path, ...]:
+        """The folders of the toolchains."""
+        return tuple(Path(it) for it in self.variables.values() if Path(it).is_dir())
+
+    def write(self, folder: Path) -> None:
+        """Write the settings into the home of a build."""
+        for name, text in self.files.items():
+            write_text(folder / name, text)
+
+
+def read_home(outer: Mapping[str, str], runner: Runner) -> HomeSettings:
+    """Return the settings of the user's home for builds."""
+    home = Path(outer.get("HOME") or Path.home())
+    variables = {
+        name: outer.get(name) or str(home / default)
+        for name, default in _TOOLCHAINS.items()
+        if outer.get(name) or (home / default).is_dir()
+    }
+    parts = (
+        _read_cargo(Path(outer.get("CARGO_HOME") or home / ".cargo")),
+        _read_git(outer, runner),
+        _read_npm(Path(outer.get("NPM_CONFIG_USERCONFIG") or home / ".npmrc")),
+        _read_asdf(home),
+    )
+    return HomeSettings(
+        variables=variables,
+        files={name: text for part in parts for name, text in part.files.items()},
+        mirrors=tuple(it for part in parts for it in part.mirrors),
+        left_out=tuple(it for part in parts for it in part.left_out),
+    )
+
+
+def _read_cargo(folder: Path) -> HomeSettings:
+    """Return cargo's mirrors and registries, and how it downloads."""
+    path = next(filter(Path.is_file, (folder / "config", folder / "config.toml")), None)
+    if path is None:
+        return HomeSettings()
+    try:
+        document = toml.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return HomeSettings(left_out=(f"{path}, which can't be read",))
+    left_out: list[str] = []
+
+    def clean(value: Any, *names: str) -> Any:  # noqa: ANN401 - any value of TOML
+        if isinstance(value, dict):
+            kept = {}
+            for name, it in value.items():
+                if _SECRET.search(name):
+                    left_out.append(f"{'.'.join((*names, name))} in {path}")
+                else:
+                    kept[name] = clean(it, *names, name)
+            return kept
+        if isinstance(value, str):
+            if names[-1] in _CARGO_PATHS:  # relative to the folder of ``.cargo``
+                return str(folder.parent / value)
+            bare = strip_logins(value)
+            if bare != value:
+                left_out.append(f"the login of {'.'.join(names)} in {path}")
+            return bare
+        return value
+
+    kept = {it: clean(document[it], it) for it in _CARGO_TABLES if it in document}
+    others = (f"[{it}] in {path}" for it in document if it not in _CARGO_TABLES)
+    sources = kept.get("source")
+    mirrors = (
+        f"{name} → {source['replace-with']} ({path})"
+        for name, source in (sources if isinstance(sources, dict) else {}).items()
+        if isinstance(source, dict) and "replace-with" in source
+    )
+    return HomeSettings(
+        files={".cargo/config.toml": tomli_w.dumps(kept)} if kept else {},
+        mirrors=tuple(mirrors),
+        left_out=(*left_out, *others),
+    )
+
+
+def _read_git(outer: Mapping[str, str], runner: Runner) -> HomeSettings:
+    """Return for which URLs git uses others, and its proxies."""
+    # Not in the project: its own settings are not for builds.
+    argv = ("git", "config", "--list", "--includes", "--null")
+    env = {**outer, "GIT_CEILING_DIRECTORIES": "/", "GIT_DIR": os.devnull}
+    try:
+        listed = run_checked(runner, Command(argv=argv, cwd=Path("/"), env=env))
+    except CommandError:
+        return HomeSettings()
+    lines, mirrors, left_out = [], [], []
+    for entry in filter(None, listed.split("\0")):
+        name, _, value = entry.partition("\n")
+        section, _, rest = name.partition(".")
+        subsection, _, key = rest.rpartition(".")
+        if _GIT.fullmatch(name) is None:
+            if _SECRET.search(key) or key == "extraheader":
+                left_out.append(f"{strip_logins(name)} of git")
+        elif parse_login(subsection) or parse_login(value):
+            left_out.append(f"{strip_logins(name)} of git, which has a login")
+        else:
+            title = f"{section} {_quote(subsection)}" if subsection else section
+            lines += [f"[{title}]", f"\t{key} = {_quote(value)}"]
+            if section == "url":
+                mirrors.append(f"{value} → {subsection} (git)")
+    return HomeSettings(
+        files={".gitconfig": "\n".join((*lines, ""))} if lines else {},
+        mirrors=tuple(mirrors),
+        left_out=tuple(dict.fromkeys(left_out)),
+    )
+
+
+def _quote(value: str) -> str:
+    """Return a value for git's configuration."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _read_npm(path: Path) -> HomeSettings:
+    """Return npm's registries and proxies."""
+    kept, mirrors, left_out = [], [], []
+    with suppress(OSError, ValueError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            name, equals, value = (it.strip() for it in line.partition("="))
+            if not equals or name.startswith(("#", ";")):
+                continue
+            if _NPM.fullmatch(name) and strip_logins(value) == value:
+                kept.append(f"{name}={value}\n")
+                mirrors += [f"npm → {value} ({path})"] if name == "registry" else []
+            else:
+                left_out.append(f"{strip_logins(name)} in {path}")
+    return HomeSettings(
+        files={".npmrc": "".join(kept)} if kept else {},
+        mirrors=tuple(mirrors),
+        left_out=tuple(left_out),
+    )
+
+
+def _read_asdf(home: Path) -> HomeSettings:
+    """Return the versions that asdf and mise use by default."""
+    name = ".tool-versions"
+    try:
+        return HomeSettings(files={name: (home / name).read_text(encoding="utf-8")})
+    except (OSError, ValueError):
+        return HomeSettings()
