@@ -306,6 +306,7 @@ class DirectorySource:
     """A folder, whose contents are read at build time."""
 
     path: str  # POSIX; relative to the project's root for folders in the project
+    subdirectory: str | None = None  # of the output in the folder
 
     def __str__(self) -> str:
         return self.path

@@ -33,6 +33,7 @@ from nox_buildstages.errors import (
     MatchRuntimeError,
     MetadataError,
     ResolutionError,
+    SourceError,
     UnorderedOutputError,
 )
 from nox_buildstages.indexes.settings import Indexes
@@ -761,6 +762,19 @@ def test_a_folder_in_an_archive_of_the_project_is_the_source(world: World) -> No
     assert isinstance(found.source, ArchiveSource)
     assert found.source.subdirectory == "inner"
     assert found.build_requires == ("torch",)
+
+
+def test_a_folder_in_a_folder_of_the_project_is_the_source(world: World) -> None:
+    """As for archives; a folder has no sha256, though."""
+    make_tree(world.root / "whole/inner", "kernel", "1.0", build_requires=["torch"])
+    make_wheel(world.index.folder, "torch", "1.0")
+    output = 'outputs = ["kernel @ ./whole#subdirectory=inner"]'
+    text = ONE.replace('outputs = ["kernel"]', output)
+    (found,) = world.relock(text, {"kernel": [said("1.0")]})["kernels"].outputs
+    assert found.source == DirectorySource(path="whole", subdirectory="inner")
+    assert found.build_requires == ("torch",)
+    with pytest.raises(SourceError, match="isn't a file, so it has no sha256"):
+        world.relock(text.replace("inner", f"inner&sha256={'0' * 64}"))
 
 
 MUTE = {"faults": ["no-metadata-hook"]}

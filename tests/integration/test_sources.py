@@ -906,6 +906,46 @@ def test_a_link_out_of_the_directory_is_refused(
     assert not target.exists()
 
 
+def test_a_folder_is_refused_with_the_folder_that_holds_its_links(
+    sources: Sources, root: Path, target: Path
+) -> None:
+    """That folder can be the source, with ``#subdirectory=``."""
+    for name in ("core", "python"):
+        (root / "ws" / name).mkdir(parents=True)
+    (root / "ws/python/core").symlink_to("../core")
+    with pytest.raises(SourceError) as caught:
+        sources.unpack(DirectorySource(path="ws/python"), target)
+    assert caught.value.hint.endswith("\n  … @ ./ws#subdirectory=python")
+
+
+def test_a_subdirectory_of_a_folder_is_the_project(
+    sources: Sources, root: Path, target: Path
+) -> None:
+    """The whole folder is copied, and links stay inside, however they are written."""
+    for name in ("ws/core", "ws/python"):
+        (root / name).mkdir(parents=True)
+    (root / "ws/core/core.h").write_text("1")
+    links = {
+        "near": "../core/core.h",
+        "absolute": str(root / "ws/core/core.h"),
+        "around": "../../ws/core/core.h",
+    }
+    for name, to in links.items():
+        (root / "ws/python" / name).symlink_to(to)
+    source = DirectorySource(path="ws", subdirectory="python")
+    project = sources.unpack(source, target)
+    assert project == target / "python"
+    assert {(project / name).readlink() for name in links} == {Path("../core/core.h")}
+    first, whole = sources.identity(source), DirectorySource(path="ws")
+    assert first == f"{sources.identity(whole)}#python"
+    (root / "ws").rename(root / "moved")
+    (root / "moved/python/absolute").unlink()
+    (root / "moved/python/absolute").symlink_to(root / "moved/core/core.h")
+    (root / "moved/python/around").unlink()
+    (root / "moved/python/around").symlink_to("../../moved/core/core.h")
+    assert sources.identity(replace(source, path="moved")) == first
+
+
 def test_pipes_are_ignored(sources: Sources, vendored: Path) -> None:
     """Git wouldn't track a pipe, and reading a pipe would never end."""
     before = sources.identity(HERE)

@@ -58,6 +58,7 @@ SOURCES: list[Source] = [
     GitSource(url="https://host/a", commit=COMMIT, subdirectory="python/a"),
     DirectorySource(path="vendor/a"),
     DirectorySource(path="../elsewhere"),
+    DirectorySource(path="vendor", subdirectory="a"),
 ]
 
 

@@ -51,6 +51,7 @@ SOURCES: list[tuple[Source, str]] = [
     (GitSource(url="https://host/repo", commit=COMMIT), "vcs"),
     (GitSource(url="https://host/repo", commit=COMMIT, subdirectory="py"), "vcs"),
     (DirectorySource(path="../vendor/some-package"), "directory"),
+    (DirectorySource(path="../vendor", subdirectory="some-package"), "directory"),
 ]
 
 

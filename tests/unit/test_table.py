@@ -686,6 +686,40 @@ def test_names_that_no_stage_may_bear(name: str, message: str) -> None:
             "outputs[0]: a wheel is built already: an output is the source of one",
         ),
         (
+            '["x @ ./x#python"]',
+            (
+                "outputs[0]: #python is not understood; did you mean "
+                "'#subdirectory=python'?"
+            ),
+        ),
+        (
+            '["x @ https://host/x.zip#egg=x&sha512=0"]',
+            (
+                "outputs[0]: #sha512=0 is not understood; known are #subdirectory= "
+                "and #sha256="
+            ),
+        ),
+        (
+            '["x @ ./x#subdirectory=a&subdirectory=b"]',
+            "outputs[0]: #subdirectory= is there twice",
+        ),
+        (
+            '["x @ ./x#subdirectory=../y"]',
+            "outputs[0]: #subdirectory= names a folder inside the source",
+        ),
+        (
+            '["x @ ./x#subdirectory="]',
+            "outputs[0]: #subdirectory= names a folder inside the source",
+        ),
+        (
+            '["x @ git+https://host/x#egg=y"]',
+            "outputs[0]: #egg=y is another name than x",
+        ),
+        (
+            '["x @ ./x.zip#sha256=0"]',
+            "outputs[0]: #sha256= has 64 hexadecimal digits",
+        ),
+        (
             '["x @ ./{torch}"]',
             (
                 "outputs[0]: no axis has the name 'torch'; there is no matrix "

@@ -6,6 +6,7 @@ import warnings
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -25,8 +26,8 @@ from nox_buildstages.wheels import core_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
+    from nox_buildstages.builder.neighbours import Origin
     from nox_buildstages.builder.sandbox import Sandbox
     from nox_buildstages.model import ConfigSettings
     from nox_buildstages.sources.metadata import BuildSystem
@@ -58,6 +59,7 @@ class Backend:
     attend: Callable[[], None] | None = None
     """Called regularly while a hook runs; an exception ends the hook."""
     supervisor: Supervisor = field(default_factory=Supervisor)
+    origin: Origin | None = None  # of a copied folder
 
     def with_build_dir(self, folder: Path) -> Backend:
         """Return a backend with a permanent folder for object files, if possible.
@@ -204,6 +206,8 @@ class Backend:
     def _failure(self, hook: str, reason: str) -> BackendError:
         """Return the error of a hook, with the end of the log and a hint."""
         tail = last_lines(self.log)
+        seen = (self.tree, Path(self._path(self.tree)))
+        hint = self.origin.find_hint(self.log, seen) if self.origin else ""
         return BackendError(
             output=self.output,
             stage=self.stage,
@@ -211,7 +215,8 @@ class Backend:
             reason=reason,
             details=tail,
             log=self.log,
-            hint=find_hint(
+            hint=hint
+            or find_hint(
                 (reason, *tail),
                 stage=self.stage,
                 offline=self.sandbox.is_off,

@@ -12,10 +12,18 @@ from nox_buildstages.builder.backend_variables import backend_variables
 from nox_buildstages.builder.compilers.cache import hide_caches, map_paths
 from nox_buildstages.builder.home import read_home
 from nox_buildstages.builder.jobs.slots import job_variables
+from nox_buildstages.builder.neighbours import Origin
 from nox_buildstages.environments.snapshot import guard_environment
 from nox_buildstages.errors import BuildTimeoutError
+from nox_buildstages.model import DirectorySource
 from nox_buildstages.run import log_progress
-from nox_buildstages.run.follow import COMPILE, LogFollower, LogTail, PreviousBuild
+from nox_buildstages.run.follow import (
+    COMPILE,
+    EDITABLE,
+    LogFollower,
+    LogTail,
+    PreviousBuild,
+)
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.store.history import History
 from nox_buildstages.text import format_time
@@ -197,4 +205,17 @@ class Job:
                 sandbox=self.sandbox.show(home.parent, frozen=settings.toolchains),
                 home_settings=settings,
                 attend=attend,
+                origin=self._origin if phase != EDITABLE else None,
             )
+
+    @property
+    def _origin(self) -> Origin | None:
+        source, root = self.output.source, self.context.project.root
+        if not isinstance(source, DirectorySource):
+            return None
+        return Origin(
+            output=self.output.name,
+            root=root,
+            top=root / source.path,
+            subdirectory=source.subdirectory,
+        )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from nox_buildstages.config import getters
 from nox_buildstages.model import FINAL, PROJECT, Output, Patch
@@ -32,6 +33,7 @@ _TIME = re.compile(
     r"(T[0-9]{2}:[0-9]{2}:[0-9]{2})?(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?"
 )
 # At least two letters: a single letter is a drive of Windows.
+_SHA256 = re.compile("[0-9A-Fa-f]{64}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
 env = getters.mapping_of(getters.string, "strings", key=getters.variable_name)
@@ -64,7 +66,34 @@ def output(item: Item) -> Output | None:
         item.fault("an output is one wheel, with all its extras: it can't name some")
     if re.split("[?#]", found.url or "", maxsplit=1)[0].endswith(".whl"):
         item.fault("a wheel is built already: an output is the source of one")
+    else:
+        _check_fragment(found, item)
     return Output(requirement=found, location=item.location)
+
+
+def _check_fragment(found: Requirement, item: Item) -> None:
+    """Add a fault for each part of a URL's fragment that has no effect."""
+    fragment = (found.url or "").partition("#")[2]
+    seen: set[str] = set()
+    for part in filter(None, fragment.split("&")):
+        key, _, value = part.partition("=")
+        folder = PurePosixPath(unquote(value))
+        if key in seen:
+            item.fault(f"#{key}= is there twice")
+        elif key == "subdirectory":
+            if not folder.parts or folder.is_absolute() or ".." in folder.parts:
+                item.fault("#subdirectory= names a folder inside the source")
+        elif key == "sha256":
+            if not _SHA256.fullmatch(value):
+                item.fault("#sha256= has 64 hexadecimal digits")
+        elif key != "egg":
+            hint = "known are #subdirectory= and #sha256="
+            if "=" not in part:
+                hint = f"did you mean '#subdirectory={part}'?"
+            item.fault(f"#{part} is not understood; {hint}")
+        elif canonicalize_name(value) != canonicalize_name(found.name):
+            item.fault(f"#{part} is another name than {found.name}")
+        seen.add(key)
 
 
 def make_absolute(found: Requirement, item: Item) -> Requirement:

@@ -72,6 +72,7 @@ def format_requirement(requirement: Requirement, root: Path) -> str:
         return str(requirement)
     path = posixpath.relpath(url.path, root.as_posix())
     relative = path if path.startswith("..") else f"./{path}"
+    relative += f"#{url.fragment}" if url.fragment else ""
     return str(requirement).replace(str(requirement.url), relative)
 
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -53,11 +53,12 @@ class Sources:
         Raises:
             SourceError: A folder is missing or unreadable.
         """
+        fragment = f"#{source.subdirectory}" if source.subdirectory else ""
         if isinstance(source, DirectorySource):
             tree = self._find_folder(source)
             with _raise_source_error(source, _EXCLUDE_HINT):
-                return f"tree:sha256:{trees.hash_files(tree, self._list_files(tree))}"
-        fragment = f"#{source.subdirectory}" if source.subdirectory else ""
+                digest = trees.hash_files(tree, self._list_files(tree))
+            return f"tree:sha256:{digest}{fragment}"
         if isinstance(source, ArchiveSource):
             return f"sha256:{source.sha256}{fragment}"
         return f"git:{source.commit}{fragment}"
@@ -96,8 +97,11 @@ class Sources:
                 self._check_out(source, target)
             else:
                 tree = self._find_folder(source)
-                with _raise_source_error(source, _EXCLUDE_HINT):
-                    trees.copy_files(tree, self._list_files(tree), target)
+                try:
+                    with _raise_source_error(source, _EXCLUDE_HINT):
+                        trees.copy_files(tree, self._list_files(tree), target)
+                except SourceError as error:
+                    raise replace(error, hint=self._link_hint(source)) from error
             if patches:
                 apply_patches(
                     patches,
@@ -107,7 +111,7 @@ class Sources:
                     runner=self.runner,
                 )
             project = top
-            if not isinstance(source, DirectorySource) and source.subdirectory:
+            if source.subdirectory:
                 project = top / source.subdirectory
                 is_inside = project.resolve().is_relative_to(top.resolve())
                 if not (is_inside and project.is_dir()):
@@ -172,11 +176,26 @@ class Sources:
         root = tree.resolve()
         excluded = tuple(
             f"{folder.relative_to(root).as_posix()}/"
-            for folder in (folder.resolve() for folder in self.excluded)
+            for folder in (it.resolve() for it in (*self.excluded, self.cache))
             if folder != root and folder.is_relative_to(root)
         )
         files = trees.list_source_files(tree, self.runner)
         return tuple(name for name in files if not name.startswith(excluded))
+
+    def _link_hint(self, source: DirectorySource) -> str:
+        """Return the hint for a folder whose links may lead to other folders."""
+        tree = self.root / source.path
+        folder = tree / (source.subdirectory or "")
+        for name in self._list_files(tree):
+            path = tree / name
+            if path.is_symlink() and path.exists():
+                whole = trees.widen(self.root, tree, folder, path)
+                if whole is not None:
+                    return (
+                        "name the folder that holds both in the output's requirement,"
+                        f" or exclude the link in .gitignore:\n  … @ {whole}"
+                    )
+        return _EXCLUDE_HINT
 
     def _find_folder(self, source: DirectorySource) -> Path:
         tree = self.root / source.path

@@ -38,7 +38,7 @@ def hash_files(tree: Path, files: tuple[str, ...]) -> str:
         path = tree / name
         if path.is_symlink():
             kind = "link"
-            sha256 = hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
+            sha256 = hashlib.sha256(os.fsencode(read_link(tree, path))).hexdigest()
         else:
             kind = "program" if path.stat().st_mode & 0o100 else "file"
             sha256 = sha256_of(path)
@@ -53,9 +53,49 @@ def copy_files(tree: Path, files: tuple[str, ...], target: Path) -> None:
         ValueError: A link leads out of the tree.
     """
     for name in files:
+        path = tree / name
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(tree / name, target / name, follow_symlinks=False)
+        if path.is_symlink():
+            (target / name).symlink_to(read_link(tree, path))
+        else:
+            shutil.copy2(path, target / name)
     refuse_outward_links(target)
+
+
+def read_link(tree: Path, link: Path) -> str:
+    """Return the target of a link, with a path that holds in a copy of the tree.
+
+    An absolute path into the tree, or one that leaves the tree and comes back, becomes
+    a relative path that stays in the tree.
+    """
+    target = link.readlink()
+    top, folder = tree.resolve(), link.parent.resolve()
+    within = Path(os.path.normpath(folder.relative_to(top) / target))
+    if within.is_absolute() or within.parts[:1] == ("..",):
+        found = Path(os.path.normpath(folder / target))
+        found = found.parent.resolve() / found.name
+        if found.is_relative_to(top):
+            return os.path.relpath(found, folder)
+    return os.fspath(target)
+
+
+def widen(root: Path, top: Path, folder: Path, outside: Path) -> str | None:
+    """Return the path of the folder that holds an output's source and a path outside.
+
+    The path is relative to a project's root, and ends with ``#subdirectory=`` for the
+    output's folder. None if the path is in the source, or if the folder around both is
+    above the project.
+    """
+    root, top, folder, outside = (
+        Path(os.path.realpath(it)) for it in (root, top, folder, outside)
+    )
+    whole = Path(os.path.commonpath((top, outside)))
+    if whole == top or (whole != root and root.is_relative_to(whole)):
+        return None
+    subdirectory = folder.resolve().relative_to(whole).as_posix()
+    path = Path(os.path.relpath(whole, root)).as_posix()
+    prefix = "" if path.startswith(".") else "./"
+    return f"{prefix}{path}#subdirectory={subdirectory}"
 
 
 def refuse_outward_links(tree: Path) -> None:

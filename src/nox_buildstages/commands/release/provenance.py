@@ -47,9 +47,8 @@ def build_statement(
     """
     wheel, recipe, source = result.wheel, result.wheel.recipe, result.output.source
     origin = {**_describe_source(result), "annotations": {"kind": "source"}}
-    subdirectory = getattr(source, "subdirectory", None)
-    if subdirectory is not None:
-        origin["annotations"]["subdirectory"] = subdirectory
+    if source.subdirectory is not None:
+        origin["annotations"]["subdirectory"] = source.subdirectory
     dependencies = [origin]
     dependencies += (
         {

@@ -155,7 +155,7 @@ def _changes_of_metadata(
 
 def _metadata(output: LockedOutput) -> dict[str, Any]:
     return {
-        "subdirectory": getattr(output.source, "subdirectory", None),
+        "subdirectory": output.source.subdirectory,
         "revision": getattr(output.source, "revision", None),
         "build-requires": output.build_requires,
         "metadata": output.metadata.learned,

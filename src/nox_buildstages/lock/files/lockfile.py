@@ -184,7 +184,7 @@ def _output_table(output: LockedOutput) -> dict[str, Any]:
     else:
         kind = "url" if "://" in source.location else "path"
         source_table = {kind: source.location, "sha256": source.sha256}
-    if not isinstance(source, DirectorySource) and source.subdirectory is not None:
+    if source.subdirectory is not None:
         source_table["subdirectory"] = source.subdirectory
     table: dict[str, Any] = {
         "name": output.name,
@@ -209,7 +209,9 @@ def _read_output(table: Mapping[str, Any]) -> LockedOutput:
     source_table = table["source"]
     subdirectory = source_table.get("subdirectory")
     if "directory" in source_table:
-        source: Source = DirectorySource(path=source_table["directory"])
+        source: Source = DirectorySource(
+            path=source_table["directory"], subdirectory=subdirectory
+        )
     elif "git" in source_table:
         source = GitSource(
             url=source_table["git"],

@@ -72,7 +72,8 @@ def stage_package(
     to the lock file, for other installers.
     """
     if isinstance(source, DirectorySource):
-        fields: dict[str, Any] = {"directory": PackageDirectory(path=source.path)}
+        directory = PackageDirectory(path=source.path, subdirectory=source.subdirectory)
+        fields: dict[str, Any] = {"directory": directory}
     elif isinstance(source, GitSource):
         vcs = PackageVcs(
             type="git",
@@ -107,7 +108,9 @@ def providing_stage(package: Package) -> str | None:
 def source_of(package: Package) -> Source | None:
     """Return the source of a package; None if the entry has wheels only."""
     if package.directory is not None:
-        return DirectorySource(path=package.directory.path)
+        return DirectorySource(
+            path=package.directory.path, subdirectory=package.directory.subdirectory
+        )
     if package.vcs is not None:
         return GitSource(
             url=package.vcs.url or package.vcs.path or "",

@@ -140,9 +140,18 @@ def earlier_sources(earlier: Mapping[str, Lock]) -> str | None:
 def _source_of(package: Package, output: Output, root: Path) -> Source:
     """Return the source of an output, with paths relative to the project."""
     source = pylock.source_of(package)
+    fragment = parse_qs(urlsplit(output.requirement.url or "").fragment)
+    if "sha256" in fragment and isinstance(source, DirectorySource | GitSource):
+        raise SourceError(
+            subject=output.location,
+            problem=f"{output.name}: its source isn't a file, so it has no sha256",
+            hint="remove #sha256=",
+        )
     if isinstance(source, DirectorySource):
+        # uv drops the subdirectory of a folder and of an archive on disk.
         path = Path(os.path.relpath(source.path, root)).as_posix()
-        return DirectorySource(path=path)
+        subdirectory = "".join(fragment.get("subdirectory", ())) or None
+        return DirectorySource(path=path, subdirectory=subdirectory)
     if isinstance(source, GitSource):
         return source
     if source is None or source.location.partition("#")[0].endswith(".whl"):
@@ -155,7 +164,6 @@ def _source_of(package: Package, output: Output, root: Path) -> Source:
     if location is None and "://" not in source.location:
         location = Path(os.path.relpath(source.location, root)).as_posix()
     source = replace(source, location=location or source.location)
-    fragment = parse_qs(urlsplit(output.requirement.url or "").fragment)
     for expected in fragment.get("sha256", ()):
         if expected.lower() != source.sha256:
             raise HashMismatchError(
@@ -166,6 +174,5 @@ def _source_of(package: Package, output: Output, root: Path) -> Source:
                 found=source.sha256,
             )
     for subdirectory in fragment.get("subdirectory", ()):
-        # uv drops the subdirectory of an archive on disk.
         return replace(source, subdirectory=subdirectory)
     return source
