@@ -103,6 +103,12 @@ def test_the_mirrors_of_cargo_hold_for_builds(tmp_path: Path, name: str) -> None
     assert "secret" not in repr(found)
 
 
+def test_the_programs_of_cargo_are_only_read(tmp_path: Path) -> None:
+    """They may be links to rustup, which finds its toolchains elsewhere."""
+    (tmp_path / ".cargo/bin").mkdir(parents=True)
+    assert read(tmp_path).toolchains == (tmp_path / ".cargo/bin",)
+
+
 def test_cargo_s_home_may_be_elsewhere(tmp_path: Path) -> None:
     """As in the images of Rust."""
     write(tmp_path, "cargo/config.toml", '[source.a]\nreplace-with = "b"\n')
@@ -158,8 +164,18 @@ def test_npm_uses_the_same_registry_in_builds(tmp_path: Path) -> None:
     write(tmp_path, ".npmrc", text)
     found = read(tmp_path)
     assert found.files == {".npmrc": "registry=https://npm.example/\n"}
-    assert found.mirrors == (f"npm → https://npm.example/ ({tmp_path / '.npmrc'})",)
+    assert found.mirrors == (f"registry https://npm.example/ ({tmp_path / '.npmrc'})",)
     assert found.left_out == (f"//npm.example/:_authToken in {tmp_path / '.npmrc'}",)
+
+
+def test_go_uses_the_same_proxy_in_builds(tmp_path: Path) -> None:
+    """Wherever its settings are."""
+    write(tmp_path, "env", "GOPROXY=https://go.example\nGOFLAGS=-x\nGONOSUMDB=*\n")
+    found = read(tmp_path, GOENV=str(tmp_path / "env"))
+    text = "GOPROXY=https://go.example\nGONOSUMDB=*\n"
+    assert found.files == {".config/go/env": text}
+    assert found.mirrors == (f"GOPROXY https://go.example ({tmp_path / 'env'})",)
+    assert found.left_out == (f"GOFLAGS in {tmp_path / 'env'}",)
 
 
 def test_the_versions_of_asdf_hold_for_builds(tmp_path: Path) -> None:

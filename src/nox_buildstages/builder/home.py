@@ -49,7 +49,21 @@ _TOOLCHAINS = {
 
 _CARGO_TABLES = ("http", "net", "registries", "registry", "source")
 _CARGO_PATHS = ("directory", "local-registry")  # of a source
-_NPM = re.compile(r"(@[^:=]+:)?registry|(https-?|no)?proxy|cafile|ca(\[\])?|strict-ssl")
+_LINES = (
+    (
+        *(".npmrc", "NPM_CONFIG_USERCONFIG", "registry"),
+        re.compile(
+            r"(@[^:=]+:)?registry|(https-|no)?proxy|cafile|ca(\[\])?|strict-ssl"
+        ),
+    ),
+    (
+        *(".config/go/env", "GOENV", "GOPROXY"),
+        re.compile(r"GO(NO|INSECURE|PRIVATE|PROXY|SUMDB|TOOLCHAIN|VCS)(PROXY|SUMDB)?"),
+    ),
+)
+"""Settings of npm and Go: the file below the home, the variable that names another one,
+the setting that names a mirror, and all settings for builds."""
+
 _GIT = re.compile(
     r"url\..+\.insteadof|http\.(.+\.)?(proxy|sslcainfo|sslcapath)"
     r"|safe\.directory|protocol\.(.+\.)?allow"
@@ -74,11 +88,8 @@ class HomeSettings:
     """Descriptions of servers or folders that builds use in place of public ones."""
     left_out: tuple[str, ...] = ()
     """Settings that builds don't get although they are about downloads."""
-
-    @property
-    def toolchains(self) -> tuple[Path, ...]:
-        """The folders of the toolchains."""
-        return tuple(Path(it) for it in self.variables.values() if Path(it).is_dir())
+    toolchains: tuple[Path, ...] = ()
+    """The folders of the toolchains and their programs, which builds only read."""
 
     def write(self, folder: Path) -> None:
         """Write the settings into the home of a build."""
@@ -94,14 +105,20 @@ def read_home(outer: Mapping[str, str], runner: Runner) -> HomeSettings:
         for name, default in _TOOLCHAINS.items()
         if outer.get(name) or (home / default).is_dir()
     }
+    cargo = Path(outer.get("CARGO_HOME") or home / ".cargo")
+    toolchains = (*map(Path, variables.values()), cargo / "bin")
     parts = (
-        _read_cargo(Path(outer.get("CARGO_HOME") or home / ".cargo")),
+        _read_cargo(cargo),
         _read_git(outer, runner),
-        _read_npm(Path(outer.get("NPM_CONFIG_USERCONFIG") or home / ".npmrc")),
+        *(
+            _read_lines(Path(outer.get(variable) or home / name), name, mirror, names)
+            for name, variable, mirror, names in _LINES
+        ),
         _read_asdf(home),
     )
     return HomeSettings(
         variables=variables,
+        toolchains=tuple(filter(Path.is_dir, toolchains)),
         files={name: text for part in parts for name, text in part.files.items()},
         mirrors=tuple(it for part in parts for it in part.mirrors),
         left_out=tuple(it for part in parts for it in part.left_out),
@@ -154,9 +171,9 @@ def _read_cargo(folder: Path) -> HomeSettings:
 
 def _read_git(outer: Mapping[str, str], runner: Runner) -> HomeSettings:
     """Return for which URLs git uses others, and its proxies."""
-    # Not in the project: its own settings are not for builds.
+    # Without the system's settings, which builds see anyway.
     argv = ("git", "config", "--list", "--includes", "--null")
-    env = {**outer, "GIT_CEILING_DIRECTORIES": "/", "GIT_DIR": os.devnull}
+    env = {**outer, "GIT_CONFIG_NOSYSTEM": "1", "GIT_DIR": os.devnull}
     try:
         listed = run_checked(runner, Command(argv=argv, cwd=Path("/"), env=env))
     except CommandError:
@@ -189,21 +206,23 @@ def _quote(value: str) -> str:
     return f'"{escaped}"'
 
 
-def _read_npm(path: Path) -> HomeSettings:
-    """Return npm's registries and proxies."""
+def _read_lines(
+    path: Path, file: str, mirror: str, names: re.Pattern[str]
+) -> HomeSettings:
+    """Return the settings of some names in a file of lines ``name=value``."""
     kept, mirrors, left_out = [], [], []
     with suppress(OSError, ValueError):
         for line in path.read_text(encoding="utf-8").splitlines():
             name, equals, value = (it.strip() for it in line.partition("="))
             if not equals or name.startswith(("#", ";")):
                 continue
-            if _NPM.fullmatch(name) and strip_logins(value) == value:
+            if names.fullmatch(name) and strip_logins(value) == value:
                 kept.append(f"{name}={value}\n")
-                mirrors += [f"npm → {value} ({path})"] if name == "registry" else []
+                mirrors += [f"{name} {value} ({path})"] if name == mirror else []
             else:
                 left_out.append(f"{strip_logins(name)} in {path}")
     return HomeSettings(
-        files={".npmrc": "".join(kept)} if kept else {},
+        files={file: "".join(kept)} if kept else {},
         mirrors=tuple(mirrors),
         left_out=tuple(left_out),
     )
