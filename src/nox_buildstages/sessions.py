@@ -320,6 +320,7 @@ def _environment(session: nox.Session) -> Environment:
         location=location,
         bin=Path(session.bin).absolute(),
         python=Path(session.bin, "python").absolute(),
+        session=session.name,
         may_install=cache(
             lambda: session.run_install(*nothing, silent=True, log=False) is not None
         ),

@@ -10,7 +10,12 @@ from nox_buildstages.commands.final import run_final
 from nox_buildstages.commands.lock import run_lock
 from nox_buildstages.commands.plan.project import run_plan
 from nox_buildstages.commands.stage import run_stage
-from nox_buildstages.errors import BuildError, StaleLockError
+from nox_buildstages.errors import (
+    BuildError,
+    LockError,
+    ResolutionError,
+    StaleLockError,
+)
 from support.pair import (
     KERNELS,
     MODELS,
@@ -106,6 +111,25 @@ def test_locks_are_made_once_in_a_run(
     wrote = [line for line in caplog.messages if line.startswith("wrote to ")]
     assert len(wrote) == 1
     assert caplog.messages[-1] == "the lock files are up to date"
+
+
+def test_locks_that_fail_are_made_once_in_a_run(
+    sessions: Sessions, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Other sessions name the one that failed, and the next run tries again."""
+    Pair(top={"constraints": ["tensorlib<1"]}).write(sessions.project)
+    with pytest.raises(ResolutionError):
+        build(sessions, "first")
+    for word in ((), ("--upgrade",)):
+        with pytest.raises(LockError) as caught:
+            build(sessions, "second", *word)
+        assert str(caught.value) == (
+            "error: the lock files can't be made: session build-stage-first of this run"
+            " failed to make them"
+        )
+    assert sum(line.endswith("; locking") for line in caplog.messages) == 1
+    with pytest.raises(ResolutionError):
+        build(Sessions(project=sessions.project, id="2-second"), "second")
 
 
 def test_locks_that_are_out_of_date_are_an_error(sessions: Sessions) -> None:

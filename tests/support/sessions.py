@@ -76,6 +76,7 @@ class Sessions:
             location=location,
             bin=location / "bin",
             python=location / "bin/python",
+            session=name,
             may_run=lambda: self.may_run,
             run=self._run,
         )

@@ -35,6 +35,8 @@ class Origin:
 
         ``trees`` are the paths of the output's folder, as the build may see them.
         """
+        if not log.is_file():
+            return ""
         folder = self.top / (self.subdirectory or "")
         with log.open("rb") as stream:
             stream.seek(max(0, log.stat().st_size - _LOG_SIZE))

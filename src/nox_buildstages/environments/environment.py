@@ -26,6 +26,7 @@ class Environment:
     location: Path
     bin: Path
     python: Path
+    session: str = ""  # the session that the environment belongs to
     may_install: Callable[[], bool] = _always  # false with nox's ``-R``
     may_run: Callable[[], bool] = _always  # false with nox's ``--install-only``
     run: Callable[..., object] = _always

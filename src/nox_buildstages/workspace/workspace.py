@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from nox_buildstages.builder.context import SESSION, BuildContext, Tools
 from nox_buildstages.builder.jobs.slots import SETTLE, JobPool
 from nox_buildstages.builder.sandbox import SandboxPolicy
 from nox_buildstages.environments.sync import Syncer
-from nox_buildstages.errors import LockError, UsageError
+from nox_buildstages.errors import BuildStagesError, LockError, UsageError
 from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.indexes.url_secrets import expand_variables, git_variables
 from nox_buildstages.lock.files import folder
@@ -196,7 +197,7 @@ class Workspace:
 
         Raises:
             LockError: The locks are out of date and may not be written; or no versions
-                satisfy the declaration.
+                satisfy the declaration; or another session of this run failed to lock.
             UsageError: A build session was asked to check the lock files.
         """
         if self.options.check:
@@ -205,7 +206,7 @@ class Workspace:
                 hint="to check the lock files, run:\n"
                 "  nox -s build-stages-lock -- --check",
             )
-        if self.options.upgrades and not self._were_made_in_this_run():
+        if self.options.upgrades and not self._was_locked_in_this_run():
             return self.relock(), True
         try:
             return self.read_locks(needed), False
@@ -217,18 +218,18 @@ class Workspace:
             try:
                 return self.read_locks(), False
             except LockError:
-                self.tools.run.report(f"{reason}; locking")
-                self._make_locks()
+                self._make_locks(reason)
                 return self.read_locks(), True
 
     def relock(self) -> Mapping[str, Lock]:
         """Make the locks, only once in a run.
 
         Raises:
-            LockError: No versions satisfy the declaration.
+            LockError: No versions satisfy the declaration; or another session of this
+                run failed to lock.
         """
         with self.hold_lock():
-            if not self._were_made_in_this_run():
+            if not self._was_locked_in_this_run():
                 self._make_locks()
             return self.read_locks()
 
@@ -253,16 +254,40 @@ class Workspace:
 
     @property
     def _last_run(self) -> Path:
-        """The file with the id of the run that made the locks last."""
+        """The file with the id of the run that locked last, and a failed session."""
         name = f"{path_id(self.project.pyproject)}.run"
         return self.tools.store.folder / "locks" / name
 
-    def _were_made_in_this_run(self) -> bool:
+    def _was_locked_in_this_run(self) -> bool:
+        """Whether this run has made the locks.
+
+        Raises:
+            LockError: A session of this run has failed to.
+        """
         try:
-            return self._last_run.read_text(encoding="utf-8") == self.tools.run.id
+            text = self._last_run.read_text(encoding="utf-8")
         except OSError:
             return False
+        run, failed, session = text.partition("\n")
+        if run != self.tools.run.id:
+            return False
+        if failed:
+            raise LockError(
+                subject="the lock files can't be made",
+                problem=f"session {session} of this run failed to make them",
+            )
+        return True
 
-    def _make_locks(self) -> None:
-        self.project_locker().lock_project()
-        write_text(self._last_run, self.tools.run.id)
+    def _make_locks(self, reason: str = "") -> None:
+        """Make the locks, unless a session of this run has failed to."""
+        run = self.tools.run
+        self._was_locked_in_this_run()
+        if reason:
+            run.report(f"{reason}; locking")
+        try:
+            self.project_locker().lock_project()
+        except (BuildStagesError, OSError):
+            with suppress(OSError):
+                write_text(self._last_run, f"{run.id}\n{self.environment.session}")
+            raise
+        write_text(self._last_run, run.id)
