@@ -515,6 +515,44 @@ def test_an_output_is_not_taken_from_an_index(
     assert (caught.value.stage, caught.value.provider) == (stage, provider)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "model", "text", "words"),
+    [
+        (["kernel<9"], [], ONE, ["kernel builds with an earlier version of itself"]),
+        (["user"], [], ONE, ["one of its build requirements needs kernel: leave that"]),
+        (
+            ["model"],
+            ["kernel"],
+            TWO,
+            [
+                "kernel and model need each other; remove one of the two:",
+                "[tool.nox-buildstages.package.kernel]",
+                'build-requires = { remove = ["model"] }',
+            ],
+        ),
+        (
+            [],
+            ["kernel"],
+            ONE.replace('"kernel"', '"kernel", "model"'),
+            ["move the outputs that need kernel to a later stage"],
+        ),
+    ],
+    ids=["itself", "through another", "each other", "one needs the other"],
+)
+def test_an_order_is_only_advised_if_there_is_one(
+    world: World, kernel: list[str], model: list[str], text: str, words: list[str]
+) -> None:
+    """An output that needs itself can't come later than itself."""
+    world.sdist("kernel", build_requires=kernel)
+    world.sdist("model", build_requires=model)
+    world.wheel("kernel", "8.0")
+    world.wheel("user", "1.0", requires=["kernel<9"])
+    with pytest.raises(UnorderedOutputError) as caught:
+        world.relock(text)
+    message = str(caught.value)
+    assert [word for word in words if word not in message] == []
+
+
 def test_what_a_marker_excludes_needs_no_order(world: World) -> None:
     """A build requirement for another platform is none here."""
     for name in ("kernel", "model"):

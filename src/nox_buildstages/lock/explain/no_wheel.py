@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages.config import writing
-from nox_buildstages.errors import NoWheelError, ResolutionError, UnorderedOutputError
+from nox_buildstages.errors import NoWheelError, ResolutionError
 from nox_buildstages.lock.resolve.source_choice import is_direct
 from nox_buildstages.lock.resolve.uv_compile import Question, StandIn
 from nox_buildstages.model import FINAL, PROJECT, Metadata, Output
@@ -29,11 +29,8 @@ def suggest_output(
 ) -> LockError:
     """Return the error with a hint: the stage to build the dependency."""
     project, graph = canonicalize_name(error.project), resolver.graph
-    provider = graph.providers.get(project)
-    if provider is not None:
-        return UnorderedOutputError(
-            stage=error.name, output=project, provider=provider.name
-        )
+    if project in graph.providers:
+        return resolver.order_error(error.name, project)
     output = _output_for_table(project, question, resolver)
     if error.name == FINAL:
         builder = next(it for it in reversed(graph.order) if it.name != PROJECT)

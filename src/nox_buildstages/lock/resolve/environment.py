@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
+from nox_buildstages.config import writing
 from nox_buildstages.errors import (
     LocalVersionError,
     NoWheelError,
@@ -107,7 +108,7 @@ class EnvironmentResolver:
             if package.name in stand_ins:
                 packages.append(self._stage_package(stand_ins[package.name]))
             elif package.name in self.graph.providers:
-                raise self._order_error(question.name, package.name)
+                raise self.order_error(question.name, package.name)
             else:
                 self._check_wheel(package, question)
                 packages.append(package)
@@ -147,7 +148,7 @@ class EnvironmentResolver:
                     and name not in outputs
                     and (marker is None or interpreter.satisfies(marker))
                 ):
-                    raise self._order_error(stage.name, name)
+                    raise self.order_error(stage.name, name)
         metadata = {name: self.known.metadata(name) for name in outputs}
         unknown = {name for name in outputs if metadata[name] is None}
         return Question(
@@ -188,9 +189,55 @@ class EnvironmentResolver:
             requirement.url = None
         return str(requirement)
 
-    def _order_error(self, stage: str, output: NormalizedName) -> UnorderedOutputError:
+    def order_error(self, name: str, output: NormalizedName) -> UnorderedOutputError:
+        """Return the error for a stage that needs an output of no earlier stage.
+
+        Outputs that need each other to build, or themselves, can't be ordered.
+        """
         provider = self.graph.providers[output].name
-        return UnorderedOutputError(stage=stage, output=output, provider=provider)
+        error = UnorderedOutputError(stage=name, output=output, provider=provider)
+        if name == FINAL:
+            return error
+        outputs = self.graph.stages[name].outputs
+        needed = self._needed_outputs(output)
+        askers = [it.name for it in outputs if output in self._needs(it.name)]
+        for asker in askers:
+            if asker in needed:
+                table = writing.build_requires_table(asker, add=(), remove=[output])
+                first = f"{asker} and {output} need each other; remove one of the two:"
+                if asker == output:
+                    error.problem = (
+                        f"{output} builds with an earlier version of itself, which an"
+                        " output can't be"
+                    )
+                    first = "build it without, in pyproject.toml:"
+                error.hint = "\n".join((first, *table))
+        if not askers and len(outputs) == 1 and name == provider:
+            error.hint = (
+                f"one of its build requirements needs {output}: leave that out, with"
+                " build-requires, or change what it needs, with override-dependencies"
+                " in [tool.uv]"
+            )
+        return error
+
+    def _needs(self, output: NormalizedName) -> set[NormalizedName]:
+        """Return the outputs, perhaps itself, that an output requires to build."""
+        interpreter = self.resolver.target.interpreter
+        requirements = map(Requirement, self.known.build_requires(output))
+        return {
+            canonicalize_name(it.name)
+            for it in requirements
+            if it.marker is None or interpreter.satisfies(it.marker)
+        } & self.graph.providers.keys()
+
+    def _needed_outputs(self, output: NormalizedName) -> set[NormalizedName]:
+        """Return an output, and the outputs that it requires to build, or they do."""
+        found: set[NormalizedName] = set()
+        waiting = {output}
+        while waiting:
+            found |= waiting
+            waiting = {it for name in waiting for it in self._needs(name)} - found
+        return found
 
     def _check_wheel(self, package: Package, question: Question) -> None:
         """Raise an error if a package has no wheel that uv's settings allow."""
