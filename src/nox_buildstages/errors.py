@@ -95,9 +95,11 @@ class Problem:
 
     location: str  # such as tool.nox-buildstages.stage[1].outputs[0]
     message: str
+    line: int | None = None  # None if it isn't known
 
     def __str__(self) -> str:
-        return f"{self.location}: {self.message}"
+        line = "" if self.line is None else f" (line {self.line})"
+        return f"{self.location}{line}: {self.message}"
 
 
 @dataclass(kw_only=True, eq=False)

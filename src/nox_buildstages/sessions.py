@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
+from io import TextIOWrapper
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import nox
 from nox_buildstages import errors, toml
 from nox_buildstages.config.cells import arrange_cells
+from nox_buildstages.config.graph import session_folder
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.config.table import TOOL
 from nox_buildstages.environments.environment import Environment, is_complete
@@ -33,7 +36,7 @@ from nox_buildstages.text import takes_colour
 from nox_buildstages.workspace.session_options import parse_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from nox_buildstages.config.cells import Cells
     from nox_buildstages.run.run import Run
@@ -49,13 +52,16 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     with a message that lists every problem.
     """
     path = Path(pyproject).absolute()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # not every one is UTF-8
     try:
         document = _load(path)
         cells = arrange_cells(
             read_cells(document, pyproject=path, may_lack_stages=True)
         )
-    except BuildStagesError as error:
-        raise SystemExit(_draw(error)) from None
+    except errors.DeclarationError as error:
+        raise SystemExit(_draw(_with_lines(error))) from None
     noxfile = NoxInvocation.of_noxfile(nox.options)
     invocation = read_command_line(sys.argv[1:], os.environ, noxfile)
     adapter = _Adapter(
@@ -69,7 +75,9 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
         *_finals(cells),
         *_others(cells, has_table=TOOL in document.get("tool", {})),
     ]
-    first_python = next(iter(cells.first.project.pythons), None)
+    pythons = cells.first.project.pythons
+    installed = (it for it in pythons if shutil.which(f"python{it}"))
+    first_python = next(installed, next(iter(pythons), None))
     for session in sessions:
         python = [*session.pythons] or first_python
         of_python = "-{python}" if session.pythons else ""
@@ -86,18 +94,70 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     selected = invocation.select(sessions)
     stages = {session.name for session in selected.values() if session.tags}
     watch_processes(adapter.run, cells, stages if cells.has_matrix and stages else None)
+    _require_python(selected, pythons, invocation, adapter.run)
     adapter.lock.acquire_for(selected)
+
+
+def _require_python(
+    sessions: Mapping[str, RegisteredSession],
+    pythons: Sequence[str],
+    invocation: NoxInvocation,
+    run: Run,
+) -> None:
+    """Make nox fail if it has no Python for the sessions of ours that it is to run.
+
+    Nox skips a session without its Python; if it skips all of them, a run that did
+    nothing would end with success. But first nox may download a Python.
+    """
+    if not (sessions and pythons and invocation.makes_environments):
+        return
+    folders = (Path(invocation.envdir, session_folder(name)) for name in sessions)
+    programs = (name for version in pythons for name in (f"python{version}", version))
+    if any(map(shutil.which, programs)) or any(map(is_complete, folders)):
+        return
+    from uv import find_uv_bin  # noqa: PLC0415 - rarely needed
+
+    from nox_buildstages.environments.interpreter import find_interpreter  # noqa: PLC0415
+    from nox_buildstages.system.process import run as run_program  # noqa: PLC0415
+
+    uv = Path(find_uv_bin())
+    if not any(find_interpreter(it, uv=uv, runner=run_program) for it in pythons):
+        nox.options.error_on_missing_interpreters = True
+        if not run.is_parallel:
+            run.report(
+                f"Python {' or '.join(pythons)} isn't installed here; unless nox can"
+                f" download it, install it: uv python install {pythons[0]}"
+            )
 
 
 def _draw(error: BuildStagesError) -> str:
     return "\n".join(error.lines(colour=takes_colour(sys.stderr, os.environ)))
 
 
+def _with_lines(error: errors.DeclarationError) -> errors.DeclarationError:
+    """Return an error with its problems in the order of the file, each with a line."""
+    from nox_buildstages.config.lines import find_lines  # noqa: PLC0415 - for faulty tables
+
+    try:
+        lines = find_lines(error.path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return error
+    located = [replace(it, line=lines.get(it.location)) for it in error.problems]
+    problems = tuple(sorted(located, key=lambda it: it.line or 0))
+    return errors.DeclarationError(path=error.path, problems=problems)
+
+
 def _load(path: Path) -> dict[str, Any]:
     try:
-        return toml.loads(path.read_text(encoding="utf-8"))
+        return toml.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
         message = f"can't be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        message = (
+            f"isn't UTF-8: byte 0x{error.object[error.start]:02x} in line {line};"
+            " save it as UTF-8"
+        )
     except ValueError as error:
         message = f"is not TOML: {error}"
     problem = errors.Problem(location=path.name, message=message)

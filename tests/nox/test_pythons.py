@@ -380,6 +380,14 @@ def test_nothing_is_asked_where_nothing_may_run(pythons: Project) -> None:
     assert not (pythons.folder / "build-stages").exists()
 
 
+def test_no_python_is_no_success(pythons: Project) -> None:
+    """If no Python of the list is here, nox fails; it would skip all sessions."""
+    declare_both(pythons, ABSENT)
+    advice = f"Python {ABSENT} isn't installed here; unless nox can download it"
+    for session in ("build-stages", "build-stages-lock"):
+        assert advice in refused(pythons, "-s", session)
+
+
 def test_a_python_that_is_not_here_is_locked_all_the_same(pythons: Project) -> None:
     """It takes the answers of one that is, and the lock says of which."""
     declare_both(pythons, HERE, ABSENT)

@@ -239,6 +239,15 @@ def test_stale_locks_with_a_wheel_of_no_stage_are_planned_with(
 # JSON
 
 
+def test_a_plan_where_the_output_is_not_utf8(project: Project) -> None:
+    """What can't be printed is escaped."""
+    Pair().write(project)
+    project.prepare()
+    Pair(top={"package": {"kernels": {"env": {"WORD": "löslich"}}}}).write(project)
+    said = project.nox(*PLAN, env={"PYTHONIOENCODING": "ascii"}).output
+    assert "env WORD unset \\u2192 'l\\xf6slich'" in said
+
+
 def test_json_before_anything_is_locked(project: Project) -> None:
     """It is one document on stdout; that there are no locks is told on stderr too."""
     Pair().write(project)

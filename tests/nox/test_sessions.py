@@ -340,12 +340,17 @@ def test_faulty_table_shows_every_problem_at_once(project: Project) -> None:
         name = "Kernels!"
         outputs = ["not a requirement"]
     """)
+    text = project.pyproject.read_bytes()
+    project.pyproject.write_bytes(b"\xef\xbb\xbf" + text)  # some editors do
     output = refused(project, "--list")
     assert "error: pyproject.toml: 3 problems" in output
-    assert "did you mean 'wheelhouse'" in output
+    assert "wheelhuose (line 3): unknown key; did you mean 'wheelhouse'" in output
+    assert "stage[0].outputs[0] (line 6): 'not a requirement'" in output
     assert "tool.nox-buildstages.stage[0].name" in output
-    assert "tool.nox-buildstages.stage[0].outputs[0]" in output
     assert "Traceback" not in output
+    project.pyproject.write_bytes(text.replace(b"Kernels!", b"\xd6l"))
+    output = refused(project, "--list")
+    assert "isn't UTF-8: byte 0xd6 in line 5; save it as UTF-8" in output
 
 
 @pytest.mark.parametrize(

@@ -512,10 +512,7 @@ def test_problems_at_the_top(toml: str, message: str) -> None:
         ),
         (
             'dependencies = ["a=1"]',
-            (
-                "dependencies[0]: 'a=1' is not a requirement: Expected semicolon "
-                "(after name with no version specifier) or end"
-            ),
+            "dependencies[0]: 'a=1' is not a requirement: write \"a==1\"",
         ),
         (
             'dependencies = ["x @ file://./vendor"]',
@@ -645,6 +642,17 @@ def test_whether_backends_reach_the_network(line: str, network: str) -> None:
                 " choose another"
             ),
         ),
+        *(
+            (
+                name,
+                (
+                    f"{name!r} is the name of a session, build-stages-{name};"
+                    " choose another"
+                ),
+            )
+            for name in ("plan", "lock", "init", "release", "prune", "merge", "shell")
+        ),
+        ("a" * 101, "longer than 100 letters, and files are named by it"),
         (
             "Kernels",
             (
@@ -1089,6 +1097,117 @@ def test_uv_is_a_table() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("written", "advice"),
+    [
+        ("flash-attn = 2.8.3", 'write "flash-attn==2.8.3"'),
+        ("flash-attn 2.8.3", 'write "flash-attn==2.8.3"'),
+        ("flash-attn[a] = '2'", 'write "flash-attn[a]==2"'),
+        ("flash-attn => 2", 'write "flash-attn>=2"'),
+        ("flash-attn =< 2", 'write "flash-attn<=2"'),
+        ("flash-attn^2.1", 'write "flash-attn>=2.1"'),
+        ("flash-attn >=2 <3", 'write "flash-attn >=2,<3"'),
+        (
+            "git+https://h/a/b.git@x/y",
+            'give it a name: "b @ git+https://h/a/b.git@x/y"',
+        ),
+        ("https://h/a/b", 'give it a name: "b @ git+https://h/a/b"'),
+        ("git@h:a/b.git", 'give it a name: "b @ git+ssh://git@h/a/b.git"'),
+        ("https://h/b-1.0.tar.gz", 'give it a name: "b @ https://h/b-1.0.tar.gz"'),
+        ("./vendor/b", 'give it a name: "b @ ./vendor/b"'),
+        ("vendor/b", 'give it a name: "b @ ./vendor/b"'),
+        ("==1", "Expected package name at the start of dependency specifier"),
+    ],
+)
+def test_the_advice_for_what_is_no_requirement(written: str, advice: str) -> None:
+    """What it was meant to be is there to be copied."""
+    (message,) = told(in_stage(f'dependencies = ["{written}"]'))
+    assert message == (
+        f"stage[0].dependencies[0]: {written!r} is not a requirement: {advice}"
+    )
+
+
+def test_a_version_after_an_at_sign() -> None:
+    """It isn't taken for the path of a folder."""
+    (message,) = told(in_stage('dependencies = ["numpy@2.1.0"]'))
+    assert message == (
+        'stage[0].dependencies[0]: write "numpy==2.1.0"; after @ stands a URL'
+    )
+
+
+@pytest.mark.parametrize(
+    ("toml", "name"),
+    [
+        ("matrix.torch = { 2.12 = { constraints = [] } }", "torch.2.12"),
+        ('matrix.c = { 2.12 = { env = { A = "1" } } }', "c.2.12"),
+        ("matrix.cuda = { 12.8.1 = {} }", "cuda.12.8.1"),
+        ("package = { zope.interface = { patches = [] } }", "package.zope.interface"),
+    ],
+)
+def test_a_name_with_a_dot_is_put_in_quotes(toml: str, name: str) -> None:
+    """TOML takes a dot in a key for the begin of another table."""
+    written = name.partition(".")[2]
+    first, _, rest = written.partition(".")
+    assert any(
+        message.endswith(
+            f"unknown key: TOML reads {written} as the key {rest} in a table {first};"
+            f' put it in quotes: "{written}"'
+        )
+        for message in told(in_top(toml))
+    )
+
+
+@pytest.mark.parametrize("version", ["3.9", "2.7", "3.9.18", "pypy3.9", "python2"])
+def test_a_python_that_is_too_old(version: str) -> None:
+    """It is refused before nox looks for it."""
+    assert told(in_top(f'python = ["{version}"]')) == [
+        f"python[0]: Python {version} isn't supported; the oldest is Python 3.10"
+    ]
+
+
+def test_a_python_in_any_form() -> None:
+    """Other forms than X.Y are nox's to read."""
+    for version in ("3", "3.10", "pypy3.11", "3.14t", "/opt/python3.9/bin/python"):
+        assert declared(in_top(f'python = ["{version}"]')).pythons == (version,)
+
+
+def test_a_misspelled_key_is_one_problem() -> None:
+    """What it should be isn't reported as missing, too."""
+    toml = '[[tool.nox-buildstages.stage]]\nname = "a"\noutput = ["x"]'
+    assert told(toml) == ["stage[0].output: unknown key; did you mean 'outputs'?"]
+    assert told(toml.replace("output", "outputs").replace(".stage", ".stages")) == [
+        "stages: unknown key; did you mean 'stage'?"
+    ]
+
+
+def test_problems_of_values_and_of_the_order_come_together() -> None:
+    """A faulty value doesn't hide that two stages clash, or need each other."""
+    toml = """
+    [[tool.nox-buildstages.stage]]
+    name = "a"
+    outputs = ["x==1"]
+    needs = ["nobody"]
+    [[tool.nox-buildstages.stage]]
+    name = "a"
+    outputs = ["x==2"]
+    [[tool.nox-buildstages.stage]]
+    name = "Kernels A"
+    outputs = ["y"]
+    """
+    assert [it.split(":")[0] for it in told(toml)] == [
+        "stage[2].name",
+        "stage[0].needs[0]",
+        "stage[1].name",
+        "stage[1].outputs[0]",
+    ]
+    unnamed = toml.replace('name = "a"\n    outputs = ["x==1"]', 'outputs = ["x==1"]')
+    assert [it.split(":")[0] for it in told(unnamed)] == [
+        "stage[0]",
+        "stage[2].name",
+        "stage[1].outputs[0]",
+    ]
+
+
 def test_every_problem_at_once_in_the_order_of_the_file() -> None:
     """All problems come in one error, in the file's order."""
     toml = """
@@ -1105,7 +1224,6 @@ def test_every_problem_at_once_in_the_order_of_the_file() -> None:
     ] == [
         "zzz",
         "python",
-        "stage[0]",
         "stage[0].outputs[0]",
         "stage[0].outputs[1]",
         "stage[0].nme",

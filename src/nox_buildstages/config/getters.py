@@ -2,8 +2,8 @@
 
 A getter takes an :class:`Item`: a value with a location in the file. The getter returns
 the value for the model, or adds a fault to the document and returns None. Reading goes
-on after a fault, and :meth:`Document.raise_faults` raises all faults at once. For a
-table, :func:`read_table` calls the getter of each :class:`Key`.
+on after a fault, and :meth:`Document.problems` returns all faults at once. For a table,
+:func:`read_table` calls the getter of each :class:`Key`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 
-from nox_buildstages.errors import DeclarationError, Problem
+from nox_buildstages.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
     from pathlib import Path
 
 T = TypeVar("T")
@@ -79,20 +79,14 @@ class Document:
         """Return whether no fault was found at a location or below."""
         return all(fault.steps[: len(steps)] != steps for fault in self.faults)
 
-    def raise_faults(self) -> None:
-        """Raise the faults, in the order of the file.
-
-        Raises:
-            DeclarationError: The document has faults.
-        """
+    def problems(self) -> tuple[Problem, ...]:
+        """Return the faults as problems, each once, in the order of the file."""
         faults = sorted(self.faults, key=lambda fault: self._position(fault.steps))
         problems = (
             Problem(location=location_of(fault.steps), message=fault.message)
             for fault in faults
         )
-        if faults:
-            distinct = tuple(dict.fromkeys(problems))
-            raise DeclarationError(path=self.path, problems=distinct)
+        return tuple(dict.fromkeys(problems))
 
     def _position(self, steps: tuple[Step, ...]) -> tuple[int, ...]:
         """Return a sort key for locations, in the order of the file."""
@@ -158,25 +152,31 @@ class Key:
     """Whether {axis} is replaced in all strings of the value."""
 
 
-def read_table(item: Item, keys: Mapping[str, Key]) -> dict[str, Any] | None:
+def read_table(
+    item: Item, keys: Mapping[str, Key], *, is_named: bool = False
+) -> dict[str, Any] | None:
     """Return the value of each key of a table, with ``_`` for ``-`` in the names.
 
     Unknown keys and missing required keys are faults. The default replaces missing and
-    faulty values.
+    faulty values. With ``is_named``, the table's own key is a name of the user's.
     """
     content = raw_table(item)
     if content is None:
         return None
+    meant = set()
     for name in content.keys() - keys.keys():
-        hint = did_you_mean(name, keys)
-        item.child(name, content[name]).fault(f"unknown key{hint}")
+        child, dotted = item.child(name, content[name]), ""
+        if is_named and isinstance(child.value, Mapping):
+            dotted = _dotted_name(child, keys)
+        child.fault(f"unknown key{dotted or did_you_mean(name, keys)}")
+        meant.add(find_nearest(name, keys))
     values = {}
     for name, key in keys.items():
         value, document = None, item.document
         if name in content:
             value = key.getter(item.child(name, content[name]))
             document = replace(document, faults=[])  # a default has none of its own
-        elif key.is_required:
+        elif key.is_required and name not in meant:
             item.fault(f"{name} is missing")
         if value is None and key.default is not None:
             default = replace(item, document=document).child(name, key.default)
@@ -192,17 +192,38 @@ def location_of(steps: Iterable[Step]) -> str:
         if isinstance(step, int):
             location += f"[{step}]"
             continue
-        key = step if _BARE_KEY.fullmatch(step) else _quote(step)
+        key = step if _BARE_KEY.fullmatch(step) else quote(step)
         location += f".{key}" if location else key
     return location or "the document"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest known word, or nothing."""
+    near = find_nearest(word, known)
+    return "" if near is None else f"; did you mean {near!r}?"
+
+
+def find_nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that a word is probably a misspelling of."""
     from difflib import get_close_matches  # noqa: PLC0415 - most words are known
 
-    near = get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return next(iter(get_close_matches(word, list(known), n=1)), None)
+
+
+def _dotted_name(item: Item, keys: Container[str]) -> str:
+    """Return the advice to quote a name in which TOML took a dot for a separator."""
+    table, *names = map(str, item.steps[-2:])
+    value = item.value
+    while isinstance(value, Mapping) and len(value) == 1:
+        ((name, value),) = value.items()
+        if name in keys or not isinstance(value, Mapping):
+            break
+        names.append(name)
+    written = ".".join((table, *names))
+    return (
+        f": TOML reads {written} as the key {'.'.join(names)} in a table {table};"
+        f" put it in quotes: {quote(written)}"
+    )
 
 
 def list_of(
@@ -217,7 +238,7 @@ def list_of(
             return tuple(value for value in values if value is not None)
         suggestion = hint
         if suggestion is None and isinstance(item.value, str):
-            suggestion = f"write [{_quote(item.value)}]"
+            suggestion = f"write [{quote(item.value)}]"
         item.expect(f"a list of {of}", hint=suggestion or "")
         return None
 
@@ -288,7 +309,7 @@ def string(item: Item) -> str | None:
     if isinstance(value, str):
         return value
     if isinstance(value, int):
-        hint = f"write {_quote(_quote(value))}"
+        hint = f"write {quote(quote(value))}"
     elif isinstance(value, float):
         hint = "put it in quotes"  # the parser turned 3.10 into 3.1
     item.expect("a string", hint=hint)
@@ -376,7 +397,7 @@ def parse_duration(text: str) -> int | None:
 def _describe(value: object) -> str:
     """Return a value in words, for a message."""
     if isinstance(value, bool):
-        return _quote(value)
+        return quote(value)
     if isinstance(value, str):
         return f"the string {value!r}"
     for kind, word in _SCALARS:
@@ -385,5 +406,6 @@ def _describe(value: object) -> str:
     return "a table" if isinstance(value, Mapping) else "a list"
 
 
-def _quote(value: object) -> str:
+def quote(value: object) -> str:
+    """Return a value in TOML's notation, in double quotes if it is a string."""
     return json.dumps(value, ensure_ascii=False)

@@ -68,6 +68,21 @@ def arrange(project: Project) -> Graph:
     Raises:
         DeclarationError: Stages can't be ordered; has all reasons.
     """
+    graph, problems = _arrange(project)
+    if problems:
+        raise DeclarationError(path=project.pyproject, problems=problems)
+    return graph
+
+
+def find_problems(project: Project) -> tuple[Problem, ...]:
+    """Return the reasons why the stages of a project can't be ordered.
+
+    The table may be faulty: stages without a name are ignored.
+    """
+    return _arrange(project)[1]
+
+
+def _arrange(project: Project) -> tuple[Graph, tuple[Problem, ...]]:
     stages = {stage.name: stage for stage in reversed(project.stages)}
     providers = {
         output.name: stage
@@ -93,13 +108,8 @@ def arrange(project: Project) -> Graph:
         *_stage_problems(project.stages),
         *_cycle_problems(cycles, edges, project.stages),
     ]
-    if problems:
-        ordered = sorted(problems, key=itemgetter(0))
-        raise DeclarationError(
-            path=project.pyproject, problems=tuple(problem for _, problem in ordered)
-        )
     order = tuple(stages[name] for name in names)
-    return Graph(
+    graph = Graph(
         order=order,
         stages={stage.name: stage for stage in order},
         providers=providers,
@@ -107,6 +117,8 @@ def arrange(project: Project) -> Graph:
             name: tuple(sorted(needs, key=names.index)) for name, needs in edges.items()
         },
     )
+    ordered = sorted(problems, key=itemgetter(0))
+    return graph, tuple(problem for _, problem in ordered)
 
 
 def session_folder(session: str) -> str:
@@ -183,6 +195,8 @@ def _name_problems(project: Project) -> Iterator[_StageProblem]:
         location = f"{stage.location}.name"
         own = [session_folder(f"build-stage-{stage.name}{it}") for it in suffixes]
         clash = next((folder for folder in own if folder in folders), None)
+        if not stage.name:
+            continue
         if stage.name in first:
             message = f"{stage.name!r} is the name of {first[stage.name].location} too"
             yield index, Problem(location=location, message=message)
@@ -212,7 +226,7 @@ def _stage_problems(stages: Sequence[Stage]) -> Iterator[_StageProblem]:
             if need == stage.name:
                 message = "a stage can't need itself"
                 yield index, Problem(location=location, message=message)
-            elif need not in names:
+            elif need not in names and "" not in names:
                 message = f"there is no stage {need!r}{did_you_mean(need, names)}"
                 yield index, Problem(location=location, message=message)
         own = {output.name: output.location for output in stage.outputs}

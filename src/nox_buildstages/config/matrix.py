@@ -122,7 +122,7 @@ def _axis(item: Item) -> Axis | None:
 def axis_value(item: Item) -> AxisValue | None:
     """Read a value of an axis, from a table."""
     name = _value_name(item.with_value(item.steps[-1]))
-    values = getters.read_table(item, AXIS_VALUE)
+    values = getters.read_table(item, AXIS_VALUE, is_named=True)
     if name is None or values is None:
         return None
     return AxisValue(name=name, **values)

@@ -13,12 +13,15 @@ from nox_buildstages.config.getters import (
     Document,
     Item,
     did_you_mean,
+    find_nearest,
     items_by_name,
     raw_table,
 )
+from nox_buildstages.config.graph import find_problems
 from nox_buildstages.config.matrix import read_matrix, select_index
 from nox_buildstages.config.placeholders import Substitution
-from nox_buildstages.config.table import TOOL, read_project
+from nox_buildstages.config.table import TOOL, TOP, read_project
+from nox_buildstages.errors import DeclarationError
 from nox_buildstages.indexes.url_secrets import extract_logins
 from nox_buildstages.model import Cell, Matrix
 
@@ -68,7 +71,12 @@ def read_cells(
     has_stages = projects and projects[0].stages
     if not (has_stages or may_lack or is_misspelled):
         _check_existence(source)
-    source.raise_faults()
+    problems = source.problems()
+    if problems:
+        faulty = {it.location for it in problems}
+        more = (it for project in projects for it in find_problems(project))
+        distinct = dict.fromkeys(it for it in more if it.location not in faulty)
+        raise DeclarationError(path=pyproject, problems=(*problems, *distinct))
     return tuple(replace(project, logins=logins) for project in projects)
 
 
@@ -174,5 +182,7 @@ def _check_existence(document: Document) -> None:
     if item is None:
         missing = Item(value=None, steps=("tool", TOOL), document=document)
         missing.fault(f"there is no such table{_EXAMPLE}")
-    elif isinstance(item.value, Mapping) and "stage" not in item.value:
+    elif isinstance(item.value, Mapping) and "stage" not in {
+        find_nearest(name, TOP) for name in item.value
+    }:
         item.fault(f"no stage is declared{_EXAMPLE}")

@@ -80,7 +80,7 @@ def read_packages(item: Item) -> Mapping[NormalizedName, PackageRules] | None:
 
 def read_package(item: Item) -> PackageRules | None:
     """Read the rules for an output."""
-    found = getters.read_table(item, PACKAGE)
+    found = getters.read_table(item, PACKAGE, is_named=True)
     if found is None:
         return None
     corrections = found.pop("build_requires")
@@ -128,8 +128,9 @@ STAGE: Mapping[str, Key] = {
         is_required=True,
         type="string of `a-z`, `0-9`, `-` and `_`",
         example='name = "kernels"',
-        text="The name of the stage. Its session is `build-stage-NAME`. The names"
-        " `final` and `project` are reserved.",
+        text="The name of the stage, at most 100 letters. Its session is"
+        " `build-stage-NAME`. The names `final`, `init`, `lock`, `merge`, `plan`,"
+        " `project`, `prune`, `release` and `shell` are reserved.",
         in_locks=True,
     ),
     "outputs": Key(
@@ -311,8 +312,8 @@ TOP: Mapping[str, Key] = {
         type='list of versions, such as `["3.11", "3.12"]`',
         example='python = ["3.11", "3.12"]',
         text="The Pythons of all sessions, as nox's `python=`: session names end with"
-        " the version. If there are several, each must be another minor version, and"
-        " the locks are for all of them.",
+        " the version. The oldest supported one is 3.10. If there are several, each"
+        " must be another minor version, and the locks are for all of them.",
         in_locks=True,
         in_key=True,
     ),

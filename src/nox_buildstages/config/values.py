@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -14,6 +15,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from nox_buildstages.config import getters
+from nox_buildstages.config.getters import quote
 from nox_buildstages.model import FINAL, PROJECT, Output, Patch
 
 if TYPE_CHECKING:
@@ -25,8 +27,15 @@ if TYPE_CHECKING:
 _RESERVED = {
     FINAL: "the runtime's lock file",
     PROJECT: "the lock file for the project itself",
+    **{
+        name: f"a session, build-stages-{name}"
+        for name in ("init", "lock", "merge", "plan", "prune", "release", "shell")
+    },
 }
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_MAX_NAME = 100
+_OLDEST_PYTHON = (3, 10)
+_WITH_VERSION = re.compile(r"[a-z]*-?([0-9]+)(?:\.([0-9]+))?(?:\.[0-9]+)?t?")
 _PYTHON = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?")
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
@@ -35,6 +44,19 @@ _TIME = re.compile(
 # At least two letters: a single letter is a drive of Windows.
 _SHA256 = re.compile("[0-9A-Fa-f]{64}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+_LIKE_VERSION = re.compile(
+    r"""([A-Za-z0-9][A-Za-z0-9._-]*?(?:\[[^]]*\])?)\s*([=:^~<>]{0,3})\s*"""
+    r"""["']?([0-9][^\s"';,]*)["']?"""
+)
+_OPERATORS = {
+    **dict.fromkeys(("", "=", ":"), "=="),
+    **dict.fromkeys(("=>", "^"), ">="),
+    "=<": "<=",
+    "~": "~=",
+}
+_SCP = re.compile(r"(\w+@[\w.-]+):(?!/)")
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+)+[a-z0-9.+]*")
+_ARCHIVE = re.compile(r"(-[0-9][^-/]*)?\.(zip|tgz|tar(\.\w+)?)(?=$|[#?])")
 
 env = getters.mapping_of(getters.string, "strings", key=getters.variable_name)
 
@@ -44,12 +66,44 @@ def requirement(item: Item) -> Requirement | None:
     if not isinstance(item.value, str):
         item.expect("a requirement such as 'torch>=2.8'")
         return None
+    found, reason = None, ""
     try:
-        return make_absolute(Requirement(item.value), item)
+        found = Requirement(item.value)
     except InvalidRequirement as error:
         reason = str(error).partition("\n")[0]
-        item.fault(f"{item.value!r} is not a requirement: {reason}")
+    if found is None or _SCP.match(item.value):  # which has the form of NAME @ URL
+        advice = _correct_requirement(item.value) or reason
+        item.fault(f"{item.value!r} is not a requirement: {advice}")
         return None
+    if _VERSION.fullmatch(found.url or ""):
+        item.fault(f"write {quote(f'{found.name}=={found.url}')}; after @ stands a URL")
+    return make_absolute(found, item)
+
+
+def _correct_requirement(text: str) -> str:
+    """Return advice for a text that isn't a requirement, if its meaning is likely."""
+    text = text.strip()
+    candidates = [re.sub(r"(?<=[0-9*])\s+(?=[<>=!~])", ",", text)]
+    advice = "write"
+    likely = _LIKE_VERSION.fullmatch(text)
+    if likely is not None:
+        name, operator, version = likely.groups()
+        candidates = [f"{name}{_OPERATORS.get(operator, operator)}{version}"]
+    elif "/" in text:  # a URL or a path, which needs a name
+        advice = "give it a name:"
+        url = _SCP.sub(r"ssh://\1/", text)
+        if not _SCHEME.match(url):
+            url = url if url.startswith((".", "/")) else f"./{url}"
+        elif not (url.startswith(("git+", "file:")) or _ARCHIVE.search(url)):
+            url = f"git+{url}"
+        path = re.split("[#?]", url.partition("://")[2].partition("/")[2] or url)[0]
+        end = path.partition("@")[0].rstrip("/").rpartition("/")[2]
+        candidates = [f"{_ARCHIVE.sub('', end).removesuffix('.git')} @ {url}"]
+    for candidate in candidates:
+        with suppress(InvalidRequirement):
+            Requirement(candidate)
+            return f"{advice} {quote(candidate)}"
+    return ""
 
 
 requirements = getters.list_of(requirement)
@@ -136,7 +190,7 @@ def patch(item: Item) -> Patch | None:
 def python_versions(item: Item) -> tuple[str, ...] | None:
     """Read Python versions: one in any form, several as X.Y or X.Y.Z."""
     versions = getters.non_empty(
-        getters.list_of(getters.text), 'version such as "3.11"'
+        getters.list_of(_python_version), 'version such as "3.11"'
     )(item)
     if versions is None or len(versions) == 1:
         return versions
@@ -151,6 +205,17 @@ def python_versions(item: Item) -> tuple[str, ...] | None:
         else:
             first[minor[1]] = version
     return versions
+
+
+def _python_version(item: Item) -> str | None:
+    """Read one Python, in any form that nox knows."""
+    value = getters.text(item)
+    found = None if value is None else _WITH_VERSION.fullmatch(value)
+    if found is not None:
+        version = int(found[1]), int(found[2] or _OLDEST_PYTHON[1])
+        if version < _OLDEST_PYTHON:
+            item.fault(f"Python {value} isn't supported; the oldest is Python 3.10")
+    return value
 
 
 def marker(item: Item) -> Marker | None:
@@ -196,6 +261,8 @@ def stage_name(item: Item) -> str | None:
         item.expect("a name of lower-case letters, digits, '-' and '_'")
     elif value in _RESERVED:
         item.fault(f"{value!r} is the name of {_RESERVED[value]}; choose another")
+    elif len(value) > _MAX_NAME:
+        item.fault(f"longer than {_MAX_NAME} letters, and files are named by it")
     return value
 
 
