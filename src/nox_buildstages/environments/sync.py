@@ -19,7 +19,7 @@ from nox_buildstages.environments.packages import (
     record_packages,
 )
 from nox_buildstages.errors import BuildStagesError, HashMismatchError
-from nox_buildstages.indexes.settings import Indexes
+from nox_buildstages.indexes.settings import NETWORK_OFF, OFFLINE_HINT, Indexes
 from nox_buildstages.indexes.url_secrets import LOGIN_HINT, is_auth_failure, redact
 from nox_buildstages.system.files import write_text
 from nox_buildstages.system.process import Command
@@ -158,11 +158,15 @@ def _sync_error(
     output: str,
     hint: str = "check that the servers of its wheels are reachable",
 ) -> BuildStagesError:
+    if is_auth_failure(output):
+        hint = LOGIN_HINT
+    elif re.search(NETWORK_OFF, output):
+        hint = OFFLINE_HINT
     return BuildStagesError(
         subject=f"environment {location}",
         problem="can't be installed from its lock",
         details=output.rstrip().splitlines(),
-        hint=LOGIN_HINT if is_auth_failure(output) else hint,
+        hint=hint,
     )
 
 

@@ -64,6 +64,7 @@ class Remote:
     store: Store  # the local store
     report: Callable[[str], None]
     run: str  # the id of this run of nox
+    offline: str = ""  # see ``Indexes.offline``
     timeout: float = 30.0  # seconds for an answer
     libc: str = field(default_factory=libc)
     """The C library of this machine. No part of the key, because a machine has only
@@ -194,10 +195,13 @@ class Remote:
         return f"wheels/{self.libc}/{recipe.key}"
 
     def _files(self) -> RemoteFiles:
+        url = self.declared.url
+        if self.offline and "://" in url and not url.startswith("file:"):
+            reason = f"the network is off: {self.offline}"
+            raise RemoteStoreUnreachableError(reason=reason)
         if not self._opened:
             from nox_buildstages.store import remote_files  # noqa: PLC0415 - few have one
 
-            url = self.declared.url
             self._opened.append(remote_files.open_url(url, timeout=self.timeout))
         return self._opened[0]
 

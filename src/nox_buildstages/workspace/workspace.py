@@ -74,6 +74,7 @@ def open_workspace(
             ),
             credentials=indexes.credentials(),
             git_variables=git_variables(indexes.logins, outer),
+            offline=indexes.offline,
         ),
         syncer=Syncer(uv=uv, runner=runner, indexes=indexes),
         runner=runner,
@@ -84,7 +85,13 @@ def open_workspace(
         ),
         remote=None
         if remote_store is None
-        else Remote(declared=remote_store, store=store, report=run.report, run=run.id),
+        else Remote(
+            declared=remote_store,
+            store=store,
+            report=run.report,
+            run=run.id,
+            offline=indexes.offline,
+        ),
     )
     return Workspace(
         cells=cells,
