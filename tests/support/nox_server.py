@@ -76,7 +76,8 @@ class NoxServer:
         Raises:
             TimeoutExpired: It took longer.
         """
-        request = json.dumps([[*argv], str(cwd), {**env}]).encode()
+        cores = [*os.sched_getaffinity(0)]
+        request = json.dumps([[*argv], str(cwd), {**env}, cores]).encode()
         replies, their_replies = socket.socketpair()
         reading, writing = os.pipe()
         with their_replies, open(writing, "wb"):  # noqa: PTH123 - a descriptor
@@ -138,7 +139,8 @@ def serve(requests: socket.socket) -> None:
     for number, descriptor in enumerate((stdout, stderr), start=1):
         os.dup2(descriptor, number)
         os.close(descriptor)
-    sys.argv[1:], cwd, env = json.loads(message)
+    sys.argv[1:], cwd, env, cores = json.loads(message)
+    os.sched_setaffinity(0, cores)
     os.chdir(cwd)
     sys.path[0] = cwd
     os.environ.clear()
