@@ -69,6 +69,7 @@ def guarded(tmp_path: Path, caches: Path, private: Index) -> Project:
 def test_no_secret_is_left_anywhere(guarded: Project) -> None:
     """Stages are locked and built, the runtime installed; no file tells how."""
     login = {**LOGIN, "LOGIN": f"{NAME}:{PASSWORD}", "HUB_TOKEN": TOKEN}
+    login["NOX_BUILDSTAGES_LOG"] = "debug"
     first = guarded.nox("-s", "build-stages", env=login)
     assert built(first) == ["kernels", "asked"]
     check = guarded.nox("-s", "build-stages-lock", "--", "--check", env=login)
@@ -83,6 +84,7 @@ def test_no_secret_is_left_anywhere(guarded: Project) -> None:
         for path in folder.rglob("*")
         if path.is_file() and path != guarded.pyproject
     ]
+    assert guarded.wheelhouse / "logs/debug.log" in files
     assert len(files) > 50
     assert not [path for path in files if b"s3cr3t" in path.read_bytes()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ _MISMATCH = re.compile(
 )
 """uv's message about a wheel that differs from the locked wheel."""
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Syncer:
@@ -64,9 +67,11 @@ class Syncer:
             BuildStagesError: uv can't get or install a wheel, nox doesn't allow
                 changes, or the environment still differs afterwards.
         """
-        stale = set(find_differences(environment, wanted))
-        if not stale:
+        differences = find_differences(environment, wanted)
+        if not differences:
             return
+        stale, words = differences.keys(), ", ".join(differences.values())
+        _LOG.debug("syncing %s: %s", environment.location, words)
         if not environment.may_install():
             check_packages(environment, wanted, hint=INSTALL_HINT)
         surplus = sorted(stale - wanted.keys())

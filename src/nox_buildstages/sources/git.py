@@ -7,10 +7,9 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from nox_buildstages.errors import CommandError
 from nox_buildstages.indexes.url_secrets import strip_logins
+from nox_buildstages.system.locks import hold_lock
 from nox_buildstages.system.process import Command, run_checked
 
 if TYPE_CHECKING:
@@ -63,8 +62,7 @@ class Repository:
         """
         if not re.fullmatch("[0-9a-f]{40,64}", commit):
             raise ValueError(f"{commit!r} isn't the full hash of a commit")
-        self.mirror.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self.mirror}.lock"):
+        with hold_lock(self.mirror.with_name(f"{self.mirror.name}.lock")):
             self._fetch(commit)
             clone = ("clone", "--quiet", "--no-checkout", "--template=", "--")
             self._git(target, *clone, str(self.mirror), ".")

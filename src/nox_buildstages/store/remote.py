@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import tempfile
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from nox_buildstages.store.key import Recipe
     from nox_buildstages.store.remote_files import RemoteFiles
     from nox_buildstages.store.store import Store, StoredWheel
+
+_LOG = logging.getLogger(__name__)
 
 URL_VARIABLE = "NOX_BUILDSTAGES_REMOTE_STORE"
 WRITE_VARIABLE = "NOX_BUILDSTAGES_REMOTE_STORE_WRITE"
@@ -155,6 +158,8 @@ class Remote:
     def _read_record(self, recipe: Recipe) -> bytes | None:
         remote = self._files()
         record = remote.read(f"{self._folder(recipe)}/{RECORD}")
+        state = "lacks" if record is None else "has"
+        _LOG.debug("the remote store %s %s", state, recipe.key)
         # A writer starts with nothing; for a reader, a wrong URL looks the same.
         if record is None and not self.declared.write and not remote.exists():
             raise RemoteStoreUnreachableError(reason="nothing is there")

@@ -22,6 +22,7 @@ All but those of wheelhouses, mirrors and job slots are in the store's folder ``
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,17 +33,23 @@ from filelock import FileLock, Timeout
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_LOG = logging.getLogger(__name__)
+
 
 @contextmanager
-def hold_lock(path: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
+def hold_lock(
+    path: Path, *, on_wait: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Hold a lock exclusively; call ``on_wait`` once if another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        _LOG.debug("waiting for lock %s", path)
         on_wait()
         lock.acquire()
+    _LOG.debug("holding lock %s", path)
     try:
         yield
     finally:
@@ -77,8 +84,10 @@ def hold_shared_lock(
         try:
             fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
         except BlockingIOError:
+            _LOG.debug("waiting for lock %s", path)
             on_wait()
             fcntl.flock(descriptor, operation)
+        _LOG.debug("holding lock %s", path)
         yield
     finally:
         os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from nox_buildstages.workspace.make_locks import ProjectLocker
     from nox_buildstages.workspace.pythons import Pythons
     from nox_buildstages.workspace.session_options import Options
+
+_LOG = logging.getLogger(__name__)
 
 
 def open_workspace(
@@ -139,15 +142,9 @@ class Workspace:
     def wheelhouse_of(
         self, cell: Cell, interpreter: Interpreter | None = None
     ) -> Wheelhouse:
-        """Return the wheelhouse of a cell for an interpreter, or for the session's.
-
-        A cell without values has the project's own folder. If the project has several
-        Pythons, each has a folder of its own.
-        """
-        path = self.project.wheelhouse / cell.folder
-        if len(self.project.pythons) > 1:
-            path /= (interpreter or self.interpreter).markers["python_version"]
-        return Wheelhouse(path)
+        """Return the wheelhouse of a cell for an interpreter, or for the session's."""
+        python = (interpreter or self.interpreter).markers["python_version"]
+        return Wheelhouse(self.project.wheelhouse_of(cell, python))
 
     def each_cell(self) -> Iterator[Workspace]:
         """Yield this workspace for each cell of the project."""
@@ -188,13 +185,17 @@ class Workspace:
         Raises:
             LockError: The locks are missing or out of date.
         """
-        return folder.read_locks(
-            self.project,
-            self.tools.run,
-            inputs=self.inputs,
-            interpreter=self.interpreter,
-            needed=needed,
-        )
+        try:
+            return folder.read_locks(
+                self.project,
+                self.tools.run,
+                inputs=self.inputs,
+                interpreter=self.interpreter,
+                needed=needed,
+            )
+        except LockError as error:
+            _LOG.debug("the lock files can't be used: %s", error.summary)
+            raise
 
     def ensure_locks(
         self, needed: Iterable[str] | None = None
