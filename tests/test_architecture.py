@@ -145,7 +145,7 @@ UNNEEDED = {
     *("commands/plan/reasons", "commands/plan/formats", "commands/init/proposer"),
     *("workspace/make_locks", "workspace/pythons"),
     *("commands/plan/project", "commands/plan/github"),
-    *("builder/output", "builder/job", "run/follow"),
+    *("builder/output", "builder/job", "run/follow", "run/debug_log"),
     *(
         "builder/reproducible",
         "commands/merge/merge",
