@@ -226,6 +226,7 @@ class _Adapter:
 
         def session(session: nox.Session) -> None:
             try:
+                location = session.env_dir.absolute()
                 with (
                     open_debug_log(
                         self.run,
@@ -233,9 +234,9 @@ class _Adapter:
                         logs=self._logs(declared, _minor_version(session)),
                         root=self.cells.first.project.root,
                     ),
-                    self.lock.release_during(session.name, session.env_dir.absolute())
-                    if declared.has_environment
-                    else nullcontext(),
+                    self.lock.release_during(
+                        session.name, location if declared.has_environment else None
+                    ),
                 ):
                     skip_reason = self._run_body(session, declared)
             except BuildStagesError as caught:

@@ -6,6 +6,7 @@ Nox makes a session's environment before any code of ours runs, and takes no loc
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -144,6 +145,32 @@ def test_who_has_its_environments_waits_for_nobody(project: Project) -> None:
     with FileLock(lock):
         for args in (("-s", "build-stages"), ("-j", "2"), ("-t", "build-stage")):
             assert WAITING not in project.nox(*args, timeout=PATIENCE).output
+
+
+def test_a_prune_that_waits_keeps_nobody_waiting(project: Project) -> None:
+    """Other runs make their environments, or it would wait for them forever."""
+    declare_solo(project, outputs=[kernels_tree(project)])
+    project.store.mkdir()
+    user = ["flock", "--shared", str(project.store / "users.lock")]
+    with (
+        subprocess.Popen(
+            [*user, "sh", "-c", "echo; cat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as session,
+        project.start("-s", "build-stages-prune", "build-stages") as run,
+    ):
+        assert session.stdin is not None
+        assert session.stdout is not None
+        assert run.stdout is not None
+        session.stdout.readline()
+        while "waiting until these have ended" not in run.stdout.readline():
+            assert run.poll() is None
+        making = project.store / "locks" / f"making-{path_id(project.pyproject)}.lock"
+        with FileLock(making, timeout=PATIENCE):
+            session.stdin.close()
+        output = run.communicate(timeout=PATIENCE)[0]
+    assert run.returncode == 0, output
 
 
 def test_a_run_within_a_run_goes_on(project: Project) -> None:

@@ -1,21 +1,22 @@
 """Locks between processes: files that the kernel unlocks when their holder ends.
 
-A process that holds one of these locks takes only later ones of the list:
+A process that holds one of these locks waits only for later ones of the list:
 
-1. ``making-PROJECT``: nox makes the environments of a project's sessions.
-2. ``users``: a process uses the store (shared, from its first session to its end), or
-   ``build-stages-prune`` removes things from the store (exclusive). Between sessions
-   lock 1 comes after it, which is safe: a shared lock only waits for a prune.
+1. ``users``: a process uses the store (shared, from its first session to its end), or
+   ``build-stages-prune`` removes things from the store (exclusive).
+2. ``making-PROJECT``: nox makes the environments of a project's sessions.
 3. ``locking-PROJECT``: the project's lock files are made.
 4. ``environment-PATH``: an environment is changed or used.
-5. ``.lock`` of a wheelhouse: the wheelhouse is changed. ``build-stages-release`` holds
-   it while it takes the lock of its own environment, which no other session takes.
+5. ``.lock`` of a wheelhouse: the wheelhouse is changed.
 6. ``project-PATH``: the build backend of the project itself runs.
 7. ``jobs/HOST/SLOT``: a job slot; held as long as its process builds.
 8. ``KEY``: the wheel of a key is built or fetched.
 9. ``KEY-runs``: processes of a build run; held by their supervisor.
-10. ``compilers``, ``git/MIRROR``, ``jobs/HOST/claims``: for moments, and no other lock
-    is taken meanwhile.
+10. ``compilers``, ``git/MIRROR``, ``jobs/HOST/claims``: for moments.
+
+Sharing ``users`` is safe at any time, because only a prune makes others wait for it,
+and a prune holds no other lock while it waits. Locks that are only tried may be of any
+number. ``tests/integration/test_lock_order.py`` reads this list, and observes runs.
 
 All but those of wheelhouses, mirrors and job slots are in the store's folder ``locks``.
 """
