@@ -141,8 +141,13 @@ def made(done: Completed) -> bool:
 
 
 def test_it_ends_with_the_project_importable(project: Project) -> None:
-    """It is installed by its folder; a second run doesn't touch any file."""
+    """It is installed by its folder; a second run doesn't touch any file.
+
+    With --install-only it can't be made, only kept.
+    """
     prepare(project)
+    output = refused(project, "--install-only", "-s", "build-stages")
+    assert "stage project: own would have to be built" in output
     assert made(project.nox("-s", "build-stages"))
     assert installed(runtime(project)) == {
         "own": "1.0",
@@ -164,6 +169,7 @@ def test_it_ends_with_the_project_importable(project: Project) -> None:
     before = files(project)
     assert not made(project.nox("-s", "build-stages"))
     assert not made(project.nox("-R", "-s", "build-stages"))
+    project.nox("--install-only", "-s", "build-stages")
     assert files(project) == before
 
 
@@ -207,15 +213,6 @@ def test_it_is_only_installed_again_unless_rebuild_asks_for_more(
     done = project.nox("-s", "build-stages", "--", "--rebuild")
     assert made(done)
     assert built(done) == ["kernels"]
-
-
-def test_nothing_is_made_where_nothing_may_run(project: Project) -> None:
-    """With --install-only it ends with what was left undone."""
-    prepare(project)
-    output = refused(project, "--install-only", "-s", "build-stages")
-    assert "stage project: own would have to be built" in output
-    assert made(project.nox("-s", "build-stages"))
-    project.nox("--install-only", "-s", "build-stages")
 
 
 def test_its_build_has_what_backend_stages_and_rules_provide(

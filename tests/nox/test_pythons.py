@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -84,31 +83,27 @@ def seeing_both(project: Project) -> Project:
     return replace(project, env={**project.env, "PATH": path})
 
 
-@contextmanager
-def several(folder: Path, caches: Path) -> Iterator[Project]:
-    """Yield a project that sees both Pythons, its index open."""
-    with world(folder, caches) as (index, alone):
-        index.remove("tensorlib")
-        publish(index)
-        project = seeing_both(alone)
-        declare_both(project)
-        yield project
-
-
-@pytest.fixture
-def pythons(tmp_path: Path, caches: Path) -> Iterator[Project]:
-    """A project for both Pythons, with no locks yet."""
-    with several(tmp_path, caches) as project:
-        yield project
-
-
 @pytest.fixture(scope="module")
 def made(
     tmp_path_factory: pytest.TempPathFactory, caches: Path
 ) -> Iterator[tuple[Project, Completed]]:
     """A project that is locked and built for both at once, and what nox printed."""
-    with several(tmp_path_factory.mktemp("pythons"), caches) as project:
+    with world(tmp_path_factory.mktemp("pythons"), caches) as (index, alone):
+        index.remove("tensorlib")
+        publish(index)
+        project = seeing_both(alone)
+        declare_both(project)
         yield project, project.nox("-j", "2", "-s", "build-stages")
+
+
+@pytest.fixture
+def pythons(made: tuple[Project, Completed], tmp_path: Path) -> Project:
+    """A project for both Pythons without locks, whose store has all that was built."""
+    first, _ = made
+    project = seeing_both(make_project(tmp_path / "project", first.env))
+    declare_both(project)
+    shutil.copytree(first.store, project.store)
+    return project
 
 
 def markers(project: Project, lock: str, name: str) -> dict[str, str | None]:
@@ -177,16 +172,14 @@ def test_backends_are_asked_on_each_python(made: tuple[Project, Completed]) -> N
 @needs_two
 @pytest.mark.slow
 def test_whoever_locks_writes_the_same(
-    made: tuple[Project, Completed], tmp_path: Path
+    made: tuple[Project, Completed], pythons: Project, tmp_path: Path
 ) -> None:
     """From whichever Python's session, and with nothing in any cache."""
-    first, _ = made
-    pythons = seeing_both(make_project(tmp_path / "project", first.env))
-    declare_both(pythons)
+    shutil.rmtree(pythons.store)
     env = {"UV_CACHE_DIR": str(tmp_path / "uv")}
     done = pythons.nox("-s", f"build-stage-second-{THERE}", env=env)
     assert "; locking" in done.output
-    assert lock_texts(pythons) == lock_texts(first)
+    assert lock_texts(pythons) == lock_texts(made[0])
     for version in BOTH:
         log = f"{pythons.wheelhouse / version}/logs/kernels.log"
         assert re.search(
@@ -361,6 +354,7 @@ def test_the_second_environment_is_reused_as_nox_is_told(pythons: Project) -> No
     """With -R it isn't changed, as the session's own isn't."""
     declare_both(pythons, THERE, HERE)
     session = f"build-stage-first-{HERE}"
+    shutil.rmtree(pythons.store)
     pythons.nox("-s", session)
     declare_both(pythons, THERE, HERE, dependencies=["kernels", "numlib"])
     shutil.rmtree(pythons.store)
@@ -372,6 +366,7 @@ def test_the_second_environment_is_reused_as_nox_is_told(pythons: Project) -> No
 @needs_two
 def test_nothing_is_asked_where_nothing_may_run(pythons: Project) -> None:
     """With --install-only locking fails, and says why."""
+    shutil.rmtree(pythons.store)
     said = refused(pythons, "--install-only", "-s", "build-stages-lock")
     assert "run nox without --install-only" in said
     assert not (pythons.folder / "build-stages").exists()

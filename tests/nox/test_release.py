@@ -216,13 +216,15 @@ def test_installers_need_only_the_index_the_folder_or_the_lock(
 ) -> None:
     """The index works with any web server, or none, and from any folder."""
     copy = shutil.copytree(vendored.house, tmp_path / "a copy")
-    features = ["--preview-features", "pylock"] if tool == "uv" else []
+    alone = ["--no-index"]
+    if tool == "uv":
+        alone = ["--offline", "--preview-features", "pylock"]
     with served(copy) as url:
         for words in (
             ("--index-url", f"{copy.as_uri()}/simple/", "models"),
             ("--index-url", f"{url}/simple/", "models"),
             ("--no-index", "--find-links", vendored.house, "models"),
-            ("--no-index", *features, "-r", vendored.house / "pylock.toml"),
+            (*alone, "-r", vendored.house / "pylock.toml"),
         ):
             getattr(elsewhere, tool)(*words)
             assert elsewhere.held() == ALL
