@@ -89,6 +89,7 @@ class NoxServer:
             interrupt = threading.Timer(timeout, os.kill, (pid, signal.SIGINT))
             kill = threading.Timer(timeout + GRACE, os.killpg, (pid, signal.SIGKILL))
             for timer in (interrupt, kill):
+                timer.daemon = True
                 timer.start()
             printed = output.read().decode("utf-8", "replace")
             returncode = int(replies.recv(32))
