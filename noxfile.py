@@ -41,7 +41,7 @@ def _group(name: str) -> tuple[str, ...]:
 
 
 def _test(session: nox.Session) -> None:
-    """Run the tests against the wheel, with coverage of its branches."""
+    """Run the tests against the wheel, with coverage of what runs in their process."""
     shutil.rmtree("build/coverage", ignore_errors=True)
     env = {"COVERAGE_FILE": str(Path("build/coverage/data").absolute())}
     session.run(
@@ -68,28 +68,28 @@ def _install_wheel(session: nox.Session, *arguments: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests that need no PyPI, with coverage."""
+    """Run the quick tests, with coverage."""
     _install_wheel(session, *_group("tests"))
     _test(session)
 
 
 @nox.session(name="tests-all", default=False)
 def tests_all(session: nox.Session) -> None:
-    """Run all tests, also those that build packages from PyPI."""
+    """Run all tests, also the slow ones and those that need PyPI."""
     _install_wheel(session, *_group("tests"))
     session.run("pytest", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session(name="tests-pythons", python=PYTHONS, default=False)
 def tests_pythons(session: nox.Session) -> None:
-    """Run the tests on every supported Python that is available."""
+    """Run the quick tests on every supported Python that is available."""
     _install_wheel(session, *_group("tests"))
     session.run("pytest", *QUICK, *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session(venv_backend="uv")
 def minimums(session: nox.Session) -> None:
-    """Run the tests that need no PyPI with every dependency at its floor."""
+    """Run the tests that call dependencies with each at its floor."""
     session.install("-e", ".", *_group("tests"), "--resolution=lowest-direct")
     session.run("uv", "pip", "list", external=True)
     session.run("pytest", *QUICK, *SIDE_BY_SIDE, *FLOORS, *session.posargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "nox_buildstages"
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "nox_buildstages"
 PACKAGE = SOURCE.name
 
 ROOMS = (
@@ -122,6 +124,21 @@ def test_no_room_imports_a_later_one(name: str) -> None:
     assert not {it for it in later if ROOMS.index(it) > place}
 
 
+@pytest.mark.parametrize(
+    "page",
+    ["CONTRIBUTING", "docs/explanation/architecture", "docs/explanation/table-keys"],
+)
+def test_pages_for_developers_name_what_exists(page: str) -> None:
+    """Each Python file is there, and so is each function with an underscore."""
+    text = ROOT.joinpath(f"{page}.md").read_text("utf-8")
+    files = [*SOURCE.rglob("*.py"), *ROOT.glob("tests/**/*.py")]
+    code = "".join(path.read_text("utf-8") for path in files)
+    for path in re.findall(r"`([\w/]+/\w+\.py)`", text):
+        assert SOURCE.joinpath(path).exists() or ROOT.joinpath(path).exists(), path
+    for name in re.findall(r"`(?:\w+\.)*(_?[a-z]+_[a-z_]+)`", text):
+        assert re.search(rf"\b{name}\b", code), name
+
+
 def test_no_modules_import_each_other() -> None:
     """Not even for types: each can be read after those that it names."""
     graph = {name: own_imports(name) - {"__init__"} for name in FILES}
@@ -145,7 +162,7 @@ UNNEEDED = {
     *("commands/plan/reasons", "commands/plan/formats", "commands/init/proposer"),
     *("workspace/make_locks", "workspace/pythons"),
     *("commands/plan/project", "commands/plan/github"),
-    *("builder/output", "builder/job", "run/follow"),
+    *("builder/output", "builder/job", "run/follow", "run/debug_log"),
     *(
         "builder/reproducible",
         "commands/merge/merge",

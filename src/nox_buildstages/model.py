@@ -25,6 +25,9 @@ FINAL = "final"
 PROJECT = "project"
 """The name of the lock for installing the project itself; reserved."""
 
+LOGS = "logs"
+"""The folder of logs in a wheelhouse."""
+
 ConfigSettings: TypeAlias = "Mapping[str, str | tuple[str, ...]]"
 """PEP 517 config settings, as a build backend receives them."""
 
@@ -260,6 +263,15 @@ class Project:
     def outputs(self) -> tuple[Output, ...]:
         """All outputs, stage by stage."""
         return tuple(output for stage in self.stages for output in stage.outputs)
+
+    def wheelhouse_of(self, cell: Cell, python: str) -> Path:
+        """Return the wheelhouse of a cell for a Python, such as 3.12.
+
+        A cell without values has the project's own folder. If the project has several
+        Pythons, each has a folder of its own.
+        """
+        folder = self.wheelhouse / cell.folder
+        return folder / python if len(self.pythons) > 1 else folder
 
     def stage_cell(self, name: str) -> Cell:
         """Return the part of the cell used by a stage, or by ``final``."""

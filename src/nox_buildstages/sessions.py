@@ -25,13 +25,18 @@ from nox_buildstages.config.project import read_cells
 from nox_buildstages.config.table import TOOL
 from nox_buildstages.environments.environment import Environment, is_complete
 from nox_buildstages.errors import BuildStagesError, UsageError
+from nox_buildstages.model import LOGS
 from nox_buildstages.run.environment_lock import EnvironmentLock
 from nox_buildstages.run.nox_command_line import (
     NoxInvocation,
     RegisteredSession,
     read_command_line,
 )
-from nox_buildstages.run.processes import begin_run, watch_processes
+from nox_buildstages.run.processes import (
+    begin_run,
+    open_debug_log,
+    watch_processes,
+)
 from nox_buildstages.text import takes_colour
 from nox_buildstages.workspace.session_options import parse_options
 
@@ -281,10 +286,17 @@ class _Adapter:
 
         def session(session: nox.Session) -> None:
             try:
+                location = session.env_dir.absolute()
                 with (
-                    self.lock.release_during(session.name, session.env_dir.absolute())
-                    if declared.has_environment
-                    else nullcontext()
+                    open_debug_log(
+                        self.run,
+                        session.name,
+                        logs=self._logs(declared, _minor_version(session)),
+                        root=self.cells.first.project.root,
+                    ),
+                    self.lock.release_during(
+                        session.name, location if declared.has_environment else None
+                    ),
                 ):
                     skip_reason = self._run_body(session, declared)
             except BuildStagesError as caught:
@@ -300,6 +312,15 @@ class _Adapter:
 
         session.__doc__ = declared.doc
         return session
+
+    def _logs(self, declared: RegisteredSession, python: str) -> Path:
+        """Return the folder of a session's logs, in the wheelhouse of its cell."""
+        if declared.cell is None:
+            return self.cells.first.project.wheelhouse / LOGS
+        project = declared.cell.project
+        stage = declared.arguments.get("stage")
+        cell = project.cell if stage is None else project.stage_cell(stage.name)
+        return project.wheelhouse_of(cell, python) / LOGS
 
     def _run_body(
         self, session: nox.Session, declared: RegisteredSession
@@ -340,12 +361,11 @@ class _Adapter:
             self.run,
         )
         # Nox reuses an environment even if the session's Python has changed.
-        python = session.python or f"{sys.version_info.major}.{sys.version_info.minor}"
-        wanted = re.search(r"\d+\.\d+", str(python))
-        if wanted is not None and wanted[0] != workspace.python:
+        wanted = _minor_version(session)
+        if wanted not in ("", workspace.python):
             problem = (
                 f"the environment was made with Python {workspace.python}, and the"
-                f" session needs {wanted[0]}"
+                f" session needs {wanted}"
             )
             raise _unusable(workspace.environment.location, problem)
         workspace.use_store()
@@ -389,6 +409,13 @@ def _environment(session: nox.Session) -> Environment:
         ),
         run=run,
     )
+
+
+def _minor_version(session: nox.Session) -> str:
+    """Return the minor version of a session's Python; empty if nox can't know it."""
+    python = session.python or f"{sys.version_info.major}.{sys.version_info.minor}"
+    found = re.search(r"\d+\.\d+", str(python))
+    return "" if found is None else found[0]
 
 
 def _unusable(location: Path, problem: str) -> UsageError:

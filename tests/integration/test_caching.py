@@ -21,6 +21,7 @@ from nox_buildstages.config.graph import arrange
 from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import BuildStagesError
+from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.model import Final, Output, Project, Stage
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.sources.sources import Sources
@@ -80,7 +81,7 @@ class Yard:
         return Tools(
             store=store,
             sources=Sources(self.root, store.folder, run),
-            syncer=Syncer(uv=Path("uv"), runner=run),
+            syncer=Syncer(uv=Path("uv"), runner=run, indexes=Indexes(outer=self.outer)),
             runner=run,
             sandbox_policy=SandboxPolicy(runner=run, report=self.reports.append),
             run=RecordingRun(
@@ -298,6 +299,26 @@ def test_the_server_of_sccache_has_the_user_s_variables(yard: Yard) -> None:
     assert not socket.parent.exists()
     yard.compiled("a", "sccache")
     assert any(folder.iterdir())
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_offline_a_cache_keeps_to_the_disk(yard: Yard, cache: str) -> None:
+    """Servers in its settings aren't asked; what it keeps on disk is found."""
+    nobody = "http://127.0.0.1:1"
+    configuration = yard.root / "sccache.toml"
+    configuration.write_text(f"[cache.webdav]\nendpoint = '{nobody}'\n")
+    yard.outer |= {
+        "UV_OFFLINE": "1",
+        "CCACHE_REMOTE_STORAGE": nobody,
+        "SCCACHE_CONF": str(configuration),
+        "SCCACHE_DIR": str(yard.root / "kept"),
+        "SCCACHE_WEBDAV_ENDPOINT": nobody,
+    }
+    with yard.at_work(cache, yard.site("a")) as (_, env):
+        yard.compile("a", env)
+        assert nobody not in Path(env.get("CCACHE_CONFIGPATH", os.devnull)).read_text()
+    assert yard.compiled("a", cache)[1] == f"{cache}: 1 of 1 compilations cached"
+    assert (yard.root / "kept").exists() == (cache == "sccache")
 
 
 @pytest.mark.parametrize("cache", CACHES)

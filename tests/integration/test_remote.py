@@ -24,6 +24,7 @@ from nox_buildstages.store.remote import Remote, choose_remote_store
 from nox_buildstages.store.store import Store
 from nox_buildstages.system.machine import libc
 from support.packages import make_wheel
+from support.serving import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -380,6 +381,27 @@ def test_where_nothing_is_there_that_is_told_once(reader: Machine) -> None:
     reader.run = "run-3"
     reader.fetch()
     assert reader.said == [f"{told}; this run continues without it"] * 2
+
+
+def test_offline_a_server_is_not_asked(builder: Machine, reader: Machine) -> None:
+    """That is reported once, with the setting; a folder works as always."""
+    wheel = builder.build()
+    offline = replace(reader.remote(), offline="UV_OFFLINE=1")
+    found = offline.fetch(RECIPE)
+    assert found is not None
+    assert found.sha256 == wheel.sha256
+    reader.said.clear()
+    shutil.rmtree(reader.store.folder / "wheels")
+    with served(Path(reader.url)) as url:
+        reader.url = url
+        offline = replace(reader.remote(), offline="UV_OFFLINE=1")
+        assert offline.peek(RECIPE) is None
+        assert offline.fetch(RECIPE) is None
+        reason = "the network is off: UV_OFFLINE=1"
+        told = f"the remote store {url} can't be read ({reason})"
+        assert reader.said == [f"{told}; this run continues without it"]
+        reader.run = "run-3"
+        assert reader.fetch() is not None
 
 
 def test_who_may_write_begins_with_nothing(builder: Machine) -> None:

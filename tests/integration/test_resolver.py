@@ -18,7 +18,7 @@ from packaging.version import Version
 from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.targets import Target
 from nox_buildstages.errors import NoWheelError, ResolutionError
-from nox_buildstages.indexes.settings import Indexes
+from nox_buildstages.indexes.settings import OFFLINE_HINT, Indexes
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.resolve.uv_compile import Question, Resolver, StandIn
 from nox_buildstages.model import (
@@ -522,6 +522,38 @@ def test_an_index_that_cannot_be_reached_is_told(
     with pytest.raises(ResolutionError, match=url) as caught:
         changed(resolver, settings=settings, runner=other).resolve(question("dep"))
     assert "with UV_OFFLINE=1" in caught.value.hint
+
+
+@pytest.mark.parametrize("variable", [None, "1", "Yes", "t", "0", "OFF", "n", "2"])
+@pytest.mark.parametrize("setting", [True, False])
+def test_the_network_is_off_if_uv_says_so(
+    resolver: Resolver,
+    runner: Uv,
+    index: Index,
+    *,
+    setting: bool,
+    variable: str | None,
+) -> None:
+    """UV_OFFLINE wins over ``offline`` in [tool.uv]; our downloads and uv agree.
+
+    uv refuses a variable that means neither, so then nothing is downloaded.
+    """
+    env = {} if variable is None else {"UV_OFFLINE": variable}
+    settings, outer = {"offline": setting}, {**runner.env, **env}
+    asker = changed(resolver, settings=settings, outer=outer)
+    with pytest.raises(ResolutionError) as caught:
+        asker.resolve(question("no-such-package"))
+    indexes = asker.indexes
+    assert (index.requests == []) == bool(indexes.offline)
+    if indexes.offline and variable != "2":
+        assert caught.value.hint == OFFLINE_HINT
+    assert indexes.offline == (
+        "offline in [tool.uv]"
+        if variable is None and setting
+        else f"UV_OFFLINE={variable}"
+        if variable in {"1", "Yes", "t", "2"}
+        else ""
+    )
 
 
 def test_a_file_without_sha256_is_refused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -526,6 +527,23 @@ def test_credentials_are_sent_and_never_shown(
     assert server.authorization == ["Basic dXNlcjpwQHNz"]
 
 
+def test_offline_an_archive_comes_from_the_store_alone(
+    sources: Sources, server: Server, root: Path, target: Path
+) -> None:
+    """The server isn't asked; the message has the setting, and the way out."""
+    offline = replace(sources, offline="UV_OFFLINE=1")
+    with pytest.raises(SourceError) as caught:
+        offline.unpack(server.source(), target)
+    problem = "can't be fetched: the network is off (UV_OFFLINE=1)"
+    assert caught.value.problem == problem
+    assert caught.value.hint.startswith("unset UV_OFFLINE")
+    assert server.authorization == []
+    sources.unpack(server.source(), target)
+    offline.unpack(server.source(), target.with_name("again"))
+    offline.unpack(in_project(root, "a.tar", server.content), target.with_name("file"))
+    assert len(server.authorization) == 1
+
+
 @pytest.mark.parametrize(
     ("location", "problem"),
     [
@@ -654,6 +672,43 @@ def test_submodules_are_checked_out(
     source = GitSource(url=upstream.as_uri(), commit=commit(upstream))
     sources.unpack(source, target)
     assert (target / "third_party/header").read_text() == "h"
+
+
+def test_offline_a_commit_comes_from_the_mirror_alone(
+    sources: Sources, upstream: Path, tmp_path: Path, target: Path
+) -> None:
+    """No server is asked, neither for the commit, nor for submodules, nor for LFS."""
+    url = "https://127.0.0.1:1/upstream"
+    mirror = sources.cache / "git" / hashlib.sha256(url.encode()).hexdigest()
+    offline = replace(sources, offline="UV_OFFLINE=1")
+    submodule = '[submodule "a"]\n\tpath = a\n\turl = {}\n'
+    old = head(upstream)
+    pointer = "version https://git-lfs.github.com/spec/v1\n"
+    large = commit(upstream, **{".gitattributes": "a filter=lfs\n", "a": pointer})
+    git(upstream, "rm", "--quiet", "a", ".gitattributes")
+    modules = []
+    for place in ("../inner", upstream.as_uri()):
+        upstream.joinpath(".gitmodules").write_text(submodule.format(place))
+        git(upstream, "add", ".gitmodules")
+        git(upstream, "update-index", "--add", "--cacheinfo", f"160000,{old},a")
+        git(upstream, "commit", "--quiet", "--message", "x")
+        modules.append(head(upstream))
+
+    def check_failure(wanted: str, name: str) -> None:
+        with pytest.raises(SourceError) as caught:
+            offline.unpack(GitSource(url=url, commit=wanted), tmp_path / name)
+        problem = "can't be fetched: the network is off (UV_OFFLINE=1)"
+        assert caught.value.problem == problem
+
+    check_failure(old, "unknown")
+    shutil.rmtree(mirror)
+    git(tmp_path, "clone", "--quiet", "--mirror", str(upstream), str(mirror))
+    offline.unpack(GitSource(url=url, commit=old), target)
+    assert (target / "version").read_text() == "1"
+    for number, wanted in enumerate((large, *modules)):
+        check_failure(wanted, f"needs-more-{number}")
+    local = GitSource(url=str(upstream), commit=old)
+    assert offline.unpack(local, tmp_path / "local")
 
 
 def test_hooks_of_the_user_do_not_run(

@@ -6,6 +6,8 @@ Nox makes a session's environment before any code of ours runs, and takes no loc
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -34,7 +36,7 @@ from support.pair import (
 from support.project import Completed, make_project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from support.index import Index
@@ -78,11 +80,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (8, "-db uv"),
-        (8, "-db uv -j 2"),
-        (2, "-db uv --reuse-venv never"),
-        (2, "-db virtualenv"),
-        (2, "-db venv -j 2"),
+        (3, "-db uv -j 2"),
+        pytest.param(8, "-db uv", marks=pytest.mark.slow),
+        pytest.param(2, "-db uv --reuse-venv never", marks=pytest.mark.slow),
+        pytest.param(2, "-db virtualenv", marks=pytest.mark.slow),
+        pytest.param(2, "-db venv -j 2", marks=pytest.mark.slow),
     ],
 )
 def test_first_runs_at_once_all_succeed(
@@ -103,32 +105,30 @@ def test_first_runs_at_once_all_succeed(
     assert len(project.manifest()["wheels"]) == len(stored(project)) == 2
     wanted = {"kernels": "1.0", "models": "1.0", "tensorlib": "2.0"}
     assert installed(project.folder / ".nox/build-stages") == wanted
-    other = make_project(tmp_path / "other", project.env)
-    Pair(final={"imports": ["models"]}).write(other)
-    other.nox("-s", "build-stages-lock")
+    other = make_project(tmp_path / "other", project.env, project.earlier_runs)
+    Pair().write(other)
+    other.prepare("build-stages-lock")
     assert lock_texts(project) == lock_texts(other)
 
 
-@pytest.fixture
-def held(project: Project) -> Iterator[FileLock]:
-    """The lock of another run that makes this project's environments."""
+def held(project: Project) -> FileLock:
+    """Return the lock of another run that makes this project's environments."""
     folder = project.store / "locks"
-    folder.mkdir(parents=True)
-    with FileLock(folder / f"making-{path_id(project.pyproject)}.lock") as lock:
-        yield lock
+    return FileLock(folder / f"making-{path_id(project.pyproject)}.lock")
 
 
-def test_a_run_says_what_it_waits_for(project: Project, held: FileLock) -> None:
+def test_a_run_says_what_it_waits_for(project: Project) -> None:
     """In one line; those that need none of these environments don't wait."""
     declare_solo(project, outputs=[kernels_tree(project)])
+    project.prepare("build-stages-lock")
     others = "import nox\n@nox.session(python=False)\ndef lint(session): pass\n"
     project.noxfile.write_text(others + project.noxfile.read_text("utf-8"), "utf-8")
-    with project.start("-s", "build-stages") as run:
+    with held(project) as lock, project.start("-s", "build-stages") as run:
         assert run.stdout is not None
         assert run.stdout.readline() == f"{WAITING}\n"
         for words in (["--list"], ["-s", "lint"], ["-t", "lint", "--list"]):
             assert WAITING not in project.nox(*words, timeout=PATIENCE).output
-        held.release()
+        lock.release()
         output = run.communicate(timeout=PATIENCE)[0]
     assert run.returncode == 0, output
     assert WAITING not in output
@@ -139,16 +139,43 @@ def test_a_run_says_what_it_waits_for(project: Project, held: FileLock) -> None:
 def test_who_has_its_environments_waits_for_nobody(project: Project) -> None:
     """One by one or side by side, whatever another run makes."""
     Pair().write(project)
+    project.prepare()
     project.nox("-s", "build-stages")
-    lock = project.store / "locks" / f"making-{path_id(project.pyproject)}.lock"
-    with FileLock(lock):
+    with held(project):
         for args in (("-s", "build-stages"), ("-j", "2"), ("-t", "build-stage")):
             assert WAITING not in project.nox(*args, timeout=PATIENCE).output
+
+
+def test_a_prune_that_waits_keeps_nobody_waiting(project: Project) -> None:
+    """Other runs make their environments, or it would wait for them forever."""
+    declare_solo(project, outputs=[kernels_tree(project)])
+    project.store.mkdir()
+    user = ["flock", "--shared", str(project.store / "users.lock")]
+    with (
+        subprocess.Popen(
+            [*user, "sh", "-c", "echo; cat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as session,
+        project.start("-s", "build-stages-prune", "build-stages") as run,
+    ):
+        assert session.stdin is not None
+        assert session.stdout is not None
+        assert run.stdout is not None
+        session.stdout.readline()
+        while "waiting until these have ended" not in run.stdout.readline():
+            assert run.poll() is None
+        making = project.store / "locks" / f"making-{path_id(project.pyproject)}.lock"
+        with FileLock(making, timeout=PATIENCE):
+            session.stdin.close()
+        output = run.communicate(timeout=PATIENCE)[0]
+    assert run.returncode == 0, output
 
 
 def test_a_run_within_a_run_goes_on(project: Project) -> None:
     """A session of the user's that runs nox doesn't wait for what waits for it."""
     declare_solo(project, outputs=[kernels_tree(project)])
+    project.prepare("build-stages-lock")
     outer = (
         "import nox, sys\n"
         "@nox.session(python=False)\n"
@@ -205,16 +232,16 @@ def with_a_broken_link(location: Path) -> None:
     location.joinpath("bin/python").symlink_to(location / "gone")
 
 
-@pytest.mark.parametrize(
-    "left", [empty, without_settings, without_python, with_a_broken_link]
-)
-def test_an_environment_that_is_half_made_is_made_anew(
-    project: Project, left: Callable[[Path], None]
-) -> None:
+def test_an_environment_that_is_half_made_is_made_anew(project: Project) -> None:
     """Nox would reuse some of them."""
     declare_solo(project, outputs=[kernels_tree(project)])
-    left(project.folder / ".nox/build-stage-only")
-    assert built(project.nox("-s", "build-stages")) == ["kernels"]
+    project.prepare("build-stages-lock")
+    location = project.folder / ".nox/build-stage-only"
+    for leave in (empty, without_settings, without_python, with_a_broken_link):
+        shutil.rmtree(location, ignore_errors=True)
+        shutil.rmtree(project.store / "wheels", ignore_errors=True)
+        leave(location)
+        assert built(project.nox("-s", "build-stage-only")) == ["kernels"]
 
 
 def test_an_environment_whose_making_was_killed_is_made_anew(
@@ -222,6 +249,7 @@ def test_an_environment_whose_making_was_killed_is_made_anew(
 ) -> None:
     """Though a Python is in it: nobody knows what else was on its way."""
     declare_solo(project, outputs=[kernels_tree(project)])
+    project.prepare("build-stages-lock")
     location = project.folder / ".nox/build-stage-only"
     killer = tmp_path / "uv"
     killer.write_text(
@@ -230,19 +258,21 @@ def test_an_environment_whose_making_was_killed_is_made_anew(
         "utf-8",
     )
     killer.chmod(0o755)
-    project.nox("-s", "build-stages", env={"UV": str(killer)}, check=False)
+    project.nox("-s", "build-stage-only", env={"UV": str(killer)}, check=False)
     assert (location / "stray").exists()
     assert (location / "bin/python").exists()
-    assert built(project.nox("-s", "build-stages")) == ["kernels"]
+    assert built(project.nox("-s", "build-stage-only")) == ["kernels"]
     assert not (location / "stray").exists()
 
 
 def test_an_environment_that_went_is_made_anew(project: Project) -> None:
     """By one of those that need it, whatever is noted of it."""
     Pair().write(project)
+    project.prepare()
     project.nox("-s", "build-stages")
     project.folder.joinpath(".nox/build-stages/bin/python").unlink()
-    (notes,) = project.store.glob("locks/*.environments.json")
+    notes = project.store / f"locks/{path_id(project.pyproject)}.environments.json"
+    assert notes.exists()
     notes.write_text("damaged", "utf-8")
     runs = at_once(project, 3)
     assert [run.returncode for run in runs] == [0, 0, 0]
@@ -262,16 +292,3 @@ def test_a_broken_environment_that_nobody_mends_is_told(project: Project) -> Non
     output = refused(project, "-s", "mine")
     assert "build-stage-only: the environment is incomplete" in output
     assert "help: remove the folder, then run the session again" in output
-
-
-def test_a_store_that_can_t_be_written_is_told_by_the_session(
-    project: Project, tmp_path: Path
-) -> None:
-    """Registering says nothing of it: it is no fault of the noxfile's."""
-    declare_solo(project, outputs=[kernels_tree(project)])
-    file = tmp_path / "file"
-    file.write_text("", "utf-8")
-    variables = {"NOX_BUILDSTAGES_CACHE_DIR": str(file / "store")}
-    output = refused(project, "-s", "build-stages", env=variables)
-    assert "Session build-stage-only aborted" in output
-    assert str(file) in output

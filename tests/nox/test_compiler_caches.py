@@ -22,11 +22,13 @@ CACHES = ("ccache", "sccache")
 
 @pytest.fixture
 def kernels(project: Project) -> str:
-    """The requirement of a package with two modules in C."""
+    """The requirement of a package with two modules in C, locked for one stage."""
     tree = kernels_tree(project, compile=["a.c", "b.c"])
     for name in ("a", "b"):
         source = project.folder / f"kernels/{name}.c"
         source.write_text(f"const char *{name}(void) {{ return __FILE__; }}\n")
+    declare_solo(project, outputs=[tree])
+    project.prepare("build-stages-lock")
     return tree
 
 

@@ -90,6 +90,12 @@ class Own:
         project.folder.joinpath("own.py").write_text("ANSWER = 1\n")
 
 
+def prepare(project: Project) -> None:
+    """Lock the project and build its wheel; its runtime is yet to be made."""
+    Own().write(project)
+    project.prepare()
+
+
 def runtime(project: Project) -> Path:
     return project.folder / ".nox/build-stages"
 
@@ -135,10 +141,14 @@ def made(done: Completed) -> bool:
 
 
 def test_it_ends_with_the_project_importable(project: Project) -> None:
-    """From nothing to an environment in which the project is, by its folder."""
-    Own().write(project)
-    done = project.nox("-s", "build-stages")
-    assert made(done)
+    """It is installed by its folder; a second run doesn't touch any file.
+
+    With --install-only it can't be made, only kept.
+    """
+    prepare(project)
+    output = refused(project, "--install-only", "-s", "build-stages")
+    assert "stage project: own would have to be built" in output
+    assert made(project.nox("-s", "build-stages"))
     assert installed(runtime(project)) == {
         "own": "1.0",
         "kernels": "1.0",
@@ -156,21 +166,16 @@ def test_it_ends_with_the_project_importable(project: Project) -> None:
         assert 'name = "own"' not in path.read_text()
     assert project.lock("project")["packages"][0]["name"] == "tinybackend"
     assert "outputs" not in project.lock("project")["tool"]["nox-buildstages"]
-
-
-def test_where_nothing_changed_nothing_is_made(project: Project) -> None:
-    """Not even a file of the environment is touched; so it may be kept with -R."""
-    Own().write(project)
-    project.nox("-s", "build-stages")
     before = files(project)
     assert not made(project.nox("-s", "build-stages"))
     assert not made(project.nox("-R", "-s", "build-stages"))
+    project.nox("--install-only", "-s", "build-stages")
     assert files(project) == before
 
 
 def test_it_is_made_once_more_where_its_declaration_changed(project: Project) -> None:
     """The locks stay current, unless it is its build system that changed."""
-    Own().write(project)
+    prepare(project)
     project.nox("-s", "build-stages")
     before = lock_texts(project)
     Own(project={"version": "1.1"}, settings={"version": "1.1"}).write(project)
@@ -189,9 +194,11 @@ def test_it_is_made_once_more_where_its_declaration_changed(project: Project) ->
     assert held == {"tensorlib", "tinybackend"}
 
 
-def test_a_runtime_that_was_changed_by_hand_is_put_right(project: Project) -> None:
-    """What was made is installed again; its backend isn't asked."""
-    Own().write(project)
+def test_it_is_only_installed_again_unless_rebuild_asks_for_more(
+    project: Project,
+) -> None:
+    """If it was uninstalled, its backend isn't asked; `--rebuild` asks it."""
+    prepare(project)
     project.nox("-s", "build-stages")
     uninstall = [uv.find_uv_bin(), "pip", "uninstall", "own", "--python"]
     subprocess.run([*uninstall, str(python(project))], check=True)
@@ -200,12 +207,6 @@ def test_a_runtime_that_was_changed_by_hand_is_put_right(project: Project) -> No
     assert not made(project.nox("-s", "build-stages"))
     assert answer(project) == "1"
     assert direct_url(project)["dir_info"] == {"editable": True}
-
-
-def test_rebuild_makes_it_once_more(project: Project) -> None:
-    """All of it, or by its name; a name that is nothing of ours is refused."""
-    Own().write(project)
-    project.nox("-s", "build-stages")
     done = project.nox("-s", "build-stages", "--", "--rebuild", "own")
     assert made(done)
     assert built(done) == []
@@ -214,48 +215,51 @@ def test_rebuild_makes_it_once_more(project: Project) -> None:
     assert built(done) == ["kernels"]
 
 
-def test_nothing_is_made_where_nothing_may_run(project: Project) -> None:
-    """With --install-only it ends with what was left undone."""
-    Own().write(project)
-    project.nox("-s", "build-stage-first", "build-stages-lock")
-    output = refused(project, "--install-only", "-s", "build-stages")
-    assert "stage project: own would have to be built" in output
-    assert made(project.nox("-s", "build-stages"))
-    project.nox("--install-only", "-s", "build-stages")
-
-
-def test_its_backend_is_asked_and_its_build_holds_what_stages_build(
+def test_its_build_has_what_backend_stages_and_rules_provide(
     project: Project, index: Index
 ) -> None:
-    """What it wants is locked; one version of what has to match the runtime."""
-    make_wheel(index.folder, "helper", "1.0")
+    """One version of what has to match the runtime; a namesake on the index is unused.
+
+    What requires the project gets this one, whichever version it asks for.
+    """
+    for name in ("helper", "ruled"):
+        make_wheel(index.folder, name, "1.0")
+    make_wheel(index.folder, "own", "3.0")
+    make_wheel(index.folder, "plugin", "1.0", requires=["own>=2"])
+    rules = {
+        "build-requires": {"add": ["ruled"], "remove": ["absent"]},
+        "env": {"MODE": "1"},
+    }
     Own(
-        top={"match-runtime": ["tensorlib"]},
-        final={"requirements": ["kernels", "tensorlib<2"]},
-        requires=("tinybackend", "kernels"),
+        top={"match-runtime": ["tensorlib"], "package": {"own": rules}},
+        final={"requirements": ["kernels", "plugin", "tensorlib<2"]},
+        requires=("tinybackend", "kernels", "absent"),
         settings={
             "requires-for-build": ["helper"],
-            "import-first": ["helper", "kernels"],
+            "import-first": ["helper", "kernels", "ruled"],
+            "require-env": ["MODE"],
         },
     ).write(project)
-    done = project.nox("-s", "build-stages")
-    assert made(done)
+    assert made(project.nox("-s", "build-stages"))
     assert versions(project, "project") == {
         "helper": "1.0",
         "kernels": "1.0",
+        "ruled": "1.0",
         "tensorlib": "1.0",
         "tinybackend": "1.0",
     }
-    assert installed(runtime(project)).keys() == {"kernels", "own", "tensorlib"}
+    assert versions(project, "final").keys() == {"kernels", "plugin", "tensorlib"}
+    found = installed(runtime(project))
+    assert found.keys() == {"kernels", "own", "plugin", "tensorlib"}
+    assert found["own"] == "1.0"
 
 
 def test_what_its_backend_asks_for_later_has_to_be_locked(
     project: Project, index: Index
 ) -> None:
     """Nothing is in its environment that isn't in its lock."""
+    prepare(project)
     make_wheel(index.folder, "helper", "1.0")
-    Own().write(project)
-    project.nox("-s", "build-stages")
     later = ["helper", "absent; python_version < '3'"]
     Own(settings={"requires-for-build": later}).write(project)
     args = ("-s", "build-stages", "--", "--rebuild", "own")
@@ -269,6 +273,7 @@ def test_what_its_backend_asks_for_later_has_to_be_locked(
 
 def test_the_runtime_has_to_have_what_it_requires(project: Project) -> None:
     """Where requirements are given, or its backend adds some of its own."""
+    prepare(project)
     requires = ["kernels>=1", "tensorlib>=3", "absent", "other; extra == 'more'"]
     Own(settings={"requires": requires}).write(project)
     output = refused(project, "-s", "build-stages")
@@ -277,33 +282,6 @@ def test_the_runtime_has_to_have_what_it_requires(project: Project) -> None:
     assert "  absent: the runtime has none\n" in output
     assert "kernels>=1" not in output
     assert "other" not in output
-
-
-def test_what_requires_the_project_gets_this_one(
-    project: Project, index: Index
-) -> None:
-    """A namesake on the index doesn't count, nor which version is asked for."""
-    make_wheel(index.folder, "own", "3.0")
-    make_wheel(index.folder, "plugin", "1.0", requires=["own>=2"])
-    Own(project={"dependencies": ["kernels", "plugin"]}).write(project)
-    project.nox("-s", "build-stages")
-    assert installed(runtime(project))["own"] == "1.0"
-    assert versions(project, "final").keys() == {"kernels", "plugin", "tensorlib"}
-
-
-def test_rules_hold_for_its_build(project: Project, index: Index) -> None:
-    """What is wrong with its declaration can be corrected as for an output."""
-    make_wheel(index.folder, "helper", "1.0")
-    rules = {
-        "build-requires": {"add": ["helper"], "remove": ["absent"]},
-        "env": {"MODE": "1"},
-    }
-    Own(
-        top={"package": {"own": rules}},
-        requires=("tinybackend", "absent"),
-        settings={"import-first": ["helper"], "require-env": ["MODE"]},
-    ).write(project)
-    assert made(project.nox("-s", "build-stages"))
 
 
 @pytest.mark.parametrize(
@@ -321,12 +299,14 @@ def test_what_goes_wrong_is_told(
     project: Project, change: dict[str, Any], words: str
 ) -> None:
     """A wheel of something else, a failing backend, what can't be locked."""
+    prepare(project)
     Own(**change).write(project)
     assert words in refused(project, "-s", "build-stages")
 
 
 def test_a_build_that_cannot_be_locked_is_told(project: Project) -> None:
     """As for an output: who wants what, and the line that settles it."""
+    prepare(project)
     constraints = {"build-constraints": ["tensorlib>=2"]}
     Own(top=constraints, requires=("tinybackend", "tensorlib<2")).write(project)
     output = refused(project, "-s", "build-stages")
@@ -338,6 +318,7 @@ def test_a_dependency_of_its_build_without_a_wheel_is_told(
     project: Project, index: Index
 ) -> None:
     """It has to be an output of a stage."""
+    prepare(project)
     make_sdist(index.folder, "sourced", "1.0")
     Own(requires=("tinybackend", "sourced")).write(project)
     output = refused(project, "-s", "build-stages")
@@ -355,6 +336,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 
 def test_a_backend_of_its_own_and_none_that_can_do_it(project: Project) -> None:
     """It may lie in the project and require nothing; it needs a hook of PEP 660."""
+    prepare(project)
     Own(requires=()).write(project)
     text = project.pyproject.read_text("utf-8")
     backend = 'build-backend = "bare"\nbackend-path = ["."]'
@@ -371,6 +353,7 @@ def test_a_backend_of_its_own_and_none_that_can_do_it(project: Project) -> None:
 
 def test_each_cell_has_it_in_its_own_runtime(project: Project) -> None:
     """Its build is locked for each value that changes it."""
+    prepare(project)
     tensor = {n: {"constraints": [f"tensorlib=={n}.*"]} for n in ("1", "2")}
     Own(
         top={"matrix": {"tensor": tensor}, "match-runtime": ["tensorlib"]},
@@ -387,10 +370,12 @@ def test_each_cell_has_it_in_its_own_runtime(project: Project) -> None:
     assert not made(again)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(OTHER is None, reason="there is one Python here")
 def test_each_python_has_it_in_its_own_runtime(project: Project, index: Index) -> None:
     """What its backend wants on one of them is locked for that one alone."""
     assert OTHER is not None
+    prepare(project)
     make_wheel(index.folder, "helper", "1.0")
     on_python = {OTHER.version: {"requires-for-build": ["helper"]}}
     Own(top={"python": [HERE, OTHER.version]}, settings={"on-python": on_python}).write(
@@ -412,6 +397,7 @@ def test_what_its_backend_says_here_is_taken_for_other_platforms(
     project: Project, index: Index
 ) -> None:
     """It can be asked on this machine alone."""
+    prepare(project)
     make_wheel(index.folder, "helper", "1.0")
     mac = "sys_platform == 'darwin' and platform_machine == 'arm64'"
     Own(top={"environments": [mac]}, settings={"requires-for-build": ["helper"]}).write(
@@ -425,7 +411,7 @@ def test_what_its_backend_says_here_is_taken_for_other_platforms(
 
 def test_it_is_not_released(project: Project) -> None:
     """A wheel that leads to a folder is of no use elsewhere."""
-    Own().write(project)
+    prepare(project)
     project.nox("-s", "build-stages-release")
     assert answer(project) == "1"
     listed = project.wheelhouse.joinpath("SHA256SUMS").read_text()
@@ -434,7 +420,8 @@ def test_it_is_not_released(project: Project) -> None:
 
 
 def test_a_project_without_it_is_as_before(project: Project) -> None:
-    """There is no lock for it, and it isn't in its runtime."""
+    """There is no lock for it any more, and it isn't in its runtime."""
+    prepare(project)
     Own(final={"project": False, "imports": []}).write(project)
     assert not made(project.nox("-s", "build-stages"))
     assert {path.name for path in locks(project)} == {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +23,6 @@ from support.pair import (
     declare_solo,
     kernels_tree,
     lock_texts,
-    publish,
     refused,
     stored,
 )
@@ -54,53 +51,39 @@ def fails(
 
 def succeeds(project: Project) -> None:
     """See that the next run ends well."""
-    assert "kernels" in built(project.nox("-s", "build-stages"))
+    assert built(project.nox("-s", "build-stage-only")) == ["kernels"]
     assert KERNELS in project.wheels()
 
 
 # Backends
 
 
-@pytest.mark.parametrize(
-    ("fault", "said"),
-    [
-        ("raise", ["exit status 1", "RuntimeError: tinybackend was told to raise"]),
-        ("exit", ["exit status 3", "cc1plus: out of words"]),
-        ("kill", ["killed by signal 9", "cc1plus: out of words"]),
-    ],
-)
-def test_backend_that_fails(
-    project: Project, tmp_path: Path, fault: str, said: list[str]
-) -> None:
-    """How it ended, its last words and its log are shown; the same build can go on."""
-    once = {"TINYBACKEND_PIDFILE": str(tmp_path / "pid")}
-    tree = kernels_tree(project, faults=[fault], says=["cc1plus: out of words"])
-    declare_solo(project, outputs=[tree], env=once, jobs=1)
-    where = "kernels (stage only): build_wheel failed"
+LAST = "cc1plus: out of words"
+FAULTS = {
+    "raise": ["exit status 1", "RuntimeError: tinybackend was told to raise"],
+    "exit": ["exit status 3", LAST],
+    "kill": ["killed by signal 9", LAST],
+    "two-wheels": ["several", KERNELS, "kernels_too-1.0-py3-none-any.whl"],
+    "bad-metadata": ["METADATA and the lock", "only the wheel has undeclared>=1"],
+}
+
+
+def test_a_faulty_backend(project: Project) -> None:
+    """The message has its exit status, its last lines, its log, and what it built.
+
+    Only the one wheel that was asked for is used.
+    """
+    tree = kernels_tree(project, says=[LAST])
+    declare_solo(project, outputs=[tree], jobs=1)
+    project.prepare("build-stages-lock")
     log = project.wheelhouse / "logs/kernels.log"
-    fails(project, where, f"log: {log}", *said)
-    assert "tinybackend: building" in log.read_text("utf-8")
-    succeeds(project)
-
-
-@pytest.mark.parametrize(
-    ("fault", "said"),
-    [
-        ("two-wheels", ["several", KERNELS, "kernels_too-1.0-py3-none-any.whl"]),
-        ("no-wheel", [KERNELS, "the backend made no wheel"]),
-        ("wrong-name", ["is of not-kernels; kernels was asked for"]),
-        ("wrong-version", ["is version 0.0.0; the lock says 1.0"]),
-        ("bad-record", [KERNELS, "RECORD", "kernels-1.0.dist-info/WHEEL"]),
-        ("bad-metadata", ["METADATA and the lock", "only the wheel has undeclared>=1"]),
-    ],
-)
-def test_backend_that_makes_something_else(
-    project: Project, fault: str, said: list[str]
-) -> None:
-    """Only the one wheel that was asked for, sound and as locked, is taken."""
-    declare_solo(project, outputs=[kernels_tree(project, faults=[fault])])
-    output = fails(project, "kernels (stage only)", "log: ", *said)
-    assert "Traceback" not in output
+    for fault, said in FAULTS.items():
+        kernels_tree(project, says=[LAST], faults=[fault])
+        output = fails(project, "kernels (stage only): ", f"log: {log}", *said)
+        is_failure = "kernels (stage only): build_wheel failed" in output
+        assert is_failure == (fault in {"raise", "exit", "kill"})
+        assert is_failure or "Traceback" not in output
+        assert "tinybackend: building" in log.read_text("utf-8")
     kernels_tree(project)
     succeeds(project)
 
@@ -130,40 +113,18 @@ def index_of(project: Project) -> Path:
     return project.folder.parent / "index"
 
 
-def test_first_stage_that_fails_ends_those_that_need_it(
-    project: Project, index: Index
-) -> None:
-    """A stage whose provider failed isn't run, nor is the final one."""
-    publish(index)
-    tree = kernels_tree(project, faults=["raise"])
-    Pair(first={"outputs": [tree]}).write(project)
-    output = fails(project, "kernels (stage first): build_wheel failed")
-    assert "building models" not in output
-    assert "build-stages: success" not in output
-    assert "build-stage-second: success" not in output
-    kernels_tree(project)
-    succeeds(project)
-
-
 # Sources
 
 
-def test_output_that_no_index_knows(project: Project, index: Index) -> None:
-    """An unknown package is named; nothing is locked."""
+def test_output_without_sdist(project: Project, index: Index) -> None:
+    """An unknown package is named, and so is one of which an index has only wheels."""
     declare_solo(project)
     output = fails(project, "can't be locked", "kernels was not found")
     assert "Traceback" not in output
-    assert lock_texts(project) == {}
-    make_sdist(index.folder, "kernels", "1.0")
-    succeeds(project)
-
-
-def test_output_with_no_sdist(project: Project, index: Index) -> None:
-    """Where an index has wheels alone there is nothing to build; it says so."""
     make_wheel(index.folder, "kernels", "1.0")
-    declare_solo(project)
     output = fails(project, "kernels")
     assert "Traceback" not in output
+    assert lock_texts(project) == {}
     make_sdist(index.folder, "kernels", "1.0")
     succeeds(project)
 
@@ -175,7 +136,7 @@ def test_sdist_that_changed_after_locking(project: Project, index: Index) -> Non
     """
     make_sdist(index.folder, "kernels", "1.0")
     declare_solo(project)
-    project.nox("-s", "build-stages-lock")
+    project.prepare("build-stages-lock")
     forget(project)
     make_sdist(index.folder, "kernels", "1.0", files={"new.py": ""})
     output = fails(project, "kernels-1.0.tar.gz", "expected sha256", "found    sha256")
@@ -194,7 +155,7 @@ def test_build_dependency_that_changed_after_locking(
     """Another wheel under a locked name is refused, with both hashes."""
     make_sdist(index.folder, "kernels", "1.0")
     declare_solo(project)
-    project.nox("-s", "build-stages-lock")
+    project.prepare("build-stages-lock")
     forget(project)
     wheel = index.folder / "tinybackend-1.0-py3-none-any.whl"
     before = wheel.read_bytes()
@@ -226,7 +187,7 @@ def runtime(project: Project, index: Index) -> Path:
     make_sdist(index.folder, "kernels", "1.0", requires=["needed"])
     wheel = make_wheel(index.folder, "needed", "1.0")
     declare_solo(project)
-    project.nox("-s", "build-stages")
+    project.prepare()
     wheel.rename(project.folder / wheel.name)
     make_wheel(index.folder, "needed", "1.0", files={"needed/new.py": "x = 1\n"})
     return wheel
@@ -237,7 +198,6 @@ def test_runtime_dependency_that_changed_after_locking(
 ) -> None:
     """It is refused, though its size differs as well; the command takes it."""
     before = project.folder.joinpath(runtime.name).read_bytes()
-    shutil.rmtree(project.folder / ".nox")
     fresh = {"UV_CACHE_DIR": str(tmp_path / "fresh")}
     output = refused(project, "-s", "build-stages", env=fresh)
     for text in replaced("needed", before, runtime.read_bytes()):
@@ -253,23 +213,12 @@ def test_runtime_dependency_that_changed_after_locking(
     assert new.joinpath("new.py").is_file()
 
 
-def test_file_that_changed_is_in_the_cache_as_it_was(
-    project: Project, runtime: Path
-) -> None:
-    """Whoever still has the locked file goes on with it."""
-    assert runtime.is_file()
-    shutil.rmtree(project.folder / ".nox")
-    project.nox("-s", "build-stages")
-    (old,) = project.folder.glob(".nox/build-stages/lib/python*/site-packages/needed")
-    assert not old.joinpath("new.py").exists()
-
-
 def test_files_that_changed_are_told_when_locks_are_refreshed(
     project: Project, index: Index, runtime: Path
 ) -> None:
-    """The index has other bytes for versions that are kept: that doesn't pass unseen.
+    """A run says if the index has other files for the versions that it keeps.
 
-    A run with locks that are current doesn't take them.
+    With current locks, files of uv's cache are installed as they were locked.
     """
     sdist = make_sdist(
         index.folder, "kernels", "1.0", requires=["needed"], files={"new.py": ""}
@@ -277,6 +226,8 @@ def test_files_that_changed_are_told_when_locks_are_refreshed(
     before = lock_texts(project)
     assert built(project.nox("-s", "build-stages")) == []
     assert lock_texts(project) == before
+    (old,) = project.folder.glob(".nox/build-stages/lib/python*/site-packages/needed")
+    assert not old.joinpath("new.py").exists()
     declare_solo(project, env={"X": "1"})
     done = project.nox("-s", "build-stages")
     assert "; locking" in done.output
@@ -291,15 +242,6 @@ def test_files_that_changed_are_told_when_locks_are_refreshed(
 def forget(project: Project) -> None:
     """Drop the store, so that everything is fetched again."""
     project.store.rename(project.store.with_name("forgotten"))
-
-
-def test_directory_that_is_not_there(project: Project) -> None:
-    """A directory output that is missing is named."""
-    declare_solo(project, outputs=["kernels @ ./kernels"])
-    output = fails(project, "kernels")
-    assert "Traceback" not in output
-    kernels_tree(project)
-    succeeds(project)
 
 
 # Indexes and resolutions
@@ -317,8 +259,7 @@ def test_index_that_cannot_be_reached(tmp_path: Path, caches: Path) -> None:
     with Index(tmp_path / "index") as index:
         make_tinybackend(index.folder)
         make_sdist(index.folder, "kernels", "1.0")
-        mended = {**project.env, "UV_DEFAULT_INDEX": index.url}
-        succeeds(replace(project, env=mended))
+        project.nox("-s", "build-stages-lock", env={"UV_DEFAULT_INDEX": index.url})
 
 
 def test_dependency_without_a_wheel(project: Project, index: Index) -> None:
@@ -336,7 +277,7 @@ def test_dependency_without_a_wheel(project: Project, index: Index) -> None:
         {"name": "only", "dependencies": ["onlysource"], "outputs": ["kernels"]},
     ]
     declare(project, {"final": {"requirements": ["kernels"]}, "stage": stages})
-    succeeds(project)
+    project.nox("-s", "build-stages-lock")
 
 
 def test_runtime_dependency_without_a_wheel(project: Project, index: Index) -> None:
@@ -370,7 +311,7 @@ def test_build_requirement_that_a_later_stage_provides(
     assert "Traceback" not in output
     stages[0]["dependencies"] = ["models"]
     declare(project, table)
-    succeeds(project)
+    project.nox("-s", "build-stages-lock")
 
 
 CONFIGURED = """
@@ -391,7 +332,7 @@ def test_metadata_that_only_a_build_could_tell(project: Project, index: Index) -
     assert "metadata = { requires-dist = [" in output
     assert "Traceback" not in output
     project.write(project.pyproject.read_text("utf-8") + CONFIGURED)
-    succeeds(project)
+    project.nox("-s", "build-stages-lock")
     assert "dep" in {package["name"] for package in project.lock("final")["packages"]}
 
 
@@ -413,7 +354,7 @@ def test_a_backend_that_can_only_be_asked_elsewhere(
     assert output["metadata"] == "config"
     assert output["requires-dist"] == ["dep"]
     locked = lock_texts(project)
-    project.nox("-s", "build-stages", env={"TOOLKIT": "1"})
+    project.nox("-s", "build-stage-only", env={"TOOLKIT": "1"})
     assert project.wheels() == [KERNELS]
     assert lock_texts(project) == locked
 
@@ -430,38 +371,37 @@ def test_version_that_only_a_build_could_tell(project: Project) -> None:
 # The end
 
 
-@pytest.mark.parametrize(
-    ("final", "said"),
-    [
+def test_runtime_that_does_not_work(project: Project) -> None:
+    """If an import or a check fails, the final session fails and keeps the wheels."""
+    tree = kernels_tree(project)
+    declare_solo(project, outputs=[tree])
+    project.prepare()
+    table = {"stage": [{"name": "only", "outputs": [tree]}]}
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"imports": ["kernels", "nowhere"]}, "nowhere can't be imported"),
         ({"checks": [["python", "-c", "raise SystemExit(7)"]]}, "exit code 7"),
-    ],
-)
-def test_runtime_that_does_not_work(
-    project: Project, final: dict[str, Any], said: str
-) -> None:
-    """An import or a check that fails ends the final session; the wheels are whole."""
-    tree = kernels_tree(project)
-    table = {"stage": [{"name": "only", "outputs": [tree]}]}
-    declare(project, {**table, "final": {"requirements": ["kernels"], **final}})
-    output = project.nox("-s", "build-stages", check=False).output
-    assert said in output
-    assert "* build-stages: failed" in output
-    assert project.wheels() == stored(project) == [KERNELS]
-    declare(project, {**table, "final": {"requirements": ["kernels"]}})
+    ]
+    for final, said in cases:
+        declare(project, {**table, "final": {"requirements": ["kernels"], **final}})
+        output = project.nox("-s", "build-stages", check=False).output
+        assert said in output
+        assert "* build-stages: failed" in output
+        assert project.wheels() == stored(project) == [KERNELS]
+    declare_solo(project, outputs=[tree])
     assert built(project.nox("-s", "build-stages")) == []
 
 
-def test_store_that_is_no_folder(project: Project) -> None:
-    """A store that can't be written is named, with the variable that moves it."""
+@pytest.mark.parametrize("name", ["", "below"])
+def test_a_store_that_is_no_folder(project: Project, name: str) -> None:
+    """The session names it, with the variable that moves it."""
     declare_solo(project, outputs=[kernels_tree(project)])
     project.store.write_text("a file", "utf-8")
-    output = refused(project, "-s", "build-stages")
+    store = {"NOX_BUILDSTAGES_CACHE_DIR": str(project.store / name)}
+    output = refused(project, "-s", "build-stages", env=store)
+    assert "Session build-stage-only aborted" in output
     assert str(project.store) in output
     assert "NOX_BUILDSTAGES_CACHE_DIR" in output
     assert "Traceback" not in output
-    project.store.unlink()
-    succeeds(project)
 
 
 def test_tool_that_is_not_there(project: Project) -> None:

@@ -80,24 +80,29 @@ def test_a_new_commit_changes_nothing_until_it_is_asked_for(
     }
     table = {"final": {"requirements": ["kernels", "dep"]}, "stage": [stage]}
     declare(project, table)
-    assert built(project.nox("-s", "build-stages")) == ["kernels"]
-    (wheel,) = project.wheels()
-    with zipfile.ZipFile(project.wheelhouse / wheel) as archive:
-        assert archive.read(HEADER) == b"h"
+    moved = ref == "branch"
+    if moved:
+        assert built(project.nox("-s", "build-stage-only")) == ["kernels"]
+        (wheel,) = project.wheels()
+        with zipfile.ZipFile(project.wheelhouse / wheel) as archive:
+            assert archive.read(HEADER) == b"h"
+    else:
+        project.nox("-s", "build-stages-lock")
     before = lock_texts(project)
 
     kernels.joinpath("README").write_text("more", "utf-8")
     second = commit(kernels)
     make_wheel(index.folder, "dep", "2.0")
-    assert built(project.nox("-s", "build-stages")) == []
+    if moved:
+        assert built(project.nox("-s", "build-stage-only")) == []
     project.nox("-s", "build-stages-lock")
     assert lock_texts(project) == before
     assert locked_commit(project) == first
 
     done = project.nox("-s", "build-stages-lock", "--", "--upgrade-package", "kernels")
-    moved = ref == "branch"
     assert locked_commit(project) == (second if moved else first)
     changed = f"kernels commit {first[:12]} → {second[:12]} in only, final"
     assert (changed in done.output) == moved
     assert "dep " not in done.output
-    assert built(project.nox("-s", "build-stages")) == ["kernels"] * moved
+    if moved:
+        assert built(project.nox("-s", "build-stage-only")) == ["kernels"]

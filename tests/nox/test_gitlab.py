@@ -57,7 +57,7 @@ def pipeline(project: Project) -> dict[str, Any]:
 def test_each_stage_is_a_job_that_needs_those_it_requires(project: Project) -> None:
     """The last one has the wheelhouse."""
     Pair().write(project)
-    project.nox("-s", "build-stages-lock")
+    project.prepare("build-stages-lock")
     shutil.rmtree(project.store)
     jobs = pipeline(project)
     assert {name: job["needs"] for name, job in jobs.items()} == {
@@ -69,12 +69,13 @@ def test_each_stage_is_a_job_that_needs_those_it_requires(project: Project) -> N
     assert jobs["build-stages"]["artifacts"] == {"paths": ["wheelhouse/"]}
 
 
+@pytest.mark.slow
 def test_its_jobs_build_what_a_local_run_builds(
     project: Project, env: dict[str, str], tmp_path: Path
 ) -> None:
     """Each on a machine of its own, with the wheels of those that it needs."""
     Pair().write(project)
-    project.nox("-s", "build-stages-lock")
+    project.prepare("build-stages-lock")
     shutil.rmtree(project.store)
     jobs = pipeline(project)
     needs = {name: job["needs"] for name, job in jobs.items()}
@@ -104,7 +105,7 @@ def test_its_jobs_build_what_a_local_run_builds(
 def test_a_stage_with_nothing_to_build_has_no_job(project: Project) -> None:
     """And nobody needs it."""
     Pair().write(project)
-    project.nox("-s", "build-stages")
+    project.prepare()
     Pair(second={"env": {"ARCH": "9.0"}}).write(project)
     project.nox("-s", "build-stages-lock")
     jobs = pipeline(project)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from support.packages import make_sdist, make_wheel, read_from_wheel
 from support.pair import (
     KERNELS,
@@ -53,37 +51,41 @@ def bound_hash(project: Project) -> str:
     return text.partition(f'path = "{KERNELS}"')[2].split('sha256 = "')[1][:64]
 
 
-@pytest.mark.parametrize("planted", ["before", "after"])
-def test_namesakes_on_the_index_are_never_taken(
-    project: Project, index: Index, planted: str
+def check_nothing_planted_is_fetched(index: Index) -> None:
+    """See that of all files of kernels only the sdist was fetched."""
+    asked = {path for path in index.requests if path.startswith("/files/kernels")}
+    assert asked <= {"/files/kernels-1.0.tar.gz"}
+
+
+def test_namesakes_that_are_planted_before_locking_are_never_taken(
+    project: Project, index: Index
 ) -> None:
-    """Planted before locking or after it, no namesake comes into any environment."""
+    """No namesake comes into any environment."""
     publish(index)
-    if planted == "before":
-        plant(index)
+    plant(index)
     first = {"outputs": ["kernels==1.0"]}
     Pair(first=first, final={"imports": ["models"]}).write(project)
-    project.nox("-s", "build-stages-lock")
-    if planted == "after":
-        plant(index)
+    project.nox("-s", "build-stages")
+    check_identity(project)
+    assert bound_hash(project) == entry(project, "kernels")["sha256"]
+    check_nothing_planted_is_fetched(index)
+
+
+def test_namesakes_that_are_planted_after_locking_are_never_taken(
+    project: Project, index: Index
+) -> None:
+    """If stage first makes another wheel, stage second is built against that one."""
+    publish(index)
+    Pair().write(project)
+    project.prepare("build-stages-lock")
+    plant(index)
     done = project.nox("-s", "build-stages")
     assert "locking" not in done.output
     check_identity(project)
-    assert bound_hash(project) == entry(project, "kernels")["sha256"]
-    asked = {path for path in index.requests if path.startswith("/files/kernels")}
-    assert asked == {"/files/kernels-1.0.tar.gz"}
-
-
-def test_wheel_of_the_first_stage_made_anew_is_the_one_that_counts(
-    project: Project, index: Index
-) -> None:
-    """When stage first makes another wheel, stage second is built against that one."""
-    publish(index)
-    Pair().write(project)
-    project.nox("-s", "build-stages")
     before = entry(project, "kernels")["sha256"]
+    assert bound_hash(project) == before
     Pair(first={"env": {"ARCH": "9.0"}}).write(project)
-    plant(index)
     assert built(project.nox("-s", "build-stages")) == ["kernels", "models"]
     assert entry(project, "kernels")["sha256"] != before
     check_identity(project)
+    check_nothing_planted_is_fetched(index)

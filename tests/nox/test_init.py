@@ -1,468 +1,64 @@
-"""`build-stages-init`: what it proposes builds, or says what is left to do."""
+"""`build-stages-init` in nox: without a table, and with the file that it writes."""
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
-
-import pytest
-import tomli_w
+from typing import TYPE_CHECKING
 
 from nox_buildstages import toml
-from support.packages import make_sdist, make_setuptools, make_tree, make_wheel
-from support.pair import built, lock_texts, refused
+from support.packages import make_sdist, make_setuptools
+from support.pair import refused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from support.index import Index
     from support.project import Project
 
 INIT = ("-s", "build-stages-init")
-MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
-NOTHING: Mapping[str, Any] = {}
-
-
-@pytest.fixture(autouse=True)
-def _published(index: Index) -> None:
-    """What has a wheel: some at several versions, torch among them."""
-    for name, versions in {
-        "tensorlib": ("1.0", "2.0"),
-        "torch": ("2.12", "2.13"),
-        "helper": ("1.0",),
-        "pyyaml": ("6.0",),
-    }.items():
-        for version in versions:
-            make_wheel(index.folder, name, version)
-
-
-def declare(
-    project: Project,
-    *dependencies: str,
-    uv: Mapping[str, Any] = NOTHING,
-    rest: str = "",
-) -> None:
-    """Write a project with these dependencies and no table of ours."""
-    own = {"name": "mine", "version": "1.0", "dependencies": dependencies}
-    document: dict[str, Any] = {"project": own}
-    if uv:
-        document["tool"] = {"uv": uv}
-    project.write(tomli_w.dumps(document) + rest)
-
-
-def proposal(
-    project: Project, *words: str, env: Mapping[str, str] = NOTHING
-) -> tuple[str, str]:
-    """Return what the session printed on stdout, and what on stderr."""
-    done = project.nox(*INIT, *words, env=env, apart=True)
-    return done.output, done.stderr
-
-
-def table(text: str) -> dict[str, Any]:
-    """Return our table in a TOML text."""
-    found: dict[str, Any] = toml.loads(text)["tool"]["nox-buildstages"]
-    return found
-
-
-def stages(text: str) -> list[dict[str, Any]]:
-    """Return the stages in a TOML text."""
-    found: list[dict[str, Any]] = table(text)["stage"]
-    return found
-
-
-def commented(text: str) -> str:
-    """Return the comments of a TOML text on one line."""
-    lines = text.splitlines()
-    return " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
-
-
-def builds(project: Project, *outputs: str) -> None:
-    """Write the proposal, and see that nox builds all of it."""
-    project.nox(*INIT, "--", "--write")
-    done = project.nox("-s", "build-stages-lock", "build-stages")
-    assert sorted(wheel["name"] for wheel in project.manifest()["wheels"]) == sorted(
-        outputs
-    ), done.output
-
-
-# No table
+MINE = '[project]\nname = "mine"\nversion = "1.0"\n'
 
 
 def test_without_a_table_nox_works_and_says_what_is_missing(project: Project) -> None:
-    """The sessions are listed; those that need stages say so, and what mends it."""
-    declare(project)
+    """The sessions are listed; those that need stages name the session that helps."""
+    project.write(MINE)
     listed = project.nox("--list").output
     names = ("build-stages", "build-stages-init", "build-stages-lock")
     for name in (*names, "build-stages-plan"):
         assert f" {name} -> " in listed
     for name in ("build-stages", "build-stages-lock", "build-stages-plan"):
-        told = refused(project, "-s", name)
-        assert "tool.nox-buildstages: there is no such table; add" in told
-        assert "`nox -s build-stages-init` proposes what this project needs" in told
+        said = refused(project, "-s", name)
+        assert "tool.nox-buildstages: there is no such table; add" in said
+        assert "`nox -s build-stages-init` proposes what this project needs" in said
 
 
-def test_what_else_is_wrong_still_ends_nox(project: Project) -> None:
-    """Every problem is told, the missing table among them."""
+def test_other_problems_still_end_nox(project: Project) -> None:
+    """Every problem is listed, the missing table among them."""
     project.write('[project]\nname = "mine"\ndynamic = ["dependencies"]\n')
-    told = refused(project, "--list")
-    assert "there is no such table" in told
-    assert "the dependencies of this project are dynamic" in told
+    said = refused(project, "--list")
+    assert "there is no such table" in said
+    assert "the dependencies of this project are dynamic" in said
 
 
-def test_nothing_needs_a_stage(project: Project) -> None:
-    """Where all dependencies have wheels that is the end, and nothing is printed."""
-    declare(project, "tensorlib", "torch")
-    for words in ((), ("--", "--write")):
-        before = project.pyproject.read_bytes()
-        out, said = proposal(project, *words)
-        assert out == ""
-        assert "nothing needs a stage: everything else has a wheel for CPython" in said
-        assert project.pyproject.read_bytes() == before
-
-
-def test_a_table_that_has_no_stage_yet(project: Project, index: Index) -> None:
-    """Its final requirements are what stages are looked for."""
-    make_sdist(index.folder, "kernels", "1.0")
-    declare(project, rest='[tool.nox-buildstages.final]\nrequirements = ["kernels"]\n')
-    assert "no stage is declared" in refused(project, "-s", "build-stages")
-    builds(project, "kernels")
-
-
-# What is found
-
-
-def test_undeclared_build_requirements_are_found(
-    project: Project, index: Index
-) -> None:
-    """A module that a hook misses is looked for, by its project's name, and told."""
-    modules = {"import-first": ["tensorlib", "helper"]}
-    make_sdist(index.folder, "kernels", "1.0", static=False, settings=modules)
-    make_sdist(index.folder, "config", "1.0", settings={"import-first": ["yaml"]})
-    make_wheel(index.folder, "pyyaml", "6.1", files={"yaml/__init__.py": ""})
-    declare(project, "kernels", "config")
-    out, said = proposal(project)
-    assert [(it["name"], it["dependencies"]) for it in stages(out)] == [
-        ("config", ["pyyaml"]),
-        ("kernels", ["tensorlib", "helper"]),
-    ]
-    comments = commented(out)
-    assert f"kernels: no wheel for CPython {MINOR} on " in comments
-    assert "its build imports tensorlib, helper, which it doesn't declare" in comments
-    assert "its build imports yaml (of pyyaml), which it doesn't declare" in comments
-    assert "kernels: its build imports helper; trying helper" in said
-    assert lock_texts(project) == {}
-    builds(project, "config", "kernels")
-
-
-def test_torch_is_one_version_everywhere(project: Project, index: Index) -> None:
-    """Where it is in a build and in the runtime, that is proposed as well."""
-    make_sdist(index.folder, "ops", "1.0", settings={"import-first": ["torch"]})
-    declare(project, "ops", "torch<2.13")
-    out, _ = proposal(project)
-    assert table(out)["match-runtime"] == ["torch"]
-    builds(project, "ops")
-    locked = project.lock("ops")["packages"]
-    assert {it["version"] for it in locked if it["name"] == "torch"} == {"2.12"}
-
-
-def test_torch_that_cannot_be_one_version(project: Project, index: Index) -> None:
-    """Both sides are told, and the rest is proposed without it."""
-    requires = ("tinybackend", "torch>=2.13")
-    make_sdist(index.folder, "ops", "1.0", build_requires=requires)
-    declare(project, "ops", "torch<2.13")
-    out, _ = proposal(project)
-    assert "match-runtime" not in table(out)
-    assert "#   torch: no version suits every environment" in out
-
-
-def test_torch_that_the_table_wants_to_be_one_version(
-    project: Project, index: Index
-) -> None:
-    """What is declared stays, so that is the error that it is when locking."""
-    requires = ("tinybackend", "torch>=2.13")
-    make_sdist(index.folder, "ops", "1.0", build_requires=requires)
-    matched = '[tool.nox-buildstages]\nmatch-runtime = ["torch"]\n'
-    declare(project, "ops", "torch<2.13", rest=matched)
-    told = refused(project, *INIT)
-    assert "torch: no version suits every environment (match-runtime)" in told
-
-
-def test_outputs_are_ordered_and_share_stages(project: Project, index: Index) -> None:
-    """What goes together is one stage; what a build needs comes before it."""
-    make_sdist(index.folder, "ash", "1.0")
-    make_sdist(index.folder, "birch", "1.0", build_requires=("tinybackend", "larch"))
-    make_sdist(index.folder, "larch", "1.0")
-    make_wheel(index.folder, "grove", "1.0", requires=["larch"])
-    make_sdist(index.folder, "cedar", "1.0", build_requires=("tinybackend", "grove"))
-    declare(project, "birch", "ash", "cedar")
-    out, _ = proposal(project)
-    assert stages(out) == [
-        {"name": "ash", "outputs": ["ash==1.0", "larch==1.0"]},
-        {
-            "name": "birch",
-            "dependencies": ["larch"],
-            "outputs": ["birch==1.0", "cedar==1.0"],
-        },
-    ]
-    builds(project, "ash", "birch", "cedar", "larch")
-
-
-def test_outputs_that_do_not_go_together(project: Project, index: Index) -> None:
-    """They keep their own stages where their build requirements exclude each other."""
-    for name, tensorlib in (("ash", "tensorlib<2"), ("birch", "tensorlib>=2")):
-        requires = ("tinybackend", tensorlib)
-        make_sdist(index.folder, name, "1.0", build_requires=requires)
-    declare(project, "ash", "birch")
-    out, _ = proposal(project)
-    assert [it["name"] for it in stages(out)] == ["ash", "birch"]
-
-
-def test_a_version_that_others_allow(project: Project, index: Index) -> None:
-    """The output is one that what has a wheel goes with, not the newest of all."""
-    make_sdist(index.folder, "kernels", "1.0")
-    make_sdist(index.folder, "kernels", "2.0")
-    make_wheel(index.folder, "models", "1.0", requires=["kernels<2"])
-    declare(project, "models")
-    assert stages(proposal(project)[0])[0]["outputs"] == ["kernels==1.0"]
-    builds(project, "kernels")
-
-
-@pytest.mark.parametrize("static", [True, False])
-def test_what_comes_from_a_folder(project: Project, static: bool) -> None:  # noqa: FBT001
-    """A requirement that names it, or a source of uv's, is built where it lies."""
-    make_tree(project.folder / "own/ops", "ops", "1.0")
-    make_tree(project.folder / "own/more", "more", "1.0")
-    if not static:
-        for name in ("ops", "more"):
-            path = project.folder / "own" / name / "pyproject.toml"
-            system = toml.loads(path.read_text("utf-8"))["build-system"]
-            path.write_text(tomli_w.dumps({"build-system": system}), "utf-8")
-    sources = {"sources": {"more": {"path": "own/more"}}}
-    declare(
-        project, f"ops @ {(project.folder / 'own/ops').as_uri()}", "more", uv=sources
-    )
-    (stage,) = stages(proposal(project)[0])
-    assert stage["outputs"] == ["more", "ops @ ./own/ops"]
-    builds(project, "more", "ops")
-
-
-# Wheels that are not to be used
-
-
-@pytest.mark.parametrize(
-    ("uv", "variables", "place"),
-    [
-        (
-            {"no-binary-package": ["Tensorlib"]},
-            {},
-            "no-binary-package of [tool.uv]",
-        ),
-        (
-            {"pip": {"no-binary": ["tensorlib"]}},
-            {},
-            "no-binary of [tool.uv.pip]",
-        ),
-        ({}, {"UV_NO_BINARY_PACKAGE": "other tensorlib"}, "UV_NO_BINARY_PACKAGE"),
-    ],
-)
-def test_a_project_whose_wheels_are_refused(
-    project: Project,
-    index: Index,
-    uv: Mapping[str, Any],
-    variables: Mapping[str, str],
-    place: str,
-) -> None:
-    """It is built, wherever uv was told so; locking without a stage says that."""
-    make_sdist(index.folder, "tensorlib", "2.0")
-    make_sdist(index.folder, "tensorlib", "3.0")
-    make_wheel(index.folder, "models", "1.0", requires=["tensorlib<3"])
-    declare(project, "models", uv=uv)
-    out, _ = proposal(project, "--", "--write", env=variables)
-    assert f"# tensorlib: {place} says not to use its wheels" in out
-    assert stages(out)[0]["outputs"] == ["tensorlib==2.0"]
-    project.nox("-s", "build-stages", env=variables)
-    assert project.wheels() == ["tensorlib-2.0-py3-none-any.whl"]
-    text = project.pyproject.read_text("utf-8").partition("# Proposed")[0]
-    other = '[[tool.nox-buildstages.stage]]\nname = "other"\noutputs = ["kernels"]\n'
-    project.pyproject.write_text(text + other, "utf-8")
-    make_sdist(index.folder, "kernels", "1.0")
-    told = refused(project, "-s", "build-stages-lock", env=variables)
-    assert f"tensorlib would have to be built: {place} says not to use" in told
-    assert "add it to the outputs of stage other" in told
-    assert 'outputs = ["kernels", "tensorlib' in told
-
-
-def test_no_wheels_at_all(project: Project, index: Index) -> None:
-    """Build backends are built then too, and one that needs itself is told."""
-    make_sdist(index.folder, "kernels", "1.0")
-    make_sdist(index.folder, "tinybackend", "1.0")
-    declare(project, "kernels", uv={"no-binary": True})
-    told = refused(project, *INIT)
-    assert "no usable wheel of tinybackend exists, and its build requires" in told
-    assert "use a wheel of one of them" in told
-
-
-def test_builds_that_need_each_other(project: Project, index: Index) -> None:
-    """No order of stages builds them, and that is said."""
-    make_sdist(index.folder, "egg", "1.0", build_requires=("tinybackend", "hen"))
-    make_sdist(index.folder, "hen", "1.0", build_requires=("tinybackend", "egg"))
-    declare(project, "egg")
-    told = refused(project, *INIT)
-    assert "can't be built in any order of stages: " in told
-
-
-# What can't be found out
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"import-first": ["nowhere"]}, "imports nowhere; nothing was found"),
-        ({"import-first": ["_private"]}, "imports _private; nothing was found"),
-        ({"import-first": ["torch.missing"]}, "imports torch; nothing was found"),
-        ({"require-env": ["CUDA_HOME"]}, "get_requires_for_build_wheel failed: "),
-        ({"faults": ["no-metadata-hook"]}, "metadata = { requires-dist = "),
-    ],
-)
-def test_a_backend_that_does_not_answer(
-    project: Project, index: Index, settings: Mapping[str, Any], said: str
-) -> None:
-    """It is said what is left to do, and the other outputs are proposed as ever."""
-    make_sdist(index.folder, "ash", "1.0", static=False, settings=settings)
-    make_sdist(index.folder, "birch", "1.0", settings={"import-first": ["helper"]})
-    declare(project, "ash", "birch")
-    out, _ = proposal(project)
-    assert [it["outputs"] for it in stages(out)] == [["ash==1.0"], ["birch==1.0"]]
-    assert stages(out)[1]["dependencies"] == ["helper"]
-    assert said in commented(out).partition("To do: ")[2]
-
-
-def test_a_build_requirement_that_has_no_wheel_any_more(
-    project: Project, index: Index
-) -> None:
-    """It isn't built where a newer one has a wheel; the correction is shown."""
-    make_sdist(index.folder, "helper", "0.1")
-    make_sdist(index.folder, "tensorlib", "0.1")
-    requires = ("tinybackend", "tensorlib==0.1", "helper<1")
-    make_sdist(index.folder, "kernels", "1.0", build_requires=requires)
-    declare(project, "kernels", "tensorlib")
-    out, _ = proposal(project)
-    assert [it["outputs"] for it in stages(out)] == [["kernels==1.0"]]
-    assert (
-        "its build requires tensorlib==0.1, and there is no wheel for"
-        in commented(out).partition("To do: ")[2]
-    )
-    for name in ("tensorlib", "helper"):
-        assert f'build-requires = {{ add = ["{name}"], remove = ["{name}"] }}' in out
-
-
-def test_an_output_whose_build_fails(project: Project, index: Index) -> None:
-    """What needs its wheel to be asked can't be asked either."""
-    make_sdist(index.folder, "ash", "1.0", settings={"faults": ["raise"]})
-    make_sdist(index.folder, "birch", "1.0", build_requires=("tinybackend", "ash"))
-    declare(project, "ash", "birch")
-    out, _ = proposal(project)
-    assert "build_wheel failed: exit status 1" in out
-    assert "its build requires ash, whose build failed" in out
-
-
-def test_what_has_no_solution_is_an_error(project: Project) -> None:
-    """Nothing is proposed where uv finds no versions."""
-    declare(project, "tensorlib>9")
-    told = refused(project, *INIT)
-    assert "runtime environment: can't be locked" in told
-    assert "# Proposed" not in told
-
-
-# A table that is there
-
-
-def test_only_what_is_missing_is_proposed(project: Project, index: Index) -> None:
-    """Stages that there are stay; what they need now, or can't get, is left to do."""
-    make_sdist(index.folder, "kernels", "1.0", build_requires=("tinybackend", "glue"))
-    make_sdist(index.folder, "glue", "1.0")
-    make_sdist(index.folder, "ops", "1.0", settings={"import-first": ["torch"]})
-    stage = '[[tool.nox-buildstages.stage]]\nname = "ops"\noutputs = ["kernels"]\n'
-    declare(project, "kernels", "ops", "torch", rest=stage)
-    out, _ = proposal(project, "--", "--write")
-    assert table(out).keys() == {"stage"}
-    assert [(it["name"], it["outputs"]) for it in stages(out)] == [
-        ("glue", ["glue==1.0"]),
-        ("ops-2", ["ops==1.0"]),
-    ]
-    assert "# To do: add glue to the dependencies of stage ops." in out
-    assert "# To do: add torch to match-runtime." in out
-    text = project.pyproject.read_text("utf-8")
-    project.pyproject.write_text(
-        text.replace('["kernels"]\n', '["kernels"]\ndependencies = ["glue"]\n'), "utf-8"
-    )
-    done = project.nox("-s", "build-stages")
-    assert built(done) == ["kernels", "ops"]  # and glue while it was proposed
-    assert "nothing needs a stage" in project.nox(*INIT).output
-
-
-def test_a_declared_stage_that_fails_is_an_error(
-    project: Project, index: Index
-) -> None:
-    """Its mending is another matter than what isn't declared yet."""
-    missing = {"import-first": ["helper"]}
-    make_sdist(index.folder, "kernels", "1.0", static=False, settings=missing)
-    stage = '[[tool.nox-buildstages.stage]]\nname = "a"\noutputs = ["kernels"]\n'
-    declare(project, "kernels", rest=stage)
-    assert 'add "helper" to the dependencies of stage a' in refused(project, *INIT)
-
-
-# Writing
-
-
-def test_what_is_written_is_what_was_printed(project: Project, index: Index) -> None:
-    """It stands at the end; the rest stays byte for byte, line ends and mode too."""
+def test_the_proposal_is_printed_and_written(project: Project, index: Index) -> None:
+    """To the end; the rest stays byte for byte, with line ends and mode."""
     make_setuptools(index.folder)
     make_sdist(index.folder, "final", "1.0", pyproject=False)
     text = '# mine\r\n[project]\r\nname="mine"  # it\r\ndependencies = [ "final" ]'
     project.pyproject.write_bytes(text.encode())
     project.pyproject.chmod(0o640)
-    out, said = proposal(project)
-    assert "to write it: nox -s build-stages-init -- --write" in said
+    done = project.nox(*INIT, apart=True)
+    assert "to write it: nox -s build-stages-init -- --write" in done.stderr
     assert project.pyproject.read_bytes() == text.encode()
-    out, said = proposal(project, "--", "--write")
-    assert "wrote it to the end of pyproject.toml" in said
+    done = project.nox(*INIT, "--", "--write", apart=True)
+    assert "wrote it to the end of pyproject.toml" in done.stderr
     written = project.pyproject.read_bytes().decode()
-    assert written == f"{text}\r\n\r\n" + out.replace("\n", "\r\n")
+    assert written == f"{text}\r\n\r\n" + done.output.replace("\n", "\r\n")
     assert project.pyproject.stat().st_mode & 0o777 == 0o640
-    assert stages(out)[0]["name"] == "final-2"
+    (stage,) = toml.loads(done.output)["tool"]["nox-buildstages"]["stage"]
+    assert stage["name"] == "final-2"
 
 
-def test_a_link_stays_one(project: Project, index: Index, tmp_path: Path) -> None:
-    """What is written is the file that it leads to."""
-    make_sdist(index.folder, "kernels", "1.0")
-    declare(project, "kernels")
-    kept = project.pyproject.rename(tmp_path / "kept.toml")
-    project.pyproject.symlink_to(kept)
-    project.nox(*INIT, "--", "--write")
-    assert project.pyproject.is_symlink()
-    assert stages(kept.read_text("utf-8"))[0]["name"] == "kernels"
-
-
-def test_stages_on_one_line_cannot_be_added_to(project: Project, index: Index) -> None:
-    """The proposal is printed, the file stays as it is, and that is an error."""
-    make_sdist(index.folder, "kernels", "1.0")
-    make_sdist(index.folder, "ops", "1.0")
-    stage = '[tool.nox-buildstages]\nstage = [{name = "a", outputs = ["ops"]}]\n'
-    declare(project, "kernels", "ops", rest=stage)
-    before = project.pyproject.read_bytes()
-    told = refused(project, *INIT, "--", "--write")
-    assert "tables can't be appended to" in told
-    assert "copy the proposed tables into the file yourself" in told
-    assert '[[tool.nox-buildstages.stage]]\nname = "kernels"' in told
-    assert project.pyproject.read_bytes() == before
-
-
-def test_write_is_for_this_session_alone(project: Project, index: Index) -> None:
-    """Others refuse it, as they would any word that they can't follow."""
-    make_sdist(index.folder, "kernels", "1.0")
+def test_write_is_for_this_session_alone(project: Project) -> None:
+    """Others refuse the word, as they would any word that they can't follow."""
     stage = '[[tool.nox-buildstages.stage]]\nname = "a"\noutputs = ["kernels"]\n'
-    declare(project, "kernels", rest=stage)
-    told = refused(project, "-s", "build-stages", "--", "--write")
-    assert "--write is for build-stages-init" in told
+    project.write(f"{MINE}{stage}")
+    said = refused(project, "-s", "build-stages", "--", "--write")
+    assert "--write is for build-stages-init" in said

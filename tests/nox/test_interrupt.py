@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,39 +47,34 @@ def wait_for_end(pid: int) -> None:
 
 
 @pytest.mark.parametrize("flags", [(), ("-j", "2")], ids=["one", "parallel"])
-def test_interrupted_build_leaves_nothing_half_made(
+def test_an_ended_build_leaves_nothing_half_made(
     project: Project, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
-    """Nox ends with its status, the backend ends with it, and no wheel is there."""
-    pidfile = tmp_path / "pid"
-    tree = kernels_tree(project, faults=["sleep"])
-    declare_solo(project, outputs=[tree], env={"TINYBACKEND_PIDFILE": str(pidfile)})
-    with project.start(*flags, "-s", "build-stages") as nox:
-        pid = wait_for_pid(pidfile)
-        nox.send_signal(signal.SIGINT)
-        output = nox.communicate(timeout=PATIENCE)[0]
-    assert nox.returncode != 0, output
-    wait_for_end(pid)
-    assert stored(project) == project.wheels() == []
-    assert built(project.nox("-s", "build-stages")) == ["kernels"]
-    assert project.wheels() == [KERNELS]
-    assert built(project.nox("-s", "build-stages")) == []
+    """The backend ends with an interrupted nox and with a killed one.
 
-
-@pytest.mark.parametrize("flags", [(), ("-j", "2")], ids=["one", "parallel"])
-def test_no_build_outlives_a_nox_that_was_killed(
-    project: Project, tmp_path: Path, flags: tuple[str, ...]
-) -> None:
-    """Nor does a session that it ran side by side, of which its group knows nothing."""
+    So does a session that ran side by side, which has a group of its own.
+    """
     pidfile = tmp_path / "pid"
+    variables = {**project.env, "TINYBACKEND_PIDFILE": str(pidfile)}
+    project = replace(project, env=variables)
     tree = kernels_tree(project, faults=["sleep"])
-    declare_solo(project, outputs=[tree], env={"TINYBACKEND_PIDFILE": str(pidfile)})
-    with project.start(*flags, "-s", "build-stages") as nox:
-        pid = wait_for_pid(pidfile)
-        os.killpg(nox.pid, signal.SIGKILL)
-        nox.wait(PATIENCE)
-        wait_for_end(pid)
-    assert stored(project) == []
+    declare_solo(project, outputs=[tree], **{"pass-env": ["TINYBACKEND_PIDFILE"]})
+    project.prepare("build-stages-lock")
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with project.start(*flags, "-s", "build-stages") as nox:
+            pid = wait_for_pid(pidfile)
+            if number == signal.SIGINT:
+                nox.send_signal(number)
+            else:
+                os.killpg(nox.pid, number)
+            output = nox.communicate(timeout=PATIENCE)[0]
+            wait_for_end(pid)
+        assert nox.returncode != 0, output
+        assert stored(project) == project.wheels() == []
+        if number == signal.SIGINT:
+            pidfile.unlink()
     done = project.nox("-s", "build-stages")
     assert built(done) == ["kernels"]
     assert "waiting for another run" not in done.output
+    assert project.wheels() == [KERNELS]
+    assert built(project.nox("-s", "build-stages")) == []

@@ -9,6 +9,8 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from nox_buildstages.wheels import wheel as wheels
 from support.native import Native
 from support.packages import make_sdist
@@ -56,6 +58,7 @@ def forget_builds(project: Project) -> None:
     shutil.rmtree(project.wheelhouse)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_next_run_ends_well(
     project: Project, index: Index, tmp_path: Path, moments: int
 ) -> None:

@@ -30,15 +30,20 @@ def project(
         tree = kernels_tree(project, thinks=1.5, says=SAYS, pause=0.8)
         declare_solo(project, outputs=[tree])
         first = project.nox("-s", "build-stages", env=beating(0.5))
-        assert LINE.search(first.output)
+        assert len(beats(first.output)) > 1
         assert "nox > kernels  metadata  1 s" in first.output
-        assert "left" not in first.output
+        assert not re.search("left|\r", first.output)
         yield project
 
 
 def beating(seconds: float) -> dict[str, str]:
     """Return the variable that lets a heartbeat come so often."""
     return {"NOX_BUILDSTAGES_HEARTBEAT": str(seconds)}
+
+
+def beats(output: str) -> list[str]:
+    """Return the lines of progress that nox printed."""
+    return re.findall(rf"^nox > {LINE.pattern}$", output, re.MULTILINE)
 
 
 def redrawn(output: str) -> list[str]:
@@ -52,22 +57,21 @@ def left(output: str) -> str:
 
 
 def test_a_running_stage_shows_one_line_that_lives(project: Project) -> None:
-    """It is written over and taken away; everything is in the log."""
+    """It is written over and removed; everything is in the log.
+
+    The last build says how long this one takes, for its own steps are few.
+    """
     done = terminal.run(project, "-s", "build-stage-only", *REBUILD)
     assert done.returncode == 0
     assert len(redrawn(done.output)) > 1
+    assert "about 10 s left" in redrawn(done.output)[0]
     assert not LINE.search(left(done.output))
     assert "built kernels" in left(done.output)
     assert SAYS[1] not in done.output
     assert SAYS[1] in (project.wheelhouse / "logs/kernels.log").read_text("utf-8")
 
 
-def test_the_last_build_says_what_is_left(project: Project) -> None:
-    """Where the steps of this one don't, for they are few."""
-    done = terminal.run(project, "-s", "build-stage-only", *REBUILD)
-    assert "about 10 s left" in redrawn(done.output)[0]
-
-
+@pytest.mark.slow
 def test_the_line_that_lives_is_no_wider_than_the_terminal(project: Project) -> None:
     """Else each time would leave a line behind."""
     done = terminal.run(project, "-s", "build-stage-only", *REBUILD, columns=16)
@@ -85,33 +89,28 @@ def test_side_by_side_it_is_the_last_line_of_the_session(project: Project) -> No
     assert not LINE.search(left(block))
 
 
-@pytest.mark.parametrize("flags", [(), ("-j", "2")], ids=["one", "parallel"])
-def test_without_a_terminal_there_is_a_heartbeat(
-    project: Project, flags: tuple[str, ...]
-) -> None:
+def test_without_a_terminal_there_is_a_heartbeat(project: Project) -> None:
     """A line now and then, in time, so that no CI system takes it for dead."""
-    done = project.nox(*flags, "-s", "build-stages", *REBUILD, env=beating(0.5))
-    beats = re.findall(rf"^nox > (?:{LINE.pattern})$", done.output, re.MULTILINE)
-    assert len(beats) > 1
+    done = project.nox("-j", "2", "-s", "build-stages", *REBUILD, env=beating(0.5))
+    assert len(beats(done.output)) > 1
     assert "\r" not in done.output
-    if flags:
-        first = done.output.index("kernels  compile")
-        assert first < done.output.index("build-stage-only: success")
+    first = done.output.index("kernels  compile")
+    assert first < done.output.index("build-stage-only: success")
 
 
-@pytest.mark.parametrize("value", ["", "often"])
-def test_a_heart_beats_every_half_minute(project: Project, value: str) -> None:
-    """Unless it is told a number of seconds."""
-    env = {"NOX_BUILDSTAGES_HEARTBEAT": value}
-    done = project.nox("-s", "build-stage-only", *REBUILD, env=env)
-    assert not LINE.search(done.output)
-
-
-@pytest.mark.parametrize("flags", [(), ("-j", "2")], ids=["one", "parallel"])
+@pytest.mark.parametrize(
+    ("flags", "value"),
+    [((), ""), pytest.param(("-j", "2"), "often", marks=pytest.mark.slow)],
+)
 def test_verbose_streams_what_backends_print(
-    project: Project, flags: tuple[str, ...]
+    project: Project, flags: tuple[str, ...], value: str
 ) -> None:
-    """As it comes, and to the log as well."""
-    done = project.nox("-v", *flags, "-s", "build-stages", *REBUILD)
+    """As it comes, and to the log as well.
+
+    A line of progress comes every half minute, unless a number of seconds is set.
+    """
+    env = {"NOX_BUILDSTAGES_HEARTBEAT": value}
+    done = project.nox("-v", *flags, "-s", "build-stages", *REBUILD, env=env)
     assert re.findall(r"^\[\d/3\].*$", done.output, re.MULTILINE) == [*SAYS]
     assert SAYS[1] in (project.wheelhouse / "logs/kernels.log").read_text("utf-8")
+    assert not LINE.search(done.output)

@@ -15,6 +15,7 @@ from support.pair import (
     declare,
     entry,
     installed,
+    lock_texts,
     planned,
     publish,
     recipe,
@@ -53,7 +54,10 @@ def outputs(project: Project, lock: str) -> dict[str, str]:
 
 
 def test_the_local_version_is_used_everywhere(project: Project, index: Index) -> None:
-    """Locks, wheels and environments have the version; ``kernels==1.0`` matches."""
+    """Locks, wheels, environments and releases have it; ``kernels==1.0`` matches.
+
+    The locks stay up to date, and the wheel is found by key.
+    """
     make_sdist(index.folder, "models", "1.1", requires=["kernels==1.0"])
     label(project, final={"requirements": ["models", "kernels==1.0"]})
     assert built(project.nox("-s", "build-stages")) == ["kernels", "models"]
@@ -69,42 +73,45 @@ def test_the_local_version_is_used_everywhere(project: Project, index: Index) ->
     verify_record(project.wheelhouse / KERNELS)
     final = installed(project.folder / ".nox/build-stages")
     assert final["kernels"] == "1.0+tensor2.0"
-    bound = project.wheelhouse.joinpath("pylock.toml").read_text("utf-8")
+    house = project.wheelhouse
+    bound = house.joinpath("pylock.toml").read_text("utf-8")
     assert f'path = "{KERNELS}"' in bound
 
-
-def test_nothing_is_built_twice(project: Project) -> None:
-    """The locks stay up to date, and the wheel is found by key."""
-    label(project)
-    project.nox("-s", "build-stages")
-    again = project.nox("-s", "build-stages", env=CI)
+    again = project.nox("-s", "build-stages-release", env=CI)
     assert built(again) == []
     assert "locking" not in again.output
-    locks = {path: path.read_bytes() for path in project.folder.glob("build-stages/*")}
+    page = house.joinpath("simple/kernels/index.html").read_text("utf-8")
+    assert "kernels-1.0%2Btensor2.0-py3-none-any.whl#sha256=" in page
+    lines = house.joinpath("provenance.jsonl").read_text("utf-8").splitlines()
+    subjects = [json.loads(line)["subject"][0]["name"] for line in lines]
+    assert subjects == [KERNELS, "models-1.1-py3-none-any.whl"]
+    bill = json.loads(house.joinpath("sbom.cdx.json").read_bytes())
+    found = {it["name"]: it["version"] for it in bill["components"]}
+    assert found["kernels"] == "1.0+tensor2.0"
+
+    locks = lock_texts(project)
     project.nox("-s", "build-stages-lock")
-    assert {path: path.read_bytes() for path in locks} == locks
+    assert lock_texts(project) == locks
 
 
 def test_the_local_version_follows_the_environment(project: Project) -> None:
     """The plan shows the change."""
-    for constraint in ("tensorlib<2", "tensorlib>=2"):
-        declare(
-            project,
-            {
-                "constraints": [constraint],
-                "final": {"requirements": ["kernels"]},
-                "stage": [{"name": "only", "outputs": ["kernels"]}],
-                "package": {
-                    "kernels": {
-                        "build-requires": {"add": ["tensorlib"]},
-                        "local-version": "tensor{tensorlib}",
-                    }
-                },
-            },
-        )
-        said = project.nox("-s", "build-stages-lock").output
-        plan = project.nox("-s", "build-stages-plan")
-        project.nox("-s", "build-stages")
+    table = {
+        "final": {"requirements": ["kernels"]},
+        "stage": [{"name": "only", "outputs": ["kernels"]}],
+        "package": {
+            "kernels": {
+                "build-requires": {"add": ["tensorlib"]},
+                "local-version": "tensor{tensorlib}",
+            }
+        },
+    }
+    declare(project, {**table, "constraints": ["tensorlib<2"]})
+    project.nox("-s", "build-stage-only")
+    declare(project, {**table, "constraints": ["tensorlib>=2"]})
+    said = project.nox("-s", "build-stages-lock").output
+    plan = project.nox("-s", "build-stages-plan")
+    project.nox("-s", "build-stage-only")
     assert "kernels 1.0+tensor1.0 → 1.0+tensor2.0 in only, final" in said
     assert planned(plan)["kernels"][0] == "build"
     assert "version 1.0+tensor1.0 → 1.0+tensor2.0" in plan.output
@@ -115,20 +122,19 @@ def test_the_local_version_follows_the_environment(project: Project) -> None:
 def test_local_versions_can_be_added_and_removed(project: Project) -> None:
     """The locks are out of date then, and keep their sources."""
     Pair().write(project)
-    project.nox("-s", "build-stages")
+    project.prepare()
     label(project)
     assert "out of date" in refused(project, "-s", "build-stages", env=CI)
-    assert built(project.nox("-s", "build-stages")) == ["kernels", "models"]
+    assert built(project.nox("-s", "build-stage-second")) == ["kernels", "models"]
     Pair().write(project)
-    project.nox("-s", "build-stages")
-    assert built(project.nox("-s", "build-stages")) == []
+    assert built(project.nox("-s", "build-stage-second")) == []
     assert versions(project, "final")["kernels"] == "1.0"
 
 
 def test_locking_again_keeps_the_source(project: Project, index: Index) -> None:
     """A newer source is used only with an upgrade flag."""
     label(project)
-    project.nox("-s", "build-stages-lock")
+    project.prepare("build-stages-lock")
     make_sdist(index.folder, "kernels", "1.1", requires=["tensorlib"])
     label(project, text="t{tensorlib}")
     project.nox("-s", "build-stages-lock")
@@ -145,7 +151,7 @@ def test_the_local_version_of_a_backend_is_replaced(
     settings = {"version": "1.0+cu12"}
     make_sdist(index.folder, "kernels", "1.0", static=False, settings=settings)
     label(project, text="{tensorlib}.own")
-    project.nox("-s", "build-stages")
+    project.nox("-s", "build-stage-first")
     assert outputs(project, "first") == {"kernels": "1.0+2.0.own"}
     assert "kernels-1.0+2.0.own-py3-none-any.whl" in project.wheels()
 
@@ -156,7 +162,7 @@ def test_a_wrong_public_version_is_an_error(project: Project, index: Index) -> N
     settings = {"faults": ["wrong-version"]}
     make_sdist(index.folder, "kernels", "1.0", settings=settings)
     label(project)
-    said = refused(project, "-s", "build-stages")
+    said = refused(project, "-s", "build-stage-first")
     assert "is version 0.0.0; the lock says 1.0" in said
 
 
@@ -167,7 +173,7 @@ def test_hooks_see_the_local_version(project: Project, index: Index) -> None:
     make_sdist(index.folder, "models", "1.0", static=False, settings=settings)
     label(project)
     assert built(project.nox("-s", "build-stages-lock")) == ["kernels"]
-    assert built(project.nox("-s", "build-stages")) == ["models"]
+    assert built(project.nox("-s", "build-stage-second")) == ["models"]
     assert outputs(project, "first") == {"kernels": "1.0+tensor2.0"}
 
 
@@ -199,7 +205,7 @@ def test_a_hook_may_require_the_named_package(project: Project, index: Index) ->
             "package": {"kernels": {"local-version": "tensor{tensorlib}"}},
         },
     )
-    project.nox("-s", "build-stages")
+    project.nox("-s", "build-stage-only")
     assert project.wheels() == [KERNELS]
 
 
@@ -214,21 +220,6 @@ def test_an_unknown_package_is_an_error(project: Project) -> None:
     assert not project.folder.joinpath("build-stages").exists()
 
 
-def test_the_local_version_is_released(project: Project) -> None:
-    """The index, the statements and the SBOM have the version."""
-    label(project)
-    project.nox("-s", "build-stages-release")
-    house = project.wheelhouse
-    page = house.joinpath("simple/kernels/index.html").read_text("utf-8")
-    assert "kernels-1.0%2Btensor2.0-py3-none-any.whl#sha256=" in page
-    lines = house.joinpath("provenance.jsonl").read_text("utf-8").splitlines()
-    subjects = [json.loads(line)["subject"][0]["name"] for line in lines]
-    assert subjects == [KERNELS, "models-1.0-py3-none-any.whl"]
-    bill = json.loads(house.joinpath("sbom.cdx.json").read_bytes())
-    found = {it["name"]: it["version"] for it in bill["components"]}
-    assert found["kernels"] == "1.0+tensor2.0"
-
-
 def test_each_platform_has_its_own_local_version(project: Project) -> None:
     """The named package may have another version on each platform."""
     top = {
@@ -237,7 +228,7 @@ def test_each_platform_has_its_own_local_version(project: Project) -> None:
         "environments": ["sys_platform == 'darwin' and platform_machine == 'arm64'"],
     }
     Pair(top=top).write(project)
-    project.nox("-s", "build-stages")
+    project.nox("-s", "build-stage-first")
     table = project.lock("first")["tool"]["nox-buildstages"]["outputs"]
     found = {it["version"]: it["marker"] for it in table}
     assert found.keys() == {"1.0+t1.0", "1.0+t2.0"}

@@ -11,7 +11,6 @@ from support.packages import make_sdist, make_tinybackend, make_wheel
 from support.pair import (
     Pair,
     built,
-    entry,
     lock_texts,
     publish,
     refused,
@@ -56,70 +55,66 @@ OLD = {"kernels": "1.0", "models": "1.0", "tensorlib": "2.0", "tinybackend": "1.
 # Where no lock may be written
 
 
-@pytest.mark.parametrize(
-    ("words", "outer"), [((), CI), (("--", "--locked"), {})], ids=["CI", "locked"]
-)
 def test_missing_and_stale_locks_are_errors_where_none_may_be_written(
-    project: Project, words: tuple[str, ...], outer: dict[str, str]
+    project: Project,
 ) -> None:
     """In CI, or with --locked, the error names the command, and nothing is written.
 
     `build-stages-lock` itself works there, and then so does everything.
     """
+    ways: tuple[tuple[tuple[str, ...], dict[str, str]], ...]
+    ways = ((), CI), (("--", "--locked"), {})
     Pair().write(project)
-    output = refused(project, "-s", "build-stages", *words, env=outer)
-    assert "no lock files in" in output
-    assert COMMAND in output
-    assert "Traceback" not in output
-    assert lock_texts(project) == {}
-    project.nox("-s", "build-stages-lock", env=outer)
-    project.nox("-s", "build-stages", *words, env=outer)
+    for words, outer in ways:
+        output = refused(project, "-s", "build-stages", *words, env=outer)
+        assert "no lock files in" in output
+        assert COMMAND in output
+        assert "Traceback" not in output
+        assert lock_texts(project) == {}
+    project.nox("-s", "build-stages-lock", env=CI)
+    for words, outer in ways:
+        project.nox("-s", "build-stages", *words, env=outer)
     before = lock_texts(project)
     Pair(top={"constraints": ["tensorlib==1.0"]}).write(project)
-    output = refused(project, "-s", "build-stages", *words, env=outer)
-    assert "the lock files are out of date" in output
-    assert COMMAND in output
-    assert lock_texts(project) == before
+    for words, outer in ways:
+        output = refused(project, "-s", "build-stages", *words, env=outer)
+        assert "the lock files are out of date" in output
+        assert COMMAND in output
+        assert lock_texts(project) == before
 
 
 def test_check_tells_whether_the_locks_are_current(project: Project) -> None:
     """`-- --check` fails for missing and stale locks, and writes nothing ever."""
     Pair().write(project)
+    project.prepare("build-stages-lock")
     check = ("-s", "build-stages-lock", "--", "--check")
-    assert COMMAND in refused(project, *check)
-    assert lock_texts(project) == {}
-    assert stored(project) == []
-    project.nox("-s", "build-stages-lock")
-    before = lock_texts(project)
+    before, wheels = lock_texts(project), stored(project)
     assert "up to date" in project.nox(*check).output
     Pair(second={"dependencies": ["kernels", "tensorlib<2"]}).write(project)
     assert "out of date" in refused(project, *check)
     assert lock_texts(project) == before
+    shutil.rmtree(project.folder / "build-stages")
+    assert COMMAND in refused(project, *check)
+    assert lock_texts(project) == {}
+    assert stored(project) == wheels
 
 
 def test_lock_that_cannot_be_read_is_named(project: Project) -> None:
-    """A damaged lock file is an error in CI, and made anew elsewhere."""
+    """A damaged or missing lock file is an error in CI, and written again elsewhere."""
     Pair().write(project)
-    project.nox("-s", "build-stages-lock")
-    path = project.folder / "build-stages/pylock.first.toml"
-    whole = path.read_bytes()
-    path.write_text("<<<<<<< HEAD\n", "utf-8")
+    project.prepare("build-stages-lock")
+    before = lock_texts(project)
+    folder = project.folder / "build-stages"
+    folder.joinpath("pylock.first.toml").write_text("<<<<<<< HEAD\n", "utf-8")
     output = refused(project, "-s", "build-stages", env=CI)
     assert "pylock.first.toml" in output
     assert COMMAND in output
-    project.nox("-s", "build-stages")
-    assert path.read_bytes() == whole
-
-
-def test_lock_that_is_missing_makes_all_stale(project: Project) -> None:
-    """One lock of several that is gone is noticed, and comes back as it was."""
-    Pair().write(project)
-    project.nox("-s", "build-stages-lock")
-    before = lock_texts(project)
-    project.folder.joinpath("build-stages/pylock.second.toml").unlink()
+    project.nox("-s", "build-stage-first")
+    assert lock_texts(project) == before
+    folder.joinpath("pylock.second.toml").unlink()
     output = refused(project, "-s", "build-stages", env=CI)
     assert "pylock.second.toml is missing" in output
-    assert "; locking" in project.nox("-s", "build-stages").output
+    assert "; locking" in project.nox("-s", "build-stage-first").output
     assert lock_texts(project) == before
 
 
@@ -129,14 +124,15 @@ def test_lock_that_is_missing_makes_all_stale(project: Project) -> None:
 def test_equal_inputs_give_equal_bytes(project: Project, caches: Path) -> None:
     """Locking again, even from nothing, writes the same bytes."""
     Pair(top={"match-runtime": ["tensorlib"]}).write(project)
-    project.nox("-s", "build-stages-lock")
+    project.prepare("build-stages-lock")
     before = lock_texts(project)
     project.nox("-s", "build-stages-lock")
     assert lock_texts(project) == before
     shutil.rmtree(project.folder / "build-stages")
     shutil.rmtree(project.store)
     fresh = {"UV_CACHE_DIR": str(caches / "fresh")}
-    project.nox("-s", "build-stages-lock", env=fresh)
+    done = project.nox("-s", "build-stages-lock", env=fresh)
+    assert "locked 3 environments, 4 projects (2 built in stages)" in done.output
     assert lock_texts(project) == before
 
 
@@ -145,39 +141,33 @@ def test_stale_lock_is_refreshed_and_keeps_its_versions(
 ) -> None:
     """A lock made anew takes what the change forces, and nothing newer beside it."""
     Pair().write(project)
-    project.nox("-s", "build-stages")
+    project.prepare()
     assert all_versions(project) == OLD
     publish_newer(index)
     make_wheel(index.folder, "extra", "1.0")
     Pair(second={"dependencies": ["kernels", "tensorlib", "extra"]}).write(project)
-    done = project.nox("-s", "build-stages")
+    done = project.nox("-s", "build-stage-second")
     assert "the lock files are out of date" in done.output
     assert "; locking" in done.output
     assert all_versions(project) == {**OLD, "extra": "1.0"}
     assert built(done) == ["models"]
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (("--upgrade-package=Tinybackend",), {**OLD, "tinybackend": "2.0"}),
-        (
-            ("--upgrade-package", "tensorlib", "--upgrade-package", "kernels"),
-            {**OLD, "tensorlib": "3.0", "kernels": "2.0"},
-        ),
-        ((), OLD),
-    ],
-    ids=["another spelling", "two", "nothing"],
-)
-def test_upgrade_takes_what_was_asked_for(
-    project: Project, index: Index, words: tuple[str, ...], expected: dict[str, str]
-) -> None:
+def test_upgrade_takes_what_was_asked_for(project: Project, index: Index) -> None:
     """However it is spelled and however often, and nothing where nobody asks."""
     Pair().write(project)
-    project.nox("-s", "build-stages-lock")
+    project.prepare("build-stages-lock")
     publish_newer(index)
-    project.nox("-s", "build-stages-lock", "--", *words)
-    assert all_versions(project) == expected
+    expected = OLD
+    more = ("--upgrade-package", "tensorlib", "--upgrade-package", "kernels")
+    for words, new in (
+        ((), {}),
+        (("--upgrade-package=Tinybackend",), {"tinybackend": "2.0"}),
+        (more, {"tensorlib": "3.0", "kernels": "2.0"}),
+    ):
+        project.nox("-s", "build-stages-lock", "--", *words)
+        expected = {**expected, **new}
+        assert all_versions(project) == expected
 
 
 # One version of what matches the runtime
@@ -186,40 +176,16 @@ def test_upgrade_takes_what_was_asked_for(
 MATCH = {"match-runtime": ["tensorlib"]}
 
 
-def test_runtime_holds_the_stages_back(project: Project) -> None:
-    """Where the runtime can only have 1.0, no stage is built against 2.0."""
-    final = {"requirements": ["models", "tensorlib<2"]}
-    Pair(top=MATCH, final=final).write(project)
-    project.nox("-s", "build-stages")
-    assert all_versions(project)["tensorlib"] == "1.0"
-    assert entry(project, "kernels")["environment"]["tensorlib"] == "1.0"
-
-
-def test_stage_holds_the_runtime_back(project: Project) -> None:
-    """Where a stage can only have 1.0, the runtime has that, and so has every stage."""
-    first = {"dependencies": ["tensorlib<2"]}
-    Pair(top=MATCH, first=first).write(project)
-    project.nox("-s", "build-stages-lock")
-    assert all_versions(project)["tensorlib"] == "1.0"
-
-
-def test_output_holds_everyone_back(project: Project, index: Index) -> None:
-    """What an output will require once it is built counts as well."""
-    index.remove("models")
-    requires = ["kernels", "tensorlib<2"]
-    make_sdist(index.folder, "models", "1.0", requires=requires, static=False)
-    Pair(top=MATCH).write(project)
-    project.nox("-s", "build-stages-lock")
-    assert all_versions(project)["tensorlib"] == "1.0"
-
-
-def test_without_match_runtime_versions_may_differ(project: Project) -> None:
-    """Only what is named in match-runtime has one version everywhere."""
+def test_only_what_matches_the_runtime_has_one_version(project: Project) -> None:
+    """If the runtime can only have 1.0, a stage is built against 2.0 otherwise."""
     final = {"requirements": ["models", "tensorlib<2"]}
     Pair(final=final).write(project)
     project.nox("-s", "build-stages-lock")
     assert versions(project, "final")["tensorlib"] == "1.0"
     assert versions(project, "first")["tensorlib"] == "2.0"
+    Pair(top=MATCH, final=final).write(project)
+    project.nox("-s", "build-stages-lock")
+    assert all_versions(project)["tensorlib"] == "1.0"
 
 
 def test_impossible_match_names_both_sides(project: Project) -> None:
@@ -239,7 +205,7 @@ def test_impossible_match_names_both_sides(project: Project) -> None:
 def test_lock_that_fails_leaves_the_old_ones(project: Project) -> None:
     """All lock files are written, or none."""
     Pair().write(project)
-    project.nox("-s", "build-stages-lock")
+    project.prepare("build-stages-lock")
     before = lock_texts(project)
     Pair(final={"requirements": ["models", "nowhere"]}).write(project)
     output = refused(project, "-s", "build-stages-lock")

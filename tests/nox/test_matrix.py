@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ from nox_buildstages.system.files import path_id
 from support.index import Index
 from support.packages import (
     make_sdist,
-    make_tinybackend,
     make_tree,
     make_wheel,
     read_from_wheel,
@@ -31,14 +29,16 @@ from support.pair import (
     lock_texts,
     refused,
     site_packages,
+    stored,
     versions,
 )
 from support.patches import make_patch
-from support.project import Project, hermetic_env, make_project
+from support.pythons import HERE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from support.project import Project
 
 AXES: dict[str, Any] = {
     "arch": ["8.0", "9.0"],
@@ -50,31 +50,17 @@ AXES: dict[str, Any] = {
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> Iterator[Index]:
+def index(index: Index) -> Index:
     """What the stages of ``table`` are made of."""
-    with Index(tmp_path / "index") as index:
-        make_tinybackend(index.folder)
-        make_wheel(index.folder, "tensorlib", "1.0")
-        make_wheel(index.folder, "tensorlib", "2.0")
-        settings: dict[str, Any] = {"stamp": [], "env": ["ARCH"]}
-        make_sdist(index.folder, "base", "1.0", settings=settings)
-        make_sdist(index.folder, "kernels", "1.0", settings=settings)
-        settings = {"stamp": ["kernels", "tensorlib"], "env": ["ARCH"]}
-        make_sdist(
-            index.folder,
-            "models",
-            "1.0",
-            requires=["kernels", "base", "tensorlib"],
-            settings=settings,
-        )
-        yield index
-
-
-@pytest.fixture
-def project(index: Index, tmp_path: Path, caches: Path) -> Project:
-    """A project that knows that index."""
-    env = hermetic_env(tmp_path / "scratch", caches, index)
-    return make_project(tmp_path / "project", env)
+    make_wheel(index.folder, "tensorlib", "1.0")
+    make_wheel(index.folder, "tensorlib", "2.0")
+    settings: dict[str, Any] = {"stamp": [], "env": ["ARCH"]}
+    make_sdist(index.folder, "base", "1.0", settings=settings)
+    make_sdist(index.folder, "kernels", "1.0", settings=settings)
+    settings = {"stamp": ["kernels", "tensorlib"], "env": ["ARCH"]}
+    requires = ["kernels", "base", "tensorlib"]
+    make_sdist(index.folder, "models", "1.0", requires=requires, settings=settings)
+    return index
 
 
 def table(matrix: dict[str, Any]) -> dict[str, Any]:
@@ -120,8 +106,11 @@ def member(project: Project, cell: str, name: str, file: str) -> dict[str, Any]:
 def test_two_axes(project: Project) -> None:
     """A stage is built for each value that it names, or that those before it name."""
     declare(project, table(AXES))
+    project.prepare("build-stages-lock")
     done = project.nox("-s", "build-stages", "-j", "4", timeout=300)
-    assert sorted(built(done)) == ["base", *["kernels"] * 2, *["models"] * 4]
+    assert sorted(built(done)) == ["kernels", *["models"] * 4]  # beside the locks'
+    names = [name.split("-")[0] for name in stored(project)]
+    assert names == ["base", *["kernels"] * 2, *["models"] * 4]
     for arch, tensor in product(("8.0", "9.0"), ("1", "2")):
         cell = f"{arch}/{tensor}"
         models = member(project, cell, "models", "built_against")
@@ -142,7 +131,7 @@ def test_two_axes(project: Project) -> None:
 def test_the_plan_and_the_list_agree(project: Project) -> None:
     """On the sessions, which are there once for all cells that share them."""
     declare(project, table(AXES))
-    project.nox("-s", "build-stages-lock")
+    project.prepare("build-stages-lock")
     found = plan(project)
     stages = [stage["session"] for stage in found["stages"]]
     sessions = listed(project)
@@ -156,15 +145,19 @@ def test_the_plan_and_the_list_agree(project: Project) -> None:
     assert "build-stages" in sessions
 
 
-def test_one_cell_alone(project: Project) -> None:
-    """Its stages are built, its wheelhouse is made, and nothing else."""
+def test_one_stage_or_cell_alone(project: Project) -> None:
+    """Only its stages are built, and a wheel goes where its runtime is made."""
     declare(project, table(AXES))
-    project.nox("-s", "build-stages-lock")
+    project.prepare("build-stages-lock")
     shutil.rmtree(project.store)
-    done = project.nox("-s", "build-stages(arch=9.0, tensor=2)")
+    done = project.nox("-s", "build-stage-models(arch=9.0, tensor=2)")
     assert built(done) == ["base", "kernels", "models"]
-    houses = {path.parent for path in project.wheelhouse.rglob("*.whl")}
-    assert houses == {project.wheelhouse / "9.0/2"}
+    house = project.wheelhouse / "9.0/2"
+    assert house.joinpath("logs/models.log").is_file()
+    wheels = [*project.wheelhouse.rglob("*.whl")]
+    assert wheels == [house / "models-1.0-py3-none-any.whl"]
+    assert built(project.nox("-s", "build-stages(arch=9.0, tensor=2)")) == []
+    assert {path.parent for path in project.wheelhouse.rglob("*.whl")} == {house}
     stages = plan(project)["stages"]
     cached = [it for it in stages if it["outputs"][0]["state"] == "cached"]
     assert [it["session"] for it in cached] == [
@@ -188,6 +181,8 @@ def test_a_patch_for_each_value_is_asked_of_each(
     project: Project, index: Index, tmp_path: Path
 ) -> None:
     """Another source may require something else."""
+    declare(project, table(AXES))
+    project.prepare("build-stages-lock")
     make_wheel(index.folder, "helper", "1.0")
     tree = make_tree(project.folder / "models", "models", "1.0", requires=["kernels"])
     for arch, name in (("8.0", "kernels"), ("9.0", "helper")):
@@ -210,8 +205,8 @@ def test_a_patch_for_each_value_is_asked_of_each(
 
 def test_a_wheelhouse_of_a_cell_installs(project: Project, tmp_path: Path) -> None:
     """As any other does, by its lock."""
-    declare(project, table({"arch": ["9.0"]}))
-    project.nox("-s", "build-stages")
+    declare(project, table({"arch": ["8.0", "9.0"]}))
+    project.prepare()
     environment = tmp_path / "environment"
     command = [uv.find_uv_bin(), "pip", "sync", "-q", "--preview-features", "pylock"]
     command += ["--prefix", str(environment), "9.0/pylock.toml"]
@@ -219,19 +214,10 @@ def test_a_wheelhouse_of_a_cell_installs(project: Project, tmp_path: Path) -> No
     assert installed(environment).keys() == {"base", "kernels", "models", "tensorlib"}
 
 
-def test_a_stage_alone_has_its_log_in_the_folder_of_its_values(
-    project: Project,
-) -> None:
-    """A wheel goes where a runtime is made of it."""
-    declare(project, table(AXES))
-    project.nox("-s", "build-stage-models(arch=9.0, tensor=2)")
-    assert project.wheelhouse.joinpath("9.0/2/logs/models.log").is_file()
-    wheels = [path.name for path in project.wheelhouse.rglob("*.whl")]
-    assert wheels == ["models-1.0-py3-none-any.whl"]
-
-
 def test_what_is_stale_is_locked_for_all_cells(project: Project) -> None:
     """A value more is a lock more, and what is shared stays as it is."""
+    declare(project, table(AXES))
+    project.prepare("build-stages-lock")
     arch = {"arch": ["8.0"]}
     declare(project, table({**arch, "tensor": {"1": AXES["tensor"]["1"]}}))
     project.nox("-s", "build-stages-lock")
@@ -249,9 +235,9 @@ def test_what_is_stale_is_locked_for_all_cells(project: Project) -> None:
 
 
 def test_a_lock_that_is_gone_or_broken_is_named(project: Project) -> None:
-    """By its own file, where that is known; what others have is planned as ever."""
-    declare(project, table({**AXES, "arch": ["8.0"]}))
-    project.nox("-s", "build-stages")
+    """By its own file, if that is known; what others have is planned as ever."""
+    declare(project, table(AXES))
+    project.prepare("build-stages-lock")
     path = project.folder / "build-stages/pylock.models-2.toml"
     text = path.read_text("utf-8")
     path.write_text(f"<<<<<<< HEAD\n{text}", "utf-8")
@@ -261,17 +247,29 @@ def test_a_lock_that_is_gone_or_broken_is_named(project: Project) -> None:
     for words in (session, ("-s", "build-stages-lock", "--", "--check")):
         output = refused(project, *words)
         assert "date: the lock of models(arch=8.0, tensor=2) is missing" in output
-    states = [it["outputs"][0]["state"] for it in plan(project)["stages"]]
-    assert states == ["cached", "cached", "cached", "build"]
+    stages = plan(project)["stages"]
+    cached = [it for it in stages if it["outputs"][0]["state"] == "cached"]
+    assert [it["session"] for it in cached] == [
+        "build-stage-base",
+        "build-stage-kernels(arch=8.0)",
+    ]
+
+
+def need_tensorlib(project: Project, index: Index, stages: dict[str, Any]) -> None:
+    """Let the build of base need tensorlib, with locks of the time before."""
+    declare(project, table(AXES))
+    project.prepare("build-stages-lock")
+    settings: dict[str, Any] = {"requires-for-build": ["tensorlib"]}
+    make_sdist(index.folder, "base", "1.1", settings=settings)
+    stages["stage"][0]["outputs"] = ["base==1.1"]
 
 
 def test_what_one_cell_needs_may_suit_all(project: Project, index: Index) -> None:
     """A stage that they share is locked so that it does for each of them."""
-    settings: dict[str, Any] = {"requires-for-build": ["tensorlib"]}
-    make_sdist(index.folder, "base", "1.1", settings=settings)
+    stages = table({"arch": ["8.0"], "tensor": ["free", "bound"]})
+    need_tensorlib(project, index, stages)
     make_wheel(index.folder, "helper-free", "1.0")
     make_wheel(index.folder, "helper-bound", "1.0", requires=["tensorlib<2"])
-    stages = table({"arch": ["8.0"], "tensor": ["free", "bound"]})
     stages["stage"][2]["dependencies"].append("helper-{tensor}")
     declare(project, stages)
     project.nox("-s", "build-stages-lock")
@@ -280,19 +278,22 @@ def test_what_one_cell_needs_may_suit_all(project: Project, index: Index) -> Non
 
 def test_what_suits_no_two_cells_is_told(project: Project, index: Index) -> None:
     """With what differs, and how to have the stage for each value."""
-    settings: dict[str, Any] = {"requires-for-build": ["tensorlib"]}
-    make_sdist(index.folder, "base", "1.1", settings=settings)
-    declare(project, table(AXES))
+    stages = table(AXES)
+    need_tensorlib(project, index, stages)
+    before = lock_texts(project)
+    declare(project, stages)
     output = refused(project, "-s", "build-stages-lock")
     assert "stage base: its environment differs between cells that share it" in output
     assert "in (arch=8.0, tensor=1) and (arch=8.0, tensor=2)" in output
     assert "tensorlib: 1.0, 2.0" in output
     assert 'env = { TENSOR = "{tensor}" }' in output
-    assert not lock_texts(project)
+    assert lock_texts(project) == before
 
 
 def test_a_failure_leaves_the_other_cells_alone(project: Project) -> None:
     """They are built; a table tells of those that aren't, each stage once."""
+    declare(project, table(AXES))
+    project.prepare("build-stages-lock")
     for arch, faults in (("8.0", []), ("9.0", ["raise"])):
         tree = project.folder / f"kernels-{arch}"
         make_tree(tree, "kernels", "1.0", settings={"faults": faults})
@@ -318,29 +319,30 @@ def test_a_failure_leaves_the_other_cells_alone(project: Project) -> None:
 
 def test_pythons_multiply_cells(project: Project) -> None:
     """By nox, behind what the matrix has done."""
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    declare(project, {**table({"arch": ["8.0", "9.0"]}), "python": [python]})
+    cells = table({"arch": ["8.0", "9.0"]})
+    declare(project, cells)
+    project.prepare()
+    declare(project, {**cells, "python": [HERE]})
     assert listed(project) == [
-        f"build-stage-base-{python}",
-        f"build-stage-kernels(arch=8.0)-{python}",
-        f"build-stage-models(arch=8.0)-{python}",
-        f"build-stage-kernels(arch=9.0)-{python}",
-        f"build-stage-models(arch=9.0)-{python}",
-        f"build-stages(arch=8.0)-{python}",
-        f"build-stages(arch=9.0)-{python}",
+        f"build-stage-base-{HERE}",
+        f"build-stage-kernels(arch=8.0)-{HERE}",
+        f"build-stage-models(arch=8.0)-{HERE}",
+        f"build-stage-kernels(arch=9.0)-{HERE}",
+        f"build-stage-models(arch=9.0)-{HERE}",
+        f"build-stages(arch=8.0)-{HERE}",
+        f"build-stages(arch=9.0)-{HERE}",
         "build-stages",
     ]
-    project.nox("-s", "build-stages")
+    assert built(project.nox("-s", "build-stages")) == []
     found = plan(project)
     assert [it["session"] for it in found["final"]] == listed(project)[5:7]
     assert (project.wheelhouse / "9.0/pylock.toml").is_file()
 
 
-@pytest.mark.parametrize("explicit", [True, False])
-def test_a_value_has_its_index(
-    project: Project, tmp_path: Path, *, explicit: bool
-) -> None:
+def test_a_value_has_its_index(project: Project, tmp_path: Path) -> None:
     """Of two builds of one version, each cell has its own, in every environment."""
+    declare(project, table(AXES))
+    project.prepare("build-stages-lock")
     with Index(tmp_path / "one") as one, Index(tmp_path / "two") as two:
         indexes = {"one": one, "two": two}
         for name, index in indexes.items():
@@ -357,12 +359,21 @@ def test_a_value_has_its_index(
             }
         )
         stages["final"]["requirements"].append("tensorlib")
-        declared = [
-            {"name": name, "url": index.url, "explicit": explicit}
-            for name, index in indexes.items()
-        ]
-        tools = {"nox-buildstages": stages, "uv": {"index": declared}}
-        project.write(tomli_w.dumps({"tool": tools}))
+        for explicit in (False, True):
+            declared = [
+                {"name": name, "url": index.url, "explicit": explicit}
+                for name, index in indexes.items()
+            ]
+            tools = {"nox-buildstages": stages, "uv": {"index": declared}}
+            project.write(tomli_w.dumps({"tool": tools}))
+            project.nox("-s", "build-stages-lock")
+            for name, index in indexes.items():
+                url = index.file_url("tensorlib-3.0-py3-none-any.whl")
+                for lock in (f"models-{name}", f"final-{name}"):
+                    packages = {it["name"]: it for it in project.lock(lock)["packages"]}
+                    assert packages["tensorlib"]["wheels"][0]["url"] == url
+            if not explicit:
+                shutil.rmtree(project.folder / "build-stages")
         project.nox("-s", "build-stages")
     for name in indexes:
         models = member(project, f"8.0/{name}", "models", "built_against")
@@ -379,41 +390,27 @@ def test_words_after_a_session_of_all_cells_are_checked(project: Project) -> Non
     assert "unknown word after --: '--frobnicate'" in output
 
 
-def test_values_that_make_up_each_other(project: Project) -> None:
-    """Each cell has its own lock: that of (y, z) is not that of y-z alone."""
-    constraints = {name: AXES["tensor"][name] for name in "12"}
-    matrix = {
-        "arch": ["x", "y"],
-        "tensor": {"z": constraints["1"], "y-z": constraints["2"]},
-    }
-    declare(project, table(matrix))
-    project.nox("-s", "build-stages(arch=y, tensor=z)")
-    models = member(project, "y/z", "models", "built_against")
-    assert models["tensorlib"]["version"] == "1.0"
-
-
 def test_who_has_the_environments_of_all_cells_waits_for_nobody(
     project: Project,
 ) -> None:
-    """The session that requires them all has none that could be missing."""
-    declare(project, table({"arch": ["8.0"]}))
-    project.nox("-s", "build-stages")
+    """The session that requires them all has none that could be missing.
+
+    Words for it are for the sessions of each cell.
+    """
+    declare(project, table({"arch": ["8.0", "9.0"]}))
+    project.prepare()
+    done = project.nox("-s", "build-stages", "--", "--rebuild", "kernels")
+    assert built(done) == ["kernels", "kernels"]
     lock = project.store / "locks" / f"making-{path_id(project.pyproject)}.lock"
     with FileLock(lock):
         assert WAITING not in project.nox("-s", "build-stages", timeout=60).output
 
 
-def test_cells_are_built_twice(project: Project) -> None:
-    """Words for one session are for that of each cell, too."""
-    declare(project, table({"arch": ["8.0", "9.0"]}))
-    words = ("--", "--check-reproducible")
-    done = project.nox("-s", "build-stages", *words)
-    assert done.output.count("reproducible: kernels-1.0-py3-none-any.whl") == 2
-
-
 def test_cells_make_one_release(project: Project) -> None:
     """Where local versions tell their wheels apart; the cells' own folders stay."""
     matrix = {"arch": ["8.0", "9.0"]}
+    declare(project, table(matrix))
+    project.prepare()
     versions = {name: {"local-version": "sm{arch}"} for name in ("kernels", "models")}
     declare(project, {**table(matrix), "package": versions})
     project.nox("-s", "build-stages-release", "--", "--vendor")
@@ -428,13 +425,10 @@ def test_cells_make_one_release(project: Project) -> None:
 
 def test_what_is_left_of_values_is_told(project: Project) -> None:
     """Those that were renamed, and of the time before there were any."""
-    single = table({"arch": ["8.0"]})
-    without = {name: single[name] for name in single if name != "matrix"}
-    without["stage"] = [{**it, "env": {}} for it in single["stage"]]
-    declare(project, without)
-    project.nox("-s", "build-stages")
+    declare(project, table({"arch": ["8.0", "9.0"]}))
+    project.prepare()
+    shutil.copytree(project.wheelhouse / "8.0", project.wheelhouse, dirs_exist_ok=True)
     line = "belongs to no cell any more, and stays: wheelhouse"
-    declare(project, single)
     assert f"{line}\n" in project.nox("-s", "build-stages").output
     declare(project, table({"arch": ["9.0"]}))
     done = project.nox("-s", "build-stages")
@@ -448,7 +442,7 @@ def test_what_is_left_of_values_is_told(project: Project) -> None:
 def test_cells_that_have_one_name_for_two_wheels_do_not_merge(project: Project) -> None:
     """It is told how to tell them apart."""
     declare(project, table({"arch": ["8.0", "9.0"]}))
-    project.nox("-s", "build-stages")
+    project.prepare()
     output = refused(project, "-s", "build-stages-merge", "--", "wheelhouse")
     assert "kernels-1.0-py3-none-any.whl" in output
     assert "local-version" in output

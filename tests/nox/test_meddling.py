@@ -82,23 +82,20 @@ SECRETS = (
 
 
 @needs_namespaces
-def test_a_secret_isn_t_there_to_be_read(project: Project) -> None:
-    """Neither as a variable nor in the process that started the build."""
-    declare_kernels(project, *SECRETS)
-    project.nox("-s", "build-stages", env={"TOKEN": "s3cr3t"})
+def test_secrets_and_sockets_are_out_of_reach(
+    project: Project, server: socket.socket
+) -> None:
+    """Neither a variable nor the process that started the build shows a secret.
+
+    No socket is open while locking or while building; each log says that it is off.
+    """
+    lines = ("try:", f"    {connects(server)}", "except OSError as error:")
+    declare_kernels(project, *SECRETS, *lines, '    print("socket:", error)')
+    done = project.nox("-s", "build-stage-only", env={"TOKEN": "s3cr3t"})
+    assert not was_reached(server)
     for log in logs(project):
         assert "secret: None\n" in log
         assert "parent: [Errno 13] Permission denied" in log
-
-
-@needs_namespaces
-def test_a_socket_reaches_nothing(project: Project, server: socket.socket) -> None:
-    """Neither while locking nor while building; each log says that it is off."""
-    lines = ("try:", f"    {connects(server)}", "except OSError as error:")
-    declare_kernels(project, *lines, '    print("socket:", error)')
-    done = project.nox("-s", "build-stages")
-    assert not was_reached(server)
-    for log in logs(project):
         assert "network: off\n" in log
         assert "socket: [Errno 111] Connection refused" in log
     assert "network" not in done.output
@@ -111,39 +108,38 @@ def test_a_build_that_wants_the_network_is_told_what_to_do(project: Project) -> 
     declare_kernels(
         project, "import urllib.request", f"urllib.request.urlopen('{url}')"
     )
-    output = refused(project, "-s", "build-stages")
+    output = refused(project, "-s", "build-stage-only")
     assert "network, which is off while backends run" in output
     assert "or set network = true for stage only" in output
 
 
+STRAYS = (
+    "import tempfile",
+    'for place in (pathlib.Path.home(), tempfile.gettempdir(), ".."):',
+    '    pathlib.Path(place, "stray").write_text("")',
+    'pathlib.Path("kernels/__init__.py").write_text("# another")',
+)
+
+
 def test_a_stage_may_have_the_network(project: Project, server: socket.socket) -> None:
-    """The user is told; and it is another wheel, for what was fetched may count."""
-    declare_kernels(project, connects(server), network=True)
-    done = project.nox("-s", "build-stages")
+    """The user is told; and it is another wheel, for what was fetched may count.
+
+    Home, temporary files and neighbours of the source are folders of the build.
+    """
+    declare_kernels(project, connects(server), *STRAYS, network=True)
+    source = project.folder / "kernels/kernels/__init__.py"
+    before = source.read_bytes()
+    done = project.nox("-s", "build-stage-only")
     assert was_reached(server)
     for log in logs(project):
         assert "network: on (network = true)\n" in log
     assert "kernels.log), network on\n" in done.output
-    declare_kernels(project, connects(server), network=False)
-    plan = planned(project.nox("-s", "build-stages-plan"))
-    assert plan["kernels"] == ("build", "network on → off")
-
-
-def test_what_is_written_beside_the_source_is_gone(project: Project) -> None:
-    """Home, temporary files and neighbours of the source are folders of the build."""
-    declare_kernels(
-        project,
-        "import tempfile",
-        'for place in (pathlib.Path.home(), tempfile.gettempdir(), ".."):',
-        '    pathlib.Path(place, "stray").write_text("")',
-        'pathlib.Path("kernels/__init__.py").write_text("# another")',
-    )
-    source = project.folder / "kernels/kernels/__init__.py"
-    before = source.read_bytes()
-    project.nox("-s", "build-stages")
     assert source.read_bytes() == before
     root = project.folder.parent
     assert [path for path in root.rglob("stray") if path.is_file()] == []
+    declare_kernels(project, connects(server), *STRAYS, network=False)
+    plan = planned(project.nox("-s", "build-stages-plan"))
+    assert plan["kernels"] == ("build", "network on → off")
 
 
 def test_what_is_written_into_the_environment_is_refused(project: Project) -> None:
@@ -154,14 +150,14 @@ def test_what_is_written_into_the_environment_is_refused(project: Project) -> No
         'packages = pathlib.Path(sysconfig.get_path("purelib"))',
         '(packages / "evil.pth").write_text("")',
     )
-    output = refused(project, "-s", "build-stages")
+    output = refused(project, "-s", "build-stage-only")
     assert (
         "kernels (stage only): its build changed the environment that it runs in"
     ) in output
     assert "site-packages/evil.pth" in output
     assert stored(project) == project.wheels() == []
     declare_kernels(project, "pass")
-    project.nox("-s", "build-stages")
+    project.nox("-s", "build-stage-only")
     assert list(project.folder.rglob("evil.pth")) == []
     assert project.wheels() == ["kernels-1.0-py3-none-any.whl"]
 
@@ -173,7 +169,7 @@ def test_where_the_system_forbids_it_the_user_is_told(
     """The build goes on; with "require-off" it is an error before it begins."""
     project = replace(project, prefix=tuple(forbidding()))
     declare_kernels(project, connects(server))
-    done = project.nox("-s", "build-stages")
+    done = project.nox("-s", "build-stage-only")
     reason = "this system allows no network namespace (a limit in /proc/sys/user)"
     told = f"build backends have network access: {reason}\n"
     assert told in done.output
@@ -181,7 +177,7 @@ def test_where_the_system_forbids_it_the_user_is_told(
     for log in logs(project):
         assert f"network: on ({reason})\n" in log
     declare_kernels(project, "pass", network="require-off")
-    output = refused(project, "-s", "build-stages")
+    output = refused(project, "-s", "build-stage-only")
     wanted = 'stage only: network = "require-off", and the network can\'t be turned off'
     assert wanted in output
     assert "building" not in output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -63,34 +62,45 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, caches: Path) -> Iterator[Made]:
     folder = tmp_path_factory.mktemp("jobs")
-    with world(folder, caches) as (index, first):
+    with world(folder, caches) as (index, project):
         settings = {"stamp": ["kernels", "tensorlib"]}
         requires = ["kernels"]
         make_sdist(index.folder, "models", "2.0", requires=requires, settings=settings)
-        second = make_project(folder / "second", first.env)
+        release = ("build-stages-release", "--", "--vendor")
         made = Made(
-            released=folder / "released", plain=folder / "plain", env={**first.env}
+            released=folder / "released", plain=folder / "plain", env={**project.env}
         )
-        jobs = ((first, PAIR, "one"), (second, OTHER, "two"))
-        for project, pair, name in jobs:
+        for path in (made.released, made.plain):
+            path.mkdir()
+        for pair, words, house in (
+            (PAIR, release, made.released / "one"),
+            (PAIR, ("build-stages",), made.plain / "8.0"),
+            (NAMESAKES, ("build-stages",), made.plain / "9.0"),
+            (OTHER, release, made.released / "two"),
+        ):
             pair.write(project)
-            project.nox("-s", "build-stages-release", "--", "--vendor")
-            shutil.copytree(project.wheelhouse, made.released / name)
-        jobs = ((first, PAIR, "8.0"), (second, NAMESAKES, "9.0"))
-        for project, pair, name in jobs:
-            pair.write(project)
-            shutil.rmtree(project.wheelhouse)
-            project.nox("-s", "build-stages")
-            shutil.copytree(project.wheelhouse, made.plain / name)
+            project.nox("-s", *words)
+            project.wheelhouse.rename(house)
         yield made
 
 
 @pytest.fixture
 def publisher(made: Made, tmp_path: Path) -> Project:
     """A project without a stage, a lock or a store, that publishes what others made."""
-    project = make_project(tmp_path / "publisher", made.env)
+    return make_publisher(tmp_path, made)
+
+
+def make_publisher(folder: Path, made: Made) -> Project:
+    project = make_project(folder / "publisher", made.env)
     project.write("[project]\nname = 'x'\n")
     return project
+
+
+@pytest.fixture(scope="module")
+def merged(made: Made, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+    """A publisher that merged the released wheelhouses, and what nox printed."""
+    publisher = make_publisher(tmp_path_factory.mktemp("merged"), made)
+    return publisher, publisher.nox(*MERGE, str(made.released)).output
 
 
 def files(house: Path) -> list[str]:
@@ -100,9 +110,9 @@ def files(house: Path) -> list[str]:
     return sorted(name for name in names if not name.startswith("."))
 
 
-def test_wheelhouses_of_jobs_are_merged(made: Made, publisher: Project) -> None:
+def test_wheelhouses_of_jobs_are_merged(merged: tuple[Project, str]) -> None:
     """Equal wheels are kept once, and the result has all files of a release."""
-    output = publisher.nox(*MERGE, str(made.released)).output
+    publisher, output = merged
     house = publisher.wheelhouse
     wheels = (KERNELS, MODELS, NEWER, TENSORLIB)
     pages = ("index.html", "index.json")
@@ -131,12 +141,12 @@ def test_wheelhouses_of_jobs_are_merged(made: Made, publisher: Project) -> None:
     assert not (publisher.folder / ".nox" / "build-stages-merge").exists()
 
 
-def test_a_merged_wheelhouse_can_be_verified(made: Made, publisher: Project) -> None:
+def test_a_merged_wheelhouse_can_be_verified(merged: tuple[Project, str]) -> None:
     """The sums are right, and each built wheel has a statement."""
-    publisher.nox(*MERGE, str(made.released))
+    publisher, _ = merged
     house = publisher.wheelhouse
     argv = ("sha256sum", "--strict", "--quiet", "-c", "SHA256SUMS")
-    assert not run(*argv, env=made.env, cwd=house)
+    assert not run(*argv, env=publisher.env, cwd=house)
     summed = house.joinpath("SHA256SUMS").read_text("utf-8").split()[1::2]
     beside = [it for it in files(house) if "/" not in it]
     assert {*beside} - {*summed} == {"SHA256SUMS", "build-stages.json"}
@@ -147,9 +157,9 @@ def test_a_merged_wheelhouse_can_be_verified(made: Made, publisher: Project) -> 
         assert subject["digest"]["sha256"] == sha256_of(house / subject["name"])
 
 
-def test_merging_again_writes_nothing(made: Made, publisher: Project) -> None:
+def test_merging_again_writes_nothing(made: Made, merged: tuple[Project, str]) -> None:
     """Files with the same contents are not written again."""
-    publisher.nox(*MERGE, str(made.released))
+    publisher, _ = merged
     paths = [publisher.wheelhouse / name for name in files(publisher.wheelhouse)]
     before = [file_stamp(path) for path in paths]
     publisher.nox(*MERGE, str(made.released))
@@ -159,9 +169,9 @@ def test_merging_again_writes_nothing(made: Made, publisher: Project) -> None:
     assert [file_stamp(path) for path in paths] == before
 
 
-@pytest.fixture
-def elsewhere(made: Made, tmp_path: Path) -> Elsewhere:
-    return make_elsewhere(tmp_path, made.env)
+@pytest.fixture(scope="module")
+def elsewhere(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Elsewhere:
+    return make_elsewhere(tmp_path_factory.mktemp("elsewhere"), made.env)
 
 
 def versions(elsewhere: Elsewhere) -> dict[str, str]:
@@ -171,40 +181,32 @@ def versions(elsewhere: Elsewhere) -> dict[str, str]:
 
 @pytest.mark.parametrize("tool", ["pip", "uv"])
 def test_one_index_serves_the_wheels_of_all_jobs(
-    made: Made, publisher: Project, elsewhere: Elsewhere, tool: str
+    merged: tuple[Project, str], elsewhere: Elsewhere, tool: str
 ) -> None:
     """Both versions can be installed without another index."""
-    publisher.nox(*MERGE, str(made.released))
-    url = f"{publisher.wheelhouse.as_uri()}/simple/"
+    url = f"{merged[0].wheelhouse.as_uri()}/simple/"
     install = getattr(elsewhere, tool)
     install("--index-url", url, "models==1.0")
-    assert versions(elsewhere) == {
-        "kernels": "1.0",
-        "models": "1.0",
-        "tensorlib": "1.0",
-    }
+    wanted = {"kernels": "1.0", "models": "1.0", "tensorlib": "1.0"}
+    assert versions(elsewhere) == wanted
     install("--index-url", url, "--upgrade", "models")
-    assert versions(elsewhere) == {
-        "kernels": "1.0",
-        "models": "2.0",
-        "tensorlib": "1.0",
-    }
+    assert versions(elsewhere) == {**wanted, "models": "2.0"}
+    elsewhere.uninstall(*wanted)
 
 
 @pytest.mark.parametrize("tool", ["pip", "uv"])
-@pytest.mark.parametrize("pair", ["one 1.0", "two 2.0"])
 def test_each_lock_installs_its_environment(
-    made: Made, publisher: Project, elsewhere: Elsewhere, tool: str, pair: str
+    merged: tuple[Project, str], elsewhere: Elsewhere, tool: str
 ) -> None:
     """The lock refers to the wheels beside the lock."""
-    name, version = pair.split()
-    publisher.nox(*MERGE, str(made.released))
-    lock = publisher.wheelhouse / f"pylock.{name}.toml"
-    if tool == "pip":
-        elsewhere.pip("--no-index", "-r", lock)
-    else:
-        elsewhere.uv_sync("--offline", "--preview-features", "pylock", lock)
-    assert versions(elsewhere)["models"] == version
+    for name, version in (("one", "1.0"), ("two", "2.0")):
+        lock = merged[0].wheelhouse / f"pylock.{name}.toml"
+        if tool == "pip":
+            elsewhere.pip("--no-index", "-r", lock)
+        else:
+            elsewhere.uv_sync("--offline", "--preview-features", "pylock", lock)
+        assert versions(elsewhere)["models"] == version
+    elsewhere.uninstall("kernels", "models", "tensorlib")
 
 
 def test_different_wheels_with_one_name_are_an_error(

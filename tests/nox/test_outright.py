@@ -43,8 +43,8 @@ def test_the_project_itself_is_an_output(project: Project) -> None:
     make_tree(project.folder, "kernels", "1.0")
     with project.pyproject.open("a", encoding="utf-8") as pyproject:
         pyproject.write(f"\n{text}")
-    assert built(project.nox("-s", "build-stages")) == ["kernels"]
-    assert built(project.nox("-s", "build-stages")) == []
+    assert built(project.nox("-s", "build-stage-only")) == ["kernels"]
+    assert built(project.nox("-s", "build-stage-only")) == []
 
 
 def test_a_folder_that_is_not_there_is_told_by_its_place(project: Project) -> None:

@@ -60,10 +60,19 @@ def run(project: Project, *words: str) -> list[str]:
 
 
 def test_a_byte_of_a_patch_rebuilds_its_output_alone(project: Project) -> None:
-    """The plan says which patch changed; in CI such locks are stale."""
+    """The plan says which patch changed; in CI such locks are stale.
+
+    Manifest and log have the digest of each patch after the source.
+    """
     patched(project, PATCH)
-    assert run(project) == ["kernels", "models"]
+    project.prepare()
     assert module(project).endswith("patched = 1\n")
+    source = entry(project, "models")["source"]
+    assert ", patched with models.patch (sha256:" in source
+    log = project.wheelhouse.joinpath("logs/models.log").read_text("utf-8")
+    words = source.partition("patched with ")[2]
+    assert f"\npatch: {words}\n" in log
+    assert "patched" not in entry(project, "kernels")["source"]
     assert run(project) == []
     patched(project, PATCH.replace("= 1", "= 2"))
     told = project.nox("-s", "build-stages-plan")
@@ -80,7 +89,7 @@ def test_a_byte_of_a_patch_rebuilds_its_output_alone(project: Project) -> None:
 def test_a_patch_comes_and_goes(project: Project) -> None:
     """Without it the unpatched wheel is found again, never the patched one."""
     Pair().write(project)
-    run(project)
+    project.prepare()
     patched(project, PATCH)
     reason = "patches: models.patch was added"
     plan = planned(project.nox("-s", "build-stages-plan"))
@@ -94,25 +103,13 @@ def test_a_patch_comes_and_goes(project: Project) -> None:
 def test_the_name_of_a_patch_does_not_count(project: Project) -> None:
     """The locks stay current, and nothing is built."""
     patched(project, PATCH)
-    run(project)
+    project.prepare()
     before = lock_texts(project)
     project.folder.joinpath("models.patch").unlink()
     patched(project, PATCH, "other.patch")
     assert built(project.nox("-s", "build-stages", env=CI)) == []
     assert lock_texts(project) == before
     assert "patched with other.patch (sha256:" in entry(project, "models")["source"]
-
-
-def test_manifest_and_log_tell_of_patches(project: Project) -> None:
-    """After the source, with the digest of each."""
-    patched(project, PATCH)
-    run(project)
-    source = entry(project, "models")["source"]
-    assert ", patched with models.patch (sha256:" in source
-    log = project.wheelhouse.joinpath("logs/models.log").read_text("utf-8")
-    words = source.partition("patched with ")[2]
-    assert f"\npatch: {words}\n" in log
-    assert "patched" not in entry(project, "kernels")["source"]
 
 
 def tree_of_kernels(folder: Path) -> Path:
@@ -163,12 +160,13 @@ def test_locking_sees_the_patched_source(
     for requirement in ("one", "two"):
         patch = make_patch(project.folder.parent / "edited", tree, wish([requirement]))
         project.folder.joinpath("x.patch").write_bytes(patch)
-        assert run(project) == ["kernels"]
+        project.nox("-s", "build-stages-lock")
         assert "helper" in versions(project, "only")
         assert versions(project, "final").keys() == {"kernels", requirement}
         (output,) = project.lock("only")["tool"]["nox-buildstages"]["outputs"]
         assert output["metadata"] == "hook"
         assert output["requires-dist"] == [requirement]
+    assert built(project.nox("-s", "build-stage-only")) == ["kernels"]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_what_is_not_used_goes_and_is_built_again(
     """The wheelhouse keeps its wheels; the next run builds what isn't there."""
     publish(index)
     Pair().write(project)
-    project.nox("-s", "build-stages")
+    project.prepare()
     age(project.store, 31)
     assert built(project.nox("-s", "build-stage-first")) == []
     done = project.nox(*PRUNE, "--older-than", "30d")
@@ -64,7 +64,7 @@ def test_what_a_run_uses_stays(project: Project, index: Index) -> None:
     """Sources that are built from again, and what backends said before."""
     publish(index)
     Pair().write(project)
-    project.nox("-s", "build-stages")
+    project.prepare()
     kept = {it.parent.name: it for it in project.store.glob("*/*") if it.exists()}
     assert {"sources", "answers"} <= kept.keys()
     age(project.store, 31)
@@ -76,28 +76,28 @@ def test_what_a_run_uses_stays(project: Project, index: Index) -> None:
     assert list(project.store.glob("answers/*"))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"metadata": 1}'])
 def test_an_answer_that_is_damaged_is_asked_for_again(
-    project: Project, index: Index, text: str
+    project: Project, index: Index
 ) -> None:
     """Whatever stands there in place of what a backend said."""
     publish(index)
-    Pair().write(project)
-    project.nox("-s", "build-stages-lock")
+    declare_solo(project, dependencies=["tensorlib"])
+    project.prepare("build-stages-lock")
     answers = [*project.store.glob("answers/*.json")]
     before = [it.read_text("utf-8") for it in answers]
     assert answers
-    for answer in answers:
-        answer.write_text(text, "utf-8")
-    project.nox("-s", "build-stages-lock")
-    assert [it.read_text("utf-8") for it in answers] == before
+    for text in ("{", "[]", "{}", '{"metadata": 1}'):
+        for answer in answers:
+            answer.write_text(text, "utf-8")
+        project.nox("-s", "build-stages-lock")
+        assert [it.read_text("utf-8") for it in answers] == before
 
 
 def test_only_garbage_goes_without_words(project: Project, index: Index) -> None:
     """Nothing that was built, and nothing that a later run needs."""
     publish(index)
     Pair().write(project)
-    project.nox("-s", "build-stages")
+    project.prepare()
     leftover = project.store / "wheels" / ".new-x"
     leftover.mkdir()
     age(project.store, 999)
@@ -107,12 +107,9 @@ def test_only_garbage_goes_without_words(project: Project, index: Index) -> None
     assert built(project.nox("-s", "build-stages")) == []
 
 
-@pytest.mark.parametrize(
-    "text", ["[project]\nname = 'x'\n", "[tool.nox-buildstages]\n"]
-)
-def test_no_stage_and_no_environment_is_needed(project: Project, text: str) -> None:
+def test_no_stage_and_no_environment_is_needed(project: Project) -> None:
     """It works wherever the sessions are registered, and leaves nothing behind."""
-    project.write(text)
+    project.write("[tool.nox-buildstages]\n")
     log = project.store / "logs" / "a.log"
     log.parent.mkdir(parents=True)
     log.write_text("x")
@@ -124,25 +121,13 @@ def test_no_stage_and_no_environment_is_needed(project: Project, text: str) -> N
     assert not (project.folder / ".nox" / "build-stages-prune").exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("--older-than", "30"), "found '30'\nhelp: write a number and w, d"),
-        (("--older-than", "5parsecs"), "found '5parsecs'\nhelp: write a number"),
-        (("--older-than=6m",), "expected --older-than 30d, or the like, found '6m'"),
-        (("--larger-than", "20"), "found '20'\nhelp: write a number and KB, MB"),
-        (("--larger-than",), "lacks its value\nhelp: write --larger-than 20GB"),
-        (("--older-then", "30d"), "did you mean --older-than?"),
-    ],
-)
-def test_words_that_mean_nothing_remove_nothing(
-    project: Project, words: tuple[str, ...], said: str
-) -> None:
-    """Each is told with how it is written."""
+def test_words_that_mean_nothing_remove_nothing(project: Project) -> None:
+    """The error names the word."""
     project.write("[project]\nname = 'x'\n")
     leftover = project.store / "wheels" / ".new-x"
     leftover.mkdir(parents=True)
-    assert said in refused(project, *PRUNE, *words)
+    said = refused(project, *PRUNE, "--older-then", "30d")
+    assert "did you mean --older-than?" in said
     assert leftover.exists()
 
 
@@ -152,7 +137,7 @@ def test_pruning_waits_for_a_build(
     """It names the build, whose later sessions find its wheel; then all of it goes."""
     publish(index)
     pidfile = tmp_path / "pid"
-    tree = kernels_tree(project, faults=["sleep"], sleep=6)
+    tree = kernels_tree(project, faults=["sleep"], sleep=4)
     declare_solo(project, outputs=[tree], env={"TINYBACKEND_PIDFILE": str(pidfile)})
     with project.start("-s", "build-stages") as nox:
         deadline = time.monotonic() + 60
@@ -171,6 +156,7 @@ def test_pruning_after_a_build_in_one_run(project: Project, index: Index) -> Non
     """A session that has ended is not waited for."""
     publish(index)
     Pair().write(project)
+    project.prepare()
     done = project.nox("-s", "build-stages", "build-stages-prune")
     assert "waiting until" not in done.output
     assert stored(project) == [KERNELS, MODELS]

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import uv
 
 from support.packages import make_sdist, make_wheel
 from support.pair import built, declare, installed, lock_texts, refused, world
+from support.project import make_project
 from support.pythons import HERE, another
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.index import Index
-    from support.project import Project
+    from support.project import Completed, Project
 
 OTHER = another()
 THERE = OTHER.version if OTHER else "3.99"
@@ -83,32 +83,27 @@ def seeing_both(project: Project) -> Project:
     return replace(project, env={**project.env, "PATH": path})
 
 
-@contextmanager
-def several(folder: Path, caches: Path) -> Iterator[Project]:
-    """Yield a project that sees both Pythons, its index open."""
-    with world(folder, caches) as (index, alone):
+@pytest.fixture(scope="module")
+def made(
+    tmp_path_factory: pytest.TempPathFactory, caches: Path
+) -> Iterator[tuple[Project, Completed]]:
+    """A project that is locked and built for both at once, and what nox printed."""
+    with world(tmp_path_factory.mktemp("pythons"), caches) as (index, alone):
         index.remove("tensorlib")
         publish(index)
         project = seeing_both(alone)
         declare_both(project)
-        yield project
+        yield project, project.nox("-j", "2", "-s", "build-stages")
 
 
 @pytest.fixture
-def pythons(tmp_path: Path, caches: Path) -> Iterator[Project]:
-    """A project for both Pythons, with no locks yet."""
-    with several(tmp_path, caches) as project:
-        yield project
-
-
-@pytest.fixture(scope="module")
-def made(
-    tmp_path_factory: pytest.TempPathFactory, caches: Path
-) -> Iterator[tuple[Project, str]]:
-    """A project that is locked and built for both, and what nox said of that."""
-    with several(tmp_path_factory.mktemp("pythons"), caches) as project:
-        said = project.nox("-s", "build-stages-lock").output
-        yield project, said + project.nox("-s", "build-stages").output
+def pythons(made: tuple[Project, Completed], tmp_path: Path) -> Project:
+    """A project for both Pythons without locks, whose store has all that was built."""
+    first, _ = made
+    project = seeing_both(make_project(tmp_path / "project", first.env))
+    declare_both(project)
+    shutil.copytree(first.store, project.store)
+    return project
 
 
 def markers(project: Project, lock: str, name: str) -> dict[str, str | None]:
@@ -121,21 +116,11 @@ def on(version: str) -> str:
     return f'python_version == "{version}"'
 
 
-def from_nothing(project: Project, scratch: Path) -> dict[str, str]:
-    """Take away all that locking and building left; return variables for new caches."""
-    for folder in ("wheelhouse", "build-stages", ".nox"):
-        shutil.rmtree(project.folder / folder)
-    return {
-        "NOX_BUILDSTAGES_CACHE_DIR": str(scratch / "store"),
-        "UV_CACHE_DIR": str(scratch / "uv"),
-    }
-
-
 # Locking ---------------------------------------------------------------------------
 
 
 @needs_two
-def test_one_lock_is_for_both(made: tuple[Project, str]) -> None:
+def test_one_lock_is_for_both(made: tuple[Project, Completed]) -> None:
     """It says so in the terms of PEP 751."""
     for name in LOCKS:
         lock = made[0].lock(name)
@@ -146,7 +131,7 @@ def test_one_lock_is_for_both(made: tuple[Project, str]) -> None:
 
 
 @needs_two
-def test_what_differs_has_a_marker(made: tuple[Project, str]) -> None:
+def test_what_differs_has_a_marker(made: tuple[Project, Completed]) -> None:
     """A version that the older one can't have is the newer one's alone."""
     project, _ = made
     found = markers(project, "final", "numlib")
@@ -157,16 +142,18 @@ def test_what_differs_has_a_marker(made: tuple[Project, str]) -> None:
 
 
 @needs_two
-def test_what_must_match_has_a_version_for_both(made: tuple[Project, str]) -> None:
+def test_what_must_match_has_a_version_for_both(
+    made: tuple[Project, Completed],
+) -> None:
     """The newest that both can have, though one could have a newer."""
     for name in ("first", "final"):
         assert markers(made[0], name, "tensorlib") == {"1.0": None}
 
 
 @needs_two
-def test_backends_are_asked_on_each_python(made: tuple[Project, str]) -> None:
+def test_backends_are_asked_on_each_python(made: tuple[Project, Completed]) -> None:
     """An output has an entry for each answer, and nothing is said of borrowing."""
-    project, said = made
+    project, done = made
     kernels = project.lock("first")["tool"]["nox-buildstages"]["outputs"]
     assert [(it["marker"], it["build-requires"]) for it in kernels] == [
         (on(OLDER), ["tinybackend"]),
@@ -174,22 +161,25 @@ def test_backends_are_asked_on_each_python(made: tuple[Project, str]) -> None:
     ]
     assert [it["requires-dist"] for it in kernels] == [["numlib"], ["extra", "numlib"]]
     assert "asked-on" not in kernels[0]
-    assert "using the answers of build backends" not in said
+    assert "using the answers of build backends" not in done.output
     for version in BOTH:
-        assert f"asking the build backend of kernels on Python {version}\n" in said
+        asked = f"asking the build backend of kernels on Python {version}\n"
+        assert asked in done.output
     (models,) = project.lock("second")["tool"]["nox-buildstages"]["outputs"]
     assert "marker" not in models
 
 
 @needs_two
-def test_whoever_locks_writes_the_same(pythons: Project, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_whoever_locks_writes_the_same(
+    made: tuple[Project, Completed], pythons: Project, tmp_path: Path
+) -> None:
     """From whichever Python's session, and with nothing in any cache."""
-    pythons.nox("-s", "build-stages-lock")
-    locks = lock_texts(pythons)
-    env = from_nothing(pythons, tmp_path / "anew")
+    shutil.rmtree(pythons.store)
+    env = {"UV_CACHE_DIR": str(tmp_path / "uv")}
     done = pythons.nox("-s", f"build-stage-second-{THERE}", env=env)
     assert "; locking" in done.output
-    assert lock_texts(pythons) == locks
+    assert lock_texts(pythons) == lock_texts(made[0])
     for version in BOTH:
         log = f"{pythons.wheelhouse / version}/logs/kernels.log"
         assert re.search(
@@ -201,7 +191,7 @@ def test_whoever_locks_writes_the_same(pythons: Project, tmp_path: Path) -> None
 
 
 @needs_two
-@pytest.mark.parametrize("version", BOTH)
+@pytest.mark.parametrize("version", [pytest.param(HERE, marks=pytest.mark.slow), THERE])
 def test_a_lock_for_one_is_stale_for_both(pythons: Project, version: str) -> None:
     """The plan says what it can with it, and locking what came."""
     declare_both(pythons, version)
@@ -278,7 +268,7 @@ def test_no_version_for_all_names_both_sides(bare: Project, index: Index) -> Non
 @needs_two
 @pytest.mark.parametrize("version", BOTH)
 def test_each_has_a_wheelhouse(
-    made: tuple[Project, str], tmp_path: Path, version: str
+    made: tuple[Project, Completed], tmp_path: Path, version: str
 ) -> None:
     """With its own wheels and logs, and a lock that the fitting interpreter takes."""
     project, _ = made
@@ -304,7 +294,7 @@ def test_each_has_a_wheelhouse(
 
 
 @needs_two
-def test_a_second_run_does_nothing(made: tuple[Project, str]) -> None:
+def test_a_second_run_does_nothing(made: tuple[Project, Completed]) -> None:
     """Nothing is locked, asked or built, for any of them."""
     done = made[0].nox("-s", "build-stages")
     assert built(done) == []
@@ -313,7 +303,7 @@ def test_a_second_run_does_nothing(made: tuple[Project, str]) -> None:
 
 
 @needs_two
-def test_the_plan_is_for_both(made: tuple[Project, str]) -> None:
+def test_the_plan_is_for_both(made: tuple[Project, Completed]) -> None:
     """A line for each output and Python."""
     lines = made[0].nox("-s", "build-stages-plan").output.splitlines()
     assert [line.split() for line in lines if line.startswith("cached")] == [
@@ -324,7 +314,7 @@ def test_the_plan_is_for_both(made: tuple[Project, str]) -> None:
 
 
 @needs_two
-def test_each_is_a_job_of_its_own(made: tuple[Project, str]) -> None:
+def test_each_is_a_job_of_its_own(made: tuple[Project, Completed]) -> None:
     """With its session, its wheelhouse and its key."""
     said = made[0].nox("-s", "build-stages-plan", "--", "--github").output
     (line,) = (line for line in said.splitlines() if line.startswith("matrix="))
@@ -347,13 +337,13 @@ def test_each_is_a_job_of_its_own(made: tuple[Project, str]) -> None:
 
 
 @needs_two
-def test_they_are_built_side_by_side(pythons: Project) -> None:
+def test_they_are_built_side_by_side(made: tuple[Project, Completed]) -> None:
     """Locks are made once, each wheel too."""
-    done = pythons.nox("-j", "2", "-s", "build-stages")
+    project, done = made
     assert done.output.count("; locking") == 1
     assert sorted(built(done)) == ["kernels", "kernels", "models", "models"]
     for version in BOTH:
-        assert (pythons.wheelhouse / version / "pylock.toml").is_file()
+        assert (project.wheelhouse / version / "pylock.toml").is_file()
 
 
 # nox's flags and missing Pythons ---------------------------------------------------
@@ -364,6 +354,7 @@ def test_the_second_environment_is_reused_as_nox_is_told(pythons: Project) -> No
     """With -R it isn't changed, as the session's own isn't."""
     declare_both(pythons, THERE, HERE)
     session = f"build-stage-first-{HERE}"
+    shutil.rmtree(pythons.store)
     pythons.nox("-s", session)
     declare_both(pythons, THERE, HERE, dependencies=["kernels", "numlib"])
     shutil.rmtree(pythons.store)
@@ -375,6 +366,7 @@ def test_the_second_environment_is_reused_as_nox_is_told(pythons: Project) -> No
 @needs_two
 def test_nothing_is_asked_where_nothing_may_run(pythons: Project) -> None:
     """With --install-only locking fails, and says why."""
+    shutil.rmtree(pythons.store)
     said = refused(pythons, "--install-only", "-s", "build-stages-lock")
     assert "run nox without --install-only" in said
     assert not (pythons.folder / "build-stages").exists()

@@ -9,6 +9,7 @@ import pytest
 
 from support.pair import (
     KERNELS,
+    MODELS,
     Pair,
     built,
     entry,
@@ -56,69 +57,58 @@ def test_plan_without_a_lock_says_so(project: Project) -> None:
 def test_plan_says_what_is_cached_and_what_is_not_built_yet(project: Project) -> None:
     """After locking, an output is `build` until it has been built."""
     Pair().write(project)
-    project.nox("-s", "build-stages-lock")
+    project.prepare("build-stages-lock")
     assert plan(project)["models"] == ("build", "not built yet")
-    run(project)
+    project.nox("-s", "build-stage-second")
     assert plan(project) == {"kernels": ("cached", ""), "models": ("cached", "")}
 
 
-def test_plan_names_a_changed_variable_before_anything_is_locked(
-    project: Project,
-) -> None:
-    """The plan says which variable changed, though the lock has to be made anew."""
-    Pair(second={"env": {"ARCH": "8.0"}}).write(project)
-    run(project)
-    Pair(second={"env": {"ARCH": "9.0"}}).write(project)
-    reasons = plan(project)
-    assert reasons["models"] == ("build", "env ARCH '8.0' → '9.0'")
-    assert reasons["kernels"] == ("cached", "")
-
-
 def test_variable_of_the_second_stage_rebuilds_it_alone(project: Project) -> None:
-    """What comes before a changed stage isn't touched; the plan says why it is."""
+    """The plan says which variable changed, whether the locks are current or not.
+
+    With the earlier value the earlier wheel is used again.
+    """
     Pair(second={"env": {"ARCH": "8.0"}}).write(project)
-    run(project)
+    project.prepare()
     Pair(second={"env": {"ARCH": "9.0"}}).write(project)
-    project.nox("-s", "build-stages-lock")
-    assert plan(project) == {
+    expected = {
         "kernels": ("cached", ""),
         "models": ("build", "env ARCH '8.0' → '9.0'"),
     }
+    assert plan(project) == expected
+    project.nox("-s", "build-stages-lock")
+    assert plan(project) == expected
     assert run(project) == ["models"]
     assert entry(project, "kernels")["status"] == "cached"
+    Pair(second={"env": {"ARCH": "8.0"}}).write(project)
+    assert run(project) == []
 
 
 def test_equal_bytes_end_a_rebuild(project: Project) -> None:
     """Where a rebuilt wheel has the bytes that it had, nothing after it is built."""
+    Pair().write(project)
+    project.prepare()
     Pair(first={"env": {"NOBODY_READS_IT": "1"}}).write(project)
-    run(project)
-    Pair(first={"env": {"NOBODY_READS_IT": "2"}}).write(project)
     assert run(project) == ["kernels"]
 
 
 def test_passed_variable_counts_with_its_value(project: Project) -> None:
     """What pass-env lets through is part of the key; the lock stays as it is."""
     Pair(second={"pass-env": ["ARCH"]}).write(project)
-    project.nox("-s", "build-stages", env={"ARCH": "8.0"})
-    changed = {"ARCH": "9.0"}
-    reasons = planned(project.nox("-s", "build-stages-plan", env=changed))
-    assert reasons["models"] == ("build", "env ARCH '8.0' → '9.0'")
-    done = project.nox("-s", "build-stages", env=changed)
-    assert built(done) == ["models"]
-    assert "locking" not in done.output
-
-
-def test_going_back_builds_nothing(project: Project) -> None:
-    """What was built once is in the store, whatever was built since."""
-    for arch, expected in (("8", ["kernels", "models"]), ("9", ["models"]), ("8", [])):
-        Pair(second={"env": {"ARCH": arch}}).write(project)
-        assert run(project) == expected
+    project.prepare()
+    for value, reason in (("8.0", "unset → '8.0'"), ("9.0", "'8.0' → '9.0'")):
+        changed = {"ARCH": value}
+        reasons = planned(project.nox("-s", "build-stages-plan", env=changed))
+        assert reasons["models"] == ("build", f"env ARCH {reason}")
+        done = project.nox("-s", "build-stage-second", env=changed)
+        assert built(done) == ["models"]
+        assert "locking" not in done.output
 
 
 def test_version_of_a_dependency_rebuilds_what_holds_it(project: Project) -> None:
     """Another tensorlib rebuilds both stages, and the plan names it."""
     Pair().write(project)
-    run(project)
+    project.prepare()
     Pair(top={"constraints": ["tensorlib==1.0"]}).write(project)
     done = project.nox("-s", "build-stages-lock")
     state, reason = plan(project)["models"]
@@ -129,9 +119,16 @@ def test_version_of_a_dependency_rebuilds_what_holds_it(project: Project) -> Non
 
 
 def test_source_file_of_a_directory_counts(project: Project) -> None:
-    """A byte in a directory output rebuilds it and what holds it; no lock is made."""
-    Pair(first={"outputs": [kernels_tree(project, stamp=["tensorlib"])]}).write(project)
+    """A changed byte rebuilds the output and what is built with it, without locking.
+
+    The wheel of the former source isn't in the wheelhouse any more.
+    """
+    Pair().write(project)
+    project.prepare()
+    tree = kernels_tree(project, stamp=["tensorlib"], version="2.0")
+    Pair(first={"outputs": [tree]}).write(project)
     run(project)
+    assert project.wheels() == ["kernels-2.0-py3-none-any.whl", MODELS]
     locks = lock_texts(project)
     project.folder.joinpath("kernels/kernels/__init__.py").write_text("NEW = 1\n")
     reasons = plan(project)
@@ -146,10 +143,9 @@ def test_source_file_of_a_directory_counts(project: Project) -> None:
 def test_config_settings_count_for_their_output(project: Project) -> None:
     """A config setting rebuilds the one output that it is for."""
     Pair().write(project)
-    run(project)
+    project.prepare()
     settings = {"config-settings": {"--opt": "fast"}}
     Pair(top={"package": {"models": settings}}).write(project)
-    project.nox("-s", "build-stages-lock")
     assert plan(project)["models"] == ("build", "config setting --opt unset → 'fast'")
     assert run(project) == ["models"]
 
@@ -159,7 +155,7 @@ def test_imports_and_checks_rebuild_and_relock_nothing(
 ) -> None:
     """What is only looked at in the end has no say in locks or wheels."""
     Pair().write(project)
-    run(project)
+    project.prepare()
     locks, asked = lock_texts(project), len(index.requests)
     final = {"imports": ["kernels"], "checks": [["python", "-c", "import models"]]}
     Pair(final=final).write(project)
@@ -173,60 +169,34 @@ def test_imports_and_checks_rebuild_and_relock_nothing(
 def test_rebuild_builds_again_what_the_store_has(project: Project) -> None:
     """`-- --rebuild` builds everything, `-- --rebuild NAME` that output, once."""
     Pair().write(project)
-    run(project)
+    project.prepare()
     assert run(project, "--", "--rebuild") == ["kernels", "models"]
-    assert run(project, "--", "--rebuild", "models") == ["models"]
     assert run(project, "--", "--rebuild", "Kernels") == ["kernels"]
     assert run(project) == []
 
 
-def test_wheelhouse_wheel_that_was_changed_is_restored(project: Project) -> None:
-    """A tampered wheel in the wheelhouse is replaced, and not installed."""
+def test_damaged_wheels_are_replaced(project: Project) -> None:
+    """A wheel of the wheelhouse by that of the store, and one of the store by a build.
+
+    An entry of the store whose record can't be read counts as none.
+    """
     Pair().write(project)
-    run(project)
+    project.prepare()
     wheel = project.wheelhouse / KERNELS
     before = wheel.read_bytes()
     tamper(wheel)
     assert run(project) == []
     assert wheel.read_bytes() == before
-
-
-def test_store_wheel_that_was_changed_is_built_again(project: Project) -> None:
-    """A tampered wheel in the store is noticed by the plan, and rebuilt."""
-    Pair().write(project)
-    run(project)
     (wheel,) = project.store.glob(f"wheels/*/{KERNELS}")
-    before = wheel.read_bytes()
     tamper(wheel)
     reasons = plan(project)
     assert reasons["kernels"] == ("build", "its wheel in the store is damaged")
-    assert run(project) == ["kernels"]
-    assert wheel.read_bytes() == before
-
-
-def test_record_that_was_changed_is_no_record(project: Project) -> None:
-    """A store entry whose record can't be read counts as none."""
-    Pair().write(project)
-    run(project)
     record = project.store / "wheels" / entry(project, "models")["key"] / "record.json"
     whole = json.loads(record.read_bytes())
     record.write_text("{}", "utf-8")
-    assert run(project) == ["models"]
+    assert run(project) == ["kernels", "models"]
+    assert wheel.read_bytes() == before
     assert json.loads(record.read_bytes())["sha256"] == whole["sha256"]
-
-
-def test_wheel_of_an_output_that_is_gone_leaves_the_wheelhouse(
-    project: Project,
-) -> None:
-    """What isn't an output any more doesn't stay beside what is."""
-    first = {"outputs": ["kernels"]}
-    Pair(first=first).write(project)
-    run(project)
-    Pair(first={"outputs": [kernels_tree(project, version="2.0")]}).write(project)
-    run(project)
-    assert [name for name in project.wheels() if "kernels" in name] == [
-        "kernels-2.0-py3-none-any.whl"
-    ]
 
 
 def tamper(path: Path) -> None:
@@ -239,7 +209,7 @@ def tamper(path: Path) -> None:
 def test_plan_tells_what_the_locks_do_not_have(project: Project) -> None:
     """With stale locks it says what they lack, and that locking may change more."""
     Pair().write(project)
-    run(project)
+    project.prepare()
     Pair(second={"outputs": ["models>=1.5", "later"]}).write(project)
     told = project.nox("-s", "build-stages-plan")
     assert "the lock files are out of date" in told.output

@@ -33,9 +33,9 @@ from support.pair import (
     MODELS,
     Pair,
     declare,
-    declare_solo,
     entry,
     kernels_tree,
+    publish,
     recipe,
     refused,
     site_packages,
@@ -69,21 +69,17 @@ class Released:
     Attributes:
         index: The package index of the project.
         project: The project with a released wheelhouse.
-        output: The output of nox.
+        output: The output of nox, if the release is of this test.
     """
 
     index: Index
     project: Project
-    output: str
+    output: str = ""
 
     @property
     def house(self) -> Path:
         """The released wheelhouse."""
         return self.project.wheelhouse
-
-    def again(self, *args: str) -> str:
-        """Release the project again."""
-        return self.project.nox(*args).output
 
 
 @pytest.fixture(scope="module")
@@ -97,16 +93,19 @@ def vendored(
 
 
 @pytest.fixture
-def released(tmp_path: Path, caches: Path) -> Iterator[Released]:
-    with world(tmp_path / "world", caches) as (index, project):
-        PAIR.write(project)
-        output = project.nox(*RELEASE).output
-        yield Released(index=index, project=project, output=output)
+def released(index: Index, project: Project) -> Released:
+    publish(index)
+    PAIR.write(project)
+    project.prepare("build-stages-release")
+    return Released(index=index, project=project)
 
 
-@pytest.fixture
-def elsewhere(vendored: Released, tmp_path: Path) -> Elsewhere:
-    return make_elsewhere(tmp_path, vendored.project.env)
+@pytest.fixture(scope="module")
+def elsewhere(
+    vendored: Released, tmp_path_factory: pytest.TempPathFactory
+) -> Elsewhere:
+    folder = tmp_path_factory.mktemp("elsewhere")
+    return make_elsewhere(folder, vendored.project.env)
 
 
 def statements(released: Released) -> dict[str, dict[str, Any]]:
@@ -171,14 +170,14 @@ def test_only_outputs_are_released_by_default(released: Released) -> None:
         ]
     )
     lock = released.house.joinpath("pylock.toml").read_text("utf-8")
-    assert f"/files/{TENSORLIB}" in lock
+    assert released.index.file_url(TENSORLIB) in lock
 
 
 def test_a_second_release_changes_nothing(vendored: Released) -> None:
     """No file is written again, except those of a build."""
     paths = [vendored.house / name for name in files(vendored.house)]
     before = {path: (path.read_bytes(), file_stamp(path)) for path in paths}
-    output = vendored.again(*VENDOR)
+    output = vendored.project.nox(*VENDOR).output
     assert "fetching" not in output
     assert files(vendored.house) == [
         path.relative_to(vendored.house).as_posix() for path in paths
@@ -197,7 +196,7 @@ def test_equal_inputs_give_equal_bytes(released: Released) -> None:
         name: (released.house / name).read_bytes() for name in files(released.house)
     }
     shutil.rmtree(released.house)
-    released.again(*RELEASE)
+    released.project.nox(*RELEASE)
     manifest.unlink()
     after = {
         name: (released.house / name).read_bytes() for name in files(released.house)
@@ -212,40 +211,24 @@ ALL = ["kernels", "models", "tensorlib"]
 
 
 @pytest.mark.parametrize("tool", ["pip", "uv"])
-@pytest.mark.parametrize("where", ["file", "http"])
-def test_installers_need_only_the_index(
-    vendored: Released, elsewhere: Elsewhere, tool: str, where: str
+def test_installers_need_only_the_index_the_folder_or_the_lock(
+    vendored: Released, elsewhere: Elsewhere, tmp_path: Path, tool: str
 ) -> None:
-    """The index works with any web server and from any folder."""
-    copy = shutil.copytree(vendored.house, elsewhere.folder / "a copy")
-    install = getattr(elsewhere, tool)
+    """The index works with any web server, or none, and from any folder."""
+    copy = shutil.copytree(vendored.house, tmp_path / "a copy")
+    alone = ["--no-index"]
+    if tool == "uv":
+        alone = ["--offline", "--preview-features", "pylock"]
     with served(copy) as url:
-        root = copy.as_uri() if where == "file" else url
-        install("--index-url", f"{root}/simple/", "models")
-    assert elsewhere.held() == ALL
-
-
-@pytest.mark.parametrize("tool", ["pip", "uv"])
-def test_installers_need_only_the_folder(
-    vendored: Released, elsewhere: Elsewhere, tool: str
-) -> None:
-    """`--find-links` works without a web server."""
-    install = getattr(elsewhere, tool)
-    install("--no-index", "--find-links", vendored.house, "models")
-    assert elsewhere.held() == ALL
-
-
-@pytest.mark.parametrize("tool", ["pip", "uv"])
-def test_installers_need_only_the_lock(
-    vendored: Released, elsewhere: Elsewhere, tool: str
-) -> None:
-    """The lock names every wheel by path."""
-    lock = vendored.house / "pylock.toml"
-    if tool == "pip":
-        elsewhere.pip("--no-index", "-r", lock)
-    else:
-        elsewhere.uv("--offline", "--preview-features", "pylock", "-r", lock)
-    assert elsewhere.held() == ALL
+        for words in (
+            ("--index-url", f"{copy.as_uri()}/simple/", "models"),
+            ("--index-url", f"{url}/simple/", "models"),
+            ("--no-index", "--find-links", vendored.house, "models"),
+            (*alone, "-r", vendored.house / "pylock.toml"),
+        ):
+            getattr(elsewhere, tool)(*words)
+            assert elsewhere.held() == ALL
+            elsewhere.uninstall(*ALL)
 
 
 def test_another_project_uses_the_index(
@@ -274,10 +257,10 @@ def test_another_project_uses_the_index(
 
 
 def test_resolving_needs_only_metadata(
-    vendored: Released, elsewhere: Elsewhere
+    vendored: Released, elsewhere: Elsewhere, tmp_path: Path
 ) -> None:
     """The resolver reads METADATA beside the wheels, and fetches no wheel."""
-    index = elsewhere.folder / "index"
+    index = tmp_path / "index"
     shutil.copytree(vendored.house, index)
     for wheel in index.glob("*.whl"):
         wheel.unlink()
@@ -367,7 +350,7 @@ def test_the_sbom_is_valid(vendored: Released) -> None:
 def test_vendored_wheels_are_removed_again(released: Released) -> None:
     """Their pages are removed too; files of the user stay and are left out."""
     own = make_wheel(released.house, "mine", "1.0")
-    released.again(*VENDOR)
+    released.project.nox(*VENDOR)
     assert (released.house / TENSORLIB).is_file()
     written = released.house / "simple/tensorlib/notes.txt"
     changed = released.house / f"{TENSORLIB}.metadata"
@@ -376,7 +359,7 @@ def test_vendored_wheels_are_removed_again(released: Released) -> None:
         path.write_text("mine", "utf-8")
     with released.house.joinpath("SHA256SUMS").open("a", encoding="utf-8") as sums:
         sums.write(f"no sum\n{sha256_of(notes)}  notes.txt\n")
-    output = released.again(*RELEASE)
+    output = released.project.nox(*RELEASE).output
     left = [released.house / it for it in files(released.house) if "tensorlib" in it]
     assert sorted(left) == sorted([written, changed])
     assert own.is_file()
@@ -400,24 +383,35 @@ def test_a_tampered_wheel_is_not_released(released: Released) -> None:
 def test_wheels_are_vendored_from_every_location(
     released: Released, tmp_path: Path
 ) -> None:
-    """The lock has wheels from an index, a URL and a folder."""
+    """From an index, a URL and a folder, even with metadata older than the standard."""
+    old = make_wheel(released.index.folder, "old", "1.0", requires=[OLD])
+    with pytest.raises(WheelError):
+        read_wheel(old)
     links = released.project.folder / "links"
     make_wheel(links, "linked", "1.0")
     direct = make_wheel(tmp_path, "direct", "1.0")
     released.index.add(direct)
     url = released.index.file_url(direct.name)
-    final = {**PAIR.final, "requirements": ["models", f"direct @ {url}", "linked"]}
+    requirements = ["models", f"direct @ {url}", "linked", "old"]
+    final = {**PAIR.final, "requirements": requirements}
     replace(PAIR, final=final).write(released.project)
     with released.project.pyproject.open("a", encoding="utf-8") as file:
         file.write('\n[tool.uv]\nfind-links = ["links"]\n')
-    released.again(*VENDOR)
+    released.project.nox(*VENDOR)
     house = released.house
-    wheels = [KERNELS, MODELS, TENSORLIB, direct.name, "linked-1.0-py3-none-any.whl"]
+    linked = "linked-1.0-py3-none-any.whl"
+    wheels = [KERNELS, MODELS, TENSORLIB, direct.name, linked, old.name]
     assert [name for name in files(house) if name.endswith(".whl")] == sorted(wheels)
     lock = tomllib.loads(house.joinpath("pylock.toml").read_text("utf-8"))
     paths = [wheel["path"] for it in lock["packages"] for wheel in it["wheels"]]
     assert sorted(paths) == sorted(wheels)
     assert "http" not in house.joinpath("pylock.toml").read_text("utf-8")
+    bill = json.loads(released.house.joinpath("sbom.cdx.json").read_bytes())
+    graph = {it["ref"]: it.get("dependsOn") for it in bill["dependencies"]}
+    assert graph["pkg:pypi/old@1.0"] is None
+    assert "pkg:pypi/old@1.0" in graph["runtime"]
+    page = released.house.joinpath("simple/old/index.json").read_text("utf-8")
+    assert "old-1.0-py3-none-any.whl" in page
 
 
 def test_a_replaced_wheel_is_not_vendored(released: Released) -> None:
@@ -429,32 +423,20 @@ def test_a_replaced_wheel_is_not_vendored(released: Released) -> None:
     assert not (released.house / ".fetching").exists()
 
 
-def test_wheels_with_old_metadata_are_vendored(released: Released) -> None:
-    """Wheels in an index may be older than the metadata standard."""
-    old = make_wheel(released.index.folder, "old", "1.0", requires=[OLD])
-    with pytest.raises(WheelError):
-        read_wheel(old)
-    final = {**PAIR.final, "requirements": ["models", "old"]}
-    replace(PAIR, final=final).write(released.project)
-    released.again(*VENDOR)
-    bill = json.loads(released.house.joinpath("sbom.cdx.json").read_bytes())
-    graph = {it["ref"]: it.get("dependsOn") for it in bill["dependencies"]}
-    assert graph["pkg:pypi/old@1.0"] is None
-    assert "pkg:pypi/old@1.0" in graph["runtime"]
-    page = released.house.joinpath("simple/old/index.json").read_text("utf-8")
-    assert "old-1.0-py3-none-any.whl" in page
-
-
 # What is said of it ---------------------------------------------------------------
 
 
-def test_platform_requirements_are_shown(project: Project, index: Index) -> None:
-    """Public indexes reject a plain Linux tag, which names no C library."""
-    assert index.url
+def test_each_python_has_its_own_release(project: Project) -> None:
+    """Its session has a suffix. Public indexes reject a Linux tag without a libc."""
     output = kernels_tree(project, tag="py3-none-linux_x86_64")
-    declare_solo(project, outputs=[output])
-    said = project.nox(*RELEASE).output
+    table = {"name": "only", "outputs": [output]}
+    declare(
+        project,
+        {"python": [HERE], "stage": [table], "final": {"requirements": ["kernels"]}},
+    )
+    said = project.nox("-s", f"build-stages-release-{HERE}").output
     assert f"ready to publish: {project.wheelhouse} (1 wheel)" in said
+    assert f"* build-stage-only-{HERE}: success" in said
     assert re.search(
         r"linux_x86_64: kernels; for machines like this one, with (glibc|musl) \d+\.\d+"
         " or newer, and public indexes such as PyPI reject this tag",
@@ -468,7 +450,7 @@ def test_without_cyclonedx_the_sbom_is_left_out(released: Released) -> None:
     noxfile = released.project.noxfile
     without = 'import sys\n\nsys.modules["cyclonedx"] = None\n'
     noxfile.write_text(without + noxfile.read_text("utf-8"), "utf-8")
-    said = released.again(*RELEASE)
+    said = released.project.nox(*RELEASE).output
     assert "left out: the SBOM" in said
     assert "pip install 'nox-buildstages[sbom]'" in said
     assert not (released.house / "sbom.cdx.json").exists()
@@ -485,19 +467,6 @@ def test_the_time_of_the_sbom_is_source_date_epoch(released: Released) -> None:
     assert "SOURCE_DATE_EPOCH is 'now', which isn't a time" in said
 
 
-def test_each_python_has_its_own_release(project: Project, index: Index) -> None:
-    """The session has the same suffix as the sessions of stages."""
-    assert index.url
-    table = {"name": "only", "outputs": [kernels_tree(project)]}
-    declare(
-        project,
-        {"python": [HERE], "stage": [table], "final": {"requirements": ["kernels"]}},
-    )
-    done = project.nox("-s", f"build-stages-release-{HERE}")
-    assert f"ready to publish: {project.wheelhouse} (1 wheel)" in done.output
-    assert f"* build-stage-only-{HERE}: success" in done.output
-
-
 def test_files_of_a_failed_release_are_removed_later(
     released: Released,
 ) -> None:
@@ -511,7 +480,7 @@ def test_files_of_a_failed_release_are_removed_later(
     assert (released.house / TENSORLIB).is_file()
     sums = released.house.joinpath("SHA256SUMS").read_text("utf-8")
     assert "zlate-1.0" in sums
-    released.again(*RELEASE)
+    released.project.nox(*RELEASE)
     assert released.project.wheels() == [KERNELS, MODELS]
     argv = ("sha256sum", "--strict", "--quiet", "-c", "SHA256SUMS")
     assert not run(*argv, env=released.project.env, cwd=released.house)

@@ -8,49 +8,55 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.pair import KERNELS, MODELS, Pair, built, entry, planned, publish, refused
+from support.pair import KERNELS, MODELS, Pair, built, entry, planned, refused, world
 from support.project import make_project
 from support.serving import Files, served
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from support.index import Index
-    from support.project import Project
+    from support.project import Completed, Project
 
 WRITE = {"NOX_BUILDSTAGES_REMOTE_STORE_WRITE": "1"}
 REMOTE = "NOX_BUILDSTAGES_REMOTE_STORE"
 
 
-@pytest.fixture(autouse=True)
-def _published(index: Index) -> None:
-    publish(index)
+SHARED = Pair(top={"remote-store": "../../shared"})
+
+
+@pytest.fixture(scope="module")
+def first(
+    tmp_path_factory: pytest.TempPathFactory, caches: Path
+) -> Iterator[tuple[Project, Completed]]:
+    """The machine that built and shared its wheels, and what nox printed."""
+    folder = tmp_path_factory.mktemp("first")
+    with world(folder / "a", caches) as (_, project):
+        SHARED.write(project)
+        yield project, project.nox("-s", "build-stages", env=WRITE)
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Path:
-    return tmp_path / "shared"
+def shared(first: tuple[Project, Completed], tmp_path: Path) -> Path:
+    """A copy of what the first machine shared."""
+    project, _ = first
+    return shutil.copytree(project.folder / "../../shared", tmp_path / "shared")
 
 
 @pytest.fixture
 def machine(
-    tmp_path: Path, env: dict[str, str], shared: Path
+    first: tuple[Project, Completed], tmp_path: Path
 ) -> Callable[[str], Project]:
-    """Return a function that makes the same project on another machine."""
+    """Return a function that makes the same project, locked, on another machine."""
 
     def make(name: str) -> Project:
-        project = make_project(tmp_path / name / "project", env)
-        Pair(top={"remote-store": str(shared)}).write(project)
+        project = make_project(tmp_path / name / "project", first[0].env)
+        SHARED.write(project)
+        locks = project.folder / "build-stages"
+        shutil.copytree(first[0].folder / "build-stages", locks)
         return project
 
     return make
-
-
-def locked(project: Project, other: Project) -> Project:
-    """Return a project with the locks of another one, as a checkout has them."""
-    shutil.copytree(other.folder / "build-stages", project.folder / "build-stages")
-    return project
 
 
 def without_fsspec(folder: Path) -> dict[str, str]:
@@ -61,15 +67,19 @@ def without_fsspec(folder: Path) -> dict[str, str]:
 
 
 def test_what_one_machine_built_another_fetches(
-    machine: Callable[[str], Project], shared: Path, tmp_path: Path
+    first: tuple[Project, Completed],
+    machine: Callable[[str], Project],
+    shared: Path,
+    tmp_path: Path,
 ) -> None:
     """It builds nothing, says from where it has it, and does not need to ask again."""
-    first = machine("a")
-    done = first.nox("-s", "build-stages", env=WRITE)
+    builder, done = first
     assert built(done) == ["kernels", "models"]
-    assert f"put {KERNELS} into {shared} in " in done.output
+    assert (
+        f"put {KERNELS} into {builder.folder.parents[1] / 'shared'} in " in done.output
+    )
 
-    second = locked(machine("b"), first)
+    second = machine("b")
     plan = second.nox("-s", "build-stages-plan")
     assert planned(plan) == {"kernels": ("cached", ""), "models": ("cached", "")}
     assert "fsspec" not in plan.output  # it logs what it opens
@@ -81,10 +91,10 @@ def test_what_one_machine_built_another_fetches(
     for wheel in (KERNELS, MODELS):
         assert f"fetched {wheel} from {shared} in " in done.output
         assert f"cached {wheel}" in done.output
-        same = [it.wheelhouse.joinpath(wheel).read_bytes() for it in (first, second)]
+        same = [it.wheelhouse.joinpath(wheel).read_bytes() for it in (builder, second)]
         assert same[0] == same[1]
     assert entry(second, "models")["status"] == "cached"
-    logs = [it.wheelhouse / "logs/models.log" for it in (first, second)]
+    logs = [it.wheelhouse / "logs/models.log" for it in (builder, second)]
     assert logs[0].read_bytes() == logs[1].read_bytes()
 
     shutil.rmtree(shared)
@@ -94,13 +104,12 @@ def test_what_one_machine_built_another_fetches(
     assert "in the remote store" not in second.nox("-s", "build-stages-plan").output
 
 
+@pytest.mark.usefixtures("shared")
 def test_sessions_side_by_side_fetch_what_they_need(
     machine: Callable[[str], Project],
 ) -> None:
     """Each wheel once, and the JSON of a plan says where it is before and after."""
-    first = machine("a")
-    first.nox("-s", "build-stages", env=WRITE)
-    project = locked(machine("b"), first)
+    project = machine("b")
     assert where(project) == ["remote", "remote"]
     done = project.nox("-s", "build-stages", "-j", "2")
     assert built(done) == []
@@ -118,10 +127,8 @@ def test_any_web_server_will_do_for_reading(
     machine: Callable[[str], Project], shared: Path
 ) -> None:
     """One that serves the files, lists nothing, and takes nothing."""
-    first = machine("a")
-    first.nox("-s", "build-stages", env=WRITE)
+    second = machine("b")
     with served(shared, Files) as url:
-        second = locked(machine("b"), first)
         done = second.nox("-s", "build-stages", env={REMOTE: url})
         assert built(done) == []
         assert f"fetched {MODELS} from {url} in " in done.output
@@ -131,12 +138,13 @@ def test_any_web_server_will_do_for_reading(
     assert f"the remote store {url} can't be written to (" in done.output
 
 
+@pytest.mark.usefixtures("shared")
 def test_a_tampered_wheel_is_fetched_again(
     machine: Callable[[str], Project],
 ) -> None:
     """One in the store here, which isn't built as long as a sound one is shared."""
-    project = machine("a")
-    project.nox("-s", "build-stages", env=WRITE)
+    project = machine("b")
+    project.nox("-s", "build-stages")
     (wheel,) = project.store.glob(f"wheels/*/{KERNELS}")
     before = wheel.read_bytes()
     wheel.write_bytes(before[:-1])
@@ -151,7 +159,6 @@ def test_a_tampered_wheel_that_is_shared_is_built(
     machine: Callable[[str], Project], shared: Path
 ) -> None:
     """It is refused; who may write puts a sound one in its place."""
-    machine("a").nox("-s", "build-stages", env=WRITE)
     (wheel,) = shared.glob(f"wheels/*/*/*/{KERNELS}")
     before = wheel.read_bytes()
     wheel.write_bytes(before[:-1])
@@ -164,9 +171,10 @@ def test_a_tampered_wheel_that_is_shared_is_built(
 
 
 def test_without_the_shared_store_everything_is_built(
-    machine: Callable[[str], Project], shared: Path
+    machine: Callable[[str], Project], tmp_path: Path
 ) -> None:
     """That it is away is told once, however many sessions find it out."""
+    shared = tmp_path / "shared"
     project = machine("a")
     done = project.nox("-s", "build-stages")
     assert built(done) == ["kernels", "models"]
@@ -190,12 +198,9 @@ def test_rebuild_fetches_nothing(
     machine: Callable[[str], Project], shared: Path
 ) -> None:
     """What is built takes the place of what was shared."""
-    first = machine("a")
-    first.nox("-s", "build-stages", env=WRITE)
     records = {path: path.read_text() for path in shared.glob("wheels/*/*/record.json")}
     assert len(records) == 2
-    second = locked(machine("b"), first)
-    done = second.nox("-s", "build-stages", "--", "--rebuild", env=WRITE)
+    done = machine("b").nox("-s", "build-stages", "--", "--rebuild", env=WRITE)
     assert built(done) == ["kernels", "models"]
     assert "fetched" not in done.output
     assert all(path.read_text() != before for path, before in records.items())
@@ -207,8 +212,6 @@ def test_a_missing_library_is_an_error_where_it_is_needed(
     """It says what to install, and how to do without."""
     project = machine("a")
     env = without_fsspec(tmp_path / "none")
-    project.nox("-s", "build-stages-lock", env={REMOTE: ""})
-    shutil.rmtree(project.store)
     for session in ("build-stages", "build-stages-plan"):
         said = refused(project, "-s", session, env=env)
         assert "fsspec isn't installed" in said

@@ -139,13 +139,25 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, bytes]:
+    """The two libraries, by where they are compiled."""
+    folder = tmp_path_factory.mktemp("native")
+    taken, brought = folder / "here/libtaken.so.1", folder / "libbrought.so"
+    return {
+        taken: compile_library(taken, "taken", 40),
+        brought: compile_library(brought, "brought", 2),
+    }
+
+
 @pytest.fixture
-def native(project: Project, index: Index, tmp_path: Path) -> Native:
-    libraries = tmp_path / "libraries"
-    compile_library(libraries / "libtaken.so.1", "taken", 40)
-    brought = compile_library(tmp_path / "libbrought.so", "brought", 2)
+def native(project: Project, index: Index, libraries: dict[Path, bytes]) -> Native:
+    """The project, built."""
+    taken, brought = libraries
+    taken.parent.mkdir(exist_ok=True)
+    taken.write_bytes(libraries[taken])
     machine = platform.machine()
-    files = {"tensorlib/lib/libbrought.so": brought}
+    files = {"tensorlib/lib/libbrought.so": libraries[brought]}
     tag = f"py3-none-manylinux_2_17_{machine}"
     make_wheel(index.folder, "tensorlib", "1.0", files=files, tag=tag)
     make_tree(
@@ -162,8 +174,9 @@ def native(project: Project, index: Index, tmp_path: Path) -> Native:
         settings={"tag": f"{HERE}-{HERE}-linux_{machine}"},
     )
     make_tree(project.folder / "plain", "plain", "1.0")
-    native = Native(project=project, libraries=libraries, machine=machine)
+    native = Native(project=project, libraries=taken.parent, machine=machine)
     native.declare()
+    project.prepare()
     return native
 
 
@@ -318,6 +331,7 @@ def test_wheels_without_compiled_code_stay(project: Project, index: Index) -> No
 def test_repairs_need_auditwheel(native: Native) -> None:
     """The error is raised before any build, and names the package to install."""
     project = native.project
+    shutil.rmtree(project.wheelhouse)
     without = 'import sys\n\nsys.modules["auditwheel"] = None\n'
     project.noxfile.write_text(without + project.noxfile.read_text("utf-8"), "utf-8")
     said = refused(project, *REPAIR)

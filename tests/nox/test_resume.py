@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from support.project import Completed, Project
 
+BUILD = ("-s", "build-stage-only")
 GOES_ON = ", resuming an interrupted build"
 PATIENCE = 30.0
 """Seconds for a build to begin, or to be gone."""
@@ -62,21 +65,41 @@ def wait_for(path: Path) -> None:
         time.sleep(0.02)
 
 
-def declare_sleeper(project: Project, pidfile: Path, **stage: Any) -> None:  # noqa: ANN401
+@pytest.fixture
+def pidfile(tmp_path: Path) -> Path:
+    """A file that a build writes before it sleeps."""
+    return tmp_path / "pid"
+
+
+@pytest.fixture
+def project(project: Project, pidfile: Path) -> Project:
+    """A project whose builds may write that file."""
+    variables = {**project.env, "TINYBACKEND_PIDFILE": str(pidfile)}
+    return replace(project, env=variables)
+
+
+def declare_kernels(project: Project, output: str, **stage: Any) -> None:  # noqa: ANN401
+    """Write a project with that output, and lock it."""
+    declare_solo(
+        project, outputs=[output], **{"pass-env": ["TINYBACKEND_PIDFILE"]}, **stage
+    )
+    project.prepare("build-stages-lock")
+
+
+def declare_sleeper(project: Project, **stage: Any) -> None:  # noqa: ANN401
     """Write a project whose one build compiles, and then sleeps once."""
     settings = {"compile": ["kernels.c"], "faults": ["sleep"]}
     files = {"kernels.c": "int answer(void) { return 42; }"}
     tree = project.folder / "kernels"
     make_tree(tree, "kernels", "1.0", files=files, settings=settings)
-    env = {"TINYBACKEND_PIDFILE": str(pidfile)}
-    declare_solo(project, outputs=["kernels @ ./kernels"], env=env, **stage)
+    declare_kernels(project, "kernels @ ./kernels", **stage)
 
 
 def kill_while_it_sleeps(project: Project, pidfile: Path) -> None:
     """Kill nox, and all of its group, in the middle of the build."""
-    with project.start("-s", "build-stages") as nox:
+    with project.start(*BUILD) as nox:
         wait_for(pidfile)
-        time.sleep(2)  # so that there is a checkpoint
+        time.sleep(1)  # so that there is a checkpoint
         os.killpg(nox.pid, signal.SIGKILL)
         nox.wait(PATIENCE)
 
@@ -86,56 +109,51 @@ def log(project: Project) -> str:
 
 
 def ends_well(project: Project, *words: str) -> Completed:
-    done = project.nox("-s", "build-stages", *words)
+    done = project.nox(*BUILD, *words)
     assert built(done) == ["kernels"]
     assert len(project.wheels()) == len(stored(project)) == 1
     assert not [*project.store.glob("builds/*")]
     return done
 
 
-def test_a_killed_build_goes_on(project: Project, tmp_path: Path) -> None:
-    """What it had compiled isn't compiled again, and the log tells of both runs."""
-    declare_sleeper(project, tmp_path / "pid")
-    kill_while_it_sleeps(project, tmp_path / "pid")
-    assert GOES_ON in ends_well(project).output
-    assert log(project).count("tinybackend: compiling kernels.c") == 1
-    assert "build/kernels.o is there" in log(project)
-    assert "\nresuming an interrupted build\n" in log(project)
-    assert entry(project, "kernels")["seconds"] > 1  # of both runs
-
-
-def test_a_killed_build_begins_anew_where_that_is_asked_for(
-    project: Project, tmp_path: Path
+def test_a_killed_build_goes_on(
+    project: Project, pidfile: Path, tmp_path: Path
 ) -> None:
-    """``--rebuild`` means all of it."""
-    declare_sleeper(project, tmp_path / "pid")
-    kill_while_it_sleeps(project, tmp_path / "pid")
-    assert GOES_ON not in ends_well(project, "--", "--rebuild", "kernels").output
-    assert "is there" not in log(project)
+    """What it had compiled isn't compiled again, and the log tells of both runs.
 
-
-def test_a_tree_of_another_key_is_never_gone_on_with(
-    project: Project, tmp_path: Path
-) -> None:
-    """One variable more, and everything is compiled with it."""
-    declare_sleeper(project, tmp_path / "pid")
-    kill_while_it_sleeps(project, tmp_path / "pid")
+    A build with another key, or with ``--rebuild``, starts from the beginning.
+    """
+    declare_sleeper(project)
+    kill_while_it_sleeps(project, pidfile)
+    folders = (project.store, project.wheelhouse)
+    for folder in folders:
+        shutil.copytree(folder, tmp_path / f"killed-{folder.name}")
     table = project.pyproject.read_text("utf-8")
-    more = table.replace("TINYBACKEND_PIDFILE", 'MORE = "1"\nTINYBACKEND_PIDFILE')
-    project.pyproject.write_text(more, "utf-8")
-    done = project.nox("-s", "build-stages")
+    project.pyproject.write_text(f'{table}env = {{ MORE = "1" }}\n', "utf-8")
+    done = project.nox(*BUILD)
     assert built(done) == ["kernels"]
     assert GOES_ON not in done.output
     assert "is there" not in log(project)
+    project.pyproject.write_text(table, "utf-8")
+    for words in ((), ("--", "--rebuild", "kernels")):
+        for folder in folders:
+            shutil.rmtree(folder)
+            shutil.copytree(tmp_path / f"killed-{folder.name}", folder)
+        resumes = not words
+        assert (GOES_ON in ends_well(project, *words).output) == resumes
+        assert ("build/kernels.o is there" in log(project)) == resumes
+        assert log(project).count("tinybackend: compiling kernels.c") == 1
+        assert ("\nresuming an interrupted build\n" in log(project)) == resumes
+        assert not resumes or entry(project, "kernels")["seconds"] > 1  # of both runs
 
 
 def test_a_build_that_takes_too_long_is_stopped_and_goes_on(
-    project: Project, tmp_path: Path
+    project: Project,
 ) -> None:
     """The message says after how long, and that nothing is lost; and so it is."""
-    declare_sleeper(project, tmp_path / "pid", timeout="2s")
+    declare_sleeper(project, timeout="2s")
     began = time.monotonic()
-    output = refused(project, "-s", "build-stages")
+    output = refused(project, *BUILD)
     assert time.monotonic() - began < PATIENCE
     assert "kernels (stage only): stopped after 2 s, its timeout\n" in output
     assert "run the same command again: compiled object files are kept" in output
@@ -145,39 +163,37 @@ def test_a_build_that_takes_too_long_is_stopped_and_goes_on(
     assert "build/kernels.o is there" in log(project)
 
 
-def test_what_fails_by_itself_begins_anew(project: Project, tmp_path: Path) -> None:
+def test_what_fails_by_itself_begins_anew(project: Project) -> None:
     """What it noted of the system may be what has been mended since."""
-    env = {"TINYBACKEND_PIDFILE": str(tmp_path / "pid")}
-    outputs = [kernels_tree(project, faults=["exit"])]
-    declare_solo(project, outputs=outputs, env=env)
-    refused(project, "-s", "build-stages")
+    declare_kernels(project, kernels_tree(project, faults=["exit"]))
+    refused(project, *BUILD)
     assert not [*project.store.glob("builds/*")]
     assert GOES_ON not in ends_well(project).output
 
 
 def test_a_tree_that_can_not_be_gone_on_with_costs_time_and_no_more(
-    project: Project, tmp_path: Path
+    project: Project, pidfile: Path
 ) -> None:
     """Where the build fails in it, it is begun anew, and that is said."""
     files = {"setup.py": IMPATIENT, "pyproject.toml": PYPROJECT}
     settings = {"faults": ["sleep"]}
     tree = project.folder / "kernels"
     make_tree(tree, "kernels", "1.0", files=files, settings=settings)
-    env = {"TINYBACKEND_PIDFILE": str(tmp_path / "pid")}
-    declare_solo(project, outputs=["kernels @ ./kernels"], env=env)
-    kill_while_it_sleeps(project, tmp_path / "pid")
-    done = project.nox("-s", "build-stages")
+    declare_kernels(project, "kernels @ ./kernels")
+    kill_while_it_sleeps(project, pidfile)
+    done = project.nox(*BUILD)
     assert built(done) == ["kernels", "kernels"]
     assert "the partial build that it resumed may be the cause" in done.output
     assert project.wheels() == [KERNELS]
 
 
+@pytest.mark.slow
 def test_ninja_compiles_the_rest(project: Project, tmp_path: Path) -> None:
     """Of many files, after a stop; linked and packed they are the same wheel."""
-    native = Native(name="kernels", files=40, count=tmp_path / "count")
+    native = Native(name="kernels", files=24, count=tmp_path / "count")
     env = {**native.env, "MAX_JOBS": "1"}
     declare_solo(project, outputs=[native.write(project)], env=env)
-    with project.start("-s", "build-stages") as nox:
+    with project.start(*BUILD) as nox:
         wait_until_safe(project)
         nox.send_signal(signal.SIGINT)
         nox.wait(PATIENCE)
@@ -187,21 +203,18 @@ def test_ninja_compiles_the_rest(project: Project, tmp_path: Path) -> None:
     rest = native.compiled()
     assert native.files <= first + rest < 2 * native.files
     assert rest < native.files
-    again = project.nox("-s", "build-stages", "--", "--check-reproducible")
+    again = project.nox(*BUILD, "--", "--check-reproducible")
     assert "reproducible: kernels" in again.output
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_backend_does_not_outlive_nox(
-    project: Project, tmp_path: Path, number: int
-) -> None:
-    """Though only nox itself was killed, nobody builds in a tree beside us."""
-    declare_sleeper(project, tmp_path / "pid")
-    with project.start("-s", "build-stages") as nox:
-        wait_for(tmp_path / "pid")
-        nox.send_signal(number)
+def test_a_backend_does_not_outlive_nox(project: Project, pidfile: Path) -> None:
+    """Though only nox itself was ended, nobody builds in a tree beside us."""
+    declare_sleeper(project)
+    with project.start(*BUILD) as nox:
+        wait_for(pidfile)
+        nox.send_signal(signal.SIGTERM)
         nox.wait(PATIENCE)
-    pid = int((tmp_path / "pid").read_text("utf-8"))
+    pid = int(pidfile.read_text("utf-8"))
     ends_well(project)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

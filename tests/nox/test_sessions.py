@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,9 +40,9 @@ def _published(index: Index) -> None:
     publish(index)
 
 
-def declare_four(project: Project, index: Index) -> None:
-    """Declare stages a and b, c on the wheels of both, and d on nothing."""
-    names = {"a": [], "b": [], "c": ["out-a", "out-b"], "d": []}
+def declare_three(project: Project, index: Index) -> None:
+    """Declare stages a and b, and c on the wheels of both."""
+    names = {"a": [], "b": [], "c": ["out-a", "out-b"]}
     for name, needed in names.items():
         stamp: dict[str, Any] = {"stamp": needed}
         make_sdist(index.folder, f"out-{name}", "1.0", settings=stamp)
@@ -53,33 +54,31 @@ def declare_four(project: Project, index: Index) -> None:
     declare(project, {"final": {"requirements": runtime}, "stage": stages})
 
 
+def forget(project: Project, *folders: str) -> None:
+    """Remove folders of the project, and all wheels of its store."""
+    shutil.rmtree(project.store / "wheels")
+    for folder in folders:
+        shutil.rmtree(project.folder / folder)
+
+
 # One by one
 
 
-def test_one_stage_pulls_in_the_stages_it_needs(project: Project) -> None:
-    """`-s build-stage-second` builds stage first before, and installs no runtime."""
+def test_a_stage_runs_after_the_stages_it_needs(project: Project) -> None:
+    """Each stage, the tag `build-stage`, and plain nox run that and nothing else."""
     Pair().write(project)
-    done = project.nox("-s", "build-stage-second")
-    assert built(done) == ["kernels", "models"]
-    assert project.wheels() == [KERNELS, MODELS]
-    assert "Running session build-stages\n" not in done.output
-    assert not (project.folder / ".nox/build-stages").exists()
-
-
-def test_first_stage_alone_builds_nothing_of_the_second(project: Project) -> None:
-    """`-s build-stage-first` stops there; the rest is built when it is asked for."""
-    Pair().write(project)
+    project.prepare()
+    forget(project, "wheelhouse")
     assert built(project.nox("-s", "build-stage-first")) == ["kernels"]
     assert project.wheels() == [KERNELS]
-    assert built(project.nox("-s", "build-stages")) == ["models"]
-
-
-def test_tag_and_plain_nox_select_what_is_ours(project: Project) -> None:
-    """The tag `build-stage` runs the stages; plain nox the final session as well."""
-    Pair().write(project)
-    done = project.nox("-t", "build-stage")
-    assert built(done) == ["kernels", "models"]
-    assert "Running session build-stages\n" not in done.output
+    assert built(project.nox("-s", "build-stage-second")) == ["models"]
+    shutil.rmtree(project.wheelhouse)
+    for selected in ("-s", "build-stage-second"), ("-t", "build-stage"):
+        done = project.nox(*selected)
+        assert "Running session build-stages\n" not in done.output
+        assert project.wheels() == [KERNELS, MODELS]
+        shutil.rmtree(project.wheelhouse)
+    assert not (project.folder / ".nox/build-stages").exists()
     done = project.nox()
     assert "* build-stages: success" in done.output
     assert "build-stages-lock" not in done.output
@@ -89,94 +88,90 @@ def test_tag_and_plain_nox_select_what_is_ours(project: Project) -> None:
 # In parallel
 
 
-def test_parallel_run_from_nothing(project: Project, index: Index) -> None:
-    """Under -j with no lock it is locked once, and each wheel is built once."""
-    declare_four(project, index)
-    check_parallel(project, "2")
-    again = project.nox("-j", "2", "-s", "build-stages")
-    assert built(again) == []
-    assert {wheel["status"] for wheel in project.manifest()["wheels"]} == {"cached"}
-
-
 def test_parallel_and_sequential_runs_agree(
     tmp_path: Path, project: Project, index: Index
 ) -> None:
-    """The locks and the wheels are the same byte for byte, however nox ran."""
-    declare_four(project, index)
-    check_parallel(project, "4")
+    """A run with `-j` locks once and builds each wheel once.
+
+    Its locks and wheels are those of a sequential run, byte for byte.
+    """
+    declare_three(project, index)
+    done = project.nox("-j", "4", "-s", "build-stages")
+    assert done.output.count("; locking") == 1
+    assert sorted(built(done)) == ["out-a", "out-b", "out-c"]
+    assert len(stored(project)) == len(project.wheels()) == 3
+    assert {wheel["status"] for wheel in project.manifest()["wheels"]} == {"built"}
     other = make_project(tmp_path / "other", project.env)
-    declare_four(other, index)
+    declare_three(other, index)
     other.nox("-s", "build-stages")
     assert lock_texts(project) == lock_texts(other)
     for name in ("out-a", "out-c"):
         assert entry(project, name)["sha256"] == entry(other, name)["sha256"]
-
-
-def check_parallel(project: Project, jobs: str) -> None:
-    """Run four stages from nothing, and see that nothing is done twice."""
-    done = project.nox("-j", jobs, "-s", "build-stages")
-    assert done.output.count("; locking") == 1
-    assert sorted(built(done)) == ["out-a", "out-b", "out-c", "out-d"]
-    assert len(stored(project)) == len(project.wheels()) == 4
-    said = {wheel["status"] for wheel in project.manifest()["wheels"]}
-    assert said == {"built"}
+    assert built(project.nox("-j", "2", "-s", "build-stages")) == []
+    assert {wheel["status"] for wheel in project.manifest()["wheels"]} == {"cached"}
 
 
 # Backends and folders
 
 
-@pytest.mark.parametrize("backend", ["uv", "virtualenv"])
-def test_environment_holds_nothing_but_its_lock(project: Project, backend: str) -> None:
-    """No backend of nox leaves pip or setuptools in an environment."""
-    Pair(final={"imports": ["models"]}).write(project)
-    project.nox("-db", backend, "-s", "build-stages")
+def test_nox_backend_does_not_count(project: Project) -> None:
+    """Wheels that were built under virtualenv are used under uv, and so are the locks.
+
+    No backend of nox leaves pip or setuptools in an environment.
+    """
+    Pair().write(project)
+    project.prepare()
+    forget(project)
+    done = project.nox("-db", "virtualenv", "-s", "build-stages")
+    assert "Creating virtual environment (virtualenv)" in done.output
+    assert built(done) == ["kernels", "models"]
     wanted = {"kernels": "1.0", "tensorlib": "2.0", "tinybackend": "1.0"}
     assert installed(project.folder / ".nox/build-stage-second") == wanted
     wanted = {"kernels": "1.0", "models": "1.0", "tensorlib": "2.0"}
     assert installed(project.folder / ".nox/build-stages") == wanted
-
-
-def test_backend_of_nox_has_no_say_in_the_wheels(project: Project) -> None:
-    """What was built under uv is found under virtualenv, in fresh environments."""
-    Pair().write(project)
-    project.nox("-db", "uv", "-s", "build-stages")
-    done = project.nox("-db", "virtualenv", "-r", "-s", "build-stages")
+    shutil.rmtree(project.folder / ".nox")
+    done = project.nox("-db", "uv", "-s", "build-stages")
+    assert "Creating virtual environment (uv)" in done.output
     assert built(done) == []
-    assert "Creating virtual environment (virtualenv)" in done.output
-    assert installed(project.folder / ".nox/build-stages")["models"] == "1.0"
+    assert installed(project.folder / ".nox/build-stages") == wanted
 
 
 def test_envdir_holds_the_environments(
     project: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """`--envdir` moves the environments and has no say in the wheels."""
+    """`--envdir` moves the environments, and the wheels stay the same."""
     Pair().write(project)
+    project.prepare()
     folder = tmp_path_factory.mktemp("e")  # nox hashes the names of long paths
     args = ("--envdir", str(folder), "-s", "build-stages")
-    assert built(project.nox(*args)) == ["kernels", "models"]
+    assert built(project.nox(*args)) == []
     assert installed(folder / "build-stages")["models"] == "1.0"
     assert not (project.folder / ".nox/build-stages").exists()
-    assert built(project.nox("-s", "build-stages")) == []
 
 
 def test_noxfile_of_another_folder(project: Project, tmp_path: Path) -> None:
-    """`nox -f path/noxfile.py` works on that project, from wherever it is called."""
-    Pair(first={"outputs": ["kernels"]}).write(project)
+    """`nox -f path/noxfile.py` works on that project in any current folder."""
+    Pair().write(project)
+    project.prepare()
+    forget(project, "wheelhouse", "build-stages")
     outside = tmp_path / "outside"
     outside.mkdir()
-    command = [sys.executable, "-m", "nox", "-db", "uv", "-f", str(project.noxfile)]
-    command += ["-s", "build-stages"]
-    subprocess.run(command, cwd=outside, env=dict(project.env), check=True)
+    elsewhere = replace(project, folder=outside)
+    elsewhere.nox("-f", str(project.noxfile), "-s", "build-stages")
     assert project.wheels() == [KERNELS, MODELS]
     assert lock_texts(project)
     assert list(outside.iterdir()) == []
 
 
 def test_folder_with_spaces_and_letters_of_every_kind(
-    tmp_path: Path, env: dict[str, str]
+    tmp_path: Path, project: Project
 ) -> None:
-    """Any folder name will do, with either backend's environments."""
-    project = make_project(tmp_path / "mes café ünder 試し", env)
+    """A folder may have any name."""
+    folder = tmp_path / "mes café ünder 試し"
+    project = make_project(folder, project.env, project.earlier_runs)
+    Pair().write(project)
+    project.prepare()
+    forget(project, "wheelhouse", "build-stages")
     Pair(final={"imports": ["models"]}).write(project)
     project.nox("-s", "build-stages")
     assert project.wheels() == [KERNELS, MODELS]
@@ -184,9 +179,12 @@ def test_folder_with_spaces_and_letters_of_every_kind(
 
 
 def test_lock_dir_and_wheelhouse_can_be_elsewhere(project: Project) -> None:
-    """`lock-dir` and `wheelhouse` are honoured, relative to the pyproject.toml."""
-    top = {"lock-dir": "conf/locks", "wheelhouse": "out/wheels"}
-    Pair(top=top).write(project)
+    """`lock-dir` and `wheelhouse` are relative to the pyproject.toml."""
+    Pair().write(project)
+    project.prepare()
+    for folder in (project.wheelhouse, project.folder / "build-stages"):
+        shutil.rmtree(folder)
+    Pair(top={"lock-dir": "conf/locks", "wheelhouse": "out/wheels"}).write(project)
     project.nox("-s", "build-stages")
     locks = sorted(path.name for path in project.folder.glob("conf/locks/*"))
     assert locks == ["pylock.final.toml", "pylock.first.toml", "pylock.second.toml"]
@@ -199,11 +197,14 @@ def test_lock_dir_and_wheelhouse_can_be_elsewhere(project: Project) -> None:
 def test_python_gives_the_sessions_its_name(project: Project) -> None:
     """With `python` nox adds its usual suffix, and the interpreter is that one."""
     path = f"{Path(sys.executable).parent}:{project.env['PATH']}"
+    Pair().write(project)
+    project.prepare()
+    forget(project)
     Pair(top={"python": [MINOR]}).write(project)
     done = project.nox("-s", "build-stages", env={"PATH": path})
     assert f"* build-stage-first-{MINOR}: success" in done.output
     assert f"* build-stages-{MINOR}: success" in done.output
-    assert built(done) == ["kernels", "models"]
+    assert "models" in built(done)
     again = project.nox("-s", f"build-stage-second-{MINOR}", env={"PATH": path})
     assert built(again) == []
     project.nox("-s", "build-stages-lock", "--", "--check", env={"PATH": path})
@@ -212,52 +213,44 @@ def test_python_gives_the_sessions_its_name(project: Project) -> None:
 # What nox is told not to do
 
 
-def test_no_install_builds_where_the_environment_is_right(project: Project) -> None:
-    """With -R and an environment equal to its lock, a missing wheel is built."""
+def test_no_install_changes_no_environment(project: Project, index: Index) -> None:
+    """With -R new environments are filled, and others are only used.
+
+    An environment that differs from its lock is an error that says why.
+    """
     Pair().write(project)
-    project.nox("-s", "build-stages")
-    shutil.rmtree(project.store / "wheels")
-    done = project.nox("-R", "-s", "build-stages")
-    assert built(done) == ["kernels", "models"]
-
-
-@pytest.mark.parametrize("session", ["build-stage-second", "build-stages"])
-def test_no_install_never_uses_another_environment(
-    project: Project, index: Index, session: str
-) -> None:
-    """With -R and an environment that differs from its lock, it ends and says why."""
-    Pair().write(project)
-    project.nox("-s", "build-stages")
-    stray = make_wheel(index.folder, "stray", "1.0")
-    python = project.folder / ".nox" / session / "bin/python"
-    command = [uv.find_uv_bin(), "pip", "install", "-q", "--python", str(python)]
-    subprocess.run([*command, str(stray)], env=dict(project.env), check=True)
-    shutil.rmtree(project.store / "wheels")
-    output = refused(project, "-R", "-s", session)
-    assert "stray 1.0 is installed but not in the lock" in output
-    assert "run nox without -R" in output
-    project.nox("-s", session)
-    assert "stray" not in installed(project.folder / ".nox" / session)
-
-
-def test_no_install_fills_an_environment_that_nox_has_just_made(
-    project: Project,
-) -> None:
-    """-R keeps its meaning: what is made anew is filled, what is reused is left."""
-    Pair().write(project)
-    project.nox("-s", "build-stages-lock")
-    assert "models" in built(project.nox("-R", "-s", "build-stages"))
+    project.prepare()
+    for _ in ("new", "filled"):
+        forget(project)
+        done = project.nox("-R", "-s", "build-stages")
+        assert built(done) == ["kernels", "models"]
+    forget(project)
+    stray = str(make_wheel(index.folder, "stray", "1.0"))
+    for session in ("build-stage-second", "build-stages"):
+        location = project.folder / ".nox" / session
+        python = str(location / "bin/python")
+        command = [uv.find_uv_bin(), "pip", "install", "-q", "--python", python, stray]
+        subprocess.run(command, env=dict(project.env), check=True)
+        output = refused(project, "-R", "-s", session)
+        assert "stray 1.0 is installed but not in the lock" in output
+        assert "run nox without -R" in output
+        project.nox("-s", session)
+        assert "stray" not in installed(location)
     Pair(top={"constraints": ["tensorlib==1.0"]}).write(project)
     project.nox("-s", "build-stages-lock")
     output = refused(project, "-R", "-s", "build-stages")
     assert "tensorlib is 2.0, not 1.0" in output
     assert "build-stages: success" not in output
+    done = project.nox("-r", "-s", "build-stages")
+    assert "Reusing existing virtual environment" in done.output
+    for session in ("build-stage-second", "build-stages"):
+        assert installed(project.folder / ".nox" / session)["tensorlib"] == "1.0"
 
 
 def test_install_only_says_that_it_built_nothing(project: Project) -> None:
     """With --install-only a stage with something to build fails, and says what."""
     Pair().write(project)
-    project.nox("-s", "build-stages-lock")
+    project.prepare("build-stages-lock")
     shutil.rmtree(project.store)
     output = refused(project, "--install-only", "-s", "build-stages")
     assert "stage first: kernels would have to be built" in output
@@ -281,25 +274,14 @@ def test_install_only_with_everything_stored_makes_the_environments(
 
     The session is skipped, not passed, for its imports didn't run.
     """
+    Pair().write(project)
+    project.prepare()
     Pair(final={"imports": ["models"]}).write(project)
-    project.nox("-s", "build-stages")
-    shutil.rmtree(project.folder / ".nox")
     done = project.nox("--install-only", "-s", "build-stages")
     assert installed(project.folder / ".nox/build-stages")["models"] == "1.0"
     assert "nothing was checked" in done.output
     assert "* build-stages: skipped" in done.output
     assert "* build-stage-first: success" in done.output
-
-
-def test_reuse_flag_keeps_the_environments(project: Project) -> None:
-    """`-r` reuses environments and still makes them equal to a new lock."""
-    Pair().write(project)
-    project.nox("-s", "build-stages")
-    Pair(top={"constraints": ["tensorlib==1.0"]}).write(project)
-    done = project.nox("-r", "-s", "build-stages")
-    assert "Reusing existing virtual environment" in done.output
-    assert installed(project.folder / ".nox/build-stages")["tensorlib"] == "1.0"
-    assert installed(project.folder / ".nox/build-stage-second")["tensorlib"] == "1.0"
 
 
 @pytest.mark.parametrize("flags", [("--no-venv",), ("-db", "none")])
@@ -401,6 +383,8 @@ def test_reused_environment_of_another_python_is_refused(project: Project) -> No
 def test_another_system_builds_nothing(project: Project) -> None:
     """Lock, plan and the sessions of other people work there; a build is refused."""
     Pair().write(project)
+    project.prepare()
+    forget(project, "wheelhouse")
     project.noxfile.write_text(
         # The standard library looks at the platform itself: first, so that it works.
         "import nox, sys, sysconfig, urllib.request\n"

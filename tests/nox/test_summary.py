@@ -45,11 +45,13 @@ def declare_three(project: Project, *faults: str, **table: Any) -> None:  # noqa
         {"name": "second", "outputs": outputs[3:4], "needs": ["first"]},
         {"name": "third", "outputs": outputs[4:]},
     ]
-    pidfile = {"TINYBACKEND_PIDFILE": str(project.folder / "pid")}
-    if "sleep" in faults:
-        stages[0]["env"] = pidfile
     final = {"requirements": ["after"], **table.pop("final", {})}
     declare(project, {**table, "final": final, "stage": stages})
+
+
+def fail(project: Project, name: str) -> None:
+    """Put a fault into the output in the middle; its locks stay up to date."""
+    output(project, "faulty", name)
 
 
 def tables(said: str) -> list[dict[str, str]]:
@@ -74,7 +76,9 @@ def test_what_does_not_depend_on_a_failure_is_built(
     project: Project, flags: tuple[str, ...]
 ) -> None:
     """And told of at the very end, with what failed, and what was not built for it."""
-    declare_three(project, "raise")
+    declare_three(project)
+    project.prepare("build-stages-lock")
+    fail(project, "raise")
     done = project.nox(*flags, "-s", "build-stages", check=False)
     assert tables(done.output) == [
         {
@@ -86,6 +90,8 @@ def test_what_does_not_depend_on_a_failure_is_built(
         }
     ]
     assert HEAD.match(done.output.splitlines()[-6])
+    for session in ("build-stage-second", "build-stages"):
+        assert f"{session}: success" not in done.output
     assert project.wheels() == [
         "apart-1.0-py3-none-any.whl",
         "early-1.0-py3-none-any.whl",
@@ -97,8 +103,8 @@ def test_what_does_not_depend_on_a_failure_is_built(
 def test_what_was_there_is_told_of_too(project: Project) -> None:
     """A failure doesn't make it unknown, nor does an older wheel hide the failure."""
     declare_three(project)
-    project.nox("-s", "build-stages")
-    declare_three(project, "raise")
+    project.prepare()
+    fail(project, "raise")
     done = project.nox("-s", "build-stages", check=False)
     (table,) = tables(done.output)
     assert table.pop("faulty") == "failed"
@@ -109,11 +115,13 @@ def test_what_was_there_is_told_of_too(project: Project) -> None:
 @BOTH
 def test_what_was_stopped_is_told(project: Project, flags: tuple[str, ...]) -> None:
     """Ctrl-C is no reason to say nothing."""
-    declare_three(project, "sleep")
-    pidfile = project.folder / "pid"
+    declare_three(project)
+    project.prepare("build-stages-lock")
+    fail(project, "sleep")
+    log = project.wheelhouse / "logs/faulty.log"
     with project.start(*flags, "-s", "build-stages") as nox:
         deadline = time.monotonic() + PATIENCE
-        while not pidfile.exists():
+        while not log.exists() or "tinybackend: building" not in log.read_text():
             assert time.monotonic() < deadline, "the backend never slept"
             time.sleep(0.02)
         nox.send_signal(signal.SIGINT)
@@ -131,6 +139,7 @@ def test_a_stage_that_fails_before_it_builds(project: Project) -> None:
     tool.write_text("#!/bin/sh\necho 1.0\n", "utf-8")
     tool.chmod(0o755)
     declare_three(project)
+    project.prepare()
     table = project.pyproject.read_text("utf-8")
     stage = 'name = "second"\n'
     project.write(table.replace(stage, f'{stage}tools = ["tool"]\n'))
@@ -139,7 +148,7 @@ def test_a_stage_that_fails_before_it_builds(project: Project) -> None:
     done = project.nox("-s", "build-stages", check=False)
     (states,) = tables(done.output)
     assert states.pop("after") == "failed"
-    assert {*states.values()} == {"built"}
+    assert {*states.values()} == {"cached"}
 
 
 def test_a_stage_that_fails_after_it_has_built(project: Project) -> None:
@@ -155,17 +164,20 @@ def test_a_stage_that_fails_after_it_has_built(project: Project) -> None:
 
 def test_a_check_that_fails_hides_nothing(project: Project) -> None:
     """The table is printed once, where it is when all is well."""
+    declare_three(project)
+    project.prepare()
     checks = [["python", "-c", "raise SystemExit(3)"]]
     declare_three(project, final={"checks": checks})
     done = project.nox("-s", "build-stages", check=False)
     (table,) = tables(done.output)
-    assert {*table.values()} == {"built"}
+    assert {*table.values()} == {"cached"}
     assert not journals(project)
 
 
 def test_a_run_that_ends_well_has_one_table(project: Project) -> None:
     """Nothing is left of the notes that it made."""
     declare_three(project)
+    project.prepare()
     done = project.nox("-j", "2", "-s", "build-stages")
     assert len(tables(done.output)) == 1
     assert not journals(project)
@@ -175,11 +187,12 @@ def test_a_run_that_ends_well_has_one_table(project: Project) -> None:
 
 def test_where_nothing_was_locked_there_is_nothing_to_sum_up(project: Project) -> None:
     """The error says it all."""
-    declare_three(project, "raise")
+    declare_three(project)
     done = project.nox("-s", "build-stages", "--", "--locked", check=False)
     assert not tables(done.output)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(another() is None, reason="there is one Python here")
 def test_a_table_says_for_which_python_it_is(project: Project) -> None:
     """Where there are several."""

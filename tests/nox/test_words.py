@@ -67,20 +67,6 @@ def test_upgrade_package_without_a_name_is_refused(pair: Project) -> None:
     assert "write --upgrade-package NAME" in output
 
 
-@pytest.mark.parametrize("word", ["--check", "--upgrade"])
-def test_word_of_another_session_is_not_ignored(
-    project: Project, index: Index, word: str
-) -> None:
-    """`build-stages` does what such a word says, or refuses it."""
-    publish(index)
-    Pair().write(project)
-    project.nox("-s", "build-stages-lock")
-    make_wheel(index.folder, "tensorlib", "3.0")
-    done = project.nox("-s", "build-stages", "--", word, check=None)
-    upgraded = versions(project, "final")["tensorlib"] == "3.0"
-    assert done.returncode or (word == "--upgrade" and upgraded)
-
-
 def test_upgrade_of_what_no_lock_has_is_refused(project: Project, index: Index) -> None:
     """A name that is mistyped is told, and nothing is written."""
     publish(index)
@@ -90,12 +76,14 @@ def test_upgrade_of_what_no_lock_has_is_refused(project: Project, index: Index) 
     assert not (project.folder / "build-stages").exists()
 
 
-def test_upgrade_locks_once_in_a_run(project: Project, index: Index) -> None:
-    """However many sessions are handed the word."""
+def test_words_for_the_locks(project: Project, index: Index) -> None:
+    """A build with `--check` is an error; with `--upgrade` it locks once in a run."""
     publish(index)
     Pair().write(project)
-    project.nox("-s", "build-stages-lock")
+    project.prepare("build-stages-lock")
     make_wheel(index.folder, "tensorlib", "3.0")
-    done = project.nox("-s", "build-stages", "--", "--upgrade-package", "tensorlib")
+    said = refused(project, "-s", "build-stages", "--", "--check")
+    assert "--check is for build-stages-lock" in said
+    done = project.nox("-s", "build-stage-second", "--", "--upgrade")
     assert done.output.count("wrote to") == 1
     assert versions(project, "final")["tensorlib"] == "3.0"

@@ -63,6 +63,10 @@ class Elsewhere:
         """Make the environment equal to a lock with uv, but for pip."""
         self.run(UV, "pip", "sync", "-q", "-p", self.python, *args)
 
+    def uninstall(self, *names: str) -> None:
+        """Uninstall projects."""
+        self.run(UV, "pip", "uninstall", "-q", "-p", self.python, *names)
+
     def run(self, *argv: object) -> str:
         """Run a program that has to succeed, and return what it said."""
         return run(*argv, env=self.env, cwd=self.folder)

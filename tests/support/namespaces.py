@@ -41,8 +41,11 @@ def _works(command: list[str]) -> bool:
     return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
+has_namespaces = _works(offline())
+"""Whether this system allows network namespaces."""
+
 needs_namespaces = pytest.mark.skipif(
-    not _works(offline()), reason="this system allows no network namespace"
+    not has_namespaces, reason="this system allows no network namespace"
 )
 can_forbid = pytest.mark.skipif(
     not _works(forbidding("true")), reason="this system allows no user namespace"

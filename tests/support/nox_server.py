@@ -76,7 +76,8 @@ class NoxServer:
         Raises:
             TimeoutExpired: It took longer.
         """
-        request = json.dumps([[*argv], str(cwd), {**env}]).encode()
+        cores = [*os.sched_getaffinity(0)]
+        request = json.dumps([[*argv], str(cwd), {**env}, cores]).encode()
         replies, their_replies = socket.socketpair()
         reading, writing = os.pipe()
         with their_replies, open(writing, "wb"):  # noqa: PTH123 - a descriptor
@@ -88,6 +89,7 @@ class NoxServer:
             interrupt = threading.Timer(timeout, os.kill, (pid, signal.SIGINT))
             kill = threading.Timer(timeout + GRACE, os.killpg, (pid, signal.SIGKILL))
             for timer in (interrupt, kill):
+                timer.daemon = True
                 timer.start()
             printed = output.read().decode("utf-8", "replace")
             returncode = int(replies.recv(32))
@@ -138,7 +140,8 @@ def serve(requests: socket.socket) -> None:
     for number, descriptor in enumerate((stdout, stderr), start=1):
         os.dup2(descriptor, number)
         os.close(descriptor)
-    sys.argv[1:], cwd, env = json.loads(message)
+    sys.argv[1:], cwd, env, cores = json.loads(message)
+    os.sched_setaffinity(0, cores)
     os.chdir(cwd)
     sys.path[0] = cwd
     os.environ.clear()

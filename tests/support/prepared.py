@@ -42,6 +42,7 @@ class EarlierRuns:
             project.nox("-s", session)
             ignore = shutil.ignore_patterns(ENVIRONMENTS)
             shutil.copytree(project.folder, result / "project", ignore=ignore)
+            shutil.rmtree(project.folder / ENVIRONMENTS)
             shutil.copytree(project.store, result / "store")
 
     def _digest(self, folder: Path) -> str:

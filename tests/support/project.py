@@ -133,7 +133,7 @@ class Project:
     def prepare(self, session: str = "build-stages") -> None:
         """Run a session of the new project, unless an earlier test did just that.
 
-        Environments aren't there afterwards, or not all of them.
+        The environments are removed.
         """
         assert self.earlier_runs is not None
         self.earlier_runs.prepare(self, session)
@@ -210,7 +210,7 @@ def hermetic_env(scratch: Path, caches: Path, index: Index) -> dict[str, str]:
         scratch.joinpath(name).mkdir(parents=True, exist_ok=True)
     return {
         "PATH": os.environ["PATH"],
-        "NOX_BUILDSTAGES_CHECKPOINT_SECONDS": "1",
+        "NOX_BUILDSTAGES_CHECKPOINT_SECONDS": "0.2",
         "HOME": str(scratch / "home"),
         "TMPDIR": str(scratch / "tmp"),
         "LANG": "C.UTF-8",

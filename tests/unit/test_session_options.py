@@ -160,7 +160,13 @@ def test_limits_are_read(words: str, expected: Options) -> None:
             "expected --larger-than 20GB, or the like, found '5parsecs'",
             "write a number and KB, MB, GB, TB, or KiB, MiB, GiB, TiB: 20GB, 1.5TiB",
         ),
+        (
+            "--older-than=6m",
+            "expected --older-than 30d, or the like, found '6m'",
+            "write a number and w, d, h, min or s: 30d, 2w, 12h, 1h30min",
+        ),
         ("--older-than", "--older-than lacks its value", "write --older-than 30d"),
+        ("--larger-than", "--larger-than lacks its value", "write --larger-than 20GB"),
         (
             "--larger-than=",
             "--larger-than= lacks its value",

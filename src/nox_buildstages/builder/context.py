@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from nox_buildstages.indexes.url_secrets import strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, list_pins
 from nox_buildstages.lock.files.pylock import move_paths
 from nox_buildstages.sources import patches
-from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe
+from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, digest_parts
 from nox_buildstages.system.process import Command, run_checked
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from nox_buildstages.store.store import Store, StoredWheel
     from nox_buildstages.system.process import Runner
 
+_LOG = logging.getLogger(__name__)
 
 SESSION = "session"
 """The kind of answers that a run remembers for one session.
@@ -211,7 +213,11 @@ class BuildContext:
         def find() -> Recipe:
             outputs = self.locks[stage].outputs
             locked = next(it for it in outputs if it.name == output)
-            return self.make_recipe(self.graph.stages[stage], locked)
+            recipe = self.make_recipe(self.graph.stages[stage], locked)
+            if _LOG.isEnabledFor(logging.DEBUG):
+                parts = digest_parts(recipe.to_dict())
+                _LOG.debug("key of %s: %s from %s", output, recipe.key, parts)
+            return recipe
 
         return self.tools.run.once((SESSION, "recipe", self, stage, output), find)
 

@@ -363,6 +363,7 @@ _UV: Mapping[str, Getter[Any]] = {
     "find-links": getters.list_of(getters.string),
     "index": getters.list_of(uv_index, "tables"),
     "index-url": getters.string,
+    "offline": getters.boolean,
     "pip": getters.raw_table,
     "sources": uv_sources,
 }

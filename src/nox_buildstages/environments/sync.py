@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from nox_buildstages.environments.packages import (
     record_packages,
 )
 from nox_buildstages.errors import BuildStagesError, HashMismatchError
-from nox_buildstages.indexes.settings import Indexes
+from nox_buildstages.indexes.settings import NETWORK_OFF, OFFLINE_HINT, Indexes
 from nox_buildstages.indexes.url_secrets import LOGIN_HINT, is_auth_failure, redact
 from nox_buildstages.system.files import write_text
 from nox_buildstages.system.process import Command
@@ -39,6 +40,8 @@ _MISMATCH = re.compile(
     r"(?:\s+Expected:\s+sha256:(?P<expected>\w+)\s+Computed:\s+sha256:(?P<found>\w+))?"
 )
 """uv's message about a wheel that differs from the locked wheel."""
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,9 +67,11 @@ class Syncer:
             BuildStagesError: uv can't get or install a wheel, nox doesn't allow
                 changes, or the environment still differs afterwards.
         """
-        stale = set(find_differences(environment, wanted))
-        if not stale:
+        differences = find_differences(environment, wanted)
+        if not differences:
             return
+        stale, words = differences.keys(), ", ".join(differences.values())
+        _LOG.debug("syncing %s: %s", environment.location, words)
         if not environment.may_install():
             check_packages(environment, wanted, hint=INSTALL_HINT)
         surplus = sorted(stale - wanted.keys())
@@ -158,11 +163,15 @@ def _sync_error(
     output: str,
     hint: str = "check that the servers of its wheels are reachable",
 ) -> BuildStagesError:
+    if is_auth_failure(output):
+        hint = LOGIN_HINT
+    elif re.search(NETWORK_OFF, output):
+        hint = OFFLINE_HINT
     return BuildStagesError(
         subject=f"environment {location}",
         problem="can't be installed from its lock",
         details=output.rstrip().splitlines(),
-        hint=LOGIN_HINT if is_auth_failure(output) else hint,
+        hint=hint,
     )
 
 

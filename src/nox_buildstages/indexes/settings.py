@@ -29,9 +29,21 @@ UV_KEYS = (
 
 _DOWNLOAD_KEYS = (
     *("allow-insecure-host", "extra-index-url", "index", "index-url"),
-    *("keyring-provider", "system-certs"),
+    *("keyring-provider", "offline", "system-certs"),
 )
-"""The keys among ``UV_KEYS`` that influence how uv downloads a file from its URL."""
+"""The keys that influence how uv downloads a file from its URL."""
+
+NETWORK_OFF = "[Nn]etwork (was|connectivity is) disabled"
+"""uv's message if something isn't cached and the network is off, as a pattern."""
+
+OFFLINE_HINT = (
+    "unset UV_OFFLINE (or offline in [tool.uv]), and run the same command once; after"
+    " that, it needs no network"
+)
+"""The hint if something is missing because uv's settings turn the network off."""
+
+_ONLINE = ("0", "f", "false", "n", "no", "off")
+"""The values of ``UV_OFFLINE`` that leave the network on, in lower case."""
 
 _LOCATION_VARIABLES = {
     "NETRC": None,
@@ -73,9 +85,21 @@ class Indexes:
     """The environment variables of the nox command; None for ours."""
     logins: tuple[Login, ...] = ()  # from the project's requirements and sources
 
+    @property
+    def offline(self) -> str:
+        """The setting that turns the network off: ``UV_OFFLINE=1``, or empty without.
+
+        As in uv, the variable takes precedence.
+        """
+        value = self._variables.get("UV_OFFLINE")
+        if value is not None:
+            return "" if value.lower() in _ONLINE else f"UV_OFFLINE={value}"
+        return "offline in [tool.uv]" if self.settings.get("offline") else ""
+
     def resolution_settings(self) -> dict[str, Any]:
         """Return ``[tool.uv]`` for a resolution in any folder."""
-        return _add_logins(self._pick(self.settings, UV_KEYS), self.logins)
+        keys = (*UV_KEYS, "offline")
+        return _add_logins(self._pick(self.settings, keys), self.logins)
 
     def write_download_settings(self, folder: Path) -> Path:
         """Write a pyproject.toml to download the files of locks; return the folder."""

@@ -93,6 +93,16 @@ def strip_secrets(variables: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def hide_secrets(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return environment variables for people to read, without secrets."""
+    return {
+        name: "****"
+        if _SECRET_NAME.search(name) or name.endswith("_USERNAME")
+        else redact(value)
+        for name, value in variables.items()
+    }
+
+
 def is_auth_failure(output: str) -> bool:
     """Whether a server refuses us, according to the output of uv or git."""
     return _AUTH_FAILURE.search(output) is not None

@@ -60,14 +60,19 @@ class EnvironmentLock:
             self._acquire()
 
     @contextmanager
-    def release_during(self, session: str, location: Path) -> Iterator[None]:
-        """Let other runs make environments while a session works in its own."""
+    def release_during(self, session: str, location: Path | None) -> Iterator[None]:
+        """Let other runs make environments while a session works in its own.
+
+        A session without a location has no environment. It may be a prune, which waits
+        for the sessions of other runs, so they mustn't wait for this run.
+        """
         note = {**self._settings, "location": str(location)}
-        if self.invocation.makes_environments and self._notes.get(session) != note:
+        is_new = location is not None and self._notes.get(session) != note
+        if self.invocation.makes_environments and is_new:
             with suppress(OSError):
                 self._write_notes({session: note})
         self._missing -= {session}
-        if not self.invocation.remakes:
+        if location is None or not self.invocation.remakes:
             self._lock.close()
         try:
             yield

@@ -9,15 +9,18 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from nox_buildstages.errors import UsageError
 from nox_buildstages.run.journal import SAY, Journal
 from nox_buildstages.run.run import Run
 from nox_buildstages.run.screen import HEARTBEAT, Heartbeat, LiveLine, Screen, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from nox_buildstages.config.cells import Cells
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 _RUN_VARIABLE = "NOX_BUILDSTAGES_RUN"
 _BOARD_VARIABLE = "NOX_BUILDSTAGES_BOARD"
 _HEARTBEAT_VARIABLE = "NOX_BUILDSTAGES_HEARTBEAT"
+_LOG_VARIABLE = "NOX_BUILDSTAGES_LOG"
 
 _OUTPUT = logging.DEBUG - 1
 """The level at which nox logs the output of programs, with ``-v``."""
@@ -41,6 +45,8 @@ def begin_run(wheelhouse: Path) -> Run:
     The processes that ``-j`` starts inherit the run's id, and the width of the
     terminal on which nox shows their last lines.
     """
+    # Nox prints debug messages of every logger that has no level.
+    logging.getLogger("nox_buildstages").setLevel(logging.CRITICAL)
     process, _, _ = os.environ.get(_RUN_VARIABLE, "").partition("-")
     if process not in (str(os.getpid()), str(os.getppid())):
         os.environ[_RUN_VARIABLE] = f"{os.getpid()}-{os.urandom(16).hex()}"
@@ -73,6 +79,29 @@ def watch_processes(
     atexit.register(_print_summary, run.journal, cells, sessions)
     if _BOARD_VARIABLE not in os.environ:
         Thread(target=_print_messages, args=(run.journal,), daemon=True).start()
+
+
+def open_debug_log(
+    run: Run, session: str, *, logs: Path, root: Path
+) -> AbstractContextManager[None]:
+    """Write the debug log of a session while a block runs, if the user wants one.
+
+    ``logs`` is the folder of logs, and ``root`` the project's folder.
+
+    Raises:
+        UsageError: The variable has an invalid value.
+    """
+    value = run.outer.get(_LOG_VARIABLE)
+    if not value:
+        return nullcontext()
+    if value != "debug":
+        raise UsageError(
+            problem=f"{_LOG_VARIABLE} is {value!r}",
+            hint=f"for a debug log, set it to debug:\n  export {_LOG_VARIABLE}=debug",
+        )
+    from nox_buildstages.run.debug_log import write_debug_log  # noqa: PLC0415 - few want it
+
+    return write_debug_log(run, session, path=logs / "debug.log", root=root)
 
 
 def _open_screen(parent: Journal | None) -> Screen:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(kw_only=True, slots=True)
 class Run:
@@ -37,6 +39,7 @@ class Run:
 
     def report(self, line: str) -> None:
         """Print a line in nox's log, in place of the progress on the screen."""
+        _LOG.debug("printed: %s", line)
         self.screen.clear()
         logging.getLogger("nox").info(line)
 

@@ -7,10 +7,9 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from nox_buildstages.errors import CommandError
 from nox_buildstages.indexes.url_secrets import strip_logins
+from nox_buildstages.system.locks import hold_lock
 from nox_buildstages.system.process import Command, run_checked
 
 if TYPE_CHECKING:
@@ -32,6 +31,12 @@ _SETTINGS = (
     "maintenance.auto=false",
 )
 _NO_PROMPTS = {"GIT_TERMINAL_PROMPT": "0", "GCM_INTERACTIVE": "never", "LC_ALL": "C"}
+_LFS_OFF = (
+    *("-c", "filter.lfs.process=", "-c", "filter.lfs.smudge=false"),
+    *("-c", "filter.lfs.required=true"),
+)
+"""Options with which a checkout fails, instead of running git-lfs."""
+
 _BRANCHES_AND_TAGS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 
 
@@ -43,6 +48,7 @@ class Repository:
     mirror: Path  # a bare repository, created when first needed
     runner: Runner
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    is_offline: bool = False  # whether git may not use the network
 
     def check_out(self, commit: str, target: Path) -> None:
         """Clone the repository into an empty folder, and check out a commit.
@@ -56,8 +62,7 @@ class Repository:
         """
         if not re.fullmatch("[0-9a-f]{40,64}", commit):
             raise ValueError(f"{commit!r} isn't the full hash of a commit")
-        self.mirror.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self.mirror}.lock"):
+        with hold_lock(self.mirror.with_name(f"{self.mirror.name}.lock")):
             self._fetch(commit)
             clone = ("clone", "--quiet", "--no-checkout", "--template=", "--")
             self._git(target, *clone, str(self.mirror), ".")
@@ -85,8 +90,13 @@ class Repository:
     def _git(self, cwd: Path, *argv: str) -> None:
         # A repository on disk may name submodules on disk; others may not.
         local = ("-c", "protocol.file.allow=always") if is_local_url(self.url) else ()
+        offline = {}
+        if self.is_offline:
+            local = (*local, *_LFS_OFF)
+            is_file = is_local_url(self.url) or argv[0] == "clone"
+            offline = {"GIT_ALLOW_PROTOCOL": "file" if is_file else "none"}
         command = _command(cwd, *local, *argv)
-        env = {**(command.env or {}), **self.variables}
+        env = {**(command.env or {}), **self.variables, **offline}
         run_checked(self.runner, replace(command, env=env))
 
 
@@ -146,6 +156,12 @@ def hide_changes(tree: Path, runner: Runner) -> None:
     changed = git("hash-object", "-t", "commit", "-w", "--no-filters", str(file))
     if changed != commit:
         git("replace", "--force", commit, changed)
+
+
+def needs_network(output: str) -> bool:
+    """Whether git, offline, failed for lack of the network, by its output."""
+    pattern = "transport '.*' not allowed|smudge filter lfs failed"
+    return re.search(pattern, output) is not None
 
 
 def is_local_url(url: str) -> bool:

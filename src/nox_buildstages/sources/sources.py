@@ -16,6 +16,7 @@ from packaging.utils import InvalidSdistFilename, parse_sdist_filename
 
 from nox_buildstages.errors import CommandError, HashMismatchError, SourceError
 from nox_buildstages.indexes.credentials import Credentials
+from nox_buildstages.indexes.settings import OFFLINE_HINT
 from nox_buildstages.indexes.url_secrets import LOGIN_HINT, is_auth_failure, redact
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 from nox_buildstages.sources import archives, git, trees
@@ -26,7 +27,7 @@ from nox_buildstages.system.files import FULL_DISK, sha256_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from nox_buildstages.model import Login, Source
+    from nox_buildstages.model import Source
     from nox_buildstages.sources.patches import PatchFile
     from nox_buildstages.system.process import Runner
 
@@ -44,6 +45,7 @@ class Sources:
     excluded: tuple[Path, ...] = ()  # our own folders, never part of a source
     credentials: Credentials = field(default_factory=Credentials)
     git_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    offline: str = ""  # see ``Indexes.offline``
 
     def identity(self, source: Source) -> str:
         """Return the part of a content key about a source.
@@ -139,8 +141,50 @@ class Sources:
             if file.is_file() and sha256_of(file) == source.sha256:
                 return file
             file.parent.mkdir(parents=True, exist_ok=True)
-        fetch_archive(source, url, file, self.credentials.login_for(url))
+        self.fetch_archive(source, file)
         return file
+
+    def fetch_archive(self, source: ArchiveSource, file: Path) -> None:
+        """Download a locked file atomically, and verify the hash.
+
+        Raises:
+            HashMismatchError: The downloaded file isn't the locked file.
+            SourceError: The download fails, or the network is off.
+        """
+        from nox_buildstages.sources import downloads  # noqa: PLC0415 - few runs fetch
+
+        url = self.absolute_url(source.location)
+        if self.offline and not url.startswith("file:"):
+            raise self._offline_error(source)
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            partial = Path(folder, file.name)
+            login = self.credentials.login_for(url)
+            try:
+                found = downloads.download(url, partial, login)
+            except downloads.FAILURES as error:
+                if _is_full_disk(error):
+                    raise
+                hint = "check the network; if the file is gone, lock again:"
+                hint += f"\n  {_UPGRADE}"
+                reason = downloads.describe_failure(error)
+                raise SourceError(
+                    subject=redact(str(source)),
+                    problem=redact(f"can't be fetched: {reason}"),
+                    hint=LOGIN_HINT if downloads.lacks_login(error) else hint,
+                ) from error
+            if found != source.sha256:
+                upgrade = _UPGRADE
+                with suppress(InvalidSdistFilename):
+                    sdist = PurePosixPath(unquote(urlsplit(source.location).path)).name
+                    upgrade = f"{_UPGRADE}-package {parse_sdist_filename(sdist)[0]}"
+                raise HashMismatchError(
+                    subject=redact(source.location),
+                    problem="it isn't the file that was locked",
+                    hint=f"if you trust the new file, lock again:\n  {upgrade}",
+                    expected=source.sha256,
+                    found=found,
+                )
+            os.replace(partial, file)  # noqa: PTH105 - the name that says it is atomic
 
     def _check_out(self, source: GitSource, target: Path) -> None:
         url = source.url
@@ -149,12 +193,18 @@ class Sources:
         mirror = self.cache / "git" / hashlib.sha256(url.encode()).hexdigest()
         note_use(mirror)
         repository = git.Repository(
-            url=url, mirror=mirror, runner=self.runner, variables=self.git_variables
+            url=url,
+            mirror=mirror,
+            runner=self.runner,
+            variables=self.git_variables,
+            is_offline=bool(self.offline),
         )
         try:
             with _raise_source_error(source, f"lock it again:\n  {_UPGRADE}"):
                 repository.check_out(source.commit, target)
         except CommandError as error:
+            if self.offline and git.needs_network(error.output):
+                raise self._offline_error(source) from error
             hint = "check that the repository is reachable and has the commit"
             if is_auth_failure(error.output):
                 hint = LOGIN_HINT
@@ -170,6 +220,13 @@ class Sources:
                 problem=redact(f"git failed: {reason}"),
                 hint=hint,
             ) from error
+
+    def _offline_error(self, source: Source) -> SourceError:
+        return SourceError(
+            subject=redact(str(source)),
+            problem=f"can't be fetched: the network is off ({self.offline})",
+            hint=OFFLINE_HINT,
+        )
 
     def _list_files(self, tree: Path) -> tuple[str, ...]:
         """Return the source files of a folder."""
@@ -206,46 +263,6 @@ class Sources:
                 hint="correct the path in the output's requirement",
             )
         return tree
-
-
-def fetch_archive(
-    source: ArchiveSource, url: str, file: Path, login: Login | None
-) -> None:
-    """Download a locked file atomically, and verify the hash.
-
-    Raises:
-        HashMismatchError: The downloaded file isn't the locked file.
-        SourceError: The download fails.
-    """
-    from nox_buildstages.sources import downloads  # noqa: PLC0415 - few runs fetch
-
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        partial = Path(folder, file.name)
-        try:
-            found = downloads.download(url, partial, login)
-        except downloads.FAILURES as error:
-            if _is_full_disk(error):
-                raise
-            hint = f"check the network; if the file is gone, lock again:\n  {_UPGRADE}"
-            reason = downloads.describe_failure(error)
-            raise SourceError(
-                subject=redact(str(source)),
-                problem=redact(f"can't be fetched: {reason}"),
-                hint=LOGIN_HINT if downloads.lacks_login(error) else hint,
-            ) from error
-        if found != source.sha256:
-            upgrade = _UPGRADE
-            with suppress(InvalidSdistFilename):
-                sdist = PurePosixPath(unquote(urlsplit(source.location).path)).name
-                upgrade = f"{_UPGRADE}-package {parse_sdist_filename(sdist)[0]}"
-            raise HashMismatchError(
-                subject=redact(source.location),
-                problem="it isn't the file that was locked",
-                hint=f"if you trust the new file, lock again:\n  {upgrade}",
-                expected=source.sha256,
-                found=found,
-            )
-        os.replace(partial, file)  # noqa: PTH105 - the name that says it is atomic
 
 
 def _find_top(tree: Path) -> Path:

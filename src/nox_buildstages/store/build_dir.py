@@ -8,6 +8,7 @@ younger than the last checkpoint are removed.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from nox_buildstages.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_LOG = logging.getLogger(__name__)
 
 FORMAT = 2
 """Version 1 had another path for all builds."""
@@ -136,6 +139,9 @@ class BuildDirectory:
         """
         partial = self.partial_build(environment)
         if partial is None:
+            is_used = self._state.exists()
+            why = "it is of another environment" if is_used else "it is new"
+            _LOG.debug("build directory %s doesn't resume: %s", self.folder, why)
             # The folder itself stays, because a sandbox may show it elsewhere by now.
             self.folder.mkdir(parents=True, exist_ok=True)
             for path in self.folder.iterdir():
@@ -145,6 +151,7 @@ class BuildDirectory:
                     path.unlink()
             project = unpack(self.source)
         else:
+            _LOG.debug("build directory %s resumes", self.folder)
             self._remove_truncated(partial, unpack)
             project = self.folder / partial.project
         for folder in (self.home, self.wheel):

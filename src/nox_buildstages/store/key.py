@@ -124,6 +124,12 @@ def digest_json(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def digest_parts(parts: Mapping[str, object]) -> str:
+    """Return a short digest of each part, to compare the parts of two machines."""
+    digests = {name: digest_json(parts[name], default=str) for name in parts}
+    return ", ".join(f"{name} {digest[:8]}" for name, digest in digests.items())
+
+
 def describe_changes(old: Recipe, new: Recipe) -> tuple[str, ...]:
     """Describe each difference between two recipes, the most telling first."""
     return tuple(_changes(old, new))

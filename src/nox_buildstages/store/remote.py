@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import tempfile
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from nox_buildstages.store.key import Recipe
     from nox_buildstages.store.remote_files import RemoteFiles
     from nox_buildstages.store.store import Store, StoredWheel
+
+_LOG = logging.getLogger(__name__)
 
 URL_VARIABLE = "NOX_BUILDSTAGES_REMOTE_STORE"
 WRITE_VARIABLE = "NOX_BUILDSTAGES_REMOTE_STORE_WRITE"
@@ -64,6 +67,7 @@ class Remote:
     store: Store  # the local store
     report: Callable[[str], None]
     run: str  # the id of this run of nox
+    offline: str = ""  # see ``Indexes.offline``
     timeout: float = 30.0  # seconds for an answer
     libc: str = field(default_factory=libc)
     """The C library of this machine. No part of the key, because a machine has only
@@ -154,6 +158,8 @@ class Remote:
     def _read_record(self, recipe: Recipe) -> bytes | None:
         remote = self._files()
         record = remote.read(f"{self._folder(recipe)}/{RECORD}")
+        state = "lacks" if record is None else "has"
+        _LOG.debug("the remote store %s %s", state, recipe.key)
         # A writer starts with nothing; for a reader, a wrong URL looks the same.
         if record is None and not self.declared.write and not remote.exists():
             raise RemoteStoreUnreachableError(reason="nothing is there")
@@ -194,10 +200,13 @@ class Remote:
         return f"wheels/{self.libc}/{recipe.key}"
 
     def _files(self) -> RemoteFiles:
+        url = self.declared.url
+        if self.offline and "://" in url and not url.startswith("file:"):
+            reason = f"the network is off: {self.offline}"
+            raise RemoteStoreUnreachableError(reason=reason)
         if not self._opened:
             from nox_buildstages.store import remote_files  # noqa: PLC0415 - few have one
 
-            url = self.declared.url
             self._opened.append(remote_files.open_url(url, timeout=self.timeout))
         return self._opened[0]
 

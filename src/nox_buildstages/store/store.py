@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -32,6 +33,8 @@ from nox_buildstages.system.locks import hold_lock, hold_shared_lock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
+
+_LOG = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "NOX_BUILDSTAGES_CACHE_DIR"
 BUILD_VARIABLE = "NOX_BUILDSTAGES_BUILD_DIR"
@@ -122,7 +125,10 @@ class Store:
                 and files.sha256_of(wheel.path) == wheel.sha256
                 and wheel.log.is_file()
             ):
+                _LOG.debug("the local store has %s: %s", key, wheel.path.name)
                 return wheel
+        state = "lacks" if wheel is None else "has a damaged wheel for"
+        _LOG.debug("the local store %s %s", state, key)
         return None
 
     def peek(self, key: str) -> StoredWheel | None:

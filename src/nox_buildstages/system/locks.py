@@ -1,27 +1,29 @@
 """Locks between processes: files that the kernel unlocks when their holder ends.
 
-A process that holds one of these locks takes only later ones of the list:
+A process that holds one of these locks waits only for later ones of the list:
 
-1. ``making-PROJECT``: nox makes the environments of a project's sessions.
-2. ``users``: a process uses the store (shared, from its first session to its end), or
-   ``build-stages-prune`` removes things from the store (exclusive). Between sessions
-   lock 1 comes after it, which is safe: a shared lock only waits for a prune.
+1. ``users``: a process uses the store (shared, from its first session to its end), or
+   ``build-stages-prune`` removes things from the store (exclusive).
+2. ``making-PROJECT``: nox makes the environments of a project's sessions.
 3. ``locking-PROJECT``: the project's lock files are made.
 4. ``environment-PATH``: an environment is changed or used.
-5. ``.lock`` of a wheelhouse: the wheelhouse is changed. ``build-stages-release`` holds
-   it while it takes the lock of its own environment, which no other session takes.
+5. ``.lock`` of a wheelhouse: the wheelhouse is changed.
 6. ``project-PATH``: the build backend of the project itself runs.
 7. ``jobs/HOST/SLOT``: a job slot; held as long as its process builds.
 8. ``KEY``: the wheel of a key is built or fetched.
 9. ``KEY-runs``: processes of a build run; held by their supervisor.
-10. ``compilers``, ``git/MIRROR``, ``jobs/HOST/claims``: for moments, and no other lock
-    is taken meanwhile.
+10. ``compilers``, ``git/MIRROR``, ``jobs/HOST/claims``: for moments.
+
+Sharing ``users`` is safe at any time, because only a prune makes others wait for it,
+and a prune holds no other lock while it waits. Locks that are only tried may be of any
+number. ``tests/integration/test_lock_order.py`` reads this list, and observes runs.
 
 All but those of wheelhouses, mirrors and job slots are in the store's folder ``locks``.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,17 +34,23 @@ from filelock import FileLock, Timeout
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_LOG = logging.getLogger(__name__)
+
 
 @contextmanager
-def hold_lock(path: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
+def hold_lock(
+    path: Path, *, on_wait: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Hold a lock exclusively; call ``on_wait`` once if another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        _LOG.debug("waiting for lock %s", path)
         on_wait()
         lock.acquire()
+    _LOG.debug("holding lock %s", path)
     try:
         yield
     finally:
@@ -77,8 +85,10 @@ def hold_shared_lock(
         try:
             fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
         except BlockingIOError:
+            _LOG.debug("waiting for lock %s", path)
             on_wait()
             fcntl.flock(descriptor, operation)
+        _LOG.debug("holding lock %s", path)
         yield
     finally:
         os.close(descriptor)

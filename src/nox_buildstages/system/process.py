@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from typing import IO
 
 T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
 
 GRACE = 3.0
 """Seconds between asking a program to end and killing it."""
@@ -112,6 +116,8 @@ def _run(command: Command, *, stdout: int | IO[bytes], stderr: int) -> Completed
         except OSError as error:
             reason = f"{error.strerror}: {error.filename}"
             raise CommandError(command=str(command), reason=reason) from error
+        started, number = time.monotonic(), process.pid
+        _LOG.debug("process %d in %s: %s", number, command.cwd or ".", command)
         with process:
             try:
                 output, errors = _wait(process, command.attend)
@@ -123,6 +129,9 @@ def _run(command: Command, *, stdout: int | IO[bytes], stderr: int) -> Completed
                     process.kill()
                     process.wait()
                 raise
+            finally:
+                seconds, status = time.monotonic() - started, process.returncode
+                _LOG.debug("process %d: status %s, %.2f s", number, status, seconds)
     finally:
         for end in reversed(pipe):
             os.close(end)

@@ -7,20 +7,19 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from nox_buildstages.environments.targets import minor_version
 from nox_buildstages.errors import WheelError
 from nox_buildstages.indexes.url_secrets import redact_logins
 from nox_buildstages.lock.files import pylock
+from nox_buildstages.model import LOGS
 from nox_buildstages.system.files import (
     atomic_write,
     remove_if_same,
     sha256_of,
     write_if_changed,
 )
+from nox_buildstages.system.locks import hold_lock
 from nox_buildstages.wheelhouse.manifest import (
-    LOGS,
     MANIFEST,
     Manifest,
     format_manifest,
@@ -30,6 +29,7 @@ from nox_buildstages.wheelhouse.manifest import (
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from packaging.pylock import Pylock
@@ -150,9 +150,9 @@ class Wheelhouse:
             checksums.withdraw_release(self.folder)
         write_if_changed(self.folder / MANIFEST, format_manifest(after).encode())
 
-    def hold_lock(self) -> FileLock:
+    def hold_lock(self) -> AbstractContextManager[None]:
         """Lock the folder, which must exist, against other writers."""
-        return FileLock(self._lock)
+        return hold_lock(self._lock)
 
     def remove_lock_file(self) -> None:
         """Remove the lock file if the folder holds no other file."""

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from packaging.utils import is_normalized_name
 
 from nox_buildstages.errors import refuse_newer_format
+from nox_buildstages.model import LOGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MANIFEST = "build-stages.json"
-LOGS = "logs"
 FORMAT = 1
 
 SOURCES = "from"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from nox_buildstages.workspace.pythons import Pythons
     from nox_buildstages.workspace.session_options import Options
 
+_LOG = logging.getLogger(__name__)
+
 
 def open_workspace(
     cells: Cells,
@@ -75,6 +78,7 @@ def open_workspace(
             ),
             credentials=indexes.credentials(),
             git_variables=git_variables(indexes.logins, outer),
+            offline=indexes.offline,
         ),
         syncer=Syncer(uv=uv, runner=runner, indexes=indexes),
         runner=runner,
@@ -85,7 +89,13 @@ def open_workspace(
         ),
         remote=None
         if remote_store is None
-        else Remote(declared=remote_store, store=store, report=run.report, run=run.id),
+        else Remote(
+            declared=remote_store,
+            store=store,
+            report=run.report,
+            run=run.id,
+            offline=indexes.offline,
+        ),
     )
     return Workspace(
         cells=cells,
@@ -133,15 +143,9 @@ class Workspace:
     def wheelhouse_of(
         self, cell: Cell, interpreter: Interpreter | None = None
     ) -> Wheelhouse:
-        """Return the wheelhouse of a cell for an interpreter, or for the session's.
-
-        A cell without values has the project's own folder. If the project has several
-        Pythons, each has a folder of its own.
-        """
-        path = self.project.wheelhouse / cell.folder
-        if len(self.project.pythons) > 1:
-            path /= (interpreter or self.interpreter).markers["python_version"]
-        return Wheelhouse(path)
+        """Return the wheelhouse of a cell for an interpreter, or for the session's."""
+        python = (interpreter or self.interpreter).markers["python_version"]
+        return Wheelhouse(self.project.wheelhouse_of(cell, python))
 
     def each_cell(self) -> Iterator[Workspace]:
         """Yield this workspace for each cell of the project."""
@@ -182,13 +186,17 @@ class Workspace:
         Raises:
             LockError: The locks are missing or out of date.
         """
-        return folder.read_locks(
-            self.project,
-            self.tools.run,
-            inputs=self.inputs,
-            interpreter=self.interpreter,
-            needed=needed,
-        )
+        try:
+            return folder.read_locks(
+                self.project,
+                self.tools.run,
+                inputs=self.inputs,
+                interpreter=self.interpreter,
+                needed=needed,
+            )
+        except LockError as error:
+            _LOG.debug("the lock files can't be used: %s", error.summary)
+            raise
 
     def ensure_locks(
         self, needed: Iterable[str] | None = None

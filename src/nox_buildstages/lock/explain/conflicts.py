@@ -28,6 +28,7 @@ from nox_buildstages.lock.explain.minimal_conflict import (
     requirements_in_question,
 )
 from nox_buildstages.lock.explain.no_wheel import suggest_output
+from nox_buildstages.lock.resolve.uv_compile import SYSTEM_HINTS
 from nox_buildstages.model import FINAL, PROJECT, Stage
 from nox_buildstages.text import free_name
 
@@ -50,6 +51,8 @@ def explain(failure: UnresolvableError) -> LockError:
     question = resolver.question(stage, failure.bounds)
     if isinstance(error, NoWheelError):
         return suggest_output(error, question, resolver)
+    if error.hint in SYSTEM_HINTS.values():  # no requirement is to blame
+        return error
     requirements = requirements_in_question(question, stage, resolver, failure.bounds)
     explainer = _Explainer(
         error=error,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from nox_buildstages.model import Interpreter, Project
     from nox_buildstages.run.run import Run
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +112,7 @@ def read_locks(
         for name, lock in files.locks.items():
             if lock.inputs != inputs:
                 file = files.paths[name].name
+                _LOG.debug("%s was made from %s, not %s", file, lock.inputs, inputs)
                 problem = f"{file} was made from other settings or for another Python"
                 raise StaleLockError(problem=problem)
         if len({lock.series for lock in files.locks.values()}) > 1:

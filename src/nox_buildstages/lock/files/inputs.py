@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,6 +18,7 @@ from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.lock.files.lockfile import FORMAT, digest
 from nox_buildstages.sources.metadata import METADATA_FILES
 from nox_buildstages.sources.patches import read_patch
+from nox_buildstages.store.key import digest_parts
 from nox_buildstages.system.files import path_from_url
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 _Files: TypeAlias = tuple[tuple[str, str], ...]
 """The name and the sha256 of each file with metadata in a folder."""
+
+_LOG = logging.getLogger(__name__)
 
 
 def digest_inputs(
@@ -62,7 +66,11 @@ def digest_inputs(
     question = ("inputs", interpreter, *hashes.items(), *files.items())
 
     def find_digest() -> str:
-        digests = [digest(_inputs(it, interpreter, hashes, files)) for it in projects]
+        inputs = [_inputs(it, interpreter, hashes, files) for it in projects]
+        if _LOG.isEnabledFor(logging.DEBUG):
+            for parts in inputs:
+                _LOG.debug("inputs of the lock files: %s", digest_parts(parts))
+        digests = [*map(digest, inputs)]
         values = [[value for _, value in it.cell.choices] for it in projects]
         return digest([*zip(values, digests, strict=True)]) if values[0] else digests[0]
 

@@ -6,9 +6,11 @@ steps and why they have to be repeated.
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import InvalidLockError, MetadataError, ResolutionError
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 MAX_ANSWERS = 5
 """How many different answers a backend may give in the environments they lead to."""
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(eq=False)
 class UnresolvableError(Exception):
@@ -55,13 +59,15 @@ class LockState:
 
     def start_over(self) -> None:
         """Resolve again, because bounds or known metadata have changed."""
-        run_in_parallel(
-            partial(target.resolve_provisionally, stage)
+        begun = [
+            (target, stage)
             for target in self.targets
             for stage in target.start_over(
                 self.matcher.bounds_for(target.target.marker)
             )
-        )
+        ]
+        _LOG.debug("resolve provisionally: %s", _names(begun))
+        run_in_parallel(partial(it.resolve_provisionally, stage) for it, stage in begun)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +99,9 @@ class Locker:
             self.project, [*per_python.values()], earlier=self.earlier
         )
 
+        for name, choice in choices.items():
+            _LOG.debug("choose sources: %s from %s", name, choice.source)
+
         # Read declarations: the static metadata of every source.
         static = {
             name: known_metadata.read_static_metadata(
@@ -107,22 +116,25 @@ class Locker:
             check_source(output, stage_name, static[output.name])
         if self.project.final.project is not None:
             static[self.project.final.project] = own_static_metadata(self.project)
+        _LOG.debug("read declarations: of %s", ", ".join(static))
 
         # Resolve provisionally: all environments, with the metadata known so far.
         state = self._first_state(resolvers, static)
         state.start_over()
-        while True:
+        for number in count(1):
             # Match versions: bind what differs, and start over with the bounds.
             environments = {
                 it.target.marker: {**it.provisional, **it.resolved}
                 for it in state.targets
             }
+            _LOG.debug("round %d: match versions", number)
             if state.matcher.tighten(environments):
                 state.start_over()
                 continue
 
             # Resolve finally: each stage whose earlier stages' backends have answered.
             ready = [(it, stage) for it in state.targets for stage in it.ready()]
+            _LOG.debug("round %d: resolve finally: %s", number, _names(ready))
             errors = run_in_parallel(partial(it.resolve, stage) for it, stage in ready)
             failures = [
                 (target, stage, error)
@@ -212,6 +224,7 @@ class Locker:
             for stage in self.graph.order
             if stage.name in target.resolved and not target.has_answers(stage.name)
         ]
+        _LOG.debug("ask backends: %s", _names(changed))
         for target, stage in changed:
             names = (*self.graph.ancestors(stage.name), stage.name)
             locks = {name: target.resolved[name].lock for name in names}
@@ -253,3 +266,11 @@ class Locker:
                         hint=hint,
                     )
         return bool(changed)
+
+
+def _names(environments: Sequence[tuple[TargetLock, Stage | None]]) -> str:
+    """Return the names of environments, for the debug log."""
+    names = (
+        f"{stage.name if stage else FINAL} ({it.target})" for it, stage in environments
+    )
+    return ", ".join(names) or "none"

@@ -25,6 +25,7 @@ from nox_buildstages import toml
 from nox_buildstages.errors import NoWheelError, ResolutionError
 from nox_buildstages.indexes import url_secrets
 from nox_buildstages.indexes.no_binary import find_no_binary, without_no_binary
+from nox_buildstages.indexes.settings import NETWORK_OFF, OFFLINE_HINT
 from nox_buildstages.system.process import Command, Runner
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ _NO_WHEEL = re.compile(
 _NO_SDIST = re.compile("A source distribution is required for `([^`]+)`")
 """uv's messages if it would have to build, and if it can't build."""
 
-_HINTS = {
+SYSTEM_HINTS = {
     "No space left on device": (
         "free some space in the temporary folder (TMPDIR) and in uv's cache"
         " (UV_CACHE_DIR)"
@@ -55,8 +56,9 @@ _HINTS = {
     "Failed to fetch: |Request failed after ": (
         "check the network; with UV_OFFLINE=1, uv uses only what is in its cache"
     ),
+    NETWORK_OFF: OFFLINE_HINT,
 }
-"""The hints for messages of uv that no version is to blame for, by pattern."""
+"""The hints for uv's messages about the disk and the network, by pattern."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -298,7 +300,7 @@ def _uv_error(
             requirements=question.requirements,
             constraints=question.constraints,
         )
-    hints = (_HINTS[pattern] for pattern in _HINTS if re.search(pattern, output))
+    hints = (hint for it, hint in SYSTEM_HINTS.items() if re.search(it, output))
     hint = next(hints, "")
     if url_secrets.is_auth_failure(output):
         hint = url_secrets.LOGIN_HINT

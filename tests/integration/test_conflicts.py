@@ -1,4 +1,4 @@
-"""What nox says of wishes that don't go together, and that doing so settles it."""
+"""What locking says of wishes that don't go together, and that doing so settles it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from nox_buildstages import toml
 from support.packages import make_sdist, make_tree, make_wheel
-from support.pair import declare, refused, versions
+from support.pair import declare, versions
+from support.sessions import run_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,10 +46,9 @@ def table(*stages: dict[str, Any], **keys: Any) -> dict[str, Any]:  # noqa: ANN4
 def message(project: Project, declared: dict[str, Any]) -> list[str]:
     """Return the lines of the error if a table can't be locked."""
     declare(project, declared)
-    output = refused(project, "-s", "build-stages-lock")
-    found = re.search(r"^(error: .*?)\nnox > ", output, re.DOTALL | re.MULTILINE)
-    assert found is not None
-    return found[1].splitlines()
+    lines = run_session(project, "build-stages-lock", check=False).stderr.splitlines()
+    (start,) = (n for n, line in enumerate(lines) if line.startswith("error: "))
+    return lines[start:]
 
 
 def told(project: Project, declared: dict[str, Any]) -> list[str]:
@@ -67,7 +67,7 @@ def settles(project: Project, declared: dict[str, Any], lines: Iterable[str]) ->
     told = "\n".join(filter(is_toml.match, lines))
     text = project.pyproject.read_text("utf-8")
     project.pyproject.write_text(f"{text}\n{told}\n", "utf-8")
-    project.nox("-s", "build-stages-lock")
+    run_session(project, "build-stages-lock")
 
 
 def test_a_wrong_declaration_is_shown_with_the_wish_it_meets(
@@ -424,7 +424,7 @@ def test_what_has_no_wheel_gets_a_stage_before(
     if output != "odd":
         kernels = stage("kernels", "kernel", dependencies=[wanted, "odd"])
         declare(project, table(first, kernels))
-        project.nox("-s", "build-stages-lock")
+        run_session(project, "build-stages-lock")
 
 
 @pytest.mark.parametrize(
