@@ -48,8 +48,8 @@ _HINTS = (
     (
         _FULL_DISK,
         (
-            "a disk is full: free some space, or move the store with"
-            " NOX_BUILDSTAGES_CACHE_DIR"
+            "a disk is full: free some space, or build on another disk, with"
+            " NOX_BUILDSTAGES_BUILD_DIR"
         ),
     ),
     (_MEMORY, _FOR_MEMORY),

@@ -7,6 +7,7 @@ and settings, others for the configuration of a tool.
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 TEMPORARY = (Path("/var/tmp"), Path("/tmp"))  # noqa: S108 - private within
 """Folders for temporary files; the first one is on a disk."""
+
+_USER = os.getuid() if hasattr(os, "getuid") else None
 
 _MARKS = (
     *(".git", ".hg", ".svn", ".bzr", "_darcs", ".jj", ".gitignore", ".gitattributes"),
@@ -41,8 +44,10 @@ def is_neutral(folder: Path, home: Path | None) -> bool:
 
 def temporary_folders(store: Path) -> Iterator[Path]:
     """Yield the folders for a store's builds below folders for temporary files."""
-    for top in TEMPORARY:
-        yield top / f"nox-buildstages-{os.getuid()}" / path_id(store)
+    # Windows has a folder for each user.
+    tops = (Path(tempfile.gettempdir()),) if _USER is None else TEMPORARY
+    for top in tops:
+        yield top / f"nox-buildstages-{_USER}" / path_id(store)
 
 
 def neutral_folder(store: Path) -> Path:
@@ -72,7 +77,7 @@ def make_private(folder: Path) -> None:
     if folder.parent.parent in TEMPORARY:
         folder.parent.mkdir(mode=0o700, exist_ok=True)
         status = folder.parent.lstat()
-        if folder.parent.is_symlink() or status.st_uid != os.getuid():
+        if folder.parent.is_symlink() or status.st_uid != _USER:
             raise BuildStagesError(
                 subject=str(folder.parent),
                 problem="another user made this folder, in which builds would run",
