@@ -98,9 +98,8 @@ class Locker:
         choices = choose_sources(
             self.project, [*per_python.values()], earlier=self.earlier
         )
-
-        for name, choice in choices.items():
-            _LOG.debug("choose sources: %s from %s", name, choice.source)
+        origins = (f"{name} from {it.source}" for name, it in choices.items())
+        _LOG.debug("choose sources: %s", "; ".join(origins))
 
         # Read declarations: the static metadata of every source.
         static = {
