@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from packaging.requirements import Requirement
@@ -10,12 +11,17 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.errors import MetadataError
+from nox_buildstages.lock.files.lockfile import IndexPin
 from nox_buildstages.lock.resolve.check_identity import (
     check_name,
     check_source,
     check_version,
 )
-from nox_buildstages.lock.resolve.known_metadata import KnownMetadata, StaticMetadata
+from nox_buildstages.lock.resolve.known_metadata import (
+    BackendAnswer,
+    KnownMetadata,
+    StaticMetadata,
+)
 from nox_buildstages.lock.resolve.source_choice import SourceChoice
 from nox_buildstages.model import (
     ArchiveSource,
@@ -29,31 +35,46 @@ from nox_buildstages.model import (
 )
 from nox_buildstages.sources.metadata import Identity
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 A = canonicalize_name("a")
 SDIST = ArchiveSource(location="https://example.com/a-1.4.tar.gz", sha256="0" * 64)
 TARBALL = ArchiveSource(location="https://example.com/v1.4.tar.gz", sha256="0" * 64)
 FOLDER = DirectorySource(path="a")
 SCM = ("setuptools-scm", "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_{}")
+VARIABLE = "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_A"
+PIN = IndexPin(
+    name=canonicalize_name("setuptools-scm"), version=Version("8"), sha256="0"
+)
+NOTHING: Mapping[str, str] = {}
 
 
 def make_static(
     source: Source,
     identity: Identity,
-    *requires: str,
+    *,
     version: str | None = None,
     is_patched: bool = False,
 ) -> StaticMetadata:
     choice = SourceChoice(version=Version(version) if version else None, source=source)
     return StaticMetadata(
         choice=choice,
-        requires=requires,
+        requires=(),
         metadata=None,
         identity=identity,
         is_patched=is_patched,
     )
 
 
-def problem(static: StaticMetadata, found: str, wanted: str = "a") -> str | None:
+def problem(
+    static: StaticMetadata,
+    found: str,
+    wanted: str = "a",
+    *,
+    pins: tuple[IndexPin, ...] = (),
+    env: Mapping[str, str] = NOTHING,
+) -> str | None:
     output = Output(requirement=Requirement(wanted), location="outputs[0]")
     project = Project(
         pyproject=Path("/project/pyproject.toml"),
@@ -61,10 +82,11 @@ def problem(static: StaticMetadata, found: str, wanted: str = "a") -> str | None
         wheelhouse=Path("/project/wheelhouse"),
         final=Final(requirements=()),
         stages=(),
-        packages={A: PackageRules()},
+        packages={A: PackageRules(env=env)},
     )
     known = KnownMetadata(project=project, static={A: static})
     metadata = Metadata(version=Version(found), learned="hook")
+    known.record_answer(A, BackendAnswer(requires=(), metadata=metadata), pins)
     try:
         check_source(output, "s", static)
         check_version(output, "s", known, metadata)
@@ -162,23 +184,20 @@ def test_a_backend_may_not_say_anything_else(
 
 
 @pytest.mark.parametrize(
-    ("requires", "line"),
+    ("pins", "env", "line"),
     [
-        ((), 'build-requires = { add = ["setuptools-scm"] }'),
-        (
-            ("setuptools_scm>=8",),
-            'env = { SETUPTOOLS_SCM_PRETEND_VERSION_FOR_A = "1.4" }',
-        ),
+        ((), {}, '\n  build-requires = { add = ["setuptools-scm"] }'),
+        ((PIN,), {}, f'\n  env = {{ {VARIABLE} = "1.4" }}'),
+        ((PIN,), {VARIABLE: "0"}, "correct outputs[0], or the version in the source"),
     ],
 )
 def test_the_hint_is_the_next_thing_to_try(
-    requires: tuple[str, ...], line: str
+    pins: tuple[IndexPin, ...], env: dict[str, str], line: str
 ) -> None:
     """First the project that finds the version, then the variable it reads."""
     identity = Identity(version=Version("1.4"), version_plugin=SCM)
-    assert f"\n  {line}" in str(
-        problem(make_static(SDIST, identity, *requires), "0.0.0")
-    )
+    static = make_static(SDIST, identity)
+    assert line in str(problem(static, "0.0.0", pins=pins, env=env))
 
 
 def test_a_source_without_a_name_is_of_another_time() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -84,22 +83,29 @@ def check_version(
         problem = f"its version is {found}, and {wanted} is wanted"
     else:
         return
-    required = known.build_requires(output.name)
-    names = {canonicalize_name(Requirement(text).name) for text in required}
     hint = f"correct {output.location}, or the version in the source"
     if is_fallback and plugin is not None:
-        name, variable = plugin
-        table = writing.build_requires_table(output.name, add=[name], remove=())
-        hint = f"it may lack {name}; add it in pyproject.toml:"
-        if name in names:
-            version = "1.0" if stated is None else str(stated)
-            variables = {
-                variable.format(output.name.replace("-", "_").upper()): version
-            }
-            table = writing.package_table(output.name, "env", variables)
-            hint = f"{name} needs its version, in pyproject.toml:"
-        hint = "\n".join((hint, *table))
+        hint = _plugin_hint(output.name, plugin, known, stated) or hint
     raise MetadataError(output=output.name, stage=stage, problem=problem, hint=hint)
+
+
+def _plugin_hint(
+    output: NormalizedName,
+    plugin: tuple[str, str],
+    known: KnownMetadata,
+    version: Version | None,
+) -> str:
+    """Return the hint to let a plugin find a version; none if that was tried."""
+    name, variable = plugin
+    asked = known.answers.get(output)
+    if asked is None or name not in {pin.name for pin in asked.pins}:
+        table = writing.build_requires_table(output, add=[name], remove=())
+        return "\n".join((f"it may lack {name}; add it in pyproject.toml:", *table))
+    variable = variable.format(output.replace("-", "_").upper())
+    if variable in known.project.rules(output).env:
+        return ""
+    table = writing.package_table(output, "env", {variable: str(version or "1.0")})
+    return "\n".join((f"{name} needs its version, in pyproject.toml:", *table))
 
 
 def _named_version(output: Output, static: StaticMetadata) -> Version | None:
