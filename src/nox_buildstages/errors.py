@@ -280,7 +280,7 @@ class BuildError(BuildStagesError):
 
 @dataclass(kw_only=True, eq=False)
 class BackendError(BuildError):
-    """A hook of a build backend failed; the details are the end of its log."""
+    """A hook of a build backend failed; the details are the lines that show why."""
 
     output: str
     stage: str
@@ -288,6 +288,12 @@ class BackendError(BuildError):
     reason: str  # such as exit status 1
     out_of_memory: bool = False
     """Whether the kernel killed a process for lack of memory."""
+    full_disk: bool = False
+    excerpt: Sequence[str] = ()  # of the details, to quote
+    module: str = ""
+    """A module that the backend doesn't find."""
+    requirement: str = ""
+    """It provides the module; empty if nothing does."""
     problem: str = field(init=False)
 
     default_hint = "fix the error above, then run the same command again"

@@ -12,7 +12,10 @@ import pytest
 import uv
 from packaging.version import Version
 
-from nox_buildstages.builder.backend import LAST_LINES, Backend, last_lines
+from nox_buildstages.builder.backend import Backend
+from nox_buildstages.builder.causes import MAX_LINES
+from nox_buildstages.builder.diagnosis import read_log
+from nox_buildstages.builder.hints import Situation
 from nox_buildstages.builder.sandbox import Sandbox
 from nox_buildstages.errors import BackendError
 from nox_buildstages.sources.metadata import BuildSystem
@@ -62,8 +65,7 @@ def out(tmp_path: Path) -> Path:
 def backend(tmp_path: Path, python: Path) -> Backend:
     """A backend whose tree is still to be made."""
     return Backend(
-        output="some-package",
-        stage="kernels",
+        situation=Situation(output="some-package", stage="kernels"),
         tree=tmp_path / "tree",
         system=SYSTEM,
         python=python,
@@ -206,12 +208,19 @@ def test_a_hook_that_fails_shows_the_end_of_its_log(
     write_tree(backend, faults=[fault], says=[f"line {n}" for n in range(100)])
     error = failure(backend, "build_wheel", out)
     assert error.reason == reason
-    assert len(error.details) == LAST_LINES
-    assert error.details == tuple(backend.log.read_text().splitlines()[-LAST_LINES:])
+    assert len(error.details) == MAX_LINES
     assert ("line 99" in error.details) or fault == "raise"
     if fault == "raise":
         assert error.details[-1] == "RuntimeError: tinybackend was told to raise"
     assert str(backend.log) in str(error)
+
+
+def test_only_what_the_hook_printed_is_searched(backend: Backend, out: Path) -> None:
+    """Earlier hooks and attempts are in the same log."""
+    backend.log.write_text("a.c:1:1: error: an earlier one\n")
+    write_tree(backend, faults=["raise"])
+    error = failure(backend, "build_wheel", out)
+    assert not any("earlier" in line for line in error.details)
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -329,6 +338,6 @@ def get_requires_for_build_wheel(config_settings=None):
 def test_the_end_of_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
     """And bytes that are no text are no reason to show nothing."""
     log = tmp_path / "log"
-    assert last_lines(log) == ()
+    assert [*read_log(log)] == []
     log.write_bytes(b"a\xff\nb\n")
-    assert last_lines(log) == ("a\N{REPLACEMENT CHARACTER}", "b")
+    assert [*read_log(log)] == ["a\N{REPLACEMENT CHARACTER}\n", "b\n"]

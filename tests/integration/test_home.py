@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nox_buildstages import toml
-from nox_buildstages.builder.hints import find_hint
+from nox_buildstages.builder.hints import Situation, find_hint
 from nox_buildstages.builder.home import HomeSettings, read_home
 from nox_buildstages.system.process import Command, run
 
@@ -187,21 +187,25 @@ def test_the_versions_of_asdf_hold_for_builds(tmp_path: Path) -> None:
 LINE = "warning: spurious network error: Could not resolve host: index.crates.io"
 
 
+def hint(line: str, **known: Any) -> str:  # noqa: ANN401 - as the fields
+    return find_hint([line], Situation(output="mine", stage="r", **known)).text
+
+
 def test_the_public_registry_is_no_advice_if_there_is_a_mirror() -> None:
     """A firm's crates may have the names of public ones."""
     settings = HomeSettings(mirrors=("crates-io → {ours}",), left_out=("x.token in y",))
-    found = find_hint([LINE], stage="r", offline=True, settings=settings)
+    found = hint(LINE, is_offline=True, home=settings)
     assert "crates-io → {ours}" in found
     assert "network = true" not in found
     assert found.endswith("\nsettings that builds don't get: x.token in y")
-    assert "network = true" in find_hint([LINE], stage="r", offline=True)
+    assert "network = true" in hint(LINE, is_offline=True)
 
 
 def test_a_login_that_is_left_out_is_named() -> None:
     """With a way to hand it over; nothing is said if there is none."""
     line = "error: failed to get successful HTTP response: 401"
     settings = HomeSettings(left_out=("registries.firm.token in y",))
-    found = find_hint([line], stage="r", settings=settings)
+    found = hint(line, home=settings)
     assert "pass-env of stage r" in found
     assert "registries.firm.token in y" in found
-    assert find_hint([line], stage="r") == ""
+    assert hint(line) == ""

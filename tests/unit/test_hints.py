@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
+from nox_buildstages.builder.causes import is_suspicious
 from nox_buildstages.builder.hints import (
+    Situation,
     find_hint,
+    find_unseen_variable,
     is_out_of_memory,
     memory_hint,
-    missing_module,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def situation(**known: Any) -> Situation:  # noqa: ANN401 - as the fields
+    return Situation(**{"output": "mine", "stage": "kernels", **known})
+
+
+def hint(lines: Iterable[str], **known: Any) -> str:  # noqa: ANN401 - as the fields
+    return find_hint(["\n".join(lines)], situation(**known)).text
+
 
 CASES = [
     ("ModuleNotFoundError: No module named 'torch'", '"torch"'),
     ("ModuleNotFoundError: No module named 'numpy.core'", '"numpy"'),
     ("OSError: [Errno 28] No space left on device", "a disk is full"),
-    ("g++: fatal error: Killed signal terminated program cc1plus", "memory-per-job"),
-    ("nvcc error   : 'cicc' died due to signal 9 (Kill signal)", "memory"),
     (
         "The detected CUDA version (12.4) mismatches the version of PyTorch (13.0)",
         "nvcc is of CUDA 12.4",
@@ -67,25 +81,22 @@ CASES = [
 @pytest.mark.parametrize(("line", "words"), CASES)
 def test_a_known_cause_earns_a_hint(line: str, words: str) -> None:
     """It is found wherever in the log it stands, and names what mends it."""
-    found = find_hint(
-        ["running build_ext", line, "error: exit status 1"], stage="kernels"
-    )
+    assert is_suspicious(line)
+    found = hint(["running build_ext", line, "error: exit status 1"])
     assert words in found
 
 
 def test_the_hint_names_the_stage() -> None:
     """So that the user knows which table to change."""
-    found = find_hint(["No module named 'torch'"], stage="kernels")
+    found = hint(["No module named 'torch'"], stage="kernels")
     assert "dependencies of stage kernels" in found
 
 
 def test_the_project_itself_is_mended_where_it_is_declared() -> None:
     """No table of a stage is its own, and where only that would do nothing is said."""
-    found = find_hint(["No module named 'torch'"], stage="project")
+    found = hint(["No module named 'torch'"], stage="project")
     assert 'add "torch" to requires in [build-system]' in found
-    assert (
-        find_hint(["CUDA_HOME environment variable is not set"], stage="project") == ""
-    )
+    assert hint(["CUDA_HOME environment variable is not set"], stage="project") == ""
 
 
 @pytest.mark.parametrize(
@@ -104,15 +115,15 @@ def test_the_project_itself_is_mended_where_it_is_declared() -> None:
 )
 def test_a_network_that_is_off_earns_a_hint(line: str) -> None:
     """Where it was on, it is another's fault, and nothing is said."""
-    found = find_hint(["downloading …", line, "exit status 1"], stage="a", offline=True)
+    found = hint(["downloading …", line, "exit status 1"], stage="a", is_offline=True)
     assert "network = true for stage a" in found
-    assert find_hint([line], stage="a") == ""
+    assert hint([line], stage="a") == ""
 
 
 def test_what_is_missing_counts_before_the_network() -> None:
     """Who doesn't find a module may try to fetch it."""
     lines = ["No module named 'cmake'", "<urlopen error [Errno 101] …>"]
-    found = find_hint(lines, stage="a", offline=True)
+    found = hint(lines, stage="a", is_offline=True)
     assert '"cmake"' in found
 
 
@@ -123,7 +134,7 @@ def test_of_several_modules_the_last_one_counts() -> None:
         "During handling …",
         "No module named 'numpy'",
     ]
-    found = find_hint(lines, stage="a")
+    found = hint(lines, stage="a")
     assert '"numpy"' in found
 
 
@@ -131,30 +142,32 @@ def test_of_several_modules_the_last_one_counts() -> None:
     "line",
     [
         "x.cpp:1:2: error: expected ';'",
-        "a.c:1:10: fatal error: cc.h: No such file or directory",
-        "ERROR: Unknown compiler(s): [['gfortran'], ['flang']]",
+        "CMake Error at CMakeLists.txt:3 (message):",
     ],
 )
 def test_an_unknown_cause_earns_none(line: str) -> None:
     """A guess would lead astray."""
-    assert find_hint([line], stage="kernels") == ""
+    assert hint([line], stage="kernels") == ""
     optional = "-- Could NOT find CUDA (missing: CUDA_TOOLKIT_ROOT_DIR)"
-    assert find_hint([optional], stage="kernels") == ""
+    assert hint([optional], stage="kernels") == ""
 
 
 @pytest.mark.parametrize(
     ("text", "module"),
     [
         ("ModuleNotFoundError: No module named 'torch'", "torch"),
-        ("ModuleNotFoundError: No module named 'torch.utils.cpp_extension'", "torch"),
+        (
+            "ModuleNotFoundError: No module named 'torch.utils.cpp_extension'",
+            "torch.utils.cpp_extension",
+        ),
         ("/usr/bin/python: No module named pip", "pip"),
         ("No module named 'a'\nDuring handling …\nNo module named 'b'", "b"),
-        ("RuntimeError: out of words", None),
+        ("RuntimeError: out of words", ""),
     ],
 )
-def test_a_missing_module_is_named(text: str, module: str | None) -> None:
-    """It is the top-level module that was looked for last."""
-    assert missing_module(text.splitlines()) == module
+def test_a_missing_module_is_named(text: str, module: str) -> None:
+    """It is the module that was looked for last."""
+    assert find_hint([text], situation()).module == module
 
 
 @pytest.mark.parametrize(
@@ -181,8 +194,7 @@ def test_a_missing_module_is_named(text: str, module: str | None) -> None:
 )
 def test_a_compiler_killed_for_memory_is_recognised(line: str) -> None:
     """In the words of compilers, linkers, make and ninja; so is a killed backend."""
-    assert is_out_of_memory(["[1/9] c++ a.cpp\n", f"{line}\n", "[2/9] c++ b.cpp\n"])
-    assert find_hint([line], stage="kernels") == memory_hint("kernels", jobs=2)
+    assert is_out_of_memory(f"{line}\n")
 
 
 def test_where_it_had_one_job_fewer_are_no_help() -> None:
@@ -204,4 +216,216 @@ def test_where_it_had_one_job_fewer_are_no_help() -> None:
 )
 def test_other_words_tell_of_no_memory(line: str) -> None:
     """So that nothing is built twice in vain."""
-    assert not is_out_of_memory([line])
+    assert not is_out_of_memory(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("a.c:1:10: fatal error: openssl/ssl.h: No such file", "libssl-dev"),
+        ("a.c:1:10: fatal error: 'mpi.h' file not found", "libopenmpi-dev"),
+        ("a.c:1:1: fatal error: nobodys.h: No such file", 'env = { CPATH = "…" }'),
+        ("a.cu:1:1: fatal error: cusparse.h: No such file", "CUDA"),
+        ("a.c:1:1: fatal error: numpy/arrayobject.h: No such file", 'add "numpy"'),
+        ("a.c:1:1: fatal error: pybind11/pybind11.h: No such file", 'add "pybind11"'),
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'dot'", "graphviz"),
+        ("[Errno 2] No such file or directory: 'curl-config'", "libcurl4-openssl-dev"),
+        ("Error: pg_config executable not found.", "libpq-dev"),
+        ("/bin/sh: 1: mysql_config: not found", "default-libmysqlclient-dev"),
+        ("/bin/bash: line 1: mpicc: command not found", "libopenmpi-dev"),
+        ("Could not find `dot`", "graphviz"),
+        ("/bin/sh: 1: nobodys-tool: not found", "the program nobodys-tool is missing"),
+        ("make: flex: No such file or directory", "apt install flex"),
+        ("error: command 'swig' failed: No such file or directory", 'add "swig"'),
+        ("is `cmake` not installed?", 'add "cmake"'),
+        ('meson.build:3:0: ERROR: Dependency "cairo" not found', "libcairo2-dev"),
+        ("No package 'libxml-2.0' found", "libxml2-dev"),
+        (
+            "Package dbus-1 was not found in the pkg-config search path.",
+            "libdbus-1-dev",
+        ),
+        ("Package 'gobject-introspection-1.0' not found", "libgirepository1.0-dev"),
+        ("ERROR: Program 'bison' not found or not executable", "apt install bison"),
+        ("  Could NOT find OpenSSL, try to set the path", "libssl-dev"),
+        ('  Could not find a package configuration file provided by "GDAL"', "libgdal"),
+        ("The system library `openssl` required by crate `x` was not", "libssl-dev"),
+        ("/usr/bin/ld: cannot find -lpq: No such file or directory", "libpq-dev"),
+        ("ld.lld: error: unable to find library -lz", "zlib1g-dev"),
+        ("ld: cannot find -lnobodys", 'env = { LIBRARY_PATH = "…" }'),
+        ("  No CMAKE_Fortran_COMPILER could be found.", "apt install gfortran"),
+        (
+            "  Compatibility with CMake < 3.5 has been removed from CMake.",
+            'env = { CMAKE_POLICY_VERSION_MINIMUM = "3.5" }',
+        ),
+        ("error: invalid command 'bdist_wheel'", 'add "wheel"'),
+    ],
+)
+def test_what_the_system_lacks_is_named(line: str, words: str) -> None:
+    """With the package of Debian or PyPI that has it, if it is known."""
+    assert is_suspicious(line)
+    assert words in hint(["compiling", line])
+
+
+def test_an_unknown_program_is_named_if_it_is_one() -> None:
+    """Python's error is the same for a file that isn't there."""
+    error = "FileNotFoundError: [Errno 2] No such file or directory: 'nobodys-tool'"
+    frame = '  File "/usr/lib/subprocess.py", line 1955, in _execute_child'
+    assert hint([error]) == ""
+    assert "the program nobodys-tool" in hint([frame, "    raise x", error])
+
+
+MODULES = [
+    (
+        "pkg_resources",
+        {"setuptools": "84.2.1"},
+        'has no pkg_resources: add "setuptools<82"',
+    ),
+    ("pkg_resources", {}, 'add "setuptools<82"'),
+    ("pkg_resources.extern", {"setuptools": "80"}, 'add "setuptools<71"'),
+    ("distutils.msvccompiler", {"setuptools": "80"}, 'add "setuptools<74"'),
+    ("torch._six", {"torch": "2.13.0+cpu"}, 'add "torch<2"'),
+    ("numpy.distutils", {"numpy": "2.5.0"}, "use Python 3.11"),
+    ("numpy.nothing", {"numpy": "2.5.0"}, "numpy 2.5.0 has no numpy.nothing: use ano"),
+    ("torch", {"torch": "2.13.0"}, "its build can't import torch, which the env"),
+    ("imp", {}, "Python 3.12 has no module imp: use an older Python"),
+    (
+        "ConfigParser",
+        {},
+        "its build is for Python 2, which had a module ConfigParser: patch",
+    ),
+    ("cgi", {}, "use an older Python"),
+    ("_ctypes", {}, "use another Python"),
+    ("distutils", {}, 'add "setuptools"'),
+    ("mine.version", {}, "its build imports mine.version, which it only builds"),
+    ("versioneer", {}, 'env = { PYTHONPATH = "." }'),
+    ("PIL", {}, 'add "pillow"'),
+    ("google.protobuf", {}, 'add "protobuf"'),
+    ("ruamel.yaml", {}, 'add "ruamel-yaml"'),
+    ("skbuild", {}, 'add "scikit-build"'),
+]
+
+
+@pytest.mark.parametrize(("module", "packages", "words"), MODULES)
+def test_a_missing_module_gets_what_can_help(
+    module: str, packages: dict[str, str], words: str
+) -> None:
+    """Never what is there already, and never what can't have the module."""
+    line = f"ModuleNotFoundError: No module named '{module}'"
+    found = hint([line], packages=packages, python="3.12", source={"versioneer"})
+    assert words in found
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("module 'pkgutil' has no attribute 'ImpImporter'", 'add "setuptools>=66.1"'),
+        (
+            "module 'configparser' has no attribute 'SafeConfigParser'",
+            "Python 3.12 has no configparser.SafeConfigParser: use an older Python",
+        ),
+        ("module 'numpy' has no attribute 'int'", "numpy 2.5.0 has no numpy.int: use"),
+        ("module 'mine' has no attribute 'x'", ""),
+    ],
+)
+def test_a_name_that_a_module_lost_is_explained(line: str, words: str) -> None:
+    """By the version that is locked."""
+    found = hint(
+        [f"AttributeError: {line}"], packages={"numpy": "2.5.0"}, python="3.12"
+    )
+    assert words in found
+    assert bool(words) == bool(found)
+
+
+CUDA = "OSError: CUDA_HOME environment variable is not set."
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        ({"packages": {"torch": "2.13.0+cpu"}}, "torch 2.13.0+cpu has no CUDA"),
+        ({"packages": {"torch": "2.13.0+rocm7"}}, "torch 2.13.0+rocm7 has no CUDA"),
+        ({"packages": {"torch": "2.13.0"}}, "set CUDA_HOME, and pass-env"),
+        ({"outer": {"CUDA_HOME": "/c"}}, "CUDA_HOME is set here, but builds don't see"),
+        ({"pass_env": ["CUDA_HOME"]}, "set CUDA_HOME, which stage kernels passes on"),
+        ({"seen": {"CUDA_HOME": "/c"}}, "nvcc isn't found in /c"),
+    ],
+)
+def test_a_missing_nvcc_is_judged_by_torch_and_the_table(
+    known: dict[str, Any], words: str
+) -> None:
+    """No version of nvcc helps a torch without CUDA, and no advice is repeated."""
+    found = hint([CUDA], **known)
+    assert words in found
+    assert ("pass-env" in found) == ("pass-env" in words or "don't see" in words)
+
+
+@pytest.mark.parametrize(
+    ("line", "known"),
+    [
+        ("ninja: command not found", {"packages": {"ninja": "1"}}),
+        ("error: invalid command 'bdist_wheel'", {"packages": {"wheel": "0.45"}}),
+        (
+            "Compatibility with CMake < 3.5 has been removed from CMake",
+            {"seen": {"CMAKE_POLICY_VERSION_MINIMUM": "3.5"}},
+        ),
+        ("fatal error: cublas_v2.h: No such file", {"seen": {"CPATH": "/c"}}),
+        ("fatal error: torch/all.h: No such file", {"packages": {"torch": "2.13"}}),
+        (
+            "setuptools-scm was unable to detect version for /x",
+            {"seen": {"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_MINE": "1"}},
+        ),
+        ("No module named 'versioneer'", {"seen": {"PYTHONPATH": "."}}),
+    ],
+)
+def test_no_advice_is_given_that_is_followed_already(
+    line: str, known: dict[str, Any]
+) -> None:
+    """It didn't help."""
+    assert hint([line], source={"versioneer"})
+    assert hint([line], **{"source": {"versioneer"}, **known}) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "variable"),
+    [
+        (
+            "setuptools-scm was unable to detect version for /x",
+            "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_MINE",
+        ),
+        (
+            "Exception: Versioning for this project requires either an sdist tarball",
+            "PBR_VERSION",
+        ),
+        (
+            "ValueError: Cannot find the version from SCM or SCM",
+            "PDM_BUILD_SCM_VERSION",
+        ),
+        (
+            "RuntimeError: Unable to detect version control system.",
+            "UV_DYNAMIC_VERSIONING_BYPASS",
+        ),
+    ],
+)
+def test_a_build_without_a_repository_can_be_given_its_version(
+    line: str, variable: str
+) -> None:
+    """With a git source, or by the variable of its tool, in env or from outside."""
+    assert is_suspicious(line)
+    found = hint([line])
+    assert f'env = {{ {variable} = "…" }}' in found
+    assert '"mine @ git+https://…"' in found
+    assert f'pass-env = ["{variable}"]' in hint([line], outer={variable: "1"})
+
+
+def test_a_variable_that_the_build_does_not_see_is_named() -> None:
+    """If the lines that show the cause name it; those of a shell don't count."""
+    outer = {"AMB_ROOT": "/a", "HOME": "/h", "OTHER": "x"}
+    lines = ["set AMB_ROOT, or HOME"]
+    found = find_unseen_variable(lines, situation(outer=outer))
+    assert found == (
+        'AMB_ROOT is set here, but builds don\'t see it: pass-env = ["AMB_ROOT"] for'
+        " stage kernels"
+    )
+    seen = situation(outer=outer, seen={"AMB_ROOT": "/a"})
+    assert find_unseen_variable(lines, seen) == ""
+    assert find_unseen_variable(lines, situation(outer={})) == ""

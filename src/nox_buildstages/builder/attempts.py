@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.hints import is_full_disk, is_out_of_memory, memory_hint
+from nox_buildstages.builder.hints import memory_hint
 from nox_buildstages.builder.jobs.slots import count_jobs
 from nox_buildstages.errors import BackendError, BuildTimeoutError
 
@@ -50,7 +50,7 @@ def next_attempt(job: Job, attempt: Attempt, error: BuildError) -> Attempt | Non
         )
         return retry
     if isinstance(error, BuildTimeoutError) or (
-        isinstance(error, BackendError) and is_full_disk((error.reason, *error.details))
+        isinstance(error, BackendError) and error.full_disk
     ):
         return None
     job.build_dir.clear()
@@ -64,7 +64,7 @@ def next_attempt(job: Job, attempt: Attempt, error: BuildError) -> Attempt | Non
 
 
 def mark_out_of_memory(
-    error: BuildError, job: Job, *, jobs: int, kills: int, log_start: int
+    error: BuildError, job: Job, *, jobs: int, kills: int
 ) -> BuildError:
     """Return the error of a failed attempt, marked if memory was the cause.
 
@@ -74,13 +74,8 @@ def mark_out_of_memory(
         return error
     # The kernel counts kills of the whole cgroup, so another build's may be included:
     # a known cause wins.
-    is_killed = (
-        job.context.tools.job_pool.machine.oom_kills() > kills and not error.hint
-    )
-    with job.log.open("rb") as log:
-        log.seek(log_start)
-        lines = (line.decode("utf-8", "replace") for line in log)
-        if not is_killed and not is_out_of_memory((error.reason, *lines)):
-            return error
+    is_killed = job.context.tools.job_pool.machine.oom_kills() > kills
+    if not error.out_of_memory and (error.hint or not is_killed):
+        return error
     hint = memory_hint(job.stage.name, jobs=jobs)
     return replace(error, out_of_memory=True, hint=hint)

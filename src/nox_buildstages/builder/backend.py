@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from pyproject_hooks import (
     HookMissing,
 )
 
-from nox_buildstages.builder.hints import find_hint
+from nox_buildstages.builder.diagnosis import diagnose
 from nox_buildstages.builder.home import HomeSettings
 from nox_buildstages.builder.sandbox import Supervisor
 from nox_buildstages.errors import BackendError, CommandError
@@ -27,6 +26,7 @@ from nox_buildstages.wheels import core_metadata
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from nox_buildstages.builder.hints import Situation
     from nox_buildstages.builder.neighbours import Origin
     from nox_buildstages.builder.sandbox import Sandbox
     from nox_buildstages.model import ConfigSettings
@@ -37,16 +37,13 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["wheel", "editable"]
 """A regular wheel, or an editable wheel that points to the source (PEP 660)."""
 
-LAST_LINES = 30
-"""Number of lines of the log that are shown if a hook fails."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backend:
     """The build backend of a source tree."""
 
-    output: str
-    stage: str
+    situation: Situation
+    """The facts that hints about a failure take into account."""
     tree: Path
     system: BuildSystem
     python: Path
@@ -143,6 +140,7 @@ class Backend:
     @contextmanager
     def _run_hook(self, hook: str) -> Iterator[BuildBackendHookCaller]:
         """Yield the hooks; translate errors, and log warnings."""
+        start = self.log.stat().st_size if self.log.is_file() else 0
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", BuildBackendWarning)
@@ -156,12 +154,12 @@ class Backend:
             with self.log.open("a", encoding="utf-8") as log:
                 log.writelines(f"warning: {warning.message}\n" for warning in caught)
         except CommandError as error:
-            raise self._failure(hook, error.reason) from error
+            raise self._failure(hook, error.reason, start) from error
         except BackendUnavailable as error:
             with self.log.open("a", encoding="utf-8") as log:
                 log.write(error.traceback)
             reason = f"its build backend {self.system.backend!r} can't be imported"
-            raise self._failure(hook, reason) from error
+            raise self._failure(hook, reason, start) from error
         except FileNotFoundError as error:  # pyproject_hooks' own answer file
             raise self._failure(hook, "it ended without an answer") from error
         except (ValueError, OSError) as error:
@@ -203,31 +201,35 @@ class Backend:
             for name, value in self.settings.items()
         }
 
-    def _failure(self, hook: str, reason: str) -> BackendError:
-        """Return the error of a hook, with the end of the log and a hint."""
-        tail = last_lines(self.log)
+    def _failure(self, hook: str, reason: str, start: int = 0) -> BackendError:
+        """Return the error of a hook, with the cause in the log after a position."""
+        situation = replace(
+            self.situation,
+            seen=self.env,
+            source=find_modules(self.tree),
+            is_offline=self.sandbox.is_off,
+            home=self.home_settings,
+        )
+        diagnosis = diagnose(self.log, start, reason, situation)
         seen = (self.tree, Path(self._path(self.tree)))
         hint = self.origin.find_hint(self.log, seen) if self.origin else ""
         return BackendError(
-            output=self.output,
-            stage=self.stage,
+            output=situation.output,
+            stage=situation.stage,
             hook=hook,
             reason=reason,
-            details=tail,
+            details=diagnosis.lines,
             log=self.log,
-            hint=hint
-            or find_hint(
-                (reason, *tail),
-                stage=self.stage,
-                offline=self.sandbox.is_off,
-                settings=self.home_settings,
-            ),
+            hint=hint or diagnosis.hint.text,
+            out_of_memory=diagnosis.out_of_memory,
+            full_disk=diagnosis.full_disk,
+            excerpt=diagnosis.excerpt,
+            module=diagnosis.hint.module,
+            requirement=diagnosis.hint.requirement,
         )
 
 
-def last_lines(log: Path) -> tuple[str, ...]:
-    """Return the last lines of a log; none if the file doesn't exist."""
-    if not log.is_file():
-        return ()
-    with log.open(encoding="utf-8", errors="replace") as stream:
-        return tuple(line.rstrip() for line in deque(stream, LAST_LINES))
+def find_modules(tree: Path) -> frozenset[str]:
+    """Return the modules beside the ``pyproject.toml`` of a source."""
+    packages = (path.parent for path in tree.glob("*/__init__.py"))
+    return frozenset(path.stem for path in (*tree.glob("*.py"), *packages))

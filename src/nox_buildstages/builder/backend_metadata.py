@@ -163,7 +163,8 @@ class BackendMetadata:
         except BackendError as error:
             rules = context.project.rules(canonicalize_name(error.output))
             if rules.requires_dist is None:
-                hint = error.hint or requires_dist_hint(error.output)
+                is_known = error.hint or error.module
+                hint = error.hint if is_known else requires_dist_hint(error.output)
                 raise replace(error, hint=hint) from error
             tools.run.report(
                 f"{error.hook} of {error.output} failed (log: {error.log}); using the"

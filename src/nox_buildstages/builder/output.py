@@ -65,7 +65,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                 )
                 kills, started = tools.job_pool.machine.oom_kills(), time.monotonic()
                 spent = job.build_dir.spent(job.environment.location)
-                log_start = begin_log(job, attempt)
+                begin_log(job, attempt)
                 try:
                     with tools.store.open_build_dir(job.build_dir) as build_dir:
                         wheel, hits = build_wheel(job, attempt.jobs, build_dir)
@@ -80,7 +80,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                     break
                 except BuildError as error:
                     failure = mark_out_of_memory(
-                        error, job, jobs=attempt.jobs, kills=kills, log_start=log_start
+                        error, job, jobs=attempt.jobs, kills=kills
                     )
                     following = next_attempt(job, attempt, failure)
                     if following is None:
@@ -170,8 +170,8 @@ def check_promise(
             check_metadata(announced, job.output, is_labelled=is_labelled)
 
 
-def begin_log(job: Job, attempt: Attempt) -> int:
-    """Write the header of an attempt's log; return the end of the header.
+def begin_log(job: Job, attempt: Attempt) -> None:
+    """Write the header of an attempt's log.
 
     The log of an earlier build is replaced, unless the attempt continues the build.
     """
@@ -198,4 +198,3 @@ def begin_log(job: Job, attempt: Attempt) -> int:
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("a" if continues else "w", encoding="utf-8") as log:
         log.write(header + "\n".join(lines) + "\n")
-        return log.tell()

@@ -36,10 +36,10 @@ class ProposedOutput:
 
     requirement: Requirement
     reason: str
-    dependencies: tuple[NormalizedName, ...] = ()
-    """Beside the declared build requirements."""
-    modules: Mapping[str, NormalizedName] = field(default_factory=dict)
-    """By undeclared module imported by the build: the project."""
+    dependencies: tuple[str, ...] = ()
+    """Requirements beside the declared build requirements."""
+    modules: Mapping[str, str] = field(default_factory=dict)
+    """By undeclared module imported by the build: the requirement that provides it."""
     dropped: tuple[NormalizedName, ...] = ()
     """Declared build requirements without a solution."""
     to_do: tuple[str, ...] = ()  # why the build requirements are unknown, and a way out
@@ -130,10 +130,10 @@ class Draft:
             )
             for output in self.outputs
         }
-        names = dict.fromkeys((*project.match_runtime, *self.match_runtime))
+        matched = dict.fromkeys((*project.match_runtime, *self.match_runtime))
         return replace(
             project,
-            match_runtime=tuple(names),
+            match_runtime=tuple(matched),
             stages=tuple(stages),
             packages={**project.packages, **rules},
         )

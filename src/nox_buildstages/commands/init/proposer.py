@@ -5,7 +5,6 @@ The result is known to resolve, with declared and undeclared build requirements.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from nox_buildstages import errors
-from nox_buildstages.builder.hints import missing_module
+from nox_buildstages.builder.modules import find_projects
 from nox_buildstages.commands.init.draft import (
     CYCLE_HINT,
     Draft,
@@ -31,7 +30,7 @@ from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question
 from nox_buildstages.model import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from packaging.pylock import Pylock
@@ -56,18 +55,6 @@ _ABOUT = (
     "that build names them. Optional build requirements, without which a",
     "build makes another wheel, aren't among them either.",
 )
-
-_PROJECTS: Mapping[str, tuple[str, ...]] = {
-    "PIL": ("pillow",),
-    "cv2": ("opencv-python", "opencv-python-headless"),
-    "distutils": ("setuptools",),
-    "mesonpy": ("meson-python",),
-    "pkg_resources": ("setuptools",),
-    "skbuild": ("scikit-build",),
-    "sklearn": ("scikit-learn",),
-    "yaml": ("pyyaml",),
-}
-"""The projects of modules that have another name than their project."""
 
 
 def run_init(workspace: Workspace, *, has_table: bool) -> None:
@@ -294,30 +281,38 @@ class Proposer:
         output = draft.output(error.output)
         if output is None:
             return None
-        module = missing_module(error.details)
-        if module is None:
-            first = f"{error.hook} failed: {error.reason}"
-            lines = (first, *error.details[-1:], error.hint)
+        first = f"{error.hook} failed: {error.reason}"
+        if not error.module:
+            lines = (first, *error.excerpt, *error.hint.splitlines())
             return self._skip_backend(draft, output.name, lines)
-        project = self._project_of(module, output)
-        if project is None:
-            line = f"its build imports {module}; nothing was found that provides it"
+        if not error.requirement:
+            return self._skip_backend(draft, output.name, error.hint.splitlines())
+        requirement = self._project_of(error.module, error.requirement, output)
+        if requirement is None:
+            line = (
+                f"its build imports {error.module}; nothing was found that provides it"
+            )
             return self._skip_backend(draft, output.name, (line,))
-        self.report(f"{output.name}: its build imports {module}; trying {project}")
+        self.report(
+            f"{output.name}: its build imports {error.module}; trying {requirement}"
+        )
         return draft.with_output(
             replace(
                 output,
-                dependencies=(*output.dependencies, project),
-                modules={**output.modules, module: project},
+                dependencies=(*output.dependencies, requirement),
+                modules={**output.modules, error.module: requirement},
             )
         )
 
-    def _project_of(self, module: str, output: ProposedOutput) -> NormalizedName | None:
+    def _project_of(
+        self, module: str, requirement: str, output: ProposedOutput
+    ) -> str | None:
         """Return a new candidate for the project of a module."""
         if module in output.modules or len(output.modules) >= MAX_GUESSES:
             return None
-        is_private = module.startswith("_") or module in sys.stdlib_module_names
-        names = _PROJECTS.get(module, () if is_private else (module,))
+        if requirement not in find_projects(module):  # an earlier version
+            return None if requirement in output.dependencies else requirement
+        names = () if module.startswith("_") else find_projects(module)
         runtime = {canonicalize_name(it.name) for it in self.project.final.requirements}
         candidates = map(canonicalize_name, names)
         for name in sorted(candidates, key=lambda it: it not in runtime):
@@ -339,7 +334,7 @@ class Proposer:
 
     def _group(self, draft: Draft) -> Draft:
         """Return a draft in which outputs with the same dependencies share a stage."""
-        alike: dict[frozenset[NormalizedName], list[NormalizedName]] = {}
+        alike: dict[frozenset[str], list[NormalizedName]] = {}
         for output in draft.outputs:
             if not output.to_do:
                 key = frozenset(output.dependencies)

@@ -1,0 +1,76 @@
+"""Diagnose a hook that failed, from its log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from nox_buildstages.builder.causes import find_causes, is_suspicious
+from nox_buildstages.builder.hints import (
+    Hint,
+    Situation,
+    find_hint,
+    find_unseen_variable,
+    is_full_disk,
+    is_out_of_memory,
+    memory_hint,
+)
+from nox_buildstages.model import PROJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_LINE = 10_000
+"""The number of characters after which a line is read as two."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Diagnosis:
+    """Why a hook failed."""
+
+    lines: tuple[str, ...]  # of the log, to show
+    excerpt: tuple[str, ...]  # of the lines
+    hint: Hint
+    out_of_memory: bool
+    full_disk: bool
+
+
+def diagnose(log: Path, start: int, reason: str, situation: Situation) -> Diagnosis:
+    """Return why a hook failed; ``start`` is the size of the log before the hook.
+
+    Advice comes from the lines that show the cause. The rest of the log counts only if
+    none of them is an error in a known format: builds try many things in vain.
+    """
+    causes = find_causes(read_log(log, start))
+    out_of_memory = full_disk = False
+    for line in chain([reason], filter(is_suspicious, read_log(log, start))):
+        out_of_memory = out_of_memory or is_out_of_memory(line)
+        full_disk = full_disk or is_full_disk(line)
+    hint = find_hint(["\n".join((*causes.lines, reason))], situation)
+    if out_of_memory and situation.stage != PROJECT:
+        hint = Hint(text=memory_hint(situation.stage, jobs=2))
+    elif not hint.text and not causes.is_certain:
+        hint = find_hint(filter(is_suspicious, read_log(log, start)), situation)
+    if not hint.text:
+        variable = find_unseen_variable((*causes.lines, reason), situation)
+        hint = replace(hint, text=variable)
+    return Diagnosis(
+        lines=causes.lines,
+        excerpt=causes.excerpt,
+        hint=hint,
+        out_of_memory=out_of_memory,
+        full_disk=full_disk,
+    )
+
+
+def read_log(log: Path, start: int = 0) -> Iterator[str]:
+    """Yield the lines of a log after a position; none if the file doesn't exist."""
+    if not log.is_file():
+        return
+    with log.open("rb") as stream:
+        stream.seek(start)
+        for line in iter(partial(stream.readline, _LINE), b""):
+            yield line.decode("utf-8", "replace")
