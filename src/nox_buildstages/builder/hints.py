@@ -336,8 +336,8 @@ def _name_left_out(situation: Situation) -> str:
 
 
 def _add_toolchain(match: re.Match[str], _situation: Situation) -> str:
-    name = match["what"]
-    return f"rustup lacks a toolchain: install it, with rustup toolchain install {toolchain}"
+    command = f"rustup toolchain install {match['what']}"
+    return f"rustup lacks a toolchain: install it, with {command}"
 
 
 def _say(text: str) -> _Words:
