@@ -21,6 +21,7 @@
     ├── ProposalError            no stages can be proposed
     ├── BuildError               building an output
     │   ├── BackendError         a hook of a build backend failed
+    │   ├── ChangedEnvironmentError  a build changed the environment it runs in
     │   ├── BuildTimeoutError    a stage reached its timeout
     │   └── WheelError           a file isn't the wheel that it should be
     └── RemoteStoreUnreachableError  the remote store doesn't answer
@@ -301,6 +302,22 @@ class BackendError(BuildError):
     def __post_init__(self) -> None:
         self.subject = f"{self.output} (stage {self.stage})"
         self.problem = f"{self.hook} failed: {self.reason}"
+
+
+@dataclass(kw_only=True, eq=False)
+class ChangedEnvironmentError(BuildError):
+    """A build changed the environment that it runs in."""
+
+    output: str
+    stage: str
+    owners: Sequence[str]  # the packages in whose folders the changed files are
+    problem: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.subject = f"{self.output} (stage {self.stage})"
+        self.problem = "its build changed the environment that it runs in"
+        if self.owners:
+            self.problem += f", in the folder of {', '.join(self.owners)}"
 
 
 class BuildTimeoutError(BuildError):

@@ -151,6 +151,7 @@ class Stage:
     jobs: int | None = None  # None for automatic
     memory_per_job: int | None = None  # bytes; None if unknown
     network: Network = "off"
+    private_environment: bool = False
     timeout: int | None = None  # seconds
     compiler_cache: CompilerCache | None = None  # None: the project's
     location: str = ""  # of the declaration, for messages

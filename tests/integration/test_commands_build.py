@@ -7,19 +7,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nox_buildstages.commands.final import run_final
+from nox_buildstages.commands.init.proposer import run_init
 from nox_buildstages.commands.lock import run_lock
 from nox_buildstages.commands.plan.project import run_plan
+from nox_buildstages.commands.release.release import run_release
 from nox_buildstages.commands.stage import run_stage
 from nox_buildstages.errors import (
     BuildError,
+    BuildStagesError,
+    ChangedEnvironmentError,
     LockError,
     ResolutionError,
     StaleLockError,
 )
+from support.packages import make_sdist, make_wheel
 from support.pair import (
     KERNELS,
     MODELS,
     Pair,
+    declare,
     declare_solo,
     installed,
     kernels_tree,
@@ -141,6 +147,82 @@ def test_locks_that_are_out_of_date_are_an_error(sessions: Sessions) -> None:
         run_lock(later.open("build-stages-lock", "--check"))
     with pytest.raises(StaleLockError):
         build(later, "first", "--locked")
+
+
+TABLER = """
+from pathlib import Path
+
+_KEPT = Path(__file__).with_name("table.txt")
+_KEPT.write_text(str(_KEPT.exists()))
+"""
+"""A module that writes beside itself when it is imported."""
+
+
+def test_a_dependency_that_writes_beside_itself_needs_a_copy(
+    project: Project, index: Index
+) -> None:
+    """The message names it and the key; each build and question begins afresh."""
+    make_wheel(index.folder, "tabler", "1.0", files={"tabler/__init__.py": TABLER})
+    make_sdist(
+        *(index.folder, "kernels", "1.0"),
+        static=False,
+        settings={"import-first": ["tabler"]},
+    )
+    declare_solo(project, dependencies=["tabler"])
+    with pytest.raises(ChangedEnvironmentError, match="folder of tabler") as caught:
+        build(Sessions(project=project), "only")
+    assert caught.value.hint.endswith("# only\n  private-environment = true")
+    declare_solo(project, dependencies=["tabler"], **{"private-environment": True})
+    sessions = Sessions(project=project, id="2-second")
+    build(sessions, "only")
+    assert project.wheels() == [KERNELS]
+    location = sessions.open("build-stage-only").environment.location
+    assert not [*location.rglob("table.txt")]
+    assert not (location / "private").exists()
+
+
+def test_init_proposes_a_copy_for_a_build_that_needs_it(
+    project: Project, index: Index, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the package whose folder changes, as a comment."""
+    make_wheel(index.folder, "tabler", "1.0", files={"tabler/__init__.py": TABLER})
+    requires = ("tinybackend", "tabler")
+    make_sdist(
+        *(index.folder, "kernels", "1.0"),
+        build_requires=requires,
+        static=False,
+        settings={"import-first": ["tabler"]},
+    )
+    declare(project, {"final": {"requirements": ["kernels"]}})
+    run_init(Sessions(project=project).open("build-stages-init"), has_table=True)
+    proposal = capsys.readouterr().out
+    assert "# its build changes the folder of tabler\n" in proposal
+    assert proposal.endswith("\nprivate-environment = true\n")
+
+
+def test_packages_that_disagree_about_a_file_are_reported(
+    project: Project, index: Index, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In one line; a release of both is refused, with the rest as it was."""
+    names = ["kernels", "models"]
+    for name in names:
+        files = {"shared.py": f"whose = {name!r}", "same.py": ""}
+        settings = {"also": [*files]}
+        make_sdist(index.folder, name, "1.0", files=files, settings=settings)
+    stage = {"name": "only", "outputs": names}
+    declare(project, {"final": {"requirements": names}, "stage": [stage]})
+    sessions = Sessions(project=project)
+    build(sessions, "only")
+    run_final(sessions.open("build-stages"))
+    overlap = "kernels 1.0 and models 1.0 both install shared.py, with different"
+    reports = [line for line in caplog.messages if overlap in line]
+    assert reports == [f"runtime environment: {overlap} contents; kernels 1.0 wins"]
+    before = sorted(project.wheelhouse.iterdir())
+    with pytest.raises(BuildStagesError) as caught:
+        run_release(sessions.open("build-stages-release"))
+    assert caught.value.summary == f"the release: {overlap} contents"
+    assert 'patches = ["patches/models.patch"]' in caught.value.hint
+    assert sorted(project.wheelhouse.iterdir()) == before
 
 
 def test_the_plan_is_printed(

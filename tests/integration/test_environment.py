@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -398,6 +400,118 @@ def test_nothing_is_changed_with_no_install(
     assert runner.commands == []
     syncer.sync(environment, locked.wanted, locked.path)
     syncer.sync(fixed, locked.wanted, locked.path)
+
+
+# Packages that install the same path ---------------------------------------------
+
+
+def sharing(folder: Path, name: str, version: str = "1.0", text: str = "") -> Path:
+    """Make a wheel with a file, scripts, data and a header that others have too."""
+    data = f"{name}-{version}.data"
+    text = text or name
+    files = {
+        "tests/__init__.py": f"whose = {text!r}\n",
+        "same/__init__.py": "",
+        f"{name}-{version}.dist-info/entry_points.txt": (
+            f"[console_scripts]\ncall = {text}:main\n"
+        ),
+        f"{data}/scripts/script": f"#!python\nprint({text!r})\n",
+        f"{data}/data/share/notes.txt": text,
+        f"{data}/headers/sharing.h": f"// {text}\n",
+    }
+    return make_wheel(folder, name, version, files=files)
+
+
+def contents(environment: Environment) -> dict[str, bytes]:
+    (site,) = environment.location.glob("lib/python*/site-packages")
+    paths = [
+        *(site / "tests/__init__.py", site / "same/__init__.py"),
+        *(environment.bin / "call", environment.bin / "script"),
+        environment.location / "share/notes.txt",
+    ]
+    return {path.name: path.read_bytes() for path in paths if path.exists()}
+
+
+def test_the_winner_of_a_path_is_always_the_same(
+    syncer: Syncer, environment: Environment, tmp_path: Path
+) -> None:
+    """By name, in modules, scripts and data; equal contents are no disagreement."""
+    wheels = [sharing(tmp_path, name) for name in ("one", "two")]
+    both = lock(tmp_path, *wheels)
+    (overlap,) = syncer.sync(environment, both.wanted, both.path)
+    paths = [path.rpartition("site-packages/")[2] for path in overlap.paths]
+    wanted = ["bin/call", "bin/script", "tests/__init__.py", "share/notes.txt"]
+    assert paths == wanted
+    assert str(overlap) == (
+        "one 1.0 and two 1.0 both install bin/call and 3 more files, with different"
+        " contents"
+    )
+    files = contents(environment)
+    assert len(files) == 4  # both __init__.py have one name
+    assert not any(b"two" in text for text in files.values())
+    assert find_differences(environment, both.wanted) == {}
+    assert syncer.sync(environment, both.wanted, both.path) == ()
+
+
+def test_an_output_wins_over_wheels_of_an_index(
+    syncer: Syncer, environment: Environment, tmp_path: Path
+) -> None:
+    """It was built for this project; what is then removed leaves the other's files."""
+    one, two = (sharing(tmp_path, name) for name in ("one", "two"))
+    both = lock(tmp_path, one, two)
+    built = replace(both.wanted["two"], stage="s")
+    (overlap,) = syncer.sync(environment, {**both.wanted, "two": built}, both.path)
+    assert (overlap.winner, overlap.loser) == ("two 1.0", "one 1.0")
+    assert not any(b"one" in text for text in contents(environment).values())
+    less = lock(tmp_path, one)
+    assert syncer.sync(environment, less.wanted, less.path) == ()
+    files = contents(environment)
+    assert len(files) == 4
+    assert not any(b"two" in text for text in files.values())
+
+
+def test_a_package_keeps_what_a_new_version_of_another_lacks(
+    syncer: Syncer, environment: Environment, tmp_path: Path
+) -> None:
+    """Installers remove a path with either of its packages."""
+    one, two = (sharing(tmp_path, name, text="equal") for name in ("one", "two"))
+    both = lock(tmp_path, one, two)
+    assert syncer.sync(environment, both.wanted, both.path) == ()
+    before = contents(environment)
+    newer = lock(tmp_path, make_wheel(tmp_path, "one", "1.1"), two)
+    syncer.sync(environment, newer.wanted, newer.path)
+    assert contents(environment) == before
+
+
+def test_contents_are_compared_without_hashes_too(
+    syncer: Syncer, environment: Environment, tmp_path: Path
+) -> None:
+    """Old wheels have no hash in RECORD, or another kind."""
+    wheels = [sharing(tmp_path, name, text="equal") for name in ("one", "two")]
+    with zipfile.ZipFile(wheels[0]) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    record = "one-1.0.dist-info/RECORD"
+    members[record] = re.sub(rb",sha256=[^,]*,\d+", b",,", members[record])
+    with zipfile.ZipFile(wheels[0], "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    both = lock(tmp_path, *wheels)
+    assert syncer.sync(environment, both.wanted, both.path) == ()
+
+
+def test_a_file_where_another_package_has_a_folder_is_an_error(
+    syncer: Syncer, environment: Environment, tmp_path: Path
+) -> None:
+    """No order of installations gives both, and uv can't undo the attempt."""
+    wheels = [
+        make_wheel(tmp_path, "one", "1.0", files={"thing": ""}),
+        make_wheel(tmp_path, "two", "1.0", files={"thing/more": ""}),
+    ]
+    both = lock(tmp_path, *wheels)
+    with pytest.raises(BuildStagesError, match="can't be installed") as caught:
+        syncer.sync(environment, both.wanted, both.path)
+    assert caught.value.hint.startswith("one wheel has a file where another has a f")
+    assert caught.value.hint.endswith(f"\n  rm -r {environment.location}")
 
 
 # What a backend sees -------------------------------------------------------------

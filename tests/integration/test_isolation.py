@@ -16,8 +16,12 @@ import pytest
 from nox_buildstages.builder.sandbox import Sandbox, SandboxPolicy
 from nox_buildstages.builder.scripts.isolate import CANNOT_CUT, CANNOT_RUN
 from nox_buildstages.environments.environment import Environment
-from nox_buildstages.environments.snapshot import guard_environment
-from nox_buildstages.errors import BuildError, BuildStagesError
+from nox_buildstages.environments.snapshot import copy_environment, guard_environment
+from nox_buildstages.errors import (
+    BuildError,
+    BuildStagesError,
+    ChangedEnvironmentError,
+)
 from nox_buildstages.model import Stage
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.system.process import Command, Completed, run
@@ -498,6 +502,63 @@ def test_a_build_that_changes_its_environment_is_refused(
     assert error.hint.endswith("\n  uv cache clean")
     assert not packages.joinpath("evil.pth").exists()
     assert not stamped(environment)
+
+
+@pytest.mark.parametrize(
+    ("path", "owner"),
+    [
+        ("site-packages/x/table.txt", "x"),
+        ("site-packages/x/cache/deep/table.txt", "x"),
+        ("site-packages/x-1.dist-info/note", "x"),
+        ("site-packages/space/new.txt", "x, y"),
+        ("site-packages/space/y/new.txt", "y"),
+        ("site-packages/evil.pth", ""),
+        ("stray.txt", ""),
+    ],
+)
+def test_a_changed_folder_is_named_by_its_package(
+    environment: Environment, tmp_path: Path, path: str, owner: str
+) -> None:
+    """The build itself may write nothing: what it imports does."""
+    library = environment.location / "lib/python3"
+    for name, files in {
+        "x": "x/core.py,,\nspace/x.py,,\n",
+        "y": "space/y/y.py,,\n",
+    }.items():
+        record = library / f"site-packages/{name}-1.dist-info/RECORD"
+        record.parent.mkdir()
+        record.write_text(f"{files}{record.parent.name}/RECORD,,\n")
+
+    def meddle() -> None:
+        with guard_environment(
+            environment, output="a", stage="s", log=tmp_path / "log"
+        ):
+            library.joinpath(path).parent.mkdir(parents=True, exist_ok=True)
+            library.joinpath(path).write_text("")
+
+    with pytest.raises(ChangedEnvironmentError) as caught:
+        meddle()
+    problem = "its build changed the environment that it runs in"
+    where = f", in the folder of {owner}" if owner else ""
+    assert caught.value.problem == problem + where
+    assert caught.value.hint.endswith("# s\n  private-environment = true")
+    assert not library.joinpath(path).exists()
+
+
+def test_a_copy_of_an_environment_may_be_changed(environment: Environment) -> None:
+    """It is used by its own path, and nothing of it stays."""
+    environment.bin.joinpath("tool").write_text(f"#!{environment.python}\n")
+    with copy_environment(environment) as copy:
+        assert copy.bin.joinpath("tool").read_text() == f"#!{copy.python}\n"
+        assert copy.python.samefile(sys.executable)
+        assert copy.location.joinpath("lib64/python3/site-packages/x").is_dir()
+        with guard_environment(environment, output="a", stage="s", log=environment.bin):
+            packages = copy.location / "lib/python3/site-packages"
+            packages.joinpath("x/core.py").write_text("changed")
+            packages.joinpath("evil.pth").write_text("")
+            shutil.rmtree(copy.bin)
+    assert not copy.location.exists()
+    assert stamped(environment)
 
 
 def test_a_build_that_fails_is_told_as_such(

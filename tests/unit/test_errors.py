@@ -16,6 +16,7 @@ from nox_buildstages.errors import (
     BuildError,
     BuildStagesError,
     BuildTimeoutError,
+    ChangedEnvironmentError,
     CommandError,
     DeclarationError,
     DivergingStageError,
@@ -62,6 +63,14 @@ MESSAGES: list[tuple[BuildStagesError, str]] = [
           log: /logs/a.log
         help: add it to the stage:
           [[tool.nox-buildstages.stage]]
+        """,
+    ),
+    (
+        ChangedEnvironmentError(output="a", stage="s", owners=["x", "y"], hint="do"),
+        """
+        error: a (stage s): its build changed the environment that it runs in, in the\
+ folder of x, y
+        help: do
         """,
     ),
     (

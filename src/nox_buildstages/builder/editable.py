@@ -92,7 +92,7 @@ def install_editable(
             requires_dist=file.requires_dist,
         )
         files.write_text(folder / _NOTE, json.dumps(asdict(wheel), indent=1))
-    ingredient = Ingredient(version=wheel.version, sha256=wheel.sha256)
+    ingredient = Ingredient(version=wheel.version, sha256=wheel.sha256, stage=PROJECT)
     wanted = {**context.ingredients(FINAL), name: ingredient}
     if not find_differences(environment, wanted):
         return

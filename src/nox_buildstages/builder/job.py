@@ -14,7 +14,11 @@ from nox_buildstages.builder.hints import Situation
 from nox_buildstages.builder.home import read_home
 from nox_buildstages.builder.jobs.slots import job_variables
 from nox_buildstages.builder.neighbours import Origin
-from nox_buildstages.environments.snapshot import guard_environment
+from nox_buildstages.environments.snapshot import (
+    PRIVATE_FOLDER,
+    copy_environment,
+    guard_environment,
+)
 from nox_buildstages.errors import BuildTimeoutError
 from nox_buildstages.model import DirectorySource
 from nox_buildstages.run import log_progress
@@ -73,9 +77,16 @@ class Job:
         return self.context.tools.store.build_dir(self.recipe.key, may_move=may_move)
 
     @property
+    def location(self) -> Path:
+        """The path of the environment that the build backend sees."""
+        location = self.environment.location
+        private = self.stage.private_environment
+        return location / PRIVATE_FOLDER if private else location
+
+    @property
     def is_partial(self) -> bool:
         """Whether the build can resume in the tree of an interrupted build."""
-        return self.build_dir.partial_build(self.environment.location) is not None
+        return self.build_dir.partial_build(self.location) is not None
 
     @property
     def sandbox(self) -> Sandbox:
@@ -193,20 +204,22 @@ class Job:
             declared |= hide_caches(context.tools, declared)
         else:
             declared = cache.merge_env(declared)
-        with (
-            guard_environment(
+        used = (
+            copy_environment(self.environment)
+            if self.stage.private_environment
+            else guard_environment(
                 self.environment, output=output, stage=stage, log=self.log
-            ),
-            self.follow(phase) as attend,
-        ):
+            )
+        )
+        with used as environment, self.follow(phase) as attend:
             yield Backend(
                 situation=self._situation(),
                 tree=tree,
                 system=source_tree.read_build_system(tree),
-                python=self.environment.python,
+                python=environment.python,
                 env=backend_variables(
                     context.tools.run.outer,
-                    self.environment,
+                    environment,
                     declared={**job_variables(jobs), **declared},
                     home=home,
                     toolchains=settings.variables,

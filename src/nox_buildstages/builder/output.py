@@ -64,7 +64,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                     f" {count_jobs(attempt.jobs)} (log: {job.log}){network}{resuming}"
                 )
                 kills, started = tools.job_pool.machine.oom_kills(), time.monotonic()
-                spent = job.build_dir.spent(job.environment.location)
+                spent = job.build_dir.spent(job.location)
                 begin_log(job, attempt)
                 try:
                     with tools.store.open_build_dir(job.build_dir) as build_dir:
@@ -105,7 +105,7 @@ def build_wheel(
         BuildError: The build failed, or made another wheel than expected.
         BuildStagesError: The compiler cache doesn't work.
     """
-    context, name, location = job.context, job.output.name, job.environment.location
+    context, name, location = job.context, job.output.name, job.location
     store, sources = context.tools.store, context.tools.sources
     with use_cache(
         context.tools,
@@ -191,7 +191,7 @@ def begin_log(job: Job, attempt: Attempt) -> None:
         f"jobs: {attempt.jobs}",
         f"network: {job.sandbox}",
         *([f"compiler cache: {job.compiler_cache.stem}"] if job.compiler_cache else ()),
-        f"environment: {job.environment.location}",
+        f"environment: {job.location}",
         *(f"  {name} {it.version}" for name, it in recipe.environment.items()),
         "",
     ]

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.environments.packages import check_packages, find_differences
-from nox_buildstages.environments.snapshot import record_files, restore_files
+from nox_buildstages.environments.snapshot import (
+    PRIVATE_FOLDER,
+    record_files,
+    restore_files,
+)
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.names import file_name
-from nox_buildstages.system.files import path_id, write_text
+from nox_buildstages.model import FINAL, PROJECT
+from nox_buildstages.system.files import path_id, remove_tree, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +55,7 @@ def prepare_environment(
     """
     if not environment.may_install():
         check_packages(environment, context.ingredients(name), hint=INSTALL_HINT)
+    remove_tree(environment.location / PRIVATE_FOLDER)  # left by a killed run
     restore_files(environment, context.tools.run.report)
     folder = environment.location
     bound = pylock.bind_wheels(
@@ -83,4 +90,11 @@ def sync_environment(
     from nox_buildstages.run.follow import ENV, show_elapsed  # noqa: PLC0415 - to sync
 
     with show_elapsed(context.tools.run.screen, name, ENV) as attend:
-        replace(context.tools.syncer, attend=attend).sync(environment, wanted, lock)
+        syncer = replace(context.tools.syncer, attend=attend)
+        overlaps = syncer.sync(environment, wanted, lock)
+    titles = {FINAL: "runtime environment", PROJECT: "this project's build environment"}
+    title = titles.get(name, f"stage {name}")
+    run = context.tools.run
+    for overlap in overlaps:
+        line = f"{title}: {overlap}; {overlap.winner} wins"
+        run.once(("overlap", line), partial(run.report, line))

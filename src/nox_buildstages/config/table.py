@@ -204,6 +204,18 @@ STAGE: Mapping[str, Key] = {
         in_locks=True,
         in_key=True,
     ),
+    "private-environment": Key(
+        getters.boolean,
+        default=False,
+        type="boolean",
+        example="private-environment = true",
+        text="Whether each build of the stage, and each question to a build backend,"
+        " gets its own copy of the environment, which it may change and which is"
+        " removed afterwards. For dependencies that write files beside themselves;"
+        " otherwise a build that [changes its"
+        " environment](../explanation/environments.md#what-a-backend-writes) is"
+        " refused.",
+    ),
     "jobs": Key(
         values.jobs,
         default="auto",

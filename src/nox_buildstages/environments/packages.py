@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING
 
@@ -48,12 +49,23 @@ def read_metadata(environment: Environment) -> Iterator[bytes]:
             yield file.read_bytes()
 
 
-def list_files(environment: Environment) -> Iterator[str]:
-    """Yield the files of every installed package, as listed in each RECORD."""
+def list_files(environment: Environment) -> dict[str, dict[str, str]]:
+    """Return the files of each installed package, with the hashes, as in RECORD.
+
+    Paths are relative to the environment. Instead of a missing hash there is the name
+    of the package.
+    """
+    found: dict[str, dict[str, str]] = {}
     for folder in site_packages(environment):
+        base = folder.relative_to(environment.location).as_posix()
         for record in sorted(folder.glob("*.dist-info/RECORD")):
+            name = canonicalize_name(record.parent.stem.rpartition("-")[0])
+            files = found.setdefault(name, {})
             with record.open(encoding="utf-8", newline="") as stream:
-                yield from (row[0] for row in csv.reader(stream) if row)
+                for path, *hashes in filter(None, csv.reader(stream)):
+                    place = os.path.normpath(os.path.join(base, path))  # noqa: PTH118 - thousands
+                    files[place] = (hashes and hashes[0]) or name
+    return found
 
 
 def check_packages(

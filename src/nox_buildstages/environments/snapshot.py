@@ -1,23 +1,31 @@
-"""Notice when a build or a person changes the files of an environment."""
+"""Notice when a build or a person changes the files of an environment.
+
+A build that has to change files gets a copy of the environment.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
 from nox_buildstages.environments.packages import (
     FILES_NOTE,
     difference_error,
     forget_packages,
+    list_files,
 )
-from nox_buildstages.errors import BuildError
-from nox_buildstages.system.files import write_text
+from nox_buildstages.errors import ChangedEnvironmentError
+from nox_buildstages.model import PROJECT
+from nox_buildstages.system.files import remove_tree, write_text
 from nox_buildstages.text import diff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from nox_buildstages.environments.environment import Environment
@@ -31,7 +39,10 @@ SECOND_BUILD_FOLDER = "second-build"
 PROJECT_FOLDER = "project"
 """The folder in an environment for the editable wheel of the project itself."""
 
-_OUR_FOLDERS = {SECOND_BUILD_FOLDER, PROJECT_FOLDER, "tmp"}
+PRIVATE_FOLDER = "private"
+"""The folder in an environment for the copy that a build may change."""
+
+_OUR_FOLDERS = {SECOND_BUILD_FOLDER, PROJECT_FOLDER, PRIVATE_FOLDER, "tmp"}
 """Folders at the top of an environment that nox-buildstages and nox write to."""
 
 _IGNORED_FOLDERS = {"__pycache__"}
@@ -39,31 +50,73 @@ _IGNORED_FOLDERS = {"__pycache__"}
 
 
 @contextmanager
+def copy_environment(environment: Environment) -> Iterator[Environment]:
+    """Yield a copy of an environment that a build may change, and remove the copy.
+
+    The path of the copy is always the same. Only scripts contain the path of an
+    environment: wheels don't know it. No file is a link to uv's cache.
+    """
+    location = environment.location
+    copy = location / PRIVATE_FOLDER
+    try:
+        shutil.copytree(
+            location,
+            copy,
+            symlinks=True,
+            ignore=lambda folder, _: _OUR_FOLDERS if folder == str(location) else (),
+        )
+        private = replace(
+            environment,
+            location=copy,
+            bin=copy / environment.bin.relative_to(location),
+            python=copy / environment.python.relative_to(location),
+        )
+        for script in private.bin.iterdir():
+            if script.is_file() and not script.is_symlink():
+                old = script.read_bytes()
+                new = old.replace(
+                    os.fsencode(environment.bin), os.fsencode(private.bin)
+                )
+                if new != old:
+                    script.write_bytes(new)
+        yield private
+    finally:
+        remove_tree(copy)
+
+
+@contextmanager
 def guard_environment(
     environment: Environment, *, output: str, stage: str, log: Path
-) -> Iterator[None]:
-    """Raise an error if a build changes the environment.
+) -> Iterator[Environment]:
+    """Yield an environment, and raise an error if a build changes it.
 
     Added files are removed, and the packages are installed again before the next
     build.
 
     Raises:
-        BuildError: The build changed the environment, and didn't fail otherwise.
+        ChangedEnvironmentError: The build changed it, and didn't fail otherwise.
     """
     before = _take_snapshot(environment.location)
     try:
-        yield
+        yield environment
     finally:
         changes = _find_changes(before, _take_snapshot(environment.location))
         if changes:
             _undo(environment, changes)
     if changes:
-        hint = "patch its source, so that it doesn't write into the environment"
+        hint = (
+            "change its source, so that it doesn't write into the environment"
+            if stage == PROJECT
+            else "give each build of the stage a copy of the environment that it may"
+            f" change:\n  [[tool.nox-buildstages.stage]]        # {stage}\n"
+            "  private-environment = true"
+        )
         if set(changes.values()) != {"added"}:
             hint += "\nuv's cache may share these files; clean it:\n  uv cache clean"
-        raise BuildError(
-            subject=f"{output} (stage {stage})",
-            problem="its build changed the environment that it runs in",
+        raise ChangedEnvironmentError(
+            output=output,
+            stage=stage,
+            owners=_find_owners(environment, changes),
             details=[f"{change} {name}" for name, change in changes.items()],
             log=log,
             hint=hint,
@@ -134,6 +187,25 @@ def _find_changes(before: _Snapshot, after: _Snapshot) -> dict[str, str]:
         name: "added" if old is None else "removed" if new is None else "changed"
         for name, old, new in diff(before, after)
     }
+
+
+def _find_owners(environment: Environment, paths: Iterable[str]) -> list[str]:
+    """Return the packages in whose folders some files are, sorted.
+
+    The folder of all packages belongs to nobody.
+    """
+    owners: dict[PurePosixPath, set[str]] = {}
+    for name, listed in list_files(environment).items():
+        for path in map(PurePosixPath, listed):
+            for place in (path, *path.parents):
+                owners.setdefault(place, set()).add(name)
+    found: set[str] = set()
+    for path in map(PurePosixPath, paths):
+        places = (place for place in (path, *path.parents) if place in owners)
+        place = next(places, path)
+        if place == path or "site-packages" in place.parts[:-1]:
+            found |= owners.get(place, set())
+    return sorted(found)
 
 
 def _undo(environment: Environment, changes: Mapping[str, str]) -> None:

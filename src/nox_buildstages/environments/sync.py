@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import tempfile
 from dataclasses import dataclass, field
@@ -17,13 +18,15 @@ from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.environments.packages import (
     check_packages,
     find_differences,
+    list_files,
     record_packages,
 )
 from nox_buildstages.errors import BuildStagesError, HashMismatchError
 from nox_buildstages.indexes.settings import NETWORK_OFF, OFFLINE_HINT, Indexes
 from nox_buildstages.indexes.url_secrets import LOGIN_HINT, is_auth_failure, redact
-from nox_buildstages.system.files import write_text
+from nox_buildstages.system.files import sha256_of, write_text
 from nox_buildstages.system.process import Command
+from nox_buildstages.wheels.overlaps import find_overlaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.store.key import Ingredient
     from nox_buildstages.system.process import Runner
+    from nox_buildstages.wheels.overlaps import Overlap
 
 _IGNORED_VARIABLES = ("UV_CONSTRAINT", "UV_NO_BINARY", "UV_NO_BINARY_PACKAGE")
 """Variables with which uv would refuse a lock, or our own wheels in a lock."""
@@ -40,6 +44,9 @@ _MISMATCH = re.compile(
     r"(?:\s+Expected:\s+sha256:(?P<expected>\w+)\s+Computed:\s+sha256:(?P<found>\w+))?"
 )
 """uv's message about a wheel that differs from the locked wheel."""
+
+_CLASH = re.compile(r"(Is a directory|Not a directory|File exists) \(os error")
+"""uv's messages about a path at which a file and a folder should be."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,11 +63,11 @@ class Syncer:
 
     def sync(
         self, environment: Environment, wanted: Mapping[str, Ingredient], lock: Path
-    ) -> None:
+    ) -> tuple[Overlap, ...]:
         """Install exactly the locked packages into an environment, and verify them.
 
         ``lock`` is a PEP 751 file of wheels, with the packages ``wanted`` for this
-        interpreter.
+        interpreter. Return where the packages disagree about a path.
 
         Raises:
             HashMismatchError: A wheel differs from the locked wheel.
@@ -69,7 +76,7 @@ class Syncer:
         """
         differences = find_differences(environment, wanted)
         if not differences:
-            return
+            return ()
         stale, words = differences.keys(), ", ".join(differences.values())
         _LOG.debug("syncing %s: %s", environment.location, words)
         if not environment.may_install():
@@ -83,8 +90,10 @@ class Syncer:
             if failure:
                 raise _sync_error(location, failure, hint)
         self._install(environment, stale & wanted.keys(), lock)
+        overlaps = self._settle_overlaps(environment, wanted, lock)
         record_packages(environment, wanted)
         check_packages(environment, wanted, hint=hint)
+        return overlaps
 
     def create(self, location: Path, python: Path) -> None:
         """Create an empty environment; replace an existing environment.
@@ -143,6 +152,39 @@ class Syncer:
                 found=mismatch["found"],
             )
 
+    def _settle_overlaps(
+        self, environment: Environment, wanted: Mapping[str, Ingredient], lock: Path
+    ) -> tuple[Overlap, ...]:
+        """Have the same files after every installation of the same packages.
+
+        uv installs packages side by side: if two have a path, chance decides. And uv
+        removes the path with either of them. Such packages are installed again, one
+        after the other, so the last one wins: outputs win over wheels of an index, then
+        the first name wins. Return where the contents differ.
+        """
+        location, listed = environment.location, list_files(environment)
+        order = sorted(wanted, key=lambda it: (not wanted[it].stage, it))
+        files = {name: listed[name] for name in order if name in listed}
+        again: dict[str, set[str]] = {
+            name: set()
+            for name, paths in files.items()
+            if not all(os.path.lexists(f"{location}/{path}") for path in paths)
+        }
+        for overlap in find_overlaps(files):
+            for name in (overlap.winner, overlap.loser):
+                again.setdefault(name, set()).update(overlap.paths)
+        contents: dict[str, dict[str, str]] = {}
+        for name in reversed(order):
+            if name in again:
+                self._install(environment, {name}, lock)
+                # RECORD may have no hash, or another kind.
+                contents[f"{name} {wanted[name].version}"] = {
+                    path: sha256_of(location / path)
+                    for path in again[name]
+                    if location.joinpath(path).is_file()
+                }
+        return find_overlaps(dict(reversed(contents.items())))
+
     def _run_uv(self, *argv: str) -> str:
         """Run uv; return an empty string, or the error output if uv fails."""
         with tempfile.TemporaryDirectory(prefix="nox-buildstages-") as scratch:
@@ -167,6 +209,11 @@ def _sync_error(
         hint = LOGIN_HINT
     elif re.search(NETWORK_OFF, output):
         hint = OFFLINE_HINT
+    elif _CLASH.search(output):
+        hint = (
+            "one wheel has a file where another has a folder: leave out one of the two,"
+            f" or patch it; then remove the environment:\n  rm -r {location}"
+        )
     return BuildStagesError(
         subject=f"environment {location}",
         problem="can't be installed from its lock",

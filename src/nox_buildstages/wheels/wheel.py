@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import configparser
 import csv
 import hashlib
 import io
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
 _STRONG_HASHES = frozenset({"sha256", "sha384", "sha512"})
 _COLUMNS = 3
+_INSTALLED_PACKAGES = re.compile(r"lib/python[\d.]+t?/site-packages/")
+"""The folder of packages, as the data of a wheel may name it."""
 _LIBC = re.compile(r"(many|musl)linux_(\d+)_(\d+)_")
 _LIBC_NAMES = {"many": "glibc", "musl": "musl"}
 
@@ -123,6 +126,49 @@ def verify_record(path: Path) -> None:
         for file, info in files.items():
             if file not in unhashed:
                 _verify_member(archive, info, record.get(file))
+
+
+def installed_files(path: Path) -> dict[str, str]:
+    """Return what a wheel installs: paths in an environment, with contents.
+
+    Packages are in ``site-packages``. A content is a hash, or the object that a script
+    calls.
+
+    Raises:
+        WheelError: RECORD or the entry points can't be read.
+    """
+    with _open_wheel(path) as archive:
+        folder = dist_info_folder(archive)
+        project = folder.removesuffix(".dist-info")
+        places = {
+            "purelib": "site-packages/",
+            "platlib": "site-packages/",
+            "scripts": "bin/",
+            "headers": f"include/{project.rpartition('-')[0]}/",
+        }
+        files: dict[str, str] = {}
+        for member, (digest, _) in _read_record(archive, f"{folder}/RECORD").items():
+            scheme, _, file = member.removeprefix(f"{project}.data/").partition("/")
+            if not member.startswith(f"{project}.data/"):
+                files[f"site-packages/{member}"] = digest
+            elif scheme in places:
+                files[places[scheme] + file] = digest
+            else:
+                files[_INSTALLED_PACKAGES.sub("site-packages/", file)] = digest
+        entry_points = configparser.ConfigParser(
+            delimiters=("=",), interpolation=None, strict=False
+        )
+        entry_points.optionxform = str  # type: ignore[assignment,method-assign]
+        if f"{folder}/entry_points.txt" in archive.namelist():
+            text = archive.read(f"{folder}/entry_points.txt").decode()
+            try:
+                entry_points.read_string(text)
+            except configparser.Error as error:
+                raise ValueError(f"{folder}/entry_points.txt: {error}") from error
+        for section in {"console_scripts", "gui_scripts"} & {*entry_points.sections()}:
+            for script, call in entry_points[section].items():
+                files[f"bin/{script}"] = call
+    return files
 
 
 def libc_versions(tags: Iterable[Tag]) -> Iterator[str]:

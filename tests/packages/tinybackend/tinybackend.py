@@ -20,6 +20,7 @@ compile             C sources, made into <module>/<stem>.so; an object file that
 compilers           how many programs run, MAX_JOBS at once; each adds a line + when
                     it starts and a line - when it ends to TINYBACKEND_COUNT
 thinks              how many seconds get_requires_for_build_wheel takes
+also                paths beside the module that go into the wheel
 says                lines for the log
 pause               how many seconds pass after each of them
 stamp-time          whether the time of the build goes into <module>/built_at.json,
@@ -67,6 +68,7 @@ DEFAULTS = {
     "compile": [],
     "compilers": 0,
     "thinks": 0,
+    "also": [],
     "says": [],
     "pause": 0,
     "stamp-time": False,
@@ -204,6 +206,7 @@ def _module(settings):
 def _sources(settings):
     module = _module(settings)
     found = [Path(f"{module}.py"), *Path(module).rglob("*")]
+    found += map(Path, settings["also"])
     return {
         path.as_posix(): path.read_bytes()
         for path in found

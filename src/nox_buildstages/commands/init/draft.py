@@ -42,6 +42,8 @@ class ProposedOutput:
     """By undeclared module imported by the build: the requirement that provides it."""
     dropped: tuple[NormalizedName, ...] = ()
     """Declared build requirements without a solution."""
+    changes: tuple[str, ...] = ()
+    """The packages in the environment whose folders the build changes."""
     to_do: tuple[str, ...] = ()  # why the build requirements are unknown, and a way out
 
     @property
@@ -58,6 +60,8 @@ class ProposedOutput:
         undeclared = f"; its build imports {modules}, which it doesn't declare"
         line = f"{self.name}: {self.reason}{undeclared if modules else ''}"
         yield from textwrap.wrap(line, _WIDTH)
+        if self.changes:
+            yield f"its build changes the folder of {', '.join(self.changes)}"
         if self.to_do:
             yield "To do: its build requirements are unknown:"
             yield from indent(self.to_do)
@@ -119,6 +123,7 @@ class Draft:
                 name=name,
                 dependencies=tuple(map(Requirement, names)),
                 outputs=tuple(outputs),
+                private_environment=any(it.changes for it in members),
                 location=f"stage {name} (proposed)",
             )
             stages.append(stage)

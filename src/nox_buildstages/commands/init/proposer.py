@@ -207,8 +207,8 @@ class Proposer:
             return self._add_output(draft, error)
         if isinstance(error, errors.UnorderedOutputError):
             return add_dependency(draft, error.stage, canonicalize_name(error.output))
-        if isinstance(error, errors.BackendError):
-            return self._add_module(draft, error)
+        if isinstance(error, (errors.BackendError, errors.ChangedEnvironmentError)):
+            return self._help_backend(draft, error)
         if isinstance(error, errors.MetadataError):
             lines = (error.problem, *error.hint.splitlines())
             return self._skip_backend(draft, error.output, lines)
@@ -276,11 +276,16 @@ class Proposer:
         version = next((it.version for it in packages if it.name == name), None)
         return Requirement(name if version is None else f"{name}=={version}")
 
-    def _add_module(self, draft: Draft, error: errors.BackendError) -> Draft | None:
-        """Return a draft with the project of a module missing in a build."""
+    def _help_backend(
+        self, draft: Draft, error: errors.BackendError | errors.ChangedEnvironmentError
+    ) -> Draft | None:
+        """Return a draft with what a build needs: a missing module, or a copy."""
         output = draft.output(error.output)
         if output is None:
             return None
+        if isinstance(error, errors.ChangedEnvironmentError):
+            changes = tuple(error.owners) or ("all packages",)
+            return draft.with_output(replace(output, changes=changes))
         first = f"{error.hook} failed: {error.reason}"
         if not error.module:
             lines = (first, *error.excerpt, *error.hint.splitlines())

@@ -38,7 +38,9 @@ def render(
     for stage, reasons in stages:
         outputs = (format_requirement(it.requirement, root) for it in stage.outputs)
         table = stage_table(stage.name, outputs, map(str, stage.dependencies))
-        blocks.append([*_comment(reasons), *table])
+        private = stage.private_environment
+        copy = assignment("private-environment", private) if private else ()
+        blocks.append([*_comment(reasons), *table, *copy])
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 

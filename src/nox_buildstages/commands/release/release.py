@@ -15,17 +15,22 @@ from nox_buildstages.commands.release import provenance, repair
 from nox_buildstages.commands.release.dependencies import find_dependencies
 from nox_buildstages.commands.release.vendor import vendor_wheels
 from nox_buildstages.environments.packages import read_metadata
-from nox_buildstages.errors import UsageError, WheelError
+from nox_buildstages.errors import BuildStagesError, UsageError, WheelError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import FINAL
 from nox_buildstages.system.files import sha256_of
 from nox_buildstages.wheelhouse import checksums
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK, has_sha256
 from nox_buildstages.wheels.core_metadata import parse_metadata
-from nox_buildstages.wheels.wheel import libc_versions, projects_by_platform
+from nox_buildstages.wheels.overlaps import find_overlaps
+from nox_buildstages.wheels.wheel import (
+    installed_files,
+    libc_versions,
+    projects_by_platform,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from nox_buildstages.builder.context import BuildContext
@@ -40,7 +45,8 @@ def run_release(workspace: Workspace) -> None:
 
     Raises:
         BuildStagesError: A wheel is unavailable, was changed after the build, isn't
-            sound or can't be repaired; or the environment can't be made.
+            sound or can't be repaired; two wheels disagree about a file; or the
+            environment can't be made.
         UsageError: SOURCE_DATE_EPOCH isn't a time.
     """
     context = workspace.context(workspace.ensure_locks()[0])
@@ -49,6 +55,7 @@ def run_release(workspace: Workspace) -> None:
     results = [
         it for stage in context.graph.order for it in find_results(context, stage)
     ]
+    _refuse_overlaps(results)
     with occupy_environment(workspace.tools, environment), house.hold_lock():
         if workspace.options.repair:
             built = [
@@ -105,6 +112,25 @@ def run_release(workspace: Workspace) -> None:
         workspace.tools.run.report(
             "left out: the SBOM, because cyclonedx-python-lib isn't installed in nox's"
             " environment; `pip install 'nox-buildstages[sbom]'`"
+        )
+
+
+def _refuse_overlaps(results: Iterable[OutputResult]) -> None:
+    """Raise an error if two outputs install a file with different contents."""
+    wheels = {
+        f"{it.output.name} {it.output.metadata.version}": installed_files(it.wheel.path)
+        for it in sorted(results, key=lambda it: it.output.name)
+    }
+    overlaps = find_overlaps(wheels)
+    if overlaps:
+        name = overlaps[0].loser.partition(" ")[0]
+        raise BuildStagesError(
+            subject="the release",
+            problem=str(overlaps[0]),
+            details=list(map(str, overlaps[1:])),
+            hint="leave the file out of one of the two wheels, for example with a"
+            f" patch:\n  [tool.nox-buildstages.package.{name}]\n"
+            f'  patches = ["patches/{name}.patch"]',
         )
 
 

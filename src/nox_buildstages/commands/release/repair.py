@@ -203,7 +203,8 @@ class Repairer:
         variables = _variables(tools.run.outer)
         command = Command(argv=("patchelf", "--version"), env=variables)
         patchelf = run_checked(tools.runner, command).split()[-1]
-        names = {PurePosixPath(file).name for file in list_files(environment)}
+        listed = list_files(environment).values()
+        names = {PurePosixPath(file).name for files in listed for file in files}
         return cls(
             tools=tools,
             variables=variables,
