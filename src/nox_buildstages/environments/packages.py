@@ -63,7 +63,9 @@ def list_files(environment: Environment) -> dict[str, dict[str, str]]:
             files = found.setdefault(name, {})
             with record.open(encoding="utf-8", newline="") as stream:
                 for path, *hashes in filter(None, csv.reader(stream)):
-                    place = os.path.normpath(os.path.join(base, path))  # noqa: PTH118 - thousands
+                    place = f"{base}/{path}"
+                    if path.startswith(("..", "/")):  # few of thousands
+                        place = os.path.normpath(os.path.join(base, path))  # noqa: PTH118 - as text
                     files[place] = (hashes and hashes[0]) or name
     return found
 
