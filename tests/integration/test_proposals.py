@@ -307,9 +307,16 @@ def test_builds_that_need_each_other(project: Project, index: Index) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"import-first": ["nowhere"]}, "imports nowhere; nothing was found"),
-        ({"import-first": ["_private"]}, "imports _private; nothing was found"),
+        (
+            {"import-first": ["nowhere"]},
+            "imports the module nowhere; nothing was found",
+        ),
+        (
+            {"import-first": ["_private"]},
+            "imports the module _private; nothing was found",
+        ),
         ({"import-first": ["torch.missing"]}, "torch 2.13 has no torch.missing"),
+        ({"import-first": ["torch._six"]}, "torch 2.13 has no torch._six; nothing was"),
         ({"require-env": ["CUDA_HOME"]}, "get_requires_for_build_wheel failed: "),
         ({"faults": ["no-metadata-hook"]}, "metadata = { requires-dist = "),
     ],

@@ -294,9 +294,8 @@ class Proposer:
             return self._skip_backend(draft, output.name, error.hint.splitlines())
         requirement = self._project_of(error.module, error.requirement, output)
         if requirement is None:
-            line = (
-                f"its build imports {error.module}; nothing was found that provides it"
-            )
+            problem = error.hint.partition(": ")[0]
+            line = f"{problem}; nothing was found that provides it"
             return self._skip_backend(draft, output.name, (line,))
         self.report(
             f"{output.name}: its build imports {error.module}; trying {requirement}"
@@ -316,7 +315,8 @@ class Proposer:
         if module in output.modules or len(output.modules) >= MAX_GUESSES:
             return None
         if requirement not in find_projects(module):  # an earlier version
-            return None if requirement in output.dependencies else requirement
+            is_new = requirement not in output.dependencies
+            return requirement if is_new and self._has_wheel(requirement) else None
         names = () if module.startswith("_") else find_projects(module)
         runtime = {canonicalize_name(it.name) for it in self.project.final.requirements}
         candidates = map(canonicalize_name, names)
@@ -358,7 +358,7 @@ class Proposer:
         """Return whether a requirement has a fixed source, for example a URL."""
         return is_direct(self.project, Output(requirement=requirement, location=""))
 
-    def _has_wheel(self, name: NormalizedName) -> bool:
+    def _has_wheel(self, name: str) -> bool:
         question = Question(name="wheel", requirements=(name,))
         return self._resolve(question) is not None
 
