@@ -61,7 +61,9 @@ def list_files(environment: Environment) -> dict[str, dict[str, str]]:
         for record in sorted(folder.glob("*.dist-info/RECORD")):
             name = canonicalize_name(record.parent.stem.rpartition("-")[0])
             files = found.setdefault(name, {})
-            with record.open(encoding="utf-8", newline="") as stream:
+            with record.open(
+                encoding="utf-8", errors="surrogateescape", newline=""
+            ) as stream:
                 for path, *hashes in filter(None, csv.reader(stream)):
                     place = f"{base}/{path}"
                     if path.startswith(("..", "/")):  # few of thousands
