@@ -185,6 +185,7 @@ class PackageRules:
     patches: tuple[Patch, ...] = ()
     requires_dist: tuple[Requirement, ...] | None = None  # None if not declared
     local_version: LocalVersion | None = None  # None keeps the backend's
+    unused: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

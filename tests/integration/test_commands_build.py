@@ -138,6 +138,28 @@ def test_locks_that_fail_are_made_once_in_a_run(
         build(Sessions(project=sessions.project, id="2-second"), "second")
 
 
+def test_what_has_no_effect_is_said(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name that no environment contains is an error; an unused wheel has a line."""
+    stage = {"name": "only", "outputs": ["kernels"], "dependencies": ["tensorlib"]}
+    table = {"final": {"requirements": ["tensorlib"]}, "stage": [stage]}
+    declare(project, {**table, "match-runtime": ["tensorlibs"]})
+    with pytest.raises(LockError, match="contains tensorlibs; did you mean 'tensorl"):
+        run_lock(Sessions(project=project).open("build-stages-lock"))
+    assert not (project.folder / "build-stages").exists()
+    declare(project, table)
+    sessions = Sessions(project=project, id="2-second")
+    build(sessions, "only")
+    run_final(sessions.open("build-stages"))
+    unused = [line for line in caplog.messages if line.startswith("nothing installs k")]
+    assert len(unused) == 2  # while locking, and at the end
+    declare(project, {**table, "package": {"kernels": {"unused": True}}})
+    caplog.clear()
+    run_final(sessions.open("build-stages"))
+    assert "nothing installs" not in caplog.text
+
+
 def test_locks_that_are_out_of_date_are_an_error(sessions: Sessions) -> None:
     """`--check` never writes them, and neither does a build with `--locked`."""
     run_lock(sessions.open("build-stages-lock"))

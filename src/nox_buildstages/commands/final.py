@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder.prepare import occupy_environment, sync_environment
 from nox_buildstages.builder.stage import find_results
 from nox_buildstages.environments.import_check import import_command
+from nox_buildstages.lock.files.effects import describe_unused, find_unused_outputs
 from nox_buildstages.model import FINAL
 from nox_buildstages.run.journal import CLOSED
 from nox_buildstages.run.summary import render_summary
@@ -63,6 +64,8 @@ def run_final(workspace: Workspace) -> str | None:
     finally:
         for line in render_summary(entries):
             tools.run.report(line)
+        for name in find_unused_outputs(project, context.locks):
+            tools.run.report(describe_unused(name))
         cell = str(project.cell)
         tools.run.journal.note(CLOSED, python=workspace.python, cell=cell)
     return None

@@ -315,6 +315,15 @@ PACKAGE: Mapping[str, Key] = {
         in_key=True,
         has_placeholders=True,
     ),
+    "unused": Key(
+        getters.boolean,
+        default=False,
+        type="boolean",
+        example="unused = true",
+        text="Whether it is all right that neither the runtime nor another stage"
+        " contains the output. Otherwise `build-stages-lock` and `build-stages` say"
+        " so.",
+    ),
 }
 
 TOP: Mapping[str, Key] = {

@@ -15,6 +15,11 @@ from nox_buildstages.indexes.url_secrets import redact
 from nox_buildstages.lock.explain.conflicts import explain
 from nox_buildstages.lock.files import folder, share_cells
 from nox_buildstages.lock.files.diff import describe_changes
+from nox_buildstages.lock.files.effects import (
+    describe_unused,
+    find_idle_matches,
+    find_unused_outputs,
+)
 from nox_buildstages.lock.files.inputs import digest_inputs
 from nox_buildstages.lock.resolve.locker import Locker, UnresolvableError
 from nox_buildstages.lock.resolve.own_project import with_own_stage
@@ -91,12 +96,18 @@ class ProjectLocker:
                     hint="choose a package that the lock files contain",
                 )
 
+        # Find declarations without effect: outputs that nothing installs in any cell.
+        lines = [*find_idle_matches(project.match_runtime, [it.locks for it in cells])]
+        unused = [find_unused_outputs(cell.project, cell.locks) for cell in cells]
+        everywhere = [it for it in unused[0] if all(it in found for found in unused)]
+        lines += map(describe_unused, everywhere)
+
         # Write the files and print what changed.
         written = folder.write_locks(project, locks)
         names = ", ".join(path.name for path in written)
         names = names or "nothing; all files were up to date"
         report(f"wrote to {project.lock_dir}: {names}")
-        for line in describe_changes(before, locks):
+        for line in (*describe_changes(before, locks), *lines):
             report(redact(line))
         return {lock.name: lock for lock in locks}
 

@@ -1,0 +1,74 @@
+"""Find declarations without effect, once the locks are known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nox_buildstages.config.getters import did_you_mean
+from nox_buildstages.errors import LockError
+from nox_buildstages.model import FINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from packaging.utils import NormalizedName
+
+    from nox_buildstages.lock.files.lockfile import Lock
+    from nox_buildstages.model import Project
+
+
+def find_idle_matches(
+    names: Collection[NormalizedName], cells: Collection[Mapping[str, Lock]]
+) -> Iterator[str]:
+    """Yield a line for each name of match-runtime that only one environment contains.
+
+    Each cell has its locks by name.
+
+    Raises:
+        LockError: No environment contains a name, so it is probably a misspelling.
+    """
+    holders: dict[str, set[str]] = {}
+    for locks in cells:
+        for label, lock in locks.items():
+            for package in lock.pylock.packages:
+                holders.setdefault(package.name, set()).add(label)
+    for name in names:
+        found = sorted(holders.get(name, ()))
+        if not found:
+            hint = did_you_mean(name, holders)
+            raise LockError(
+                subject="match-runtime",
+                problem=f"no environment contains {name}{hint}",
+                hint=f"correct {name} in match-runtime, or remove it",
+            )
+        if found == [FINAL]:
+            yield (
+                f"match-runtime has no effect on {name}: no stage contains it; add it"
+                " to the dependencies of the stages that build against it"
+            )
+        elif len(found) == 1:
+            yield (
+                f"match-runtime has no effect on {name}: only stage {found[0]} contains"
+                " it"
+            )
+
+
+def find_unused_outputs(
+    project: Project, locks: Mapping[str, Lock]
+) -> tuple[NormalizedName, ...]:
+    """Return the outputs that no environment contains, in a cell with these locks."""
+    used = {package.name for lock in locks.values() for package in lock.pylock.packages}
+    return tuple(
+        output.name
+        for output in project.outputs
+        if output.name not in used and not project.rules(output.name).unused
+    )
+
+
+def describe_unused(name: NormalizedName) -> str:
+    """Return the line about an output that no environment contains."""
+    return (
+        f"nothing installs {name}: add it to final.requirements, or to the"
+        " dependencies of another stage; if it is only for others, set"
+        f" package.{name}.unused = true"
+    )

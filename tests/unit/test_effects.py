@@ -1,0 +1,86 @@
+"""Declarations that have no effect on any environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from nox_buildstages.config.project import read
+from nox_buildstages.errors import LockError
+from nox_buildstages.lock.files import pylock
+from nox_buildstages.lock.files.effects import (
+    describe_unused,
+    find_idle_matches,
+    find_unused_outputs,
+)
+from nox_buildstages.lock.files.lockfile import Lock
+from nox_buildstages.model import DirectorySource
+
+PYPROJECT = Path("/project/pyproject.toml")
+
+
+def locks(**environments: str) -> dict[str, Lock]:
+    """Return locks by name, each with the projects of a text."""
+    found = {}
+    for name, projects in environments.items():
+        packages = [
+            pylock.stage_package(
+                canonicalize_name(it), Version("1"), DirectorySource(path=it), stage="s"
+            )
+            for it in projects.split()
+        ]
+        lock = pylock.make_pylock(packages)
+        found[name] = Lock(name=name, inputs="", pylock=lock)
+    return found
+
+
+def idle(*names: str, **environments: str) -> list[str]:
+    matched = [canonicalize_name(it) for it in names]
+    return [*find_idle_matches(matched, [locks(**environments)])]
+
+
+def test_a_match_between_environments_has_an_effect() -> None:
+    """It takes two environments, of a stage and of the runtime or of two stages."""
+    assert idle("torch", kernels="torch", final="torch") == []
+    assert idle("torch", a="torch", b="torch", final="") == []
+    cells = [locks(a="torch", final=""), locks(a="", final="torch")]
+    assert [*find_idle_matches([canonicalize_name("torch")], cells)] == []
+
+
+def test_a_match_of_one_environment_is_reported() -> None:
+    """If no stage contains it, a build may be for something else than is run."""
+    assert idle("torch", "numpy", kernels="", final="torch numpy") == [
+        f"match-runtime has no effect on {name}: no stage contains it; add it to the"
+        " dependencies of the stages that build against it"
+        for name in ("torch", "numpy")
+    ]
+    assert idle("torch", kernels="torch", final="") == [
+        "match-runtime has no effect on torch: only stage kernels contains it"
+    ]
+
+
+def test_a_match_of_no_environment_is_an_error() -> None:
+    """It is probably a misspelling."""
+    with pytest.raises(LockError) as caught:
+        idle("pakaging", a="packaging", final="packaging")
+    assert str(caught.value) == (
+        "error: match-runtime: no environment contains pakaging; did you mean"
+        " 'packaging'?\nhelp: correct pakaging in match-runtime, or remove it"
+    )
+
+
+def test_an_output_that_nothing_installs() -> None:
+    """The runtime or another stage has to contain it, unless it is for others."""
+    package = {"c": {"unused": True}}
+    stages = [
+        {"name": "one", "outputs": ["a", "b"]},
+        {"name": "two", "dependencies": ["a"], "outputs": ["c", "d", "e"]},
+    ]
+    document = {"tool": {"nox-buildstages": {"stage": stages, "package": package}}}
+    project = read(document, pyproject=PYPROJECT)
+    unused = find_unused_outputs(project, locks(one="", two="a", final="e"))
+    assert [*unused] == ["b", "d"]
+    assert describe_unused(unused[0]).startswith("nothing installs b: add it to final")
