@@ -19,8 +19,9 @@ from nox_buildstages.errors import (
     LockError,
     ResolutionError,
     StaleLockError,
+    WheelError,
 )
-from support.packages import make_sdist, make_wheel
+from support.packages import make_sdist, make_tree, make_wheel
 from support.pair import (
     KERNELS,
     MODELS,
@@ -70,6 +71,7 @@ def test_two_stages_and_the_runtime(
     assert run_final(sessions.open("build-stages")) is None
     wanted = {"kernels": "1.0", "models": "1.0", "tensorlib": "2.0"}
     assert installed(sessions.project.folder / ".nox/build-stages") == wanted
+    assert (sessions.project.wheelhouse / ".gitignore").read_text("utf-8") == "*\n"
     names = [(argv[0], argv[-1]) for argv in sessions.programs]
     assert names == [("python", "models"), ("pytest", "-q"), ("python-config",) * 2]
     head = next(line for line in caplog.messages if line.startswith("output"))
@@ -158,6 +160,33 @@ def test_what_has_no_effect_is_said(
     caplog.clear()
     run_final(sessions.open("build-stages"))
     assert "nothing installs" not in caplog.text
+
+
+def test_what_a_build_may_lack_is_said(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Variables that it doesn't see, an empty submodule, and a tag that isn't true.
+
+    The wheel of that tag isn't released.
+    """
+    files: dict[str, str | bytes] = {
+        "setup.py": "os.environ['KERNELS_OPS']",
+        ".gitmodules": '[submodule "x"]\n\tpath = third_party/x\n',
+        "kernels/ops.so": b"\x7fELF",
+    }
+    make_tree(project.folder / "kernels", "kernels", "1.0", files=files)
+    declare_solo(project, outputs=["kernels @ ./kernels"])
+    sessions = Sessions(project=project)
+    sessions.run.outer = {**sessions.run.outer, "KERNELS_OPS": "1"}
+    build(sessions, "only")
+    run_final(sessions.open("build-stages"))
+    said = caplog.text
+    assert said.count('to pass them: pass-env = ["KERNELS_OPS"]') == 1
+    assert said.count("the submodule third_party/x is empty; run git -C ") == 1
+    assert f"{KERNELS} is for any platform by its tag, but contains" in said
+    with pytest.raises(WheelError, match="so nothing is released"):
+        run_release(sessions.open("build-stages-release"))
+    assert not (project.wheelhouse / "SHA256SUMS").exists()
 
 
 def test_locks_that_are_out_of_date_are_an_error(sessions: Sessions) -> None:

@@ -217,7 +217,15 @@ def test_outputs_that_cannot_share_an_environment_get_two_stages(
     for name, wish in (("a", "torch<2.8"), ("c", "torch>=2.7"), ("d", "torch>2.8")):
         sdist(index, name, wish)
     outputs = ("a==1.0", "b @ ./b", "c", "d")
-    keys = {"dependencies": ["torch", "tinybackend"], "env": {"X": "1"}}
+    keys = {
+        "dependencies": ["torch", "tinybackend"],
+        "env": {"X": "1"},
+        "jobs": 1,
+        "pass-env": ["CC"],
+        "memory-per-job": "1GB",
+        "timeout": "1h",
+        "compiler-cache": False,
+    }
     later = stage("later", "e", needs=["kernels"])
     sdist(index, "e")
     other = stage("kernels-2", "f")
@@ -237,7 +245,10 @@ def test_outputs_that_cannot_share_an_environment_get_two_stages(
         '    name = "kernels-3"',
         '    dependencies = ["torch", "tinybackend"]',
         '    outputs = ["b @ ./b", "d"]',
-        "  each with the env that stage kernels has",
+        (
+            "  each with the env, pass-env, jobs, memory-per-job, timeout,"
+            " compiler-cache that stage kernels has"
+        ),
         "  or correct what is wrong in build-requires of package a or b",
         "  and see which of them stage later needs",
     ]

@@ -127,7 +127,9 @@ class Yard:
         """Return the files of the target."""
         found = (path for path in self.target.rglob("*") if path.is_file())
         names = (path.relative_to(self.target).as_posix() for path in found)
-        return sorted(name for name in names if not name.endswith(".lock"))
+        return sorted(
+            name for name in names if not name.endswith((".lock", ".gitignore"))
+        )
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest of the target."""
@@ -511,11 +513,12 @@ def test_separate_folders_can_be_merged(yard: Yard) -> None:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Return the files of a folder, except for locks and manifests."""
+    """Return the files of a folder, except for hidden ones and manifests."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name not in {".lock", "build-stages.json"}
+        if path.is_file() and path.name != "build-stages.json"
+        if not path.name.startswith(".")
         if path.parent.name != "logs"
     }
 

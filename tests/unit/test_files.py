@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nox_buildstages.sources.trees import find_empty_submodules
 from nox_buildstages.system.files import (
     atomic_write,
     file_stamp,
+    make_ignored_folder,
     path_from_url,
     remove_tree,
     write_text,
@@ -141,3 +143,26 @@ def test_a_url_names_a_path(tmp_path: Path) -> None:
     """Escaped characters are decoded."""
     path = tmp_path / "with space"
     assert path_from_url(path.as_uri().removeprefix("file://")) == path
+
+
+def test_a_folder_that_git_ignores(tmp_path: Path) -> None:
+    """A new folder says so itself; one that was there is left as it is."""
+    make_ignored_folder(tmp_path / "a/b")
+    assert (tmp_path / "a/b/.gitignore").read_text("utf-8") == "*\n"
+    (tmp_path / "a/b/.gitignore").unlink()
+    make_ignored_folder(tmp_path / "a/b")
+    assert [*tmp_path.joinpath("a/b").iterdir()] == []
+
+
+def test_empty_submodules(tmp_path: Path) -> None:
+    """Git lists a submodule as a folder; a copy without git has .gitmodules."""
+    modules = '[submodule "a"]\n\tpath = libs/a\n\turl = x\n[submodule "b"]\npath=b\n'
+    (tmp_path / ".gitmodules").write_text(modules, "utf-8")
+    for folder in ("b", "c", "d"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "b/full").touch()
+    (tmp_path / "d/full").touch()
+    (tmp_path / "file").touch()
+    assert find_empty_submodules(tmp_path) == ("libs/a",)
+    listed = ["c", "d", "file", "gone"]
+    assert find_empty_submodules(tmp_path, listed) == ("c", "libs/a")

@@ -14,7 +14,12 @@ from nox_buildstages.builder.check_wheel import accept_wheel, check_metadata, na
 from nox_buildstages.builder.compilers.cache import use_cache
 from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.jobs.slots import JobRequest, count_jobs
+from nox_buildstages.builder.notices import (
+    describe_pure_wheel,
+    find_ignored_variables,
+)
 from nox_buildstages.builder.sandbox import Supervisor
+from nox_buildstages.config.writing import format_value
 from nox_buildstages.errors import BackendError, BuildError, WheelError
 from nox_buildstages.run.follow import COMPILE
 from nox_buildstages.sources import metadata as source_tree
@@ -127,6 +132,7 @@ def build_wheel(
             with job.open_backend(
                 COMPILE, tree, home=build_dir.home, jobs=jobs, cache=cache
             ) as backend:
+                report_ignored_variables(job, backend)
                 resumable = backend.with_build_dir(build_dir.build)
                 supervised = replace(resumable, supervisor=supervisor)
                 if is_fresh and job.output.metadata.learned == "static":
@@ -144,10 +150,23 @@ def build_wheel(
         except WheelError as error:
             raise name_build(error, name, job.stage.name, job.log) from error
         hits = cache.statistics() if cache else ""
+    if line := describe_pure_wheel(wheel, tree):
+        context.tools.run.report(line)
     if hits:
         with job.log.open("a", encoding="utf-8") as log:
             log.write(f"{hits}\n")
     return wheel, hits
+
+
+def report_ignored_variables(job: Job, backend: Backend) -> None:
+    """Print a line about variables that are set here and that builds don't see."""
+    run = job.context.tools.run
+    names = find_ignored_variables(run.outer, backend.env, backend.tree)
+    if names:
+        run.report_once(
+            f"stage {job.stage.name}: builds don't see variables that are set here; to"
+            f" pass them: pass-env = {format_value(names)}"
+        )
 
 
 def check_promise(

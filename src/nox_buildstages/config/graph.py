@@ -234,5 +234,8 @@ def _stage_problems(stages: Sequence[Stage]) -> Iterator[_StageProblem]:
             name = canonicalize_name(dependency.name)
             if name in own:
                 location = f"{stage.location}.dependencies[{at}]"
-                message = f"{name} is built by this stage itself: {own[name]}"
+                message = (
+                    f"{name} is built by this stage itself: {own[name]}; move the"
+                    " outputs that need it to a stage of their own"
+                )
                 yield index, Problem(location=location, message=message)

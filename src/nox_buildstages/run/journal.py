@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.errors import BuildStagesError, BuildTimeoutError
+from nox_buildstages.system.files import make_ignored_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -49,7 +50,7 @@ class Journal:
         if not text:
             return
         with suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_ignored_folder(self.path.parent)
             with self.path.open("ab", buffering=0) as stream:
                 stream.write(text.encode())
 

@@ -43,6 +43,10 @@ class Run:
         self.screen.clear()
         logging.getLogger("nox").info(line)
 
+    def report_once(self, line: str) -> None:
+        """Print a line, unless this process has printed it."""
+        self.once(("printed", line), lambda: self.report(line))
+
     def once(self, question: tuple[Hashable, ...], find: Callable[[], T]) -> T:
         """Return the answer to a question, which is searched for only once.
 

@@ -25,7 +25,7 @@ from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import FULL_DISK, sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from nox_buildstages.model import Source
     from nox_buildstages.sources.patches import PatchFile
@@ -46,6 +46,7 @@ class Sources:
     credentials: Credentials = field(default_factory=Credentials)
     git_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     offline: str = ""  # see ``Indexes.offline``
+    report: Callable[[str], object] = str  # prints a line; by default nothing
 
     def identity(self, source: Source) -> str:
         """Return the part of a content key about a source.
@@ -104,6 +105,8 @@ class Sources:
                         trees.copy_files(tree, self._list_files(tree), target)
                 except SourceError as error:
                     raise replace(error, hint=self._link_hint(source)) from error
+            if not only:
+                self._report_empty_submodules(source, top)
             if patches:
                 apply_patches(
                     patches,
@@ -124,6 +127,23 @@ class Sources:
                     )
             on_failure.pop_all()
         return project
+
+    def _report_empty_submodules(self, source: Source, top: Path) -> None:
+        """Report submodules without files, which a build may need."""
+        if isinstance(source, DirectorySource):
+            tree = self._find_folder(source)
+            empty = trees.find_empty_submodules(tree, git.list_files(tree, self.runner))
+            advice = f"run git -C {tree} submodule update --init --recursive"
+        else:
+            empty = trees.find_empty_submodules(top)
+            advice = (
+                "if the build needs it, build from a git commit: NAME @ git+https://…"
+            )
+        if empty:
+            self.report(
+                f"{redact(str(source))}: the submodule {', '.join(empty)} is empty;"
+                f" {advice}"
+            )
 
     def absolute_url(self, location: str) -> str:
         """Return the URL of a file, which a lock may name by a path."""

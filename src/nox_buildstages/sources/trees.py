@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.system.process import Runner
 
+_SUBMODULE = re.compile(r"^\s*path\s*=\s*(.+?)\s*$", re.MULTILINE)
 _IGNORED_NAMES = frozenset({".git", ".hg", ".svn", "__pycache__"})
 
 
@@ -77,6 +80,26 @@ def read_link(tree: Path, link: Path) -> str:
         if found.is_relative_to(top):
             return os.path.relpath(found, folder)
     return os.fspath(target)
+
+
+def find_empty_submodules(tree: Path, listed: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the submodules of a tree that are missing or empty folders.
+
+    Submodules are those of ``.gitmodules``, and the folders among the files that git
+    lists.
+    """
+    declared: list[str] = []
+    with suppress(OSError):
+        text = (tree / ".gitmodules").read_text(encoding="utf-8", errors="replace")
+        declared = _SUBMODULE.findall(text)
+    found = {name for name in listed if (tree / name).is_dir()}.union(declared)
+    return tuple(
+        sorted(
+            name
+            for name in found
+            if not (tree / name).is_dir() or not any((tree / name).iterdir())
+        )
+    )
 
 
 def widen(root: Path, top: Path, folder: Path, outside: Path) -> str | None:

@@ -66,6 +66,13 @@ def atomic_write(path: Path, *, mode: int | None = None) -> Iterator[Path]:
         new.unlink(missing_ok=True)
 
 
+def make_ignored_folder(folder: Path) -> None:
+    """Make a folder that git ignores; one that exists stays as it is."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
     with atomic_write(path) as new:

@@ -14,6 +14,7 @@ from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import LOGS
 from nox_buildstages.system.files import (
     atomic_write,
+    make_ignored_folder,
     remove_if_same,
     sha256_of,
     write_if_changed,
@@ -77,7 +78,7 @@ class Wheelhouse:
             for it, entry in zip(results, entries.values(), strict=True)
         ):
             return [*entries.values()]  # without waiting for the lock
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_ignored_folder(self.folder)
         with self.hold_lock():
             before = self.read_manifest()
             for it in results:

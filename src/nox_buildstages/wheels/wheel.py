@@ -38,6 +38,11 @@ _STRONG_HASHES = frozenset({"sha256", "sha384", "sha512"})
 _COLUMNS = 3
 _INSTALLED_PACKAGES = re.compile(r"lib/python[\d.]+t?/site-packages/")
 """The folder of packages, as the data of a wheel may name it."""
+_COMPILED = (
+    b"\x7fELF",
+    *(b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe"),  # Mach-O, of 32 and 64 bits
+)
+"""The first bytes of compiled files."""
 _LIBC = re.compile(r"(many|musl)linux_(\d+)_(\d+)_")
 _LIBC_NAMES = {"many": "glibc", "musl": "musl"}
 
@@ -52,6 +57,11 @@ class WheelFile:
     tags: frozenset[Tag]
     requires_dist: tuple[str, ...]
     requires_python: str | None
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether the wheel is for any platform, by its tags."""
+        return all(tag.platform == "any" for tag in self.tags)
 
 
 def read_wheel(path: Path) -> WheelFile:
@@ -99,6 +109,29 @@ def read_metadata(path: Path) -> bytes:
     """Return the METADATA of a wheel, byte for byte, or raise a WheelError."""
     with _open_wheel(path) as archive:
         return _read_member(archive, f"{dist_info_folder(archive)}/METADATA")
+
+
+def member_names(path: Path) -> tuple[str, ...]:
+    """Return the names of a wheel's members, or raise a WheelError."""
+    with _open_wheel(path) as archive:
+        return tuple(archive.namelist())
+
+
+def compiled_members(path: Path) -> tuple[str, ...]:
+    """Return the compiled members of a wheel: programs and libraries of Unix systems.
+
+    Wheels for any platform may contain programs for Windows, as setuptools does.
+
+    Raises:
+        WheelError: The file isn't a wheel.
+    """
+    found = []
+    with _open_wheel(path) as archive:
+        for info in archive.infolist():
+            with archive.open(info) as stream:
+                if stream.read(4) in _COMPILED or info.filename.endswith(".pyd"):
+                    found.append(info.filename)
+    return tuple(found)
 
 
 def verify_record(path: Path) -> None:

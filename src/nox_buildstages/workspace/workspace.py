@@ -78,6 +78,7 @@ def open_workspace(
             ),
             credentials=indexes.credentials(),
             git_variables=git_variables(indexes.logins, outer),
+            report=run.report_once,
             offline=indexes.offline,
         ),
         syncer=Syncer(uv=uv, runner=runner, indexes=indexes),

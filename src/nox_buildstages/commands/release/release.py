@@ -24,9 +24,11 @@ from nox_buildstages.wheelhouse.directory import BOUND_LOCK, has_sha256
 from nox_buildstages.wheels.core_metadata import parse_metadata
 from nox_buildstages.wheels.overlaps import find_overlaps
 from nox_buildstages.wheels.wheel import (
+    compiled_members,
     installed_files,
     libc_versions,
     projects_by_platform,
+    read_wheel,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.stage import OutputResult
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.wheelhouse.index import IndexEntry
+    from nox_buildstages.wheels.wheel import WheelFile
     from nox_buildstages.workspace.workspace import Workspace
 
 
@@ -56,6 +59,8 @@ def run_release(workspace: Workspace) -> None:
         it for stage in context.graph.order for it in find_results(context, stage)
     ]
     _refuse_overlaps(results)
+    for result in results:
+        _refuse_untagged(read_wheel(result.wheel.path))
     with occupy_environment(workspace.tools, environment), house.hold_lock():
         if workspace.options.repair:
             built = [
@@ -131,6 +136,21 @@ def _refuse_overlaps(results: Iterable[OutputResult]) -> None:
             hint="leave the file out of one of the two wheels, for example with a"
             f" patch:\n  [tool.nox-buildstages.package.{name}]\n"
             f'  patches = ["patches/{name}.patch"]',
+        )
+
+
+def _refuse_untagged(wheel: WheelFile) -> None:
+    """Raise a WheelError for a wheel with compiled code whose tag says any platform."""
+    compiled = compiled_members(wheel.path) if wheel.is_pure else ()
+    if compiled:
+        raise WheelError(
+            subject=wheel.path.name,
+            problem="its tag says any platform, but it contains compiled code, so"
+            " nothing is released",
+            details=compiled,
+            hint="let its source tag the wheel with the platform, in setup.py:\n"
+            "  from setuptools import Distribution\n"
+            "  Distribution.has_ext_modules = lambda self: True",
         )
 
 
