@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -13,6 +14,7 @@ from nox_buildstages.errors import LockError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.effects import (
     describe_unused,
+    find_idle_constraints,
     find_idle_matches,
     find_unused_outputs,
 )
@@ -70,6 +72,15 @@ def test_a_match_of_no_environment_is_an_error() -> None:
         "error: match-runtime: no environment contains pakaging; did you mean"
         " 'packaging'?\nhelp: correct pakaging in match-runtime, or remove it"
     )
+
+
+def test_a_misspelled_constraint_is_reported() -> None:
+    """One on a project that nothing requires isn't, unless it is like another one."""
+    cells = [locks(a="numpy torch", final=""), locks(a="", final="scipy")]
+    constraints = map(Requirement, ("numpi<2", "Torch<3", "scipy<2", "pandas<3"))
+    assert [*find_idle_constraints(constraints, cells)] == [
+        "constraints: no environment contains numpi; did you mean 'numpy'?"
+    ]
 
 
 def test_an_output_that_nothing_installs() -> None:

@@ -17,6 +17,7 @@ from nox_buildstages.lock.files import folder, share_cells
 from nox_buildstages.lock.files.diff import describe_changes
 from nox_buildstages.lock.files.effects import (
     describe_unused,
+    find_idle_constraints,
     find_idle_matches,
     find_unused_outputs,
 )
@@ -97,8 +98,18 @@ class ProjectLocker:
                 )
 
         # Find declarations without effect: outputs that nothing installs in any cell.
-        lines = [*find_idle_matches(project.match_runtime, [it.locks for it in cells])]
-        unused = [find_unused_outputs(cell.project, cell.locks) for cell in cells]
+        by_cell = [cell.locks for cell in cells]
+        projects = [cell.project for cell in cells]
+        constraints = [
+            constraint
+            for it in projects
+            for constraint in (*it.constraints, *it.build_constraints)
+        ]
+        lines = [
+            *find_idle_matches(project.match_runtime, by_cell),
+            *find_idle_constraints(constraints, by_cell),
+        ]
+        unused = [*map(find_unused_outputs, projects, by_cell)]
         everywhere = [it for it in unused[0] if all(it in found for found in unused)]
         lines += map(describe_unused, everywhere)
 

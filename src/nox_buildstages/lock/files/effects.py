@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from packaging.utils import canonicalize_name
+
 from nox_buildstages.config.getters import did_you_mean
 from nox_buildstages.errors import LockError
 from nox_buildstages.model import FINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
+    from packaging.requirements import Requirement
     from packaging.utils import NormalizedName
 
     from nox_buildstages.lock.files.lockfile import Lock
@@ -51,6 +54,23 @@ def find_idle_matches(
                 f"match-runtime has no effect on {name}: only stage {found[0]} contains"
                 " it"
             )
+
+
+def find_idle_constraints(
+    constraints: Iterable[Requirement], cells: Collection[Mapping[str, Lock]]
+) -> Iterator[str]:
+    """Yield a line for each constraint on a name that is probably a misspelling.
+
+    A constraint may be for a project that nothing requires at the moment, so the name
+    must be similar to one that an environment contains.
+    """
+    every = [lock for locks in cells for lock in locks.values()]
+    known = {package.name for lock in every for package in lock.pylock.packages}
+    known |= {output.name for lock in every for output in lock.outputs}
+    for name in dict.fromkeys(canonicalize_name(it.name) for it in constraints):
+        hint = "" if name in known else did_you_mean(name, known)
+        if hint:
+            yield f"constraints: no environment contains {name}{hint}"
 
 
 def find_unused_outputs(
