@@ -77,7 +77,8 @@ def tests(session: nox.Session) -> None:
 def tests_all(session: nox.Session) -> None:
     """Run all tests, also the slow ones and those that need PyPI."""
     _install_wheel(session, *_group("tests"))
-    session.run("pytest", *SIDE_BY_SIDE, *session.posargs)
+    thorough = "--hypothesis-profile=thorough"
+    session.run("pytest", thorough, *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session(name="tests-pythons", python=PYTHONS, default=False)

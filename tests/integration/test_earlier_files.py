@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.tags import Tag
 
+from nox_buildstages.commands.merge.merge import merge_wheelhouses
 from nox_buildstages.commands.stage import run_stage
 from nox_buildstages.lock.files.lockfile import dump_lock, load_lock
 from nox_buildstages.model import Interpreter
@@ -85,6 +86,20 @@ def test_stages_find_their_wheels(
         "cached models-1.0-py3-none-any.whl",
     ]
     assert manifest.read_text("utf-8") == before.replace('"built"', '"cached"')
+
+
+def test_a_wheelhouse_is_merged(tmp_path: Path) -> None:
+    """With one of this version, or alone."""
+    house = tmp_path / "wheelhouse"
+    shutil.copytree(BEFORE / "wheelhouse", house)
+    for entry in json.loads(house.joinpath("build-stages.json").read_text())["wheels"]:
+        log = house / entry["log"]
+        log.parent.mkdir(exist_ok=True)
+        log.touch()  # git ignores logs
+    merge_wheelhouses([house], tmp_path / "merged")
+    for name in ("pylock.toml", *(it.name for it in house.glob("*.whl"))):
+        same = [it.joinpath(name).read_bytes() for it in (house, tmp_path / "merged")]
+        assert same[0] == same[1]
 
 
 def test_a_manifest_is_written_in_the_same_way() -> None:

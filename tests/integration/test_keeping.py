@@ -302,20 +302,26 @@ def test_a_running_program_gets_checkpoints(
     is_written: bool,  # noqa: FBT001
 ) -> None:
     """Every few seconds, with the files that the program has open for writing."""
-    checkpoint, file = tmp_path / "checkpoint", tmp_path / "file"
+    checkpoint, file, last = (
+        tmp_path / name for name in ("checkpoint", "file", "last")
+    )
     file.write_text("")
     seen: list[list[str]] = []
 
     def look() -> None:
         if checkpoint.exists():
             seen.append(checkpoint.read_text().split("\0"))
-        if len({moment for moment, *_ in seen}) > 1:
+        moments = {moment for moment, *_ in seen}
+        if len(moments) > 1 and str(last) in seen[-1]:
             raise TimeoutError
 
     monkeypatch.setenv(sandbox.SECONDS_VARIABLE, "0.2")
     monkeypatch.setattr(commands, "BEAT", 0.1)
-    code = "import sys, time; file = open(*sys.argv[1:]); time.sleep(600)"
-    argv = (sys.executable, "-I", "-c", code, str(file), mode)
+    code = (
+        "import sys, time; file = open(*sys.argv[2:]); last = open(sys.argv[1], 'w');"
+        " time.sleep(600)"
+    )
+    argv = (sys.executable, "-I", "-c", code, str(last), str(file), mode)
     with pytest.raises(TimeoutError):
         run(Supervisor(checkpoint=checkpoint).around(Command(argv=argv, attend=look)))
     assert (str(file) in seen[-1]) == is_written

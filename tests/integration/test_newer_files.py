@@ -10,7 +10,7 @@ import pytest
 from nox_buildstages.commands.lock import run_lock
 from nox_buildstages.commands.stage import run_stage
 from nox_buildstages.errors import BuildStagesError
-from support.pair import Pair, publish
+from support.pair import KERNELS, Pair, publish
 from support.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -32,6 +32,25 @@ def built(project: Project, index: Index) -> Project:
     workspace = Sessions(project=project).open("build-stage-first")
     run_stage(workspace, workspace.cell.graph.stages["first"])
     return project
+
+
+def test_an_added_field_is_ignored(
+    built: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A newer version may add fields within a format: nothing is locked or built."""
+    for pattern, root in ROOTS.items():
+        (path,) = (built.store if root == "store" else built.folder).glob(pattern)
+        added = re.sub(
+            r'("?)(format"?)( ?[=:] ?)1(,?)',
+            r'\1\2\g<3>1\4\n\1added\1\g<3>"x"\4',
+            path.read_text("utf-8"),
+            count=1,
+        )
+        path.write_text(added, "utf-8")
+    caplog.set_level("INFO", logger="nox")
+    workspace = Sessions(project=built, id="2-second").open("build-stage-first")
+    run_stage(workspace, workspace.cell.graph.stages["first"])
+    assert caplog.messages == [f"cached {KERNELS}"]
 
 
 @pytest.mark.parametrize("pattern", ROOTS)

@@ -144,6 +144,7 @@ def test_undeclared_build_requirements_are_found(
     builds(project, "config", "kernels")
 
 
+@pytest.mark.slow
 def test_torch_is_one_version_everywhere(project: Project, index: Index) -> None:
     """Where it is in a build and in the runtime, that is proposed as well."""
     make_sdist(index.folder, "ops", "1.0", settings={"import-first": ["torch"]})
@@ -177,6 +178,7 @@ def test_torch_that_the_table_wants_to_be_one_version(
     assert "torch: no version suits every environment (match-runtime)" in told
 
 
+@pytest.mark.slow
 def test_outputs_are_ordered_and_share_stages(project: Project, index: Index) -> None:
     """What goes together is one stage; what a build needs comes before it."""
     make_sdist(index.folder, "ash", "1.0")
@@ -217,7 +219,7 @@ def test_a_version_that_others_allow(project: Project, index: Index) -> None:
     builds(project, "kernels")
 
 
-@pytest.mark.parametrize("static", [True, False])
+@pytest.mark.parametrize("static", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_what_comes_from_a_folder(project: Project, static: bool) -> None:  # noqa: FBT001
     """A requirement that names it, or a source of uv's, is built where it lies."""
     make_tree(project.folder / "own/ops", "ops", "1.0")

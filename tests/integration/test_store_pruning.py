@@ -245,6 +245,18 @@ def test_an_entry_of_another_release_is_no_garbage(
     assert gone(pruned(store, ALL)) == [record.parent]
 
 
+def test_a_recipe_with_an_added_part_is_no_garbage(
+    store: Store, tmp_path: Path
+) -> None:
+    """A newer release put the wheel into the store, and finds it again."""
+    path = folder_of(put(store, tmp_path)) / "record.json"
+    record = json.loads(path.read_text())
+    record["recipe"]["added"] = "x"
+    path.write_text(json.dumps(record))
+    assert gone(pruned(store, GARBAGE)) == []
+    assert gone(pruned(store, ALL)) == [path.parent]
+
+
 def test_links_are_not_followed(store: Store, tmp_path: Path) -> None:
     """Nothing outside is touched, its modes neither."""
     outside = write(tmp_path / "outside" / "record.json").parent

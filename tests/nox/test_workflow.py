@@ -107,6 +107,7 @@ def test_what_it_merges_is_what_a_local_run_makes(
     assert "Save the store" not in job.steps
 
 
+@pytest.mark.slow
 def test_only_missing_builds_what_no_run_has_built(
     project: Project, github: GitHub
 ) -> None:
@@ -358,6 +359,7 @@ def test_what_fails_by_itself_is_not_tried_again(
     assert (github.artifact("logs-wheelhouse-all") / "kernels.log").is_file()
 
 
+@pytest.mark.slow
 def test_locks_can_be_made_first(project: Project, github: GitHub) -> None:
     """Once, for all jobs; without that a project that has none can't be planned."""
     Pair().write(project)

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from packaging.pylock import Package, PackageWheel, Pylock
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -111,7 +111,6 @@ values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(locks)
 def test_any_lock_comes_back_as_it_was(lock: Lock) -> None:
     """Nothing is lost or changed on the way through a file."""
@@ -119,7 +118,6 @@ def test_any_lock_comes_back_as_it_was(lock: Lock) -> None:
     Pylock.from_dict(toml.loads(dump_lock(lock))).validate()
 
 
-@settings(deadline=None)
 @given(locks)
 def test_reading_and_writing_changes_no_byte(lock: Lock) -> None:
     """Two runs on the same inputs write the same."""
@@ -127,7 +125,6 @@ def test_reading_and_writing_changes_no_byte(lock: Lock) -> None:
     assert dump_lock(load_lock(text, name=lock.name)) == text
 
 
-@settings(deadline=None)
 @given(st.lists(locks, max_size=3))
 def test_numbering_depends_on_the_contents_alone(given_locks: list[Lock]) -> None:
     """Numbered once or twice, the number is the same, and all have it."""
@@ -136,7 +133,6 @@ def test_numbering_depends_on_the_contents_alone(given_locks: list[Lock]) -> Non
     assert len({lock.series for lock in once}) <= 1
 
 
-@settings(deadline=None)
 @given(locks, st.data())
 def test_no_file_breaks_the_reader(lock: Lock, data: st.DataObject) -> None:
     """Whatever stands in place of a value, it is a lock or the file is named."""

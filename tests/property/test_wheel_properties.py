@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from packaging.version import Version
 
 from nox_buildstages.errors import WheelError
@@ -58,7 +58,6 @@ def stored_bytes(path: Path) -> list[int]:
     return [offset for start, size in starts for offset in range(start, start + size)]
 
 
-@settings(deadline=None)
 @given(contents=CONTENTS)
 def test_a_sound_wheel_verifies(contents: dict[str, bytes]) -> None:
     """Members may have any names and contents."""
@@ -68,7 +67,6 @@ def test_a_sound_wheel_verifies(contents: dict[str, bytes]) -> None:
         verify_record(path)
 
 
-@settings(deadline=None)
 @given(contents=CONTENTS, draw=st.data(), flip=st.integers(1, 255))
 def test_every_flipped_byte_is_detected(
     contents: dict[str, bytes], draw: st.DataObject, flip: int
@@ -84,7 +82,6 @@ def test_every_flipped_byte_is_detected(
             verify_record(path)
 
 
-@settings(deadline=None)
 @given(contents=CONTENTS, label=LABELS, data=st.booleans())
 def test_a_relabelled_wheel_verifies(
     contents: dict[str, bytes],

@@ -6,11 +6,12 @@ import json
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nox_buildstages.store.key import Recipe
 from nox_buildstages.store.store import FORMAT, RECORD
 
 if TYPE_CHECKING:
@@ -175,15 +176,19 @@ def _last_use(path: Path) -> float:
 
 
 def _is_broken(store: Store, folder: Path) -> bool:
-    """Whether the store never finds a wheel; records of other formats are foreign."""
+    """Whether no version finds a wheel; other versions may have other records."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return True
     except OSError:
         return False
-    if isinstance(record, dict) and record.get("format", FORMAT) != FORMAT:
-        return False
+    if isinstance(record, dict):
+        recipe = record.get("recipe")
+        known = {it.name for it in fields(Recipe)}
+        has_more = isinstance(recipe, dict) and not recipe.keys() <= known
+        if has_more or record.get("format", FORMAT) != FORMAT:
+            return False
     wheel = store.peek(folder.name)
     if wheel is None or not wheel.log.is_file():
         return True
