@@ -13,9 +13,9 @@ import uv
 from packaging.version import Version
 
 from nox_buildstages.builder.backend import Backend
-from nox_buildstages.builder.causes import MAX_LINES
-from nox_buildstages.builder.diagnosis import read_log
-from nox_buildstages.builder.hints import Situation
+from nox_buildstages.builder.diagnosis.causes import MAX_LINES
+from nox_buildstages.builder.diagnosis.diagnose import read_log
+from nox_buildstages.builder.diagnosis.hints import Situation
 from nox_buildstages.builder.sandbox import Sandbox
 from nox_buildstages.errors import BackendError
 from nox_buildstages.sources.metadata import BuildSystem

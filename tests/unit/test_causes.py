@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.builder.causes import (
+from nox_buildstages.builder.diagnosis.causes import (
     MAX_ERRORS,
     MAX_LINES,
     find_causes,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages.builder.causes import is_suspicious
-from nox_buildstages.builder.hints import (
+from nox_buildstages.builder.diagnosis.causes import is_suspicious
+from nox_buildstages.builder.diagnosis.hints import (
     Situation,
     find_hint,
     find_unseen_variable,

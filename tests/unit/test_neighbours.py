@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nox_buildstages.builder.neighbours import Origin
+from nox_buildstages.builder.diagnosis.neighbours import Origin
 
 TREE, SEEN = Path("/store/key/source"), Path("/here/source")
 """The copied folder, and where the sandbox shows it."""

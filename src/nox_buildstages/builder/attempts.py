@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.hints import memory_hint
+from nox_buildstages.builder.diagnosis.hints import memory_hint
 from nox_buildstages.builder.jobs.slots import count_jobs
 from nox_buildstages.errors import BackendError, BuildTimeoutError
 

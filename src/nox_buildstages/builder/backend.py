@@ -16,7 +16,7 @@ from pyproject_hooks import (
     HookMissing,
 )
 
-from nox_buildstages.builder.diagnosis import diagnose
+from nox_buildstages.builder.diagnosis.diagnose import diagnose
 from nox_buildstages.builder.home import HomeSettings
 from nox_buildstages.builder.sandbox import Supervisor
 from nox_buildstages.errors import BackendError, CommandError
@@ -26,8 +26,8 @@ from nox_buildstages.wheels import core_metadata
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from nox_buildstages.builder.hints import Situation
-    from nox_buildstages.builder.neighbours import Origin
+    from nox_buildstages.builder.diagnosis.hints import Situation
+    from nox_buildstages.builder.diagnosis.neighbours import Origin
     from nox_buildstages.builder.sandbox import Sandbox
     from nox_buildstages.model import ConfigSettings
     from nox_buildstages.sources.metadata import BuildSystem

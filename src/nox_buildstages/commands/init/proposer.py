@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from nox_buildstages import errors
-from nox_buildstages.builder.modules import find_projects
+from nox_buildstages.builder.diagnosis.modules import find_projects
 from nox_buildstages.commands.init.draft import (
     CYCLE_HINT,
     Draft,

@@ -7,8 +7,8 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.causes import find_causes, is_suspicious
-from nox_buildstages.builder.hints import (
+from nox_buildstages.builder.diagnosis.causes import find_causes, is_suspicious
+from nox_buildstages.builder.diagnosis.hints import (
     Hint,
     Situation,
     find_hint,

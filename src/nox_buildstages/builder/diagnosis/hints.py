@@ -16,13 +16,13 @@ from typing import TypeAlias
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.builder.home import HomeSettings
-from nox_buildstages.builder.modules import (
+from nox_buildstages.builder.diagnosis.modules import (
     MissingModule,
     explain_missing,
     find_projects,
 )
-from nox_buildstages.builder.system_packages import Kind, find_debian_package
+from nox_buildstages.builder.diagnosis.system_packages import Kind, find_debian_package
+from nox_buildstages.builder.home import HomeSettings
 from nox_buildstages.config.writing import package_table
 from nox_buildstages.model import PROJECT
 

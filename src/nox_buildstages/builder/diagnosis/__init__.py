@@ -1,0 +1,1 @@
+"""Say why a build failed, and what helps."""
