@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from io import TextIOWrapper
@@ -58,8 +58,10 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     """
     path = Path(pyproject).absolute()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")  # not every one is UTF-8
+        is_picky = getattr(stream, "errors", "") in {"strict", "surrogateescape"}
+        if isinstance(stream, TextIOWrapper) and is_picky:  # it may not be UTF-8
+            with suppress(OSError):
+                stream.reconfigure(errors="backslashreplace")
     try:
         document = _load(path)
         cells = arrange_cells(

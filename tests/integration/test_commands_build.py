@@ -177,11 +177,13 @@ def test_what_a_build_may_lack_is_said(
     make_tree(project.folder / "kernels", "kernels", "1.0", files=files)
     declare_solo(project, outputs=["kernels @ ./kernels"])
     sessions = Sessions(project=project)
-    sessions.run.outer = {**sessions.run.outer, "KERNELS_OPS": "1"}
+    outer = {"KERNELS_OPS": "1", "MAX_JOBS": "4"}
+    sessions.run.outer = {**sessions.run.outer, **outer}
     build(sessions, "only")
     run_final(sessions.open("build-stages"))
     said = caplog.text
     assert said.count('to pass them: pass-env = ["KERNELS_OPS"]') == 1
+    assert said.count("stage only: MAX_JOBS has no effect on builds; to limit") == 1
     assert said.count("the submodule third_party/x is empty; run git -C ") == 1
     assert f"{KERNELS} is for any platform by its tag, but contains" in said
     with pytest.raises(WheelError, match="so nothing is released"):

@@ -244,7 +244,8 @@ def test_a_plan_where_the_output_is_not_utf8(project: Project) -> None:
     Pair().write(project)
     project.prepare()
     Pair(top={"package": {"kernels": {"env": {"WORD": "löslich"}}}}).write(project)
-    said = project.nox(*PLAN, env={"PYTHONIOENCODING": "ascii"}).output
+    posix = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    said = project.nox(*PLAN, env=posix).output
     assert "env WORD unset \\u2192 'l\\xf6slich'" in said
 
 

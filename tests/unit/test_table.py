@@ -1279,3 +1279,13 @@ def test_settings_of_uv_are_taken_as_they_are() -> None:
     table = {"stage": [{"name": "a", "outputs": ["x"]}]}
     document = {"tool": {"nox-buildstages": table, "uv": uv}}
     assert read(document, pyproject=Path("/project/pyproject.toml")).uv == uv
+
+
+def test_an_index_has_a_name_of_letters() -> None:
+    """Another value is a problem, also for a matrix that names indexes."""
+    toml = in_top('matrix.a = { x = { index = "lab" } }')
+    toml += '[[tool.uv.index]]\nname = true\nurl = "https://host/simple"\n'
+    assert told(toml) == [
+        "matrix.a.x.index: no [[tool.uv.index]] has the name 'lab'",
+        'tool.uv.index[0].name: expected a string, found true; write "true"',
+    ]

@@ -13,7 +13,7 @@ from nox_buildstages.builder.attempts import Attempt, mark_out_of_memory, next_a
 from nox_buildstages.builder.check_wheel import accept_wheel, check_metadata, name_build
 from nox_buildstages.builder.compilers.cache import use_cache
 from nox_buildstages.builder.context import SESSION
-from nox_buildstages.builder.jobs.slots import JobRequest, count_jobs
+from nox_buildstages.builder.jobs.slots import JobRequest, count_jobs, job_variables
 from nox_buildstages.builder.notices import (
     describe_pure_wheel,
     find_ignored_variables,
@@ -166,6 +166,16 @@ def report_ignored_variables(job: Job, backend: Backend) -> None:
         run.report_once(
             f"stage {job.stage.name}: builds don't see variables that are set here; to"
             f" pass them: pass-env = {format_value(names)}"
+        )
+    overruled = [
+        name
+        for name in job_variables(1)
+        if run.outer.get(name) and name not in job.variables
+    ]
+    if overruled:
+        run.report_once(
+            f"stage {job.stage.name}: {', '.join(overruled)} has no effect on builds;"
+            " to limit how many compilers run at once, set jobs"
         )
 
 

@@ -148,7 +148,8 @@ def uv_index_name(item: Item) -> str | None:
     name = getters.text(item)
     declared = item.document.find("tool", "uv", "index")
     entries = declared.value if declared and isinstance(declared.value, list) else ()
-    known = [it["name"] for it in entries if isinstance(it, Mapping) and "name" in it]
+    names = (it.get("name") for it in entries if isinstance(it, Mapping))
+    known = [it for it in names if isinstance(it, str)]
     if name is not None and name not in known:
         hint = getters.did_you_mean(name, known)
         item.fault(f"no [[tool.uv.index]] has the name {name!r}{hint}")

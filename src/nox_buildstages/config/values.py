@@ -340,10 +340,13 @@ def uv_settings(document: Document) -> Mapping[str, Any]:
 def uv_index(item: Item) -> None:
     """Check an index of ``[tool.uv]``."""
     index = getters.raw_table(item)
-    if index is not None and "url" not in index:
+    if index is None:
+        return
+    if "url" not in index:
         item.fault("url is missing")
-    elif index is not None:
-        getters.string(item.child("url", index["url"]))
+    for key in ("name", "url"):
+        if key in index:
+            getters.string(item.child(key, index[key]))
 
 
 def uv_sources(item: Item) -> None:
