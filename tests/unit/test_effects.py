@@ -67,10 +67,10 @@ def test_a_match_of_one_environment_is_reported() -> None:
 def test_a_match_of_no_environment_is_an_error() -> None:
     """It is probably a misspelling."""
     with pytest.raises(LockError) as caught:
-        idle("pakaging", a="packaging", final="packaging")
+        idle("pakaging", "torch", "packaging", a="packaging", final="packaging")
     assert str(caught.value) == (
-        "error: match-runtime: no environment contains pakaging; did you mean"
-        " 'packaging'?\nhelp: correct pakaging in match-runtime, or remove it"
+        "error: match-runtime: no environment contains pakaging, torch; did you mean"
+        " 'packaging'?\nhelp: correct or remove pakaging, torch in match-runtime"
     )
 
 

@@ -28,22 +28,23 @@ def find_idle_matches(
     Each cell has its locks by name.
 
     Raises:
-        LockError: No environment contains a name, so it is probably a misspelling.
+        LockError: No environment contains some names, probably misspellings.
     """
     holders: dict[str, set[str]] = {}
     for locks in cells:
         for label, lock in locks.items():
             for package in lock.pylock.packages:
                 holders.setdefault(package.name, set()).add(label)
+    missing = [name for name in names if name not in holders]
+    if missing:
+        hints = "".join(did_you_mean(name, holders) for name in missing)
+        raise LockError(
+            subject="match-runtime",
+            problem=f"no environment contains {', '.join(missing)}{hints}",
+            hint=f"correct or remove {', '.join(missing)} in match-runtime",
+        )
     for name in names:
-        found = sorted(holders.get(name, ()))
-        if not found:
-            hint = did_you_mean(name, holders)
-            raise LockError(
-                subject="match-runtime",
-                problem=f"no environment contains {name}{hint}",
-                hint=f"correct {name} in match-runtime, or remove it",
-            )
+        found = sorted(holders[name])
         if found == [FINAL]:
             yield (
                 f"match-runtime has no effect on {name}: no stage contains it; add it"
