@@ -249,12 +249,18 @@ def test_what_comes_from_a_folder(project: Project, static: bool) -> None:  # no
             {},
             "no-binary-package of [tool.uv]",
         ),
-        (
+        pytest.param(
             {"pip": {"no-binary": ["tensorlib"]}},
             {},
             "no-binary of [tool.uv.pip]",
+            marks=pytest.mark.slow,
         ),
-        ({}, {"UV_NO_BINARY_PACKAGE": "other tensorlib"}, "UV_NO_BINARY_PACKAGE"),
+        pytest.param(
+            {},
+            {"UV_NO_BINARY_PACKAGE": "other tensorlib"},
+            "UV_NO_BINARY_PACKAGE",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_project_whose_wheels_are_refused(
@@ -376,6 +382,7 @@ def test_what_has_no_solution_is_an_error(project: Project) -> None:
 # A table that is there
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_proposed(project: Project, index: Index) -> None:
     """Stages that there are stay; what they need now, or can't get, is left to do."""
     make_sdist(index.folder, "kernels", "1.0", build_requires=("tinybackend", "glue"))

@@ -1095,6 +1095,7 @@ def many(
     return world.relock(text, answers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "known"), [(30, True), (12, False)], ids=["static", "hook"]
 )

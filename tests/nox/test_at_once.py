@@ -189,6 +189,7 @@ def test_a_run_within_a_run_goes_on(project: Project) -> None:
     assert done.output.count("* build-stages: success") == 2
 
 
+@pytest.mark.slow
 def test_while_a_stage_builds_others_make_their_environments(
     project: Project, tmp_path: Path
 ) -> None:

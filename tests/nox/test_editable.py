@@ -173,6 +173,7 @@ def test_it_ends_with_the_project_importable(project: Project) -> None:
     assert files(project) == before
 
 
+@pytest.mark.slow
 def test_it_is_made_once_more_where_its_declaration_changed(project: Project) -> None:
     """The locks stay current, unless it is its build system that changed."""
     prepare(project)
@@ -194,6 +195,7 @@ def test_it_is_made_once_more_where_its_declaration_changed(project: Project) ->
     assert held == {"tensorlib", "tinybackend"}
 
 
+@pytest.mark.slow
 def test_it_is_only_installed_again_unless_rebuild_asks_for_more(
     project: Project,
 ) -> None:
@@ -351,6 +353,7 @@ def test_a_backend_of_its_own_and_none_that_can_do_it(project: Project) -> None:
     assert project.lock("project")["packages"] == []
 
 
+@pytest.mark.slow
 def test_each_cell_has_it_in_its_own_runtime(project: Project) -> None:
     """Its build is locked for each value that changes it."""
     prepare(project)

@@ -89,6 +89,7 @@ backend-path = ["."]
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not _can_mount(), reason="no mount namespaces here")
 def test_a_build_that_filled_the_disk_goes_on_when_there_is_room(
     project: Project,

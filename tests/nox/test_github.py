@@ -180,6 +180,7 @@ def test_a_tool_that_only_the_build_has_is_no_error(
     assert plan == {"kernels": ("build", why), "models": ("build", behind)}
 
 
+@pytest.mark.slow
 def test_a_variable_that_only_the_build_has_is_counted_with(project: Project) -> None:
     """Here it may be unset without need, so nobody says that it is cached."""
     locked(project, Pair(first={"pass-env": ["CUDA_HOME", "ARCH"]}))
@@ -203,6 +204,7 @@ def declared(project: Project, **first: Any) -> Pair:  # noqa: ANN401 - TOML
     return Pair(first={"outputs": [kernels_tree(project)], **first})
 
 
+@pytest.mark.slow
 def test_the_key_is_that_of_any_checkout(
     project: Project, env: dict[str, str], tmp_path: Path
 ) -> None:
@@ -219,6 +221,7 @@ def test_the_key_is_that_of_any_checkout(
     assert key(other) == first
 
 
+@pytest.mark.slow
 def test_the_key_is_another_where_another_wheel_comes_out(project: Project) -> None:
     """A variable, a setting, a source, a patch and a dependency count."""
     keys = []

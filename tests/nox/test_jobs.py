@@ -90,6 +90,7 @@ def test_stages_at_once_stay_within_the_budget(
     }
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_stay_within_the_budget(
     project: Project, tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def test_the_line_that_lives_is_no_wider_than_the_terminal(project: Project) -> 
     assert not redrawn(done.output)
 
 
+@pytest.mark.slow
 def test_side_by_side_it_is_the_last_line_of_the_session(project: Project) -> None:
     """Nox's board shows it; it is written over where all of the session is printed."""
     done = terminal.run(project, "-j", "2", "-s", "build-stages", *REBUILD)

@@ -131,6 +131,7 @@ def test_local_versions_can_be_added_and_removed(project: Project) -> None:
     assert versions(project, "final")["kernels"] == "1.0"
 
 
+@pytest.mark.slow
 def test_locking_again_keeps_the_source(project: Project, index: Index) -> None:
     """A newer source is used only with an upgrade flag."""
     label(project)

@@ -103,6 +103,7 @@ def member(project: Project, cell: str, name: str, file: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_two_axes(project: Project) -> None:
     """A stage is built for each value that it names, or that those before it name."""
     declare(project, table(AXES))
@@ -203,6 +204,7 @@ def test_a_patch_for_each_value_is_asked_of_each(
     assert "helper" in versions(project, "final-9_0")
 
 
+@pytest.mark.slow
 def test_a_wheelhouse_of_a_cell_installs(project: Project, tmp_path: Path) -> None:
     """As any other does, by its lock."""
     declare(project, table({"arch": ["8.0", "9.0"]}))
@@ -276,6 +278,7 @@ def test_what_one_cell_needs_may_suit_all(project: Project, index: Index) -> Non
     assert versions(project, "base")["tensorlib"] == "1.0"
 
 
+@pytest.mark.slow
 def test_what_suits_no_two_cells_is_told(project: Project, index: Index) -> None:
     """With what differs, and how to have the stage for each value."""
     stages = table(AXES)
@@ -339,6 +342,7 @@ def test_pythons_multiply_cells(project: Project) -> None:
     assert (project.wheelhouse / "9.0/pylock.toml").is_file()
 
 
+@pytest.mark.slow
 def test_a_value_has_its_index(project: Project, tmp_path: Path) -> None:
     """Of two builds of one version, each cell has its own, in every environment."""
     declare(project, table(AXES))

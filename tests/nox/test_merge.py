@@ -179,7 +179,7 @@ def versions(elsewhere: Elsewhere) -> dict[str, str]:
     return {name: found[name] for name in ("kernels", "models", "tensorlib")}
 
 
-@pytest.mark.parametrize("tool", ["pip", "uv"])
+@pytest.mark.parametrize("tool", [pytest.param("pip", marks=pytest.mark.slow), "uv"])
 def test_one_index_serves_the_wheels_of_all_jobs(
     merged: tuple[Project, str], elsewhere: Elsewhere, tool: str
 ) -> None:
@@ -194,7 +194,7 @@ def test_one_index_serves_the_wheels_of_all_jobs(
     elsewhere.uninstall(*wanted)
 
 
-@pytest.mark.parametrize("tool", ["pip", "uv"])
+@pytest.mark.parametrize("tool", [pytest.param("pip", marks=pytest.mark.slow), "uv"])
 def test_each_lock_installs_its_environment(
     merged: tuple[Project, str], elsewhere: Elsewhere, tool: str
 ) -> None:

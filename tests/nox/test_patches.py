@@ -59,6 +59,7 @@ def run(project: Project, *words: str) -> list[str]:
     return built(project.nox("-s", "build-stages", *words))
 
 
+@pytest.mark.slow
 def test_a_byte_of_a_patch_rebuilds_its_output_alone(project: Project) -> None:
     """The plan says which patch changed; in CI such locks are stale.
 

@@ -349,6 +349,7 @@ def test_they_are_built_side_by_side(made: tuple[Project, Completed]) -> None:
 # nox's flags and missing Pythons ---------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_two
 def test_the_second_environment_is_reused_as_nox_is_told(pythons: Project) -> None:
     """With -R it isn't changed, as the session's own isn't."""

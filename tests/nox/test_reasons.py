@@ -120,6 +120,7 @@ def test_an_upgraded_build_dependency_is_named(project: Project, index: Index) -
     assert found["kernels"]["reasons"] in ([], [upgraded])  # locking may have built it
 
 
+@pytest.mark.slow
 def test_what_changed_an_earlier_stage_is_told_down_the_line(
     project: Project, index: Index
 ) -> None:
@@ -166,6 +167,7 @@ def test_an_earlier_wheel_that_is_built_already_has_its_cause_too(
     }
 
 
+@pytest.mark.slow
 def test_the_first_cause_is_found_through_wheels_that_are_built(
     project: Project, index: Index
 ) -> None:

@@ -210,7 +210,7 @@ OLD = "tensorlib (>=1.0.*)"
 ALL = ["kernels", "models", "tensorlib"]
 
 
-@pytest.mark.parametrize("tool", ["pip", "uv"])
+@pytest.mark.parametrize("tool", [pytest.param("pip", marks=pytest.mark.slow), "uv"])
 def test_installers_need_only_the_index_the_folder_or_the_lock(
     vendored: Released, elsewhere: Elsewhere, tmp_path: Path, tool: str
 ) -> None:

@@ -245,6 +245,7 @@ def with_uv(env: Any) -> dict[str, str]:  # noqa: ANN401
     return {**env, "PATH": f"{sys.prefix}/bin:{env['PATH']}"}
 
 
+@pytest.mark.slow
 def test_builds_restore_the_original_wheel(native: Native) -> None:
     """Each release depends on its own flags only."""
     project = native.project

@@ -147,6 +147,7 @@ def test_a_killed_build_goes_on(
         assert not resumes or entry(project, "kernels")["seconds"] > 1  # of both runs
 
 
+@pytest.mark.slow
 def test_a_build_that_takes_too_long_is_stopped_and_goes_on(
     project: Project,
 ) -> None:
@@ -171,6 +172,7 @@ def test_what_fails_by_itself_begins_anew(project: Project) -> None:
     assert GOES_ON not in ends_well(project).output
 
 
+@pytest.mark.slow
 def test_a_tree_that_can_not_be_gone_on_with_costs_time_and_no_more(
     project: Project, pidfile: Path
 ) -> None:

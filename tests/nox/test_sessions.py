@@ -88,6 +88,7 @@ def test_a_stage_runs_after_the_stages_it_needs(project: Project) -> None:
 # In parallel
 
 
+@pytest.mark.slow
 def test_parallel_and_sequential_runs_agree(
     tmp_path: Path, project: Project, index: Index
 ) -> None:
@@ -114,6 +115,7 @@ def test_parallel_and_sequential_runs_agree(
 # Backends and folders
 
 
+@pytest.mark.slow
 def test_nox_backend_does_not_count(project: Project) -> None:
     """Wheels that were built under virtualenv are used under uv, and so are the locks.
 
@@ -213,6 +215,7 @@ def test_python_gives_the_sessions_its_name(project: Project) -> None:
 # What nox is told not to do
 
 
+@pytest.mark.slow
 def test_no_install_changes_no_environment(project: Project, index: Index) -> None:
     """With -R new environments are filled, and others are only used.
 

@@ -100,6 +100,7 @@ def test_what_does_not_depend_on_a_failure_is_built(
     assert not journals(project)
 
 
+@pytest.mark.slow
 def test_what_was_there_is_told_of_too(project: Project) -> None:
     """A failure doesn't make it unknown, nor does an older wheel hide the failure."""
     declare_three(project)
@@ -151,6 +152,7 @@ def test_a_stage_that_fails_before_it_builds(project: Project) -> None:
     assert {*states.values()} == {"cached"}
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_after_it_has_built(project: Project) -> None:
     """Its outputs are there; those of the next stage are not."""
     declare_three(project)

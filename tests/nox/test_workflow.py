@@ -144,6 +144,7 @@ def test_a_stage_that_is_left_out_is_not_built_by_those_after_it(
     assert built(github) == ["models"]
 
 
+@pytest.mark.slow
 def test_a_release_takes_nothing_from_caches(project: Project, github: GitHub) -> None:
     """It builds all that is there already, and attests each wheel."""
     Pair(top={"remote-store": {"url": "../remote", "write": True}}).write(project)
@@ -162,6 +163,7 @@ def test_a_release_takes_nothing_from_caches(project: Project, github: GitHub) -
     assert (github.artifact("wheelhouse-all") / "SHA256SUMS").is_file()
 
 
+@pytest.mark.slow
 def test_each_stage_can_have_a_job_of_its_own(project: Project, github: GitHub) -> None:
     """Level by level; the cell's job then finds all wheels, and builds nothing."""
     Pair().write(project)

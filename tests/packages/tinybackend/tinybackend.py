@@ -38,18 +38,14 @@ process id, and where it exists they are left out.
 import base64
 import hashlib
 import importlib
-import importlib.metadata
 import importlib.util
 import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import sysconfig
 import time
-import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 DEFAULTS = {
@@ -234,10 +230,11 @@ def _generated(settings, config_settings):
 
 def _stamp(name):
     module = re.sub(r"[-_.]+", "_", name).lower()
-    origin = importlib.util.find_spec(module).origin
+    origin = Path(importlib.util.find_spec(module).origin)
+    (info,) = origin.parents[1].glob(f"{module}-*.dist-info")  # quicker than metadata
     return {
-        "version": importlib.metadata.version(name),
-        "content": Path(origin).read_text("utf-8"),
+        "version": info.stem.partition("-")[2],
+        "content": origin.read_text("utf-8"),
     }
 
 
@@ -250,6 +247,8 @@ def _recorded(name, config_settings):
 
 
 def _compiled(settings):
+    import subprocess
+
     module = _module(settings)
     cc = os.environ.get("CC", "cc")
     include = f"-I{sysconfig.get_path('include')}"
@@ -274,6 +273,9 @@ def _compiled(settings):
 def _run_compilers(number):
     if not number:
         return
+    import subprocess
+    from concurrent.futures import ThreadPoolExecutor
+
     script = 'echo + >> "$1"; sleep 0.2; echo - >> "$1"'
     command = ["sh", "-c", script, "sh", os.environ["TINYBACKEND_COUNT"]]
     with ThreadPoolExecutor(int(os.environ["MAX_JOBS"])) as pool:
@@ -337,6 +339,8 @@ def _write(folder, settings, members, metadata):
     ).encode()
     made = f"{_module(settings)}-{settings['version']}-{_tag(settings)}.whl"
     if "no-wheel" not in faults:
+        import zipfile  # the hooks that make no wheel start sooner
+
         with zipfile.ZipFile(folder / made, "w") as archive:
             for name, content in members.items():
                 entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
