@@ -151,7 +151,7 @@ def test_git_uses_the_same_urls_in_builds(tmp_path: Path) -> None:
     found.write(build)
     env = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "HOME": str(build)}
     env.pop("GIT_CONFIG_GLOBAL", None)
-    listed = run(Command(argv=("git", "config", "--list"), env=env, cwd=tmp_path))
+    listed = run(Command(argv=("git", "config", "--global", "--list"), env=env))
     assert listed.stdout.splitlines() == [
         'url.file:///srv/git "x"/.insteadof=https://a.example/',
         "http.https://a.example/.proxy=http://proxy.example:3128",

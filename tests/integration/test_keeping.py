@@ -150,7 +150,7 @@ def test_all_ends_when_the_caller_is_ended(
 def test_what_a_program_leaves_running_ends_with_it(tmp_path: Path) -> None:
     """No compiler runs on after its build."""
     code = BUILD.replace("subprocess.run", "subprocess.Popen")
-    code += "\nwhile not os.path.exists('last'): pass"
+    code += "\nwhile not (os.path.exists('ours') and os.path.exists('last')): pass"
     command = Command(argv=(sys.executable, "-c", code), cwd=tmp_path)
     assert run(SUPERVISOR.around(command)).returncode == 0
     for name in ("ours", "last"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ from support.pair import declare_solo
 from support.sessions import Sessions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from support.project import Project
 
 BACKEND = """
@@ -118,9 +121,16 @@ def test_without_mounts_no_hook_sees_the_checkout(surrounded: Project) -> None:
 # Where a build runs without mounts -------------------------------------------------
 
 
-def test_a_store_apart_from_everything_is_built_in(tmp_path: Path) -> None:
+@pytest.fixture
+def apart() -> Iterator[Path]:
+    """A folder with no project around it; that of pytest may be in a checkout."""
+    with tempfile.TemporaryDirectory(dir=surroundings.TEMPORARY[0]) as folder:
+        yield Path(folder)
+
+
+def test_a_store_apart_from_everything_is_built_in(apart: Path) -> None:
     """It may have been put on a disk with room."""
-    store = Store(tmp_path / "store", home=tmp_path / "home")
+    store = Store(apart / "store", home=apart / "home")
     builds = store.folder / "builds"
     assert store.builds(may_move=False) == store.builds(may_move=True) == builds
 
@@ -170,15 +180,15 @@ def test_another_user_cannot_make_the_folder(
 
 
 def test_folders_for_temporary_files_may_have_surroundings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    apart: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then the next one is taken; if there is none, the user has to name one."""
-    first, second = tmp_path / "first", tmp_path / "second"
+    first, second = apart / "first", apart / "second"
     first.mkdir()
     second.mkdir()
     (first / "Cargo.toml").touch()
     monkeypatch.setattr(surroundings, "TEMPORARY", (first, second))
-    assert surroundings.neutral_folder(tmp_path).is_relative_to(second)
-    (tmp_path / ".hg").touch()
+    assert surroundings.neutral_folder(apart).is_relative_to(second)
+    (apart / ".hg").touch()
     with pytest.raises(BuildStagesError, match="would see your files"):
-        surroundings.neutral_folder(tmp_path)
+        surroundings.neutral_folder(apart)
