@@ -26,8 +26,8 @@ FLOORS = (
         f"tests/integration/test_{name}.py"
         for name in (
             *("backend", "commands_build", "commands_release", "commands_store"),
-            *("environment", "lock_installs", "process", "relock", "remote"),
-            *("resolver", "sources", "store"),
+            *("environment", "lock_installs", "relock", "remote"),
+            *("resolver", "store"),
         )
     ),
     "tests/nox/test_sessions.py",

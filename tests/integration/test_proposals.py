@@ -199,6 +199,7 @@ def test_outputs_are_ordered_and_share_stages(project: Project, index: Index) ->
     builds(project, "ash", "birch", "cedar", "larch")
 
 
+@pytest.mark.slow
 def test_outputs_that_do_not_go_together(project: Project, index: Index) -> None:
     """They keep their own stages where their build requirements exclude each other."""
     for name, tensorlib in (("ash", "tensorlib<2"), ("birch", "tensorlib>=2")):
@@ -319,11 +320,16 @@ def test_builds_that_need_each_other(project: Project, index: Index) -> None:
             {"import-first": ["nowhere"]},
             "imports the module nowhere; nothing was found",
         ),
-        (
+        pytest.param(
             {"import-first": ["_private"]},
             "imports the module _private; nothing was found",
+            marks=pytest.mark.slow,
         ),
-        ({"import-first": ["torch.missing"]}, "torch 2.13 has no torch.missing"),
+        pytest.param(
+            {"import-first": ["torch.missing"]},
+            "torch 2.13 has no torch.missing",
+            marks=pytest.mark.slow,
+        ),
         ({"import-first": ["torch._six"]}, "torch 2.13 has no torch._six; nothing was"),
         ({"require-env": ["CUDA_HOME"]}, "get_requires_for_build_wheel failed: "),
         ({"faults": ["no-metadata-hook"]}, "metadata = { requires-dist = "),
@@ -422,6 +428,7 @@ def test_a_declared_stage_that_fails_is_an_error(
 # Writing
 
 
+@pytest.mark.slow
 def test_a_link_stays_one(project: Project, index: Index, tmp_path: Path) -> None:
     """What is written is the file that it leads to."""
     make_sdist(index.folder, "kernels", "1.0")

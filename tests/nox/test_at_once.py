@@ -233,6 +233,7 @@ def with_a_broken_link(location: Path) -> None:
     location.joinpath("bin/python").symlink_to(location / "gone")
 
 
+@pytest.mark.slow
 def test_an_environment_that_is_half_made_is_made_anew(project: Project) -> None:
     """Nox would reuse some of them."""
     declare_solo(project, outputs=[kernels_tree(project)])

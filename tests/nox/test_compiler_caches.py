@@ -39,7 +39,9 @@ def knowing(project: Project, scratch: Path, *caches: str) -> Project:
 
 
 @needs_namespaces
-@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize(
+    "cache", ["ccache", pytest.param("sccache", marks=pytest.mark.slow)]
+)
 def test_what_has_not_changed_is_not_compiled_again(
     project: Project, kernels: str, tmp_path: Path, cache: str
 ) -> None:

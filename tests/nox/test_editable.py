@@ -217,6 +217,7 @@ def test_it_is_only_installed_again_unless_rebuild_asks_for_more(
     assert built(done) == ["kernels"]
 
 
+@pytest.mark.slow
 def test_its_build_has_what_backend_stages_and_rules_provide(
     project: Project, index: Index
 ) -> None:
@@ -256,6 +257,7 @@ def test_its_build_has_what_backend_stages_and_rules_provide(
     assert found["own"] == "1.0"
 
 
+@pytest.mark.slow
 def test_what_its_backend_asks_for_later_has_to_be_locked(
     project: Project, index: Index
 ) -> None:

@@ -62,7 +62,10 @@ def locked_commit(project: Project) -> str:
     return str(output["source"]["commit"])
 
 
-@pytest.mark.parametrize("ref", ["branch", "tag", "commit"])
+@pytest.mark.parametrize(
+    "ref",
+    ["branch", *(pytest.param(it, marks=pytest.mark.slow) for it in ("tag", "commit"))],
+)
 def test_a_new_commit_changes_nothing_until_it_is_asked_for(
     project: Project, index: Index, kernels: Path, ref: str
 ) -> None:

@@ -158,6 +158,7 @@ def test_locks_have_to_be_current(project: Project, state: str) -> None:
     assert "  nox -s build-stages-lock\n" in said
 
 
+@pytest.mark.slow
 def test_a_tool_that_only_the_build_has_is_no_error(
     project: Project, tmp_path: Path
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from support.packages import make_sdist, make_wheel, read_from_wheel
 from support.pair import (
     KERNELS,
@@ -57,6 +59,7 @@ def check_nothing_planted_is_fetched(index: Index) -> None:
     assert asked <= {"/files/kernels-1.0.tar.gz"}
 
 
+@pytest.mark.slow
 def test_namesakes_that_are_planted_before_locking_are_never_taken(
     project: Project, index: Index
 ) -> None:

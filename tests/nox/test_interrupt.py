@@ -46,7 +46,11 @@ def wait_for_end(pid: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("flags", [(), ("-j", "2")], ids=["one", "parallel"])
+@pytest.mark.parametrize(
+    "flags",
+    [(), pytest.param(("-j", "2"), marks=pytest.mark.slow)],
+    ids=["one", "parallel"],
+)
 def test_an_ended_build_leaves_nothing_half_made(
     project: Project, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:

@@ -90,6 +90,7 @@ def test_side_by_side_it_is_the_last_line_of_the_session(project: Project) -> No
     assert not LINE.search(left(block))
 
 
+@pytest.mark.slow
 def test_without_a_terminal_there_is_a_heartbeat(project: Project) -> None:
     """A line now and then, in time, so that no CI system takes it for dead."""
     done = project.nox("-j", "2", "-s", "build-stages", *REBUILD, env=beating(0.5))

@@ -94,6 +94,7 @@ def test_the_local_version_is_used_everywhere(project: Project, index: Index) ->
     assert lock_texts(project) == locks
 
 
+@pytest.mark.slow
 def test_the_local_version_follows_the_environment(project: Project) -> None:
     """The plan shows the change."""
     table = {
@@ -119,6 +120,7 @@ def test_the_local_version_follows_the_environment(project: Project) -> None:
     assert project.wheels() == [KERNELS]
 
 
+@pytest.mark.slow
 def test_local_versions_can_be_added_and_removed(project: Project) -> None:
     """The locks are out of date then, and keep their sources."""
     Pair().write(project)
@@ -144,6 +146,7 @@ def test_locking_again_keeps_the_source(project: Project, index: Index) -> None:
     assert outputs(project, "first") == {"kernels": "1.1+t2.0"}
 
 
+@pytest.mark.slow
 def test_the_local_version_of_a_backend_is_replaced(
     project: Project, index: Index
 ) -> None:

@@ -176,6 +176,7 @@ def test_upgrade_takes_what_was_asked_for(project: Project, index: Index) -> Non
 MATCH = {"match-runtime": ["tensorlib"]}
 
 
+@pytest.mark.slow
 def test_only_what_matches_the_runtime_has_one_version(project: Project) -> None:
     """If the runtime can only have 1.0, a stage is built against 2.0 otherwise."""
     final = {"requirements": ["models", "tensorlib<2"]}

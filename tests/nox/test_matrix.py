@@ -168,6 +168,7 @@ def test_one_stage_or_cell_alone(project: Project) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_locking_compiles_nothing_for_each_value(project: Project) -> None:
     """What a backend says on a stage's wheel, it says on that of another value, too."""
     mac = "sys_platform == 'darwin' and platform_machine == 'arm64'"
@@ -178,6 +179,7 @@ def test_locking_compiles_nothing_for_each_value(project: Project) -> None:
     assert done.output.count("using the answers of build backends here for") == 1
 
 
+@pytest.mark.slow
 def test_a_patch_for_each_value_is_asked_of_each(
     project: Project, index: Index, tmp_path: Path
 ) -> None:
@@ -266,6 +268,7 @@ def need_tensorlib(project: Project, index: Index, stages: dict[str, Any]) -> No
     stages["stage"][0]["outputs"] = ["base==1.1"]
 
 
+@pytest.mark.slow
 def test_what_one_cell_needs_may_suit_all(project: Project, index: Index) -> None:
     """A stage that they share is locked so that it does for each of them."""
     stages = table({"arch": ["8.0"], "tensor": ["free", "bound"]})

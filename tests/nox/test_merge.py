@@ -251,6 +251,7 @@ def test_clashing_wheelhouses_can_keep_their_folders(
     assert "kernels" in installed(elsewhere.folder / "venv")
 
 
+@pytest.mark.slow
 def test_a_build_replaces_a_merged_wheelhouse(made: Made, publisher: Project) -> None:
     """Wheels without an output are removed, and missing outputs are built."""
     publisher.nox(*MERGE, str(made.released))

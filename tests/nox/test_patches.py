@@ -137,7 +137,13 @@ def git(folder: Path, *argv: str) -> None:
     subprocess.run(command, cwd=folder, check=True)
 
 
-@pytest.mark.parametrize("kind", ["sdist", "commit", "folder"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "sdist",
+        *(pytest.param(it, marks=pytest.mark.slow) for it in ("commit", "folder")),
+    ],
+)
 def test_locking_sees_the_patched_source(
     project: Project, index: Index, kind: str
 ) -> None:

@@ -76,6 +76,7 @@ def test_what_a_run_uses_stays(project: Project, index: Index) -> None:
     assert list(project.store.glob("answers/*"))
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_damaged_is_asked_for_again(
     project: Project, index: Index
 ) -> None:

@@ -188,6 +188,7 @@ def test_the_first_cause_is_found_through_wheels_that_are_built(
     )
 
 
+@pytest.mark.slow
 def test_own_changes_come_before_those_of_others(project: Project) -> None:
     """What can be compared is, though an earlier wheel isn't there yet."""
     Pair(first={"env": {"A": "1"}}, second={"env": {"B": "1"}}).write(project)
@@ -197,6 +198,7 @@ def test_own_changes_come_before_those_of_others(project: Project) -> None:
     assert models["reasons"] == ["env B '1' → '2'", f"{FIRST} env A '1' → '2'"]
 
 
+@pytest.mark.slow
 def test_a_lost_wheelhouse_does_not_lose_the_reason(project: Project) -> None:
     """What was built last is then what the store has that differs least."""
     Pair(second={"env": {"ARCH": "8.0"}}).write(project)

@@ -63,6 +63,7 @@ def test_plan_says_what_is_cached_and_what_is_not_built_yet(project: Project) ->
     assert plan(project) == {"kernels": ("cached", ""), "models": ("cached", "")}
 
 
+@pytest.mark.slow
 def test_variable_of_the_second_stage_rebuilds_it_alone(project: Project) -> None:
     """The plan says which variable changed, whether the locks are current or not.
 
@@ -105,6 +106,7 @@ def test_passed_variable_counts_with_its_value(project: Project) -> None:
         assert "locking" not in done.output
 
 
+@pytest.mark.slow
 def test_version_of_a_dependency_rebuilds_what_holds_it(project: Project) -> None:
     """Another tensorlib rebuilds both stages, and the plan names it."""
     Pair().write(project)

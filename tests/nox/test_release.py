@@ -426,6 +426,7 @@ def test_a_replaced_wheel_is_not_vendored(released: Released) -> None:
 # What is said of it ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_each_python_has_its_own_release(project: Project) -> None:
     """Its session has a suffix. Public indexes reject a Linux tag without a libc."""
     output = kernels_tree(project, tag="py3-none-linux_x86_64")

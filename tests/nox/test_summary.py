@@ -133,6 +133,7 @@ def test_what_was_stopped_is_told(project: Project, flags: tuple[str, ...]) -> N
     assert not journals(project)
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_before_it_builds(project: Project) -> None:
     """All of its outputs have failed."""
     tool = project.folder / "bin/tool"

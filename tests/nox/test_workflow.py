@@ -377,6 +377,7 @@ def test_locks_can_be_made_first(project: Project, github: GitHub) -> None:
     assert results(github)["first/build"] == "success"
 
 
+@pytest.mark.slow
 def test_a_command_sets_up_what_compiles(project: Project, github: GitHub) -> None:
     """In the folder of the noxfile, where a tool of the table comes from, say."""
     Pair(first={"tools": ["env"]}).write(project)
