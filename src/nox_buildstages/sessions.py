@@ -391,7 +391,7 @@ def _environment(session: nox.Session) -> Environment:
     if not is_complete(location):
         problem = "the environment is incomplete: nox was stopped while making it"
         raise _unusable(location, problem)
-    nothing = "true"
+    nothing = ("python", "-I", "-S", "-c", "")  # starts quickly
 
     def run(argv: Sequence[str], cwd: Path, *, log: bool = True) -> None:
         is_there = Path.cwd() == cwd  # nox prints every change of the folder
@@ -404,15 +404,10 @@ def _environment(session: nox.Session) -> Environment:
         python=Path(session.bin, "python").absolute(),
         session=session.name,
         may_install=cache(
-            lambda: (
-                session.run_install(nothing, external=True, silent=True, log=False)
-                is not None
-            )
+            lambda: session.run_install(*nothing, silent=True, log=False) is not None
         ),
         may_run=cache(
-            lambda: (
-                session.run(nothing, external=True, silent=True, log=False) is not None
-            )
+            lambda: session.run(*nothing, silent=True, log=False) is not None
         ),
         run=run,
     )
