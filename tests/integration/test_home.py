@@ -184,7 +184,7 @@ def test_the_versions_of_asdf_hold_for_builds(tmp_path: Path) -> None:
     assert read(tmp_path).files == {".tool-versions": "rust 1.95.0\n"}
 
 
-LINE = "warning: spurious network error: Could not resolve host: index.crates.io"
+LINE = "warning: spurious network error: Could not resolve host: index.crates.example"
 
 
 def hint(line: str, **known: Any) -> str:  # noqa: ANN401 - as the fields

@@ -96,7 +96,7 @@ Caused by:
   download of config.json failed
 
 Caused by:
-  [6] Couldn't resolve host name (Could not resolve host: index.crates.io)
+  [6] Couldn't resolve host name (Could not resolve host: index.crates.example)
 """
 CMAKE = """\
 -- The C compiler identification is GNU 12.2.0
