@@ -230,11 +230,12 @@ def _generated(settings, config_settings):
 
 def _stamp(name):
     module = re.sub(r"[-_.]+", "_", name).lower()
-    origin = Path(importlib.util.find_spec(module).origin)
-    (info,) = origin.parents[1].glob(f"{module}-*.dist-info")  # quicker than metadata
+    origin = importlib.util.find_spec(module).origin
+    from importlib.metadata import version  # hooks that need no version start sooner
+
     return {
-        "version": info.stem.partition("-")[2],
-        "content": origin.read_text("utf-8"),
+        "version": version(name),
+        "content": Path(origin).read_text("utf-8"),
     }
 
 
