@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from urllib.parse import quote
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from packaging.markers import Environment, Marker
-    from packaging.requirements import Requirement
     from packaging.tags import Tag
     from packaging.utils import NormalizedName
     from packaging.version import Version
@@ -186,6 +186,14 @@ class PackageRules:
     requires_dist: tuple[Requirement, ...] | None = None  # None if not declared
     local_version: LocalVersion | None = None  # None keeps the backend's
     unused: bool = False
+
+    def without_removed(self, requires: Iterable[str]) -> Iterator[str]:
+        """Yield the build requirements that the table doesn't remove."""
+        for text in requires:
+            if canonicalize_name(Requirement(text).name) not in (
+                self.build_requires_remove
+            ):
+                yield text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -238,12 +238,9 @@ def _find_unmet(
     A requirement that the environment was resolved with is met, and one that the table
     removes doesn't count.
     """
-    removed = context.project.rules(query.output).build_requires_remove
+    rules = context.project.rules(query.output)
     wanted = [
-        text
-        for text in requires
-        if text not in query.requires
-        and canonicalize_name(Requirement(text).name) not in removed
+        text for text in rules.without_removed(requires) if text not in query.requires
     ]
     unmet = find_unmet(wanted, context.pins(query.stage.name), context.interpreter)
     return unmet or tuple(text for text in wanted if Requirement(text).extras)

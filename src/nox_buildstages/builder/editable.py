@@ -26,6 +26,7 @@ from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.lockfile import digest
 from nox_buildstages.lock.files.names import file_name
+from nox_buildstages.lock.resolve.known_metadata import find_unmet
 from nox_buildstages.model import FINAL, PROJECT
 from nox_buildstages.sources.metadata import METADATA_FILES
 from nox_buildstages.store.key import Ingredient
@@ -96,12 +97,18 @@ def install_editable(
     wanted = {**context.ingredients(FINAL), name: ingredient}
     if not find_differences(environment, wanted):
         return
-    unmet = _find_unmet(context, wheel)
+    requires = map(str, map(Requirement, wheel.requires_dist))
+    unmet = find_unmet(requires, context.pins(FINAL), context.interpreter)
     if unmet:
+        locked = {pin.name: str(pin.version) for pin in context.pins(FINAL)}
         raise BuildStagesError(
             subject=name,
             problem="the runtime environment lacks requirements of this project",
-            details=[f"{it}: the runtime has {has or 'none'}" for it, has in unmet],
+            details=[
+                f"{it}: the runtime has"
+                f" {locked.get(canonicalize_name(Requirement(it).name), 'none')}"
+                for it in unmet
+            ],
             hint="add them to requirements in [tool.nox-buildstages.final]",
         )
     lock = environment.location / file_name(FINAL)
@@ -142,22 +149,6 @@ def _read_last_wheel(folder: Path, key: str) -> Editable | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return wheel if wheel.key == key and (folder / wheel.path).is_file() else None
-
-
-def _find_unmet(context: BuildContext, wheel: Editable) -> tuple[tuple[str, str], ...]:
-    """Return the unmet requirements, each with the locked version."""
-    locked = {pin.name: pin.version for pin in context.pins(FINAL)}
-    unmet = []
-    for requirement in map(Requirement, wheel.requires_dist):
-        marker = requirement.marker
-        if marker is not None and not context.interpreter.satisfies(marker):
-            continue
-        version = locked.get(canonicalize_name(requirement.name))
-        if version is None:
-            unmet.append((str(requirement), ""))
-        elif not requirement.specifier.contains(version, prereleases=True):
-            unmet.append((str(requirement), str(version)))
-    return tuple(unmet)
 
 
 def _add_to_lock(

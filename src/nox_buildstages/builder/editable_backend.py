@@ -8,9 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-
 from nox_buildstages.builder.check_wheel import accept_editable_wheel, name_build
 from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.jobs.slots import JobRequest
@@ -70,12 +67,8 @@ def build_editable(
     folder = environment.location / PROJECT_FOLDER / "wheel"
     with _open_backend(context, name, environment) as backend:
         context.tools.run.report(f"making {name} installable (log: {backend.log})")
-        removed = context.project.rules(name).build_requires_remove
-        wanted = (
-            text
-            for text in backend.get_requires("editable")
-            if canonicalize_name(Requirement(text).name) not in removed
-        )
+        rules = context.project.rules(name)
+        wanted = rules.without_removed(backend.get_requires("editable"))
         unmet = find_unmet(wanted, context.pins(PROJECT), context.interpreter)
         if unmet:
             raise StaleLockError(

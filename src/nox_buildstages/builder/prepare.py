@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from nox_buildstages.environments.environment import INSTALL_HINT
@@ -94,7 +93,5 @@ def sync_environment(
         overlaps = syncer.sync(environment, wanted, lock)
     titles = {FINAL: "runtime environment", PROJECT: "this project's build environment"}
     title = titles.get(name, f"stage {name}")
-    run = context.tools.run
     for overlap in overlaps:
-        line = f"{title}: {overlap}; {overlap.winner} wins"
-        run.once(("overlap", line), partial(run.report, line))
+        context.tools.run.report_once(f"{title}: {overlap}; {overlap.winner} wins")

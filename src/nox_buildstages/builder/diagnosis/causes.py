@@ -42,7 +42,7 @@ _ERROR = re.compile(
     | \S+\.go:\d+:\d+:\ (?!warning)
     | [\w./+~-]+:\ (?:(?:fatal|internal\ compiler)\ )?(?:error|fatal|ERROR):\ \S
     | (?:nvcc|ptxas|nvlink|cicc|fatbinary|cudafe\+\+)\ (?:fatal|error)\s*:
-    | .*(?:undefined\ reference\ to|cannot\ find\ -l|multiple\ definition\ of)\b
+    | .*(?:undefined\ reference\ to|multiple\ definition\ of)\b
     | .*(?:cannot\ find\ -l|relocation\ R_\w+\ against|file\ not\ recognized)
     | (?:\S*/)?ld(?:\.\w+)?:\ (?:library|symbol|framework)\b.*not\ found
     | Undefined\ symbols\ for\ architecture
@@ -85,17 +85,8 @@ _SUSPICIOUS = (
     *("no package", "cannot", "unable", "multiple def", "panicked", "relocation"),
     *("***", "killed", "require", "missing", "must be", ".go:", "no space", "-s-"),
     *("-f-", "unreachable", "resolution", ".py", "installed", "mismatch", "unknown"),
-    *(
-        "be found",
-        "been removed",
-        "flat-layout",
-        "memory",
-        "signal",
-        "401",
-        "403",
-        "authenticat",
-        "toolchain",
-    ),
+    *("be found", "been removed", "flat-layout", "memory", "signal", "401", "403"),
+    *("authenticat", "toolchain"),
 )
 """Every error contains one of these; a fast test for long logs."""
 _WEAK = re.compile(

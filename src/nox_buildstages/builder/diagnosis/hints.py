@@ -99,7 +99,7 @@ class Hint:
     requirement: str = ""  # what would provide the module
 
 
-_Words: TypeAlias = Callable[[re.Match[str], Situation], str]
+_Words: TypeAlias = Callable[[re.Match[str], Situation], str | Hint]
 
 _MEMORY = (
     r"(fatal )?error: Killed\b|unable to execute command: Killed|^Killed$"
@@ -126,18 +126,21 @@ _COMPILER = r"([\w-]+-)?(gcc|g\+\+|cc|c\+\+|clang|clang\+\+)(-[\d.]+)?"
 _NO_MODULE = r"No module named '?(?P<what>[\w.]*\w)"
 
 
-def _missing_module(match: re.Match[str], situation: Situation) -> str:
-    missing = situation.explain_missing(match["what"])
+def _missing_module(match: re.Match[str], situation: Situation) -> Hint:
+    module = match["what"]
+    missing = situation.explain_missing(module)
     if missing.is_in_source:
         problem = f"{missing.problem}: let Python look there"
-        return situation.set_variable("PYTHONPATH", ".", problem)
-    if not missing.requirement:
-        return f"{missing.problem}: {missing.fix}"
-    advice = f"{missing.problem}: {situation.add(missing.requirement)}"
-    if "<" in missing.requirement:
-        return f"{advice}, or lock with an earlier exclude-newer"
-    is_guess = missing.requirement == match["what"].partition(".")[0]
-    return f"{advice} (or the project's name, if that differs)" if is_guess else advice
+        text = situation.set_variable("PYTHONPATH", ".", problem)
+    elif not missing.requirement:
+        text = f"{missing.problem}: {missing.fix}"
+    else:
+        text = f"{missing.problem}: {situation.add(missing.requirement)}"
+        if "<" in missing.requirement:
+            text += ", or lock with an earlier exclude-newer"
+        elif missing.requirement == module.partition(".")[0]:  # a guess
+            text += " (or the project's name, if that differs)"
+    return Hint(text=text, module=module, requirement=missing.requirement)
 
 
 def _missing_name(match: re.Match[str], situation: Situation) -> str:
@@ -496,15 +499,11 @@ def find_hint(texts: Iterable[str], situation: Situation) -> Hint:
                 # The last match counts: the program recovered from earlier ones.
                 matches[words] = max(found, key=lambda it: it.start())
     for words, _ in _RULES:
-        match = matches.get(words)
-        text = "" if match is None else words(match, situation)
-        if match is not None and words is _missing_module:
-            missing = situation.explain_missing(match["what"])
-            return Hint(
-                text=text, module=match["what"], requirement=missing.requirement
-            )
-        if text:
-            return Hint(text=text)
+        if words in matches:
+            advice = words(matches[words], situation)
+            hint = advice if isinstance(advice, Hint) else Hint(text=advice)
+            if hint.text or hint.module:
+                return hint
     return Hint()
 
 

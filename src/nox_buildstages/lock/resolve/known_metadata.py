@@ -111,12 +111,7 @@ class KnownMetadata:
         required = {*self.static[name].requires}
         if name in self.answers:
             required.update(self.answers[name].answer.requires)
-        removed = {*rules.build_requires_remove}
-        remaining = (
-            text
-            for text in required
-            if canonicalize_name(Requirement(text).name) not in removed
-        )
+        remaining = rules.without_removed(required)
         return tuple(sorted({*remaining, *map(str, rules.build_requires_add)}))
 
     def requirements(self, stage: Stage) -> Iterator[Requirement]:
