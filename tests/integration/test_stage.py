@@ -705,7 +705,7 @@ def test_an_error_is_shown_wherever_it_stands_in_the_log(shop: Shop) -> None:
     """With a hint that knows what is set outside and what the table passes on."""
     error = "setup.py: error: DRIVER_ROOT is not set"
     shop.write(says=[error, *map(str, range(100))], faults=["exit"])
-    shop.outer["DRIVER_ROOT"] = "/opt/driver"
+    shop.outer["DRIVER_ROOT"] = "/usr/driver"
     with pytest.raises(BackendError) as caught:
         shop.provide()
     assert caught.value.details == (error,)
