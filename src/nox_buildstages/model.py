@@ -187,7 +187,7 @@ class PackageRules:
     local_version: LocalVersion | None = None  # None keeps the backend's
     unused: bool = False
 
-    def without_removed(self, requires: Iterable[str]) -> Iterator[str]:
+    def apply_removals(self, requires: Iterable[str]) -> Iterator[str]:
         """Yield the build requirements that the table doesn't remove."""
         for text in requires:
             if canonicalize_name(Requirement(text).name) not in (

@@ -240,7 +240,7 @@ def _find_unmet(
     """
     rules = context.project.rules(query.output)
     wanted = [
-        text for text in rules.without_removed(requires) if text not in query.requires
+        text for text in rules.apply_removals(requires) if text not in query.requires
     ]
     unmet = find_unmet(wanted, context.pins(query.stage.name), context.interpreter)
     return unmet or tuple(text for text in wanted if Requirement(text).extras)

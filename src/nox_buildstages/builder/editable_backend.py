@@ -68,7 +68,7 @@ def build_editable(
     with _open_backend(context, name, environment) as backend:
         context.tools.run.report(f"making {name} installable (log: {backend.log})")
         rules = context.project.rules(name)
-        wanted = rules.without_removed(backend.get_requires("editable"))
+        wanted = rules.apply_removals(backend.get_requires("editable"))
         unmet = find_unmet(wanted, context.pins(PROJECT), context.interpreter)
         if unmet:
             raise StaleLockError(

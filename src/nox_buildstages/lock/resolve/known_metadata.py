@@ -111,7 +111,7 @@ class KnownMetadata:
         required = {*self.static[name].requires}
         if name in self.answers:
             required.update(self.answers[name].answer.requires)
-        remaining = rules.without_removed(required)
+        remaining = rules.apply_removals(required)
         return tuple(sorted({*remaining, *map(str, rules.build_requires_add)}))
 
     def requirements(self, stage: Stage) -> Iterator[Requirement]:
