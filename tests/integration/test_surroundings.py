@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from dataclasses import replace
@@ -19,7 +20,7 @@ from nox_buildstages.store.store import Store
 from support.namespaces import can_forbid, forbidding_all, needs_namespaces
 from support.packages import make_tree
 from support.pair import declare_solo
-from support.sessions import Sessions
+from support.sessions import Sessions, run_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +101,52 @@ def test_no_hook_sees_the_checkout(surrounded: Project) -> None:
         assert seen == [[], ""]
     for log in logs(surrounded):
         assert f"found stable {MIRROR} [Errno 30] Read-only file system" in log
+
+
+@needs_namespaces
+def test_a_user_s_locale_time_zone_and_umask_change_nothing(project: Project) -> None:
+    """Neither what a build sees, nor the modes of files, nor a tool's words."""
+    code = """
+import os, pathlib, subprocess, tinybackend
+from tinybackend import get_requires_for_build_wheel
+from tinybackend import _prepare_metadata as prepare_metadata_for_build_wheel
+
+def build_wheel(*arguments):
+    modes = [oct(pathlib.Path(it).stat().st_mode) for it in ("data", "program")]
+    pathlib.Path("new").touch()
+    modes.append(oct(os.stat("new").st_mode))
+    date = subprocess.run(["date", "-d@0"], capture_output=True, text=True).stdout
+    print("sees", modes, date, os.environ.get("LC_ALL"))
+    return tinybackend.build_wheel(*arguments)
+"""
+    files = {"backend.py": code, "pyproject.toml": PYPROJECT, "data": "", "program": ""}
+    tree = make_tree(project.folder / "kernels", "kernels", "1.0", files=files)
+    tool = project.folder / "bin/words"
+    tool.parent.mkdir()
+    tool.write_text('#!/bin/sh\necho 1.0 "$LC_ALL" "$LANGUAGE"\n')
+    tool.chmod(0o755)
+    declare_solo(project, outputs=["kernels @ ./kernels"], tools=["words"])
+    path = f"{tool.parent}:{project.env['PATH']}"
+    found = []
+    for mask, locale, zone in (
+        (0o077, "de_DE.UTF-8", "CET"),
+        (0o002, "C", "Asia/Aden"),
+    ):
+        (tree / "data").chmod(0o666 & ~mask)
+        (tree / "program").chmod(0o777 & ~mask)
+        shutil.rmtree(project.store, ignore_errors=True)
+        names = {"LC_ALL": locale, "LANGUAGE": locale, "TZ": zone, "PATH": path}
+        ours = os.umask(mask)
+        try:
+            run_session(project, "build-stage-only", env=names)
+        finally:
+            os.umask(ours)
+        log = (project.wheelhouse / "logs/kernels.log").read_text("utf-8")
+        seen = next(it for it in log.splitlines() if it.startswith("sees"))
+        found.append((seen, [it.key for it in Store(project.store).wheels()]))
+    assert found[0] == found[1]
+    assert "100644', '0o100755', '0o100644" in found[0][0]
+    assert "UTC 1970" in found[0][0]
 
 
 @can_forbid

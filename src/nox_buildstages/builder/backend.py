@@ -20,7 +20,7 @@ from nox_buildstages.builder.diagnosis.diagnose import diagnose
 from nox_buildstages.builder.home import HomeSettings
 from nox_buildstages.builder.sandbox import Supervisor
 from nox_buildstages.errors import BackendError, CommandError
-from nox_buildstages.system.process import Command
+from nox_buildstages.system.process import USUAL_UMASK, Command
 from nox_buildstages.wheels import core_metadata
 
 if TYPE_CHECKING:
@@ -178,6 +178,7 @@ class Backend:
             env={**self.env, **(extra_environ or {})},
             log=self.log,
             attend=self.attend,
+            umask=USUAL_UMASK,
         )
         completed = self.runner(self.supervisor.around(self.sandbox.wrap(command)))
         if completed.returncode < 0:

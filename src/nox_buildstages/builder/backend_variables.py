@@ -13,10 +13,9 @@ if TYPE_CHECKING:
     from nox_buildstages.environments.environment import Environment
 
 _PASSED_VARIABLES = (
-    *("LANG", "LANGUAGE", "PATH", "TZ"),
-    *("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"),
+    *("PATH", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"),
 )
-"""Variables that a backend always gets, besides ``LC_*`` and ``pass-env``."""
+"""Variables that a backend always gets, besides ``pass-env``."""
 
 EPOCH = "315532800"
 """1980-01-01, the earliest time in a zip file, for ``SOURCE_DATE_EPOCH``."""
@@ -36,21 +35,18 @@ def backend_variables(
     ``home`` is an empty folder beside the source, for ``HOME`` and for temporary files.
     ``toolchains`` has variables that name the toolchains in the user's home.
     """
-    passed = {
-        name: value
-        for name, value in outer.items()
-        if name in _PASSED_VARIABLES or name.startswith("LC_")
-    }
     variables = {
-        **passed,
+        **{name: outer[name] for name in _PASSED_VARIABLES if name in outer},
         **toolchains,
         "GIT_CEILING_DIRECTORIES": str(home.parent),
         "HOME": str(home),
+        "LANG": "C.UTF-8",  # not LC_ALL: then a declared LANG would have no effect
         "PYTHONHASHSEED": "0",
         "PYTHONNOUSERSITE": "1",
         "PYTHONUNBUFFERED": "1",  # so that the log of a killed build is complete
         "SOURCE_DATE_EPOCH": EPOCH,
         "TMPDIR": str(home),
+        "TZ": "UTC",
         "VIRTUAL_ENV": str(environment.location),
         **declared,
     }

@@ -285,7 +285,9 @@ class BuildContext:
             )
         # rustup, pyenv and others choose a version by files in the current folder; a
         # build sees none of the project's.
-        command = Command(argv=(path, "--version"), cwd=Path("/"))
+        # The words of a translation would be part of the key.
+        env = {**self.tools.run.outer, "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
+        command = Command(argv=(path, "--version"), cwd=Path("/"), env=env)
         try:
             return self.tools.run.once(
                 (SESSION, "tool version", path),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.errors import CommandError
 from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.system.locks import hold_lock
-from nox_buildstages.system.process import Command, run_checked
+from nox_buildstages.system.process import USUAL_UMASK, Command, run_checked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -193,4 +193,5 @@ def _command(cwd: Path, *argv: str) -> Command:
     settings = [word for setting in _SETTINGS for word in ("-c", setting)]
     env = {k: v for k, v in os.environ.items() if k not in _REPOSITORY_VARIABLES}
     env |= _NO_PROMPTS
-    return Command(argv=("git", *settings, *argv), cwd=cwd, env=env)
+    argv = ("git", *settings, *argv)
+    return Command(argv=argv, cwd=cwd, env=env, umask=USUAL_UMASK)

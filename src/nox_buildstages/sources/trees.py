@@ -50,7 +50,7 @@ def hash_files(tree: Path, files: tuple[str, ...]) -> str:
 
 
 def copy_files(tree: Path, files: tuple[str, ...], target: Path) -> None:
-    """Copy files with their modes and times, and links as links.
+    """Copy files with their times, executable or not, and links as links.
 
     Raises:
         ValueError: A link leads out of the tree.
@@ -62,6 +62,8 @@ def copy_files(tree: Path, files: tuple[str, ...], target: Path) -> None:
             (target / name).symlink_to(read_link(tree, path))
         else:
             shutil.copy2(path, target / name)
+            is_program = path.stat().st_mode & 0o100
+            (target / name).chmod(0o755 if is_program else 0o644)
     refuse_outward_links(target)
 
 

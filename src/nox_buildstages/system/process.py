@@ -28,6 +28,9 @@ GRACE = 3.0
 BEAT = 1.0
 """Seconds between two calls of ``Command.attend``."""
 
+USUAL_UMASK = 0o022
+"""The umask of programs that make files for wheels, which record modes."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
@@ -40,6 +43,8 @@ class Command:
     """A file to append the output to; None to capture the output."""
     attend: Callable[[], None] | None = None
     """Called about once a second while the program runs; an exception ends it."""
+    umask: int = -1
+    """The umask of the program; -1 for ours."""
     lifeline: bool = False
     """Whether the program's stdin is a pipe that stays open while our process lives."""
 
@@ -112,6 +117,7 @@ def _run(command: Command, *, stdout: int | IO[bytes], stderr: int) -> Completed
                 stdin=pipe[0] if pipe else subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
+                umask=command.umask,
             )
         except OSError as error:
             reason = f"{error.strerror}: {error.filename}"

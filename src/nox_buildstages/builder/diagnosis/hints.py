@@ -511,7 +511,7 @@ _VARIABLE = re.compile(r"\b[A-Z][A-Z0-9_]*[A-Z0-9]\b")
 _COMMON_VARIABLES = re.compile(
     r"HOME|USER|LOGNAME|SHELL|PWD|OLDPWD|SHLVL|TERM|HOST(NAME|TYPE)?|DISPLAY|CI|MAIL"
     r"|EDITOR|PAGER|VISUAL|TMPDIR|TMP|TEMP|DEBUG|COLUMNS|LINES|PS1|LS_COLORS"
-    r"|(PYTHON|NOX|UV_|PIP_|XDG_|GITHUB_|SSH_)\w*|VIRTUAL_ENV"
+    r"|(PYTHON|NOX|UV_|PIP_|XDG_|GITHUB_|SSH_)\w*|VIRTUAL_ENV|LANG(UAGE)?|LC_\w+|TZ"
 )
 """Variables of shells, of nox and of uv: a log names them for other reasons."""
 
