@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -35,6 +36,8 @@ from support.pair import (
 from support.sessions import Sessions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.index import Index
     from support.project import Project
 
@@ -232,6 +235,56 @@ def test_a_dependency_that_writes_beside_itself_needs_a_copy(
     location = sessions.open("build-stage-only").environment.location
     assert not [*location.rglob("table.txt")]
     assert not (location / "private").exists()
+
+
+@pytest.mark.parametrize(
+    "mode", ["hardlink", pytest.param("symlink", marks=pytest.mark.slow)]
+)
+def test_a_build_that_changes_a_file_in_place_changes_it_nowhere_else(
+    project: Project, index: Index, tmp_path: Path, mode: str
+) -> None:
+    """Neither in uv's cache nor in the runtime, which may share the file."""
+    files = {"tabler/__init__.py": "clean = True\n"}
+    make_wheel(index.folder, "tabler", "1.0", files=files)
+    make_sdist(index.folder, "kernels", "1.0")
+    cache = tmp_path / "cache"  # on one disk with the environments
+    env = {**project.env, "UV_LINK_MODE": mode, "UV_CACHE_DIR": str(cache)}
+    project = replace(project, env=env)
+    stage: dict[str, Any] = {"name": "only", "dependencies": ["tabler"]}
+    stage["outputs"] = ["kernels"]
+    final = {"requirements": ["kernels", "tabler"]}
+    declare(project, {"final": final, "stage": [stage]})
+    sessions = Sessions(project=project)
+    build(sessions, "only")
+    run_final(sessions.open("build-stages"))
+    code = """
+import tabler
+from pathlib import Path
+from tinybackend import *
+with Path(tabler.__file__).open("a") as file:
+    file.write("clean = False")
+"""
+    pyproject = """
+[build-system]
+requires = ["tinybackend", "tabler"]
+build-backend = "backend"
+backend-path = ["."]
+"""
+    files = {"backend.py": code, "pyproject.toml": pyproject}
+    make_tree(project.folder / "kernels", "kernels", "1.0", files=files)
+    stage["outputs"] = ["kernels @ ./kernels"]
+    declare(project, {"final": final, "stage": [stage]})
+    with pytest.raises(ChangedEnvironmentError) as caught:
+        build(Sessions(project=project, id="2-second"), "only")
+    shared = "uv's cache shared changed files: removed tabler from it"
+    assert caught.value.details[-1] == shared
+    stage["outputs"] = ["kernels"]
+    declare(project, {"final": final, "stage": [stage]})
+    sessions = Sessions(project=project, id="3-third")
+    build(sessions, "only", "--rebuild")
+    run_final(sessions.open("build-stages"))
+    installed = [*project.folder.glob(".nox/*/lib/*/site-packages/tabler/__init__.py")]
+    assert [it.read_text() for it in installed] == ["clean = True\n"] * 2
 
 
 def test_init_proposes_a_copy_for_a_build_that_needs_it(

@@ -208,7 +208,11 @@ class Job:
             copy_environment(self.environment)
             if self.stage.private_environment
             else guard_environment(
-                self.environment, output=output, stage=stage, log=self.log
+                self.environment,
+                context.tools.syncer,
+                output=output,
+                stage=stage,
+                log=self.log,
             )
         )
         with used as environment, self.follow(phase) as attend:

@@ -55,7 +55,7 @@ def prepare_environment(
     if not environment.may_install():
         check_packages(environment, context.ingredients(name), hint=INSTALL_HINT)
     remove_tree(environment.location / PRIVATE_FOLDER)  # left by a killed run
-    restore_files(environment, context.tools.run.report)
+    restore_files(environment, context.tools.syncer, context.tools.run.report)
     folder = environment.location
     bound = pylock.bind_wheels(
         context.pylock(name), context.wheels(name), folder=folder

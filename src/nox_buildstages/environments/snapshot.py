@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nox_buildstages.environments.environment import Environment
+    from nox_buildstages.environments.sync import Syncer
 
 _Snapshot: TypeAlias = "Mapping[str, tuple[int, int, int]]"
 """Mode, size and modification time of each file, by its path in the environment."""
@@ -86,12 +87,12 @@ def copy_environment(environment: Environment) -> Iterator[Environment]:
 
 @contextmanager
 def guard_environment(
-    environment: Environment, *, output: str, stage: str, log: Path
+    environment: Environment, syncer: Syncer, *, output: str, stage: str, log: Path
 ) -> Iterator[Environment]:
     """Yield an environment, and raise an error if a build changes it.
 
     Added files are removed, and the packages are installed again before the next
-    build.
+    build. Files in uv's cache that changed too are removed.
 
     Raises:
         ChangedEnvironmentError: The build changed it, and didn't fail otherwise.
@@ -102,8 +103,13 @@ def guard_environment(
     finally:
         changes = _find_changes(before, _take_snapshot(environment.location))
         if changes:
-            _undo(environment, changes)
+            damaged = _undo(environment, changes, syncer)
     if changes:
+        details = [f"{change} {name}" for name, change in changes.items()]
+        if damaged:
+            details.append(
+                f"uv's cache shared changed files: removed {', '.join(damaged)} from it"
+            )
         hint = (
             "change its source, so that it doesn't write into the environment"
             if stage == PROJECT
@@ -111,13 +117,11 @@ def guard_environment(
             f" change:\n  [[tool.nox-buildstages.stage]]        # {stage}\n"
             "  private-environment = true"
         )
-        if set(changes.values()) != {"added"}:
-            hint += "\nuv's cache may share these files; clean it:\n  uv cache clean"
         raise ChangedEnvironmentError(
             output=output,
             stage=stage,
             owners=_find_owners(environment, changes),
-            details=[f"{change} {name}" for name, change in changes.items()],
+            details=details,
             log=log,
             hint=hint,
         )
@@ -130,10 +134,13 @@ def record_files(environment: Environment) -> None:
         write_text(note, json.dumps(_take_snapshot(environment.location)))
 
 
-def restore_files(environment: Environment, report: Callable[[str], None]) -> None:
+def restore_files(
+    environment: Environment, syncer: Syncer, report: Callable[[str], None]
+) -> None:
     """Prepare an environment for reinstallation if somebody has changed files.
 
-    Added files are removed, and all packages count as different from the lock.
+    Added files are removed, and all packages count as different from the lock. Files
+    in uv's cache that changed too are removed.
 
     Raises:
         BuildStagesError: Files have changed, and nox doesn't allow installation.
@@ -157,7 +164,7 @@ def restore_files(environment: Environment, report: Callable[[str], None]) -> No
         f"{location} was changed by hand ({words[0]}{more});"
         " its packages are installed again"
     )
-    _undo(environment, changes)
+    _undo(environment, changes, syncer)
 
 
 def _take_snapshot(location: Path) -> _Snapshot:
@@ -174,7 +181,9 @@ def _take_snapshot(location: Path) -> _Snapshot:
         for entry in os.scandir(location / folder):
             name = f"{folder}/{entry.name}"
             if not is_folder(entry):
-                status = entry.stat(follow_symlinks=False)
+                # With UV_LINK_MODE=symlink, packages are links to uv's cache.
+                is_package = "site-packages" in folder and entry.is_file()
+                status = entry.stat(follow_symlinks=is_package)
                 snapshot[name] = (status.st_mode, status.st_size, status.st_mtime_ns)
             elif entry.name not in _IGNORED_FOLDERS:
                 folders.append(name)
@@ -208,12 +217,31 @@ def _find_owners(environment: Environment, paths: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
-def _undo(environment: Environment, changes: Mapping[str, str]) -> None:
-    """Remove added files, and have the packages installed again."""
+def _undo(
+    environment: Environment, changes: Mapping[str, str], syncer: Syncer
+) -> list[str]:
+    """Remove added files, and have the packages installed again.
+
+    uv installs files as links to its cache, so a file that was changed in place changed
+    in the cache and in other environments, too. Return the packages removed from the
+    cache. The project's environments with such a file are installed again, too.
+    """
+    location = environment.location
     forget_packages(environment)
+    shared = set()
     for name, change in changes.items():
+        path = location / name
         if change == "added":
-            path = environment.location / name
             path.unlink(missing_ok=True)
             with suppress(OSError):  # a parent folder isn't empty
                 os.removedirs(path.parent)
+        elif change == "changed" and (path.is_symlink() or path.stat().st_nlink > 1):
+            shared.add(name)
+            for other in location.parent.iterdir():
+                with suppress(OSError):  # it has no such file
+                    if path.samefile(other / name):
+                        forget_packages(replace(environment, location=other))
+    damaged = _find_owners(environment, shared)
+    if damaged:
+        syncer.clean_cache(damaged)
+    return damaged

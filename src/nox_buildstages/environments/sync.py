@@ -29,7 +29,7 @@ from nox_buildstages.system.process import Command
 from nox_buildstages.wheels.overlaps import find_overlaps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.store.key import Ingredient
@@ -105,6 +105,21 @@ class Syncer:
         failure = self._run_uv(*argv, str(location))
         if failure:
             raise _sync_error(location, failure)
+
+    def clean_cache(self, names: Iterable[str]) -> None:
+        """Remove packages from uv's cache.
+
+        Raises:
+            BuildStagesError: uv can't clean its cache.
+        """
+        failure = self._run_uv("cache", "clean", "--quiet", *names)
+        if failure:
+            raise BuildStagesError(
+                subject="uv's cache",
+                problem="contains files that a build has changed, and can't be cleaned",
+                details=failure.rstrip().splitlines(),
+                hint=f"clean it:\n  uv cache clean {' '.join(names)}",
+            )
 
     def _install(
         self, environment: Environment, names: Collection[str], lock: Path
