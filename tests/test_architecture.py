@@ -19,7 +19,7 @@ PACKAGE = SOURCE.name
 ROOMS = (
     *("text", "toml", "model", "errors"),
     *("lock/files/names", "indexes", "system"),
-    *("wheels", "config", "store", "environments", "run"),
+    *("wheels", "declarations", "config", "store", "environments", "run"),
     *("sources", "lock", "lock/files", "lock/resolve", "lock/explain", "builder"),
     *("wheelhouse", "workspace", "commands", "sessions", "__init__"),
 )
@@ -29,7 +29,8 @@ PURE = (
     "model",
     "run/nox_command_line",
     "indexes/url_secrets",
-    "indexes/no_binary",
+    "declarations/no_binary",
+    "declarations/uv_files",
     "text",
     "workspace/session_options",
     "commands/plan/formats",

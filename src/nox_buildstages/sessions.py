@@ -18,11 +18,12 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import nox
-from nox_buildstages import errors, toml
+from nox_buildstages import errors
 from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.graph import session_folder
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.config.table import TOOL
+from nox_buildstages.declarations.documents import read_document
 from nox_buildstages.environments.environment import Environment, is_complete
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.model import LOGS
@@ -53,8 +54,8 @@ _BACKENDS = ("uv", "virtualenv", "venv")
 def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     """Register the sessions that a pyproject.toml in the noxfile's folder declares.
 
-    Only that file is read. Call this function from a noxfile; a faulty table ends nox
-    with a message that lists every problem.
+    Only that file and a uv.toml beside it are read. Call this function from a noxfile;
+    a faulty table ends nox with a message that lists every problem.
     """
     path = Path(pyproject).absolute()
     for stream in (sys.stdout, sys.stderr):
@@ -63,7 +64,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
             with suppress(OSError):
                 stream.reconfigure(errors="backslashreplace")
     try:
-        document = _load(path)
+        document = read_document(path)
         cells = arrange_cells(
             read_cells(document, pyproject=path, may_lack_stages=True)
         )
@@ -152,23 +153,6 @@ def _with_lines(error: errors.DeclarationError) -> errors.DeclarationError:
     located = [replace(it, line=lines.get(it.location)) for it in error.problems]
     problems = tuple(sorted(located, key=lambda it: it.line or 0))
     return errors.DeclarationError(path=error.path, problems=problems)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        return toml.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        message = f"can't be read: {error.strerror}"
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        message = (
-            f"isn't UTF-8: byte 0x{error.object[error.start]:02x} in line {line};"
-            " save it as UTF-8"
-        )
-    except ValueError as error:
-        message = f"is not TOML: {error}"
-    problem = errors.Problem(location=path.name, message=message)
-    raise errors.DeclarationError(path=path, problems=(problem,))
 
 
 # The sessions ------------------------------------------------------------------------

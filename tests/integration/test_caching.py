@@ -18,10 +18,10 @@ from nox_buildstages.builder.context import BuildContext, Tools
 from nox_buildstages.builder.jobs.slots import JobPool
 from nox_buildstages.builder.sandbox import Sandbox, SandboxPolicy
 from nox_buildstages.config.graph import arrange
+from nox_buildstages.declarations.settings import Indexes
 from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import BuildStagesError
-from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.model import Final, Output, Project, Stage
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.sources.sources import Sources

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uv
 
+from nox_buildstages.declarations.settings import Indexes
 from nox_buildstages.environments.environment import Environment
 from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.environments.targets import Target
 from nox_buildstages.errors import BuildStagesError, ResolutionError, SourceError
-from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.indexes.url_secrets import git_variables, strip_logins
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.resolve.uv_compile import Question, Resolver

@@ -25,6 +25,7 @@ from nox_buildstages.builder.sandbox import SandboxPolicy
 from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.project import read
+from nox_buildstages.declarations.settings import Indexes
 from nox_buildstages.environments.environment import Environment
 from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.sync import Syncer
@@ -36,7 +37,6 @@ from nox_buildstages.errors import (
     SourceError,
     UnorderedOutputError,
 )
-from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.lock.explain.conflicts import explain
 from nox_buildstages.lock.files.lockfile import (
     Lock,

@@ -15,10 +15,10 @@ from packaging.pylock import Package, PackageWheel
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from nox_buildstages.declarations.settings import OFFLINE_HINT, Indexes
 from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.targets import Target
 from nox_buildstages.errors import NoWheelError, ResolutionError
-from nox_buildstages.indexes.settings import OFFLINE_HINT, Indexes
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.resolve.uv_compile import Question, Resolver, StandIn
 from nox_buildstages.model import (

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import uv
 
-from nox_buildstages import toml
 from nox_buildstages.commands.final import run_final
 from nox_buildstages.commands.init.proposer import run_init
 from nox_buildstages.commands.lock import run_lock
@@ -20,6 +19,7 @@ from nox_buildstages.commands.plan.project import run_plan
 from nox_buildstages.commands.stage import run_stage
 from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.project import read_cells
+from nox_buildstages.declarations.documents import read_document
 from nox_buildstages.environments.environment import Environment
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.run.journal import Journal
@@ -120,7 +120,7 @@ class Sessions:
 
     def _read_cells(self, *, may_lack_stages: bool) -> Cells:
         path = self.project.pyproject
-        document = toml.loads(path.read_text("utf-8"))
+        document = read_document(path)
         return arrange_cells(
             read_cells(document, pyproject=path, may_lack_stages=may_lack_stages)
         )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from nox_buildstages import toml
+from nox_buildstages.declarations.settings import Indexes
 from nox_buildstages.environments.targets import Target
-from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.lock.explain.minimal_conflict import (
     Origin,
     Probe,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from packaging.utils import canonicalize_name
 
-from nox_buildstages.indexes.no_binary import find_no_binary, without_no_binary
+from nox_buildstages.declarations.no_binary import find_no_binary, without_no_binary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

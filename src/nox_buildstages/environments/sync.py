@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import tomli_w
 
 from nox_buildstages import toml
+from nox_buildstages.declarations.settings import NETWORK_OFF, OFFLINE_HINT, Indexes
 from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.environments.packages import (
     check_packages,
@@ -22,7 +23,6 @@ from nox_buildstages.environments.packages import (
     record_packages,
 )
 from nox_buildstages.errors import BuildStagesError, HashMismatchError
-from nox_buildstages.indexes.settings import NETWORK_OFF, OFFLINE_HINT, Indexes
 from nox_buildstages.indexes.url_secrets import LOGIN_HINT, is_auth_failure, redact
 from nox_buildstages.system.files import sha256_of, write_text
 from nox_buildstages.system.process import Command

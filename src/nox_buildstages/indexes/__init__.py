@@ -1,1 +1,1 @@
-"""uv's settings and logins, and URLs without secrets."""
+"""Logins for servers, and URLs without secrets."""

@@ -14,9 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 from packaging.utils import InvalidSdistFilename, parse_sdist_filename
 
+from nox_buildstages.declarations.settings import OFFLINE_HINT
 from nox_buildstages.errors import CommandError, HashMismatchError, SourceError
 from nox_buildstages.indexes.credentials import Credentials
-from nox_buildstages.indexes.settings import OFFLINE_HINT
 from nox_buildstages.indexes.url_secrets import LOGIN_HINT, is_auth_failure, redact
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 from nox_buildstages.sources import archives, git, trees

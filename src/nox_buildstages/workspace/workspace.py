@@ -13,9 +13,9 @@ from uv import find_uv_bin
 from nox_buildstages.builder.context import SESSION, BuildContext, Tools
 from nox_buildstages.builder.jobs.slots import SETTLE, JobPool
 from nox_buildstages.builder.sandbox import SandboxPolicy
+from nox_buildstages.declarations.settings import Indexes
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import BuildStagesError, LockError, UsageError
-from nox_buildstages.indexes.settings import Indexes
 from nox_buildstages.indexes.url_secrets import expand_variables, git_variables
 from nox_buildstages.lock.files import folder
 from nox_buildstages.lock.files.inputs import digest_inputs

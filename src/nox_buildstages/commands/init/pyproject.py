@@ -9,6 +9,7 @@ from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.project import read
 from nox_buildstages.config.table import TOOL
 from nox_buildstages.config.writing import assignment, format_requirement, stage_table
+from nox_buildstages.declarations.documents import complete_document
 from nox_buildstages.errors import DeclarationError, ProposalError
 from nox_buildstages.system.files import atomic_write
 
@@ -63,7 +64,8 @@ def write_addition(pyproject: Path, addition: str) -> None:
     path = pyproject.resolve()
     text = append(path.read_bytes().decode("utf-8"), addition)
     try:
-        arrange(read(toml.loads(text), pyproject=pyproject))
+        document = complete_document(toml.loads(text), pyproject)
+        arrange(read(document, pyproject=pyproject))
     except (toml.TOMLDecodeError, DeclarationError) as error:
         raise ProposalError(
             problem=f"tables can't be appended to {pyproject}: {error}",

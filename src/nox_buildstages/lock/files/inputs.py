@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from packaging.utils import canonicalize_name
 
+from nox_buildstages.declarations.no_binary import NO_BINARY_KEYS
+from nox_buildstages.declarations.settings import UV_KEYS
 from nox_buildstages.environments.targets import target_markers
-from nox_buildstages.indexes.no_binary import NO_BINARY_KEYS
-from nox_buildstages.indexes.settings import UV_KEYS
 from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.lock.files.lockfile import FORMAT, digest
 from nox_buildstages.sources.metadata import METADATA_FILES

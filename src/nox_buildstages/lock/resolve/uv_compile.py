@@ -22,17 +22,17 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages import toml
+from nox_buildstages.declarations.no_binary import find_no_binary, without_no_binary
+from nox_buildstages.declarations.settings import NETWORK_OFF, OFFLINE_HINT
 from nox_buildstages.errors import NoWheelError, ResolutionError
 from nox_buildstages.indexes import url_secrets
-from nox_buildstages.indexes.no_binary import find_no_binary, without_no_binary
-from nox_buildstages.indexes.settings import NETWORK_OFF, OFFLINE_HINT
 from nox_buildstages.system.process import Command, Runner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from nox_buildstages.declarations.settings import Indexes
     from nox_buildstages.environments.targets import Target
-    from nox_buildstages.indexes.settings import Indexes
     from nox_buildstages.model import Interpreter, Metadata
 
 FROM_SOURCE = "it comes from a source"

@@ -1,0 +1,1 @@
+"""The declarations of a project for other tools, such as uv's settings."""
