@@ -76,7 +76,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(name="tests-all", default=False)
 def tests_all(session: nox.Session) -> None:
     """Run all tests, also the slow ones and those that need PyPI."""
-    _install_wheel(session, *_group("tests"))
+    _install_wheel(session, *_group("tests"), *_group("docs"))
     thorough = "--hypothesis-profile=thorough"
     session.run("pytest", thorough, *SIDE_BY_SIDE, *session.posargs)
 

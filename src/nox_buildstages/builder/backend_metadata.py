@@ -163,8 +163,10 @@ class BackendMetadata:
         except BackendError as error:
             rules = context.project.rules(canonicalize_name(error.output))
             if rules.requires_dist is None:
-                is_known = error.hint or error.module
-                hint = error.hint if is_known else requires_dist_hint(error.output)
+                if error.module:
+                    raise
+                declare = requires_dist_hint(error.output)
+                hint = f"{error.hint}\nor {declare}" if error.hint else declare
                 raise replace(error, hint=hint) from error
             tools.run.report(
                 f"{error.hook} of {error.output} failed (log: {error.log}); using the"
