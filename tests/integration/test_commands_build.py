@@ -331,6 +331,32 @@ def test_packages_that_disagree_about_a_file_are_reported(
     assert sorted(project.wheelhouse.iterdir()) == before
 
 
+def test_an_index_may_have_a_file_of_an_output(
+    project: Project, index: Index, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is reported in each run, and released."""
+    files = {"shared.py": ""}
+    make_wheel(index.folder, "another", "1.0", files=files)
+    files = {"shared.py": "x = 1"}
+    settings = {"also": [*files]}
+    make_sdist(index.folder, "kernels", "1.0", files=files, settings=settings)
+    only = {"name": "only", "outputs": ["kernels"]}
+    final = {"requirements": ["kernels", "another"]}
+    declare(project, {"final": final, "stage": [only]})
+    overlap = "kernels 1.0 and another 1.0 both install shared.py, with different"
+    for number in ("1", "2"):
+        sessions = Sessions(project=project, id=f"{number}-run")
+        build(sessions, "only")
+        caplog.clear()
+        run_final(sessions.open("build-stages"))
+        assert (
+            f"runtime environment: {overlap} contents; kernels 1.0 wins" in caplog.text
+        )
+    run_release(sessions.open("build-stages-release", "--vendor"))
+    line = f"{overlap} contents; the installer decides which of the two wins"
+    assert line in caplog.messages
+
+
 def test_the_plan_is_printed(
     sessions: Sessions, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -450,7 +450,7 @@ def test_the_winner_of_a_path_is_always_the_same(
     assert len(files) == 4  # both __init__.py have one name
     assert not any(b"two" in text for text in files.values())
     assert find_differences(environment, both.wanted) == {}
-    assert syncer.sync(environment, both.wanted, both.path) == ()
+    assert syncer.sync(environment, both.wanted, both.path) == (overlap,)
 
 
 def test_an_output_wins_over_wheels_of_an_index(

@@ -12,6 +12,7 @@ from nox_buildstages.environments.snapshot import (
     record_files,
     restore_files,
 )
+from nox_buildstages.environments.sync import read_overlaps
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.model import FINAL, PROJECT
@@ -84,13 +85,13 @@ def sync_environment(
         BuildStagesError: The environment differs, and nox must not sync.
     """
     wanted = context.ingredients(name) if wanted is None else wanted
-    if not find_differences(environment, wanted):
-        return
-    from nox_buildstages.run.follow import ENV, show_elapsed  # noqa: PLC0415 - to sync
+    overlaps = read_overlaps(environment)
+    if find_differences(environment, wanted):
+        from nox_buildstages.run.follow import ENV, show_elapsed  # noqa: PLC0415 - to sync
 
-    with show_elapsed(context.tools.run.screen, name, ENV) as attend:
-        syncer = replace(context.tools.syncer, attend=attend)
-        overlaps = syncer.sync(environment, wanted, lock)
+        with show_elapsed(context.tools.run.screen, name, ENV) as attend:
+            syncer = replace(context.tools.syncer, attend=attend)
+            overlaps = syncer.sync(environment, wanted, lock)
     titles = {FINAL: "runtime environment", PROJECT: "this project's build environment"}
     title = titles.get(name, f"stage {name}")
     for overlap in overlaps:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from nox_buildstages.errors import BuildStagesError, HashMismatchError
 from nox_buildstages.indexes.url_secrets import LOGIN_HINT, is_auth_failure, redact
 from nox_buildstages.system.files import sha256_of, write_text
 from nox_buildstages.system.process import Command
-from nox_buildstages.wheels.overlaps import find_overlaps
+from nox_buildstages.wheels.overlaps import Overlap, find_overlaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.store.key import Ingredient
     from nox_buildstages.system.process import Runner
-    from nox_buildstages.wheels.overlaps import Overlap
 
 _IGNORED_VARIABLES = ("UV_CONSTRAINT", "UV_NO_BINARY", "UV_NO_BINARY_PACKAGE")
 """Variables with which uv would refuse a lock, or our own wheels in a lock."""
@@ -47,6 +47,8 @@ _MISMATCH = re.compile(
 
 _CLASH = re.compile(r"(Is a directory|Not a directory|File exists) \(os error")
 """uv's messages about a path at which a file and a folder should be."""
+
+_OVERLAPS_NOTE = "nox-buildstages-overlaps.json"
 
 _LOG = logging.getLogger(__name__)
 
@@ -76,7 +78,7 @@ class Syncer:
         """
         differences = find_differences(environment, wanted)
         if not differences:
-            return ()
+            return read_overlaps(environment)
         stale, words = differences.keys(), ", ".join(differences.values())
         _LOG.debug("syncing %s: %s", environment.location, words)
         if not environment.may_install():
@@ -91,6 +93,8 @@ class Syncer:
                 raise _sync_error(location, failure, hint)
         self._install(environment, stale & wanted.keys(), lock)
         overlaps = self._settle_overlaps(environment, wanted, lock)
+        text = json.dumps([asdict(it) for it in overlaps])
+        write_text(environment.location / _OVERLAPS_NOTE, text)
         record_packages(environment, wanted)
         check_packages(environment, wanted, hint=hint)
         return overlaps
@@ -213,6 +217,16 @@ class Syncer:
         if completed.returncode == 0:
             return ""
         return redact(completed.stderr) or f"exit status {completed.returncode}"
+
+
+def read_overlaps(environment: Environment) -> tuple[Overlap, ...]:
+    """Return where the packages disagree about a path, as found when installed."""
+    try:
+        text = environment.location.joinpath(_OVERLAPS_NOTE).read_text(encoding="utf-8")
+        found = json.loads(text)
+        return tuple(Overlap(**{**it, "paths": tuple(it["paths"])}) for it in found)
+    except (OSError, ValueError, TypeError, KeyError):
+        return ()
 
 
 def _sync_error(

@@ -20,6 +20,8 @@ FileStamp: TypeAlias = tuple[int, ...]
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
+IGNORE_FILE = ".gitignore"
+
 _CHUNK_SIZE = 1 << 20
 
 
@@ -70,7 +72,7 @@ def make_ignored_folder(folder: Path) -> None:
     """Make a folder that git ignores; one that exists stays as it is."""
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+        (folder / IGNORE_FILE).write_text("*\n", encoding="utf-8")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ from nox_buildstages.indexes.url_secrets import redact_logins
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import LOGS
 from nox_buildstages.system.files import (
+    IGNORE_FILE,
     atomic_write,
     make_ignored_folder,
     remove_if_same,
@@ -155,10 +156,12 @@ class Wheelhouse:
         """Lock the folder, which must exist, against other writers."""
         return hold_lock(self._lock)
 
-    def remove_lock_file(self) -> None:
-        """Remove the lock file if the folder holds no other file."""
-        if [*self.folder.iterdir()] == [self._lock]:
-            self._lock.unlink()
+    def remove_own_files(self) -> None:
+        """Remove the lock file and .gitignore if the folder holds no other file."""
+        ours = {self._lock, self.folder / IGNORE_FILE}
+        if ours.issuperset(self.folder.iterdir()):
+            for path in ours:
+                path.unlink(missing_ok=True)
 
 
 def unused_wheelhouses(cells: Cells) -> list[str]:

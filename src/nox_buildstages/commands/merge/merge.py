@@ -12,7 +12,7 @@ from packaging.utils import parse_wheel_filename
 
 from nox_buildstages.commands.merge import parts as merging, read
 from nox_buildstages.errors import BuildStagesError, UsageError
-from nox_buildstages.system.files import write_if_changed
+from nox_buildstages.system.files import make_ignored_folder, write_if_changed
 from nox_buildstages.text import align
 from nox_buildstages.wheelhouse import checksums
 from nox_buildstages.wheelhouse.directory import (
@@ -149,7 +149,7 @@ class _Merge:
     def write(self) -> None:
         """Write all files of the merge, and remove files of an earlier merge."""
         house = Wheelhouse(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_ignored_folder(self.folder)
         with house.hold_lock():
             before = house.read_manifest()
             if before.merged is None and not any(part.name for part in self.parts):
@@ -233,7 +233,7 @@ def _remove_former_merges(target: Path, but: Collection[Path]) -> None:
         if not after.wheels:
             with suppress(OSError):  # the folder of logs is missing, or not empty
                 house.logs.rmdir()
-            house.remove_lock_file()
+            house.remove_own_files()
             folder = house.folder
             with suppress(OSError):  # a folder holds other files
                 while folder != target:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.stage import OutputResult
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.wheelhouse.index import IndexEntry
+    from nox_buildstages.wheels.overlaps import Overlap
     from nox_buildstages.wheels.wheel import WheelFile
     from nox_buildstages.workspace.workspace import Workspace
 
@@ -80,6 +81,11 @@ def run_release(workspace: Workspace) -> None:
             _index_entry(folder / it.path.name, it.sha256) for it in wheels.values()
         ]
         vendored = vendor_wheels(context, folder) if workspace.options.vendor else {}
+        wheels_to_install = [
+            *(folder / it.path.name for it in wheels.values()),
+            *(folder / vendored[name].filename for name in sorted(vendored)),
+        ]
+        overlaps = _find_overlaps(wheels_to_install) if vendored else ()
         index += [
             _index_entry(folder / it.filename, it.hashes["sha256"])
             for it in vendored.values()
@@ -111,6 +117,7 @@ def run_release(workspace: Workspace) -> None:
     for line in (
         *(str(repairs[name]) for name in sorted(repairs)),
         *_describe_release(context, folder, index),
+        *(f"{it}; the installer decides which of the two wins" for it in overlaps),
     ):
         workspace.tools.run.report(line)
     if not has_sbom:
@@ -122,11 +129,8 @@ def run_release(workspace: Workspace) -> None:
 
 def _refuse_overlaps(results: Iterable[OutputResult]) -> None:
     """Raise an error if two outputs install a file with different contents."""
-    wheels = {
-        f"{it.output.name} {it.output.metadata.version}": installed_files(it.wheel.path)
-        for it in sorted(results, key=lambda it: it.output.name)
-    }
-    overlaps = find_overlaps(wheels)
+    by_name = sorted(results, key=lambda it: it.output.name)
+    overlaps = _find_overlaps(it.wheel.path for it in by_name)
     if overlaps:
         name = overlaps[0].loser.partition(" ")[0]
         raise BuildStagesError(
@@ -137,6 +141,14 @@ def _refuse_overlaps(results: Iterable[OutputResult]) -> None:
             f" patch:\n  [tool.nox-buildstages.package.{name}]\n"
             f'  patches = ["patches/{name}.patch"]',
         )
+
+
+def _find_overlaps(wheels: Iterable[Path]) -> tuple[Overlap, ...]:
+    """Return where wheels, in the order of precedence, disagree about a path."""
+    read = map(read_wheel, wheels)
+    return find_overlaps(
+        {f"{it.name} {it.version}": installed_files(it.path) for it in read}
+    )
 
 
 def _refuse_untagged(wheel: WheelFile) -> None:
