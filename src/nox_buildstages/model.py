@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from urllib.parse import quote
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from packaging.markers import Environment, Marker
     from packaging.tags import Tag
     from packaging.utils import NormalizedName
-    from packaging.version import Version
 
 FINAL = "final"
 """The name of the runtime environment's lock; reserved, so no stage has it."""
@@ -244,6 +245,7 @@ class Project:
 
     pyproject: Path  # absolute
     pythons: tuple[str, ...] = ()  # empty: the Python that runs nox
+    requires_python: SpecifierSet = field(default_factory=SpecifierSet)
     environments: tuple[Marker, ...] = ()
     lock_dir: Path
     wheelhouse: Path
@@ -273,6 +275,13 @@ class Project:
     def outputs(self) -> tuple[Output, ...]:
         """All outputs, stage by stage."""
         return tuple(output for stage in self.stages for output in stage.outputs)
+
+    def accepts_python(self, version: str) -> bool:
+        """Whether ``requires-python`` includes a full version.
+
+        As in uv, a pre-release counts as its release.
+        """
+        return self.requires_python.contains(Version(version.rstrip("+")).base_version)
 
     def wheelhouse_of(self, cell: Cell, python: str) -> Path:
         """Return the wheelhouse of a cell for a Python, such as 3.12.

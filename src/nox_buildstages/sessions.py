@@ -15,6 +15,7 @@ from functools import cache
 from io import TextIOWrapper
 from pathlib import Path
 from pkgutil import resolve_name
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import nox
@@ -45,9 +46,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from nox_buildstages.config.cells import Cells
+    from nox_buildstages.model import Project
     from nox_buildstages.run.run import Run
 
 TAG = "build-stage"
+_HERE = ".".join(map(str, sys.version_info[:3]))
 _BACKENDS = ("uv", "virtualenv", "venv")
 
 
@@ -86,6 +89,8 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     pythons = cells.first.project.pythons
     installed = (it for it in pythons if shutil.which(f"python{it}"))
     first_python = next(installed, next(iter(pythons), None))
+    if first_python is None:
+        first_python = _required_python(cells.first.project)
     for session in sessions:
         python = [*session.pythons] or first_python
         of_python = "-{python}" if session.pythons else ""
@@ -102,8 +107,25 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     selected = invocation.select(sessions)
     stages = {session.name for session in selected.values() if session.tags}
     watch_processes(adapter.run, cells, stages if cells.has_matrix and stages else None)
-    _require_python(selected, pythons, invocation, adapter.run)
+    wanted = pythons or tuple(filter(None, [first_python]))
+    _require_python(selected, wanted, invocation, adapter.run)
     adapter.lock.acquire_for(selected)
+
+
+def _required_python(project: Project) -> str | None:
+    """Return what nox is to search for if its own Python isn't one of the project's.
+
+    That is the version in ``.python-version``, as in uv, or else ``requires-python``,
+    of which nox takes the first that it finds.
+    """
+    if project.accepts_python(_HERE):
+        return None
+    with suppress(OSError, UnicodeDecodeError):
+        text = (project.root / ".python-version").read_text(encoding="utf-8").strip()
+        pinned = re.fullmatch(r"([0-9]+\.[0-9]+(?:\.[0-9]+)?)t?", text)
+        if pinned and project.accepts_python(pinned[1]):
+            return text
+    return str(project.requires_python)
 
 
 def _require_python(
@@ -133,8 +155,9 @@ def _require_python(
         nox.options.error_on_missing_interpreters = True
         if not run.is_parallel:
             run.report(
-                f"Python {' or '.join(pythons)} isn't installed here; unless nox can"
-                f" download it, install it: uv python install {pythons[0]}"
+                f"Python {' or '.join(pythons)} isn't installed here, and nox runs on"
+                f" {_HERE}; unless nox can download it, install it: uv python install"
+                f" {quote(pythons[0])}"
             )
 
 
@@ -399,9 +422,8 @@ def _environment(session: nox.Session) -> Environment:
 
 def _minor_version(session: nox.Session) -> str:
     """Return the minor version of a session's Python; empty if nox can't know it."""
-    python = session.python or f"{sys.version_info.major}.{sys.version_info.minor}"
-    found = re.search(r"\d+\.\d+", str(python))
-    return "" if found is None else found[0]
+    found = re.search(r"^[^<>=!~]*?(\d+\.\d+)", str(session.python or _HERE))
+    return "" if found is None else found[1]
 
 
 def _unusable(location: Path, problem: str) -> UsageError:

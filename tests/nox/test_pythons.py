@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tomli_w
 import uv
 
 from support.packages import make_sdist, make_wheel
@@ -376,9 +377,38 @@ def test_nothing_is_asked_where_nothing_may_run(pythons: Project) -> None:
 def test_no_python_is_no_success(pythons: Project) -> None:
     """If no Python of the list is here, nox fails; it would skip all sessions."""
     declare_both(pythons, ABSENT)
-    advice = f"Python {ABSENT} isn't installed here; unless nox can download it"
+    advice = f"Python {ABSENT} isn't installed here, and nox runs on {HERE}."
     for session in ("build-stages", "build-stages-lock"):
         assert advice in refused(pythons, "-s", session)
+
+
+def require_python(project: Project, required: str) -> None:
+    """Declare a runtime that needs nothing, and ``requires-python``."""
+    own = {"name": "app", "version": "1", "requires-python": required}
+    table = {"nox-buildstages": {"final": {"requirements": []}}}
+    project.write(tomli_w.dumps({"project": own, "tool": table}))
+
+
+def test_no_python_that_the_project_requires(project: Project) -> None:
+    """If nox's own isn't one and there is no other, both are named."""
+    require_python(project, f"=={ABSENT}.*")
+    said = refused(project, "-s", "build-stages-lock")
+    assert f"Python =={ABSENT}.* isn't installed here, and nox runs on {HERE}." in said
+    project.nox("--list")
+
+
+@needs_two
+def test_the_python_that_the_project_requires(project: Project) -> None:
+    """If nox's own isn't one, nox takes one that is; a pin among them comes first."""
+    project = seeing_both(project)
+    require_python(project, f"!={HERE}.*,>=3.10")
+    (project.folder / ".python-version").write_text(f"{THERE}\n", "utf-8")
+    project.nox("-s", "build-stages")
+    assert project.lock("final")["requires-python"] == f"=={THERE}.*"
+    (project.folder / ".python-version").write_text(f"{HERE}\n", "utf-8")
+    listed = project.nox("--list", "--json").output
+    (found,) = (it for it in json.loads(listed) if it["session"] == "build-stages")
+    assert found["python"] == f"!={HERE}.*,>=3.10"
 
 
 def test_a_python_that_is_not_here_is_locked_all_the_same(pythons: Project) -> None:

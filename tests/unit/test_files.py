@@ -146,12 +146,12 @@ def test_a_url_names_a_path(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_git_ignores(tmp_path: Path) -> None:
-    """A new folder says so itself; one that was there is left as it is."""
+    """A new folder says so itself, at its top; one that was there stays as it is."""
     make_ignored_folder(tmp_path / "a/b")
-    assert (tmp_path / "a/b/.gitignore").read_text("utf-8") == "*\n"
-    (tmp_path / "a/b/.gitignore").unlink()
+    assert (tmp_path / "a/.gitignore").read_text("utf-8") == "*\n"
+    (tmp_path / "a/.gitignore").unlink()
     make_ignored_folder(tmp_path / "a/b")
-    assert [*tmp_path.joinpath("a/b").iterdir()] == []
+    assert [*tmp_path.rglob("*")] == [tmp_path / "a", tmp_path / "a/b"]
 
 
 def test_empty_submodules(tmp_path: Path) -> None:

@@ -600,6 +600,52 @@ def test_jobs_and_memory(line: str, jobs: int | None, memory: int | None) -> Non
 
 
 @pytest.mark.parametrize(
+    ("required", "python", "message"),
+    [
+        (">=3.11", "3.11", ""),
+        ("<3.12,>3.11.4", "3.11", ""),
+        ("==3.14.2", "3.14t", ""),
+        ("", "3.11", ""),
+        (">=3.12", "pypy3.11", ">=3.12, without pypy3.11"),
+        (">=3.11.8", "3.11.7", ">=3.11.8, without 3.11.7"),
+        ("==3.14.*", "3.13", "==3.14.*, without 3.13"),
+        (">=3.12", "python3", ""),  # whichever that is
+    ],
+)
+def test_a_python_that_the_project_excludes(
+    required: str, python: str, message: str
+) -> None:
+    """Each Python of the table is one of ``requires-python``."""
+    toml = f"[project]\nname = 'a'\nrequires-python = '{required}'\n"
+    toml += in_top(f"python = ['{python}']")
+    if message:
+        (problem,) = told(toml)
+        assert problem == f"python[0]: requires-python of [project] is {message}"
+    else:
+        assert str(declared(toml).requires_python) == required
+
+
+def test_which_versions_a_project_accepts() -> None:
+    """As in uv, a pre-release counts as its release; without a word, all do."""
+    toml = "[project]\nrequires-python = '>=3.14,<3.15'\n" + STAGE
+    answers = {"3.14.0rc1+": True, "3.14.7": True, "3.15.0a1": False, "3.13.9": False}
+    project = declared(toml)
+    assert {it: project.accepts_python(it) for it in answers} == answers
+    assert declared(STAGE).accepts_python("3.10.0")
+    (problem,) = problems("[project]\nrequires-python = 'new'\n" + STAGE)
+    assert "expected version specifiers such as '>=3.11'" in str(problem)
+
+
+@pytest.mark.parametrize("table", ["final", "matrix"])
+def test_a_project_without_stages(table: str) -> None:
+    """A runtime or a matrix may be all that there is."""
+    toml = f"[tool.nox-buildstages]\n{table} = {{}}"
+    if table == "matrix":
+        toml = "[tool.nox-buildstages.matrix]\na = ['1']"
+    assert declared(toml).stages == ()
+
+
+@pytest.mark.parametrize(
     ("written", "cache"),
     [
         ('"auto"', "auto"),

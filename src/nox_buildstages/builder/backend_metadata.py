@@ -32,7 +32,7 @@ from nox_buildstages.run.follow import METADATA
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.store.store import note_use
-from nox_buildstages.system.files import write_text
+from nox_buildstages.system.files import make_ignored_folder, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -205,7 +205,7 @@ class BackendMetadata:
         prepare_environment(context, stage.name, environment)
         if not environment.may_run():
             raise not_run(stage.name, output.name)
-        job.log.parent.mkdir(parents=True, exist_ok=True)
+        make_ignored_folder(job.log.parent)
         job.log.write_text(f"network: {network}\n", encoding="utf-8")
         several = len(context.project.pythons) > 1
         python = f" on Python {query.target.version}" if several else ""

@@ -23,6 +23,7 @@ from nox_buildstages.config.writing import format_value
 from nox_buildstages.errors import BackendError, BuildError, WheelError
 from nox_buildstages.run.follow import COMPILE
 from nox_buildstages.sources import metadata as source_tree
+from nox_buildstages.system.files import make_ignored_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -224,6 +225,6 @@ def begin_log(job: Job, attempt: Attempt) -> None:
         *(f"  {name} {it.version}" for name, it in recipe.environment.items()),
         "",
     ]
-    job.log.parent.mkdir(parents=True, exist_ok=True)
+    make_ignored_folder(job.log.parent)
     with job.log.open("a" if continues else "w", encoding="utf-8") as log:
         log.write(header + "\n".join(lines) + "\n")

@@ -182,7 +182,7 @@ def _check_existence(document: Document) -> None:
     if item is None:
         missing = Item(value=None, steps=("tool", TOOL), document=document)
         missing.fault(f"there is no such table{_EXAMPLE}")
-    elif isinstance(item.value, Mapping) and "stage" not in {
+    elif isinstance(item.value, Mapping) and {"final", "matrix", "stage"}.isdisjoint(
         find_nearest(name, TOP) for name in item.value
-    }:
+    ):
         item.fault(f"no stage is declared{_EXAMPLE}")

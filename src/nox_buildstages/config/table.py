@@ -28,6 +28,7 @@ def read_project(item: Item) -> Project | None:
         return None
     del found["matrix"]  # was read before, to know the cell
     stages, packages = found.pop("stage") or (), found.pop("package")
+    pythons = found.pop("python") or ()
     own = found["final"].project
     for stage in stages:
         if own in {output.name for output in stage.outputs}:
@@ -45,7 +46,8 @@ def read_project(item: Item) -> Project | None:
                 )
     return Project(
         pyproject=item.document.path,
-        pythons=found.pop("python") or (),
+        pythons=pythons,
+        requires_python=values.requires_python(item, pythons),
         stages=stages,
         packages=packages,
         uv=values.uv_settings(item.document),
@@ -329,12 +331,14 @@ PACKAGE: Mapping[str, Key] = {
 TOP: Mapping[str, Key] = {
     "python": Key(
         values.python_versions,
-        default_text="the interpreter that runs nox",
+        default_text="the interpreter that runs nox, or [one that `requires-python`"
+        " includes](../how-to/pythons.md#the-python-that-the-project-requires)",
         type='list of versions, such as `["3.11", "3.12"]`',
         example='python = ["3.11", "3.12"]',
         text="The Pythons of all sessions, as nox's `python=`: session names end with"
-        " the version. The oldest supported one is 3.10. If there are several, each"
-        " must be another minor version, and the locks are for all of them.",
+        " the version. The oldest supported one is 3.10, and `requires-python` must"
+        " include each. If there are several, each must be another minor version, and"
+        " the locks are for all of them.",
         in_locks=True,
         in_key=True,
     ),
@@ -425,7 +429,7 @@ TOP: Mapping[str, Key] = {
     "stage": Key(
         read_stages,
         type="array of tables",
-        default_text="required, unless the project itself is installed",
+        default_text="required, unless the table has `final` or `matrix`",
         text="The [stages](#tool-nox-buildstages-stage).",
         in_locks=True,
     ),

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from nox_buildstages.config import getters
@@ -19,7 +20,7 @@ from nox_buildstages.config.getters import quote
 from nox_buildstages.model import FINAL, PROJECT, Output, Patch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from nox_buildstages.config.getters import Document, Getter, Item
     from nox_buildstages.model import CompilerCache, Network
@@ -35,7 +36,8 @@ _RESERVED = {
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_NAME = 100
 _OLDEST_PYTHON = (3, 10)
-_WITH_VERSION = re.compile(r"[a-z]*-?([0-9]+)(?:\.([0-9]+))?(?:\.[0-9]+)?t?")
+_WITH_VERSION = re.compile(r"[a-z]*-?([0-9]+)(?:\.([0-9]+))?(?:\.([0-9]+))?t?")
+_MAX_PATCH = 100  # more releases than any minor version of Python has had
 _PYTHON = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?")
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
@@ -216,6 +218,30 @@ def _python_version(item: Item) -> str | None:
         if version < _OLDEST_PYTHON:
             item.fault(f"Python {value} isn't supported; the oldest is Python 3.10")
     return value
+
+
+def requires_python(item: Item, pythons: Sequence[str]) -> SpecifierSet:
+    """Read ``requires-python`` of ``[project]``, and check the table's Pythons."""
+    found = item.document.find("project", "requires-python")
+    text = None if found is None else getters.string(found)
+    if found is None or text is None:
+        return SpecifierSet()
+    try:
+        required = SpecifierSet(text)
+    except InvalidSpecifier:
+        found.expect("version specifiers such as '>=3.11'")
+        return SpecifierSet()
+    for index, python in enumerate(pythons):
+        version = _WITH_VERSION.fullmatch(python)
+        if version is None or version[2] is None:
+            continue
+        patches = range(_MAX_PATCH) if version[3] is None else [version[3]]
+        if not any(
+            required.contains(f"{version[1]}.{version[2]}.{it}") for it in patches
+        ):
+            named = item.child("python", pythons).child(index, python)
+            named.fault(f"requires-python of [project] is {text}, without {python}")
+    return required
 
 
 def marker(item: Item) -> Marker | None:

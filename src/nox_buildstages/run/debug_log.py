@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.indexes.url_secrets import hide_secrets, redact
+from nox_buildstages.system.files import make_ignored_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ def write_debug_log(
 
     A line is written at once, so processes don't mix their lines.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_ignored_folder(path.parent)
     text = "%(asctime)s %(process)d %(session)s: %(message)s"
     with closing(logging.FileHandler(path, encoding="utf-8")) as handler:
         handler.setFormatter(_LineFormatter(text, defaults={"session": session}))

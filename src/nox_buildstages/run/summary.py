@@ -17,7 +17,7 @@ _NOT_BUILT = "not built"
 
 
 def render_summary(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the lines of a summary.
+    """Yield the lines of a summary; none without entries.
 
     Each entry has ``name``, ``stage`` and ``status``, and ``version``, ``seconds`` and
     ``size`` in bytes if they are known.
@@ -32,7 +32,7 @@ def render_summary(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
             "" if size is None else format_size(size),
         )
         rows.append(row)
-    return align([_HEAD, *rows])
+    return align([_HEAD, *rows] if rows else [])
 
 
 def missing_summaries(

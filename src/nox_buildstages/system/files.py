@@ -69,10 +69,11 @@ def atomic_write(path: Path, *, mode: int | None = None) -> Iterator[Path]:
 
 
 def make_ignored_folder(folder: Path) -> None:
-    """Make a folder that git ignores; one that exists stays as it is."""
-    if not folder.is_dir():
+    """Make a folder and missing ones around it; git ignores all that is new."""
+    missing = [it for it in (folder, *folder.parents) if not it.is_dir()]
+    if missing:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / IGNORE_FILE).write_text("*\n", encoding="utf-8")
+        (missing[-1] / IGNORE_FILE).write_text("*\n", encoding="utf-8")
 
 
 def write_text(path: Path, text: str) -> None:

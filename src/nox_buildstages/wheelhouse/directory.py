@@ -71,12 +71,16 @@ class Wheelhouse:
         results = tuple(results)
         entries = {str(it.wheel.name): manifest_entry(it) for it in results}
         known = [it for it in self.read_manifest().wheels if it["name"] in entries]
-        if len(known) == len(entries) and all(
-            entry in known
-            and has_sha256(self.folder / entry["file"], entry["sha256"])
-            and (log := self.folder / entry["log"]).is_file()
-            and log.read_bytes() == it.wheel.log.read_bytes()
-            for it, entry in zip(results, entries.values(), strict=True)
+        if (
+            (self.folder / MANIFEST).is_file()  # even if there are no wheels
+            and len(known) == len(entries)
+            and all(
+                entry in known
+                and has_sha256(self.folder / entry["file"], entry["sha256"])
+                and (log := self.folder / entry["log"]).is_file()
+                and log.read_bytes() == it.wheel.log.read_bytes()
+                for it, entry in zip(results, entries.values(), strict=True)
+            )
         ):
             return [*entries.values()]  # without waiting for the lock
         make_ignored_folder(self.folder)

@@ -54,6 +54,7 @@ def open_workspace(
 
     Raises:
         CommandError: The environment's interpreter doesn't run.
+        UsageError: It isn't one that the project's ``requires-python`` includes.
     """
     run.forget(SESSION)
     project, outer, runner = cells.first.project, run.outer, process.run
@@ -98,10 +99,22 @@ def open_workspace(
             offline=indexes.offline,
         ),
     )
+    interpreter = tools.probe(environment.python)
+    version = interpreter.markers["python_full_version"]
+    if not project.accepts_python(version):
+        hint = "remove the environment, and let nox choose the Python:\n  rm -r "
+        hint += str(environment.location)
+        if project.pythons:
+            hint = 'name another Python in [tool.nox-buildstages]: python = ["…"]'
+        raise UsageError(
+            problem=f"requires-python of [project] is {project.requires_python}, and"
+            f" this session has Python {version}",
+            hint=hint,
+        )
     return Workspace(
         cells=cells,
         cell=cell,
-        interpreter=tools.probe(environment.python),
+        interpreter=interpreter,
         environment=environment,
         options=options,
         tools=tools,

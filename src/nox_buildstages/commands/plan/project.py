@@ -38,6 +38,8 @@ def run_plan(workspace: Workspace) -> None:
         lines = "\n".join(format_text(plan_project(workspace)))
     if lines:
         print(lines)  # noqa: T201 - the output of the session
+    else:
+        workspace.tools.run.report("nothing is built: there are no stages")
 
 
 def plan_project(workspace: Workspace) -> Plan:

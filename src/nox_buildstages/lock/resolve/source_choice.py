@@ -51,6 +51,8 @@ def choose_sources(
         SourceError: A folder is missing, or an archive has another hash.
     """
     outputs = {output.name: output for output in project.outputs}
+    if not outputs:
+        return {}
     for output in outputs.values():
         url = urlsplit(output.requirement.url or "")
         if url.scheme == "file" and not path_from_url(url.path).exists():
