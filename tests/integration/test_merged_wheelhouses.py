@@ -564,7 +564,8 @@ def test_outdated_folders_are_removed(yard: Yard) -> None:
         *("9.0/logs/mine.log", "9.0/notes.txt")
     ]
     yard.merge(by_cell=True)
-    assert sorted(path.name for path in yard.target.iterdir()) == [".lock", "9.0"]
+    left = [".gitignore", ".lock", "9.0"]
+    assert sorted(path.name for path in yard.target.iterdir()) == left
 
 
 def test_a_built_cell_is_not_overwritten(yard: Yard) -> None:
