@@ -385,7 +385,7 @@ def test_no_python_is_no_success(pythons: Project) -> None:
 def require_python(project: Project, required: str) -> None:
     """Declare a runtime that needs nothing, and ``requires-python``."""
     own = {"name": "app", "version": "1", "requires-python": required}
-    table = {"nox-buildstages": {"final": {"requirements": []}}}
+    table: dict[str, Any] = {"nox-buildstages": {"final": {"requirements": []}}}
     project.write(tomli_w.dumps({"project": own, "tool": table}))
 
 
