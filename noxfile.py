@@ -26,8 +26,7 @@ FLOORS = (
         f"tests/integration/test_{name}.py"
         for name in (
             *("backend", "commands_build", "commands_release", "commands_store"),
-            *("environment", "lock_installs", "relock", "remote"),
-            *("resolver", "store"),
+            *("environment", "lock_installs", "remote", "resolver", "store"),
         )
     ),
     "tests/nox/test_sessions.py",

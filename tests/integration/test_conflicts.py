@@ -387,14 +387,17 @@ def test_an_output_that_is_merely_named_is_not_taken_away(
     ("wanted", "output", "last"),
     [
         ("odd", "odd==2.0", '  outputs = ["odd==2.0"]'),
-        ("odd<2", "odd==1.0", '  outputs = ["odd==1.0"]'),
-        (
+        pytest.param(
+            "odd<2", "odd==1.0", '  outputs = ["odd==1.0"]', marks=pytest.mark.slow
+        ),
+        pytest.param(
             "user",
             "odd==2.0",
             (
                 '  and add "odd" to the dependencies of stage kernels,'
                 " so that it comes first"
             ),
+            marks=pytest.mark.slow,
         ),
         (
             "limiting",

@@ -159,7 +159,13 @@ def lines(output: str) -> set[str]:
     return {line for line in said if "→" in line or line == NOTHING}
 
 
-@pytest.mark.parametrize("name", UPGRADES)
+OTHERS = sorted(UPGRADES.keys() - {"tinybackend"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tinybackend", *(pytest.param(it, marks=pytest.mark.slow) for it in OTHERS)],
+)
 def test_one_that_is_asked_for_changes_alone(locked: Project, name: str) -> None:
     """`--upgrade-package X` changes the entries of X, and no other in any lock."""
     before = held(locked)

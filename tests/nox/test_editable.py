@@ -318,6 +318,7 @@ def test_a_build_that_cannot_be_locked_is_told(project: Project) -> None:
     assert "[tool.nox-buildstages.package.own]" in output
 
 
+@pytest.mark.slow
 def test_a_dependency_of_its_build_without_a_wheel_is_told(
     project: Project, index: Index
 ) -> None:
@@ -338,6 +339,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 """
 
 
+@pytest.mark.slow
 def test_a_backend_of_its_own_and_none_that_can_do_it(project: Project) -> None:
     """It may lie in the project and require nothing; it needs a hook of PEP 660."""
     prepare(project)
@@ -398,6 +400,7 @@ def test_each_python_has_it_in_its_own_runtime(project: Project, index: Index) -
         assert found["own"] == "1.0"
 
 
+@pytest.mark.slow
 def test_what_its_backend_says_here_is_taken_for_other_platforms(
     project: Project, index: Index
 ) -> None:
@@ -414,6 +417,7 @@ def test_what_its_backend_says_here_is_taken_for_other_platforms(
     assert [it["name"] for it in lock["packages"]] == ["helper", "tinybackend"]
 
 
+@pytest.mark.slow
 def test_it_is_not_released(project: Project) -> None:
     """A wheel that leads to a folder is of no use elsewhere."""
     prepare(project)

@@ -88,6 +88,7 @@ def test_a_faulty_backend(project: Project) -> None:
     succeeds(project)
 
 
+@pytest.mark.slow
 def test_backend_that_is_not_there(project: Project, index: Index) -> None:
     """A backend that no build requirement brings is named."""
     sdist: dict[str, Any] = {"build_requires": [], "static": False}
@@ -98,6 +99,7 @@ def test_backend_that_is_not_there(project: Project, index: Index) -> None:
     succeeds(project)
 
 
+@pytest.mark.slow
 def test_undeclared_dependency_is_named(project: Project) -> None:
     """What a backend can't import is in the message, from its log."""
     tree = kernels_tree(project, **{"import-first": ["tensorlib"]})
@@ -116,6 +118,7 @@ def index_of(project: Project) -> Path:
 # Sources
 
 
+@pytest.mark.slow
 def test_output_without_sdist(project: Project, index: Index) -> None:
     """An unknown package is named, and so is one of which an index has only wheels."""
     declare_solo(project)
@@ -149,6 +152,7 @@ def test_sdist_that_changed_after_locking(project: Project, index: Index) -> Non
     succeeds(project)
 
 
+@pytest.mark.slow
 def test_build_dependency_that_changed_after_locking(
     project: Project, index: Index, tmp_path: Path
 ) -> None:
@@ -193,6 +197,7 @@ def runtime(project: Project, index: Index) -> Path:
     return wheel
 
 
+@pytest.mark.slow
 def test_runtime_dependency_that_changed_after_locking(
     project: Project, runtime: Path, tmp_path: Path
 ) -> None:
@@ -293,6 +298,7 @@ def test_runtime_dependency_without_a_wheel(project: Project, index: Index) -> N
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_build_requirement_that_a_later_stage_provides(
     project: Project, index: Index
 ) -> None:
@@ -320,6 +326,7 @@ metadata = { requires-dist = ["dep"] }
 """
 
 
+@pytest.mark.slow
 def test_metadata_that_only_a_build_could_tell(project: Project, index: Index) -> None:
     """The error shows the line to add, and with that line it works."""
     settings: dict[str, Any] = {"faults": ["no-metadata-hook"], "requires": ["dep"]}
@@ -336,6 +343,7 @@ def test_metadata_that_only_a_build_could_tell(project: Project, index: Index) -
     assert "dep" in {package["name"] for package in project.lock("final")["packages"]}
 
 
+@pytest.mark.slow
 def test_a_backend_that_can_only_be_asked_elsewhere(
     project: Project, index: Index
 ) -> None:

@@ -98,6 +98,7 @@ def test_a_project_without_a_matrix_is_one_job(project: Project) -> None:
     assert "| build | models | 1.0 | second | not built yet |" in found.summary
 
 
+@pytest.mark.slow
 def test_stages_have_jobs_and_keys_of_their_own(project: Project) -> None:
     """The key of a stage is that of all it stands on, and of nothing else."""
     pair = Pair(second={"tools": ["env"]})

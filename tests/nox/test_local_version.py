@@ -170,6 +170,7 @@ def test_a_wrong_public_version_is_an_error(project: Project, index: Index) -> N
     assert "is version 0.0.0; the lock says 1.0" in said
 
 
+@pytest.mark.slow
 def test_hooks_see_the_local_version(project: Project, index: Index) -> None:
     """A wheel that is built while locking is the locked wheel."""
     index.remove("models")

@@ -218,6 +218,7 @@ def test_a_wheelhouse_of_a_cell_installs(project: Project, tmp_path: Path) -> No
     assert installed(environment).keys() == {"base", "kernels", "models", "tensorlib"}
 
 
+@pytest.mark.slow
 def test_what_is_stale_is_locked_for_all_cells(project: Project) -> None:
     """A value more is a lock more, and what is shared stays as it is."""
     declare(project, table(AXES))
@@ -238,6 +239,7 @@ def test_what_is_stale_is_locked_for_all_cells(project: Project) -> None:
     assert lock_texts(project) == texts
 
 
+@pytest.mark.slow
 def test_a_lock_that_is_gone_or_broken_is_named(project: Project) -> None:
     """By its own file, if that is known; what others have is planned as ever."""
     declare(project, table(AXES))
@@ -296,6 +298,7 @@ def test_what_suits_no_two_cells_is_told(project: Project, index: Index) -> None
     assert lock_texts(project) == before
 
 
+@pytest.mark.slow
 def test_a_failure_leaves_the_other_cells_alone(project: Project) -> None:
     """They are built; a table tells of those that aren't, each stage once."""
     declare(project, table(AXES))
@@ -323,6 +326,7 @@ def test_a_failure_leaves_the_other_cells_alone(project: Project) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_pythons_multiply_cells(project: Project) -> None:
     """By nox, behind what the matrix has done."""
     cells = table({"arch": ["8.0", "9.0"]})
@@ -413,6 +417,7 @@ def test_who_has_the_environments_of_all_cells_waits_for_nobody(
         assert WAITING not in project.nox("-s", "build-stages", timeout=60).output
 
 
+@pytest.mark.slow
 def test_cells_make_one_release(project: Project) -> None:
     """Where local versions tell their wheels apart; the cells' own folders stay."""
     matrix = {"arch": ["8.0", "9.0"]}

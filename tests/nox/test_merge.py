@@ -110,6 +110,7 @@ def files(house: Path) -> list[str]:
     return sorted(name for name in names if not name.startswith("."))
 
 
+@pytest.mark.slow
 def test_wheelhouses_of_jobs_are_merged(merged: tuple[Project, str]) -> None:
     """Equal wheels are kept once, and the result has all files of a release."""
     publisher, output = merged

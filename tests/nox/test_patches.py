@@ -101,6 +101,7 @@ def test_a_patch_comes_and_goes(project: Project) -> None:
     assert "patched" not in module(project)
 
 
+@pytest.mark.slow
 def test_the_name_of_a_patch_does_not_count(project: Project) -> None:
     """The locks stay current, and nothing is built."""
     patched(project, PATCH)
@@ -137,13 +138,8 @@ def git(folder: Path, *argv: str) -> None:
     subprocess.run(command, cwd=folder, check=True)
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "sdist",
-        *(pytest.param(it, marks=pytest.mark.slow) for it in ("commit", "folder")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sdist", "commit", "folder"])
 def test_locking_sees_the_patched_source(
     project: Project, index: Index, kind: str
 ) -> None:

@@ -105,6 +105,7 @@ def test_a_wrong_password_is_told_by_its_index(
     assert "s3cr3t" not in output
 
 
+@pytest.mark.slow
 def test_a_new_password_leaves_locks_current(guarded: Project, private: Index) -> None:
     """A URL with another password in it is the same index."""
     text = guarded.pyproject.read_text("utf-8")

@@ -191,8 +191,9 @@ def test_whoever_locks_writes_the_same(
     assert "the lock files are up to date" in again.output
 
 
+@pytest.mark.slow
 @needs_two
-@pytest.mark.parametrize("version", [pytest.param(HERE, marks=pytest.mark.slow), THERE])
+@pytest.mark.parametrize("version", [HERE, THERE])
 def test_a_lock_for_one_is_stale_for_both(pythons: Project, version: str) -> None:
     """The plan says what it can with it, and locking what came."""
     declare_both(pythons, version)

@@ -286,6 +286,7 @@ def test_json_has_the_keys_that_the_store_has(project: Project) -> None:
         assert output["store"] == "local"
 
 
+@pytest.mark.slow
 def test_json_has_no_key_where_an_earlier_wheel_is_not_there(project: Project) -> None:
     """Nobody knows what its bytes will be; `requires` says what comes first."""
     first = {"outputs": [kernels_tree(project, stamp=["tensorlib"])]}

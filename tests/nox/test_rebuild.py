@@ -93,6 +93,7 @@ def test_equal_bytes_end_a_rebuild(project: Project) -> None:
     assert run(project) == ["kernels"]
 
 
+@pytest.mark.slow
 def test_passed_variable_counts_with_its_value(project: Project) -> None:
     """What pass-env lets through is part of the key; the lock stays as it is."""
     Pair(second={"pass-env": ["ARCH"]}).write(project)
@@ -142,6 +143,7 @@ def test_source_file_of_a_directory_counts(project: Project) -> None:
     assert lock_texts(project) == locks
 
 
+@pytest.mark.slow
 def test_config_settings_count_for_their_output(project: Project) -> None:
     """A config setting rebuilds the one output that it is for."""
     Pair().write(project)
@@ -168,6 +170,7 @@ def test_imports_and_checks_rebuild_and_relock_nothing(
     assert index.requests[asked:] == []
 
 
+@pytest.mark.slow
 def test_rebuild_builds_again_what_the_store_has(project: Project) -> None:
     """`-- --rebuild` builds everything, `-- --rebuild NAME` that output, once."""
     Pair().write(project)

@@ -104,6 +104,7 @@ def test_what_one_machine_built_another_fetches(
     assert "in the remote store" not in second.nox("-s", "build-stages-plan").output
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared")
 def test_sessions_side_by_side_fetch_what_they_need(
     machine: Callable[[str], Project],

@@ -268,6 +268,7 @@ def test_builds_restore_the_original_wheel(native: Native) -> None:
         assert native.files() == repaired
 
 
+@pytest.mark.slow
 def test_a_failed_repair_releases_nothing(native: Native) -> None:
     """The error shows the reason, and all files of the last release stay."""
     native.project.nox(*RELEASE)
@@ -284,6 +285,7 @@ def test_a_failed_repair_releases_nothing(native: Native) -> None:
     assert not [*native.project.wheelhouse.glob(".repairing*")]
 
 
+@pytest.mark.slow
 def test_a_repaired_wheel_that_fails_is_not_released(native: Native) -> None:
     """The runtime is installed with the repaired wheels and imported before."""
     native.declare("kernels.picky")

@@ -60,6 +60,7 @@ def test_a_wheel_in_the_store_is_built_only_once(project: Project) -> None:
     assert entry(project, "kernels") == {**before, "status": "cached"}
 
 
+@pytest.mark.slow
 def test_a_different_wheel_fails_the_stage(project: Project) -> None:
     """The error shows the differences and both wheels; the first wheel is kept."""
     declare_solo(project, outputs=[kernels_tree(project, **{"stamp-time": True})])

@@ -165,6 +165,7 @@ def test_a_stage_that_fails_after_it_has_built(project: Project) -> None:
     assert states["after"] == "not built"
 
 
+@pytest.mark.slow
 def test_a_check_that_fails_hides_nothing(project: Project) -> None:
     """The table is printed once, where it is when all is well."""
     declare_three(project)
