@@ -202,6 +202,8 @@ class Final:
     """The runtime environment: requirements and checks."""
 
     requirements: tuple[Requirement, ...]  # with extras and groups
+    extras: tuple[NormalizedName, ...] = ()  # with those that they name
+    groups: tuple[NormalizedName, ...] = ()
     imports: tuple[str, ...] = ()
     checks: tuple[tuple[str, ...], ...] = ()
     project: NormalizedName | None = None  # None if the project isn't installed

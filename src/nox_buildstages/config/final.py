@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import copy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from packaging.dependency_groups import DependencyGroupResolver
@@ -16,10 +17,12 @@ from nox_buildstages.config.values import make_absolute, requirements
 from nox_buildstages.model import Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from packaging.requirements import Requirement
     from packaging.utils import NormalizedName
+
+    from nox_buildstages.config.getters import Document
 
 
 def read_final(item: Item) -> Final | None:
@@ -31,11 +34,19 @@ def read_final(item: Item) -> Final | None:
     if wanted is None:
         is_missing = "requirements" not in (getters.raw_table(item) or {})
         wanted = _project_dependencies(item) if is_missing else ()
-    extras = values.pop("extras")
-    groups = (it for group in values.pop("groups") for it in group)
+    groups = dict(values.pop("groups"))
+    declared = (*wanted, *(it for found in groups.values() for it in found))
+    extras = _Extras.of(item.document)
+    found = [*extras.expand(declared)]
+    chosen = values.pop("extras")
+    for extra in chosen:
+        found += extras.require(extra)
+    reached = (extra for _, extra in found if extra is not None)
     own = values["project"]
     return Final(
-        requirements=(*wanted, *extras, *groups),
+        requirements=tuple(it for it, _ in found),
+        extras=tuple(dict.fromkeys((*chosen, *reached))),
+        groups=tuple(groups),
         build_system={} if own is None else _build_system(item),
         **values,
     )
@@ -91,44 +102,54 @@ def check_command(item: Item) -> tuple[str, ...] | None:
     return arguments
 
 
-def extra_requirements(item: Item) -> tuple[Requirement, ...] | None:
-    """Read extras of the project; return their requirements."""
-    children = getters.list_of(lambda child: child)(item)
-    if not children:
-        return None if children is None else ()
-    document = item.document
-    optional = document.find("project", "optional-dependencies")
-    name = document.find("project", "name")
-    declared = (optional and getters.items_by_name(optional)) or {}
-    own = None if name is None else getters.project_name(name)
-    wanted: list[Requirement] = []
-    for child in children:
-        extra = getters.project_name(child)
-        if extra is not None and extra not in declared:
-            hint = getters.did_you_mean(extra, declared)
-            child.fault(f"this project has no extra {child.value!r}{hint}")
-        elif extra is not None:
-            wanted += _expand(extra, declared, own)
-    return tuple(wanted)
+def extra_name(item: Item) -> NormalizedName | None:
+    """Read the name of an extra of the project."""
+    extra = getters.project_name(item)
+    declared = _Extras.of(item.document).declared
+    if extra is not None and extra not in declared:
+        hint = getters.did_you_mean(extra, declared)
+        item.fault(f"this project has no extra {item.value!r}{hint}")
+        return None
+    return extra
 
 
-def _expand(
-    extra: NormalizedName,
-    declared: Mapping[NormalizedName, Item],
-    own: NormalizedName | None,
-    via: tuple[NormalizedName, ...] = (),
-) -> Iterator[Requirement]:
-    """Yield an extra's requirements; requirements of the project are expanded."""
-    if extra in via or extra not in declared:
-        return
-    for found in requirements(declared[extra]) or ():
-        if canonicalize_name(found.name) != own:
-            yield found
-            continue
-        for inner in sorted(found.extras):
-            name = canonicalize_name(inner)
-            for it in _expand(name, declared, own, (*via, extra)):
-                yield _with_marker(it, found)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Extras:
+    """The extras of a project, whose requirements may name each other."""
+
+    name: NormalizedName | None  # of the project
+    declared: Mapping[NormalizedName, Item]
+
+    @classmethod
+    def of(cls, document: Document) -> _Extras:
+        optional = document.find("project", "optional-dependencies")
+        name = document.find("project", "name")
+        return cls(
+            name=None if name is None else getters.project_name(name),
+            declared=(optional and getters.items_by_name(optional)) or {},
+        )
+
+    def require(
+        self, extra: NormalizedName, via: tuple[NormalizedName, ...] = ()
+    ) -> Iterator[tuple[Requirement, NormalizedName | None]]:
+        """Yield the requirements of an extra, each with the extra that has it."""
+        if extra not in via and extra in self.declared:
+            found = requirements(self.declared[extra]) or ()
+            yield from self.expand(found, (*via, extra))
+
+    def expand(
+        self, found: Iterable[Requirement], via: tuple[NormalizedName, ...] = ()
+    ) -> Iterator[tuple[Requirement, NormalizedName | None]]:
+        """Yield requirements; after the project, yield those of the extras it names."""
+        for outer in found:
+            is_own = canonicalize_name(outer.name) == self.name
+            if not (is_own and via):
+                yield outer, via[-1] if via else None
+            if not is_own:
+                continue
+            for extra in sorted(map(canonicalize_name, outer.extras)):
+                for inner, origin in self.require(extra, via):
+                    yield _with_marker(inner, outer), origin
 
 
 def _with_marker(inner: Requirement, outer: Requirement) -> Requirement:
@@ -140,8 +161,10 @@ def _with_marker(inner: Requirement, outer: Requirement) -> Requirement:
     return both
 
 
-def group_requirements(item: Item) -> tuple[Requirement, ...] | None:
-    """Read the name of a dependency group; return the group's requirements."""
+def group_requirements(
+    item: Item,
+) -> tuple[NormalizedName, tuple[Requirement, ...]] | None:
+    """Read the name of a dependency group; return it with its requirements."""
     name = getters.string(item)
     if name is None:
         return None
@@ -157,7 +180,7 @@ def group_requirements(item: Item) -> tuple[Requirement, ...] | None:
         for reason in error.exceptions:
             item.fault(str(reason).partition("\n")[0])
         return None
-    return tuple(make_absolute(it, item) for it in found)
+    return canonicalize_name(name), tuple(make_absolute(it, item) for it in found)
 
 
 FINAL: Mapping[str, Key] = {
@@ -172,7 +195,7 @@ FINAL: Mapping[str, Key] = {
         has_placeholders=True,
     ),
     "extras": Key(
-        extra_requirements,
+        getters.list_of(extra_name),
         default=[],
         type="list of names",
         example='extras = ["gpu"]',

@@ -7,12 +7,17 @@ keys, the replacement of placeholders and the reference page all come from the e
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from packaging.utils import canonicalize_name
 
 from nox_buildstages.config import getters, values
 from nox_buildstages.config.final import read_final
 from nox_buildstages.config.getters import Item, Key
 from nox_buildstages.config.local_version import local_version
+from nox_buildstages.declarations import builds
+from nox_buildstages.declarations.uv_sources import find_conflict, select_sources
 from nox_buildstages.model import PackageRules, Project, RemoteStore, Stage
 
 if TYPE_CHECKING:
@@ -44,13 +49,34 @@ def read_project(item: Item) -> Project | None:
                 rules.child(key, value).fault(
                     "is not for the project itself, which is installed as it is"
                 )
+    name = item.document.find("project", "name")
+    itself = name and canonicalize_name(str(name.value))
+    if itself not in {output.name for stage in stages for output in stage.outputs}:
+        # A project may name itself, for its extras.
+        wanted = found["final"].requirements
+        others = (it for it in wanted if canonicalize_name(it.name) != itself)
+        found["final"] = replace(found["final"], requirements=tuple(others))
+    uv = values.uv_settings(item.document)
+    conflict = find_conflict(
+        uv, project=itself, extras=found["final"].extras, groups=found["final"].groups
+    )
+    if conflict:
+        final = item.document.find("tool", TOOL, "final") or item
+        final.fault(f"{' and '.join(conflict)} conflict, as [tool.uv] declares")
+    outputs = [output for stage in stages for output in stage.outputs]
+    matched = (*found.pop("match_runtime"), *builds.match_runtime(uv, outputs))
+    constraints = (*found.pop("build_constraints"), *builds.build_constraints(uv))
     return Project(
         pyproject=item.document.path,
         pythons=pythons,
         requires_python=values.requires_python(item, pythons),
         stages=stages,
-        packages=packages,
-        uv=values.uv_settings(item.document),
+        packages=builds.package_rules(uv, outputs, packages),
+        match_runtime=tuple(dict.fromkeys(matched)),
+        build_constraints=constraints,
+        uv=select_sources(
+            uv, extras=found["final"].extras, groups=found["final"].groups
+        ),
         **found,
     )
 

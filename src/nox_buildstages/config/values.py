@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from nox_buildstages.config.getters import quote
 from nox_buildstages.model import FINAL, PROJECT, Output, Patch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from nox_buildstages.config.getters import Document, Getter, Item
     from nox_buildstages.model import CompilerCache, Network
@@ -360,7 +361,7 @@ def uv_settings(document: Document) -> Mapping[str, Any]:
     for name, getter in _UV.items():
         if name in settings:
             getter(item.child(name, settings[name]))
-    return settings
+    return settings if document.is_sound("tool", "uv") else {}
 
 
 def uv_index(item: Item) -> None:
@@ -380,14 +381,50 @@ def uv_sources(item: Item) -> None:
     for name, source in (getters.raw_table(item) or {}).items():
         child = item.child(name, source)
         if isinstance(source, list):
-            getters.list_of(getters.raw_table, "tables")(child)
-        elif getters.raw_table(child) is not None and "path" in source:
-            getters.string(child.child("path", source["path"]))
+            getters.list_of(uv_source, "tables")(child)
+        else:
+            uv_source(child)
+
+
+def uv_source(item: Item) -> None:
+    """Check an entry of the sources of ``[tool.uv]``."""
+    source = getters.raw_table(item)
+    for key in ("extra", "git", "group", "index", "marker", "path", "url"):
+        if source is not None and key in source:
+            getters.string(item.child(key, source[key]))
+
+
+def uv_requirement(item: Item) -> None:
+    """Check a requirement of ``[tool.uv]``, alone or in a table with more."""
+    if isinstance(item.value, Mapping):
+        text = item.value.get("requirement")
+        requirement(item.child("requirement", text))
+    else:
+        requirement(item)
+
+
+def uv_metadata(item: Item) -> None:
+    """Check an entry of ``dependency-metadata``."""
+    entry = getters.raw_table(item)
+    if entry is not None:
+        getters.string(item.child("name", entry.get("name")))
+        if "requires-dist" in entry:
+            requirements(item.child("requires-dist", entry["requires-dist"]))
 
 
 # The settings of uv that we use ourselves; uv checks the rest.
 _UV: Mapping[str, Getter[Any]] = {
-    "dependency-metadata": getters.list_of(getters.raw_table, "tables"),
+    "build-constraint-dependencies": getters.list_of(uv_requirement),
+    "config-settings": getters.mapping_of(config_setting, "strings"),
+    "config-settings-package": getters.mapping_of(
+        getters.mapping_of(config_setting, "strings"), "tables"
+    ),
+    "conflicts": getters.list_of(getters.list_of(getters.raw_table, "tables"), "lists"),
+    "dependency-metadata": getters.list_of(uv_metadata, "tables"),
+    "extra-build-dependencies": getters.mapping_of(
+        getters.list_of(uv_requirement), "lists"
+    ),
+    "extra-build-variables": getters.mapping_of(env, "tables"),
     "extra-index-url": getters.list_of(getters.string),
     "find-links": getters.list_of(getters.string),
     "index": getters.list_of(uv_index, "tables"),

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from packaging.utils import NormalizedName, canonicalize_name
+
 from nox_buildstages import toml
-from nox_buildstages.declarations.uv_files import combine_files
+from nox_buildstages.declarations.uv_files import combine_files, combine_workspace
+from nox_buildstages.declarations.workspace import (
+    Workspace,
+    find_workspace,
+    get_table,
+)
 from nox_buildstages.errors import DeclarationError, Problem
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
 def read_document(path: Path) -> dict[str, Any]:
     """Return a parsed pyproject.toml; its ``[tool.uv]`` are the settings in effect.
 
     Raises:
-        DeclarationError: The pyproject.toml or a uv.toml beside it can't be read.
+        DeclarationError: The pyproject.toml, a uv.toml beside it, or a file of its
+            workspace can't be read.
     """
     return complete_document(_load(path), path)
 
@@ -24,15 +35,87 @@ def read_document(path: Path) -> dict[str, Any]:
 def complete_document(document: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return the document of a pyproject.toml with uv's settings in effect.
 
+    They come from a uv.toml beside the file, and from the root of uv's workspace. Each
+    member of the workspace that is a source has the path of its folder. The group
+    ``dev`` contains the ``dev-dependencies``.
+
     Raises:
-        DeclarationError: The uv.toml beside the file can't be read.
+        DeclarationError: Another file can't be read, or the workspace has no member of
+            a name.
     """
-    uv_toml = path.with_name("uv.toml")
-    if not uv_toml.is_file():
-        return document
-    tools = document.get("tool", {})
-    settings = combine_files(tools.get("uv", {}), _load(uv_toml))
-    return {**document, "tool": {**tools, "uv": settings}}
+
+    def load(file: Path) -> dict[str, Any]:
+        return document if file == path else _load(file)
+
+    own = get_table(document, "tool", "uv")
+    settings = _with_uv_toml(own, path.parent)
+    workspace = find_workspace(path.parent, load)
+    if workspace is not None and workspace.root != path.parent:
+        shared = _with_uv_toml(workspace.settings, workspace.root)
+        way = Path(os.path.relpath(workspace.root, path.parent))
+        settings = combine_workspace(shared, settings, way)
+    sources = settings.get("sources")
+    if isinstance(sources, Mapping) and "workspace" in str(sources):
+        members = _SourceMembers(path=path, workspace=workspace)
+        settings["sources"] = {
+            name: entries if isinstance(source, list) else entries[0]
+            for name, source in sources.items()
+            if (entries := [*members.lower(name, source)])
+        }
+    result = document
+    if settings != own:
+        result = {**result, "tool": {**result.get("tool", {}), "uv": settings}}
+    dev = own.get("dev-dependencies")
+    if isinstance(dev, list):
+        groups = get_table(document, "dependency-groups")
+        dev = [*groups.get("dev", ()), *dev]
+        result = {**result, "dependency-groups": {**groups, "dev": dev}}
+    return result
+
+
+class _SourceMembers:
+    """The members of workspaces that sources name."""
+
+    def __init__(self, *, path: Path, workspace: Workspace | None) -> None:
+        self.path = path
+        self.workspaces = {"": workspace}
+        self.members: dict[str, dict[NormalizedName, Path]] = {}
+
+    def lower(self, name: str, source: object) -> Iterator[object]:
+        """Yield the entries of a source, with the paths of members."""
+        for entry in source if isinstance(source, list) else [source]:
+            if not isinstance(entry, Mapping) or "workspace" not in entry:
+                yield entry
+            elif entry["workspace"] is not False:  # which means the index
+                rest = {k: v for k, v in entry.items() if k != "workspace"}
+                yield {**rest, "path": self.find(name, entry["workspace"])}
+
+    def find(self, name: str, reference: object) -> str:
+        """Return the path of a member, relative to the pyproject.toml."""
+        key = reference if isinstance(reference, str) else ""
+        if key not in self.members:
+            workspace = self.workspaces.get(key)
+            if key:
+                start = Path(os.path.normpath(self.path.parent / key))
+                workspace = find_workspace(start, _load)
+            self.members[key] = workspace.members(_load) if workspace else {}
+        folder = self.members[key].get(canonicalize_name(name))
+        if folder is None:
+            problem = Problem(
+                location=f"tool.uv.sources.{name}",
+                message="no member of the workspace has this name; name its folder in"
+                " members of [tool.uv.workspace]",
+            )
+            raise DeclarationError(path=self.path, problems=(problem,))
+        return Path(os.path.relpath(folder, self.path.parent)).as_posix()
+
+
+def _with_uv_toml(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the settings of a folder, whose uv.toml comes first."""
+    uv_toml = folder / "uv.toml"
+    return (
+        combine_files(settings, _load(uv_toml)) if uv_toml.is_file() else {**settings}
+    )
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import tomli_w
 
+from nox_buildstages.declarations.locations import locate, with_paths_from
 from nox_buildstages.indexes.credentials import Credentials
 from nox_buildstages.indexes.url_secrets import git_variables, parse_login
 from nox_buildstages.model import Login
@@ -147,7 +147,7 @@ class Indexes:
     def _pick(self, settings: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
         """Return some of uv's settings, with absolute paths."""
         picked = {key: settings[key] for key in keys if key in settings}
-        return _with_absolute_paths(picked, self.root)
+        return with_paths_from(picked, self.root)
 
     def _list_indexes(self) -> Iterator[_Index]:
         """Yield every index; the indexes from variables come first."""
@@ -217,41 +217,5 @@ def _make_absolute(variable: str, value: str, root: Path) -> str:
     entries = []
     for entry in _split_entries(variable, value):
         name, location = _split_name(variable, entry)
-        entries.append(f"{name}{'=' if name else ''}{_absolute(location, root)}")
+        entries.append(f"{name}{'=' if name else ''}{locate(location, root)}")
     return (_LOCATION_VARIABLES[variable] or "").join(entries)
-
-
-def _with_absolute_paths(settings: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """Return uv's settings with absolute paths, valid in any folder."""
-    absolute = dict(settings)
-    for key in ("find-links", "extra-index-url"):
-        if key in absolute:
-            absolute[key] = [_absolute(entry, root) for entry in absolute[key]]
-    if "index-url" in absolute:
-        absolute["index-url"] = _absolute(absolute["index-url"], root)
-    if "pip" in absolute:
-        absolute["pip"] = _with_absolute_paths(absolute["pip"], root)
-    if "index" in absolute:
-        absolute["index"] = [
-            {**index, "url": _absolute(index["url"], root)}
-            for index in absolute["index"]
-        ]
-    if "sources" in absolute:
-        absolute["sources"] = {
-            name: _absolute_source(source, root)
-            for name, source in absolute["sources"].items()
-        }
-    return absolute
-
-
-def _absolute_source(source: Any, root: Path) -> Any:  # noqa: ANN401 - uv's own schema
-    if isinstance(source, list):
-        return [_absolute_source(entry, root) for entry in source]
-    if "path" in source:
-        return {**source, "path": str(root / source["path"])}
-    return source
-
-
-def _absolute(location: str, root: Path) -> str:
-    """Return a URL unchanged, or a path as an absolute path."""
-    return location if urlsplit(location).scheme else str(root / location)

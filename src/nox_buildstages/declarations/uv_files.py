@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nox_buildstages.declarations.locations import with_paths_from
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 PROJECT_KEYS = frozenset(
     (
@@ -29,3 +32,48 @@ def combine_files(
     settings = {key: uv_toml[key] for key in uv_toml if key not in PROJECT_KEYS}
     own = {key: pyproject[key] for key in pyproject if key in PROJECT_KEYS}
     return {**settings, **own}
+
+
+def combine_workspace(
+    root: Mapping[str, Any], member: Mapping[str, Any], way: Path
+) -> dict[str, Any]:
+    """Return the settings in effect for a member of a workspace.
+
+    uv reads the settings of the workspace's root. A member adds sources, and the
+    indexes that only its sources name.
+
+    Args:
+        root: The settings of the workspace's root.
+        member: The settings of the member.
+        way: The path from the member to the root.
+    """
+    shared = with_paths_from(root, way)
+    named = {it.get("name") for it in shared.get("index", ())}
+    indexes = [
+        {**it, "explicit": True}
+        for it in member.get("index", ())
+        if it.get("name") and it["name"] not in named
+    ]
+    if indexes:
+        shared["index"] = [*shared.get("index", ()), *indexes]
+    if "sources" in member:
+        shared["sources"] = {**shared.get("sources", {}), **member["sources"]}
+    for key in ("conflicts", "package", "managed"):
+        shared.pop(key, None)
+        if key in member:
+            shared[key] = member[key]
+    return shared
+
+
+def combine_below(
+    settings: Mapping[str, Any], lower: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return settings completed by less important ones, as uv combines its files.
+
+    The entries of lists follow each other; of two other values the first counts.
+    """
+    combined = {**lower, **settings}
+    for key in settings.keys() & lower.keys():
+        if isinstance(settings[key], list) and isinstance(lower[key], list):
+            combined[key] = [*settings[key], *lower[key]]
+    return combined
