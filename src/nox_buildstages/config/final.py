@@ -35,12 +35,13 @@ def read_final(item: Item) -> Final | None:
         is_missing = "requirements" not in (getters.raw_table(item) or {})
         wanted = _project_dependencies(item) if is_missing else ()
     groups = dict(values.pop("groups"))
-    declared = (*wanted, *(it for found in groups.values() for it in found))
     extras = _Extras.of(item.document)
-    found = [*extras.expand(declared)]
+    found = [*extras.expand(wanted)]
     chosen = values.pop("extras")
     for extra in chosen:
         found += extras.require(extra)
+    for group in groups.values():
+        found += extras.expand(group)
     reached = (extra for _, extra in found if extra is not None)
     own = values["project"]
     return Final(

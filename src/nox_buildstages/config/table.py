@@ -50,7 +50,7 @@ def read_project(item: Item) -> Project | None:
                     "is not for the project itself, which is installed as it is"
                 )
     name = item.document.find("project", "name")
-    itself = name and canonicalize_name(str(name.value))
+    itself = None if name is None else canonicalize_name(str(name.value))
     if itself not in {output.name for stage in stages for output in stage.outputs}:
         # A project may name itself, for its extras.
         wanted = found["final"].requirements

@@ -73,11 +73,9 @@ def package_rules(
     }
     general = _settings_of(settings.get("config-settings", {}))
     rules = {**declared}
-    for name in (
-        *named,
-        *(specifiers if general else ()),
-        *(metadata & specifiers.keys()),
-    ):
+    named.update(dict.fromkeys(metadata.keys() & specifiers.keys()))
+    named.update(dict.fromkeys(specifiers if general else ()))
+    for name in named:
         own = declared.get(name, PackageRules())
         extra = [it for it, _ in extra_requirements(settings, name)]
         special = _of_package(settings, "config-settings-package", name, {})

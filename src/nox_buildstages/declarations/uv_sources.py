@@ -58,7 +58,7 @@ def find_conflict(
     groups: Collection[NormalizedName],
 ) -> list[str]:
     """Return extras and groups that ``conflicts`` forbids together; empty if none."""
-    chosen = {"extra": extras, "group": groups}
+    chosen, own = {"extra": extras, "group": groups}, project or ""
     for conflict in settings.get("conflicts", ()):
         found = [
             f"{kind} {item[kind]!r}"
@@ -66,8 +66,7 @@ def find_conflict(
             for kind in chosen
             if item.get(kind) is not None
             and canonicalize_name(item[kind]) in chosen[kind]
-            and canonicalize_name(item.get("package") or project or "")
-            == (project or "")
+            and canonicalize_name(item.get("package") or own) == own
         ]
         if len(found) > 1:
             return found
