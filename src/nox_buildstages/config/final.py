@@ -148,7 +148,7 @@ class _Extras:
                 yield outer, via[-1] if via else None
             if not is_own:
                 continue
-            for extra in sorted(map(canonicalize_name, outer.extras)):
+            for extra in map(canonicalize_name, sorted(outer.extras)):
                 for inner, origin in self.require(extra, via):
                     yield _with_marker(inner, outer), origin
 

@@ -55,7 +55,7 @@ def package_rules(
 ) -> dict[NormalizedName, PackageRules]:
     """Return the rules for packages: those of the table, completed by uv's settings.
 
-    Where both say something else about one thing, the table counts.
+    The table counts if both say something about one thing.
     """
     specifiers = {output.name: output.requirement.specifier for output in outputs}
     named = {
@@ -89,7 +89,12 @@ def package_rules(
             own,
             build_requires_add=(
                 *own.build_requires_add,
-                *(it for it in extra if it not in own.build_requires_add),
+                *(
+                    it
+                    for it in extra
+                    if it not in own.build_requires_add
+                    and canonicalize_name(it.name) not in own.build_requires_remove
+                ),
             ),
             env={
                 **_of_package(settings, "extra-build-variables", name, {}),
