@@ -201,6 +201,49 @@ def test_the_public_registry_is_no_advice_if_there_is_a_mirror() -> None:
     assert "network = true" in hint(LINE, is_offline=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "is_mirror"),
+    [
+        (".conan2/remotes.json", '{"url": "https://conan.example/"}', True),
+        (".conan2/remotes.json", '{"url": "https://center2.conan.io"}', False),
+        (".m2/settings.xml", "<mirrors><mirror>x</mirror></mirrors>", True),
+        (".m2/settings.xml", "<settings/>", False),
+        (".config/pip/pip.conf", "[global]\nindex-url = https://a.example", True),
+        (".config/pip/pip.conf", "[global]\ntimeout = 60", False),
+        (".curlrc", "proxy = a.example:80", True),
+        (".gradle/init.gradle", "allprojects { repositories { } }", True),
+    ],
+)
+def test_mirrors_of_other_programs_are_named(
+    tmp_path: Path, name: str, text: str, *, is_mirror: bool
+) -> None:
+    """Builds don't get them, so the network of the public servers is no advice."""
+    write(tmp_path, name, text)
+    settings = read(tmp_path)
+    assert settings.other_mirrors == ((str(tmp_path / name),) if is_mirror else ())
+    offline = hint(LINE, is_offline=True, home=settings)
+    online = hint(LINE, home=settings)
+    assert ("network = true" in offline) != is_mirror
+    assert (str(tmp_path / name) in offline) == is_mirror
+    assert (str(tmp_path / name) in online) == is_mirror
+
+
+def test_a_mirror_that_is_not_reached_is_named() -> None:
+    """A stage that has the network needs no other setting."""
+    found = hint(LINE, home=HomeSettings(mirrors=("crates-io → {ours}",)))
+    assert found.endswith("check that its mirrors can be reached: crates-io → {ours}")
+    assert hint(LINE) == ""
+
+
+def test_packages_that_cmake_finds_by_the_home_are_named(tmp_path: Path) -> None:
+    """A build doesn't see CMake's user package registry."""
+    write(tmp_path, ".cmake/packages/Fancy/1f", "/opt/fancy")
+    line = '  configuration file provided by "Fancy" with any of the following names:'
+    found = hint(line, home=read(tmp_path))
+    assert f"builds don't see Fancy, which {tmp_path}/.cmake/packages/Fancy" in found
+    assert 'CMAKE_PREFIX_PATH = "…"' in found
+
+
 def test_a_login_that_is_left_out_is_named() -> None:
     """With a way to hand it over; nothing is said if there is none."""
     line = "error: failed to get successful HTTP response: 401"

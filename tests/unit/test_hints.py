@@ -111,6 +111,9 @@ def test_the_project_itself_is_mended_where_it_is_declared() -> None:
         "wget: unable to resolve host address 'example.org'",
         "warning: spurious network error: [6] Couldn't resolve host name",
         "go: dial tcp: lookup proxy: Temporary failure in name resolution",
+        "dial tcp: lookup proxy.golang.org: no such host",
+        "npm ERR! request to https://registry.example/ failed, reason: EAI_AGAIN",
+        "java.net.UnknownHostException: repo.example",
     ],
 )
 def test_a_network_that_is_off_earns_a_hint(line: str) -> None:

@@ -68,6 +68,24 @@ _GIT = re.compile(
     r"url\..+\.insteadof|http\.(.+\.)?(proxy|sslcainfo|sslcapath)"
     r"|safe\.directory|protocol\.(.+\.)?allow"
 )
+_OTHERS = {
+    ".bazelrc": "distdir|downloader_config|proxy|registry",
+    ".bundle/config": "MIRROR",
+    ".conan/remotes.json": r'"url": "(?!https://center\d?\.conan\.io)',
+    ".conan2/remotes.json": r'"url": "(?!https://center\d?\.conan\.io)',
+    ".condarc": "channel|proxy",
+    ".config/pip/pip.conf": "index-url|find-links|no-index|proxy",
+    ".curlrc": "proxy",
+    ".gemrc": "sources|proxy",
+    ".gradle/gradle.properties": "proxyHost|distributionUrl",
+    ".gradle/init.gradle": "repositories",
+    ".m2/settings.xml": "<(mirror|proxy|repository)>",
+    ".pip/pip.conf": "index-url|find-links|no-index|proxy",
+    ".wgetrc": "proxy",
+    ".yarnrc.yml": "npmRegistryServer|[pP]roxy",
+}
+"""Files of other programs, below the home, with a pattern of mirrors or proxies."""
+
 _SECRET = re.compile(r"token|password|credential|secret|_auth|username|helper")
 """In the names of settings with logins, or with programs for logins."""
 
@@ -88,6 +106,10 @@ class HomeSettings:
     """Descriptions of servers or folders that builds use in place of public ones."""
     left_out: tuple[str, ...] = ()
     """Settings that builds don't get although they are about downloads."""
+    other_mirrors: tuple[str, ...] = ()
+    """Files that name mirrors or proxies, and that builds don't get."""
+    cmake_packages: Mapping[str, Path] = field(default_factory=dict)
+    """The folders of CMake's user package registry, which builds don't get, by name."""
     toolchains: tuple[Path, ...] = ()
     """The folders of the toolchains and their programs, which builds only read."""
 
@@ -122,7 +144,21 @@ def read_home(outer: Mapping[str, str], runner: Runner) -> HomeSettings:
         files={name: text for part in parts for name, text in part.files.items()},
         mirrors=tuple(it for part in parts for it in part.mirrors),
         left_out=tuple(it for part in parts for it in part.left_out),
+        other_mirrors=tuple(
+            str(home / name)
+            for name, pattern in _OTHERS.items()
+            if re.search(pattern, _read_text(home / name))
+        ),
+        cmake_packages={it.name: it for it in home.glob(".cmake/packages/*")},
     )
+
+
+def _read_text(path: Path) -> str:
+    """Return the text of a file; nothing if it can't be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _read_cargo(folder: Path) -> HomeSettings:
@@ -231,7 +267,5 @@ def _read_lines(
 def _read_asdf(home: Path) -> HomeSettings:
     """Return the versions that asdf and mise use by default."""
     name = ".tool-versions"
-    try:
-        return HomeSettings(files={name: (home / name).read_text(encoding="utf-8")})
-    except (OSError, ValueError):
-        return HomeSettings()
+    text = _read_text(home / name)
+    return HomeSettings(files={name: text} if text else {})

@@ -291,6 +291,10 @@ def _missing_dependency(match: re.Match[str], situation: Situation) -> str:
     name = match["what"]
     if name.lower() in _FROM_PYPI:
         return _missing_program(match, situation)
+    folder = situation.home.cmake_packages.get(name)
+    if folder is not None:
+        problem = f"builds don't see {name}, which {folder} names: name its folder"
+        return situation.set_variable("CMAKE_PREFIX_PATH", "…", problem)
     return _missing_from_system(name, "dependency") or (
         f"{name} is missing: install the package with its headers and libraries"
     )
@@ -307,18 +311,22 @@ def _old_cmake(_match: re.Match[str], situation: Situation) -> str:
 
 
 def _offline(_match: re.Match[str], situation: Situation) -> str:
-    if not situation.is_offline or situation.stage == PROJECT:
+    if situation.stage == PROJECT:
         return ""
-    problem = "its build uses the network, which is off while backends run"
     mirrors = ", ".join(situation.home.mirrors)
-    if mirrors:  # the public servers are no advice
+    problem = "its build uses the network, which is off while backends run"
+    advice = "add the files to its source"
+    if not situation.is_offline:
+        if not mirrors and not situation.home.other_mirrors:
+            return ""
+        problem = "its build doesn't reach a server"
+        if mirrors:
+            advice = f"check that its mirrors can be reached: {mirrors}"
+    elif mirrors:  # the public servers are no advice
         problem += f", and doesn't reach {mirrors}"
-        advice = "add the files to its source, for example with cargo vendor"
-    else:
-        advice = (
-            "add the files to its source, or set network = true for stage"
-            f" {situation.stage}"
-        )
+        advice += ", for example with cargo vendor"
+    elif not situation.home.other_mirrors:
+        advice += f", or set network = true for stage {situation.stage}"
     return f"{problem}: {advice}{_name_left_out(situation)}"
 
 
@@ -334,7 +342,7 @@ def _login(_match: re.Match[str], situation: Situation) -> str:
 
 
 def _name_left_out(situation: Situation) -> str:
-    names = ", ".join(situation.home.left_out)
+    names = ", ".join((*situation.home.left_out, *situation.home.other_mirrors))
     return f"\nsettings that builds don't get: {names}" if names else ""
 
 
@@ -471,6 +479,7 @@ _RULES = (
         r"name resolution|Name or service not known|nodename nor servname"
         r"|Could(n.t| not) resolve host|unable to resolve host|getaddrinfo failed"
         r"|Network is unreachable|No address associated with hostname"
+        r"|EAI_AGAIN|ENOTFOUND|Unknown ?[Hh]ost|: no such host"
         r"|urlopen error|Failed to establish a new connection|dns error",
     ),
     _rule(
@@ -481,7 +490,7 @@ _RULES = (
 )
 """Functions that word a hint, and patterns of their lines; the first with words wins.
 
-The last patterns are of urllib, requests, pip, curl, wget, git and cargo.
+The last patterns are of urllib, requests, pip, curl, wget, git, cargo, npm, Go, Java.
 """
 
 
