@@ -29,6 +29,9 @@ PROJECT = "project"
 LOGS = "logs"
 """The folder of logs in a wheelhouse."""
 
+DEBUG_LOG = "debug.log"
+"""The file name of the debug log, which no output's log has."""
+
 ConfigSettings: TypeAlias = "Mapping[str, str | tuple[str, ...]]"
 """PEP 517 config settings, as a build backend receives them."""
 
@@ -40,6 +43,12 @@ Network: TypeAlias = Literal["off", "on", "require-off"]
 
 CompilerCache: TypeAlias = Literal["auto", "ccache", "sccache", "off"]
 """The compiler cache of builds; ``auto`` for any on ``PATH``."""
+
+
+def log_name(output: str) -> str:
+    """Return the file name of an output's log, by the normalized name."""
+    name = f"{output}.log"
+    return name if name != DEBUG_LOG else f"{output}_.log"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

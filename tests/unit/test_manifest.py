@@ -10,6 +10,7 @@ import pytest
 from nox_buildstages.wheelhouse.manifest import (
     Manifest,
     format_manifest,
+    log_of_project,
     parse_manifest,
 )
 
@@ -49,6 +50,15 @@ def test_a_formatted_manifest_is_parsed() -> None:
         *("a-1.0-py3-none-any.whl", "logs/a.log"),
         *("a-2.0-py3-none-any.whl", "logs/a-2.0-py3-none-any.log"),
     ]
+
+
+def test_no_output_has_the_debug_log() -> None:
+    """Whatever its name is; names of projects have no underscore."""
+    assert log_of_project("debugger") == "logs/debugger.log"
+    assert log_of_project("debug") == "logs/debug_.log"
+    wheel = {"name": "debug", "file": "debug-1.0-py3-none-any.whl"}
+    manifest = Manifest(wheels=({**ENTRY, **wheel, "log": "logs/debug_.log"},))
+    assert parse_manifest(format_manifest(manifest)) == manifest
 
 
 @pytest.mark.parametrize("merged", [None, {}, {"pylock.x.toml": "ab"}])

@@ -20,7 +20,7 @@ from nox_buildstages.environments.snapshot import (
     guard_environment,
 )
 from nox_buildstages.errors import BuildTimeoutError
-from nox_buildstages.model import DirectorySource
+from nox_buildstages.model import DirectorySource, log_name
 from nox_buildstages.run import log_progress
 from nox_buildstages.run.follow import (
     COMPILE,
@@ -68,7 +68,7 @@ class Job:
     @property
     def log(self) -> Path:
         """The log file of the build backend."""
-        return self.context.logs / f"{self.output.name}.log"
+        return self.context.logs / log_name(self.output.name)
 
     @property
     def build_dir(self) -> BuildDirectory:

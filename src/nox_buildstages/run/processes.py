@@ -14,6 +14,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import UsageError
+from nox_buildstages.model import DEBUG_LOG
 from nox_buildstages.run.journal import SAY, Journal
 from nox_buildstages.run.run import Run
 from nox_buildstages.run.screen import HEARTBEAT, Heartbeat, LiveLine, Screen, Stream
@@ -101,7 +102,7 @@ def open_debug_log(
         )
     from nox_buildstages.run.debug_log import write_debug_log  # noqa: PLC0415 - few want it
 
-    return write_debug_log(run, session, path=logs / "debug.log", root=root)
+    return write_debug_log(run, session, path=logs / DEBUG_LOG, root=root)
 
 
 def _open_screen(parent: Journal | None) -> Screen:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from packaging.utils import is_normalized_name
 
 from nox_buildstages.errors import refuse_newer_format
-from nox_buildstages.model import LOGS
+from nox_buildstages.model import LOGS, log_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -92,7 +92,7 @@ def format_manifest(manifest: Manifest) -> str:
 
 def log_of_project(name: str) -> str:
     """Return the path of an output's log, relative to the wheelhouse."""
-    return f"{LOGS}/{name}.log"
+    return f"{LOGS}/{log_name(name)}"
 
 
 def log_of_wheel(file: str) -> str:

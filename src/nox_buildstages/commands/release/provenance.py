@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.model import ArchiveSource, GitSource
+from nox_buildstages.wheelhouse.manifest import log_of_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -71,7 +72,9 @@ def build_statement(
         if sha256 in locations:
             dependency["downloadLocation"] = locations[sha256]
         dependencies.append(dependency)
-    byproducts = [{"name": f"logs/{wheel.name}.log", "digest": {"sha256": log_sha256}}]
+    byproducts = [
+        {"name": log_of_project(wheel.name), "digest": {"sha256": log_sha256}}
+    ]
     internal: dict[str, Any] = {
         "key": recipe.key,
         "interpreter": dict(recipe.interpreter),
