@@ -295,6 +295,8 @@ class BackendError(BuildError):
     """A module that the backend doesn't find."""
     requirement: str = ""
     """It provides the module; empty if nothing does."""
+    lacks_cuda: bool = False
+    """Whether the backend doesn't find CUDA on this machine."""
     problem: str = field(init=False)
 
     default_hint = "fix the error above, then run the same command again"

@@ -54,6 +54,14 @@ def sessions(project: Project) -> Sessions:
     return Sessions(project=project)
 
 
+OWN_BACKEND = """
+[build-system]
+requires = ["tinybackend"]
+build-backend = "backend"
+backend-path = ["."]
+"""
+
+
 def build(sessions: Sessions, stage: str, *words: str) -> None:
     workspace = sessions.open(f"build-stage-{stage}", *words)
     run_stage(workspace, workspace.cell.graph.stages[stage])
@@ -194,6 +202,28 @@ def test_what_a_build_may_lack_is_said(
     assert not (project.wheelhouse / "SHA256SUMS").exists()
 
 
+@pytest.mark.parametrize(
+    ("code", "advice", "has_metadata"),
+    [
+        ("raise OSError(28, 'No space left on device')", "a disk is full", False),
+        ("raise OSError('[Errno -2] Name or service not known')", "", False),
+        ("raise OSError('CUDA_HOME environment variable is not set')", "nvcc", True),
+    ],
+)
+def test_metadata_is_advice_if_nothing_else_is(
+    project: Project, code: str, advice: str, *, has_metadata: bool
+) -> None:
+    """Or if another machine may have what is missing; byte order marks are ignored."""
+    mark = "\N{BYTE ORDER MARK}"
+    files = {"backend.py": mark + code, "pyproject.toml": mark + OWN_BACKEND}
+    make_tree(project.folder / "kernels", "kernels", "1.0", files=files)
+    declare_solo(project, outputs=["kernels @ ./kernels"])
+    with pytest.raises(BuildError) as caught:
+        build(Sessions(project=project), "only")
+    assert advice in caught.value.hint
+    assert ("requires-dist = " in caught.value.hint) == has_metadata
+
+
 def test_locks_that_are_out_of_date_are_an_error(sessions: Sessions) -> None:
     """`--check` never writes them, and neither does a build with `--locked`."""
     run_lock(sessions.open("build-stages-lock"))
@@ -264,12 +294,7 @@ from tinybackend import *
 with Path(tabler.__file__).open("a") as file:
     file.write("clean = False")
 """
-    pyproject = """
-[build-system]
-requires = ["tinybackend", "tabler"]
-build-backend = "backend"
-backend-path = ["."]
-"""
+    pyproject = OWN_BACKEND.replace('["', '["tabler", "', 1)
     files = {"backend.py": code, "pyproject.toml": pyproject}
     make_tree(project.folder / "kernels", "kernels", "1.0", files=files)
     stage["outputs"] = ["kernels @ ./kernels"]

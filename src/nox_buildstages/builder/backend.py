@@ -227,6 +227,7 @@ class Backend:
             excerpt=diagnosis.excerpt,
             module=diagnosis.hint.module,
             requirement=diagnosis.hint.requirement,
+            lacks_cuda=diagnosis.hint.lacks_cuda,
         )
 
 

@@ -163,7 +163,8 @@ class BackendMetadata:
         except BackendError as error:
             rules = context.project.rules(canonicalize_name(error.output))
             if rules.requires_dist is None:
-                if error.module:
+                # Metadata is a way out if this machine can't run the backend.
+                if error.module or (error.hint and not error.lacks_cuda):
                     raise
                 declare = requires_dist_hint(error.output)
                 hint = f"{error.hint}\nor {declare}" if error.hint else declare

@@ -248,14 +248,14 @@ def _read_lines(
     """Return the settings of some names in a file of lines ``name=value``."""
     kept, mirrors, left_out = [], [], []
     with suppress(OSError, ValueError):
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8-sig").splitlines():
             name, equals, value = (it.strip() for it in line.partition("="))
             if not equals or name.startswith(("#", ";")):
                 continue
             if names.fullmatch(name) and strip_logins(value) == value:
                 kept.append(f"{name}={value}\n")
                 mirrors += [f"{name} {value} ({path})"] if name == mirror else []
-            else:
+            elif names.fullmatch(name) or _SECRET.search(name):
                 left_out.append(f"{strip_logins(name)} in {path}")
     return HomeSettings(
         files={file: "".join(kept)} if kept else {},

@@ -97,6 +97,7 @@ class Hint:
     text: str = ""  # empty if unknown
     module: str = ""  # a module that the build doesn't find
     requirement: str = ""  # what would provide the module
+    lacks_cuda: bool = False  # another machine may have it
 
 
 _Words: TypeAlias = Callable[[re.Match[str], Situation], str | Hint]
@@ -510,7 +511,12 @@ def find_hint(texts: Iterable[str], situation: Situation) -> Hint:
     for words, _ in _RULES:
         if words in matches:
             advice = words(matches[words], situation)
-            hint = advice if isinstance(advice, Hint) else Hint(text=advice)
+            is_cuda = words is _missing_nvcc
+            hint = (
+                advice
+                if isinstance(advice, Hint)
+                else Hint(text=advice, lacks_cuda=is_cuda)
+            )
             if hint.text or hint.module:
                 return hint
     return Hint()
