@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.backend_metadata import BackendMetadata
+from nox_buildstages.declarations.uv_lock import UV_LOCK, find_uv_lock
 from nox_buildstages.environments.targets import Target, list_targets, python_versions
 from nox_buildstages.errors import UsageError
 from nox_buildstages.indexes.url_secrets import redact
@@ -22,9 +23,11 @@ from nox_buildstages.lock.files.effects import (
     find_unused_outputs,
 )
 from nox_buildstages.lock.files.inputs import digest_inputs
+from nox_buildstages.lock.resolve.from_uv_lock import preferred_lock
 from nox_buildstages.lock.resolve.locker import Locker, UnresolvableError
 from nox_buildstages.lock.resolve.own_project import with_own_stage
 from nox_buildstages.lock.resolve.uv_compile import Resolver
+from nox_buildstages.model import FINAL
 from nox_buildstages.store.surroundings import make_private
 
 if TYPE_CHECKING:
@@ -70,9 +73,10 @@ class ProjectLocker:
         before = folder.read_all_locks(project)
 
         # Lock every cell.
-        cells = self._lock_cells(
-            [folder.earlier_locks(context.project, before) for context in self.contexts]
-        )
+        earlier = [folder.earlier_locks(it.project, before) for it in self.contexts]
+        if not before and not self.options.upgrade:
+            earlier = self.prefer_uv_lock()
+        cells = self._lock_cells(earlier)
 
         # Agree on shared stages: the locks of one cell may suit the other ones, so
         # try the different locks of a stage as the earlier locks of all cells.
@@ -121,6 +125,24 @@ class ProjectLocker:
         for line in (*describe_changes(before, locks), *lines):
             report(redact(line))
         return {lock.name: lock for lock in locks}
+
+    def prefer_uv_lock(self) -> list[dict[str, Lock]]:
+        """Return earlier locks of each cell, from the project's uv.lock, if any."""
+        project, report = self.contexts[0].project, self.contexts[0].tools.run.report
+        try:
+            uv_lock = find_uv_lock(project.root)
+            if uv_lock is None:
+                return [{} for _ in self.contexts]
+            projects = (it.project for it in self.contexts)
+            locks = [preferred_lock(uv_lock, it, self.targets) for it in projects]
+        except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+            report(f"{UV_LOCK} isn't used, because it can't be read: {error}")
+            return [{} for _ in self.contexts]
+        report(
+            f"there are no lock files yet: taking the versions in {UV_LOCK} that fit;"
+            " -- --upgrade moves them"
+        )
+        return [{FINAL: lock} for lock in locks]
 
     def _lock_cells(
         self, earlier: Sequence[Mapping[str, Lock]], *, is_upgrade: bool = True
