@@ -263,7 +263,7 @@ class Project:
     match_runtime: tuple[NormalizedName, ...] = ()
     constraints: tuple[Requirement, ...] = ()
     build_constraints: tuple[Requirement, ...] = ()
-    exclude_newer: str | None = None  # RFC 3339
+    exclude_newer: str | None = None  # RFC 3339, or a span such as 7 days
     remote_store: RemoteStore | None = None
     compiler_cache: CompilerCache = "auto"
     final: Final

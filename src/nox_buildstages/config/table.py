@@ -419,10 +419,14 @@ TOP: Mapping[str, Key] = {
     ),
     "exclude-newer": Key(
         values.upload_time,
-        type="a date, or a time with its zone",
-        default_text="none",
-        example="exclude-newer = 2026-11-01T00:00:00Z",
-        text="Files that were uploaded later are ignored, as in uv.",
+        type="a date, a time with its zone, or a span",
+        default_text="that of `[tool.uv]`, if any",
+        example='exclude-newer = "7 days"',
+        text="Files that were uploaded later are ignored, as in uv: after a time such"
+        " as `2026-11-01T00:00:00Z`, or in the last days before locking. The lock files"
+        " note the date that a span (`7 days`, `1w 2d`, `P7D`) meant. It stays until"
+        " something else changes or you upgrade, so time alone doesn't make lock files"
+        " out of date.",
         in_locks=True,
     ),
     "remote-store": Key(

@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 from nox_buildstages.config import getters
 from nox_buildstages.config.getters import quote
+from nox_buildstages.declarations.upload_times import parse_span
 from nox_buildstages.model import FINAL, PROJECT, Output, Patch
 
 if TYPE_CHECKING:
@@ -259,8 +260,10 @@ def marker(item: Item) -> Marker | None:
 
 
 def upload_time(item: Item) -> str | None:
-    """Read a date, or a time with a zone; return RFC 3339 for uv."""
+    """Read a date, a time with a zone, or a span; return what uv understands."""
     value = item.value
+    if isinstance(value, str) and parse_span(value) is not None:
+        return value
     written = value.isoformat() if isinstance(value, dt.date) else value
     match = _TIME.fullmatch(written) if isinstance(written, str) else None
     if match is not None:
@@ -274,7 +277,8 @@ def upload_time(item: Item) -> str | None:
         if is_time:
             return match[0]
     item.expect(
-        "a date or a time with its zone, such as 2026-11-01 or 2026-11-01T00:00:00Z"
+        "a date or a time with its zone, such as 2026-11-01 or 2026-11-01T00:00:00Z,"
+        ' or a span, such as "7 days"'
     )
     return None
 

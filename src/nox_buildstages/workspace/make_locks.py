@@ -5,10 +5,12 @@ from __future__ import annotations
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.builder.backend_metadata import BackendMetadata
+from nox_buildstages.declarations.upload_times import ALL, SOME, find_dates
 from nox_buildstages.declarations.uv_lock import UV_LOCK, find_uv_lock
 from nox_buildstages.environments.targets import Target, list_targets, python_versions
 from nox_buildstages.errors import UsageError
@@ -48,13 +50,16 @@ class ProjectLocker:
     pythons: Pythons
     logs: Callable[[Target], Path]  # returns the folder for the logs of wheels
     targets: tuple[Target, ...] = field(init=False)
+    dates: Mapping[str, Any] = field(init=False)  # of spans in exclude-newer
     _resolvers: dict[tuple[str, bool], Resolver] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Find the targets: those of all cells are the same."""
+        """Find the targets and the dates: those of all cells are the same."""
         project, here = self.contexts[0].project, self.contexts[0].interpreter
         local = self.pythons.find_local(python_versions(project, here))
         self.targets = list_targets(project, here, local)
+        now = datetime.now(timezone.utc)
+        self.dates = find_dates(project.exclude_newer, project.uv, now)
         absent = ", ".join(str(it) for it in self.targets if it.python is None)
         if absent:
             report = self.contexts[0].tools.run.report
@@ -71,6 +76,14 @@ class ProjectLocker:
         """
         project, report = self.contexts[0].project, self.contexts[0].tools.run.report
         before = folder.read_all_locks(project)
+
+        # With the same inputs, a span means the same date as before.
+        if self.dates and not self.options.upgrades:
+            inputs = self._digest_inputs(self.contexts[0])
+            noted = [it.dates for it in before.values() if it.inputs == inputs]
+            self.dates = next(filter(None, noted), self.dates)
+        if ALL in self.dates:
+            report(f"ignoring files that were uploaded after {self.dates[ALL]}")
 
         # Lock every cell.
         earlier = [folder.earlier_locks(it.project, before) for it in self.contexts]
@@ -157,7 +170,7 @@ class ProjectLocker:
                     made = locker.make_locks()
                 except UnresolvableError as failure:
                     raise explain(failure) from failure.error
-            by_name = {lock.name: lock for lock in made}
+            by_name = {lock.name: replace(lock, dates=self.dates) for lock in made}
             cells.append(share_cells.CellLocks(project=context.project, locks=by_name))
         return tuple(cells)
 
@@ -182,7 +195,8 @@ class ProjectLocker:
                 target=self.targets[0],
                 runner=tools.runner,
                 indexes=replace(tools.syncer.indexes, settings=project.uv),
-                exclude_newer=project.exclude_newer,
+                exclude_newer=self.dates.get(ALL, project.exclude_newer),
+                exclude_newer_package=self.dates.get(SOME, {}),
                 upgrade=is_upgrade and self.options.upgrade,
                 upgrade_packages=self.options.upgrade_packages if is_upgrade else (),
             )
@@ -202,11 +216,11 @@ class ProjectLocker:
                 targets=self.targets,
                 resolver=self._resolvers[key],
                 metadata_provider=metadata_provider,
-                inputs=digest_inputs(
-                    [it.project for it in self.contexts],
-                    context.interpreter,
-                    context.tools.run,
-                ),
+                inputs=self._digest_inputs(context),
                 earlier=earlier,
             )
             yield locker, metadata_provider
+
+    def _digest_inputs(self, context: BuildContext) -> str:
+        projects = [it.project for it in self.contexts]
+        return digest_inputs(projects, context.interpreter, context.tools.run)

@@ -7,7 +7,7 @@ the wheels built in the environment.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import tomli_w
@@ -23,6 +23,7 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from nox_buildstages import toml
+from nox_buildstages.declarations.upload_times import ALL, SOME
 from nox_buildstages.errors import InvalidLockError, refuse_newer_format
 from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.lock.files.names import file_name
@@ -64,6 +65,7 @@ class Lock:
     name: str  # a stage, "project" or "final"; or the stem of the file
     inputs: str  # a digest
     series: str = ""  # the same in all files written together
+    dates: Mapping[str, Any] = field(default_factory=dict)  # of spans, see find_dates
     pylock: Pylock
     outputs: tuple[LockedOutput, ...] = ()
 
@@ -123,6 +125,7 @@ def dump_lock(lock: Lock) -> str:
         "format": FORMAT,
         "inputs": lock.inputs,
         "series": lock.series,
+        **lock.dates,
     }
     if lock.outputs:
         table["outputs"] = [_output_table(output) for output in lock.outputs]
@@ -148,6 +151,7 @@ def load_lock(text: str, *, name: str) -> Lock:
             name=name,
             inputs=table["inputs"],
             series=table["series"],
+            dates={key: table[key] for key in (ALL, SOME) if key in table},
             pylock=replace(Pylock.from_dict(document), tool=None),
             outputs=tuple(map(_read_output, _list(table, "outputs", dict))),
         )

@@ -121,6 +121,7 @@ class Resolver:
     runner: Runner
     indexes: Indexes
     exclude_newer: str | None = None  # an RFC 3339 time
+    exclude_newer_package: Mapping[str, str] = field(default_factory=dict)
     upgrade: bool = False
     upgrade_packages: tuple[str, ...] = ()
     answers: dict[tuple[Target, Question, str | None], Pylock | ResolutionError] = (
@@ -216,6 +217,8 @@ class Resolver:
             yield "--no-build"
         if self.exclude_newer is not None:
             yield from ("--exclude-newer", self.exclude_newer)
+        for project, time in self.exclude_newer_package.items():
+            yield from ("--exclude-newer-package", f"{project}={time}")
         for package in self.upgrade_packages:
             yield from ("--upgrade-package", package)
 
