@@ -150,14 +150,14 @@ def test_every_wrong_declaration_is_told_at_once(
 def test_a_declaration_that_no_output_satisfies_is_told(
     project: Project, index: Index
 ) -> None:
-    """The other side is the stage that builds it in another version."""
+    """No pin would help, so there is no other side."""
     sdist(index, "kernel")
     sdist(index, "model", "kernel>=2")
     later = stage("models", "model", dependencies=["kernel"])
     lines = told(project, table(stage("kernels", "kernel"), later))
     assert lines[0] == (
-        "error: stage models: can't be locked: model 1.0 declares kernel>=2,"
-        " and stage kernels builds kernel==1.0"
+        "error: outputs: can't be locked: model 1.0 declares kernel>=2,"
+        " and no such version of kernel has a source"
     )
 
 

@@ -28,6 +28,7 @@ from nox_buildstages.lock.files.inputs import digest_inputs
 from nox_buildstages.lock.resolve.from_uv_lock import preferred_lock
 from nox_buildstages.lock.resolve.locker import Locker, UnresolvableError
 from nox_buildstages.lock.resolve.own_project import with_own_stage
+from nox_buildstages.lock.resolve.source_chooser import IncompatibleOutputsError
 from nox_buildstages.lock.resolve.uv_compile import Resolver
 from nox_buildstages.model import FINAL
 from nox_buildstages.store.surroundings import make_private
@@ -168,7 +169,7 @@ class ProjectLocker:
             with self.open_locker(context, locks, is_upgrade=is_upgrade) as (locker, _):
                 try:
                     made = locker.make_locks()
-                except UnresolvableError as failure:
+                except (UnresolvableError, IncompatibleOutputsError) as failure:
                     raise explain(failure) from failure.error
             by_name = {lock.name: replace(lock, dates=self.dates) for lock in made}
             cells.append(share_cells.CellLocks(project=context.project, locks=by_name))

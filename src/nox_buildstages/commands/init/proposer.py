@@ -26,6 +26,7 @@ from nox_buildstages.lock.files import folder
 from nox_buildstages.lock.resolve.known_metadata import BackendAnswer
 from nox_buildstages.lock.resolve.locker import UnresolvableError
 from nox_buildstages.lock.resolve.source_choice import is_direct
+from nox_buildstages.lock.resolve.source_chooser import IncompatibleOutputsError
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question
 from nox_buildstages.model import Output
 
@@ -196,7 +197,7 @@ class Proposer:
         )
         try:
             return locker.make_locks()
-        except UnresolvableError as failure:
+        except (UnresolvableError, IncompatibleOutputsError) as failure:
             raise failure.error from failure
 
     def _learn(

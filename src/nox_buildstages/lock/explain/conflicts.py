@@ -17,6 +17,9 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages.config import writing
 from nox_buildstages.errors import LockError, NoWheelError, ResolutionError
+from nox_buildstages.lock.explain.incompatible_outputs import (
+    explain_incompatible_outputs,
+)
 from nox_buildstages.lock.explain.minimal_conflict import (
     BUILD_REQUIRES,
     CONSTRAINTS,
@@ -28,6 +31,7 @@ from nox_buildstages.lock.explain.minimal_conflict import (
     requirements_in_question,
 )
 from nox_buildstages.lock.explain.no_wheel import suggest_output
+from nox_buildstages.lock.resolve.source_chooser import IncompatibleOutputsError
 from nox_buildstages.lock.resolve.uv_compile import SYSTEM_HINTS
 from nox_buildstages.model import FINAL, PROJECT, Stage
 from nox_buildstages.text import free_name
@@ -41,11 +45,13 @@ if TYPE_CHECKING:
     from nox_buildstages.lock.resolve.locker import UnresolvableError
 
 
-def explain(failure: UnresolvableError) -> LockError:
+def explain(failure: UnresolvableError | IncompatibleOutputsError) -> LockError:
     """Return the error for a failed resolution, with the conflicting requirements.
 
     If no conflict is found, the error has uv's message only.
     """
+    if isinstance(failure, IncompatibleOutputsError):
+        return explain_incompatible_outputs(failure)
     error, resolver = failure.error, failure.resolver
     stage = resolver.graph.stages.get(error.name)
     question = resolver.question(stage, failure.bounds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from nox_buildstages.lock.resolve.environment import Bound, EnvironmentResolver
     from nox_buildstages.lock.resolve.uv_compile import Question, Resolver
     from nox_buildstages.model import Stage
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 MAX_QUESTIONS = 60
 """The maximum number of questions to uv for one explanation; most need about 15."""
@@ -69,17 +72,15 @@ class ProbeLimitError(Exception):
 
 
 @dataclass(kw_only=True, slots=True)
-class Probe:
-    """Asks uv about subsets of the requirements in a question."""
+class ProbeLimits:
+    """How many questions to uv are left for an explanation, and until when."""
 
-    resolver: Resolver
-    question: Question
     left: int = MAX_QUESTIONS
     # The time of the last question, on the monotonic clock.
     until: float = field(default_factory=lambda: time.monotonic() + MAX_SECONDS)
 
-    def answer(self, requirements: Iterable[SourcedRequirement]) -> Pylock | None:
-        """Return uv's answer for some requirements; None if they conflict.
+    def count(self) -> None:
+        """Count a question.
 
         Raises:
             ProbeLimitError: No further question may be asked.
@@ -87,6 +88,29 @@ class Probe:
         if not self.left or time.monotonic() > self.until:
             raise ProbeLimitError
         self.left -= 1
+
+
+class ConflictProbe(Protocol[T_contra]):
+    """Finds out whether some of many requirements conflict."""
+
+    def conflicts(self, requirements: Iterable[T_contra]) -> bool:
+        """Whether requirements conflict."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Probe(ProbeLimits):
+    """Asks uv about subsets of the requirements in a question."""
+
+    resolver: Resolver
+    question: Question
+
+    def answer(self, requirements: Iterable[SourcedRequirement]) -> Pylock | None:
+        """Return uv's answer for some requirements; None if they conflict.
+
+        Raises:
+            ProbeLimitError: No further question may be asked.
+        """
+        self.count()
         subset = tuple(requirements)
         texts = (
             it.text
@@ -162,12 +186,12 @@ def requirements_in_question(
 
 
 def minimal_conflict(
-    probe: Probe,
-    requirements: Sequence[SourcedRequirement],
-    given: Sequence[SourcedRequirement] = (),
+    probe: ConflictProbe[T],
+    requirements: Sequence[T],
+    given: Sequence[T] = (),
     *,
     has_grown: bool = False,
-) -> tuple[SourcedRequirement, ...]:
+) -> tuple[T, ...]:
     """Return the requirements needed for a conflict, beside the given requirements.
 
     They are in the shortest conflicting part from the front (QuickXplain).

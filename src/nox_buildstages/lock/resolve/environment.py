@@ -21,6 +21,7 @@ from nox_buildstages.errors import (
 )
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.lockfile import Lock, Pin, StagePin, list_pins
+from nox_buildstages.lock.resolve.source_choice import without_url
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question, StandIn
 from nox_buildstages.model import FINAL, ArchiveSource, DirectorySource
 
@@ -180,14 +181,8 @@ class EnvironmentResolver:
         )
 
     def without_output_url(self, text: str) -> str:
-        """Return a requirement for uv; requirements for outputs lose their URLs.
-
-        An output is always a stage's wheel, even if a URL names another file.
-        """
-        requirement = Requirement(text)
-        if canonicalize_name(requirement.name) in self.graph.providers:
-            requirement.url = None
-        return str(requirement)
+        """Return a requirement for uv; requirements for outputs lose their URLs."""
+        return without_url(text, self.graph.providers)
 
     def order_error(self, name: str, output: NormalizedName) -> UnorderedOutputError:
         """Return the error for a stage that needs an output of no earlier stage.

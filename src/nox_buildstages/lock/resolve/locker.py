@@ -21,7 +21,7 @@ from nox_buildstages.lock.resolve.check_identity import check_source, check_vers
 from nox_buildstages.lock.resolve.environment import EnvironmentResolver, TargetLock
 from nox_buildstages.lock.resolve.match_runtime import VersionMatcher, match_error
 from nox_buildstages.lock.resolve.own_project import own_static_metadata
-from nox_buildstages.lock.resolve.source_choice import choose_sources
+from nox_buildstages.lock.resolve.source_chooser import SourceChooser
 from nox_buildstages.model import FINAL, Project, Stage
 from nox_buildstages.system.process import run_in_parallel
 
@@ -93,32 +93,17 @@ class Locker:
         """
         resolvers = [replace(self.resolver, target=it) for it in self.targets]
 
-        # Choose sources: one for each output, the same for every Python.
-        per_python = {resolver.target.version: resolver for resolver in resolvers}
-        choices = choose_sources(
-            self.project, [*per_python.values()], earlier=self.earlier
+        # Choose sources, one for each output and the same for every Python, and read
+        # their declarations, until these change nothing.
+        chooser = SourceChooser(
+            project=self.project,
+            graph=self.graph,
+            resolvers=[*{it.target.version: it for it in resolvers}.values()],
+            metadata_provider=self.metadata_provider,
+            earlier=self.earlier,
         )
-        origins = (f"{name} from {it.source}" for name, it in choices.items())
-        _LOG.debug("choose sources: %s", "; ".join(origins))
-
-        # Read declarations: the static metadata of every source.
-        static = {
-            name: known_metadata.read_static_metadata(
-                choice,
-                self.metadata_provider.tree(name, choice.source),
-                patched=bool(self.project.rules(name).patches),
-            )
-            for name, choice in choices.items()
-        }
-        for output in self.project.outputs:
-            stage_name = self.graph.providers[output.name].name
-            check_source(output, stage_name, static[output.name])
-        if self.project.final.project is not None:
-            static[self.project.final.project] = own_static_metadata(self.project)
-        _LOG.debug("read declarations: of %s", ", ".join(static))
-
         # Resolve provisionally: all environments, with the metadata known so far.
-        state = self._first_state(resolvers, static)
+        state = self._first_state(resolvers, chooser.choose())
         state.start_over()
         for number in count(1):
             # Match versions: bind what differs, and start over with the bounds.
@@ -141,6 +126,11 @@ class Locker:
                 if error is not None
             ]
             if failures:
+                known = failures[0][0].known
+                if chooser.learn(known):
+                    state = self._first_state(resolvers, chooser.choose())
+                    state.start_over()
+                    continue
                 self._relax_bound(state.matcher, *failures[0])
                 state.start_over()
                 continue
@@ -169,6 +159,12 @@ class Locker:
         resolvers: Sequence[Resolver],
         static: Mapping[NormalizedName, known_metadata.StaticMetadata],
     ) -> LockState:
+        for output in self.project.outputs:
+            stage_name = self.graph.providers[output.name].name
+            check_source(output, stage_name, static[output.name])
+        if self.project.final.project is not None:
+            own = {self.project.final.project: own_static_metadata(self.project)}
+            static = {**static, **own}
         targets = []
         for resolver in resolvers:
             earlier = {}

@@ -1,25 +1,35 @@
-"""Choose the source of each output: a version on an index, a commit or a folder."""
+"""The source of an output: a version on an index, a commit, an archive, a folder."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-from nox_buildstages.errors import HashMismatchError, ResolutionError, SourceError
+from nox_buildstages.errors import (
+    HashMismatchError,
+    ResolutionError,
+    SourceError,
+)
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.lock.resolve.uv_compile import NO_SDIST, Question, Resolver
-from nox_buildstages.model import DirectorySource, GitSource, Output, Project, Source
-from nox_buildstages.system.files import path_from_url
-from nox_buildstages.system.process import run_in_parallel
+from nox_buildstages.lock.resolve.uv_compile import (
+    NO_SDIST,
+)
+from nox_buildstages.model import (
+    DirectorySource,
+    GitSource,
+    Output,
+    Project,
+    Source,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping
 
     from packaging.pylock import Package
     from packaging.version import Version
@@ -37,56 +47,6 @@ class SourceChoice:
     source: Source
 
 
-def choose_sources(
-    project: Project, resolvers: Sequence[Resolver], *, earlier: Mapping[str, Lock]
-) -> dict[NormalizedName, SourceChoice]:
-    """Choose the source of every output of a project.
-
-    The final requirements and the dependencies of stages limit the versions of outputs.
-    Requirements of other packages are unknown yet. The sources suit all resolvers, one
-    for each Python; sources in earlier locks are preferred.
-
-    Raises:
-        ResolutionError: An output has no suitable source.
-        SourceError: A folder is missing, or an archive has another hash.
-    """
-    outputs = {output.name: output for output in project.outputs}
-    if not outputs:
-        return {}
-    for output in outputs.values():
-        url = urlsplit(output.requirement.url or "")
-        if url.scheme == "file" and not path_from_url(url.path).exists():
-            raise SourceError(
-                subject=output.location,
-                problem=f"{output.name}: {path_from_url(url.path)} doesn't exist",
-                hint="correct the path; it is relative to the pyproject.toml",
-            )
-    unversioned = [name for name in outputs if is_direct(project, outputs[name])]
-    constraints = [*map(str, project.constraints)]
-    requirements = [*project.final.requirements]
-    requirements += (it for stage in project.stages for it in stage.dependencies)
-    for requirement in requirements:
-        name = canonicalize_name(requirement.name)
-        if requirement.specifier and name in outputs and name not in unversioned:
-            marker = f" ; {requirement.marker}" if requirement.marker else ""
-            constraints.append(f"{requirement.name}{requirement.specifier}{marker}")
-    question = Question(
-        name="outputs",
-        requirements=tuple(str(output.requirement) for output in outputs.values()),
-        constraints=tuple(constraints),
-        sources=tuple(outputs),
-        unversioned=tuple(unversioned),
-    )
-    packages = _common_answer(question, resolvers, earlier_sources(earlier))
-    choices = {}
-    for name, output in outputs.items():
-        package = packages[name]
-        source = _source_of(package, output, project.root)
-        version = None if name in unversioned else package.version
-        choices[name] = SourceChoice(version=version, source=source)
-    return choices
-
-
 def is_direct(project: Project, output: Output) -> bool:
     """Whether an output's source is a URL or a path, not a version on an index."""
     if output.requirement.url is not None:
@@ -99,30 +59,22 @@ def is_direct(project: Project, output: Output) -> bool:
     )
 
 
-def _common_answer(
-    question: Question, resolvers: Sequence[Resolver], earlier: str | None
-) -> dict[NormalizedName, Package]:
-    """Return the newest packages for all resolvers."""
-    while True:
-        calls = (partial(it.resolve, question, earlier=earlier) for it in resolvers)
-        answers = [
-            {package.name: package for package in answer.packages}
-            for answer in run_in_parallel(calls)
-        ]
-        bounds = []
-        for name in answers[0]:
-            found = {answer[name].version for answer in answers}
-            versions = {version for version in found if version is not None}
-            if len(versions) > 1:
-                bounds.append(f"{name}<={min(versions)}")
-        if not bounds:
-            return answers[0]
-        question = replace(question, constraints=(*question.constraints, *bounds))
+def without_url(text: str, outputs: Collection[NormalizedName]) -> str:
+    """Return a requirement for uv; requirements for outputs lose their URLs.
+
+    An output is always a stage's wheel, even if a URL names another file.
+    """
+    requirement = Requirement(text)
+    if canonicalize_name(requirement.name) in outputs:
+        requirement.url = None
+    return str(requirement)
 
 
-def earlier_sources(earlier: Mapping[str, Lock]) -> str | None:
-    """Return the sources in earlier locks as a PEP 751 text, if any."""
-    packages = {}
+def earlier_sources(
+    earlier: Mapping[str, Lock], others: Iterable[Package] = ()
+) -> str | None:
+    """Return the sources in earlier locks as a PEP 751 text, with other packages."""
+    packages = {package.name: package for package in others}
     for name, lock in earlier.items():
         for output in lock.outputs:
             if not isinstance(output.source, DirectorySource):
@@ -139,7 +91,7 @@ def earlier_sources(earlier: Mapping[str, Lock]) -> str | None:
     )
 
 
-def _source_of(package: Package, output: Output, root: Path) -> Source:
+def source_of(package: Package, output: Output, root: Path) -> Source:
     """Return the source of an output, with paths relative to the project."""
     source = pylock.source_of(package)
     fragment = parse_qs(urlsplit(output.requirement.url or "").fragment)

@@ -92,8 +92,8 @@ class Question:
     """A question to uv, about wheels and all their requirements.
 
     If there are ``sources``, the question is about these sources without their
-    requirements. ``sdists`` are wanted as sdists without their requirements, while
-    other projects are wanted as wheels.
+    requirements. ``sdists`` are wanted as sdists, with requirements only for the
+    versions among the ``candidates``, while other projects are wanted as wheels.
     """
 
     name: str  # the environment, for messages
@@ -103,6 +103,7 @@ class Question:
     sources: tuple[NormalizedName, ...] = ()
     unversioned: tuple[NormalizedName, ...] = ()  # folders, commits, archives
     sdists: tuple[NormalizedName, ...] = ()
+    candidates: tuple[StandIn, ...] = ()  # versions of sdists with known requirements
     overriding: tuple[NormalizedName, ...] = ()  # stand-ins for any required version
 
     @property
@@ -271,6 +272,15 @@ class Resolver:
                     **({"version": "0"} if name in question.unversioned else {}),
                 }
                 for name in question.without_wheels
+            ),
+            *(
+                {
+                    "name": it.name,
+                    "version": str(it.metadata.version),
+                    "requires-dist": list(it.metadata.requires_dist),
+                    "provides-extra": list(it.metadata.provides_extra),
+                }
+                for it in question.candidates
             ),
         ]
         if overrides:
