@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 words = st.text(min_size=1, max_size=6)
+# A name ends at a blank, so that "a" 1 and "a 1" can't give the same reason.
+names = st.text(st.characters(exclude_categories=("Z", "C")), min_size=1, max_size=6)
 digests = st.text("0123456789abcdef", min_size=12, max_size=12)
 ingredients = st.builds(
     Ingredient,
@@ -23,14 +25,14 @@ ingredients = st.builds(
 )
 patches = st.builds(AppliedPatch, sha256=digests, name=words)
 settings = st.one_of(st.text(max_size=4), st.lists(words, max_size=3).map(tuple))
-strings = st.dictionaries(words, st.text(max_size=4), max_size=3)
+strings = st.dictionaries(names, st.text(max_size=4), max_size=3)
 parts: dict[str, st.SearchStrategy[Any]] = {
     "name": words,
     "version": words,
     "source": st.builds("{}:{}".format, st.sampled_from(("git", "sha256")), digests),
-    "environment": st.dictionaries(words, ingredients, max_size=3),
+    "environment": st.dictionaries(names, ingredients, max_size=3),
     "env": strings,
-    "config_settings": st.dictionaries(words, settings, max_size=3),
+    "config_settings": st.dictionaries(names, settings, max_size=3),
     "interpreter": strings,
     "tools": strings,
     "patches": st.lists(patches, max_size=3).map(tuple),
