@@ -10,13 +10,20 @@ import sys
 FORMAT = 1
 
 
-def job(session: str, requires: list[str]) -> dict[str, object]:
+def job(entry: dict, requires: list[str]) -> dict[str, object]:
     """Return the job of a session, which runs after the required jobs."""
-    return {
+    setup = [entry["setup"]] if entry["setup"] else []
+    found = {
         "extends": ".build-stages",
         "needs": requires,
-        "script": [f"nox -s {shlex.quote(session)}"],
+        "variables": entry["variables"],
+        "script": [*setup, f"nox -s {shlex.quote(entry['session'])}"],
     }
+    if entry["container"]:
+        found["image"] = entry["container"]
+    if entry["runs-on"]:
+        found["tags"] = entry["runs-on"]
+    return found
 
 
 def pipeline(plan: dict) -> dict[str, object]:
@@ -24,14 +31,14 @@ def pipeline(plan: dict) -> dict[str, object]:
     if plan["format"] != FORMAT or plan["locks"] != "current":
         raise SystemExit(f"format {plan['format']}, locks {plan['locks']}")
     stages = {
-        stage["session"]: stage["requires"]
+        stage["session"]: stage
         for stage in plan["stages"]
         if any(output["state"] == "build" for output in stage["outputs"])
     }
-    sessions = stages | {it["session"]: it["requires"] for it in plan["final"]}
+    sessions = stages | {it["session"]: it for it in plan["final"]}
     jobs = {
-        session: job(session, [it for it in requires if it in stages])
-        for session, requires in sessions.items()
+        session: job(entry, [it for it in entry["requires"] if it in stages])
+        for session, entry in sessions.items()
     }
     for final in plan["final"]:
         jobs[final["session"]]["artifacts"] = {"paths": ["wheelhouse/"]}

@@ -13,6 +13,7 @@
     │   │   └── NoWheelError     a dependency without a wheel
     │   ├── MatchRuntimeError    no version for every environment
     │   ├── DivergingStageError  cells of a matrix lock a shared stage differently
+    │   ├── UnlockableCellsError some cells of a matrix can't be locked
     │   ├── UnorderedOutputError an environment needs an output of a later stage
     │   └── MetadataError        an output's metadata can't be determined
     │       └── LocalVersionError  an output's local version can't be determined
@@ -231,6 +232,12 @@ class DivergingStageError(LockError):
     """Cells that share a stage need different environments for it."""
 
     stage: str  # or final
+
+
+class UnlockableCellsError(LockError):
+    """Some cells of a matrix can't be locked."""
+
+    max_details = None
 
 
 @dataclass(kw_only=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
@@ -59,6 +60,53 @@ class AxisValue:
     constraints: tuple[Requirement, ...] = ()
     index: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    requirements: tuple[Requirement, ...] = ()
+    extras: tuple[tuple[Requirement, ...], ...] = ()  # what each requires
+    groups: tuple[tuple[NormalizedName, tuple[Requirement, ...]], ...] = ()
+    machine: str | None = None  # None: the machine of cells without one
+    runs_on: tuple[str, ...] = ()
+    container: str | None = None
+    setup: str | None = None
+
+    @property
+    def projects(self) -> frozenset[NormalizedName]:
+        """The projects constrained or required by the value."""
+        found = [*self.constraints, *self.requirements]
+        for added in (*self.extras, *(added for _, added in self.groups)):
+            found += added
+        return frozenset(canonicalize_name(it.name) for it in found)
+
+
+def minor_version(version: str) -> str:
+    """Return the minor version of a Python such as ``3.11.7``, and its ``t``."""
+    found = re.search(r"(\d+\.\d+)[.\d]*(t?)", version)
+    return version if found is None else found[1] + found[2]
+
+
+def variable_of(axis: str) -> str:
+    """Return the variable with an axis's value, for setup steps of CI."""
+    return f"CELL_{axis.upper().replace('-', '_')}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Runner:
+    """How CI runs the session of a stage, or of ``final``."""
+
+    machine: str | None  # None for any
+    runs_on: tuple[str, ...]  # labels; empty for CI's choice
+    container: str | None  # an image
+    setup: str | None  # commands for bash
+    variables: Mapping[str, str]  # of setup
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the runner as JSON."""
+        return {
+            "machine": self.machine,
+            "runs-on": [*self.runs_on],
+            "container": self.container,
+            "setup": self.setup,
+            "variables": {**self.variables},
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,10 +122,9 @@ class Axis:
         return next(found, AxisValue(name=name))
 
     @property
-    def constrained(self) -> frozenset[NormalizedName]:
-        """The projects constrained by a value."""
-        found = (it for value in self.values for it in value.constraints)
-        return frozenset(canonicalize_name(it.name) for it in found)
+    def projects(self) -> frozenset[NormalizedName]:
+        """The projects constrained or required by a value."""
+        return frozenset(name for value in self.values for name in value.projects)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,6 +172,18 @@ class Matrix:
 
     axes: tuple[Axis, ...] = ()
     cells: tuple[Cell, ...] = (Cell(),)
+    pythons: Mapping[Cell, tuple[str, ...]] = field(default_factory=dict)
+    """The Pythons of cells that have some only, as declared."""
+    common_axes: frozenset[str] = frozenset()
+    """The axes used by every stage: their values choose machines or Pythons."""
+    exclude: tuple[Mapping[str, str], ...] = ()  # as declared
+    included: frozenset[Cell] = frozenset()  # that exclude has no effect on
+
+    @property
+    def machine(self) -> str | None:
+        """The machine of cells whose values name none; None for any machine."""
+        named = any(value.machine for axis in self.axes for value in axis.values)
+        return "x86_64" if named else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -257,6 +316,10 @@ class Project:
     pyproject: Path  # absolute
     pythons: tuple[str, ...] = ()  # empty: the Python that runs nox
     requires_python: SpecifierSet = field(default_factory=SpecifierSet)
+    cell_pythons: tuple[str, ...] = ()  # those that the cell is built for
+    machine: str | None = None  # that the cell is built for; None for any
+    exclude: tuple[Mapping[str, str], ...] = ()  # of the matrix
+    is_included: bool = False  # whether ``include`` alone brings the cell
     environments: tuple[Marker, ...] = ()
     lock_dir: Path
     wheelhouse: Path
@@ -272,8 +335,8 @@ class Project:
     uv: Mapping[str, Any] = field(default_factory=dict, repr=False)  # [tool.uv]
     logins: tuple[Login, ...] = ()  # from URLs: no URL here contains a login
     cell: Cell = field(default_factory=Cell)
-    axis_env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """By axis: variables for the stages that use the axis."""
+    values: Mapping[str, AxisValue] = field(default_factory=dict)
+    """The cell's value of each axis."""
     uses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By stage: the used axes, in order."""
 
@@ -308,6 +371,24 @@ class Project:
         if name in (PROJECT, FINAL):
             return self.cell
         return self.cell.of(self.uses.get(name, ()))
+
+    def runner(self, name: str, python: str) -> Runner:
+        """Return the runner of a stage, or of ``final``, as its values say."""
+        choices = self.stage_cell(name).choices
+        values = [self.values[axis] for axis, _ in choices]
+        variables = {variable_of(axis): value for axis, value in choices}
+        return Runner(
+            machine=self.machine,
+            runs_on=next((it.runs_on for it in values if it.runs_on), ()),
+            container=next((it.container for it in values if it.container), None),
+            setup="\n".join(it.setup for it in values if it.setup) or None,
+            variables={**variables, variable_of("python"): python},
+        )
+
+    def has_python(self, python: str) -> bool:
+        """Whether the cell is built for a Python, such as 3.12."""
+        versions = self.cell_pythons or self.pythons
+        return len(self.pythons) < 2 or python in map(minor_version, versions)  # noqa: PLR2004
 
     def stage_label(self, name: str) -> str:
         """Return a stage's name, followed by the values used by the stage."""
@@ -384,6 +465,13 @@ class Interpreter:
     platform: str  # as sysconfig.get_platform()
 
     @property
+    def version(self) -> str:
+        """The minor version, such as ``3.11``, or ``3.14t`` of a free-threaded one."""
+        abi = self.tags[0].abi if self.tags else ""
+        threads = "t" if re.match(r"cp\d+t", abi) else ""
+        return f"{self.markers['python_version']}{threads}"
+
+    @property
     def requires_python(self) -> str:
         """The minor version as a specifier, such as ``==3.11.*``."""
         return f"=={self.markers['python_version']}.*"
@@ -392,7 +480,7 @@ class Interpreter:
     def short(self) -> str:
         """The target of wheels, such as ``CPython 3.11 on linux-x86_64``."""
         name = self.markers["platform_python_implementation"]
-        return f"{name} {self.markers['python_version']} on {self.platform}"
+        return f"{name} {self.version} on {self.platform}"
 
     @property
     def kind(self) -> str:
@@ -405,4 +493,6 @@ class Interpreter:
 
     def __str__(self) -> str:
         name = self.markers["platform_python_implementation"]
-        return f"{name} {self.markers['python_full_version']} on {self.platform}"
+        threads = self.version.removeprefix(self.markers["python_version"])
+        full = f"{self.markers['python_full_version']}{threads}"
+        return f"{name} {full} on {self.platform}"

@@ -6,6 +6,7 @@ This is the only module that imports nox.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import sys
@@ -27,7 +28,7 @@ from nox_buildstages.config.table import TOOL
 from nox_buildstages.declarations.documents import read_document
 from nox_buildstages.environments.environment import Environment, is_complete
 from nox_buildstages.errors import BuildStagesError, UsageError
-from nox_buildstages.model import LOGS
+from nox_buildstages.model import LOGS, minor_version
 from nox_buildstages.run.environment_lock import EnvironmentLock
 from nox_buildstages.run.nox_command_line import (
     NoxInvocation,
@@ -39,6 +40,7 @@ from nox_buildstages.run.processes import (
     open_debug_log,
     watch_processes,
 )
+from nox_buildstages.system.machine import is_this_machine
 from nox_buildstages.text import takes_colour
 from nox_buildstages.workspace.session_options import parse_options
 
@@ -191,9 +193,9 @@ def _stages(cells: Cells) -> Iterator[RegisteredSession]:
             body="commands.stage:run_stage",
             arguments={"stage": stage},
             cell=cell,
-            pythons=cells.first.project.pythons,
+            pythons=cell.project.cell_pythons,
             requires=tuple(map(cell.session, required)),
-            tags=(TAG,),
+            tags=(TAG,) if is_this_machine(cell.project.machine) else (),
             builds=True,
         )
 
@@ -209,7 +211,7 @@ def _finals(cells: Cells) -> Iterator[RegisteredSession]:
             doc="Build every stage, install the runtime from the wheelhouse, check it.",
             body="commands.final:run_final",
             cell=cell,
-            pythons=cells.first.project.pythons,
+            pythons=cell.project.cell_pythons,
             requires=tuple(map(cell.session, cell.graph.order)),
             is_default=not cells.has_matrix,
             builds=True,
@@ -223,8 +225,9 @@ def _finals(cells: Cells) -> Iterator[RegisteredSession]:
             requires=(final.name,),
             is_default=False,
         )
-        finals += final.full_names
-        releases += release.full_names
+        if is_this_machine(cell.project.machine):
+            finals += final.full_names
+            releases += release.full_names
         yield from (final, release)
     if cells.has_matrix:
         every = RegisteredSession(
@@ -340,6 +343,13 @@ class _Adapter:
                 problem=f"builds run on Linux, and this is {sys.platform}",
                 hint="use a container or CI",
             )
+        project = (declared.cell or self.cells.first).project
+        if declared.builds and not is_this_machine(project.machine):
+            raise UsageError(
+                problem=f"({project.cell}) is for {project.machine}, and this is"
+                f" {platform.machine()}",
+                hint=f"run it on {project.machine}, as a job of CI",
+            )
         options = parse_options(
             session.posargs,
             outputs=self.cells.names,
@@ -422,8 +432,8 @@ def _environment(session: nox.Session) -> Environment:
 
 def _minor_version(session: nox.Session) -> str:
     """Return the minor version of a session's Python; empty if nox can't know it."""
-    found = re.search(r"^[^<>=!~]*?(\d+\.\d+)", str(session.python or _HERE))
-    return "" if found is None else found[1]
+    found = re.search(r"^[^<>=!~]*?(\d+\.\d+[.\d]*t?)", str(session.python or _HERE))
+    return "" if found is None else minor_version(found[1])
 
 
 def _unusable(location: Path, problem: str) -> UsageError:

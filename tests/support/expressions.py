@@ -156,7 +156,9 @@ class Expressions:
             at = match.end()
         pure: dict[str, Callable[..., Any]] = {
             "contains": _contains,
+            "format": str.format,
             "fromJSON": json.loads,
+            "startsWith": str.startswith,
         }
         return _Parser(tokens, self.contexts, {**pure, **self.functions})
 

@@ -67,12 +67,14 @@ class Ran:
         outputs: Of the job.
         steps: The names of those that were run, each with how it ended.
         log: What they printed.
+        runner: The label, or the labels, and the image: neither is heeded.
     """
 
     result: str
     outputs: Mapping[str, Any] = field(default_factory=dict)
     steps: Mapping[str, str] = field(default_factory=dict)
     log: str = ""
+    runner: tuple[object, str] = ("", "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,9 +233,11 @@ class _Call:
             place = "./.github/workflows/"
             assert job["uses"].startswith(place), job["uses"]
             return call.run(job["uses"].removeprefix(place))
-        image = Expressions(contexts=contexts).value(job.get("container", ""))
-        assert image == "", "there are no containers here"
-        return self._note(name, _Job(self.github, job, contexts).run())
+        keys = ("runs-on", "container")
+        expressions = Expressions(contexts=contexts)
+        labels, image = (expressions.value(job.get(key, "")) for key in keys)
+        ran = _Job(self.github, job, contexts).run()
+        return self._note(name, replace(ran, runner=(labels, image)))
 
     def _note(self, name: str, ran: Ran) -> Ran:
         self.github.jobs.setdefault(f"{self.prefix}{name}", []).append(ran)

@@ -255,11 +255,11 @@ tools = ["nvcc-{arch}", "nvcc-{other}", "nvcc-{{arch}}"]
         (ARCH, 'build-constraints = ["a=={arch}"]', "build-constraints[0]"),
         (ARCH, 'final = { imports = ["a{arch}"] }', "final.imports[0]"),
         (ARCH, TOOLS, "stage[0].tools[0]"),
-        (
-            'arch = { "1" = { env = { A = "{arch}" } } }',
-            "",
-            "matrix.arch.1.env.A",
-        ),
+        ('arch = { "1" = { index = "{arch}" } }', "", "matrix.arch.1.index"),
+        (ARCH, 'python = ["{arch}"]', "python[0]"),
+        (ARCH, 'environments = ["{arch}"]', "environments[0]"),
+        (ARCH, 'match-runtime = ["{arch}!"]', "match-runtime[0]"),
+        (ARCH, 'compiler-cache = "{arch}"', "compiler-cache"),
     ],
 )
 def test_where_an_axis_is_not_replaced_is_told(
@@ -404,6 +404,275 @@ def test_what_a_value_changes() -> None:
         {"A": "1", "ARCH": "mine"},
     ]
     assert [stage.env for stage in nine.stages] == [{}, {"ARCH": "sm9"}, {}]
+
+
+PROJECT = """
+[project]
+name = "app"
+version = "1"
+dependencies = ["a"]
+optional-dependencies = { gpu = ["kernels==2"], cpu = ["b"] }
+[dependency-groups]
+np1 = ["numpy<2"]
+np2 = [{ include-group = "np1" }, "d"]
+"""
+
+
+def test_what_a_value_adds_to_the_runtime() -> None:
+    """To the project's own requirements, or to those of ``final``."""
+    matrix = """
+    [tool.nox-buildstages.matrix.kind]
+    gpu = { extras = ["gpu"], groups = ["np2"] }
+    cpu = { extras = ["cpu"], requirements = ["c=={kind}.{arch}"] }
+    none = {}
+    [tool.nox-buildstages.matrix.arch]
+    "1" = {}
+    """.replace("none", "n").replace("=={kind}.", "==")
+    found = [it.final.requirements for it in read(matrix, STAGES + PROJECT).projects]
+    assert [[*map(str, it)] for it in found] == [
+        ["a", "kernels==2", "numpy<2", "d"],
+        ["a", "b", "c==1"],
+        ["a"],
+    ]
+    final = 'final = { requirements = ["x"], extras = ["cpu"], groups = ["np1"] }'
+    first, *_ = read(matrix, STAGES + PROJECT, final).projects
+    assert [*map(str, first.final.requirements)] == [
+        *("x", "b", "kernels==2", "numpy<2", "numpy<2", "d"),
+    ]
+
+
+def test_a_stage_whose_output_a_value_requires_is_one_for_each_value() -> None:
+    """It may be another version, and nothing else need be said (a nightly, say)."""
+    stages = STAGES.replace("sm{arch}", "x").replace('"torch"', '"x"')
+    constraint = 'ops = { stable = {}, dev = { constraints = ["kernels==2.dev1"] } }'
+    requirement = constraint.replace("constraints", "requirements")
+    extra = 'ops = { stable = {}, dev = { extras = ["gpu"] } }'
+    for matrix in (constraint, requirement, extra):
+        for project in read(matrix, stages + PROJECT).projects:
+            assert [*project.uses.values()] == [(), ("ops",), ("ops",)]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (
+            'extras = ["gpo"]',
+            "extras[0]: this project has no extra 'gpo'; did you mean 'gpu'?",
+        ),
+        ('extra = ["gpu"]', "extra: unknown key; did you mean 'extras'?"),
+        (
+            'groups = ["np3"]',
+            "groups[0]: this file has no dependency group 'np3'; did you mean 'np2'?",
+        ),
+        (
+            'groups = "np1"',
+            (
+                "groups: expected a list of strings, found the string 'np1'; write "
+                '["np1"]'
+            ),
+        ),
+        (
+            'requirements = ["a=1"]',
+            "requirements[0]: 'a=1' is not a requirement: write \"a==1\"",
+        ),
+        (
+            'machine = "arm64"',
+            (
+                'machine: expected "x86_64" or "aarch64", found the string \'arm64\'; '
+                "did you mean 'aarch64'?"
+            ),
+        ),
+        ("machine = 1", 'machine: expected "x86_64" or "aarch64", found the number 1'),
+        ("runs-on = []", "runs-on: expected at least one label"),
+        ('runs_on = "x"', "runs_on: unknown key; did you mean 'runs-on'?"),
+        (
+            'container = ""',
+            "container: expected a string that is not empty, found the string ''",
+        ),
+        (
+            'container = "cuda:{arhc}"',
+            (
+                "container: no axis has the name 'arhc'; did you mean 'arch'? "
+                "({{arhc}} is that text itself)"
+            ),
+        ),
+        ('setup = ["a"]', "setup: expected a string, found a list"),
+        (
+            'setup = "use {arch}"',
+            "setup: {arch} is not replaced here; it has the variable $CELL_ARCH",
+        ),
+    ],
+)
+def test_problems_in_a_value(value: str, expected: str) -> None:
+    """Each is named once, with what would be right."""
+    found = told(f'arch = {{ "8" = {{ {value} }} }}', STAGES + PROJECT)
+    assert found == [f"matrix.arch.8.{expected}"]
+
+
+@pytest.mark.parametrize("key", ["extras", "groups"])
+def test_what_a_value_can_bring_is_said_once(key: str) -> None:
+    """Nothing else is said of the text that isn't replaced."""
+    found = told(ARCH, STAGES + PROJECT, f'final = {{ {key} = ["{{arch}}"] }}')
+    assert found == [
+        (
+            f"final.{key}[0]: {{arch}} is not replaced here; its values may bring"
+            f' {key}: matrix.arch = {{ "VALUE" = {{ {key} = ["…"] }} }}'
+        )
+    ]
+
+
+def test_where_ci_builds_a_cell() -> None:
+    """A stage has what the values say that it uses; a value's text knows its cell."""
+    matrix = """
+    [tool.nox-buildstages.matrix.arch]
+    "9" = { runs-on = ["gpu", "sm{arch}"], setup = "get ${arch} $CELL_ARCH" }
+    [tool.nox-buildstages.matrix.torch]
+    "2" = { container = "cuda:{torch}-{arch}", setup = "more" }
+    """
+    (project,) = read(matrix).projects
+    kernels, final = project.runner("kernels", "3.14t"), project.runner("final", "3.11")
+    assert kernels.to_dict() == {
+        "machine": None,
+        "runs-on": ["gpu", "sm9"],
+        "container": None,
+        "setup": "get ${arch} $CELL_ARCH",
+        "variables": {"CELL_ARCH": "9", "CELL_PYTHON": "3.14t"},
+    }
+    assert final.container == "cuda:2-9"
+    assert final.setup == "get ${arch} $CELL_ARCH\nmore"
+    assert final.variables == {
+        "CELL_ARCH": "9",
+        "CELL_TORCH": "2",
+        "CELL_PYTHON": "3.11",
+    }
+
+
+@pytest.mark.parametrize("key", ["machine", "runs-on", "container"])
+def test_two_values_of_a_cell_agree_where_it_is_built(key: str) -> None:
+    """Neither is preferred silently."""
+    values = ("x86_64", "aarch64")
+    axes = [
+        f'{it} = {{ v = {{ {key} = "{v}" }} }}'
+        for it, v in zip("ab", values, strict=True)
+    ]
+    assert told("\n".join(axes), STAGES.replace("{arch}", "")) == [
+        (
+            f"matrix: (a=v, b=v) has two values of {key}, of the axes a and b; keep one"
+            " of them"
+        )
+    ]
+    read(
+        "\n".join((axes[0], axes[0].replace("a =", "b =", 1))),
+        STAGES.replace("{arch}", ""),
+    )
+
+
+def test_a_machine_of_some_cells_makes_all_stages_those_of_a_machine() -> None:
+    """The cells whose values name none are for the other kind."""
+    matrix = 'on = { x86 = {}, arm = { machine = "aarch64" } }'
+    found = read(f"{ARCH}{matrix}").projects
+    assert [it.machine for it in found] == ["x86_64", "aarch64"] * 2
+    assert [*found[0].uses.values()] == [("on",), ("arch", "on"), ("arch", "on")]
+    assert {it.machine for it in read(ARCH).projects} == {None}
+
+
+PYTHONS = 'python = ["3.12.1", "3.13", "3.14t"]'
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ("", ["8.0: 3.12.1 3.13 3.14t", "9.0: 3.12.1 3.13 3.14t"]),
+        (
+            (
+                'exclude = [{ python = "3.12", arch = "8.0" }, { python = "3.13" }]\n'
+                'include = [{ python = "3.13", arch = "10" }]'
+            ),
+            ["8.0: 3.14t", "9.0: 3.12.1 3.14t", "10: 3.13"],
+        ),
+        (
+            (
+                'exclude = [{ arch = "8.0" }]\ninclude = [{ python = "3.14t", arch = '
+                '"8.0" }]'
+            ),
+            ["9.0: 3.12.1 3.13 3.14t", "8.0: 3.14t"],
+        ),
+        (
+            (
+                'exclude = [{ python = "3.14t" }]\ninclude = [{ python = "3.14t", arch '
+                '= "9.0" }]'
+            ),
+            ["8.0: 3.12.1 3.13", "9.0: 3.12.1 3.13 3.14t"],
+        ),
+        (
+            'include = [{ arch = "10", python = "3.12.1" }]',
+            ["8.0: 3.12.1 3.13 3.14t", "9.0: 3.12.1 3.13 3.14t", "10: 3.12.1"],
+        ),
+    ],
+)
+def test_the_pythons_of_a_cell(entries: str, expected: list[str]) -> None:
+    """Entries name a Python by its minor version; a cell without one isn't there."""
+    found = read(f"{ARCH}{entries}", top=PYTHONS).projects
+    pythons = [f"{it.cell.value('arch')}: {' '.join(it.cell_pythons)}" for it in found]
+    assert pythons == expected
+    assert {it.pythons for it in found} == {("3.12.1", "3.13", "3.14t")}
+
+
+def test_cells_of_other_pythons_share_no_stage() -> None:
+    """Its lock would be that of other Pythons."""
+    exclude = 'exclude = [{ arch = "8.0", python = "3.13" }]'
+    for project in read(f"{ARCH}{TORCH}{exclude}", top=PYTHONS).projects:
+        assert [it[:1] for it in project.uses.values()] == [("arch",)] * 3
+
+
+@pytest.mark.parametrize(
+    ("top", "entries", "expected"),
+    [
+        (
+            "",
+            'exclude = [{ python = "3.12" }]',
+            (
+                "exclude[0].python: there is no axis 'python'; write python = "
+                '["3.11", "3.12"] above the matrix first'
+            ),
+        ),
+        (
+            PYTHONS,
+            'exclude = [{ python = "3.14" }]',
+            "exclude[0].python: python has no value '3.14'; did you mean '3.14t'?",
+        ),
+        (
+            PYTHONS,
+            'include = [{ arch = "1", python = "3.15" }]',
+            "include[0].python: python has no value '3.15'; did you mean '3.13'?",
+        ),
+        (
+            PYTHONS,
+            'exclude = [{ pyhton = "3.13" }]',
+            "exclude[0].pyhton: there is no axis 'pyhton'; did you mean 'python'?",
+        ),
+        (
+            PYTHONS,
+            'exclude = [{ python = "3.13" }]',
+            ": its exclude leaves no combination for Python 3.13",
+        ),
+        (
+            PYTHONS,
+            "exclude = [{ python = 3.13 }]",
+            (
+                "exclude[0].python: expected a string, found the number 3.13; put it "
+                "in quotes"
+            ),
+        ),
+    ],
+)
+def test_problems_with_the_python_of_an_entry(
+    top: str, entries: str, expected: str
+) -> None:
+    """It is one of the table's Pythons, and each of those has a cell."""
+    assert told(f"{ARCH}{entries}", top=top) == [
+        f"matrix.{expected}".replace(".:", ":")
+    ]
 
 
 UV = """

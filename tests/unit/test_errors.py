@@ -33,6 +33,7 @@ from nox_buildstages.errors import (
     ResolutionError,
     SourceError,
     StaleLockError,
+    UnlockableCellsError,
     UnorderedOutputError,
     UsageError,
     WheelError,
@@ -198,6 +199,10 @@ MESSAGES: list[tuple[BuildStagesError, str]] = [
     (
         DivergingStageError(stage="a", subject="stage a", problem="differs"),
         "error: stage a: differs",
+    ),
+    (
+        UnlockableCellsError(problem="1 of 2 cells can't be locked"),
+        "error: 1 of 2 cells can't be locked",
     ),
     (
         UnorderedOutputError(stage="a", output="x", provider="b"),

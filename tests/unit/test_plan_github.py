@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -18,7 +19,7 @@ from nox_buildstages.commands.plan.github import (
 )
 from nox_buildstages.commands.plan.reasons import PlannedOutput
 from nox_buildstages.config.graph import arrange
-from nox_buildstages.model import Final, Output, Project, Stage
+from nox_buildstages.model import Final, Output, Project, Runner, Stage
 
 ROOT = Path("/project")
 
@@ -34,6 +35,11 @@ def planned(name: str, *reasons: str, remote: bool = False) -> PlannedOutput:
     )
 
 
+ANY = Runner(
+    machine=None, runs_on=(), container=None, setup=None, variables={"CELL_PYTHON": "3"}
+)
+
+
 def cell(name: str, *outputs: PlannedOutput, label: str = "") -> CellPlan:
     return CellPlan(
         name=name,
@@ -45,6 +51,7 @@ def cell(name: str, *outputs: PlannedOutput, label: str = "") -> CellPlan:
         key=f"key of {name}",
         tools=("c++", "nvcc"),
         pass_env=("CUDA_HOME",),
+        runner=ANY,
         outputs=outputs,
     )
 
@@ -73,9 +80,33 @@ def test_each_cell_is_a_job() -> None:
         "key": "key of m",
         "tools": "c++ nvcc",
         "pass-env": "CUDA_HOME",
+        "runs-on": "",
+        "container": "",
+        "setup": "",
+        "variables": "CELL_PYTHON=3",
     }
     assert second["cell"] == "b"
     assert "\n" not in outputs["matrix"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"runs_on": ("big",)}, {"runs-on": "big"}),
+        ({"runs_on": ("a", "b")}, {"runs-on": '["a", "b"]'}),
+        ({"machine": "aarch64"}, {"runs-on": "ubuntu-24.04-arm"}),
+        ({"machine": "aarch64", "runs_on": ("own",)}, {"runs-on": "own"}),
+        ({"machine": "x86_64"}, {"runs-on": ""}),
+        ({"container": "i", "setup": "a\nb"}, {"container": "i", "setup": "a\nb"}),
+        ({"variables": {"A": "1", "B": "2"}}, {"variables": "A=1\nB=2"}),
+    ],
+)
+def test_a_job_says_where_it_runs(
+    changes: dict[str, Any], expected: dict[str, str]
+) -> None:
+    """As the values of its cell do."""
+    job = replace(MISSING, runner=replace(ANY, **changes))
+    assert job.to_dict().items() >= expected.items()
 
 
 def test_cells_with_nothing_to_build_can_be_left_out() -> None:

@@ -92,7 +92,7 @@ class BuildContext:
     def journal_fields(self, stage: str, output: LockedOutput) -> dict[str, str]:
         """Return the journal fields of an output."""
         return {
-            "python": self.interpreter.markers["python_version"],
+            "python": self.interpreter.version,
             "stage": self.project.stage_label(stage),
             "name": output.name,
             "version": str(output.metadata.version),

@@ -122,7 +122,7 @@ class Job:
         return Situation(
             output=self.output.name,
             stage=stage,
-            python=context.interpreter.markers["python_version"],
+            python=context.interpreter.version,
             packages={pin.name: str(pin.version) for pin in context.pins(stage)},
             pass_env=self.stage.pass_env,
             outer=context.tools.run.outer,

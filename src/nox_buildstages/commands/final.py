@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import platform
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.prepare import occupy_environment, sync_environment
 from nox_buildstages.builder.stage import find_results
 from nox_buildstages.environments.import_check import import_command
+from nox_buildstages.errors import UsageError
 from nox_buildstages.lock.files.effects import describe_unused, find_unused_outputs
 from nox_buildstages.model import FINAL
 from nox_buildstages.run.journal import CLOSED
 from nox_buildstages.run.summary import render_summary
+from nox_buildstages.system.machine import is_this_machine
 from nox_buildstages.wheelhouse.directory import unused_wheelhouses
 
 if TYPE_CHECKING:
@@ -72,9 +75,22 @@ def run_final(workspace: Workspace) -> str | None:
 
 
 def run_all_cells(_options: Options, run: Run, cells: Cells) -> None:
-    """Print where the wheels of each cell are; the sessions of the cells ran before."""
+    """Print where the wheels of each cell are; the sessions of the cells ran before.
+
+    Raises:
+        UsageError: All cells are for other machines.
+    """
     house = cells.first.project.wheelhouse
+    here = [it for it in cells.projects if is_this_machine(it.machine)]
+    if not here:
+        raise UsageError(
+            problem=f"no cell is for this machine, {platform.machine()}",
+            hint="run it on another machine, as a job of CI",
+        )
     for project in cells.projects:
-        run.report(f"{project.cell}: {house.name}/{project.cell.folder}")
+        where = f"{house.name}/{project.cell.folder}"
+        if project not in here:
+            where = f"left out, as it is for {project.machine}"
+        run.report(f"{project.cell}: {where}")
     if unused := unused_wheelhouses(cells):
         run.report(f"belongs to no cell any more, and stays: {', '.join(unused)}")

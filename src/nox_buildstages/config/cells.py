@@ -108,8 +108,8 @@ def arrange_cells(projects: Sequence[Project]) -> Cells:
         stages = []
         for stage in project.stages:
             env = dict(stage.env)
-            for axis, variables in project.axis_env.items():
-                env |= variables if axis in uses[stage.name] else {}
+            for axis, value in project.values.items():
+                env |= value.env if axis in uses[stage.name] else {}
             stages.append(replace(stage, env=env))
         arranged = replace(
             project,
@@ -119,7 +119,7 @@ def arrange_cells(projects: Sequence[Project]) -> Cells:
             },
             stages=tuple(stages),
         )
-        new_graph = arrange(arranged) if project.axis_env else graph
+        new_graph = arrange(arranged) if arranged.stages != project.stages else graph
         cells.append(CellProject(project=arranged, graph=new_graph))
     _check([cell.project for cell in cells])
     return Cells(cells=tuple(cells))
@@ -158,7 +158,8 @@ def _check(projects: Sequence[Project]) -> None:
                 " another name"
             )
             messages[message] = None
-    for axis in sorted({axis for project in projects for axis in project.axis_env}):
+    with_env = (axis for it in projects for axis in it.values if it.values[axis].env)
+    for axis in sorted(set(with_env)):
         if not any(axis in uses for it in projects for uses in it.uses.values()):
             message = (
                 f"no stage names {{{axis}}}, so the env of its values goes nowhere"

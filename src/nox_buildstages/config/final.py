@@ -162,6 +162,13 @@ def _with_marker(inner: Requirement, outer: Requirement) -> Requirement:
     return both
 
 
+def extra_requirements(item: Item) -> tuple[Requirement, ...] | None:
+    """Read the name of an extra of the project; return its requirements."""
+    name = extra_name(item)
+    found = () if name is None else _Extras.of(item.document).require(name)
+    return tuple(it for it, _ in found)
+
+
 def group_requirements(
     item: Item,
 ) -> tuple[NormalizedName, tuple[Requirement, ...]] | None:

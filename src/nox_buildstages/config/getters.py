@@ -52,6 +52,7 @@ class Fault:
 
     steps: tuple[Step, ...]
     message: str
+    is_only: bool = False  # whether further faults of the value would follow from it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,9 +83,11 @@ class Document:
     def problems(self) -> tuple[Problem, ...]:
         """Return the faults as problems, each once, in the order of the file."""
         faults = sorted(self.faults, key=lambda fault: self._position(fault.steps))
+        only = {fault.steps for fault in faults if fault.is_only}
         problems = (
             Problem(location=location_of(fault.steps), message=fault.message)
             for fault in faults
+            if fault.is_only or fault.steps not in only
         )
         return tuple(dict.fromkeys(problems))
 
@@ -124,9 +127,10 @@ class Item:
         """Return an item with another value at the same location."""
         return Item(value=value, steps=self.steps, document=self.document)
 
-    def fault(self, message: str) -> None:
-        """Add a problem with the value."""
-        self.document.faults.append(Fault(steps=self.steps, message=message))
+    def fault(self, message: str, *, is_only: bool = False) -> None:
+        """Add a problem with the value; with ``is_only`` it hides all others of it."""
+        fault = Fault(steps=self.steps, message=message, is_only=is_only)
+        self.document.faults.append(fault)
 
     def expect(self, kind: str, *, hint: str = "") -> None:
         """Add a problem: the value is of the wrong kind."""

@@ -10,22 +10,27 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from packaging.utils import canonicalize_name
 
 from nox_buildstages.config import getters
+from nox_buildstages.config.final import extra_requirements, group_requirements
 from nox_buildstages.config.getters import Item, Key
 from nox_buildstages.config.values import env, requirements
 from nox_buildstages.lock.files.names import without_dots
-from nox_buildstages.model import Axis, AxisValue, Cell, Matrix
+from nox_buildstages.model import Axis, AxisValue, Cell, Matrix, minor_version
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 _Entry: TypeAlias = tuple[Item, Mapping[str, str]]
 """A combination in ``include`` or ``exclude``, and its item."""
 
+_PYTHON = "python"
 _AXIS = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_MACHINES = ("x86_64", "aarch64")
+_ALIASES = {"amd64": "x86_64", "x86-64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
 _RESERVED = ("logs", "simple")
 """A folder of every wheelhouse, and the folder into which cells are merged."""
 
+_ABOVE = '; write python = ["3.11", "3.12"] above the matrix first'
 _TOO_ALIKE = "too much like the value {0!r}: their files would have one name"
 
 
@@ -41,27 +46,69 @@ def read_matrix(item: Item) -> Matrix | None:
     )
     crossed = [axis for it in children.values() if (axis := _axis(it)) is not None]
     axes = tuple(crossed) or _axes_of_include(include)
+    pythons = _declared_pythons(item)
     if axes:
-        _check(axes, include, exclude)
+        _check(axes, pythons, include, exclude)
     elif item.document.is_sound(*item.steps):
         item.fault('expected an axis, such as cuda-arch = ["8.0", "9.0"]')
     if not item.document.is_sound(*item.steps):
         return None
+    cells = _cells(crossed, axes, pythons, include, exclude)
+    used = {python for chosen in cells.values() for python in chosen}
+    if not cells:
+        item.fault("its exclude leaves no combination")
+    elif missing := [it for it in pythons if it not in used]:
+        item.fault(f"its exclude leaves no combination for Python {missing[0]}")
+    by_python = [entry for _, entry in (*include, *exclude) if _PYTHON in entry]
+    by_machine = {it.name for it in axes if any(v.machine for v in it.values)}
+    return Matrix(
+        axes=axes,
+        cells=tuple(cells),
+        pythons={
+            cell: tuple(version for it, version in pythons.items() if it in chosen)
+            for cell, chosen in cells.items()
+        },
+        common_axes=frozenset().union(by_machine, *by_python) - {_PYTHON},
+        exclude=tuple(entry for _, entry in exclude),
+        included=frozenset(cells) - _cells(crossed, axes, pythons, (), exclude).keys(),
+    )
+
+
+def _cells(
+    crossed: Sequence[Axis],
+    axes: Sequence[Axis],
+    pythons: Collection[str],
+    include: Sequence[_Entry],
+    exclude: Sequence[_Entry],
+) -> dict[Cell, set[str]]:
+    """Return the cells, each with its Pythons; empty texts if none are declared."""
     combinations: list[Mapping[str, str]] = []
     for values in product(*(axis.values for axis in crossed)) if crossed else ():
         pairs = zip(crossed, values, strict=True)
-        combination = {axis.name: value.name for axis, value in pairs}
-        if not any(entry.items() <= combination.items() for _, entry in exclude):
-            combinations.append(combination)
-    combinations += (entry for _, entry in include)
-    cells = (
-        Cell(choices=tuple((axis.name, it[axis.name]) for axis in axes))
-        for it in combinations
+        choices = {axis.name: value.name for axis, value in pairs}
+        for python in pythons or ("",):
+            combination = {**choices, _PYTHON: python}
+            if not any(entry.items() <= combination.items() for _, entry in exclude):
+                combinations.append(combination)
+    combinations += (
+        {_PYTHON: python, **entry}
+        for _, entry in include
+        for python in pythons or ("",)
     )
-    distinct = tuple(dict.fromkeys(cells))
-    if not distinct:
-        item.fault("its exclude leaves no combination")
-    return Matrix(axes=axes, cells=distinct)
+    cells: dict[Cell, set[str]] = {}
+    for it in combinations:
+        cell = Cell(choices=tuple((axis.name, it[axis.name]) for axis in axes))
+        cells.setdefault(cell, set()).add(it[_PYTHON])
+    return cells
+
+
+def _declared_pythons(item: Item) -> dict[str, str]:
+    """Return the Pythons of the table above a matrix, by minor version."""
+    declared = item.document.find(*map(str, item.steps[:-1]), _PYTHON)
+    versions = declared.value if declared else ()
+    if not isinstance(versions, list):
+        return {}
+    return {minor_version(it): it for it in versions if isinstance(it, str)}
 
 
 def select_index(
@@ -94,7 +141,7 @@ def select_index(
 
 def _axis(item: Item) -> Axis | None:
     name = str(item.steps[-1])
-    if name == "python":
+    if name == _PYTHON:
         item.fault(
             'the Pythons are no axis of this table; write python = ["3.11", "3.12"]'
             " above it, and nox multiplies all sessions by them"
@@ -160,7 +207,11 @@ def _entries(item: Item) -> tuple[_Entry, ...]:
     """Read ``include`` or ``exclude``, without faulty entries."""
     read = getters.mapping_of(_value_name, "strings")
     entries = getters.list_of(lambda it: (it, read(it) or {}), "tables")(item) or ()
-    return tuple(it for it in entries if item.document.is_sound(*it[0].steps))
+    return tuple(
+        (it, {k: minor_version(v) if k == _PYTHON else v for k, v in entry.items()})
+        for it, entry in entries
+        if item.document.is_sound(*it.steps)
+    )
 
 
 def _axes_of_include(include: Sequence[_Entry]) -> tuple[Axis, ...]:
@@ -168,7 +219,8 @@ def _axes_of_include(include: Sequence[_Entry]) -> tuple[Axis, ...]:
     values: dict[str, dict[str, AxisValue]] = {}
     for _, entry in include:
         for axis, name in entry.items():
-            values.setdefault(axis, {})[name] = AxisValue(name=name)
+            if axis != _PYTHON:
+                values.setdefault(axis, {})[name] = AxisValue(name=name)
     return tuple(
         Axis(name=axis, values=tuple(by_name.values()))
         for axis, by_name in values.items()
@@ -176,14 +228,18 @@ def _axes_of_include(include: Sequence[_Entry]) -> tuple[Axis, ...]:
 
 
 def _check(
-    axes: Sequence[Axis], include: Sequence[_Entry], exclude: Sequence[_Entry]
+    axes: Sequence[Axis],
+    pythons: Collection[str],
+    include: Sequence[_Entry],
+    exclude: Sequence[_Entry],
 ) -> None:
     """Add faults to the entries of ``include`` and ``exclude``."""
     values = {axis.name: [value.name for value in axis.values] for axis in axes}
+    known = {**values, _PYTHON: [*pythons]} if pythons else values
     for item, entry in (*include, *exclude):
-        for axis in entry.keys() - values.keys():
-            message = f"there is no axis {axis!r}{getters.did_you_mean(axis, values)}"
-            item.child(axis, entry[axis]).fault(message)
+        for axis in entry.keys() - known.keys():
+            hint = {_PYTHON: _ABOVE}.get(axis) or getters.did_you_mean(axis, known)
+            item.child(axis, entry[axis]).fault(f"there is no axis {axis!r}{hint}")
     for item, entry in include:
         missing = [axis for axis in values if axis not in entry]
         if missing:
@@ -194,12 +250,31 @@ def _check(
             other = alike.get(without_dots(entry[axis]).lower(), entry[axis])
             if other != entry[axis]:
                 item.child(axis, entry[axis]).fault(_TOO_ALIKE.format(other))
-    for item, entry in exclude:
-        for axis in entry.keys() & values.keys():
-            if entry[axis] not in values[axis]:
-                hint = getters.did_you_mean(entry[axis], values[axis])
+    of_include = ((it, {_PYTHON: entry.get(_PYTHON, "")}) for it, entry in include)
+    for item, entry in (*exclude, *of_include):
+        for axis in entry.keys() & known.keys():
+            if entry[axis] and entry[axis] not in known[axis]:
+                hint = getters.did_you_mean(entry[axis], known[axis])
                 message = f"{axis} has no value {entry[axis]!r}{hint}"
                 item.child(axis, entry[axis]).fault(message)
+
+
+def machine(item: Item) -> str | None:
+    """Read the processor of a Linux, as markers call it."""
+    if item.value in _MACHINES:
+        return str(item.value)
+    known = '" or "'.join(_MACHINES)
+    near = _ALIASES.get(str(item.value))
+    item.expect(f'"{known}"', hint=f"did you mean {near!r}?" if near else "")
+    return None
+
+
+def labels(item: Item) -> tuple[str, ...] | None:
+    """Read the label of a runner, or several that it must have."""
+    if isinstance(item.value, str):
+        label = getters.text(item)
+        return None if label is None else (label,)
+    return getters.non_empty(getters.list_of(getters.text), "label")(item)
 
 
 AXIS_VALUE: Mapping[str, Key] = {
@@ -209,6 +284,33 @@ AXIS_VALUE: Mapping[str, Key] = {
         type="list of requirements",
         example='constraints = ["torch==2.13.*"]',
         text="Constraints on every resolution of the value's cells.",
+        in_locks=True,
+        has_placeholders=True,
+    ),
+    "requirements": Key(
+        requirements,
+        default=[],
+        type="list of requirements",
+        example='requirements = ["flash-attn==2.9.0.dev1"]',
+        text="Requirements of the runtime environment of the value's cells, in addition"
+        " to those of `final`.",
+        in_locks=True,
+        has_placeholders=True,
+    ),
+    "extras": Key(
+        getters.list_of(extra_requirements),
+        default=[],
+        type="list of names",
+        example='extras = ["gpu"]',
+        text="Extras of this project, in addition to those of `final`.",
+        in_locks=True,
+    ),
+    "groups": Key(
+        getters.list_of(group_requirements),
+        default=[],
+        type="list of names",
+        example='groups = ["test"]',
+        text="Dependency groups of this file, in addition to those of `final`.",
         in_locks=True,
     ),
     "index": Key(
@@ -231,6 +333,44 @@ AXIS_VALUE: Mapping[str, Key] = {
         " those of the stage.",
         in_locks=True,
         in_key=True,
+        has_placeholders=True,
+    ),
+    "machine": Key(
+        machine,
+        type='`"x86_64"` or `"aarch64"`',
+        default_text="`x86_64` if any value of the matrix names a machine",
+        example='machine = "aarch64"',
+        text="The processor of a Linux that the value's cells are [locked for and built"
+        " on](../how-to/matrix.md#other-processors). Sessions on other machines leave"
+        " the cells out.",
+        in_locks=True,
+    ),
+    "runs-on": Key(
+        labels,
+        type="string or list of strings",
+        default_text="that of the workflow; GitHub's runner for `aarch64` if that is"
+        " the machine",
+        example='runs-on = ["self-hosted", "gpu"]',
+        text="The label of the [CI runner](../how-to/matrix.md#runners-and-containers)"
+        " that builds the value's cells, or several labels.",
+        has_placeholders=True,
+    ),
+    "container": Key(
+        getters.text,
+        type="string",
+        default_text="that of the workflow",
+        example='container = "nvidia/cuda:13.0.1-devel-ubuntu24.04"',
+        text="The image in which CI builds the value's cells.",
+        has_placeholders=True,
+    ),
+    "setup": Key(
+        getters.text,
+        type="string",
+        default_text="none",
+        example='setup = "apt-get update && apt-get install -y cuda-nvcc-$CELL_CUDA"',
+        text="Commands for bash that CI runs before it builds the value's cells. The"
+        " cell's values are variables: `$CELL_CUDA_ARCH` is that of the axis"
+        " `cuda-arch`, `$CELL_PYTHON` the Python.",
     ),
 }
 MATRIX: Mapping[str, Key] = {
@@ -251,8 +391,8 @@ MATRIX: Mapping[str, Key] = {
         type="list of tables of strings",
         example='include = [{ cuda-arch = "12.0" }]',
         text="Combinations in addition to those of the axes, with a value of each"
-        " axis; the value may be a new one. If there are no axes, these are all"
-        " combinations.",
+        " axis; the value may be a new one. `python` names the only Python of a"
+        " combination. If there are no axes, these are all combinations.",
         in_locks=True,
     ),
     "exclude": Key(
@@ -260,8 +400,9 @@ MATRIX: Mapping[str, Key] = {
         default=[],
         type="list of tables of strings",
         example='exclude = [{ cuda-arch = "8.0", torch = "2.13" }]',
-        text="Combinations to leave out: cells that have all values of a table. Has no"
-        " effect on `include`.",
+        text="Combinations to leave out: cells that have all values of a table. With"
+        " `python`, they are left out for that Python only. Has no effect on"
+        " `include`.",
         in_locks=True,
     ),
 }

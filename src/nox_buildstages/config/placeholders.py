@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nox_buildstages.config.final import FINAL
 from nox_buildstages.config.getters import did_you_mean
+from nox_buildstages.config.matrix import AXIS_VALUE
 from nox_buildstages.config.table import PACKAGE, STAGE
+from nox_buildstages.model import variable_of
 
 if TYPE_CHECKING:
     from nox_buildstages.config.getters import Item, Key
@@ -34,7 +36,10 @@ _TABLE: _Allowed = {
     "final": _placeholder_keys(FINAL),
     "stage": {_ANY: _placeholder_keys(STAGE)},
     "package": {_ANY: _placeholder_keys(PACKAGE)},
+    "matrix": {_ANY: {_ANY: _placeholder_keys(AXIS_VALUE)}},
 }
+_BROUGHT = ("constraints", "extras", "groups")
+"""Keys without placeholders, which an axis value may have for its cells instead."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,16 +82,20 @@ class Substitution:
 
         def refuse(match: re.Match[str]) -> str:
             name = match[2]
-            if name not in dict(self.cell.choices):
+            is_variable = text[: match.start()].endswith("$")  # of a shell
+            if is_variable or name not in dict(self.cell.choices):
                 return match[0]
             hint = (
                 "env, dependencies, outputs, requirements, checks and packages may"
                 " name it"
             )
-            if "constraints" in item.steps:
-                value = '{ "VALUE" = { constraints = ["…"] } }'
-                hint = f"its values may bring constraints: matrix.{name} = {value}"
-            item.fault(f"{{{name}}} is not replaced here; {hint}")
+            key = next((it for it in _BROUGHT if it in item.steps), None)
+            if item.steps[-1] == "setup":
+                hint = f"it has the variable ${variable_of(name)}"
+            elif key is not None and "matrix" not in item.steps:
+                value = f'{{ "VALUE" = {{ {key} = ["…"] }} }}'
+                hint = f"its values may bring {key}: matrix.{name} = {value}"
+            item.fault(f"{{{name}}} is not replaced here; {hint}", is_only=True)
             return _ANYTHING
 
         return _WRITTEN.sub(refuse, text)
@@ -111,7 +120,8 @@ class Substitution:
                 hint = did_you_mean(name, axes) if axes else "; there is no matrix"
                 item.fault(
                     f"no axis has the name {name!r}{hint}"
-                    f" ({{{{{name}}}}} is that text itself)"
+                    f" ({{{{{name}}}}} is that text itself)",
+                    is_only=True,
                 )
             return _ANYTHING
 

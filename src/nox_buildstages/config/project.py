@@ -18,15 +18,15 @@ from nox_buildstages.config.getters import (
     raw_table,
 )
 from nox_buildstages.config.graph import find_problems
-from nox_buildstages.config.matrix import read_matrix, select_index
+from nox_buildstages.config.matrix import axis_value, read_matrix, select_index
 from nox_buildstages.config.placeholders import Substitution
 from nox_buildstages.config.table import TOOL, TOP, read_project
 from nox_buildstages.errors import DeclarationError
 from nox_buildstages.indexes.url_secrets import extract_logins
-from nox_buildstages.model import Cell, Matrix
+from nox_buildstages.model import AxisValue, Cell, Matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from nox_buildstages.model import Axis, Project, Stage
@@ -91,7 +91,11 @@ def _read_each(document: Document) -> tuple[Project, ...]:
         return ()
     matrix = Matrix()
     if "matrix" in content:
-        matrix = read_matrix(item.child("matrix", content["matrix"])) or matrix
+        # Cells replace placeholders; until they are known, any text takes their place.
+        table = item.child("matrix", content["matrix"])
+        anything = Cell(choices=tuple((it, "0") for it in raw_table(table) or ()))
+        replaced = Substitution(cell=anything, takes_any=True).replace(item)
+        matrix = read_matrix(table.with_value(replaced["matrix"])) or matrix
     in_cells = (_read_cell(item, cell, matrix) for cell in matrix.cells)
     projects = tuple(project for project in in_cells if project is not None)
     _check_packages(item, content, projects)
@@ -104,13 +108,19 @@ def _read_cell(item: Item, cell: Cell, matrix: Matrix) -> Project | None:
     is_faulty = not document.is_sound(*item.steps, "matrix")
     substitution = Substitution(cell=cell, takes_any=is_faulty)
     content = substitution.replace(item)
+    values = {}
+    for axis_name, child in _chosen(item, content, cell):
+        values[axis_name] = axis_value(child) or AxisValue(name=cell.value(axis_name))
+        content = {**content, "final": _with_additions(content.get("final", {}), child)}
+    _check_unequal(item.child("matrix", None), cell, values)
     tools = {**document.content.get("tool", {}), TOOL: content}
     inner = replace(document, content={**document.content, "tool": tools})
     project = read_project(replace(item, value=content, document=inner))
     if project is None or not document.is_sound():
         return project
-    values = {axis.name: axis.value(cell.value(axis.name)) for axis in matrix.axes}
+    machines = (value.machine for value in values.values() if value.machine)
     constraints = [it for value in values.values() for it in value.constraints]
+    added = [it for value in values.values() for it in value.requirements]
     uv = project.uv
     for axis in matrix.axes:
         uv = select_index(uv, axis, values[axis.name])
@@ -127,24 +137,67 @@ def _read_cell(item: Item, cell: Cell, matrix: Matrix) -> Project | None:
         uses[stage.name] = tuple(
             axis.name
             for axis in matrix.axes
-            if axis.name in named or _constrains(axis, stage, project)
+            if axis.name in named.union(matrix.common_axes)
+            or _concerns(axis, stage, project)
         )
     return replace(
         project,
+        final=replace(
+            project.final, requirements=(*project.final.requirements, *added)
+        ),
         constraints=(*project.constraints, *constraints),
         uv=uv,
         cell=cell,
-        axis_env={name: value.env for name, value in values.items() if value.env},
+        values=values,
+        cell_pythons=matrix.pythons.get(cell, project.pythons),
+        machine=next(machines, matrix.machine),
+        exclude=matrix.exclude,
+        is_included=cell in matrix.included,
         uses=uses,
     )
 
 
-def _constrains(axis: Axis, stage: Stage, project: Project) -> bool:
-    """Whether an axis constrains an output or a dependency of a stage."""
+def _chosen(
+    item: Item, content: Mapping[str, Any], cell: Cell
+) -> Iterator[tuple[str, Item]]:
+    """Yield each axis with the table of its value in a cell; it may be empty."""
+    for axis, name in cell.choices:
+        declared = content["matrix"].get(axis)  # None for an axis of include alone
+        changes = declared.get(name, {}) if isinstance(declared, Mapping) else {}
+        table = item.child("matrix", content["matrix"]).child(axis, declared)
+        yield axis, table.child(name, changes)
+
+
+def _with_additions(final: object, value: Item) -> object:
+    """Return the table ``final`` with the extras and groups of an axis value."""
+    changes = raw_table(value) or {}
+    if not isinstance(final, Mapping):
+        return final
+    added = {
+        key: changes[key]
+        for key in ("extras", "groups")
+        if key in changes and isinstance(final.get(key, []), list)
+    }
+    return {**final, **{k: [*final.get(k, ()), *names] for k, names in added.items()}}
+
+
+def _check_unequal(matrix: Item, cell: Cell, values: Mapping[str, AxisValue]) -> None:
+    """Add a fault for each setting that two values of a cell disagree on."""
+    for key in ("machine", "runs_on", "container"):
+        named = {axis: it for axis in values if (it := getattr(values[axis], key))}
+        if len(set(named.values())) > 1:
+            matrix.fault(
+                f"({cell}) has two values of {key.replace('_', '-')}, of the axes"
+                f" {' and '.join(named)}; keep one of them"
+            )
+
+
+def _concerns(axis: Axis, stage: Stage, project: Project) -> bool:
+    """Whether an axis constrains or requires an output or a dependency of a stage."""
     outputs = [output.name for output in stage.outputs]
     added = [it for name in outputs for it in project.rules(name).build_requires_add]
     wanted = {canonicalize_name(it.name) for it in (*stage.dependencies, *added)}
-    return not wanted.union(outputs).isdisjoint(axis.constrained)
+    return not wanted.union(outputs).isdisjoint(axis.projects)
 
 
 def _check_packages(

@@ -359,12 +359,13 @@ TOP: Mapping[str, Key] = {
         values.python_versions,
         default_text="the interpreter that runs nox, or [one that `requires-python`"
         " includes](../how-to/pythons.md#the-python-that-the-project-requires)",
-        type='list of versions, such as `["3.11", "3.12"]`',
+        type='list of versions, such as `["3.11", "3.14t"]`',
         example='python = ["3.11", "3.12"]',
         text="The Pythons of all sessions, as nox's `python=`: session names end with"
         " the version. The oldest supported one is 3.10, and `requires-python` must"
         " include each. If there are several, each must be another minor version, and"
-        " the locks are for all of them.",
+        " the locks are for all of them. [`3.14t` is free-threaded]"
+        "(../how-to/pythons.md#free-threaded-pythons).",
         in_locks=True,
         in_key=True,
     ),

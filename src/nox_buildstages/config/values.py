@@ -38,9 +38,10 @@ _RESERVED = {
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_NAME = 100
 _OLDEST_PYTHON = (3, 10)
+_OLDEST_FREE_THREADED = (3, 13)
 _WITH_VERSION = re.compile(r"[a-z]*-?([0-9]+)(?:\.([0-9]+))?(?:\.([0-9]+))?t?")
 _MAX_PATCH = 100  # more releases than any minor version of Python has had
-_PYTHON = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?")
+_PYTHON = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?t?")
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"(T[0-9]{2}:[0-9]{2}:[0-9]{2})?(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?"
@@ -205,7 +206,11 @@ def python_versions(item: Item) -> tuple[str, ...] | None:
         if minor is None:
             child.expect('a version such as "3.11", as there are several')
         elif minor[1] in first:
-            child.fault(f"{first[minor[1]]!r} is the same minor version")
+            other = first[minor[1]]
+            message = f"{other!r} is the same minor version"
+            if version.endswith("t") != other.endswith("t"):
+                message += "; no marker tells them apart in a lock file"
+            child.fault(message)
         else:
             first[minor[1]] = version
     return versions
@@ -219,6 +224,8 @@ def _python_version(item: Item) -> str | None:
         version = int(found[1]), int(found[2] or _OLDEST_PYTHON[1])
         if version < _OLDEST_PYTHON:
             item.fault(f"Python {value} isn't supported; the oldest is Python 3.10")
+        elif found[0].endswith("t") and found[2] and version < _OLDEST_FREE_THREADED:
+            item.fault(f"there is no Python {value}; the first is Python 3.13t")
     return value
 
 

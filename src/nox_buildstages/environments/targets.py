@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from packaging.tags import compatible_tags, cpython_tags, mac_platforms
+from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms
 
 from nox_buildstages.errors import DeclarationError, Problem
-from nox_buildstages.model import Interpreter, kind_of
+from nox_buildstages.model import Interpreter, kind_of, minor_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,13 +46,14 @@ class Target:
 
     @property
     def version(self) -> str:
-        """The minor version, such as ``3.11``."""
-        return self.interpreter.markers["python_version"]
+        """The minor version, such as ``3.11`` or ``3.14t``."""
+        return self.interpreter.version
 
     @property
     def marker(self) -> str:
         """A marker, true for this target only."""
-        return _marker_of(self.version, self.interpreter.kind)
+        markers = self.interpreter.markers
+        return _marker_of(markers["python_version"], self.interpreter.kind)
 
     @property
     def variables(self) -> dict[str, str]:
@@ -88,35 +89,37 @@ class _Candidate:
     target get an interpreter.
     """
 
-    version: str
+    version: str  # such as 3.11 or 3.14t
     platform: _Platform
 
     @property
     def markers(self) -> dict[str, str]:
         """All PEP 508 markers, for the oldest release of the version."""
+        version = self.version.removesuffix("t")
         return {
             **self.platform.markers,
-            "implementation_version": f"{self.version}.0",
+            "implementation_version": f"{version}.0",
             "platform_release": "",
             "platform_version": "",
-            "python_full_version": f"{self.version}.0",
-            "python_version": self.version,
+            "python_full_version": f"{version}.0",
+            "python_version": version,
         }
 
     @property
     def marker(self) -> str:
         """A marker, true for this candidate only."""
-        return _marker_of(self.version, kind_of(self.markers))
+        return _marker_of(self.version.removesuffix("t"), kind_of(self.markers))
 
     def target(self) -> Target:
         """Return the target for the oldest release of CPython of the version."""
-        release = tuple(map(int, self.version.split(".")))
-        short = f"cp{self.version.replace('.', '')}"
+        release = tuple(map(int, self.version.removesuffix("t").split(".")))
+        abi = f"cp{self.version.replace('.', '')}"
+        short = abi.removesuffix("t")
         tags = self.platform.tags
         interpreter = Interpreter(
             markers=cast("Environment", self.markers),
             tags=(
-                *cpython_tags(release, [short], tags),
+                *cpython_tags(release, [abi], tags),
                 *compatible_tags(release, short, tags),
             ),
             abi="",
@@ -125,19 +128,30 @@ class _Candidate:
         return Target(interpreter=interpreter, python=None, platform=self.platform.name)
 
 
+def on_machine(interpreter: Interpreter, machine: str | None) -> Interpreter:
+    """Return an interpreter like one of this machine on another machine's Linux."""
+    here = interpreter.markers["platform_machine"]
+    if machine in (None, here):
+        return interpreter
+    return Interpreter(
+        markers={**interpreter.markers, "platform_machine": machine},
+        tags=tuple(
+            Tag(it.interpreter, it.abi, it.platform.replace(here, machine))
+            for it in interpreter.tags
+        ),
+        abi=interpreter.abi.replace(here, machine),
+        platform=interpreter.platform.replace(here, machine),
+    )
+
+
 def python_versions(project: Project, here: Interpreter) -> tuple[str, ...]:
-    """Return the minor versions of Python to lock a project for.
+    """Return the minor versions of Python to lock a project's cell for.
 
     Unless the project names several, only the version of the session's interpreter.
     """
     if len(project.pythons) < 2:  # noqa: PLR2004
-        return (here.markers["python_version"],)
-    return tuple(map(minor_version, project.pythons))
-
-
-def minor_version(version: str) -> str:
-    """Return the minor version of a version such as ``3.11.7``."""
-    return ".".join(version.split(".")[:2])
+        return (here.version,)
+    return tuple(map(minor_version, project.cell_pythons or project.pythons))
 
 
 def list_targets(
@@ -147,7 +161,8 @@ def list_targets(
 ) -> tuple[Target, ...]:
     """Return the targets of a project, the targets of this machine first.
 
-    ``available`` has interpreters of this machine, by minor version.
+    ``available`` has interpreters of this machine, by minor version, with that of the
+    session. It is a target if no other one is here, as somebody must ask backends.
 
     Raises:
         DeclarationError: A marker in ``environments`` is true on no known platform.
@@ -159,16 +174,24 @@ def list_targets(
             targets.append(Target(interpreter=interpreter, python=python))
         else:
             targets.append(candidate.target())
+    if here.version in available and not any(target.python for target in targets):
+        python, interpreter = available[here.version]
+        targets.insert(0, Target(interpreter=interpreter, python=python))
     return tuple(targets)
 
 
 def target_markers(project: Project, here: Interpreter) -> list[str]:
-    """Return the markers of all targets of a project, sorted.
+    """Return the markers of all declared targets of a project, sorted.
+
+    No marker says that a Python is free-threaded, so an additional word does.
 
     Raises:
         DeclarationError: A marker in ``environments`` is true on no known platform.
     """
-    return sorted(candidate.marker for candidate in _list_candidates(project, here))
+    return sorted(
+        f"{candidate.marker}{' t' if candidate.version.endswith('t') else ''}"
+        for candidate in _list_candidates(project, here)
+    )
 
 
 def _list_candidates(project: Project, here: Interpreter) -> tuple[_Candidate, ...]:
@@ -179,10 +202,11 @@ def _list_candidates(project: Project, here: Interpreter) -> tuple[_Candidate, .
         markers={name: markers[name] for name in _PLATFORM_MARKERS},
         tags=tuple(tags),
     )
-    own = [_Candidate(it, this_machine) for it in python_versions(project, here)]
-    if not project.environments:
-        return tuple(own)
-    platforms = _other_platforms()
+    platforms, own_platform = _other_platforms(), this_machine
+    if project.machine and str(this_machine) != f"linux {project.machine}":
+        named = (it for it in platforms if str(it) == f"linux {project.machine}")
+        own_platform = next(named)
+    own = [_Candidate(it, own_platform) for it in python_versions(project, here)]
     others = [_Candidate(it.version, other) for other in platforms for it in own]
     chosen = {candidate.marker: candidate for candidate in own}
     for index, marker in enumerate(project.environments):
@@ -196,7 +220,9 @@ def _list_candidates(project: Project, here: Interpreter) -> tuple[_Candidate, .
             )
             raise DeclarationError(path=project.pyproject, problems=(problem,))
         for candidate in matches:
-            chosen.setdefault(candidate.marker, candidate)
+            words = str(candidate.platform).split()
+            if project.machine is None or words[0] != "linux" or candidate in own:
+                chosen.setdefault(candidate.marker, candidate)
     return tuple(chosen.values())
 
 

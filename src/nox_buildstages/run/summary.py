@@ -56,6 +56,7 @@ def missing_summaries(
             (cell.project.stage_label(stage.name), output.name)
             for cell in cells.cells
             if str(cell.project.cell) not in closed
+            if cell.project.has_python(python)
             for stage in cell.graph.order
             if sessions is None or cell.session(stage) in sessions
             for output in stage.outputs

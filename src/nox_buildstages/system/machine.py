@@ -15,6 +15,11 @@ _V2 = ""
 """The name of the hierarchy of version 2 in ``/proc/self/cgroup``."""
 
 
+def is_this_machine(name: str | None) -> bool:
+    """Whether a processor, as markers call it, is that of this machine, or None."""
+    return name in (None, platform.machine())
+
+
 def libc() -> str:
     """Return the C library of this machine, such as ``glibc-2.36``.
 

@@ -7,11 +7,10 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages.environments.targets import minor_version
 from nox_buildstages.errors import WheelError
 from nox_buildstages.indexes.url_secrets import redact_logins
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.model import LOGS
+from nox_buildstages.model import LOGS, minor_version
 from nox_buildstages.system.files import (
     IGNORE_FILE,
     atomic_write,
@@ -174,11 +173,11 @@ def unused_wheelhouses(cells: Cells) -> list[str]:
     The paths are relative to the parent folder of the project's wheelhouse.
     """
     project = cells.first.project
-    folder, pythons = project.wheelhouse, [minor_version(it) for it in project.pythons]
+    folder = project.wheelhouse
     used = {
-        folder / it.cell.folder / python
+        it.wheelhouse_of(it.cell, minor_version(python))
         for it in cells.projects
-        for python in (pythons if len(pythons) > 1 else [""])
+        for python in it.cell_pythons or ("",)
     }
     found = (path.parent for path in folder.rglob(MANIFEST))
     return sorted(

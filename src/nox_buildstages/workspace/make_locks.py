@@ -13,8 +13,9 @@ from nox_buildstages.builder.backend_metadata import BackendMetadata
 from nox_buildstages.declarations.upload_times import ALL, SOME, find_dates
 from nox_buildstages.declarations.uv_lock import UV_LOCK, find_uv_lock
 from nox_buildstages.environments.targets import Target, list_targets, python_versions
-from nox_buildstages.errors import UsageError
+from nox_buildstages.errors import BuildError, LockError, UsageError
 from nox_buildstages.indexes.url_secrets import redact
+from nox_buildstages.lock.explain.cells import explain_cells
 from nox_buildstages.lock.explain.conflicts import explain
 from nox_buildstages.lock.files import folder, share_cells
 from nox_buildstages.lock.files.diff import describe_changes
@@ -29,14 +30,16 @@ from nox_buildstages.lock.resolve.from_uv_lock import preferred_lock
 from nox_buildstages.lock.resolve.locker import Locker, UnresolvableError
 from nox_buildstages.lock.resolve.own_project import with_own_stage
 from nox_buildstages.lock.resolve.source_chooser import IncompatibleOutputsError
-from nox_buildstages.lock.resolve.uv_compile import Resolver
-from nox_buildstages.model import FINAL
+from nox_buildstages.lock.resolve.uv_compile import SYSTEM_HINTS, Resolver
+from nox_buildstages.model import FINAL, minor_version
 from nox_buildstages.store.surroundings import make_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from nox_buildstages.builder.context import BuildContext
+    from nox_buildstages.errors import BuildStagesError
+    from nox_buildstages.lock.explain.cells import Failure
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.workspace.pythons import Pythons
     from nox_buildstages.workspace.session_options import Options
@@ -50,18 +53,20 @@ class ProjectLocker:
     options: Options
     pythons: Pythons
     logs: Callable[[Target], Path]  # returns the folder for the logs of wheels
-    targets: tuple[Target, ...] = field(init=False)
+    targets: tuple[tuple[Target, ...], ...] = field(init=False)  # of each cell
     dates: Mapping[str, Any] = field(init=False)  # of spans in exclude-newer
     _resolvers: dict[tuple[str, bool], Resolver] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Find the targets and the dates: those of all cells are the same."""
-        project, here = self.contexts[0].project, self.contexts[0].interpreter
-        local = self.pythons.find_local(python_versions(project, here))
-        self.targets = list_targets(project, here, local)
+        """Find the targets of each cell, and the dates, which are those of all."""
+        projects, here = [it.project for it in self.contexts], self.pythons.interpreter
+        versions = (it for project in projects for it in python_versions(project, here))
+        local = self.pythons.find_local(tuple(dict.fromkeys((here.version, *versions))))
+        self.targets = tuple(list_targets(it, here, local) for it in projects)
         now = datetime.now(timezone.utc)
-        self.dates = find_dates(project.exclude_newer, project.uv, now)
-        absent = ", ".join(str(it) for it in self.targets if it.python is None)
+        self.dates = find_dates(projects[0].exclude_newer, projects[0].uv, now)
+        every = dict.fromkeys(it for targets in self.targets for it in targets)
+        absent = ", ".join(dict.fromkeys(str(it) for it in every if it.python is None))
         if absent:
             report = self.contexts[0].tools.run.report
             report(f"using the answers of build backends here for {absent}")
@@ -148,7 +153,8 @@ class ProjectLocker:
             if uv_lock is None:
                 return [{} for _ in self.contexts]
             projects = (it.project for it in self.contexts)
-            locks = [preferred_lock(uv_lock, it, self.targets) for it in projects]
+            pairs = zip(projects, self.targets, strict=True)
+            locks = [preferred_lock(uv_lock, *pair) for pair in pairs]
         except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
             report(f"{UV_LOCK} isn't used, because it can't be read: {error}")
             return [{} for _ in self.contexts]
@@ -163,37 +169,78 @@ class ProjectLocker:
     ) -> tuple[share_cells.CellLocks, ...]:
         """Make the locks of every cell."""
         cells = []
+        failures: list[Failure] = []
         for context, locks in zip(self.contexts, earlier, strict=True):
             if context.project.cell.choices:
                 context.tools.run.report(f"locking for {context.project.cell}")
-            with self.open_locker(context, locks, is_upgrade=is_upgrade) as (locker, _):
-                try:
-                    made = locker.make_locks()
-                except (UnresolvableError, IncompatibleOutputsError) as failure:
-                    raise explain(failure) from failure.error
+            made = self._lock_cell(context, locks, failures, is_upgrade=is_upgrade)
             by_name = {lock.name: replace(lock, dates=self.dates) for lock in made}
             cells.append(share_cells.CellLocks(project=context.project, locks=by_name))
+        if failures:
+            projects = [context.project for context in self.contexts]
+            raise explain_cells(failures, projects) from failures[0][2]
         return tuple(cells)
+
+    def _lock_cell(
+        self,
+        context: BuildContext,
+        earlier: Mapping[str, Lock],
+        failures: list[Failure],
+        *,
+        is_upgrade: bool,
+    ) -> tuple[Lock, ...]:
+        """Make the locks of a cell; note its failures, for each Python.
+
+        Raises:
+            LockError: There is no matrix, or the network or the disk failed.
+        """
+        project = context.project
+        targets = self.targets[self.contexts.index(context)]
+        while any(target.python for target in targets):
+            with self.open_locker(context, earlier, targets, is_upgrade=is_upgrade) as (
+                locker,
+                _,
+            ):
+                try:
+                    return locker.make_locks()
+                except IncompatibleOutputsError as caught:
+                    error: BuildStagesError = explain(caught)
+                    error.__cause__, python = caught.error, ""
+                except UnresolvableError as caught:
+                    error = explain(caught)
+                    error.__cause__ = caught.error
+                    python = caught.resolver.resolver.target.version
+                except (LockError, BuildError) as caught:
+                    error, python = caught, ""
+            if not project.cell.choices or error.hint in SYSTEM_HINTS.values():
+                raise error
+            is_own = python in map(minor_version, project.cell_pythons)
+            python = python if is_own and len(project.pythons) > 1 else ""
+            failures.append((project, python, error))
+            targets = tuple(it for it in targets if python and it.version != python)
+        return ()
 
     @contextmanager
     def open_locker(
         self,
         context: BuildContext,
         earlier: Mapping[str, Lock],
+        targets: tuple[Target, ...] = (),
         *,
         is_upgrade: bool = True,
     ) -> Iterator[tuple[Locker, BackendMetadata]]:
-        """Yield the locker of a cell and its metadata provider.
+        """Yield a cell's locker, for all targets or some, and its metadata provider.
 
         Without ``is_upgrade``, the session's options for upgrades don't count.
         """
         project, tools = context.project, context.tools
+        targets = targets or self.targets[self.contexts.index(context)]
         key = repr(project.uv), is_upgrade  # cells with the same settings share answers
         if key not in self._resolvers:
             self._resolvers[key] = Resolver(
                 uv=tools.syncer.uv,
                 python=self.pythons.environment.python,
-                target=self.targets[0],
+                target=targets[0],
                 runner=tools.runner,
                 indexes=replace(tools.syncer.indexes, settings=project.uv),
                 exclude_newer=self.dates.get(ALL, project.exclude_newer),
@@ -214,7 +261,7 @@ class ProjectLocker:
             locker = Locker(
                 project=project,
                 graph=with_own_stage(project, context.graph),
-                targets=self.targets,
+                targets=targets,
                 resolver=self._resolvers[key],
                 metadata_provider=metadata_provider,
                 inputs=self._digest_inputs(context),

@@ -34,7 +34,7 @@ class Pythons:
         """Return the Pythons of some minor versions that this machine has."""
         found, tools = {}, self.tools
         for version in versions:
-            if version == self.interpreter.markers["python_version"]:
+            if version == self.interpreter.version:
                 found[version] = self.environment.python, self.interpreter
                 continue
             python = find_interpreter(version, uv=tools.syncer.uv, runner=tools.runner)
@@ -49,7 +49,7 @@ class Pythons:
             BuildStagesError: An environment can't be made.
         """
         version, own = target.version, self.environment
-        if version == self.interpreter.markers["python_version"]:
+        if version == self.interpreter.version:
             return own
         if version not in self._environments:
             assert target.python is not None  # noqa: S101 - find_local returned it

@@ -32,6 +32,7 @@ class Options:
     json: bool = False
     github: bool = False
     only_missing: bool = False
+    select: tuple[tuple[str, str], ...] = ()  # axes and values
     check_reproducible: bool = False
     vendor: bool = False
     repair: bool = False
@@ -72,6 +73,15 @@ class Word:
         return f"{self.name}{between}{example}" if example else self.name
 
 
+_SELECT = "plan only cells with this value; may come several times"
+_CELL, _SELECT_HINT = "cuda=12.8", "name an axis and a value, or python and a version"
+
+
+def _axis_and_value(text: str) -> tuple[str, str] | None:
+    axis, _, value = text.partition("=")
+    return (axis, value) if axis and value else None
+
+
 _TIME = "write a number and w, d, h, min or s: 30d, 2w, 12h, 1h30min"
 _SIZE = "write a number and KB, MB, GB, TB, or KiB, MiB, GiB, TiB: 20GB, 1.5TiB"
 _UPGRADE = "lock the newest version of one project"
@@ -91,6 +101,9 @@ WORDS = (
     Word("--repair", _RELEASE, "make manylinux wheels with auditwheel"),
     Word("--json", _PLAN, "print the plan as JSON"),
     Word("--github", _PLAN, "write a matrix of jobs for GitHub Actions"),
+    Word(
+        "--select", _PLAN, _SELECT, _axis_and_value, "AXIS=VALUE", _CELL, _SELECT_HINT
+    ),
     Word("--only-missing", _PLAN, "with --github: leave out cells without builds"),
     Word("--write", _INIT, "write the proposed stages to the pyproject.toml"),
     Word("--older-than", _PRUNE, _OLDER, parse_duration, "TIME", "30d", _TIME),

@@ -140,7 +140,7 @@ class Workspace:
     @property
     def python(self) -> str:
         """The minor version of the session's interpreter."""
-        return self.interpreter.markers["python_version"]
+        return self.interpreter.version
 
     @property
     def pythons(self) -> Pythons:
@@ -158,7 +158,7 @@ class Workspace:
         self, cell: Cell, interpreter: Interpreter | None = None
     ) -> Wheelhouse:
         """Return the wheelhouse of a cell for an interpreter, or for the session's."""
-        python = (interpreter or self.interpreter).markers["python_version"]
+        python = (interpreter or self.interpreter).version
         return Wheelhouse(self.project.wheelhouse_of(cell, python))
 
     def each_cell(self) -> Iterator[Workspace]:

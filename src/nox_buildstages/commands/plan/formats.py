@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages.environments.targets import minor_version
+from nox_buildstages.model import FINAL, minor_version
 from nox_buildstages.text import align
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def format_json(plan: Plan, cells: Cells) -> str:
     stages = []
     for python in plan.pythons:
         for cell, stage in cells.distinct_stages():
+            if not cell.project.has_python(python):
+                continue
             title = cell.project.stage_label(stage.name)
             required = [cell.graph.stages[it] for it in cell.graph.requires[stage.name]]
             stages.append(
@@ -53,6 +55,7 @@ def format_json(plan: Plan, cells: Cells) -> str:
                     "session": session(cell.session(stage), python),
                     "python": python,
                     "matrix": dict(cell.project.stage_cell(stage.name).choices),
+                    **cell.project.runner(stage.name, python).to_dict(),
                     "requires": [session(cell.session(it), python) for it in required],
                     "outputs": [
                         _output_dict(planned)
@@ -66,12 +69,14 @@ def format_json(plan: Plan, cells: Cells) -> str:
             "session": session(f"build-stages{cell.project.cell.suffix}", python),
             "python": python,
             "matrix": dict(cell.project.cell.choices),
+            **cell.project.runner(FINAL, python).to_dict(),
             "requires": [
                 session(cell.session(stage), python) for stage in cell.graph.order
             ],
         }
         for python in plan.pythons
         for cell in cells.cells
+        if cell.project.has_python(python)
     ]
     document = {"format": FORMAT, "locks": plan.locks, "stages": stages, "final": final}
     return json.dumps(document, indent=2)

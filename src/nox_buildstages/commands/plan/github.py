@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.commands.plan.formats import session_name
 from nox_buildstages.config.cells import MULTIPLIED
 from nox_buildstages.lock.files.lockfile import StagePin
-from nox_buildstages.model import Cell
+from nox_buildstages.model import FINAL, Cell
 from nox_buildstages.store.key import digest_json
 
 if TYPE_CHECKING:
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.commands.plan.reasons import PlannedOutput
     from nox_buildstages.config.graph import Graph
-    from nox_buildstages.model import Project, Stage
+    from nox_buildstages.model import Project, Runner, Stage
 
 LEVELS = 3
 """The levels of stages with jobs of their own; jobs of cells build deeper stages."""
 
 SCHEME = 1
 """The version of the keys of stores; another one starts all of them empty."""
+
+_ARM = ("ubuntu-24.04-arm",)
+"""The label of GitHub's runners with this machine."""
 
 _MARKDOWN = re.compile(r"[\\`*_~#|<>\[\]]")
 """Characters with a meaning in Markdown."""
@@ -47,6 +50,7 @@ class CellPlan:
     key: str  # of the job's part of the store
     tools: tuple[str, ...] = ()  # the key doesn't cover their versions
     pass_env: tuple[str, ...] = ()  # the key doesn't cover their values
+    runner: Runner
     outputs: tuple[PlannedOutput, ...]  # in the order of the stages
     levels: tuple[tuple[CellPlan, ...], ...] = ()
     """The stages of a cell; each level needs the levels before."""
@@ -58,6 +62,9 @@ class CellPlan:
 
     def to_dict(self) -> dict[str, str]:
         """Return the entry of the matrix."""
+        runner = self.runner
+        labels = runner.runs_on or (_ARM if runner.machine == "aarch64" else ("",))
+        variables = (f"{name}={value}" for name, value in runner.variables.items())
         return {
             "cell": self.name,
             "label": self.label,
@@ -68,6 +75,10 @@ class CellPlan:
             "key": self.key,
             "tools": " ".join(self.tools),
             "pass-env": " ".join(self.pass_env),
+            "runs-on": labels[0] if len(labels) == 1 else json.dumps(labels),
+            "container": runner.container or "",
+            "setup": runner.setup or "",
+            "variables": "\n".join(variables),
         }
 
 
@@ -131,7 +142,7 @@ def plan_cell(
     Raises:
         SourceError: A folder or a patch can't be read.
     """
-    project, python = context.project, context.interpreter.markers["python_version"]
+    project, python = context.project, context.interpreter.version
     several = len(project.pythons) > 1
 
     def with_python(cell: Cell) -> Cell:
@@ -152,6 +163,7 @@ def plan_cell(
             key=store_key(context, stages),
             tools=tuple(sorted({tool for it in stages for tool in it.tools})),
             pass_env=tuple(sorted({name for it in stages for name in it.pass_env})),
+            runner=project.runner(FINAL, python),
             outputs=outputs,
         )
 
@@ -164,6 +176,7 @@ def plan_cell(
         name = f"stage-{stage.name}{suffix}"
         return replace(
             plan_stages(stages, name, str(cell), session, session),
+            runner=project.runner(stage.name, python),
             outputs=tuple(it for it in outputs if it.stage == stage.name),
         )
 

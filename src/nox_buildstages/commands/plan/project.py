@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Literal
 from nox_buildstages.commands.plan import github
 from nox_buildstages.commands.plan.formats import format_json, format_text
 from nox_buildstages.commands.plan.reasons import Plan, plan_outputs, plan_without_locks
-from nox_buildstages.environments.targets import python_versions
+from nox_buildstages.config.cells import Cells
+from nox_buildstages.config.getters import did_you_mean
+from nox_buildstages.environments.targets import on_machine, python_versions
 from nox_buildstages.errors import LockError, UsageError
 from nox_buildstages.lock.files import folder
 from nox_buildstages.store.history import History
+from nox_buildstages.system.machine import is_this_machine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nox_buildstages.commands.plan.reasons import PlannedOutput
     from nox_buildstages.lock.files.lockfile import Lock
@@ -28,24 +31,31 @@ def run_plan(workspace: Workspace) -> None:
     Raises:
         BuildStagesError: A job can't be planned, or a source can't be read.
     """
-    options = workspace.options
+    options, report = workspace.options, workspace.tools.run.report
+    views, missing = _list_views(workspace)
     if options.github:
-        plan = plan_jobs(workspace)
-        lines = "\n".join(github.publish(plan, workspace.tools.run.outer))
-    elif options.json:
-        lines = format_json(plan_project(workspace), workspace.cells)
+        jobs = plan_jobs(workspace, views, missing)
+        lines = "\n".join(github.publish(jobs, workspace.tools.run.outer))
     else:
-        lines = "\n".join(format_text(plan_project(workspace)))
+        plan = plan_project(workspace, views)
+        if missing:
+            report(f"no Python {', '.join(missing)} here to plan for")
+        if options.json:
+            cells = [
+                it for it in workspace.cells.cells if any(it is v.cell for v in views)
+            ]
+            lines = format_json(plan, Cells(cells=tuple(cells)))
+        else:
+            lines = "\n".join(format_text(plan))
     if lines:
         print(lines)  # noqa: T201 - the output of the session
     else:
         workspace.tools.run.report("nothing is built: there are no stages")
 
 
-def plan_project(workspace: Workspace) -> Plan:
-    """Plan every output; out-of-date locks are better than none."""
+def plan_project(workspace: Workspace, views: Sequence[Workspace]) -> Plan:
+    """Plan every output of some cells; out-of-date locks are better than none."""
     locks = _check_locks(workspace)
-    views = [*_each_view(workspace)]
     planned: dict[tuple[str, str, str], PlannedOutput] = {}
     for it in (it for view in views for it in _plan_view(view)):
         identity = it.python, it.title, it.name
@@ -58,19 +68,21 @@ def plan_project(workspace: Workspace) -> Plan:
     )
 
 
-def plan_jobs(workspace: Workspace) -> github.GitHubPlan:
-    """Plan the jobs that build the cells of the project on other machines.
+def plan_jobs(
+    workspace: Workspace, views: Sequence[Workspace], missing: Sequence[str]
+) -> github.GitHubPlan:
+    """Plan the jobs that build some cells of the project on other machines.
 
     Raises:
         LockError: The locks are out of date, so every job would fail.
         UsageError: A Python isn't available to plan its cells.
     """
-    project, views = workspace.project, [*_each_view(workspace)]
-    wanted = python_versions(project, workspace.interpreter)
-    if len(views) < len(wanted) * len(workspace.cells.cells):
+    project = workspace.project
+    if missing:
         raise UsageError(
             problem="--github plans for every Python, and one isn't available here",
-            hint="install it in this job too:\n  uv python install " + " ".join(wanted),
+            hint="install it in this job too:\n  uv python install "
+            + " ".join(missing),
         )
     cells = []
     for view in views:
@@ -86,16 +98,61 @@ def plan_jobs(workspace: Workspace) -> github.GitHubPlan:
     )
 
 
-def _each_view(workspace: Workspace) -> Iterator[Workspace]:
-    """Yield a workspace for each available Python and each cell."""
-    wanted = python_versions(workspace.project, workspace.interpreter)
-    found = workspace.pythons.find_local(wanted)
-    for _, interpreter in found.values():
-        for view in workspace.each_cell():
-            yield replace(view, interpreter=interpreter)
-    missing = [version for version in wanted if version not in found]
-    if missing:
-        workspace.tools.run.report(f"no Python {', '.join(missing)} here to plan for")
+def _list_views(workspace: Workspace) -> tuple[list[Workspace], list[str]]:
+    """Return a workspace for each selected cell and Python, and the missing Pythons.
+
+    Raises:
+        UsageError: The selection names an unknown value, or selects nothing.
+    """
+    here, select = workspace.interpreter, workspace.options.select
+    wanted = [
+        (python, view)
+        for view in workspace.each_cell()
+        for python in python_versions(view.project, here)
+    ]
+    known: dict[str, dict[str, None]] = {}
+    combinations = [
+        {**dict(view.project.cell.choices), "python": python} for python, view in wanted
+    ]
+    for it in combinations:
+        for axis, value in it.items():
+            known.setdefault(axis, {})[value] = None
+    values: dict[str, set[str]] = {}
+    for axis, value in select:
+        if axis not in known:
+            raise _unknown_selection(f"there is no axis {axis!r}", axis, known)
+        if value not in known[axis]:
+            problem = f"{axis} has no value {value!r}"
+            raise _unknown_selection(problem, value, known[axis])
+        values.setdefault(axis, set()).add(value)
+    selected = [
+        pair
+        for pair, choices in zip(wanted, combinations, strict=True)
+        if all(choices[axis] in chosen for axis, chosen in values.items())
+    ]
+    if not selected:
+        raise UsageError(
+            problem="--select: no cell has these values together",
+            hint="select fewer, or remove the entry of exclude that leaves it out",
+        )
+    versions = tuple(
+        sorted({python for python, _ in selected}, key=[*known["python"]].index)
+    )
+    found = workspace.pythons.find_local(versions)
+    views = [
+        replace(view, interpreter=on_machine(found[it][1], view.project.machine))
+        for it in found
+        for python, view in selected
+        if python == it
+    ]
+    return views, [it for it in versions if it not in found]
+
+
+def _unknown_selection(problem: str, word: str, known: Iterable[str]) -> UsageError:
+    return UsageError(
+        problem=f"--select: {problem}{did_you_mean(word, known)}",
+        hint=f"choose one of these: {', '.join(known)}",
+    )
 
 
 def _check_locks(workspace: Workspace) -> Literal["current", "stale", "missing"]:
@@ -140,5 +197,5 @@ def _plan_view(view: Workspace) -> tuple[PlannedOutput, ...]:
         view.context(locks),
         History(store=view.tools.store, keys=keys),
         rebuild=outputs if options.rebuild_all else options.rebuild,
-        elsewhere=options.github,
+        elsewhere=options.github or not is_this_machine(view.project.machine),
     )

@@ -124,7 +124,7 @@ class _Planner:
     def plan_stage(self, stage: Stage, *, elsewhere: bool) -> None:
         """Plan the outputs of a stage, whose ancestors are planned."""
         project = self.context.project
-        python = self.context.interpreter.markers["python_version"]
+        python = self.context.interpreter.version
         gaps = [
             f"{program} is not on this machine, so its key isn't known"
             for program in self.context.missing_tools(stage)

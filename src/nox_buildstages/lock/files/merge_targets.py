@@ -27,7 +27,7 @@ T = TypeVar("T", bound="Package | LockedOutput")
 def merge_targets(locks: Iterable[tuple[Target, Lock]]) -> Lock:
     """Return a lock for all targets."""
     ordered = sorted(
-        locks, key=lambda it: (it[0].interpreter.kind, Version(it[0].version))
+        locks, key=lambda it: (it[0].interpreter.kind, Version(_python_of(it[0])))
     )
     targets = [target for target, _ in ordered]
     first = ordered[0][1]
@@ -35,7 +35,7 @@ def merge_targets(locks: Iterable[tuple[Target, Lock]]) -> Lock:
         return first
     packages = [(target, lock.pylock.packages) for target, lock in ordered]
     outputs = [(target, lock.outputs) for target, lock in ordered]
-    releases = sorted({Version(target.version).release for target in targets})
+    releases = sorted({Version(_python_of(target)).release for target in targets})
     (major, minor), (last_major, last_minor) = releases[0], releases[-1]
     python = f">={major}.{minor},<{last_major}.{last_minor + 1}"
     return replace(
@@ -139,8 +139,13 @@ def _versions_by_platform(targets: Iterable[Target]) -> dict[str, tuple[str, ...
     found: dict[str, tuple[str, ...]] = {}
     for target in targets:
         kind = target.interpreter.kind
-        found[kind] = (*found.get(kind, ()), target.version)
+        found[kind] = (*found.get(kind, ()), _python_of(target))
     return found
+
+
+def _python_of(target: Target) -> str:
+    """Return the version as markers have it, which don't know free-threaded Pythons."""
+    return target.interpreter.markers["python_version"]
 
 
 def _any(clauses: Iterable[str]) -> str:

@@ -41,6 +41,18 @@ FROM_SOURCE = "it comes from a source"
 NO_SDIST = 'take it as a dependency, or name its source: "{0} @ git+https://…@<ref>"'
 """The hint for an output without a source on the index."""
 
+_FREE_THREADED = r"""#!/bin/sh
+exec "{python}" -c '
+import os, sys
+words = sys.argv[1:]
+code = words.index("-c") + 1
+no_gil = "import sysconfig; sysconfig.get_config_vars()[\"Py_GIL_DISABLED\"] = 1\n"
+words[code] = no_gil + words[code]
+os.execv(sys.executable, [sys.executable, *words])
+' "$@"
+"""
+"""A Python that tells uv that it is free-threaded: no option of uv's says so."""
+
 _NO_WHEEL = re.compile(
     "Wheels are required for `([^`]+)`"
     "|Building source distributions for `([^`]+)` is disabled"
@@ -177,7 +189,7 @@ class Resolver:
         project = tomli_w.dumps(self._synthetic_project(question, overrides))
         (scratch / "pyproject.toml").write_text(project, encoding="utf-8")
         command = Command(
-            argv=tuple(self._arguments(question)),
+            argv=tuple(self._arguments(question, scratch)),
             cwd=scratch,
             env=self._variables(question),
         )
@@ -197,12 +209,17 @@ class Resolver:
                     return ResolutionError(name=question.name, problem=problem)
         return answer
 
-    def _arguments(self, question: Question) -> Iterator[str]:
+    def _arguments(self, question: Question, scratch: Path) -> Iterator[str]:
         yield from (str(self.uv), "pip", "compile", "pyproject.toml", "--quiet")
-        yield from ("--python", str(self.target.python or self.python))
-        yield "--no-python-downloads"
+        python = self.target.python or self.python
+        if self.target.python is None and self.target.version.endswith("t"):
+            text = _FREE_THREADED.format(python=python)
+            python = scratch / "python"
+            python.write_text(text, encoding="utf-8")
+            python.chmod(0o755)
+        yield from ("--python", str(python), "--no-python-downloads")
         if self.target.python is None:
-            yield from ("--python-version", self.target.version)
+            yield from ("--python-version", self.target.version.removesuffix("t"))
         if self.target.platform is not None:
             yield from ("--python-platform", self.target.platform)
         yield from ("--format", "pylock.toml", "--output-file", "pylock.toml")
