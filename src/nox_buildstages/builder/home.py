@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 _TOOLCHAINS = {
     "ASDF_DATA_DIR": ".asdf",
     "ELAN_HOME": ".elan",
+    "FNM_DIR": ".local/share/fnm",
     "GOENV_ROOT": ".goenv",
     "JENV_ROOT": ".jenv",
+    "JULIAUP_DEPOT_PATH": ".julia",
     "MISE_CONFIG_DIR": ".config/mise",
     "MISE_DATA_DIR": ".local/share/mise",
     "NODENV_ROOT": ".nodenv",
@@ -40,6 +42,7 @@ _TOOLCHAINS = {
     "PROTO_HOME": ".proto",
     "PYENV_ROOT": ".pyenv",
     "RBENV_ROOT": ".rbenv",
+    "RYE_HOME": ".rye",
     "RUSTUP_HOME": ".rustup",
     "SDKMAN_DIR": ".sdkman",
     "SWIFTLY_HOME_DIR": ".local/share/swiftly",
@@ -107,7 +110,7 @@ class HomeSettings:
     left_out: tuple[str, ...] = ()
     """Settings that builds don't get although they are about downloads."""
     other_mirrors: tuple[str, ...] = ()
-    """Files that name mirrors or proxies, and that builds don't get."""
+    """Mirrors and proxies that builds don't get: with a login, or of other programs."""
     cmake_packages: Mapping[str, Path] = field(default_factory=dict)
     """The folders of CMake's user package registry, which builds don't get, by name."""
     toolchains: tuple[Path, ...] = ()
@@ -144,10 +147,13 @@ def read_home(outer: Mapping[str, str], runner: Runner) -> HomeSettings:
         files={name: text for part in parts for name, text in part.files.items()},
         mirrors=tuple(it for part in parts for it in part.mirrors),
         left_out=tuple(it for part in parts for it in part.left_out),
-        other_mirrors=tuple(
-            str(home / name)
-            for name, pattern in _OTHERS.items()
-            if re.search(pattern, _read_text(home / name))
+        other_mirrors=(
+            *(it for part in parts for it in part.other_mirrors),
+            *(
+                str(home / name)
+                for name, pattern in _OTHERS.items()
+                if re.search(pattern, _read_text(home / name))
+            ),
         ),
         cmake_packages={it.name: it for it in home.glob(".cmake/packages/*")},
     )
@@ -215,6 +221,7 @@ def _read_git(outer: Mapping[str, str], runner: Runner) -> HomeSettings:
     except CommandError:
         return HomeSettings()
     lines, mirrors, left_out = [], [], []
+    others: list[str] = []
     for entry in filter(None, listed.split("\0")):
         name, _, value = entry.partition("\n")
         section, _, rest = name.partition(".")
@@ -223,7 +230,8 @@ def _read_git(outer: Mapping[str, str], runner: Runner) -> HomeSettings:
             if _SECRET.search(key) or key == "extraheader":
                 left_out.append(f"{strip_logins(name)} of git")
         elif parse_login(subsection) or parse_login(value):
-            left_out.append(f"{strip_logins(name)} of git, which has a login")
+            kind = others if section == "url" else left_out
+            kind.append(f"{strip_logins(name)} of git, which has a login")
         else:
             title = f"{section} {_quote(subsection)}" if subsection else section
             lines += [f"[{title}]", f"\t{key} = {_quote(value)}"]
@@ -233,6 +241,7 @@ def _read_git(outer: Mapping[str, str], runner: Runner) -> HomeSettings:
         files={".gitconfig": "\n".join((*lines, ""))} if lines else {},
         mirrors=tuple(mirrors),
         left_out=tuple(dict.fromkeys(left_out)),
+        other_mirrors=tuple(others),
     )
 
 
@@ -246,7 +255,9 @@ def _read_lines(
     path: Path, file: str, mirror: str, names: re.Pattern[str]
 ) -> HomeSettings:
     """Return the settings of some names in a file of lines ``name=value``."""
-    kept, mirrors, left_out = [], [], []
+    kept, mirrors = [], []
+    left_out: list[str] = []
+    others: list[str] = []
     with suppress(OSError, ValueError):
         for line in path.read_text(encoding="utf-8-sig").splitlines():
             name, equals, value = (it.strip() for it in line.partition("="))
@@ -256,11 +267,13 @@ def _read_lines(
                 kept.append(f"{name}={value}\n")
                 mirrors += [f"{name} {value} ({path})"] if name == mirror else []
             elif names.fullmatch(name) or _SECRET.search(name):
-                left_out.append(f"{strip_logins(name)} in {path}")
+                kind = others if name == mirror else left_out
+                kind.append(f"{strip_logins(name)} in {path}")
     return HomeSettings(
         files={file: "".join(kept)} if kept else {},
         mirrors=tuple(mirrors),
         left_out=tuple(left_out),
+        other_mirrors=tuple(others),
     )
 
 

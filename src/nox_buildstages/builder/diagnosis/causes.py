@@ -39,7 +39,7 @@ _AT = re.compile(_PLACE)
 _ERROR = re.compile(
     rf"""
     {_PLACE}\ (?:(?:fatal|catastrophic|internal\ compiler)\ )?(?i:error)\b.*?:\s
-    | \S+\.go:\d+:\d+:\ (?!warning)
+    | \S+\.(?:go|proto|thrift|capnp|fbs):\d+:\d+:\ (?!warning)
     | [\w./+~-]+:\ (?:(?:fatal|internal\ compiler)\ )?(?:error|fatal|ERROR):\ \S
     | (?:nvcc|ptxas|nvlink|cicc|fatbinary|cudafe\+\+)\ (?:fatal|error)\s*:
     | .*(?:undefined\ reference\ to|multiple\ definition\ of)\b
@@ -47,7 +47,7 @@ _ERROR = re.compile(
     | (?:\S*/)?ld(?:\.\w+)?:\ (?:library|symbol|framework)\b.*not\ found
     | Undefined\ symbols\ for\ architecture
     | \w*make(?:\[\d+\])?:\ \*\*\*\ (?!\[)
-    | [A-Z]+FORTRAN-[SF]-\d+
+    | (?:NV|PG)[A-Z+]+-[SF]-\d+ | nv\S+-(?:Error|Fatal)-
     """,
     re.VERBOSE,
 )
@@ -84,6 +84,7 @@ _SUSPICIOUS = (
     *("error", "fatal", "fail", "undefined", " not ", "n't ", "no such", "no module"),
     *("no package", "cannot", "unable", "multiple def", "panicked", "relocation"),
     *("***", "killed", "require", "missing", "must be", ".go:", "no space", "-s-"),
+    *(".proto:", ".thrift:", ".capnp:", ".fbs:"),
     *("-f-", "unreachable", "resolution", ".py", "installed", "mismatch", "unknown"),
     *("be found", "been removed", "flat-layout", "memory", "signal", "401", "403"),
     *("authenticat", "toolchain"),
