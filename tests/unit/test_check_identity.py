@@ -27,6 +27,7 @@ from nox_buildstages.model import (
     ArchiveSource,
     DirectorySource,
     Final,
+    GitSource,
     Metadata,
     Output,
     PackageRules,
@@ -42,7 +43,9 @@ A = canonicalize_name("a")
 SDIST = ArchiveSource(location="https://example.com/a-1.4.tar.gz", sha256="0" * 64)
 TARBALL = ArchiveSource(location="https://example.com/v1.4.tar.gz", sha256="0" * 64)
 FOLDER = DirectorySource(path="a")
+COMMIT = GitSource(url="https://example.com/a", commit="0" * 40)
 SCM = ("setuptools-scm", "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_{}")
+GIT_VERSIONING = ("setuptools-git-versioning", "")
 VARIABLE = "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_A"
 PIN = IndexPin(
     name=canonicalize_name("setuptools-scm"), version=Version("8"), sha256="0"
@@ -112,6 +115,9 @@ def problem(
         (make_static(FOLDER, Identity(version=Version("1.4"))), "1.5", "a"),
         (make_static(FOLDER, Identity()), "0.0.0", "a"),
         (make_static(FOLDER, Identity(version_plugin=SCM)), "0.1", "a"),
+        (make_static(FOLDER, Identity(version_plugin=SCM)), "0.0.1", "a"),
+        (make_static(COMMIT, Identity(version_plugin=GIT_VERSIONING)), "0.0.1", "a"),
+        (make_static(FOLDER, Identity(version_plugin=GIT_VERSIONING)), "0.0.2", "a"),
     ],
 )
 def test_a_backend_may_say_what_was_asked_for(
@@ -173,6 +179,18 @@ def test_a_backend_may_say_what_was_asked_for(
             "0.0.0",
             "a",
             "its build backend finds no version and says 0.0.0",
+        ),
+        (
+            make_static(FOLDER, Identity(version_plugin=GIT_VERSIONING)),
+            "0.0.1",
+            "a",
+            'builds see no git repository of a folder: use "a @ git+https://…"',
+        ),
+        (
+            make_static(FOLDER, Identity(version_plugin=("versioneer", ""))),
+            "0+unknown",
+            "a",
+            "its build backend finds no version and says 0+unknown",
         ),
     ],
 )

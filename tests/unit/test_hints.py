@@ -388,36 +388,51 @@ def test_no_advice_is_given_that_is_followed_already(
     assert hint([line], **{"source": {"versioneer"}, **known}) == ""
 
 
+NO_SCM_VERSION = "setuptools-scm was unable to detect version for /x"
+NO_VCS = "RuntimeError: Unable to detect version control system."
+
+
 @pytest.mark.parametrize(
-    ("line", "variable"),
+    ("line", "tool", "variable"),
     [
-        (
-            "setuptools-scm was unable to detect version for /x",
-            "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_MINE",
-        ),
+        (NO_SCM_VERSION, "setuptools", "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_MINE"),
+        (NO_SCM_VERSION, "hatch-vcs", "SETUPTOOLS_SCM_PRETEND_VERSION"),
+        (NO_SCM_VERSION, "flit-scm", "SETUPTOOLS_SCM_PRETEND_VERSION"),
         (
             "Exception: Versioning for this project requires either an sdist tarball",
+            "pbr",
             "PBR_VERSION",
         ),
         (
             "ValueError: Cannot find the version from SCM or SCM",
+            "pdm-backend",
             "PDM_BUILD_SCM_VERSION",
         ),
-        (
-            "RuntimeError: Unable to detect version control system.",
-            "UV_DYNAMIC_VERSIONING_BYPASS",
-        ),
+        (NO_VCS, "uv-dynamic-versioning", "UV_DYNAMIC_VERSIONING_BYPASS"),
+        (NO_VCS, "poetry-dynamic-versioning", "POETRY_DYNAMIC_VERSIONING_BYPASS"),
     ],
 )
 def test_a_build_without_a_repository_can_be_given_its_version(
-    line: str, variable: str
+    line: str, tool: str, variable: str
 ) -> None:
     """With a git source, or by the variable of its tool, in env or from outside."""
     assert is_suspicious(line)
-    found = hint([line])
+    packages = {tool: "1"}
+    found = hint([line], packages=packages)
     assert f'env = {{ {variable} = "…" }}' in found
     assert '"mine @ git+https://…"' in found
-    assert f'pass-env = ["{variable}"]' in hint([line], outer={variable: "1"})
+    found = hint([line], packages=packages, outer={variable: "1"})
+    assert f'pass-env = ["{variable}"]' in found
+
+
+@pytest.mark.parametrize(
+    "line", [NO_VCS, "versioningit could not find a version for the project in /x"]
+)
+def test_a_tool_that_no_variable_gives_a_version(line: str) -> None:
+    """A git source is the only way out; in place, a repository is."""
+    problem = "its build can't find its version in a git repository: "
+    assert hint([line]) == f'{problem}use a source as "mine @ git+https://…"'
+    assert hint([line], stage="project") == f"{problem}make one, with a tag"
 
 
 def test_a_variable_that_the_build_does_not_see_is_named() -> None:

@@ -50,7 +50,7 @@ def find_dates(
     """Return the dates that spans mean now: of all projects, and by project.
 
     A declaration of our table comes before ``[tool.uv.pip]``, and that before
-    ``[tool.uv]``. What isn't a span has no date here.
+    ``[tool.uv]``. Times aren't included.
     """
     pip = get_table(uv, "pip")
     spans = {**get_table(uv, SOME), **get_table(pip, SOME)}

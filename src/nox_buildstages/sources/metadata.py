@@ -38,6 +38,8 @@ _VERSION_PLUGINS = (
         ("setuptools-scm", "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_{}"),
     ),
     (rb"\bpbr\b", ("pbr", "PBR_VERSION")),
+    (rb"setuptools[-_]git[-_]versioning", ("setuptools-git-versioning", "")),
+    (rb"\bversioneer\b", ("versioneer", "")),
 )
 """Projects that find the version for setuptools, which says 0.0.0 without them."""
 
@@ -61,7 +63,7 @@ class Identity:
     name: NormalizedName | None = None
     version: Version | None = None
     version_plugin: tuple[str, str] | None = None
-    """A mentioned project that finds the version, and its variable for a version."""
+    """A mentioned project that finds the version, and its variable for one, if any."""
 
 
 def read_build_system(tree: Path) -> BuildSystem:

@@ -187,29 +187,39 @@ def _other_cuda(match: re.Match[str], situation: Situation) -> str:
 
 
 _VERSION_VARIABLES = {
-    "pbr": "PBR_VERSION",
-    "pdm": "PDM_BUILD_SCM_VERSION",
-    "dunamai": "UV_DYNAMIC_VERSIONING_BYPASS",
+    "pbr": {"pbr": "PBR_VERSION"},
+    "pdm": {"pdm-backend": "PDM_BUILD_SCM_VERSION"},
+    "dunamai": {
+        "poetry-dynamic-versioning": "POETRY_DYNAMIC_VERSIONING_BYPASS",
+        "uv-dynamic-versioning": "UV_DYNAMIC_VERSIONING_BYPASS",
+    },
+    "scm": dict.fromkeys(("flit-scm", "hatch-vcs"), "SETUPTOOLS_SCM_PRETEND_VERSION"),
+    "versioningit": {},
 }
+"""The variables for a version, by the tool that complains, for projects that use it."""
 
 
 def _missing_version(match: re.Match[str], situation: Situation) -> str:
     """Return the hint about a build that looks for its version in git."""
     tool = next((it for it, text in match.groupdict().items() if text), "scm")
-    name = _VERSION_VARIABLES.get(tool)
-    if name is None:
+    variables = _VERSION_VARIABLES[tool]
+    found = (variables[it] for it in variables if it in situation.packages)
+    name = next(found, None)
+    if name is None and tool == "scm":
         general = "SETUPTOOLS_SCM_PRETEND_VERSION"
         suffix = canonicalize_name(situation.output).replace("-", "_").upper()
         name = f"{general}_FOR_{suffix}"
         if general in situation.outer and name not in situation.outer:
             name = general
-    if name in situation.outer:
+    if name is not None and name in situation.outer:
         return situation.pass_variable(name, "")
     problem = "its build can't find its version in a git repository: "
-    if situation.stage != PROJECT:
-        problem += f'use a source as "{situation.output} @ git+https://…", or '
-    problem += "set the version"
-    return situation.set_variable(name, "…", problem)
+    source = f'use a source as "{situation.output} @ git+https://…"'
+    if situation.stage == PROJECT:
+        source = "make one, with a tag"
+    if name is None:
+        return f"{problem}{source}"
+    return situation.set_variable(name, "…", f"{problem}{source}, or set the version")
 
 
 _CUDA_HEADER = re.compile(
@@ -379,6 +389,7 @@ _RULES = (
         r"(?P<pbr>Versioning for this project requires either an sdist)",
         r"(?P<pdm>Cannot find the version from SCM)",
         r"(?P<dunamai>([Uu]nable to|not) detect (a )?version control system)",
+        r"(?P<versioningit>versioningit could not find a version)",
     ),
     _rule(_old_cmake, r"Compatibility with CMake < 3\.\d+ has been removed from CMake"),
     _rule(

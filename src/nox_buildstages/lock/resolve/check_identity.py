@@ -10,7 +10,7 @@ from packaging.version import Version
 from nox_buildstages.config import writing
 from nox_buildstages.errors import MetadataError
 from nox_buildstages.lock.files.pylock import sdist_version
-from nox_buildstages.model import ArchiveSource
+from nox_buildstages.model import ArchiveSource, DirectorySource
 
 if TYPE_CHECKING:
     from packaging.utils import NormalizedName
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 _NO_NAME = canonicalize_name("UNKNOWN")
 _NO_VERSION = Version("0.0.0")
 """Fallbacks of setuptools if it finds no name or no version."""
+
+_FALLBACKS = {
+    "setuptools-git-versioning": Version("0.0.1"),
+    "versioneer": Version("0+unknown"),
+}
+"""The versions of projects that look for one in a git repository, if there is none."""
 
 
 def check_name(output: str, stage: str, found: NormalizedName | None) -> None:
@@ -68,7 +74,11 @@ def check_version(
     plugin = static.identity.version_plugin
     stated = static.identity.version or _named_version(output, static)
     is_archive = isinstance(static.choice.source, ArchiveSource)
-    is_fallback = found == _NO_VERSION
+    is_fallback = found == _NO_VERSION or (
+        plugin is not None
+        and isinstance(static.choice.source, DirectorySource)
+        and found == _FALLBACKS.get(plugin[0])
+    )
     if (
         stated is not None
         and _public(stated) != _public(found)
@@ -97,6 +107,10 @@ def _plugin_hint(
 ) -> str:
     """Return the hint to let a plugin find a version; none if that was tried."""
     name, variable = plugin
+    if not variable:
+        return (
+            f'builds see no git repository of a folder: use "{output} @ git+https://…"'
+        )
     asked = known.answers.get(output)
     if asked is None or name not in {pin.name for pin in asked.pins}:
         table = writing.build_requires_table(output, add=[name], remove=())
