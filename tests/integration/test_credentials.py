@@ -391,9 +391,7 @@ def test_the_token_of_a_repository_is_used_and_not_locked(
     logins = (Login(url=repository, name="s3cr3t"),)
     indexes = Indexes(root=tmp_path, outer=outer, logins=logins)
     place = CellProject(folder=tmp_path, interpreter=interpreter, indexes=indexes)
-    answer = place.lock(
-        f"kernel @ git+{repository}@main", sources=("kernel",), unversioned=("kernel",)
-    )
+    answer = place.lock(f"kernel @ git+{repository}@main", sources=("kernel",))
     source = pylock.source_of(answer.packages[0])
     assert isinstance(source, GitSource)
     assert source.url == repository == strip_logins(repository)
@@ -414,7 +412,7 @@ def test_a_repository_that_refuses_is_told(
     place = CellProject(folder=tmp_path, interpreter=interpreter, indexes=indexes)
     names = ("kernel",)
     with pytest.raises(ResolutionError) as locking:
-        place.lock(f"kernel @ git+{repository}", sources=names, unversioned=names)
+        place.lock(f"kernel @ git+{repository}", sources=names)
     with pytest.raises(SourceError) as fetching:
         place.fetch(GitSource(url=repository, commit="0" * 40))
     for caught in (locking, fetching):

@@ -98,9 +98,9 @@ def question(*requirements: str, **fields: Any) -> Question:  # noqa: ANN401
     return Question(name="kernels", requirements=requirements, **fields)
 
 
-def sources_question(*requirements: str, direct: bool = False) -> Question:
+def sources_question(*requirements: str) -> Question:
     names = tuple(canonicalize_name(text.split()[0]) for text in requirements)
-    return question(*requirements, sources=names, unversioned=names if direct else ())
+    return question(*requirements, sources=names)
 
 
 def versions(answer: Pylock) -> dict[str, str]:
@@ -304,7 +304,7 @@ def repository(folder: Path) -> str:
 def test_a_directory_is_a_source(resolver: Resolver, root: Path) -> None:
     """Nothing of it is run, so that its version stays open."""
     tree = make_tree(root / "vendor/kernel", "kernel", "1.0")
-    asked = sources_question(f"kernel @ {tree.as_uri()}", direct=True)
+    asked = sources_question(f"kernel @ {tree.as_uri()}")
     source = pylock.source_of(only(resolver.resolve(asked)))
     assert source == DirectorySource(path=str(tree))
 
@@ -313,7 +313,7 @@ def test_a_commit_is_a_source(resolver: Resolver, root: Path) -> None:
     """A branch is pinned to the commit that it is at."""
     commit = repository(root / "repo")
     url = (root / "repo").as_uri()
-    asked = sources_question(f"kernel @ git+{url}@main", direct=True)
+    asked = sources_question(f"kernel @ git+{url}@main")
     source = pylock.source_of(only(resolver.resolve(asked)))
     assert source == GitSource(url=url, commit=commit, revision="main")
 
@@ -322,7 +322,7 @@ def test_a_commit_is_a_source(resolver: Resolver, root: Path) -> None:
 def test_an_archive_is_a_source(resolver: Resolver, root: Path, name: str) -> None:
     """Whatever its name, it is pinned by its hash."""
     file = make_sdist(root / "made", "kernel", "1.0").rename(root / name)
-    asked = sources_question(f"kernel @ {file.as_uri()}", direct=True)
+    asked = sources_question(f"kernel @ {file.as_uri()}")
     source = pylock.source_of(only(resolver.resolve(asked)))
     assert isinstance(source, ArchiveSource)
     assert source.location == str(file)

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from nox_buildstages import toml
 from nox_buildstages.declarations.locations import locate, with_paths_from
+from nox_buildstages.declarations.uv_files import combine_below
+from nox_buildstages.declarations.uv_variables import ANSWERED_HERE, find_ignored
+from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.indexes.credentials import Credentials
 from nox_buildstages.indexes.url_secrets import git_variables, parse_login
 from nox_buildstages.model import Login
@@ -20,17 +24,26 @@ if TYPE_CHECKING:
 
 UV_KEYS = (
     *("allow-insecure-host", "constraint-dependencies", "dependency-metadata"),
-    *("exclude-newer", "exclude-newer-package", "extra-index-url", "find-links"),
-    *("index", "index-strategy", "index-url", "keyring-provider", "no-index"),
-    *("override-dependencies", "pip", "prerelease", "resolution", "sources"),
-    "system-certs",
+    *("exclude-dependencies", "exclude-newer", "exclude-newer-package"),
+    *("extra-index-url", "find-links", "index", "index-strategy", "index-url"),
+    *("keyring-provider", "native-tls", "no-index", "override-dependencies", "pip"),
+    *("prerelease", "prerelease-package", "resolution", "sources", "system-certs"),
 )
 """The keys of ``[tool.uv]`` that influence versions or where files come from."""
 
-_DOWNLOAD_KEYS = (
-    *("allow-insecure-host", "extra-index-url", "index", "index-url"),
-    *("keyring-provider", "offline", "system-certs"),
+PIP_KEYS = (
+    *("dependency-metadata", "exclude-newer", "exclude-newer-package"),
+    *("extra-index-url", "find-links", "index-strategy", "index-url"),
+    *("keyring-provider", "no-binary", "no-index", "prerelease", "resolution"),
 )
+"""The keys of ``[tool.uv.pip]`` of this kind; others change what uv is asked."""
+
+_TRANSFER_KEYS = (
+    *("allow-insecure-host", "cache-dir", "concurrent-downloads", "http-proxy"),
+    *("https-proxy", "keyring-provider", "native-tls", "no-cache", "no-proxy"),
+    *("offline", "system-certs"),
+)
+DOWNLOAD_KEYS = (*_TRANSFER_KEYS, "extra-index-url", "index", "index-url")
 """The keys that influence how uv downloads a file from its URL."""
 
 NETWORK_OFF = "[Nn]etwork (was|connectivity is) disabled"
@@ -47,7 +60,6 @@ _ONLINE = ("0", "f", "false", "n", "no", "off")
 
 _LOCATION_VARIABLES = {
     "NETRC": None,
-    "UV_BUILD_CONSTRAINT": " ",
     "UV_CACHE_DIR": None,
     "UV_CONFIG_FILE": None,
     "UV_CONSTRAINT": " ",
@@ -64,7 +76,7 @@ _INDEX_VARIABLES = (
     *("UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"),
     "UV_FIND_LINKS",
 )
-_OTHER_FOLDER_VARIABLES = frozenset(("UV_PROJECT", "UV_WORKING_DIR"))
+_CONFIG_VARIABLES = ("UV_CONFIG_FILE", "UV_NO_CONFIG")
 _NAME = re.compile(r"([A-Za-z0-9][\w.-]*)=")
 
 
@@ -98,26 +110,55 @@ class Indexes:
 
     def resolution_settings(self) -> dict[str, Any]:
         """Return ``[tool.uv]`` for a resolution in any folder."""
-        keys = (*UV_KEYS, "offline")
-        return _add_logins(self._pick(self.settings, keys), self.logins)
+        settings = self._pick(self._all_settings, (*UV_KEYS, *_TRANSFER_KEYS))
+        if "pip" in settings:
+            settings["pip"] = self._pick(settings["pip"], PIP_KEYS)
+        return _add_logins(settings, self.logins)
 
-    def write_download_settings(self, folder: Path) -> Path:
-        """Write a pyproject.toml to download the files of locks; return the folder."""
-        settings = self._pick(self.settings, _DOWNLOAD_KEYS)
+    def download_settings(self) -> dict[str, Any]:
+        """Return ``[tool.uv]`` for downloads of locked files in any folder."""
+        settings = self._pick(self._all_settings, DOWNLOAD_KEYS)
         if "pip" in self.settings:
-            settings["pip"] = self._pick(self.settings["pip"], _DOWNLOAD_KEYS)
+            settings["pip"] = self._pick(self.settings["pip"], DOWNLOAD_KEYS)
         # Only the logins of find-links: uv would read their pages each time.
         links = (parse_login(index.url) for index in self._find_links())
         logins = (*self.logins, *(login for login in links if login is not None))
-        text = tomli_w.dumps({"tool": {"uv": _add_logins(settings, logins)}})
+        return _add_logins(settings, logins)
+
+    def write_project(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        project: Mapping[str, Any] | None = None,
+        *,
+        without: Iterable[str] = (),
+    ) -> dict[str, str] | None:
+        """Write a pyproject.toml for uv with ``[tool.uv]``, and perhaps a project.
+
+        Return the environment variables for uv there; None for ours.
+        """
+        own = {} if project is None else {"project": project}
+        text = tomli_w.dumps({**own, "tool": {"uv": settings}})
         (folder / "pyproject.toml").write_text(text, encoding="utf-8")
-        return folder
+        variables = self.uv_variables(without=without)
+        if not any(map(self._variables.get, _CONFIG_VARIABLES)):
+            return variables
+        # With either variable, uv wouldn't read these settings, but in a uv.toml.
+        config = {key: settings[key] for key in settings if key != "sources"}
+        path = folder / "uv.toml"
+        path.write_text(tomli_w.dumps(config), encoding="utf-8")
+        variables = {**(self._variables if variables is None else variables)}
+        for name in _CONFIG_VARIABLES:
+            variables.pop(name, None)
+        return {**variables, "UV_CONFIG_FILE": str(path)}
 
     def uv_variables(self, *, without: Iterable[str] = ()) -> dict[str, str] | None:
         """Return the environment variables for uv in any folder; None for ours."""
-        if self.outer is None and not self.logins:
+        ignored = {name for name, _ in find_ignored(self.settings, self._variables)}
+        hidden = {*ANSWERED_HERE, *ignored, *without}
+        is_hiding = not hidden.isdisjoint(self._variables)
+        if self.outer is None and not self.logins and not is_hiding:
             return None
-        hidden = {*_OTHER_FOLDER_VARIABLES, *without}
         variables = {
             name: _make_absolute(name, value, self.root)
             for name, value in self._variables.items()
@@ -141,6 +182,23 @@ class Indexes:
         )
 
     @property
+    def _all_settings(self) -> Mapping[str, Any]:
+        """The settings, completed by those in the file of ``UV_CONFIG_FILE``."""
+        location = self._variables.get("UV_CONFIG_FILE")
+        if not location:
+            return self.settings
+        path = self.root / location
+        try:
+            lower = toml.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BuildStagesError(
+                subject="UV_CONFIG_FILE",
+                problem=f"{location} can't be read: {error}",
+                hint="name a uv.toml, or unset the variable",
+            ) from error
+        return combine_below(self.settings, with_paths_from(lower, path.parent))
+
+    @property
     def _variables(self) -> Mapping[str, str]:
         return os.environ if self.outer is None else self.outer
 
@@ -155,20 +213,20 @@ class Indexes:
             for entry in _split_entries(variable, self._variables.get(variable, "")):
                 name, url = _split_name(variable, entry)
                 yield _Index(name=name, url=url)
-        for index in self.settings.get("index", ()):
+        for index in self._all_settings.get("index", ()):
             yield _Index(
                 url=index["url"],
                 name=index.get("name", ""),
                 authenticate=index.get("authenticate", "auto"),
             )
-        for settings in (self.settings, self.settings.get("pip", {})):
+        for settings in (self._all_settings, self._all_settings.get("pip", {})):
             urls = [*settings.get("extra-index-url", ())]
             urls += [settings["index-url"]] if "index-url" in settings else []
             yield from (_Index(url=url) for url in urls)
         yield from self._find_links()
 
     def _find_links(self) -> Iterator[_Index]:
-        for settings in (self.settings, self.settings.get("pip", {})):
+        for settings in (self._all_settings, self._all_settings.get("pip", {})):
             yield from (_Index(url=url) for url in settings.get("find-links", ()))
 
 

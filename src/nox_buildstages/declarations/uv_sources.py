@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 
 def list_sources(
@@ -71,3 +75,73 @@ def find_conflict(
         if len(found) > 1:
             return found
     return []
+
+
+DIRECT = frozenset(("git", "path", "url"))
+"""The keys of a source that isn't an index."""
+
+
+def is_direct(
+    settings: Mapping[str, Any],
+    name: NormalizedName,
+    holds: Callable[[Marker], bool] = lambda _: True,
+) -> bool:
+    """Whether a package comes from a URL or a path, by a source or an override.
+
+    Args:
+        settings: uv's settings.
+        name: The package.
+        holds: Whether a marker holds; otherwise any marker may.
+    """
+    for text in settings.get("override-dependencies", ()):
+        override = Requirement(text) if isinstance(text, str) else None
+        if (
+            override is not None
+            and canonicalize_name(override.name) == name
+            and override.url
+            and (override.marker is None or holds(override.marker))
+        ):
+            return True
+    return any(
+        it == name
+        and not DIRECT.isdisjoint(entry)
+        and ("marker" not in entry or holds(Marker(entry["marker"])))
+        for it, entry in list_sources(settings)
+    )
+
+
+def with_source(text: str, entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return a requirement for each direct source of its package, with the source.
+
+    ``uv pip compile`` looks up sources of the project's own requirements only, while
+    ``uv lock`` looks them up for overrides and constraints, too.
+    """
+    found = []
+    for entry in entries:
+        url = _source_url(entry)
+        if url is not None:
+            requirement = Requirement(text)
+            requirement.specifier, requirement.url = SpecifierSet(), url
+            if "marker" in entry:
+                marker = Marker(entry["marker"])
+                both = requirement.marker
+                requirement.marker = marker if both is None else both & marker
+            found.append(str(requirement))
+    return found
+
+
+def _source_url(entry: Mapping[str, Any]) -> str | None:
+    """Return the URL of a source; None for an index."""
+    if "git" in entry:
+        url = entry["git"].removeprefix("git+")
+        revisions = (entry[key] for key in ("rev", "tag", "branch") if key in entry)
+        revision = next(revisions, "")
+        url = f"git+{url}@{revision}" if revision else f"git+{url}"
+    elif "path" in entry:
+        url = Path(entry["path"]).as_uri()
+    elif "url" in entry:
+        url = entry["url"]
+    else:
+        return None
+    folder = entry.get("subdirectory")
+    return f"{url}#subdirectory={folder}" if folder else url

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from nox_buildstages.store.key import Ingredient
     from nox_buildstages.system.process import Runner
 
-_IGNORED_VARIABLES = ("UV_CONSTRAINT", "UV_NO_BINARY", "UV_NO_BINARY_PACKAGE")
+_IGNORED_VARIABLES = ("UV_CONSTRAINT",)
 """Variables with which uv would refuse a lock, or our own wheels in a lock."""
 
 _MISMATCH = re.compile(
@@ -207,10 +207,14 @@ class Syncer:
     def _run_uv(self, *argv: str) -> str:
         """Run uv; return an empty string, or the error output if uv fails."""
         with tempfile.TemporaryDirectory(prefix="nox-buildstages-") as scratch:
+            folder, settings = Path(scratch), self.indexes.download_settings()
+            env = self.indexes.write_project(
+                folder, settings, without=_IGNORED_VARIABLES
+            )
             command = Command(
                 argv=(str(self.uv), *argv),
-                cwd=self.indexes.write_download_settings(Path(scratch)),
-                env=self.indexes.uv_variables(without=_IGNORED_VARIABLES),
+                cwd=folder,
+                env=env,
                 attend=self.attend,
             )
             completed = self.runner(command)

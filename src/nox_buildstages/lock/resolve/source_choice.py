@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
+from nox_buildstages.declarations.uv_sources import is_direct as has_direct_source
 from nox_buildstages.errors import (
     HashMismatchError,
     ResolutionError,
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
     from nox_buildstages.lock.files.lockfile import Lock
 
-_DIRECT = frozenset(("git", "path", "url"))
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceChoice:
@@ -51,12 +50,7 @@ def is_direct(project: Project, output: Output) -> bool:
     """Whether an output's source is a URL or a path, not a version on an index."""
     if output.requirement.url is not None:
         return True
-    sources = project.uv.get("sources", {})
-    return any(
-        canonicalize_name(name) == output.name and not _DIRECT.isdisjoint(entry)
-        for name, source in sources.items()
-        for entry in (source if isinstance(source, list) else [source])
-    )
+    return has_direct_source(project.uv, output.name)
 
 
 def without_url(text: str, outputs: Collection[NormalizedName]) -> str:

@@ -413,7 +413,6 @@ class SourceChooser:
             name="outputs",
             requirements=tuple(str(output.requirement) for output in direct.values()),
             sources=tuple(direct),
-            unversioned=tuple(direct),
         )
         packages = self._ask(question)[0]
         root = self.project.root

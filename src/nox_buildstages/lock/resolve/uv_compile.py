@@ -16,20 +16,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tomli_w
-from packaging.pylock import Pylock, PylockValidationError
+from packaging.pylock import PackageWheel, Pylock, PylockValidationError
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages import toml
 from nox_buildstages.declarations.no_binary import find_no_binary, without_no_binary
 from nox_buildstages.declarations.settings import NETWORK_OFF, OFFLINE_HINT
+from nox_buildstages.declarations.uv_sources import is_direct, list_sources, with_source
 from nox_buildstages.errors import NoWheelError, ResolutionError
 from nox_buildstages.indexes import url_secrets
+from nox_buildstages.lock.files.pylock import select_packages
+from nox_buildstages.model import FINAL
 from nox_buildstages.system.process import Command, Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from packaging.markers import Marker
 
     from nox_buildstages.declarations.settings import Indexes
     from nox_buildstages.environments.targets import Target
@@ -52,6 +57,9 @@ os.execv(sys.executable, [sys.executable, *words])
 ' "$@"
 """
 """A Python that tells uv that it is free-threaded: no option of uv's says so."""
+
+_CHANGES = ("override-dependencies", "constraint-dependencies")
+"""The keys of ``[tool.uv]`` that change requirements of others."""
 
 _NO_WHEEL = re.compile(
     "Wheels are required for `([^`]+)`"
@@ -113,7 +121,6 @@ class Question:
     constraints: tuple[str, ...] = ()
     stand_ins: tuple[StandIn, ...] = ()
     sources: tuple[NormalizedName, ...] = ()
-    unversioned: tuple[NormalizedName, ...] = ()  # folders, commits, archives
     sdists: tuple[NormalizedName, ...] = ()
     candidates: tuple[StandIn, ...] = ()  # versions of sdists with known requirements
     overriding: tuple[NormalizedName, ...] = ()  # stand-ins for any required version
@@ -174,7 +181,42 @@ class Resolver:
     def _ask_uv(
         self, question: Question, earlier: str | None, scratch: Path
     ) -> Pylock | ResolutionError:
+        settings = self._settings(question)
+        found = []
+        for key, text in self._find_indexed(question, settings):
+            # Find the wheel on its index first: only a URL leaves no doubt about where
+            # a package comes from that no requirement of the project names.
+            alone = replace(question, requirements=(text,), stand_ins=(), overriding=())
+            others = {it: settings[it] for it in settings if it not in _CHANGES}
+            answer = self._run_compile(alone, others, earlier, scratch, "--no-deps")
+            if isinstance(answer, ResolutionError):
+                if key == "override-dependencies":
+                    return answer
+                continue
+            for package, file in select_packages(answer, self.target.interpreter):
+                if isinstance(file, PackageWheel):
+                    requirement = Requirement(text)
+                    requirement.specifier, requirement.url = SpecifierSet(), file.url
+                    changed = [it for it in settings[key] if it != text]
+                    settings[key] = [*changed, str(requirement)]
+                    found.append(package)
+        answer = self._run_compile(question, settings, earlier, scratch)
+        if found and isinstance(answer, Pylock):
+            by_name = {package.name: package for package in found}
+            packages = (by_name.get(it.name, it) for it in answer.packages)
+            return replace(answer, packages=[*packages])
+        return answer
+
+    def _run_compile(
+        self,
+        question: Question,
+        settings: dict[str, Any],
+        earlier: str | None,
+        scratch: Path,
+        *options: str,
+    ) -> Pylock | ResolutionError:
         lock = scratch / "pylock.toml"
+        lock.unlink(missing_ok=True)
         if earlier is not None and not self.upgrade:
             lock.write_text(earlier, encoding="utf-8")
         stand_ins = {
@@ -186,12 +228,20 @@ class Resolver:
         )
         (scratch / "constraints.txt").write_text(constraints, encoding="utf-8")
         overrides = [stand_ins[name] for name in question.overriding]
-        project = tomli_w.dumps(self._synthetic_project(question, overrides))
-        (scratch / "pyproject.toml").write_text(project, encoding="utf-8")
+        if overrides:
+            key = "override-dependencies"
+            settings = {**settings, key: [*settings.get(key, ()), *overrides]}
+        project = {
+            "name": f"{question.name}-environment",
+            "version": "0",
+            "requires-python": self.target.interpreter.requires_python,
+            "dependencies": list(question.requirements),
+        }
+        variables = self.indexes.write_project(scratch, settings, project)
         command = Command(
-            argv=tuple(self._arguments(question, scratch)),
+            argv=(*self._arguments(question, scratch), *options),
             cwd=scratch,
-            env=self._variables(question),
+            env=self._with_git_variables(question, variables),
         )
         completed = self.runner(command)
         if completed.returncode:
@@ -240,16 +290,13 @@ class Resolver:
         for package in self.upgrade_packages:
             yield from ("--upgrade-package", package)
 
-    def _variables(self, question: Question) -> Mapping[str, str] | None:
+    def _with_git_variables(
+        self, question: Question, variables: Mapping[str, str] | None
+    ) -> Mapping[str, str] | None:
         """Return the environment variables of uv, and of uv's git."""
-        variables = self.indexes.uv_variables()
         own = dict(self.target.variables)
-        sources = [
-            entry
-            for source in self.indexes.settings.get("sources", {}).values()
-            for entry in (source if isinstance(source, list) else [source])
-        ]
-        repositories = [entry["git"] for entry in sources if "git" in entry]
+        sources = list_sources(self.indexes.settings)
+        repositories = [entry["git"] for _, entry in sources if "git" in entry]
         for text in question.requirements:
             kind, _, url = (Requirement(text).url or "").partition("+")
             if kind == "git":
@@ -267,28 +314,43 @@ class Resolver:
             own[f"GIT_CONFIG_VALUE_{number}"] = "always"
         return {**(variables or os.environ), **own} if own else variables
 
-    def _synthetic_project(
-        self, question: Question, overrides: Sequence[str]
-    ) -> dict[str, Any]:
-        """Return the pyproject.toml for uv."""
+    def _settings(self, question: Question) -> dict[str, Any]:
+        """Return ``[tool.uv]`` for a question, such that uv never runs a backend."""
         settings = without_no_binary(self.indexes.resolution_settings())
+        if question.name != FINAL:
+            settings.pop("exclude-dependencies", None)  # as in uv, not for builds
         stand_ins = {stand_in.name for stand_in in question.stand_ins}
-        settings["sources"] = {
-            name: source
-            for name, source in settings.get("sources", {}).items()
-            if canonicalize_name(name) not in stand_ins
+        sources = {
+            name: [entry for it, entry in list_sources(settings) if it == name]
+            for name, _ in list_sources(settings)
+            if name not in stand_ins
         }
+        settings["sources"] = sources
+        for key in _CHANGES:
+            if key in settings:
+                settings[key] = [
+                    lowered
+                    for text in settings[key]
+                    for lowered in _lower(text, sources, stand_ins)
+                ]
         # uv would run a backend to learn the version and the requirements of a source.
-        # Neither matters here, so any metadata will do.
+        # Neither matters here, so any metadata will do. uv accepts one entry only.
+        wanted = question.without_wheels
+        declared = settings.get("dependency-metadata", ())
+        others = [
+            it
+            for it in declared
+            if canonicalize_name(it["name"]) not in {*wanted, *stand_ins}
+        ]
         settings["dependency-metadata"] = [
-            *settings.get("dependency-metadata", ()),
+            *others,
             *(
                 {
                     "name": name,
                     "requires-dist": [],
-                    **({"version": "0"} if name in question.unversioned else {}),
+                    **({"version": "0"} if self._is_direct(question, name) else {}),
                 }
-                for name in question.without_wheels
+                for name in wanted
             ),
             *(
                 {
@@ -300,18 +362,67 @@ class Resolver:
                 for it in question.candidates
             ),
         ]
-        if overrides:
-            declared = settings.get("override-dependencies", ())
-            settings["override-dependencies"] = [*declared, *overrides]
-        return {
-            "project": {
-                "name": f"{question.name}-environment",
-                "version": "0",
-                "requires-python": self.target.interpreter.requires_python,
-                "dependencies": list(question.requirements),
-            },
-            "tool": {"uv": settings},
+        # If uv needs a build nevertheless, it fails before any code of the source runs.
+        nothing = "nothing @ file:///nox-buildstages/builds/it-0-py3-none-any.whl"
+        settings["extra-build-dependencies"] = {name: [nothing] for name in wanted}
+        return settings
+
+    def _is_direct(self, question: Question, name: NormalizedName) -> bool:
+        """Whether a package comes from a URL or a path for this target."""
+        requirements = map(Requirement, question.requirements)
+        return any(
+            canonicalize_name(it.name) == name and it.url for it in requirements
+        ) or is_direct(self.indexes.settings, name, self._holds)
+
+    def _holds(self, marker: Marker) -> bool:
+        return self.target.interpreter.satisfies(marker)
+
+    def _find_indexed(
+        self, question: Question, settings: Mapping[str, Any]
+    ) -> Iterator[tuple[str, str]]:
+        """Yield overrides and constraints whose package has an index as its source.
+
+        ``uv pip compile`` takes a requirement of the project from its index, but not
+        what overrides or constrains the requirements of others.
+        """
+        if question.sources:
+            return
+        direct = {
+            canonicalize_name(Requirement(it).name) for it in question.requirements
         }
+        for key in _CHANGES:
+            for text in settings.get(key, ()):
+                requirement = Requirement(text) if isinstance(text, str) else None
+                if requirement is None or requirement.url:
+                    continue
+                name, marker = canonicalize_name(requirement.name), requirement.marker
+                if key == "constraint-dependencies" and name in direct:
+                    continue
+                has_index = any(
+                    "index" in it for it in settings["sources"].get(name, ())
+                )
+                if has_index and (
+                    marker is None or self.target.interpreter.satisfies(marker)
+                ):
+                    yield key, text
+
+
+def _lower(
+    text: Any,  # noqa: ANN401 - uv's own schema
+    sources: Mapping[NormalizedName, Any],
+    stand_ins: Collection[NormalizedName],
+) -> list[Any]:
+    """Return an override or constraint with the sources of its package."""
+    if not isinstance(text, str):
+        return [text]
+    requirement = Requirement(text)
+    name = canonicalize_name(requirement.name)
+    if name in stand_ins:  # the stage's wheel, wherever else it could come from
+        requirement.url = None
+        return [str(requirement)]
+    if requirement.url:
+        return [text]
+    return with_source(text, sources.get(name, ())) or [text]
 
 
 def _uv_error(
