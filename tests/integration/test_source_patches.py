@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import subprocess
 import tarfile
@@ -434,6 +435,18 @@ def test_a_binary_change_without_its_bytes_is_refused(bed: Bed) -> None:
     patch = bed.patch(lambda tree: (tree / "data.bin").write_bytes(b"\0"), binary=False)
     assert b"Binary files" in patch
     assert "binary patch" in str(bed.refused("folder", patch))
+
+
+def test_byte_order_marks_of_other_systems_are_known(bed: Bed) -> None:
+    """That of UTF-8 is ignored, and UTF-16 is named."""
+    lines = bed.patch(three).partition(b"--- ")
+    patch = b"".join((codecs.BOM_UTF8, *lines[1:]))
+    assert b"".join(lines[1:]) in bed.file(patch).content
+    target = bed.place / "target"
+    bed.sources.unpack(bed.source("folder"), target, [bed.file(patch)])
+    with pytest.raises(SourceError, match="it is UTF-16") as caught:
+        bed.file(patch.decode("utf-8-sig").encode("utf-16"))
+    assert caught.value.hint == "write it with git diff --output=x.patch"
 
 
 @pytest.mark.parametrize("content", [b"", b" \n\n"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
 import tempfile
@@ -66,6 +67,9 @@ def read_patch(patch: Patch) -> PatchFile:
             f"{error.strerror}: {patch.path}",
             hint="correct the path; it is relative to the pyproject.toml",
         ) from error
+    if file.content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        hint = f"write it with git diff --output={patch.name}"
+        raise file.error("it is UTF-16, as some shells write it", hint=hint)
     if not file.content.strip():
         raise file.error("it is empty", hint="write it with git diff")
     return file
@@ -90,7 +94,7 @@ def apply_patches(
         for patch in patches:
             if _SUBMODULE.search(patch.content):
                 raise patch.error("it changes which commit a submodule is at")
-            file.write_bytes(patch.content)
+            file.write_bytes(patch.content.removeprefix(codecs.BOM_UTF8))
             try:
                 git.apply_patch(file, tree, runner, is_clone=is_clone)
             except CommandError as error:
