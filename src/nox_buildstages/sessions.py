@@ -24,7 +24,6 @@ from nox_buildstages import errors
 from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.graph import session_folder
 from nox_buildstages.config.project import read_cells
-from nox_buildstages.config.table import TOOL
 from nox_buildstages.declarations.documents import read_document
 from nox_buildstages.environments.environment import Environment, is_complete
 from nox_buildstages.errors import BuildStagesError, UsageError
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
 
 TAG = "build-stage"
 _HERE = ".".join(map(str, sys.version_info[:3]))
+INIT = "build-stages-init"
 _BACKENDS = ("uv", "virtualenv", "venv")
 
 
@@ -70,13 +70,18 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
                 stream.reconfigure(errors="backslashreplace")
     try:
         document = read_document(path)
+        noxfile = NoxInvocation.of_noxfile(nox.options)
+        invocation = read_command_line(sys.argv[1:], os.environ, noxfile)
         cells = arrange_cells(
-            read_cells(document, pyproject=path, may_lack_stages=True)
+            read_cells(
+                document,
+                pyproject=path,
+                may_lack_stages=True,
+                may_lack_outputs=[*(invocation.sessions or ())] == [INIT],
+            )
         )
     except errors.DeclarationError as error:
         raise SystemExit(_draw(_with_lines(error))) from None
-    noxfile = NoxInvocation.of_noxfile(nox.options)
-    invocation = read_command_line(sys.argv[1:], os.environ, noxfile)
     adapter = _Adapter(
         document=document,
         cells=cells,
@@ -86,7 +91,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     sessions = [
         *_stages(cells),
         *_finals(cells),
-        *_others(cells, has_table=TOOL in document.get("tool", {})),
+        *_others(cells, document),
     ]
     pythons = cells.first.project.pythons
     installed = (it for it in pythons if shutil.which(f"python{it}"))
@@ -249,12 +254,12 @@ def _finals(cells: Cells) -> Iterator[RegisteredSession]:
         )
 
 
-def _others(cells: Cells, *, has_table: bool) -> Iterator[RegisteredSession]:
+def _others(cells: Cells, document: Mapping[str, Any]) -> Iterator[RegisteredSession]:
     yield RegisteredSession(
-        name="build-stages-init",
+        name=INIT,
         doc="Propose stages for the dependencies that have no wheel.",
-        body="commands.init.proposer:run_init",
-        arguments={"has_table": has_table},
+        body="commands.init.init:run_init",
+        arguments={"document": document},
     )
     yield RegisteredSession(
         name="build-stages-lock",
@@ -364,7 +369,7 @@ class _Adapter:
             skip_reason = body(options, self.run, **declared.arguments)
             return skip_reason
         project = self.cells.first.project
-        if not project.stages and declared.name != "build-stages-init":
+        if not project.stages and declared.name != INIT:
             read_cells(self.document, pyproject=project.pyproject)
         if options.repair:  # before hours are spent on building
             from nox_buildstages.commands.release.repair import check_repair_tools  # noqa: PLC0415 - few sessions repair

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nox_buildstages.commands.final import run_final
-from nox_buildstages.commands.init.proposer import run_init
 from nox_buildstages.commands.lock import run_lock
 from nox_buildstages.commands.plan.project import run_plan
 from nox_buildstages.commands.release.release import run_release
@@ -325,7 +324,7 @@ def test_init_proposes_a_copy_for_a_build_that_needs_it(
         settings={"import-first": ["tabler"]},
     )
     declare(project, {"final": {"requirements": ["kernels"]}})
-    run_init(Sessions(project=project).open("build-stages-init"), has_table=True)
+    Sessions(project=project).run_body("build-stages-init")
     proposal = capsys.readouterr().out
     assert "# its build changes the folder of tabler\n" in proposal
     assert proposal.endswith("\nprivate-environment = true\n")

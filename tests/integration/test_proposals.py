@@ -114,8 +114,111 @@ def test_a_table_that_has_no_stage_yet(project: Project, index: Index) -> None:
     """Its final requirements are what stages are looked for."""
     make_sdist(index.folder, "kernels", "1.0")
     declare(project, rest='[tool.nox-buildstages.final]\nrequirements = ["kernels"]\n')
-    assert "no stage is declared" in failure(project, "build-stages")
+    said = failure(project, "build-stages")
+    assert "kernels would have to be built" in said
+    assert "`nox -s build-stages-init` proposes the stages that are missing" in said
     builds(project, "kernels")
+
+
+# What is looked at
+
+
+def test_nothing_was_looked_at(project: Project, index: Index) -> None:
+    """Then nobody says that nothing needs a stage, but where to look."""
+    make_sdist(index.folder, "kernels", "1.0")
+    project.write('[dependency-groups]\nprod = ["kernels"]\n')
+    out, said = proposal(project)
+    assert out == ""
+    assert "looked at 0 dependencies; not looked at: group prod (1)" in said
+    assert "nothing needs a stage" not in said
+    assert "nox -s build-stages-init -- --group prod, or --all" in said
+    out, said = proposal(project, "--all")
+    assert table(out)["final"] == {"groups": ["prod"]}
+    assert stages(out)[0]["outputs"] == ["kernels==1.0"]
+    assert "nox -s build-stages-init -- --all --write" in said
+
+
+def test_sources_of_an_extra(project: Project, index: Index, tmp_path: Path) -> None:
+    """They count with the extra, and disturb nothing without it."""
+    make_sdist(index.folder, "kernels", "1.0")
+    make_wheel(tmp_path / "own", "torch", "2.14")
+    own = {"name": "own", "url": str(tmp_path / "own"), "format": "flat"}
+    uv = {
+        "index": [{**own, "explicit": True}],
+        "sources": {"torch": {"index": "own", "extra": "cpu"}},
+    }
+    declare(project, "kernels", uv=uv)
+    text = project.pyproject.read_text("utf-8")
+    extra = '[project.optional-dependencies]\ncpu = ["torch"]\n'
+    project.pyproject.write_text(f"{text}{extra}", "utf-8")
+    out, said = proposal(project)
+    assert [it["outputs"] for it in stages(out)] == [["kernels==1.0"]]
+    assert "not looked at: extra cpu (1)" in said
+    run_session(project, INIT, "--extra", "cpu", "--write")
+    run_session(project, "build-stages-lock")
+    versions = {it["name"]: it["version"] for it in project.lock("final")["packages"]}
+    assert versions["torch"] == "2.14"
+
+
+def test_what_poetry_declares(project: Project, index: Index) -> None:
+    """The table repeats it, and what it needs builds."""
+    make_sdist(index.folder, "kernels", "1.2")
+    make_sdist(index.folder, "kernels", "2.0")
+    project.write("""
+        [tool.poetry.dependencies]
+        python = "^3.10"
+        kernels = "^1.0"
+
+        [[tool.poetry.source]]
+        name = "internal"
+        """)
+    out, said = proposal(project, "--write")
+    assert "[[tool.poetry.source]] internal isn't read; write [[tool.uv.index]]" in said
+    assert table(out)["final"] == {"requirements": ["kernels>=1.0,<2"]}
+    assert stages(out)[0]["outputs"] == ["kernels==1.2"]
+    run_session(project, "build-stages")
+    assert project.wheels() == ["kernels-1.2-py3-none-any.whl"]
+
+
+def test_a_package_that_is_no_dependency_yet(project: Project, index: Index) -> None:
+    """It becomes one of a group, in the file's words, and is built."""
+    make_sdist(index.folder, "kernels", "1.0")
+    declare(project, "tensorlib")
+    out, _ = proposal(project, "kernels", "--write")
+    document = toml.loads(out)
+    assert document["dependency-groups"] == {"build-stages": ["kernels"]}
+    assert table(out)["final"] == {"groups": ["build-stages"]}
+    run_session(project, "build-stages")
+    assert project.wheels() == ["kernels-1.0-py3-none-any.whl"]
+
+
+def test_variables_of_an_output_that_has_no_stage_yet(
+    project: Project, index: Index
+) -> None:
+    """The table's and uv's own are there when the backend is asked."""
+    for name in ("ash", "birch"):
+        settings = {"require-env": [f"{name.upper()}_HOME"]}
+        make_sdist(index.folder, name, "1.0", static=False, settings=settings)
+    uv = {"extra-build-variables": {"birch": {"BIRCH_HOME": "/x"}}}
+    rest = '[tool.nox-buildstages.package.ash]\nenv = { ASH_HOME = "/x" }\n'
+    declare(project, "ash", "birch", uv=uv, rest=rest)
+    out, _ = proposal(project, "--write")
+    assert "To do" not in out
+    run_session(project, "build-stages-lock")
+
+
+def test_a_table_with_final_alone(project: Project, index: Index) -> None:
+    """What belongs above it is written too, and nothing is left to do."""
+    make_sdist(index.folder, "ops", "1.0", settings={"import-first": ["torch"]})
+    rest = '[tool.nox-buildstages]\nlock-dir = "l"\n[tool.nox-buildstages.final]\n'
+    declare(project, "ops", "torch", rest=f'{rest}imports = ["ops"]\n')
+    out, _ = proposal(project, "--write")
+    change = '# Change [tool.nox-buildstages]: match-runtime = ["torch"]'
+    assert out.startswith(f"{change}\n")
+    assert "To do" not in out
+    written = table(project.pyproject.read_text("utf-8"))
+    assert (written["match-runtime"], written["lock-dir"]) == (["torch"], "l")
+    assert change not in project.pyproject.read_text("utf-8")
 
 
 # What is found
@@ -178,6 +281,36 @@ def test_torch_that_the_table_wants_to_be_one_version(
     assert "torch: no version suits every environment (match-runtime)" in told
 
 
+def test_outputs_share_a_stage_if_their_builds_need_the_same(
+    project: Project, index: Index
+) -> None:
+    """Unrelated ones have their own, and each backend is asked once."""
+    for name, requires, modules in (
+        ("ash", ["helper"], []),
+        ("birch", ["helper", "wheel"], []),
+        ("cedar", ["tensorlib"], []),
+        ("ops", [], ["torch"]),
+        ("ops-more", ["helper"], ["torch"]),
+    ):
+        make_sdist(
+            *(index.folder, name, "1.0"),
+            build_requires=("tinybackend", *requires),
+            files={"setup.py": "".join(f"import {it}\n" for it in modules)},
+            settings={"import-first": modules},
+        )
+    make_wheel(index.folder, "wheel", "1.0")
+    declare(project, "ash", "birch", "cedar", "ops", "ops-more", "torch")
+    out, said = proposal(project)
+    assert [it["outputs"] for it in stages(out)] == [
+        ["ash==1.0", "birch==1.0"],
+        ["cedar==1.0"],
+        ["ops==1.0"],
+        ["ops-more==1.0"],
+    ]
+    asked = re.findall(r"^asking the build backend of (\S+)$", said, re.MULTILINE)
+    assert sorted(asked) == ["ash", "birch", "cedar", "ops", "ops-more"]
+
+
 @pytest.mark.slow
 def test_outputs_are_ordered_and_share_stages(project: Project, index: Index) -> None:
     """What goes together is one stage; what a build needs comes before it."""
@@ -190,11 +323,8 @@ def test_outputs_are_ordered_and_share_stages(project: Project, index: Index) ->
     out, _ = proposal(project)
     assert stages(out) == [
         {"name": "ash", "outputs": ["ash==1.0", "larch==1.0"]},
-        {
-            "name": "birch",
-            "dependencies": ["larch"],
-            "outputs": ["birch==1.0", "cedar==1.0"],
-        },
+        {"name": "birch", "dependencies": ["larch"], "outputs": ["birch==1.0"]},
+        {"name": "cedar", "dependencies": ["larch"], "outputs": ["cedar==1.0"]},
     ]
     builds(project, "ash", "birch", "cedar", "larch")
 
@@ -397,17 +527,18 @@ def test_only_what_is_missing_is_proposed(project: Project, index: Index) -> Non
     stage = '[[tool.nox-buildstages.stage]]\nname = "ops"\noutputs = ["kernels"]\n'
     declare(project, "kernels", "ops", "torch", rest=stage)
     out, _ = proposal(project, "--write")
-    assert table(out).keys() == {"stage"}
+    assert table(out)["match-runtime"] == ["torch"]
     assert [(it["name"], it["outputs"]) for it in stages(out)] == [
         ("glue", ["glue==1.0"]),
         ("ops-2", ["ops==1.0"]),
     ]
-    assert "# To do: add glue to the dependencies of stage ops." in out
-    assert "# To do: add torch to match-runtime." in out
-    text = project.pyproject.read_text("utf-8")
-    project.pyproject.write_text(
-        text.replace('["kernels"]\n', '["kernels"]\ndependencies = ["glue"]\n'), "utf-8"
-    )
+    assert "To do" not in out
+    written = stages(project.pyproject.read_text("utf-8"))
+    assert written[0] == {
+        "name": "ops",
+        "dependencies": ["glue"],
+        "outputs": ["kernels"],
+    }
     done = run_session(project, "build-stages")
     names = re.findall(r"^building (\w+) ", done.stderr, re.MULTILINE)
     assert names == ["kernels", "ops"]  # and glue while it was proposed

@@ -123,6 +123,10 @@ class Fake:
             self.trees[output, source] = self.sources.unpack(source, target)
         return self.trees[output, source]
 
+    def ask_all(self, queries: Sequence[BackendQuery]) -> list[BackendAnswer]:
+        """Ask one after another."""
+        return [*map(self.ask, queries)]
+
     def ask(self, query: BackendQuery) -> BackendAnswer:
         """Give the next answer; the last one again where there is no other."""
         times = sum(it.output == query.output for it in self.asked)

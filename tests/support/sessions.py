@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import uv
 
 from nox_buildstages.commands.final import run_final
-from nox_buildstages.commands.init.proposer import run_init
+from nox_buildstages.commands.init.init import run_init
 from nox_buildstages.commands.lock import run_lock
 from nox_buildstages.commands.plan.project import run_plan
 from nox_buildstages.commands.stage import run_stage
@@ -108,9 +108,7 @@ class Sessions:
             case "build-stages":
                 run_final(workspace)
             case "build-stages-init":
-                table = "[tool.nox-buildstages"
-                text = self.project.pyproject.read_text("utf-8")
-                run_init(workspace, has_table=table in text)
+                run_init(workspace, document=read_document(self.project.pyproject))
             case "build-stages-lock":
                 run_lock(workspace)
             case "build-stages-plan":
@@ -122,7 +120,12 @@ class Sessions:
         path = self.project.pyproject
         document = read_document(path)
         return arrange_cells(
-            read_cells(document, pyproject=path, may_lack_stages=may_lack_stages)
+            read_cells(
+                document,
+                pyproject=path,
+                may_lack_stages=may_lack_stages,
+                may_lack_outputs=may_lack_stages,
+            )
         )
 
     def _run(self, argv: Sequence[str], cwd: Path, *, log: bool = True) -> None:

@@ -8,7 +8,13 @@ import pytest
 from packaging.requirements import Requirement
 
 from nox_buildstages import toml
-from nox_buildstages.commands.init.pyproject import append, render
+from nox_buildstages.commands.init.pyproject import (
+    Change,
+    append,
+    change_document,
+    change_text,
+    render,
+)
 from nox_buildstages.model import Output, Stage
 
 ROOT = Path("/project")
@@ -33,7 +39,11 @@ def text_of(
 ) -> str:
     """Return a proposal's text, with the same comments on each stage."""
     commented = [(stage, comments) for stage in stages]
-    return render(["by us"], commented, match_runtime=matched, root=ROOT)
+    change = Change(
+        table=("tool", "nox-buildstages"), key="match-runtime", value=matched
+    )
+    tables = {change.table: (change,)} if matched else {}
+    return render(["by us"], commented, tables=tables, root=ROOT)
 
 
 def test_a_proposal_as_text() -> None:
@@ -106,3 +116,71 @@ def test_comments_hold_no_control_characters() -> None:
 def test_more_at_the_end_of_a_file(text: str, whole: str) -> None:
     """A blank line is between, and its lines end as the file's do."""
     assert append(text, "a = 1\n") == whole
+
+
+TOOL = ("tool", "nox-buildstages")
+
+
+@pytest.mark.parametrize(
+    ("text", "change", "changed"),
+    [
+        (
+            "[tool.nox-buildstages]  # ours\r\nlock-dir = 'x'\r\n",
+            Change(table=TOOL, key="match-runtime", value=["torch"]),
+            (
+                '[tool.nox-buildstages]  # ours\r\nmatch-runtime = ["torch"]\r\n'
+                "lock-dir = 'x'\r\n"
+            ),
+        ),
+        (
+            "[tool.nox-buildstages]\nconstraints = [\n  'a',  # one\n]\n[other]\n",
+            Change(table=TOOL, key="constraints", value=["a", "b"]),
+            '[tool.nox-buildstages]\nconstraints = ["a", "b"]\n[other]\n',
+        ),
+        (
+            "[tool.nox-buildstages]\nfinal.imports = ['a']\n",
+            Change(table=(*TOOL, "final"), key="extras", value=["cpu"]),
+            "[tool.nox-buildstages]\nfinal.extras = [\"cpu\"]\nfinal.imports = ['a']\n",
+        ),
+        (
+            (
+                "[[tool.nox-buildstages.stage]]\nname = 'a'\n"
+                "[[tool.nox-buildstages.stage]]\nname = 'b'\n"
+            ),
+            Change(table=(*TOOL, "stage", 1), key="dependencies", value=["c"]),
+            (
+                "[[tool.nox-buildstages.stage]]\nname = 'a'\n"
+                "[[tool.nox-buildstages.stage]]\ndependencies = [\"c\"]\nname = 'b'\n"
+            ),
+        ),
+        (
+            'a = """\n[tool.nox-buildstages]\n"""\n[tool.nox-buildstages]\n',
+            Change(table=TOOL, key="lock-dir", value="x"),
+            (
+                'a = """\n[tool.nox-buildstages]\n"""\n[tool.nox-buildstages]\n'
+                'lock-dir = "x"\n'
+            ),
+        ),
+    ],
+)
+def test_a_key_goes_into_the_table_that_there_is(
+    text: str, change: Change, changed: str
+) -> None:
+    """The rest stays byte for byte."""
+    found = change_text(text, [change])
+    assert found.text == changed
+    assert found.inserted == (change,)
+    assert not found.new_tables
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[tool.nox-buildstages.final]\nimports = []\n", "[tool]\n"]
+)
+def test_a_table_that_there_isn_t_is_a_new_one(text: str) -> None:
+    """For the end of the file."""
+    change = Change(table=TOOL, key="match-runtime", value=["torch"])
+    found = change_text(text, [change])
+    assert found.text == text
+    assert found.new_tables == {TOOL: (change,)}
+    whole = append(text, render([], (), tables=found.new_tables, root=ROOT))
+    assert toml.loads(whole) == change_document(toml.loads(text), [change])

@@ -35,7 +35,7 @@ from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import make_ignored_folder, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Sequence
 
     from packaging.utils import NormalizedName
 
@@ -83,6 +83,10 @@ class BackendMetadata:
 
         question = (SESSION, "source tree", self.scratch, output, source)
         return self.context.tools.run.once(question, unpack)
+
+    def ask_all(self, queries: Sequence[BackendQuery]) -> list[BackendAnswer]:
+        """Run the hooks of several outputs, one after another."""
+        return [*map(self.ask, queries)]
 
     def ask(self, query: BackendQuery) -> BackendAnswer:
         """Run the hooks of an output in the stage's environment.

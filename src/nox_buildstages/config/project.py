@@ -53,20 +53,29 @@ def read(document: Mapping[str, Any], *, pyproject: Path) -> Project:
 
 
 def read_cells(
-    document: Mapping[str, Any], *, pyproject: Path, may_lack_stages: bool = False
+    document: Mapping[str, Any],
+    *,
+    pyproject: Path,
+    may_lack_stages: bool = False,
+    may_lack_outputs: bool = False,
 ) -> tuple[Project, ...]:
     """Read a pyproject.toml for each cell of the matrix.
 
     With ``may_lack_stages``, a file without stages, or without our table, is fine in
-    the absence of other problems.
+    the absence of other problems: it may have rules for packages, and dynamic
+    dependencies. With ``may_lack_outputs``, rules for packages that no stage builds are
+    fine beside stages, too.
 
     Raises:
         DeclarationError: The file is faulty; has all problems.
     """
     clean, logins = extract_logins(document)
+    if may_lack_stages and not _has_stages(clean):
+        may_lack_outputs = True
+        clean = _without_dynamic_dependencies(clean)
     source = Document(content=clean, path=pyproject)
     is_misspelled = _check_table_names(source)
-    projects = _read_each(source)
+    projects = _read_each(source, may_lack_outputs=may_lack_outputs)
     may_lack = may_lack_stages and source.is_sound()
     has_stages = projects and projects[0].stages
     if not (has_stages or may_lack or is_misspelled):
@@ -80,7 +89,27 @@ def read_cells(
     return tuple(replace(project, logins=logins) for project in projects)
 
 
-def _read_each(document: Document) -> tuple[Project, ...]:
+def _has_stages(document: Mapping[str, Any]) -> bool:
+    """Whether a file seems to have stages."""
+    tools = document.get("tool")
+    table = tools.get(TOOL) if isinstance(tools, Mapping) else None
+    names = table if isinstance(table, Mapping) else ()
+    return any(find_nearest(name, TOP) == "stage" for name in names)
+
+
+def _without_dynamic_dependencies(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a file without the dynamic dependencies that only stages need to know."""
+    project = document.get("project")
+    dynamic = project.get("dynamic") if isinstance(project, Mapping) else None
+    if not (isinstance(project, Mapping) and isinstance(dynamic, list)):
+        return document
+    kept = [it for it in dynamic if it != "dependencies"]
+    return {**document, "project": {**project, "dynamic": kept}}
+
+
+def _read_each(
+    document: Document, *, may_lack_outputs: bool = False
+) -> tuple[Project, ...]:
     """Read the table once for each cell; a faulty matrix counts as a single cell."""
     item = document.find("tool", TOOL)
     if item is None and not document.is_sound():
@@ -98,7 +127,8 @@ def _read_each(document: Document) -> tuple[Project, ...]:
         matrix = read_matrix(table.with_value(replaced["matrix"])) or matrix
     in_cells = (_read_cell(item, cell, matrix) for cell in matrix.cells)
     projects = tuple(project for project in in_cells if project is not None)
-    _check_packages(item, content, projects)
+    if not may_lack_outputs:
+        _check_packages(item, content, projects)
     return projects
 
 

@@ -29,6 +29,10 @@ class Options:
     rebuild_all: bool = False  # --rebuild without a name
     rebuild: tuple[str, ...] = ()
     write: bool = False
+    names: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    all: bool = False
     json: bool = False
     github: bool = False
     only_missing: bool = False
@@ -41,6 +45,13 @@ class Options:
     dry_run: bool = False
     by_cell: bool = False
     folders: tuple[str, ...] = ()
+
+    @property
+    def scope_words(self) -> tuple[str, ...]:
+        """The words that say what `build-stages-init` looks at."""
+        extras = (it for name in self.extras for it in ("--extra", name))
+        groups = (it for name in self.groups for it in ("--group", name))
+        return (*self.names, *extras, *groups, *(("--all",) if self.all else ()))
 
     @property
     def upgrades(self) -> bool:
@@ -65,13 +76,16 @@ class Word:
     def field(self) -> str:
         """The field of the options."""
         name = self.name.removeprefix("--").replace("-", "_")
-        return "upgrade_packages" if name == "upgrade_package" else name
+        return _FIELDS.get(name, name)
 
     def spell(self, between: str = " ") -> str:
         """Return the word with an example of its value."""
         example = self.example or self.metavar.strip("[]")
         return f"{self.name}{between}{example}" if example else self.name
 
+
+_FIELDS = {"upgrade_package": "upgrade_packages", "extra": "extras", "group": "groups"}
+"""The fields of the options with another name than their word."""
 
 _SELECT = "plan only cells with this value; may come several times"
 _CELL, _SELECT_HINT = "cuda=12.8", "name an axis and a value, or python and a version"
@@ -105,6 +119,10 @@ WORDS = (
         "--select", _PLAN, _SELECT, _axis_and_value, "AXIS=VALUE", _CELL, _SELECT_HINT
     ),
     Word("--only-missing", _PLAN, "with --github: leave out cells without builds"),
+    Word("NAME", _INIT, "look at a package that isn't a dependency yet, too"),
+    Word("--extra", _INIT, "look at an extra of the project, too", str, "NAME"),
+    Word("--group", _INIT, "look at a dependency group, too", str, "NAME"),
+    Word("--all", _INIT, "look at all extras and groups"),
     Word("--write", _INIT, "write the proposed stages to the pyproject.toml"),
     Word("--older-than", _PRUNE, _OLDER, parse_duration, "TIME", "30d", _TIME),
     Word("--larger-than", _PRUNE, _LARGER, parse_size, "SIZE", "20GB", _SIZE),
@@ -130,8 +148,9 @@ def parse_options(
     queue = list(words)
     while queue:
         text = queue.pop(0)
-        if session == _MERGE and not text.startswith("-"):
-            found["folders"] = (*found.get("folders", ()), text)
+        positional = {_MERGE: "folders", _INIT: "names"}.get(session)
+        if positional is not None and not text.startswith("-"):
+            found[positional] = (*found.get(positional, ()), text)
             continue
         name, equals, value = text.partition("=")
         word = _BY_NAME.get(name)

@@ -10,12 +10,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from nox_buildstages.config.writing import indent
+from nox_buildstages.declarations import builds
 from nox_buildstages.errors import ProposalError
 from nox_buildstages.model import FINAL, PROJECT, Output, Stage
 from nox_buildstages.text import free_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Hashable, Iterator, Mapping
 
     from packaging.utils import NormalizedName
 
@@ -27,7 +28,13 @@ _WIDTH = 86
 """The width of a comment without ``#``."""
 
 _MATCH_RUNTIME = (canonicalize_name("torch"),)
-"""Projects whose compiled extensions work with a single version only."""
+"""Projects whose compiled extensions work with a single version only.
+
+They are large too, so the build backends that need one are asked in one environment.
+"""
+
+_HARMLESS = {canonicalize_name("wheel")}
+"""Build requirements that don't change what setuptools builds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +43,8 @@ class ProposedOutput:
 
     requirement: Requirement
     reason: str
+    requires: frozenset[NormalizedName] = frozenset()
+    """The projects of its build requirements: declared, or given by its backend."""
     dependencies: tuple[str, ...] = ()
     """Requirements beside the declared build requirements."""
     modules: Mapping[str, str] = field(default_factory=dict)
@@ -50,6 +59,12 @@ class ProposedOutput:
     def name(self) -> NormalizedName:
         """The normalized name of the project."""
         return canonicalize_name(self.requirement.name)
+
+    @property
+    def needs(self) -> frozenset[NormalizedName]:
+        """The projects that its build needs."""
+        extra = (canonicalize_name(Requirement(it).name) for it in self.dependencies)
+        return self.requires.union(extra) - _HARMLESS
 
     def comments(self) -> Iterator[str]:
         """Yield the reason for the stage, and an open task."""
@@ -73,8 +88,10 @@ class Draft:
 
     declared: Project
     outputs: tuple[ProposedOutput, ...] = ()  # sorted by name
-    groups: tuple[tuple[NormalizedName, ...], ...] = ()
-    """Outputs that share a stage; others have stages of their own."""
+    is_asking: bool = True
+    """Whether backends are still asked: in one environment for all that need torch."""
+    apart: frozenset[NormalizedName] = frozenset()
+    """Outputs that can't share a stage: their build requirements don't fit others."""
     added: Mapping[str, tuple[NormalizedName, ...]] = field(default_factory=dict)
     """By declared stage: proposed outputs to add to the dependencies."""
     match_runtime: tuple[NormalizedName, ...] = _MATCH_RUNTIME
@@ -94,15 +111,28 @@ class Draft:
     def stages(self) -> Iterator[tuple[str, tuple[ProposedOutput, ...]]]:
         """Yield the proposed stages: name and outputs.
 
-        A stage has the name of the first output, with a number if the name is taken.
+        Outputs whose builds need the same projects share a stage. It has the name of
+        the first output, with a number if the name is taken.
         """
         taken = {PROJECT, FINAL, *(stage.name for stage in self.declared.stages)}
-        groups = {name: group for group in self.groups for name in group}
+        groups: dict[Hashable, list[ProposedOutput]] = {}
         for output in self.outputs:
-            group = groups.get(output.name, (output.name,))
-            if group[0] == output.name:
-                members = tuple(it for it in self.outputs if it.name in group)
-                yield free_name(output.name, taken), members
+            groups.setdefault(self._group(output), []).append(output)
+        for members in groups.values():
+            name = free_name(members[0].name, taken)
+            taken.add(name)
+            yield name, tuple(members)
+
+    def _group(self, output: ProposedOutput) -> Hashable:
+        """Return what outputs of the same stage have in common."""
+        needs = self.needs(output)
+        is_alone = output.name in self.apart.union(needs)
+        if output.to_do or output.changes or is_alone:
+            return output.name
+        shared = needs.intersection(self.match_runtime)
+        if self.is_asking and shared:
+            return shared, needs.intersection(it.name for it in self.outputs)
+        return needs
 
     def project(self) -> Project:
         """Return the project with the proposed stages."""
@@ -127,21 +157,34 @@ class Draft:
                 location=f"stage {name} (proposed)",
             )
             stages.append(stage)
-        rules = {
-            output.name: replace(
-                project.rules(output.name),
-                build_requires_remove=output.dropped,
-                requires_dist=() if output.to_do else None,
+        rules = {}
+        for output in self.outputs:
+            declared = project.rules(output.name)
+            removed = (*declared.build_requires_remove, *output.dropped)
+            rules[output.name] = replace(
+                declared,
+                build_requires_remove=removed,
+                requires_dist=() if output.to_do else declared.requires_dist,
             )
-            for output in self.outputs
-        }
-        matched = dict.fromkeys((*project.match_runtime, *self.match_runtime))
+        every = [output for stage in stages for output in stage.outputs]
+        matched = (
+            *project.match_runtime,
+            *builds.match_runtime(project.uv, every),
+            *self.match_runtime,
+        )
+        declared_rules = {**project.packages, **rules}
         return replace(
             project,
-            match_runtime=tuple(matched),
+            match_runtime=tuple(dict.fromkeys(matched)),
             stages=tuple(stages),
-            packages={**project.packages, **rules},
+            packages=builds.package_rules(project.uv, every, declared_rules),
         )
+
+    def needs(self, output: ProposedOutput) -> frozenset[NormalizedName]:
+        """Return the projects that an output's build needs, as the rules have it."""
+        rules = self.declared.rules(output.name)
+        added = (canonicalize_name(it.name) for it in rules.build_requires_add)
+        return output.needs.union(added).difference(rules.build_requires_remove)
 
 
 def add_dependency(draft: Draft, stage: str, output: NormalizedName) -> Draft | None:
@@ -157,14 +200,15 @@ def add_dependency(draft: Draft, stage: str, output: NormalizedName) -> Draft | 
         if output in added or not is_declared:
             return None
         return replace(draft, added={**draft.added, stage: (*added, output)})
-    (member,) = members
-    if member.name == output:
+    if [member.name for member in members] == [output]:
         raise ProposalError(
             problem=f"no usable wheel of {output} exists, and its build requires"
             f" {output} itself",
             hint=CYCLE_HINT,
         )
-    if output in member.dependencies:
-        return None
-    dependencies = (*member.dependencies, output)
-    return draft.with_output(replace(member, dependencies=dependencies))
+    better = draft
+    for member in members:
+        if output not in (member.name, *member.dependencies):
+            dependencies = (*member.dependencies, output)
+            better = better.with_output(replace(member, dependencies=dependencies))
+    return None if better == draft else better

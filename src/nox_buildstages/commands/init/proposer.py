@@ -1,4 +1,4 @@
-"""Propose stages by trial: lock, learn from the failure, and lock again.
+"""Propose stages: find what has no wheel, lock, and learn from what fails.
 
 The result is known to resolve, with declared and undeclared build requirements.
 """
@@ -10,42 +10,43 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from nox_buildstages import errors
 from nox_buildstages.builder.diagnosis.modules import find_projects
+from nox_buildstages.commands.init.ask import (
+    Answers,
+    NewSourcesError,
+    SharedProvider,
+)
 from nox_buildstages.commands.init.draft import (
     CYCLE_HINT,
     Draft,
     ProposedOutput,
     add_dependency,
 )
-from nox_buildstages.commands.init.pyproject import render, write_addition
+from nox_buildstages.commands.init.pyproject import Change
 from nox_buildstages.config.graph import arrange
+from nox_buildstages.config.table import TOOL
 from nox_buildstages.config.writing import build_requires_table, indent
-from nox_buildstages.lock.files import folder
-from nox_buildstages.lock.resolve.known_metadata import BackendAnswer
 from nox_buildstages.lock.resolve.locker import UnresolvableError
+from nox_buildstages.lock.resolve.own_project import with_own_stage
 from nox_buildstages.lock.resolve.source_choice import is_direct
 from nox_buildstages.lock.resolve.source_chooser import IncompatibleOutputsError
-from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question
-from nox_buildstages.model import Output
+from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question, StandIn
+from nox_buildstages.model import FINAL, Metadata, Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator
 
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
     from nox_buildstages.builder.backend_metadata import BackendMetadata
+    from nox_buildstages.config.cells import Cells
     from nox_buildstages.lock.files.lockfile import Lock
-    from nox_buildstages.lock.resolve.known_metadata import (
-        BackendQuery,
-        MetadataProvider,
-    )
     from nox_buildstages.lock.resolve.locker import Locker
-    from nox_buildstages.model import Project, Source
-    from nox_buildstages.workspace.workspace import Workspace
+    from nox_buildstages.model import Project, Stage
 
 MAX_GUESSES = 8
 """The number of undeclared modules to find a project for, for one output."""
@@ -58,71 +59,44 @@ _ABOUT = (
 )
 
 
-def run_init(workspace: Workspace, *, has_table: bool) -> None:
-    """Propose stages for dependencies without a wheel, without writing any lock.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proposal:
+    """The missing stages, and the changes of tables that the file has."""
 
-    Raises:
-        BuildStagesError: No stages can be proposed, or they can't be written.
-    """
-    report = workspace.tools.run.report
-    with workspace.hold_lock():
-        project_locker = workspace.project_locker()
-        context = project_locker.contexts[0]
-        earlier = folder.read_all_locks(context.project)
-        with project_locker.open_locker(context, earlier) as (locker, provider):
-            text = Proposer(
-                project=context.project,
-                has_table=has_table,
-                locker=locker,
-                provider=provider,
-                report=report,
-            ).propose()
-    if text is None:
-        report(
-            "nothing needs a stage: everything else has a wheel for"
-            f" {workspace.interpreter.short}"
-        )
-        return
-    print(text, end="", flush=True)  # noqa: T201 - the output of the session
-    if workspace.options.write:
-        path = context.project.pyproject
-        write_addition(path, text)
-        report(f"wrote it to the end of {path.name}")
-    else:
-        report("to write it: nox -s build-stages-init -- --write")
+    heading: tuple[str, ...] = ()
+    stages: tuple[tuple[Stage, tuple[str, ...]], ...] = ()  # with comments
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proposer:
     """Finds the missing stages of a project."""
 
-    project: Project  # as declared
-    has_table: bool  # whether the pyproject.toml has our table already
+    cells: Cells  # as declared
     locker: Locker
     provider: BackendMetadata
     report: Callable[[str], None]
-    answers: dict[NormalizedName, BackendAnswer] = field(default_factory=dict)
-    """The last answers of the build backends, by output."""
+    answers: Answers = field(default_factory=Answers)
 
-    def propose(self) -> str | None:
-        """Return the missing stages as TOML; None if no stage is missing.
+    @property
+    def project(self) -> Project:
+        """The project of the first cell, as declared."""
+        return self.cells.first.project
+
+    def propose(self) -> Proposal:
+        """Return the missing stages.
 
         Raises:
             BuildStagesError: A failure teaches nothing.
         """
-        draft, locks = Draft(declared=self.project), None
-        while locks is None:
-            try:
-                locks = self._lock(draft)
-            except (errors.LockError, errors.BuildError) as error:  # noqa: PERF203 - it takes seconds
-                better = self._learn(draft, error)
-                if better is None:
-                    raise
-                draft = better
-        if not draft.outputs:
-            return None
+        draft = self._find_outputs(Draft(declared=self.project))
+        draft, _ = self._lock_until_it_works(draft)
+        if draft.outputs:
+            # Backends have answered: give each group of equal needs a stage.
+            draft = replace(self._with_answers(draft), is_asking=False)
+        draft, locks = self._lock_until_it_works(draft)
 
-        # Pin the locked versions.
+        # Pin the versions that were locked.
         versions = {
             output.name: output.metadata.version
             for lock in locks
@@ -133,48 +107,192 @@ class Proposer:
                 pin = Requirement(f"{output.requirement.name}=={versions[output.name]}")
                 draft = draft.with_output(replace(output, requirement=pin))
 
-        draft = self._group(draft)
-        *stages, final = (
-            {package.name for package in lock.pylock.packages}
-            for lock in self._lock(draft, use_answers=True)
-        )
-        matched = tuple(
+        *stages, final = ({it.name for it in lock.pylock.packages} for lock in locks)
+        matched = [
             name
             for name in draft.match_runtime
             if name not in self.project.match_runtime
             and name in final
             and any(name in stage for stage in stages)
-        )
+        ]
+        changes = [*self._stage_changes(draft)]
+        if matched:
+            value = [*self.project.match_runtime, *matched]
+            table = ("tool", TOOL)
+            changes.append(Change(table=table, key="match-runtime", value=value))
         python = self.locker.resolver.target.interpreter.short
-        heading = [f"Proposed by `nox -s build-stages-init` for {python}.", *_ABOUT]
-        for name, added in draft.added.items():
-            names = ", ".join(added)
-            heading.append(f"To do: add {names} to the dependencies of stage {name}.")
-        if self.has_table and matched:
-            heading.append(f"To do: add {', '.join(matched)} to match-runtime.")
-        if draft.mismatch:
+        heading = [f"Proposed by `nox -s build-stages-init` for {python}."]
+        if draft.outputs:
+            heading += _ABOUT
+        if draft.mismatch and draft.outputs:
             heading += ("To do:", *indent(draft.mismatch))
         comments = {
-            name: [line for output in members for line in output.comments()]
+            name: tuple(line for output in members for line in output.comments())
             for name, members in draft.stages()
         }
-        return render(
-            heading,
-            (
+        return Proposal(
+            heading=tuple(heading),
+            stages=tuple(
                 (stage, comments[stage.name])
                 for stage in arrange(draft.project()).order
                 if stage.name in comments
             ),
-            match_runtime=() if self.has_table else matched,
-            root=self.project.root,
+            changes=tuple(changes),
         )
 
-    def _lock(self, draft: Draft, *, use_answers: bool = False) -> tuple[Lock, ...]:
-        """Return the locks of a draft.
+    def _stage_changes(self, draft: Draft) -> Iterator[Change]:
+        """Yield the dependencies of declared stages with the outputs they need."""
+        for number, stage in enumerate(self.project.stages):
+            added = draft.added.get(stage.name, ())
+            if added:
+                before = map(str, stage.dependencies)
+                yield Change(
+                    table=("tool", TOOL, "stage", number),
+                    key="dependencies",
+                    value=[*before, *added],
+                )
 
-        With ``use_answers``, earlier answers of build backends count in a new
-        environment too, because another question would need builds.
+    # Find outputs without asking a backend ---------------------------------------
+
+    def _find_outputs(self, draft: Draft) -> Draft:
+        """Return a draft with every output that uv's answers show.
+
+        What a project declares for uv comes first: sources, and packages whose wheels
+        it refuses.
         """
+        interpreter = self.locker.resolver.target.interpreter
+        for cell in self.cells.cells:
+            for requirement in cell.project.final.requirements:
+                name, url = canonicalize_name(requirement.name), requirement.url or ""
+                marker = requirement.marker
+                if (
+                    self._is_direct(requirement)
+                    and (marker is None or interpreter.satisfies(marker))
+                    and name not in {it.name for it in draft.project().outputs}
+                    and not url.partition("#")[0].endswith(".whl")
+                ):
+                    found = f"{requirement.name} @ {url}" if url else requirement.name
+                    draft = self._add(draft, Requirement(found), FROM_SOURCE)
+        for cell in self.cells.cells:
+            draft = self._ask_for_wheels(draft, cell.project)
+        return draft
+
+    def _ask_for_wheels(self, draft: Draft, project: Project) -> Draft:
+        """Return a draft with what uv finds no usable wheel for.
+
+        The requirements of outputs are unknown here; locking finds what they need.
+        """
+        while True:
+            outputs = {it.name: it.requirement for it in draft.project().outputs}
+            direct = [name for name in outputs if self._is_direct(outputs[name])]
+            nothing = Metadata(version=Version("0"), learned="static")
+            question = Question(
+                name=FINAL,
+                requirements=tuple(
+                    str(it)
+                    for it in project.final.requirements
+                    if canonicalize_name(it.name) not in direct
+                ),
+                constraints=tuple(map(str, project.constraints)),
+                stand_ins=tuple(StandIn(name=it, metadata=nothing) for it in direct),
+                sdists=tuple(it for it in outputs if it not in direct),
+                overriding=tuple(direct),
+            )
+            better = draft
+            try:
+                packages = self.locker.resolver.resolve(question).packages
+            except errors.NoWheelError as error:
+                name = canonicalize_name(error.project)
+                if name not in outputs:
+                    better = self._add(draft, Requirement(name), error.reason)
+            except errors.ResolutionError:
+                return draft  # locking explains it
+            else:
+                for package in packages:
+                    setting = self.locker.resolver.no_binary_setting(package.name)
+                    if setting is not None and package.name not in outputs:
+                        reason = f"{setting} says not to use its wheels"
+                        better = self._add(better, Requirement(package.name), reason)
+            if better == draft:
+                return draft
+            draft = better
+
+    def _add(self, draft: Draft, requirement: Requirement, reason: str) -> Draft:
+        """Return a draft with a stage for a requirement."""
+        if self._is_direct(requirement):
+            reason = FROM_SOURCE
+        self.report(f"{requirement.name} has to be built: {reason}")
+        return draft.with_output(ProposedOutput(requirement=requirement, reason=reason))
+
+    # Learn from failures ---------------------------------------------------------
+
+    def _lock_until_it_works(self, draft: Draft) -> tuple[Draft, tuple[Lock, ...]]:
+        """Return a draft that can be locked, and its locks.
+
+        Raises:
+            BuildStagesError: A failure teaches nothing.
+        """
+        while True:
+            draft = self._order(draft)
+            try:
+                return draft, self._lock(draft)
+            except (NewSourcesError, errors.LockError, errors.BuildError) as error:
+                failures: list[Exception] = [*self.answers.failures] or [error]
+                self.answers.failures.clear()
+                if self.answers.is_news:
+                    self.answers.is_news = False
+                    draft = self._find_outputs(self._with_sources(draft))
+                    continue
+                better = draft
+                for failure in failures:
+                    better = self._learn(better, failure) or better
+                if better == draft:
+                    raise
+                draft = better
+
+    def _with_sources(self, draft: Draft) -> Draft:
+        """Return a draft with what the sources of outputs say about their builds."""
+        for output in draft.outputs:
+            facts = self.answers.sources.get(output.name)
+            if facts is None or output.requires:
+                continue
+            known = draft.needs(output).union(map(_name_of, facts.requires))
+            modules = {
+                module: project
+                for module in facts.imports
+                if (project := find_projects(module)[0]) not in {output.name, *known}
+            }
+            draft = draft.with_output(
+                replace(
+                    output,
+                    requires=frozenset(map(_name_of, facts.requires)),
+                    dependencies=(*output.dependencies, *modules.values()),
+                    modules={**output.modules, **modules},
+                )
+            )
+        return draft
+
+    def _with_answers(self, draft: Draft) -> Draft:
+        """Return a draft with the build requirements that backends have named."""
+        for output in draft.outputs:
+            answer = self.answers.by_output.get(output.name)
+            if answer is not None:
+                requires = output.requires.union(map(_name_of, answer.requires))
+                draft = draft.with_output(replace(output, requires=requires))
+        return draft
+
+    def _order(self, draft: Draft) -> Draft:
+        """Return a draft in which an output comes before those whose builds need it."""
+        names = {it.name for it in draft.project().outputs}
+        for output in draft.outputs:
+            needed = draft.needs(output) & names - {output.name, *output.dropped}
+            known = {*map(_name_of, output.dependencies)}
+            dependencies = (*output.dependencies, *sorted(needed - known))
+            draft = draft.with_output(replace(output, dependencies=dependencies))
+        return draft
+
+    def _lock(self, draft: Draft) -> tuple[Lock, ...]:
+        """Return the locks of a draft."""
         project = draft.project()
         try:
             graph = arrange(project)
@@ -186,26 +304,34 @@ class Proposer:
                 hint=CYCLE_HINT,
             ) from error
         context = replace(self.provider.context, project=project, graph=graph)
-        provider = CachedProvider(
+        provider = SharedProvider(
             provider=replace(self.provider, context=context),
             skipped=frozenset(output.name for output in draft.outputs if output.to_do),
+            proposed=frozenset(output.name for output in draft.outputs),
             answers=self.answers,
-            use_answers=use_answers,
         )
         locker = replace(
-            self.locker, project=project, graph=graph, metadata_provider=provider
+            self.locker,
+            project=project,
+            graph=with_own_stage(project, graph),
+            metadata_provider=provider,
         )
         try:
             return locker.make_locks()
         except (UnresolvableError, IncompatibleOutputsError) as failure:
             raise failure.error from failure
 
-    def _learn(
-        self, draft: Draft, error: errors.LockError | errors.BuildError
+    def _learn(  # noqa: PLR0911 - a case for each kind of error
+        self, draft: Draft, error: Exception
     ) -> Draft | None:
         """Return a draft without the cause of a failure; None for no idea."""
         if isinstance(error, errors.NoWheelError):
             return self._add_output(draft, error)
+        if isinstance(error, errors.ResolutionError):
+            members = dict(draft.stages()).get(error.name, ())
+            if len(members) > 1:
+                apart = draft.apart.union(it.name for it in members)
+                return replace(draft, apart=apart)
         if isinstance(error, errors.UnorderedOutputError):
             return add_dependency(draft, error.stage, canonicalize_name(error.output))
         if isinstance(error, (errors.BackendError, errors.ChangedEnvironmentError)):
@@ -226,56 +352,28 @@ class Proposer:
         name = canonicalize_name(error.project)
         if name in {output.name for output in draft.project().outputs}:
             return add_dependency(draft, error.name, name)
-        wanted = [
-            text
-            for text in error.requirements
-            if canonicalize_name(Requirement(text).name) == name
-        ]
-        members = dict(draft.stages()).get(error.name)
+        wanted = [text for text in error.requirements if _name_of(text) == name]
+        members = dict(draft.stages()).get(error.name, ())
+        askers = [it for it in members if wanted and name in draft.needs(it)]
         has_choice = error.version is None and error.reason != FROM_SOURCE
-        if members and wanted and has_choice and self._has_wheel(name):
+        if askers and has_choice and self._has_wheel(name):
             # A build requires an old version that has no wheel; the user decides.
-            (member,) = members
             versions = ", ".join(wanted)
-            self.report(f"{member.name}: no wheel of {versions}, a build requirement")
-            lines = (
-                f"its build requires {versions}, and there is {error.reason} of that",
-                "if another version will do, write in pyproject.toml:",
-                *indent(build_requires_table(member.name, add=[name], remove=[name])),
-            )
-            to_do, dropped = (*member.to_do, *lines), (*member.dropped, name)
-            return draft.with_output(replace(member, to_do=to_do, dropped=dropped))
-        requirement = self._requirement(draft, error, name)
-        self.report(f"{requirement.name} has to be built: {error.reason}")
-        output = ProposedOutput(requirement=requirement, reason=error.reason)
-        return draft.with_output(output)
-
-    def _requirement(
-        self, draft: Draft, error: errors.NoWheelError, name: NormalizedName
-    ) -> Requirement:
-        """Return the output to build: a declared URL, or the version of an sdist."""
-        for requirement in self.project.final.requirements:
-            if canonicalize_name(requirement.name) == name and requirement.url:
-                return Requirement(f"{requirement.name} @ {requirement.url}")
-        if self._is_direct(Requirement(name)):
-            return Requirement(name)
-        if error.version is not None:
-            return Requirement(f"{name}=={error.version}")
-        sdists = (
-            output.name
-            for output in draft.project().outputs
-            if not self._is_direct(output.requirement)
-        )
-        question = Question(
-            name="version",
-            requirements=error.requirements,
-            constraints=error.constraints,
-            sdists=(*sdists, name),
-        )
-        answer = self._resolve(question)
-        packages = () if answer is None else answer.packages
-        version = next((it.version for it in packages if it.name == name), None)
-        return Requirement(name if version is None else f"{name}=={version}")
+            for member in askers:
+                self.report(
+                    f"{member.name}: no wheel of {versions}, a build requirement"
+                )
+                table = build_requires_table(member.name, add=[name], remove=[name])
+                problem = f"its build requires {versions}, and there is {error.reason}"
+                lines = (
+                    f"{problem} of that",
+                    "if another version will do, write in pyproject.toml:",
+                    *indent(table),
+                )
+                to_do, dropped = (*member.to_do, *lines), (*member.dropped, name)
+                draft = draft.with_output(replace(member, to_do=to_do, dropped=dropped))
+            return draft
+        return self._add(draft, Requirement(name), error.reason)
 
     def _help_backend(
         self, draft: Draft, error: errors.BackendError | errors.ChangedEnvironmentError
@@ -338,23 +436,6 @@ class Proposer:
         self.report(f"{name}: its build requirements are unknown: {to_do[0]}")
         return draft.with_output(replace(output, to_do=to_do))
 
-    def _group(self, draft: Draft) -> Draft:
-        """Return a draft in which outputs with the same dependencies share a stage."""
-        alike: dict[frozenset[str], list[NormalizedName]] = {}
-        for output in draft.outputs:
-            if not output.to_do:
-                key = frozenset(output.dependencies)
-                alike.setdefault(key, []).append(output.name)
-        for names in alike.values():
-            if len(names) > 1:
-                together = replace(draft, groups=(*draft.groups, tuple(names)))
-                try:
-                    self._lock(together, use_answers=True)
-                except (errors.LockError, errors.ProposalError):
-                    continue
-                draft = together
-        return draft
-
     def _is_direct(self, requirement: Requirement) -> bool:
         """Return whether a requirement has a fixed source, for example a URL."""
         return is_direct(self.project, Output(requirement=requirement, location=""))
@@ -371,38 +452,5 @@ class Proposer:
             return None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CachedProvider:
-    """Asks build backends for metadata even if an sdist declares them.
-
-    Undeclared imports of a build show only when the build backend runs.
-    """
-
-    provider: MetadataProvider
-    skipped: Collection[NormalizedName]  # their build backends aren't asked
-    answers: dict[NormalizedName, BackendAnswer]
-    use_answers: bool  # also in a new environment
-
-    def tree(self, output: NormalizedName, source: Source) -> Path:
-        """Return a folder with the unpacked source of an output."""
-        return self.provider.tree(output, source)
-
-    def ask(self, query: BackendQuery) -> BackendAnswer:
-        """Run the hooks of an output in the stage's environment."""
-        if query.output in self.skipped:
-            return BackendAnswer(requires=(), metadata=None)
-        known = self.answers.get(query.output)
-        if known is not None and self.use_answers and not known.unmet:
-            return known
-        try:
-            answer = self.provider.ask(replace(query, wants_metadata=True))
-        except errors.BackendError as error:
-            if error.output not in self.skipped:
-                raise
-            raise errors.MetadataError(
-                output=query.output,
-                stage=query.stage.name,
-                problem=f"its build requires {error.output}, whose build failed",
-            ) from error
-        self.answers[query.output] = answer
-        return answer
+def _name_of(text: str) -> NormalizedName:
+    return canonicalize_name(Requirement(text).name)

@@ -1,48 +1,185 @@
-"""The proposed stages as TOML, and in a pyproject.toml."""
+"""The proposed tables as TOML, and in a pyproject.toml.
+
+New tables go to the end of the file. A key of a table that the file has already goes
+into that table; nothing else of the file changes.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from nox_buildstages import toml
+from nox_buildstages.config.getters import Step, location_of
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.project import read
-from nox_buildstages.config.table import TOOL
-from nox_buildstages.config.writing import assignment, format_requirement, stage_table
+from nox_buildstages.config.writing import (
+    assignment,
+    format_requirement,
+    format_value,
+    stage_table,
+)
 from nox_buildstages.declarations.documents import complete_document
 from nox_buildstages.errors import DeclarationError, ProposalError
 from nox_buildstages.system.files import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from nox_buildstages.model import Stage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """A key of a table with a new value; the table may be missing."""
+
+    table: tuple[Step, ...]  # from the document's root
+    key: str
+    value: Any
+
+    def apply(self, document: Any) -> None:  # noqa: ANN401 - a parsed document
+        """Set the value in a parsed document."""
+        for step in self.table:
+            table = document
+            document = (
+                table[step] if isinstance(step, int) else table.setdefault(step, {})
+            )
+        document[self.key] = self.value
+
+
+def change_document(
+    document: Mapping[str, Any], changes: Iterable[Change]
+) -> dict[str, Any]:
+    """Return a copy of a parsed document with changes."""
+    changed = copy.deepcopy(dict(document))
+    for change in changes:
+        change.apply(changed)
+    return changed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChangedText:
+    """The text of a pyproject.toml with changes in its tables, and new tables."""
+
+    text: str
+    new_tables: Mapping[tuple[Step, ...], tuple[Change, ...]]
+    inserted: tuple[Change, ...]  # into tables of the text
+
+
+def change_text(text: str, changes: Iterable[Change]) -> ChangedText:
+    """Return a text with each change in its table, if the text has that table."""
+    new_tables: dict[tuple[Step, ...], tuple[Change, ...]] = {}
+    inserted = []
+    for change in changes:
+        expected = change_document(toml.loads(text), [change])
+        new_table = append(text, _new_table(change.table, [change]))
+        # A table above takes the key with dots only if there can't be a new table.
+        depth, *above = range(len(change.table), 0, -1)
+        candidates = (
+            *_insert(text, change, depth),
+            new_table,
+            *(it for depth in above for it in _insert(text, change, depth)),
+        )
+        found = next((it for it in candidates if _is_toml(it, expected)), new_table)
+        if found == new_table:
+            new_tables[change.table] = (*new_tables.get(change.table, ()), change)
+        else:
+            text = found
+            inserted.append(change)
+    return ChangedText(text=text, new_tables=new_tables, inserted=tuple(inserted))
+
+
+def _is_toml(text: str, expected: Mapping[str, Any]) -> bool:
+    """Whether a text is TOML for a document."""
+    try:
+        return toml.loads(text) == expected
+    except toml.TOMLDecodeError:
+        return False
+
+
+def _insert(text: str, change: Change, depth: int) -> Iterator[str]:
+    """Yield texts, one of which may have a change in the table of some first steps."""
+    lines = text.splitlines(keepends=True)
+    newline = "\r\n" if "\r\n" in text else "\n"
+    numbers: dict[tuple[Step, ...], int] = {}
+    tables: dict[tuple[Step, ...], int] = {}  # the first line below each header
+    for at, line in enumerate(lines):
+        header = _header(line)
+        if header is not None:
+            steps, is_array = header
+            if is_array:
+                numbers[steps] = numbers.get(steps, -1) + 1
+                steps = (*steps, numbers[steps])
+            tables[steps] = at + 1
+    start = tables.get(change.table[:depth])
+    if start is None:
+        return
+    end = min((it for it in tables.values() if it > start), default=len(lines))
+    key = ".".join(map(str, (*change.table[depth:], change.key)))
+    assigned = f"{newline.join(assignment(key, change.value))}{newline}"
+    # In place of an assignment, which may have several lines.
+    for first in range(start, end):
+        if lines[first].split("=")[0].strip() == key:
+            for last in range(first + 1, end + 1):
+                yield "".join((*lines[:first], assigned, *lines[last:]))
+    yield "".join((*lines[:start], assigned, *lines[start:]))
+
+
+def _header(line: str) -> tuple[tuple[Step, ...], bool] | None:
+    """Return the steps of a table's header, and whether it is one of an array."""
+    if not line.lstrip().startswith("["):
+        return None
+    try:
+        value: Any = toml.loads(line)
+    except toml.TOMLDecodeError:
+        return None
+    steps: tuple[Step, ...] = ()
+    while isinstance(value, dict) and value:
+        ((key, value),) = value.items()
+        steps = (*steps, key)
+    return steps, isinstance(value, list)
 
 
 def render(
     heading: Iterable[str],
     stages: Iterable[tuple[Stage, Iterable[str]]],
     *,
-    match_runtime: Sequence[str] = (),
+    tables: Mapping[tuple[Step, ...], Sequence[Change]] | None = None,
     root: Path,
 ) -> str:
     """Return stages as TOML, with the reasons for each as comments.
 
-    Paths in the project's root become relative. ``match_runtime`` begins the table
-    ``[tool.nox-buildstages]``, so a file with the table can't take the key.
+    Paths in the project's root become relative. The tables come first.
     """
     blocks = [_comment(heading)]
-    if match_runtime:
-        matched = assignment("match-runtime", match_runtime)
-        blocks.append([f"[tool.{TOOL}]", *matched])
+    for steps, changes in sorted((tables or {}).items(), key=lambda it: len(it[0])):
+        blocks.append(_new_table(steps, changes).splitlines())
     for stage, reasons in stages:
         outputs = (format_requirement(it.requirement, root) for it in stage.outputs)
         table = stage_table(stage.name, outputs, map(str, stage.dependencies))
         private = stage.private_environment
-        copy = assignment("private-environment", private) if private else ()
-        blocks.append([*_comment(reasons), *table, *copy])
-    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+        copied = assignment("private-environment", private) if private else ()
+        blocks.append([*_comment(reasons), *table, *copied])
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _new_table(steps: Iterable[Step], changes: Iterable[Change]) -> str:
+    """Return a table with some keys."""
+    lines = [f"[{location_of(steps)}]"]
+    for change in changes:
+        lines += assignment(change.key, change.value)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def describe_change(change: Change) -> str:
+    """Return what is written into a table that the file has."""
+    table = change.table
+    name = f"[{location_of(table)}]"
+    if isinstance(table[-1], int):
+        name = f"[[{location_of(table[:-1])}]], number {table[-1] + 1}"
+    return f"{name}: {change.key} = {format_value(change.value)}"
 
 
 def append(text: str, addition: str) -> str:
@@ -54,15 +191,14 @@ def append(text: str, addition: str) -> str:
     return text + gap + addition.replace("\n", newline)
 
 
-def write_addition(pyproject: Path, addition: str) -> None:
-    """Write tables to the end of a pyproject.toml and leave the rest unchanged.
+def write_proposal(pyproject: Path, text: str) -> None:
+    """Write the new text of a pyproject.toml.
 
     Raises:
-        ProposalError: The file wouldn't declare the same afterwards.
+        ProposalError: The text is no pyproject.toml that can be read.
         OSError: The file can't be written.
     """
     path = pyproject.resolve()
-    text = append(path.read_bytes().decode("utf-8"), addition)
     try:
         document = complete_document(toml.loads(text), pyproject)
         arrange(read(document, pyproject=pyproject))

@@ -33,7 +33,13 @@ def suggest_output(
         return resolver.order_error(error.name, project)
     output = _output_for_table(project, question, resolver)
     if error.name == FINAL:
-        builder = next(it for it in reversed(graph.order) if it.name != PROJECT)
+        stages = [it for it in graph.order if it.name != PROJECT]
+        if not stages:
+            table = writing.stage_table(free_name(project, (PROJECT, FINAL)), [output])
+            init = "`nox -s build-stages-init` proposes the stages that are missing"
+            lines = [f"{init}, in pyproject.toml:", *writing.indent(table)]
+            return replace(error, hint="\n".join(lines))
+        builder = stages[-1]
     else:
         ancestors = graph.ancestors(error.name)
         if not ancestors:

@@ -18,7 +18,7 @@ from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
 from nox_buildstages.sources import metadata as source_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from nox_buildstages.environments.targets import Target
@@ -70,8 +70,8 @@ class MetadataProvider(Protocol):
     def tree(self, output: NormalizedName, source: Source) -> Path:
         """Return a folder with the patched declarations of an output's source."""
 
-    def ask(self, query: BackendQuery) -> BackendAnswer:
-        """Run the hooks of an output's build backend."""
+    def ask_all(self, queries: Sequence[BackendQuery]) -> Sequence[BackendAnswer]:
+        """Run the hooks of the build backends of several outputs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -220,47 +220,56 @@ class Locker:
             if stage.name in target.resolved and not target.has_answers(stage.name)
         ]
         _LOG.debug("ask backends: %s", _names(changed))
-        for target, stage in changed:
-            names = (*self.graph.ancestors(stage.name), stage.name)
-            locks = {name: target.resolved[name].lock for name in names}
+        asked = [
+            (target, stage, output)
+            for target, stage in changed
+            for output in stage.outputs
+        ]
+        answers = self.metadata_provider.ask_all(
+            [self._query(target, stage, output.name) for target, stage, output in asked]
+        )
+        for (target, stage, output), answer in zip(asked, answers, strict=True):
             pins = target.resolved[stage.name].pins
-            for output in stage.outputs:
-                static = target.known.static[output.name]
-                query = known_metadata.BackendQuery(
-                    stage=stage,
+            recorded = target.known.record_answer(output.name, answer, pins)
+            if recorded.changes > MAX_ANSWERS:
+                raise MetadataError(
                     output=output.name,
-                    source=static.choice.source,
-                    locks=locks,
-                    requires=target.known.build_requires(output.name),
-                    wants_metadata=static.metadata is None,
-                    target=target.target,
+                    stage=stage.name,
+                    problem="its build requirements change every time they are met",
+                    hint="pin them in the dependencies of the stage",
                 )
-                answer = self.metadata_provider.ask(query)
-                recorded = target.known.record_answer(output.name, answer, pins)
-                if recorded.changes > MAX_ANSWERS:
-                    raise MetadataError(
-                        output=output.name,
-                        stage=stage.name,
-                        problem="its build requirements change every time they are met",
-                        hint="pin them in the dependencies of the stage",
-                    )
-                metadata = target.known.metadata(output.name)
-                if metadata is not None:
-                    check_version(output, stage.name, target.known, metadata)
-                elif not answer.unmet:
-                    unknown = "version"
-                    hint = "set a version in the pyproject.toml of its source"
-                    if self.project.rules(output.name).requires_dist is None:
-                        unknown = "requirements"
-                        hint = known_metadata.requires_dist_hint(output.name)
-                    raise MetadataError(
-                        output=output.name,
-                        stage=stage.name,
-                        problem=f"its backend can't determine its {unknown} without a"
-                        " build",
-                        hint=hint,
-                    )
+            metadata = target.known.metadata(output.name)
+            if metadata is not None:
+                check_version(output, stage.name, target.known, metadata)
+            elif not answer.unmet:
+                unknown = "version"
+                hint = "set a version in the pyproject.toml of its source"
+                if self.project.rules(output.name).requires_dist is None:
+                    unknown = "requirements"
+                    hint = known_metadata.requires_dist_hint(output.name)
+                raise MetadataError(
+                    output=output.name,
+                    stage=stage.name,
+                    problem=f"its backend can't determine its {unknown} without a"
+                    " build",
+                    hint=hint,
+                )
         return bool(changed)
+
+    def _query(
+        self, target: TargetLock, stage: Stage, output: NormalizedName
+    ) -> known_metadata.BackendQuery:
+        names = (*self.graph.ancestors(stage.name), stage.name)
+        static = target.known.static[output]
+        return known_metadata.BackendQuery(
+            stage=stage,
+            output=output,
+            source=static.choice.source,
+            locks={name: target.resolved[name].lock for name in names},
+            requires=target.known.build_requires(output),
+            wants_metadata=static.metadata is None,
+            target=target.target,
+        )
 
 
 def _names(environments: Sequence[tuple[TargetLock, Stage | None]]) -> str:

@@ -1,0 +1,178 @@
+"""Ask build backends for a proposal: each once, and stages side by side."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from nox_buildstages.errors import BackendError, BuildStagesError, MetadataError
+from nox_buildstages.lock.resolve.known_metadata import BackendAnswer
+from nox_buildstages.sources import metadata as source_tree
+from nox_buildstages.system.process import run_in_parallel
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
+
+    from packaging.utils import NormalizedName
+
+    from nox_buildstages.builder.backend_metadata import BackendMetadata
+    from nox_buildstages.environments.environment import Environment
+    from nox_buildstages.environments.targets import Target
+    from nox_buildstages.lock.resolve.known_metadata import BackendQuery
+    from nox_buildstages.model import Source
+
+
+_KNOWN_MODULES = {"torch", "numpy", "Cython", "pybind11", "pip"}
+"""Modules that many a setup.py imports without declaring them.
+
+Others may be files of the source: only a build backend can say what is missing.
+"""
+
+
+class NewSourcesError(Exception):
+    """Sources were read that the draft doesn't take into account yet."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceFacts:
+    """What a source says about its build."""
+
+    requires: tuple[str, ...]  # declared build requirements
+    imports: tuple[str, ...]  # well-known modules that its setup.py imports
+
+
+@dataclass(kw_only=True, slots=True)
+class Answers:
+    """What sources and backends have said so far, and where the backends ran."""
+
+    sources: dict[NormalizedName, SourceFacts] = field(default_factory=dict)
+    is_news: bool = False  # whether the draft lacks what sources say
+    by_output: dict[NormalizedName, BackendAnswer] = field(default_factory=dict)
+    environments: dict[NormalizedName, Environment] = field(default_factory=dict)
+    """By the first output of a stage."""
+    failures: list[BuildStagesError] = field(default_factory=list)
+    """The errors of the last questions."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharedProvider:
+    """Asks build backends even if an sdist declares all metadata.
+
+    Undeclared imports of a build show only when the build backend runs. An answer
+    counts in every later environment, because another question would take long.
+    """
+
+    provider: BackendMetadata
+    skipped: Collection[NormalizedName]  # their build backends aren't asked
+    proposed: Collection[NormalizedName]
+    answers: Answers
+
+    def tree(self, output: NormalizedName, source: Source) -> Path:
+        """Return a folder with the declarations of an output's source."""
+        tree = self.provider.tree(output, source)
+        if output in self.proposed and output not in self.answers.sources:
+            self.answers.is_news = True
+            self.answers.sources[output] = SourceFacts(
+                requires=source_tree.read_build_system(tree).requires,
+                imports=tuple(find_imports(tree / "setup.py")),
+            )
+        return tree
+
+    def ask_all(self, queries: Sequence[BackendQuery]) -> list[BackendAnswer]:
+        """Ask the backends of each stage in an environment of its own.
+
+        Raises:
+            NewSourcesError: The draft has to take new sources into account first.
+            BuildStagesError: The first of the failures.
+        """
+        if self.answers.is_news:
+            raise NewSourcesError
+        self.answers.failures.clear()
+        by_stage: dict[str, list[BackendQuery]] = {}
+        for query in queries:
+            if not self._is_answered(query):
+                by_stage.setdefault(query.stage.name, []).append(query)
+        run_in_parallel(
+            partial(self._ask_stage, self._environment(stage[0]), stage)
+            for stage in by_stage.values()
+        )
+        if self.answers.failures:
+            raise self.answers.failures[0]
+        nothing = BackendAnswer(requires=(), metadata=None)
+        return [
+            nothing
+            if query.output in self.skipped
+            else self.answers.by_output[query.output]
+            for query in queries
+        ]
+
+    def _is_answered(self, query: BackendQuery) -> bool:
+        known = self.answers.by_output.get(query.output)
+        return query.output in self.skipped or (known is not None and not known.unmet)
+
+    def _environment(self, query: BackendQuery) -> Environment:
+        """Return the environment of a stage: the session's for the first stage."""
+        environments, first = self.answers.environments, query.stage.outputs[0].name
+        if first not in environments:
+            own = self.provider.environment(query.target)
+            environment = own
+            own.may_install(), own.may_run()  # nox is asked once, and not by threads
+            if environments:
+                location = self.provider.scratch / f"environment-{len(environments)}"
+                tools = self.provider.context.tools
+                tools.syncer.create(location, own.python)
+                python = location / "bin" / own.python.name
+                environment = replace(
+                    own, location=location, bin=python.parent, python=python
+                )
+            environments[first] = environment
+        return environments[first]
+
+    def _ask_stage(
+        self, environment: Environment, queries: Sequence[BackendQuery]
+    ) -> None:
+        """Ask the backends of a stage, and record answers and failures."""
+        scratch = self.provider.scratch / queries[0].stage.name
+        scratch.mkdir(exist_ok=True)
+
+        def own(_target: Target) -> Environment:
+            return environment
+
+        provider = replace(self.provider, environment=own, scratch=scratch)
+        for query in queries:
+            try:
+                answer = provider.ask(replace(query, wants_metadata=True))
+            except BackendError as error:  # noqa: PERF203 - it takes seconds
+                failure: BuildStagesError = error
+                if error.output in self.skipped:
+                    failure = MetadataError(
+                        output=query.output,
+                        stage=query.stage.name,
+                        problem=f"its build requires {error.output}, whose build"
+                        " failed",
+                    )
+                self.answers.failures.append(failure)
+            except BuildStagesError as error:
+                self.answers.failures.append(error)
+            else:
+                if not query.wants_metadata:  # its sdist declares the metadata
+                    answer = replace(answer, unmet=())
+                self.answers.by_output[query.output] = answer
+
+
+def find_imports(setup: Path) -> Iterator[str]:
+    """Yield the well-known modules without which a setup.py can't run."""
+    try:
+        body = ast.parse(setup.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return
+    names: dict[str, None] = {}
+    for statement in body:  # those in functions and ``try`` may not be needed
+        if isinstance(statement, ast.Import):
+            names |= dict.fromkeys(it.name.partition(".")[0] for it in statement.names)
+        elif isinstance(statement, ast.ImportFrom) and not statement.level:
+            names[(statement.module or "").partition(".")[0]] = None
+    yield from (name for name in names if name in _KNOWN_MODULES)

@@ -1,0 +1,103 @@
+"""The session `build-stages-init`: from what a project declares to its first table."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from nox_buildstages.commands.init.proposer import Proposer
+from nox_buildstages.commands.init.pyproject import (
+    append,
+    change_document,
+    change_text,
+    describe_change,
+    render,
+    write_proposal,
+)
+from nox_buildstages.commands.init.scope import choose_scope
+from nox_buildstages.config.cells import arrange_cells
+from nox_buildstages.config.project import read_cells
+from nox_buildstages.declarations.foreign import read_foreign
+from nox_buildstages.lock.files import folder
+from nox_buildstages.workspace.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nox_buildstages.workspace.workspace import Workspace
+
+
+def run_init(workspace: Workspace, *, document: Mapping[str, Any]) -> None:
+    """Propose stages for what has no wheel, without writing any lock.
+
+    Raises:
+        BuildStagesError: No stages can be proposed, or they can't be written.
+    """
+    options, run = workspace.options, workspace.tools.run
+    pyproject = workspace.project.pyproject
+
+    # Choose what to look at, and read it as the table will declare it.
+    foreign = read_foreign(document, pyproject.parent, run.outer)
+    scope = choose_scope(document, foreign, options)
+    for note in foreign.notes:
+        run.report(note)
+    run.report(scope.describe())
+    cells = arrange_cells(
+        read_cells(
+            change_document(document, scope.changes),
+            pyproject=pyproject,
+            may_lack_stages=True,
+            may_lack_outputs=True,
+        )
+    )
+    workspace = open_workspace(cells, cells.first, workspace.environment, options, run)
+
+    # Find the stages.
+    requirements = cells.first.project.final.requirements
+    with ExitStack() as stack:
+        stack.enter_context(workspace.hold_lock())
+        project_locker = workspace.project_locker()
+        context = project_locker.contexts[0]
+        earlier = folder.read_all_locks(context.project)
+        locker, provider = stack.enter_context(
+            project_locker.open_locker(context, earlier)
+        )
+        proposal = Proposer(
+            cells=cells, locker=locker, provider=provider, report=run.report
+        ).propose()
+    changes = (*scope.changes, *proposal.changes)
+    if not proposal.stages and not proposal.changes:
+        target = workspace.interpreter.short
+        if requirements:
+            run.report(
+                f"nothing needs a stage: everything else has a wheel for {target}"
+            )
+        if scope.left_out or not requirements:
+            run.report(scope.hint)
+        if not scope.changes:
+            return
+
+    # Print the tables, and write them.
+    text = pyproject.resolve().read_bytes().decode("utf-8")
+    changed = change_text(text, changes)
+    heading = proposal.heading
+    addition = ""
+    if proposal.stages or changed.new_tables:
+        addition = render(
+            heading,
+            proposal.stages,
+            tables=changed.new_tables,
+            root=pyproject.parent,
+        )
+    lines = [f"# Change {describe_change(it)}\n" for it in changed.inserted]
+    print("".join([*lines, addition]), end="", flush=True)  # noqa: T201 - the output
+    if options.write:
+        write_proposal(
+            pyproject, append(changed.text, addition) if addition else changed.text
+        )
+        run.report(f"wrote it to {pyproject.name}")
+    else:
+        words = "".join(f" {word}" for word in options.scope_words)
+        run.report(f"to write it: nox -s build-stages-init --{words} --write")
+    if scope.left_out:
+        run.report(scope.hint)

@@ -1,0 +1,101 @@
+"""What a project declares for tools other than uv: Poetry, PDM, pixi, pip, setuptools.
+
+What PEP 621 has isn't read again here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nox_buildstages import toml
+from nox_buildstages.declarations.declared import REQUIREMENTS_KEY, Declared, as_table
+from nox_buildstages.declarations.pdm import read_pdm
+from nox_buildstages.declarations.pixi import read_pixi
+from nox_buildstages.declarations.poetry import read_poetry
+from nox_buildstages.declarations.requirements_txt import read_requirements_txt
+from nox_buildstages.declarations.setuptools import merge, read_dynamic, read_setup_cfg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+_UNREAD = {
+    "setup.py": "install_requires",
+    "Pipfile": "packages",
+    "environment.yml": "conda's packages",
+    "environment.yaml": "conda's packages",
+    "conda.yaml": "conda's packages",
+}
+"""Files that nobody reads here, and what they declare."""
+
+
+def read_foreign(
+    document: Mapping[str, Any], root: Path, variables: Mapping[str, str]
+) -> Declared:
+    """Read the tables and files of other tools beside a pyproject.toml.
+
+    Requirements files that aren't the project's own become groups, by their names.
+
+    Raises:
+        OSError: A file can't be read.
+    """
+    parts = [*_read_tables(document, root, variables)]
+    own = as_table(document.get("project"))
+    has_own = bool(own.get("dependencies")) or any(it.requirements for it in parts)
+    groups = {name: it for part in parts for name, it in part.groups.items()}
+    extras = {name: it for part in parts for name, it in part.extras.items()}
+    for path in sorted(root.glob("requirements*.txt")):
+        found = read_requirements_txt(
+            path.name, lambda name: _read(root / name), variables
+        )
+        if path.name == "requirements.txt" and not has_own:
+            parts.append(found)
+            has_own = True
+        elif not any(path.name in part.origin for part in parts):
+            groups[path.name] = found.requirements
+    if not has_own:
+        parts += (
+            Declared(
+                origin=name,
+                notes=(f"{name}: {what} isn't read; write {REQUIREMENTS_KEY}",),
+            )
+            for name, what in _UNREAD.items()
+            if (root / name).is_file()
+        )
+    together = merge(", ".join(it.origin for it in parts if it.requirements), *parts)
+    return Declared(
+        origin=together.origin,
+        requirements=together.requirements,
+        extras=extras,
+        groups=groups,
+        constraints=together.constraints,
+        notes=together.notes,
+    )
+
+
+def _read_tables(
+    document: Mapping[str, Any], root: Path, variables: Mapping[str, str]
+) -> Iterator[Declared]:
+    own = as_table(document.get("project"))
+    tools = as_table(document.get("tool"))
+    dependencies = own.get("dependencies", ())
+    if "poetry" in tools:
+        is_pep621 = "dependencies" in own
+        yield read_poetry(as_table(tools["poetry"]), is_pep621=is_pep621)
+    if "pdm" in tools:
+        texts = [it for it in dependencies if isinstance(it, str)]
+        yield read_pdm(as_table(tools["pdm"]), dependencies=texts)
+    if "pixi" in tools:
+        yield read_pixi(as_table(tools["pixi"]), origin="[tool.pixi]")
+    elif (root / "pixi.toml").is_file():
+        table = toml.loads(_read(root / "pixi.toml"))
+        yield read_pixi(table, origin="pixi.toml")
+    dynamic = as_table(as_table(tools.get("setuptools")).get("dynamic"))
+    if "dependencies" in own.get("dynamic", ()) and dynamic:
+        yield read_dynamic(dynamic, lambda name: _read(root / name), variables)
+    if "dependencies" not in own and (root / "setup.cfg").is_file():
+        yield read_setup_cfg(_read(root / "setup.cfg"))
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
