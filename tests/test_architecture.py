@@ -44,6 +44,11 @@ PURE = (
     "lock/files/pylock",
     "environments/targets",
     "commands/init/draft",
+    "commands/init/scope",
+    "declarations/declared",
+    "declarations/pdm",
+    "declarations/pixi",
+    "declarations/poetry",
     "store/key",
     "run/log_progress",
     "builder/diagnosis/causes",
@@ -163,7 +168,7 @@ def test_one_module_knows_nox() -> None:
 
 
 UNNEEDED = {
-    *("commands/plan/reasons", "commands/plan/formats", "commands/init/proposer"),
+    *("commands/plan/reasons", "commands/plan/formats", "commands/init/init"),
     *("workspace/make_locks", "workspace/pythons"),
     *("commands/plan/project", "commands/plan/github"),
     *("builder/output", "builder/job", "run/follow", "run/debug_log"),

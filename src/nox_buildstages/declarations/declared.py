@@ -1,4 +1,4 @@
-"""What a tool's tables or files declare, in the words of PEP 508."""
+"""The declarations of a tool's tables or files, as PEP 508 requirements."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a project declares for tools other than uv: Poetry, PDM, pixi, pip, setuptools.
+"""Read the declarations for other tools: Poetry, PDM, pixi, pip and setuptools.
 
-What PEP 621 has isn't read again here.
+The standard tables of PEP 621 and PEP 735 are read elsewhere.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class NewSourcesError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceFacts:
-    """What a source says about its build."""
+    """The declarations of a source about its build."""
 
     requires: tuple[str, ...]  # declared build requirements
     imports: tuple[str, ...]  # well-known modules that its setup.py imports
@@ -46,7 +46,7 @@ class SourceFacts:
 
 @dataclass(kw_only=True, slots=True)
 class Answers:
-    """What sources and backends have said so far, and where the backends ran."""
+    """The answers of sources and build backends, and the environments of those."""
 
     sources: dict[NormalizedName, SourceFacts] = field(default_factory=dict)
     is_news: bool = False  # whether the draft lacks what sources say

@@ -157,8 +157,7 @@ class Proposer:
     def _find_outputs(self, draft: Draft) -> Draft:
         """Return a draft with every output that uv's answers show.
 
-        What a project declares for uv comes first: sources, and packages whose wheels
-        it refuses.
+        Packages with a source in ``[tool.uv]`` come first.
         """
         interpreter = self.locker.resolver.target.interpreter
         for cell in self.cells.cells:

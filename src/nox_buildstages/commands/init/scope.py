@@ -1,4 +1,4 @@
-"""What `build-stages-init` looks at: dependencies, chosen extras and groups, names.
+"""The scope of `build-stages-init`: dependencies, chosen extras and groups, names.
 
 All of it becomes part of the runtime environment, so the table has to name it.
 """
@@ -48,13 +48,13 @@ class Part:
     is_foreign: bool = False  # whether another tool declares it, so final can't name it
 
     @property
-    def is_file(self) -> bool:
+    def names_file(self) -> bool:
         """Whether it is a requirements file, beside what the project declares."""
         return self.name.endswith(".txt")
 
     @property
     def key(self) -> tuple[str, NormalizedName]:
-        """What identifies it."""
+        """The kind and the normalized name."""
         return self.kind, canonicalize_name(self.name)
 
     def __str__(self) -> str:
@@ -180,7 +180,7 @@ def _choose_parts(
                 )
             chosen.add(key)
     if options.all:
-        chosen |= {part.key for part in parts if not part.is_file}
+        chosen |= {part.key for part in parts if not part.names_file}
     return chosen
 
 
