@@ -553,6 +553,11 @@ def test_a_changed_folder_is_named_by_its_package(
 def test_a_copy_of_an_environment_may_be_changed(environment: Environment) -> None:
     """It is used by its own path, and nothing of it stays."""
     environment.bin.joinpath("tool").write_text(f"#!{environment.python}\n")
+    cached = environment.location / "tmp/core.py"
+    cached.parent.mkdir()
+    packages = environment.location / "lib/python3/site-packages"
+    packages.joinpath("x/core.py").replace(cached)
+    packages.joinpath("x/core.py").symlink_to(cached)
     with copy_environment(environment) as copy:
         assert copy.bin.joinpath("tool").read_text() == f"#!{copy.python}\n"
         assert copy.python.samefile(sys.executable)
@@ -565,6 +570,7 @@ def test_a_copy_of_an_environment_may_be_changed(environment: Environment) -> No
             packages.joinpath("evil.pth").write_text("")
             shutil.rmtree(copy.bin)
     assert not copy.location.exists()
+    assert cached.read_text() == ""
     assert stamped(environment)
 
 

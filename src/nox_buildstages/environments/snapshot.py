@@ -58,14 +58,16 @@ def copy_environment(environment: Environment) -> Iterator[Environment]:
     environment: wheels don't know it. No file is a link to uv's cache.
     """
     location = environment.location
-    copy = location / PRIVATE_FOLDER
+    copy, skipped = location / PRIVATE_FOLDER, {*_OUR_FOLDERS, "lib"}
     try:
         shutil.copytree(
             location,
             copy,
             symlinks=True,
-            ignore=lambda folder, _: _OUR_FOLDERS if folder == str(location) else (),
+            ignore=lambda folder, _: skipped if folder == str(location) else (),
         )
+        # With UV_LINK_MODE=symlink, packages are links.
+        shutil.copytree(location / "lib", copy / "lib", ignore_dangling_symlinks=True)
         private = replace(
             environment,
             location=copy,
