@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from support.packages import make_wheel
+from support.packages import make_tree, make_wheel
 from support.sessions import run_session
 
 if TYPE_CHECKING:
@@ -52,3 +52,21 @@ def test_another_python_than_the_project_requires(project: Project) -> None:
     said = run_session(project, "build-stages-lock", check=False).stderr
     assert "error: requires-python of [project] is >=3.99, and this session has" in said
     assert not (project.folder / "build-stages").exists()
+
+
+def test_a_folder_in_the_runtime_has_to_be_an_output(project: Project) -> None:
+    """The message writes the stage, although there is none yet; it then locks."""
+    make_tree(project.folder / "libs/x", "x", "1.0")
+    tools = {
+        "uv": {"sources": {"x": {"path": "libs/x", "editable": True}}},
+        "nox-buildstages": {"final": {"requirements": ["x"]}},
+    }
+    project.write(tomli_w.dumps({"tool": tools}))
+    said = run_session(project, "build-stages-lock", check=False).stderr
+    assert "x would have to be built: it comes from a source" in said
+    hint = said.partition("in pyproject.toml:\n")[2]
+    assert "[[tool.nox-buildstages.stage]]" in hint
+    with project.pyproject.open("a", encoding="utf-8") as file:
+        file.write(f"\n{hint}\n")
+    said = run_session(project, "build-stages-lock").stderr
+    assert "editable in [tool.uv.sources] has no effect on x" in said

@@ -16,6 +16,7 @@ from nox_buildstages.lock.files.effects import (
     describe_unused,
     find_idle_constraints,
     find_idle_matches,
+    find_ignored_editables,
     find_unused_outputs,
 )
 from nox_buildstages.lock.files.lockfile import Lock
@@ -95,3 +96,25 @@ def test_an_output_that_nothing_installs() -> None:
     unused = find_unused_outputs(project, locks(one="", two="a", final="e"))
     assert [*unused] == ["b", "d"]
     assert describe_unused(unused[0]).startswith("nothing installs b: add it to final")
+
+
+@pytest.mark.parametrize(
+    ("source", "is_ignored"),
+    [
+        ({"path": "x", "editable": True}, True),
+        ([{"path": "x", "editable": True, "marker": "os_name == 'posix'"}], True),
+        ({"path": "x", "editable": False}, False),
+        ({"path": "x"}, False),
+    ],
+)
+@pytest.mark.parametrize("output", ["x", "x @ ./x"])
+def test_an_output_is_not_editable(
+    source: object, output: str, *, is_ignored: bool
+) -> None:
+    """What a stage builds is installed from its wheel, and a line says so."""
+    stages = [{"name": "ours", "outputs": [output]}]
+    tool = {"uv": {"sources": {"X": source}}, "nox-buildstages": {"stage": stages}}
+    project = read({"project": {"dependencies": []}, "tool": tool}, pyproject=PYPROJECT)
+    assert [it.split(":")[0] for it in find_ignored_editables(project)] == (
+        ["editable in [tool.uv.sources] has no effect on x"] if is_ignored else []
+    )

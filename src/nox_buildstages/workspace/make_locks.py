@@ -23,6 +23,7 @@ from nox_buildstages.lock.files.effects import (
     describe_unused,
     find_idle_constraints,
     find_idle_matches,
+    find_ignored_editables,
     find_unused_outputs,
 )
 from nox_buildstages.lock.files.inputs import digest_inputs
@@ -131,6 +132,9 @@ class ProjectLocker:
         lines = [
             *find_idle_matches(project.match_runtime, by_cell),
             *find_idle_constraints(constraints, by_cell),
+            *dict.fromkeys(
+                it for one in projects for it in find_ignored_editables(one)
+            ),
         ]
         unused = [*map(find_unused_outputs, projects, by_cell)]
         everywhere = [it for it in unused[0] if all(it in found for found in unused)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from nox_buildstages.config.getters import did_you_mean
+from nox_buildstages.declarations.uv_sources import list_sources
 from nox_buildstages.errors import LockError
 from nox_buildstages.model import FINAL
 
@@ -93,3 +94,14 @@ def describe_unused(name: NormalizedName) -> str:
         " dependencies of another stage; if it is only for others, set"
         f" package.{name}.unused = true"
     )
+
+
+def find_ignored_editables(project: Project) -> Iterator[str]:
+    """Yield a line for each output that a source of uv's wants to be editable."""
+    outputs = {output.name for output in project.outputs}
+    for name, source in list_sources(project.uv):
+        if name in outputs and source.get("editable") is True:
+            yield (
+                f"editable in [tool.uv.sources] has no effect on {name}: a stage builds"
+                " it, and the runtime gets that wheel"
+            )
