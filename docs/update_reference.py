@@ -1,10 +1,12 @@
-"""Write the declared keys of the table into docs/reference/table.md."""
+"""Write the declared keys into docs/reference/table.md and uv-settings.md."""
 
 from pathlib import Path
 
-from nox_buildstages.config.reference import update_page
+from nox_buildstages.config.reference import update_page, update_uv_page
 
-PAGE = Path(__file__).parent / "reference" / "table.md"
+REFERENCE = Path(__file__).parent / "reference"
 
 if __name__ == "__main__":
-    PAGE.write_text(update_page(PAGE.read_text("utf-8")), "utf-8")
+    for name, update in {"table": update_page, "uv-settings": update_uv_page}.items():
+        page = REFERENCE / f"{name}.md"
+        page.write_text(update(page.read_text("utf-8")), "utf-8")

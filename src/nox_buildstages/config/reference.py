@@ -10,6 +10,7 @@ from nox_buildstages.config.final import FINAL
 from nox_buildstages.config.matrix import MATRIX
 from nox_buildstages.config.table import PACKAGE, STAGE, TOP
 from nox_buildstages.config.writing import format_value
+from nox_buildstages.declarations.uv_keys import KEYS as UV_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,6 +39,38 @@ def update_page(page: str) -> str:
     return _GENERATED.sub(
         lambda match: f"{match[1]}\n{render_table(match['table'])}", page
     )
+
+
+def update_uv_page(page: str) -> str:
+    """Return the page about uv's settings, with its keys between two comments."""
+    return _GENERATED.sub(
+        lambda match: f"{match[1]}\n{_render_uv_keys(match['table'])}\n", page
+    )
+
+
+def _render_uv_keys(table: str) -> str:
+    """Return what the keys of a table below ``[tool.uv]`` mean, in Markdown."""
+    lines = []
+    for effect, heading in (
+        ("taken", "Taken:"),
+        ("warned", "Without effect, and reported if a lock file is made:"),
+        ("irrelevant", "Without effect:"),
+    ):
+        found = {k: text for k, (it, text) in UV_KEYS[table].items() if it == effect}
+        if found:
+            lines += [heading, ""]
+            lines += [
+                textwrap.fill(
+                    f"- `{key}`: {text}",
+                    width=88,
+                    subsequent_indent="  ",
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
+                for key, text in found.items()
+            ]
+            lines.append("")
+    return "\n".join(lines).rstrip("\n")
 
 
 def render_table(name: str) -> str:

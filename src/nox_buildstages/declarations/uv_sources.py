@@ -86,22 +86,23 @@ def is_direct(
     name: NormalizedName,
     holds: Callable[[Marker], bool] = lambda _: True,
 ) -> bool:
-    """Whether a package comes from a URL or a path, by a source or an override.
+    """Whether a source, an override or a constraint gives a package a URL or path.
 
     Args:
         settings: uv's settings.
         name: The package.
         holds: Whether a marker holds; otherwise any marker may.
     """
-    for text in settings.get("override-dependencies", ()):
-        override = Requirement(text) if isinstance(text, str) else None
-        if (
-            override is not None
-            and canonicalize_name(override.name) == name
-            and override.url
-            and (override.marker is None or holds(override.marker))
-        ):
-            return True
+    for key in ("override-dependencies", "constraint-dependencies"):
+        for text in settings.get(key, ()):
+            found = Requirement(text) if isinstance(text, str) else None
+            if (
+                found is not None
+                and canonicalize_name(found.name) == name
+                and found.url
+                and (found.marker is None or holds(found.marker))
+            ):
+                return True
     return any(
         it == name
         and not DIRECT.isdisjoint(entry)

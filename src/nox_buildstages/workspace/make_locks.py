@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.builder.backend_metadata import BackendMetadata
 from nox_buildstages.declarations.upload_times import ALL, SOME, find_dates
+from nox_buildstages.declarations.uv_keys import find_unheeded
 from nox_buildstages.declarations.uv_lock import UV_LOCK, find_uv_lock
+from nox_buildstages.declarations.uv_variables import find_ignored
 from nox_buildstages.environments.targets import Target, list_targets, python_versions
 from nox_buildstages.errors import BuildError, LockError, UsageError
 from nox_buildstages.indexes.url_secrets import redact
@@ -71,6 +73,12 @@ class ProjectLocker:
         if absent:
             report = self.contexts[0].tools.run.report
             report(f"using the answers of build backends here for {absent}")
+        tools = self.contexts[0].tools
+        for name, reason in (
+            *find_ignored(self.contexts[0].project.uv, tools.run.outer),
+            *find_unheeded(self.contexts[0].project.uv),
+        ):
+            tools.run.report_once(f"{name} has no effect here: {reason}")
 
     def lock_project(self) -> dict[str, Lock]:
         """Make the locks of all cells, write all files or none, and print the changes.
