@@ -85,7 +85,10 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     adapter = _Adapter(
         document=document,
         cells=cells,
-        run=begin_run(cells.first.project.wheelhouse),
+        run=replace(
+            begin_run(cells.first.project.wheelhouse),
+            stops_on_error=invocation.stops_on_error,
+        ),
         lock=EnvironmentLock(pyproject=path, invocation=invocation),
     )
     sessions = [

@@ -109,6 +109,33 @@ def test_the_checks_are_skipped_if_nothing_may_run(sessions: Sessions) -> None:
     assert sessions.programs == []
 
 
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_failed_build_leaves_out_no_other_output(
+    project: Project, index: Index, caplog: pytest.LogCaptureFixture, *, stops: bool
+) -> None:
+    """The session fails at the end with all errors, or at once as nox does with -x."""
+    names = ["ash", "birch", "cedar"]
+    for name in names:
+        faults = [] if name == "birch" else ["raise"]
+        make_sdist(index.folder, name, "1.0", settings={"faults": faults})
+    stage = {"name": "only", "outputs": names}
+    declare(project, {"final": {"requirements": names}, "stage": [stage]})
+    sessions = Sessions(project=project)
+    sessions.run.stops_on_error = stops
+    with pytest.raises(BuildError) as caught:
+        sessions.run_body("build-stage-only")
+    lines = "\n".join(caught.value.lines())
+    assert project.wheels() == ([] if stops else ["birch-1.0-py3-none-any.whl"])
+    assert ("; building the other outputs" in caplog.text) is not stops
+    if stops:
+        assert caught.value.summary.startswith("ash (stage only): build_wheel failed")
+        return
+    assert "stage only: 2 outputs can't be built: ash, cedar" in caught.value.summary
+    for name in ("ash", "cedar"):
+        assert f"{name} (stage only): build_wheel failed: exit status 1" in lines
+        assert f"logs/{name}.log" in lines
+
+
 def test_a_failed_build_is_in_the_journal(project: Project) -> None:
     """The process that outlives the session can say so."""
     declare_solo(project, outputs=[kernels_tree(project, faults=["raise"])])

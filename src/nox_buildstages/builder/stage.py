@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nox_buildstages.errors import not_run
+from nox_buildstages.errors import BackendError, BuildError, WheelError, not_run
 from nox_buildstages.run.journal import BUILT, CACHED
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.environments.environment import Environment
@@ -37,10 +37,12 @@ def provide_stage(
     environment: Environment,
     *,
     rebuild: Collection[str] = (),
+    keeps_going: bool = False,
 ) -> tuple[OutputResult, ...]:
     """Find or build every wheel of a stage; return the results in order.
 
-    The environment stays untouched if the store has all wheels. The outputs in
+    With ``keeps_going``, a failed build leaves out no other output; the error comes at
+    the end. The environment stays untouched if the store has all wheels. The outputs in
     ``rebuild`` are built even if the store has their wheels, unless this run has built
     them.
 
@@ -80,7 +82,8 @@ def provide_stage(
             prepare_environment(context, stage.name, environment)
             if not environment.may_run():
                 raise not_run(stage.name, *(output.name for output in missing))
-            for output in missing:
+            failures: list[BuildError] = []
+            for number, output in enumerate(missing, start=1):
                 job = Job(
                     context=context,
                     stage=stage,
@@ -89,9 +92,30 @@ def provide_stage(
                     compiler_cache=compiler_cache,
                     deadline=deadline,
                 )
-                build_output(job, slot, rebuild=output.name in rebuild)
+                try:
+                    build_output(job, slot, rebuild=output.name in rebuild)
+                except (BackendError, WheelError) as error:
+                    failures.append(error)
+                    is_fatal = isinstance(error, BackendError) and error.full_disk
+                    if is_fatal or not keeps_going:
+                        break
+                    if number < len(missing):
+                        tools.run.report(f"{error.summary}; building the other outputs")
                 _record_results(context, stage)
+            if failures:
+                raise failures[0] if len(failures) == 1 else _join(stage, failures)
     return find_results(context, stage)
+
+
+def _join(stage: Stage, failures: Sequence[BuildError]) -> BuildError:
+    """Return an error that shows all failures of a stage."""
+    subjects = ", ".join(it.subject.partition(" (")[0] for it in failures)
+    return BuildError(
+        subject=f"stage {stage.name}",
+        problem=f"{len(failures)} outputs can't be built: {subjects}",
+        details=[line for it in failures for line in it.lines()],
+        hint="fix the errors above, then run the same command again",
+    )
 
 
 def find_results(context: BuildContext, stage: Stage) -> tuple[OutputResult, ...]:

@@ -35,7 +35,11 @@ def run_stage(workspace: Workspace, stage: Stage) -> None:
     label = project.stage_label(stage.name)
     with tools.run.journal.note_failure(python=workspace.python, stage=label):
         try:
-            results = provide_stage(context, stage, environment, rebuild=rebuild)
+            results = provide_stage(
+                *(context, stage, environment),
+                rebuild=rebuild,
+                keeps_going=not tools.run.stops_on_error,
+            )
         except BuildError:
             if cell == project.cell:
                 house.deliver(available_results(context, stage))

@@ -57,6 +57,7 @@ class NoxInvocation:
     keywords: str = ""
     skips_required: bool = False
     is_parallel: bool = False  # whether other processes of nox run the sessions
+    stops_on_error: bool = False
     envdir: str = ".nox"
     backend: str = ""  # empty for nox's own choice
     remakes: bool = False  # whether nox makes existing environments again
@@ -69,6 +70,7 @@ class NoxInvocation:
             tags=options.tags,
             keywords=options.keywords or "",
             is_parallel=(options.parallel or 1) > 1,
+            stops_on_error=bool(options.stop_on_first_error),
             envdir=str(options.envdir),
         )
 
@@ -120,6 +122,8 @@ def read_command_line(
     option("-k", "--keywords")
     option("--no-dependencies", action="store_true")
     option("-j", "--parallel")
+    stop = argparse.BooleanOptionalAction
+    option("-x", "--stop-on-first-error", dest="stops", action=stop)
     option("--envdir")
     option("-db", "--default-venv-backend", dest="backend")
     option("-fb", "--force-venv-backend", dest="forced_backend")
@@ -148,6 +152,7 @@ def read_command_line(
         keywords=keywords,
         skips_required=args.no_dependencies,
         is_parallel=parallel != "1" if parallel else noxfile.is_parallel,
+        stops_on_error=noxfile.stops_on_error if args.stops is None else args.stops,
         envdir=args.envdir or noxfile.envdir,
         backend=backend,
         remakes=args.reuse_venv == "never",

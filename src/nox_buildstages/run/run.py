@@ -34,6 +34,7 @@ class Run:
     """The environment variables that nox was started with."""
     screen: Screen = field(default_factory=Screen)
     is_parallel: bool = False  # whether other sessions work at the same time
+    stops_on_error: bool = False  # nox's --stop-on-first-error
     uses: ExitStack = field(default_factory=ExitStack)  # in use until the process ends
     _answers: dict[tuple[Hashable, ...], Any] = field(default_factory=dict)
 
