@@ -115,6 +115,35 @@ def test_a_stage_with_nothing_to_build_has_no_job(project: Project) -> None:
     }
 
 
+def test_a_job_runs_where_the_values_of_its_cell_say() -> None:
+    """On a runner with these tags, in this image, after these commands."""
+    anywhere: dict[str, Any] = {
+        "container": None,
+        "runs-on": [],
+        "setup": None,
+        "variables": {"A": "1"},
+    }
+    there: dict[str, Any] = {
+        "container": "cuda",
+        "runs-on": ["gpu"],
+        "setup": "a\nb",
+        "variables": {},
+    }
+    names = ("build-stages(a=1)", "build-stages(a=2)")
+    final = [
+        {"session": name, "requires": [], **settings}
+        for name, settings in zip(names, (anywhere, there), strict=True)
+    ]
+    plan = {"format": 1, "locks": "current", "stages": [], "final": final}
+    jobs = yaml.safe_load(made_of(json.dumps(plan)).stdout)
+    first, second = (jobs[name] for name in names)
+    assert first["variables"] == {"A": "1"}
+    assert first["script"] == ["nox -s 'build-stages(a=1)'"]
+    assert first.keys().isdisjoint({"image", "tags"})
+    assert (second["image"], second["tags"]) == ("cuda", ["gpu"])
+    assert second["script"] == ["a\nb", "nox -s 'build-stages(a=2)'"]
+
+
 @pytest.mark.parametrize(
     "plan", [{"format": 2, "locks": "current"}, {"format": 1, "locks": "stale"}]
 )

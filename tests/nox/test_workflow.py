@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -180,6 +181,31 @@ def test_each_stage_can_have_a_job_of_its_own(project: Project, github: GitHub) 
     }
     project.nox("-s", "build-stages")
     assert wheels(github.artifact("wheelhouse")) == wheels(project.wheelhouse)
+
+
+@pytest.mark.slow
+def test_a_cell_is_built_where_its_values_say(project: Project, github: GitHub) -> None:
+    """With its own commands, which know its values; and a selection is a part."""
+    setup = 'echo "$CELL_ARCH on $CELL_PYTHON, $CELL_ON in $PWD"'
+    where = {"container": "image:{arch}", "runs-on": ["gpu", "sm{arch}"]}
+    matrix = {
+        "arch": {"8.0": {**where, "setup": setup}, "9.0": {}},
+        "on": {"this": {"machine": platform.machine()}},
+    }
+    Pair(top={"matrix": matrix}, second={"env": {"ARCH": "{arch}"}}).write(project)
+    lock(project)
+    words = {"select": "arch=8.0 on=this", "setup": "echo first"}
+    assert call(github, runs_on="mine", **words) == "success", github.log
+    (job,) = github.jobs["first/build"]
+    assert job.runner == (["gpu", "sm8.0"], "image:8.0")
+    lines = f"first\n8.0 on {HERE}, this in {github.workspace}\n"
+    assert f"##[group]Set up what compiles\n{lines}##[group]" in job.log
+    assert set(github.artifacts) == {"wheelhouse-arch-8.0_on-this", "wheelhouse"}
+    assert call(github, runs_on="mine", select="arch=9.0") == "success", github.log
+    (job,) = github.jobs["first/build"]
+    assert job.runner == ("mine", "")
+    assert call(github, select="arch=9.1") == "failure"
+    assert "arch has no value '9.1'; did you mean '9.0'?" in github.log
 
 
 @pytest.mark.slow

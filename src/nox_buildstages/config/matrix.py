@@ -58,7 +58,7 @@ def read_matrix(item: Item) -> Matrix | None:
     if not cells:
         item.fault("its exclude leaves no combination")
     elif missing := [it for it in pythons if it not in used]:
-        item.fault(f"its exclude leaves no combination for Python {missing[0]}")
+        item.fault(f"no combination is left for Python {', '.join(missing)}")
     by_python = [entry for _, entry in (*include, *exclude) if _PYTHON in entry]
     by_machine = {it.name for it in axes if any(v.machine for v in it.values)}
     return Matrix(
@@ -106,8 +106,7 @@ def _declared_pythons(item: Item) -> dict[str, str]:
     """Return the Pythons of the table above a matrix, by minor version."""
     declared = item.document.find(*map(str, item.steps[:-1]), _PYTHON)
     versions = declared.value if declared else ()
-    if not isinstance(versions, list):
-        return {}
+    versions = versions if isinstance(versions, list) else [versions]
     return {minor_version(it): it for it in versions if isinstance(it, str)}
 
 
