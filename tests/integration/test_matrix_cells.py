@@ -18,7 +18,7 @@ from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.targets import list_targets
 from nox_buildstages.system import process
 from support.packages import make_sdist, make_wheel
-from support.pair import KERNELS, declare, publish
+from support.pair import KERNELS, declare, publish, refused
 from support.pythons import HERE, free_threaded as find_free_threaded, stand_in
 from support.sessions import run_session
 
@@ -105,6 +105,27 @@ def test_cells_for_another_machine_are_locked_here_and_left_out(
     assert [it["matrix"] for it in json.loads(only.output)["final"]] == [
         {"on": "there"}
     ]
+
+
+@pytest.mark.slow
+def test_a_run_of_all_cells_leaves_those_for_another_machine_out(
+    project: Project, index: Index
+) -> None:
+    """It names them, and fails if none is left; their own sessions fail."""
+    publish(index)
+    values = {"here": {"machine": HERE_MACHINE}, "there": {"machine": ELSEWHERE}}
+    declare_cells(project, {"on": values})
+    said = project.nox("-s", "build-stages").output
+    assert "on=here: wheelhouse/here\n" in said
+    assert f"on=there: left out, as it is for {ELSEWHERE}\n" in said
+    assert sorted(path.name for path in project.wheelhouse.iterdir()) == [
+        *(".gitignore", "here")
+    ]
+    said = refused(project, "-s", "build-stages(on=there)")
+    assert f"(on=there) is for {ELSEWHERE}, and this is {HERE_MACHINE}" in said
+    declare_cells(project, {"on": {"there": values["there"]}})
+    said = refused(project, "-s", "build-stages")
+    assert f"no cell is for this machine, {HERE_MACHINE}" in said
 
 
 @pytest.mark.parametrize(

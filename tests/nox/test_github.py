@@ -93,6 +93,10 @@ def test_a_project_without_a_matrix_is_one_job(project: Project) -> None:
         "wheelhouse": "wheelhouse",
         "tools": "bash env",
         "pass-env": "CUDA_HOME",
+        "runs-on": "",
+        "container": "",
+        "setup": "",
+        "variables": f"CELL_PYTHON={job['python']}",
     }
     assert "### Build stages: a job for 1 of 1 cell\n" in found.summary
     assert "| build | models | 1.0 | second | not built yet |" in found.summary

@@ -333,6 +333,10 @@ def test_each_is_a_job_of_its_own(made: tuple[Project, Completed]) -> None:
             "wheelhouse": f"wheelhouse/{version}",
             "tools": "",
             "pass-env": "",
+            "runs-on": "",
+            "container": "",
+            "setup": "",
+            "variables": f"CELL_PYTHON={version}",
         }
         for version in BOTH
     ]
