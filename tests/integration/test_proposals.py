@@ -227,12 +227,13 @@ def test_a_table_with_final_alone(project: Project, index: Index) -> None:
 def test_undeclared_build_requirements_are_found(
     project: Project, index: Index
 ) -> None:
-    """A module that a hook misses is looked for, by its project's name, and told."""
+    """A module that a hook misses is looked for, also if the metadata is declared."""
     modules = {"import-first": ["tensorlib", "helper"]}
     make_sdist(index.folder, "kernels", "1.0", static=False, settings=modules)
     make_sdist(index.folder, "config", "1.0", settings={"import-first": ["yaml"]})
     make_wheel(index.folder, "pyyaml", "6.1", files={"yaml/__init__.py": ""})
-    declare(project, "kernels", "config")
+    known = {"dependency-metadata": [{"name": "config"}]}
+    declare(project, "kernels", "config", uv=known)
     out, said = proposal(project)
     assert [(it["name"], it["dependencies"]) for it in stages(out)] == [
         ("config", ["pyyaml"]),

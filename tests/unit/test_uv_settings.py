@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
@@ -259,6 +260,58 @@ def test_a_member_has_the_settings_of_the_root(workspace: Path) -> None:
         "x": {"path": "x"},
         "y": {"index": "own"},
     }
+
+
+def test_a_folder_brings_the_sources_of_its_requirements(tmp_path: Path) -> None:
+    """And so do the folders among these; not those for its own extras, or of others."""
+    write_member(
+        tmp_path / "packages/core",
+        "core",
+        """
+dependencies = ["Ops", "torch", "gpu", "known", "not a requirement"]
+[tool.uv.sources]
+ops = { path = "../ops" }
+torch = [
+    { index = "cpu", marker = "sys_platform == 'linux'" },
+    { index = "cpu", extra = "x" },
+]
+gpu = { index = "cpu", group = "dev" }
+known = { path = "other" }
+stranger = { path = "stranger" }
+[[tool.uv.index]]
+name = "cpu"
+url = "wheels"
+[[tool.uv.index]]
+name = "other"
+url = "other"
+""",
+    )
+    write_member(
+        tmp_path / "packages/ops",
+        "ops",
+        """
+[project.optional-dependencies]
+all = ["core", "deep"]
+[tool.uv.sources]
+core = { path = "../core" }
+deep = { git = "https://example.com/deep" }
+""",
+    )
+    text = """
+    [tool.uv.sources]
+    core = { path = "packages/core" }
+    known = { path = "known" }
+    """
+    project = read_project(tmp_path, dedent(text) + STAGE.replace("fast", "core"))
+    assert project.uv["sources"] == {
+        "core": {"path": "packages/core"},
+        "known": {"path": "known"},
+        "ops": [{"path": "packages/ops"}],
+        "torch": [{"index": "cpu", "marker": "sys_platform == 'linux'"}],
+        "deep": [{"git": "https://example.com/deep"}],
+    }
+    index = {"name": "cpu", "url": "packages/core/wheels", "explicit": True}
+    assert project.uv["index"] == [index]
 
 
 def test_another_workspace_is_named_by_its_path(tmp_path: Path) -> None:

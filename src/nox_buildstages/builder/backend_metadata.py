@@ -59,6 +59,8 @@ class BackendMetadata:
     environment: Callable[[Target], Environment]
     logs: Callable[[Target], Path]
     scratch: Path  # removed after locking
+    finds_modules: bool = False
+    """Whether a missing module is an error even if the table declares the metadata."""
 
     def tree(self, output: NormalizedName, source: Source) -> Path:
         """Return a folder with the static metadata of an output's patched source.
@@ -166,7 +168,7 @@ class BackendMetadata:
                 answer = self._run_hooks(context, query, output, environment)
         except BackendError as error:
             rules = context.project.rules(canonicalize_name(error.output))
-            if rules.requires_dist is None:
+            if rules.requires_dist is None or (self.finds_modules and error.module):
                 # Metadata is a way out if this machine can't run the backend.
                 if error.module or (error.hint and not error.lacks_cuda):
                     raise

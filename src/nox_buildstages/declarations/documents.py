@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages import toml
-from nox_buildstages.declarations.uv_files import combine_files, combine_workspace
+from nox_buildstages.declarations.uv_files import (
+    combine_files,
+    combine_folder,
+    combine_workspace,
+)
+from nox_buildstages.declarations.uv_sources import list_sources
 from nox_buildstages.declarations.workspace import (
     Workspace,
     find_workspace,
@@ -36,19 +44,34 @@ def complete_document(document: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return the document of a pyproject.toml with uv's settings in effect.
 
     They come from a uv.toml beside the file, and from the root of uv's workspace. Each
-    member of the workspace that is a source has the path of its folder. The group
-    ``dev`` contains the ``dev-dependencies``.
+    member of the workspace that is a source has the path of its folder. A folder that
+    is a source adds the sources of its requirements. The group ``dev`` contains the
+    ``dev-dependencies``.
 
     Raises:
         DeclarationError: Another file can't be read, or the workspace has no member of
             a name.
     """
+    own = get_table(document, "tool", "uv")
+    settings = _with_sources_of_folders(_read_settings(document, path), path)
+    result = document
+    if settings != own:
+        result = {**result, "tool": {**result.get("tool", {}), "uv": settings}}
+    dev = own.get("dev-dependencies")
+    if isinstance(dev, list):
+        groups = get_table(document, "dependency-groups")
+        dev = [*groups.get("dev", ()), *dev]
+        result = {**result, "dependency-groups": {**groups, "dev": dev}}
+    return result
+
+
+def _read_settings(document: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return uv's settings for a pyproject.toml, with the paths of members."""
 
     def load(file: Path) -> dict[str, Any]:
         return document if file == path else _load(file)
 
-    own = get_table(document, "tool", "uv")
-    settings = _with_uv_toml(own, path.parent)
+    settings = _with_uv_toml(get_table(document, "tool", "uv"), path.parent)
     workspace = find_workspace(path.parent, load)
     if workspace is not None and workspace.root != path.parent:
         shared = _with_uv_toml(workspace.settings, workspace.root)
@@ -62,15 +85,49 @@ def complete_document(document: dict[str, Any], path: Path) -> dict[str, Any]:
             for name, source in sources.items()
             if (entries := [*members.lower(name, source)])
         }
-    result = document
-    if settings != own:
-        result = {**result, "tool": {**result.get("tool", {}), "uv": settings}}
-    dev = own.get("dev-dependencies")
-    if isinstance(dev, list):
-        groups = get_table(document, "dependency-groups")
-        dev = [*groups.get("dev", ()), *dev]
-        result = {**result, "dependency-groups": {**groups, "dev": dev}}
-    return result
+    return settings
+
+
+def _with_sources_of_folders(settings: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return settings with the sources that folders have for their requirements.
+
+    The settings have the last word. A folder's entries for its own extras and groups
+    don't count.
+    """
+    combined, seen = settings, {path.parent}
+    queue = [*_list_folders(settings, path.parent)]
+    while queue:
+        folder = queue.pop(0)
+        file = folder / "pyproject.toml"
+        if folder in seen or not file.is_file():
+            continue
+        seen.add(folder)
+        document = _load(file)
+        inner = _read_settings(document, file)
+        queue += _list_folders(inner, folder)
+        way = Path(os.path.relpath(folder, path.parent))
+        combined = combine_folder(
+            combined, inner, way, requirements=_list_requirements(document)
+        )
+    return combined
+
+
+def _list_folders(settings: Mapping[str, Any], root: Path) -> Iterator[Path]:
+    """Yield the folders among the sources."""
+    sources = settings.get("sources")
+    for _, entry in list_sources(settings) if isinstance(sources, Mapping) else ():
+        if isinstance(entry, Mapping) and isinstance(entry.get("path"), str):
+            yield Path(os.path.normpath(root / entry["path"]))
+
+
+def _list_requirements(document: Mapping[str, Any]) -> Iterator[NormalizedName]:
+    """Yield the projects in the dependencies and extras of a pyproject.toml."""
+    own = get_table(document, "project")
+    extras = get_table(own, "optional-dependencies").values()
+    lists = (it for it in (own.get("dependencies"), *extras) if isinstance(it, list))
+    for text in chain.from_iterable(lists):
+        with suppress(InvalidRequirement, TypeError):
+            yield canonicalize_name(Requirement(text).name)
 
 
 class _SourceMembers:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.declarations.locations import with_paths_from
+from nox_buildstages.declarations.uv_sources import list_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from packaging.utils import NormalizedName
 
 PROJECT_KEYS = frozenset(
     (
@@ -63,6 +67,43 @@ def combine_workspace(
         if key in member:
             shared[key] = member[key]
     return shared
+
+
+def combine_folder(
+    settings: Mapping[str, Any],
+    folder: Mapping[str, Any],
+    way: Path,
+    *,
+    requirements: Iterable[NormalizedName],
+) -> dict[str, Any]:
+    """Return settings with the sources of a folder for its requirements.
+
+    Args:
+        settings: The settings of the project.
+        folder: The settings of the folder.
+        way: The path from the project to the folder.
+        requirements: The requirements of the folder.
+    """
+    moved = with_paths_from(folder, way)
+    wanted = {*requirements} - {it for it, _ in list_sources(settings)}
+    added: dict[str, list[Mapping[str, Any]]] = {}
+    for name, entry in list_sources(moved):
+        if name in wanted and entry.keys().isdisjoint(("extra", "group")):
+            path = {"path": os.path.normpath(entry["path"])} if "path" in entry else {}
+            added.setdefault(name, []).append({**entry, **path})
+    named = {it.get("name") for it in settings.get("index", ())}
+    used = {entry.get("index") for entries in added.values() for entry in entries}
+    indexes = [
+        {**it, "explicit": True}
+        for it in moved.get("index", ())
+        if it.get("name") in used - named
+    ]
+    combined = {**settings}
+    if added:
+        combined["sources"] = {**settings["sources"], **added}
+    if indexes:
+        combined["index"] = [*settings.get("index", ()), *indexes]
+    return combined
 
 
 def combine_below(

@@ -38,9 +38,10 @@ class NewSourcesError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceFacts:
-    """The declarations of a source about its build."""
+    """The declarations of a source."""
 
     requires: tuple[str, ...]  # declared build requirements
+    requires_dist: tuple[str, ...]  # if the source declares them
     imports: tuple[str, ...]  # well-known modules that its setup.py imports
 
 
@@ -75,8 +76,10 @@ class SharedProvider:
         tree = self.provider.tree(output, source)
         if output in self.proposed and output not in self.answers.sources:
             self.answers.is_news = True
+            metadata = source_tree.read_static_metadata(tree)
             self.answers.sources[output] = SourceFacts(
                 requires=source_tree.read_build_system(tree).requires,
+                requires_dist=metadata.requires_dist if metadata else (),
                 imports=tuple(find_imports(tree / "setup.py")),
             )
         return tree
@@ -141,7 +144,9 @@ class SharedProvider:
         def own(_target: Target) -> Environment:
             return environment
 
-        provider = replace(self.provider, environment=own, scratch=scratch)
+        provider = replace(
+            self.provider, environment=own, scratch=scratch, finds_modules=True
+        )
         for query in queries:
             try:
                 answer = provider.ask(replace(query, wants_metadata=True))

@@ -29,6 +29,7 @@ from nox_buildstages.commands.init.pyproject import Change
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.table import TOOL
 from nox_buildstages.config.writing import build_requires_table, indent
+from nox_buildstages.declarations.builds import match_runtime
 from nox_buildstages.lock.resolve.locker import UnresolvableError
 from nox_buildstages.lock.resolve.own_project import with_own_stage
 from nox_buildstages.lock.resolve.source_choice import is_direct
@@ -108,10 +109,15 @@ class Proposer:
                 draft = draft.with_output(replace(output, requirement=pin))
 
         *stages, final = ({it.name for it in lock.pylock.packages} for lock in locks)
+        outputs = (it for stage in draft.project().stages for it in stage.outputs)
+        declared = {
+            *self.project.match_runtime,
+            *match_runtime(self.project.uv, outputs),
+        }
         matched = [
             name
             for name in draft.match_runtime
-            if name not in self.project.match_runtime
+            if name not in declared
             and name in final
             and any(name in stage for stage in stages)
         ]
@@ -157,11 +163,18 @@ class Proposer:
     def _find_outputs(self, draft: Draft) -> Draft:
         """Return a draft with every output that uv's answers show.
 
-        Packages with a source in ``[tool.uv]`` come first.
+        Packages with a source in ``[tool.uv]`` come first, also if an output requires
+        them.
         """
         interpreter = self.locker.resolver.target.interpreter
+        of_outputs = [
+            Requirement(text)
+            for output in draft.outputs
+            if output.name in self.answers.sources
+            for text in self.answers.sources[output.name].requires_dist
+        ]
         for cell in self.cells.cells:
-            for requirement in cell.project.final.requirements:
+            for requirement in (*cell.project.final.requirements, *of_outputs):
                 name, url = canonicalize_name(requirement.name), requirement.url or ""
                 marker = requirement.marker
                 if (
