@@ -52,9 +52,17 @@ def test_the_first_lock_has_the_versions_of_uv(locked: Project) -> None:
 
 def test_a_uv_lock_that_is_not_understood(locked: Project) -> None:
     """One line says so, and the newest versions are locked."""
+    declare(locked, {"final": {"requirements": ["tensorlib"]}})
     text = TEXT.replace("version = 1\n", "version = 2\n")
     (locked.folder / "uv.lock").write_text(text, "utf-8")
     said = run_session(locked, "build-stages-lock").stderr
     reason = "it has version 2, and we read 1"
     assert f"uv.lock isn't used, because it can't be read: {reason}" in said
-    assert versions(locked, "final") == {"kernels": "2.0", "tensorlib": "2.0"}
+    assert versions(locked, "final") == {"tensorlib": "2.0"}
+
+
+def test_a_proposal_has_the_version_of_uv(locked: Project) -> None:
+    """It pins what uv.lock has, and the lock made from it as well."""
+    declare(locked, {"final": {"requirements": ["kernels"]}})
+    said = run_session(locked, "build-stages-init").output
+    assert 'outputs = ["kernels==1.0"]' in said

@@ -59,6 +59,8 @@ def run_init(workspace: Workspace, *, document: Mapping[str, Any]) -> None:
         project_locker = workspace.project_locker()
         context = project_locker.contexts[0]
         earlier = folder.read_all_locks(context.project)
+        if not earlier:
+            earlier = project_locker.prefer_uv_lock()[0]
         locker, provider = stack.enter_context(
             project_locker.open_locker(context, earlier)
         )

@@ -32,21 +32,20 @@ def preferred_lock(
 ) -> Lock:
     """Return a lock of the runtime with the versions of a uv.lock.
 
-    It has the outputs, too: their sdists and commits are preferred as well.
+    Every package may become an output, so the lock has all sdists and commits, too.
 
     Raises:
         ValueError: The uv.lock can't be read.
     """
-    outputs = {output.name: output.requirement for output in project.outputs}
+    outputs = [output.requirement for output in project.outputs]
     locks = []
     for target in targets:
         selected = uv_lock.select(
-            [*project.final.requirements, *outputs.values()],
+            [*project.final.requirements, *outputs],
             target.interpreter.markers,
             extras=project.final.extras,
             groups=project.final.groups,
         )
-        found = [it for it in selected.values() if it.name in outputs]
         lock = Lock(
             name=FINAL,
             inputs="",
@@ -58,7 +57,7 @@ def preferred_lock(
                     build_requires=(),
                     metadata=Metadata(version=Version(it.version), learned="static"),
                 )
-                for it in found
+                for it in selected.values()
                 if (source := _source(it)) is not None
             ),
         )
