@@ -7,6 +7,7 @@ import io
 import itertools
 import logging
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,8 @@ class Sessions:
         """
         location = self.project.folder / ".nox" / name
         if not location.exists():
-            argv = (uv.find_uv_bin(), "venv", "--quiet", "--no-project", str(location))
+            command = (uv.find_uv_bin(), "venv", "--quiet", "--no-project")
+            argv = (*command, "--python", sys.executable, str(location))
             subprocess.run(argv, env={**self.project.env}, check=True)
         environment = Environment(
             location=location,

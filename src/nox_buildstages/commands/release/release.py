@@ -9,6 +9,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from packaging.utils import parse_wheel_filename
+
 from nox_buildstages.builder.prepare import occupy_environment, sync_environment
 from nox_buildstages.builder.stage import find_results
 from nox_buildstages.commands.release import provenance, repair
@@ -145,10 +147,11 @@ def _refuse_overlaps(results: Iterable[OutputResult]) -> None:
 
 def _find_overlaps(wheels: Iterable[Path]) -> tuple[Overlap, ...]:
     """Return where wheels, in the order of precedence, disagree about a path."""
-    read = map(read_wheel, wheels)
-    return find_overlaps(
-        {f"{it.name} {it.version}": installed_files(it.path) for it in read}
-    )
+    contents = {}
+    for wheel in wheels:
+        name, version, *_ = parse_wheel_filename(wheel.name)
+        contents[f"{name} {version}"] = installed_files(wheel)
+    return find_overlaps(contents)
 
 
 def _refuse_untagged(wheel: WheelFile) -> None:
