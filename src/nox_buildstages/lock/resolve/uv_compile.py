@@ -319,6 +319,13 @@ class Resolver:
         settings = without_no_binary(self.indexes.resolution_settings())
         if question.name != FINAL:
             settings.pop("exclude-dependencies", None)  # as in uv, not for builds
+        if question.name != FINAL and not question.without_wheels:
+            # A build gets what it names itself, even if the runtime goes without.
+            settings["override-dependencies"] = [
+                text
+                for text in settings.get("override-dependencies", ())
+                if not self._removes_direct(text, question)
+            ]
         stand_ins = {stand_in.name for stand_in in question.stand_ins}
         sources = {
             name: [entry for it, entry in list_sources(settings) if it == name]
@@ -376,6 +383,17 @@ class Resolver:
 
     def _holds(self, marker: Marker) -> bool:
         return self.target.interpreter.satisfies(marker)
+
+    def _removes_direct(self, override: Any, question: Question) -> bool:  # noqa: ANN401 - uv's own schema
+        """Whether an override removes what the question asks for by name."""
+        found = Requirement(override) if isinstance(override, str) else None
+        return (
+            found is not None
+            and found.marker is not None
+            and not self._holds(found.marker)
+            and canonicalize_name(found.name)
+            in {canonicalize_name(Requirement(it).name) for it in question.requirements}
+        )
 
     def _find_indexed(
         self, question: Question, settings: Mapping[str, Any]
