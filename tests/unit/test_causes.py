@@ -199,6 +199,18 @@ def test_of_a_build_script_only_its_errors_are_shown() -> None:
     )
 
 
+def test_what_setuptools_rust_prints_after_an_error_is_no_step() -> None:
+    """It shows the output of cargo, which is empty."""
+    ending = (
+        "error: `cargo metadata --manifest-path Cargo.toml` failed with code 101",
+        "-- Output captured from stdout:",
+        "",
+    )
+    causes = find_causes([*NOISE.splitlines(), *CARGO.splitlines(), *ending])
+    assert causes.is_certain
+    assert causes.lines == tuple(filter(None, CARGO.splitlines()))
+
+
 def test_the_first_errors_count() -> None:
     """Compilers report many that follow from the first."""
     errors = [f"a.c:{number}:1: error: no {number}" for number in range(1, 41)]

@@ -10,6 +10,8 @@ from nox_buildstages.builder.diagnosis.causes import is_suspicious
 from nox_buildstages.builder.diagnosis.hints import (
     Situation,
     find_hint,
+    find_import_hint,
+    find_replaced_library,
     find_unseen_variable,
     is_out_of_memory,
     memory_hint,
@@ -117,10 +119,58 @@ def test_the_project_itself_is_mended_where_it_is_declared() -> None:
     ],
 )
 def test_a_network_that_is_off_earns_a_hint(line: str) -> None:
-    """Where it was on, it is another's fault, and nothing is said."""
+    """If it was on, this machine doesn't reach a server; the table can't help."""
     found = hint(["downloading …", line, "exit status 1"], stage="a", is_offline=True)
     assert "network = true for stage a" in found
-    assert hint([line], stage="a") == ""
+    found = hint([line], stage="a")
+    named = next((it for it in ("example.org", "registry.example") if it in line), "")
+    assert found.endswith(
+        f"can't reach {named or 'a server'}: see that this machine can"
+    )
+
+
+def test_a_proxy_that_a_build_does_not_see_is_named() -> None:
+    """With the key that passes it on."""
+    found = hint(
+        ["Could not resolve host: example.org"], outer={"HTTPS_PROXY": "http://p"}
+    )
+    assert "HTTPS_PROXY is set here, but builds don't see it: pass-env" in found
+
+
+def test_crates_come_from_the_network() -> None:
+    """Their source is rarely in an sdist, and a folder for them is no short advice."""
+    lines = [
+        "error: failed to get `bstr` as a dependency of package `mine v0.14.0`",
+        "  download of config.json failed: Could not resolve host: index.example",
+        "error: `cargo metadata --manifest-path Cargo.toml` failed with code 101",
+    ]
+    assert hint(lines, stage="a", is_offline=True) == (
+        "its crates aren't in its source, and builds have no network: set network ="
+        " true for stage a"
+    )
+
+
+@pytest.mark.parametrize(
+    ("log", "package"),
+    [
+        (
+            "Package 'libzmq', required by 'world', not found\n<urlopen error …>",
+            "libzmq3-dev",
+        ),
+        (
+            "Dependency png found: NO\nDependency x found: NO\n<urlopen error …>\n",
+            "libpng-dev",
+        ),
+        ("<urlopen error …>\nDependency zlib found: NO", ""),
+        ("Package 'nobodys' not found\nCould not resolve host: a.example", ""),
+        ("-- Found PkgConfig: 1.8.1\nCould not resolve host: a.example", ""),
+    ],
+)
+def test_a_library_that_a_build_would_download_is_named(log: str, package: str) -> None:
+    """Many builds look for a library first, and the last one counts."""
+    found = find_replaced_library(log.splitlines())
+    assert found.endswith(f"`apt install {package}`" if package else "")
+    assert bool(found) == bool(package)
 
 
 def test_what_is_missing_counts_before_the_network() -> None:
@@ -252,6 +302,10 @@ def test_other_words_tell_of_no_memory(line: str) -> None:
         ("  Could NOT find OpenSSL, try to set the path", "libssl-dev"),
         ('  Could not find a package configuration file provided by "GDAL"', "libgdal"),
         ("The system library `openssl` required by crate `x` was not", "libssl-dev"),
+        ("a.c:1:10: fatal error: sqlfront.h: No such file or directory", "freetds-dev"),
+        ("a.c:1:10: fatal error: sqltypes.h: No such file", "unixodbc-dev"),
+        ("a.c:1:10: fatal error: lapacke.h: No such file", "liblapacke-dev"),
+        ("a.c:1:10: fatal error: panel.h: No such file", "libncurses-dev"),
         ("/usr/bin/ld: cannot find -lpq: No such file or directory", "libpq-dev"),
         ("ld.lld: error: unable to find library -lz", "zlib1g-dev"),
         ("ld: cannot find -lnobodys", 'env = { LIBRARY_PATH = "…" }'),
@@ -275,6 +329,42 @@ def test_an_unknown_program_is_named_if_it_is_one() -> None:
     frame = '  File "/usr/lib/subprocess.py", line 1955, in _execute_child'
     assert hint([error]) == ""
     assert "the program nobodys-tool" in hint([frame, "    raise x", error])
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            "ModuleNotFoundError: No module named 'pkg_resources'",
+            'it imports the module pkg_resources: add "setuptools<82" to the',
+        ),
+        ("ModuleNotFoundError: No module named 'yaml'", 'add "pyyaml" to the requirem'),
+        (
+            "ModuleNotFoundError: No module named 'numpy.nothing'",
+            "numpy 2.5.0 has no numpy.nothing: use another version of numpy",
+        ),
+        ("ModuleNotFoundError: No module named 'imp'", "use an older Python"),
+        ("ModuleNotFoundError: No module named 'urllib2'", "it is for Python 2"),
+        ("ModuleNotFoundError: No module named 'mine'", "name modules of the runtime"),
+        ("ModuleNotFoundError: No module named 'mine.a'", "name modules of the runti"),
+        ("ModuleNotFoundError: No module named 'mine.abc'", '"mine" to the requireme'),
+        (
+            "ImportError: cannot import name 'Mapping' from 'collections' (/x.py)",
+            "Python 3.12 has no collections.Mapping: use an older Python, or patch",
+        ),
+        (
+            "AttributeError: module 'numpy' has no attribute 'float'.",
+            "numpy 2.5.0 has no numpy.float: use another version of numpy",
+        ),
+        ("ImportError: libx.so.1: cannot open shared object file", ""),
+    ],
+)
+def test_a_failed_import_of_the_runtime_earns_a_hint(error: str, words: str) -> None:
+    """A module may be missing there that the build had."""
+    known = situation(output="", python="3.12", packages={"numpy": "2.5.0"})
+    found = find_import_hint(error, "mine.a", known)
+    assert words in found
+    assert bool(words) == bool(found)
 
 
 MODULES = [

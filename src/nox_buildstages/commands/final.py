@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from typing import TYPE_CHECKING
 
+from nox_buildstages.builder.diagnosis.causes import find_causes
+from nox_buildstages.builder.diagnosis.hints import Situation, find_import_hint
 from nox_buildstages.builder.prepare import occupy_environment, sync_environment
 from nox_buildstages.builder.stage import find_results
 from nox_buildstages.environments.import_check import import_command
-from nox_buildstages.errors import UsageError
+from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files.effects import describe_unused, find_unused_outputs
 from nox_buildstages.model import FINAL
 from nox_buildstages.run.journal import CLOSED
 from nox_buildstages.run.summary import render_summary
 from nox_buildstages.system.machine import is_this_machine
+from nox_buildstages.system.process import Command
 from nox_buildstages.wheelhouse.directory import unused_wheelhouses
 
 if TYPE_CHECKING:
+    from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.config.cells import Cells
+    from nox_buildstages.environments.environment import Environment
     from nox_buildstages.run.run import Run
     from nox_buildstages.workspace.session_options import Options
     from nox_buildstages.workspace.workspace import Workspace
@@ -29,7 +35,8 @@ def run_final(workspace: Workspace) -> str | None:
     If the checks are skipped, return the reason.
 
     Raises:
-        BuildStagesError: A wheel is missing, or the environment can't be made.
+        BuildStagesError: A wheel is missing, the environment can't be made, or a module
+            can't be imported.
     """
     project, tools, options = workspace.project, workspace.tools, workspace.options
     final, house = project.final, workspace.wheelhouse
@@ -60,8 +67,7 @@ def run_final(workspace: Workspace) -> str | None:
     try:
         if final.imports:
             tools.run.report(f"importing {', '.join(final.imports)}")
-            argv = import_command("python", final.imports)
-            environment.run(argv, project.root, log=False)
+            _import_modules(context, environment)
         for check in final.checks:
             environment.run(check, project.root)
     finally:
@@ -72,6 +78,37 @@ def run_final(workspace: Workspace) -> str | None:
         cell = str(project.cell)
         tools.run.journal.note(CLOSED, python=workspace.python, cell=cell)
     return None
+
+
+def _import_modules(context: BuildContext, environment: Environment) -> None:
+    """Import the modules that the table names; show what they print."""
+    tools, root = context.tools, context.project.root
+    path = os.pathsep.join((str(environment.bin), tools.run.outer.get("PATH", "")))
+    argv = import_command(str(environment.python), context.project.final.imports)
+    env = {**tools.run.outer, "PATH": path}
+    completed = tools.runner(Command(argv=argv, cwd=root, env=env))
+    lines = [*completed.stdout.splitlines(), *completed.stderr.splitlines()]
+    if not completed.returncode:
+        for line in lines:
+            tools.run.report(line)
+        return
+    problem = f"an import ended with exit status {completed.returncode}"
+    if completed.returncode == 1 and lines:
+        problem = lines.pop()
+    raise BuildStagesError(
+        problem=problem,
+        details=find_causes(lines).lines,
+        hint=find_import_hint(
+            lines[-1] if lines else "",
+            problem.partition(" ")[0],
+            Situation(
+                output="",
+                stage=FINAL,
+                python=context.interpreter.markers["python_version"],
+                packages={pin.name: str(pin.version) for pin in context.pins(FINAL)},
+            ),
+        ),
+    )
 
 
 def run_all_cells(_options: Options, run: Run, cells: Cells) -> None:

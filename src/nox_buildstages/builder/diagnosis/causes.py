@@ -100,8 +100,9 @@ _WEAK = re.compile(
 """Words of an error in no known format."""
 _HARMLESS = re.compile(r"--? |checking |\s*(\S*/)?(warning|note|info|debug)\b|\s*#")
 _STEP = re.compile(
-    r"\s*\[\s*\d+(/\d+\]|%\])|-- |(running|building|copying|creating) \w"
-    r"|\s*Compiling \S+ v\d|(ccache |sccache )?(\S*/)?([\w-]+-)?"
+    r"\s*\[\s*\d+(/\d+\]|%\])|-- (?!Output captured)"
+    r"|(running|building|copying|creating) \w|\s*Compiling \S+ v\d"
+    r"|(ccache |sccache )?(\S*/)?([\w-]+-)?"
     r"(gcc|g\+\+|cc|c\+\+|clang|clang\+\+|nvcc|gfortran|icx|icpx|ifx)(-\d+)? .*-[co] "
 )
 """The start of a step: the build continued after the errors before it."""

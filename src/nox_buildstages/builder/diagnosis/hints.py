@@ -98,6 +98,7 @@ class Hint:
     module: str = ""  # a module that the build doesn't find
     requirement: str = ""  # what would provide the module
     lacks_cuda: bool = False  # another machine may have it
+    is_download: bool = False  # whether a build downloads although it may not
 
 
 _Words: TypeAlias = Callable[[re.Match[str], Situation], str | Hint]
@@ -171,7 +172,7 @@ def _missing_nvcc(_match: re.Match[str], situation: Situation) -> str:
     if local and local.startswith(("cpu", "rocm", "xpu")):
         return (
             f"torch {version} has no CUDA: lock a CUDA build of torch, from another"
-            " index, or build without CUDA"
+            " index, or build without CUDA, by a variable of its setup.py or a patch"
         )
     if "CUDA_HOME" in situation.seen:
         found = situation.seen["CUDA_HOME"]
@@ -321,24 +322,62 @@ def _old_cmake(_match: re.Match[str], situation: Situation) -> str:
     return situation.set_variable("CMAKE_POLICY_VERSION_MINIMUM", "3.5", problem)
 
 
-def _offline(_match: re.Match[str], situation: Situation) -> str:
+_NO_NETWORK = (
+    r"name resolution|Name or service not known|nodename nor servname"
+    r"|Could(n.t| not) resolve host|unable to resolve host|getaddrinfo failed"
+    r"|Network is unreachable|No address associated with hostname"
+    r"|EAI_AGAIN|ENOTFOUND|Unknown ?[Hh]ost|: no such host"
+    r"|urlopen error|Failed to establish a new connection|dns error"
+)
+_SERVER = re.compile(
+    r"(?i:could(?:n't| not) resolve host(?:name)?:? |resolve host address |host=)"
+    r"['\"`]?(?P<host>[\w-]+(?:\.[\w-]+)+)|https?://(?P<url>[\w.-]+)"
+)
+_CRATES = re.compile(r"\bcargo\b|failed to get `.*` as a dependency of package")
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY")
+
+
+def _offline(match: re.Match[str], situation: Situation) -> Hint:
+    """Return the hint about a download that failed, for lack of a network."""
+    home = situation.home
     if situation.stage == PROJECT:
-        return ""
-    mirrors = ", ".join(situation.home.mirrors)
+        return Hint()
+    if not situation.is_offline:
+        return Hint(text=_unreachable(match.string, situation))
+    mirrors = ", ".join(home.mirrors)
     problem = "its build uses the network, which is off while backends run"
     advice = "add the files to its source"
-    if not situation.is_offline:
-        if not mirrors and not situation.home.other_mirrors:
-            return ""
-        problem = "its build doesn't reach a server"
-        if mirrors:
-            advice = f"check that its mirrors can be reached: {mirrors}"
-    elif mirrors:  # the public servers are no advice
+    allow = f"set network = true for stage {situation.stage}"
+    if mirrors:  # the public servers are no advice
         problem += f", and doesn't reach {mirrors}"
         advice += ", for example with cargo vendor"
-    elif not situation.home.other_mirrors:
-        advice += f", or set network = true for stage {situation.stage}"
-    return f"{problem}: {advice}{_name_left_out(situation)}"
+    elif not home.other_mirrors:
+        advice += f", or {allow}"
+        if _CRATES.search(match.string):  # which an sdist rarely contains
+            problem = "its crates aren't in its source, and builds have no network"
+            advice = allow
+    text = f"{problem}: {advice}{_name_left_out(situation)}"
+    return Hint(text=text, is_download=True)
+
+
+def _unreachable(text: str, situation: Situation) -> str:
+    """Return the hint about a server that isn't reached although the network is on."""
+    home = situation.home
+    for name in _PROXIES:
+        if name in situation.outer and name not in situation.seen:
+            return situation.pass_variable(name, "")
+    if home.mirrors or home.other_mirrors:
+        advice = "add the files to its source"
+        if mirrors := ", ".join(home.mirrors):
+            advice = f"check that its mirrors can be reached: {mirrors}"
+        left_out = _name_left_out(situation)
+        return f"its build doesn't reach a server: {advice}{left_out}"
+    server = _SERVER.search(text)
+    named = (server["host"] or server["url"]) if server else "a server"
+    return (
+        f"its build uses the network, and can't reach {named}: see that this machine"
+        " can"
+    )
 
 
 def _login(_match: re.Match[str], situation: Situation) -> str:
@@ -374,6 +413,11 @@ def _rule(words: _Words, *patterns: str) -> tuple[_Words, tuple[re.Pattern[str],
     return words, tuple(re.compile(pattern, re.MULTILINE) for pattern in patterns)
 
 
+_, _NO_NAME = _rule(
+    _missing_name,
+    r"cannot import name '(?P<what>\w+)' from '(?P<module>[\w.]+)'",
+    r"Error: module '(?P<module>[\w.]+)' has no attribute '(?P<what>\w+)'",
+)
 _RULES = (
     _rule(_missing_module, _NO_MODULE),
     _rule(
@@ -396,11 +440,7 @@ _RULES = (
         _add("wheel", "its build uses the command bdist_wheel"),
         r"invalid command 'bdist_wheel'",
     ),
-    _rule(
-        _missing_name,
-        r"cannot import name '(?P<what>\w+)' from '(?P<module>[\w.]+)'",
-        r"Error: module '(?P<module>[\w.]+)' has no attribute '(?P<what>\w+)'",
-    ),
+    (_missing_name, _NO_NAME),
     _rule(_other_cuda, r"detected CUDA version \((?P<what>[\d.]+)\) mismatches"),
     _rule(
         _missing_nvcc,
@@ -488,11 +528,7 @@ _RULES = (
     ),
     _rule(
         _offline,
-        r"name resolution|Name or service not known|nodename nor servname"
-        r"|Could(n.t| not) resolve host|unable to resolve host|getaddrinfo failed"
-        r"|Network is unreachable|No address associated with hostname"
-        r"|EAI_AGAIN|ENOTFOUND|Unknown ?[Hh]ost|: no such host"
-        r"|urlopen error|Failed to establish a new connection|dns error",
+        _NO_NETWORK,
     ),
     _rule(
         _login,
@@ -531,6 +567,52 @@ def find_hint(texts: Iterable[str], situation: Situation) -> Hint:
             if hint.text or hint.module:
                 return hint
     return Hint()
+
+
+def find_import_hint(error: str, name: str, situation: Situation) -> str:
+    """Return the hint about a module that can't be imported in the runtime environment.
+
+    ``error`` is the last line of the traceback; the packages are those of the runtime.
+    """
+    if match := re.search(_NO_MODULE, error):
+        module = match["what"]
+        if f"{name}.".startswith(f"{module}."):
+            return (
+                "name modules of the runtime in imports of [tool.nox-buildstages.final]"
+            )
+        missing = situation.explain_missing(module)
+        fix = missing.fix
+        if missing.requirement:
+            fix = f'add "{missing.requirement}" to the requirements of the runtime'
+        return f"{missing.problem.replace('its build', 'it', 1)}: {fix}"
+    found = (pattern.search(error) for pattern in _NO_NAME)
+    return next((_missing_name(it, situation) for it in found if it), "")
+
+
+_OPTIONAL = re.compile(
+    r"Package '?(?P<pkgconfig>[\w.+-]+)'?(, required by '.*',)?( was)? not found"
+    r"|[Dd]ependency (?P<meson>[\w.+-]+) found: NO"
+)
+"""Lines of pkg-config and meson about a library that a build can do without."""
+
+
+def find_replaced_library(lines: Iterable[str]) -> str:
+    """Return the hint about a library that a build downloads if the system lacks it.
+
+    It is the last known one that the build doesn't find before it uses the network.
+    """
+    hint = ""
+    for line in lines:
+        if re.search(_NO_NETWORK, line):
+            break
+        if match := _OPTIONAL.search(line):
+            name = match["pkgconfig"] or match["meson"]
+            if package := find_debian_package(name, "dependency"):
+                hint = (
+                    f"{name} is missing, and its build downloads what it needs instead,"
+                    f" but the network is off while backends run: {_install(package)}"
+                )
+    return hint
 
 
 _VARIABLE = re.compile(r"\b[A-Z][A-Z0-9_]*[A-Z0-9]\b")
