@@ -101,11 +101,17 @@ def builds(project: Project, *outputs: str) -> None:
 
 def test_nothing_needs_a_stage(project: Project) -> None:
     """Where all dependencies have wheels that is the end, and nothing is printed."""
-    declare(project, "tensorlib", "torch")
+    uv = {"extra-build-dependencies": {"torch": ["helper"], "other": ["helper"]}}
+    declare(project, "tensorlib", "torch", uv=uv)
     for words in ((), ("--write",)):
         before = project.pyproject.read_bytes()
         out, said = proposal(project, *words)
         assert out == ""
+        assert "looked at 2 dependencies\n" in said
+        assert (
+            "torch: extra-build-dependencies of [tool.uv] names it, but it has a"
+            in said
+        )
         assert "nothing needs a stage: everything else has a wheel for CPython" in said
         assert project.pyproject.read_bytes() == before
 

@@ -127,6 +127,21 @@ def test_what_other_tools_declare_is_written() -> None:
     assert final == {"requirements": ["q", "p"]}
 
 
+def test_new_requirements_of_other_tools_are_added() -> None:
+    """To those that the table has; a difference is named, and what it leaves out."""
+    text = """
+    [project]
+    dependencies = ["z"]
+    [tool.nox-buildstages.final]
+    requirements = ["q<2"]
+    """
+    found = scope(text, foreign=FOREIGN)
+    assert changed(text, found)["final"]["requirements"] == ["q<2", "p"]
+    left_out, other = found.notes
+    assert left_out.startswith("not looked at: z of [project] dependencies")
+    assert other == "[tool.poetry] has q, and requirements of final q<2"
+
+
 @pytest.mark.parametrize(
     ("words", "axis"),
     [

@@ -39,7 +39,7 @@ def run_init(workspace: Workspace, *, document: Mapping[str, Any]) -> None:
     # Choose what to look at, and read it as the table will declare it.
     foreign = read_foreign(document, pyproject.parent, run.outer)
     scope = choose_scope(document, foreign, options)
-    for note in foreign.notes:
+    for note in (*foreign.notes, *scope.notes):
         run.report(note)
     run.report(scope.describe())
     cells = arrange_cells(

@@ -52,6 +52,12 @@ if TYPE_CHECKING:
 MAX_GUESSES = 8
 """The number of undeclared modules to find a project for, for one output."""
 
+_BUILD_KEYS = (
+    *("extra-build-dependencies", "extra-build-variables"),
+    *("config-settings-package", "no-build-isolation-package"),
+)
+"""The keys of ``[tool.uv]`` that name packages to build."""
+
 _ABOUT = (
     "The build backends listed the build requirements. Modules that a build",
     "imports only while it makes the wheel aren't among them: the error of",
@@ -109,11 +115,17 @@ class Proposer:
                 draft = draft.with_output(replace(output, requirement=pin))
 
         *stages, final = ({it.name for it in lock.pylock.packages} for lock in locks)
-        outputs = (it for stage in draft.project().stages for it in stage.outputs)
+        outputs = draft.project().outputs
+        built = {output.name for output in outputs}
         declared = {
             *self.project.match_runtime,
             *match_runtime(self.project.uv, outputs),
         }
+        for key in _BUILD_KEYS:
+            settings = self.project.uv.get(key, ())
+            for name in sorted({*map(canonicalize_name, settings)} & final - built):
+                line = f"{name}: {key} of [tool.uv] names it, but it has a wheel"
+                self.report(f"{line}; to build it, add it to no-binary-package")
         matched = [
             name
             for name in draft.match_runtime

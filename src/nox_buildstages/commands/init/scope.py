@@ -58,7 +58,8 @@ class Part:
         return self.kind, canonicalize_name(self.name)
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name} ({len(self.entries)})"
+        name = self.name if self.names_file else f"{self.kind} {self.name}"
+        return f"{name} ({len(self.entries)})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +72,8 @@ class Scope:
     left_out: tuple[Part, ...] = ()
     variants: tuple[tuple[Part, ...], ...] = ()
     """Sets of parts that exclude each other: an axis of the matrix for each."""
+    notes: tuple[str, ...] = ()
+    """Lines about declarations that the table leaves out, or has in another form."""
 
     def describe(self) -> str:
         """Return what is looked at and what isn't, in one line."""
@@ -91,7 +94,8 @@ class Scope:
             return "name packages: nox -s build-stages-init -- NAME"
         first = self.left_out[0]
         word = f"--{first.kind} {first.name}"
-        return f"to look at more: nox -s build-stages-init -- {word}, or --all"
+        every = "" if first.names_file else ", or --all"
+        return f"to look at more: nox -s build-stages-init -- {word}{every}"
 
 
 def choose_scope(
@@ -128,14 +132,15 @@ def choose_scope(
     # Find what the table can't name: requirements of other tools, and new names.
     requirements = [*final.get("requirements", own.get("dependencies", ()))]
     more: list[str] = []
-    if "requirements" not in final and foreign.requirements:
+    is_explicit = "requirements" in final
+    if foreign.requirements and not is_explicit:
         requirements = [it for it in requirements if ROOT_VARIABLE not in it]
-        more += foreign.requirements
+    more += foreign.requirements
     more += (it for part in included if part.is_foreign for it in part.entries)
     strings = (it for part in included for it in part.entries if isinstance(it, str))
     known = {*map(_name_of, (*requirements, *more, *strings))}
     names = [it for it in options.names if _name_of(it) not in known]
-    is_in_project = requirements and not more and "requirements" not in final
+    is_in_project = requirements and not more and not is_explicit
     group = names if is_in_project else []
     more += [] if is_in_project else names
 
@@ -156,7 +161,25 @@ def choose_scope(
         included=included,
         left_out=tuple(it for it in parts if it.key not in chosen | in_axes),
         variants=tuple(variants),
+        notes=tuple(_compare(requirements, own, foreign)) if is_explicit else (),
     )
+
+
+def _compare(
+    requirements: Sequence[str], own: Mapping[str, Any], foreign: Declared
+) -> Iterator[str]:
+    """Yield how the requirements in the table differ from other declarations."""
+    declared = {_name_of(it): it for it in requirements}
+    missing = [it for it in own.get("dependencies", ()) if _name_of(it) not in declared]
+    if missing:
+        yield (
+            f"not looked at: {', '.join(missing)} of [project] dependencies, which"
+            " requirements of final leaves out"
+        )
+    for text in foreign.requirements:
+        known = declared.get(_name_of(text), text)
+        if known != text:
+            yield f"{foreign.origin} has {text}, and requirements of final {known}"
 
 
 def _choose_parts(
