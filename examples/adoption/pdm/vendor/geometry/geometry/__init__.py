@@ -1,0 +1,1 @@
+"""Shapes, compiled against numpy."""

@@ -1,0 +1,1 @@
+"""Operations that are compiled against numpy."""
