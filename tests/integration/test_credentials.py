@@ -434,7 +434,7 @@ def test_a_repository_that_refuses_is_told(
         ("UV_DEFAULT_INDEX", "a b", "/project/a b"),
         ("UV_INDEX_URL", "", ""),
         ("UV_EXTRA_INDEX_URL", "a b", "/project/a /project/b"),
-        ("UV_CONSTRAINT", "a.txt b.txt", "/project/a.txt /project/b.txt"),
+        ("UV_OVERRIDE", "a.txt b.txt", "/project/a.txt /project/b.txt"),
         ("UV_CACHE_DIR", "a=b", "/project/a=b"),
         ("NETRC", "netrc", "/project/netrc"),
         ("UV_PYTHON", "3.11", "3.11"),

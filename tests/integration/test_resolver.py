@@ -442,6 +442,28 @@ def test_relative_paths_in_variables_are_those_of_the_project(
     assert versions(answer) == {"own": "1.0"}
 
 
+@pytest.mark.parametrize(
+    ("variables", "dep"),
+    [({"UV_NO_CONFIG": "1"}, "3.0"), ({"UV_CONFIG_FILE": "other.toml"}, "1.0")],
+    ids=["UV_NO_CONFIG", "UV_CONFIG_FILE"],
+)
+def test_no_file_of_settings_takes_the_place_of_the_projects(
+    resolver: Resolver, index: Index, root: Path, variables: dict[str, str], dep: str
+) -> None:
+    """With either variable, uv would read nothing that the project declares."""
+    for name in ("dep", "leaf"):
+        for version in ("1.0", "2.0", "3.0"):
+            make_wheel(index.folder, name, version)
+    (root / "other.toml").write_text('resolution = "lowest"\n', encoding="utf-8")
+    settings = {"override-dependencies": ["leaf==3.0"]}
+    env = resolver.runner.env if isinstance(resolver.runner, Uv) else {}
+    outer = {**env, **variables}
+    answer = changed(resolver, settings=settings, outer=outer).resolve(
+        question("dep", "leaf")
+    )
+    assert versions(answer) == {"dep": dep, "leaf": "3.0"}
+
+
 @pytest.mark.parametrize("key", ["index-url", "extra-index-url"])
 def test_an_index_of_the_settings_is_asked(
     resolver: Resolver, runner: Uv, tmp_path: Path, key: str

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 IGNORED = {
     "UV_BUILD_CONSTRAINT": "write build-constraints into [tool.nox-buildstages]",
+    "UV_CONSTRAINT": "write constraints into [tool.nox-buildstages]",
     "UV_EXCLUDE": "write exclude-dependencies into [tool.uv]",
     "UV_NO_BUILD_ISOLATION": "a build gets the environment of its stage",
     "UV_NO_SOURCES": "write no-sources = true into [tool.uv]",
