@@ -100,7 +100,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     installed = (it for it in pythons if shutil.which(f"python{it}"))
     first_python = next(installed, next(iter(pythons), None))
     if first_python is None:
-        first_python = _required_python(cells.first.project)
+        first_python = _choose_python(cells.first.project)
     for session in sessions:
         python = [*session.pythons] or first_python
         of_python = "-{python}" if session.pythons else ""
@@ -122,7 +122,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     adapter.lock.acquire_for(selected)
 
 
-def _required_python(project: Project) -> str | None:
+def _choose_python(project: Project) -> str | None:
     """Return what nox is to search for if its own Python isn't one of the project's.
 
     That is the version in ``.python-version``, as in uv, or else ``requires-python``,
