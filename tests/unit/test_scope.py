@@ -116,6 +116,7 @@ def test_new_names_are_written_where_they_repeat_nothing() -> None:
 def test_what_other_tools_declare_is_written() -> None:
     """With chosen groups; the constraints too, and nothing twice."""
     found = scope("", "--group", "gpu", foreign=FOREIGN)
+    assert found.describe().startswith("looked at 2 dependencies, group gpu (1); not")
     table = changed("", found)
     assert table["final"]["requirements"] == ["p", "q", "r"]
     assert table["constraints"] == ["numpy<2"]

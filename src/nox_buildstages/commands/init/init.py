@@ -68,25 +68,21 @@ def run_init(workspace: Workspace, *, document: Mapping[str, Any]) -> None:
             cells=cells, locker=locker, provider=provider, report=run.report
         ).propose()
     changes = (*scope.changes, *proposal.changes)
-    if not proposal.stages and not proposal.changes:
+    if requirements and not (proposal.stages or proposal.changes):
         target = workspace.interpreter.short
-        if requirements:
-            run.report(
-                f"nothing needs a stage: everything else has a wheel for {target}"
-            )
-        if scope.left_out or not requirements:
-            run.report(scope.hint)
-        if not scope.changes:
-            return
+        run.report(f"nothing needs a stage: everything else has a wheel for {target}")
+    if scope.left_out or not requirements:
+        run.report(scope.hint)
+    if not (proposal.stages or changes):
+        return
 
     # Print the tables, and write them.
     text = pyproject.resolve().read_bytes().decode("utf-8")
     changed = change_text(text, changes)
-    heading = proposal.heading
     addition = ""
     if proposal.stages or changed.new_tables:
         addition = render(
-            heading,
+            proposal.heading,
             proposal.stages,
             tables=changed.new_tables,
             root=pyproject.parent,
@@ -101,5 +97,3 @@ def run_init(workspace: Workspace, *, document: Mapping[str, Any]) -> None:
     else:
         words = "".join(f" {word}" for word in options.scope_words)
         run.report(f"to write it: nox -s build-stages-init --{words} --write")
-    if scope.left_out:
-        run.report(scope.hint)

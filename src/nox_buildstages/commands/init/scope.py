@@ -136,7 +136,8 @@ def choose_scope(
     if foreign.requirements and not is_explicit:
         requirements = [it for it in requirements if ROOT_VARIABLE not in it]
     more += foreign.requirements
-    more += (it for part in included if part.is_foreign for it in part.entries)
+    of_parts = [it for part in included if part.is_foreign for it in part.entries]
+    more += of_parts
     strings = (it for part in included for it in part.entries if isinstance(it, str))
     known = {*map(_name_of, (*requirements, *more, *strings))}
     names = [it for it in options.names if _name_of(it) not in known]
@@ -157,7 +158,7 @@ def choose_scope(
                 constraints=foreign.constraints,
             )
         ),
-        number=len(requirements) + len(added) + len(group),
+        number=len({*requirements, *added, *group}.difference(of_parts)),
         included=included,
         left_out=tuple(it for it in parts if it.key not in chosen | in_axes),
         variants=tuple(variants),
