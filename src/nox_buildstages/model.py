@@ -36,7 +36,7 @@ DEBUG_LOG = "debug.log"
 ConfigSettings: TypeAlias = "Mapping[str, str | tuple[str, ...]]"
 """PEP 517 config settings, as a build backend receives them."""
 
-Learned: TypeAlias = Literal["static", "hook", "config"]
+Learned: TypeAlias = Literal["static", "wheel", "hook", "config"]
 """The origin of an output's metadata: its source (PEP 643), a hook, or the table."""
 
 Network: TypeAlias = Literal["off", "on", "require-off"]

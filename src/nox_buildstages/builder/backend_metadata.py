@@ -35,7 +35,7 @@ from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import make_ignored_folder, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from packaging.utils import NormalizedName
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.resolve.known_metadata import BackendQuery
     from nox_buildstages.model import Source
+    from nox_buildstages.wheels.core_metadata import CoreMetadata
 
 _UNKNOWN = Metadata(version=Version("0"), learned="hook")
 
@@ -90,6 +91,39 @@ class BackendMetadata:
         """Run the hooks of several outputs, one after another."""
         return [*map(self.ask, queries)]
 
+    def wheel_metadata(
+        self, wheel: ArchiveSource, size: int | None
+    ) -> CoreMetadata | None:
+        """Return the METADATA of a wheel on an index, if it can be read."""
+        return self.context.tools.sources.wheel_metadata(wheel, size)
+
+    def missing_wheels(self, query: BackendQuery) -> tuple[NormalizedName, ...]:
+        """Return the outputs to build before the backend can be asked, in order."""
+        context = self._context_for(query)
+        missing: dict[NormalizedName, None] = {}
+
+        def find(name: str) -> None:
+            for stage in dict.fromkeys(_stages_in(context, name)):
+                find(stage)
+                for output in context.locks[stage].outputs:
+                    # The key of a wheel depends on the wheels in its environment.
+                    if missing.keys().isdisjoint(_outputs_in(context, stage)):
+                        recipe = context.recipe(stage, output.name)
+                        if context.fetch_wheel(recipe) is not None:
+                            continue
+                    missing[output.name] = None
+
+        find(query.stage.name)
+        return tuple(missing)
+
+    def _context_for(self, query: BackendQuery) -> BuildContext:
+        return replace(
+            self.context,
+            interpreter=query.target.interpreter,
+            locks=query.locks,
+            logs=self.logs(query.target),
+        )
+
     def ask(self, query: BackendQuery) -> BackendAnswer:
         """Run the hooks of an output in the stage's environment.
 
@@ -102,12 +136,7 @@ class BackendMetadata:
             BuildStagesError: The network can't be switched off.
             BuildStagesError: Nox must not run anything.
         """
-        context = replace(
-            self.context,
-            interpreter=query.target.interpreter,
-            locks=query.locks,
-            logs=self.logs(query.target),
-        )
+        context = self._context_for(query)
         stage = query.stage.name
         held = tuple(
             (pin.name, pin.version.public, pin.stage)
@@ -134,6 +163,12 @@ class BackendMetadata:
         backends only work on a machine with a GPU or the CUDA compiler.
         """
         tools, environment = context.tools, self.environment(query.target)
+        missing = self.missing_wheels(query)
+        if missing:
+            tools.run.report(
+                f"locking has to build {', '.join(missing)} first: the build backend of"
+                f" {query.output} is asked in an environment with these wheels"
+            )
         _provide_stages(context, query.stage.name, environment)
         context = replace(context, logs=tools.store.folder / "logs")
         if query.stage.name == PROJECT:
@@ -267,6 +302,16 @@ def _provide_stages(context: BuildContext, name: str, environment: Environment) 
                 provide_stage(context, context.graph.stages[pin.stage], environment)
 
     provide(name)
+
+
+def _stages_in(context: BuildContext, name: str) -> Iterator[str]:
+    """Yield the stages whose wheels are in an environment."""
+    return (pin.stage for pin in context.pins(name) if isinstance(pin, StagePin))
+
+
+def _outputs_in(context: BuildContext, name: str) -> Iterator[NormalizedName]:
+    """Yield the outputs whose wheels are in an environment."""
+    return (pin.name for pin in context.pins(name) if isinstance(pin, StagePin))
 
 
 def _load_answer(stored: dict[str, Any]) -> BackendAnswer:

@@ -9,7 +9,7 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from nox_buildstages.config.writing import package_table
+from nox_buildstages.config.writing import indent, package_table
 from nox_buildstages.errors import WheelError
 from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.wheels import wheel as wheels
@@ -84,8 +84,16 @@ def check_metadata(
         )
     if differences:
         listed = "; ".join(differences)
-        problem = f"its METADATA and the lock ({locked.learned}) disagree: {listed}"
-        raise WheelError(subject=subject, problem=problem)
+        other, hint = f"the lock ({locked.learned})", ""
+        if locked.learned == "wheel":
+            other = "the lock, which trusts the wheel on the index,"
+            table = package_table(
+                output.name, "metadata", {"requires-dist": _list(actual_requires)}
+            )
+            first = "declare its requirements in pyproject.toml, and lock again:"
+            hint = "\n".join((first, *indent(table)))
+        problem = f"its METADATA and {other} disagree: {listed}"
+        raise WheelError(subject=subject, problem=problem, hint=hint)
 
 
 def accept_wheel(

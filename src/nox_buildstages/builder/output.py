@@ -19,8 +19,10 @@ from nox_buildstages.builder.notices import (
     find_ignored_variables,
 )
 from nox_buildstages.builder.sandbox import Supervisor
-from nox_buildstages.config.writing import format_value
+from nox_buildstages.config.writing import build_requires_table, format_value, indent
 from nox_buildstages.errors import BackendError, BuildError, WheelError
+from nox_buildstages.lock.files.lockfile import StagePin
+from nox_buildstages.lock.resolve.known_metadata import find_unmet
 from nox_buildstages.run.follow import COMPILE
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.system.files import make_ignored_folder
@@ -136,7 +138,7 @@ def build_wheel(
                 report_ignored_variables(job, backend)
                 resumable = backend.with_build_dir(build_dir.build)
                 supervised = replace(resumable, supervisor=supervisor)
-                if is_fresh and job.output.metadata.learned == "static":
+                if is_fresh and job.output.metadata.learned in ("static", "wheel"):
                     check_promise(
                         supervised, build_dir.home, job, is_labelled=is_labelled
                     )
@@ -183,14 +185,37 @@ def report_ignored_variables(job: Job, backend: Backend) -> None:
 def check_promise(
     backend: Backend, scratch: Path, job: Job, *, is_labelled: bool
 ) -> None:
-    """Compare the promise of an sdist with its build backend, before it compiles.
+    """Compare what the lock trusts with the build backend, before it compiles.
 
-    Nobody has asked the backend yet. One that fails here may still build the wheel.
+    The lock has the metadata of an sdist or of a wheel on the index. The backend may
+    not have been asked yet in this environment, or only without earlier outputs. One
+    that fails here may still build the wheel.
 
     Raises:
-        WheelError: The backend announces another wheel.
+        WheelError: The backend announces another wheel, or has more requirements.
     """
-    if not source_tree.computes_version(backend.tree):
+    output, pins = job.output, job.context.pins(job.stage.name)
+    rules = job.context.project.rules(output.name)
+    if any(isinstance(pin, StagePin) for pin in pins):
+        requires: list[str] = []
+        with suppress(BackendError):
+            requires += rules.apply_removals(backend.get_requires())
+        missing = (it for it in requires if it not in output.build_requires)
+        unmet = find_unmet(missing, pins, job.context.interpreter)
+        if unmet:
+            table = build_requires_table(
+                output.name,
+                add={*map(str, rules.build_requires_add), *unmet},
+                remove=rules.build_requires_remove,
+            )
+            first = "add it in pyproject.toml, and lock again:"
+            raise WheelError(
+                problem=f"its build backend requires {unmet[0]} as soon as outputs of"
+                " earlier stages are installed",
+                hint="\n".join((first, *indent(table))),
+            )
+    is_computed = source_tree.computes_version(backend.tree)
+    if not is_computed and output.metadata.learned == "static":
         return
     folder = scratch / "metadata"
     folder.mkdir()

@@ -62,6 +62,7 @@ class Identity:
 
     name: NormalizedName | None = None
     version: Version | None = None
+    requires_python: str | None = None  # of PKG-INFO
     version_plugin: tuple[str, str] | None = None
     """A mentioned project that finds the version, and its variable for one, if any."""
 
@@ -87,7 +88,7 @@ def read_build_system(tree: Path) -> BuildSystem:
 
 def read_identity(tree: Path) -> Identity:
     """Return what PKG-INFO says a source tree is, or else the ``[project]`` table."""
-    name, version = None, None
+    name, version, python = None, None, None
     with suppress(ValueError):
         core = _read_pkg_info(tree)
         if core is None:
@@ -97,11 +98,16 @@ def read_identity(tree: Path) -> Identity:
             declared = _get_string(project, "version")
             version = None if declared is None else Version(declared)
         else:
-            name, version = core.name, core.version
+            name, version, python = core.name, core.version, core.requires_python
     files = [tree / file for file in METADATA_FILES if file != "PKG-INFO"]
     text = b"\n".join(file.read_bytes() for file in files if file.is_file())
     mentioned = (it for pattern, it in _VERSION_PLUGINS if re.search(pattern, text))
-    return Identity(name=name, version=version, version_plugin=next(mentioned, None))
+    return Identity(
+        name=name,
+        version=version,
+        requires_python=python,
+        version_plugin=next(mentioned, None),
+    )
 
 
 def computes_version(tree: Path) -> bool:

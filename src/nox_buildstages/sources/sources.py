@@ -10,19 +10,26 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from packaging.utils import InvalidSdistFilename, parse_sdist_filename
 
 from nox_buildstages.declarations.settings import OFFLINE_HINT
-from nox_buildstages.errors import CommandError, HashMismatchError, SourceError
+from nox_buildstages.errors import (
+    CommandError,
+    HashMismatchError,
+    SourceError,
+    WheelError,
+)
 from nox_buildstages.indexes.credentials import Credentials
 from nox_buildstages.indexes.url_secrets import LOGIN_HINT, is_auth_failure, redact
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 from nox_buildstages.sources import archives, git, trees
 from nox_buildstages.sources.patches import apply_patches
 from nox_buildstages.store.store import note_use
-from nox_buildstages.system.files import FULL_DISK, sha256_of
+from nox_buildstages.system.files import FULL_DISK, path_from_url, sha256_of
+from nox_buildstages.wheels.core_metadata import parse_metadata
+from nox_buildstages.wheels.wheel import read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -30,6 +37,10 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Source
     from nox_buildstages.sources.patches import PatchFile
     from nox_buildstages.system.process import Runner
+    from nox_buildstages.wheels.core_metadata import CoreMetadata
+
+MAX_WHEEL_SIZE = 20_000_000
+"""The size in bytes up to which a wheel is fetched to read its METADATA."""
 
 _UPGRADE = "nox -s build-stages-lock -- --upgrade"
 _EXCLUDE_HINT = "fix that file, or exclude it in .gitignore"
@@ -205,6 +216,40 @@ class Sources:
                     found=found,
                 )
             os.replace(partial, file)  # noqa: PTH105 - the name that says it is atomic
+
+    def wheel_metadata(
+        self, wheel: ArchiveSource, size: int | None
+    ) -> CoreMetadata | None:
+        """Return the METADATA of a wheel on an index, or None.
+
+        Most indexes serve it beside the wheel (PEP 658). Otherwise the wheel itself is
+        fetched, if it is small.
+        """
+        from nox_buildstages.sources import downloads  # noqa: PLC0415 - few runs fetch
+
+        url = urlsplit(self.absolute_url(wheel.location))
+        file = self.cache / "sources" / wheel.sha256 / "METADATA"
+        with suppress(*downloads.FAILURES, SourceError, WheelError):
+            if url.scheme == "file":
+                return parse_metadata(read_metadata(path_from_url(url.path)))
+            if not file.is_file() and not self.offline:
+                address = urlunsplit((*url[:2], f"{url.path}.metadata", url.query, ""))
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+                    partial = Path(folder, file.name)
+                    try:
+                        login = self.credentials.login_for(address)
+                        downloads.download(address, partial, login)
+                    except downloads.FAILURES:
+                        if size is None or size > MAX_WHEEL_SIZE:
+                            return None
+                        path = Path(folder, PurePosixPath(unquote(url.path)).name)
+                        self.fetch_archive(wheel, path)
+                        partial.write_bytes(read_metadata(path))
+                    os.replace(partial, file)  # noqa: PTH105 - the name that says it is atomic
+            note_use(file.parent)
+            return parse_metadata(file.read_bytes())
+        return None
 
     def _check_out(self, source: GitSource, target: Path) -> None:
         url = source.url

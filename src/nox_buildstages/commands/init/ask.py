@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.resolve.known_metadata import BackendQuery
-    from nox_buildstages.model import Source
+    from nox_buildstages.model import ArchiveSource, Source
+    from nox_buildstages.wheels.core_metadata import CoreMetadata
 
 
 _KNOWN_MODULES = {"torch", "numpy", "Cython", "pybind11", "pip"}
@@ -83,6 +84,17 @@ class SharedProvider:
                 imports=tuple(find_imports(tree / "setup.py")),
             )
         return tree
+
+    def wheel_metadata(
+        self, wheel: ArchiveSource, size: int | None
+    ) -> CoreMetadata | None:
+        """Return the METADATA of a wheel on an index, if it can be read."""
+        return self.provider.wheel_metadata(wheel, size)
+
+    def missing_wheels(self, query: BackendQuery) -> tuple[NormalizedName, ...]:
+        """Return no outputs: every backend is to be asked in its whole environment."""
+        del query
+        return ()
 
     def ask_all(self, queries: Sequence[BackendQuery]) -> list[BackendAnswer]:
         """Ask the backends of each stage in an environment of its own.

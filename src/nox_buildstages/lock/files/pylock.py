@@ -259,6 +259,12 @@ def move_paths(
     return replace(pylock, packages=packages)
 
 
+def without_stage_packages(pylock: Pylock) -> Pylock:
+    """Return a lock without the packages that stages provide."""
+    packages = [it for it in pylock.packages if providing_stage(it) is None]
+    return replace(pylock, packages=packages)
+
+
 def replace_with_wheels(
     pylock: Pylock, wheels: Mapping[NormalizedName, PackageWheel]
 ) -> Pylock:

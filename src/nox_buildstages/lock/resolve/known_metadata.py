@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nox_buildstages.environments.targets import Target
     from nox_buildstages.lock.resolve.source_choice import SourceChoice
     from nox_buildstages.model import Interpreter, Project, Source, Stage
+    from nox_buildstages.wheels.core_metadata import CoreMetadata
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,8 +34,18 @@ class StaticMetadata:
     choice: SourceChoice
     requires: tuple[str, ...]  # declared build requirements, PEP 508
     metadata: Metadata | None  # None if only the build backend knows
+    promise: Metadata | None = None
+    """The metadata of a wheel of this version on the index, to check after the build.
+
+    It counts until the build backend has been asked.
+    """
     identity: source_tree.Identity = field(default_factory=source_tree.Identity)
     is_patched: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the metadata is known without asking the build backend."""
+        return self.metadata is not None or self.promise is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +84,14 @@ class MetadataProvider(Protocol):
     def ask_all(self, queries: Sequence[BackendQuery]) -> Sequence[BackendAnswer]:
         """Run the hooks of the build backends of several outputs."""
 
+    def wheel_metadata(
+        self, wheel: ArchiveSource, size: int | None
+    ) -> CoreMetadata | None:
+        """Return the METADATA of a wheel on an index, if it can be read."""
+
+    def missing_wheels(self, query: BackendQuery) -> tuple[NormalizedName, ...]:
+        """Return the outputs to build before the backend can be asked."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordedAnswer:
@@ -100,6 +119,7 @@ class KnownMetadata:
         known = self.static[name].metadata
         if known is None and name in self.answers:
             known = self.answers[name].answer.metadata
+        known = known or self.static[name].promise
         if known is None or name not in self.local_versions:
             return known
         version = with_local_version(known.version, self.local_versions[name])

@@ -13,9 +13,15 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
-from nox_buildstages.errors import InvalidLockError, MetadataError, ResolutionError
+from nox_buildstages.errors import (
+    BackendError,
+    InvalidLockError,
+    MetadataError,
+    ResolutionError,
+)
 from nox_buildstages.lock.files.lockfile import Lock, with_series
 from nox_buildstages.lock.files.merge_targets import merge_targets, select_target
+from nox_buildstages.lock.files.pylock import without_stage_packages
 from nox_buildstages.lock.resolve import known_metadata
 from nox_buildstages.lock.resolve.check_identity import check_source, check_version
 from nox_buildstages.lock.resolve.environment import EnvironmentResolver, TargetLock
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.environments.targets import Target
+    from nox_buildstages.lock.files.lockfile import Pin
     from nox_buildstages.lock.resolve.environment import Bound
     from nox_buildstages.lock.resolve.uv_compile import Resolver
 
@@ -56,6 +63,8 @@ class LockState:
 
     targets: Sequence[TargetLock]
     matcher: VersionMatcher
+    # By target, the outputs whose backends were asked without earlier outputs.
+    asked_early: set[tuple[str, NormalizedName]] = field(default_factory=set)
 
     def start_over(self) -> None:
         """Resolve again, because bounds or known metadata have changed."""
@@ -220,36 +229,49 @@ class Locker:
             if stage.name in target.resolved and not target.has_answers(stage.name)
         ]
         _LOG.debug("ask backends: %s", _names(changed))
-        asked = [
-            (target, stage, output)
+        queries = [
+            (target, self._query(target, stage, output.name))
             for target, stage in changed
             for output in stage.outputs
         ]
-        answers = self.metadata_provider.ask_all(
-            [self._query(target, stage, output.name) for target, stage, output in asked]
-        )
-        for (target, stage, output), answer in zip(asked, answers, strict=True):
-            pins = target.resolved[stage.name].pins
-            recorded = target.known.record_answer(output.name, answer, pins)
-            if recorded.changes > MAX_ANSWERS:
-                raise MetadataError(
-                    output=output.name,
-                    stage=stage.name,
-                    problem="its build requirements change every time they are met",
-                    hint="pin them in the dependencies of the stage",
-                )
-            metadata = target.known.metadata(output.name)
-            if metadata is not None:
-                check_version(output, stage.name, target.known, metadata)
-            elif not answer.unmet:
+
+        # First without outputs that aren't built yet. Build backends that can answer
+        # may show a conflict. If the metadata is promised, these outputs needn't be
+        # built to lock: the build asks again.
+        early = []
+        for target, query in queries:
+            static = target.known.static[query.output]
+            key = (target.target.marker, query.output)
+            if self.metadata_provider.missing_wheels(query) and (
+                static.is_known or key not in state.asked_early
+            ):
+                state.asked_early.add(key)
+                answer = None
+                with suppress(BackendError):
+                    (answer,) = self.metadata_provider.ask_all(
+                        [_without_outputs(query)]
+                    )
+                if answer is None and static.is_known:
+                    answer = known_metadata.BackendAnswer(requires=(), metadata=None)
+                if answer is not None:
+                    pins = target.resolved[query.stage.name].pins
+                    self._record(target, query, answer, pins if static.is_known else ())
+                    early.append(query.output)
+        if early:
+            return True
+
+        answers = self.metadata_provider.ask_all([query for _, query in queries])
+        for (target, query), answer in zip(queries, answers, strict=True):
+            self._record(target, query, answer, target.resolved[query.stage.name].pins)
+            if target.known.metadata(query.output) is None and not answer.unmet:
                 unknown = "version"
                 hint = "set a version in the pyproject.toml of its source"
-                if self.project.rules(output.name).requires_dist is None:
+                if self.project.rules(query.output).requires_dist is None:
                     unknown = "requirements"
-                    hint = known_metadata.requires_dist_hint(output.name)
+                    hint = known_metadata.requires_dist_hint(query.output)
                 raise MetadataError(
-                    output=output.name,
-                    stage=stage.name,
+                    output=query.output,
+                    stage=query.stage.name,
                     problem=f"its backend can't determine its {unknown} without a"
                     " build",
                     hint=hint,
@@ -259,8 +281,9 @@ class Locker:
     def _query(
         self, target: TargetLock, stage: Stage, output: NormalizedName
     ) -> known_metadata.BackendQuery:
-        names = (*self.graph.ancestors(stage.name), stage.name)
+        """Return the question to a backend in the environment of its stage."""
         static = target.known.static[output]
+        names = (*self.graph.ancestors(stage.name), stage.name)
         return known_metadata.BackendQuery(
             stage=stage,
             output=output,
@@ -270,6 +293,38 @@ class Locker:
             wants_metadata=static.metadata is None,
             target=target.target,
         )
+
+    def _record(
+        self,
+        target: TargetLock,
+        query: known_metadata.BackendQuery,
+        answer: known_metadata.BackendAnswer,
+        pins: tuple[Pin, ...],
+    ) -> None:
+        """Record the answer of a backend in an environment, and check it."""
+        recorded = target.known.record_answer(query.output, answer, pins)
+        if recorded.changes > MAX_ANSWERS:
+            raise MetadataError(
+                output=query.output,
+                stage=query.stage.name,
+                problem="its build requirements change every time they are met",
+                hint="pin them in the dependencies of the stage",
+            )
+        metadata = target.known.metadata(query.output)
+        if metadata is not None:
+            output = next(it for it in query.stage.outputs if it.name == query.output)
+            check_version(output, query.stage.name, target.known, metadata)
+
+
+def _without_outputs(
+    query: known_metadata.BackendQuery,
+) -> known_metadata.BackendQuery:
+    """Return a question about build requirements, without the earlier outputs."""
+    name = query.stage.name
+    lock = replace(
+        query.locks[name], pylock=without_stage_packages(query.locks[name].pylock)
+    )
+    return replace(query, locks={**query.locks, name: lock}, wants_metadata=False)
 
 
 def _names(environments: Sequence[tuple[TargetLock, Stage | None]]) -> str:

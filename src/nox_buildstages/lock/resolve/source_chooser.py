@@ -17,7 +17,11 @@ from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import NormalizedName, canonicalize_name
+from packaging.utils import (
+    NormalizedName,
+    canonicalize_name,
+    parse_wheel_filename,
+)
 from packaging.version import Version
 
 from nox_buildstages.errors import (
@@ -46,10 +50,12 @@ from nox_buildstages.lock.resolve.uv_compile import (
 )
 from nox_buildstages.model import (
     FINAL,
+    ArchiveSource,
     Metadata,
     Output,
     Project,
 )
+from nox_buildstages.sources.metadata import metadata_from_core
 from nox_buildstages.system.files import path_from_url
 from nox_buildstages.system.process import run_in_parallel
 
@@ -151,7 +157,50 @@ class SourceChooser:
                 patched=bool(self.project.rules(name).patches),
             )
         _LOG.debug("read declarations: of %s", ", ".join(unread) or "nothing new")
+
+        # In a first stage, the backend can be asked anyway, and no promise is needed.
+        dynamic = [
+            (name, choice.version)
+            for name, choice in unread.items()
+            if choice.version is not None
+            and self.graph.requires[self.graph.providers[name].name]
+            and self.static[name, choice.version].metadata is None
+            and not self.project.rules(name).patches
+            and self.project.rules(name).requires_dist is None
+        ]
+        promises = run_in_parallel(partial(self._promise, *it) for it in dynamic)
+        for key, promise in zip(dynamic, promises, strict=True):
+            self.static[key] = replace(self.static[key], promise=promise)
         return bool(unread)
+
+    def _promise(self, name: NormalizedName, version: Version) -> Metadata | None:
+        """Return the metadata of a wheel of a version on the index, of any platform."""
+        python = self.static[name, version].identity.requires_python
+        supported = SpecifierSet(python or ">=3.8")
+        pythons = (f"3.{minor}" for minor in range(99))
+        question = Question(
+            name="wheel",
+            requirements=(f"{name}=={version}",),
+            wheels_from=next((it for it in pythons if f"{it}.0" in supported), "3.8"),
+        )
+        resolver = self.resolvers[0]
+        try:
+            packages = resolver.resolve(question).packages
+        except ResolutionError:
+            return None  # there is none
+        wheels = [wheel for package in packages for wheel in package.wheels or ()]
+        tags = {*resolver.target.interpreter.tags}
+        wheels.sort(
+            key=lambda it: tags.isdisjoint(parse_wheel_filename(it.filename)[3])
+        )
+        for wheel in wheels[:1]:
+            source = ArchiveSource(
+                location=wheel.url or wheel.path or "", sha256=wheel.hashes["sha256"]
+            )
+            core = self.metadata_provider.wheel_metadata(source, wheel.size)
+            if core is not None and (core.name, core.version) == (name, version):
+                return metadata_from_core(core, learned="wheel")
+        return None
 
     def _pick(self) -> dict[NormalizedName, SourceChoice]:
         """Return the newest sources that fit, as far as is known now."""
@@ -180,11 +229,14 @@ class SourceChooser:
 
         If so, the sources are to be chosen again.
         """
+        is_new = False
         for name, answer in known.answers.items():
             if name in self.outputs:
-                choice = known.static[name].choice
-                self.answers[name, choice.version] = answer
-        return bool(self._packages) and not self._fits()
+                key = (name, known.static[name].choice.version)
+                before = self.answers.get(key)
+                is_new |= before is None or before.answer != answer.answer
+                self.answers[key] = answer
+        return is_new and bool(self._packages) and not self._fits()
 
     def without(self, place: str, limit: str) -> SourceChooser:
         """Return a chooser for which one of the limits doesn't count."""

@@ -124,6 +124,9 @@ class Question:
     sdists: tuple[NormalizedName, ...] = ()
     candidates: tuple[StandIn, ...] = ()  # versions of sdists with known requirements
     overriding: tuple[NormalizedName, ...] = ()  # stand-ins for any required version
+    wheels_from: str = ""
+    """A Python, such as 3.9: then all wheels for it and later ones are wanted, on every
+    platform, without their requirements."""
 
     @property
     def without_wheels(self) -> tuple[NormalizedName, ...]:
@@ -234,7 +237,9 @@ class Resolver:
         project = {
             "name": f"{question.name}-environment",
             "version": "0",
-            "requires-python": self.target.interpreter.requires_python,
+            "requires-python": f">={question.wheels_from}"
+            if question.wheels_from
+            else self.target.interpreter.requires_python,
             "dependencies": list(question.requirements),
         }
         variables = self.indexes.write_project(scratch, settings, project)
@@ -268,13 +273,15 @@ class Resolver:
             python.write_text(text, encoding="utf-8")
             python.chmod(0o755)
         yield from ("--python", str(python), "--no-python-downloads")
-        if self.target.python is None:
+        if question.wheels_from:
+            yield from ("--universal", "--python-version", question.wheels_from)
+        elif self.target.python is None:
             yield from ("--python-version", self.target.version.removesuffix("t"))
-        if self.target.platform is not None:
+        if self.target.platform is not None and not question.wheels_from:
             yield from ("--python-platform", self.target.platform)
         yield from ("--format", "pylock.toml", "--output-file", "pylock.toml")
         yield from ("--no-header", "--constraints", "constraints.txt")
-        if question.sources:
+        if question.sources or question.wheels_from:
             yield "--no-deps"
         if question.without_wheels:
             # --no-build would refuse the sdists, too.
@@ -287,8 +294,7 @@ class Resolver:
             yield from ("--exclude-newer", self.exclude_newer)
         for project, time in self.exclude_newer_package.items():
             yield from ("--exclude-newer-package", f"{project}={time}")
-        for package in self.upgrade_packages:
-            yield from ("--upgrade-package", package)
+        yield from (f"--upgrade-package={name}" for name in self.upgrade_packages)
 
     def _with_git_variables(
         self, question: Question, variables: Mapping[str, str] | None
