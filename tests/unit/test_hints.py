@@ -16,6 +16,7 @@ from nox_buildstages.builder.diagnosis.hints import (
     is_out_of_memory,
     memory_hint,
 )
+from nox_buildstages.builder.home import HomeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -148,6 +149,9 @@ def test_crates_come_from_the_network() -> None:
         "its crates aren't in its source, and builds have no network: set network ="
         " true for stage a"
     )
+    home = HomeSettings(other_mirrors=("/etc/pip.conf",))
+    found = hint(lines, stage="a", is_offline=True, home=home)
+    assert "have no network: add them, with cargo vendor\n" in found
 
 
 @pytest.mark.parametrize(

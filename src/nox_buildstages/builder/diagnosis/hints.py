@@ -348,14 +348,15 @@ def _offline(match: re.Match[str], situation: Situation) -> Hint:
     problem = "its build uses the network, which is off while backends run"
     advice = "add the files to its source"
     allow = f"set network = true for stage {situation.stage}"
+    has_crates = not mirrors and _CRATES.search(match.string) is not None
+    if has_crates:  # an sdist rarely contains them
+        problem = "its crates aren't in its source, and builds have no network"
+        advice = "add them, with cargo vendor"
     if mirrors:  # the public servers are no advice
         problem += f", and doesn't reach {mirrors}"
         advice += ", for example with cargo vendor"
     elif not home.other_mirrors:
-        advice += f", or {allow}"
-        if _CRATES.search(match.string):  # which an sdist rarely contains
-            problem = "its crates aren't in its source, and builds have no network"
-            advice = allow
+        advice = allow if has_crates else f"{advice}, or {allow}"
     text = f"{problem}: {advice}{_name_left_out(situation)}"
     return Hint(text=text, is_download=True)
 
