@@ -109,7 +109,7 @@ def test_a_static_pkg_info_is_enough(tmp_path: Path) -> None:
             provides_extra=("x",),
             learned="static",
         ),
-        identity=Identity(name=A, version=Version("1.0")),
+        identity=Identity(name=A, version=Version("1.0"), requires_python=">=3.9"),
     )
 
 
