@@ -487,9 +487,10 @@ class Interpreter:
         """A marker for this platform."""
         return kind_of(cast("Mapping[str, str]", self.markers))
 
-    def satisfies(self, marker: Marker) -> bool:
-        """Return whether a marker is true for the interpreter."""
-        return marker.evaluate({k: str(v) for k, v in self.markers.items()})
+    def satisfies(self, marker: Marker, extra: str = "") -> bool:
+        """Return whether a marker is true for the interpreter, and an extra if any."""
+        markers = {k: str(v) for k, v in self.markers.items()}
+        return marker.evaluate({**markers, "extra": extra})
 
     def __str__(self) -> str:
         name = self.markers["platform_python_implementation"]

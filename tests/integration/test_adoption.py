@@ -133,6 +133,8 @@ def _published(index: Index) -> None:
         settings: dict[str, Any] = {"import-first": imports.split()}
         if name == "flash-attn":
             settings["require-env"] = ["FLASH_ATTENTION_FORCE_BUILD"]
+        elif name == "cython-bbox":
+            settings["requires-for-build"] = ["cython", "numpy"]
         make_sdist(
             index.folder,
             name,

@@ -376,6 +376,37 @@ def test_what_comes_from_a_folder(project: Project, static: bool) -> None:  # no
     builds(project, "more", "ops")
 
 
+@pytest.mark.slow
+def test_folders_that_folders_require(project: Project) -> None:
+    """With the extras that are asked for; the sources of a folder hold for it."""
+    build = {"requires": ["tinybackend"], "build-backend": "tinybackend"}
+    for name, requires, own in (
+        ("zeta", "alpha[fast]", {"dependencies": ["alpha[fast]"]}),
+        (
+            "alpha",
+            "more; extra == 'fast'",
+            {"optional-dependencies": {"fast": ["more"]}},
+        ),
+        ("more", "", {}),
+    ):
+        sources = {it: {"path": f"../{it}"} for it in ("alpha", "more")}
+        document = {
+            "project": {"name": name, "version": "1.0", **own},
+            "build-system": build,
+            "tool": {"uv": {"sources": sources}},
+        }
+        make_tree(
+            project.folder / "own" / name,
+            name,
+            "1.0",
+            requires=[requires] if requires else [],
+            extras=["fast"] if name == "alpha" else [],
+            files={"pyproject.toml": tomli_w.dumps(document)},
+        )
+    declare(project, "zeta", uv={"sources": {"zeta": {"path": "own/zeta"}}})
+    builds(project, "alpha", "more", "zeta")
+
+
 # Wheels that are not to be used
 
 

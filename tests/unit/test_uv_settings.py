@@ -310,6 +310,7 @@ deep = { git = "https://example.com/deep" }
         "torch": [{"index": "cpu", "marker": "sys_platform == 'linux'"}],
         "deep": [{"git": "https://example.com/deep"}],
     }
+    assert project.uv["constraint-dependencies"] == ["ops", "torch", "deep"]
     index = {"name": "cpu", "url": "packages/core/wheels", "explicit": True}
     assert project.uv["index"] == [index]
 

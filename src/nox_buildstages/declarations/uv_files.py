@@ -78,6 +78,9 @@ def combine_folder(
 ) -> dict[str, Any]:
     """Return settings with the sources of a folder for its requirements.
 
+    They become constraints without a version, because a source holds for requirements
+    of the project itself, and for constraints.
+
     Args:
         settings: The settings of the project.
         folder: The settings of the folder.
@@ -101,6 +104,8 @@ def combine_folder(
     combined = {**settings}
     if added:
         combined["sources"] = {**settings["sources"], **added}
+        key = "constraint-dependencies"
+        combined[key] = [*settings.get(key, ()), *added]
     if indexes:
         combined["index"] = [*settings.get("index", ()), *indexes]
     return combined

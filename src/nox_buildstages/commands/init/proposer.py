@@ -178,20 +178,11 @@ class Proposer:
         Packages with a source in ``[tool.uv]`` come first, also if an output requires
         them.
         """
-        interpreter = self.locker.resolver.target.interpreter
-        of_outputs = [
-            Requirement(text)
-            for output in draft.outputs
-            if output.name in self.answers.sources
-            for text in self.answers.sources[output.name].requires_dist
-        ]
         for cell in self.cells.cells:
-            for requirement in (*cell.project.final.requirements, *of_outputs):
+            for requirement in self._list_requirements(draft, cell.project):
                 name, url = canonicalize_name(requirement.name), requirement.url or ""
-                marker = requirement.marker
                 if (
                     self._is_direct(requirement)
-                    and (marker is None or interpreter.satisfies(marker))
                     and name not in {it.name for it in draft.project().outputs}
                     and not url.partition("#")[0].endswith(".whl")
                 ):
@@ -200,6 +191,26 @@ class Proposer:
         for cell in self.cells.cells:
             draft = self._ask_for_wheels(draft, cell.project)
         return draft
+
+    def _list_requirements(
+        self, draft: Draft, project: Project
+    ) -> Iterator[Requirement]:
+        """Yield the requirements of the runtime and of outputs with known sources."""
+        interpreter = self.locker.resolver.target.interpreter
+        found = [("", it) for it in project.final.requirements]
+        for output in draft.outputs:
+            facts = self.answers.sources.get(output.name)
+            texts = () if facts is None else facts.requires_dist
+            found += ((output.name, Requirement(text)) for text in texts)
+        extras: dict[str, set[str]] = {}
+        for _, it in found:
+            extras.setdefault(canonicalize_name(it.name), {""}).update(it.extras)
+        for name, it in found:
+            chosen = extras.get(name, {""})
+            if it.marker is None or any(
+                interpreter.satisfies(it.marker, extra) for extra in chosen
+            ):
+                yield it
 
     def _ask_for_wheels(self, draft: Draft, project: Project) -> Draft:
         """Return a draft with what uv finds no usable wheel for.
