@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import netrc
+import sys
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -53,7 +54,10 @@ class Credentials:
             return None
         if entry is None:
             return None
-        return Login(url=host, name=entry[0], password=entry[2] or None)
+        name, _, password = entry
+        if sys.version_info < (3, 11):  # leaves the quotes around a value
+            name, password = (it and it.strip('"') for it in (name, password))
+        return Login(url=host, name=name or "", password=password or None)
 
 
 def _common_folders(one: str, other: str) -> int:
