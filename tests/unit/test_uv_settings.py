@@ -263,17 +263,21 @@ def test_a_member_has_the_settings_of_the_root(workspace: Path) -> None:
 
 
 def test_a_folder_brings_the_sources_of_its_requirements(tmp_path: Path) -> None:
-    """And so do the folders among these; not those for its own extras, or of others."""
+    """And so do the folders among these; those of an extra where it is asked for."""
     write_member(
         tmp_path / "packages/core",
         "core",
         """
 dependencies = ["Ops", "torch", "gpu", "known", "not a requirement"]
+[project.optional-dependencies]
+x = ["torch"]
+y = ["torch"]
 [tool.uv.sources]
 ops = { path = "../ops" }
 torch = [
     { index = "cpu", marker = "sys_platform == 'linux'" },
-    { index = "cpu", extra = "x" },
+    { index = "other", extra = "x" },
+    { index = "cpu", extra = "y" },
 ]
 gpu = { index = "cpu", group = "dev" }
 known = { path = "other" }
@@ -298,21 +302,31 @@ deep = { git = "https://example.com/deep" }
 """,
     )
     text = """
+    [project]
+    name = "app"
+    optional-dependencies = { gpu = ["core[x]"] }
     [tool.uv.sources]
     core = { path = "packages/core" }
     known = { path = "known" }
+    [tool.nox-buildstages.final]
+    extras = ["gpu"]
     """
     project = read_project(tmp_path, dedent(text) + STAGE.replace("fast", "core"))
     assert project.uv["sources"] == {
         "core": {"path": "packages/core"},
         "known": {"path": "known"},
         "ops": [{"path": "packages/ops"}],
-        "torch": [{"index": "cpu", "marker": "sys_platform == 'linux'"}],
+        "torch": [
+            {"index": "cpu", "marker": "sys_platform == 'linux'"},
+            {"index": "other"},
+        ],
         "deep": [{"git": "https://example.com/deep"}],
     }
     assert project.uv["constraint-dependencies"] == ["ops", "torch", "deep"]
-    index = {"name": "cpu", "url": "packages/core/wheels", "explicit": True}
-    assert project.uv["index"] == [index]
+    assert project.uv["index"] == [
+        {"name": "cpu", "url": "packages/core/wheels", "explicit": True},
+        {"name": "other", "url": "packages/core/other", "explicit": True},
+    ]
 
 
 def test_another_workspace_is_named_by_its_path(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +52,7 @@ def complete_document(document: dict[str, Any], path: Path) -> dict[str, Any]:
             a name.
     """
     own = get_table(document, "tool", "uv")
-    settings = _with_sources_of_folders(_read_settings(document, path), path)
+    settings = _with_sources_of_folders(_read_settings(document, path), document, path)
     result = document
     if settings != own:
         result = {**result, "tool": {**result.get("tool", {}), "uv": settings}}
@@ -88,13 +87,20 @@ def _read_settings(document: dict[str, Any], path: Path) -> dict[str, Any]:
     return settings
 
 
-def _with_sources_of_folders(settings: dict[str, Any], path: Path) -> dict[str, Any]:
+def _with_sources_of_folders(
+    settings: dict[str, Any], document: Mapping[str, Any], path: Path
+) -> dict[str, Any]:
     """Return settings with the sources that folders have for their requirements.
 
-    The settings have the last word. A folder's entries for its own extras and groups
-    don't count.
+    The settings have the last word. A folder's entry for one of its extras holds
+    wherever the extra is asked for.
     """
     combined, seen = settings, {path.parent}
+    asked: dict[tuple[NormalizedName, NormalizedName], list[dict[str, str]]] = {}
+    for requirement, condition in _list_requirements(document):
+        for extra in map(canonicalize_name, requirement.extras):
+            name = canonicalize_name(requirement.name)
+            asked.setdefault((name, extra), []).append(condition)
     queue = [*_list_folders(settings, path.parent)]
     while queue:
         folder = queue.pop(0)
@@ -102,12 +108,23 @@ def _with_sources_of_folders(settings: dict[str, Any], path: Path) -> dict[str, 
         if folder in seen or not file.is_file():
             continue
         seen.add(folder)
-        document = _load(file)
-        inner = _read_settings(document, file)
+        inner_document = _load(file)
+        inner = _read_settings(inner_document, file)
         queue += _list_folders(inner, folder)
-        way = Path(os.path.relpath(folder, path.parent))
+        own = get_table(inner_document, "project").get("name")
         combined = combine_folder(
-            combined, inner, way, requirements=_list_requirements(document)
+            combined,
+            inner,
+            Path(os.path.relpath(folder, path.parent)),
+            requirements=(
+                canonicalize_name(it.name)
+                for it, _ in _list_requirements(inner_document)
+            ),
+            extras={
+                extra: conditions
+                for (name, extra), conditions in asked.items()
+                if name == canonicalize_name(str(own))
+            },
         )
     return combined
 
@@ -120,14 +137,21 @@ def _list_folders(settings: Mapping[str, Any], root: Path) -> Iterator[Path]:
             yield Path(os.path.normpath(root / entry["path"]))
 
 
-def _list_requirements(document: Mapping[str, Any]) -> Iterator[NormalizedName]:
-    """Yield the projects in the dependencies and extras of a pyproject.toml."""
+def _list_requirements(
+    document: Mapping[str, Any],
+) -> Iterator[tuple[Requirement, dict[str, str]]]:
+    """Yield requirements of a pyproject.toml, each with its extra or group, if any."""
     own = get_table(document, "project")
-    extras = get_table(own, "optional-dependencies").values()
-    lists = (it for it in (own.get("dependencies"), *extras) if isinstance(it, list))
-    for text in chain.from_iterable(lists):
-        with suppress(InvalidRequirement, TypeError):
-            yield canonicalize_name(Requirement(text).name)
+    lists: list[tuple[dict[str, str], object]] = [({}, own.get("dependencies"))]
+    for kind, table in (
+        ("extra", get_table(own, "optional-dependencies")),
+        ("group", get_table(document, "dependency-groups")),
+    ):
+        lists += (({kind: name}, entries) for name, entries in table.items())
+    for condition, entries in lists:
+        for text in entries if isinstance(entries, list) else ():
+            with suppress(InvalidRequirement, TypeError):
+                yield Requirement(text), condition
 
 
 class _SourceMembers:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from packaging.utils import NormalizedName, canonicalize_name
+
 from nox_buildstages.declarations.locations import with_paths_from
 from nox_buildstages.declarations.uv_sources import list_sources
 
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from packaging.utils import NormalizedName
 
 PROJECT_KEYS = frozenset(
     (
@@ -75,6 +76,7 @@ def combine_folder(
     way: Path,
     *,
     requirements: Iterable[NormalizedName],
+    extras: Mapping[NormalizedName, Iterable[Mapping[str, str]]],
 ) -> dict[str, Any]:
     """Return settings with the sources of a folder for its requirements.
 
@@ -86,14 +88,23 @@ def combine_folder(
         folder: The settings of the folder.
         way: The path from the project to the folder.
         requirements: The requirements of the folder.
+        extras: The extras of the folder, with the project's extras and groups that ask
+            for them, as in a source; empty if the project always does.
     """
     moved = with_paths_from(folder, way)
     wanted = {*requirements} - {it for it, _ in list_sources(settings)}
     added: dict[str, list[Mapping[str, Any]]] = {}
     for name, entry in list_sources(moved):
-        if name in wanted and entry.keys().isdisjoint(("extra", "group")):
-            path = {"path": os.path.normpath(entry["path"])} if "path" in entry else {}
-            added.setdefault(name, []).append({**entry, **path})
+        if name not in wanted or "group" in entry:
+            continue
+        always = {key: entry[key] for key in entry if key != "extra"}
+        if "path" in entry:
+            always["path"] = os.path.normpath(entry["path"])
+        conditions: Iterable[Mapping[str, str]] = ({},)
+        if "extra" in entry:
+            conditions = extras.get(canonicalize_name(entry["extra"]), ())
+        for condition in conditions:
+            added.setdefault(name, []).append({**always, **condition})
     named = {it.get("name") for it in settings.get("index", ())}
     used = {entry.get("index") for entries in added.values() for entry in entries}
     indexes = [
