@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages.lock.resolve.source_chooser import MAX_VERSIONS
+from nox_buildstages.lock.resolve.choose_sources import MAX_VERSIONS
 from support.packages import make_sdist, make_wheel
 from support.pair import declare, versions
 from support.sessions import run_session

@@ -45,9 +45,9 @@ from nox_buildstages.lock.files.lockfile import (
     list_pins,
     load_lock,
 )
+from nox_buildstages.lock.resolve.choose_sources import IncompatibleOutputsError
 from nox_buildstages.lock.resolve.known_metadata import BackendAnswer
 from nox_buildstages.lock.resolve.locker import Locker, UnresolvableError
-from nox_buildstages.lock.resolve.source_chooser import IncompatibleOutputsError
 from nox_buildstages.lock.resolve.uv_compile import Resolver
 from nox_buildstages.model import (
     ArchiveSource,

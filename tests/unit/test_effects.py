@@ -15,8 +15,8 @@ from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.effects import (
     describe_unused,
     find_idle_constraints,
+    find_idle_editables,
     find_idle_matches,
-    find_ignored_editables,
     find_unused_outputs,
 )
 from nox_buildstages.lock.files.lockfile import Lock
@@ -115,6 +115,6 @@ def test_an_output_is_not_editable(
     stages = [{"name": "ours", "outputs": [output]}]
     tool = {"uv": {"sources": {"X": source}}, "nox-buildstages": {"stage": stages}}
     project = read({"project": {"dependencies": []}, "tool": tool}, pyproject=PYPROJECT)
-    assert [it.split(":")[0] for it in find_ignored_editables(project)] == (
+    assert [it.split(":")[0] for it in find_idle_editables(project)] == (
         ["editable in [tool.uv.sources] has no effect on x"] if is_ignored else []
     )

@@ -11,7 +11,7 @@ from nox_buildstages.builder.diagnosis.hints import (
     Situation,
     find_hint,
     find_import_hint,
-    find_replaced_library,
+    find_missing_library,
     find_unseen_variable,
     is_out_of_memory,
     memory_hint,
@@ -172,7 +172,7 @@ def test_crates_come_from_the_network() -> None:
 )
 def test_a_library_that_a_build_would_download_is_named(log: str, package: str) -> None:
     """Many builds look for a library first, and the last one counts."""
-    found = find_replaced_library(log.splitlines())
+    found = find_missing_library(log.splitlines())
     assert found.endswith(f"`apt install {package}`" if package else "")
     assert bool(found) == bool(package)
 

@@ -13,8 +13,8 @@ from nox_buildstages.declarations.settings import (
     PIP_KEYS,
     UV_KEYS,
 )
-from nox_buildstages.declarations.uv_keys import KEYS, find_unheeded
-from nox_buildstages.declarations.uv_variables import find_ignored
+from nox_buildstages.declarations.uv_keys import KEYS, find_idle_keys
+from nox_buildstages.declarations.uv_variables import find_idle_variables
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "uv-settings.md"
 
@@ -55,7 +55,7 @@ def test_a_key_about_builds_without_effect_is_named(
     settings: dict[str, Any], name: str
 ) -> None:
     """Also one of a newer uv, which this table doesn't know yet."""
-    assert [key for key, _ in find_unheeded(settings)] == [name]
+    assert [key for key, _ in find_idle_keys(settings)] == [name]
 
 
 def test_other_keys_are_silent() -> None:
@@ -67,7 +67,7 @@ def test_other_keys_are_silent() -> None:
         "newer-key": 1,
         "no-build-isolation": False,
     }
-    assert [*find_unheeded(settings)] == []
+    assert [*find_idle_keys(settings)] == []
 
 
 @pytest.mark.parametrize(
@@ -83,4 +83,4 @@ def test_a_variable_that_would_take_away_declarations_is_named(
     settings: dict[str, Any], variables: dict[str, str], ignored: list[str]
 ) -> None:
     """Others hold as in uv."""
-    assert [name for name, _ in find_ignored(settings, variables)] == ignored
+    assert [name for name, _ in find_idle_variables(settings, variables)] == ignored

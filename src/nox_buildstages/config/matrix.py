@@ -46,7 +46,7 @@ def read_matrix(item: Item) -> Matrix | None:
     )
     crossed = [axis for it in children.values() if (axis := _axis(it)) is not None]
     axes = tuple(crossed) or _axes_of_include(include)
-    pythons = _declared_pythons(item)
+    pythons = _read_pythons(item)
     if axes:
         _check(axes, pythons, include, exclude)
     elif item.document.is_sound(*item.steps):
@@ -102,7 +102,7 @@ def _cells(
     return cells
 
 
-def _declared_pythons(item: Item) -> dict[str, str]:
+def _read_pythons(item: Item) -> dict[str, str]:
     """Return the Pythons of the table above a matrix, by minor version."""
     declared = item.document.find(*map(str, item.steps[:-1]), _PYTHON)
     versions = declared.value if declared else ()

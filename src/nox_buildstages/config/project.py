@@ -139,7 +139,7 @@ def _read_cell(item: Item, cell: Cell, matrix: Matrix) -> Project | None:
     substitution = Substitution(cell=cell, takes_any=is_faulty)
     content = substitution.replace(item)
     values = {}
-    for axis_name, child in _chosen(item, content, cell):
+    for axis_name, child in _axis_tables(item, content, cell):
         values[axis_name] = axis_value(child) or AxisValue(name=cell.value(axis_name))
         content = {**content, "final": _with_additions(content.get("final", {}), child)}
     _check_unequal(item.child("matrix", None), cell, values)
@@ -187,7 +187,7 @@ def _read_cell(item: Item, cell: Cell, matrix: Matrix) -> Project | None:
     )
 
 
-def _chosen(
+def _axis_tables(
     item: Item, content: Mapping[str, Any], cell: Cell
 ) -> Iterator[tuple[str, Item]]:
     """Yield each axis with the table of its value in a cell; it may be empty."""

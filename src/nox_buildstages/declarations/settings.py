@@ -13,7 +13,7 @@ import tomli_w
 from nox_buildstages import toml
 from nox_buildstages.declarations.locations import locate, with_paths_from
 from nox_buildstages.declarations.uv_files import combine_below
-from nox_buildstages.declarations.uv_variables import ANSWERED_HERE, find_ignored
+from nox_buildstages.declarations.uv_variables import ANSWERED_HERE, find_idle_variables
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.indexes.credentials import Credentials
 from nox_buildstages.indexes.url_secrets import git_variables, parse_login
@@ -154,7 +154,9 @@ class Indexes:
 
     def uv_variables(self, *, without: Iterable[str] = ()) -> dict[str, str] | None:
         """Return the environment variables for uv in any folder; None for ours."""
-        ignored = {name for name, _ in find_ignored(self.settings, self._variables)}
+        ignored = {
+            name for name, _ in find_idle_variables(self.settings, self._variables)
+        }
         hidden = {*ANSWERED_HERE, *ignored, *without}
         is_hiding = not hidden.isdisjoint(self._variables)
         if self.outer is None and not self.logins and not is_hiding:

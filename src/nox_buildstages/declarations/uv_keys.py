@@ -321,7 +321,7 @@ _ABOUT_BUILDS = ("backend", "binary", "build", "config-setting", "isolation", "w
 """Parts of the names of keys about builds, also of keys that are still unknown."""
 
 
-def find_unheeded(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def find_idle_keys(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield each key about builds that has no effect, with a reason."""
     tables: list[tuple[str, Mapping[str, Any]]] = [("", settings)]
     tables += [("pip", settings.get("pip", {}))]

@@ -41,7 +41,7 @@ ANSWERED_HERE = frozenset(
 """Variables that uv doesn't get: they are for projects, or heeded after its answer."""
 
 
-def find_ignored(
+def find_idle_variables(
     settings: Mapping[str, Any], variables: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     """Yield each variable that is set and has no effect, with a reason."""

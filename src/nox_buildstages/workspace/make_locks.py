@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.builder.backend_metadata import BackendMetadata
 from nox_buildstages.declarations.upload_times import ALL, SOME, find_dates
-from nox_buildstages.declarations.uv_keys import find_unheeded
+from nox_buildstages.declarations.uv_keys import find_idle_keys
 from nox_buildstages.declarations.uv_lock import UV_LOCK, find_uv_lock
-from nox_buildstages.declarations.uv_variables import find_ignored
+from nox_buildstages.declarations.uv_variables import find_idle_variables
 from nox_buildstages.environments.targets import Target, list_targets, python_versions
 from nox_buildstages.errors import BuildError, LockError, UsageError
 from nox_buildstages.indexes.url_secrets import redact
@@ -24,15 +24,15 @@ from nox_buildstages.lock.files.diff import describe_changes
 from nox_buildstages.lock.files.effects import (
     describe_unused,
     find_idle_constraints,
+    find_idle_editables,
     find_idle_matches,
-    find_ignored_editables,
     find_unused_outputs,
 )
 from nox_buildstages.lock.files.inputs import digest_inputs
-from nox_buildstages.lock.resolve.from_uv_lock import preferred_lock
+from nox_buildstages.lock.resolve.choose_sources import IncompatibleOutputsError
+from nox_buildstages.lock.resolve.from_uv_lock import make_preference
 from nox_buildstages.lock.resolve.locker import Locker, UnresolvableError
 from nox_buildstages.lock.resolve.own_project import with_own_stage
-from nox_buildstages.lock.resolve.source_chooser import IncompatibleOutputsError
 from nox_buildstages.lock.resolve.uv_compile import SYSTEM_HINTS, Resolver
 from nox_buildstages.model import FINAL, minor_version
 from nox_buildstages.store.surroundings import make_private
@@ -75,8 +75,8 @@ class ProjectLocker:
             report(f"using the answers of build backends here for {absent}")
         tools = self.contexts[0].tools
         for name, reason in (
-            *find_ignored(self.contexts[0].project.uv, tools.run.outer),
-            *find_unheeded(self.contexts[0].project.uv),
+            *find_idle_variables(self.contexts[0].project.uv, tools.run.outer),
+            *find_idle_keys(self.contexts[0].project.uv),
         ):
             tools.run.report_once(f"{name} has no effect here: {reason}")
 
@@ -140,9 +140,7 @@ class ProjectLocker:
         lines = [
             *find_idle_matches(project.match_runtime, by_cell),
             *find_idle_constraints(constraints, by_cell),
-            *dict.fromkeys(
-                it for one in projects for it in find_ignored_editables(one)
-            ),
+            *dict.fromkeys(it for one in projects for it in find_idle_editables(one)),
         ]
         unused = [*map(find_unused_outputs, projects, by_cell)]
         everywhere = [it for it in unused[0] if all(it in found for found in unused)]
@@ -166,7 +164,7 @@ class ProjectLocker:
                 return [{} for _ in self.contexts]
             projects = (it.project for it in self.contexts)
             pairs = zip(projects, self.targets, strict=True)
-            locks = [preferred_lock(uv_lock, *pair) for pair in pairs]
+            locks = [make_preference(uv_lock, *pair) for pair in pairs]
         except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
             report(f"{UV_LOCK} isn't used, because it can't be read: {error}")
             return [{} for _ in self.contexts]

@@ -12,7 +12,7 @@ from nox_buildstages.builder.diagnosis.hints import (
     Hint,
     Situation,
     find_hint,
-    find_replaced_library,
+    find_missing_library,
     find_unseen_variable,
     is_full_disk,
     is_out_of_memory,
@@ -56,7 +56,7 @@ def diagnose(log: Path, start: int, reason: str, situation: Situation) -> Diagno
     elif not hint.text and not causes.is_certain:
         hint = find_hint(filter(is_suspicious, read_log(log, start)), situation)
     if hint.is_download:
-        library = find_replaced_library(read_log(log, start))
+        library = find_missing_library(read_log(log, start))
         hint = replace(hint, text=library or hint.text)
     if not hint.text:
         variable = find_unseen_variable((*causes.lines, reason), situation)

@@ -597,7 +597,7 @@ _OPTIONAL = re.compile(
 """Lines of pkg-config and meson about a library that a build can do without."""
 
 
-def find_replaced_library(lines: Iterable[str]) -> str:
+def find_missing_library(lines: Iterable[str]) -> str:
     """Return the hint about a library that a build downloads if the system lacks it.
 
     It is the last known one that the build doesn't find before it uses the network.

@@ -108,7 +108,7 @@ class SharedProvider:
         self.answers.failures.clear()
         by_stage: dict[str, list[BackendQuery]] = {}
         for query in queries:
-            if not self._is_answered(query):
+            if not self._has_answer(query):
                 by_stage.setdefault(query.stage.name, []).append(query)
         run_in_parallel(
             partial(self._ask_stage, self._environment(stage[0]), stage)
@@ -124,7 +124,7 @@ class SharedProvider:
             for query in queries
         ]
 
-    def _is_answered(self, query: BackendQuery) -> bool:
+    def _has_answer(self, query: BackendQuery) -> bool:
         known = self.answers.by_output.get(query.output)
         return query.output in self.skipped or (known is not None and not known.unmet)
 

@@ -30,10 +30,10 @@ from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.table import TOOL
 from nox_buildstages.config.writing import build_requires_table, indent
 from nox_buildstages.declarations.builds import match_runtime
+from nox_buildstages.lock.resolve.choose_sources import IncompatibleOutputsError
 from nox_buildstages.lock.resolve.locker import UnresolvableError
 from nox_buildstages.lock.resolve.own_project import with_own_stage
 from nox_buildstages.lock.resolve.source_choice import is_direct
-from nox_buildstages.lock.resolve.source_chooser import IncompatibleOutputsError
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question, StandIn
 from nox_buildstages.model import FINAL, Metadata, Output
 

@@ -31,7 +31,7 @@ from nox_buildstages.lock.explain.minimal_conflict import (
     requirements_in_question,
 )
 from nox_buildstages.lock.explain.no_wheel import suggest_output
-from nox_buildstages.lock.resolve.source_chooser import IncompatibleOutputsError
+from nox_buildstages.lock.resolve.choose_sources import IncompatibleOutputsError
 from nox_buildstages.lock.resolve.uv_compile import SYSTEM_HINTS
 from nox_buildstages.model import FINAL, PROJECT, Stage
 from nox_buildstages.text import free_name

@@ -16,7 +16,7 @@ from nox_buildstages.lock.explain.minimal_conflict import (
     ProbeLimits,
     minimal_conflict,
 )
-from nox_buildstages.lock.resolve.source_chooser import (
+from nox_buildstages.lock.resolve.choose_sources import (
     MAX_VERSIONS,
     OUTPUTS,
     IncompatibleOutputsError,

@@ -96,7 +96,7 @@ def describe_unused(name: NormalizedName) -> str:
     )
 
 
-def find_ignored_editables(project: Project) -> Iterator[str]:
+def find_idle_editables(project: Project) -> Iterator[str]:
     """Yield a line for each output that a source of uv's wants to be editable."""
     outputs = {output.name for output in project.outputs}
     for name, source in list_sources(project.uv):

@@ -27,7 +27,7 @@ _NO_HASH = "0" * 64
 """Only versions and commits are preferred; a hash isn't compared with anything."""
 
 
-def preferred_lock(
+def make_preference(
     uv_lock: UvLock, project: Project, targets: Iterable[Target]
 ) -> Lock:
     """Return a lock of the runtime with the versions of a uv.lock.

@@ -24,10 +24,10 @@ from nox_buildstages.lock.files.merge_targets import merge_targets, select_targe
 from nox_buildstages.lock.files.pylock import without_stage_packages
 from nox_buildstages.lock.resolve import known_metadata
 from nox_buildstages.lock.resolve.check_identity import check_source, check_version
+from nox_buildstages.lock.resolve.choose_sources import SourceChooser
 from nox_buildstages.lock.resolve.environment import EnvironmentResolver, TargetLock
 from nox_buildstages.lock.resolve.match_runtime import VersionMatcher, match_error
 from nox_buildstages.lock.resolve.own_project import own_static_metadata
-from nox_buildstages.lock.resolve.source_chooser import SourceChooser
 from nox_buildstages.model import FINAL, Project, Stage
 from nox_buildstages.system.process import run_in_parallel
 

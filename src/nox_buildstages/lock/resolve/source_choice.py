@@ -12,22 +12,10 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages.declarations.uv_sources import is_direct as has_direct_source
-from nox_buildstages.errors import (
-    HashMismatchError,
-    ResolutionError,
-    SourceError,
-)
+from nox_buildstages.errors import HashMismatchError, ResolutionError, SourceError
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.lock.resolve.uv_compile import (
-    NO_SDIST,
-)
-from nox_buildstages.model import (
-    DirectorySource,
-    GitSource,
-    Output,
-    Project,
-    Source,
-)
+from nox_buildstages.lock.resolve.uv_compile import NO_SDIST
+from nox_buildstages.model import DirectorySource, GitSource, Output, Project, Source
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

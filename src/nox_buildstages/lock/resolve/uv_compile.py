@@ -186,7 +186,7 @@ class Resolver:
     ) -> Pylock | ResolutionError:
         settings = self._settings(question)
         found = []
-        for key, text in self._find_indexed(question, settings):
+        for key, text in self._list_index_packages(question, settings):
             # Find the wheel on its index first: only a URL leaves no doubt about where
             # a package comes from that no requirement of the project names.
             alone = replace(question, requirements=(text,), stand_ins=(), overriding=())
@@ -401,7 +401,7 @@ class Resolver:
             in {canonicalize_name(Requirement(it).name) for it in question.requirements}
         )
 
-    def _find_indexed(
+    def _list_index_packages(
         self, question: Question, settings: Mapping[str, Any]
     ) -> Iterator[tuple[str, str]]:
         """Yield overrides and constraints whose package has an index as its source.

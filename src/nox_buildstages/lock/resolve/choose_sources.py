@@ -17,18 +17,10 @@ from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import (
-    NormalizedName,
-    canonicalize_name,
-    parse_wheel_filename,
-)
+from packaging.utils import NormalizedName, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from nox_buildstages.errors import (
-    InvalidLockError,
-    ResolutionError,
-    SourceError,
-)
+from nox_buildstages.errors import InvalidLockError, ResolutionError, SourceError
 from nox_buildstages.lock.files.lockfile import IndexPin
 from nox_buildstages.lock.files.merge_targets import select_target
 from nox_buildstages.lock.resolve.known_metadata import (
@@ -43,18 +35,8 @@ from nox_buildstages.lock.resolve.source_choice import (
     source_of,
     without_url,
 )
-from nox_buildstages.lock.resolve.uv_compile import (
-    Question,
-    Resolver,
-    StandIn,
-)
-from nox_buildstages.model import (
-    FINAL,
-    ArchiveSource,
-    Metadata,
-    Output,
-    Project,
-)
+from nox_buildstages.lock.resolve.uv_compile import Question, Resolver, StandIn
+from nox_buildstages.model import FINAL, ArchiveSource, Metadata, Output, Project
 from nox_buildstages.sources.metadata import metadata_from_core
 from nox_buildstages.system.files import path_from_url
 from nox_buildstages.system.process import run_in_parallel
