@@ -268,7 +268,7 @@ def test_a_folder_brings_the_sources_of_its_requirements(tmp_path: Path) -> None
         tmp_path / "packages/core",
         "core",
         """
-dependencies = ["Ops", "torch", "gpu", "known", "not a requirement"]
+dependencies = ["Ops[all]", "torch", "gpu", "known", "not a requirement"]
 [project.optional-dependencies]
 x = ["torch"]
 y = ["torch"]
@@ -298,7 +298,7 @@ url = "other"
 all = ["core", "deep"]
 [tool.uv.sources]
 core = { path = "../core" }
-deep = { git = "https://example.com/deep" }
+deep = { git = "https://example.com/deep", extra = "all" }
 """,
     )
     text = """

@@ -97,10 +97,8 @@ def _with_sources_of_folders(
     """
     combined, seen = settings, {path.parent}
     asked: dict[tuple[NormalizedName, NormalizedName], list[dict[str, str]]] = {}
-    for requirement, condition in _list_requirements(document):
-        for extra in map(canonicalize_name, requirement.extras):
-            name = canonicalize_name(requirement.name)
-            asked.setdefault((name, extra), []).append(condition)
+    for extra, condition in _list_extras(document):
+        asked.setdefault(extra, []).append(condition)
     queue = [*_list_folders(settings, path.parent)]
     while queue:
         folder = queue.pop(0)
@@ -111,6 +109,9 @@ def _with_sources_of_folders(
         inner_document = _load(file)
         inner = _read_settings(inner_document, file)
         queue += _list_folders(inner, folder)
+        for it, condition in _list_extras(inner_document):
+            if not condition:
+                asked.setdefault(it, []).append(condition)
         own = get_table(inner_document, "project").get("name")
         combined = combine_folder(
             combined,
@@ -152,6 +153,16 @@ def _list_requirements(
         for text in entries if isinstance(entries, list) else ():
             with suppress(InvalidRequirement, TypeError):
                 yield Requirement(text), condition
+
+
+def _list_extras(
+    document: Mapping[str, Any],
+) -> Iterator[tuple[tuple[NormalizedName, NormalizedName], dict[str, str]]]:
+    """Yield the extras of other projects that a pyproject.toml asks for."""
+    for requirement, condition in _list_requirements(document):
+        for extra in requirement.extras:
+            name = canonicalize_name(requirement.name)
+            yield (name, canonicalize_name(extra)), condition
 
 
 class _SourceMembers:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-
 PROJECT_KEYS = frozenset(
     (
         *("build-backend", "build-constraint-dependencies", "conflicts"),
