@@ -123,10 +123,10 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
 
 
 def _choose_python(project: Project) -> str | None:
-    """Return what nox is to search for if its own Python isn't one of the project's.
+    """Return the Python for nox to search for if its own doesn't suit the project.
 
-    That is the version in ``.python-version``, as in uv, or else ``requires-python``,
-    of which nox takes the first that it finds.
+    As in uv, the version in ``.python-version`` comes first, then ``requires-python``,
+    for which nox takes the first Python on PATH.
     """
     if project.accepts_python(_HERE):
         return None

@@ -600,7 +600,7 @@ _OPTIONAL = re.compile(
 def find_missing_library(lines: Iterable[str]) -> str:
     """Return the hint about a library that a build downloads if the system lacks it.
 
-    It is the last known one that the build doesn't find before it uses the network.
+    The last known library counts, of all that are missing before the first download.
     """
     hint = ""
     for line in lines:

@@ -64,7 +64,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scope:
-    """What is looked at, and what a pyproject.toml has to declare for it."""
+    """The dependencies to look at, and the declarations they need in pyproject.toml."""
 
     changes: tuple[Change, ...] = ()
     number: int = 0  # of dependencies, without extras and groups
@@ -76,7 +76,7 @@ class Scope:
     """Lines about declarations that the table leaves out, or has in another form."""
 
     def describe(self) -> str:
-        """Return what is looked at and what isn't, in one line."""
+        """Return the dependencies to look at, and the others, in one line."""
         noun = "dependency" if self.number == 1 else "dependencies"
         parts = [f"looked at {self.number} {noun}", *map(str, self.included)]
         parts += (
@@ -104,7 +104,7 @@ def choose_scope(
     """Return what the words after ``--`` choose, beside the dependencies.
 
     Raises:
-        UsageError: There is no such extra or group, or a name is no requirement.
+        UsageError: An extra or group doesn't exist, or a name is no requirement.
     """
     ours, uv, own, final = (
         _table(document, *steps)

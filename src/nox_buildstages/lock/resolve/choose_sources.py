@@ -286,7 +286,7 @@ class SourceChooser:
         )
 
     def _read_versions(self, *, has_runtime: bool) -> Iterator[StandIn]:
-        """Yield what uv is to believe of each version that was read.
+        """Yield the metadata of each version read so far, for uv.
 
         uv knows no build requirements, so those on other outputs are added.
         """
@@ -327,8 +327,8 @@ class SourceChooser:
     ) -> tuple[str, ...]:
         """Return the requirements of an output that limit versions of outputs.
 
-        Those are its requirements on other outputs, to be built or later. If it is part
-        of the runtime environment, its other requirements limit that.
+        Requirements on other outputs count, for the build or later. In the runtime
+        environment, all runtime requirements count.
         """
         known = self.known(name, version)
         found = []
@@ -351,7 +351,7 @@ class SourceChooser:
         return {output.name: output for output in self.project.outputs}
 
     def _runtime_outputs(self) -> set[NormalizedName]:
-        """Return the outputs that the runtime requires, or outputs that it requires."""
+        """Return the outputs in the runtime environment, as far as is known."""
         found: set[NormalizedName] = set()
         waiting = [canonicalize_name(it.name) for it in self.project.final.requirements]
         while waiting:
