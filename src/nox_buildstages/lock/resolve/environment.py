@@ -358,17 +358,20 @@ class TargetLock:
 
     def has_answers(self, name: str) -> bool:
         """Whether the build backends of a stage have answered in this environment."""
-        environment = self.resolved.get(name)
-        if environment is None:
+        if name not in self.resolved:
             return False
         if self.donor is not None:
             return self.donor.has_answers(name)
-        answers, outputs = self.known.answers, self.resolver.graph.stages[name].outputs
-        return all(
-            output.name in answers
-            and answers[output.name].pins == environment.pins
-            and not answers[output.name].answer.unmet
-            for output in outputs
+        outputs = self.resolver.graph.stages[name].outputs
+        return all(self.has_answer(name, output.name) for output in outputs)
+
+    def has_answer(self, name: str, output: NormalizedName) -> bool:
+        """Whether a build backend has answered in the environment of its stage."""
+        recorded = self.known.answers.get(output)
+        return (
+            recorded is not None
+            and recorded.pins == self.resolved[name].pins
+            and not recorded.answer.unmet
         )
 
     def lock(self, name: str, *, is_asked_marked: bool) -> Lock:

@@ -233,6 +233,7 @@ class Locker:
             (target, self._query(target, stage, output.name))
             for target, stage in changed
             for output in stage.outputs
+            if not target.has_answer(stage.name, output.name)
         ]
 
         # First without outputs that aren't built yet. Build backends that can answer
