@@ -21,16 +21,25 @@ FIRST = "the wheel kernels of stage first is built first because"
 
 TEXT = str
 TEXT_OR_NULL = (str, type(None))
+SESSION = {
+    "session": TEXT,
+    "python": TEXT,
+    "matrix": {},
+    "machine": TEXT_OR_NULL,
+    "runs-on": [TEXT],
+    "container": TEXT_OR_NULL,
+    "setup": TEXT_OR_NULL,
+    "variables": {"CELL_PYTHON": TEXT},
+    "requires": [TEXT],
+}
+
 SHAPE: dict[str, Any] = {
     "format": int,
     "locks": TEXT,
     "stages": [
         {
             "name": TEXT,
-            "session": TEXT,
-            "python": TEXT,
-            "matrix": {},
-            "requires": [TEXT],
+            **SESSION,
             "outputs": [
                 {
                     "name": TEXT,
@@ -45,7 +54,7 @@ SHAPE: dict[str, Any] = {
             ],
         }
     ],
-    "final": [{"session": TEXT, "python": TEXT, "matrix": {}, "requires": [TEXT]}],
+    "final": [SESSION],
 }
 """Of the JSON, format 1, with all fields that it has."""
 
