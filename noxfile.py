@@ -25,7 +25,7 @@ FLOORS = (
     *(
         f"tests/integration/test_{name}.py"
         for name in (
-            *("backend", "commands_build", "commands_release", "commands_store"),
+            *("backend", "commands_release", "commands_store"),
             *("environment", "lock_installs", "remote", "resolver", "store"),
         )
     ),

@@ -144,6 +144,7 @@ def test_a_backend_that_asks_for_another_version_is_heeded_before_that_is_built(
     assert versions(project, "second")["base"] == "1.0"
 
 
+@pytest.mark.slow
 def test_a_backend_that_asks_for_more_with_an_earlier_output_is_caught(
     project: Project, index: Index
 ) -> None:

@@ -151,6 +151,7 @@ def test_the_runtime_chooses_the_version_of_an_output(
     assert lock(project) == {"spacy": "3.8", "thinc": "8.3"}
 
 
+@pytest.mark.slow
 def test_the_search_for_a_version_that_fits_is_limited(
     project: Project, index: Index
 ) -> None:
@@ -165,6 +166,7 @@ def test_the_search_for_a_version_that_fits_is_limited(
     )
 
 
+@pytest.mark.slow
 def test_an_output_that_suits_still_keeps_its_version(
     project: Project, index: Index
 ) -> None:

@@ -190,6 +190,7 @@ def test_a_free_threaded_python_is_locked_from_its_tags(free_threaded: Project) 
     )
 
 
+@pytest.mark.slow
 def test_a_stand_in_is_taken_for_a_free_threaded_python(
     free_threaded: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,7 @@ def test_nothing_needs_a_stage(project: Project) -> None:
         assert project.pyproject.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_table_that_has_no_stage_yet(project: Project, index: Index) -> None:
     """Its final requirements are what stages are looked for."""
     make_sdist(index.folder, "kernels", "1.0")
@@ -166,6 +167,7 @@ def test_sources_of_an_extra(project: Project, index: Index, tmp_path: Path) -> 
     assert versions["torch"] == "2.14"
 
 
+@pytest.mark.slow
 def test_what_poetry_declares(project: Project, index: Index) -> None:
     """The table repeats it, and what it needs builds."""
     make_sdist(index.folder, "kernels", "1.2")
@@ -230,6 +232,7 @@ def test_a_table_with_final_alone(project: Project, index: Index) -> None:
 # What is found
 
 
+@pytest.mark.slow
 def test_undeclared_build_requirements_are_found(
     project: Project, index: Index
 ) -> None:
@@ -266,6 +269,7 @@ def test_torch_is_one_version_everywhere(project: Project, index: Index) -> None
     assert {it["version"] for it in locked if it["name"] == "torch"} == {"2.12"}
 
 
+@pytest.mark.slow
 def test_torch_that_cannot_be_one_version(project: Project, index: Index) -> None:
     """Both sides are told, and the rest is proposed without it."""
     requires = ("tinybackend", "torch>=2.13")
@@ -276,6 +280,7 @@ def test_torch_that_cannot_be_one_version(project: Project, index: Index) -> Non
     assert "#   torch: no version suits every environment" in out
 
 
+@pytest.mark.slow
 def test_torch_that_the_table_wants_to_be_one_version(
     project: Project, index: Index
 ) -> None:
@@ -347,6 +352,7 @@ def test_outputs_that_do_not_go_together(project: Project, index: Index) -> None
     assert [it["name"] for it in stages(out)] == ["ash", "birch"]
 
 
+@pytest.mark.slow
 def test_a_version_that_others_allow(project: Project, index: Index) -> None:
     """The output is one that what has a wheel goes with, not the newest of all."""
     make_sdist(index.folder, "kernels", "1.0")
@@ -357,6 +363,7 @@ def test_a_version_that_others_allow(project: Project, index: Index) -> None:
     builds(project, "kernels")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("static", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_what_comes_from_a_folder(project: Project, static: bool) -> None:  # noqa: FBT001
     """A requirement that names it, or a source of uv's, is built where it lies."""
@@ -481,6 +488,7 @@ def test_builds_that_need_each_other(project: Project, index: Index) -> None:
 # What can't be found out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -535,6 +543,7 @@ def test_a_build_requirement_that_has_no_wheel_any_more(
         assert f'build-requires = {{ add = ["{name}"], remove = ["{name}"] }}' in out
 
 
+@pytest.mark.slow
 def test_an_output_whose_build_fails(project: Project, index: Index) -> None:
     """What needs its wheel to be asked can't be asked either."""
     make_sdist(index.folder, "ash", "1.0", settings={"faults": ["raise"]})

@@ -348,6 +348,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_writer_may_be_killed_at_any_moment(
     builder: Machine, reader: Machine
 ) -> None:

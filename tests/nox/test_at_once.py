@@ -77,6 +77,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "words"),
     [
@@ -117,6 +118,7 @@ def held(project: Project) -> FileLock:
     return FileLock(folder / f"making-{path_id(project.pyproject)}.lock")
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_waits_for(project: Project) -> None:
     """In one line; those that need none of these environments don't wait."""
     declare_solo(project, outputs=[kernels_tree(project)])
@@ -136,6 +138,7 @@ def test_a_run_says_what_it_waits_for(project: Project) -> None:
     assert WAITING not in again.output
 
 
+@pytest.mark.slow
 def test_who_has_its_environments_waits_for_nobody(project: Project) -> None:
     """One by one or side by side, whatever another run makes."""
     Pair().write(project)

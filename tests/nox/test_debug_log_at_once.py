@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+
 from support.packages import make_tree
 from support.pair import declare
 
@@ -17,6 +19,7 @@ LINE = re.compile(
 )
 
 
+@pytest.mark.slow
 def test_sessions_at_once_share_the_log(project: Project) -> None:
     """Its lines are whole, and none of them is in nox's output."""
     stages = []

@@ -178,6 +178,7 @@ def test_one_that_is_asked_for_changes_alone(locked: Project, name: str) -> None
     assert lines(done.output) == {line}
 
 
+@pytest.mark.slow
 def test_all_that_is_newer_comes_when_asked_for(locked: Project) -> None:
     """`--upgrade` takes every newer version; then there is nothing more to change."""
     before = held(locked)
@@ -189,6 +190,7 @@ def test_all_that_is_newer_comes_when_asked_for(locked: Project) -> None:
     assert lines(locked.nox(*words).output) == {NOTHING}
 
 
+@pytest.mark.slow
 def test_a_stage_that_comes_and_goes_is_told(locked: Project) -> None:
     """And what it brings into the final environment."""
     tree = make_tree(locked.folder / "third", "third", "1.0", requires=[])

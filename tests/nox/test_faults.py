@@ -379,6 +379,7 @@ def test_version_that_only_a_build_could_tell(project: Project) -> None:
 # The end
 
 
+@pytest.mark.slow
 def test_runtime_that_does_not_work(project: Project) -> None:
     """If an import or a check fails, the final session fails and keeps the wheels."""
     tree = kernels_tree(project)

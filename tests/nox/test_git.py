@@ -62,6 +62,7 @@ def locked_commit(project: Project) -> str:
     return str(output["source"]["commit"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "ref",
     ["branch", *(pytest.param(it, marks=pytest.mark.slow) for it in ("tag", "commit"))],

@@ -100,6 +100,7 @@ def test_without_a_terminal_there_is_a_heartbeat(project: Project) -> None:
     assert first < done.output.index("build-stage-only: success")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "value"),
     [((), ""), pytest.param(("-j", "2"), "often", marks=pytest.mark.slow)],

@@ -99,6 +99,7 @@ def test_check_tells_whether_the_locks_are_current(project: Project) -> None:
     assert stored(project) == wheels
 
 
+@pytest.mark.slow
 def test_lock_that_cannot_be_read_is_named(project: Project) -> None:
     """A damaged or missing lock file is an error in CI, and written again elsewhere."""
     Pair().write(project)

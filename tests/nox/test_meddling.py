@@ -162,6 +162,7 @@ def test_what_is_written_into_the_environment_is_refused(project: Project) -> No
     assert project.wheels() == ["kernels-1.0-py3-none-any.whl"]
 
 
+@pytest.mark.slow
 @can_forbid
 def test_where_the_system_forbids_it_the_user_is_told(
     project: Project, server: socket.socket

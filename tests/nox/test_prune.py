@@ -132,6 +132,7 @@ def test_words_that_mean_nothing_remove_nothing(project: Project) -> None:
     assert leftover.exists()
 
 
+@pytest.mark.slow
 def test_pruning_waits_for_a_build(
     project: Project, index: Index, tmp_path: Path
 ) -> None:

@@ -161,6 +161,7 @@ def declare_three(
     declare(project, {"final": {"requirements": ["tools"]}, "stage": stages})
 
 
+@pytest.mark.slow
 def test_an_earlier_wheel_that_is_built_already_has_its_cause_too(
     project: Project,
 ) -> None:

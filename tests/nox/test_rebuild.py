@@ -121,6 +121,7 @@ def test_version_of_a_dependency_rebuilds_what_holds_it(project: Project) -> Non
     assert entry(project, "models")["environment"]["tensorlib"] == "1.0"
 
 
+@pytest.mark.slow
 def test_source_file_of_a_directory_counts(project: Project) -> None:
     """A changed byte rebuilds the output and what is built with it, without locking.
 

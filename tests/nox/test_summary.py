@@ -115,6 +115,7 @@ def test_what_was_there_is_told_of_too(project: Project) -> None:
     assert {*table.values()} == {"cached"}
 
 
+@pytest.mark.slow
 @BOTH
 def test_what_was_stopped_is_told(project: Project, flags: tuple[str, ...]) -> None:
     """Ctrl-C is no reason to say nothing."""
@@ -180,6 +181,7 @@ def test_a_check_that_fails_hides_nothing(project: Project) -> None:
     assert not journals(project)
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_well_has_one_table(project: Project) -> None:
     """Nothing is left of the notes that it made."""
     declare_three(project)
