@@ -240,7 +240,7 @@ def test_a_mirror_that_is_not_reached_is_named() -> None:
 
 def test_packages_that_cmake_finds_by_the_home_are_named(tmp_path: Path) -> None:
     """A build doesn't see CMake's user package registry."""
-    write(tmp_path, ".cmake/packages/Fancy/1f", "/opt/fancy")
+    write(tmp_path, ".cmake/packages/Fancy/1f", "fancy")
     line = '  configuration file provided by "Fancy" with any of the following names:'
     found = hint(line, home=read(tmp_path))
     assert f"builds don't see Fancy, which {tmp_path}/.cmake/packages/Fancy" in found
