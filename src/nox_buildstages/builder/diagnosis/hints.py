@@ -166,18 +166,20 @@ def _missing_name(match: re.Match[str], situation: Situation) -> str:
     )
 
 
-def _missing_nvcc(_match: re.Match[str], situation: Situation) -> str:
+def _missing_nvcc(_match: re.Match[str], situation: Situation) -> Hint:
     version = situation.packages.get("torch", "")
     local = Version(version).local if version else None
     if local and local.startswith(("cpu", "rocm", "xpu")):
-        return (
+        text = (
             f"torch {version} has no CUDA: lock a CUDA build of torch, from another"
             " index, or build without CUDA, by a variable of its setup.py or a patch"
         )
-    if "CUDA_HOME" in situation.seen:
+    elif "CUDA_HOME" in situation.seen:
         found = situation.seen["CUDA_HOME"]
-        return f"nvcc isn't found in {found}: set CUDA_HOME to the CUDA toolkit"
-    return situation.pass_variable("CUDA_HOME", "nvcc isn't found")
+        text = f"nvcc isn't found in {found}: set CUDA_HOME to the CUDA toolkit"
+    else:
+        text = situation.pass_variable("CUDA_HOME", "nvcc isn't found")
+    return Hint(text=text, lacks_cuda=True)
 
 
 def _other_cuda(match: re.Match[str], situation: Situation) -> str:
@@ -271,7 +273,7 @@ def _missing_program(match: re.Match[str], situation: Situation) -> str:
     if re.fullmatch(_COMPILER, name):
         return _NO_COMPILER
     if name == "nvcc":
-        return _missing_nvcc(match, situation)
+        return _missing_nvcc(match, situation).text
     if name.lower() in _FROM_PYPI:
         return situation.add_missing(name.lower(), f"{name} is missing")
     if name in {"cargo", "rustc"}:
@@ -559,12 +561,7 @@ def find_hint(texts: Iterable[str], situation: Situation) -> Hint:
     for words, _ in _RULES:
         if words in matches:
             advice = words(matches[words], situation)
-            is_cuda = words is _missing_nvcc
-            hint = (
-                advice
-                if isinstance(advice, Hint)
-                else Hint(text=advice, lacks_cuda=is_cuda)
-            )
+            hint = advice if isinstance(advice, Hint) else Hint(text=advice)
             if hint.text or hint.module:
                 return hint
     return Hint()
