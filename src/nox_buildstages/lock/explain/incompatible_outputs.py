@@ -143,7 +143,7 @@ def _output_claims(chooser: SourceChooser) -> Iterator[Claim]:
             stated = version or (metadata.version if metadata else None)
             subject = f"{by} {stated.public}" if stated else by
             declared = known.build_requires(by)
-            for text in chooser.requirements_of(by, version, has_runtime=False):
+            for text in chooser.requirements_of(by, version):
                 requirement = Requirement(text)
                 name = canonicalize_name(requirement.name)
                 verb = " declares" if text in declared else ", once built, requires"

@@ -42,7 +42,7 @@ from nox_buildstages.system.files import path_from_url
 from nox_buildstages.system.process import run_in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from packaging.pylock import Package
 
@@ -172,17 +172,20 @@ class SourceChooser:
             return None  # there is none
         wheels = [wheel for package in packages for wheel in package.wheels or ()]
         tags = {*resolver.target.interpreter.tags}
-        wheels.sort(
-            key=lambda it: tags.isdisjoint(parse_wheel_filename(it.filename)[3])
+        wheel = min(
+            wheels,
+            key=lambda it: tags.isdisjoint(parse_wheel_filename(it.filename)[3]),
+            default=None,
         )
-        for wheel in wheels[:1]:
-            source = ArchiveSource(
-                location=wheel.url or wheel.path or "", sha256=wheel.hashes["sha256"]
-            )
-            core = self.metadata_provider.wheel_metadata(source, wheel.size)
-            if core is not None and (core.name, core.version) == (name, version):
-                return metadata_from_core(core, learned="wheel")
-        return None
+        if wheel is None:
+            return None
+        source = ArchiveSource(
+            location=wheel.url or wheel.path or "", sha256=wheel.hashes["sha256"]
+        )
+        core = self.metadata_provider.wheel_metadata(source, wheel.size)
+        if core is None or (core.name, core.version) != (name, version):
+            return None
+        return metadata_from_core(core, learned="wheel")
 
     def _pick(self) -> dict[NormalizedName, SourceChoice]:
         """Return the newest sources that fit, as far as is known now."""
@@ -290,9 +293,10 @@ class SourceChooser:
 
         uv knows no build requirements, so those on other outputs are added.
         """
+        installed = self._installed_outputs() if has_runtime else ()
         for name, version in self.static:
             known = self.known(name, version).metadata(name) or _ANY_VERSION
-            requires = self.requirements_of(name, version, has_runtime=has_runtime)
+            requires = self.requirements_of(name, version, installed)
             metadata = replace(
                 known, version=version or known.version, requires_dist=requires
             )
@@ -323,12 +327,15 @@ class SourceChooser:
         return KnownMetadata(project=self.project, static=static, answers=answers)
 
     def requirements_of(
-        self, name: NormalizedName, version: Version | None, *, has_runtime: bool
+        self,
+        name: NormalizedName,
+        version: Version | None,
+        installed: Container[NormalizedName] = (),
     ) -> tuple[str, ...]:
         """Return the requirements of an output that limit versions of outputs.
 
-        Requirements on other outputs count, for the build or later. In the runtime
-        environment, all runtime requirements count.
+        Requirements on other outputs count, for the build or later. All runtime
+        requirements count for the outputs installed in the runtime environment.
         """
         known = self.known(name, version)
         found = []
@@ -338,10 +345,9 @@ class SourceChooser:
                 requirement.extras = set()
                 found.append(without_url(str(requirement), self.outputs))
         metadata = known.metadata(name)
-        is_installed = has_runtime and name in self._runtime_outputs()
         for text in () if metadata is None else metadata.requires_dist:
             required = canonicalize_name(Requirement(text).name)
-            if is_installed or required in self.outputs.keys() - {name}:
+            if name in installed or required in self.outputs.keys() - {name}:
                 found.append(without_url(text, self.outputs))
         return tuple(dict.fromkeys(found))
 
@@ -350,7 +356,7 @@ class SourceChooser:
         """The outputs by name."""
         return {output.name: output for output in self.project.outputs}
 
-    def _runtime_outputs(self) -> set[NormalizedName]:
+    def _installed_outputs(self) -> set[NormalizedName]:
         """Return the outputs in the runtime environment, as far as is known."""
         found: set[NormalizedName] = set()
         waiting = [canonicalize_name(it.name) for it in self.project.final.requirements]
@@ -358,9 +364,9 @@ class SourceChooser:
             name = waiting.pop()
             if name in self.outputs and name not in found:
                 found.add(name)
-                for output, version in self.static:
-                    metadata = self.known(output, version).metadata(output)
-                    if output == name and metadata is not None:
+                for version in self.read_versions(name):
+                    metadata = self.known(name, version).metadata(name)
+                    if metadata is not None:
                         requires = map(Requirement, metadata.requires_dist)
                         waiting += (canonicalize_name(it.name) for it in requires)
         return found
@@ -370,6 +376,7 @@ class SourceChooser:
         if not self._packages:
             return False
         direct = {name: self.known(name, None).metadata(name) for name in self.direct}
+        installed = self._installed_outputs() if self._has_runtime else ()
         for resolver, packages in zip(self.resolvers, self._packages, strict=True):
             versions = {name: it.version for name, it in packages.items()}
             versions |= {
@@ -384,9 +391,7 @@ class SourceChooser:
                 version = None if name in direct else versions[name]
                 requires = [
                     text
-                    for text in self.requirements_of(
-                        name, version, has_runtime=self._has_runtime
-                    )
+                    for text in self.requirements_of(name, version, installed)
                     if direct.get(canonicalize_name(Requirement(text).name), True)
                 ]
                 if find_unmet(requires, pins, resolver.target.interpreter):
