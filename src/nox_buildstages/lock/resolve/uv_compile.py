@@ -32,7 +32,7 @@ from nox_buildstages.model import FINAL
 from nox_buildstages.system.process import Command, Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 
     from packaging.markers import Marker
 
@@ -127,6 +127,12 @@ class Question:
     wheels_from: str = ""
     """A Python, such as 3.9: then all wheels for it and later ones are wanted, on every
     platform, without their requirements."""
+
+    @property
+    def named(self) -> frozenset[NormalizedName]:
+        """The projects that the requirements name."""
+        names = (Requirement(it).name for it in self.requirements)
+        return frozenset(map(canonicalize_name, names))
 
     @property
     def without_wheels(self) -> tuple[NormalizedName, ...]:
@@ -327,17 +333,17 @@ class Resolver:
             settings.pop("exclude-dependencies", None)  # as in uv, not for builds
         if question.name != FINAL and not question.without_wheels:
             # A build gets what it names itself, even if the runtime goes without.
+            named = question.named
             settings["override-dependencies"] = [
                 text
                 for text in settings.get("override-dependencies", ())
-                if not self._removes_direct(text, question)
+                if not self._removes_one(text, named)
             ]
         stand_ins = {stand_in.name for stand_in in question.stand_ins}
-        sources = {
-            name: [entry for it, entry in list_sources(settings) if it == name]
-            for name, _ in list_sources(settings)
-            if name not in stand_ins
-        }
+        sources: dict[NormalizedName, list[Mapping[str, Any]]] = {}
+        for name, entry in list_sources(settings):
+            if name not in stand_ins:
+                sources.setdefault(name, []).append(entry)
         settings["sources"] = sources
         for key in _CHANGES:
             if key in settings:
@@ -390,15 +396,14 @@ class Resolver:
     def _holds(self, marker: Marker) -> bool:
         return self.target.interpreter.satisfies(marker)
 
-    def _removes_direct(self, override: Any, question: Question) -> bool:  # noqa: ANN401 - uv's own schema
-        """Whether an override removes what the question asks for by name."""
+    def _removes_one(self, override: Any, names: Container[NormalizedName]) -> bool:  # noqa: ANN401 - uv's own schema
+        """Whether an override removes one of some projects."""
         found = Requirement(override) if isinstance(override, str) else None
         return (
             found is not None
             and found.marker is not None
             and not self._holds(found.marker)
-            and canonicalize_name(found.name)
-            in {canonicalize_name(Requirement(it).name) for it in question.requirements}
+            and canonicalize_name(found.name) in names
         )
 
     def _list_index_packages(
@@ -411,23 +416,19 @@ class Resolver:
         """
         if question.sources:
             return
-        direct = {
-            canonicalize_name(Requirement(it).name) for it in question.requirements
-        }
+        named = question.named
         for key in _CHANGES:
             for text in settings.get(key, ()):
                 requirement = Requirement(text) if isinstance(text, str) else None
                 if requirement is None or requirement.url:
                     continue
                 name, marker = canonicalize_name(requirement.name), requirement.marker
-                if key == "constraint-dependencies" and name in direct:
+                if key == "constraint-dependencies" and name in named:
                     continue
                 has_index = any(
                     "index" in it for it in settings["sources"].get(name, ())
                 )
-                if has_index and (
-                    marker is None or self.target.interpreter.satisfies(marker)
-                ):
+                if has_index and (marker is None or self._holds(marker)):
                     yield key, text
 
 
