@@ -180,10 +180,14 @@ class ProjectLocker:
         """Make the locks of every cell."""
         cells = []
         failures: list[Failure] = []
-        for context, locks in zip(self.contexts, earlier, strict=True):
+        for context, targets, locks in zip(
+            self.contexts, self.targets, earlier, strict=True
+        ):
             if context.project.cell.choices:
                 context.tools.run.report(f"locking for {context.project.cell}")
-            made = self._lock_cell(context, locks, failures, is_upgrade=is_upgrade)
+            made = self._lock_cell(
+                context, targets, locks, failures, is_upgrade=is_upgrade
+            )
             by_name = {lock.name: replace(lock, dates=self.dates) for lock in made}
             cells.append(share_cells.CellLocks(project=context.project, locks=by_name))
         if failures:
@@ -194,6 +198,7 @@ class ProjectLocker:
     def _lock_cell(
         self,
         context: BuildContext,
+        targets: tuple[Target, ...],
         earlier: Mapping[str, Lock],
         failures: list[Failure],
         *,
@@ -205,9 +210,8 @@ class ProjectLocker:
             LockError: There is no matrix, or the network or the disk failed.
         """
         project = context.project
-        targets = self.targets[self.contexts.index(context)]
         while any(target.python for target in targets):
-            with self.open_locker(context, earlier, targets, is_upgrade=is_upgrade) as (
+            with self.open_locker(context, targets, earlier, is_upgrade=is_upgrade) as (
                 locker,
                 _,
             ):
@@ -234,17 +238,16 @@ class ProjectLocker:
     def open_locker(
         self,
         context: BuildContext,
+        targets: tuple[Target, ...],
         earlier: Mapping[str, Lock],
-        targets: tuple[Target, ...] = (),
         *,
         is_upgrade: bool = True,
     ) -> Iterator[tuple[Locker, BackendMetadata]]:
-        """Yield a cell's locker, for all targets or some, and its metadata provider.
+        """Yield a cell's locker for some of its targets, and its metadata provider.
 
         Without ``is_upgrade``, the session's options for upgrades don't count.
         """
         project, tools = context.project, context.tools
-        targets = targets or self.targets[self.contexts.index(context)]
         key = repr(project.uv), is_upgrade  # cells with the same settings share answers
         if key not in self._resolvers:
             self._resolvers[key] = Resolver(

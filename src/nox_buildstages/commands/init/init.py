@@ -62,7 +62,7 @@ def run_init(workspace: Workspace, *, document: Mapping[str, Any]) -> None:
         if not earlier:
             earlier = project_locker.prefer_uv_lock()[0]
         locker, provider = stack.enter_context(
-            project_locker.open_locker(context, earlier)
+            project_locker.open_locker(context, project_locker.targets[0], earlier)
         )
         proposal = Proposer(
             cells=cells, locker=locker, provider=provider, report=run.report
