@@ -295,11 +295,11 @@ def _provide_stages(context: BuildContext, name: str, environment: Environment) 
     done = {name}
 
     def provide(name: str) -> None:
-        for pin in context.pins(name):
-            if isinstance(pin, StagePin) and pin.stage not in done:
-                done.add(pin.stage)
-                provide(pin.stage)
-                provide_stage(context, context.graph.stages[pin.stage], environment)
+        for stage in _stages_in(context, name):
+            if stage not in done:
+                done.add(stage)
+                provide(stage)
+                provide_stage(context, context.graph.stages[stage], environment)
 
     provide(name)
 

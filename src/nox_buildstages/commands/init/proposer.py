@@ -40,7 +40,6 @@ from nox_buildstages.model import FINAL, Metadata, Output
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
     from nox_buildstages.builder.backend_metadata import BackendMetadata
@@ -476,15 +475,11 @@ class Proposer:
         return is_direct(self.project, Output(requirement=requirement, location=""))
 
     def _has_wheel(self, name: str) -> bool:
-        question = Question(name="wheel", requirements=(name,))
-        return self._resolve(question) is not None
-
-    def _resolve(self, question: Question) -> Pylock | None:
-        """Return versions for all requirements; None if no versions exist."""
         try:
-            return self.locker.resolver.resolve(question)
+            self.locker.resolver.resolve(Question(name="wheel", requirements=(name,)))
         except errors.ResolutionError:
-            return None
+            return False
+        return True
 
 
 def _name_of(text: str) -> NormalizedName:

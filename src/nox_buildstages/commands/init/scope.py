@@ -15,6 +15,7 @@ from nox_buildstages.commands.init.pyproject import Change
 from nox_buildstages.config.getters import did_you_mean
 from nox_buildstages.config.table import TOOL
 from nox_buildstages.declarations.declared import as_table
+from nox_buildstages.declarations.workspace import get_table
 from nox_buildstages.errors import UsageError
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def choose_scope(
         UsageError: An extra or group doesn't exist, or a name is no requirement.
     """
     ours, uv, own, final = (
-        _table(document, *steps)
+        get_table(document, *steps)
         for steps in (("tool", TOOL), ("tool", "uv"), ("project",), FINAL)
     )
     parts = [*_list_parts(document, foreign)]
@@ -232,7 +233,7 @@ def _list_changes(  # noqa: PLR0913 - all that the table has to name
     if requirements:
         yield Change(table=FINAL, key="requirements", value=requirements)
     for (table, key), wanted in lists.items():
-        before = [*_table(document, *table).get(key, ())]
+        before = [*get_table(document, *table).get(key, ())]
         known = {*map(str.lower, before)}
         new = [it for it in dict.fromkeys(wanted) if it.lower() not in known]
         if new:
@@ -270,11 +271,3 @@ def _name_of(text: str) -> NormalizedName:
             problem=f"{text!r} is not a requirement",
             hint="name a package as in [project] dependencies, such as flash-attn",
         ) from error
-
-
-def _table(document: Mapping[str, Any], *steps: str) -> Mapping[str, Any]:
-    """Return a table of a document; an empty one if it is missing."""
-    table = document
-    for step in steps:
-        table = as_table(table.get(step))
-    return table
