@@ -59,8 +59,10 @@ _BACKENDS = ("uv", "virtualenv", "venv")
 def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     """Register the sessions that a pyproject.toml in the noxfile's folder declares.
 
-    Only that file and a uv.toml beside it are read. Call this function from a noxfile;
-    a faulty table ends nox with a message that lists every problem.
+    Beside that file, only the files are read in which uv's settings for the project
+    stand: a uv.toml, and the pyproject.toml of its workspace and of source folders.
+    Call this function from a noxfile; a faulty table ends nox with a message that lists
+    every problem.
     """
     path = Path(pyproject).absolute()
     for stream in (sys.stdout, sys.stderr):
