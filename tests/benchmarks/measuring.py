@@ -116,11 +116,11 @@ class Scene:
     heats: Callable[[Path], Iterable[Heat]]
 
 
-def run(argv: Argv, cwd: Path, env: Mapping[str, str]) -> None:
+def run(argv: Argv, cwd: Path, env: Mapping[str, str], *, check: bool = True) -> None:
     """Run a command.
 
     Raises:
-        SystemExit: It failed; with what it printed.
+        SystemExit: It failed, unless it may; with what it printed.
     """
     done = subprocess.run(
         argv,
@@ -133,7 +133,7 @@ def run(argv: Argv, cwd: Path, env: Mapping[str, str]) -> None:
         encoding="utf-8",
         errors="replace",
     )
-    if done.returncode:
+    if check and done.returncode:
         raise SystemExit(
             f"{done.stdout}\n{' '.join(argv)} ended with {done.returncode}"
         )

@@ -270,10 +270,11 @@ def _locked(ground: Ground, name: str, table: str) -> Project:
     """Return a project with its locks, and with all that it takes in uv's cache."""
     project = make_project(ground.folder / name, ground.env)
     project.write(table)
-    project.nox("-s", "build-stages-lock", timeout=600)
+    run(nox("-s", "build-stages-lock"), project.folder, project.env)
     for stage in toml.loads(table)["tool"]["nox-buildstages"]["stage"]:
-        # It ends where the first output would be built, its environment made by then.
-        project.nox("--install-only", "-s", f"build-stage-{stage['name']}", check=None)
+        # It fails when it would build the first output; the environment exists by then.
+        words = nox("--install-only", "-s", f"build-stage-{stage['name']}")
+        run(words, project.folder, project.env, check=False)
     return project
 
 

@@ -193,7 +193,7 @@ def _wide(folder: Path, count: int, index: Index, env: Mapping[str, str]) -> Pro
 def _built(folder: Path, table: str, env: Mapping[str, str]) -> Project:
     project = make_project(folder, env)
     project.write(table)
-    project.nox("-s", "build-stages", timeout=600)
+    run(nox("-s", "build-stages"), folder, project.env)
     return project
 
 
