@@ -23,6 +23,7 @@ class Recording(Screen):
     """A screen that remembers."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.lines: list[str] = []
         self.printed = ""
         self.cleared = 0

@@ -14,7 +14,14 @@ import pytest
 
 from nox_buildstages.errors import CommandError
 from nox_buildstages.system import process as commands
-from nox_buildstages.system.process import Command, Completed, run, run_checked
+from nox_buildstages.system.process import (
+    Command,
+    Completed,
+    check_interrupt,
+    run,
+    run_checked,
+    run_in_parallel,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -203,6 +210,27 @@ def test_an_interrupt_is_raised(
         run(Command(argv=(sys.executable, "-c", code), cwd=tmp_path))
     thread.join()
     assert not is_alive(int((tmp_path / "pid").read_text()))
+
+
+def test_an_interrupt_ends_the_programs_of_all_threads(tmp_path: Path) -> None:
+    """Only the main thread gets the signal; those below it learn of it, nested too."""
+    argv = (sys.executable, "-c", POLITE)
+
+    def run_in_thread() -> None:
+        run(Command(argv=(*argv, str(tmp_path / "ended")), cwd=tmp_path))
+
+    def wait_in_thread() -> None:
+        while True:
+            check_interrupt()
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=interrupt_when_there, args=(tmp_path / "pid",))
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_in_parallel([wait_in_thread, lambda: run_in_parallel([run_in_thread])])
+    thread.join()
+    assert (tmp_path / "ended").exists()
+    check_interrupt()
 
 
 def test_a_program_is_attended_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,19 @@ def test_a_live_line_stays_one_line() -> None:
     assert shown(stream.getvalue()) == "kernels"
 
 
+def test_several_programs_share_a_line() -> None:
+    """It shows the one that has run longest, and how many run beside it."""
+    stream = StringIO()
+    line = LiveLine(stream=stream, columns=lambda: 80)
+    line.show_one("a", "kernels  compile  9 s")
+    line.show_one("b", "models  compile  1 s")
+    assert shown(stream.getvalue()) == "kernels  compile  9 s; 1 more"
+    line.end_one("a")
+    assert shown(stream.getvalue()) == ""
+    line.show_one("b", "models  compile  2 s")
+    assert shown(stream.getvalue()) == "models  compile  2 s"
+
+
 def test_a_live_line_has_no_escape_codes() -> None:
     """So there is nothing that NO_COLOR or a dumb terminal would forbid."""
     stream = StringIO()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from packaging.requirements import InvalidRequirement, Requirement
 from pyproject_hooks import (
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["wheel", "editable"]
 """A regular wheel, or an editable wheel that points to the source (PEP 660)."""
+
+_WARNINGS = Lock()
+"""Held while warnings are caught, which isn't safe in several threads."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,18 +146,27 @@ class Backend:
     def _run_hook(self, hook: str) -> Iterator[BuildBackendHookCaller]:
         """Yield the hooks; translate errors, and log warnings."""
         start = self.log.stat().st_size if self.log.is_file() else 0
+        caught: list[list[warnings.WarningMessage]] = []
         try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", BuildBackendWarning)
+            with ExitStack() as after_run:
+
+                def run(*arguments: Any, **more: Any) -> None:  # noqa: ANN401 - as _run's
+                    self._run(*arguments, **more)
+                    # The warnings of the backend come as soon as its process has ended.
+                    after_run.enter_context(_WARNINGS)
+                    catch = warnings.catch_warnings(record=True)
+                    caught.append(after_run.enter_context(catch))
+                    warnings.simplefilter("always", BuildBackendWarning)
+
                 yield BuildBackendHookCaller(
                     str(self.tree),
                     self.system.backend,
                     self.system.backend_path,
-                    runner=self._run,
+                    runner=run,
                     python_executable=str(self.python),
                 )
             with self.log.open("a", encoding="utf-8") as log:
-                log.writelines(f"warning: {warning.message}\n" for warning in caught)
+                log.writelines(f"warning: {it.message}\n" for it in chain(*caught))
         except CommandError as error:
             raise self._failure(hook, error.reason, start) from error
         except BackendUnavailable as error:

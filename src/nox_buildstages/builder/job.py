@@ -158,7 +158,7 @@ class Job:
                     problem=f"stopped after {format_time(self.stage.timeout or 0)}, its"
                     " timeout",
                 )
-            follower.update()
+            follower.update_slowly()
 
         try:
             yield attend

@@ -20,6 +20,9 @@ METADATA = "metadata"
 EDITABLE = "editable"
 ENV = "env"
 
+INTERVAL = 1.0
+"""Seconds between two updates of the progress."""
+
 _CHUNK = 1_000_000
 """Maximum number of bytes of a log to read at once."""
 
@@ -29,7 +32,7 @@ def show_elapsed(screen: Screen, name: str, phase: str) -> Iterator[Callable[[],
     """Show for how long a block runs; yield a function to call regularly."""
     follower = LogFollower(name=name, phase=phase, screen=screen)
     try:
-        yield follower.update
+        yield follower.update_slowly
     finally:
         follower.end()
 
@@ -68,7 +71,7 @@ class LogTail:
         return found.decode("utf-8", "replace")
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True, eq=False)
 class LogFollower:
     """Shows the progress of a running program."""
 
@@ -81,6 +84,14 @@ class LogFollower:
     _previous: PreviousBuild | None = None
     _progress: Progress = field(default_factory=Progress)
     _rate: Rate = field(default_factory=Rate)
+    _updated: float = -INTERVAL
+
+    def update_slowly(self) -> None:
+        """Update the progress, unless that was done within the last second."""
+        now = time.monotonic()
+        if now - self._updated >= INTERVAL:
+            self._updated = now
+            self.update()
 
     def update(self) -> None:
         """Read the new lines and show the progress; file errors are ignored."""
@@ -90,7 +101,7 @@ class LogFollower:
                 self.screen.output(text)
                 for line in text.splitlines():
                     self._progress = self._progress.after(line)
-            self.screen.show(self._line(time.monotonic()))
+            self.screen.show_one(self, self._line(time.monotonic()))
 
     def end(self) -> None:
         """Pass the rest of the log to the screen, and clear the progress line."""
@@ -98,7 +109,7 @@ class LogFollower:
             with suppress(OSError):
                 self.screen.output(self.log.read_rest())
         with suppress(OSError):
-            self.screen.clear()
+            self.screen.end_one(self)
 
     def _line(self, now: float) -> str:
         """Return the progress line."""

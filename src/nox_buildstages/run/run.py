@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nox_buildstages.run.screen import Screen
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
+
+_UNKNOWN: Any = object()
+"""In place of an answer."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -37,12 +41,15 @@ class Run:
     stops_on_error: bool = False  # nox's --stop-on-first-error
     uses: ExitStack = field(default_factory=ExitStack)  # in use until the process ends
     _answers: dict[tuple[Hashable, ...], Any] = field(default_factory=dict)
+    _locks: dict[tuple[Hashable, ...], RLock] = field(default_factory=dict)
+    """A lock for each question: threads that ask the same one wait for its answer."""
 
     def report(self, line: str) -> None:
         """Print a line in nox's log, in place of the progress on the screen."""
         _LOG.debug("printed: %s", line)
-        self.screen.clear()
-        logging.getLogger("nox").info(line)
+        with self.screen.lock:
+            self.screen.clear()
+            logging.getLogger("nox").info(line)
 
     def report_once(self, line: str) -> None:
         """Print a line, unless this process has printed it."""
@@ -53,13 +60,16 @@ class Run:
 
         The question begins with a word for its kind. An error isn't remembered.
         """
-        if question not in self._answers:
-            self._answers[question] = find()
-        found: T = self._answers[question]
+        found: T = self._answers.get(question, _UNKNOWN)
+        if found is _UNKNOWN:
+            with self._locks.setdefault(question, RLock()):
+                found = self._answers.get(question, _UNKNOWN)
+                if found is _UNKNOWN:
+                    found = self._answers[question] = find()
         return found
 
     def forget(self, *beginning: Hashable) -> None:
         """Forget the answers to all questions that begin with these words."""
         for question in [*self._answers]:
             if question[: len(beginning)] == beginning:
-                del self._answers[question]
+                self._answers.pop(question, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -13,8 +14,26 @@ HEARTBEAT = 30.0
 """Seconds between two lines of progress if no line can be live."""
 
 
+@dataclass(kw_only=True, slots=True)
 class Screen:
     """Shows nothing; the subclasses show progress."""
+
+    lock: RLock = field(default_factory=RLock)
+    """Held while something is printed: several builds run in threads."""
+    _lines: dict[object, str] = field(default_factory=dict)
+
+    def show_one(self, name: object, line: str) -> None:
+        """Show the progress of one of several programs: the first, and how many."""
+        with self.lock:
+            self._lines[name] = line
+            first, *others = self._lines.values()
+            self.show(f"{first}; {len(others)} more" if others else first)
+
+    def end_one(self, name: object) -> None:
+        """Show no more progress of a program."""
+        with self.lock:
+            self._lines.pop(name, None)
+            self.clear()
 
     def show(self, line: str) -> None:
         """Show the progress now, in place of the earlier progress."""

@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from nox_buildstages.system.process import BEAT, check_interrupt
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -49,7 +51,10 @@ def hold_lock(
     except Timeout:
         _LOG.debug("waiting for lock %s", path)
         on_wait()
-        lock.acquire()
+        while not lock.is_locked:
+            check_interrupt()
+            with suppress(Timeout):
+                lock.acquire(timeout=BEAT)
     _LOG.debug("holding lock %s", path)
     try:
         yield

@@ -7,7 +7,9 @@ import os
 import subprocess
 import time
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import Event
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from nox_buildstages.errors import CommandError
@@ -25,11 +27,14 @@ _LOG = logging.getLogger(__name__)
 GRACE = 3.0
 """Seconds between asking a program to end and killing it."""
 
-BEAT = 1.0
+BEAT = 0.2
 """Seconds between two calls of ``Command.attend``."""
 
 USUAL_UMASK = 0o022
 """The umask of programs that make files for wheels, which record modes."""
+
+_INTERRUPT: ContextVar[Event | None] = ContextVar("interrupt", default=None)
+"""In threads of ``run_in_parallel``: set by Ctrl-C, which only the main thread gets."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +47,7 @@ class Command:
     log: Path | None = None
     """A file to append the output to; None to capture the output."""
     attend: Callable[[], None] | None = None
-    """Called about once a second while the program runs; an exception ends it."""
+    """Called every ``BEAT`` while the program runs; an exception ends it."""
     umask: int = -1
     """The umask of the program; -1 for ours."""
     lifeline: bool = False
@@ -149,17 +154,41 @@ def _run(command: Command, *, stdout: int | IO[bytes], stderr: int) -> Completed
 def _wait(
     process: subprocess.Popen[str], attend: Callable[[], None] | None
 ) -> tuple[str | None, str | None]:
-    if attend is None:
+    if attend is None and _INTERRUPT.get() is None:
         return process.communicate()
     while True:
         with suppress(subprocess.TimeoutExpired):
             return process.communicate(timeout=BEAT)
-        attend()
+        check_interrupt()
+        if attend is not None:
+            attend()
+
+
+def check_interrupt() -> None:
+    """Raise KeyboardInterrupt in a thread of ``run_in_parallel`` after Ctrl-C."""
+    interrupt = _INTERRUPT.get()
+    if interrupt is not None and interrupt.is_set():
+        raise KeyboardInterrupt
 
 
 def run_in_parallel(calls: Iterable[Callable[[], T]]) -> list[T]:
-    """Make calls in as many threads as there are cores; return the results in order."""
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only to lock
+    """Make calls in as many threads as there are cores; return the results in order.
+
+    Ctrl-C ends the programs that the calls run, and the calls.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - a no-op needs none
+
+    interrupt = _INTERRUPT.get() or Event()
+
+    def call_in_thread(call: Callable[[], T]) -> T:
+        _INTERRUPT.set(interrupt)
+        return call()
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return [future.result() for future in [pool.submit(call) for call in calls]]
+        futures = [pool.submit(call_in_thread, call) for call in calls]
+        try:
+            return [future.result() for future in futures]
+        except KeyboardInterrupt:
+            interrupt.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
