@@ -35,7 +35,7 @@ from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import make_ignored_folder, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from packaging.utils import NormalizedName
 
@@ -99,22 +99,7 @@ class BackendMetadata:
 
     def missing_wheels(self, query: BackendQuery) -> tuple[NormalizedName, ...]:
         """Return the outputs to build before the backend can be asked, in order."""
-        context = self._context_for(query)
-        missing: dict[NormalizedName, None] = {}
-
-        def find(name: str) -> None:
-            for stage in dict.fromkeys(_stages_in(context, name)):
-                find(stage)
-                for output in context.locks[stage].outputs:
-                    # The key of a wheel depends on the wheels in its environment.
-                    if missing.keys().isdisjoint(_outputs_in(context, stage)):
-                        recipe = context.recipe(stage, output.name)
-                        if context.fetch_wheel(recipe) is not None:
-                            continue
-                    missing[output.name] = None
-
-        find(query.stage.name)
-        return tuple(missing)
+        return self._context_for(query).missing_wheels(query.stage.name)
 
     def _context_for(self, query: BackendQuery) -> BuildContext:
         return replace(
@@ -295,23 +280,13 @@ def _provide_stages(context: BuildContext, name: str, environment: Environment) 
     done = {name}
 
     def provide(name: str) -> None:
-        for stage in _stages_in(context, name):
+        for stage in context.stages_in(name):
             if stage not in done:
                 done.add(stage)
                 provide(stage)
                 provide_stage(context, context.graph.stages[stage], environment)
 
     provide(name)
-
-
-def _stages_in(context: BuildContext, name: str) -> Iterator[str]:
-    """Yield the stages whose wheels are in an environment."""
-    return (pin.stage for pin in context.pins(name) if isinstance(pin, StagePin))
-
-
-def _outputs_in(context: BuildContext, name: str) -> Iterator[NormalizedName]:
-    """Yield the outputs whose wheels are in an environment."""
-    return (pin.name for pin in context.pins(name) if isinstance(pin, StagePin))
 
 
 def _load_answer(stored: dict[str, Any]) -> BackendAnswer:

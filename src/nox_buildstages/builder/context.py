@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.environments import interpreter
 from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.indexes.url_secrets import strip_secrets
-from nox_buildstages.lock.files.lockfile import IndexPin, list_pins
+from nox_buildstages.lock.files.lockfile import IndexPin, StagePin, list_pins
 from nox_buildstages.lock.files.pylock import move_paths
 from nox_buildstages.sources import patches
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, digest_parts
@@ -185,6 +185,34 @@ class BuildContext:
             if wheel is not None:
                 self.tools.run.once((SESSION, "wheel", recipe.key, self), lambda: wheel)
         return wheel
+
+    def stages_in(self, name: str) -> tuple[str, ...]:
+        """Return the stages whose wheels are in an environment, each once."""
+        pins = (pin for pin in self.pins(name) if isinstance(pin, StagePin))
+        return tuple(dict.fromkeys(pin.stage for pin in pins))
+
+    def missing_wheels(self, name: str) -> tuple[NormalizedName, ...]:
+        """Return the outputs to build before an environment can be made, in order.
+
+        Raises:
+            UsageError: The remote store has no driver.
+        """
+        missing: dict[NormalizedName, None] = {}
+
+        def find(name: str) -> None:
+            for stage in self.stages_in(name):
+                find(stage)
+                held = {it.name for it in self.pins(stage) if isinstance(it, StagePin)}
+                for output in self.locks[stage].outputs:
+                    # The key of a wheel depends on the wheels in its environment.
+                    if missing.keys().isdisjoint(held):
+                        recipe = self.recipe(stage, output.name)
+                        if self.fetch_wheel(recipe) is not None:
+                            continue
+                    missing[output.name] = None
+
+        find(name)
+        return tuple(missing)
 
     def has_remote_wheel(self, recipe: Recipe) -> bool:
         """Whether the remote store has a wheel, without fetching the wheel.

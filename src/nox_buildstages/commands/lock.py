@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nox_buildstages.lock.files import folder
+
 if TYPE_CHECKING:
     from nox_buildstages.workspace.workspace import Workspace
 
@@ -11,12 +13,17 @@ if TYPE_CHECKING:
 def run_lock(workspace: Workspace) -> None:
     """Write the lock files; with ``--check`` or ``--locked``, only check them.
 
+    Nothing is resolved if that couldn't change anything.
+
     Raises:
         LockError: No versions satisfy the declaration; or the files are out of date.
     """
-    if workspace.options.check or workspace.options.locked:
+    options = workspace.options
+    if options.check or options.locked:
         for view in workspace.each_cell():
             view.read_locks()
-        workspace.tools.run.report("the lock files are up to date")
-    else:
+        folder.check_as_written(workspace.cells)
+    elif options.upgrades or not workspace.has_final_locks():
         workspace.relock()
+        return
+    workspace.tools.run.report("the lock files are up to date")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packaging.utils import NormalizedName, canonicalize_name
@@ -11,8 +12,7 @@ from nox_buildstages.declarations.locations import with_paths_from
 from nox_buildstages.declarations.uv_sources import list_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
 
 PROJECT_KEYS = frozenset(
     (
@@ -133,3 +133,14 @@ def combine_below(
         if isinstance(settings[key], list) and isinstance(lower[key], list):
             combined[key] = [*settings[key], *lower[key]]
     return combined
+
+
+def list_outer_files(variables: Mapping[str, str], root: Path) -> Iterator[Path]:
+    """Yield the files of settings outside a project that uv reads, if they exist."""
+    home = variables.get("XDG_CONFIG_HOME") or f"{variables.get('HOME', '')}/.config"
+    yield Path(home, "uv/uv.toml")
+    for folder in (variables.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":"):
+        yield Path(folder, "uv/uv.toml")
+    yield Path("/etc/uv/uv.toml")
+    for name in ("UV_CONFIG_FILE", "UV_OVERRIDE"):
+        yield from (root / path for path in variables.get(name, "").split())

@@ -255,6 +255,18 @@ class Workspace:
                 self._make_locks()
             return self.read_locks()
 
+    def has_final_locks(self) -> bool:
+        """Whether locking again couldn't change anything."""
+        from nox_buildstages.workspace.lock_surroundings import are_final  # noqa: PLC0415 - to lock
+
+        try:
+            return are_final(self._locked_contexts())
+        except LockError:
+            return False
+
+    def _locked_contexts(self) -> list[BuildContext]:
+        return [view.context(view.read_locks()) for view in self.each_cell()]
+
     def hold_lock(self) -> AbstractContextManager[None]:
         """Let one process at a time make the locks of this project."""
         message = "another run makes the lock files; waiting for it"
@@ -306,8 +318,13 @@ class Workspace:
         self._was_locked_in_this_run()
         if reason:
             run.report(f"{reason}; locking")
+        from nox_buildstages.workspace import lock_surroundings  # noqa: PLC0415 - most don't lock
+
         try:
-            self.project_locker().lock_project()
+            locker = self.project_locker()
+            lock_surroundings.note_surroundings(locker.contexts)
+            locker.lock_project()
+            lock_surroundings.record_final(self._locked_contexts())
         except (BuildStagesError, OSError):
             with suppress(OSError):
                 write_text(self._last_run, f"{run.id}\n{self.environment.session}")

@@ -8,15 +8,28 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import InvalidLockError, StaleLockError
-from nox_buildstages.lock.files.lockfile import Lock, dump_lock, load_lock
+from nox_buildstages.lock.files.lockfile import (
+    Lock,
+    digest,
+    dump_lock,
+    is_series_of,
+    load_lock,
+)
 from nox_buildstages.lock.files.merge_targets import select_target
 from nox_buildstages.lock.files.names import file_name, lock_names, possible_stems
-from nox_buildstages.system.files import FileStamp, file_stamp, write_text
+from nox_buildstages.model import FINAL, PROJECT
+from nox_buildstages.system.files import (
+    FileStamp,
+    file_stamp,
+    sha256_of,
+    write_text,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from nox_buildstages.config.cells import Cells
     from nox_buildstages.model import Interpreter, Project
     from nox_buildstages.run.run import Run
 
@@ -157,6 +170,43 @@ def _load(path: Path) -> Lock:
     """Return a lock, named after its file."""
     stem = path.name.removeprefix("pylock.").removesuffix(".toml")
     return load_lock(path.read_text(encoding="utf-8", errors="replace"), name=stem)
+
+
+def digest_files(projects: Sequence[Project]) -> str:
+    """Return a digest of the lock files of all cells, which must exist.
+
+    Raises:
+        OSError: A file can't be read.
+    """
+    stems = {stem for project in projects for stem in find_stems(project).values()}
+    lock_dir = projects[0].lock_dir
+    return digest({it: sha256_of(lock_dir / file_name(it)) for it in stems})
+
+
+def check_as_written(cells: Cells) -> None:
+    """Check that nobody has edited or merged the lock files, which must exist.
+
+    Raises:
+        StaleLockError: Their common series isn't that of their texts.
+        OSError: A file can't be read.
+    """
+    stems: dict[str, dict[str, None]] = {}
+    for cell in cells.cells:
+        found = find_stems(cell.project)
+        own = () if cell.project.final.project is None else (PROJECT,)
+        for name in (*(stage.name for stage in cell.graph.order), *own):
+            stems.setdefault(name, {})[found[name]] = None
+        # The runtime environment is last, after the stages of all cells.
+        stems[FINAL] = {**stems.pop(FINAL, {}), found[FINAL]: None}
+    lock_dir = cells.first.project.lock_dir
+    texts = [
+        lock_dir.joinpath(file_name(stem)).read_text(encoding="utf-8")
+        for found in stems.values()
+        for stem in found
+    ]
+    if not is_series_of(texts):
+        problem = "a lock file was edited or merged after all were written"
+        raise StaleLockError(problem=problem)
 
 
 def write_locks(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:

@@ -51,7 +51,7 @@ def digest_inputs(
         ("declared files",),
         lambda: (
             {patch for it in projects for _, patch in _patches(it)},
-            {folder for it in projects for _, folder in _folders(it)},
+            {folder for it in projects for _, folder in list_folders(it)},
         ),
     )
     hashes = {patch: read_patch(patch).sha256 for patch in declared_patches}
@@ -137,7 +137,7 @@ def _inputs(
         ),
         "folders": [
             (name, dict(files[folder]))
-            for name, folder in _folders(project)
+            for name, folder in list_folders(project)
             if name != final.project
         ],
     }
@@ -171,7 +171,7 @@ def _patches(project: Project) -> Iterator[tuple[str, Patch]]:
             yield name, patch
 
 
-def _folders(project: Project) -> Iterator[tuple[str, Path]]:
+def list_folders(project: Project) -> Iterator[tuple[str, Path]]:
     """Yield all outputs whose source is a folder, with the folder."""
     sources: dict[str, list[dict[str, Any]]] = {
         canonicalize_name(name): source if isinstance(source, list) else [source]

@@ -7,6 +7,7 @@ the wheels built in the environment.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -32,7 +33,7 @@ from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Met
 from nox_buildstages.store.key import digest_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nox_buildstages.model import Interpreter, Source
 
@@ -41,6 +42,9 @@ _T = TypeVar("_T")
 
 FORMAT = 1
 """The version of the table ``[tool.nox-buildstages]``."""
+
+_SERIES = re.compile(r'^series = "(.*)"$', re.MULTILINE)
+"""The line of a lock file with the series."""
 
 _HEADER = "# Made by nox-buildstages; `nox -s build-stages-lock` updates it.\n\n"
 
@@ -167,9 +171,19 @@ def with_series(locks: Iterable[Lock]) -> tuple[Lock, ...]:
     runs.
     """
     without = [replace(lock, series="") for lock in locks]
-    text = "".join(map(dump_lock, without))
-    series = hashlib.sha256(text.encode()).hexdigest()[:16]
+    series = _series_of(map(dump_lock, without))
     return tuple(replace(lock, series=series) for lock in without)
+
+
+def is_series_of(texts: Sequence[str]) -> bool:
+    """Whether lock files have the series that ``with_series`` gave them, in order."""
+    found = {match[1]: None for text in texts if (match := _SERIES.search(text))}
+    without = (_SERIES.sub('series = ""', text, count=1) for text in texts)
+    return [*found] == [_series_of(without)]
+
+
+def _series_of(texts: Iterable[str]) -> str:
+    return hashlib.sha256("".join(texts).encode()).hexdigest()[:16]
 
 
 def digest(value: object) -> str:

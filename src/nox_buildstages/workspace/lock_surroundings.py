@@ -1,0 +1,156 @@
+"""Whether locking again could change anything, without asking uv or a build backend.
+
+The digest in the lock files is the same on every machine, so it can't contain
+everything that a resolution takes into account. The rest is looked up here. The store
+remembers which lock files were the result in which surroundings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from nox_buildstages.builder.context import SESSION
+from nox_buildstages.declarations.uv_files import list_outer_files
+from nox_buildstages.errors import BuildStagesError
+from nox_buildstages.lock.files import folder
+from nox_buildstages.lock.files.inputs import list_folders
+from nox_buildstages.lock.files.pylock import providing_stage
+from nox_buildstages.model import PROJECT, ArchiveSource, DirectorySource
+from nox_buildstages.store.key import digest_json
+from nox_buildstages.store.store import note_use
+from nox_buildstages.system.files import file_stamp, path_from_url, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from nox_buildstages.builder.context import BuildContext
+    from nox_buildstages.lock.files.lockfile import Lock
+    from nox_buildstages.model import Project
+    from nox_buildstages.system.files import FileStamp
+
+_PROMISES = ("static", "wheel")
+"""The origins of metadata that count without an answer of the build backend."""
+
+
+def are_final(contexts: Sequence[BuildContext]) -> bool:
+    """Whether the locks of all cells are what locking would write again.
+
+    This machine made them or found nothing to change in them, and nothing that a
+    resolution takes into account has changed since.
+    """
+    with suppress(BuildStagesError, OSError):
+        record = _find_record(contexts)
+        if record.is_file():
+            note_use(record)
+            return True
+    return False
+
+
+def record_final(contexts: Sequence[BuildContext]) -> None:
+    """Record in the store that the locks are what locking gives here and now."""
+    with suppress(BuildStagesError, OSError):  # then the next run locks again
+        project = contexts[0].project
+        write_text(_find_record(contexts), json.dumps({"project": str(project.root)}))
+
+
+def note_surroundings(contexts: Sequence[BuildContext]) -> str:
+    """Return a digest of what is around a project, as it is before locking.
+
+    These are the program that locks, the Python, the variables and files of uv, the
+    variables that builds see, and the contents of folders that are sources.
+
+    Raises:
+        SourceError: A folder is unreadable.
+    """
+    tools = contexts[0].tools
+
+    def digest() -> str:
+        projects = [context.project for context in contexts]
+        outer, root = tools.run.outer, projects[0].root
+        stages = (stage for project in projects for stage in project.stages)
+        passed = {name for stage in stages for name in stage.pass_env}
+        folders = {path for it in projects for _, path in list_folders(it)}
+        trees = (os.path.relpath(path, root) for path in folders if path.is_dir())
+        return digest_json(
+            {
+                "program": version("nox-buildstages"),
+                "python": contexts[0].interpreter.markers["python_full_version"],
+                "variables": {
+                    name: value
+                    for name, value in outer.items()
+                    if name.startswith("UV_") or name in passed
+                },
+                "files": [*map(_read, list_outer_files(outer, root))],
+                "folders": {
+                    tree: tools.sources.identity(DirectorySource(path=tree))
+                    for tree in trees
+                },
+            }
+        )
+
+    return tools.run.once((SESSION, "surroundings"), digest)
+
+
+def _find_record(contexts: Sequence[BuildContext]) -> Path:
+    """Return the path of the record of the locks as they are."""
+    files: dict[Path, FileStamp] = {}
+    missing: dict[str, tuple[str, ...]] = {}
+    tools = contexts[0].tools
+    for context in contexts:
+        local = replace(context, tools=replace(tools, remote=None))
+        for name, lock in context.locks.items():
+            files |= {it: _stamp(it) for it in _list_local_files(context.project, lock)}
+            # Before the wheels of earlier stages are built, a promise is enough; then
+            # the backend is asked in the whole environment.
+            learned = {output.metadata.learned for output in lock.outputs}
+            if name == PROJECT or not learned.isdisjoint(_PROMISES):
+                label = context.project.stage_label(name)
+                missing[label] = local.missing_wheels(name)
+    known = (
+        note_surroundings(contexts),
+        folder.digest_files([context.project for context in contexts]),
+        sorted((str(path), stamp) for path, stamp in files.items()),
+        missing,
+    )
+    return tools.store.folder / "answers" / f"{digest_json(known)}.json"
+
+
+def _list_local_files(project: Project, lock: Lock) -> Iterator[Path]:
+    """Yield the wheels and archives of this machine that a lock names."""
+    for package in lock.pylock.packages:
+        if providing_stage(package) is None:
+            for file in (*(package.wheels or ()), package.archive):
+                if file is not None and file.path is not None:
+                    yield project.lock_dir / file.path
+                elif file is not None and file.url and file.url.startswith("file:"):
+                    yield path_from_url(urlsplit(file.url).path)
+    for output in lock.outputs:
+        if isinstance(output.source, ArchiveSource):
+            location = output.source.location
+            if location.startswith("file:"):
+                yield path_from_url(urlsplit(location).path)
+            elif "://" not in location:
+                yield project.root / location
+
+
+def _stamp(path: Path) -> FileStamp:
+    """Return the stamp of a file; an empty one if there is no such file."""
+    try:
+        return file_stamp(path)
+    except OSError:
+        return ()
+
+
+def _read(path: Path) -> str:
+    """Return the text of a file; an empty one if it can't be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
