@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import shutil
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -53,16 +52,13 @@ def atomic_write(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     parent folders are created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    new = Path(name)
+    new = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    # The kernel applies the umask: reading it means changing it, for all threads.
+    new.touch(0o666 if mode is None else 0o600, exist_ok=False)
     try:
         yield new
-        if mode is None:
-            umask = os.umask(0)
-            os.umask(umask)
-            mode = 0o666 & ~umask
-        new.chmod(mode)
+        if mode is not None:
+            new.chmod(mode)
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
