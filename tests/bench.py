@@ -10,12 +10,12 @@ import argparse
 import os
 import platform
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import real, tiny
 from benchmarks.measuring import HEAD
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

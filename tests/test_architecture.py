@@ -17,7 +17,7 @@ SOURCE = ROOT / "src" / "nox_buildstages"
 PACKAGE = SOURCE.name
 
 ROOMS = (
-    *("text", "toml", "model", "errors"),
+    *("value", "text", "toml", "model", "errors"),
     *("lock/files/names", "indexes", "system"),
     *("wheels", "declarations", "config", "store", "environments", "run"),
     *("sources", "lock", "lock/files", "lock/resolve", "lock/explain", "builder"),
@@ -26,6 +26,7 @@ ROOMS = (
 """The rooms in the order in which they may import: none imports a later one."""
 
 PURE = (
+    "value",
     "model",
     "run/nox_command_line",
     "indexes/url_secrets",

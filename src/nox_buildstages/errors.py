@@ -33,11 +33,11 @@ A subclass exists if the program catches it or the documentation explains it.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, field
 from textwrap import dedent
 from typing import TYPE_CHECKING, ClassVar
 
 from nox_buildstages.text import paint
+from nox_buildstages.value import Record, Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,8 +47,7 @@ RELOCK = "lock the project again:\n  nox -s build-stages-lock"
 """The hint for lock files that can't be used."""
 
 
-@dataclass(kw_only=True, eq=False)
-class BuildStagesError(Exception):
+class BuildStagesError(Record, Exception):
     """The base of all errors."""
 
     subject: str = ""  # what failed, such as "flash-attn 2.8.3 (stage kernels)"
@@ -91,8 +90,7 @@ class UsageError(BuildStagesError):
     """The words after ``--``, or the flags of nox, ask for something impossible."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Problem:
+class Problem(Value):
     """One problem of a table."""
 
     location: str  # such as tool.nox-buildstages.stage[1].outputs[0]
@@ -104,7 +102,6 @@ class Problem:
         return f"{self.location}{line}: {self.message}"
 
 
-@dataclass(kw_only=True, eq=False)
 class DeclarationError(BuildStagesError):
     """The table has problems."""
 
@@ -121,7 +118,6 @@ class DeclarationError(BuildStagesError):
         self.details = [str(problem) for problem in self.problems]
 
 
-@dataclass(kw_only=True, eq=False)
 class CommandError(BuildStagesError):
     """A program can't be started, or it fails."""
 
@@ -140,7 +136,6 @@ class SourceError(BuildStagesError):
     """A source can't be fetched, verified, unpacked or patched."""
 
 
-@dataclass(kw_only=True, eq=False)
 class HashMismatchError(SourceError):
     """A file isn't the file that was locked."""
 
@@ -164,7 +159,6 @@ class InvalidLockError(LockError):
     default_hint = RELOCK
 
 
-@dataclass(kw_only=True, eq=False)
 class StaleLockError(LockError):
     """Lock files are missing or out of date."""
 
@@ -173,7 +167,6 @@ class StaleLockError(LockError):
     default_hint = RELOCK
 
 
-@dataclass(kw_only=True, eq=False)
 class ResolutionError(LockError):
     """No set of versions satisfies the requirements."""
 
@@ -193,7 +186,6 @@ class ResolutionError(LockError):
         self.hint = self.hint or f"check {places.get(self.name, own)}"
 
 
-@dataclass(kw_only=True, eq=False)
 class NoWheelError(ResolutionError):
     """A dependency has no wheel, and nothing is built outside a stage."""
 
@@ -212,7 +204,6 @@ class NoWheelError(ResolutionError):
         super().__post_init__()
 
 
-@dataclass(kw_only=True, eq=False)
 class MatchRuntimeError(LockError):
     """No version of a package suits every environment."""
 
@@ -227,7 +218,6 @@ class MatchRuntimeError(LockError):
         )
 
 
-@dataclass(kw_only=True, eq=False)
 class DivergingStageError(LockError):
     """Cells that share a stage need different environments for it."""
 
@@ -240,7 +230,6 @@ class UnlockableCellsError(LockError):
     max_details = None
 
 
-@dataclass(kw_only=True, eq=False)
 class UnorderedOutputError(LockError):
     """An environment needs an output that isn't built before it."""
 
@@ -263,7 +252,6 @@ class UnorderedOutputError(LockError):
             )
 
 
-@dataclass(kw_only=True, eq=False)
 class MetadataError(LockError):
     """The metadata of an output can't be determined."""
 
@@ -286,7 +274,6 @@ class BuildError(BuildStagesError):
     """An output can't be built."""
 
 
-@dataclass(kw_only=True, eq=False)
 class BackendError(BuildError):
     """A hook of a build backend failed; the details are the lines that show why."""
 
@@ -313,7 +300,6 @@ class BackendError(BuildError):
         self.problem = f"{self.hook} failed: {self.reason}"
 
 
-@dataclass(kw_only=True, eq=False)
 class ChangedEnvironmentError(BuildError):
     """A build changed the environment that it runs in."""
 
@@ -339,7 +325,6 @@ class WheelError(BuildError):
     """A file isn't a valid wheel, or not the wheel that was asked for."""
 
 
-@dataclass(kw_only=True, eq=False)
 class RemoteStoreUnreachableError(BuildStagesError):
     """The remote store doesn't answer; builds continue without it."""
 

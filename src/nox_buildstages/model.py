@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from urllib.parse import quote
 
@@ -12,6 +11,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -52,8 +53,7 @@ def log_name(output: str) -> str:
     return name if name != DEBUG_LOG else f"{output}_.log"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AxisValue:
+class AxisValue(Value):
     """A value of an axis, with its changes; `AXIS_VALUE` explains the fields."""
 
     name: str  # the text for {axis}
@@ -88,8 +88,7 @@ def variable_of(axis: str) -> str:
     return f"CELL_{axis.upper().replace('-', '_')}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Runner:
+class Runner(Value):
     """How CI runs the session of a stage, or of ``final``."""
 
     machine: str | None  # None for any
@@ -109,8 +108,7 @@ class Runner:
         }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Axis:
+class Axis(Value):
     """One dimension of a matrix."""
 
     name: str
@@ -127,8 +125,7 @@ class Axis:
         return frozenset(name for value in self.values for name in value.projects)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cell:
+class Cell(Value):
     """A combination of values, at most one per axis of the matrix.
 
     A combination of all axes has its own runtime environment. Without a matrix, the
@@ -166,8 +163,7 @@ class Cell:
         return "/".join(value for _, value in self.choices)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Matrix:
+class Matrix(Value):
     """The axes of a project, and the cells to build stages for."""
 
     axes: tuple[Axis, ...] = ()
@@ -186,8 +182,7 @@ class Matrix:
         return "x86_64" if named else None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Output:
+class Output(Value):
     """A requirement that a stage turns into exactly one wheel."""
 
     requirement: Requirement  # a file or a folder has an absolute URL
@@ -206,8 +201,7 @@ class Output:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stage:
+class Stage(Value):
     """A locked environment and the wheels built there; `STAGE` explains the fields."""
 
     name: str
@@ -226,8 +220,7 @@ class Stage:
     location: str = ""  # of the declaration, for messages
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Patch:
+class Patch(Value):
     """A file with changes to an output's source, as declared."""
 
     name: str  # the path as the table writes it
@@ -235,16 +228,14 @@ class Patch:
     location: str  # of the declaration, for messages
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LocalVersion:
+class LocalVersion(Value):
     """The declared part of an output's version after ``+``."""
 
     text: str  # {x} is the public version of project x in the environment
     location: str  # of the declaration, for messages
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PackageRules:
+class PackageRules(Value):
     """Rules for an output, in whichever stage; `PACKAGE` explains the fields."""
 
     build_requires_add: tuple[Requirement, ...] = ()
@@ -265,8 +256,7 @@ class PackageRules:
                 yield text
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Final:
+class Final(Value):
     """The runtime environment: requirements and checks."""
 
     requirements: tuple[Requirement, ...]  # with extras and groups
@@ -279,16 +269,14 @@ class Final:
     """The table of the project, as written."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RemoteStore:
+class RemoteStore(Value):
     """A store shared between machines."""
 
     url: str = field(repr=False)  # or a path; may contain secrets
     write: bool = False  # whether new wheels are uploaded
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Login:
+class Login(Value):
     """A user name, usually with a password, for one URL."""
 
     url: str  # without the login
@@ -309,8 +297,7 @@ class Login:
         return f"Basic {b64encode(secret).decode()}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Project:
+class Project(Value):
     """A pyproject.toml's table, read for one cell; `TOP` explains most fields."""
 
     pyproject: Path  # absolute
@@ -399,8 +386,7 @@ class Project:
         return self.packages.get(name, PackageRules())
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ArchiveSource:
+class ArchiveSource(Value):
     """A source distribution: a file, on an index, at a URL or in the project."""
 
     location: str  # a URL, or a POSIX path relative to the project's root
@@ -411,8 +397,7 @@ class ArchiveSource:
         return f"{self.location} (sha256:{self.sha256})"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GitSource:
+class GitSource(Value):
     """A commit of a git repository."""
 
     url: str
@@ -424,8 +409,7 @@ class GitSource:
         return f"git+{self.url}@{self.commit}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DirectorySource:
+class DirectorySource(Value):
     """A folder, whose contents are read at build time."""
 
     path: str  # POSIX; relative to the project's root for folders in the project
@@ -438,8 +422,7 @@ class DirectorySource:
 Source: TypeAlias = ArchiveSource | GitSource | DirectorySource
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Metadata:
+class Metadata(Value):
     """The metadata of an output's wheel, as far as a resolution needs them."""
 
     version: Version
@@ -455,8 +438,7 @@ def kind_of(markers: Mapping[str, str]) -> str:
     return " and ".join(f'{name} == "{markers[name]}"' for name in names)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Interpreter:
+class Interpreter(Value):
     """A Python to create environments for."""
 
     markers: Environment = field(hash=False)

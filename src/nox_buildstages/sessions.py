@@ -11,7 +11,6 @@ import re
 import shutil
 import sys
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
 from functools import cache
 from io import TextIOWrapper
 from pathlib import Path
@@ -41,6 +40,7 @@ from nox_buildstages.run.processes import (
 )
 from nox_buildstages.system.machine import is_this_machine
 from nox_buildstages.text import takes_colour
+from nox_buildstages.value import Value, replace
 from nox_buildstages.workspace.session_options import parse_options
 
 if TYPE_CHECKING:
@@ -294,8 +294,7 @@ def _others(cells: Cells, document: Mapping[str, Any]) -> Iterator[RegisteredSes
 # The adapter -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Adapter:
+class _Adapter(Value):
     """Runs the bodies of sessions, and ends a session with our message if one fails."""
 
     document: dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from uv import find_uv_bin
 from benchmarks.measuring import Contender, Heat, Row, Scene, run
 from benchmarks.tiny import nox
 from nox_buildstages import toml
+from nox_buildstages.value import replace
 from support.project import Project, make_project, outer_env
 
 if TYPE_CHECKING:

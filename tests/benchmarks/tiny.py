@@ -6,11 +6,11 @@ import os
 import shutil
 import sys
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmarks.measuring import Contender, Heat, Row, Scene, run
 from nox_buildstages.store.store import Store
+from nox_buildstages.value import replace
 from support.index import Index
 from support.packages import make_sdist, make_tinybackend
 from support.project import Project, hermetic_env, make_project

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +19,7 @@ from nox_buildstages.builder.sandbox import Sandbox
 from nox_buildstages.errors import BackendError
 from nox_buildstages.sources.metadata import BuildSystem
 from nox_buildstages.system.process import run
+from nox_buildstages.value import replace
 from support.packages import TINYBACKEND, make_tinybackend, make_tree, read_from_wheel
 
 if TYPE_CHECKING:

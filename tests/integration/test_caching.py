@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +28,7 @@ from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.store.store import Store
 from nox_buildstages.system.process import Command, Completed, run
+from nox_buildstages.value import replace
 from support.caches import cache_program, folder_of
 from support.namespaces import needs_namespaces
 from support.runs import RecordingRun

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +20,7 @@ from nox_buildstages.errors import (
     StaleLockError,
     WheelError,
 )
+from nox_buildstages.value import replace
 from support.packages import make_sdist, make_tree, make_wheel
 from support.pair import (
     KERNELS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from nox_buildstages.run.processes import open_debug_log
 from nox_buildstages.run.run import Run
 from nox_buildstages.store.build_dir import BuildDirectory
 from nox_buildstages.system.locks import hold_lock
+from nox_buildstages.value import replace
 from support.index import Index
 from support.packages import make_tinybackend
 from support.pair import KERNELS, Pair, publish

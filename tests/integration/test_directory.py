@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from nox_buildstages.errors import WheelError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import DirectorySource
 from nox_buildstages.system.files import file_stamp, sha256_of
+from nox_buildstages.value import replace
 from nox_buildstages.wheelhouse.directory import Wheelhouse
 from support.deliveries import deliver_from
 

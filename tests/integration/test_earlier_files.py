@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from nox_buildstages.commands.stage import run_stage
 from nox_buildstages.lock.files.lockfile import dump_lock, load_lock
 from nox_buildstages.model import Interpreter
 from nox_buildstages.store.store import Store
+from nox_buildstages.value import replace
 from nox_buildstages.wheelhouse.manifest import format_manifest, parse_manifest
 from support.sessions import Sessions
 

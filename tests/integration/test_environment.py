@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from nox_buildstages.lock.files import pylock
 from nox_buildstages.store.key import Ingredient
 from nox_buildstages.system.files import sha256_of
 from nox_buildstages.system.process import run
+from nox_buildstages.value import replace
 from support.packages import make_wheel
 
 if TYPE_CHECKING:

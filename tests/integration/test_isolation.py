@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from nox_buildstages.errors import (
 from nox_buildstages.model import Stage
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.system.process import Command, Completed, run
+from nox_buildstages.value import replace
 from support.namespaces import OFFLINE, can_forbid, forbidding, needs_namespaces
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nox_buildstages.builder.jobs.slots import JobPool, JobRequest
 from nox_buildstages.system.machine import Machine
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +42,7 @@ from nox_buildstages.model import (
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.run import Run
 from nox_buildstages.system.files import remove_tree, write_text
+from nox_buildstages.value import replace
 from support.packages import make_tree
 
 if TYPE_CHECKING:

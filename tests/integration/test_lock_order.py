@@ -6,7 +6,7 @@ import fcntl
 import re
 import subprocess
 import traceback
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from nox_buildstages.commands.stage import run_stage
 from nox_buildstages.run.environment_lock import EnvironmentLock
 from nox_buildstages.run.nox_command_line import NoxInvocation
 from nox_buildstages.system import locks
+from nox_buildstages.value import replace
 from support.packages import make_tree
 from support.sessions import Sessions
 

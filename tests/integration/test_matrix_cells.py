@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from nox_buildstages.config.project import read
 from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.targets import list_targets
 from nox_buildstages.system import process
+from nox_buildstages.value import replace
 from support.packages import make_sdist, make_wheel
 from support.pair import KERNELS, declare, publish, refused
 from support.pythons import HERE, free_threaded as find_free_threaded, stand_in

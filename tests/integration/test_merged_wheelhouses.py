@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +18,7 @@ from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import DirectorySource
 from nox_buildstages.store.key import Ingredient
 from nox_buildstages.system.files import file_stamp, sha256_of
+from nox_buildstages.value import replace
 from nox_buildstages.wheelhouse import checksums
 from nox_buildstages.wheelhouse.directory import Wheelhouse
 from support.deliveries import deliver_from

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,7 @@ from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.store import Store
 from nox_buildstages.system.process import run
+from nox_buildstages.value import replace
 from nox_buildstages.workspace.session_options import Options
 from nox_buildstages.workspace.workspace import Workspace
 from support.packages import make_sdist, make_setuptools, make_tree, make_wheel

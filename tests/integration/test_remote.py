@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from nox_buildstages.store.key import Ingredient, Recipe
 from nox_buildstages.store.remote import Remote, choose_remote_store
 from nox_buildstages.store.store import Store
 from nox_buildstages.system.machine import libc
+from nox_buildstages.value import replace
 from support.packages import make_wheel
 from support.serving import served
 

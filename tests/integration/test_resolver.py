@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from nox_buildstages.model import (
     Metadata,
 )
 from nox_buildstages.system.process import Command, Completed, run
+from nox_buildstages.value import replace
 from support.index import Index
 from support.packages import make_sdist, make_tree, make_wheel
 

@@ -14,7 +14,7 @@ import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,6 +27,7 @@ from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 from nox_buildstages.sources.metadata import METADATA_FILES
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.system.process import Command, run
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

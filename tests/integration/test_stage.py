@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import traceback
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,7 @@ from nox_buildstages.store.store import Store
 from nox_buildstages.system.files import sha256_of
 from nox_buildstages.system.machine import Machine
 from nox_buildstages.system.process import run
+from nox_buildstages.value import replace
 from support.packages import (
     make_sdist,
     make_tinybackend,

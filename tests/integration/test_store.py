@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from platformdirs import user_cache_path
 from nox_buildstages.store.key import Ingredient, Recipe
 from nox_buildstages.store.store import Store, StoredWheel, cache_folder
 from nox_buildstages.system.files import sha256_of
+from nox_buildstages.value import replace
 from support.packages import make_wheel
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.store import surroundings
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.store.store import Store
+from nox_buildstages.value import replace
 from support.namespaces import can_forbid, forbidding_all, needs_namespaces
 from support.packages import make_tree
 from support.pair import declare_solo

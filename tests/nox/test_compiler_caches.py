@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from nox_buildstages.value import replace
 from support.caches import folder_of
 from support.namespaces import needs_namespaces
 from support.pair import built, declare_solo, entry, kernels_tree, refused

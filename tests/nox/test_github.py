@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nox_buildstages.value import replace
 from support.pair import Pair, kernels_tree, planned, publish, refused
 from support.project import make_project
 

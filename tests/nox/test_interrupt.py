@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from nox_buildstages.value import replace
 from support.pair import KERNELS, built, declare_solo, kernels_tree, stored
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nox_buildstages.value import replace
 from support.namespaces import can_forbid, forbidding, needs_namespaces
 from support.packages import make_tree
 from support.pair import declare_solo, planned, refused, stored

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nox_buildstages.system.files import file_stamp, sha256_of
+from nox_buildstages.value import replace
 from support.elsewhere import Elsewhere, make_elsewhere, run
 from support.packages import make_sdist
 from support.pair import (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from nox_buildstages.value import replace
 from support.namespaces import has_namespaces, offline
 from support.pair import Pair, built, planned, world
 

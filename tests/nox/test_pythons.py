@@ -6,13 +6,13 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import tomli_w
 import uv
 
+from nox_buildstages.value import replace
 from support.packages import make_sdist, make_wheel
 from support.pair import built, declare, installed, lock_texts, refused, world
 from support.project import make_project

@@ -6,8 +6,10 @@ import json
 import re
 import shutil
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from nox_buildstages.value import replace
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -7,11 +7,11 @@ import re
 import shutil
 import signal
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nox_buildstages.value import replace
 from support.native import Native, wait_until_safe
 from support.packages import make_tree
 from support.pair import (

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import uv
 
+from nox_buildstages.value import replace
 from support.packages import make_sdist, make_wheel
 from support.pair import (
     KERNELS,

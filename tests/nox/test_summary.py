@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import signal
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nox_buildstages.value import replace
 from support.packages import make_tree
 from support.pair import declare
 from support.pythons import HERE, another

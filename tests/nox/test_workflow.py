@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
+from nox_buildstages.value import replace
 from support.caches import cache_program
 from support.namespaces import needs_namespaces
 from support.packages import make_tree

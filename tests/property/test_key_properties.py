@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, strategies as st
 
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, describe_changes
+from nox_buildstages.value import field_names, replace, to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,12 +46,12 @@ def shuffled(value: Any) -> Any:  # noqa: ANN401 - of any field
 
 
 def of(recipe: Recipe) -> Mapping[str, Any]:
-    return {field.name: getattr(recipe, field.name) for field in fields(recipe)}
+    return to_dict(recipe)
 
 
 def test_every_field_is_drawn() -> None:
     """A new field of Recipe needs a strategy here."""
-    assert parts.keys() == {field.name for field in fields(Recipe)}
+    assert parts.keys() == {*field_names(Recipe)}
 
 
 @given(recipes)

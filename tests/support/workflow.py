@@ -13,13 +13,14 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from nox_buildstages.value import replace
 from support.expressions import Expressions, text
 
 if TYPE_CHECKING:

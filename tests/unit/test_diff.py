@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +19,7 @@ from nox_buildstages.lock.files.diff import (
 )
 from nox_buildstages.lock.files.lockfile import Lock, LockedOutput
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from nox_buildstages.model import Source

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, describe_changes
+from nox_buildstages.value import replace
 
 TORCH = Ingredient(version="2.13.0", sha256="aa" * 32)
 FLASH = Ingredient(version="2.8.3", sha256="bb" * 32, stage="kernels")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,6 +45,7 @@ from nox_buildstages.model import (
     Metadata,
     Source,
 )
+from nox_buildstages.value import replace
 
 SHA = "ab" * 32
 COMMIT = "c0ffee" * 6 + "abcd"

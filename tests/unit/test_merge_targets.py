@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +21,7 @@ from nox_buildstages.lock.files.lockfile import (
 )
 from nox_buildstages.lock.files.merge_targets import merge_targets, select_target
 from nox_buildstages.model import DirectorySource, Metadata
+from nox_buildstages.value import replace
 from support.targets import LINUX, MAC, interpreter, project
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from nox_buildstages.commands.plan.reasons import (
 )
 from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.model import Final, Output, Project, Stage
+from nox_buildstages.value import replace
 
 ROOT = Path("/project")
 

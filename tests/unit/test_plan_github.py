@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from nox_buildstages.commands.plan.github import (
 from nox_buildstages.commands.plan.reasons import PlannedOutput
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.model import Final, Output, Project, Runner, Stage
+from nox_buildstages.value import replace
 
 ROOT = Path("/project")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from nox_buildstages.model import (
 )
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe
 from nox_buildstages.store.store import StoredWheel
+from nox_buildstages.value import replace
 
 SHA, TORCH, FLASH, PATCH, LOG = (digit * 64 for digit in "abcde")
 COMMIT = "c0ffee" * 6 + "abcd"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from nox_buildstages.commands.prune import render
 from nox_buildstages.store.inventory import Kind, StoreItem
 from nox_buildstages.store.pruning import Limits, PruneResult, choose_items
+from nox_buildstages.value import replace
 
 NOW = 1000.0
 

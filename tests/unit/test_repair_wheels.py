@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +18,7 @@ from nox_buildstages.commands.release.repair import (
 from nox_buildstages.environments.environment import Environment
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.system.process import Completed
+from nox_buildstages.value import replace
 from support.deliveries import stored_wheel
 from support.packages import make_wheel
 

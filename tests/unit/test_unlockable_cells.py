@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from nox_buildstages.config.project import read_cells
 from nox_buildstages.errors import LockError
 from nox_buildstages.lock.explain.cells import explain_cells
 from nox_buildstages.toml import loads
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from nox_buildstages.model import Project

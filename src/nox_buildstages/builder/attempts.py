@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.diagnosis.hints import memory_hint
 from nox_buildstages.builder.jobs.slots import count_jobs
 from nox_buildstages.errors import BackendError, BuildTimeoutError
+from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
     from nox_buildstages.builder.job import Job
     from nox_buildstages.errors import BuildError
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Attempt:
+class Attempt(Value):
     """An attempt to build an output."""
 
     granted: int  # jobs

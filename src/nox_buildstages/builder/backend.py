@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -23,6 +22,7 @@ from nox_buildstages.builder.home import HomeSettings
 from nox_buildstages.builder.sandbox import Supervisor
 from nox_buildstages.errors import BackendError, CommandError
 from nox_buildstages.system.process import USUAL_UMASK, Command
+from nox_buildstages.value import Value, field, replace
 from nox_buildstages.wheels import core_metadata
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ _WARNINGS = Lock()
 """Held while warnings are caught, which isn't safe in several threads."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Backend:
+class Backend(Value):
     """The build backend of a source tree."""
 
     situation: Situation

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,7 @@ from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import make_ignored_folder, write_text
+from nox_buildstages.value import Value, replace, to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -49,8 +49,7 @@ if TYPE_CHECKING:
 _UNKNOWN = Metadata(version=Version("0"), learned="hook")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BackendMetadata:
+class BackendMetadata(Value):
     """Runs hooks in an environment that is made equal to each stage's lock in turn.
 
     The locks of the context are ignored.
@@ -203,7 +202,7 @@ class BackendMetadata:
         metadata = answer.metadata and {
             **{
                 field.replace("_", "-"): it
-                for field, it in asdict(answer.metadata).items()
+                for field, it in to_dict(answer.metadata).items()
             },
             "version": str(answer.metadata.version),
         }

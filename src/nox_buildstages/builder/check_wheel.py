@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from packaging.markers import Marker
@@ -12,6 +11,7 @@ from packaging.version import Version
 from nox_buildstages.config.writing import indent, package_table
 from nox_buildstages.errors import WheelError
 from nox_buildstages.indexes.url_secrets import strip_logins
+from nox_buildstages.value import replace
 from nox_buildstages.wheels import wheel as wheels
 from nox_buildstages.wheels.relabel import relabel_wheel
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from nox_buildstages.lock.files.pylock import move_paths
 from nox_buildstages.sources import patches
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, digest_parts
 from nox_buildstages.system.process import Command, run_checked
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -47,8 +47,7 @@ Sources, programs and the store may change between the sessions of a run.
 """
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tools:
+class Tools(Value):
     """The services for builds."""
 
     store: Store
@@ -75,8 +74,7 @@ class Tools:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class BuildContext:
+class BuildContext(Value, eq=False):
     """A project with locks, ready for builds.
 
     No two contexts are equal, so recipes and wheels of different contexts stay apart.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from packaging.pylock import Package, PackageWheel, Pylock
@@ -31,6 +30,7 @@ from nox_buildstages.model import FINAL, PROJECT
 from nox_buildstages.sources.metadata import METADATA_FILES
 from nox_buildstages.store.key import Ingredient
 from nox_buildstages.system import files
+from nox_buildstages.value import Value, to_dict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +43,7 @@ if TYPE_CHECKING:
 _NOTE = "made.json"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Editable:
+class Editable(Value):
     """An editable wheel, with a path to the project's folder."""
 
     key: str  # digest of the wheel's ingredients in the table and the locks
@@ -92,7 +91,7 @@ def install_editable(
             sha256=sha256,
             requires_dist=file.requires_dist,
         )
-        files.write_text(folder / _NOTE, json.dumps(asdict(wheel), indent=1))
+        files.write_text(folder / _NOTE, json.dumps(to_dict(wheel), indent=1))
     ingredient = Ingredient(version=wheel.version, sha256=wheel.sha256, stage=PROJECT)
     wanted = {**context.ingredients(FINAL), name: ingredient}
     if not find_differences(environment, wanted):

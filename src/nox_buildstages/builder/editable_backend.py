@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from nox_buildstages.lock.resolve.own_project import OWN_METADATA, OWN_SOURCE, o
 from nox_buildstages.model import PROJECT
 from nox_buildstages.run.follow import EDITABLE
 from nox_buildstages.system.files import path_id, remove_tree, sha256_of
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

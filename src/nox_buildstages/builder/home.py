@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from nox_buildstages.errors import CommandError
 from nox_buildstages.indexes.url_secrets import parse_login, strip_logins
 from nox_buildstages.system.files import write_text
 from nox_buildstages.system.process import Command, run_checked
+from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,8 +93,7 @@ _SECRET = re.compile(r"token|password|credential|secret|_auth|username|helper")
 """In the names of settings with logins, or with programs for logins."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HomeSettings:
+class HomeSettings(Value):
     """The settings of the user's home for builds.
 
     All of it is about where programs and downloads come from, so it isn't part of the

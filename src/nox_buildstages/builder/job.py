@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.backend import Backend
@@ -32,6 +31,7 @@ from nox_buildstages.run.follow import (
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.store.history import History
 from nox_buildstages.text import format_time
+from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,8 +48,7 @@ if TYPE_CHECKING:
     from nox_buildstages.store.key import Recipe
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class Job(Value):
     """The build of an output."""
 
     context: BuildContext

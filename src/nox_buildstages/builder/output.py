@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ from nox_buildstages.lock.resolve.known_metadata import find_unmet
 from nox_buildstages.run.follow import COMPILE
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.system.files import make_ignored_folder
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.environments.environment import INSTALL_HINT
@@ -17,6 +16,7 @@ from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.model import FINAL, PROJECT
 from nox_buildstages.system.files import path_id, remove_tree, write_text
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

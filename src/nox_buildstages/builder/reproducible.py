@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from nox_buildstages.builder.prepare import occupy_environment, prepare_environm
 from nox_buildstages.environments.snapshot import SECOND_BUILD_FOLDER
 from nox_buildstages.errors import BuildStagesError, not_run
 from nox_buildstages.system.files import remove_tree, sha256_of
+from nox_buildstages.value import replace
 from nox_buildstages.wheels.compare import compare_wheels
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.system.process import Command
+from nox_buildstages.value import Record, Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,8 +33,7 @@ _SUPERVISE = Path(__file__).with_name("scripts") / "supervise.py"
 _NONE = Path("-")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sandbox:
+class Sandbox(Value):
     """The isolation of a build backend.
 
     If the system allows mounts, the backend also sees the build directory at the path
@@ -92,8 +91,7 @@ class Sandbox:
         return "off" if self.is_off else f"on ({self.why})"
 
 
-@dataclass(kw_only=True, slots=True)
-class SandboxPolicy:
+class SandboxPolicy(Record):
     """Chooses the sandbox of each stage."""
 
     runner: Runner
@@ -146,8 +144,7 @@ class SandboxPolicy:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Supervisor:
+class Supervisor(Value):
     """Ends a command and all processes below it when we end."""
 
     lock: Path = _NONE

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import BackendError, BuildError, WheelError, not_run
 from nox_buildstages.run.journal import BUILT, CACHED
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from nox_buildstages.store.store import StoredWheel
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OutputResult:
+class OutputResult(Value):
     """The result of providing an output."""
 
     wheel: StoredWheel

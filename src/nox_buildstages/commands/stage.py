@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
 from nox_buildstages.builder.stage import available_results, provide_stage
 from nox_buildstages.errors import BuildError
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from nox_buildstages.model import Stage

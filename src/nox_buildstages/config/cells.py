@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.config.graph import OUR_SESSIONS, arrange, session_folder
@@ -13,6 +12,7 @@ from nox_buildstages.lock.files.names import (
     possible_stems,
     stem_of,
 )
+from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +24,7 @@ MULTIPLIED = ("build-stages", "build-stages-release")
 """The sessions that exist for each cell, and once for all cells."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CellProject:
+class CellProject(Value):
     """The project of a cell, with the order of the stages."""
 
     project: Project
@@ -36,8 +35,7 @@ class CellProject:
         return f"build-stage-{self.project.stage_label(stage.name)}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cells:
+class Cells(Value):
     """All cells of a project; a project without a matrix has a single cell."""
 
     cells: tuple[CellProject, ...]  # in the matrix's order

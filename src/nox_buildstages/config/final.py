@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from copy import copy
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from packaging.dependency_groups import DependencyGroupResolver
@@ -15,6 +14,7 @@ from nox_buildstages.config import getters
 from nox_buildstages.config.getters import Item, Key
 from nox_buildstages.config.values import make_absolute, requirements
 from nox_buildstages.model import Final
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -114,8 +114,7 @@ def extra_name(item: Item) -> NormalizedName | None:
     return extra
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Extras:
+class _Extras(Value):
     """The extras of a project, whose requirements may name each other."""
 
     name: NormalizedName | None  # of the project

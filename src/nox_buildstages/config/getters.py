@@ -12,15 +12,16 @@ import datetime as dt
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 
 from nox_buildstages.errors import Problem
+from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
+    from dataclasses import KW_ONLY
     from pathlib import Path
 
 T = TypeVar("T")
@@ -46,8 +47,7 @@ _SCALARS: tuple[tuple[type, str], ...] = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fault:
+class Fault(Value):
     """A problem, and the steps from the document's root to the faulty value."""
 
     steps: tuple[Step, ...]
@@ -55,8 +55,7 @@ class Fault:
     is_only: bool = False  # whether further faults of the value would follow from it
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Document:
+class Document(Value):
     """A parsed pyproject.toml, with the faults found so far."""
 
     content: Mapping[str, Any]
@@ -106,8 +105,7 @@ class Document:
         return tuple(position)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Item:
+class Item(Value):
     """A value in a document."""
 
     value: object  # as parsed
@@ -138,8 +136,7 @@ class Item:
         self.fault(f"expected {kind}, found {_describe(self.value)}{after}")
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Value, kw_only=False):
     """A key of a table: a getter for the value, and an entry in the reference."""
 
     getter: Getter[Any]

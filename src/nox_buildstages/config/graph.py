@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import pairwise
 from operator import itemgetter
@@ -14,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 from nox_buildstages.config.getters import did_you_mean
 from nox_buildstages.errors import DeclarationError, Problem
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,8 +36,7 @@ OUR_SESSIONS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Graph:
+class Graph(Value):
     """The stages and their needs, without cycles."""
 
     order: tuple[Stage, ...]  # needed stages first, otherwise in the table's order

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nox_buildstages import toml
 from nox_buildstages.config.getters import location_of
+from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
     from nox_buildstages.config.getters import Step
@@ -58,8 +58,7 @@ def _walk(value: object, steps: _Steps) -> Iterator[_Steps]:
         yield from _walk(inner, (*steps, step))
 
 
-@dataclass(kw_only=True, slots=True)
-class _Scanner:
+class _Scanner(Record):
     """Reads a valid document once, and notes the line of each key and element."""
 
     text: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nox_buildstages.config.final import FINAL
@@ -12,6 +11,7 @@ from nox_buildstages.config.getters import did_you_mean
 from nox_buildstages.config.matrix import AXIS_VALUE
 from nox_buildstages.config.table import PACKAGE, STAGE
 from nox_buildstages.model import variable_of
+from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from nox_buildstages.config.getters import Item, Key
@@ -42,8 +42,7 @@ _BROUGHT = ("constraints", "extras", "groups")
 """Keys without placeholders, which an axis value may have for its cells instead."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Substitution:
+class Substitution(Value):
     """Puts the values of a cell into a table."""
 
     cell: Cell

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from nox_buildstages.config.table import TOOL, TOP, read_project
 from nox_buildstages.errors import DeclarationError
 from nox_buildstages.indexes.url_secrets import extract_logins
 from nox_buildstages.model import AxisValue, Cell, Matrix
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,6 @@ keys, the replacement of placeholders and the reference page all come from the e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
@@ -19,6 +18,7 @@ from nox_buildstages.config.local_version import local_version
 from nox_buildstages.declarations import builds
 from nox_buildstages.declarations.uv_sources import find_conflict, select_sources
 from nox_buildstages.model import PackageRules, Project, RemoteStore, Stage
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from packaging.utils import NormalizedName

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages.model import PackageRules
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

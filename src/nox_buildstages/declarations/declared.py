@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from nox_buildstages.value import Value, field
 
 REQUIREMENTS_KEY = "requirements in [tool.nox-buildstages.final]"
 """The place for a requirement that isn't read."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Declared:
+class Declared(Value):
     """Requirements as another tool declares them; paths are relative to the project."""
 
     origin: str  # such as [tool.poetry]

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
 
 from nox_buildstages.declarations.declared import REQUIREMENTS_KEY, Declared
+from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -64,8 +64,7 @@ def read_requirements_txt(
     )
 
 
-@dataclass(kw_only=True, slots=True)
-class _Reader:
+class _Reader(Record):
     read: Callable[[str], str]
     variables: Mapping[str, str]
     requirements: list[str] = field(default_factory=list)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.indexes.credentials import Credentials
 from nox_buildstages.indexes.url_secrets import git_variables, parse_login
 from nox_buildstages.model import Login
+from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -80,15 +80,13 @@ _CONFIG_VARIABLES = ("UV_CONFIG_FILE", "UV_NO_CONFIG")
 _NAME = re.compile(r"([A-Za-z0-9][\w.-]*)=")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Index:
+class _Index(Value):
     url: str
     name: str = ""
     authenticate: str = "auto"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Indexes:
+class Indexes(Value):
     """The indexes of a project; paths are relative to ``root``."""
 
     root: Path = field(default_factory=Path.cwd)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from packaging.markers import Marker
 from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages import toml
+from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -29,8 +29,7 @@ _CONFLICT = re.compile(r"""extra (==|!=) ['"]((?:extra|group)-\d+-[^'"]*)['"]"""
 _Entry: TypeAlias = "Mapping[str, Any]"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UvPackage:
+class UvPackage(Value):
     """A package with the version and the source that uv has chosen."""
 
     name: NormalizedName
@@ -41,8 +40,7 @@ class UvPackage:
     ]  # ``url`` or ``path``, and ``hash``; empty if there is none
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UvLock:
+class UvLock(Value):
     """The contents of a uv.lock, for one project of a workspace."""
 
     packages: Mapping[NormalizedName, tuple[_Entry, ...]]

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages.errors import DeclarationError
+from nox_buildstages.value import Value
 
 Load: TypeAlias = Callable[[Path], dict[str, Any]]
 """Returns a TOML file; raises DeclarationError."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Workspace:
+class Workspace(Value):
     """A workspace of uv: the folder that declares it, and the folders of members."""
 
     root: Path

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -23,6 +22,7 @@ from nox_buildstages.errors import ChangedEnvironmentError
 from nox_buildstages.model import PROJECT
 from nox_buildstages.system.files import remove_tree, write_text
 from nox_buildstages.text import diff
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

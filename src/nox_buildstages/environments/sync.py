@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import tempfile
-from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from nox_buildstages.errors import BuildStagesError, HashMismatchError
 from nox_buildstages.indexes.url_secrets import LOGIN_HINT, is_auth_failure, redact
 from nox_buildstages.system.files import sha256_of, write_text
 from nox_buildstages.system.process import Command
+from nox_buildstages.value import Value, field, to_dict
 from nox_buildstages.wheels.overlaps import Overlap, find_overlaps
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ _OVERLAPS_NOTE = "nox-buildstages-overlaps.json"
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Syncer:
+class Syncer(Value):
     """Makes environments equal to locks."""
 
     uv: Path
@@ -93,7 +92,7 @@ class Syncer:
                 raise _sync_error(location, failure, hint)
         self._install(environment, stale & wanted.keys(), lock)
         overlaps = self._settle_overlaps(environment, wanted, lock)
-        text = json.dumps([asdict(it) for it in overlaps])
+        text = json.dumps([to_dict(it) for it in overlaps])
         write_text(environment.location / _OVERLAPS_NOTE, text)
         record_packages(environment, wanted)
         check_packages(environment, wanted, hint=hint)

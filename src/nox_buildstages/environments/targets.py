@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms
 
 from nox_buildstages.errors import DeclarationError, Problem
 from nox_buildstages.model import Interpreter, kind_of, minor_version
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,8 +36,7 @@ _PLATFORM_MARKERS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Target:
+class Target(Value):
     """An interpreter to lock for; on another platform, the properties are assumed."""
 
     interpreter: Interpreter
@@ -69,8 +68,7 @@ class Target:
         return f"{name} {self.version} on {markers['sys_platform']} {machine}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Platform:
+class _Platform(Value):
     """An operating system and a processor."""
 
     name: str | None  # for uv's ``--python-platform``; None for this machine
@@ -81,8 +79,7 @@ class _Platform:
         return f"{self.markers['sys_platform']} {self.markers['platform_machine']}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(Value, kw_only=False):
     """A minor version of Python on a platform.
 
     Building an ``Interpreter`` with all tags takes long, so only candidates for a

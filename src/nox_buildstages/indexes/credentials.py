@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import netrc
 import sys
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from nox_buildstages.indexes.url_secrets import DEFAULT_PORTS, origin_of, strip_logins
 from nox_buildstages.model import Login
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Credentials:
+class Credentials(Value):
     """All available names and passwords."""
 
     logins: tuple[Login, ...] = ()  # of several logins for a URL, the first wins

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 from urllib.parse import unquote, urlsplit
 
 from nox_buildstages.model import Login
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,7 +14,6 @@ import json
 import os
 import sys
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from nox_buildstages.config.graph import session_folder
 from nox_buildstages.environments.environment import is_complete
 from nox_buildstages.system import files
 from nox_buildstages.system.files import path_id
+from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -37,8 +37,7 @@ _HOLDER = "NOX_BUILDSTAGES_MAKING"
 """Names the project to the children of a process that holds the lock."""
 
 
-@dataclass(kw_only=True, slots=True)
-class EnvironmentLock:
+class EnvironmentLock(Record):
     """The lock around the environments that this process of nox makes."""
 
     pyproject: Path

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nox_buildstages.run.log_progress import Progress, Rate, progress_line
+from nox_buildstages.value import Record, Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,16 +37,14 @@ def show_elapsed(screen: Screen, name: str, phase: str) -> Iterator[Callable[[],
         follower.end()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PreviousBuild:
+class PreviousBuild(Value):
     """The previous build of an output, with its progress if the source was the same."""
 
     seconds: float | None = None  # None without a previous build
     progress: Progress = field(default_factory=Progress)
 
 
-@dataclass(kw_only=True, slots=True)
-class LogTail:
+class LogTail(Record):
     """A growing file, read piece by piece."""
 
     path: Path
@@ -71,8 +69,7 @@ class LogTail:
         return found.decode("utf-8", "replace")
 
 
-@dataclass(kw_only=True, slots=True, eq=False)
-class LogFollower:
+class LogFollower(Record):
     """Shows the progress of a running program."""
 
     name: str

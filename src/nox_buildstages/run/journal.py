@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.errors import BuildStagesError, BuildTimeoutError
 from nox_buildstages.system.files import make_ignored_folder
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,8 +25,7 @@ _DAY = 86_400.0
 """A day in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Journal:
+class Journal(Value, kw_only=False):
     """A file to which the processes of a run add lines, removed when the run ends.
 
     The first process of the run outlives the others: it reads the journal and prints

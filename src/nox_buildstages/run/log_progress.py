@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.text import format_time
+from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,8 +35,7 @@ _MIN_STEPS = 3
 _MINUTE = 60
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
+class Progress(Value):
     """The progress of a build, in steps."""
 
     done: int = 0
@@ -85,8 +84,7 @@ def count_steps(lines: Iterable[str]) -> Progress:
     return progress
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rate:
+class Rate(Value):
     """The rate at which steps finish."""
 
     first: tuple[float, int] | None = None  # time and number of steps

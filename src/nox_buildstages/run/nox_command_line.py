@@ -6,8 +6,9 @@ The words after ``--`` are read in `workspace/session_options.py`.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from nox_buildstages.config.cells import CellProject
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RegisteredSession:
+class RegisteredSession(Value):
     """A session of ours, as nox lists it, and the function that is its body."""
 
     name: str  # without a Python
@@ -47,8 +47,7 @@ class RegisteredSession:
         }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NoxInvocation:
+class NoxInvocation(Value):
     """How nox was called."""
 
     makes_environments: bool = True

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nox_buildstages.run.screen import Screen
+from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -23,8 +23,7 @@ _UNKNOWN: Any = object()
 """In place of an answer."""
 
 
-@dataclass(kw_only=True, slots=True)
-class Run:
+class Run(Record):
     """One run of nox in one of its processes; every ``register()`` makes its own.
 
     The sessions of a process follow each other and ask the same questions: the content

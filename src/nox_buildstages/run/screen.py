@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from threading import RLock
 from typing import TYPE_CHECKING, TextIO
+
+from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,8 +15,7 @@ HEARTBEAT = 30.0
 """Seconds between two lines of progress if no line can be live."""
 
 
-@dataclass(kw_only=True, slots=True)
-class Screen:
+class Screen(Record):
     """Shows nothing; the subclasses show progress."""
 
     lock: RLock = field(default_factory=RLock)
@@ -45,7 +45,6 @@ class Screen:
         """Remove the progress: something else is printed next."""
 
 
-@dataclass(kw_only=True, slots=True)
 class LiveLine(Screen):
     r"""One line, written over again and again.
 
@@ -76,7 +75,6 @@ class LiveLine(Screen):
         self.stream.flush()
 
 
-@dataclass(kw_only=True, slots=True)
 class Heartbeat(Screen):
     """A line now and then, so that a silent build doesn't look dead."""
 
@@ -95,7 +93,6 @@ class Heartbeat(Screen):
         self._last = time.monotonic()
 
 
-@dataclass(kw_only=True, slots=True)
 class Stream(Heartbeat):
     """The output of all programs, and a line of progress now and then."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import CommandError
 from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.system.locks import hold_lock
 from nox_buildstages.system.process import USUAL_UMASK, Command, run_checked
+from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,8 +40,7 @@ _LFS_OFF = (
 _BRANCHES_AND_TAGS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Repository:
+class Repository(Value):
     """A git repository and our mirror."""
 
     url: str  # or an absolute path

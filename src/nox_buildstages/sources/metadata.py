@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from packaging.markers import Marker
@@ -16,6 +15,7 @@ from packaging.version import Version
 from nox_buildstages import toml
 from nox_buildstages.errors import SourceError
 from nox_buildstages.model import Metadata
+from nox_buildstages.value import Value
 from nox_buildstages.wheels import core_metadata
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ _TABLE_FIELDS = frozenset(("dependencies", "optional-dependencies", "requires-py
 _DEPENDENCY_FIELDS = frozenset(("requires-dist", "requires-python", "provides-extra"))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BuildSystem:
+class BuildSystem(Value):
     """The build system of a source tree (PEP 517, PEP 518)."""
 
     requires: tuple[str, ...] = ("setuptools",)
@@ -56,8 +55,7 @@ class BuildSystem:
     backend_path: tuple[str, ...] = ()  # folders of the tree
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Identity:
+class Identity(Value):
     """The name and version in a source tree, as far as they are stated."""
 
     name: NormalizedName | None = None

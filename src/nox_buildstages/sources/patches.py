@@ -6,12 +6,12 @@ import codecs
 import hashlib
 import re
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import CommandError, SourceError
 from nox_buildstages.sources import git, trees
+from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,8 +30,7 @@ _SUBMODULE = re.compile(
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PatchFile:
+class PatchFile(Value):
     """A patch with the content of the file, which is part of a key."""
 
     patch: Patch

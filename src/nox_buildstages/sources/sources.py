@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -28,6 +27,7 @@ from nox_buildstages.sources import archives, git, trees
 from nox_buildstages.sources.patches import apply_patches
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import FULL_DISK, path_from_url, sha256_of
+from nox_buildstages.value import Value, field, replace
 from nox_buildstages.wheels.core_metadata import parse_metadata
 from nox_buildstages.wheels.wheel import read_metadata
 
@@ -46,8 +46,7 @@ _UPGRADE = "nox -s build-stages-lock -- --upgrade"
 _EXCLUDE_HINT = "fix that file, or exclude it in .gitignore"
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(Value, kw_only=False):
     """Fetches sources, and keeps fetched sources in the store."""
 
     root: Path  # the folder of the project

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.system import files
+from nox_buildstages.value import Value, replace, to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +40,7 @@ _JOURNALS = frozenset({".ninja_log", ".ninja_deps"})
 """Files that their program repairs when it reads them."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PartialBuild:
+class PartialBuild(Value):
     """The state of an unfinished build at a checkpoint.
 
     Paths are relative to the build directory.
@@ -61,8 +60,7 @@ class PartialBuild:
         return changed >= self.time - tolerance or name.as_posix() in self.open
 
 
-@dataclass(frozen=True, slots=True)
-class BuildDirectory:
+class BuildDirectory(Value, kw_only=False):
     """The folder in which a wheel is built, named by the wheel's key."""
 
     folder: Path
@@ -165,7 +163,7 @@ class BuildDirectory:
             time=clock.stat().st_mtime_ns,
             spent=0.0 if partial is None else round(partial.spent, 3),
         )
-        text = json.dumps({"format": FORMAT, **asdict(state)})
+        text = json.dumps({"format": FORMAT, **to_dict(state)})
         files.write_text(self._state, text)
         return project
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nox_buildstages.store.key import describe_changes
+from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from nox_buildstages.store.store import Store, StoredWheel
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class History:
+class History(Value):
     """The records of earlier builds."""
 
     store: Store

@@ -6,13 +6,13 @@ import json
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.store.key import Recipe
 from nox_buildstages.store.store import FORMAT, RECORD
+from nox_buildstages.value import Value, field_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,8 +51,7 @@ _FILES = {
 """The folder and the suffix of each kind of single files."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoreItem:
+class StoreItem(Value):
     """A file or folder of the store, removed as a whole."""
 
     kind: Kind
@@ -185,7 +184,7 @@ def _is_broken(store: Store, folder: Path) -> bool:
         return False
     if isinstance(record, dict):
         recipe = record.get("recipe")
-        known = {it.name for it in fields(Recipe)}
+        known = {*field_names(Recipe)}
         has_more = isinstance(recipe, dict) and not recipe.keys() <= known
         if has_more or record.get("format", FORMAT) != FORMAT:
             return False

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.text import diff
+from nox_buildstages.value import Value, field, replace, to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -17,8 +17,7 @@ SCHEME = 1
 """The version of the key's scheme; a new one gives every wheel a new key."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ingredient:
+class Ingredient(Value):
     """A wheel in the stage's environment."""
 
     version: str
@@ -30,8 +29,7 @@ class Ingredient:
         return {"version": self.version, "sha256": self.sha256, "stage": self.stage}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AppliedPatch:
+class AppliedPatch(Value):
     """A patch of the source."""
 
     sha256: str
@@ -41,8 +39,7 @@ class AppliedPatch:
         return f"{self.name} (sha256:{self.sha256})"
 
 
-@dataclass(frozen=True, kw_only=True)  # no slots, because ``key`` is cached
-class Recipe:
+class Recipe(Value):
     """Everything that may change the bytes of a wheel.
 
     Settings for the speed of a build, for example jobs, are left out.
@@ -77,11 +74,11 @@ class Recipe:
 
         Empty optional fields are left out: older recipes keep their keys.
         """
-        value = {it.name: getattr(self, it.name) for it in fields(self)}
+        value = to_dict(self)
         value["environment"] = {
             name: ingredient.to_dict() for name, ingredient in self.environment.items()
         }
-        value["patches"] = tuple(map(asdict, self.patches))
+        value["patches"] = tuple(map(to_dict, self.patches))
         for optional in ("patches", "network"):
             if not value[optional]:
                 del value[optional]

@@ -6,7 +6,6 @@ import math
 import os
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from nox_buildstages.indexes.url_secrets import redact
 from nox_buildstages.store.inventory import REMOVED_PREFIX, foreign_size, list_items
 from nox_buildstages.system import files
 from nox_buildstages.system.locks import hold_shared_lock, list_holders, try_lock
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,16 +27,14 @@ _COMMAND_LENGTH = 60
 """Characters of a command that a message shows."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
+class Limits(Value):
     """The limits of a store."""
 
     older_than: int | None = None  # seconds since the last use of an item
     larger_than: int | None = None  # bytes; the least recently used items go first
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PruneResult:
+class PruneResult(Value):
     """The result of pruning a store."""
 
     removed: tuple[StoreItem, ...] = ()  # in a dry run, the items to remove

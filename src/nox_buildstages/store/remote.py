@@ -9,7 +9,6 @@ import re
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from nox_buildstages.model import RemoteStore
 from nox_buildstages.store.store import LOG, RECORD, load_record
 from nox_buildstages.system.files import sha256_of
 from nox_buildstages.system.machine import libc
+from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -50,8 +50,7 @@ _LARGEST = 10**12
 """Bytes of a wheel."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Remote:
+class Remote(Value):
     """A shared store for wheels that the local store lacks.
 
     A folder named by the key has a record, which names a wheel by hash. The wheel and

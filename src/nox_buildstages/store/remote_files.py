@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 from concurrent.futures import Future, TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Thread, main_thread
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from nox_buildstages.errors import RemoteStoreUnreachableError, UsageError
 from nox_buildstages.indexes.url_secrets import redact
 from nox_buildstages.system import files
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +42,7 @@ class Driver(Protocol):
         """Copy a local file to a remote path."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RemoteFiles:
+class RemoteFiles(Value):
     """Files below a URL.
 
     All methods raise ``RemoteStoreUnreachableError`` if the store fails or is slow.

@@ -9,7 +9,6 @@ import shutil
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from nox_buildstages.store.surroundings import (
 from nox_buildstages.system import files
 from nox_buildstages.system.files import path_id
 from nox_buildstages.system.locks import hold_lock, hold_shared_lock
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -51,8 +51,7 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
     return Path(folder).absolute() if folder else user_cache_path("nox-buildstages")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredWheel:
+class StoredWheel(Value):
     """A wheel in the store, with the recipe and the log of the build."""
 
     name: NormalizedName
@@ -95,8 +94,7 @@ class StoredWheel:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
+class Store(Value, kw_only=False):
     """A folder of wheels, each in a folder named by the key."""
 
     folder: Path

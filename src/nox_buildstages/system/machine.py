@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +40,7 @@ def _count_cores() -> int:
     return os.cpu_count() or 1  # pragma: no cover - planning works on any system
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Machine:
+class Machine(Value):
     """The cores and the memory reported by the kernel."""
 
     root: Path = Path("/")  # the folder of ``proc`` and ``sys``

@@ -8,12 +8,12 @@ import subprocess
 import time
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from threading import Event
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from nox_buildstages.errors import CommandError
 from nox_buildstages.indexes.url_secrets import redact
+from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -37,8 +37,7 @@ _INTERRUPT: ContextVar[Event | None] = ContextVar("interrupt", default=None)
 """In threads of ``run_in_parallel``: set by Ctrl-C, which only the main thread gets."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Command:
+class Command(Value):
     """A program to run."""
 
     argv: tuple[str, ...]  # never a shell command line
@@ -57,8 +56,7 @@ class Command:
         return redact(subprocess.list2cmdline(self.argv))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Completed:
+class Completed(Value):
     """The result of running a program; without output if there is a log."""
 
     returncode: int  # for a killed program, the negative number of the signal

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.errors import WheelError
@@ -20,6 +19,7 @@ from nox_buildstages.system.files import (
     write_if_changed,
 )
 from nox_buildstages.system.locks import hold_lock
+from nox_buildstages.value import Value, replace
 from nox_buildstages.wheelhouse.manifest import (
     MANIFEST,
     Manifest,
@@ -43,8 +43,7 @@ if TYPE_CHECKING:
 BOUND_LOCK = "pylock.toml"
 
 
-@dataclass(frozen=True, slots=True)
-class Wheelhouse:
+class Wheelhouse(Value, kw_only=False):
     """A folder of wheels that several sessions and runs may write to at once."""
 
     folder: Path  # created with the first wheel

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
 from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,8 +21,7 @@ API_VERSION = "1.1"
 """The version of the simple repository API (PEP 629), with PEP 700's fields."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IndexEntry:
+class IndexEntry(Value):
     """A wheel in an index, which is a folder beside the wheel."""
 
     name: NormalizedName

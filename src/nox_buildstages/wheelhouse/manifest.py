@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,6 +10,7 @@ from packaging.utils import is_normalized_name
 
 from nox_buildstages.errors import refuse_newer_format
 from nox_buildstages.model import LOGS, log_name
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,8 +31,7 @@ Entry: TypeAlias = "Mapping[str, Any]"
 """The JSON object of one wheel."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Manifest:
+class Manifest(Value):
     """The contents of a manifest.
 
     ``merged`` has the sha256 of each other file that a merge added, by name; it is None

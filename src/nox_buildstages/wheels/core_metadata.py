@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -10,14 +9,15 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from nox_buildstages.value import Value
+
 if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
 _NEEDED = ("metadata-version", "name", "version", "requires-dist", "dynamic")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CoreMetadata:
+class CoreMetadata(Value):
     """The core metadata of a distribution; tuples are sorted."""
 
     metadata_version: str  # 1.0 if the text names none

@@ -11,7 +11,6 @@ import re
 import zipfile
 import zlib
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from packaging.version import InvalidVersion, Version
 
 from nox_buildstages.errors import WheelError
 from nox_buildstages.system.files import read_chunks
+from nox_buildstages.value import Value
 from nox_buildstages.wheels import core_metadata
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ _LIBC = re.compile(r"(many|musl)linux_(\d+)_(\d+)_")
 _LIBC_NAMES = {"many": "glibc", "musl": "musl"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WheelFile:
+class WheelFile(Value):
     """A wheel whose file name, folders and METADATA agree; see also CoreMetadata."""
 
     path: Path

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -25,6 +24,7 @@ from nox_buildstages.model import PROJECT, ArchiveSource, DirectorySource
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import file_stamp, path_from_url, write_text
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +35,7 @@ from nox_buildstages.lock.resolve.own_project import with_own_stage
 from nox_buildstages.lock.resolve.uv_compile import SYSTEM_HINTS, Resolver
 from nox_buildstages.model import FINAL, minor_version
 from nox_buildstages.store.surroundings import make_private
+from nox_buildstages.value import Record, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,8 +48,7 @@ if TYPE_CHECKING:
     from nox_buildstages.workspace.session_options import Options
 
 
-@dataclass(kw_only=True, slots=True)
-class ProjectLocker:
+class ProjectLocker(Record):
     """Makes the locks of a project; the caller keeps other processes from doing so."""
 
     contexts: tuple[BuildContext, ...]  # of each cell, without locks

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.environments.environment import is_complete
 from nox_buildstages.environments.interpreter import find_interpreter
 from nox_buildstages.errors import CommandError
+from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Interpreter
 
 
-@dataclass(frozen=True, slots=True)
-class Pythons:
+class Pythons(Value, kw_only=False):
     """The Python of a session, and more Pythons of this machine if they are needed."""
 
     environment: Environment

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
 from nox_buildstages.config.getters import parse_duration, parse_size
 from nox_buildstages.errors import UsageError
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -18,8 +18,7 @@ _INIT, _LOCK, _PLAN = "build-stages-init", "build-stages-lock", "build-stages-pl
 _PRUNE, _MERGE = "build-stages-prune", "build-stages-merge"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
+class Options(Value):
     """The words after ``--``, read; `WORDS` has the effect of each."""
 
     locked: bool = False
@@ -59,8 +58,7 @@ class Options:
         return self.upgrade or bool(self.upgrade_packages)
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Value, kw_only=False):
     """The declaration of a word."""
 
     name: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from nox_buildstages.store.remote import Remote, choose_remote_store
 from nox_buildstages.store.store import Store
 from nox_buildstages.system import process
 from nox_buildstages.system.files import path_id, write_text
+from nox_buildstages.value import Value, replace
 from nox_buildstages.wheelhouse.directory import Wheelhouse
 
 if TYPE_CHECKING:
@@ -121,8 +121,7 @@ def open_workspace(
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Workspace:
+class Workspace(Value):
     """A project in one session, with the session's cell, environment and options."""
 
     cells: Cells

@@ -9,7 +9,6 @@ import shlex
 import shutil
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -26,6 +25,7 @@ from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.process import Command, run_checked
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -57,8 +57,7 @@ _HITS = {"direct_cache_hit", "preprocessed_cache_hit"}
 _MISS = "cache_miss"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CompilerCache:
+class CompilerCache(Value):
     """A running compiler cache."""
 
     name: str

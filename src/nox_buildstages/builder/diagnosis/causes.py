@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from nox_buildstages.value import Record, Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -117,8 +118,7 @@ _FRAME = re.compile(r"\s+File \".*\", line \d+")
 _STYLE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Causes:
+class Causes(Value):
     """The lines of a log that show why a build failed."""
 
     lines: tuple[str, ...]  # at most MAX_LINES
@@ -140,8 +140,7 @@ def find_causes(log: Iterable[str]) -> Causes:
     return summary.causes()
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(Value, kw_only=False):
     """A line of a log, or the lines of an error."""
 
     kind: Literal["line", "suspect", "exception", "error", "step", "stop"]
@@ -288,8 +287,7 @@ def _unknown_error(output: list[str]) -> Iterator[_Item]:
         yield _Item("error", (output[0], *output[2:]), is_confirmed=True)
 
 
-@dataclass(kw_only=True, slots=True)
-class _Errors:
+class _Errors(Record):
     """Several errors, of which the first ones are kept."""
 
     first: list[tuple[str, ...]] = field(default_factory=list)
@@ -316,8 +314,7 @@ class _Errors:
             yield f"… and {hidden} more error{'s' if hidden > 1 else ''} in the log"
 
 
-@dataclass(kw_only=True, slots=True)
-class _Summary:
+class _Summary(Record):
     """What is kept of a log while it is read."""
 
     confirmed: _Errors = field(default_factory=_Errors)

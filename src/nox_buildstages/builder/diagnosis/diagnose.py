@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from nox_buildstages.builder.diagnosis.hints import (
     memory_hint,
 )
 from nox_buildstages.model import PROJECT
+from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,7 @@ _LINE = 10_000
 """The number of characters after which a line is read as two."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Diagnosis:
+class Diagnosis(Value):
     """Why a hook failed."""
 
     lines: tuple[str, ...]  # of the log, to show

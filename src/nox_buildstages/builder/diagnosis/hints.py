@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from packaging.utils import canonicalize_name
@@ -25,10 +24,10 @@ from nox_buildstages.builder.diagnosis.system_packages import Kind, find_debian_
 from nox_buildstages.builder.home import HomeSettings
 from nox_buildstages.config.writing import package_table
 from nox_buildstages.model import PROJECT
+from nox_buildstages.value import Value, field
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Situation:
+class Situation(Value):
     """What is known about a build whose log is searched."""
 
     output: str
@@ -90,8 +89,7 @@ class Situation:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Hint:
+class Hint(Value):
     """The likely cause of a failure."""
 
     text: str = ""  # empty if unknown

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -74,8 +75,7 @@ _PYTHON_2 = {
 """Modules of the standard library of Python 2."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MissingModule:
+class MissingModule(Value):
     """A module that a build imports and doesn't find."""
 
     problem: str  # such as "setuptools 84 has no pkg_resources"

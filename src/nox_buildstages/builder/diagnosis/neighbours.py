@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.sources.trees import widen
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -21,8 +21,7 @@ _MAX_LEVELS = 3
 _LOG_SIZE = 1 << 20
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Origin:
+class Origin(Value):
     """The folder that an output's source was copied from."""
 
     output: str

@@ -11,13 +11,13 @@ import json
 import os
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from nox_buildstages.system import files
 from nox_buildstages.system.machine import Machine
+from nox_buildstages.value import Value, field, to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,8 +35,7 @@ PAUSE = 0.2
 """Seconds between two attempts to get jobs while other builds hold them."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobRequest:
+class JobRequest(Value):
     """The resources requested for a build."""
 
     most: int | None = None  # jobs
@@ -55,8 +54,7 @@ class JobRequest:
         return cls(most=stage.jobs, memory_per_job=memory)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobGrant:
+class JobGrant(Value):
     """The resources granted to a build."""
 
     jobs: int = 0  # 0 if no build is running
@@ -108,8 +106,7 @@ def count_jobs(jobs: int) -> str:
     return "1 job" if jobs == 1 else f"{jobs} jobs"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobPool:
+class JobPool(Value):
     """All jobs of a machine, shared by the processes with the same folder."""
 
     folder: Path
@@ -139,8 +136,7 @@ class JobPool:
                 _remove(slot.file)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobSlot:
+class JobSlot(Value):
     """The slot of a process."""
 
     file: Path
@@ -186,7 +182,7 @@ class JobSlot:
 
     def write(self, grant: JobGrant) -> None:
         """Record a grant for other processes to read."""
-        files.write_text(self.file, json.dumps(asdict(grant)))
+        files.write_text(self.file, json.dumps(to_dict(grant)))
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from nox_buildstages.errors import BackendError, BuildStagesError, MetadataError
 from nox_buildstages.lock.resolve.known_metadata import BackendAnswer
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.system.process import run_in_parallel
+from nox_buildstages.value import Record, Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -37,8 +37,7 @@ class NewSourcesError(Exception):
     """Sources were read that the draft doesn't take into account yet."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourceFacts:
+class SourceFacts(Value):
     """The declarations of a source."""
 
     requires: tuple[str, ...]  # declared build requirements
@@ -46,8 +45,7 @@ class SourceFacts:
     imports: tuple[str, ...]  # well-known modules that its setup.py imports
 
 
-@dataclass(kw_only=True, slots=True)
-class Answers:
+class Answers(Record):
     """The answers of sources and build backends, and the environments of those."""
 
     sources: dict[NormalizedName, SourceFacts] = field(default_factory=dict)
@@ -59,8 +57,7 @@ class Answers:
     """The errors of the last questions."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SharedProvider:
+class SharedProvider(Value):
     """Asks build backends even if an sdist declares all metadata.
 
     Undeclared imports of a build show only when the build backend runs. An answer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -14,6 +13,7 @@ from nox_buildstages.declarations import builds
 from nox_buildstages.errors import ProposalError
 from nox_buildstages.model import FINAL, PROJECT, Output, Stage
 from nox_buildstages.text import free_name
+from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
@@ -37,8 +37,7 @@ _HARMLESS = {canonicalize_name("wheel")}
 """Build requirements that don't change what setuptools builds."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProposedOutput:
+class ProposedOutput(Value):
     """A dependency that needs a stage."""
 
     requirement: Requirement
@@ -82,8 +81,7 @@ class ProposedOutput:
             yield from indent(self.to_do)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Draft:
+class Draft(Value):
     """A proposal before it resolves."""
 
     declared: Project

@@ -5,7 +5,6 @@ The result is known to resolve, with declared and undeclared build requirements.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -36,6 +35,7 @@ from nox_buildstages.lock.resolve.own_project import with_own_stage
 from nox_buildstages.lock.resolve.source_choice import is_direct
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question, StandIn
 from nox_buildstages.model import FINAL, Metadata, Output
+from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -65,8 +65,7 @@ _ABOUT = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Proposal:
+class Proposal(Value):
     """The missing stages, and the changes of tables that the file has."""
 
     heading: tuple[str, ...] = ()
@@ -74,8 +73,7 @@ class Proposal:
     changes: tuple[Change, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Proposer:
+class Proposer(Value):
     """Finds the missing stages of a project."""
 
     cells: Cells  # as declared

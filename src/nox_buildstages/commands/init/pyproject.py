@@ -7,7 +7,6 @@ into that table; nothing else of the file changes.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages import toml
@@ -23,6 +22,7 @@ from nox_buildstages.config.writing import (
 from nox_buildstages.declarations.documents import complete_document
 from nox_buildstages.errors import DeclarationError, ProposalError
 from nox_buildstages.system.files import atomic_write
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Stage
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Change:
+class Change(Value):
     """A key of a table with a new value; the table may be missing."""
 
     table: tuple[Step, ...]  # from the document's root
@@ -59,8 +58,7 @@ def change_document(
     return changed
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ChangedText:
+class ChangedText(Value):
     """The text of a pyproject.toml with changes in its tables, and new tables."""
 
     text: str

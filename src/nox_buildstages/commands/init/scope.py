@@ -5,7 +5,6 @@ All of it becomes part of the runtime environment, so the table has to name it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -17,6 +16,7 @@ from nox_buildstages.config.table import TOOL
 from nox_buildstages.declarations.declared import as_table
 from nox_buildstages.declarations.workspace import get_table
 from nox_buildstages.errors import UsageError
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,8 +39,7 @@ ROOT_VARIABLE = "${PROJECT_ROOT}"
 """A part of URLs that only PDM understands."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
+class Part(Value):
     """An extra or a dependency group."""
 
     kind: str  # extra or group
@@ -63,8 +62,7 @@ class Part:
         return f"{name} ({len(self.entries)})"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scope:
+class Scope(Value):
     """The dependencies to look at, and the declarations they need in pyproject.toml."""
 
     changes: tuple[Change, ...] = ()

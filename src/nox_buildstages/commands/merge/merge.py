@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from nox_buildstages.commands.merge import parts as merging, read
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.system.files import make_ignored_folder, write_if_changed
 from nox_buildstages.text import align
+from nox_buildstages.value import Value
 from nox_buildstages.wheelhouse import checksums
 from nox_buildstages.wheelhouse.directory import (
     Wheelhouse,
@@ -117,8 +117,7 @@ def merge_wheelhouses(
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Merge:
+class _Merge(Value):
     """Wheelhouses to merge into a folder."""
 
     folder: Path

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.text import diff, free_name
+from nox_buildstages.value import Value, field
 from nox_buildstages.wheelhouse.manifest import SOURCES, log_of_wheel
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ _SYSTEM_VERSION = re.compile(r"(?<=linux|acosx)(_\d+_\d+|1|2010|2014)(?=_)")
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9_-]+")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
+class Part(Value):
     """A wheelhouse to merge.
 
     Documents are the texts of bound locks and SBOMs, by file name and label. Most
@@ -50,8 +49,7 @@ class Part:
         return next((entry for entry in self.wheels if entry["file"] == file), {})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Clash:
+class Clash(Value):
     """Two different wheels with the same file name."""
 
     wheel: str

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from nox_buildstages.config.cells import MULTIPLIED
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.model import FINAL, Cell
 from nox_buildstages.store.key import digest_json
+from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,8 +37,7 @@ _MARKDOWN = re.compile(r"[\\`*_~#|<>\[\]]")
 """Characters with a meaning in Markdown."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CellPlan:
+class CellPlan(Value):
     """The plan of a job, which builds a cell for a Python, or a stage."""
 
     name: str  # unique, of plain characters, for files and artifacts
@@ -82,8 +81,7 @@ class CellPlan:
         }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GitHubPlan:
+class GitHubPlan(Value):
     """The jobs of a workflow."""
 
     cells: tuple[CellPlan, ...]

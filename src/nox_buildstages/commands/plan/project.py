@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from nox_buildstages.commands.plan import github
@@ -15,6 +14,7 @@ from nox_buildstages.errors import LockError, UsageError
 from nox_buildstages.lock.files import folder
 from nox_buildstages.store.history import History
 from nox_buildstages.system.machine import is_this_machine
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

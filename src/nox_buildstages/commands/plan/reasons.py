@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nox_buildstages.indexes.url_secrets import redact_logins
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.lock.files.pylock import sdist_version
 from nox_buildstages.store.key import describe_changes, stage_wheel_changes
+from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -24,8 +24,7 @@ _Reason: TypeAlias = "tuple[str, Cause | None]"
 """A reason to build an output, and its cause if that lies in another output."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cause:
+class Cause(Value):
     """The root of a change."""
 
     output: str  # the first output that changes
@@ -38,8 +37,7 @@ class Cause:
         return f"because of {self.output}: {self.text}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PlannedOutput:
+class PlannedOutput(Value):
     """The plan of an output."""
 
     stage: str
@@ -60,8 +58,7 @@ class PlannedOutput:
         return "build" if self.reasons else "cached"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class Plan(Value):
     """The plan of a project."""
 
     locks: Literal["current", "stale", "missing"]  # the state of the lock files
@@ -111,8 +108,7 @@ def plan_outputs(
     return tuple(planner.planned.values())
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Planner:
+class _Planner(Value):
     """Plans stages in their order."""
 
     context: BuildContext

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import suppress
-from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from nox_buildstages.errors import BuildStagesError, UsageError, WheelError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import FINAL
 from nox_buildstages.system.files import sha256_of
+from nox_buildstages.value import replace
 from nox_buildstages.wheelhouse import checksums
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK, has_sha256
 from nox_buildstages.wheels.core_metadata import parse_metadata

@@ -12,7 +12,6 @@ import re
 import shutil
 import sys
 import zipfile
-from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.model import FINAL
 from nox_buildstages.system.files import remove_tree, sha256_of, write_text
 from nox_buildstages.system.process import Command, run_checked
+from nox_buildstages.value import Value, replace
 from nox_buildstages.wheelhouse import checksums
 from nox_buildstages.wheels.wheel import libc_versions, read_wheel, verify_record
 
@@ -54,8 +54,7 @@ _MAX_IMPORT_LINES = 2
 """The last lines of a failed import: the error, and the module."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Repair:
+class Repair(Value):
     """The repair of a wheel."""
 
     wheel: StoredWheel
@@ -180,8 +179,7 @@ def _import_modules(
         raise _repair_error(names, lines)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Repairer:
+class Repairer(Value):
     """Runs auditwheel for a runtime."""
 
     tools: Tools

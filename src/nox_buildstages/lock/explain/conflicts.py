@@ -8,7 +8,6 @@ number of questions is limited, so an explanation never takes long.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -35,6 +34,7 @@ from nox_buildstages.lock.resolve.choose_sources import IncompatibleOutputsError
 from nox_buildstages.lock.resolve.uv_compile import SYSTEM_HINTS
 from nox_buildstages.model import FINAL, PROJECT, Stage
 from nox_buildstages.text import free_name
+from nox_buildstages.value import Value, field_names, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -70,8 +70,7 @@ def explain(failure: UnresolvableError | IncompatibleOutputsError) -> LockError:
     return explainer.explain() or error
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Explainer:
+class _Explainer(Value):
     """Explains a failed resolution."""
 
     error: ResolutionError
@@ -306,10 +305,10 @@ class _Explainer:
             lines += writing.indent(table)
         bare = Stage(name="", outputs=())
         keys = [
-            field.name.replace("_", "-")
-            for field in fields(Stage)
-            if field.name not in ("name", "dependencies", "outputs", "location")
-            and getattr(stage, field.name) != getattr(bare, field.name)
+            name.replace("_", "-")
+            for name in field_names(Stage)
+            if name not in ("name", "dependencies", "outputs", "location")
+            and getattr(stage, name) != getattr(bare, name)
         ]
         if keys:
             lines += [f"each with the {', '.join(keys)} that stage {stage.name} has"]

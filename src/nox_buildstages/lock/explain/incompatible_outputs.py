@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -23,6 +22,7 @@ from nox_buildstages.lock.resolve.choose_sources import (
     SourceChooser,
 )
 from nox_buildstages.lock.resolve.uv_compile import SYSTEM_HINTS
+from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Sequence
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from nox_buildstages.lock.resolve.uv_compile import StandIn
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
+class Claim(Value):
     """A reason against some versions of an output."""
 
     name: NormalizedName  # of the output
@@ -78,7 +77,6 @@ def explain_incompatible_outputs(failure: IncompatibleOutputsError) -> Resolutio
     )
 
 
-@dataclass(kw_only=True, slots=True)
 class ClaimsProbe(ProbeLimits):
     """Asks uv about subsets of the claims on versions of outputs."""
 

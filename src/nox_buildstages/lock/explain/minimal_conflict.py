@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
 from enum import IntEnum, auto
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -11,6 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages.errors import ResolutionError
+from nox_buildstages.value import Record, Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,8 +47,7 @@ CONSTRAINTS = (Origin.CONSTRAINT, Origin.BUILD_CONSTRAINT, Origin.BOUND)
 BUILD_REQUIRES = (Origin.ADDED, Origin.DECLARED)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourcedRequirement:
+class SourcedRequirement(Value):
     """A requirement with an origin."""
 
     origin: Origin
@@ -71,8 +70,7 @@ class ProbeLimitError(Exception):
     """The maximum number of questions, or the maximum time, is reached."""
 
 
-@dataclass(kw_only=True, slots=True)
-class ProbeLimits:
+class ProbeLimits(Record):
     """How many questions to uv are left for an explanation, and until when."""
 
     left: int = MAX_QUESTIONS
@@ -97,7 +95,6 @@ class ConflictProbe(Protocol[T_contra]):
         """Whether requirements conflict."""
 
 
-@dataclass(kw_only=True, slots=True)
 class Probe(ProbeLimits):
     """Asks uv about subsets of the requirements in a question."""
 

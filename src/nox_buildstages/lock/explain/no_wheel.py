@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -14,6 +13,7 @@ from nox_buildstages.lock.resolve.source_choice import is_direct
 from nox_buildstages.lock.resolve.uv_compile import Question, StandIn
 from nox_buildstages.model import FINAL, PROJECT, Metadata, Output
 from nox_buildstages.text import free_name
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

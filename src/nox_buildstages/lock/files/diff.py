@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.lock.files.pylock import source_of
 from nox_buildstages.model import ArchiveSource, GitSource, Source
 from nox_buildstages.text import diff
+from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,8 +32,7 @@ _ONE_PYTHON = re.compile('^python_version == "[^"]*" and ')
 """The start of an environment marker in a lock for several Pythons."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Entry:
+class _Entry(Value):
     """A project in a lock."""
 
     version: str  # or several, for different targets

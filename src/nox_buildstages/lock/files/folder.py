@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import InvalidLockError, StaleLockError
@@ -24,6 +23,7 @@ from nox_buildstages.system.files import (
     sha256_of,
     write_text,
 )
+from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _LockFiles:
+class _LockFiles(Value):
     """The lock files of a cell, as a process read them."""
 
     locks: Mapping[str, Lock]

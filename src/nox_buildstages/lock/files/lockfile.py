@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import tomli_w
@@ -31,6 +30,7 @@ from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.lock.files.pylock import TOOL, providing_stage, select_packages
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
 from nox_buildstages.store.key import digest_json
+from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -49,8 +49,7 @@ _SERIES = re.compile(r'^series = "(.*)"$', re.MULTILINE)
 _HEADER = "# Made by nox-buildstages; `nox -s build-stages-lock` updates it.\n\n"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LockedOutput:
+class LockedOutput(Value):
     """An output in a stage's lock."""
 
     name: NormalizedName
@@ -62,8 +61,7 @@ class LockedOutput:
     asked: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lock:
+class Lock(Value):
     """A lock."""
 
     name: str  # a stage, "project" or "final"; or the stem of the file
@@ -74,8 +72,7 @@ class Lock:
     outputs: tuple[LockedOutput, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IndexPin:
+class IndexPin(Value):
     """A wheel from an index, a URL or a folder, identified by hash."""
 
     name: NormalizedName
@@ -83,8 +80,7 @@ class IndexPin:
     sha256: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StagePin:
+class StagePin(Value):
     """The wheel of a stage; unbuilt wheels have no hash."""
 
     name: NormalizedName

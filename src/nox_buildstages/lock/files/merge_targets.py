@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from packaging.markers import Marker
@@ -13,6 +12,7 @@ from packaging.version import Version
 from nox_buildstages.errors import InvalidLockError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.names import file_name
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from packaging.utils import (
 from packaging.version import Version
 
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from nox_buildstages.lock.files.lockfile import Lock, dump_lock, with_series
 from nox_buildstages.lock.files.names import possible_cells, stem_of
 from nox_buildstages.model import FINAL, Cell, Project
 from nox_buildstages.text import diff
+from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +20,7 @@ MAX_MODELS = 4
 """The maximum number of different locks of a stage to try for all cells."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CellLocks:
+class CellLocks(Value):
     """The locks of a cell."""
 
     project: Project

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -40,6 +39,7 @@ from nox_buildstages.model import FINAL, ArchiveSource, Metadata, Output, Projec
 from nox_buildstages.sources.metadata import metadata_from_core
 from nox_buildstages.system.files import path_from_url
 from nox_buildstages.system.process import run_in_parallel
+from nox_buildstages.value import Record, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
@@ -69,16 +69,14 @@ _ANY_VERSION = Metadata(version=Version("0"), learned="static")
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(eq=False, repr=False)
-class IncompatibleOutputsError(Exception):
+class IncompatibleOutputsError(Record, Exception, kw_only=False):
     """No versions of the outputs fit together."""
 
     error: ResolutionError  # in uv's words
     chooser: SourceChooser
 
 
-@dataclass(kw_only=True, slots=True)
-class SourceChooser:
+class SourceChooser(Record):
     """Chooses the sources of all outputs, with all declarations read so far."""
 
     project: Project

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from nox_buildstages.lock.files.lockfile import Lock, Pin, StagePin, list_pins
 from nox_buildstages.lock.resolve.source_choice import without_url
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question, StandIn
 from nox_buildstages.model import FINAL, ArchiveSource, DirectorySource
+from nox_buildstages.value import Record, Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Project, Source, Stage
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bound:
+class Bound(Value):
     """A limit for the version of a project in all environments."""
 
     name: NormalizedName
@@ -53,8 +52,7 @@ class Bound:
         return f"{self.name}{self.operator}{self.version}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ResolvedEnvironment:
+class ResolvedEnvironment(Value):
     """A resolved environment."""
 
     lock: Lock
@@ -71,8 +69,7 @@ class ResolvedEnvironment:
         return None if pin is None else pin.version
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EnvironmentResolver:
+class EnvironmentResolver(Value):
     """Resolves the environments of a project for a target."""
 
     graph: Graph
@@ -273,8 +270,7 @@ class EnvironmentResolver:
         return Path(os.path.relpath(absolute, self.project.lock_dir)).as_posix()
 
 
-@dataclass(kw_only=True, slots=True)
-class TargetLock:
+class TargetLock(Record):
     """The environments of a target, as far as they are resolved."""
 
     resolver: EnvironmentResolver

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from packaging.requirements import Requirement
@@ -16,6 +15,7 @@ from nox_buildstages.lock.resolve.local_versions import (
 )
 from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
 from nox_buildstages.sources import metadata as source_tree
+from nox_buildstages.value import Record, Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from nox_buildstages.wheels.core_metadata import CoreMetadata
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StaticMetadata:
+class StaticMetadata(Value):
     """The metadata of an output, known without running anything."""
 
     choice: SourceChoice
@@ -48,8 +47,7 @@ class StaticMetadata:
         return self.metadata is not None or self.promise is not None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BackendQuery:
+class BackendQuery(Value):
     """A question to the build backend of an output."""
 
     stage: Stage
@@ -61,8 +59,7 @@ class BackendQuery:
     target: Target  # with an interpreter on this machine
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BackendAnswer:
+class BackendAnswer(Value):
     """The answer of an output's build backend.
 
     Without metadata, the query didn't ask for metadata, the environment lacks
@@ -93,8 +90,7 @@ class MetadataProvider(Protocol):
         """Return the outputs to build before the backend can be asked."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RecordedAnswer:
+class RecordedAnswer(Value):
     """The last answer of a build backend."""
 
     pins: tuple[Pin, ...]  # the environment in which the backend ran
@@ -102,8 +98,7 @@ class RecordedAnswer:
     changes: int  # how many different answers the backend has given
 
 
-@dataclass(kw_only=True, slots=True)
-class KnownMetadata:
+class KnownMetadata(Record):
     """The metadata of all outputs for a target; grows while locks are made."""
 
     project: Project

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
@@ -30,6 +29,7 @@ from nox_buildstages.lock.resolve.match_runtime import VersionMatcher, match_err
 from nox_buildstages.lock.resolve.own_project import own_static_metadata
 from nox_buildstages.model import FINAL, Project, Stage
 from nox_buildstages.system.process import run_in_parallel
+from nox_buildstages.value import Record, Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,8 +48,7 @@ MAX_ANSWERS = 5
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(eq=False)
-class UnresolvableError(Exception):
+class UnresolvableError(Record, Exception, kw_only=False):
     """An environment can't be resolved, with any bounds for ``match-runtime``."""
 
     error: ResolutionError  # in uv's words
@@ -57,8 +56,7 @@ class UnresolvableError(Exception):
     bounds: Sequence[Bound]
 
 
-@dataclass(kw_only=True, slots=True)
-class LockState:
+class LockState(Record):
     """The complete state of the loop in ``Locker.make_locks``."""
 
     targets: Sequence[TargetLock]
@@ -79,8 +77,7 @@ class LockState:
         run_in_parallel(partial(it.resolve_provisionally, stage) for it, stage in begun)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Locker:
+class Locker(Value):
     """Makes all locks of a project."""
 
     project: Project

@@ -9,7 +9,6 @@ each target separately.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -20,6 +19,7 @@ from nox_buildstages.config import writing
 from nox_buildstages.errors import MatchRuntimeError, ResolutionError
 from nox_buildstages.lock.files.lockfile import IndexPin
 from nox_buildstages.lock.resolve.environment import Bound, ResolvedEnvironment
+from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from nox_buildstages.lock.resolve.known_metadata import KnownMetadata
 
 
-@dataclass(kw_only=True, slots=True)
-class VersionSearch:
+class VersionSearch(Record):
     """The search for a common version of a project, or a common build of a version."""
 
     bound: Bound | None = None
@@ -38,8 +37,7 @@ class VersionSearch:
     error: MatchRuntimeError | None = None  # to raise if no candidate is left
 
 
-@dataclass(kw_only=True, slots=True)
-class VersionMatcher:
+class VersionMatcher(Record):
     """Finds bounds under which all environments have the same versions."""
 
     names: Sequence[NormalizedName]

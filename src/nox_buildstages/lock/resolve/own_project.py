@@ -6,7 +6,6 @@ other stage sees the project, and no wheelhouse contains a wheel of the project.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -16,6 +15,7 @@ from nox_buildstages.lock.resolve.known_metadata import StaticMetadata
 from nox_buildstages.lock.resolve.source_choice import SourceChoice
 from nox_buildstages.model import PROJECT, DirectorySource, Metadata, Output, Stage
 from nox_buildstages.sources import metadata as source_tree
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from packaging.utils import NormalizedName

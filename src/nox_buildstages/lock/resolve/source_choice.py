@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -16,6 +15,7 @@ from nox_buildstages.errors import HashMismatchError, ResolutionError, SourceErr
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.resolve.uv_compile import NO_SDIST
 from nox_buildstages.model import DirectorySource, GitSource, Output, Project, Source
+from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from nox_buildstages.lock.files.lockfile import Lock
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourceChoice:
+class SourceChoice(Value):
     """The chosen source of an output."""
 
     version: Version | None  # None if only the source knows the version

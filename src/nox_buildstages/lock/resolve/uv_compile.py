@@ -12,7 +12,6 @@ import os
 import re
 import tempfile
 import zipfile
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from nox_buildstages.indexes import url_secrets
 from nox_buildstages.lock.files.pylock import select_packages
 from nox_buildstages.model import FINAL
 from nox_buildstages.system.process import Command, Runner
+from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterator, Mapping, Sequence
@@ -81,8 +81,7 @@ SYSTEM_HINTS = {
 """The hints for uv's messages about the disk and the network, by pattern."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StandIn:
+class StandIn(Value):
     """A wheel without contents, in place of an unbuilt output."""
 
     name: NormalizedName
@@ -107,8 +106,7 @@ class StandIn:
         return path
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
+class Question(Value):
     """A question to uv, about wheels and all their requirements.
 
     If there are ``sources``, the question is about these sources without their
@@ -140,8 +138,7 @@ class Question:
         return (*self.sources, *self.sdists)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Resolver:
+class Resolver(Value):
     """Asks uv for a target, with the indexes and sources of a project."""
 
     uv: Path
