@@ -14,7 +14,7 @@ from packaging.version import Version
 from nox_buildstages.builder.backend import Backend
 from nox_buildstages.builder.diagnosis.causes import MAX_LINES
 from nox_buildstages.builder.diagnosis.diagnose import read_log
-from nox_buildstages.builder.diagnosis.hints import Situation
+from nox_buildstages.builder.diagnosis.situation import Situation
 from nox_buildstages.builder.sandbox import Sandbox
 from nox_buildstages.errors import BackendError
 from nox_buildstages.sources.metadata import BuildSystem

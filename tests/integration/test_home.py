@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nox_buildstages import toml
-from nox_buildstages.builder.diagnosis.hints import Situation, find_hint
+from nox_buildstages.builder.diagnosis.hints import find_hint
+from nox_buildstages.builder.diagnosis.situation import Situation
 from nox_buildstages.builder.home import HomeSettings, read_home
 from nox_buildstages.system.process import Command, run
 

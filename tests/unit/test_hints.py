@@ -8,7 +8,6 @@ import pytest
 
 from nox_buildstages.builder.diagnosis.causes import is_suspicious
 from nox_buildstages.builder.diagnosis.hints import (
-    Situation,
     find_hint,
     find_import_hint,
     find_missing_library,
@@ -16,6 +15,7 @@ from nox_buildstages.builder.diagnosis.hints import (
     is_out_of_memory,
     memory_hint,
 )
+from nox_buildstages.builder.diagnosis.situation import Situation
 from nox_buildstages.builder.home import HomeSettings
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from pyproject_hooks import (
     HookMissing,
 )
 
-from nox_buildstages.builder.diagnosis.diagnose import diagnose
 from nox_buildstages.builder.home import HomeSettings
 from nox_buildstages.builder.sandbox import Supervisor
 from nox_buildstages.errors import BackendError, CommandError
@@ -28,8 +27,8 @@ from nox_buildstages.wheels import core_metadata
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from nox_buildstages.builder.diagnosis.hints import Situation
     from nox_buildstages.builder.diagnosis.neighbours import Origin
+    from nox_buildstages.builder.diagnosis.situation import Situation
     from nox_buildstages.builder.sandbox import Sandbox
     from nox_buildstages.model import ConfigSettings
     from nox_buildstages.sources.metadata import BuildSystem
@@ -217,6 +216,8 @@ class Backend(Value):
 
     def _failure(self, hook: str, reason: str, start: int = 0) -> BackendError:
         """Return the error of a hook, with the cause in the log after a position."""
+        from nox_buildstages.builder.diagnosis.diagnose import diagnose  # noqa: PLC0415 - few builds fail
+
         situation = replace(
             self.situation,
             seen=self.env,

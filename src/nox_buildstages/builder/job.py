@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder.backend import Backend
 from nox_buildstages.builder.backend_variables import backend_variables
 from nox_buildstages.builder.compilers.cache import hide_caches, map_paths
-from nox_buildstages.builder.diagnosis.hints import Situation
 from nox_buildstages.builder.diagnosis.neighbours import Origin
+from nox_buildstages.builder.diagnosis.situation import Situation
 from nox_buildstages.builder.home import read_home
 from nox_buildstages.builder.jobs.slots import job_variables
 from nox_buildstages.environments.snapshot import (

@@ -6,8 +6,6 @@ import os
 import platform
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.diagnosis.causes import find_causes
-from nox_buildstages.builder.diagnosis.hints import Situation, find_import_hint
 from nox_buildstages.builder.prepare import occupy_environment, sync_environment
 from nox_buildstages.builder.stage import find_results
 from nox_buildstages.environments.import_check import import_command
@@ -92,6 +90,10 @@ def _import_modules(context: BuildContext, environment: Environment) -> None:
         for line in lines:
             tools.run.report(line)
         return
+    from nox_buildstages.builder.diagnosis.causes import find_causes  # noqa: PLC0415 - few imports fail
+    from nox_buildstages.builder.diagnosis.hints import find_import_hint  # noqa: PLC0415
+    from nox_buildstages.builder.diagnosis.situation import Situation  # noqa: PLC0415
+
     problem = f"an import ended with exit status {completed.returncode}"
     if completed.returncode == 1 and lines:
         problem = lines.pop()

@@ -16,8 +16,6 @@ from nox_buildstages.declarations.uv_variables import find_idle_variables
 from nox_buildstages.environments.targets import Target, list_targets, python_versions
 from nox_buildstages.errors import BuildError, LockError, UsageError
 from nox_buildstages.indexes.url_secrets import redact
-from nox_buildstages.lock.explain.cells import explain_cells
-from nox_buildstages.lock.explain.conflicts import explain
 from nox_buildstages.lock.files import folder, share_cells
 from nox_buildstages.lock.files.diff import describe_changes
 from nox_buildstages.lock.files.effects import (
@@ -190,6 +188,8 @@ class ProjectLocker(Record):
             by_name = {lock.name: replace(lock, dates=self.dates) for lock in made}
             cells.append(share_cells.CellLocks(project=context.project, locks=by_name))
         if failures:
+            from nox_buildstages.lock.explain.cells import explain_cells  # noqa: PLC0415 - few fail
+
             projects = [context.project for context in self.contexts]
             raise explain_cells(failures, projects) from failures[0][2]
         return tuple(cells)
@@ -216,13 +216,13 @@ class ProjectLocker(Record):
             ):
                 try:
                     return locker.make_locks()
-                except IncompatibleOutputsError as caught:
+                except (IncompatibleOutputsError, UnresolvableError) as caught:
+                    from nox_buildstages.lock.explain.conflicts import explain  # noqa: PLC0415 - few fail
+
                     error: BuildStagesError = explain(caught)
                     error.__cause__, python = caught.error, ""
-                except UnresolvableError as caught:
-                    error = explain(caught)
-                    error.__cause__ = caught.error
-                    python = caught.resolver.resolver.target.version
+                    if isinstance(caught, UnresolvableError):
+                        python = caught.resolver.resolver.target.version
                 except (LockError, BuildError) as caught:
                     error, python = caught, ""
             if not project.cell.choices or error.hint in SYSTEM_HINTS.values():

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder.diagnosis.causes import find_causes, is_suspicious
 from nox_buildstages.builder.diagnosis.hints import (
     Hint,
-    Situation,
     find_hint,
     find_missing_library,
     find_unseen_variable,
@@ -23,6 +22,8 @@ from nox_buildstages.value import Value, replace
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from nox_buildstages.builder.diagnosis.situation import Situation
 
 _LINE = 10_000
 """The number of characters after which a line is read as two."""

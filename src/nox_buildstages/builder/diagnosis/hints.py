@@ -9,84 +9,19 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.builder.diagnosis.modules import (
-    MissingModule,
-    explain_missing,
     find_projects,
 )
+from nox_buildstages.builder.diagnosis.situation import Situation
 from nox_buildstages.builder.diagnosis.system_packages import Kind, find_debian_package
-from nox_buildstages.builder.home import HomeSettings
-from nox_buildstages.config.writing import package_table
 from nox_buildstages.model import PROJECT
-from nox_buildstages.value import Value, field
-
-
-class Situation(Value):
-    """What is known about a build whose log is searched."""
-
-    output: str
-    stage: str
-    python: str = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    packages: Mapping[str, str] = field(default_factory=dict)
-    """The versions in the environment, by normalized name."""
-    pass_env: Collection[str] = ()  # of the stage
-    seen: Mapping[str, str] = field(default_factory=dict)
-    """The variables of the build backend."""
-    outer: Mapping[str, str] = field(default_factory=dict)
-    """The variables of our process."""
-    source: Collection[str] = ()  # modules beside the pyproject.toml of the source
-    is_offline: bool = False
-    home: HomeSettings = field(default_factory=HomeSettings)
-    """The settings of the user's home that the build has."""
-
-    def add(self, requirement: str) -> str:
-        """Return the advice to add a requirement to the environment."""
-        where = (
-            "requires in [build-system]"
-            if self.stage == PROJECT
-            else f"the dependencies of stage {self.stage}"
-        )
-        return f'add "{requirement}" to {where}'
-
-    def add_missing(self, project: str, problem: str) -> str:
-        """Return the advice to add a project, unless the environment has it."""
-        if canonicalize_name(project) in self.packages:
-            return ""
-        return f"{problem}: {self.add(project)}"
-
-    def set_variable(self, name: str, value: str, problem: str) -> str:
-        """Return the advice to set a variable for the output, unless it is set."""
-        if name in self.seen:
-            return ""
-        table = package_table(self.output, "env", {name: value})
-        return "\n".join((f"{problem}, in pyproject.toml:", *table))
-
-    def pass_variable(self, name: str, problem: str) -> str:
-        """Return the advice to set a variable outside, and to pass it to the build."""
-        if self.stage == PROJECT or name in self.seen:
-            return ""
-        if name in self.pass_env:
-            return f"{problem}: set {name}, which stage {self.stage} passes on"
-        passing = f'pass-env = ["{name}"] for stage {self.stage}'
-        if name in self.outer:
-            return f"{name} is set here, but builds don't see it: {passing}"
-        return f"{problem}: set {name}, and {passing}"
-
-    def explain_missing(self, module: str) -> MissingModule:
-        """Return what can provide a module that the build doesn't find."""
-        return explain_missing(
-            module,
-            output=self.output,
-            python=self.python,
-            packages=self.packages,
-            source=self.source,
-        )
+from nox_buildstages.value import Value
 
 
 class Hint(Value):
