@@ -227,7 +227,7 @@ def _fill(few: Path, many: Path) -> None:
     """Make a store with the wheels of another, and many more."""
     shutil.copytree(few, many)
     store = Store(many)
-    entries = [*store.wheels()]
+    entries = [*store.wheels(store.keys())]
     for number in range(MANY_WHEELS - len(entries)):
         project = number % PROJECTS
         _put_another(store, entries[project % len(entries)], project, number)

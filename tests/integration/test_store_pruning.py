@@ -17,6 +17,7 @@ from filelock import FileLock
 from nox_buildstages.errors import UsageError
 from nox_buildstages.store.inventory import Kind, disk_size, list_items
 from nox_buildstages.store.key import Recipe
+from nox_buildstages.store.listing import list_wheels
 from nox_buildstages.store.pruning import Limits, PruneResult, prune
 from nox_buildstages.store.store import DAY, Store, note_use
 from nox_buildstages.system.locks import hold_shared_lock
@@ -111,9 +112,9 @@ def test_what_is_found_is_used(store: Store, tmp_path: Path) -> None:
     age(folder_of(older), 32)
     assert store.find(older.key) is not None
     assert pruned(store, Limits(older_than=30 * int(DAY))).removed
-    assert [*store.wheels()] == [older]
+    assert [*store.wheels(store.keys())] == [older]
     put(store, tmp_path, "old")
-    assert [it.recipe.name for it in store.wheels()] == ["old", "older"]
+    assert [it.recipe.name for it in store.wheels(store.keys())] == ["old", "older"]
 
 
 def test_a_use_is_noted_once_a_day(store: Store, tmp_path: Path) -> None:
@@ -163,6 +164,7 @@ def test_every_kind_is_known(store: Store, tmp_path: Path) -> None:
     write(top / "interpreters" / f"{KEY}.json")
     write(top / "compilers" / "ccache-x" / "gcc")
     write(top / "logs" / "a.log")
+    list_wheels(store)
     write(top / "locks" / "x.run")
     write(top / "jobs" / "host" / "1-x.json")
     write(top / "jobs" / "host" / "1-x.lock")
@@ -176,6 +178,7 @@ def test_every_kind_is_known(store: Store, tmp_path: Path) -> None:
         f"git/.gone-{KEY}/HEAD",
         "answers/.a.json.x",
         "logs/.a.log.x",
+        "lists/.wheels.json.x",
         "jobs/host/.1-x.json.y",
     ):
         write(top / leftover)
@@ -222,14 +225,17 @@ def without_log(folder: Path) -> None:
     (folder / "build.log").unlink()
 
 
+@pytest.mark.parametrize("is_listed", [False, True])
 @pytest.mark.parametrize(
     "damage", [without_record, garbled, without_wheel, cut, without_log]
 )
 def test_an_entry_that_is_never_found_is_garbage(
-    store: Store, tmp_path: Path, damage: Callable[[Path], None]
+    store: Store, tmp_path: Path, damage: Callable[[Path], None], *, is_listed: bool
 ) -> None:
     """It goes without any limit; the sound one beside it stays."""
     folder, sound = folder_of(put(store, tmp_path, "a")), put(store, tmp_path, "b")
+    if is_listed:
+        list_wheels(store)
     damage(folder)
     assert gone(pruned(store, GARBAGE)) == [folder]
     assert store.find(sound.key) == sound
@@ -348,6 +354,7 @@ print("ended", flush=True)
 PRUNING = """
 import sys
 from pathlib import Path
+from nox_buildstages.store.listing import list_wheels
 from nox_buildstages.store.pruning import Limits, prune
 from nox_buildstages.store.store import Store
 

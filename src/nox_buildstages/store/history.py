@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nox_buildstages.store.key import describe_changes
+from nox_buildstages.store.listing import list_wheels
 from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ class History(Value):
     store: Store
     keys: Mapping[str, str] = field(default_factory=dict)
     """The keys of the wheels in this project's wheelhouse, by project."""
-    _wheels: dict[str, list[StoredWheel]] = field(default_factory=dict)
+    _listed: dict[str, list[str]] = field(default_factory=dict)  # keys by project
+    _wheels: dict[str, list[StoredWheel]] = field(default_factory=dict)  # by project
 
     def previous(
         self, recipe: Recipe, *, unknown: Collection[str] = ()
@@ -47,7 +49,10 @@ class History(Value):
         return next((it.recipe for it in wheels if it.sha256 == sha256), None)
 
     def _wheels_of(self, name: str) -> list[StoredWheel]:
-        if not self._wheels:
-            for wheel in self.store.wheels():
-                self._wheels.setdefault(wheel.recipe.name, []).append(wheel)
-        return self._wheels.get(name, [])
+        if not self._listed:
+            for key, listed in list_wheels(self.store).items():
+                self._listed.setdefault(listed.name, []).append(key)
+        if name not in self._wheels:
+            found = self.store.wheels(self._listed.get(name, ()))
+            self._wheels[name] = [it for it in found if it.name == name]
+        return self._wheels[name]

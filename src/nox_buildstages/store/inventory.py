@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import stat
 from contextlib import suppress
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nox_buildstages.store import listing
 from nox_buildstages.store.key import Recipe
-from nox_buildstages.store.store import FORMAT, RECORD
+from nox_buildstages.store.store import FORMAT, KEY, LOG, RECORD
 from nox_buildstages.value import Value, field_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
+    from nox_buildstages.store.listing import ListedWheel
     from nox_buildstages.store.store import Store
 
 REMOVED_PREFIX = ".gone-"
 """The prefix that a folder's name gets before the folder is removed."""
 
-_KEY = re.compile("[0-9a-f]{64}")
 _LEFTOVERS = (".new-", "locking-", "fetching-", REMOVED_PREFIX)
+_ITSELF = "."
 _CLAIMS = "claims.lock"
 """A lock that processes wait for before they take a job slot; never removed."""
 
@@ -39,6 +41,7 @@ class Kind(Enum):
     INTERPRETER = "interpreters"
     COMPILERS = "compiler wrappers"
     LOG = "logs"
+    LIST = "lists of wheels"
     LEFTOVER = "leftovers"
     LOCK = "lock files"
 
@@ -47,6 +50,7 @@ _FILES = {
     Kind.ANSWER: ("answers", ".json"),
     Kind.INTERPRETER: ("interpreters", ".json"),
     Kind.LOG: ("logs", ".log"),
+    Kind.LIST: (listing.FOLDER, ".json"),
 }
 """The folder and the suffix of each kind of single files."""
 
@@ -65,8 +69,9 @@ class StoreItem(Value):
 def list_items(store: Store) -> Iterator[StoreItem]:
     """Yield all items of a store; files with unknown names are left out."""
     top = store.folder
+    listed = listing.read_list(store)
     for path in _list_keys(top / "wheels"):
-        yield _item(Kind.WHEEL, path, is_garbage=_is_broken(store, path))
+        yield _wheel_item(store, path, listed.get(path.name))
     for path in (it for builds in store.all_builds for it in _list_keys(builds)):
         yield _item(Kind.TREE, path, lock=store.processes_lock(path.name))
     for path in _list_keys(top / "sources"):
@@ -115,6 +120,7 @@ def foreign_size(store: Store) -> int:
     """Return the bytes of all foreign files in the store's folder."""
     ours = {"wheels", "builds", "sources", "git", "answers", "interpreters", "logs"}
     ours |= {"compilers", "here", "locks", "jobs", store.users_lock.name}
+    ours |= {listing.FOLDER}
     return sum(disk_size(it) for it in _list(store.folder) if it.name not in ours)
 
 
@@ -123,21 +129,30 @@ def disk_size(path: Path) -> int:
 
     A file with several names counts as a share, because clones and mirrors share files.
     """
-    if path.is_symlink() or not path.is_dir():
-        return _file_size(path)
-    return sum(
-        _file_size(Path(folder, name))
-        for folder, _, names in os.walk(path)
-        for name in names
-    )
+    return _total_size(path, _scan(path))
 
 
-def _file_size(path: Path) -> int:
-    try:
-        status = path.lstat()
-    except OSError:  # its owner has just removed the file
-        return 0
-    return status.st_blocks * 512 // max(status.st_nlink, 1)
+def _total_size(path: Path, scan: Mapping[str, os.stat_result]) -> int:
+    size = 0
+    for name, status in scan.items():
+        if not stat.S_ISDIR(status.st_mode):
+            size += status.st_blocks * 512 // max(status.st_nlink, 1)
+        elif name != _ITSELF:
+            size += disk_size(path / name)
+    return size
+
+
+def _scan(path: Path) -> dict[str, os.stat_result]:
+    """Return the status of a path, and of each entry of a folder."""
+    found = {}
+    with suppress(OSError):  # its owner has just removed the file
+        found[_ITSELF] = path.lstat()
+        if stat.S_ISDIR(found[_ITSELF].st_mode):
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    with suppress(OSError):
+                        found[entry.name] = entry.stat(follow_symlinks=False)
+    return found
 
 
 def _list(folder: Path) -> list[Path]:
@@ -148,30 +163,50 @@ def _list(folder: Path) -> list[Path]:
 
 
 def _list_keys(folder: Path) -> list[Path]:
-    return [path for path in _list(folder) if _KEY.fullmatch(path.name)]
+    return [path for path in _list(folder) if KEY.fullmatch(path.name)]
 
 
 def _item(
     kind: Kind, path: Path, *, lock: Path | None = None, is_garbage: bool = False
 ) -> StoreItem:
+    scan = _scan(path)
     return StoreItem(
         kind=kind,
         path=path,
-        size=disk_size(path),
-        used=_last_use(path),
+        size=_total_size(path, scan),
+        used=_last_use(scan),
         lock=lock,
         is_garbage=is_garbage,
     )
 
 
-def _last_use(path: Path) -> float:
+def _wheel_item(store: Store, folder: Path, listed: ListedWheel | None) -> StoreItem:
+    """Return the item of a wheel; its record is read only if the list doesn't fit."""
+    scan = _scan(folder)
+    sizes = {name: scan[name].st_size for name in scan.keys() - {_ITSELF, LOG}}
+    is_as_listed = (
+        listed is not None
+        and RECORD in sizes
+        and LOG in scan
+        and sum(sizes.values()) == listed.size
+    )
+    return StoreItem(
+        kind=Kind.WHEEL,
+        path=folder,
+        size=_total_size(folder, scan),
+        used=_last_use(scan),
+        is_garbage=not is_as_listed and _is_broken(store, folder),
+    )
+
+
+def _last_use(scan: Mapping[str, os.stat_result]) -> float:
     """Return the newest modification time of a path and the files of a folder."""
-    files = [] if path.is_symlink() else [it for it in _list(path) if not it.is_dir()]
-    newest = 0.0
-    for file in (path, *files):
-        with suppress(OSError):  # its owner has just removed the file
-            newest = max(newest, file.lstat().st_mtime)
-    return newest
+    times = (
+        status.st_mtime
+        for name, status in scan.items()
+        if name == _ITSELF or not stat.S_ISDIR(status.st_mode)
+    )
+    return max(times, default=0.0)
 
 
 def _is_broken(store: Store, folder: Path) -> bool:
@@ -205,7 +240,7 @@ def _source_items(folder: Path) -> Iterator[StoreItem]:
     yield StoreItem(
         kind=Kind.SOURCE,
         path=folder,
-        size=sum(map(_file_size, files)),
-        used=_last_use(folder),
+        size=sum(map(disk_size, files)),
+        used=_last_use(_scan(folder)),
         is_garbage=not files,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -31,7 +32,7 @@ from nox_buildstages.system.locks import hold_lock, hold_shared_lock
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
 _LOG = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ _LOG = logging.getLogger(__name__)
 CACHE_VARIABLE = "NOX_BUILDSTAGES_CACHE_DIR"
 BUILD_VARIABLE = "NOX_BUILDSTAGES_BUILD_DIR"
 FORMAT = 1
+KEY = re.compile("[0-9a-f]{64}")
 RECORD = "record.json"
 LOG = "build.log"
 DAY = 86_400.0
@@ -147,12 +149,21 @@ class Store(Value, kw_only=False):
         """Return the folder of a key's wheel."""
         return self.folder / "wheels" / key
 
-    def wheels(self) -> Iterator[StoredWheel]:
-        """Yield all wheels, the newest first, without hashing."""
+    def keys(self) -> set[str]:
+        """Return the keys that have a folder; some may lack a wheel."""
+        try:
+            with os.scandir(self.folder / "wheels") as entries:
+                return {it.name for it in entries if KEY.fullmatch(it.name)}
+        except OSError:
+            return set()
+
+    def wheels(self, keys: Iterable[str]) -> Iterator[StoredWheel]:
+        """Yield the wheels of some keys, the newest first, without hashing."""
         dated: list[tuple[float, str]] = []
-        for record in self.folder.glob(f"wheels/[!.]*/{RECORD}"):
-            with suppress(FileNotFoundError):  # removed by another process
-                dated.append((record.stat().st_mtime, record.parent.name))
+        for key in keys:
+            with suppress(OSError):  # no wheel, or removed by another process
+                record = self.wheel_folder(key) / RECORD
+                dated.append((record.stat().st_mtime, key))
         for _, key in sorted(dated, reverse=True):
             with suppress(BuildStagesError):  # a newer version's; not asked for
                 wheel = self.peek(key)

@@ -56,8 +56,9 @@ def run_plan(workspace: Workspace) -> None:
 def plan_project(workspace: Workspace, views: Sequence[Workspace]) -> Plan:
     """Plan every output of some cells; out-of-date locks are better than none."""
     locks = _check_locks(workspace)
+    history = History(store=workspace.tools.store)
     planned: dict[tuple[str, str, str], PlannedOutput] = {}
-    for it in (it for view in views for it in _plan_view(view)):
+    for it in (it for view in views for it in _plan_view(view, history)):
         identity = it.python, it.title, it.name
         if not planned.setdefault(identity, it).version:  # another cell locks it
             planned[identity] = it
@@ -84,12 +85,12 @@ def plan_jobs(
             hint="install it in this job too:\n  uv python install "
             + " ".join(missing),
         )
+    history = History(store=workspace.tools.store)
     cells = []
     for view in views:
         context = view.context(view.read_locks())
-        cells.append(
-            github.plan_cell(context, _plan_view(view), view.wheelhouse.folder)
-        )
+        planned = _plan_view(view, history)
+        cells.append(github.plan_cell(context, planned, view.wheelhouse.folder))
     return github.GitHubPlan(
         cells=tuple(cells),
         wheelhouse=github.relative_path(project, project.wheelhouse),
@@ -184,8 +185,8 @@ def _read_stale_locks(
         return {}
 
 
-def _plan_view(view: Workspace) -> tuple[PlannedOutput, ...]:
-    """Plan every output for a Python and a cell."""
+def _plan_view(view: Workspace, history: History) -> tuple[PlannedOutput, ...]:
+    """Plan every output for a Python and a cell; the history is of all cells."""
     locks = _read_stale_locks(view, view.interpreter)
     if not locks:
         return plan_without_locks(view.project, view.python)
@@ -195,7 +196,7 @@ def _plan_view(view: Workspace) -> tuple[PlannedOutput, ...]:
     outputs = {output.name for output in view.project.outputs}
     return plan_outputs(
         view.context(locks),
-        History(store=view.tools.store, keys=keys),
+        replace(history, keys=keys),
         rebuild=outputs if options.rebuild_all else options.rebuild,
         elsewhere=options.github or not is_this_machine(view.project.machine),
     )
