@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from nox_buildstages.store.key import Recipe
+    from nox_buildstages.store.listing import Listing
     from nox_buildstages.store.store import Store, StoredWheel
 
 
@@ -21,7 +22,7 @@ class History(Value):
     store: Store
     keys: Mapping[str, str] = field(default_factory=dict)
     """The keys of the wheels in this project's wheelhouse, by project."""
-    _listed: dict[str, list[str]] = field(default_factory=dict)  # keys by project
+    _listed: Listing = field(default_factory=dict)
     _wheels: dict[str, list[StoredWheel]] = field(default_factory=dict)  # by project
 
     def previous(
@@ -50,8 +51,7 @@ class History(Value):
 
     def _wheels_of(self, name: str) -> list[StoredWheel]:
         if not self._listed:
-            for key, listed in list_wheels(self.store).items():
-                self._listed.setdefault(listed.name, []).append(key)
+            self._listed.update(list_wheels(self.store))
         if name not in self._wheels:
             found = self.store.wheels(self._listed.get(name, ()))
             self._wheels[name] = [it for it in found if it.name == name]

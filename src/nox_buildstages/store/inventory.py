@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from contextlib import suppress
 from enum import Enum
@@ -11,19 +12,19 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.store import listing
 from nox_buildstages.store.key import Recipe
-from nox_buildstages.store.store import FORMAT, KEY, LOG, RECORD
+from nox_buildstages.store.store import FORMAT, LOG, RECORD
 from nox_buildstages.value import Value, field_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from nox_buildstages.store.listing import ListedWheel
     from nox_buildstages.store.store import Store
 
 REMOVED_PREFIX = ".gone-"
 """The prefix that a folder's name gets before the folder is removed."""
 
+_KEY = re.compile("[0-9a-f]{64}")
 _LEFTOVERS = (".new-", "locking-", "fetching-", REMOVED_PREFIX)
 _ITSELF = "."
 _CLAIMS = "claims.lock"
@@ -69,7 +70,8 @@ class StoreItem(Value):
 def list_items(store: Store) -> Iterator[StoreItem]:
     """Yield all items of a store; files with unknown names are left out."""
     top = store.folder
-    listed = listing.read_list(store)
+    by_project = listing.read_list(store).values()
+    listed = {key: size for wheels in by_project for key, size in wheels.items()}
     for path in _list_keys(top / "wheels"):
         yield _wheel_item(store, path, listed.get(path.name))
     for path in (it for builds in store.all_builds for it in _list_keys(builds)):
@@ -163,7 +165,7 @@ def _list(folder: Path) -> list[Path]:
 
 
 def _list_keys(folder: Path) -> list[Path]:
-    return [path for path in _list(folder) if KEY.fullmatch(path.name)]
+    return [path for path in _list(folder) if _KEY.fullmatch(path.name)]
 
 
 def _item(
@@ -180,16 +182,11 @@ def _item(
     )
 
 
-def _wheel_item(store: Store, folder: Path, listed: ListedWheel | None) -> StoreItem:
-    """Return the item of a wheel; its record is read only if the list doesn't fit."""
+def _wheel_item(store: Store, folder: Path, listed: int | None) -> StoreItem:
+    """Return the item of a wheel; the record is read only if the list doesn't fit."""
     scan = _scan(folder)
     sizes = {name: scan[name].st_size for name in scan.keys() - {_ITSELF, LOG}}
-    is_as_listed = (
-        listed is not None
-        and RECORD in sizes
-        and LOG in scan
-        and sum(sizes.values()) == listed.size
-    )
+    is_as_listed = {LOG, RECORD} <= scan.keys() and sum(sizes.values()) == listed
     return StoreItem(
         kind=Kind.WHEEL,
         path=folder,

@@ -9,48 +9,49 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.store.store import RECORD
 from nox_buildstages.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from nox_buildstages.store.store import Store
 
 FOLDER, FILE = "lists", "wheels.json"
 """Another format of the list gets another file."""
 
-
-class ListedWheel(NamedTuple):
-    """An entry of the list."""
-
-    name: str  # the project
-    size: int  # bytes of the record and of the wheel
+Listing: TypeAlias = "dict[str, dict[str, int]]"
+"""The bytes of record and wheel together, by project and key."""
 
 
-def read_list(store: Store) -> Mapping[str, ListedWheel]:
-    """Return the list by key as some reader has left it; empty if it is damaged."""
+def read_list(store: Store) -> Listing:
+    """Return the list as it is; empty if it is missing or damaged."""
     try:
-        document = json.loads((store.folder / FOLDER / FILE).read_bytes())
-        return {key: ListedWheel(*entry) for key, entry in document.items()}
+        listed = json.loads((store.folder / FOLDER / FILE).read_bytes())
+        return {name: {**wheels} for name, wheels in listed.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 
-def list_wheels(store: Store) -> Mapping[str, ListedWheel]:
-    """Return the list of all wheels by key, and write it if it was out of date."""
+def list_wheels(store: Store) -> Listing:
+    """Return the list after bringing it up to date."""
     listed, keys = read_list(store), store.keys()
-    wheels = {key: listed[key] for key in keys & listed.keys()}
-    for key in keys - listed.keys():
+    known = {key for wheels in listed.values() for key in wheels}
+    if known == keys:
+        return listed
+    wheels: Listing = {}
+    for name, sizes in listed.items():
+        if left := {key: size for key, size in sizes.items() if key in keys}:
+            wheels[name] = left
+    for key in keys - known:
         # Another process may remove the wheel, and a newer version may have put it.
         with suppress(OSError, BuildStagesError):
             wheel = store.peek(key)
             if wheel is not None:
                 record = (store.wheel_folder(key) / RECORD).stat()
-                wheels[key] = ListedWheel(wheel.name, record.st_size + wheel.size)
+                size = record.st_size + wheel.size
+                wheels.setdefault(wheel.name, {})[key] = size
     if wheels != listed:
         with suppress(OSError):  # the store is read-only, or the disk is full
             files.write_text(store.folder / FOLDER / FILE, json.dumps(wheels))

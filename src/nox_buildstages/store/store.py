@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -40,9 +39,9 @@ _LOG = logging.getLogger(__name__)
 CACHE_VARIABLE = "NOX_BUILDSTAGES_CACHE_DIR"
 BUILD_VARIABLE = "NOX_BUILDSTAGES_BUILD_DIR"
 FORMAT = 1
-KEY = re.compile("[0-9a-f]{64}")
 RECORD = "record.json"
 LOG = "build.log"
+_KEY_LENGTH = 64
 DAY = 86_400.0
 """Seconds for which a noted use isn't noted again."""
 
@@ -152,10 +151,10 @@ class Store(Value, kw_only=False):
     def keys(self) -> set[str]:
         """Return the keys that have a folder; some may lack a wheel."""
         try:
-            with os.scandir(self.folder / "wheels") as entries:
-                return {it.name for it in entries if KEY.fullmatch(it.name)}
+            names = os.listdir(self.folder / "wheels")  # noqa: PTH208 - there are many
         except OSError:
             return set()
+        return {name for name in names if len(name) == _KEY_LENGTH}
 
     def wheels(self, keys: Iterable[str]) -> Iterator[StoredWheel]:
         """Yield the wheels of some keys, the newest first, without hashing."""
