@@ -20,7 +20,7 @@ from nox_buildstages.store.key import Recipe
 from nox_buildstages.store.listing import list_wheels
 from nox_buildstages.store.pruning import Limits, PruneResult, prune
 from nox_buildstages.store.store import DAY, Store, note_use
-from nox_buildstages.system.locks import hold_shared_lock
+from nox_buildstages.system.locks import hold_lock
 from support.packages import make_wheel
 
 if TYPE_CHECKING:
@@ -440,7 +440,7 @@ def test_a_session_waits_for_pruning(store: Store) -> None:
     store.folder.mkdir()
     with (
         running(store, SESSION) as session,
-        hold_shared_lock(store.users_lock, exclusive=True, on_wait=pytest.fail),
+        hold_lock(store.users_lock, on_wait=pytest.fail),
     ):
         assert line_of(session) == "waits"
     with running(store, SESSION) as session:

@@ -14,7 +14,12 @@ from nox_buildstages.errors import UsageError
 from nox_buildstages.indexes.url_secrets import redact
 from nox_buildstages.store.inventory import REMOVED_PREFIX, foreign_size, list_items
 from nox_buildstages.system import files
-from nox_buildstages.system.locks import hold_shared_lock, list_holders, try_lock
+from nox_buildstages.system.locks import (
+    hold_lock,
+    hold_shared_lock,
+    list_holders,
+    try_lock,
+)
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
@@ -90,12 +95,9 @@ def prune(
         return PruneResult()
     with ExitStack() as stack:
         try:
+            hold = hold_shared_lock if is_dry else hold_lock
             stack.enter_context(
-                hold_shared_lock(
-                    store.users_lock,
-                    exclusive=not is_dry,
-                    on_wait=lambda: report(_describe_wait(store)),
-                )
+                hold(store.users_lock, on_wait=lambda: report(_describe_wait(store)))
             )
         except OSError as error:
             # On a full disk that lacks the lock's file no session can hold the lock.
@@ -139,10 +141,10 @@ def _remove(item: StoreItem) -> bool:
     with ExitStack() as stack:
         # A lock whose file is missing is free; a full disk has no room for the file.
         if item.lock is not None and item.lock.exists():
-            lock = try_lock(item.lock)
-            if lock is None:
+            release = try_lock(item.lock)
+            if release is None:
                 return False
-            stack.callback(lock.release)
+            stack.callback(release)
         if path.is_symlink() or not path.is_dir():
             path.unlink(missing_ok=True)
             return True

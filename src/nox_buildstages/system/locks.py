@@ -25,13 +25,11 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import contextmanager, suppress
+import sys
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from filelock import FileLock, Timeout
-
-from nox_buildstages.system.process import BEAT, check_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,58 +42,71 @@ def hold_lock(
     path: Path, *, on_wait: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
     """Hold a lock exclusively; call ``on_wait`` once if another process holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _LOG.debug("waiting for lock %s", path)
-        on_wait()
-        while not lock.is_locked:
-            check_interrupt()
-            with suppress(Timeout):
-                lock.acquire(timeout=BEAT)
-    _LOG.debug("holding lock %s", path)
-    try:
-        yield
-    finally:
-        lock.release()
+    if sys.platform == "win32":  # where projects are locked, and the kernel can't
+        from filelock import FileLock  # noqa: PLC0415
 
-
-def try_lock(path: Path) -> FileLock | None:
-    """Take a lock; return None if another process holds it."""
-    lock = FileLock(path)
-    with suppress(Timeout):
-        lock.acquire(timeout=0)
-        return lock
-    return None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path):
+            yield
+    else:
+        with _hold(path, on_wait, is_shared=False):
+            yield
 
 
 @contextmanager
-def hold_shared_lock(
-    path: Path, *, exclusive: bool = False, on_wait: Callable[[], None]
-) -> Iterator[None]:
-    """Hold a lock that many processes can hold at once, or one exclusively.
+def hold_shared_lock(path: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock that many processes can hold at once, even in a read-only folder."""
+    with _hold(path, on_wait, is_shared=True):
+        yield
 
-    filelock's shared lock is a database that readers write to; the kernel's works in a
-    read-only folder, too. ``on_wait`` is called once if others hold the lock.
-    """
-    import fcntl  # noqa: PLC0415 - Windows lacks it, and lists sessions
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    access = os.O_RDWR if exclusive else os.O_RDONLY  # NFS wants both to lock alone
-    descriptor = os.open(path, access | os.O_CREAT, 0o666)
-    operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+def try_lock(path: Path) -> Callable[[], None] | None:
+    """Take a lock and return a function to release it; None if others hold it."""
     try:
-        try:
-            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _LOG.debug("waiting for lock %s", path)
-            on_wait()
-            fcntl.flock(descriptor, operation)
+        return partial(os.close, _take(path))
+    except BlockingIOError:
+        return None
+
+
+@contextmanager
+def _hold(
+    path: Path, on_wait: Callable[[], None], *, is_shared: bool
+) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = _take(path, is_shared=is_shared)
+    except BlockingIOError:
+        _LOG.debug("waiting for lock %s", path)
+        on_wait()
+        descriptor = _take(path, is_shared=is_shared, waits=True)
+    try:
         _LOG.debug("holding lock %s", path)
         yield
     finally:
+        os.close(descriptor)
+
+
+def _take(path: Path, *, is_shared: bool = False, waits: bool = False) -> int:
+    """Return the descriptor of a locked file.
+
+    A prune may remove the file before we have the lock; then we need the new file.
+
+    Raises:
+        BlockingIOError: Another process holds the lock, and we don't wait.
+    """
+    import fcntl  # noqa: PLC0415 - Windows lacks it
+
+    access = os.O_RDONLY if is_shared else os.O_RDWR  # NFS wants both to lock alone
+    operation = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
+    while True:
+        descriptor = os.open(path, access | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, operation | (0 if waits else fcntl.LOCK_NB))
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
 
 
