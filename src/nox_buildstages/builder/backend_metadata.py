@@ -29,6 +29,7 @@ from nox_buildstages.lock.resolve.known_metadata import (
 from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
 from nox_buildstages.run.follow import METADATA
 from nox_buildstages.sources import metadata as source_tree
+from nox_buildstages.sources.trees import METADATA_FILES
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import make_ignored_folder, write_text
@@ -72,7 +73,7 @@ class BackendMetadata(Value):
             return self._unpack(output, source)
         folder = Path(tempfile.mkdtemp(prefix="declared-", dir=self.scratch))
         return self.context.tools.sources.unpack(
-            source, folder / "source", only=source_tree.METADATA_FILES
+            source, folder / "source", only=METADATA_FILES
         )
 
     def _unpack(self, output: NormalizedName, source: Source) -> Path:

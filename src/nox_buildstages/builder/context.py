@@ -14,7 +14,6 @@ from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.indexes.url_secrets import strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, StagePin, list_pins
 from nox_buildstages.lock.files.pylock import move_paths
-from nox_buildstages.sources import patches
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, digest_parts
 from nox_buildstages.system.process import Command, run_checked
 from nox_buildstages.value import Value
@@ -284,9 +283,13 @@ class BuildContext(Value, eq=False):
             SourceError: A patch can't be read.
         """
         declared = self.project.rules(output).patches
+        if not declared:
+            return ()
+        from nox_buildstages.sources.patches import read_patch  # noqa: PLC0415 - few have one
+
         return self.tools.run.once(
             (SESSION, "patches", declared),
-            lambda: tuple(map(patches.read_patch, declared)),
+            lambda: tuple(map(read_patch, declared)),
         )
 
     def variables(self, stage: Stage, output: NormalizedName) -> dict[str, str]:

@@ -27,7 +27,7 @@ from nox_buildstages.lock.files.lockfile import digest
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.lock.resolve.known_metadata import find_unmet
 from nox_buildstages.model import FINAL, PROJECT
-from nox_buildstages.sources.metadata import METADATA_FILES
+from nox_buildstages.sources.trees import METADATA_FILES
 from nox_buildstages.store.key import Ingredient
 from nox_buildstages.system import files
 from nox_buildstages.value import Value, to_dict

@@ -15,6 +15,7 @@ from packaging.version import Version
 from nox_buildstages import toml
 from nox_buildstages.errors import SourceError
 from nox_buildstages.model import Metadata
+from nox_buildstages.sources.trees import METADATA_FILES
 from nox_buildstages.value import Value
 from nox_buildstages.wheels import core_metadata
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
     from nox_buildstages.model import Learned
     from nox_buildstages.wheels.core_metadata import CoreMetadata
-
-METADATA_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO")
-"""The files of a source tree, besides code, that determine its requirements."""
 
 _LEGACY = "setuptools.build_meta:__legacy__"
 

@@ -23,13 +23,10 @@ from nox_buildstages.errors import (
 from nox_buildstages.indexes.credentials import Credentials
 from nox_buildstages.indexes.url_secrets import LOGIN_HINT, is_auth_failure, redact
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
-from nox_buildstages.sources import archives, git, trees
-from nox_buildstages.sources.patches import apply_patches
+from nox_buildstages.sources import git, trees
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import FULL_DISK, path_from_url, sha256_of
 from nox_buildstages.value import Value, field, replace
-from nox_buildstages.wheels.core_metadata import parse_metadata
-from nox_buildstages.wheels.wheel import read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -104,6 +101,8 @@ class Sources(Value, kw_only=False):
                 archive = self._find_archive(source)
                 hint = "name another release, a git commit or a folder of it"
                 with _raise_source_error(source, hint):
+                    from nox_buildstages.sources import archives  # noqa: PLC0415 - to unpack
+
                     archives.unpack_archive(archive, target, only=only)
                     top = _find_top(target)
             elif isinstance(source, GitSource):
@@ -118,6 +117,8 @@ class Sources(Value, kw_only=False):
             if not only:
                 self._report_empty_submodules(source, top)
             if patches:
+                from nox_buildstages.sources.patches import apply_patches  # noqa: PLC0415
+
                 apply_patches(
                     patches,
                     top,
@@ -225,6 +226,8 @@ class Sources(Value, kw_only=False):
         fetched, if it is small.
         """
         from nox_buildstages.sources import downloads  # noqa: PLC0415 - few runs fetch
+        from nox_buildstages.wheels.core_metadata import parse_metadata  # noqa: PLC0415
+        from nox_buildstages.wheels.wheel import read_metadata  # noqa: PLC0415
 
         url = urlsplit(self.absolute_url(wheel.location))
         file = self.cache / "sources" / wheel.sha256 / "METADATA"
@@ -350,8 +353,10 @@ def _raise_source_error(source: Source, hint: str) -> Iterator[None]:
     """Turn every error about a damaged source into a SourceError."""
     try:
         yield
-    except archives.FAILURES as error:
-        if _is_full_disk(error):
+    except Exception as error:
+        from nox_buildstages.sources.archives import FAILURES  # noqa: PLC0415 - rare
+
+        if not isinstance(error, FAILURES) or _is_full_disk(error):
             raise
         raise SourceError(
             subject=redact(str(source)),

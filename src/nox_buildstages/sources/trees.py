@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from nox_buildstages.system.process import Runner
 
+METADATA_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO")
+"""The files of a source tree, besides code, that determine its requirements."""
+
 _SUBMODULE = re.compile(r"^\s*path\s*=\s*(.+?)\s*$", re.MULTILINE)
 _IGNORED_NAMES = frozenset({".git", ".hg", ".svn", "__pycache__"})
 

@@ -141,10 +141,10 @@ def _remove(item: StoreItem) -> bool:
     with ExitStack() as stack:
         # A lock whose file is missing is free; a full disk has no room for the file.
         if item.lock is not None and item.lock.exists():
-            release = try_lock(item.lock)
-            if release is None:
+            lock = try_lock(item.lock)
+            if lock is None:
                 return False
-            stack.callback(release)
+            stack.callback(lock.release)
         if path.is_symlink() or not path.is_dir():
             path.unlink(missing_ok=True)
             return True

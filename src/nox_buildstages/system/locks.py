@@ -27,9 +27,10 @@ import logging
 import os
 import sys
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,10 +61,20 @@ def hold_shared_lock(path: Path, *, on_wait: Callable[[], None]) -> Iterator[Non
         yield
 
 
-def try_lock(path: Path) -> Callable[[], None] | None:
-    """Take a lock and return a function to release it; None if others hold it."""
+class HeldLock(Value):
+    """A lock that this process holds."""
+
+    descriptor: int
+
+    def release(self) -> None:
+        """Release the lock; only once, because the descriptor may be used again."""
+        os.close(self.descriptor)
+
+
+def try_lock(path: Path) -> HeldLock | None:
+    """Take a lock; return None if another process holds it."""
     try:
-        return partial(os.close, _take(path))
+        return HeldLock(descriptor=_take(path))
     except BlockingIOError:
         return None
 

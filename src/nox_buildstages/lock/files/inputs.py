@@ -16,8 +16,7 @@ from nox_buildstages.declarations.settings import UV_KEYS
 from nox_buildstages.environments.targets import target_markers
 from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.lock.files.lockfile import FORMAT, digest
-from nox_buildstages.sources.metadata import METADATA_FILES
-from nox_buildstages.sources.patches import read_patch
+from nox_buildstages.sources.trees import METADATA_FILES
 from nox_buildstages.store.key import digest_parts
 from nox_buildstages.system.files import path_from_url
 
@@ -54,7 +53,11 @@ def digest_inputs(
             {folder for it in projects for _, folder in list_folders(it)},
         ),
     )
-    hashes = {patch: read_patch(patch).sha256 for patch in declared_patches}
+    hashes = {}
+    if declared_patches:
+        from nox_buildstages.sources.patches import read_patch  # noqa: PLC0415 - few have one
+
+        hashes = {patch: read_patch(patch).sha256 for patch in declared_patches}
     files = {
         folder: tuple(
             (name, hashlib.sha256((folder / name).read_bytes()).hexdigest())
