@@ -97,7 +97,6 @@ class Counting:
         return run(command)
 
 
-@dataclass
 class Recording(Screen):
     """Keeps what it was to show."""
 

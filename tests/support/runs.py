@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from nox_buildstages.run.run import Run
+from nox_buildstages.value import field
 
 
-@dataclass(kw_only=True, slots=True)
 class RecordingRun(Run):
     """A run that prints nothing.
 
