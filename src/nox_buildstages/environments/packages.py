@@ -49,6 +49,23 @@ def read_metadata(environment: Environment) -> Iterator[bytes]:
             yield file.read_bytes()
 
 
+def list_packages(environment: Environment) -> dict[str, tuple[str, str]]:
+    """Return the version of each package, and a digest of the list of files."""
+    installed: dict[str, tuple[str, str]] = {}
+    for folder in site_packages(environment):
+        for info in sorted(folder.glob("*.dist-info")):
+            name, _, text = info.name.removesuffix(".dist-info").rpartition("-")
+            version = canonicalize_version(text, strip_trailing_zero=False)
+            record = info / "RECORD"
+            listed = record.read_bytes() if record.is_file() else b""
+            digest = hashlib.sha256(listed).hexdigest()
+            installed[canonicalize_name(name)] = (version, digest)
+        for info in sorted(folder.glob("*.egg-info")):
+            name, _, version = info.name.removesuffix(".egg-info").partition("-")
+            installed[canonicalize_name(name)] = (version.partition("-py")[0], "")
+    return installed
+
+
 def list_files(environment: Environment) -> dict[str, dict[str, str]]:
     """Return the files of each installed package, with the hashes, as in RECORD.
 
@@ -101,7 +118,7 @@ def find_differences(
     environment: Environment, wanted: Mapping[str, Ingredient]
 ) -> dict[str, str]:
     """Return the differences from a lock in words, by package."""
-    installed = _list_packages(environment)
+    installed = list_packages(environment)
     record = _read_record(environment)
     old = {name: version for name, (version, _) in installed.items()}
     new = {name: ingredient.version for name, ingredient in wanted.items()}
@@ -125,7 +142,7 @@ def record_packages(environment: Environment, wanted: Mapping[str, Ingredient]) 
     """Record from which wheels the packages of an environment were installed."""
     record = {
         name: [wanted[name].sha256, listed]
-        for name, (_, listed) in _list_packages(environment).items()
+        for name, (_, listed) in list_packages(environment).items()
         if name in wanted
     }
     environment.location.joinpath(FILES_NOTE).unlink(missing_ok=True)
@@ -158,23 +175,6 @@ def write_direct_url(environment: Environment, name: str, folder: Path) -> None:
                 new.open("w", encoding="utf-8", newline="") as stream,
             ):
                 csv.writer(stream, lineterminator="\n").writerows(rows)
-
-
-def _list_packages(environment: Environment) -> dict[str, tuple[str, str]]:
-    """Return the version of each package, and a digest of the list of files."""
-    installed: dict[str, tuple[str, str]] = {}
-    for folder in site_packages(environment):
-        for info in sorted(folder.glob("*.dist-info")):
-            name, _, text = info.name.removesuffix(".dist-info").rpartition("-")
-            version = canonicalize_version(text, strip_trailing_zero=False)
-            record = info / "RECORD"
-            listed = record.read_bytes() if record.is_file() else b""
-            digest = hashlib.sha256(listed).hexdigest()
-            installed[canonicalize_name(name)] = (version, digest)
-        for info in sorted(folder.glob("*.egg-info")):
-            name, _, version = info.name.removesuffix(".egg-info").partition("-")
-            installed[canonicalize_name(name)] = (version.partition("-py")[0], "")
-    return installed
 
 
 def _read_record(environment: Environment) -> dict[str, list[str]]:

@@ -20,6 +20,7 @@ from nox_buildstages.environments.packages import (
     check_packages,
     find_differences,
     list_files,
+    list_packages,
     record_packages,
 )
 from nox_buildstages.errors import BuildStagesError, HashMismatchError
@@ -83,6 +84,13 @@ class Syncer(Value):
         if not environment.may_install():
             check_packages(environment, wanted, hint=INSTALL_HINT)
         surplus = sorted(stale - wanted.keys())
+        present = stale & list_packages(environment).keys()
+        removed = {
+            path
+            for name, paths in list_files(environment).items()
+            if name in present
+            for path in paths
+        }
         location = environment.location
         hint = f"remove it, then run nox again:\n  rm -r {location}"
         if surplus:  # ``uv pip sync`` would leave pip in the environment
@@ -90,8 +98,8 @@ class Syncer(Value):
             failure = self._run_uv("pip", *argv, *surplus)
             if failure:
                 raise _sync_error(location, failure, hint)
-        self._install(environment, stale & wanted.keys(), lock)
-        overlaps = self._settle_overlaps(environment, wanted, lock)
+        self._install(environment, stale & wanted.keys(), lock, again=present)
+        overlaps = self._settle_overlaps(environment, wanted, lock, removed)
         text = json.dumps([to_dict(it) for it in overlaps])
         write_text(environment.location / _OVERLAPS_NOTE, text)
         record_packages(environment, wanted)
@@ -125,9 +133,18 @@ class Syncer(Value):
             )
 
     def _install(
-        self, environment: Environment, names: Collection[str], lock: Path
+        self,
+        environment: Environment,
+        names: Collection[str],
+        lock: Path,
+        *,
+        again: Collection[str],
     ) -> None:
         """Install locked packages; bypass uv's cache if its file isn't the locked one.
+
+        uv installs missing packages anyway. The packages in ``again`` are in the
+        environment, perhaps from another wheel of the same version. For these uv also
+        asks the servers if the wheels in its cache are current, which takes time.
 
         uv's cache may be older than the index: if an index promises unchanging
         URLs, uv installs the cached file, even against the lock. Then the package is
@@ -138,8 +155,9 @@ class Syncer(Value):
         sync = ("pip", "sync", "--allow-empty-requirements", str(lock.absolute()))
         left = set(names)
         while True:
-            again = (("--reinstall-package", name) for name in sorted(left))
-            failure = self._run_uv(*sync, *chain.from_iterable(again), *options)
+            present = sorted(left.intersection(again))
+            words = chain.from_iterable(("--reinstall-package", it) for it in present)
+            failure = self._run_uv(*sync, *words, *options)
             if not failure:
                 return
             mismatch = _MISMATCH.search(failure)
@@ -171,14 +189,19 @@ class Syncer(Value):
             )
 
     def _settle_overlaps(
-        self, environment: Environment, wanted: Mapping[str, Ingredient], lock: Path
+        self,
+        environment: Environment,
+        wanted: Mapping[str, Ingredient],
+        lock: Path,
+        removed: Collection[str],
     ) -> tuple[Overlap, ...]:
         """Have the same files after every installation of the same packages.
 
         uv installs packages side by side: if two have a path, chance decides. And uv
-        removes the path with either of them. Such packages are installed again, one
-        after the other, so the last one wins: outputs win over wheels of an index, then
-        the first name wins. Return where the contents differ.
+        removes the path with either of them: ``removed`` has the paths of packages that
+        were in the environment before. Such packages are installed again, one after the
+        other, so the last one wins: outputs win over wheels of an index, then the first
+        name wins. Return where the contents differ.
         """
         location, listed = environment.location, list_files(environment)
         order = sorted(wanted, key=lambda it: (not wanted[it].stage, it))
@@ -186,7 +209,11 @@ class Syncer(Value):
         again: dict[str, set[str]] = {
             name: set()
             for name, paths in files.items()
-            if not all(os.path.lexists(f"{location}/{path}") for path in paths)
+            if not all(
+                os.path.lexists(f"{location}/{path}")
+                for path in paths
+                if path in removed
+            )
         }
         for overlap in find_overlaps(files):
             for name in (overlap.winner, overlap.loser):
@@ -194,7 +221,7 @@ class Syncer(Value):
         contents: dict[str, dict[str, str]] = {}
         for name in reversed(order):
             if name in again:
-                self._install(environment, {name}, lock)
+                self._install(environment, {name}, lock, again={name})
                 # RECORD may have no hash, or another kind.
                 contents[f"{name} {wanted[name].version}"] = {
                     path: sha256_of(location / path)
