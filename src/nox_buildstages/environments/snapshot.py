@@ -93,17 +93,19 @@ def guard_environment(
 ) -> Iterator[Environment]:
     """Yield an environment, and raise an error if a build changes it.
 
+    The caller occupies the environment, and its recorded files are the current ones.
     Added files are removed, and the packages are installed again before the next
     build. Files in uv's cache that changed too are removed.
 
     Raises:
         ChangedEnvironmentError: The build changed it, and didn't fail otherwise.
     """
-    before = _take_snapshot(environment.location)
+    location = environment.location
+    before = _read_recorded_files(location) or _take_snapshot(location)
     try:
         yield environment
     finally:
-        changes = _find_changes(before, _take_snapshot(environment.location))
+        changes = _find_changes(before, _take_snapshot(location))
         if changes:
             damaged = _undo(environment, changes, syncer)
     if changes:
@@ -148,12 +150,9 @@ def restore_files(
         BuildStagesError: Files have changed, and nox doesn't allow installation.
     """
     location = environment.location
-    note = location / FILES_NOTE
-    try:
-        recorded = json.loads(note.read_text(encoding="utf-8"))
-        before = {name: tuple(status) for name, status in recorded.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        note.unlink(missing_ok=True)
+    before = _read_recorded_files(location)
+    if before is None:
+        location.joinpath(FILES_NOTE).unlink(missing_ok=True)
         return
     changes = _find_changes(before, _take_snapshot(location))
     if not changes:
@@ -167,6 +166,15 @@ def restore_files(
         " its packages are installed again"
     )
     _undo(environment, changes, syncer)
+
+
+def _read_recorded_files(location: Path) -> _Snapshot | None:
+    """Return the recorded files of an environment; None without a valid record."""
+    try:
+        recorded = json.loads((location / FILES_NOTE).read_text(encoding="utf-8"))
+        return {name: tuple(status) for name, status in recorded.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def _take_snapshot(location: Path) -> _Snapshot:
