@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import py_compile
 import re
 import subprocess
 import sys
@@ -62,7 +63,10 @@ def syncer(runner: Counting, caches: Path, monkeypatch: pytest.MonkeyPatch) -> S
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
-    location = tmp_path / "venv"
+    return make_environment(tmp_path / "venv")
+
+
+def make_environment(location: Path) -> Environment:
     run_uv("venv", "-p", sys.executable, location)
     return Environment(
         location=location, bin=location / "bin", python=location / "bin/python"
@@ -125,6 +129,33 @@ def output_of(*command: str | Path) -> str:
 
 
 BOTH = {"some-package": "1.0", "other": "2.0+cpu"}
+
+
+def test_only_packages_that_are_there_are_installed_again(
+    environment: Environment, locked: Locked, syncer: Syncer, runner: Counting
+) -> None:
+    """For these, uv asks servers whether the wheels in its cache are current."""
+    syncer.sync(environment, locked.wanted, locked.path)
+    (command,) = runner.commands
+    assert "--reinstall-package" not in command.argv
+
+
+def test_bytecode_comes_along_from_an_environment_beside(
+    environment: Environment, locked: Locked, syncer: Syncer, tmp_path: Path
+) -> None:
+    """A module of the same wheel is compiled once, not once for each environment."""
+    syncer.sync(environment, locked.wanted, locked.path)
+    beside = make_environment(tmp_path / "beside")
+    (module,) = environment.location.glob(
+        "lib/python*/site-packages/some_package/__init__.py"
+    )
+    cached = Path(py_compile.compile(str(module)) or "")
+    syncer.sync(beside, locked.wanted, locked.path)
+    linked = beside.location / cached.relative_to(environment.location)
+    assert linked.samefile(cached)
+    argv = [str(beside.python), "-v", "-c", "import some_package"]
+    said = subprocess.run(argv, capture_output=True, check=True, text=True).stderr
+    assert f"{linked} matches" in said
 
 
 def test_an_environment_becomes_equal_to_its_lock(

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from base64 import urlsafe_b64encode
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name, canonicalize_version
@@ -22,7 +23,7 @@ from nox_buildstages.system.files import atomic_write, write_text
 from nox_buildstages.text import diff
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from nox_buildstages.environments.environment import Environment
@@ -119,7 +120,7 @@ def find_differences(
 ) -> dict[str, str]:
     """Return the differences from a lock in words, by package."""
     installed = list_packages(environment)
-    record = _read_record(environment)
+    record = _read_record(environment.location)
     old = {name: version for name, (version, _) in installed.items()}
     new = {name: ingredient.version for name, ingredient in wanted.items()}
     differences = {
@@ -156,6 +157,33 @@ def forget_packages(environment: Environment) -> None:
         environment.location.joinpath(name).unlink(missing_ok=True)
 
 
+def link_bytecode(
+    environment: Environment, names: Collection[str], wanted: Mapping[str, Ingredient]
+) -> None:
+    """Give new packages the bytecode that their wheels have in environments beside.
+
+    Python compiles a module at the first import in an environment: torch's take longer
+    than the installation. Bytecode names the time and size of its source, so Python
+    compiles again if the source differs. It replaces files, and never writes into them.
+    """
+    left, listed = set(names), list_files(environment)
+    for other in sorted(environment.location.parent.iterdir()):
+        record = {} if other == environment.location else _read_record(other)
+        for name in [it for it in left if it in record and it in listed]:
+            if record[name][0] != wanted[name].sha256:
+                continue
+            modules = (path for path in listed[name] if path.endswith(".py"))
+            for folder in {path.rpartition("/")[0] for path in modules}:
+                cached = f"{folder}/__pycache__"
+                with suppress(OSError):  # nobody imported a module of the folder
+                    files = [*other.joinpath(cached).iterdir()]
+                    left.discard(name)
+                    target = environment.location / cached
+                    target.mkdir(exist_ok=True)
+                    for file in files:
+                        target.joinpath(file.name).hardlink_to(file)
+
+
 def write_direct_url(environment: Environment, name: str, folder: Path) -> None:
     """Write the ``direct_url.json`` of an editable package, listed in RECORD."""
     text = json.dumps({"url": folder.as_uri(), "dir_info": {"editable": True}})
@@ -177,9 +205,9 @@ def write_direct_url(environment: Environment, name: str, folder: Path) -> None:
                 csv.writer(stream, lineterminator="\n").writerows(rows)
 
 
-def _read_record(environment: Environment) -> dict[str, list[str]]:
+def _read_record(location: Path) -> dict[str, list[str]]:
     try:
-        text = (environment.location / _INSTALLATION_RECORD).read_text("utf-8")
+        text = (location / _INSTALLATION_RECORD).read_text("utf-8")
         record = json.loads(text)
     except (OSError, ValueError):
         return {}

@@ -19,6 +19,7 @@ from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.environments.packages import (
     check_packages,
     find_differences,
+    link_bytecode,
     list_files,
     list_packages,
     record_packages,
@@ -104,6 +105,7 @@ class Syncer(Value):
         write_text(environment.location / _OVERLAPS_NOTE, text)
         record_packages(environment, wanted)
         check_packages(environment, wanted, hint=hint)
+        link_bytecode(environment, stale & wanted.keys(), wanted)
         return overlaps
 
     def create(self, location: Path, python: Path) -> None:
