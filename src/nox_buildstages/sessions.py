@@ -384,7 +384,7 @@ class _Adapter(Value):
         workspace = open_workspace(
             self.cells,
             declared.cell or self.cells.first,
-            _environment(session),
+            _environment(session, self.lock.invocation),
             options,
             self.run,
         )
@@ -401,8 +401,10 @@ class _Adapter(Value):
         return skip_reason
 
 
-def _environment(session: nox.Session) -> Environment:
+def _environment(session: nox.Session, invocation: NoxInvocation) -> Environment:
     """Return a session's environment, with what nox lets be done with it.
+
+    Whether nox skips installs can only be found out by an attempt to run something.
 
     Raises:
         UsageError: It isn't an environment that can be made equal to a lock.
@@ -430,11 +432,12 @@ def _environment(session: nox.Session) -> Environment:
         python=Path(session.bin, "python").absolute(),
         session=session.name,
         may_install=cache(
-            lambda: session.run_install(*nothing, silent=True, log=False) is not None
+            lambda: (
+                not invocation.may_skip_installs
+                or session.run_install(*nothing, silent=True, log=False) is not None
+            )
         ),
-        may_run=cache(
-            lambda: session.run(*nothing, silent=True, log=False) is not None
-        ),
+        may_run=lambda: not invocation.skips_programs,
         run=run,
     )
 

@@ -169,3 +169,26 @@ def test_the_words_say_how_environments_are_made(
     """By which backend, in other processes or not, anew or not."""
     call = called(*words, environ=variables)
     assert (call.backend, call.is_parallel, call.remakes) == (backend, parallel, afresh)
+
+
+@pytest.mark.parametrize(
+    ("words", "may_skip_installs", "skips_programs"),
+    [
+        ((), False, False),
+        (("-R",), True, False),
+        (("-vR", "-s", "build-stages"), True, False),
+        (("--no-install",), True, False),
+        (("--install-only", "-r"), False, True),
+        (("--", "-R", "--install-only"), False, False),
+        (("--envdir",), True, False),
+    ],
+)
+def test_the_words_say_what_nox_skips(
+    words: Sequence[str],
+    may_skip_installs: bool,  # noqa: FBT001 - a case
+    skips_programs: bool,  # noqa: FBT001 - a case
+) -> None:
+    """Without these words nox doesn't have to be asked."""
+    call = called(*words)
+    assert call.may_skip_installs == may_skip_installs
+    assert call.skips_programs == skips_programs

@@ -44,6 +44,7 @@ def test_known_words_are_followed(words: str, expected: Options) -> None:
         ("--write", "build-stages-init", Options(write=True)),
         ("--json", "build-stages-plan", Options(json=True)),
         ("--github", "build-stages-plan", Options(github=True)),
+        ("--check-again", "build-stages", Options(check_again=True)),
         ("--check-reproducible", "build-stages", Options(check_reproducible=True)),
         (
             "--check-reproducible",

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.prepare import occupy_environment, sync_environment
 from nox_buildstages.builder.stage import find_results
 from nox_buildstages.environments.import_check import import_command
+from nox_buildstages.environments.interpreter import identify_interpreter
+from nox_buildstages.environments.packages import IMPORTS_NOTE, digest_packages
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files.effects import describe_unused, find_unused_outputs
 from nox_buildstages.model import FINAL
 from nox_buildstages.run.journal import CLOSED
 from nox_buildstages.run.summary import render_summary
+from nox_buildstages.store.key import digest_json
+from nox_buildstages.system.files import write_text
 from nox_buildstages.system.machine import is_this_machine
 from nox_buildstages.system.process import Command
 from nox_buildstages.wheelhouse.directory import unused_wheelhouses
@@ -64,8 +69,7 @@ def run_final(workspace: Workspace) -> str | None:
         return "--install-only: the environment is ready, nothing was checked"
     try:
         if final.imports:
-            tools.run.report(f"importing {', '.join(final.imports)}")
-            _import_modules(context, environment)
+            _check_imports(context, environment, again=options.check_again)
         for check in final.checks:
             environment.run(check, project.root)
     finally:
@@ -76,6 +80,47 @@ def run_final(workspace: Workspace) -> str | None:
         cell = str(project.cell)
         tools.run.journal.note(CLOSED, python=workspace.python, cell=cell)
     return None
+
+
+def _check_imports(
+    context: BuildContext, environment: Environment, *, again: bool
+) -> None:
+    """Import the modules, unless they worked and nothing known has changed since.
+
+    The project itself changes without notice, because it is installed editable.
+    """
+    run, final = context.tools.run, context.project.final
+    note = environment.location / IMPORTS_NOTE
+    inputs = _digest_import_inputs(context, environment)
+    is_noted = False
+    with suppress(OSError):
+        is_noted = note.read_bytes() == inputs.encode()
+    if is_noted and not again and final.project is None:
+        run.report(
+            "the imports worked, and nothing has changed since; to check them again:"
+            " nox -s build-stages -- --check-again"
+        )
+        return
+    note.unlink(missing_ok=True)
+    run.report(f"importing {', '.join(final.imports)}")
+    _import_modules(context, environment)
+    # Another run may have changed the environment meanwhile.
+    if _digest_import_inputs(context, environment) == inputs:
+        with suppress(OSError):  # without a note, the next run checks again
+            write_text(note, inputs)
+
+
+def _digest_import_inputs(context: BuildContext, environment: Environment) -> str:
+    """Return a digest of what imports depend on, as far as it's known here."""
+    outer = context.tools.run.outer
+    return digest_json(
+        [
+            context.project.final.imports,
+            digest_packages(environment),
+            identify_interpreter(environment.python),
+            {name: outer[name] for name in outer if name.startswith("LD_")},
+        ]
+    )
 
 
 def _import_modules(context: BuildContext, environment: Environment) -> None:

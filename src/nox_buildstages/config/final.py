@@ -234,7 +234,9 @@ FINAL: Mapping[str, Key] = {
         default=[],
         type="list of modules",
         example='imports = ["flash_attn"]',
-        text="Modules that are imported in the runtime environment, with `python -I`.",
+        text="Modules that are imported in the runtime environment, with `python -I`."
+        " After they have worked, they are imported again [only if something has"
+        " changed](../explanation/environments.md#imports-that-worked).",
     ),
     "checks": Key(
         getters.list_of(

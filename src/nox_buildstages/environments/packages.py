@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name, canonicalize_version
 
 from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.errors import BuildStagesError
+from nox_buildstages.store.key import digest_json
 from nox_buildstages.system.files import atomic_write, write_text
 from nox_buildstages.text import diff
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 FILES_NOTE = "nox-buildstages-files.json"
 """The snapshot of an environment's files; only valid for the current packages."""
+
+IMPORTS_NOTE = "nox-buildstages-imports.txt"
+"""A digest of what the last imports depended on; only there if they worked."""
 
 _INSTALLATION_RECORD = "nox-buildstages.json"
 
@@ -151,9 +155,20 @@ def record_packages(environment: Environment, wanted: Mapping[str, Ingredient]) 
     write_text(path, json.dumps(record, indent=1))
 
 
+def digest_packages(environment: Environment) -> str:
+    """Return a digest of what is installed in an environment, as far as it's recorded.
+
+    Names beside the packages count, too: a file that a user puts there may change what
+    is imported.
+    """
+    paths = (path for it in site_packages(environment) for path in it.iterdir())
+    names = {path.name for path in paths} - {"__pycache__"}
+    return digest_json([_read_record(environment), sorted(names)])
+
+
 def forget_packages(environment: Environment) -> None:
     """Remove the record; every package will be installed again."""
-    for name in (FILES_NOTE, _INSTALLATION_RECORD):
+    for name in (FILES_NOTE, IMPORTS_NOTE, _INSTALLATION_RECORD):
         environment.location.joinpath(name).unlink(missing_ok=True)
 
 

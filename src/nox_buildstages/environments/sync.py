@@ -17,6 +17,7 @@ from nox_buildstages import toml
 from nox_buildstages.declarations.settings import NETWORK_OFF, OFFLINE_HINT, Indexes
 from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.environments.packages import (
+    IMPORTS_NOTE,
     check_packages,
     find_differences,
     link_bytecode,
@@ -84,6 +85,7 @@ class Syncer(Value):
         _LOG.debug("syncing %s: %s", environment.location, words)
         if not environment.may_install():
             check_packages(environment, wanted, hint=INSTALL_HINT)
+        environment.location.joinpath(IMPORTS_NOTE).unlink(missing_ok=True)
         surplus = sorted(stale - wanted.keys())
         present = stale & list_packages(environment).keys()
         removed = {

@@ -60,6 +60,8 @@ class NoxInvocation(Value):
     envdir: str = ".nox"
     backend: str = ""  # empty for nox's own choice
     remakes: bool = False  # whether nox makes existing environments again
+    may_skip_installs: bool = False  # only nox knows which environments it reuses
+    skips_programs: bool = False  # nox's --install-only
 
     @classmethod
     def of_noxfile(cls, options: Any) -> NoxInvocation:  # noqa: ANN401 - nox.options
@@ -128,13 +130,16 @@ def read_command_line(
     option("-fb", "--force-venv-backend", dest="forced_backend")
     option("--no-venv", action="store_true")
     option("--reuse-venv")
+    option("-R", "--no-install", dest="skips_installs", action="store_true")
+    option("--install-only", dest="skips_programs", action="store_true")
+    option("-h", "-N", "-r", "-v", action="store_true")  # nox takes -vR for -v -R
     option("-l", "--list", "--list-sessions", dest="list", action="store_true")
     option("--usage")
     own = words[: words.index("--")] if "--" in words else words
     try:
         args = parser.parse_known_args(own)[0]
     except ValueError:  # nox would have refused them: this program isn't nox
-        return NoxInvocation(makes_environments=False)
+        return NoxInvocation(makes_environments=False, may_skip_installs=True)
     default = args.backend or environ.get("NOX_DEFAULT_VENV_BACKEND")
     backend = args.forced_backend or default or ""
     only_shows = args.list or args.usage or "_ARGCOMPLETE" in environ
@@ -155,4 +160,6 @@ def read_command_line(
         envdir=args.envdir or noxfile.envdir,
         backend=backend,
         remakes=args.reuse_venv == "never",
+        may_skip_installs=args.skips_installs,
+        skips_programs=args.skips_programs,
     )

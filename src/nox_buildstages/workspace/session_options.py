@@ -36,6 +36,7 @@ class Options(Value):
     github: bool = False
     only_missing: bool = False
     select: tuple[tuple[str, str], ...] = ()  # axes and values
+    check_again: bool = False
     check_reproducible: bool = False
     vendor: bool = False
     repair: bool = False
@@ -108,6 +109,7 @@ WORDS = (
     Word("--upgrade", "", "lock the newest versions instead of the locked ones"),
     Word("--upgrade-package", "", _UPGRADE, canonicalize_name, "NAME"),
     Word("--rebuild", "", _REBUILD, canonicalize_name, "[NAME]"),
+    Word("--check-again", _BUILD, "run the imports again though nothing has changed"),
     Word("--check-reproducible", _BUILD, "build twice, and fail if the wheels differ"),
     Word("--vendor", _RELEASE, "add the runtime's wheels from indexes"),
     Word("--repair", _RELEASE, "make manylinux wheels with auditwheel"),
