@@ -163,7 +163,7 @@ def digest_packages(environment: Environment) -> str:
     """
     paths = (path for it in site_packages(environment) for path in it.iterdir())
     names = {path.name for path in paths} - {"__pycache__"}
-    return digest_json([_read_record(environment), sorted(names)])
+    return digest_json([_read_record(environment.location), sorted(names)])
 
 
 def forget_packages(environment: Environment) -> None:
