@@ -1,4 +1,4 @@
-"""What a diagnosis takes into account beside the log.
+"""The facts that a diagnosis takes into account, beside the log.
 
 This module is imported for every build, the rules only for those that fail.
 """
