@@ -6,6 +6,7 @@ import json
 import tempfile
 from contextlib import suppress
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from nox_buildstages.sources.trees import METADATA_FILES
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import make_ignored_folder, write_text
+from nox_buildstages.system.process import run_in_parallel
 from nox_buildstages.value import Value, replace, to_dict
 
 if TYPE_CHECKING:
@@ -88,8 +90,24 @@ class BackendMetadata(Value):
         return self.context.tools.run.once(question, unpack)
 
     def ask_all(self, queries: Sequence[BackendQuery]) -> list[BackendAnswer]:
-        """Run the hooks of several outputs, one after another."""
-        return [*map(self.ask, queries)]
+        """Run the hooks of several outputs: those of a stage side by side.
+
+        Wheels of earlier stages in the environment are built first. If only the builds
+        of these wheels differ between the cells of a matrix, the first cell's answer is
+        used for all: the others would compile for hours to learn nothing new.
+
+        Raises:
+            BuildError: A hook failed, or a wheel can't be built.
+            BuildStagesError: The network can't be switched off.
+            BuildStagesError: Nox must not run anything.
+        """
+        # The environment is made for each stage in turn.
+        by_stage = groupby(queries, lambda it: (it.stage.name, it.target))
+        return [it for _, group in by_stage for it in self._ask_stage([*group])]
+
+    def ask(self, query: BackendQuery) -> BackendAnswer:
+        """Run the hooks of an output, see ``ask_all``."""
+        return self.ask_all([query])[0]
 
     def wheel_metadata(
         self, wheel: ArchiveSource, size: int | None
@@ -109,97 +127,135 @@ class BackendMetadata(Value):
             logs=self.logs(query.target),
         )
 
-    def ask(self, query: BackendQuery) -> BackendAnswer:
-        """Run the hooks of an output in the stage's environment.
+    def _ask_stage(self, queries: Sequence[BackendQuery]) -> list[BackendAnswer]:
+        """Run the hooks of outputs of a stage side by side, unless answers are known.
 
-        Wheels of earlier stages in the environment are built first. If only the builds
-        of these wheels differ between the cells of a matrix, the first cell's answer is
-        used for all: the others would compile for hours to learn nothing new.
-
-        Raises:
-            BuildError: A hook failed, or a wheel can't be built.
-            BuildStagesError: The network can't be switched off.
-            BuildStagesError: Nox must not run anything.
+        An answer is valid until an ingredient of the wheel changes.
         """
-        context = self._context_for(query)
-        stage = query.stage.name
+        first = queries[0]
+        context, stage = self._context_for(first), first.stage.name
+        tools, environment = context.tools, self.environment(first.target)
+        asked: dict[Hashable, BackendAnswer]
+        asked = tools.run.once((SESSION, "backend answers"), dict)
+        questions = [self._question(context, query) for query in queries]
+        new = [
+            (number, query)
+            for number, query in enumerate(queries)
+            if questions[number] not in asked
+        ]
+        if new:
+            missing = context.missing_wheels(stage)
+            if missing:
+                outputs = ", ".join(query.output for _, query in new)
+                tools.run.report(
+                    f"locking has to build {', '.join(missing)} first: the build"
+                    f" backend of {outputs} is asked in an environment with these"
+                    " wheels"
+                )
+            _provide_stages(context, stage, environment)
+        answers = {
+            number: answer
+            for number, query in new
+            if (answer := self._find_answer(context, query)) is not None
+        }
+        unknown = [(number, query) for number, query in new if number not in answers]
+        if unknown:
+            with occupy_environment(tools, environment):
+                prepare_environment(context, stage, environment)
+                if not environment.may_run():
+                    raise not_run(stage, *(query.output for _, query in unknown))
+                calls = [
+                    partial(self._ask_backend, context, query, environment)
+                    for _, query in unknown
+                ]
+                found = run_in_parallel(calls)
+            answers |= zip((number for number, _ in unknown), found, strict=True)
+        for number, answer in answers.items():
+            asked[questions[number]] = answer
+        return [asked[question] for question in questions]
+
+    def _question(self, context: BuildContext, query: BackendQuery) -> Hashable:
+        """Return what the answer for an output depends on, whatever the cell."""
         held = tuple(
             (pin.name, pin.version.public, pin.stage)
             if isinstance(pin, StagePin)
             else pin
-            for pin in context.pins(stage)
+            for pin in context.pins(query.stage.name)
         )
         if all(isinstance(pin, IndexPin) for pin in held):
-            return self._find_or_run(context, query)
-        question: tuple[Hashable, ...] = (
-            *(SESSION, "backend", stage, query.output, query.source),
-            *(query.wants_metadata, query.requires, query.target, held),
+            return object()  # the store knows the answer for each cell
+        return (
+            *(query.stage.name, query.output, query.source, query.wants_metadata),
+            *(query.requires, query.target, held),
             tuple(patch.sha256 for patch in context.patches(query.output)),
         )
-        return context.tools.run.once(
-            question, partial(self._find_or_run, context, query)
-        )
 
-    def _find_or_run(self, context: BuildContext, query: BackendQuery) -> BackendAnswer:
-        """Return the stored answer of a backend, or run the hooks and store the answer.
+    def _find_answer(
+        self, context: BuildContext, query: BackendQuery
+    ) -> BackendAnswer | None:
+        """Return the stored answer of a backend, if there is one.
 
-        An answer is valid until an ingredient of the wheel changes. If a hook fails and
-        the table declares the output's requirements, the backend isn't needed: some
-        backends only work on a machine with a GPU or the CUDA compiler.
+        An answer with metadata answers a question without. An answer without metadata
+        answers a question for metadata if requirements are missing.
         """
-        tools, environment = context.tools, self.environment(query.target)
-        missing = self.missing_wheels(query)
-        if missing:
-            tools.run.report(
-                f"locking has to build {', '.join(missing)} first: the build backend of"
-                f" {query.output} is asked in an environment with these wheels"
-            )
-        _provide_stages(context, query.stage.name, environment)
-        context = replace(context, logs=tools.store.folder / "logs")
         if query.stage.name == PROJECT:
-            with occupy_environment(tools, environment):
-                requires = editable_backend.get_build_requires(
-                    context, query.output, environment
-                )
-            return BackendAnswer(requires=requires, metadata=None)
-        output = LockedOutput(
-            name=query.output, source=query.source, build_requires=(), metadata=_UNKNOWN
-        )
-        recipe = context.make_recipe(query.stage, output)
-        # The answer to a question for metadata can be an answer without metadata.
-        paths = {
-            with_metadata: tools.store.folder
-            / "answers"
-            / f"{digest_json([recipe.key, with_metadata])}.json"
-            for with_metadata in dict.fromkeys((query.wants_metadata, False))
-        }
-        for with_metadata, path in paths.items():
+            return None
+        for with_metadata in (query.wants_metadata, not query.wants_metadata):
+            path = self._answer_path(context, query, with_metadata=with_metadata)
             with suppress(OSError, ValueError, LookupError, TypeError):
                 answer = _load_answer(json.loads(path.read_text(encoding="utf-8")))
-                if with_metadata == query.wants_metadata:
-                    note_use(path)
-                    return answer
-                unmet = _find_unmet(context, query, answer.requires)
-                if unmet:
-                    note_use(path)
-                    return replace(answer, unmet=unmet)
-        try:
-            with occupy_environment(tools, environment):
-                answer = self._run_hooks(context, query, output, environment)
-        except BackendError as error:
-            rules = context.project.rules(canonicalize_name(error.output))
-            if rules.requires_dist is None or (self.finds_modules and error.module):
-                # Metadata is a way out if this machine can't run the backend.
-                if error.module or (error.hint and not error.lacks_cuda):
-                    raise
-                declare = requires_dist_hint(error.output)
-                hint = f"{error.hint}\nor {declare}" if error.hint else declare
-                raise replace(error, hint=hint) from error
-            tools.run.report(
-                f"{error.hook} of {error.output} failed (log: {error.log}); using the"
-                " requirements in pyproject.toml"
+                if answer.failed and not query.may_fail:
+                    continue
+                if not query.wants_metadata:
+                    answer = replace(answer, metadata=None)
+                elif not with_metadata:
+                    unmet = _find_unmet(context, query, answer.requires)
+                    if not unmet:
+                        continue
+                    answer = replace(answer, unmet=unmet)
+                note_use(path)
+                return answer
+        return None
+
+    def _answer_path(
+        self, context: BuildContext, query: BackendQuery, *, with_metadata: bool
+    ) -> Path:
+        """Return the file in the store for the answer of a backend."""
+        recipe = context.make_recipe(query.stage, _unknown_output(query))
+        name = digest_json([recipe.key, with_metadata])
+        return context.tools.store.folder / "answers" / f"{name}.json"
+
+    def _ask_backend(
+        self, context: BuildContext, query: BackendQuery, environment: Environment
+    ) -> BackendAnswer:
+        """Run the hooks of an output in a prepared environment; store the answer.
+
+        If a hook fails and the table declares the output's requirements, the backend
+        isn't needed: some backends only work on a machine with a GPU or the CUDA
+        compiler.
+        """
+        tools = context.tools
+        context = replace(context, logs=tools.store.folder / "logs")
+        if query.stage.name == PROJECT:
+            requires = editable_backend.get_build_requires(
+                context, query.output, environment
             )
-            return BackendAnswer(requires=(), metadata=None)
+            return BackendAnswer(requires=requires, metadata=None)
+        stored: dict[str, Any]
+        try:
+            answer = self._run_hooks(context, query, environment)
+        except BackendError as error:
+            if query.may_fail:
+                if error.reason != "exit status 1" or query.stage.network == "on":
+                    return BackendAnswer(requires=(), metadata=None, failed=True)
+                answer = BackendAnswer(requires=(), metadata=None, failed=True)
+            else:
+                self._check_failure(context, error)
+                return BackendAnswer(requires=(), metadata=None)
+        path = self._answer_path(
+            context, query, with_metadata=query.wants_metadata and not answer.unmet
+        )
+        note_use(path)
         metadata = answer.metadata and {
             **{
                 field.replace("_", "-"): it
@@ -207,38 +263,45 @@ class BackendMetadata(Value):
             },
             "version": str(answer.metadata.version),
         }
-        path = paths[query.wants_metadata and not answer.unmet]
-        note_use(path)
-        write_text(
-            path, json.dumps({"requires": answer.requires, "metadata": metadata})
-        )
+        stored = {"requires": answer.requires, "metadata": metadata}
+        write_text(path, json.dumps({"failed": True} if answer.failed else stored))
         return answer
+
+    def _check_failure(self, context: BuildContext, error: BackendError) -> None:
+        """Raise the error of a hook, unless the table declares the metadata."""
+        rules = context.project.rules(canonicalize_name(error.output))
+        if rules.requires_dist is None or (self.finds_modules and error.module):
+            # Metadata is a way out if this machine can't run the backend.
+            if error.module or (error.hint and not error.lacks_cuda):
+                raise error
+            declare = requires_dist_hint(error.output)
+            hint = f"{error.hint}\nor {declare}" if error.hint else declare
+            raise replace(error, hint=hint) from error
+        context.tools.run.report(
+            f"{error.hook} of {error.output} failed (log: {error.log}); using the"
+            " requirements in pyproject.toml"
+        )
 
     def _run_hooks(
         self,
         context: BuildContext,
         query: BackendQuery,
-        output: LockedOutput,
         environment: Environment,
     ) -> BackendAnswer:
-        """Run the hooks of an output; the environment is occupied.
+        """Run the hooks of an output in a prepared environment.
 
         Every other hook needs what the first hook returns (PEP 517), so the backend
         is only asked for metadata in an environment that has it.
         """
-        stage = query.stage
+        stage, output = query.stage, _unknown_output(query)
         job = Job(context=context, stage=stage, output=output, environment=environment)
         network = job.sandbox
-        prepare_environment(context, stage.name, environment)
-        if not environment.may_run():
-            raise not_run(stage.name, output.name)
         make_ignored_folder(job.log.parent)
         job.log.write_text(f"network: {network}\n", encoding="utf-8")
         several = len(context.project.pythons) > 1
         python = f" on Python {query.target.version}" if several else ""
         context.tools.run.report(f"asking the build backend of {output.name}{python}")
-        home = self.scratch / "home"
-        home.mkdir(exist_ok=True)
+        home = Path(tempfile.mkdtemp(prefix="home-", dir=self.scratch))
         tree = self._unpack(query.output, query.source)
         folder = Path(tempfile.mkdtemp(prefix="metadata-", dir=self.scratch))
         core = None
@@ -257,6 +320,13 @@ class BackendMetadata(Value):
             check_name(output.name, stage.name, core.name)
             metadata = source_tree.metadata_from_core(core, learned="hook")
         return BackendAnswer(requires=requires, metadata=metadata)
+
+
+def _unknown_output(query: BackendQuery) -> LockedOutput:
+    """Return the output of a question, whose metadata isn't known yet."""
+    return LockedOutput(
+        name=query.output, source=query.source, build_requires=(), metadata=_UNKNOWN
+    )
 
 
 def _find_unmet(
@@ -291,6 +361,8 @@ def _provide_stages(context: BuildContext, name: str, environment: Environment) 
 
 def _load_answer(stored: dict[str, Any]) -> BackendAnswer:
     """Return an answer from JSON."""
+    if stored.get("failed"):
+        return BackendAnswer(requires=(), metadata=None, failed=True)
     fields = stored["metadata"]
     return BackendAnswer(
         requires=tuple(stored["requires"]),

@@ -57,6 +57,7 @@ class BackendQuery(Value):
     requires: tuple[str, ...]  # of the output, met by the environment
     wants_metadata: bool
     target: Target  # with an interpreter on this machine
+    may_fail: bool = False  # whether a failure is an answer
 
 
 class BackendAnswer(Value):
@@ -70,6 +71,8 @@ class BackendAnswer(Value):
     metadata: Metadata | None  # prepare_metadata_for_build_wheel
     unmet: tuple[str, ...] = ()
     """The requirements to install before the backend can be asked for metadata."""
+    failed: bool = False
+    """Whether the hook failed: it may need outputs of earlier stages."""
 
 
 class MetadataProvider(Protocol):

@@ -13,7 +13,6 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import (
-    BackendError,
     InvalidLockError,
     MetadataError,
     ResolutionError,
@@ -238,24 +237,25 @@ class Locker(Value):
         # built to lock: the build asks again.
         early = []
         for target, query in queries:
-            static = target.known.static[query.output]
             key = (target.target.marker, query.output)
             if self.metadata_provider.missing_wheels(query) and (
-                static.is_known or key not in state.asked_early
+                target.known.static[query.output].is_known
+                or key not in state.asked_early
             ):
                 state.asked_early.add(key)
-                answer = None
-                with suppress(BackendError):
-                    (answer,) = self.metadata_provider.ask_all(
-                        [_without_outputs(query)]
-                    )
-                if answer is None and static.is_known:
-                    answer = known_metadata.BackendAnswer(requires=(), metadata=None)
-                if answer is not None:
-                    pins = target.resolved[query.stage.name].pins
-                    self._record(target, query, answer, pins if static.is_known else ())
-                    early.append(query.output)
-        if early:
+                early.append((target, query))
+        answers = self.metadata_provider.ask_all(
+            [_without_outputs(query) for _, query in early]
+        )
+        is_new = False
+        for (target, query), answer in zip(early, answers, strict=True):
+            is_known = target.known.static[query.output].is_known
+            if is_known or not answer.failed:
+                pins = target.resolved[query.stage.name].pins
+                noted = replace(answer, failed=False)
+                self._record(target, query, noted, pins if is_known else ())
+                is_new = True
+        if is_new:
             return True
 
         answers = self.metadata_provider.ask_all([query for _, query in queries])
@@ -322,7 +322,12 @@ def _without_outputs(
     lock = replace(
         query.locks[name], pylock=without_stage_packages(query.locks[name].pylock)
     )
-    return replace(query, locks={**query.locks, name: lock}, wants_metadata=False)
+    return replace(
+        query,
+        locks={**query.locks, name: lock},
+        wants_metadata=False,
+        may_fail=True,
+    )
 
 
 def _names(environments: Sequence[tuple[TargetLock, Stage | None]]) -> str:
