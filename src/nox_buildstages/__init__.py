@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nox_buildstages.errors import BuildStagesError
-
 if TYPE_CHECKING:
     import os
+
+    from nox_buildstages.errors import BuildStagesError
 
 __all__ = ["BuildStagesError", "register"]
 
@@ -24,3 +24,12 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     from nox_buildstages import sessions  # noqa: PLC0415 - importing us stays cheap
 
     sessions.register(pyproject)
+
+
+def __getattr__(name: str) -> object:
+    """Import the base of all errors when a noxfile first names it."""
+    if name == "BuildStagesError":
+        from nox_buildstages.errors import BuildStagesError  # noqa: PLC0415
+
+        return BuildStagesError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
