@@ -12,9 +12,9 @@ import shutil
 import sys
 from contextlib import nullcontext, suppress
 from functools import cache
+from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from pkgutil import resolve_name
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -368,7 +368,8 @@ class _Adapter(Value):
         options = replace(options, folders=tuple(folders))
         skip_reason: str | None
         # The body is imported only now: `nox --list` needs none of its imports.
-        body = resolve_name(f"{__package__}.{declared.body}")
+        module, _, function = declared.body.partition(":")
+        body = getattr(import_module(f"{__package__}.{module}"), function)
         if not declared.has_environment:
             skip_reason = body(options, self.run, **declared.arguments)
             return skip_reason

@@ -6,8 +6,6 @@ import json
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from packaging.dependency_groups import DependencyGroupResolver
-from packaging.errors import ExceptionGroup
 from packaging.utils import canonicalize_name
 
 from nox_buildstages.config import getters
@@ -181,6 +179,9 @@ def group_requirements(
         hint = getters.did_you_mean(name, declared)
         item.fault(f"this file has no dependency group {name!r}{hint}")
         return None
+    from packaging.dependency_groups import DependencyGroupResolver  # noqa: PLC0415
+    from packaging.errors import ExceptionGroup  # noqa: PLC0415 - few take a group
+
     try:
         found = DependencyGroupResolver(declared).resolve(name)
     except ExceptionGroup as error:

@@ -32,8 +32,8 @@ Getter: TypeAlias = Callable[["Item"], T | None]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([KMGT])(i?)B")
-_DURATION = re.compile(
+_SIZE = r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([KMGT])(i?)B"
+_DURATION = (
     r"(?=[0-9])(?:([0-9]{1,9})w)?(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?"
     r"(?:([0-9]{1,9})(?:min|(?<=h\d)m|(?<=h\d\d)m))?(?:([0-9]{1,9})s)?"
 )
@@ -206,9 +206,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def find_nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that a word is probably a misspelling of."""
+    words = list(known)
+    if word in words:
+        return word
     from difflib import get_close_matches  # noqa: PLC0415 - most words are known
 
-    return next(iter(get_close_matches(word, list(known), n=1)), None)
+    return next(iter(get_close_matches(word, words, n=1)), None)
 
 
 def _dotted_name(item: Item, keys: Container[str]) -> str:
@@ -372,7 +375,7 @@ def parse_size(text: str) -> int | None:
 
     ``GB`` are powers of 1000, ``GiB`` powers of 1024.
     """
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text)
     if match is None:
         return None
     number, prefix, binary = match.groups()
@@ -388,7 +391,7 @@ def parse_duration(text: str) -> int | None:
     The units are ``w``, ``d``, ``h``, ``min`` and ``s``. After hours, ``m`` means
     minutes too; elsewhere ``m`` could mean months.
     """
-    match = _DURATION.fullmatch(text)
+    match = re.fullmatch(_DURATION, text)
     if match is None:
         return None
     numbers = map(int, match.groups(default="0"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from heapq import heappop, heappush
+from bisect import insort
 from itertools import pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
@@ -156,13 +156,13 @@ def _sort(edges: _Edges) -> tuple[list[str], list[tuple[str, ...]]]:
             cycles.append(cycle)
             ready = sorted(index[name] for name in cycle)
             missing.update(dict.fromkeys(cycle, 0))
-        name = names[heappop(ready)]
+        name = names[ready.pop(0)]
         del waiting[name]
         order.append(name)
         for dependent in dependents[name]:
             missing[dependent] -= 1
             if missing[dependent] == 0:
-                heappush(ready, index[dependent])
+                insort(ready, index[dependent])
     return order, cycles
 
 

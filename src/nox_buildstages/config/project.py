@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
@@ -33,6 +32,9 @@ if TYPE_CHECKING:
 
 _NEAR = 0.85
 """How similar the name of a table is to ours if it is a misspelling."""
+
+_MOST_LETTERS = 5
+"""How many letters more or less such a name may have."""
 
 _EXAMPLE = """; add
 
@@ -250,6 +252,12 @@ def _check_table_names(document: Document) -> bool:
     """Add a fault for each table with a name similar to ours; return if any exists."""
     tools = document.content.get("tool")
     names = [it for it in tools if it != TOOL] if isinstance(tools, Mapping) else []
+    # Similar names have similar lengths, and difflib takes long to import.
+    names = [it for it in names if abs(len(it) - len(TOOL)) <= _MOST_LETTERS]
+    if not names:
+        return False
+    from difflib import get_close_matches  # noqa: PLC0415
+
     near = get_close_matches(TOOL, names, cutoff=_NEAR)
     for name in near:
         item = Item(value=None, steps=("tool", name), document=document)

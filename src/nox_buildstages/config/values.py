@@ -42,14 +42,14 @@ _OLDEST_FREE_THREADED = (3, 13)
 _WITH_VERSION = re.compile(r"[a-z]*-?([0-9]+)(?:\.([0-9]+))?(?:\.([0-9]+))?t?")
 _MAX_PATCH = 100  # more releases than any minor version of Python has had
 _PYTHON = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?t?")
-_TIME = re.compile(
+_TIME = (
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"(T[0-9]{2}:[0-9]{2}:[0-9]{2})?(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?"
 )
 # At least two letters: a single letter is a drive of Windows.
 _SHA256 = re.compile("[0-9A-Fa-f]{64}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
-_LIKE_VERSION = re.compile(
+_LIKE_VERSION = (
     r"""([A-Za-z0-9][A-Za-z0-9._-]*?(?:\[[^]]*\])?)\s*([=:^~<>]{0,3})\s*"""
     r"""["']?([0-9][^\s"';,]*)["']?"""
 )
@@ -61,7 +61,7 @@ _OPERATORS = {
 }
 _SCP = re.compile(r"(\w+@[\w.-]+):(?!/)")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)+[a-z0-9.+]*")
-_ARCHIVE = re.compile(r"(-[0-9][^-/]*)?\.(zip|tgz|tar(\.\w+)?)(?=$|[#?])")
+_ARCHIVE = r"(-[0-9][^-/]*)?\.(zip|tgz|tar(\.\w+)?)(?=$|[#?])"
 
 env = getters.mapping_of(getters.string, "strings", key=getters.variable_name)
 
@@ -90,7 +90,7 @@ def _correct_requirement(text: str) -> str:
     text = text.strip()
     candidates = [re.sub(r"(?<=[0-9*])\s+(?=[<>=!~])", ",", text)]
     advice = "write"
-    likely = _LIKE_VERSION.fullmatch(text)
+    likely = re.fullmatch(_LIKE_VERSION, text)
     if likely is not None:
         name, operator, version = likely.groups()
         candidates = [f"{name}{_OPERATORS.get(operator, operator)}{version}"]
@@ -99,11 +99,11 @@ def _correct_requirement(text: str) -> str:
         url = _SCP.sub(r"ssh://\1/", text)
         if not _SCHEME.match(url):
             url = url if url.startswith((".", "/")) else f"./{url}"
-        elif not (url.startswith(("git+", "file:")) or _ARCHIVE.search(url)):
+        elif not (url.startswith(("git+", "file:")) or re.search(_ARCHIVE, url)):
             url = f"git+{url}"
         path = re.split("[#?]", url.partition("://")[2].partition("/")[2] or url)[0]
         end = path.partition("@")[0].rstrip("/").rpartition("/")[2]
-        candidates = [f"{_ARCHIVE.sub('', end).removesuffix('.git')} @ {url}"]
+        candidates = [f"{re.sub(_ARCHIVE, '', end).removesuffix('.git')} @ {url}"]
     for candidate in candidates:
         with suppress(InvalidRequirement):
             Requirement(candidate)
@@ -272,7 +272,7 @@ def upload_time(item: Item) -> str | None:
     if isinstance(value, str) and parse_span(value) is not None:
         return value
     written = value.isoformat() if isinstance(value, dt.date) else value
-    match = _TIME.fullmatch(written) if isinstance(written, str) else None
+    match = re.fullmatch(_TIME, written) if isinstance(written, str) else None
     if match is not None:
         day, clock, fraction, zone = match.groups(default="")
         try:

@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 ALL, SOME = "exclude-newer", "exclude-newer-package"
 """The keys in ``[tool.uv]``, and in lock files for the dates that spans meant."""
 
-_ISO = re.compile(
-    r"[+-]?P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?"
-)
-_WORDS = re.compile(
+_ISO = r"[+-]?P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?"
+_WORDS = (
     r"[+-]?\s*(?:(\d+)\s*(?:w|wks?|weeks?)\b,?)?\s*(?:(\d+)\s*(?:d|days?)\b,?)?"
     r"\s*(?:(\d+)\s*(?:h|hrs?|hours?)\b,?)?\s*(?:(\d+)\s*(?:m|mins?|minutes?)\b,?)?"
     r"\s*(?:(\d+)\s*(?:s|secs?|seconds?)\b)?(?:\s+ago)?"
@@ -34,7 +32,7 @@ def parse_span(text: object) -> timedelta | None:
         return None
     # A unit may touch the next number: 1w2d.
     spaced = re.sub(r"(?<=[a-z])(?=\d)", " ", text.strip())
-    found = _ISO.fullmatch(text.strip()) or _WORDS.fullmatch(spaced)
+    found = re.fullmatch(_ISO, text.strip()) or re.fullmatch(_WORDS, spaced)
     if found is None or not any(found.groups()):
         return None
     numbers = map(int, found.groups(default="0"))

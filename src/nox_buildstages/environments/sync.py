@@ -42,13 +42,13 @@ if TYPE_CHECKING:
 _IGNORED_VARIABLES = ("UV_CONSTRAINT",)
 """Variables with which uv would refuse a lock, or our own wheels in a lock."""
 
-_MISMATCH = re.compile(
+_MISMATCH = (
     r"(?:Hash|Size) mismatch for `(?P<wheel>(?P<name>[\w.-]+)[^`]*)`"
     r"(?:\s+Expected:\s+sha256:(?P<expected>\w+)\s+Computed:\s+sha256:(?P<found>\w+))?"
 )
 """uv's message about a wheel that differs from the locked wheel."""
 
-_CLASH = re.compile(r"(Is a directory|Not a directory|File exists) \(os error")
+_CLASH = r"(Is a directory|Not a directory|File exists) \(os error"
 """uv's messages about a path at which a file and a folder should be."""
 
 _OVERLAPS_NOTE = "nox-buildstages-overlaps.json"
@@ -164,7 +164,7 @@ class Syncer(Value):
             failure = self._run_uv(*sync, *words, *options)
             if not failure:
                 return
-            mismatch = _MISMATCH.search(failure)
+            mismatch = re.search(_MISMATCH, failure)
             if mismatch is not None and mismatch["name"] in left:
                 name = mismatch["name"]
                 part = environment.location / "pylock.alone.toml"
@@ -178,7 +178,7 @@ class Syncer(Value):
                 if not fresh_failure:
                     left.remove(name)
                     continue
-                fresh_mismatch = _MISMATCH.search(fresh_failure)
+                fresh_mismatch = re.search(_MISMATCH, fresh_failure)
                 if fresh_mismatch is not None and fresh_mismatch["found"] is not None:
                     mismatch = fresh_mismatch
             if mismatch is None or mismatch["found"] is None:
@@ -272,7 +272,7 @@ def _sync_error(
         hint = LOGIN_HINT
     elif re.search(NETWORK_OFF, output):
         hint = OFFLINE_HINT
-    elif _CLASH.search(output):
+    elif re.search(_CLASH, output):
         hint = (
             "one wheel has a file where another has a folder: leave out one of the two,"
             f" or patch it; then remove the environment:\n  rm -r {location}"

@@ -24,10 +24,10 @@ LOGIN_HINT = (
 
 _USERINFO = re.compile(r"(?<=http://|ttps://)[^/\s?#]+@")
 _ANY_USERINFO = re.compile(r"(?<=://)(?!git@)[^/\s]+@")
-_QUERY = re.compile(r"(?<=://)([^\s?'\"]*)\?[^\s'\"]+")
+_QUERY = r"(?<=://)([^\s?'\"]*)\?[^\s'\"]+"
 _REQUIREMENT = re.compile(r"\s*[A-Za-z0-9][\w.-]*\s*(\[[^\]]*\])?\s*@")
 _URL = re.compile(r"(git\+)?(https?://\S+)")
-_AUTH_FAILURE = re.compile(
+_AUTH_FAILURE = (
     "lack of valid authentication|40[13] (Unauthorized|Forbidden)"
     "|could not read (Username|Password)|Authentication failed"
 )
@@ -50,7 +50,7 @@ def parse_login(url: str) -> Login | None:
 
 def redact(text: str) -> str:
     """Return a text for people to read: logins and queries of URLs become ``****``."""
-    return _QUERY.sub(r"\1?****", redact_logins(text))
+    return re.sub(_QUERY, r"\1?****", redact_logins(text))
 
 
 def redact_logins(text: str) -> str:
@@ -105,7 +105,7 @@ def hide_secrets(variables: Mapping[str, str]) -> dict[str, str]:
 
 def is_auth_failure(output: str) -> bool:
     """Whether a server refuses us, according to the output of uv or git."""
-    return _AUTH_FAILURE.search(output) is not None
+    return re.search(_AUTH_FAILURE, output) is not None
 
 
 def extract_logins(

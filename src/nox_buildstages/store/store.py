@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import NormalizedName
 from packaging.version import Version
-from platformdirs import user_cache_path
 
 from nox_buildstages.errors import BuildStagesError, refuse_newer_format
 from nox_buildstages.store.build_dir import BuildDirectory
@@ -49,7 +48,11 @@ DAY = 86_400.0
 def cache_folder(environ: Mapping[str, str]) -> Path:
     """Return the folder of the user's store."""
     folder = environ.get(CACHE_VARIABLE)
-    return Path(folder).absolute() if folder else user_cache_path("nox-buildstages")
+    if folder:
+        return Path(folder).absolute()
+    from platformdirs import user_cache_path  # noqa: PLC0415 - many name a folder
+
+    return user_cache_path("nox-buildstages")
 
 
 class StoredWheel(Value):
