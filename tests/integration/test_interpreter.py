@@ -61,31 +61,50 @@ def test_properties_come_from_packaging(runner: Counting, cache: Path) -> None:
     assert str(found).endswith(f" on {found.platform}")
 
 
-def test_an_interpreter_is_asked_once(runner: Counting, cache: Path) -> None:
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A program that becomes this Python."""
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\nexec "{HERE}" "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+def test_an_interpreter_is_asked_once(
+    runner: Counting, cache: Path, program: Path
+) -> None:
     """The second time no program is started, and the answer is the same."""
-    first = probe_interpreter(HERE, runner=runner, cache=cache)
-    assert probe_interpreter(HERE, runner=runner, cache=cache) == first
+    first = probe_interpreter(program, runner=runner, cache=cache)
+    assert probe_interpreter(program, runner=runner, cache=cache) == first
     assert len(runner.commands) == 1
 
 
+def test_the_python_of_this_process_is_not_started(
+    runner: Counting, cache: Path, program: Path
+) -> None:
+    """The answer is the same."""
+    here = probe_interpreter(HERE, runner=runner, cache=cache)
+    assert runner.commands == []
+    assert probe_interpreter(program, runner=runner, cache=cache) == here
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"tags": [1]}', "\0"])
-def test_a_damaged_answer_is_replaced(runner: Counting, cache: Path, text: str) -> None:
+def test_a_damaged_answer_is_replaced(
+    runner: Counting, cache: Path, program: Path, text: str
+) -> None:
     """The interpreter is asked again."""
-    first = probe_interpreter(HERE, runner=runner, cache=cache)
+    first = probe_interpreter(program, runner=runner, cache=cache)
     (answer,) = cache.iterdir()
     answer.write_text(text)
-    assert probe_interpreter(HERE, runner=runner, cache=cache) == first
-    assert probe_interpreter(HERE, runner=runner, cache=cache) == first
+    assert probe_interpreter(program, runner=runner, cache=cache) == first
+    assert probe_interpreter(program, runner=runner, cache=cache) == first
     assert len(runner.commands) == 2
 
 
 def test_a_changed_program_is_asked_again(
-    runner: Counting, cache: Path, tmp_path: Path
+    runner: Counting, cache: Path, program: Path
 ) -> None:
     """An upgraded Python may have the same path."""
-    program = tmp_path / "python"
-    program.write_text(f'#!/bin/sh\nexec "{HERE}" "$@"\n')
-    program.chmod(0o755)
     probe_interpreter(program, runner=runner, cache=cache)
     os.utime(program, ns=(1, 1))
     probe_interpreter(program, runner=runner, cache=cache)
@@ -114,13 +133,17 @@ def test_a_broken_interpreter_is_an_error(
 
 
 def test_the_working_folder_is_ignored(
-    runner: Counting, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runner: Counting,
+    cache: Path,
+    program: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Neither the working folder nor PYTHONPATH affects the answer."""
     (tmp_path / "json.py").write_text("raise SystemExit('wrong json')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert probe_interpreter(HERE, runner=runner, cache=cache).platform
+    assert probe_interpreter(program, runner=runner, cache=cache).platform
 
 
 @pytest.mark.skipif(not OTHERS, reason="no other Python here")
@@ -151,4 +174,4 @@ def test_a_virtual_environment_has_an_answer_of_its_own(
     )
     found = probe_interpreter(environment / "bin/python", runner=runner, cache=cache)
     assert found == probe_interpreter(HERE, runner=runner, cache=cache)
-    assert len(list(cache.iterdir())) == len(runner.commands)
+    assert len(list(cache.iterdir())) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,17 +20,23 @@ from nox_buildstages.system.process import Command, run_checked
 if TYPE_CHECKING:
     from nox_buildstages.system.process import Runner
 
-_PROBE = """
-import json, sys, sysconfig
-sys.path.insert(0, sys.argv[1])
+_DESCRIBE = """
+import json, sysconfig
 from packaging.markers import default_environment
 from packaging.tags import sys_tags
-json.dump({
+answer = json.dumps({
     "markers": default_environment(),
     "tags": [[t.interpreter, t.abi, t.platform] for t in sys_tags()],
     "abi": sysconfig.get_config_var("SOABI") or sysconfig.get_config_var("EXT_SUFFIX"),
     "platform": sysconfig.get_platform(),
-}, sys.stdout)
+})
+"""
+
+_PROBE = f"""
+import sys
+sys.path.insert(0, sys.argv[1])
+{_DESCRIBE}
+print(answer)
 """
 
 
@@ -49,7 +56,13 @@ def probe_interpreter(python: Path, *, runner: Runner, cache: Path) -> Interpret
     try:
         return _parse_answer(answer.read_text(encoding="utf-8"))
     except (OSError, ValueError, LookupError, TypeError):
-        text = run_checked(runner, command)
+        if python.resolve() == Path(sys.executable).resolve():
+            # The program of this process, perhaps in another virtual environment.
+            namespace: dict[str, str] = {}
+            exec(_DESCRIBE, namespace)  # noqa: S102
+            text = namespace["answer"]
+        else:
+            text = run_checked(runner, command)
     write_text(answer, text)
     return _parse_answer(text)
 

@@ -98,10 +98,12 @@ def _write_members(members: Members, target: Path, only: Collection[str]) -> Non
     for info, open_content in members:
         path = target / PurePosixPath(info.name)
         folder = path if info.isdir() else path.parent
+        is_wanted = not only or path.name in only or path.parent == target
+        if not is_wanted:  # the folder at the top counts, even without such files
+            folder = target / PurePosixPath(info.name).parts[0]
         if folder not in created:
             folder.mkdir(parents=True, exist_ok=True)
             created.add(folder)
-        is_wanted = not only or path.name in only or path.parent == target
         if info.isdir() or not is_wanted:
             continue
         data_filter(info, str(target))
@@ -132,7 +134,8 @@ def _refuse_unsafe_members(infos: Collection[tarfile.TarInfo]) -> None:
     for info in infos:
         if problem := _find_problem(info, links):
             raise ValueError(f"its member {info.name!r} {problem}")
-    for path, count in Counter(PurePosixPath(info.name) for info in infos).items():
+    paths = (PurePosixPath(info.name) for info in infos if links)
+    for path, count in Counter(paths).items():
         if count > 1 and path in links:
             raise ValueError(f"its member {str(path)!r} is there twice, once as a link")
 
@@ -161,6 +164,6 @@ def _find_path_problem(path: PurePosixPath, links: set[PurePosixPath]) -> str | 
         return "has an absolute path"
     if ".." in path.parts:
         return "leads out of the archive"
-    if not links.isdisjoint(path.parents):
+    if links and not links.isdisjoint(path.parents):
         return "lies behind a link"
     return None

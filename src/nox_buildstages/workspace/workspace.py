@@ -84,7 +84,9 @@ def open_workspace(
         ),
         syncer=Syncer(uv=uv, runner=runner, indexes=indexes),
         runner=runner,
-        sandbox_policy=SandboxPolicy(runner=runner, report=run.report),
+        sandbox_policy=run.once(
+            ("sandbox",), lambda: SandboxPolicy(runner=runner, report=run.report)
+        ),
         run=run,
         job_pool=JobPool(
             folder=store.folder / "jobs", settle=SETTLE if run.is_parallel else 0.0

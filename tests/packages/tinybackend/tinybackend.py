@@ -35,18 +35,13 @@ packed, and once only where TINYBACKEND_PIDFILE names a file: it is written with
 process id, and where it exists they are left out.
 """
 
-import base64
-import hashlib
-import importlib
-import importlib.util
-import json
+import json  # each hook starts Python: what few hooks need is imported there
 import os
 import re
-import signal
 import sys
-import sysconfig
 import time
-from pathlib import Path
+
+SIGKILL = 9
 
 DEFAULTS = {
     "tag": "",
@@ -94,12 +89,16 @@ def get_requires_for_build_wheel(config_settings=None):
     time.sleep(settings["thinks"])
     requires = list(settings["requires-for-build"])
     for module, more in settings["requires-once"].items():
-        if importlib.util.find_spec(module):
+        from importlib.util import find_spec
+
+        if find_spec(module):
             requires += more
     return requires
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    from pathlib import Path
+
     settings = _settings()
     faults = settings["faults"]
     print(f"tinybackend: building {settings['name']} {settings['version']}")
@@ -108,7 +107,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
         time.sleep(settings["pause"])
     _strike(settings)
     if "memory" in faults and int(os.environ["MAX_JOBS"]) > 1:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), SIGKILL)
     _import_first(settings)
     _run_compilers(settings["compilers"])
     metadata = _metadata(settings)
@@ -128,6 +127,8 @@ def get_requires_for_build_editable(config_settings=None):
 
 
 def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
+    from pathlib import Path
+
     settings = _settings()
     _import_first(settings)
     members = {f"__editable__{_module(settings)}.pth": f"{Path.cwd()}\n".encode()}
@@ -139,6 +140,8 @@ def prepare_metadata_for_build_editable(metadata_directory, config_settings=None
 
 
 def _prepare_metadata(metadata_directory, config_settings=None):
+    from pathlib import Path
+
     settings = _settings()
     _import_first(settings)
     folder = Path(metadata_directory, _dist_info(settings))
@@ -157,7 +160,7 @@ def __getattr__(name):
 
 
 def _settings():
-    found = json.loads(Path("tinybackend.json").read_text("utf-8"))
+    found = json.load(open("tinybackend.json", encoding="utf-8"))
     unknown = [
         *(found.keys() - DEFAULTS),
         *(set(found.get("faults", [])) - FAULTS.keys()),
@@ -172,23 +175,23 @@ def _settings():
 
 def _import_first(settings):
     for module in settings["import-first"]:
-        importlib.import_module(module)
+        __import__(module)
 
 
 def _strike(settings):
     faults = {"raise", "exit", "kill", "sleep"}.intersection(settings["faults"])
     pidfile = os.environ.get("TINYBACKEND_PIDFILE")
-    if not faults or (pidfile and Path(pidfile).exists()):
+    if not faults or (pidfile and os.path.exists(pidfile)):
         return
     _compiled(settings)
     if pidfile:
-        partial = Path(f"{pidfile}.partial")
-        partial.write_text(str(os.getpid()), "utf-8")
-        partial.replace(pidfile)
+        with open(f"{pidfile}.partial", "w", encoding="utf-8") as partial:
+            partial.write(str(os.getpid()))
+        os.replace(f"{pidfile}.partial", pidfile)
     if "sleep" in faults:
         time.sleep(settings["sleep"])
     if "kill" in faults:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), SIGKILL)
     if "exit" in faults:
         sys.exit(3)
     if "raise" in faults:
@@ -200,6 +203,8 @@ def _module(settings):
 
 
 def _sources(settings):
+    from pathlib import Path
+
     module = _module(settings)
     found = [Path(f"{module}.py"), *Path(module).rglob("*")]
     found += map(Path, settings["also"])
@@ -230,13 +235,11 @@ def _generated(settings, config_settings):
 
 def _stamp(name):
     module = re.sub(r"[-_.]+", "_", name).lower()
-    origin = importlib.util.find_spec(module).origin
-    from importlib.metadata import version  # hooks that need no version start sooner
+    from importlib.metadata import version
+    from importlib.util import find_spec
 
-    return {
-        "version": version(name),
-        "content": Path(origin).read_text("utf-8"),
-    }
+    with open(find_spec(module).origin, encoding="utf-8") as file:
+        return {"version": version(name), "content": file.read()}
 
 
 def _recorded(name, config_settings):
@@ -248,7 +251,11 @@ def _recorded(name, config_settings):
 
 
 def _compiled(settings):
+    if not settings["compile"]:
+        return {}
     import subprocess
+    import sysconfig
+    from pathlib import Path
 
     module = _module(settings)
     cc = os.environ.get("CC", "cc")
@@ -289,6 +296,8 @@ def _tag(settings):
         return settings["tag"]
     if not settings["compile"]:
         return "py3-none-any"
+    import sysconfig
+
     python = f"cp{sys.version_info.major}{sys.version_info.minor}"
     return f"{python}-{python}-{re.sub('[-.]', '_', sysconfig.get_platform())}"
 
@@ -340,7 +349,7 @@ def _write(folder, settings, members, metadata):
     ).encode()
     made = f"{_module(settings)}-{settings['version']}-{_tag(settings)}.whl"
     if "no-wheel" not in faults:
-        import zipfile  # the hooks that make no wheel start sooner
+        import zipfile
 
         with zipfile.ZipFile(folder / made, "w") as archive:
             for name, content in members.items():
@@ -351,5 +360,8 @@ def _write(folder, settings, members, metadata):
 
 
 def _digest(content):
+    import base64
+    import hashlib
+
     digest = hashlib.sha256(content).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

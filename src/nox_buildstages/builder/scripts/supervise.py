@@ -18,10 +18,10 @@ status, or signal, is the program's.
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found] # without slow enumerations
 import fcntl
 import os
 import select
-import signal
 import stat
 import sys
 import time
