@@ -132,6 +132,6 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure, and print a table of ratios; ``-- --rows noop,cold`` for a part."""
+    """Measure, and print a table of ratios; ``-- --quick`` takes two minutes."""
     _install_wheel(session, *_group("bench"))
     session.run("python", "tests/bench.py", *session.posargs)

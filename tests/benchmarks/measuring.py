@@ -1,14 +1,14 @@
-"""Timing commands in turn, A B A B …, and what comes out as a row of a table."""
+"""Measure commands in turn, A B A B …, and make rows of a table from the results."""
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
-
-from nox_buildstages.value import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -22,20 +22,28 @@ HEAD = (
 )
 
 
+class Cost(NamedTuple):
+    """What one run of commands took, in seconds."""
+
+    wall: float
+    cpu: float  # user and system, of all processes that ended
+
+
 def _nothing() -> None:
     pass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Contender:
-    """Commands that are timed together, one after the other.
+class Command:
+    """Commands that are measured together.
 
     Attributes:
         what: Their name in the table.
         commands: What is run.
-        cwd: Where.
+        cwd: The folder in which they run.
         env: All their variables.
-        prepare: Makes the state that each of their runs begins with; not timed.
+        prepare: Makes the state that each of their runs begins with; not measured.
+        at_once: Whether all of them run at the same time.
     """
 
     what: str
@@ -43,79 +51,174 @@ class Contender:
     cwd: Path
     env: Mapping[str, str]
     prepare: Callable[[], object] = _nothing
+    at_once: bool = False
 
-    def seconds(self) -> float:
-        """Run it once, and return how long that took."""
+    def measure(self) -> Cost:
+        """Run the commands once, and return what that took."""
         self.prepare()
-        started = time.perf_counter()
-        for argv in self.commands:
-            run(argv, self.cwd, self.env)
-        return time.perf_counter() - started
+        before, started = _children_cpu(), time.perf_counter()
+        with ThreadPoolExecutor(len(self.commands) if self.at_once else 1) as pool:
+            [*pool.map(lambda argv: run(argv, self.cwd, self.env), self.commands)]
+        wall = time.perf_counter() - started
+        return Cost(wall=wall, cpu=_children_cpu() - before)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Known:
+    """A time that is computed: nothing is run.
+
+    Attributes:
+        what: Its name in the table.
+        seconds: The time.
+    """
+
+    what: str
+    seconds: float
+
+    def measure(self) -> Cost:
+        """Return the time."""
+        return Cost(wall=self.seconds, cpu=self.seconds)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """A contender, and the one it is measured against.
+    """A command, and the one that it is compared with.
 
     Attributes:
         name: By which the row is chosen.
-        ours: What is looked at.
-        peer: What it is compared with.
-        goal: The ratio that it should not exceed; None where there is none.
+        ours: The command.
+        peer: What it is compared with; without one, the row shows seconds.
+        beyond: What nox alone costs; subtracted from ours.
+        goal: The ratio, or the seconds, that should not be exceeded, if there is one.
+        is_least: Whether the goal is the least ratio instead.
+        is_cpu: Whether CPU seconds are compared, not seconds on the clock.
     """
 
     name: str
-    ours: Contender
-    peer: Contender
+    ours: Command | Known
+    peer: Command | None = None
+    beyond: Command | None = None
     goal: float | None = None
+    is_least: bool = False
+    is_cpu: bool = False
+
+    @property
+    def sides(self) -> list[Command | Known]:
+        """All that is measured for the row."""
+        return [it for it in (self.ours, self.beyond, self.peer) if it is not None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Heat:
+class Result:
+    """A row that was measured, with the costs of each of its runs."""
+
+    row: Row
+    costs: Mapping[Command | Known, list[Cost]]
+
+    @property
+    def ours(self) -> list[float]:
+        """The seconds of the command, without those of nox alone."""
+        times = self._seconds(self.row.ours)
+        if self.row.beyond is None:
+            return times
+        nox = self._seconds(self.row.beyond)
+        return [a - b for a, b in zip(times, nox, strict=True)]
+
+    @property
+    def value(self) -> float:
+        """The ratio, or the seconds if there is nothing to compare with."""
+        if self.row.peer is None:
+            return statistics.median(self.ours)
+        peer = self._seconds(self.row.peer)
+        return statistics.median(a / b for a, b in zip(self.ours, peer, strict=True))
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the row falls short of its goal."""
+        goal, value = self.row.goal, round(self.value, 2)
+        if goal is None:
+            return False
+        return value < goal if self.row.is_least else value > goal
+
+    @property
+    def goal(self) -> str:
+        """The goal as the table shows it."""
+        if self.row.goal is None:
+            return ""
+        sign = "≥" if self.row.is_least else "≤"
+        return f"{sign} {self.row.goal:g}{'' if self.row.peer else ' s'}"
+
+    @property
+    def summary(self) -> str:
+        """The row, its value and its goal in a few words."""
+        return f"{self.row.name} {self.value:.2f}, goal {self.goal}"
+
+    def line(self) -> str:
+        """Return the line of the table."""
+        row, cpu = self.row, " CPU" if self.row.is_cpu else ""
+        peer = ratio = median = ""
+        if row.peer is not None:
+            peer, ratio = row.peer.what, f"{self.value:.2f}"
+            median = _time(statistics.median(self._seconds(row.peer))) + cpu
+        ours = _time(statistics.median(self.ours)) + cpu
+        what = row.ours.what + (f", beyond {row.beyond.what}" if row.beyond else "")
+        cells = (*(row.name, what, ours, peer, median), *(ratio, self.goal))
+        return f"| {' | '.join((*cells, str(len(self.ours))))} |"
+
+    def _seconds(self, side: Command | Known) -> list[float]:
+        costs = self.costs[side]
+        return [it.cpu if self.row.is_cpu else it.wall for it in costs]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
     """Rows that are measured in the same rounds.
 
     Attributes:
-        rows: Each contender of theirs runs once in a round, in turn.
+        rows: Each of their commands runs once in a round, in turn.
         runs: How many rounds count.
-        warm_up: Whether a round comes first that doesn't.
+        warm_up: Whether a round comes first that doesn't count.
     """
 
     rows: tuple[Row, ...]
     runs: int
     warm_up: bool = True
 
-    def only(self, names: Collection[str]) -> Heat:
-        """Return it with the rows of some names."""
-        return replace(self, rows=tuple(row for row in self.rows if row.name in names))
+    def only(self, names: Collection[str], runs: int) -> Group:
+        """Return the group with the rows of some names and a number of rounds."""
+        rows = tuple(row for row in self.rows if row.name in names)
+        return replace(self, rows=rows, runs=runs)
 
-    def lines(self) -> Iterator[str]:
-        """Measure, and yield a line of the table for each row."""
-        contenders = dict.fromkeys(
-            it for row in self.rows for it in (row.ours, row.peer)
-        )
-        times: dict[Contender, list[float]] = {it: [] for it in contenders}
+    def results(self) -> Iterator[Result]:
+        """Measure, and yield the result of each row."""
+        sides = dict.fromkeys(it for row in self.rows for it in row.sides)
+        costs: dict[Command | Known, list[Cost]] = {it: [] for it in sides}
         for turn in range(-self.warm_up, self.runs):
-            for contender in contenders:
-                seconds = contender.seconds()
+            for side in sides:
+                cost = side.measure()
                 if turn >= 0:
-                    times[contender].append(seconds)
+                    costs[side].append(cost)
         for row in self.rows:
-            yield _line(row, times[row.ours], times[row.peer])
+            yield Result(row=row, costs={it: costs[it] for it in row.sides})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scene:
-    """What several rows need to be there.
+class Workload:
+    """Projects to measure several rows on.
 
     Attributes:
         names: Of its rows.
         seconds: That it takes on two quiet cores, about.
-        heats: Makes what is needed in a folder, and yields what is to be measured.
+        groups: Makes the projects in a folder, and yields the rows to measure.
+        quick: Those of its rows that are measured in a quick run.
+        missing: Why it can't be measured here; empty if it can.
     """
 
     names: tuple[str, ...]
     seconds: int
-    heats: Callable[[Path], Iterable[Heat]]
+    groups: Callable[[Path], Iterable[Group]]
+    quick: tuple[str, ...] = ()
+    missing: str = ""
 
 
 def run(argv: Argv, cwd: Path, env: Mapping[str, str], *, check: bool = True) -> None:
@@ -141,14 +244,9 @@ def run(argv: Argv, cwd: Path, env: Mapping[str, str], *, check: bool = True) ->
         )
 
 
-def _line(row: Row, ours: list[float], peer: list[float]) -> str:
-    ratio = statistics.median(a / b for a, b in zip(ours, peer, strict=True))
-    cells = (
-        *(row.name, row.ours.what, _time(statistics.median(ours))),
-        *(row.peer.what, _time(statistics.median(peer))),
-        *(f"{ratio:.2f}", f"≤ {row.goal:g}" if row.goal else "", str(len(ours))),
-    )
-    return f"| {' | '.join(cells)} |"
+def _children_cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _time(seconds: float) -> str:

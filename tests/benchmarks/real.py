@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uv import find_uv_bin
 
-from benchmarks.measuring import Contender, Heat, Row, Scene, run
-from benchmarks.tiny import nox
+from benchmarks.measuring import Command, Group, Row, Workload, run
+from benchmarks.projects import (
+    BUILD_STAGES,
+    LOCK,
+    make_cold,
+    nox,
+    remove_environments,
+)
 from nox_buildstages import toml
 from nox_buildstages.value import replace
 from support.project import Project, make_project, outer_env
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from benchmarks.measuring import Argv
+
+ROOT = Path(__file__).parents[2]
 
 SDISTS = {
     "cymem": "2.0.16",
@@ -39,14 +48,14 @@ SIDE_BY_SIDE = ("markupsafe", "wrapt", "psutil", "xxhash")
 FLAGGED = "wrapt"
 
 UV = find_uv_bin()
+PYTHON = ("--python", sys.executable)
 PIP = (sys.executable, "-m", "pip")
 BUILD = (sys.executable, "-m", "build")
-BUILD_STAGES = nox("-s", "build-stages")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ground:
-    """Where all contenders build: with caches of their own, with all downloads in them.
+class Downloads:
+    """The sdists, and caches of all commands, with all downloads in them.
 
     Attributes:
         folder: Of all this.
@@ -76,7 +85,7 @@ class Ground:
         """An environment that a peer installs into."""
         return self.folder / "venv"
 
-    def download(self) -> None:
+    def fetch(self) -> None:
         """Fetch the sdists, and what builds in isolation need, for pip and for uv."""
         for name, version in SDISTS.items():
             wanted = ("--no-deps", "--no-binary", name, f"{name}=={version}")
@@ -87,7 +96,7 @@ class Ground:
             self.run(UV, "pip", "install", *scratch, *_build_requires(tree))
 
     def unpack(self) -> None:
-        """Unpack every sdist anew, with nothing that was built in it."""
+        """Unpack every sdist again, with nothing that was built in it."""
         shutil.rmtree(self.folder / "trees", ignore_errors=True)
         for archive in self.archives:
             shutil.unpack_archive(archive, self.folder / "trees", filter="data")
@@ -107,11 +116,11 @@ class Ground:
         """Run a command, untimed."""
         run(argv, self.folder, self.env)
 
-    def contender(
+    def command(
         self, what: str, *commands: Argv, prepare: Callable[[], object]
-    ) -> Contender:
+    ) -> Command:
         """Return a peer that builds here."""
-        return Contender(
+        return Command(
             what=what,
             commands=commands,
             cwd=self.folder,
@@ -120,62 +129,62 @@ class Ground:
         )
 
 
-def _builds(folder: Path) -> Iterator[Heat]:
+def _builds(folder: Path) -> Iterator[Group]:
     """Eight sdists, cold and warm, by us and by the peers."""
-    ground = _ground(folder)
-    project = _eight(ground)
-    yield Heat(rows=tuple(_cold_rows(ground, project)), runs=2, warm_up=False)
-    yield Heat(rows=tuple(_warm_rows(ground, project)), runs=5)
+    downloads = make_downloads(folder)
+    project = make_eight(downloads)
+    yield Group(rows=tuple(_cold_rows(downloads, project)), runs=2, warm_up=False)
+    yield Group(rows=tuple(_warm_rows(downloads, project)), runs=5)
 
 
-def _cold_rows(ground: Ground, project: Project) -> Iterator[Row]:
+def _cold_rows(downloads: Downloads, project: Project) -> Iterator[Row]:
     ours = _ours(
-        "cold `nox -s build-stages`, 8 sdists", project, partial(_cool, project)
+        "cold `nox -s build-stages`, 8 sdists", project, partial(make_cold, project)
     )
-    out = ("--wheel", "--out-dir", str(ground.out))
-    for peer in (
-        ground.contender(
-            "`uv build` of each",
-            *((UV, "build", *_python(), *out, str(tree)) for tree in ground.trees),
-            prepare=ground.unpack,
-        ),
-        ground.contender(
-            "`pip wheel`", _pip_wheel(ground), prepare=ground.forget_wheels
-        ),
-        ground.contender(
-            "`python -m build` of each",
-            *(
-                (*BUILD, "--wheel", "--outdir", str(ground.out), str(tree))
-                for tree in ground.trees
-            ),
-            prepare=ground.unpack,
-        ),
-    ):
+    out = ("--wheel", "--out-dir", str(downloads.out))
+    uv_build = downloads.command(
+        "`uv build` of each",
+        *((UV, "build", *PYTHON, *out, str(tree)) for tree in downloads.trees),
+        prepare=downloads.unpack,
+    )
+    pip_wheel = downloads.command(
+        "`pip wheel`", _pip_wheel(downloads), prepare=downloads.forget_wheels
+    )
+    build = (*BUILD, "--wheel", "--outdir", str(downloads.out))
+    python_build = downloads.command(
+        "`python -m build` of each",
+        *((*build, str(tree)) for tree in downloads.trees),
+        prepare=downloads.unpack,
+    )
+    yield Row(name="cold", ours=ours, peer=uv_build, goal=0.75)
+    for peer in (pip_wheel, python_build):
         yield Row(name="cold", ours=ours, peer=peer, goal=1)
 
 
-def _warm_rows(ground: Ground, project: Project) -> Iterator[Row]:
+def _warm_rows(downloads: Downloads, project: Project) -> Iterator[Row]:
     ours = _ours(
         "warm `nox -s build-stages`, 8 sdists", project, partial(_warm, project)
     )
-    archives = tuple(map(str, ground.archives))
-    target = ("--python", str(ground.venv), "--no-deps")
+    archives = tuple(map(str, downloads.archives))
+    target = ("--python", str(downloads.venv), "--no-deps")
     for peer in (
-        ground.contender("`pip wheel`, warm", _pip_wheel(ground), prepare=ground.clear),
-        ground.contender(
+        downloads.command(
+            "`pip wheel`, warm", _pip_wheel(downloads), prepare=downloads.clear
+        ),
+        downloads.command(
             "`uv pip install` of the sdists, warm",
-            (UV, "venv", "--quiet", *_python(), str(ground.venv)),
+            (UV, "venv", "--quiet", *PYTHON, str(downloads.venv)),
             (UV, "pip", "install", *target, *archives),
-            prepare=ground.clear,
+            prepare=downloads.clear,
         ),
     ):
         yield Row(name="warm", ours=ours, peer=peer)
 
 
-def _changes(folder: Path) -> Iterator[Heat]:
+def _changes(folder: Path) -> Iterator[Group]:
     """Four stages that don't need each other: side by side, and one of them changed."""
-    project = _four(_ground(folder, download=False))
-    cool, change = partial(_cool, project), _Changing(project)
+    project = _four(make_downloads(folder, fetch=False))
+    cool, change = partial(make_cold, project), _Changing(project)
     serial = _ours("cold, 4 stages, one after the other", project, cool)
     parallel = replace(
         _ours("cold, 4 stages, `-j 2`", project, cool),
@@ -186,16 +195,45 @@ def _changes(folder: Path) -> Iterator[Heat]:
         Row(name="parallel", ours=parallel, peer=serial, goal=1),
         Row(name="flag", ours=flag, peer=serial, goal=1),
     )
-    yield Heat(rows=rows, runs=3, warm_up=False)
+    yield Group(rows=rows, runs=3, warm_up=False)
 
 
-SCENES = (
-    Scene(names=("cold", "warm"), seconds=400, heats=_builds),
-    Scene(names=("parallel", "flag"), seconds=90, heats=_changes),
+def _first(folder: Path) -> Iterator[Group]:
+    """The README's first command in a clean clone, with this user's caches of uv."""
+    clone = folder / "clone"
+    text = ROOT.joinpath("README.md").read_text("utf-8")
+    (command,) = re.findall("^python3 -m venv .* build-stages$", text, re.MULTILINE)
+    caches = ("NOX_BUILDSTAGES_CACHE_DIR", "CCACHE_DIR", "SCCACHE_DIR")
+
+    def prepare() -> None:
+        for name in ("clone", *caches):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        run(("git", "clone", "--quiet", str(ROOT), str(clone)), folder, outer_env())
+
+    first = Command(
+        what="README's first command, clean clone",
+        commands=(("sh", "-c", command),),
+        cwd=clone,
+        env={**outer_env(), **{name: str(folder / name) for name in caches}},
+        prepare=prepare,
+    )
+    yield Group(rows=(Row(name="first", ours=first, goal=54),), runs=1, warm_up=False)
+
+
+WORKLOADS = (
+    Workload(names=("cold", "warm"), seconds=400, groups=_builds),
+    Workload(names=("parallel", "flag"), seconds=90, groups=_changes),
+    Workload(
+        names=("first",),
+        seconds=110,
+        groups=_first,
+        missing="" if (ROOT / ".git").exists() else "this is no clone",
+    ),
 )
 
 
-def _ground(folder: Path, *, download: bool = True) -> Ground:
+def make_downloads(folder: Path, *, fetch: bool = True) -> Downloads:
+    """Return caches in a folder; with all sdists, or without any."""
     caches = folder / "caches"
     env = {
         **outer_env(),
@@ -204,10 +242,10 @@ def _ground(folder: Path, *, download: bool = True) -> Ground:
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "UV_CACHE_DIR": str(caches / "uv"),
     }
-    ground = Ground(folder=folder, env=env)
-    if download:
-        ground.download()
-    return ground
+    downloads = Downloads(folder=folder, env=env)
+    if fetch:
+        downloads.fetch()
+    return downloads
 
 
 def _build_requires(tree: Path) -> list[str]:
@@ -218,24 +256,22 @@ def _build_requires(tree: Path) -> list[str]:
     return requires or ["setuptools>=40.8.0"]
 
 
-def _pip_wheel(ground: Ground) -> Argv:
+def _pip_wheel(downloads: Downloads) -> Argv:
     """Return the command that builds all; pip finds a wheel again that is named so."""
-    named = (f"{it.name.rpartition('-')[0]} @ {it.as_uri()}" for it in ground.archives)
-    return (*PIP, "wheel", "--no-deps", "--wheel-dir", str(ground.out), *named)
+    named = (
+        f"{it.name.rpartition('-')[0]} @ {it.as_uri()}" for it in downloads.archives
+    )
+    return (*PIP, "wheel", "--no-deps", "--wheel-dir", str(downloads.out), *named)
 
 
-def _python() -> Argv:
-    return ("--python", sys.executable)
-
-
-def _eight(ground: Ground) -> Project:
+def make_eight(downloads: Downloads) -> Project:
     """Return a project with the eight in one stage, as far as they can be.
 
     preshed compiles against cymem and murmurhash; a stage can't hold its own outputs.
     """
     first = [name for name in SDISTS if name != "preshed"]
-    return _locked(
-        ground,
+    return locked_project(
+        downloads,
         "eight",
         _table([*SDISTS])
         + _stage("most", first)
@@ -243,8 +279,8 @@ def _eight(ground: Ground) -> Project:
     )
 
 
-def _four(ground: Ground) -> Project:
-    return _locked(ground, "four", _four_stages(0))
+def _four(downloads: Downloads) -> Project:
+    return locked_project(downloads, "four", _four_stages(0))
 
 
 def _four_stages(flag: int) -> str:
@@ -267,11 +303,11 @@ def _stage(name: str, outputs: list[str], more: str = "") -> str:
     return f"{head}outputs = {pinned}\n{more}\n"
 
 
-def _locked(ground: Ground, name: str, table: str) -> Project:
+def locked_project(downloads: Downloads, name: str, table: str) -> Project:
     """Return a project with its locks, and with all that it takes in uv's cache."""
-    project = make_project(ground.folder / name, ground.env)
+    project = make_project(downloads.folder / name, downloads.env)
     project.write(table)
-    run(nox("-s", "build-stages-lock"), project.folder, project.env)
+    run(LOCK, project.folder, project.env)
     for stage in toml.loads(table)["tool"]["nox-buildstages"]["stage"]:
         # It fails when it would build the first output; the environment exists by then.
         words = nox("--install-only", "-s", f"build-stage-{stage['name']}")
@@ -279,8 +315,8 @@ def _locked(ground: Ground, name: str, table: str) -> Project:
     return project
 
 
-def _ours(what: str, project: Project, prepare: Callable[[], object]) -> Contender:
-    return Contender(
+def _ours(what: str, project: Project, prepare: Callable[[], object]) -> Command:
+    return Command(
         what=what,
         commands=(BUILD_STAGES,),
         cwd=project.folder,
@@ -289,23 +325,10 @@ def _ours(what: str, project: Project, prepare: Callable[[], object]) -> Contend
     )
 
 
-def _cool(project: Project) -> None:
-    """Leave of a project its locks, and of its store the downloads."""
-    _remove_environments(project)
-    for path in project.store.iterdir():
-        if path.name != "sources":
-            shutil.rmtree(path)
-
-
 def _warm(project: Project) -> None:
     """Leave of a project its locks, and the store with all wheels in it."""
     run(BUILD_STAGES, project.folder, project.env)
-    _remove_environments(project)
-
-
-def _remove_environments(project: Project) -> None:
-    for path in (project.folder / ".nox", project.wheelhouse):
-        shutil.rmtree(path, ignore_errors=True)
+    remove_environments(project)
 
 
 class _Changing:

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from benchmarks.measuring import Contender, Heat, Row, Scene, run
+from benchmarks.measuring import Group, Row, Workload
+from benchmarks.projects import (
+    BARE_NOX,
+    BUILD_STAGES,
+    LOCK,
+    PLAN,
+    bare_project,
+    built_project,
+    command,
+    final_table,
+    nox,
+    stage_table,
+    toy_surroundings,
+)
 from nox_buildstages.store.store import Store
 from nox_buildstages.value import replace
-from support.index import Index
-from support.packages import make_sdist, make_tinybackend
-from support.project import Project, hermetic_env, make_project
+from support.packages import make_sdist, make_tree, make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from benchmarks.measuring import Argv
     from nox_buildstages.store.store import StoredWheel
-
-BARE = """
-import nox
-
-
-@nox.session(reuse_venv=True)
-def empty(session):
-    pass
-"""
+    from support.index import Index
+    from support.project import Project
 
 CHAIN = """
 [tool.nox-buildstages.final]
@@ -52,129 +53,207 @@ outputs = ["three"]
 """
 """Three stages, each of which needs the one before it."""
 
+BIG_PACKAGES, BIG_OUTPUTS, BIG_FILES = 100, 4, 2_000
+"""Of a big project: packages in the runtime, outputs in folders, files in each."""
+
+CELLS = """
+[tool.nox-buildstages.matrix]
+arch = {values}
+lib = {values}
+
+[tool.nox-buildstages.final]
+requirements = ["base", "kernels", "codecs", "ops", "models"]
+
+[[tool.nox-buildstages.stage]]
+name = "base"
+outputs = ["base"]
+
+[[tool.nox-buildstages.stage]]
+name = "kernels"
+outputs = ["kernels"]
+env = {{ ARCH = "{{arch}}" }}
+
+[[tool.nox-buildstages.stage]]
+name = "codecs"
+outputs = ["codecs"]
+env = {{ LIB = "{{lib}}" }}
+
+[[tool.nox-buildstages.stage]]
+name = "ops"
+dependencies = ["base", "kernels"]
+outputs = ["ops"]
+
+[[tool.nox-buildstages.stage]]
+name = "models"
+dependencies = ["ops", "codecs"]
+outputs = ["models"]
+"""
+"""Five stages, one of which is built for each cell, and three for each value."""
+VALUES = 10
+"""Of each of the two axes: 100 cells."""
+
 MANY_STAGES = 200
 MANY_WHEELS = 10_000
 PROJECTS = 500
 """Of how many projects the many wheels are."""
 
 
-def nox(*words: str) -> Argv:
-    """Return a command that runs this Python's nox."""
-    return (sys.executable, "-m", "nox", "-db", "uv", *words)
-
-
-def _noop(folder: Path) -> Iterator[Heat]:
+def _noop(folder: Path) -> Iterator[Group]:
     """Three stages with nothing to do, and what nox does without us."""
-    with _surroundings(folder) as (env, index):
+    with toy_surroundings(folder) as (env, index):
         project = _chain(folder / "project", index, env)
-        bare = _bare(folder / "bare", env)
-    empty = _contender("bare nox, one empty session", bare, *nox("-s", "empty"))
-    python = (sys.executable, "-c")
-    pairs = (
-        Row(
-            name="noop",
-            ours=_contender(
-                "no-op `nox -s build-stages`, 3 stages",
-                project,
-                *nox("-s", "build-stages"),
+        bare = bare_project(folder / "bare", env)
+        empty = command("bare nox, one empty session", bare, *BARE_NOX)
+        python = (sys.executable, "-c")
+        rows = (
+            Row(
+                name="noop",
+                ours=command(
+                    "no-op `nox -s build-stages`, 3 stages", project, *BUILD_STAGES
+                ),
+                peer=empty,
+                goal=1.5,
             ),
-            peer=empty,
-            goal=2,
-        ),
-        Row(
-            name="plan",
-            ours=_contender(
-                "no-op `nox -s build-stages-plan`",
-                project,
-                *nox("-s", "build-stages-plan"),
+            Row(
+                name="plan",
+                ours=command("no-op `nox -s build-stages-plan`", project, *PLAN),
+                peer=empty,
+                goal=2,
             ),
-            peer=empty,
-            goal=2,
-        ),
-        Row(
-            name="list",
-            ours=_contender("`nox --list`", project, *nox("--list")),
-            peer=_contender("bare `nox --list`", bare, *nox("--list")),
-            goal=2,
-        ),
-        Row(
-            name="import",
-            ours=_contender(
-                "`import nox_buildstages`", bare, *python, "import nox_buildstages"
+            Row(
+                name="relock-toy",
+                ours=command("`nox -s build-stages-lock` again", project, *LOCK),
+                peer=empty,
+                goal=2.5,
             ),
-            peer=_contender("`import nox`", bare, *python, "import nox"),
-            goal=1,
-        ),
-    )
-    yield from (Heat(rows=(row,), runs=15) for row in pairs)
+            Row(
+                name="list",
+                ours=command("`nox --list`", project, *nox("--list")),
+                peer=command("bare `nox --list`", bare, *nox("--list")),
+                goal=1.15,
+            ),
+            Row(
+                name="import",
+                ours=command(
+                    "`import nox_buildstages`", bare, *python, "import nox_buildstages"
+                ),
+                peer=command("`import nox`", bare, *python, "import nox"),
+                goal=0.25,
+            ),
+        )
+        yield from (Group(rows=(row,), runs=15) for row in rows)
 
 
-def _stages(folder: Path) -> Iterator[Heat]:
+def _stages(folder: Path) -> Iterator[Group]:
     """Many stages with nothing to do."""
-    with _surroundings(folder) as (env, index):
+    with toy_surroundings(folder) as (env, index):
         many = _wide(folder / "many", MANY_STAGES, index, env)
         one = _wide(folder / "one", 1, index, env)
-    words = nox("-s", "build-stages")
     row = Row(
         name="stages",
-        ours=_contender(f"no-op, {MANY_STAGES} stages", many, *words),
-        peer=_contender("no-op, 1 stage", one, *words),
+        ours=command(f"no-op, {MANY_STAGES} stages", many, *BUILD_STAGES),
+        peer=command("no-op, 1 stage", one, *BUILD_STAGES),
         goal=2,
     )
-    yield Heat(rows=(row,), runs=7)
+    yield Group(rows=(row,), runs=7)
 
 
-def _store(folder: Path) -> Iterator[Heat]:
+def _cells(folder: Path) -> Iterator[Group]:
+    """A matrix of many cells with nothing to do."""
+    with toy_surroundings(folder) as (env, index):
+        for name in ("base", "kernels", "codecs", "ops", "models"):
+            make_sdist(index.folder, name, "1.0")
+        values = [str(number) for number in range(VALUES)]
+        project = built_project(folder / "project", CELLS.format(values=values), env)
+    what = f"no-op, {VALUES**2} cells with 5 stages"
+    row = Row(name="cells", ours=command(what, project, *BUILD_STAGES), goal=2)
+    yield Group(rows=(row,), runs=5)
+
+
+def _big(folder: Path) -> Iterator[Group]:
+    """A project of the size of a real one with nothing to do."""
+    with toy_surroundings(folder) as (env, index):
+        toy = _chain(folder / "project", index, env)
+        packages = [f"package-{number}" for number in range(BIG_PACKAGES)]
+        for name in packages:
+            make_wheel(index.folder, name, "1.0")
+        outputs = [f"output-{number}" for number in range(BIG_OUTPUTS)]
+        files = {f"src/{number}.c": f"int x{number};\n" for number in range(BIG_FILES)}
+        for name in outputs:
+            make_tree(folder / "trees" / name, name, "1.0", files=files)
+        stages = (stage_table(name, f"{name} @ ../trees/{name}") for name in outputs)
+        table = final_table([*packages, *outputs]) + "".join(stages)
+        big = built_project(folder / "big", table, env)
+    what = f"{BIG_PACKAGES} packages, {BIG_OUTPUTS} folders of {BIG_FILES:,} files"
+    row = Row(
+        name="big",
+        ours=command(f"no-op, {what}", big, *BUILD_STAGES),
+        peer=command("no-op, 3 stages", toy, *BUILD_STAGES),
+        goal=2,
+    )
+    yield Group(rows=(row,), runs=7)
+
+
+def _store(folder: Path) -> Iterator[Group]:
     """Many wheels stored, of this project and of others."""
-    with _surroundings(folder) as (env, index):
+    with toy_surroundings(folder) as (env, index):
         few = _chain(folder / "project", index, env)
         changed = _changed(few, folder / "changed")
     many, changed_many = (
         _with_store(project, folder / "store") for project in (few, changed)
     )
     _fill(few.store, many.store)
-    words, plan = nox("-s", "build-stages"), nox("-s", "build-stages-plan")
+    prune = nox("-s", "build-stages-prune")
     rows = (
         Row(
             name="store",
-            ours=_contender(f"no-op, {MANY_WHEELS:,} wheels stored", many, *words),
-            peer=_contender("no-op, 3 wheels", few, *words),
+            ours=command(f"no-op, {MANY_WHEELS:,} wheels stored", many, *BUILD_STAGES),
+            peer=command("no-op, 3 wheels", few, *BUILD_STAGES),
             goal=1.2,
         ),
         Row(
             name="store-plan",
-            ours=_contender(
+            ours=command(
                 f"plan of what was never built, {MANY_WHEELS:,} wheels",
                 changed_many,
-                *plan,
+                *PLAN,
             ),
-            peer=_contender("the same, 3 wheels", changed, *plan),
+            peer=command("the same, 3 wheels", changed, *PLAN),
+            goal=1.3,
+        ),
+        Row(
+            name="store-prune",
+            ours=command(f"`build-stages-prune`, {MANY_WHEELS:,} wheels", many, *prune),
+            peer=command("the same, 3 wheels", few, *prune),
         ),
     )
-    yield from (Heat(rows=(row,), runs=7) for row in rows)
+    yield from (Group(rows=(row,), runs=7) for row in rows)
 
 
-SCENES = (
-    Scene(names=("noop", "plan", "list", "import"), seconds=25, heats=_noop),
-    Scene(names=("stages",), seconds=70, heats=_stages),
-    Scene(names=("store", "store-plan"), seconds=40, heats=_store),
+WORKLOADS = (
+    Workload(
+        names=("noop", "plan", "relock-toy", "list", "import"),
+        seconds=30,
+        groups=_noop,
+        quick=("noop", "plan", "relock-toy", "list", "import"),
+    ),
+    Workload(names=("stages",), seconds=70, groups=_stages),
+    Workload(names=("cells",), seconds=120, groups=_cells),
+    Workload(names=("big",), seconds=20, groups=_big, quick=("big",)),
+    Workload(
+        names=("store", "store-plan", "store-prune"),
+        seconds=45,
+        groups=_store,
+        quick=("store", "store-plan"),
+    ),
 )
-
-
-@contextmanager
-def _surroundings(folder: Path) -> Iterator[tuple[dict[str, str], Index]]:
-    """Yield variables that know an index and nothing else, and the index."""
-    with Index(folder / "index") as index:
-        make_tinybackend(index.folder)
-        env = hermetic_env(folder / "scratch", folder / "caches", index)
-        yield {**env, "PATH": os.environ["PATH"]}, index
 
 
 def _chain(folder: Path, index: Index, env: Mapping[str, str]) -> Project:
     """Return a project of three stages, built."""
     for name in ("one", "two", "three"):
         make_sdist(index.folder, name, "1.0")
-    return _built(folder, CHAIN, env)
+    return built_project(folder, CHAIN, env)
 
 
 def _wide(folder: Path, count: int, index: Index, env: Mapping[str, str]) -> Project:
@@ -182,27 +261,8 @@ def _wide(folder: Path, count: int, index: Index, env: Mapping[str, str]) -> Pro
     names = [f"package-{number}" for number in range(count)]
     for name in names:
         make_sdist(index.folder, name, "1.0")
-    stages = (
-        f'\n[[tool.nox-buildstages.stage]]\nname = "{name}"\noutputs = ["{name}"]\n'
-        for name in names
-    )
-    final = f"[tool.nox-buildstages.final]\nrequirements = {names}\n"
-    return _built(folder, final + "".join(stages), env)
-
-
-def _built(folder: Path, table: str, env: Mapping[str, str]) -> Project:
-    project = make_project(folder, env)
-    project.write(table)
-    run(nox("-s", "build-stages"), folder, project.env)
-    return project
-
-
-def _bare(folder: Path, env: Mapping[str, str]) -> Project:
-    """Return a project with a session that does nothing, its environment made."""
-    project = make_project(folder, env)
-    project.noxfile.write_text(BARE, encoding="utf-8")
-    run(nox("-s", "empty"), folder, env)
-    return project
+    stages = (stage_table(name, name) for name in names)
+    return built_project(folder, final_table(names) + "".join(stages), env)
 
 
 def _changed(project: Project, folder: Path) -> Project:
@@ -241,7 +301,3 @@ def _put_another(store: Store, entry: StoredWheel, project: int, number: int) ->
     name = f"{entry.recipe.name}-{project}" if project else entry.recipe.name
     recipe = replace(entry.recipe, name=name, env={"FLAG": str(number)})
     store.put(recipe, entry.path, log=entry.log, seconds=entry.seconds, run=entry.run)
-
-
-def _contender(what: str, project: Project, *argv: str) -> Contender:
-    return Contender(what=what, commands=(argv,), cwd=project.folder, env=project.env)
