@@ -91,7 +91,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
             begin_run(cells.first.project.wheelhouse),
             stops_on_error=invocation.stops_on_error,
         ),
-        lock=EnvironmentLock(pyproject=path, invocation=invocation),
+        lock=EnvironmentLock(invocation=invocation),
     )
     sessions = [
         *_stages(cells),
@@ -316,7 +316,7 @@ class _Adapter(Value):
                         root=self.cells.first.project.root,
                     ),
                     self.lock.release_during(
-                        session.name, location if declared.has_environment else None
+                        location if declared.has_environment else None
                     ),
                 ):
                     skip_reason = self._run_body(session, declared)

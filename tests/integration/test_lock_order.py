@@ -71,10 +71,12 @@ class Observer:
         self.seen.add(name)
         # Only a prune, which waits for nothing else, makes others wait to share.
         if self.waits and not operation & fcntl.LOCK_SH:
+            sorts = name == "making-PATH"  # a process may hold several, in order
             self.faults |= {
                 f"{other}, then {name}"
-                for before, other in map(self.identify, self.held.values())
-                if before >= number
+                for held in self.held.values()
+                for before, other in [self.identify(held)]
+                if before >= number and not (sorts and held.name < path.name)
             }
         self.held[descriptor] = path
 
@@ -139,9 +141,7 @@ def declare(project: Project, tmp_path: Path) -> None:
 
 def run_all(sessions: Sessions) -> None:
     """Run the sessions that take locks, as nox does."""
-    lock = EnvironmentLock(
-        pyproject=sessions.project.pyproject, invocation=NoxInvocation()
-    )
+    lock = EnvironmentLock(invocation=NoxInvocation())
     stage = sessions.cells.first.graph.stages["only"]
     lock.acquire_for([f"build-stage-{stage.name}", "build-stages"])
     for name, words, body in (
@@ -151,11 +151,11 @@ def run_all(sessions: Sessions) -> None:
         ("build-stages-release", [], run_release),
     ):
         location = sessions.project.folder / ".nox" / name
-        with lock.release_during(name, location):
+        with lock.release_during(location):
             workspace = sessions.open(name, *words)
             workspace.use_store()
             body(workspace)
-    with lock.release_during("build-stages-prune", None):
+    with lock.release_during(None):
         run_prune(sessions.options("build-stages-prune"), sessions.run)
 
 

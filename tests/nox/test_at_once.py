@@ -112,30 +112,35 @@ def test_first_runs_at_once_all_succeed(
     assert lock_texts(project) == lock_texts(other)
 
 
-def held(project: Project) -> FileLock:
-    """Return the lock of another run that makes this project's environments."""
-    folder = project.store / "locks"
-    return FileLock(folder / f"making-{path_id(project.pyproject)}.lock")
+def held(project: Project, session: str) -> FileLock:
+    """Return the lock of another run that makes a session's environment."""
+    name = f"making-{path_id(project.folder / '.nox' / session)}.lock"
+    return FileLock(project.store / "locks" / name)
 
 
 @pytest.mark.slow
 def test_a_run_says_what_it_waits_for(project: Project) -> None:
-    """In one line; those that need none of these environments don't wait."""
+    """In one line; those that need other environments don't wait."""
     declare_solo(project, outputs=[kernels_tree(project)])
     project.prepare("build-stages-lock")
     others = "import nox\n@nox.session(python=False)\ndef lint(session): pass\n"
     project.noxfile.write_text(others + project.noxfile.read_text("utf-8"), "utf-8")
-    with held(project) as lock, project.start("-s", "build-stages") as run:
+    waiting = WAITING.format(project.folder / ".nox/build-stages")
+    elsewhere = (["--list"], ["-s", "lint"], ["-s", "build-stages-plan"])
+    with (
+        held(project, "build-stages") as lock,
+        project.start("-s", "build-stages") as run,
+    ):
         assert run.stdout is not None
-        assert run.stdout.readline() == f"{WAITING}\n"
-        for words in (["--list"], ["-s", "lint"], ["-t", "lint", "--list"]):
-            assert WAITING not in project.nox(*words, timeout=PATIENCE).output
+        assert run.stdout.readline() == f"{waiting}\n"
+        for words in elsewhere:
+            assert "waiting for" not in project.nox(*words, timeout=PATIENCE).output
         lock.release()
         output = run.communicate(timeout=PATIENCE)[0]
     assert run.returncode == 0, output
-    assert WAITING not in output
+    assert "waiting for" not in output
     again = project.nox("-s", "build-stages")
-    assert WAITING not in again.output
+    assert "waiting for" not in again.output
 
 
 @pytest.mark.slow
@@ -144,9 +149,9 @@ def test_who_has_its_environments_waits_for_nobody(project: Project) -> None:
     Pair().write(project)
     project.prepare()
     project.nox("-s", "build-stages")
-    with held(project):
+    with held(project, "build-stages"):
         for args in (("-s", "build-stages"), ("-j", "2"), ("-t", "build-stage")):
-            assert WAITING not in project.nox(*args, timeout=PATIENCE).output
+            assert "waiting for" not in project.nox(*args, timeout=PATIENCE).output
 
 
 def test_a_prune_that_waits_keeps_nobody_waiting(project: Project) -> None:
@@ -168,8 +173,7 @@ def test_a_prune_that_waits_keeps_nobody_waiting(project: Project) -> None:
         session.stdout.readline()
         while "waiting until these have ended" not in run.stdout.readline():
             assert run.poll() is None
-        making = project.store / "locks" / f"making-{path_id(project.pyproject)}.lock"
-        with FileLock(making, timeout=PATIENCE):
+        with held(project, "build-stages").acquire(timeout=PATIENCE):
             session.stdin.close()
         output = run.communicate(timeout=PATIENCE)[0]
     assert run.returncode == 0, output
@@ -276,9 +280,8 @@ def test_an_environment_that_went_is_made_anew(project: Project) -> None:
     project.prepare()
     project.nox("-s", "build-stages")
     project.folder.joinpath(".nox/build-stages/bin/python").unlink()
-    notes = project.store / f"locks/{path_id(project.pyproject)}.environments.json"
-    assert notes.exists()
-    notes.write_text("damaged", "utf-8")
+    note = next(project.folder.glob(".nox/build-stage-*/*made.txt"))
+    note.write_text("damaged", "utf-8")
     runs = at_once(project, 3)
     assert [run.returncode for run in runs] == [0, 0, 0]
     assert [built(run) for run in runs] == [[], [], []]

@@ -1,16 +1,16 @@
-"""Let one run of nox at a time make the environments of a project's sessions.
+"""Let one process at a time make the environment of a session.
 
 Nox makes a session's environment before it runs the session, and takes no lock: two
-runs that make the same one at the same moment disturb each other. So a process that
-runs sessions of ours holds a lock while nox may be making an environment: from the
-registration of the sessions until the first of them starts, and between two sessions.
-While a session works, perhaps for hours, the lock is free. Environments that were made
-are noted in a file, so that a run that needs no new ones never takes the lock.
+processes that make the same one at the same moment disturb each other. So a process
+holds a lock for each environment that nox may be making in it: from the registration
+of the sessions until the first of them starts, and between two sessions. While a
+session works, perhaps for hours, the locks are free. An environment that nox has
+finished gets a note, so that a run that needs no new ones takes no lock.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import sys
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,55 +24,54 @@ from nox_buildstages.system.files import path_id
 from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator
+    from contextlib import AbstractContextManager
 
     from nox_buildstages.run.nox_command_line import NoxInvocation
-    from nox_buildstages.store.store import Store
 
-WAITING = (
-    "another run of nox makes this project's environments for the first time;"
-    " waiting for it"
-)
+WAITING = "waiting for another run of nox, which makes the environment {}"
 _HOLDER = "NOX_BUILDSTAGES_MAKING"
-"""Names the project to the children of a process that holds the lock."""
+"""The environments that are locked by the process that started this one."""
+
+_NOTE = "nox-buildstages-made.txt"
+"""The file in a finished environment, with the backend that nox was called with."""
+
+_LONGEST_PATH = 87
+"""The length from which on nox names an environment by a hash."""
 
 
 class EnvironmentLock(Record):
-    """The lock around the environments that this process of nox makes."""
+    """The locks around the environments that this process of nox makes."""
 
-    pyproject: Path
     invocation: NoxInvocation
-    _missing: frozenset[str] = frozenset()
-    _notes: dict[str, dict[str, str]] = field(default_factory=dict)
-    _lock: ExitStack = field(default_factory=ExitStack)
-    _has_reported: bool = False
+    _missing: set[Path] = field(default_factory=set)
+    _locks: ExitStack = field(default_factory=ExitStack)
 
     def acquire_for(self, sessions: Collection[str]) -> None:
         """Wait until this process may make the environments that aren't there yet.
 
-        The parent of ``-j`` doesn't wait, because its children make them. If they make
-        all again in each run, the parent holds the lock until the run ends.
+        The parent of ``-j`` makes none: each of its children makes one.
         """
-        others_make = self.invocation.is_parallel and not self.invocation.remakes
-        if self.invocation.makes_environments and not others_make:
-            self._missing = frozenset(sessions)
+        if self.invocation.makes_environments and not self.invocation.is_parallel:
+            self._missing = {*map(self._location, sessions)}
             self._acquire()
 
     @contextmanager
-    def release_during(self, session: str, location: Path | None) -> Iterator[None]:
+    def release_during(self, location: Path | None) -> Iterator[None]:
         """Let other runs make environments while a session works in its own.
 
         A session without a location has no environment. It may be a prune, which waits
-        for the sessions of other runs, so they mustn't wait for this run.
+        for the sessions of other runs, so they mustn't wait for this run. If nox makes
+        all environments again in each run, other runs wait for the end of this one.
         """
-        note = {**self._settings, "location": str(location)}
-        is_new = location is not None and self._notes.get(session) != note
-        if self.invocation.makes_environments and is_new:
+        if location is not None and self.invocation.makes_environments:
             with suppress(OSError):
-                self._write_notes({session: note})
-        self._missing -= {session}
+                if not self._is_made(location):
+                    note = location / _NOTE
+                    note.write_text(self.invocation.backend, encoding="utf-8")
+            self._missing.discard(location)
         if location is None or not self.invocation.remakes:
-            self._lock.close()
+            self._locks.close()
         try:
             yield
         except Exception:  # nox runs the next session; on Ctrl-C it doesn't
@@ -81,77 +80,57 @@ class EnvironmentLock(Record):
         self._acquire()
 
     def _acquire(self) -> None:
-        """Take the lock, and remove half-made environments, which nox would reuse.
+        """Take the locks, and remove half-made environments, which nox would reuse.
 
-        A Python may be in an environment before it is complete, so a note is written
-        before nox makes one.
+        All processes take locks in the same order, so that no two wait for each other.
+        A Python may be in an environment before it is complete, so one without a note
+        counts as half-made.
         """
-        project = path_id(self.pyproject)
-        self._update_missing()
-        if not self._missing or os.environ.get(_HOLDER) == project:
-            return
-        with suppress(OSError):  # the session reports that the store can't be used
-            self._lock.enter_context(
-                _store().hold_lock(f"making-{project}", on_wait=self._report)
-            )
-            self._lock.callback(os.environ.pop, _HOLDER, None)
-            os.environ[_HOLDER] = project
-            self._update_missing()
-            begun = {}
-            for name in self._missing:
-                folder = Path(self.invocation.envdir, session_folder(name))
-                location = (self._noted_location(name) or folder).absolute()
-                note = {"begun": str(location)}
-                if not is_complete(location) or self._notes.get(name) == note:
+        for location in sorted(self._missing, key=path_id):
+            held = os.environ.get(_HOLDER, "")
+            if str(location) in held.split(os.pathsep):
+                continue
+            # The session reports an error; Windows lacks the lock.
+            with suppress(OSError, ImportError), ExitStack() as lock:
+                if not self._is_made(location):
+                    lock.enter_context(_hold_lock(location))
+                if self._is_made(location):  # perhaps by another process by now
+                    self._missing.discard(location)
+                    continue
+                if not (is_complete(location) and (location / _NOTE).exists()):
                     _discard(location)
-                    begun[name] = note
-            if begun:
-                self._write_notes(begun)
+                lock.callback(os.environ.update, {_HOLDER: held})
+                os.environ[_HOLDER] = f"{held}{os.pathsep}{location}"
+                self._locks.push(lock.pop_all())
         if not self._missing:
-            self._lock.close()
+            self._locks.close()
 
-    def _report(self) -> None:
-        if not self._has_reported:
-            print(WAITING, file=sys.stderr, flush=True)  # noqa: T201 - no session yet
-        self._has_reported = True
+    def _location(self, session: str) -> Path:
+        """Return the folder of a session's environment; nox shortens a long path."""
+        envdir, name = self.invocation.envdir, session_folder(session)
+        if len(str(Path(envdir, name))) > _LONGEST_PATH:
+            name = hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()[:8]
+        return Path(envdir, name).absolute()
 
-    def _update_missing(self) -> None:
-        """Forget the sessions whose environments are there: nox won't make them."""
-        if self._missing and not self.invocation.remakes:
-            self._notes = self._read_notes()
-            self._missing = frozenset(
-                name
-                for name in self._missing
-                if (location := self._noted_location(name)) is None
-                or not is_complete(location)
-            )
-
-    @property
-    def _settings(self) -> dict[str, str]:
-        """The settings of nox with which environments are made: others make others."""
-        return {"backend": self.invocation.backend, "envdir": self.invocation.envdir}
-
-    def _noted_location(self, session: str) -> Path | None:
-        """Return the location of an environment that was made with these settings."""
-        note = self._notes.get(session, {})
-        is_noted = self._settings.items() <= note.items()
-        return Path(note["location"]) if is_noted else None
-
-    @property
-    def _file(self) -> Path:
-        name = f"{path_id(self.pyproject)}.environments.json"
-        return _store().folder / "locks" / name
-
-    def _read_notes(self) -> dict[str, dict[str, str]]:
+    def _is_made(self, location: Path) -> bool:
+        """Whether nox won't make an environment, as it has made it in the same way."""
+        if self.invocation.remakes or not is_complete(location):
+            return False
         try:
-            notes = json.loads(self._file.read_text(encoding="utf-8"))
-            return {name: dict(notes[name]) for name in notes}
-        except (OSError, ValueError, TypeError):
-            return {}
+            backend = (location / _NOTE).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return False
+        return backend == self.invocation.backend
 
-    def _write_notes(self, notes: Mapping[str, dict[str, str]]) -> None:
-        self._notes = {**self._read_notes(), **notes}
-        files.write_text(self._file, json.dumps(self._notes, indent=1))
+
+def _hold_lock(location: Path) -> AbstractContextManager[None]:
+    from nox_buildstages.store.store import Store  # noqa: PLC0415 - --list is instant
+
+    def report() -> None:
+        print(WAITING.format(location), file=sys.stderr, flush=True)  # noqa: T201 - no session yet
+
+    store = Store.of_user(os.environ)
+    return store.hold_lock(f"making-{path_id(location)}", on_wait=report)
 
 
 def _discard(location: Path) -> None:
@@ -162,9 +141,3 @@ def _discard(location: Path) -> None:
         location.replace(aside)
         with suppress(OSError):
             files.remove_tree(aside)
-
-
-def _store() -> Store:
-    from nox_buildstages.store.store import Store  # noqa: PLC0415 - --list is instant
-
-    return Store.of_user(os.environ)

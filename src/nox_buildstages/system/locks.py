@@ -4,7 +4,8 @@ A process that holds one of these locks waits only for later ones of the list:
 
 1. ``users``: a process uses the store (shared, from its first session to its end), or
    ``build-stages-prune`` removes things from the store (exclusive).
-2. ``making-PROJECT``: nox makes the environments of a project's sessions.
+2. ``making-PATH``: nox makes an environment. A process that needs several of these
+   locks takes them in the order of their names.
 3. ``locking-PROJECT``: the project's lock files are made.
 4. ``environment-PATH``: an environment is changed or used.
 5. ``.lock`` of a wheelhouse: the wheelhouse is changed.
