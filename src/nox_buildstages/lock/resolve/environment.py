@@ -128,12 +128,10 @@ class EnvironmentResolver(Value):
         Raises:
             UnorderedOutputError: A requirement names an output of a later stage.
         """
-        # ``final`` comes after all stages, the project's own included.
-        before: Iterable[Stage] = self.graph.order
+        before = self.stages_before(stage)
         requirements = [*self.project.final.requirements]
         constraints = [*map(str, self.project.constraints), *map(str, bounds)]
         if stage is not None:
-            before = [self.graph.stages[it] for it in self.graph.ancestors(stage.name)]
             requirements = [*self.known.requirements(stage)]
             constraints += map(str, self.project.build_constraints)
         outputs = [output.name for other in before for output in other.outputs]
@@ -176,6 +174,15 @@ class EnvironmentResolver(Value):
                 name for name in outputs if name == self.project.final.project
             ),
         )
+
+    def stages_before(self, stage: Stage | None) -> Sequence[Stage]:
+        """Return the stages whose outputs an environment may have.
+
+        ``final`` comes after all stages, the project's own included.
+        """
+        if stage is None:
+            return self.graph.order
+        return [self.graph.stages[it] for it in self.graph.ancestors(stage.name)]
 
     def without_output_url(self, text: str) -> str:
         """Return a requirement for uv; requirements for outputs lose their URLs."""
@@ -302,6 +309,14 @@ class TargetLock(Record):
         self.bounds = bounds
         self.provisional = {}
         return [*self.resolver.graph.order, None]
+
+    def knows_outputs_before(self, stage: Stage | None) -> bool:
+        """Whether the metadata of all outputs that an environment may have is known."""
+        return all(
+            self.known.metadata(output.name) is not None
+            for other in self.resolver.stages_before(stage)
+            for output in other.outputs
+        )
 
     def resolve_provisionally(self, stage: Stage | None) -> None:
         """Resolve an environment with the metadata known so far, if possible."""

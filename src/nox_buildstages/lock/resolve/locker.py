@@ -71,6 +71,8 @@ class LockState(Record):
             for stage in target.start_over(
                 self.matcher.bounds_for(target.target.marker)
             )
+            # Without versions to match, only an answer that may be final is of use.
+            if self.matcher.names or target.knows_outputs_before(stage)
         ]
         _LOG.debug("resolve provisionally: %s", _names(begun))
         run_in_parallel(partial(it.resolve_provisionally, stage) for it, stage in begun)
