@@ -24,6 +24,7 @@ import pytest
 
 from nox_buildstages.errors import CommandError, HashMismatchError, SourceError
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
+from nox_buildstages.sources import trees
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.sources.trees import METADATA_FILES
 from nox_buildstages.system.process import Command, run
@@ -857,6 +858,36 @@ def test_every_change_of_a_directory_changes_its_identity(
     assert sources.identity(HERE) == before
     change(vendored)
     assert sources.identity(HERE) != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        make_executable,
+        lambda folder: (folder / "src/a.c").write_text("int b;"),
+        lambda folder: (folder / "pyproject.toml").rename(folder / "src/a.c"),
+        lambda folder: (folder / "new").touch(),
+    ],
+)
+def test_unchanged_files_are_not_read_again(
+    sources: Sources,
+    vendored: Path,
+    change: Callable[[Path], object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Unless one changed a moment before, because it may change in the same moment."""
+    before = sources.identity(HERE)
+    assert not (sources.cache / "folders").exists()
+    monkeypatch.setattr(trees, "_MOMENT", -1_000_000_000)  # as if time had passed
+    assert sources.identity(HERE) == before
+    (note,) = (sources.cache / "folders").iterdir()
+    note.write_text(f"{note.read_text('utf-8').split()[0]} noted", encoding="utf-8")
+    assert sources.identity(HERE) == "tree:sha256:noted"
+    change(vendored)
+    assert sources.identity(HERE) not in (before, "tree:sha256:noted")
+    note.write_bytes(b"\xff")
+    note.chmod(0)
+    assert sources.identity(HERE).startswith("tree:sha256:")
 
 
 def test_ignored_files_do_not_count(

@@ -164,6 +164,7 @@ def test_every_kind_is_known(store: Store, tmp_path: Path) -> None:
     write(top / "interpreters" / f"{KEY}.json")
     write(top / "compilers" / "ccache-x" / "gcc")
     write(top / "logs" / "a.log")
+    write(top / "folders" / f"{KEY}.txt")
     list_wheels(store)
     write(top / "locks" / "x.run")
     write(top / "jobs" / "host" / "1-x.json")

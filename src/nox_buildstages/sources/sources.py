@@ -25,7 +25,7 @@ from nox_buildstages.indexes.url_secrets import LOGIN_HINT, is_auth_failure, red
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 from nox_buildstages.sources import git, trees
 from nox_buildstages.store.store import note_use
-from nox_buildstages.system.files import FULL_DISK, path_from_url, sha256_of
+from nox_buildstages.system.files import FULL_DISK, path_from_url, path_id, sha256_of
 from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class Sources(Value, kw_only=False):
         if isinstance(source, DirectorySource):
             tree = self._find_folder(source)
             with _raise_source_error(source, _EXCLUDE_HINT):
-                digest = trees.hash_files(tree, self._list_files(tree))
+                note = self.cache / "folders" / f"{path_id(tree)}.txt"
+                digest = trees.hash_files(tree, self._list_files(tree), note)
             return f"tree:sha256:{digest}{fragment}"
         if isinstance(source, ArchiveSource):
             return f"sha256:{source.sha256}{fragment}"

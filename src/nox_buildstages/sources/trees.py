@@ -6,12 +6,14 @@ import hashlib
 import os
 import re
 import shutil
+import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.sources import git
-from nox_buildstages.system.files import sha256_of
+from nox_buildstages.system.files import sha256_of, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -22,6 +24,9 @@ METADATA_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO")
 """The files of a source tree, besides code, that determine its requirements."""
 
 _SUBMODULE = re.compile(r"^\s*path\s*=\s*(.+?)\s*$", re.MULTILINE)
+_MOMENT = 2_000_000_000
+"""Nanoseconds within which two changes of a file may have the same time."""
+
 _IGNORED_NAMES = frozenset({".git", ".hg", ".svn", "__pycache__"})
 
 
@@ -37,8 +42,40 @@ def list_source_files(tree: Path, runner: Runner) -> tuple[str, ...]:
     return tuple(sorted(_find_source_files(tree, runner), key=os.fsencode))
 
 
-def hash_files(tree: Path, files: tuple[str, ...]) -> str:
-    """Return a sha256, in hex, of the paths, executable bits and contents of files."""
+def hash_files(tree: Path, files: tuple[str, ...], note: Path | None = None) -> str:
+    """Return a sha256, in hex, of the paths, executable bits and contents of files.
+
+    The file ``note`` keeps the answer as long as no file has another inode, size or
+    time. As in git, files that changed a moment ago are hashed again: at the same
+    moment, they could change once more.
+    """
+    started = time.time_ns()
+    stamps, newest = _digest_stamps(tree, files)
+    if note is not None:
+        with suppress(OSError):
+            noted, _, answer = note.read_text("utf-8", "replace").partition(" ")
+            if noted == stamps and answer:
+                return answer
+    answer = _hash_contents(tree, files)
+    if note is not None and newest < started - _MOMENT:
+        with suppress(OSError):  # a store that is full or read-only
+            write_text(note, f"{stamps} {answer}")
+    return answer
+
+
+def _digest_stamps(tree: Path, files: tuple[str, ...]) -> tuple[str, int]:
+    """Return a digest of the stamps of files, and the time of the newest one."""
+    lines, newest = [], 0
+    for name in files:
+        it = os.lstat(f"{tree}/{name}")
+        times = it.st_mtime_ns, it.st_ctime_ns
+        lines.append(f"{name}\0{it.st_mode} {it.st_ino} {it.st_size} {times}")
+        newest = max(newest, *times)
+    text = "\0".join(lines).encode(errors="surrogateescape")
+    return hashlib.sha256(text).hexdigest(), newest
+
+
+def _hash_contents(tree: Path, files: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for name in files:
         path = tree / name
@@ -145,20 +182,29 @@ def _find_source_files(tree: Path, runner: Runner) -> set[str]:
     # git's list is empty in a folder that the repository around it ignores, such as
     # a folder of vendored sources.
     listed = git.list_files(tree, runner) or tuple(_walk(tree, _IGNORED_NAMES))
-    links = {name for name in listed if (tree / name).is_symlink()}
+    modes = {name: _mode_of(f"{tree}/{name}") for name in listed}
+    links = tuple(f"{name}/" for name in listed if stat.S_ISLNK(modes[name]))
     found: set[str] = set()
-    for name in listed:
-        path = tree / name
-        if not links.isdisjoint(parent.as_posix() for parent in Path(name).parents):
+    for name, mode in modes.items():
+        if name.startswith(links):
             continue  # git's index still has a folder that a link has replaced
-        if name in links or path.is_file():
+        if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
             found.add(name)
-        elif path.is_dir() and (path / ".git").exists():  # a submodule, not empty
-            inner = _find_source_files(path, runner)
-            found.update(f"{name}/{file}" for file in inner)
-        elif not path.is_dir() and "\N{REPLACEMENT CHARACTER}" in name:
+        elif stat.S_ISDIR(mode):
+            if (tree / name / ".git").exists():  # a submodule, not empty
+                inner = _find_source_files(tree / name, runner)
+                found.update(f"{name}/{file}" for file in inner)
+        elif "\N{REPLACEMENT CHARACTER}" in name:
             raise ValueError(f"the file name {name!r} isn't UTF-8")
     return found
+
+
+def _mode_of(path: str) -> int:
+    """Return the mode of a file, without following links; 0 if it is missing."""
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        return 0
 
 
 def _walk(tree: Path, ignored: Collection[str] = ()) -> Iterator[str]:

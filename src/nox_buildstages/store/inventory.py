@@ -43,6 +43,7 @@ class Kind(Enum):
     COMPILERS = "compiler wrappers"
     LOG = "logs"
     LIST = "lists of wheels"
+    FOLDER = "hashes of folders"
     LEFTOVER = "leftovers"
     LOCK = "lock files"
 
@@ -52,6 +53,7 @@ _FILES = {
     Kind.INTERPRETER: ("interpreters", ".json"),
     Kind.LOG: ("logs", ".log"),
     Kind.LIST: (listing.FOLDER, ".json"),
+    Kind.FOLDER: ("folders", ".txt"),
 }
 """The folder and the suffix of each kind of single files."""
 
@@ -122,7 +124,7 @@ def foreign_size(store: Store) -> int:
     """Return the bytes of all foreign files in the store's folder."""
     ours = {"wheels", "builds", "sources", "git", "answers", "interpreters", "logs"}
     ours |= {"compilers", "here", "locks", "jobs", store.users_lock.name}
-    ours |= {listing.FOLDER}
+    ours |= {listing.FOLDER, "folders"}
     return sum(disk_size(it) for it in _list(store.folder) if it.name not in ours)
 
 
