@@ -164,3 +164,46 @@ def test_a_backend_that_asks_for_more_with_an_earlier_output_is_caught(
     write(project, package={"model": rules})
     lock(project)
     run_session(project, "build-stage-second")
+
+
+BACKEND = """
+import pathlib, sys
+from tinybackend import build_wheel, get_requires_for_build_wheel, _prepare_metadata
+
+def prepare_metadata_for_build_wheel(folder, config_settings=None):
+    pathlib.Path(sys.prefix, "lib/added").write_text("")
+    return _prepare_metadata(folder, config_settings)
+"""
+PYPROJECT = """
+[build-system]
+requires = ["tinybackend"]
+build-backend = "meddling"
+backend-path = ["."]
+"""
+
+
+def declare_two(project: Project, index: Index, **stage: Any) -> None:  # noqa: ANN401
+    """Declare a stage of two outputs; the second writes into the environment."""
+    sdist(index, "innocent", settings={"thinks": 0.5})
+    files = {"meddling.py": BACKEND, "pyproject.toml": PYPROJECT}
+    make_sdist(index.folder, "guilty", "1.0", static=False, files=files)
+    both = ["innocent", "guilty"]
+    only = {"name": "only", "outputs": both, **stage}
+    declare(project, {"final": {"requirements": both}, "stage": [only]})
+
+
+def test_backends_side_by_side_are_told_apart(project: Project, index: Index) -> None:
+    """The one that changes their environment is named, whichever ends first."""
+    declare_two(project, index)
+    said = run_session(project, "build-stages-lock", check=False).stderr
+    assert "guilty (stage only): its build changed the environment" in said
+    assert "innocent (stage only)" not in said
+
+
+@pytest.mark.slow
+def test_backends_with_private_environments_are_asked(
+    project: Project, index: Index
+) -> None:
+    """One after the other, each in a copy that it may change."""
+    declare_two(project, index, **{"private-environment": True})
+    assert "locked 2 environments" in run_session(project, "build-stages-lock").stderr

@@ -19,7 +19,7 @@ from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
 from nox_buildstages.builder.stage import provide_stage
-from nox_buildstages.errors import BackendError, not_run
+from nox_buildstages.errors import BackendError, ChangedEnvironmentError, not_run
 from nox_buildstages.lock.files.lockfile import IndexPin, LockedOutput, StagePin
 from nox_buildstages.lock.resolve.check_identity import check_name
 from nox_buildstages.lock.resolve.known_metadata import (
@@ -168,7 +168,17 @@ class BackendMetadata(Value):
                     partial(self._ask_backend, context, query, environment)
                     for _, query in unknown
                 ]
-                found = run_in_parallel(calls)
+                # A private environment is a copy that the next one replaces.
+                are_apart = first.stage.private_environment or len(calls) == 1
+                try:
+                    if not are_apart:
+                        found = run_in_parallel(calls)
+                except ChangedEnvironmentError:
+                    # Which of them changed it shows if each runs alone.
+                    prepare_environment(context, stage, environment)
+                    are_apart = True
+                if are_apart:
+                    found = [call() for call in calls]
             answers |= zip((number for number, _ in unknown), found, strict=True)
         for number, answer in answers.items():
             asked[questions[number]] = answer
