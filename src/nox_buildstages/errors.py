@@ -306,11 +306,15 @@ class ChangedEnvironmentError(BuildError):
     output: str
     stage: str
     owners: Sequence[str]  # the packages in whose folders the changed files are
+    others: Sequence[str] = ()  # outputs that were built at the same time
     problem: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.subject = f"{self.output} (stage {self.stage})"
-        self.problem = "its build changed the environment that it runs in"
+        builds = "its build"
+        if self.others:
+            builds += f", or that of {', '.join(self.others)} at the same time,"
+        self.problem = f"{builds} changed the environment that it runs in"
         if self.owners:
             self.problem += f", in the folder of {', '.join(self.owners)}"
 

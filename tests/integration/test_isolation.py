@@ -17,7 +17,7 @@ import pytest
 from nox_buildstages.builder.sandbox import Sandbox, SandboxPolicy
 from nox_buildstages.builder.scripts.isolate import CANNOT_CUT, CANNOT_RUN
 from nox_buildstages.environments.environment import Environment
-from nox_buildstages.environments.snapshot import copy_environment, guard_environment
+from nox_buildstages.environments.snapshot import EnvironmentGuard, copy_environment
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import (
     BuildError,
@@ -32,6 +32,7 @@ from support.namespaces import OFFLINE, can_forbid, forbidding, needs_namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 OFF = Sandbox()
 ON = Sandbox(why="network = true")
@@ -470,13 +471,17 @@ def stamped(environment: Environment) -> bool:
     return environment.location.joinpath("nox-buildstages.json").exists()
 
 
+def watch(environment: Environment, log: Path) -> AbstractContextManager[Environment]:
+    """Watch over an environment while a build runs in it."""
+    guard = EnvironmentGuard(environment=environment, syncer=UNUSED)
+    return guard.watch(output="a", stage="s", log=log)
+
+
 def test_a_build_that_leaves_its_environment_alone_is_fine(
     environment: Environment, tmp_path: Path
 ) -> None:
     """Importing writes bytecode there, and what is beside its folders is ours."""
-    with guard_environment(
-        environment, UNUSED, output="a", stage="s", log=tmp_path / "log"
-    ):
+    with watch(environment, tmp_path / "log"):
         packages = environment.location / "lib/python3/site-packages"
         packages.joinpath("x/__pycache__/x.pyc").write_text("")
         environment.location.joinpath("pylock.s.toml").write_text("")
@@ -490,9 +495,7 @@ def test_a_build_that_changes_its_environment_is_refused(
     packages = environment.location / "lib/python3/site-packages"
 
     def meddle() -> None:
-        with guard_environment(
-            environment, UNUSED, output="a", stage="s", log=tmp_path / "log"
-        ):
+        with watch(environment, tmp_path / "log"):
             packages.joinpath("evil.pth").write_text("import evil\n")
             packages.joinpath("x/__init__.py").write_text("X = 1 # evil\n")
             packages.joinpath("x/core.py").unlink()
@@ -536,9 +539,7 @@ def test_a_changed_folder_is_named_by_its_package(
         record.write_text(f"{files}{record.parent.name}/RECORD,,\n")
 
     def meddle() -> None:
-        with guard_environment(
-            environment, UNUSED, output="a", stage="s", log=tmp_path / "log"
-        ):
+        with watch(environment, tmp_path / "log"):
             library.joinpath(path).parent.mkdir(parents=True, exist_ok=True)
             library.joinpath(path).write_text("")
 
@@ -563,9 +564,7 @@ def test_a_copy_of_an_environment_may_be_changed(environment: Environment) -> No
         assert copy.bin.joinpath("tool").read_text() == f"#!{copy.python}\n"
         assert copy.python.samefile(sys.executable)
         assert copy.location.joinpath("lib64/python3/site-packages/x").is_dir()
-        with guard_environment(
-            environment, UNUSED, output="a", stage="s", log=environment.bin
-        ):
+        with watch(environment, environment.bin):
             packages = copy.location / "lib/python3/site-packages"
             packages.joinpath("x/core.py").write_text("changed")
             packages.joinpath("evil.pth").write_text("")
@@ -575,6 +574,30 @@ def test_a_copy_of_an_environment_may_be_changed(environment: Environment) -> No
     assert stamped(environment)
 
 
+def test_all_builds_at_the_time_of_a_change_are_named(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """Any of them may have made it, and it is put right when the last has ended."""
+    guard = EnvironmentGuard(environment=environment, syncer=UNUSED)
+    added = environment.location / "bin/evil"
+    first, second, third = (
+        guard.watch(output=it, stage="s", log=tmp_path / it) for it in "abc"
+    )
+    for each in (first, second, third):
+        each.__enter__()
+    first.__exit__(None, None, None)
+    added.write_text("")
+    with pytest.raises(ChangedEnvironmentError, match="or that of c ") as caught:
+        second.__exit__(None, None, None)
+    assert (caught.value.output, caught.value.others) == ("b", ("c",))
+    assert added.exists()
+    with pytest.raises(ChangedEnvironmentError, match="or that of b "):
+        third.__exit__(None, None, None)
+    assert not added.exists()
+    with guard.watch(output="d", stage="s", log=tmp_path / "d"):
+        pass
+
+
 def test_a_build_that_fails_is_told_as_such(
     environment: Environment, tmp_path: Path
 ) -> None:
@@ -582,9 +605,7 @@ def test_a_build_that_fails_is_told_as_such(
     added = environment.location / "bin/evil"
 
     def meddle() -> None:
-        with guard_environment(
-            environment, UNUSED, output="a", stage="s", log=tmp_path / "log"
-        ):
+        with watch(environment, tmp_path / "log"):
             added.write_text("")
             raise KeyError
 

@@ -29,9 +29,11 @@ from nox_buildstages.system.machine import Machine
 
 machine = Machine(allowed_cores=lambda: 4)
 with JobPool(folder=Path(sys.argv[1]), machine=machine).take_slot() as slot:
+    print("ready", flush=True)
+    sys.stdin.readline()
     request = JobRequest(most=int(sys.argv[2]), memory_per_job=0)
-    with slot.take_jobs(request, wait=lambda: print("waits", flush=True)) as jobs:
-        print(jobs, flush=True)
+    with slot.take_jobs(request, wait=lambda it: print(it, flush=True)) as jobs:
+        print(jobs.count, flush=True)
         sys.stdin.readline()
 """
 
@@ -43,13 +45,22 @@ def pool(tmp_path: Path) -> JobPool:
     )
 
 
-def never() -> None:
-    raise AssertionError("it had to wait")
+def never(shortage: str) -> None:
+    raise AssertionError(f"it had to wait for {shortage}")
+
+
+@contextmanager
+def taker(pool: JobPool, most: int) -> Iterator[subprocess.Popen[str]]:
+    """Run a process that takes jobs at once."""
+    with holder(pool, most) as process:
+        assert said(process) == "ready"
+        end(process)
+        yield process
 
 
 @contextmanager
 def holder(pool: JobPool, most: int) -> Iterator[subprocess.Popen[str]]:
-    """Run a process that takes jobs until a line is written to it, or it is killed."""
+    """Run a process that takes a slot and, at each line written to it, goes on."""
     command = [sys.executable, "-c", HOLDER, str(pool.folder), str(most)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -77,15 +88,29 @@ def test_a_build_that_is_alone_takes_all(pool: JobPool) -> None:
         with pool.take_slot() as slot:
             for _ in range(2):
                 with slot.take_jobs(ANY, wait=never) as jobs:
-                    assert jobs == CORES
+                    assert jobs.count == CORES
 
 
 def test_builds_that_begin_together_share(pool: JobPool) -> None:
-    """Each knows of the others before the first of them begins."""
+    """Each process knows of the others before the first of their builds begins."""
     with ExitStack() as stack:
-        slots = [stack.enter_context(pool.take_slot()) for _ in range(3)]
-        jobs = [stack.enter_context(it.take_jobs(ANY, wait=never)) for it in slots]
-        assert jobs == [2, 1, 1]
+        others = [stack.enter_context(holder(pool, CORES)) for _ in range(2)]
+        assert [said(it) for it in others] == ["ready"] * 2
+        for process, jobs in zip(others, ("2", "2"), strict=True):
+            end(process)
+            assert said(process) == jobs
+
+
+def test_builds_of_one_process_leave_a_number_to_one_of_them(pool: JobPool) -> None:
+    """The first gets all, and those that run a compiler at a time run beside it."""
+    one = JobRequest(most=1, memory_per_job=0)
+    with pool.take_slot() as first, pool.take_slot() as second, pool.take_slot():
+        with first.take_jobs(ANY, wait=never) as jobs:
+            assert jobs.count == CORES
+            with second.take_jobs(one, wait=never) as beside:
+                assert beside.count == 1
+        with second.take_jobs(ANY, wait=never) as jobs:
+            assert jobs.count == CORES
 
 
 def test_a_build_looks_around_before_it_begins(pool: JobPool) -> None:
@@ -102,25 +127,25 @@ def test_a_build_looks_around_before_it_begins(pool: JobPool) -> None:
 def test_a_build_of_another_process_counts(pool: JobPool) -> None:
     """What it has is missing here, until it ends."""
     with pool.take_slot() as slot:
-        with holder(pool, 3) as other:
+        with taker(pool, 3) as other:
             assert said(other) == "2"
             with slot.take_jobs(ANY, wait=never) as jobs:
-                assert jobs == 2
+                assert jobs.count == 2
             end(other)
             other.wait()
         with slot.take_jobs(ANY, wait=never) as jobs:
-            assert jobs == CORES
+            assert jobs.count == CORES
 
 
 def test_a_killed_process_holds_nothing(pool: JobPool) -> None:
     """However it ended: nobody has to clean up after it."""
-    with holder(pool, CORES) as other:
+    with taker(pool, CORES) as other:
         assert said(other) == str(CORES)
         other.kill()
         other.wait()
     assert list(pool.folder.rglob("*.json"))
     with pool.take_slot() as slot, slot.take_jobs(ANY, wait=never) as jobs:
-        assert jobs == CORES
+        assert jobs.count == CORES
     assert not list(pool.folder.rglob("*.json"))
 
 
@@ -128,20 +153,20 @@ def test_who_finds_nothing_waits(pool: JobPool) -> None:
     """It says so, once, and goes on as soon as another build ends."""
     with ExitStack() as stack:
         with pool.take_slot() as slot, slot.take_jobs(ANY, wait=never):
-            other = stack.enter_context(holder(pool, CORES))
-            assert said(other) == "waits"
+            other = stack.enter_context(taker(pool, CORES))
+            assert said(other) == "cores"
         assert said(other) == str(CORES)
-    waits = []
-    with holder(pool, CORES) as other:
+    waits: list[str] = []
+    with taker(pool, CORES) as other:
         assert said(other) == str(CORES)
 
-        def wait() -> None:
-            waits.append(other)
+        def wait(shortage: str) -> None:
+            waits.append(shortage)
             end(other)
 
         with pool.take_slot() as slot, slot.take_jobs(ANY, wait=wait) as jobs:
-            assert jobs == CORES
-    assert waits == [other]
+            assert jobs.count == CORES
+    assert waits == ["cores"]
 
 
 def test_another_machine_that_shares_the_folder_is_another_pool(
@@ -151,9 +176,9 @@ def test_another_machine_that_shares_the_folder_is_another_pool(
     machine = Machine(allowed_cores=lambda: 2, name="other")
     elsewhere = JobPool(folder=pool.folder, machine=machine)
     with pool.take_slot() as ours, ours.take_jobs(ANY, wait=never) as jobs:
-        assert jobs == CORES
+        assert jobs.count == CORES
         with (
             elsewhere.take_slot() as theirs,
             theirs.take_jobs(ANY, wait=never) as jobs_there,
         ):
-            assert jobs_there == 2
+            assert jobs_there.count == 2

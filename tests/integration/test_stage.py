@@ -316,7 +316,8 @@ def test_the_way_to_a_hook_is_short(shop: Shop) -> None:
         "build_wheel",
         "build_wheel",
         "build_output",
-        "provide_stage",
+        "build_outputs",
+        "call_in_thread",
     ]
 
 

@@ -17,18 +17,15 @@ if TYPE_CHECKING:
 class Attempt(Value):
     """An attempt to build an output."""
 
-    granted: int  # jobs
     is_resumed: bool  # whether the build began in the tree of an interrupted build
-    is_retry: bool = False  # with half the jobs, because memory ran out
-
-    @property
-    def jobs(self) -> int:
-        """Number of parallel jobs."""
-        return self.granted // 2 if self.is_retry else self.granted
+    most: int | None = None
+    """The most jobs, if it is a retry with half the jobs because memory ran out."""
 
 
-def next_attempt(job: Job, attempt: Attempt, error: BuildError) -> Attempt | None:
-    """Return the attempt after a failure; None to give up.
+def next_attempt(
+    job: Job, attempt: Attempt, error: BuildError, *, jobs: int
+) -> Attempt | None:
+    """Return the attempt after a failure with some jobs; None to give up.
 
     - If memory ran out, the build continues in the tree with half the jobs, once. A
       build with a single job, or with ``MAX_JOBS`` in the table, isn't retried.
@@ -40,14 +37,13 @@ def next_attempt(job: Job, attempt: Attempt, error: BuildError) -> Attempt | Non
     name, report = job.output.name, job.context.tools.run.report
     if isinstance(error, BackendError) and error.out_of_memory:
         declared = job.variables
-        if attempt.is_retry or attempt.jobs == 1 or "MAX_JOBS" in declared:
+        if attempt.most is not None or jobs == 1 or "MAX_JOBS" in declared:
             return None
-        retry = replace(attempt, is_retry=True)
         report(
-            f"{name} ran out of memory with {count_jobs(attempt.jobs)};"
-            f" retrying with {count_jobs(retry.jobs)}"
+            f"{name} ran out of memory with {count_jobs(jobs)};"
+            f" retrying with {count_jobs(jobs // 2)}"
         )
-        return retry
+        return replace(attempt, most=jobs // 2)
     if isinstance(error, BuildTimeoutError) or (
         isinstance(error, BackendError) and error.full_disk
     ):
@@ -59,7 +55,7 @@ def next_attempt(job: Job, attempt: Attempt, error: BuildError) -> Attempt | Non
         f"{error.summary}; the partial build that it resumed may be the cause:"
         " starting again without it"
     )
-    return Attempt(granted=attempt.granted, is_resumed=False)
+    return Attempt(is_resumed=False)
 
 
 def mark_out_of_memory(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from packaging.requirements import InvalidRequirement, Requirement
 from pyproject_hooks import (
@@ -147,20 +148,11 @@ class Backend(Value):
         caught: list[list[warnings.WarningMessage]] = []
         try:
             with ExitStack() as after_run:
-
-                def run(*arguments: Any, **more: Any) -> None:  # noqa: ANN401 - as _run's
-                    self._run(*arguments, **more)
-                    # The warnings of the backend come as soon as its process has ended.
-                    after_run.enter_context(_WARNINGS)
-                    catch = warnings.catch_warnings(record=True)
-                    caught.append(after_run.enter_context(catch))
-                    warnings.simplefilter("always", BuildBackendWarning)
-
                 yield BuildBackendHookCaller(
                     str(self.tree),
                     self.system.backend,
                     self.system.backend_path,
-                    runner=run,
+                    runner=partial(self._run, after_run, caught),
                     python_executable=str(self.python),
                 )
             with self.log.open("a", encoding="utf-8") as log:
@@ -179,11 +171,16 @@ class Backend(Value):
 
     def _run(
         self,
+        after_run: ExitStack,
+        caught: list[list[warnings.WarningMessage]],
         cmd: Sequence[str],
         cwd: str | None = None,
         extra_environ: Mapping[str, str] | None = None,
     ) -> None:
-        """Run a command for pyproject_hooks, in the sandbox and under supervision."""
+        """Run a command for pyproject_hooks, in the sandbox and under supervision.
+
+        As soon as it has ended, the warnings of the backend come, and are caught.
+        """
         command = Command(
             argv=tuple(cmd),
             cwd=None if cwd is None else self.tree,
@@ -199,6 +196,10 @@ class Backend(Value):
         if completed.returncode:
             reason = f"exit status {completed.returncode}"
             raise CommandError(command=str(command), reason=reason)
+        after_run.enter_context(_WARNINGS)
+        catch = warnings.catch_warnings(record=True)
+        caught.append(after_run.enter_context(catch))
+        warnings.simplefilter("always", BuildBackendWarning)
 
     def _path(self, folder: Path) -> str:
         """Return the path of a folder, as the sandbox shows it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -12,11 +13,11 @@ from nox_buildstages.builder.compilers.cache import hide_caches, map_paths
 from nox_buildstages.builder.diagnosis.neighbours import Origin
 from nox_buildstages.builder.diagnosis.situation import Situation
 from nox_buildstages.builder.home import read_home
-from nox_buildstages.builder.jobs.slots import job_variables
+from nox_buildstages.builder.jobs.slots import BuildJobs
 from nox_buildstages.environments.snapshot import (
     PRIVATE_FOLDER,
+    EnvironmentGuard,
     copy_environment,
-    guard_environment,
 )
 from nox_buildstages.errors import BuildTimeoutError
 from nox_buildstages.model import DirectorySource, log_name
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.compilers.cache import CompilerCache
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.builder.home import HomeSettings
+    from nox_buildstages.builder.jobs.slots import Shortage
     from nox_buildstages.builder.sandbox import Sandbox
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.lock.files.lockfile import LockedOutput
@@ -58,6 +60,8 @@ class Job(Value):
     compiler_cache: Path | None = None  # the program
     deadline: float | None = None
     """The time at which the stage's builds are stopped, by the monotonic clock."""
+    guard: EnvironmentGuard | None = None
+    """Of the environment, if other builds run in it at the same time."""
 
     @property
     def recipe(self) -> Recipe:
@@ -102,6 +106,13 @@ class Job(Value):
         return self.context.variables(self.stage, self.output.name)
 
     @property
+    def search_path(self) -> str:
+        """The ``PATH`` of the build, without wrappers of compilers."""
+        outer = self.context.tools.run.outer.get("PATH", os.defpath)
+        declared = self.variables.get("PATH", outer)
+        return os.pathsep.join((str(self.environment.bin), declared))
+
+    @property
     def home_settings(self) -> HomeSettings:
         """The settings of the user's home for builds."""
         tools = self.context.tools
@@ -127,13 +138,17 @@ class Job(Value):
             outer=context.tools.run.outer,
         )
 
-    def report_waiting(self) -> None:
-        """Print a line about waiting for jobs."""
+    def report_waiting(self, shortage: Shortage) -> None:
+        """Print a line about waiting for cores or memory."""
         name = self.output.name
-        self.context.tools.run.report(f"{name} is waiting for other builds to finish")
+        self.context.tools.run.report(
+            f"{name} is waiting for {shortage} that other builds use"
+        )
 
     @contextmanager
-    def follow(self, phase: str) -> Iterator[Callable[[], None]]:
+    def follow(
+        self, phase: str, jobs: BuildJobs | None = None
+    ) -> Iterator[Callable[[], None]]:
         """Show the progress of the build backend while a block runs.
 
         Yields:
@@ -157,6 +172,8 @@ class Job(Value):
                     problem=f"stopped after {format_time(self.stage.timeout or 0)}, its"
                     " timeout",
                 )
+            if jobs is not None:
+                jobs.balance()
             follower.update_slowly()
 
         try:
@@ -183,7 +200,7 @@ class Job(Value):
         tree: Path,
         *,
         home: Path,
-        jobs: int = 1,
+        jobs: BuildJobs | None = None,
         cache: CompilerCache | None = None,
     ) -> Iterator[Backend]:
         """Yield the build backend of a source tree, and show the progress.
@@ -196,25 +213,22 @@ class Job(Value):
             BuildStagesError: The backend has changed the environment.
         """
         context, output, stage = self.context, self.output.name, self.stage.name
-        settings = self.home_settings
+        jobs, settings = jobs or BuildJobs.of(1), self.home_settings
         settings.write(home)
         declared = self.declared_in(home.parent)
         if cache is None:
             declared |= hide_caches(context.tools, declared)
         else:
             declared = cache.merge_env(declared)
+        guard = self.guard or EnvironmentGuard(
+            environment=self.environment, syncer=context.tools.syncer
+        )
         used = (
             copy_environment(self.environment)
             if self.stage.private_environment
-            else guard_environment(
-                self.environment,
-                context.tools.syncer,
-                output=output,
-                stage=stage,
-                log=self.log,
-            )
+            else guard.watch(output=output, stage=stage, log=self.log)
         )
-        with used as environment, self.follow(phase) as attend:
+        with used as environment, self.follow(phase, jobs) as attend:
             yield Backend(
                 situation=self._situation(),
                 tree=tree,
@@ -223,7 +237,7 @@ class Job(Value):
                 env=backend_variables(
                     context.tools.run.outer,
                     environment,
-                    declared={**job_variables(jobs), **declared},
+                    declared={**jobs.variables, **declared},
                     home=home,
                     toolchains=settings.variables,
                 ),

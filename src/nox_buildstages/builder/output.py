@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.attempts import Attempt, mark_out_of_memory, next_attempt
 from nox_buildstages.builder.check_wheel import accept_wheel, check_metadata, name_build
 from nox_buildstages.builder.compilers.cache import use_cache
 from nox_buildstages.builder.context import SESSION
-from nox_buildstages.builder.jobs.slots import JobRequest, count_jobs, job_variables
+from nox_buildstages.builder.jobs.parallelism import (
+    is_serial,
+    knows_server,
+    needs_number,
+)
+from nox_buildstages.builder.jobs.slots import JobRequest, job_variables
 from nox_buildstages.builder.notices import (
     describe_pure_wheel,
     find_ignored_variables,
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.builder.backend import Backend
     from nox_buildstages.builder.job import Job
-    from nox_buildstages.builder.jobs.slots import JobSlot
+    from nox_buildstages.builder.jobs.slots import BuildJobs, JobSlot
     from nox_buildstages.store.build_dir import BuildDirectory
     from nox_buildstages.wheels.wheel import WheelFile
 
@@ -55,29 +61,32 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
         earlier = tools.store.find(recipe.key)
         if earlier is not None and (earlier.run == tools.run.id or not rebuild):
             return  # another process has built the wheel in the meantime
-        with (
-            slot.take_jobs(JobRequest.of(job.stage), wait=job.report_waiting) as jobs,
-            tools.run.journal.note_build(
-                **context.journal_fields(job.stage.name, job.output)
-            ),
+        with tools.run.journal.note_build(
+            **context.journal_fields(job.stage.name, job.output)
         ):
             if rebuild:
                 job.build_dir.clear()
-            attempt = Attempt(granted=jobs, is_resumed=job.is_partial)
+            attempt = Attempt(is_resumed=job.is_partial)
             while True:
-                network = "" if job.sandbox.is_off else ", network on"
-                resuming = ", resuming an interrupted build" if job.is_partial else ""
-                tools.run.report(
-                    f"building {recipe.name} {recipe.version} with"
-                    f" {count_jobs(attempt.jobs)} (log: {job.log}){network}{resuming}"
-                )
-                kills, started = tools.job_pool.machine.oom_kills(), time.monotonic()
-                spent = job.build_dir.spent(job.location)
-                begin_log(job, attempt)
+                resumes, spent = job.is_partial, job.build_dir.spent(job.location)
                 try:
                     with tools.store.open_build_dir(job.build_dir) as build_dir:
-                        wheel, hits = build_wheel(job, attempt.jobs, build_dir)
-                        seconds = time.monotonic() - started
+                        tree = begin_tree(job, build_dir)
+                        request = request_jobs(job, build_dir, tree, attempt.most)
+                        with slot.take_jobs(request, wait=job.report_waiting) as jobs:
+                            network = "" if job.sandbox.is_off else ", network on"
+                            resuming = ", resuming an interrupted build"
+                            tools.run.report(
+                                f"building {recipe.name} {recipe.version} with {jobs}"
+                                f" (log: {job.log}){network}{resuming * resumes}"
+                            )
+                            kills = tools.job_pool.machine.oom_kills()
+                            started = time.monotonic()
+                            begin_log(job, jobs, attempt, resumes=resumes)
+                            wheel, hits = build_wheel(
+                                *(job, jobs, build_dir, tree), is_fresh=not resumes
+                            )
+                            seconds = time.monotonic() - started
                         stored = tools.store.put(
                             recipe,
                             wheel.path,
@@ -88,9 +97,9 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                     break
                 except BuildError as error:
                     failure = mark_out_of_memory(
-                        error, job, jobs=attempt.jobs, kills=kills
+                        error, job, jobs=jobs.count, kills=kills
                     )
-                    following = next_attempt(job, attempt, failure)
+                    following = next_attempt(job, attempt, failure, jobs=jobs.count)
                     if following is None:
                         raise failure from error.__cause__
                     attempt = following
@@ -102,10 +111,56 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
     )
 
 
+def begin_tree(job: Job, build_dir: BuildDirectory) -> Path:
+    """Unpack the source of a build, unless it resumes; return the project's folder."""
+    context = job.context
+    patches = context.patches(job.output.name)
+    unpack = partial(context.tools.sources.unpack, job.output.source, patches=patches)
+    return build_dir.begin(job.location, unpack)
+
+
+def request_jobs(
+    job: Job, build_dir: BuildDirectory, tree: Path, most: int | None
+) -> JobRequest:
+    """Return how many jobs a build wants, and how its tools learn of them.
+
+    ``most`` limits the number, in addition to the table.
+    """
+    context, request = job.context, JobRequest.of(job.stage)
+    tools = context.tools
+    if most is not None:
+        request = replace(request, most=most)
+    settings = context.project.rules(job.output.name).config_settings.values()
+    arguments = chain(*([it] if isinstance(it, str) else it for it in settings))
+    if needs_number(tree, job.variables, arguments):
+        return request
+    path = job.search_path
+    is_served = tools.run.once(
+        (SESSION, "jobserver", path),
+        lambda: knows_server(
+            path,
+            tools.run.outer,
+            runner=tools.runner,
+            cache=tools.store.folder / "interpreters",
+        ),
+    )
+    pipe = build_dir.pipe
+    seen = job.sandbox.show(build_dir.folder).translate(str(pipe))
+    if is_served and not set(seen) & set(" \t\n$#"):  # tools split MAKEFLAGS
+        with suppress(OSError):  # some file systems have no pipes
+            pipe.unlink(missing_ok=True)
+            os.mkfifo(pipe)
+            return replace(request, pipe=pipe)
+    is_unlimited = job.stage.jobs is None
+    if is_unlimited and is_serial(tree, source_tree.read_build_system(tree)):
+        return replace(request, most=1)
+    return request
+
+
 def build_wheel(
-    job: Job, jobs: int, build_dir: BuildDirectory
+    job: Job, jobs: BuildJobs, build_dir: BuildDirectory, tree: Path, *, is_fresh: bool
 ) -> tuple[WheelFile, str]:
-    """Unpack a source, run the hook ``build_wheel``, and check the wheel.
+    """Run the hook ``build_wheel`` in a source tree, and check the wheel.
 
     Return the wheel, and the hits of the compiler cache in words.
 
@@ -113,8 +168,8 @@ def build_wheel(
         BuildError: The build failed, or made another wheel than expected.
         BuildStagesError: The compiler cache doesn't work.
     """
-    context, name, location = job.context, job.output.name, job.location
-    store, sources = context.tools.store, context.tools.sources
+    context, name = job.context, job.output.name
+    store = context.tools.store
     with use_cache(
         context.tools,
         job.compiler_cache,
@@ -122,11 +177,6 @@ def build_wheel(
         sandbox=job.sandbox.show(build_dir.folder),
         declared=job.declared_in(build_dir.folder),
     ) as cache:
-        is_fresh = not job.is_partial
-        tree = build_dir.begin(
-            location,
-            partial(sources.unpack, job.output.source, patches=context.patches(name)),
-        )
         supervisor = Supervisor(
             lock=store.processes_lock(job.recipe.key), checkpoint=build_dir.checkpoint
         )
@@ -225,16 +275,16 @@ def check_promise(
             check_metadata(announced, job.output, is_labelled=is_labelled)
 
 
-def begin_log(job: Job, attempt: Attempt) -> None:
+def begin_log(job: Job, jobs: BuildJobs, attempt: Attempt, *, resumes: bool) -> None:
     """Write the header of an attempt's log.
 
     The log of an earlier build is replaced, unless the attempt continues the build.
     """
     recipe, header = job.recipe, ""
-    continues = attempt.is_retry
-    if attempt.is_retry:
-        header = f"\nout of memory; retrying with {count_jobs(attempt.jobs)}\n\n"
-    elif job.is_partial:
+    continues = attempt.most is not None
+    if continues:
+        header = f"\nout of memory; retrying with {jobs}\n\n"
+    elif resumes:
         header = "\nresuming an interrupted build\n\n"
         with suppress(OSError), job.log.open(encoding="utf-8", errors="replace") as log:
             continues = f"key: {recipe.key}\n" in islice(log, _HEADER_LINES)
@@ -243,7 +293,7 @@ def begin_log(job: Job, attempt: Attempt) -> None:
         f"source: {job.output.source}",
         *(f"patch: {patch}" for patch in recipe.patches),
         f"key: {recipe.key}",
-        f"jobs: {attempt.jobs}",
+        f"jobs: {str(jobs).partition(' job')[0]}",
         f"network: {job.sandbox}",
         *([f"compiler cache: {job.compiler_cache.stem}"] if job.compiler_cache else ()),
         f"environment: {job.location}",

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.attempts import Attempt
 from nox_buildstages.builder.job import Job
-from nox_buildstages.builder.jobs.slots import JobRequest
-from nox_buildstages.builder.output import begin_log, build_wheel
+from nox_buildstages.builder.output import (
+    begin_log,
+    begin_tree,
+    build_wheel,
+    request_jobs,
+)
 from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
 from nox_buildstages.environments.snapshot import SECOND_BUILD_FOLDER
 from nox_buildstages.errors import BuildStagesError, not_run
@@ -72,18 +76,19 @@ def check_reproducible(
 def _compare(job: Job, slot: JobSlot) -> tuple[Path, Path] | None:
     """Build an output again; return both wheels if they differ."""
     tools, recipe = job.context.tools, job.recipe
-    with (
-        tools.store.hold_lock(recipe.key),
-        slot.take_jobs(JobRequest.of(job.stage), wait=job.report_waiting) as jobs,
-    ):
+    with tools.store.hold_lock(recipe.key):
         first = job.context.get_wheel(job.stage.name, job.output.name)
         tools.run.report(
             f"building {recipe.name} {recipe.version} again (log: {job.log})"
         )
         job.build_dir.clear()
-        begin_log(job, Attempt(granted=jobs, is_resumed=False))
         with tools.store.open_build_dir(job.build_dir) as build_dir:
-            second = build_wheel(job, jobs, build_dir)[0].path
+            tree = begin_tree(job, build_dir)
+            request = request_jobs(job, build_dir, tree, None)
+            with slot.take_jobs(request, wait=job.report_waiting) as jobs:
+                begin_log(job, jobs, Attempt(is_resumed=False), resumes=False)
+                built = build_wheel(job, jobs, build_dir, tree, is_fresh=True)
+            second = built[0].path
             name = second.name
             is_same = sha256_of(second) == first.sha256 and name == first.path.name
             if not is_same:

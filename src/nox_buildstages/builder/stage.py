@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
+from nox_buildstages.builder.jobs.slots import JobRequest
+from nox_buildstages.environments.snapshot import EnvironmentGuard
 from nox_buildstages.errors import BackendError, BuildError, WheelError, not_run
 from nox_buildstages.run.journal import BUILT, CACHED
-from nox_buildstages.value import Value
+from nox_buildstages.system.process import run_in_parallel
+from nox_buildstages.value import Record, Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from nox_buildstages.builder.context import BuildContext
+    from nox_buildstages.builder.job import Job
+    from nox_buildstages.builder.jobs.slots import JobSlot
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.lock.files.lockfile import LockedOutput
     from nox_buildstages.model import Stage
+    from nox_buildstages.run.run import Run
     from nox_buildstages.store.key import AppliedPatch
     from nox_buildstages.store.store import StoredWheel
 
@@ -62,7 +71,6 @@ def provide_stage(
     if missing:
         from nox_buildstages.builder.compilers.cache import find_cache  # noqa: PLC0415
         from nox_buildstages.builder.job import Job  # noqa: PLC0415 - to build
-        from nox_buildstages.builder.output import build_output  # noqa: PLC0415
         from nox_buildstages.builder.prepare import (  # noqa: PLC0415
             occupy_environment,
             prepare_environment,
@@ -75,35 +83,96 @@ def provide_stage(
             tools.remote.check()
         timeout = stage.timeout
         deadline = None if timeout is None else time.monotonic() + timeout
-        # The slot is taken before the environment is made: stages that are ready
-        # sooner leave jobs for this one.
-        with occupy_environment(tools, environment), tools.job_pool.take_slot() as slot:
-            prepare_environment(context, stage.name, environment)
-            if not environment.may_run():
-                raise not_run(stage.name, *(output.name for output in missing))
-            failures: list[BuildError] = []
-            for number, output in enumerate(missing, start=1):
-                job = Job(
+        guard = EnvironmentGuard(environment=environment, syncer=tools.syncer)
+        builds = StageBuilds(
+            pending=deque(
+                Job(
                     context=context,
                     stage=stage,
                     output=output,
                     environment=environment,
                     compiler_cache=compiler_cache,
                     deadline=deadline,
+                    guard=guard,
                 )
-                try:
-                    build_output(job, slot, rebuild=output.name in rebuild)
-                except (BackendError, WheelError) as error:
-                    failures.append(error)
-                    is_fatal = isinstance(error, BackendError) and error.full_disk
-                    if is_fatal or not keeps_going:
-                        break
-                    if number < len(missing):
-                        tools.run.report(f"{error.summary}; building the other outputs")
-                _record_results(context, stage)
-            if failures:
-                raise failures[0] if len(failures) == 1 else _join(stage, failures)
+                for output in missing
+            ),
+            rebuild=rebuild,
+            keeps_going=keeps_going,
+        )
+        # All builds with private environments use the same path.
+        most = 1 if stage.private_environment else len(missing)
+        most = min(most, tools.job_pool.count_builds(JobRequest.of(stage)))
+        # The slots are taken before the environment is made: stages that are ready
+        # sooner leave jobs for this one.
+        with occupy_environment(tools, environment), ExitStack() as stack:
+            slots = [
+                stack.enter_context(tools.job_pool.take_slot()) for _ in range(most)
+            ]
+            prepare_environment(context, stage.name, environment)
+            if not environment.may_run():
+                raise not_run(stage.name, *(output.name for output in missing))
+            run_in_parallel(partial(builds.build_outputs, slot) for slot in slots)
+        failures = [
+            builds.failures[it.name] for it in missing if it.name in builds.failures
+        ]
+        if failures:
+            raise failures[0] if len(failures) == 1 else _join(stage, failures)
     return find_results(context, stage)
+
+
+class StageBuilds(Record):
+    """The builds of a stage, which threads take one after another.
+
+    After a failure that the others don't share, threads build the others. After another
+    one, no build begins, and those that run come to their end, as with make and ninja.
+    """
+
+    pending: deque[Job]
+    rebuild: Collection[str]
+    keeps_going: bool
+    running: set[str] = field(default_factory=set)
+    failures: dict[str, BuildError] = field(default_factory=dict)
+
+    def build_outputs(self, slot: JobSlot) -> None:
+        """Build one output after another in a slot, until none is left."""
+        from nox_buildstages.builder.output import build_output  # noqa: PLC0415 - to build
+
+        try:
+            while (job := self._take_next()) is not None:
+                name = job.output.name
+                self.running.add(name)
+                try:
+                    build_output(job, slot, rebuild=name in self.rebuild)
+                except BuildError as error:
+                    self.running.remove(name)
+                    self._note_failure(name, error, job.context.tools.run)
+                else:
+                    self.running.remove(name)
+                _record_results(job.context, job.stage)
+        except BaseException:
+            self.pending.clear()
+            raise
+        finally:
+            slot.close()
+
+    def _take_next(self) -> Job | None:
+        with suppress(IndexError):
+            return self.pending.popleft()
+        return None
+
+    def _note_failure(self, name: str, error: BuildError, run: Run) -> None:
+        self.failures[name] = error
+        is_single = isinstance(error, WheelError) or (
+            isinstance(error, BackendError) and not error.full_disk
+        )
+        if not (is_single and self.keeps_going):
+            self.pending.clear()
+        if self.pending:
+            run.report(f"{error.summary}; building the other outputs")
+        elif self.running:
+            others = ", ".join(sorted(self.running))
+            run.report(f"{error.summary}; waiting for the build of {others}")
 
 
 def _join(stage: Stage, failures: Sequence[BuildError]) -> BuildError:

@@ -10,6 +10,7 @@ import os
 import shutil
 from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
+from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
 from nox_buildstages.environments.packages import (
@@ -22,7 +23,7 @@ from nox_buildstages.errors import ChangedEnvironmentError
 from nox_buildstages.model import PROJECT
 from nox_buildstages.system.files import remove_tree, write_text
 from nox_buildstages.text import diff
-from nox_buildstages.value import replace
+from nox_buildstages.value import Record, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -87,48 +88,71 @@ def copy_environment(environment: Environment) -> Iterator[Environment]:
         remove_tree(copy)
 
 
-@contextmanager
-def guard_environment(
-    environment: Environment, syncer: Syncer, *, output: str, stage: str, log: Path
-) -> Iterator[Environment]:
-    """Yield an environment, and raise an error if a build changes it.
+class EnvironmentGuard(Record):
+    """Notices if builds change the environment that they run in."""
 
-    The caller occupies the environment, and its recorded files are the current ones.
-    Added files are removed, and the packages are installed again before the next
-    build. Files in uv's cache that changed too are removed.
+    environment: Environment
+    syncer: Syncer
+    _before: _Snapshot = field(default_factory=dict)
+    _running: list[str] = field(default_factory=list)  # outputs
+    _suspects: dict[str, None] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
 
-    Raises:
-        ChangedEnvironmentError: The build changed it, and didn't fail otherwise.
-    """
-    location = environment.location
-    before = _read_recorded_files(location) or _take_snapshot(location)
-    try:
-        yield environment
-    finally:
-        changes = _find_changes(before, _take_snapshot(location))
+    @contextmanager
+    def watch(self, *, output: str, stage: str, log: Path) -> Iterator[Environment]:
+        """Yield the environment, and raise an error if a build changes it.
+
+        The caller occupies it, and its recorded files are the current ones. All builds
+        that run at the time of a change fail. After the last one, added
+        files are removed, and the packages are installed again before the next build.
+        Files in uv's cache that changed too are removed.
+
+        Raises:
+            ChangedEnvironmentError: A build changed it, and this one didn't fail
+                otherwise.
+        """
+        environment, damaged = self.environment, list[str]()
+        location = environment.location
+        with self._lock:
+            if not self._running:
+                recorded = _read_recorded_files(location)
+                self._before = recorded or _take_snapshot(location)
+            self._running.append(output)
+        try:
+            yield environment
+        finally:
+            with self._lock:
+                changes = _find_changes(self._before, _take_snapshot(location))
+                if changes:
+                    self._suspects |= dict.fromkeys(self._running)
+                others = tuple(it for it in self._suspects if it != output)
+                self._running.remove(output)
+                if changes and not self._running:
+                    self._suspects.clear()
+                    damaged = _undo(environment, changes, self.syncer)
         if changes:
-            damaged = _undo(environment, changes, syncer)
-    if changes:
-        details = [f"{change} {name}" for name, change in changes.items()]
-        if damaged:
-            details.append(
-                f"uv's cache shared changed files: removed {', '.join(damaged)} from it"
+            details = [f"{change} {name}" for name, change in changes.items()]
+            if damaged:
+                details.append(
+                    "uv's cache shared changed files: removed"
+                    f" {', '.join(damaged)} from it"
+                )
+            hint = (
+                "change its source, so that it doesn't write into the environment"
+                if stage == PROJECT
+                else "give each build of the stage a copy of the environment that it"
+                f" may change:\n  [[tool.nox-buildstages.stage]]        # {stage}\n"
+                "  private-environment = true"
             )
-        hint = (
-            "change its source, so that it doesn't write into the environment"
-            if stage == PROJECT
-            else "give each build of the stage a copy of the environment that it may"
-            f" change:\n  [[tool.nox-buildstages.stage]]        # {stage}\n"
-            "  private-environment = true"
-        )
-        raise ChangedEnvironmentError(
-            output=output,
-            stage=stage,
-            owners=_find_owners(environment, changes),
-            details=details,
-            log=log,
-            hint=hint,
-        )
+            raise ChangedEnvironmentError(
+                output=output,
+                stage=stage,
+                owners=_find_owners(environment, changes),
+                others=others,
+                details=details,
+                log=log,
+                hint=hint,
+            )
 
 
 def record_files(environment: Environment) -> None:

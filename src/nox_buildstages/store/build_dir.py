@@ -86,6 +86,11 @@ class BuildDirectory(Value, kw_only=False):
         return self.folder / "wheel"
 
     @property
+    def pipe(self) -> Path:
+        """The named pipe of a jobserver."""
+        return self.folder / "jobs"
+
+    @property
     def checkpoint(self) -> Path:
         """The file to which the supervisor writes checkpoints."""
         return self.folder / "stop"

@@ -1,8 +1,11 @@
-"""The number of parallel jobs for each build, shared by all builds on a machine.
+"""The parallel jobs of each build, shared by all builds on a machine.
 
-A process takes a *slot* before the first build. A slot is a file with the jobs and the
-memory of the current build, and the process holds a lock on the file. If the process
-is killed, the kernel releases the lock, and another process removes the file.
+Each build has a *slot*: a file with its jobs and their memory, on which its process
+holds a lock. If the process is killed, the kernel releases the lock, and the jobs are
+free: another process removes the file.
+
+The first job of a build never waits for a core, so no build waits for one that uses
+one core. All builds together never run more compilers than there are cores and builds.
 """
 
 from __future__ import annotations
@@ -11,16 +14,18 @@ import json
 import os
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from nox_buildstages.system import files
+from nox_buildstages.system.locks import try_lock
 from nox_buildstages.system.machine import Machine
-from nox_buildstages.value import Value, field, to_dict
+from nox_buildstages.system.process import check_interrupt
+from nox_buildstages.value import Record, Value, field, to_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from nox_buildstages.model import Stage
@@ -34,12 +39,17 @@ SETTLE = 0.5
 PAUSE = 0.2
 """Seconds between two attempts to get jobs while other builds hold them."""
 
+Shortage: TypeAlias = Literal["cores", "memory"]
+"""What a build waits for."""
+
 
 class JobRequest(Value):
     """The resources requested for a build."""
 
     most: int | None = None  # jobs
     memory_per_job: int = MEMORY_PER_JOB  # bytes; 0 to ignore memory
+    pipe: Path | None = None
+    """A named pipe for more jobs while the build runs; None for a fixed number."""
 
     @classmethod
     def of(cls, stage: Stage) -> JobRequest:
@@ -61,30 +71,76 @@ class JobGrant(Value):
     memory: int = 0  # bytes for all jobs
     base: int | None = None
     """Free bytes before the first of the running builds began; None if unknown."""
+    asks: bool = False  # whether the build could use more jobs
 
 
 def grant_jobs(
     request: JobRequest, others: Sequence[JobGrant], *, cores: int, memory: int | None
-) -> JobGrant | None:
-    """Return a build's share of a machine; None to wait for another build to end.
+) -> JobGrant | Shortage:
+    """Return the share of a build that starts, or what it has to wait for.
 
-    Free resources are divided equally among the processes without a running
-    build. A build alone always gets a job, so builds never deadlock.
+    Free resources are divided equally among the processes without a running build. A
+    build alone always gets a job, so builds never deadlock.
+
+    A fixed number stays while other builds end. So builds with a single job don't
+    count, and the build waits until it gets an equal share of the cores: otherwise one
+    that compiles for hours could be left with a single job.
     """
     running = [other for other in others if other.jobs]
-    free = cores - sum(other.jobs for other in running)
-    base = memory
-    if memory is not None:
-        base = min([it.base for it in running if it.base is not None] or [memory])
-        memory = min(memory, base - sum(it.memory for it in running))
-        if request.memory_per_job:
-            free = min(free, memory // request.memory_per_job)
-    if free < 1 and running:
-        return None
     waiting = len(others) - len(running)
-    share = -(-free // (waiting + 1))
-    jobs = max(1, share if request.most is None else min(share, request.most))
+    most = cores if request.most is None else request.most
+    fitting, base = _count_fitting(request, running, memory)
+    if running and fitting < 1:
+        return "memory"
+    several = [it.jobs for it in running if it.jobs > 1 or request.pipe is not None]
+    fitting = -(-fitting // (waiting + 1))
+    share = -(-(cores - sum(several)) // (waiting + 1))
+    jobs = max(1, min(share, most, fitting))
+    equal = cores // (len(several) + waiting + 1)
+    if request.pipe is None and jobs < min(equal, most, fitting):
+        return "cores"
     return JobGrant(jobs=jobs, memory=jobs * request.memory_per_job, base=base)
+
+
+def grant_more(
+    request: JobRequest,
+    grant: JobGrant,
+    others: Sequence[JobGrant],
+    *,
+    cores: int,
+    memory: int | None,
+) -> JobGrant:
+    """Return the share of a running build that asks for more jobs.
+
+    Free cores are divided equally among the builds that ask or wait.
+    """
+    asking = sum(it.asks or not it.jobs for it in others)
+    free = cores - grant.jobs - sum(it.jobs for it in others)
+    fitting, _ = _count_fitting(request, [grant, *others], memory)
+    left = cores if request.most is None else request.most - grant.jobs
+    more = max(0, min(-(-free // (asking + 1)), fitting, left))
+    return JobGrant(
+        jobs=grant.jobs + more,
+        memory=grant.memory + more * request.memory_per_job,
+        base=grant.base,
+        asks=not more,
+    )
+
+
+def _count_fitting(
+    request: JobRequest, running: Sequence[JobGrant], memory: int | None
+) -> tuple[int, int | None]:
+    """Return how many jobs fit into memory, and the base for the grant.
+
+    Memory promised to running builds counts as used, even if it is free yet.
+    """
+    unlimited = 1_000_000
+    if memory is None:
+        return unlimited, None
+    base = min([it.base for it in running if it.base is not None] or [memory])
+    free = min(memory, base - sum(it.memory for it in running))
+    each = request.memory_per_job
+    return (max(0, free // each) if each else unlimited), base
 
 
 def job_variables(jobs: int) -> dict[str, str]:
@@ -106,6 +162,24 @@ def count_jobs(jobs: int) -> str:
     return "1 job" if jobs == 1 else f"{jobs} jobs"
 
 
+class BuildJobs(Record):
+    """The jobs of a running build: a fixed number."""
+
+    count: int  # the most that the build has had
+    variables: Mapping[str, str]  # by these, build tools learn of the jobs
+
+    @classmethod
+    def of(cls, count: int) -> BuildJobs:
+        """Return a number of jobs."""
+        return cls(count=count, variables=job_variables(count))
+
+    def balance(self) -> None:
+        """Exchange jobs with other builds, if the number isn't fixed."""
+
+    def __str__(self) -> str:
+        return count_jobs(self.count)
+
+
 class JobPool(Value):
     """All jobs of a machine, shared by the processes with the same folder."""
 
@@ -114,71 +188,116 @@ class JobPool(Value):
     settle: float = 0.0
     """Seconds from taking a slot to the first build: others take their slots, too."""
 
+    def count_builds(self, request: JobRequest) -> int:
+        """Return how many builds of a process may run at the same time."""
+        fitting, _ = _count_fitting(request, (), self.machine.free_memory())
+        return max(1, min(self.machine.cores(), fitting))
+
     @contextmanager
     def take_slot(self) -> Iterator[JobSlot]:
         """Take a slot, so later builds leave room for ours."""
         folder = self.folder / self.machine.name
         folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{os.getpid()}-{os.urandom(16).hex()}.json"
         slot = JobSlot(
-            file=folder / f"{os.getpid()}-{os.urandom(16).hex()}.json",
+            file=file,
+            # The thread that ends a slot may be another than the one that begins it.
+            lock=FileLock(file.with_suffix(".lock"), thread_local=False),
             machine=self.machine,
             ready=time.monotonic() + self.settle,
         )
-        lock = _lock_of(slot.file)
         with slot.exclusive():
-            lock.acquire(timeout=0)  # its file is new: nobody else has the lock
+            slot.lock.acquire(timeout=0)  # its file is new: nobody else has the lock
             slot.write(JobGrant())
         try:
             yield slot
         finally:
-            with slot.exclusive():
-                lock.release()
-                _remove(slot.file)
+            slot.close()
 
 
 class JobSlot(Value):
-    """The slot of a process."""
+    """The slot of one build at a time."""
 
     file: Path
+    lock: FileLock
     machine: Machine
     ready: float  # earliest time of the first build, by the monotonic clock
 
+    def close(self) -> None:
+        """Give the slot up, as soon as no more builds are to come."""
+        with self.exclusive():
+            self.lock.release()
+            _remove(self.file)
+
     @contextmanager
     def take_jobs(
-        self, request: JobRequest, *, wait: Callable[[], None]
-    ) -> Iterator[int]:
-        """Yield the number of jobs for a build; ``wait`` is called before waiting."""
+        self, request: JobRequest, *, wait: Callable[[Shortage], None]
+    ) -> Iterator[BuildJobs]:
+        """Yield the jobs of a build.
+
+        ``wait`` is called before waiting for builds of other processes.
+        """
         time.sleep(max(0.0, self.ready - time.monotonic()))
-        grant = self._try_to_take(request)
-        if grant is None:
-            wait()
-        while grant is None:
+        has_reported = False
+        while isinstance(grant := self._try_to_take(request), str):
+            if not has_reported and any(self._is_foreign(it) for it in self._files()):
+                has_reported = True
+                wait(grant)
+            check_interrupt()
             time.sleep(PAUSE)
-            grant = self._try_to_take(request)
         try:
-            yield grant.jobs
+            if request.pipe is None:
+                yield BuildJobs.of(grant.jobs)
+            else:
+                from nox_buildstages.builder.jobs.server import open_server  # noqa: PLC0415 - Linux only
+
+                with open_server(request.pipe, request, self, grant) as server:
+                    yield server
         finally:
             with suppress(OSError):  # a full disk: the build's own error matters more
                 self.write(JobGrant())
 
-    def _try_to_take(self, request: JobRequest) -> JobGrant | None:
-        """Write a grant to the slot; return None if other builds hold all jobs."""
+    def _try_to_take(self, request: JobRequest) -> JobGrant | Shortage:
+        """Write a grant to the slot, or return what other builds hold."""
         with self.exclusive():
-            cores, memory = self.machine.cores(), self.machine.free_memory()
-            others = []
-            for file in sorted(self.file.parent.glob("*.json")):
-                if file == self.file:
-                    continue
-                try:
-                    with _lock_of(file).acquire(timeout=0):
-                        _remove(file)  # its process was killed
-                except Timeout:
-                    text = file.read_text(encoding="utf-8")
-                    others.append(JobGrant(**json.loads(text)))
-            grant = grant_jobs(request, others, cores=cores, memory=memory)
-            if grant is not None:
+            found = self.read_others()
+            running = [it for it in found.values() if it.jobs]
+            # A process prepares several builds at once, but they aren't all ready.
+            waiting = {
+                file.name.partition("-")[0]
+                for file, it in found.items()
+                if not it.jobs and self._is_foreign(file)
+            }
+            grant = grant_jobs(
+                request,
+                [*running, *[JobGrant()] * len(waiting)],
+                cores=self.machine.cores(),
+                memory=self.machine.free_memory(),
+            )
+            if isinstance(grant, JobGrant):
                 self.write(grant)
             return grant
+
+    def read_others(self) -> dict[Path, JobGrant]:
+        """Return what the other slots have, without those of killed processes."""
+        others = {}
+        for file in self._files():
+            lock = try_lock(file.with_suffix(".lock"))
+            if lock is None:
+                text = file.read_text(encoding="utf-8")
+                others[file] = JobGrant(**json.loads(text))
+            else:
+                _remove(file)  # its process was killed
+                lock.release()
+        return others
+
+    def _files(self) -> list[Path]:
+        found = self.file.parent.glob("*.json")
+        return sorted(it for it in found if it != self.file)
+
+    def _is_foreign(self, file: Path) -> bool:
+        """Whether another process has a slot."""
+        return not file.name.startswith(f"{os.getpid()}-")
 
     def write(self, grant: JobGrant) -> None:
         """Record a grant for other processes to read."""
@@ -189,10 +308,6 @@ class JobSlot(Value):
         """Keep other processes from reading and writing slots."""
         with FileLock(self.file.with_name("claims.lock")):
             yield
-
-
-def _lock_of(file: Path) -> FileLock:
-    return FileLock(file.with_suffix(".lock"))
 
 
 def _remove(file: Path) -> None:
