@@ -67,6 +67,7 @@ from support.packages import (
     make_tree,
     read_from_wheel,
 )
+from support.project import path_without_jobserver
 from support.runs import RecordingRun
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Shop:
     screen: Recording = field(default_factory=Recording)
     stage: dict[str, Any] = field(default_factory=dict)
     rules: PackageRules = field(default_factory=PackageRules)
-    outer: dict[str, str] = field(default_factory=lambda: {"PATH": os.environ["PATH"]})
+    outer: dict[str, str]
     cache: CompilerCache = "off"
     metadata: Metadata = field(
         default_factory=lambda: Metadata(version=Version("1.0"), learned="static")
@@ -282,6 +283,7 @@ def shop(
             location=location, bin=location / "bin", python=location / "bin/python"
         ),
         store=tmp_path / "store",
+        outer={"PATH": path_without_jobserver(tmp_path)},
     )
     shop.write("low-lib")
     shop.write("high-lib", stamp=["low-lib"], env=["VIRTUAL_ENV"])

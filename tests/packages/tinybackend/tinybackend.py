@@ -17,8 +17,9 @@ record              of "cwd", "config-settings" and "variables" (their names),
                     what goes into <module>/record.json
 compile             C sources, made into <module>/<stem>.so; an object file that
                     is there already is used again
-compilers           how many programs run, MAX_JOBS at once; each adds a line + when
-                    it starts and a line - when it ends to TINYBACKEND_COUNT
+compilers           how many programs run, MAX_JOBS at once, or as a jobserver in
+                    MAKEFLAGS allows; each adds a line + when it starts and a line -
+                    when it ends to TINYBACKEND_COUNT
 thinks              how many seconds get_requires_for_build_wheel takes
 also                paths beside the module that go into the wheel
 says                lines for the log
@@ -282,13 +283,27 @@ def _run_compilers(number):
     if not number:
         return
     import subprocess
+    import threading
     from concurrent.futures import ThreadPoolExecutor
 
     script = 'echo + >> "$1"; sleep 0.2; echo - >> "$1"'
     command = ["sh", "-c", script, "sh", os.environ["TINYBACKEND_COUNT"]]
-    with ThreadPoolExecutor(int(os.environ["MAX_JOBS"])) as pool:
+    fifo = os.environ["MAKEFLAGS"].partition("fifo:")[2]
+    pipe = os.open(fifo, os.O_RDWR) if fifo else None
+    token = threading.Lock()  # what every build has
+
+    def compile():
+        is_first = pipe is None or token.acquire(blocking=False)
+        found = b"" if is_first else os.read(pipe, 1)
+        subprocess.run(command, check=True)
+        if pipe is not None and is_first:
+            token.release()
+        elif found:
+            os.write(pipe, found)
+
+    with ThreadPoolExecutor(number if fifo else int(os.environ["MAX_JOBS"])) as pool:
         for _ in range(number):
-            pool.submit(subprocess.run, command, check=True)
+            pool.submit(compile)
 
 
 def _tag(settings):

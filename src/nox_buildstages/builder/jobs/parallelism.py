@@ -37,7 +37,7 @@ _JOB_VARIABLES = job_variables(1).keys() - {"NVCC_THREADS"}
 
 _NUMBER = re.compile(
     r"MAX_JOBS|BUILD_PARALLEL_LEVEL|NUM_BUILD_JOBS|NINJAFLAGS|MAKEFLAGS|\bnproc\b"
-    r"|cpu_count|sched_getaffinity|numpy\.distutils"
+    r"|cpu_count|sched_getaffinity|numpy\.distutils|parallel *= *\d"
     r"""|(^|["'\s])(-j|--jobs|--parallel)($|["'\s={%\d])"""
 )
 """Signs that a build wants a number of jobs, or has one of its own."""

@@ -91,12 +91,12 @@ class JobServer(BuildJobs):
     _unused: int = -1  # tokens in the pipe, at the last look
     _changed: float = field(default_factory=time.monotonic)  # when that was new
     _asks_from: float = 0.0
-    _patience: float = PATIENCE
+    _patience: float = field(default_factory=lambda: PATIENCE)
     _due: float = 0.0  # when to look at other builds again
 
     def balance(self) -> None:
         """Add tokens while jobs are free, or take unused ones back for others."""
-        now, unused = time.monotonic(), self._count_unused()
+        now, unused = time.monotonic(), self.count_unused()
         if unused != self._unused:
             if unused < self._unused:  # the build uses what it gets
                 self._patience = PATIENCE
@@ -127,7 +127,8 @@ class JobServer(BuildJobs):
         os.write(self.pipe, b"+" * max(0, added))
         self.count = max(self.count, grant.jobs)
 
-    def _count_unused(self) -> int:
+    def count_unused(self) -> int:
+        """Return how many tokens are in the pipe."""
         size = array.array("i", [0])
         fcntl.ioctl(self.pipe, termios.FIONREAD, size)
         return size[0]
