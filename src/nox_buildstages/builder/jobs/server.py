@@ -15,7 +15,6 @@ import os
 import termios
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.jobs.slots import (
@@ -24,6 +23,7 @@ from nox_buildstages.builder.jobs.slots import (
     grant_more,
     job_variables,
 )
+from nox_buildstages.value import field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,6 @@ def server_variables(pipe: Path, jobs: int) -> dict[str, str]:
     return {**one, "MAKEFLAGS": f" -j{jobs} --jobserver-auth=fifo:{pipe}"}
 
 
-@dataclass(kw_only=True, slots=True)
 class JobServer(BuildJobs):
     """The jobs of a running build: as many as it uses and as are free."""
 
