@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from nox_buildstages.builder.jobs.slots import (
     job_variables,
 )
 from nox_buildstages.model import Output, Stage
+from nox_buildstages.value import replace
 
 GB = 10**9
 WAITING = JobGrant()
