@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nox_buildstages.builder.jobs.server import take_jobs
 from nox_buildstages.builder.jobs.slots import JobPool, JobRequest
 from nox_buildstages.system.machine import Machine
 from nox_buildstages.value import replace
@@ -24,6 +25,7 @@ ANY = JobRequest(memory_per_job=0)
 HOLDER = """
 import sys, time
 from pathlib import Path
+from nox_buildstages.builder.jobs.server import take_jobs
 from nox_buildstages.builder.jobs.slots import JobPool, JobRequest
 from nox_buildstages.system.machine import Machine
 
@@ -32,7 +34,7 @@ with JobPool(folder=Path(sys.argv[1]), machine=machine).take_slot() as slot:
     print("ready", flush=True)
     sys.stdin.readline()
     request = JobRequest(most=int(sys.argv[2]), memory_per_job=0)
-    with slot.take_jobs(request, wait=lambda it: print(it, flush=True)) as jobs:
+    with take_jobs(slot, request, wait=lambda it: print(it, flush=True)) as jobs:
         print(jobs.count, flush=True)
         sys.stdin.readline()
 """
@@ -87,7 +89,7 @@ def test_a_build_that_is_alone_takes_all(pool: JobPool) -> None:
     for _ in range(2):
         with pool.take_slot() as slot:
             for _ in range(2):
-                with slot.take_jobs(ANY, wait=never) as jobs:
+                with take_jobs(slot, ANY, wait=never) as jobs:
                     assert jobs.count == CORES
 
 
@@ -105,11 +107,11 @@ def test_builds_of_one_process_leave_a_number_to_one_of_them(pool: JobPool) -> N
     """The first gets all, and those that run a compiler at a time run beside it."""
     one = JobRequest(most=1, memory_per_job=0)
     with pool.take_slot() as first, pool.take_slot() as second, pool.take_slot():
-        with first.take_jobs(ANY, wait=never) as jobs:
+        with take_jobs(first, ANY, wait=never) as jobs:
             assert jobs.count == CORES
-            with second.take_jobs(one, wait=never) as beside:
+            with take_jobs(second, one, wait=never) as beside:
                 assert beside.count == 1
-        with second.take_jobs(ANY, wait=never) as jobs:
+        with take_jobs(second, ANY, wait=never) as jobs:
             assert jobs.count == CORES
 
 
@@ -117,10 +119,10 @@ def test_a_build_looks_around_before_it_begins(pool: JobPool) -> None:
     """Once, where nox starts several: those that come a moment later are known then."""
     began = time.monotonic()
     with replace(pool, settle=0.3).take_slot() as slot:
-        with slot.take_jobs(ANY, wait=never):
+        with take_jobs(slot, ANY, wait=never):
             assert time.monotonic() - began >= 0.3
         again = time.monotonic()
-        with slot.take_jobs(ANY, wait=never):
+        with take_jobs(slot, ANY, wait=never):
             assert time.monotonic() - again < 0.3
 
 
@@ -129,11 +131,11 @@ def test_a_build_of_another_process_counts(pool: JobPool) -> None:
     with pool.take_slot() as slot:
         with taker(pool, 3) as other:
             assert said(other) == "2"
-            with slot.take_jobs(ANY, wait=never) as jobs:
+            with take_jobs(slot, ANY, wait=never) as jobs:
                 assert jobs.count == 2
             end(other)
             other.wait()
-        with slot.take_jobs(ANY, wait=never) as jobs:
+        with take_jobs(slot, ANY, wait=never) as jobs:
             assert jobs.count == CORES
 
 
@@ -144,7 +146,7 @@ def test_a_killed_process_holds_nothing(pool: JobPool) -> None:
         other.kill()
         other.wait()
     assert list(pool.folder.rglob("*.json"))
-    with pool.take_slot() as slot, slot.take_jobs(ANY, wait=never) as jobs:
+    with pool.take_slot() as slot, take_jobs(slot, ANY, wait=never) as jobs:
         assert jobs.count == CORES
     assert not list(pool.folder.rglob("*.json"))
 
@@ -152,7 +154,7 @@ def test_a_killed_process_holds_nothing(pool: JobPool) -> None:
 def test_who_finds_nothing_waits(pool: JobPool) -> None:
     """It says so, once, and goes on as soon as another build ends."""
     with ExitStack() as stack:
-        with pool.take_slot() as slot, slot.take_jobs(ANY, wait=never):
+        with pool.take_slot() as slot, take_jobs(slot, ANY, wait=never):
             other = stack.enter_context(taker(pool, CORES))
             assert said(other) == "cores"
         assert said(other) == str(CORES)
@@ -164,7 +166,7 @@ def test_who_finds_nothing_waits(pool: JobPool) -> None:
             waits.append(shortage)
             end(other)
 
-        with pool.take_slot() as slot, slot.take_jobs(ANY, wait=wait) as jobs:
+        with pool.take_slot() as slot, take_jobs(slot, ANY, wait=wait) as jobs:
             assert jobs.count == CORES
     assert waits == ["cores"]
 
@@ -175,10 +177,10 @@ def test_another_machine_that_shares_the_folder_is_another_pool(
     """Two containers with one store have cores of their own each."""
     machine = Machine(allowed_cores=lambda: 2, name="other")
     elsewhere = JobPool(folder=pool.folder, machine=machine)
-    with pool.take_slot() as ours, ours.take_jobs(ANY, wait=never) as jobs:
+    with pool.take_slot() as ours, take_jobs(ours, ANY, wait=never) as jobs:
         assert jobs.count == CORES
         with (
             elsewhere.take_slot() as theirs,
-            theirs.take_jobs(ANY, wait=never) as jobs_there,
+            take_jobs(theirs, ANY, wait=never) as jobs_there,
         ):
             assert jobs_there.count == 2

@@ -44,7 +44,10 @@ def build(pool: JobPool, pipe: Path) -> Iterator[BuildJobs]:
     """Begin a build with a jobserver."""
     os.mkfifo(pipe)
     request = JobRequest(memory_per_job=0, pipe=pipe)
-    with pool.take_slot() as slot, slot.take_jobs(request, wait=pytest.fail) as jobs:
+    with (
+        pool.take_slot() as slot,
+        server.take_jobs(slot, request, wait=pytest.fail) as jobs,
+    ):
         yield jobs
 
 

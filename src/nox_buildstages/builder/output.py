@@ -18,6 +18,7 @@ from nox_buildstages.builder.jobs.parallelism import (
     knows_server,
     needs_number,
 )
+from nox_buildstages.builder.jobs.server import take_jobs
 from nox_buildstages.builder.jobs.slots import JobRequest, job_variables
 from nox_buildstages.builder.notices import (
     describe_pure_wheel,
@@ -73,7 +74,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                     with tools.store.open_build_dir(job.build_dir) as build_dir:
                         tree = begin_tree(job, build_dir)
                         request = request_jobs(job, build_dir, tree, attempt.most)
-                        with slot.take_jobs(request, wait=job.report_waiting) as jobs:
+                        with take_jobs(slot, request, wait=job.report_waiting) as jobs:
                             network = "" if job.sandbox.is_off else ", network on"
                             resuming = ", resuming an interrupted build"
                             tools.run.report(

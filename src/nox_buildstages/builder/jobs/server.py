@@ -26,10 +26,15 @@ from nox_buildstages.builder.jobs.slots import (
 from nox_buildstages.value import field, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from nox_buildstages.builder.jobs.slots import JobGrant, JobRequest, JobSlot
+    from nox_buildstages.builder.jobs.slots import (
+        JobGrant,
+        JobRequest,
+        JobSlot,
+        Shortage,
+    )
 
 LOOK = 0.5
 """Seconds between two looks at other builds."""
@@ -43,29 +48,33 @@ MOST_PATIENCE = 60.0
 
 
 @contextmanager
-def open_server(
-    path: Path, request: JobRequest, slot: JobSlot, grant: JobGrant
-) -> Iterator[JobServer]:
-    """Fill a named pipe with tokens, and yield the jobserver."""
-    # Reading and writing: then neither we nor a tool waits for the other to open it.
-    pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-    try:
-        os.write(pipe, b"+" * (grant.jobs - 1))
-        limit = slot.machine.cores()
-        limit = limit if request.most is None else min(limit, request.most)
-        yield JobServer(
-            count=grant.jobs,
-            variables=server_variables(path, limit),
-            limit=limit,
-            request=request,
-            slot=slot,
-            pipe=pipe,
-            grant=grant,
-        )
-    finally:
-        os.close(pipe)
-        with suppress(OSError):
-            path.unlink()
+def take_jobs(
+    slot: JobSlot, request: JobRequest, *, wait: Callable[[Shortage], None]
+) -> Iterator[BuildJobs]:
+    """Yield the jobs of a build; ``wait`` is called before waiting for others."""
+    with slot.hold_jobs(request, wait=wait) as grant:
+        if request.pipe is None:
+            yield BuildJobs.of(grant.jobs)
+            return
+        # Reading and writing: then neither we nor a tool waits for the other to open.
+        pipe = os.open(request.pipe, os.O_RDWR | os.O_NONBLOCK)
+        try:
+            os.write(pipe, b"+" * (grant.jobs - 1))
+            limit = slot.machine.cores()
+            limit = limit if request.most is None else min(limit, request.most)
+            yield JobServer(
+                count=grant.jobs,
+                variables=server_variables(request.pipe, limit),
+                limit=limit,
+                request=request,
+                slot=slot,
+                pipe=pipe,
+                grant=grant,
+            )
+        finally:
+            os.close(pipe)
+            with suppress(OSError):
+                request.pipe.unlink()
 
 
 def server_variables(pipe: Path, jobs: int) -> dict[str, str]:

@@ -230,29 +230,23 @@ class JobSlot(Value):
             _remove(self.file)
 
     @contextmanager
-    def take_jobs(
+    def hold_jobs(
         self, request: JobRequest, *, wait: Callable[[Shortage], None]
-    ) -> Iterator[BuildJobs]:
-        """Yield the jobs of a build.
+    ) -> Iterator[JobGrant]:
+        """Hold jobs while a block runs.
 
         ``wait`` is called before waiting for builds of other processes.
         """
         time.sleep(max(0.0, self.ready - time.monotonic()))
         has_reported = False
         while isinstance(grant := self._try_to_take(request), str):
-            if not has_reported and any(self._is_foreign(it) for it in self._files()):
+            if not has_reported and any(map(self._is_foreign, self._files())):
                 has_reported = True
                 wait(grant)
             check_interrupt()
             time.sleep(PAUSE)
         try:
-            if request.pipe is None:
-                yield BuildJobs.of(grant.jobs)
-            else:
-                from nox_buildstages.builder.jobs.server import open_server  # noqa: PLC0415 - Linux only
-
-                with open_server(request.pipe, request, self, grant) as server:
-                    yield server
+            yield grant
         finally:
             with suppress(OSError):  # a full disk: the build's own error matters more
                 self.write(JobGrant())
