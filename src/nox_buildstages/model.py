@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from urllib.parse import quote
 
@@ -188,7 +189,7 @@ class Output(Value):
     requirement: Requirement  # a file or a folder has an absolute URL
     location: str  # of the declaration, for messages
 
-    @property
+    @cached_property
     def name(self) -> NormalizedName:
         """The normalized name of the project."""
         return canonicalize_name(self.requirement.name)

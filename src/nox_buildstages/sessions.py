@@ -361,7 +361,7 @@ class _Adapter(Value):
             )
         options = parse_options(
             session.posargs,
-            outputs=self.cells.names,
+            outputs=self.run.once(("outputs",), lambda: self.cells.names),
             session=declared.name.partition("(")[0],
         )
         folders = [str(Path(session.invoked_from, it)) for it in options.folders]

@@ -165,15 +165,14 @@ def run_all_cells(_options: Options, run: Run, cells: Cells) -> None:
         UsageError: All cells are for other machines.
     """
     house = cells.first.project.wheelhouse
-    here = [it for it in cells.projects if is_this_machine(it.machine)]
-    if not here:
+    if not any(is_this_machine(it.machine) for it in cells.projects):
         raise UsageError(
             problem=f"no cell is for this machine, {platform.machine()}",
             hint="run it on another machine, as a job of CI",
         )
     for project in cells.projects:
         where = f"{house.name}/{project.cell.folder}"
-        if project not in here:
+        if not is_this_machine(project.machine):
             where = f"left out, as it is for {project.machine}"
         run.report(f"{project.cell}: {where}")
     if unused := unused_wheelhouses(cells):

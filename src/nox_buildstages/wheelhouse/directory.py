@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nox_buildstages.errors import WheelError
 from nox_buildstages.indexes.url_secrets import redact_logins
@@ -13,13 +14,14 @@ from nox_buildstages.model import LOGS, minor_version
 from nox_buildstages.system.files import (
     IGNORE_FILE,
     atomic_write,
+    file_stamp,
     make_ignored_folder,
     remove_if_same,
     sha256_of,
     write_if_changed,
 )
 from nox_buildstages.system.locks import hold_lock
-from nox_buildstages.value import Value, replace
+from nox_buildstages.value import Value, field, replace
 from nox_buildstages.wheelhouse.manifest import (
     MANIFEST,
     Manifest,
@@ -29,7 +31,7 @@ from nox_buildstages.wheelhouse.manifest import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -38,7 +40,10 @@ if TYPE_CHECKING:
 
     from nox_buildstages.builder.stage import OutputResult
     from nox_buildstages.config.cells import Cells
+    from nox_buildstages.run.run import Run
     from nox_buildstages.store.store import StoredWheel
+
+    T = TypeVar("T")
 
 BOUND_LOCK = "pylock.toml"
 
@@ -47,6 +52,8 @@ class Wheelhouse(Value, kw_only=False):
     """A folder of wheels that several sessions and runs may write to at once."""
 
     folder: Path  # created with the first wheel
+    run: Run | None = field(default=None, compare=False)
+    """Remembers files that the sessions of a process have read, until they change."""
 
     @property
     def logs(self) -> Path:
@@ -74,7 +81,9 @@ class Wheelhouse(Value, kw_only=False):
             and len(known) == len(entries)
             and all(
                 entry in known
-                and has_sha256(self.folder / entry["file"], entry["sha256"])
+                and (file := self.folder / entry["file"]).is_file()
+                and self._remember("sha256", file, partial(sha256_of, file))
+                == entry["sha256"]
                 and (log := self.folder / entry["log"]).is_file()
                 and log.read_bytes() == it.wheel.log.read_bytes()
                 for it, entry in zip(results, entries.values(), strict=True)
@@ -118,11 +127,21 @@ class Wheelhouse(Value, kw_only=False):
 
     def read_manifest(self) -> Manifest:
         """Return the manifest; empty if missing or damaged."""
+        path = self.folder / MANIFEST
         try:
-            path = self.folder / MANIFEST
-            return parse_manifest(path.read_bytes(), path=str(path))
+            return self._remember(
+                "manifest",
+                path,
+                lambda: parse_manifest(path.read_bytes(), path=str(path)),
+            )
         except (OSError, ValueError):
             return Manifest()
+
+    def _remember(self, kind: str, path: Path, read: Callable[[], T]) -> T:
+        """Return what a file says, and read it again only if its stamp has changed."""
+        if self.run is None:
+            return read()
+        return self.run.once((kind, path, file_stamp(path)), read)
 
     def change_manifest(self, before: Manifest, after: Manifest) -> None:
         """Write a new manifest, and remove the files of the old manifest alone.

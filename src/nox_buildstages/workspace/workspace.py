@@ -160,7 +160,8 @@ class Workspace(Value):
     ) -> Wheelhouse:
         """Return the wheelhouse of a cell for an interpreter, or for the session's."""
         python = (interpreter or self.interpreter).version
-        return Wheelhouse(self.project.wheelhouse_of(cell, python))
+        folder = self.project.wheelhouse_of(cell, python)
+        return Wheelhouse(folder, run=self.tools.run)
 
     def each_cell(self) -> Iterator[Workspace]:
         """Yield this workspace for each cell of the project."""
