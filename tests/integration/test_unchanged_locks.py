@@ -29,7 +29,12 @@ DECLARED: dict[str, Any] = {
         "nox-buildstages": {
             "final": {"requirements": ["mine", "local"]},
             "stage": [
-                {"name": "only", "outputs": ["mine @ ./mine"], "pass-env": ["MARK"]}
+                {
+                    "name": "only",
+                    "outputs": ["mine @ ./mine"],
+                    "pass-env": ["MARK"],
+                    "tools": ["git"],
+                }
             ],
         },
     }
@@ -101,7 +106,7 @@ def test_nothing_is_resolved_if_nothing_has_changed(
     done = run_session(project, LOCK)
     is_watched = False
     assert done.stderr.splitlines() == [CURRENT]
-    assert [Path(it).name for it in programs] == ["git"]
+    assert {Path(it).name for it in programs} == {"git"}
     assert index.requests == []
     assert lock_texts(project) == before
 
@@ -133,6 +138,13 @@ def test_a_variable_that_counts_is_a_change(
     """Those of uv count, and those that builds see; others don't."""
     assert is_unchanged(locked, OTHER=value)
     assert not is_unchanged(locked, **{name: value})
+
+
+def test_another_program_of_a_tool_is_a_change(locked: Project, tmp_path: Path) -> None:
+    """A backend may ask it for a version."""
+    program = tmp_path / "git"
+    program.symlink_to(shutil.which("git") or "")
+    assert not is_unchanged(locked, PATH=f"{tmp_path}:{locked.env['PATH']}")
 
 
 def test_the_users_settings_of_uv_are_a_change(locked: Project) -> None:

@@ -11,6 +11,8 @@ import json
 import os
 from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -28,7 +30,6 @@ from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.lock.files.lockfile import Lock
@@ -63,8 +64,9 @@ def record_final(contexts: Sequence[BuildContext]) -> None:
 def note_surroundings(contexts: Sequence[BuildContext]) -> str:
     """Return a digest of what is around a project, as it is before locking.
 
-    These are the program that locks, the Python, the variables and files of uv, the
-    variables that builds see, and the contents of folders that are sources.
+    These are the program that locks, the Pythons, the variables and files of uv, the
+    variables and the tools that builds see, and the contents of folders that are
+    sources.
 
     Raises:
         SourceError: A folder is unreadable.
@@ -74,14 +76,20 @@ def note_surroundings(contexts: Sequence[BuildContext]) -> str:
     def digest() -> str:
         projects = [context.project for context in contexts]
         outer, root = tools.run.outer, projects[0].root
-        stages = (stage for project in projects for stage in project.stages)
+        stages = [stage for project in projects for stage in project.stages]
         passed = {name for stage in stages for name in stage.pass_env}
+        programs = {f"python{it}" for project in projects for it in project.pythons}
+        programs |= {tool for stage in stages for tool in stage.tools}
+        found = {it: which(it, path=outer.get("PATH")) or "" for it in programs}
+        interpreter = contexts[0].interpreter
         folders = {path for it in projects for _, path in list_folders(it)}
         trees = (os.path.relpath(path, root) for path in folders if path.is_dir())
         return digest_json(
             {
                 "program": version("nox-buildstages"),
-                "python": contexts[0].interpreter.markers["python_full_version"],
+                "python": interpreter.markers["python_full_version"],
+                "platform": interpreter.tags[0].platform,
+                "programs": {it: (path, _stamp(path)) for it, path in found.items()},
                 "variables": {
                     name: value
                     for name, value in outer.items()
@@ -104,15 +112,22 @@ def _find_record(contexts: Sequence[BuildContext]) -> Path:
     missing: dict[str, tuple[str, ...]] = {}
     tools = contexts[0].tools
     for context in contexts:
-        local = replace(context, tools=replace(tools, remote=None))
+        project, local = context.project, replace(tools, remote=None)
+        every = folder.read_locks(project, tools.run)  # with the other targets
         for name, lock in context.locks.items():
-            files |= {it: _stamp(it) for it in _list_local_files(context.project, lock)}
+            label = project.stage_label(name)
+            if label in missing:
+                continue  # cells share the stage
+            files |= {it: _stamp(it) for it in _list_local_files(project, every[name])}
             # Before the wheels of earlier stages are built, a promise is enough; then
             # the backend is asked in the whole environment.
             learned = {output.metadata.learned for output in lock.outputs}
-            if name == PROJECT or not learned.isdisjoint(_PROMISES):
-                label = context.project.stage_label(name)
-                missing[label] = local.missing_wheels(name)
+            is_promised = name == PROJECT or not learned.isdisjoint(_PROMISES)
+            missing[label] = (
+                replace(context, tools=local).missing_wheels(name)
+                if is_promised
+                else ()
+            )
     known = (
         note_surroundings(contexts),
         folder.digest_files([context.project for context in contexts]),
@@ -140,10 +155,10 @@ def _list_local_files(project: Project, lock: Lock) -> Iterator[Path]:
                 yield project.root / location
 
 
-def _stamp(path: Path) -> FileStamp:
+def _stamp(path: Path | str) -> FileStamp:
     """Return the stamp of a file; an empty one if there is no such file."""
     try:
-        return file_stamp(path)
+        return file_stamp(Path(path))
     except OSError:
         return ()
 
