@@ -14,6 +14,7 @@ import pytest
 
 from nox_buildstages.errors import CommandError
 from nox_buildstages.system import process as commands
+from nox_buildstages.system.locks import hold_lock
 from nox_buildstages.system.process import (
     Command,
     Completed,
@@ -220,13 +221,12 @@ def test_an_interrupt_ends_the_programs_of_all_threads(tmp_path: Path) -> None:
         run(Command(argv=(*argv, str(tmp_path / "ended")), cwd=tmp_path))
 
     def wait_in_thread() -> None:
-        while True:
-            check_interrupt()
-            time.sleep(0.01)
+        with hold_lock(tmp_path / "lock"):
+            pytest.fail("nobody has released the lock")
 
     thread = threading.Thread(target=interrupt_when_there, args=(tmp_path / "pid",))
     thread.start()
-    with pytest.raises(KeyboardInterrupt):
+    with hold_lock(tmp_path / "lock"), pytest.raises(KeyboardInterrupt):
         run_in_parallel([wait_in_thread, lambda: run_in_parallel([run_in_thread])])
     thread.join()
     assert (tmp_path / "ended").exists()

@@ -27,16 +27,21 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nox_buildstages.system.process import check_interrupt
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _LOG = logging.getLogger(__name__)
+
+PAUSE = 0.05
+"""Seconds between two attempts to take a lock that another process holds."""
 
 
 @contextmanager
@@ -85,12 +90,18 @@ def _hold(
     path: Path, on_wait: Callable[[], None], *, is_shared: bool
 ) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = _take(path, is_shared=is_shared)
-    except BlockingIOError:
-        _LOG.debug("waiting for lock %s", path)
-        on_wait()
-        descriptor = _take(path, is_shared=is_shared, waits=True)
+    has_reported = False
+    while True:
+        try:
+            descriptor = _take(path, is_shared=is_shared)
+            break
+        except BlockingIOError:
+            if not has_reported:
+                _LOG.debug("waiting for lock %s", path)
+                on_wait()
+            has_reported = True
+            check_interrupt()  # a thread would wait in the kernel after Ctrl-C, too
+            time.sleep(PAUSE)
     try:
         _LOG.debug("holding lock %s", path)
         yield
@@ -98,13 +109,13 @@ def _hold(
         os.close(descriptor)
 
 
-def _take(path: Path, *, is_shared: bool = False, waits: bool = False) -> int:
+def _take(path: Path, *, is_shared: bool = False) -> int:
     """Return the descriptor of a locked file.
 
     A prune may remove the file before we have the lock; then we need the new file.
 
     Raises:
-        BlockingIOError: Another process holds the lock, and we don't wait.
+        BlockingIOError: Another process holds the lock.
     """
     import fcntl  # noqa: PLC0415 - Windows lacks it
 
@@ -113,7 +124,7 @@ def _take(path: Path, *, is_shared: bool = False, waits: bool = False) -> int:
     while True:
         descriptor = os.open(path, access | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, operation | (0 if waits else fcntl.LOCK_NB))
+            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
             if os.fstat(descriptor).st_nlink:
                 return descriptor
         except BaseException:
