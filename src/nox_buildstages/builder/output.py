@@ -133,9 +133,10 @@ def request_jobs(
         request = replace(request, most=most)
     settings = context.project.rules(job.output.name).config_settings.values()
     arguments = chain(*([it] if isinstance(it, str) else it for it in settings))
-    if needs_number(tree, job.variables, arguments):
+    has_number = job.stage.jobs is not None
+    if has_number or needs_number(tree, job.variables, arguments):
         return request
-    path = job.search_path
+    path, pipe = job.search_path, build_dir.pipe
     is_served = tools.run.once(
         (SESSION, "jobserver", path),
         lambda: knows_server(
@@ -145,15 +146,13 @@ def request_jobs(
             cache=tools.store.folder / "interpreters",
         ),
     )
-    pipe = build_dir.pipe
     seen = job.sandbox.show(build_dir.folder).translate(str(pipe))
     if is_served and not set(seen) & set(" \t\n$#"):  # tools split MAKEFLAGS
         with suppress(OSError):  # some file systems have no pipes
             pipe.unlink(missing_ok=True)
             os.mkfifo(pipe)
             return replace(request, pipe=pipe)
-    is_unlimited = job.stage.jobs is None
-    if is_unlimited and is_serial(tree, source_tree.read_build_system(tree)):
+    if is_serial(tree, source_tree.read_build_system(tree)):
         return replace(request, most=1)
     return request
 

@@ -1,6 +1,7 @@
 """Locks between processes: files that the kernel unlocks when their holder ends.
 
-A process that holds one of these locks waits only for later ones of the list:
+A thread that holds one of these locks, or was started by one that does, waits only
+for later ones of the list:
 
 1. ``users``: a process uses the store (shared, from its first session to its end), or
    ``build-stages-prune`` removes things from the store (exclusive).
@@ -10,7 +11,7 @@ A process that holds one of these locks waits only for later ones of the list:
 4. ``environment-PATH``: an environment is changed or used.
 5. ``.lock`` of a wheelhouse: the wheelhouse is changed.
 6. ``project-PATH``: the build backend of the project itself runs.
-7. ``jobs/HOST/SLOT``: a job slot; held as long as its process builds.
+7. ``jobs/HOST/SLOT``: a job slot; held for the builds that follow one another in it.
 8. ``KEY``: the wheel of a key is built or fetched.
 9. ``KEY-runs``: processes of a build run; held by their supervisor.
 10. ``compilers``, ``git/MIRROR``, ``jobs/HOST/claims``: for moments.

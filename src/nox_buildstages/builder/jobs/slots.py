@@ -40,7 +40,7 @@ PAUSE = 0.2
 """Seconds between two attempts to get jobs while other builds hold them."""
 
 Shortage: TypeAlias = Literal["cores", "memory"]
-"""What a build waits for."""
+"""The resource that a build waits for."""
 
 
 class JobRequest(Value):
