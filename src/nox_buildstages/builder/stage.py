@@ -166,13 +166,14 @@ class StageBuilds(Record):
         is_single = isinstance(error, WheelError) or (
             isinstance(error, BackendError) and not error.full_disk
         )
-        if not (is_single and self.keeps_going):
+        others = ", ".join(sorted(self.running))
+        if is_single and self.keeps_going:
+            if self.pending or others:
+                run.report(f"{error.summary}; building the other outputs")
+        else:
             self.pending.clear()
-        if self.pending:
-            run.report(f"{error.summary}; building the other outputs")
-        elif self.running:
-            others = ", ".join(sorted(self.running))
-            run.report(f"{error.summary}; waiting for the build of {others}")
+            if others:
+                run.report(f"{error.summary}; waiting for the build of {others}")
 
 
 def _join(stage: Stage, failures: Sequence[BuildError]) -> BuildError:

@@ -251,8 +251,8 @@ STAGE: Mapping[str, Key] = {
         example="jobs = 8",
         text="How many compilers a build may run at once, never more than there are"
         ' cores. `"auto"` takes as many as cores and free memory allow, shared with'
-        " [all builds that run at the same time](../explanation/jobs.md). A number stays"
-        " the same while a build runs.",
+        " [all builds that run at the same time](../explanation/jobs.md). A number is"
+        " fixed while a build runs.",
     ),
     "memory-per-job": Key(
         values.memory,
