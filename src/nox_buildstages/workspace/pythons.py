@@ -25,7 +25,7 @@ class Pythons(Value, kw_only=False):
     environment: Environment
     interpreter: Interpreter
     tools: Tools
-    _environments: dict[str, Environment] = field(default_factory=dict, init=False)
+    _environments: dict[str, Environment] = field(default_factory=dict)
 
     def find_local(
         self, versions: tuple[str, ...]
