@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import sys
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ env = {{ {", ".join(f'{name} = "{it}"' for name, it in NO_CUDA.items())} }}
 
 def _eight(folder: Path) -> Iterator[Group]:
     """Eight sdists whose build backends are asked for metadata."""
-    downloads = make_downloads(folder)
+    downloads = make_downloads(folder, fetch=False)
     uv = {"no-binary-package": [*SDISTS]}
     comparison = Comparison(
         project=make_eight(downloads),
@@ -196,7 +197,8 @@ def _uv_project(folder: Path, requires: list[str], uv: Mapping[str, Any]) -> Pat
         "requires-python": python,
         "dependencies": requires,
     }
-    here = f"sys_platform == '{sys.platform}'"
+    machine = f"platform_machine == '{platform.machine()}'"
+    here = f"sys_platform == '{sys.platform}' and {machine}"
     settings = {"package": False, "environments": [here], **uv}
     folder.mkdir()
     folder.joinpath("pyproject.toml").write_text(
