@@ -20,7 +20,7 @@ from packaging.utils import parse_wheel_filename
 from nox_buildstages.builder.backend_variables import backend_variables
 from nox_buildstages.environments.environment import Environment
 from nox_buildstages.environments.packages import check_packages, find_differences
-from nox_buildstages.environments.sync import Syncer
+from nox_buildstages.environments.sync import DefaultIndex, Syncer
 from nox_buildstages.errors import BuildStagesError, HashMismatchError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.store.key import Ingredient
@@ -367,6 +367,43 @@ def test_an_outdated_cache_is_refreshed(
     (more,) = environment.location.glob("lib/python*/site-packages/more.py")
     assert more.is_file()
     assert find_differences(environment, wanted) == {}
+
+
+def test_a_wheel_that_uv_has_cached_for_the_project_is_not_downloaded(
+    syncer: Syncer,
+    environment: Environment,
+    sized: Locked,
+    index: Index,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its cache has a part for each index, and our locks don't name the index."""
+    monkeypatch.setenv("UV_DEFAULT_INDEX", index.url)
+    folder = environment.location
+    monkeypatch.setenv("UV_CACHE_DIR", str(folder.with_name("cache")))
+    monkeypatch.setenv("UV_OFFLINE", "0")
+    python = make_environment(folder.with_name("users")).python
+    output_of(UV, "pip", "install", "--python", python, "remote")
+    assert "index =" not in sized.path.read_text()
+    found = syncer.find_default_index()
+    assert found == DefaultIndex(url=index.url, others=frozenset())
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    syncer = replace(syncer, default_index=lambda: found)
+    syncer.sync(environment, sized.wanted, sized.path)
+    assert installed(environment) == {"near": "1.0", "remote": "1.0"}
+
+
+def test_the_index_of_a_wheel_is_named_only_if_it_must_be_the_default(
+    syncer: Syncer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other indexes may be on the host of a file; an index with a login isn't named."""
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://mirror.invalid/simple")
+    monkeypatch.setenv("UV_INDEX", "torch=https://torch.invalid/whl")
+    found = syncer.find_default_index()
+    assert found is not None
+    assert found.url == "https://mirror.invalid/simple"
+    assert "torch.invalid" in found.others
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://me:secret@mirror.invalid/simple")
+    assert syncer.find_default_index() is None
 
 
 def test_an_outdated_cache_without_a_network_is_an_error(

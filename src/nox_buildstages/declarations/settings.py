@@ -106,6 +106,11 @@ class Indexes(Value):
             return "" if value.lower() in _ONLINE else f"UV_OFFLINE={value}"
         return "offline in [tool.uv]" if self.settings.get("offline") else ""
 
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The URLs of all declared indexes, with the folders of wheels."""
+        return tuple(index.url for index in self._list_indexes())
+
     def resolution_settings(self) -> dict[str, Any]:
         """Return ``[tool.uv]`` for a resolution in any folder."""
         settings = self._pick(self._all_settings, (*UV_KEYS, *_TRANSFER_KEYS))

@@ -6,10 +6,12 @@ import json
 import logging
 import os
 import re
+import sys
 import tempfile
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import tomli_w
 
@@ -26,7 +28,12 @@ from nox_buildstages.environments.packages import (
     record_packages,
 )
 from nox_buildstages.errors import BuildStagesError, HashMismatchError
-from nox_buildstages.indexes.url_secrets import LOGIN_HINT, is_auth_failure, redact
+from nox_buildstages.indexes.url_secrets import (
+    LOGIN_HINT,
+    is_auth_failure,
+    parse_login,
+    redact,
+)
 from nox_buildstages.system.files import sha256_of, write_text
 from nox_buildstages.system.process import Command
 from nox_buildstages.value import Value, field, to_dict
@@ -37,7 +44,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.store.key import Ingredient
-    from nox_buildstages.system.process import Runner
+    from nox_buildstages.system.process import Completed, Runner
 
 _IGNORED_VARIABLES = ("UV_CONSTRAINT",)
 """Variables with which uv would refuse a lock, or our own wheels in a lock."""
@@ -56,6 +63,13 @@ _OVERLAPS_NOTE = "nox-buildstages-overlaps.json"
 _LOG = logging.getLogger(__name__)
 
 
+class DefaultIndex(Value):
+    """uv's default index."""
+
+    url: str
+    others: frozenset[str]  # the hosts of all other indexes
+
+
 class Syncer(Value):
     """Makes environments equal to locks."""
 
@@ -64,6 +78,8 @@ class Syncer(Value):
     indexes: Indexes = field(default_factory=Indexes)
     attend: Callable[[], None] | None = None
     """Called about once a second while uv runs."""
+    default_index: Callable[[], DefaultIndex | None] = lambda: None
+    """Returns the answer of ``find_default_index``, perhaps a remembered one."""
 
     def sync(
         self, environment: Environment, wanted: Mapping[str, Ingredient], lock: Path
@@ -101,6 +117,7 @@ class Syncer(Value):
             failure = self._run_uv("pip", *argv, *surplus)
             if failure:
                 raise _sync_error(location, failure, hint)
+        lock = self._name_index(environment, lock)
         self._install(environment, stale & wanted.keys(), lock, again=present)
         overlaps = self._settle_overlaps(environment, wanted, lock, removed)
         text = json.dumps([to_dict(it) for it in overlaps])
@@ -120,6 +137,38 @@ class Syncer(Value):
         failure = self._run_uv(*argv, str(location))
         if failure:
             raise _sync_error(location, failure)
+
+    def find_default_index(self) -> DefaultIndex | None:
+        """Return uv's default index; None if it needs a login, or uv doesn't say."""
+        argv = ("pip", "compile", "--quiet", "--no-header", "--emit-index-url")
+        said = self._call_uv(*argv, "--python", sys.executable, "-").stdout.split()
+        urls = [url for option, url in pairwise(said) if option.endswith("index-url")]
+        if not urls or parse_login(urls[0]) is not None:
+            return None
+        others = {*urls[1:], *self.indexes.urls} - {urls[0]}
+        hosts = (urlsplit(url).hostname for url in others)
+        return DefaultIndex(url=urls[0], others=frozenset(filter(None, hosts)))
+
+    def _name_index(self, environment: Environment, lock: Path) -> Path:
+        """Return a lock, or a copy in which packages of uv's default index name it.
+
+        uv's cache has a part for each index. Our locks name none, like those of ``uv
+        pip compile``. Then uv takes the folder of a file for its index, and downloads
+        what ``uv sync`` has cached.
+        """
+        document = _read_lock(lock)
+        unnamed = [
+            it for it in document["packages"] if _hosts(it) and "index" not in it
+        ]
+        index = self.default_index() if unnamed else None
+        if index is None:
+            return lock
+        for package in unnamed:
+            if _hosts(package).isdisjoint(index.others):
+                package["index"] = index.url
+        path = environment.location / "pylock.sync.toml"
+        write_text(path, tomli_w.dumps(document))
+        return path
 
     def clean_cache(self, names: Iterable[str]) -> None:
         """Remove packages from uv's cache.
@@ -236,6 +285,13 @@ class Syncer(Value):
 
     def _run_uv(self, *argv: str) -> str:
         """Run uv; return an empty string, or the error output if uv fails."""
+        completed = self._call_uv(*argv)
+        if completed.returncode == 0:
+            return ""
+        return redact(completed.stderr) or f"exit status {completed.returncode}"
+
+    def _call_uv(self, *argv: str) -> Completed:
+        """Run uv with the project's settings for downloads."""
         with tempfile.TemporaryDirectory(prefix="nox-buildstages-") as scratch:
             folder, settings = Path(scratch), self.indexes.download_settings()
             env = self.indexes.write_project(
@@ -247,10 +303,7 @@ class Syncer(Value):
                 env=env,
                 attend=self.attend,
             )
-            completed = self.runner(command)
-        if completed.returncode == 0:
-            return ""
-        return redact(completed.stderr) or f"exit status {completed.returncode}"
+            return self.runner(command)
 
 
 def read_overlaps(environment: Environment) -> tuple[Overlap, ...]:
@@ -285,16 +338,35 @@ def _sync_error(
     )
 
 
+def _read_lock(lock: Path) -> dict[str, Any]:
+    """Return the document of a lock, valid in any folder."""
+    document = toml.loads(lock.read_text(encoding="utf-8"))
+    for package in document["packages"]:
+        for file in _files(package):
+            if "path" in file:
+                file["path"] = str(lock.absolute().parent / file["path"])
+    return document
+
+
 def _lock_of_one(lock: Path, name: str) -> str:
     """Return the part of a lock about a single package, valid in any folder.
 
     The part has no sizes: if the size differs too, uv's message has no hashes.
     """
-    document = toml.loads(lock.read_text(encoding="utf-8"))
+    document = _read_lock(lock)
     packages = [it for it in document["packages"] if it["name"] == name]
     for package in packages:
-        for file in (*package.get("wheels", ()), package.get("archive", {})):
+        for file in _files(package):
             file.pop("size", None)
-            if "path" in file:
-                file["path"] = str(lock.absolute().parent / file["path"])
     return tomli_w.dumps({**document, "packages": packages})
+
+
+def _files(package: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return the entries of the files that uv installs a package from."""
+    return (*package.get("wheels", ()), package.get("archive", {}))
+
+
+def _hosts(package: Mapping[str, Any]) -> set[str]:
+    """Return the hosts of the servers that have a package's files."""
+    urls = (urlsplit(file.get("url", "")) for file in _files(package))
+    return {it.hostname or "" for it in urls if it.scheme in ("http", "https")}

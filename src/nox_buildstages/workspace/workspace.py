@@ -67,6 +67,7 @@ def open_workspace(
         logins=expand_variables(project.logins, outer),
     )
     uv = run.once(("uv",), lambda: Path(find_uv_bin()))
+    syncer = Syncer(uv=uv, runner=runner, indexes=indexes)
     tools = Tools(
         store=store,
         sources=Sources(
@@ -82,7 +83,12 @@ def open_workspace(
             report=run.report_once,
             offline=indexes.offline,
         ),
-        syncer=Syncer(uv=uv, runner=runner, indexes=indexes),
+        syncer=replace(
+            syncer,
+            default_index=lambda: run.once(
+                ("default index",), syncer.find_default_index
+            ),
+        ),
         runner=runner,
         sandbox_policy=run.once(
             ("sandbox",), lambda: SandboxPolicy(runner=runner, report=run.report)
