@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import tomli_w
-from filelock import FileLock
 
 from nox_buildstages import toml
 from nox_buildstages.commands.final import run_final
@@ -65,7 +64,7 @@ class Observer:
         if operation & fcntl.LOCK_UN:
             return
         path = _path(descriptor)
-        if path is None or not path.exists():  # filelock tries what the system allows
+        if path is None or not path.exists():
             return
         number, name = self.identify(path)
         self.seen.add(name)
@@ -100,23 +99,18 @@ def _path(descriptor: int) -> Path | None:
 
 @pytest.fixture
 def observer(project: Project, monkeypatch: pytest.MonkeyPatch) -> Observer:
-    """Observe the kernel's function, and filelock above it."""
-    observer, flock, acquire = Observer(project.store), fcntl.flock, FileLock.acquire
+    """Observe the kernel's function."""
+    observer, flock = Observer(project.store), fcntl.flock
 
     def observed_flock(descriptor: int, operation: int) -> None:
+        # Every lock is only tried; `_hold` tries until it has the lock.
         callers = [frame.name for frame in traceback.extract_stack(limit=3)]
-        if "_take" in callers:  # which first tries, to report that it waits
-            observer.waits = "_hold" in callers
+        observer.waits = "_hold" in callers
         flock(descriptor, operation)
         observer.note(descriptor, operation)
 
-    def observed_acquire(lock: FileLock, timeout: float | None = None) -> object:
-        observer.waits = timeout != 0
-        return acquire(lock, timeout=timeout)
-
     monkeypatch.setenv("NOX_BUILDSTAGES_CACHE_DIR", str(project.store))
     monkeypatch.setattr(fcntl, "flock", observed_flock)
-    monkeypatch.setattr(FileLock, "acquire", observed_acquire)
     return observer
 
 

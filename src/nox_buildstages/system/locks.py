@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.system.process import check_interrupt
-from nox_buildstages.value import Value
+from nox_buildstages.value import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,20 +68,31 @@ def hold_shared_lock(path: Path, *, on_wait: Callable[[], None]) -> Iterator[Non
         yield
 
 
-class HeldLock(Value):
-    """A lock that this process holds."""
+class HeldLock(Record):
+    """A lock that this process holds until it is released."""
 
-    descriptor: int
+    descriptor: int | None  # None afterwards
 
     def release(self) -> None:
-        """Release the lock; only once, because the descriptor may be used again."""
-        os.close(self.descriptor)
+        """Release the lock, unless that was done before."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+        self.descriptor = None
+
+
+def take_lock(path: Path) -> HeldLock:
+    """Take a lock that no other process should hold.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+    """
+    return HeldLock(descriptor=_take(path))
 
 
 def try_lock(path: Path) -> HeldLock | None:
     """Take a lock; return None if another process holds it."""
     try:
-        return HeldLock(descriptor=_take(path))
+        return take_lock(path)
     except BlockingIOError:
         return None
 

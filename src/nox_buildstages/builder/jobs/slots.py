@@ -16,16 +16,15 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from filelock import FileLock
-
 from nox_buildstages.system import files
-from nox_buildstages.system.locks import try_lock
+from nox_buildstages.system.locks import HeldLock, hold_lock, take_lock, try_lock
 from nox_buildstages.system.machine import Machine
 from nox_buildstages.system.process import check_interrupt
 from nox_buildstages.value import Record, Value, field, to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from nox_buildstages.model import Stage
@@ -199,15 +198,13 @@ class JobPool(Value):
         folder = self.folder / self.machine.name
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"{os.getpid()}-{os.urandom(16).hex()}.json"
-        slot = JobSlot(
-            file=file,
-            # The thread that ends a slot may be another than the one that begins it.
-            lock=FileLock(file.with_suffix(".lock"), thread_local=False),
-            machine=self.machine,
-            ready=time.monotonic() + self.settle,
-        )
-        with slot.exclusive():
-            slot.lock.acquire(timeout=0)  # its file is new: nobody else has the lock
+        with _hold_claims(folder):
+            slot = JobSlot(
+                file=file,
+                lock=take_lock(file.with_suffix(".lock")),
+                machine=self.machine,
+                ready=time.monotonic() + self.settle,
+            )
             slot.write(JobGrant())
         try:
             yield slot
@@ -219,7 +216,7 @@ class JobSlot(Value):
     """The slot of one build at a time."""
 
     file: Path
-    lock: FileLock
+    lock: HeldLock
     machine: Machine
     ready: float  # earliest time of the first build, by the monotonic clock
 
@@ -297,11 +294,13 @@ class JobSlot(Value):
         """Record a grant for other processes to read."""
         files.write_text(self.file, json.dumps(to_dict(grant)))
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Keep other processes from reading and writing slots."""
-        with FileLock(self.file.with_name("claims.lock")):
-            yield
+        return _hold_claims(self.file.parent)
+
+
+def _hold_claims(folder: Path) -> AbstractContextManager[None]:
+    return hold_lock(folder / "claims.lock")
 
 
 def _remove(file: Path) -> None:
