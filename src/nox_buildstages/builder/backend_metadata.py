@@ -153,10 +153,16 @@ class BackendMetadata(Value):
                     " wheels"
                 )
             _provide_stages(context, stage, environment)
+        keys = {
+            number: context.make_recipe(query.stage, _unknown_output(query)).key
+            for number, query in new
+            if stage != PROJECT  # its files change all the time
+        }
         answers = {
             number: answer
             for number, query in new
-            if (answer := self._find_answer(context, query)) is not None
+            if number in keys
+            and (answer := self._find_answer(context, query, keys[number])) is not None
         }
         unknown = [(number, query) for number, query in new if number not in answers]
         if unknown:
@@ -165,8 +171,10 @@ class BackendMetadata(Value):
                 if not environment.may_run():
                     raise not_run(stage, *(query.output for _, query in unknown))
                 calls = [
-                    partial(self._ask_backend, context, query, environment)
-                    for _, query in unknown
+                    partial(
+                        self._ask_backend, context, query, environment, keys.get(number)
+                    )
+                    for number, query in unknown
                 ]
                 # A private environment is a copy that the next one replaces.
                 are_apart = first.stage.private_environment or len(calls) == 1
@@ -201,17 +209,15 @@ class BackendMetadata(Value):
         )
 
     def _find_answer(
-        self, context: BuildContext, query: BackendQuery
+        self, context: BuildContext, query: BackendQuery, key: str
     ) -> BackendAnswer | None:
-        """Return the stored answer of a backend, if there is one.
+        """Return the stored answer of a backend for a recipe, if there is one.
 
         An answer with metadata answers a question without. An answer without metadata
         answers a question for metadata if requirements are missing.
         """
-        if query.stage.name == PROJECT:
-            return None
         for with_metadata in (query.wants_metadata, not query.wants_metadata):
-            path = self._answer_path(context, query, with_metadata=with_metadata)
+            path = self._answer_path(key, with_metadata=with_metadata)
             with suppress(OSError, ValueError, LookupError, TypeError):
                 answer = _load_answer(json.loads(path.read_text(encoding="utf-8")))
                 if answer.failed and not query.may_fail:
@@ -227,54 +233,45 @@ class BackendMetadata(Value):
                 return answer
         return None
 
-    def _answer_path(
-        self, context: BuildContext, query: BackendQuery, *, with_metadata: bool
-    ) -> Path:
+    def _answer_path(self, key: str, *, with_metadata: bool) -> Path:
         """Return the file in the store for the answer of a backend."""
-        recipe = context.make_recipe(query.stage, _unknown_output(query))
-        name = digest_json([recipe.key, with_metadata])
-        return context.tools.store.folder / "answers" / f"{name}.json"
+        name = f"{digest_json([key, with_metadata])}.json"
+        return self.context.tools.store.folder / "answers" / name
 
     def _ask_backend(
-        self, context: BuildContext, query: BackendQuery, environment: Environment
+        self,
+        context: BuildContext,
+        query: BackendQuery,
+        environment: Environment,
+        key: str | None,
     ) -> BackendAnswer:
         """Run the hooks of an output in a prepared environment; store the answer.
 
         If a hook fails and the table declares the output's requirements, the backend
         isn't needed: some backends only work on a machine with a GPU or the CUDA
-        compiler.
+        compiler. Without a key, only the hook for an editable wheel runs.
         """
-        tools = context.tools
-        context = replace(context, logs=tools.store.folder / "logs")
-        if query.stage.name == PROJECT:
+        context = replace(context, logs=context.tools.store.folder / "logs")
+        if key is None:
             requires = editable_backend.get_build_requires(
                 context, query.output, environment
             )
             return BackendAnswer(requires=requires, metadata=None)
-        stored: dict[str, Any]
         try:
             answer = self._run_hooks(context, query, environment)
         except BackendError as error:
-            if query.may_fail:
-                if error.reason != "exit status 1" or query.stage.network == "on":
-                    return BackendAnswer(requires=(), metadata=None, failed=True)
-                answer = BackendAnswer(requires=(), metadata=None, failed=True)
-            else:
+            answer = BackendAnswer(requires=(), metadata=None, failed=query.may_fail)
+            if not query.may_fail:
                 self._check_failure(context, error)
-                return BackendAnswer(requires=(), metadata=None)
+                return answer
+            is_passing = error.full_disk or error.out_of_memory
+            if error.reason != "exit status 1" or is_passing:
+                return answer
         path = self._answer_path(
-            context, query, with_metadata=query.wants_metadata and not answer.unmet
+            key, with_metadata=query.wants_metadata and not answer.unmet
         )
         note_use(path)
-        metadata = answer.metadata and {
-            **{
-                field.replace("_", "-"): it
-                for field, it in to_dict(answer.metadata).items()
-            },
-            "version": str(answer.metadata.version),
-        }
-        stored = {"requires": answer.requires, "metadata": metadata}
-        write_text(path, json.dumps({"failed": True} if answer.failed else stored))
+        write_text(path, json.dumps(_dump_answer(answer)))
         return answer
 
     def _check_failure(self, context: BuildContext, error: BackendError) -> None:
@@ -367,6 +364,17 @@ def _provide_stages(context: BuildContext, name: str, environment: Environment) 
                 provide_stage(context, context.graph.stages[stage], environment)
 
     provide(name)
+
+
+def _dump_answer(answer: BackendAnswer) -> dict[str, Any]:
+    """Return an answer for JSON."""
+    if answer.failed:
+        return {"failed": True}
+    metadata = answer.metadata and {
+        **{name.replace("_", "-"): it for name, it in to_dict(answer.metadata).items()},
+        "version": str(answer.metadata.version),
+    }
+    return {"requires": answer.requires, "metadata": metadata}
 
 
 def _load_answer(stored: dict[str, Any]) -> BackendAnswer:
