@@ -37,9 +37,9 @@ def test_a_span_means_a_date(index: Index, project: Project) -> None:
     assert abs(age - timedelta(days=7)) < timedelta(hours=1)
     assert f"ignoring files that were uploaded after {date}" in said
     assert versions(project, "final") == {"lib": "1.0"}
+    run_session(project, LOCK, "--check")
     lock = project.folder / "build-stages/pylock.final.toml"
     lock.write_text(lock.read_text("utf-8").replace(date, "2026-02-01T00:00:00Z"))
-    run_session(project, LOCK, "--check")
     assert "uploaded after 2026-02-01T00:00:00Z" in run_session(project, LOCK).stderr
     assert noted()["exclude-newer"] == "2026-02-01T00:00:00Z"
     run_session(project, LOCK, "--upgrade")
