@@ -16,7 +16,8 @@ from nox_buildstages.builder.jobs import server
 from nox_buildstages.builder.jobs.slots import BuildJobs, JobPool, JobRequest
 from nox_buildstages.system.machine import Machine
 from support.packages import make_tree
-from support.pair import declare
+from support.pair import declare, declare_solo, kernels_tree
+from support.project import cores
 from support.sessions import run_session
 
 if TYPE_CHECKING:
@@ -126,6 +127,20 @@ def path(tmp_path: Path) -> str:
     for name in ("sh", "sleep"):
         folder.joinpath(name).symlink_to(f"/bin/{name}")
     return str(folder)
+
+
+def test_a_build_that_ran_out_of_memory_gets_half_of_what_it_had(
+    project: Project, path: str
+) -> None:
+    """At most that many, if it is built again with a jobserver."""
+    tree = kernels_tree(project, faults=["memory"])
+    declare_solo(project, outputs=[tree], **{"memory-per-job": "1MB"})
+    with cores(2):
+        if Machine().cores() == 1:
+            pytest.skip("one core: nothing to halve")
+        done = run_session(project, "build-stage-only", env={"PATH": path})
+    assert "kernels ran out of memory with 2 jobs; retrying with 1 job" in done.stderr
+    assert "building kernels 1.0 with 1 job (" in done.stderr
 
 
 def test_builds_of_a_stage_share_a_machine(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,10 +17,9 @@ from support.pair import (
     kernels_tree,
     planned,
 )
-from support.project import make_project
+from support.project import cores, make_project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from support.project import Project
@@ -58,17 +55,6 @@ def most(count: Path) -> int:
     running = [lines[: i + 1].count("+") * 2 - i - 1 for i in range(len(lines))]
     assert running[-1] == 0
     return max(running)
-
-
-@contextmanager
-def cores(number: int) -> Iterator[None]:
-    """Let what is started in the block run on so many cores."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(before)[:number])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 @pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.slow), 2])

@@ -226,6 +226,17 @@ def hermetic_env(scratch: Path, caches: Path, index: Index) -> dict[str, str]:
     }
 
 
+@contextlib.contextmanager
+def cores(number: int) -> Iterator[None]:
+    """Let what is started in the block run on so many cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:number])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def path_without_jobserver(folder: Path) -> str:
     """Return the ``PATH``, with a make before it that knows no named pipes.
 

@@ -19,6 +19,7 @@ from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
 from nox_buildstages.builder.stage import provide_stage
+from nox_buildstages.environments.snapshot import EnvironmentGuard
 from nox_buildstages.errors import BackendError, ChangedEnvironmentError, not_run
 from nox_buildstages.lock.files.lockfile import IndexPin, LockedOutput, StagePin
 from nox_buildstages.lock.resolve.check_identity import check_name
@@ -170,10 +171,9 @@ class BackendMetadata(Value):
                 prepare_environment(context, stage, environment)
                 if not environment.may_run():
                     raise not_run(stage, *(query.output for _, query in unknown))
+                guard = EnvironmentGuard(environment=environment, syncer=tools.syncer)
                 calls = [
-                    partial(
-                        self._ask_backend, context, query, environment, keys.get(number)
-                    )
+                    partial(self._ask_backend, context, query, guard, keys.get(number))
                     for number, query in unknown
                 ]
                 # A private environment is a copy that the next one replaces.
@@ -242,7 +242,7 @@ class BackendMetadata(Value):
         self,
         context: BuildContext,
         query: BackendQuery,
-        environment: Environment,
+        guard: EnvironmentGuard,
         key: str | None,
     ) -> BackendAnswer:
         """Run the hooks of an output in a prepared environment; store the answer.
@@ -254,11 +254,11 @@ class BackendMetadata(Value):
         context = replace(context, logs=context.tools.store.folder / "logs")
         if key is None:
             requires = editable_backend.get_build_requires(
-                context, query.output, environment
+                context, query.output, guard.environment
             )
             return BackendAnswer(requires=requires, metadata=None)
         try:
-            answer = self._run_hooks(context, query, environment)
+            answer = self._run_hooks(context, query, guard)
         except BackendError as error:
             answer = BackendAnswer(requires=(), metadata=None, failed=query.may_fail)
             if not query.may_fail:
@@ -293,7 +293,7 @@ class BackendMetadata(Value):
         self,
         context: BuildContext,
         query: BackendQuery,
-        environment: Environment,
+        guard: EnvironmentGuard,
     ) -> BackendAnswer:
         """Run the hooks of an output in a prepared environment.
 
@@ -301,7 +301,13 @@ class BackendMetadata(Value):
         is only asked for metadata in an environment that has it.
         """
         stage, output = query.stage, _unknown_output(query)
-        job = Job(context=context, stage=stage, output=output, environment=environment)
+        job = Job(
+            context=context,
+            stage=stage,
+            output=output,
+            environment=guard.environment,
+            guard=guard,
+        )
         network = job.sandbox
         make_ignored_folder(job.log.parent)
         job.log.write_text(f"network: {network}\n", encoding="utf-8")
