@@ -426,6 +426,17 @@ def cached(sources: Sources) -> list[str]:
     return [path.relative_to(sources.cache).as_posix() for path in files]
 
 
+def test_an_archive_is_fetched_in_advance(sources: Sources, root: Path) -> None:
+    """A failure is left to the one who unpacks it."""
+    good = in_project(root, "a.tar.gz", b"content")
+    bad = in_project(root, "b.tar.gz", b"content")
+    root.joinpath("b.tar.gz").write_bytes(b"another content")
+    for source in (good, bad):
+        sources.prefetch(source)
+    kept = [it for it in (sources.cache / "sources").glob("*/*") if it.is_file()]
+    assert [it.read_bytes() for it in kept] == [b"content"]
+
+
 def test_a_download_is_kept_under_its_hash(
     sources: Sources, server: Server, target: Path
 ) -> None:

@@ -109,7 +109,13 @@ def provide_stage(
             slots = [
                 stack.enter_context(tools.job_pool.take_slot()) for _ in range(most)
             ]
-            prepare_environment(context, stage.name, environment)
+            environment.may_install()  # nox is asked once, and not by a thread
+            run_in_parallel(
+                [
+                    partial(prepare_environment, context, stage.name, environment),
+                    *(partial(tools.sources.prefetch, it.source) for it in missing),
+                ]
+            )
             if not environment.may_run():
                 raise not_run(stage.name, *(output.name for output in missing))
             run_in_parallel(partial(builds.build_outputs, slot) for slot in slots)

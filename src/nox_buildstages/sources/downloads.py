@@ -12,6 +12,7 @@ from urllib.request import Request, urlopen
 
 from nox_buildstages.indexes.url_secrets import parse_login
 from nox_buildstages.system.files import read_chunks
+from nox_buildstages.system.process import check_interrupt
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +87,7 @@ def _attempt(request: Request, file: Path) -> str:
             file.open("wb") as stream,
         ):
             for chunk in read_chunks(response):
+                check_interrupt()
                 digest.update(chunk)
                 stream.write(chunk)
             # http.client takes a lost connection for the end of the file.

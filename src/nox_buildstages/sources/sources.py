@@ -163,12 +163,22 @@ class Sources(Value, kw_only=False):
             return location
         return Path(self.root, location).absolute().as_uri()
 
+    def prefetch(self, source: Source) -> None:
+        """Fetch an archive that the store lacks; unpacking it reports a failure."""
+        if isinstance(source, ArchiveSource):
+            with suppress(SourceError, OSError):
+                if not self._archive_path(source).is_file():
+                    self._find_archive(source)
+
+    def _archive_path(self, source: ArchiveSource) -> Path:
+        url = self.absolute_url(source.location)
+        name = PurePosixPath(unquote(urlsplit(url).path)).name.strip(".")
+        return self.cache / "sources" / source.sha256 / (name or "source")
+
     def _find_archive(self, source: ArchiveSource) -> Path:
         """Return the path of a verified archive, fetched if necessary."""
         with _raise_source_error(source, f"make {self.cache} writable"):
-            url = self.absolute_url(source.location)
-            name = PurePosixPath(unquote(urlsplit(url).path)).name.strip(".")
-            file = self.cache / "sources" / source.sha256 / (name or "source")
+            file = self._archive_path(source)
             note_use(file.parent)
             if file.is_file() and sha256_of(file) == source.sha256:
                 return file
