@@ -140,7 +140,7 @@ def test_only_packages_that_are_there_are_installed_again(
     assert "--reinstall-package" not in command.argv
 
 
-def test_bytecode_comes_along_from_an_environment_beside(
+def test_bytecode_is_shared_with_an_environment_beside(
     environment: Environment, locked: Locked, syncer: Syncer, tmp_path: Path
 ) -> None:
     """A module of the same wheel is compiled once, not once for each environment."""
@@ -156,6 +156,15 @@ def test_bytecode_comes_along_from_an_environment_beside(
     argv = [str(beside.python), "-v", "-c", "import some_package"]
     said = subprocess.run(argv, capture_output=True, check=True, text=True).stderr
     assert f"{linked} matches" in said
+
+
+def test_packages_are_links_if_the_cache_is_on_the_same_file_system(
+    environment: Environment, syncer: Syncer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise uv copies them."""
+    assert syncer.can_link(environment.location)
+    monkeypatch.setenv("UV_CACHE_DIR", "/proc")
+    assert not syncer.can_link(environment.location)
 
 
 def test_an_environment_becomes_equal_to_its_lock(

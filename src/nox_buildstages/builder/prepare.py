@@ -92,6 +92,15 @@ def sync_environment(
         with show_elapsed(context.tools.run.screen, name, ENV) as attend:
             syncer = replace(context.tools.syncer, attend=attend)
             overlaps = syncer.sync(environment, wanted, lock)
+        run, folder = context.tools.run, environment.location.parent
+        is_chosen = bool(run.outer.get("UV_LINK_MODE"))
+        if not is_chosen and not run.once(
+            ("can link", folder), lambda: syncer.can_link(environment.location)
+        ):
+            run.report_once(
+                "uv copies packages instead of linking them, because its cache isn't on"
+                f" the file system of {folder}; set UV_CACHE_DIR to a folder there"
+            )
     titles = {FINAL: "runtime environment", PROJECT: "this project's build environment"}
     title = titles.get(name, f"stage {name}")
     for overlap in overlaps:

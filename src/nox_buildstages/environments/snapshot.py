@@ -66,9 +66,15 @@ def copy_environment(environment: Environment) -> Iterator[Environment]:
             copy,
             symlinks=True,
             ignore=lambda folder, _: skipped if folder == str(location) else (),
+            copy_function=_copy_file,
         )
         # With UV_LINK_MODE=symlink, packages are links.
-        shutil.copytree(location / "lib", copy / "lib", ignore_dangling_symlinks=True)
+        shutil.copytree(
+            location / "lib",
+            copy / "lib",
+            ignore_dangling_symlinks=True,
+            copy_function=_copy_file,
+        )
         private = replace(
             environment,
             location=copy,
@@ -199,6 +205,21 @@ def _read_recorded_files(location: Path) -> _Snapshot | None:
         return {name: tuple(status) for name, status in recorded.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return None
+
+
+def _copy_file(source: str, target: str) -> None:
+    """Copy a file with mode and times.
+
+    The copy shares the blocks of the file if the file system can do that.
+    """
+    try:
+        with open(source, "rb") as old, open(target, "wb") as new:  # noqa: PTH123 - fast
+            left = os.fstat(old.fileno()).st_size
+            while left > 0:
+                left -= os.copy_file_range(old.fileno(), new.fileno(), left) or left
+        shutil.copystat(source, target)
+    except OSError:  # an old kernel, or an unusual file system
+        shutil.copy2(source, target)
 
 
 def _take_snapshot(location: Path) -> _Snapshot:

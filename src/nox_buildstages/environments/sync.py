@@ -149,6 +149,14 @@ class Syncer(Value):
         hosts = (urlsplit(url).hostname for url in others)
         return DefaultIndex(url=urls[0], others=frozenset(filter(None, hosts)))
 
+    def can_link(self, location: Path) -> bool:
+        """Whether uv's cache is on the file system of an environment."""
+        cache = self._call_uv("cache", "dir").stdout.strip()
+        try:
+            return Path(cache).stat().st_dev == location.stat().st_dev
+        except OSError:
+            return True
+
     def _name_index(self, environment: Environment, lock: Path) -> Path:
         """Return a lock, or a copy in which packages of uv's default index name it.
 
