@@ -15,6 +15,8 @@ from nox_buildstages.indexes.url_secrets import strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, StagePin, list_pins
 from nox_buildstages.lock.files.pylock import move_paths
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, digest_parts
+from nox_buildstages.store.store import RECORD
+from nox_buildstages.system.files import file_stamp
 from nox_buildstages.system.process import Command, run_checked
 from nox_buildstages.value import Value
 
@@ -43,6 +45,12 @@ SESSION = "session"
 """The kind of answers that a run remembers for one session.
 
 Sources, programs and the store may change between the sessions of a run.
+"""
+
+SURROUNDINGS = "surroundings"
+"""The kind of answers about folders and programs, which hold until something is built.
+
+If nothing is built, the sessions of a run follow each other at once.
 """
 
 
@@ -164,11 +172,20 @@ class BuildContext(Value, eq=False):
 
     def find_wheel(self, recipe: Recipe) -> StoredWheel | None:
         """Return a wheel from the store; None if missing."""
-        run, store, key = self.tools.run, self.tools.store, recipe.key
-        wheel = run.once((SESSION, "wheel", key, self), lambda: store.find(key))
+        run, key = self.tools.run, recipe.key
+        wheel = run.once((SESSION, "wheel", key, self), lambda: self._find_stored(key))
         if wheel is None:
             run.forget(SESSION, "wheel", key, self)
         return wheel
+
+    def _find_stored(self, key: str) -> StoredWheel | None:
+        """Return a wheel from the store; its record tells whether it was replaced."""
+        run, store = self.tools.run, self.tools.store
+        try:
+            stamp = file_stamp(store.wheel_folder(key) / RECORD)
+        except OSError:
+            return store.find(key)
+        return run.once(("stored", key, stamp), lambda: store.find(key))
 
     def fetch_wheel(self, recipe: Recipe) -> StoredWheel | None:
         """Return a wheel from the store, or from the remote store.
@@ -255,7 +272,10 @@ class BuildContext(Value, eq=False):
         return Recipe(
             name=output.name,
             version=str(output.metadata.version),
-            source=self.tools.sources.identity(output.source),
+            source=self.tools.run.once(
+                (SURROUNDINGS, "source", output.source),
+                lambda: self.tools.sources.identity(output.source),
+            ),
             environment=self.ingredients(stage.name, without=without),
             env=strip_secrets(self.variables(stage, output.name)),
             config_settings=rules.config_settings,
@@ -319,7 +339,7 @@ class BuildContext(Value, eq=False):
         command = Command(argv=(path, "--version"), cwd=Path("/"), env=env)
         try:
             return self.tools.run.once(
-                (SESSION, "tool version", path),
+                (SURROUNDINGS, "tool version", path),
                 lambda: run_checked(self.tools.runner, command).strip(),
             )
         except CommandError as error:
