@@ -277,7 +277,7 @@ class Workspace(Value):
 
     def hold_lock(self) -> AbstractContextManager[None]:
         """Let one process at a time make the locks of this project."""
-        message = "another run makes the lock files; waiting for it"
+        message = "another session makes the lock files; waiting for it"
         return self.tools.store.hold_lock(
             f"locking-{path_id(self.project.pyproject)}",
             on_wait=lambda: self.tools.run.report(message),
