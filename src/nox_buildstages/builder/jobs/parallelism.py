@@ -44,7 +44,7 @@ _NUMBER = re.compile(
 
 _OTHER_TOOLS = re.compile(
     r"\b(n?make|configure|jobs)\b|[cq]make|ninja|meson|scons|bazel|\b[\w.-]+\.sh\b"
-    r"|scikit|maturin|cargo|\brust|torch|parallel|concurrent|multiprocessing|sys\.path"
+    r"|scikit|maturin|cargo|\brust|torch|parallel|concurrent|multiprocessing"
 )
 """Signs that something else than the build backend runs compilers."""
 
