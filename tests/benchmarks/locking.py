@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tomli_w
+from packaging.utils import parse_sdist_filename
 
 from benchmarks.measuring import Command, Group, Row, Workload, run
 from benchmarks.projects import (
@@ -28,7 +29,7 @@ from nox_buildstages.value import replace
 from support.project import make_project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from typing import Any
 
     from support.project import Project
@@ -63,10 +64,11 @@ env = {{ {", ".join(f'{name} = "{it}"' for name, it in NO_CUDA.items())} }}
 def _eight(folder: Path) -> Iterator[Group]:
     """Eight sdists whose build backends are asked for metadata."""
     downloads = make_downloads(folder, fetch=False)
-    uv = {"no-binary-package": [*SDISTS]}
+    project = make_eight(downloads)
+    run(BUILD_STAGES, project.folder, project.env)
     comparison = Comparison(
-        project=make_eight(downloads),
-        peer=_uv_project(folder / "peer", _pins(SDISTS), uv),
+        project=project,
+        peer=_uv_project(folder / "peer", _archives(project, SDISTS), {}),
         bare=bare_project(folder / "bare", downloads.env),
         bare_environments=bare_project(folder / "many", downloads.env, 3),
     )
@@ -79,15 +81,14 @@ def _torch(folder: Path) -> Iterator[Group]:
     env = {**env, **NO_CUDA, "UV_FIND_LINKS": os.environ["PIP_FIND_LINKS"]}
     project = make_project(folder / "project", env)
     project.write(TORCH_TABLE)
+    run(BUILD_STAGES, project.folder, project.env)
     torch = f"torch=={TORCH}"
-    requires = [*BUILD_REQUIRES, torch]
-    uv = {
-        "no-binary-package": [*EXTENSIONS],
-        "extra-build-dependencies": dict.fromkeys(EXTENSIONS, requires),
-    }
+    build = [*BUILD_REQUIRES, torch]
+    requires = [*_archives(project, EXTENSIONS), torch]
+    uv = {"extra-build-dependencies": dict.fromkeys(EXTENSIONS, build)}
     comparison = Comparison(
         project=project,
-        peer=_uv_project(folder / "peer", [*_pins(EXTENSIONS), torch], uv),
+        peer=_uv_project(folder / "peer", requires, uv),
         bare=bare_project(folder / "bare", env),
         bare_environments=bare_project(folder / "many", env, 2),
     )
@@ -111,8 +112,7 @@ class Comparison:
     bare_environments: Project
 
     def groups(self, *, prefix: str, what: str) -> Iterator[Group]:
-        """Build and lock on both sides, and yield the rows to measure."""
-        run(BUILD_STAGES, self.project.folder, self.project.env)
+        """Yield the rows to measure."""
         run((UV, "sync", *PYTHON), self.peer, self.project.env)
         bare = command("bare nox", self.bare, *BARE_NOX)
         build = command(f"no-op, {what}", self.project, *BUILD_STAGES)
@@ -120,7 +120,7 @@ class Comparison:
         uv_lock = self._uv("`uv lock`", "lock")
         rows = (
             Row(name=f"{prefix}noop", ours=build, peer=bare),
-            Row(name=f"{prefix}relock", ours=lock, peer=uv_lock, goal=2),
+            Row(name=f"{prefix}relock", ours=lock, beyond=bare, peer=uv_lock, goal=2),
             Row(
                 name=f"{prefix}environments",
                 ours=replace(
@@ -188,14 +188,14 @@ class Comparison:
             path.unlink()
 
 
-def _uv_project(folder: Path, requires: list[str], uv: Mapping[str, Any]) -> Path:
+def _uv_project(folder: Path, requires: Iterable[str], uv: Mapping[str, Any]) -> Path:
     """Make a project for uv, and return its folder."""
     python = f"=={sys.version_info.major}.{sys.version_info.minor}.*"
     project = {
         "name": "peer",
         "version": "0",
         "requires-python": python,
-        "dependencies": requires,
+        "dependencies": [*requires],
     }
     machine = f"platform_machine == '{platform.machine()}'"
     here = f"sys_platform == '{sys.platform}' and {machine}"
@@ -207,8 +207,16 @@ def _uv_project(folder: Path, requires: list[str], uv: Mapping[str, Any]) -> Pat
     return folder
 
 
-def _pins(versions: Mapping[str, str]) -> list[str]:
-    return [f"{name}=={version}" for name, version in versions.items()]
+def _archives(project: Project, names: Collection[str]) -> Iterator[str]:
+    """Yield requirements of the sdists that a project has fetched.
+
+    If uv knew only names and versions, it would take the metadata of wheels on PyPI,
+    and ask no build backend.
+    """
+    for path in project.store.glob("sources/*/*.tar.gz"):
+        name, _ = parse_sdist_filename(path.name)
+        if name in names:
+            yield f"{name} @ {path.as_uri()}"
 
 
 def _names(prefix: str) -> tuple[str, ...]:
