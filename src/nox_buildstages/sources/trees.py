@@ -47,7 +47,7 @@ def hash_files(tree: Path, files: tuple[str, ...], note: Path | None = None) -> 
 
     The file ``note`` keeps the answer as long as no file has another inode, size or
     time. As in git, files that changed a moment ago are hashed again: at the same
-    moment, they could change once more.
+    moment, they could change again.
     """
     started = time.time_ns()
     stamps, newest = _digest_stamps(tree, files)
@@ -209,12 +209,14 @@ def _mode_of(path: str) -> int:
 
 def _walk(tree: Path, ignored: Collection[str] = ()) -> Iterator[str]:
     """Yield the POSIX paths of all files and links below a folder."""
-    folders = [tree]
+    folders = [""]
     while folders:
-        for path in folders.pop().iterdir():
-            if path.name in ignored:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                folders.append(path)
-            else:
-                yield path.relative_to(tree).as_posix()
+        folder = folders.pop()
+        with os.scandir(tree / folder) as entries:  # much faster than paths
+            for entry in entries:
+                if entry.name in ignored:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{folder}{entry.name}/")
+                else:
+                    yield f"{folder}{entry.name}"
