@@ -46,8 +46,8 @@ def hash_files(tree: Path, files: tuple[str, ...], note: Path | None = None) -> 
     """Return a sha256, in hex, of the paths, executable bits and contents of files.
 
     The file ``note`` keeps the answer as long as no file has another inode, size or
-    time. As in git, files that changed a moment ago are hashed again: at the same
-    moment, they could change again.
+    time. As in git, files that changed a moment ago are always hashed: they may change
+    again with the same time.
     """
     started = time.time_ns()
     stamps, newest = _digest_stamps(tree, files)
