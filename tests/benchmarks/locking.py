@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tomli_w
-from packaging.utils import parse_sdist_filename
 
 from benchmarks.measuring import Command, Group, Row, Workload, run
 from benchmarks.projects import (
@@ -29,7 +28,7 @@ from nox_buildstages.value import replace
 from support.project import make_project
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from support.project import Project
@@ -68,7 +67,9 @@ def _eight(folder: Path) -> Iterator[Group]:
     run(BUILD_STAGES, project.folder, project.env)
     comparison = Comparison(
         project=project,
-        peer=_uv_project(folder / "peer", _archives(project, SDISTS), {}),
+        peer=_uv_project(
+            folder / "peer", _pins(SDISTS), {"no-binary-package": [*SDISTS]}
+        ),
         bare=bare_project(folder / "bare", downloads.env),
         bare_environments=bare_project(folder / "many", downloads.env, 3),
     )
@@ -84,11 +85,13 @@ def _torch(folder: Path) -> Iterator[Group]:
     run(BUILD_STAGES, project.folder, project.env)
     torch = f"torch=={TORCH}"
     build = [*BUILD_REQUIRES, torch]
-    requires = [*_archives(project, EXTENSIONS), torch]
-    uv = {"extra-build-dependencies": dict.fromkeys(EXTENSIONS, build)}
+    uv = {
+        "no-binary-package": [*EXTENSIONS],
+        "extra-build-dependencies": dict.fromkeys(EXTENSIONS, build),
+    }
     comparison = Comparison(
         project=project,
-        peer=_uv_project(folder / "peer", requires, uv),
+        peer=_uv_project(folder / "peer", [*_pins(EXTENSIONS), torch], uv),
         bare=bare_project(folder / "bare", env),
         bare_environments=bare_project(folder / "many", env, 2),
     )
@@ -188,14 +191,14 @@ class Comparison:
             path.unlink()
 
 
-def _uv_project(folder: Path, requires: Iterable[str], uv: Mapping[str, Any]) -> Path:
+def _uv_project(folder: Path, requires: list[str], uv: Mapping[str, Any]) -> Path:
     """Make a project for uv, and return its folder."""
     python = f"=={sys.version_info.major}.{sys.version_info.minor}.*"
     project = {
         "name": "peer",
         "version": "0",
         "requires-python": python,
-        "dependencies": [*requires],
+        "dependencies": requires,
     }
     machine = f"platform_machine == '{platform.machine()}'"
     here = f"sys_platform == '{sys.platform}' and {machine}"
@@ -207,16 +210,8 @@ def _uv_project(folder: Path, requires: Iterable[str], uv: Mapping[str, Any]) ->
     return folder
 
 
-def _archives(project: Project, names: Collection[str]) -> Iterator[str]:
-    """Yield requirements of the sdists that a project has fetched.
-
-    If uv knew only names and versions, it would take the metadata of wheels on PyPI,
-    and ask no build backend.
-    """
-    for path in project.store.glob("sources/*/*.tar.gz"):
-        name, _ = parse_sdist_filename(path.name)
-        if name in names:
-            yield f"{name} @ {path.as_uri()}"
+def _pins(versions: Mapping[str, str]) -> list[str]:
+    return [f"{name}=={version}" for name, version in versions.items()]
 
 
 def _names(prefix: str) -> tuple[str, ...]:
