@@ -90,19 +90,21 @@ def _check_imports(
     The project itself changes without notice, because it is installed editable.
     """
     run, final = context.tools.run, context.project.final
+    if final.project is not None:
+        _import_modules(context, environment)
+        return
     note = environment.location / IMPORTS_NOTE
     inputs = _digest_import_inputs(context, environment)
     is_noted = False
     with suppress(OSError):
         is_noted = note.read_bytes() == inputs.encode()
-    if is_noted and not again and final.project is None:
+    if is_noted and not again:
         run.report(
             "the imports worked, and nothing has changed since; to check them again:"
             " nox -s build-stages -- --check-again"
         )
         return
     note.unlink(missing_ok=True)
-    run.report(f"importing {', '.join(final.imports)}")
     _import_modules(context, environment)
     # Another run may have changed the environment meanwhile.
     if _digest_import_inputs(context, environment) == inputs:
@@ -126,6 +128,7 @@ def _digest_import_inputs(context: BuildContext, environment: Environment) -> st
 def _import_modules(context: BuildContext, environment: Environment) -> None:
     """Import the modules that the table names; show what they print."""
     tools, root = context.tools, context.project.root
+    tools.run.report(f"importing {', '.join(context.project.final.imports)}")
     path = os.pathsep.join((str(environment.bin), tools.run.outer.get("PATH", "")))
     argv = import_command(str(environment.python), context.project.final.imports)
     env = {**tools.run.outer, "PATH": path}

@@ -83,8 +83,8 @@ class EnvironmentLock(Record):
         """Take the locks, and remove half-made environments, which nox would reuse.
 
         All processes take locks in the same order, so that no two wait for each other.
-        A Python may be in an environment before it is complete, so one without a note
-        counts as half-made.
+        A Python may be in an environment before it is complete, so a file beside it
+        stays if we are killed before nox has made it.
         """
         for location in sorted(self._missing, key=path_id):
             held = os.environ.get(_HOLDER, "")
@@ -97,8 +97,12 @@ class EnvironmentLock(Record):
                 if self._is_made(location):  # perhaps by another process by now
                     self._missing.discard(location)
                     continue
-                if not (is_complete(location) and (location / _NOTE).exists()):
+                marker = location.with_name(f".{location.name}.making")
+                if marker.exists() or not is_complete(location):
                     _discard(location)
+                marker.parent.mkdir(parents=True, exist_ok=True)
+                marker.touch()
+                lock.callback(marker.unlink, missing_ok=True)
                 lock.callback(os.environ.update, {_HOLDER: held})
                 os.environ[_HOLDER] = f"{held}{os.pathsep}{location}"
                 self._locks.push(lock.pop_all())
