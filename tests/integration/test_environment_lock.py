@@ -80,11 +80,15 @@ def test_environments_that_are_there_are_not_locked(
     assert location.exists()
 
 
-def test_an_environment_without_a_note_is_removed(envdir: Path) -> None:
-    """Nox was stopped while it made it, although a Python is in it."""
+def test_an_environment_is_removed_if_nox_was_killed_meanwhile(envdir: Path) -> None:
+    """Although a Python is in it; one that somebody else has made stays."""
     make(envdir / "a")
-    EnvironmentLock(invocation=NoxInvocation(envdir=str(envdir))).acquire_for(["a"])
-    assert not [*envdir.iterdir()]
+    make(envdir / "b")
+    (envdir / ".a.making").touch()
+    lock = EnvironmentLock(invocation=NoxInvocation(envdir=str(envdir)))
+    lock.acquire_for(["a", "b"])
+    assert not (envdir / "a").exists()
+    assert (envdir / "b").exists()
 
 
 def test_a_long_path_is_shortened_as_nox_does(tmp_path: Path, envdir: Path) -> None:

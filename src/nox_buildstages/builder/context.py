@@ -15,7 +15,6 @@ from nox_buildstages.indexes.url_secrets import strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, StagePin, list_pins
 from nox_buildstages.lock.files.pylock import move_paths
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, digest_parts
-from nox_buildstages.store.store import RECORD
 from nox_buildstages.system.files import file_stamp
 from nox_buildstages.system.process import Command, run_checked
 from nox_buildstages.value import Value
@@ -45,12 +44,6 @@ SESSION = "session"
 """The kind of answers that a run remembers for one session.
 
 Sources, programs and the store may change between the sessions of a run.
-"""
-
-SURROUNDINGS = "surroundings"
-"""The kind of answers about folders and programs, which hold until something is built.
-
-If nothing is built, the sessions of a run follow each other at once.
 """
 
 
@@ -179,13 +172,14 @@ class BuildContext(Value, eq=False):
         return wheel
 
     def _find_stored(self, key: str) -> StoredWheel | None:
-        """Return a wheel from the store; its record tells whether it was replaced."""
+        """Return a wheel from the store; hash it again only if a file was replaced."""
         run, store = self.tools.run, self.tools.store
         try:
-            stamp = file_stamp(store.wheel_folder(key) / RECORD)
+            files = sorted(store.wheel_folder(key).iterdir())
+            stamps = [file_stamp(it) for it in files]
         except OSError:
             return store.find(key)
-        return run.once(("stored", key, stamp), lambda: store.find(key))
+        return run.once(("stored", key, *stamps), lambda: store.find(key))
 
     def fetch_wheel(self, recipe: Recipe) -> StoredWheel | None:
         """Return a wheel from the store, or from the remote store.
@@ -273,7 +267,7 @@ class BuildContext(Value, eq=False):
             name=output.name,
             version=str(output.metadata.version),
             source=self.tools.run.once(
-                (SURROUNDINGS, "source", output.source),
+                (SESSION, "source", output.source),
                 lambda: self.tools.sources.identity(output.source),
             ),
             environment=self.ingredients(stage.name, without=without),
@@ -339,7 +333,7 @@ class BuildContext(Value, eq=False):
         command = Command(argv=(path, "--version"), cwd=Path("/"), env=env)
         try:
             return self.tools.run.once(
-                (SURROUNDINGS, "tool version", path),
+                (SESSION, "tool version", path),
                 lambda: run_checked(self.tools.runner, command).strip(),
             )
         except CommandError as error:

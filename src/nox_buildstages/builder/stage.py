@@ -8,7 +8,6 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.context import SURROUNDINGS
 from nox_buildstages.builder.jobs.slots import JobRequest
 from nox_buildstages.environments.snapshot import EnvironmentGuard
 from nox_buildstages.errors import BackendError, BuildError, WheelError, not_run
@@ -70,7 +69,6 @@ def provide_stage(
     ]
     _record_results(context, stage)
     if missing:
-        tools.run.forget(SURROUNDINGS)
         from nox_buildstages.builder.compilers.cache import find_cache  # noqa: PLC0415
         from nox_buildstages.builder.job import Job  # noqa: PLC0415 - to build
         from nox_buildstages.builder.prepare import (  # noqa: PLC0415
