@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 def envdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NOX_BUILDSTAGES_CACHE_DIR", str(tmp_path / "store"))
     tmp_path.joinpath("store/locks").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)  # a long path would be shortened
     return tmp_path / "nox"
 
 
 def is_locked(tmp_path: Path, location: Path) -> bool:
     """Whether some process holds the lock of an environment."""
-    lock = try_lock(tmp_path / "store/locks" / f"making-{path_id(location)}.lock")
+    name = f"making-{path_id(location)}.lock"
+    lock = try_lock(tmp_path / "store/locks" / name)
     if lock is not None:
         lock.release()
     return lock is None
@@ -38,7 +40,7 @@ def make(location: Path) -> None:
 
 def test_each_environment_has_a_lock_of_its_own(tmp_path: Path, envdir: Path) -> None:
     """It is held until a session starts, and again until the next one does."""
-    lock = EnvironmentLock(invocation=NoxInvocation(envdir=str(envdir)))
+    lock = EnvironmentLock(invocation=NoxInvocation(envdir="nox"))
     first, second, other = (envdir / name for name in ("first", "second", "other"))
     lock.acquire_for(["first", "second"])
     assert [is_locked(tmp_path, it) for it in (first, second, other)] == [
@@ -62,14 +64,14 @@ def test_environments_that_are_there_are_not_locked(
     """Unless nox makes them again, as it does for another backend."""
     location = envdir / "a"
     make(location)
-    uv = EnvironmentLock(invocation=NoxInvocation(envdir=str(envdir), backend="uv"))
+    uv = EnvironmentLock(invocation=NoxInvocation(envdir="nox", backend="uv"))
     with uv.release_during(location):
         pass
     uv.acquire_for(["a"])
     assert not is_locked(tmp_path, location)
     for invocation in (
-        NoxInvocation(envdir=str(envdir), backend="venv"),
-        NoxInvocation(envdir=str(envdir), backend="uv", remakes=True),
+        NoxInvocation(envdir="nox", backend="venv"),
+        NoxInvocation(envdir="nox", backend="uv", remakes=True),
     ):
         lock = EnvironmentLock(invocation=invocation)
         lock.acquire_for(["a"])
@@ -85,7 +87,7 @@ def test_an_environment_is_removed_if_nox_was_killed_meanwhile(envdir: Path) -> 
     make(envdir / "a")
     make(envdir / "b")
     (envdir / ".a.making").touch()
-    lock = EnvironmentLock(invocation=NoxInvocation(envdir=str(envdir)))
+    lock = EnvironmentLock(invocation=NoxInvocation(envdir="nox"))
     lock.acquire_for(["a", "b"])
     assert not (envdir / "a").exists()
     assert (envdir / "b").exists()
@@ -96,6 +98,6 @@ def test_a_long_path_is_shortened_as_nox_does(tmp_path: Path, envdir: Path) -> N
     from nox.sessions import _normalize_path  # noqa: PLC0415 - its rule
 
     name = "build-stage-" + "x" * 90
-    lock = EnvironmentLock(invocation=NoxInvocation(envdir=str(envdir)))
+    lock = EnvironmentLock(invocation=NoxInvocation(envdir="nox"))
     lock.acquire_for([name])
     assert is_locked(tmp_path, tmp_path / _normalize_path(str(envdir), name))

@@ -168,8 +168,9 @@ def test_a_virtual_environment_has_an_answer_of_its_own(
 ) -> None:
     """Its settings file is part of the identity."""
     environment = tmp_path / "venv"
+    options = ("--no-config", "--system-site-packages")
     subprocess.run(
-        [uv.find_uv_bin(), "venv", "-q", "--no-config", "-p", HERE, environment],
+        [uv.find_uv_bin(), "venv", "-q", *options, "-p", HERE, environment],
         check=True,
     )
     found = probe_interpreter(environment / "bin/python", runner=runner, cache=cache)

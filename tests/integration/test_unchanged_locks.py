@@ -72,8 +72,9 @@ def locked(scene: tuple[Index, Project]) -> Iterator[Project]:
 
 def own_files(project: Project) -> set[Path]:
     """Return the files of a project, without those of environments."""
+    nox = project.folder / ".nox"
     paths = project.folder.rglob("*")
-    return {path for path in paths if path.is_file() and ".nox" not in path.parts}
+    return {it for it in paths if it.is_file() and not it.is_relative_to(nox)}
 
 
 def is_unchanged(project: Project, **variables: str) -> bool:
