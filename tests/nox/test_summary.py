@@ -118,21 +118,26 @@ def test_what_was_there_is_told_of_too(project: Project) -> None:
 @pytest.mark.slow
 @BOTH
 def test_what_was_stopped_is_told(project: Project, flags: tuple[str, ...]) -> None:
-    """Ctrl-C is no reason to say nothing."""
+    """Ctrl-C is no reason to say nothing. The next output may run beside it."""
     declare_three(project)
     project.prepare("build-stages-lock")
     fail(project, "sleep")
     log = project.wheelhouse / "logs/faulty.log"
     with project.start(*flags, "-s", "build-stages") as nox:
         deadline = time.monotonic() + PATIENCE
-        while not log.exists() or "tinybackend: building" not in log.read_text():
+        while not (
+            log.exists()
+            and "tinybackend: building" in log.read_text()
+            and [*project.store.glob("wheels/*/early-*.whl")]
+        ):
             assert time.monotonic() < deadline, "the backend never slept"
             time.sleep(0.02)
         nox.send_signal(signal.SIGINT)
         said = nox.communicate(timeout=PATIENCE)[0]
     (table,) = tables(said)
     assert (table["early"], table["faulty"]) == ("built", "stopped")
-    assert (table["late"], table["after"]) == ("not built", "not built")
+    assert table["late"] in {"built", "stopped", "not built"}
+    assert table["after"] == "not built"
     assert not journals(project)
 
 

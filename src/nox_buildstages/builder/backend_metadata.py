@@ -385,7 +385,7 @@ def _dump_answer(answer: BackendAnswer) -> dict[str, Any]:
 
 def _load_answer(stored: dict[str, Any]) -> BackendAnswer:
     """Return an answer from JSON."""
-    if stored.get("failed"):
+    if "failed" in stored:
         return BackendAnswer(requires=(), metadata=None, failed=True)
     fields = stored["metadata"]
     return BackendAnswer(
