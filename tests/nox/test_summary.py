@@ -132,6 +132,7 @@ def test_what_was_stopped_is_told(project: Project, flags: tuple[str, ...]) -> N
         ):
             assert time.monotonic() < deadline, "the backend never slept"
             time.sleep(0.02)
+        time.sleep(0.5)  # until the run has noted that it has built the first one
         nox.send_signal(signal.SIGINT)
         said = nox.communicate(timeout=PATIENCE)[0]
     (table,) = tables(said)
