@@ -401,6 +401,7 @@ def test_words_after_a_session_of_all_cells_are_checked(project: Project) -> Non
     assert "unknown word after --: '--frobnicate'" in output
 
 
+@pytest.mark.slow
 def test_who_has_the_environments_of_all_cells_waits_for_nobody(
     project: Project,
 ) -> None:

@@ -417,6 +417,7 @@ def test_the_python_that_the_project_requires(project: Project) -> None:
     assert found["python"] == f"!={HERE}.*,>=3.10"
 
 
+@pytest.mark.slow
 def test_a_python_that_is_not_here_is_locked_all_the_same(pythons: Project) -> None:
     """It takes the answers of one that is, and the lock says of which."""
     declare_both(pythons, HERE, ABSENT)

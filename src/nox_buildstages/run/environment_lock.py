@@ -37,7 +37,8 @@ _NOTE = "nox-buildstages-made.txt"
 """The file in a finished environment, with the backend that nox was called with."""
 
 _LONGEST_PATH = 87
-"""The length from which on nox names an environment by a hash."""
+_LONGEST_ENVDIR = 91
+"""The lengths between which nox names an environment by a hash."""
 
 
 class EnvironmentLock(Record):
@@ -112,7 +113,8 @@ class EnvironmentLock(Record):
     def _location(self, session: str) -> Path:
         """Return the folder of a session's environment; nox shortens a long path."""
         envdir, name = self.invocation.envdir, session_folder(session)
-        if len(str(Path(envdir, name))) > _LONGEST_PATH:
+        is_long = len(str(Path(envdir, name))) > _LONGEST_PATH
+        if is_long and len(envdir) < _LONGEST_ENVDIR:
             name = hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()[:8]
         return Path(envdir, name).absolute()
 

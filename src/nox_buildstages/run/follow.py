@@ -81,7 +81,7 @@ class LogFollower(Record):
     _previous: PreviousBuild | None = None
     _progress: Progress = field(default_factory=Progress)
     _rate: Rate = field(default_factory=Rate)
-    _updated: float = field(default_factory=time.monotonic)
+    _updated: float = -INTERVAL
 
     def update_slowly(self) -> None:
         """Update the progress, unless that was done within the last second."""
