@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -16,11 +15,12 @@ from nox_buildstages.lock.files.lockfile import IndexPin, StagePin, list_pins
 from nox_buildstages.lock.files.pylock import move_paths
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, digest_parts
 from nox_buildstages.system.files import file_stamp
-from nox_buildstages.system.process import Command, run_checked
+from nox_buildstages.system.process import run_checked, version_command
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from pathlib import Path
 
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
@@ -326,11 +326,7 @@ class BuildContext(Value, eq=False):
                 problem=f"its tool {program!r} isn't on PATH",
                 hint=f"install {program}",
             )
-        # rustup, pyenv and others choose a version by files in the current folder; a
-        # build sees none of the project's.
-        # The words of a translation would be part of the key.
-        env = {**self.tools.run.outer, "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
-        command = Command(argv=(path, "--version"), cwd=Path("/"), env=env)
+        command = version_command(path, self.tools.run.outer)
         try:
             return self.tools.run.once(
                 (SESSION, "tool version", path),

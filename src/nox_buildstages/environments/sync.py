@@ -77,7 +77,7 @@ class Syncer(Value):
     runner: Runner
     indexes: Indexes = field(default_factory=Indexes)
     attend: Callable[[], None] | None = None
-    """Called about once a second while uv runs."""
+    """Called regularly while uv runs."""
     default_index: Callable[[], DefaultIndex | None] = lambda: None
     """Returns the answer of ``find_default_index``, perhaps a remembered one."""
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 from contextlib import suppress
 from contextvars import ContextVar
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -17,7 +18,6 @@ from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
     from typing import IO
 
 T = TypeVar("T")
@@ -105,6 +105,19 @@ def run_checked(runner: Runner, command: Command) -> str:
             output=completed.stderr or completed.stdout,
         )
     return completed.stdout
+
+
+def version_command(program: str, outer: Mapping[str, str]) -> Command:
+    """Return the command that asks a program for its version.
+
+    rustup, pyenv and others choose a version by files in the current folder, and a
+    build sees none of the project's. The words aren't translated.
+    """
+    return Command(
+        argv=(program, "--version"),
+        cwd=Path("/"),
+        env={**outer, "LC_ALL": "C.UTF-8", "LANGUAGE": ""},
+    )
 
 
 def _run(command: Command, *, stdout: int | IO[bytes], stderr: int) -> Completed:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder.jobs.slots import job_variables
 from nox_buildstages.errors import CommandError
 from nox_buildstages.system.files import write_text
-from nox_buildstages.system.process import Command, run_checked
+from nox_buildstages.system.process import run_checked, version_command
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -113,14 +113,8 @@ def _ask_version(
     answer = cache / f"{hashlib.sha256(repr(stamp).encode()).hexdigest()}.json"
     with suppress(OSError):
         return answer.read_text(encoding="utf-8")
-    # rustup and others choose a version by files in the current folder.
-    command = Command(
-        argv=(str(program), "--version"),
-        cwd=Path("/"),
-        env={**outer, "LC_ALL": "C.UTF-8", "LANGUAGE": ""},
-    )
     try:
-        version = run_checked(runner, command)
+        version = run_checked(runner, version_command(str(program), outer))
     except CommandError:
         return ""
     with suppress(OSError):
