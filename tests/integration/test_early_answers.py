@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.packages import make_sdist, make_wheel
+from support.packages import in_tree_backend, make_sdist, make_wheel
 from support.pair import declare, versions
 from support.sessions import run_session
 
@@ -174,12 +174,7 @@ def prepare_metadata_for_build_wheel(folder, config_settings=None):
     pathlib.Path(sys.prefix, "lib/added").write_text("")
     return _prepare_metadata(folder, config_settings)
 """
-PYPROJECT = """
-[build-system]
-requires = ["tinybackend"]
-build-backend = "meddling"
-backend-path = ["."]
-"""
+PYPROJECT = in_tree_backend("meddling")
 
 
 def declare_two(project: Project, index: Index, **stage: Any) -> None:  # noqa: ANN401

@@ -18,7 +18,7 @@ from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.store.store import Store
 from nox_buildstages.value import replace
 from support.namespaces import can_forbid, forbidding_all, needs_namespaces
-from support.packages import make_tree
+from support.packages import in_tree_backend, make_tree
 from support.pair import declare_solo
 from support.sessions import Sessions, run_session
 
@@ -46,12 +46,7 @@ try:
 except OSError as error:
     print("found", (toolchain / "name").read_text(), settings.read_text(), error)
 """
-PYPROJECT = """
-[build-system]
-requires = ["tinybackend"]
-build-backend = "backend"
-backend-path = ["."]
-"""
+PYPROJECT = in_tree_backend("backend")
 MIRROR = '[source.a]\nreplace-with = "b"\n'
 MARKS = ("Cargo.toml", ".cargo", "rust-toolchain.toml", "setup.cfg", ".git")
 

@@ -14,7 +14,7 @@ import pytest
 from uv import find_uv_bin
 
 from nox_buildstages.system.machine import Machine
-from support.packages import make_tree
+from support.packages import in_tree_backend, make_tree
 from support.pair import declare
 from support.sessions import run_session
 
@@ -40,12 +40,7 @@ def compiled(settings):
 
 tinybackend._compiled = compiled
 """
-PYPROJECT = """
-[build-system]
-requires = ["tinybackend"]
-build-backend = "setup"
-backend-path = ["."]
-"""
+PYPROJECT = in_tree_backend("setup")
 COMPILER = "echo + >> $$TINYBACKEND_COUNT; sleep 0.2; echo - >> $$TINYBACKEND_COUNT"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.packages import make_sdist, make_tree
+from support.packages import in_tree_backend, make_sdist, make_tree
 from support.pair import declare_solo
 
 if TYPE_CHECKING:
@@ -81,12 +81,7 @@ tinybackend._compiled = compiled
 """
 """A build that makes large files, unless they are there."""
 
-PYPROJECT = """
-[build-system]
-requires = ["tinybackend"]
-build-backend = "setup"
-backend-path = ["."]
-"""
+PYPROJECT = in_tree_backend("setup")
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 from nox_buildstages.value import replace
 from support.namespaces import can_forbid, forbidding, needs_namespaces
-from support.packages import make_tree
+from support.packages import in_tree_backend, make_tree
 from support.pair import declare_solo, planned, refused, stored
 
 if TYPE_CHECKING:
@@ -29,12 +29,7 @@ meddle()
 """
 """What stands where the braces are is done in every hook."""
 
-PYPROJECT = """
-[build-system]
-requires = ["tinybackend"]
-build-backend = "setup"
-backend-path = ["."]
-"""
+PYPROJECT = in_tree_backend("setup")
 
 
 def declare_kernels(project: Project, *lines: str, **stage: Any) -> None:  # noqa: ANN401

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nox_buildstages.wheels.wheel import verify_record
-from support.packages import make_tree, make_wheel
+from support.packages import in_tree_backend, make_tree, make_wheel
 from support.pair import declare, entry, refused
 
 if TYPE_CHECKING:
@@ -64,12 +64,7 @@ def compiled(settings):
 tinybackend._compiled = compiled
 """
 
-PYPROJECT = """
-[build-system]
-requires = ["tinybackend", "tensorlib"]
-build-backend = "setup"
-backend-path = ["."]
-"""
+PYPROJECT = in_tree_backend("setup", "tensorlib")
 
 PICKY = """
 from importlib.metadata import distribution

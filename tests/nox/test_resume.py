@@ -13,7 +13,7 @@ import pytest
 
 from nox_buildstages.value import replace
 from support.native import Native, wait_until_safe
-from support.packages import make_tree
+from support.packages import in_tree_backend, make_tree
 from support.pair import (
     KERNELS,
     built,
@@ -50,12 +50,7 @@ def build_wheel(*args, **kwargs):
 """
 """A build that can't be run twice in one tree."""
 
-PYPROJECT = """
-[build-system]
-requires = ["tinybackend"]
-build-backend = "setup"
-backend-path = ["."]
-"""
+PYPROJECT = in_tree_backend("setup")
 
 
 def wait_for(path: Path) -> None:

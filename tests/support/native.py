@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support.packages import make_tree
+from support.packages import in_tree_backend, make_tree
 
 if TYPE_CHECKING:
     from support.project import Project
@@ -50,12 +50,7 @@ def compiled(settings):
 tinybackend._compiled = compiled
 """
 
-_PYPROJECT = """
-[build-system]
-requires = ["tinybackend"]
-build-backend = "setup"
-backend-path = ["."]
-"""
+_PYPROJECT = in_tree_backend("setup")
 
 _SOURCE = """
 #include <map>

@@ -205,6 +205,16 @@ def make_tree(
     return Sdist(name=name, version=version, **fields).write_tree(root)
 
 
+def in_tree_backend(module: str, *requires: str) -> str:
+    """Return a pyproject.toml whose build backend is a module of the source itself."""
+    system = {
+        "requires": ["tinybackend", *requires],
+        "build-backend": module,
+        "backend-path": ["."],
+    }
+    return tomli_w.dumps({"build-system": system})
+
+
 def make_tinybackend(folder: Path, version: str = "1.0") -> Path:
     """Make a wheel of the build backend; each version's has other bytes."""
     source = TINYBACKEND.read_text("utf-8") + f'\nVERSION = "{version}"\n'
