@@ -1,14 +1,14 @@
-"""Every error of nox-buildstages, and the one place that draws them.
+"""Every error of nox-buildstages, and the drawing of all messages.
 
 ::
 
     BuildStagesError
     ├── UsageError               options after ``--``, and flags of nox
     ├── DeclarationError         the table in pyproject.toml, all problems at once
-    ├── CommandError             a program that can't be started, or that fails
+    ├── CommandError             a program can't be started, or fails
     ├── LockError                making or using the lock files
-    │   ├── InvalidLockError     a lock file that can't be read
-    │   ├── StaleLockError       lock files that are missing or out of date
+    │   ├── InvalidLockError     a lock file can't be read
+    │   ├── StaleLockError       lock files are missing or out of date
     │   ├── ResolutionError      no set of versions satisfies the requirements
     │   │   └── NoWheelError     a dependency without a wheel
     │   ├── MatchRuntimeError    no version for every environment
@@ -23,11 +23,11 @@
     ├── BuildError               building an output
     │   ├── BackendError         a hook of a build backend failed
     │   ├── ChangedEnvironmentError  a build changed the environment it runs in
-    │   ├── BuildTimeoutError    a stage reached its timeout
-    │   └── WheelError           a file isn't the wheel that it should be
+    │   ├── BuildTimeoutError    a stage reached the timeout
+    │   └── WheelError           a file isn't the expected wheel
     └── RemoteStoreUnreachableError  the remote store doesn't answer
 
-A subclass exists if the program catches it or the documentation explains it.
+A subclass exists if the program catches it or the documentation explains the error.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class UsageError(BuildStagesError):
 
 
 class Problem(Value):
-    """One problem of a table."""
+    """A problem of a table."""
 
     location: str  # such as tool.nox-buildstages.stage[1].outputs[0]
     message: str
@@ -119,7 +119,7 @@ class DeclarationError(BuildStagesError):
 
 
 class CommandError(BuildStagesError):
-    """A program can't be started, or it fails."""
+    """A program can't be started, or fails."""
 
     command: str
     reason: str  # such as exit status 1
@@ -137,7 +137,7 @@ class SourceError(BuildStagesError):
 
 
 class HashMismatchError(SourceError):
-    """A file isn't the file that was locked."""
+    """A file isn't the locked file."""
 
     expected: str  # sha256
     found: str  # sha256
@@ -219,7 +219,7 @@ class MatchRuntimeError(LockError):
 
 
 class DivergingStageError(LockError):
-    """Cells that share a stage need different environments for it."""
+    """Cells with a shared stage need different environments for this stage."""
 
     stage: str  # or final
 
@@ -231,7 +231,7 @@ class UnlockableCellsError(LockError):
 
 
 class UnorderedOutputError(LockError):
-    """An environment needs an output that isn't built before it."""
+    """An environment needs an output of a later stage."""
 
     stage: str  # needs the output in its environment
     output: str
@@ -275,7 +275,7 @@ class BuildError(BuildStagesError):
 
 
 class BackendError(BuildError):
-    """A hook of a build backend failed; the details are the lines that show why."""
+    """A hook of a build backend failed; the details are the lines about the reason."""
 
     output: str
     stage: str
@@ -320,13 +320,13 @@ class ChangedEnvironmentError(BuildError):
 
 
 class BuildTimeoutError(BuildError):
-    """A stage reached its timeout."""
+    """A stage reached the timeout."""
 
     default_hint = "run the same command again: compiled object files are kept"
 
 
 class WheelError(BuildError):
-    """A file isn't a valid wheel, or not the wheel that was asked for."""
+    """A file isn't a valid wheel, or not the requested wheel."""
 
 
 class RemoteStoreUnreachableError(BuildStagesError):
@@ -374,7 +374,7 @@ def refuse_newer_format(file: str, found: object, known: int) -> None:
 
 
 def file_system_error(error: OSError) -> BuildStagesError:
-    """Return the message for a file that can't be read or written."""
+    """Return the message for a failed read or write of a file."""
     return BuildStagesError(
         subject=str(error.filename or ""),
         problem=error.strerror or str(error),
@@ -383,7 +383,7 @@ def file_system_error(error: OSError) -> BuildStagesError:
 
 
 def not_run(stage: str, *outputs: str) -> BuildStagesError:
-    """Return the error for outputs that nox may not build (``--install-only``)."""
+    """Return the error for outputs if nox may not build (``--install-only``)."""
     return BuildStagesError(
         subject=f"stage {stage}",
         problem=f"{', '.join(outputs)} would have to be built",

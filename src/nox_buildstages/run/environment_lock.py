@@ -1,11 +1,11 @@
 """Let one process at a time make the environment of a session.
 
-Nox makes a session's environment before it runs the session, and takes no lock: two
-processes that make the same one at the same moment disturb each other. So a process
-holds a lock for each environment that nox may be making in it: from the registration
-of the sessions until the first of them starts, and between two sessions. While a
-session works, perhaps for hours, the locks are free. An environment that nox has
-finished gets a note, so that a run that needs no new ones takes no lock.
+Nox makes a session's environment before the session runs, and takes no lock: two
+processes disturb each other if both make the same environment at the same moment. So
+a process holds a lock for each environment that nox may be making there: from the
+registration of the sessions until the first of them starts, and between two sessions.
+While a session works, perhaps for hours, the locks are free. A finished environment
+gets a note, so a run without new environments takes no lock.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ _LONGEST_ENVDIR = 91
 
 
 class EnvironmentLock(Record):
-    """The locks around the environments that this process of nox makes."""
+    """The locks around the environments made by this process of nox."""
 
     invocation: NoxInvocation
     _missing: set[Path] = field(default_factory=set)
     _locks: ExitStack = field(default_factory=ExitStack)
 
     def acquire_for(self, sessions: Collection[str]) -> None:
-        """Wait until this process may make the environments that aren't there yet.
+        """Wait until this process may make the missing environments.
 
-        The parent of ``-j`` makes none: each of its children makes one.
+        The parent of ``-j`` makes none: each child makes its own.
         """
         if self.invocation.makes_environments and not self.invocation.is_parallel:
             self._missing = {*map(self._location, sessions)}
@@ -63,7 +63,7 @@ class EnvironmentLock(Record):
 
         A session without a location has no environment. It may be a prune, which waits
         for the sessions of other runs, so they mustn't wait for this run. If nox makes
-        all environments again in each run, other runs wait for the end of this one.
+        all environments again in each run, other runs wait for the end of this run.
         """
         if location is not None and self.invocation.makes_environments:
             with suppress(OSError):
@@ -83,9 +83,9 @@ class EnvironmentLock(Record):
     def _acquire(self) -> None:
         """Take the locks, and remove half-made environments, which nox would reuse.
 
-        All processes take locks in the same order, so that no two wait for each other.
-        A Python may be in an environment before it is complete, so a file beside it
-        stays if we are killed before nox has made it.
+        All processes take locks in the same order, so no two wait for each other.
+        A Python may be in an incomplete environment, so a file beside the environment
+        stays if we are killed before nox has finished.
         """
         for location in sorted(self._missing, key=path_id):
             held = os.environ.get(_HOLDER, "")
@@ -119,7 +119,7 @@ class EnvironmentLock(Record):
         return Path(envdir, name).absolute()
 
     def _is_made(self, location: Path) -> bool:
-        """Whether nox won't make an environment, as it has made it in the same way."""
+        """Whether nox won't make an environment, as one made in the same way exists."""
         if self.invocation.remakes or not is_complete(location):
             return False
         try:
@@ -140,7 +140,7 @@ def _hold_lock(location: Path) -> AbstractContextManager[None]:
 
 
 def _discard(location: Path) -> None:
-    """Remove a folder at once, out of reach of a process that still writes into it."""
+    """Remove a folder at once, out of reach of a process still writing files."""
     if location.is_dir():
         aside = location.with_name(f".{location.name}.half-made")
         files.remove_tree(aside)

@@ -1,4 +1,4 @@
-"""The results of the outputs in one run of nox, noted by all of its processes."""
+"""The results of the outputs in a run of nox, noted by all processes of the run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Journal(Value, kw_only=False):
     """A file to which the processes of a run add lines, removed when the run ends.
 
     The first process of the run outlives the others: it reads the journal and prints
-    the results that no session is left to print.
+    the remaining results.
     """
 
     path: Path  # the first note makes the file
@@ -40,11 +40,11 @@ class Journal(Value, kw_only=False):
         return cls(wheelhouse / f".run-{run}.jsonl")
 
     def note(self, state: str, **more: object) -> None:
-        """Add a line; errors, such as a full disk, are ignored."""
+        """Add a line; errors, as of a full disk, are ignored."""
         self.add([{"state": state, **more}])
 
     def add(self, notes: Iterable[Mapping[str, object]]) -> None:
-        """Add several lines in one write, so that processes don't mix theirs."""
+        """Add several lines in one write, so lines of two processes don't mix."""
         text = "".join(f"{json.dumps(note)}\n" for note in notes)
         if not text:
             return
@@ -55,9 +55,9 @@ class Journal(Value, kw_only=False):
 
     @contextmanager
     def note_build(self, **output: object) -> Iterator[None]:
-        """Note that the build of an output has begun, and whether it failed.
+        """Note that the build of an output has begun, and whether the build failed.
 
-        A build that reached its timeout stays begun: the next run resumes it.
+        A build stopped by the timeout stays begun: the next run resumes the build.
         """
         self.note(BEGUN, **output)
         try:
@@ -70,7 +70,7 @@ class Journal(Value, kw_only=False):
 
     @contextmanager
     def note_failure(self, **stage: object) -> Iterator[None]:
-        """Note that a stage, or the final stage, failed."""
+        """Note the failure of a stage, or of the final stage."""
         try:
             yield
         except (BuildStagesError, OSError):
@@ -78,14 +78,14 @@ class Journal(Value, kw_only=False):
             raise
 
     def notes(self) -> list[Mapping[str, Any]]:
-        """Return all notes; none if there is no file."""
+        """Return all notes; none if no file exists."""
         with suppress(OSError):
             whole_lines = self.path.read_bytes().rpartition(b"\n")[0]
             return [json.loads(line) for line in whole_lines.splitlines()]
         return []
 
     def remove(self) -> None:
-        """Remove the file, and files of runs that were killed a day ago or earlier."""
+        """Remove the file, and files of runs killed a day ago or earlier."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
             for path in self.path.parent.glob(".run-*.jsonl"):

@@ -1,4 +1,4 @@
-"""The processes of one run of nox: the first one, and those that ``-j`` starts."""
+"""The processes of a run of nox: the first, and the children of ``-j``."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _INTERVAL = 1.0
 
 
 def begin_run(wheelhouse: Path) -> Run:
-    """Begin a run of nox, or join the run of the process that started this one.
+    """Begin a run of nox, or join the run of the parent process.
 
-    The processes that ``-j`` starts inherit the run's id, and the width of the
+    The children of ``-j`` inherit the run's id, and the width of the
     terminal on which nox shows their last lines.
     """
     # Nox prints debug messages of every logger that has no level.
@@ -71,8 +71,8 @@ def watch_processes(
 ) -> None:
     """Print the messages of other processes, and the summary if no session did.
 
-    A process that ``-j`` started leaves both to its parent, and ends with it: if the
-    parent is killed, nothing else ends its children.
+    A child of ``-j`` leaves both to the parent, and ends with it: if the
+    parent is killed, nothing else ends the children.
     """
     if run.is_parallel:
         Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
@@ -85,7 +85,7 @@ def watch_processes(
 def open_debug_log(
     run: Run, session: str, *, logs: Path, root: Path
 ) -> AbstractContextManager[None]:
-    """Write the debug log of a session while a block runs, if the user wants one.
+    """Write the debug log of a session while a block runs, if the user wants a log.
 
     ``logs`` is the folder of logs, and ``root`` the project's folder.
 
@@ -108,8 +108,8 @@ def open_debug_log(
 def _open_screen(parent: Journal | None) -> Screen:
     """Return the screen of this process.
 
-    The parent prints the lines that its children write in the journal: nox shows the
-    lines of a child only when its session ends. The first process has no parent.
+    The parent prints the lines that children write in the journal: nox shows the
+    lines of a child only when the session ends. The first process has no parent.
     """
 
     def say(line: str) -> None:
@@ -135,7 +135,7 @@ def _open_screen(parent: Journal | None) -> Screen:
 
 
 def _end_with_parent(parent: int) -> None:
-    """End this process when its parent is gone, and the group that ``-j`` gave it."""
+    """End this process when the parent is gone, and the group made by ``-j``."""
     while os.getppid() == parent:
         time.sleep(_INTERVAL)
     process = os.getpid()
@@ -144,7 +144,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 def _print_messages(journal: Journal) -> None:
-    """Print the lines that children note, until this process ends."""
+    """Print the lines noted by children, until this process ends."""
     count = 0
     while True:
         time.sleep(_INTERVAL)
@@ -157,7 +157,7 @@ def _print_messages(journal: Journal) -> None:
 def _print_summary(
     journal: Journal, cells: Cells, sessions: Collection[str] | None
 ) -> None:
-    """Print the summary if something failed and no session printed it."""
+    """Print the summary if something failed and no session printed a summary."""
     if not journal.path.exists():
         return
     from nox_buildstages.run.summary import missing_summaries, render_summary  # noqa: PLC0415 - a no-op needs none

@@ -1,4 +1,4 @@
-"""The state that the sessions of a process share in one run of nox."""
+"""The common state of a process's sessions in a run of nox."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNKNOWN: Any = object()
 
 
 class Run(Record):
-    """One run of nox in one of its processes; every ``register()`` makes its own.
+    """A run of nox in a single process; every ``register()`` makes a run.
 
     The sessions of a process follow each other and ask the same questions: the content
     of a lock file, the tags of an interpreter, the recipe of a wheel. ``once`` answers
@@ -51,13 +51,13 @@ class Run(Record):
             logging.getLogger("nox").info(line)
 
     def report_once(self, line: str) -> None:
-        """Print a line, unless this process has printed it."""
+        """Print a line, unless this process has printed the same line."""
         self.once(("printed", line), lambda: self.report(line))
 
     def once(self, question: tuple[Hashable, ...], find: Callable[[], T]) -> T:
         """Return the answer to a question, which is searched for only once.
 
-        The question begins with a word for its kind. An error isn't remembered.
+        The question begins with a word for the kind. An error isn't remembered.
         """
         found: T = self._answers.get(question, _UNKNOWN)
         if found is _UNKNOWN:
@@ -68,7 +68,7 @@ class Run(Record):
         return found
 
     def forget(self, *beginning: Hashable) -> None:
-        """Forget the answers to all questions that begin with these words."""
+        """Forget the answers to all questions beginning with these words."""
         for question in [*self._answers]:
             if question[: len(beginning)] == beginning:
                 self._answers.pop(question, None)

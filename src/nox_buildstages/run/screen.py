@@ -1,4 +1,4 @@
-"""Show the progress of a build: in one live line, or in a line now and then."""
+"""Show the progress of a build: in a live line, or in a line now and then."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Screen(Record):
         """Show the output of a program."""
 
     def clear(self) -> None:
-        """Remove the progress: something else is printed next."""
+        """Remove the progress before other lines are printed."""
 
 
 class LiveLine(Screen):
@@ -65,7 +65,7 @@ class LiveLine(Screen):
         self._width = len(fitting)
 
     def clear(self) -> None:
-        """Write spaces over the line, if it has text."""
+        """Write spaces over the line, unless the line is empty."""
         if self._width:
             self._write(" " * self._width)
             self._width = 0
@@ -76,7 +76,7 @@ class LiveLine(Screen):
 
 
 class Heartbeat(Screen):
-    """A line now and then, so that a silent build doesn't look dead."""
+    """A line now and then, so a silent build doesn't look dead."""
 
     say: Callable[[str], None]
     interval: float = HEARTBEAT  # seconds

@@ -1,26 +1,27 @@
-"""Locks between processes: files that the kernel unlocks when their holder ends.
+"""Locks between processes: files unlocked by the kernel when their holder ends.
 
-A thread that holds one of these locks, or was started by one that does, waits only
-for later ones of the list:
+A thread with a lock of this list, or started by a thread with a lock, waits only for
+later locks of the list:
 
-1. ``users``: a process uses the store (shared, from its first session to its end), or
+1. ``users``: a process uses the store (shared, from the first session to the end), or
    ``build-stages-prune`` removes things from the store (exclusive).
-2. ``making-PATH``: nox makes an environment. A process that needs several of these
-   locks takes them in the order of their names.
+2. ``making-PATH``: nox makes an environment. A process takes several of these
+   locks in the order of their names.
 3. ``locking-PROJECT``: the project's lock files are made.
 4. ``environment-PATH``: an environment is changed or used.
 5. ``.lock`` of a wheelhouse: the wheelhouse is changed.
 6. ``project-PATH``: the build backend of the project itself runs.
-7. ``jobs/HOST/SLOT``: a job slot; held for the builds that follow one another in it.
+7. ``jobs/HOST/SLOT``: a job slot; held for successive builds.
 8. ``KEY``: the wheel of a key is built or fetched.
 9. ``KEY-runs``: processes of a build run; held by their supervisor.
 10. ``compilers``, ``git/MIRROR``, ``jobs/HOST/claims``: for moments.
 
-Sharing ``users`` is safe at any time, because only a prune makes others wait for it,
-and a prune holds no other lock while it waits. Locks that are only tried may be of any
-number. ``tests/integration/test_lock_order.py`` reads this list, and observes runs.
+Sharing ``users`` is safe at any time, because others wait only for a prune, and a
+waiting prune holds no other lock. Locks may be tried, without waiting, in any order.
+``tests/integration/test_lock_order.py`` reads this list, and observes runs.
 
-All but those of wheelhouses, mirrors and job slots are in the store's folder ``locks``.
+Except for wheelhouses, mirrors and job slots, the files are in the store's folder
+``locks``.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ PAUSE = 0.05
 def hold_lock(
     path: Path, *, on_wait: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """Hold a lock exclusively; call ``on_wait`` once if another process holds it."""
+    """Hold a lock exclusively; call ``on_wait`` once if another process has it."""
     if sys.platform == "win32":  # where projects are locked, and the kernel can't
         from filelock import FileLock  # noqa: PLC0415
 
@@ -63,18 +64,18 @@ def hold_lock(
 
 @contextmanager
 def hold_shared_lock(path: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock that many processes can hold at once, even in a read-only folder."""
+    """Hold a lock shared by many processes, even in a read-only folder."""
     with _hold(path, on_wait, is_shared=True):
         yield
 
 
 class HeldLock(Record):
-    """A lock that this process holds until it is released."""
+    """A lock held by this process until the release."""
 
     descriptor: int | None  # None afterwards
 
     def release(self) -> None:
-        """Release the lock, unless that was done before."""
+        """Release the lock, unless already released."""
         if self.descriptor is not None:
             os.close(self.descriptor)
         self.descriptor = None
@@ -146,7 +147,7 @@ def _take(path: Path, *, is_shared: bool = False) -> int:
 
 
 def list_holders(path: Path) -> tuple[int, ...]:
-    """Return the processes that hold a lock, as far as Linux shows them to us."""
+    """Return the processes with a lock, as far as Linux shows them to us."""
     try:
         inode = str(path.stat().st_ino)
         rows = Path("/proc/locks").read_text(encoding="ascii").splitlines()

@@ -1,8 +1,8 @@
-"""Find the lines of a build's log that show why the build failed.
+"""Find the reason for a build's failure in the build's log.
 
 The log is read once, in bounded memory. Errors of compilers, linkers and build tools
-become blocks: a line in a known format, and the lines that explain it. Every traceback
-is reduced to its last frame and its exception.
+become blocks: a line in a known format, and the explanation below. Every traceback
+is reduced to the last frame and the exception.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ _STYLE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class Causes(Value):
-    """The lines of a log that show why a build failed."""
+    """The lines of a log about the reason for a failure."""
 
     lines: tuple[str, ...]  # at most MAX_LINES
     is_certain: bool
@@ -128,10 +128,10 @@ class Causes(Value):
 
 
 def find_causes(log: Iterable[str]) -> Causes:
-    """Return the lines of a log that show why the build failed.
+    """Return the lines of a log about the reason for the failure.
 
-    These are, in this order of preference: errors of a step of which a build tool says
-    that it failed; the last errors of a compiler or another tool; an exception of
+    These are, in this order of preference: errors of a step reported as failed by a
+    build tool; the last errors of a compiler or another tool; an exception of
     Python code; the end of the log.
     """
     summary = _Summary()
@@ -156,7 +156,7 @@ def _clean(log: Iterable[str]) -> Iterator[str]:
 
 
 def _reduce_tracebacks(lines: Iterable[str]) -> Iterator[_Item]:
-    """Yield every line, and every traceback as its last frame and its exception."""
+    """Yield every line, and every traceback as a last frame and an exception."""
     indentation, frame = -1, [""]
     for line in lines:
         if line.endswith(_TRACEBACK):
@@ -173,7 +173,7 @@ def _reduce_tracebacks(lines: Iterable[str]) -> Iterator[_Item]:
 
 
 def _find_errors(items: Iterable[_Item]) -> Iterator[_Item]:
-    """Yield the items, with the lines of each error in one item."""
+    """Yield the items, with the lines of each error in a single item."""
     before: deque[str] = deque(maxlen=_MAX_MESSAGE)
     block: list[str] = []
     belongs: Belongs | None = None
@@ -195,9 +195,9 @@ def _find_errors(items: Iterable[_Item]) -> Iterator[_Item]:
 
 
 def _begin_error(line: str, before: list[str]) -> tuple[list[str], Belongs | None]:
-    """Return the first lines of an error, and what finds the lines that belong to it.
+    """Return the first lines of an error, and a function to find the other lines.
 
-    Without such a function, the line is no error in a known format.
+    Without a function, the line is no error in a known format.
     """
     if _CONSEQUENCE.search(line) and not _AT.match(line):
         return [], None
@@ -213,7 +213,7 @@ def _begin_error(line: str, before: list[str]) -> tuple[list[str], Belongs | Non
 
 
 def _is_source(line: str, block: list[str]) -> bool:
-    """Add a line of source code to an error, if it is one."""
+    """Add a line to an error, if the line is source code."""
     if len(block) < _MAX_SOURCE and _SOURCE.match(line) and not _ERROR.match(line):
         block.append(line)
         return True
@@ -221,7 +221,7 @@ def _is_source(line: str, block: list[str]) -> bool:
 
 
 def _is_indented(line: str, block: list[str]) -> bool:
-    """Add an indented line to an error, if it is one; skip blank lines."""
+    """Add a line to an error, if the line is indented; skip blank lines."""
     if line and (not line.startswith("  ") or _STEP.match(line)):
         return False
     if len(block) < _MAX_MESSAGE:
@@ -230,7 +230,7 @@ def _is_indented(line: str, block: list[str]) -> bool:
 
 
 def _explains_rust(line: str, block: list[str]) -> bool:
-    """Add a line to an error of Rust, or of setuptools, if it belongs there."""
+    """Add a line to an error of Rust, or of setuptools, if the line is part of it."""
     if "" in block and not line.startswith((" ", "Caused by:")) and line:
         return False
     if _STEP.match(line) or _STOP.match(line) or len(block) >= _MAX_MESSAGE:
@@ -251,10 +251,10 @@ _FORMATS = (
 
 
 def _find_steps(items: Iterable[_Item]) -> Iterator[_Item]:
-    """Yield the items, with what build tools say about their steps.
+    """Yield the items, with the reports of build tools about their steps.
 
-    Errors of a step of which ninja says ``FAILED`` are confirmed. If no line of its
-    output is in a known format, the first lines of the output are the error.
+    Errors of a step of which ninja says ``FAILED`` are confirmed. If no line of the
+    step's output is in a known format, the first lines of the output are the error.
     """
     is_failed = False
     output: list[str] = []  # of the failed step, without errors until now
@@ -288,7 +288,7 @@ def _unknown_error(output: list[str]) -> Iterator[_Item]:
 
 
 class _Errors(Record):
-    """Several errors, of which the first ones are kept."""
+    """The first of several errors."""
 
     first: list[tuple[str, ...]] = field(default_factory=list)
     count: int = 0
@@ -315,7 +315,7 @@ class _Errors(Record):
 
 
 class _Summary(Record):
-    """What is kept of a log while it is read."""
+    """The important parts of a log, up to the current line."""
 
     confirmed: _Errors = field(default_factory=_Errors)
     """Errors of steps of which a build tool says that they failed."""
@@ -357,14 +357,14 @@ class _Summary(Record):
                 self.weak.append((self.count, line))
 
     def _add_exception(self, lines: tuple[str, ...]) -> None:
-        """Add an exception: to the last ones, if a connector stands between them."""
+        """Add an exception: to the previous exception, if a connector links both."""
         is_chained = not _CONNECTORS.isdisjoint(self.message)
         earlier = [*self.exceptions, *self.message] if is_chained else []
         kept = [*earlier[:_MAX_MESSAGE], *earlier[_MAX_MESSAGE:][-_MAX_MESSAGE:]]
         self.exceptions, self.message, self.distance = [*kept, *lines], [], 0
 
     def _add_error(self, item: _Item) -> None:
-        """Add an error; exceptions before it aren't the end of the build."""
+        """Add an error; earlier exceptions aren't the end of the build."""
         if item.is_confirmed:
             self.confirmed.add(item.lines)
         else:
@@ -374,7 +374,7 @@ class _Summary(Record):
         self.steps, self.exceptions = 0, []
 
     def _add_message(self, lines: tuple[str, ...]) -> None:
-        """Add lines after an exception: more of its message, or a connector."""
+        """Add lines after an exception: more of the message, or a connector."""
         self.distance += len(lines)
         for line in lines:
             if line in _CONNECTORS or (line and len(self.message) < _MAX_MESSAGE):
@@ -406,7 +406,7 @@ class _Summary(Record):
 
 
 def _make_causes(lines: list[str], excerpt: list[str], *, is_certain: bool) -> Causes:
-    """Return causes; lines that are too many or too long are cut."""
+    """Return causes with a limited number of lines of limited length."""
     shown = tuple(
         line if len(line) <= _MAX_WIDTH else f"{line[: _MAX_WIDTH - 1]}…"
         for line in lines[:MAX_LINES]

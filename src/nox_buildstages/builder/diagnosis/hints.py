@@ -1,8 +1,8 @@
 """Find the likely cause of a failure in the log of a build, and a fix.
 
-Every rule has a pattern and a function that puts the fix into words. The function knows
-what the table declares and what the environment contains, so that no hint says what is
-done already, and none names a package that can't help.
+Every rule has a pattern, and a function to put the fix into words. The function knows
+the table's declarations and the environment's packages, so no hint asks for a change
+already made, and none names a package that can't help.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _missing_module(match: re.Match[str], situation: Situation) -> Hint:
 
 
 def _missing_name(match: re.Match[str], situation: Situation) -> str:
-    """Return the hint about a name that a module doesn't have."""
+    """Return the hint about a name missing from a module."""
     module, name = match["module"], match["what"]
     top = module.partition(".")[0]
     project = canonicalize_name(find_projects(module)[0])
@@ -136,7 +136,7 @@ _VERSION_VARIABLES = {
 
 
 def _missing_version(match: re.Match[str], situation: Situation) -> str:
-    """Return the hint about a build that looks for its version in git."""
+    """Return the hint about a build with a version derived from git."""
     tool = next((it for it, text in match.groupdict().items() if text), "scm")
     variables = _VERSION_VARIABLES[tool]
     found = (variables[it] for it in variables if it in situation.packages)
@@ -201,7 +201,7 @@ _FROM_PYPI = {
 
 
 def _missing_program(match: re.Match[str], situation: Situation) -> str:
-    """Return the hint about a name that may be the name of a program."""
+    """Return the hint about a name, perhaps of a program."""
     name = match["what"].rpartition("/")[2]
     if re.fullmatch(_COMPILER, name):
         return _NO_COMPILER
@@ -273,7 +273,7 @@ _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY"
 
 
 def _offline(match: re.Match[str], situation: Situation) -> Hint:
-    """Return the hint about a download that failed, for lack of a network."""
+    """Return the hint about a download that failed without a network."""
     home = situation.home
     if situation.stage == PROJECT:
         return Hint()
@@ -297,7 +297,7 @@ def _offline(match: re.Match[str], situation: Situation) -> Hint:
 
 
 def _unreachable(text: str, situation: Situation) -> str:
-    """Return the hint about a server that isn't reached although the network is on."""
+    """Return the hint about an unreachable server, although the network is on."""
     home = situation.home
     for name in _PROXIES:
         if name in situation.outer and name not in situation.seen:
@@ -481,7 +481,7 @@ The last patterns are of urllib, requests, pip, curl, wget, git, cargo, npm, Go,
 def find_hint(texts: Iterable[str], situation: Situation) -> Hint:
     """Return the likely cause of a failure and a fix.
 
-    The texts are the lines of a log, or a single text with the lines that show the
+    The texts are the lines of a log, or a single text with the lines about the
     cause. They are read once, in bounded memory.
     """
     matches: dict[_Words, re.Match[str]] = {}
@@ -501,9 +501,9 @@ def find_hint(texts: Iterable[str], situation: Situation) -> Hint:
 
 
 def find_import_hint(error: str, name: str, situation: Situation) -> str:
-    """Return the hint about a module that can't be imported in the runtime environment.
+    """Return the hint about a failed import in the runtime environment.
 
-    ``error`` is the last line of the traceback; the packages are those of the runtime.
+    ``error`` is the last line of the traceback; the packages are the runtime's.
     """
     if match := re.search(_NO_MODULE, error):
         module = match["what"]
@@ -528,9 +528,9 @@ _OPTIONAL = re.compile(
 
 
 def find_missing_library(lines: Iterable[str]) -> str:
-    """Return the hint about a library that a build downloads if the system lacks it.
+    """Return the hint about a library downloaded by a build if the system lacks it.
 
-    The last known library counts, of all that are missing before the first download.
+    The last known library counts, of all missing before the first download.
     """
     hint = ""
     for line in lines:
@@ -556,7 +556,7 @@ _COMMON_VARIABLES = re.compile(
 
 
 def find_unseen_variable(lines: Iterable[str], situation: Situation) -> str:
-    """Return the hint about a variable that a log names and the build doesn't see."""
+    """Return the hint about a variable named in a log and hidden from the build."""
     for line in lines:
         for name in _VARIABLE.findall(line):
             is_unseen = name in situation.outer and name not in situation.seen

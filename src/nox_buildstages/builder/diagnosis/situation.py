@@ -1,6 +1,6 @@
-"""The facts that a diagnosis takes into account, beside the log.
+"""The facts for a diagnosis, beside the log.
 
-This module is imported for every build, the rules only for those that fail.
+This module is imported for every build, the rules only for failed builds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Situation(Value):
-    """What is known about a build whose log is searched."""
+    """The facts about a build whose log is searched."""
 
     output: str
     stage: str
@@ -55,14 +55,14 @@ class Situation(Value):
         return f"{problem}: {self.add(project)}"
 
     def set_variable(self, name: str, value: str, problem: str) -> str:
-        """Return the advice to set a variable for the output, unless it is set."""
+        """Return the advice to set a variable for the output, unless already set."""
         if name in self.seen:
             return ""
         table = package_table(self.output, "env", {name: value})
         return "\n".join((f"{problem}, in pyproject.toml:", *table))
 
     def pass_variable(self, name: str, problem: str) -> str:
-        """Return the advice to set a variable outside, and to pass it to the build."""
+        """Return the advice to set a variable outside, and to let the build see it."""
         if self.stage == PROJECT or name in self.seen:
             return ""
         if name in self.pass_env:
@@ -73,7 +73,7 @@ class Situation(Value):
         return f"{problem}: set {name}, and {passing}"
 
     def explain_missing(self, module: str) -> MissingModule:
-        """Return what can provide a module that the build doesn't find."""
+        """Return the possible providers of a module missing in the build."""
         from nox_buildstages.builder.diagnosis.modules import explain_missing  # noqa: PLC0415 - few builds fail
 
         return explain_missing(
