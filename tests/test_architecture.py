@@ -19,7 +19,8 @@ PACKAGE = SOURCE.name
 ROOMS = (
     *("value", "text", "toml", "model", "errors"),
     *("lock/files/names", "indexes", "system"),
-    *("wheels", "declarations", "config", "store", "environments", "run"),
+    *("wheels", "declarations", "config", "recipes"),
+    *("store", "environments", "run"),
     *("sources", "lock", "lock/files", "lock/resolve", "lock/explain", "builder"),
     *("wheelhouse", "workspace", "commands", "sessions", "__init__"),
 )
@@ -42,6 +43,7 @@ PURE = (
     "commands/plan/formats",
     "run/summary",
     "config/*",
+    "recipes/recipe",
     "lock/files/diff",
     "lock/resolve/local_versions",
     "lock/files/lockfile",

@@ -1,0 +1,1 @@
+"""What the field knows of packages that are built from source: a catalogue."""

@@ -1,0 +1,30 @@
+"""The recipes in this package: read one at a time, and only by name."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from nox_buildstages.recipes.recipe import Recipe, read_recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOLDER = resources.files(__package__) / "packages"
+
+
+def recipe_for(name: str) -> Recipe | None:
+    """Return the recipe of a package, or None."""
+    file = FOLDER / f"{canonicalize_name(name)}.toml"
+    if not file.is_file():
+        return None
+    return read_recipe(file.read_text("utf-8"), Path(file.name))
+
+
+def all_recipes() -> Iterator[Recipe]:
+    """Yield every recipe, by name."""
+    for file in sorted(FOLDER.iterdir(), key=lambda it: it.name):
+        yield read_recipe(file.read_text("utf-8"), Path(file.name))
