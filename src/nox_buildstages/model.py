@@ -89,6 +89,24 @@ def variable_of(axis: str) -> str:
     return f"CELL_{axis.upper().replace('-', '_')}"
 
 
+ENVIRONMENT = "env"
+"""The name of the placeholder for the environment of a stage, ``{env}``."""
+
+
+def fill_environment(text: str, location: str) -> str:
+    """Put the path of an environment in place of ``{env}``; ``{{env}}`` is literal."""
+    return re.sub(
+        r"\{\{env\}\}|\{env\}",
+        lambda match: location if match[0] == "{env}" else "{env}",
+        text,
+    )
+
+
+def escape_environment(text: str) -> str:
+    """Return a text that stays as it is when ``{env}`` is filled."""
+    return text.replace("{env}", "{{env}}")
+
+
 class Runner(Value):
     """How CI runs the session of a stage, or of ``final``."""
 

@@ -343,6 +343,47 @@ def test_what_a_placeholder_stands_for() -> None:
     assert [*map(str, project.final.requirements)] == ["a==9.0"]
 
 
+ENV = "{env} is the environment of a stage"
+
+
+def test_the_environment_is_named_until_a_build_runs() -> None:
+    """In env and config settings, whoever declares them; it is no axis."""
+    stages = """
+    [[tool.nox-buildstages.stage]]
+    name = "s"
+    outputs = ["x @ ./x"]
+    env = { A = "{env}/{arch}", B = "{{env}}" }
+    [tool.nox-buildstages.package.x]
+    config-settings = { a = "{env}", b = ["-D{env}"] }
+    env = { C = "{env}" }
+    """
+    matrix = 'arch = { "8" = { env = { D = "{env}-{arch}" } } }'
+    (project,) = read(matrix, stages).projects
+    env = {"A": "{env}/8", "B": "{{env}}", "D": "{env}-8"}
+    assert project.stages[0].env == env
+    rules = project.rules(project.stages[0].outputs[0].name)
+    assert rules.config_settings == {"a": "{env}", "b": ("-D{env}",)}
+    assert rules.env == {"C": "{env}"}
+
+
+@pytest.mark.parametrize(
+    ("matrix", "top", "location"),
+    [
+        (ARCH, 'wheelhouse = "wheels-{env}"', "wheelhouse"),
+        (ARCH, TOOLS.replace("{other}", "{env}"), "stage[0].tools[1]"),
+        (ARCH, TOOLS + 'dependencies = ["{env}"]', "stage[0].dependencies[0]"),
+        ('arch = { "1" = { setup = "ls {env} ${env}" } }', "", "matrix.arch.1.setup"),
+        ('env = ["1"]', "", "matrix"),
+    ],
+)
+def test_only_env_and_config_settings_name_the_environment(
+    matrix: str, top: str, location: str
+) -> None:
+    """A requirement can't depend on where an environment is."""
+    own = [it for it in told(matrix, top=top) if ENV in it]
+    assert [it.partition(":")[0] for it in own] == [location]
+
+
 def test_what_is_no_axis_is_told_once() -> None:
     """For all cells, with the nearest axis."""
     stages = STAGES.replace("{arch}", "{arhc}")

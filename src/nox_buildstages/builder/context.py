@@ -9,10 +9,12 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from nox_buildstages.environments import interpreter
+from nox_buildstages.environments.cuda import NVCC, TOOLKIT_VARIABLES
 from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.indexes.url_secrets import strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, StagePin, list_pins
 from nox_buildstages.lock.files.pylock import move_paths
+from nox_buildstages.model import fill_environment
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, digest_parts
 from nox_buildstages.system.files import file_stamp
 from nox_buildstages.system.process import run_checked, version_command
@@ -263,6 +265,7 @@ class BuildContext(Value, eq=False):
         """Make the recipe of an output in a stage's environment."""
         markers = self.interpreter.markers
         rules = self.project.rules(output.name)
+        own_cuda = self.has_own_cuda(stage, output.name)
         return Recipe(
             name=output.name,
             version=str(output.metadata.version),
@@ -279,12 +282,17 @@ class BuildContext(Value, eq=False):
                 "abi": self.interpreter.abi,
                 "platform": self.interpreter.tags[0].platform,
             },
-            tools={program: self._version(program, stage) for program in stage.tools},
+            tools={
+                program: self._version(program, stage)
+                for program in stage.tools
+                if not (own_cuda and program == "nvcc")  # an ingredient
+            },
             patches=tuple(
                 AppliedPatch(sha256=file.sha256, name=file.patch.name)
                 for file in self.patches(output.name)
             ),
             network=stage.network == "on",
+            own_cuda=own_cuda,
         )
 
     def patches(self, output: NormalizedName) -> tuple[PatchFile, ...]:
@@ -306,16 +314,56 @@ class BuildContext(Value, eq=False):
             lambda: tuple(map(read_patch, declared)),
         )
 
-    def variables(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
-        """Return the variables from ``env`` and ``pass-env`` for an output."""
-        outer = self.tools.run.outer
-        passed = {name: outer[name] for name in stage.pass_env if name in outer}
-        return {**passed, **stage.env, **self.project.rules(output).env}
+    def variables(
+        self, stage: Stage, output: NormalizedName, environment: Path | None = None
+    ) -> dict[str, str]:
+        """Return the variables from ``env`` and ``pass-env`` for an output.
+
+        With the path of an environment, declared values name it in place of ``{env}``.
+        """
+        outer, declared = self.tools.run.outer, self._declared(stage, output)
+        ignored = self.ignored_variables(stage, output)
+        passed = {it: outer[it] for it in stage.pass_env if it in outer}
+        if environment is not None:
+            declared = {
+                name: fill_environment(value, str(environment))
+                for name, value in declared.items()
+            }
+        return {**{it: passed[it] for it in passed if it not in ignored}, **declared}
+
+    def _declared(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
+        """Return ``env`` of an output."""
+        return {**stage.env, **self.project.rules(output).env}
+
+    def has_own_cuda(self, stage: Stage, output: NormalizedName) -> bool:
+        """Whether an output is built with the nvcc of its environment.
+
+        A ``CUDA_HOME`` in the table's ``env`` overrides it.
+        """
+        declared = self._declared(stage, output)
+        return self._has_nvcc(stage) and "CUDA_HOME" not in declared
+
+    def _has_nvcc(self, stage: Stage) -> bool:
+        """Whether the environment of a stage contains nvcc."""
+        return any(pin.name == NVCC for pin in self.pins(stage.name))
+
+    def ignored_variables(
+        self, stage: Stage, output: NormalizedName
+    ) -> tuple[str, ...]:
+        """Return the variables of ``pass-env`` that would name another CUDA."""
+        if not self.has_own_cuda(stage, output):
+            return ()
+        return tuple(it for it in stage.pass_env if it in TOOLKIT_VARIABLES)
 
     def missing_tools(self, stage: Stage) -> tuple[str, ...]:
-        """Return the tools of a stage missing on PATH."""
+        """Return the tools of a stage missing on PATH, and in its environment."""
         path = self.tools.run.outer.get("PATH")
-        return tuple(it for it in stage.tools if shutil.which(it, path=path) is None)
+        return tuple(
+            it
+            for it in stage.tools
+            if not (it == "nvcc" and self._has_nvcc(stage))
+            and shutil.which(it, path=path) is None
+        )
 
     def _version(self, program: str, stage: Stage) -> str:
         """Return the output of a tool for ``--version``."""

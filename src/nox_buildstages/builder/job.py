@@ -14,13 +14,14 @@ from nox_buildstages.builder.diagnosis.neighbours import Origin
 from nox_buildstages.builder.diagnosis.situation import Situation
 from nox_buildstages.builder.home import read_home
 from nox_buildstages.builder.jobs.slots import BuildJobs
+from nox_buildstages.environments.cuda import add_cuda
 from nox_buildstages.environments.snapshot import (
     PRIVATE_FOLDER,
     EnvironmentGuard,
     copy_environment,
 )
 from nox_buildstages.errors import BuildTimeoutError
-from nox_buildstages.model import DirectorySource, log_name
+from nox_buildstages.model import DirectorySource, fill_environment, log_name
 from nox_buildstages.run import log_progress
 from nox_buildstages.run.follow import (
     COMPILE,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.sandbox import Sandbox
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.lock.files.lockfile import LockedOutput
-    from nox_buildstages.model import Stage
+    from nox_buildstages.model import ConfigSettings, Stage
     from nox_buildstages.store.build_dir import BuildDirectory
     from nox_buildstages.store.key import Recipe
 
@@ -102,8 +103,25 @@ class Job(Value):
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables from ``env`` and ``pass-env``."""
-        return self.context.variables(self.stage, self.output.name)
+        """The variables from ``env`` and ``pass-env``, and those that name CUDA."""
+        context, stage, output = self.context, self.stage, self.output.name
+        variables = context.variables(stage, output, self.location)
+        if context.has_own_cuda(stage, output):
+            path = context.tools.run.outer.get("PATH", os.defpath)
+            return add_cuda(variables, self.location, path=path)
+        return variables
+
+    @property
+    def config_settings(self) -> ConfigSettings:
+        """The config settings, with the path of the environment."""
+        location = str(self.location)
+        settings = self.context.project.rules(self.output.name).config_settings
+        return {
+            name: fill_environment(value, location)
+            if isinstance(value, str)
+            else tuple(fill_environment(it, location) for it in value)
+            for name, value in settings.items()
+        }
 
     @property
     def search_path(self) -> str:
@@ -241,7 +259,7 @@ class Job(Value):
                     home=home,
                     toolchains=settings.variables,
                 ),
-                settings=context.project.rules(output).config_settings,
+                settings=self.config_settings,
                 log=self.log,
                 runner=context.tools.runner,
                 sandbox=self.sandbox.show(home.parent, frozen=settings.toolchains),

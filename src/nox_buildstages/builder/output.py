@@ -214,6 +214,12 @@ def build_wheel(
 def report_ignored_variables(job: Job, backend: Backend) -> None:
     """Print a line about variables that are set here and that builds don't see."""
     run = job.context.tools.run
+    overridden = job.context.ignored_variables(job.stage, job.output.name)
+    if ignored := [it for it in overridden if run.outer.get(it)]:
+        run.report_once(
+            f"stage {job.stage.name}: {', '.join(ignored)} has no effect on builds,"
+            " because the stage's lock contains nvcc; remove it from pass-env"
+        )
     names = find_ignored_variables(run.outer, backend.env, backend.tree)
     if names:
         run.report_once(

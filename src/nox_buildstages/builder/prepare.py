@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nox_buildstages.environments.cuda import NVCC, link_cuda
 from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.environments.packages import check_packages, find_differences
 from nox_buildstages.environments.snapshot import (
@@ -64,6 +65,8 @@ def prepare_environment(
     path = folder / file_name(name)
     write_text(path, pylock.dump_pylock(bound))
     sync_environment(context, name, environment, path)
+    has_nvcc = name != FINAL and NVCC in context.ingredients(name)
+    link_cuda(environment, has_nvcc=has_nvcc)
     record_files(environment)
 
 

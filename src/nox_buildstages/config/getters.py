@@ -151,6 +151,8 @@ class Key(Value, kw_only=False):
     in_key: bool = False  # whether the value itself is part of the key of wheels
     has_placeholders: bool = False
     """Whether {axis} is replaced in all strings of the value."""
+    names_environment: bool = False
+    """Whether {env} in them is the path of the stage's environment, too."""
 
 
 def read_table(

@@ -14,7 +14,14 @@ from nox_buildstages.config.final import extra_requirements, group_requirements
 from nox_buildstages.config.getters import Item, Key
 from nox_buildstages.config.values import env, requirements
 from nox_buildstages.lock.files.names import without_dots
-from nox_buildstages.model import Axis, AxisValue, Cell, Matrix, minor_version
+from nox_buildstages.model import (
+    ENVIRONMENT,
+    Axis,
+    AxisValue,
+    Cell,
+    Matrix,
+    minor_version,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -46,6 +53,8 @@ def read_matrix(item: Item) -> Matrix | None:
     )
     crossed = [axis for it in children.values() if (axis := _axis(it)) is not None]
     axes = tuple(crossed) or _axes_of_include(include)
+    if ENVIRONMENT in (it.name for it in axes):
+        item.fault("{env} is the environment of a stage: give the axis another name")
     pythons = _read_pythons(item)
     if axes:
         _check(axes, pythons, include, exclude)
@@ -333,6 +342,7 @@ AXIS_VALUE: Mapping[str, Key] = {
         in_locks=True,
         in_key=True,
         has_placeholders=True,
+        names_environment=True,
     ),
     "machine": Key(
         machine,

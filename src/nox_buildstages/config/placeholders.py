@@ -1,4 +1,8 @@
-"""Placeholders: ``{axis}`` in a table stands for the value of an axis in a cell."""
+"""Placeholders: ``{axis}`` in a table stands for the value of an axis in a cell.
+
+``{env}`` stands for the environment of a stage. It stays in the strings until a build
+runs, because it is another path on each machine.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,15 @@ from nox_buildstages.config.final import FINAL
 from nox_buildstages.config.getters import did_you_mean
 from nox_buildstages.config.matrix import AXIS_VALUE
 from nox_buildstages.config.table import PACKAGE, STAGE
-from nox_buildstages.model import variable_of
+from nox_buildstages.model import ENVIRONMENT, variable_of
 from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from nox_buildstages.config.getters import Item, Key
     from nox_buildstages.model import Cell
 
-_Allowed: TypeAlias = "Mapping[str, _Allowed] | None"
-"""The keys below which placeholders are allowed; None allows them in all strings."""
+_Allowed: TypeAlias = "Mapping[str, _Allowed] | Key"
+"""The keys below which placeholders are allowed; a key allows them in all strings."""
 
 _ANY = "*"
 _WRITTEN = re.compile(r"\{\{([a-z0-9][a-z0-9_-]*)\}\}|\{([a-z0-9][a-z0-9_-]*)\}")
@@ -29,7 +33,7 @@ _ANYTHING = "0"
 
 
 def _placeholder_keys(keys: Mapping[str, Key]) -> _Allowed:
-    return {name: None for name, key in keys.items() if key.has_placeholders}
+    return {name: key for name, key in keys.items() if key.has_placeholders}
 
 
 _TABLE: _Allowed = {
@@ -61,18 +65,20 @@ class Substitution(Value):
     def _walk(self, item: Item, allowed: _Allowed, depth: int) -> Any:  # noqa: ANN401
         value = item.value
         if isinstance(value, str):
-            if allowed is None:
-                return self._substitute(value, item, depth)
-            return self._refuse(value, item)
+            if isinstance(allowed, Mapping):
+                return self._refuse(value, item)
+            return self._substitute(value, item, depth, allowed)
         if isinstance(value, list):
-            below = None if allowed is None else allowed.get(_ANY, {})
+            below = allowed.get(_ANY, {}) if isinstance(allowed, Mapping) else allowed
             children = (item.child(*pair) for pair in enumerate(value))
             return [self._walk(child, below, depth) for child in children]
         if not isinstance(value, Mapping):
             return value
         result = {}
         for key, content in value.items():
-            below = None if allowed is None else allowed.get(key, allowed.get(_ANY, {}))
+            below = allowed
+            if isinstance(allowed, Mapping):
+                below = allowed.get(key, allowed.get(_ANY, {}))
             result[key] = self._walk(item.child(key, content), below, depth)
         return result
 
@@ -82,6 +88,8 @@ class Substitution(Value):
         def refuse(match: re.Match[str]) -> str:
             name = match[2]
             is_variable = text[: match.start()].endswith("$")  # of a shell
+            if name == ENVIRONMENT and not is_variable:
+                return _refuse_environment(item)
             if is_variable or name not in dict(self.cell.choices):
                 return match[0]
             hint = (
@@ -99,14 +107,19 @@ class Substitution(Value):
 
         return _WRITTEN.sub(refuse, text)
 
-    def _substitute(self, text: str, item: Item, depth: int) -> str:
+    def _substitute(self, text: str, item: Item, depth: int, key: Key) -> str:
         values = dict(self.cell.choices)
         table = item.steps[depth : depth + 2]
 
         def substitute(match: re.Match[str]) -> str:
             literal, name = match.groups()
-            if table[-1] == "checks" and (literal or name) not in values:
-                return match[0]  # a program has braces, too
+            is_left = (
+                key.names_environment  # filled when a build runs
+                if ENVIRONMENT in (literal, name)
+                else table[-1] == "checks" and (literal or name) not in values
+            )
+            if is_left:
+                return match[0]
             if literal is not None:
                 return f"{{{literal}}}"
             if name in values:
@@ -114,6 +127,8 @@ class Substitution(Value):
                 return values[name]
             if item.steps[-1] == "local-version":  # may name a locked package
                 return match[0]
+            if name == ENVIRONMENT:
+                return _refuse_environment(item)
             if not self.takes_any:
                 axes = [*values]
                 hint = did_you_mean(name, axes) if axes else "; there is no matrix"
@@ -125,3 +140,13 @@ class Substitution(Value):
             return _ANYTHING
 
         return _WRITTEN.sub(substitute, text)
+
+
+def _refuse_environment(item: Item) -> str:
+    """Add a fault for ``{env}`` in a key that can't have it."""
+    item.fault(
+        "{env} is the environment of a stage, which only env and config-settings may"
+        " name",
+        is_only=True,
+    )
+    return _ANYTHING

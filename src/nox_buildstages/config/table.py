@@ -196,10 +196,12 @@ STAGE: Mapping[str, Key] = {
         default={},
         type="table of strings",
         example='env = { MAX_LEVEL = "3" }',
-        text="Environment variables for every build backend of the stage.",
+        text="Environment variables for every build backend of the stage. `{env}` in a"
+        " value is [the stage's environment](#placeholders).",
         in_locks=True,
         in_key=True,
         has_placeholders=True,
+        names_environment=True,
     ),
     "pass-env": Key(
         getters.list_of(getters.variable_name),
@@ -296,10 +298,12 @@ PACKAGE: Mapping[str, Key] = {
         type="table of strings and lists of strings",
         example='config-settings = { "--build-option" = ["--fast"] }',
         text="[PEP 517](https://peps.python.org/pep-0517/#config-settings) config"
-        " settings for each hook of the build backend.",
+        " settings for each hook of the build backend. `{env}` in a value is [the"
+        " stage's environment](#placeholders).",
         in_locks=True,
         in_key=True,
         has_placeholders=True,
+        names_environment=True,
     ),
     "env": Key(
         values.env,
@@ -311,6 +315,7 @@ PACKAGE: Mapping[str, Key] = {
         in_locks=True,
         in_key=True,
         has_placeholders=True,
+        names_environment=True,
     ),
     "metadata": Key(
         metadata,

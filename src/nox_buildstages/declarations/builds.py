@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-from nox_buildstages.model import PackageRules
+from nox_buildstages.model import PackageRules, escape_environment
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ def package_rules(
                 ),
             ),
             env={
-                **_of_package(settings, "extra-build-variables", name, {}),
+                **_settings_of(
+                    _of_package(settings, "extra-build-variables", name, {})
+                ),
                 **own.env,
             },
             config_settings={**general, **_settings_of(special), **own.config_settings},
@@ -118,8 +120,11 @@ def _of_package(
     return next(found, default)
 
 
-def _settings_of(table: Mapping[str, Any]) -> dict[str, str | tuple[str, ...]]:
+def _settings_of(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return uv's variables or config settings, which know no ``{env}``."""
     return {
-        key: tuple(value) if isinstance(value, list) else value
+        key: tuple(map(escape_environment, value))
+        if isinstance(value, list)
+        else escape_environment(value)
         for key, value in table.items()
     }

@@ -55,6 +55,7 @@ class Recipe(Value):
     tools: Mapping[str, str]  # the output of ``--version`` by program
     patches: tuple[AppliedPatch, ...] = ()  # in the order of application
     network: bool = False  # whether the build backend may use the network
+    own_cuda: bool = False  # whether the CUDA of the environment is used
 
     @cached_property
     def key(self) -> str:
@@ -79,7 +80,7 @@ class Recipe(Value):
             name: ingredient.to_dict() for name, ingredient in self.environment.items()
         }
         value["patches"] = tuple(map(to_dict, self.patches))
-        for optional in ("patches", "network"):
+        for optional in ("patches", "network", "own_cuda"):
             if not value[optional]:
                 del value[optional]
         return value
@@ -163,6 +164,9 @@ def _changes(old: Recipe, new: Recipe) -> Iterator[str]:
             yield f"{kind} {name} {' → '.join(shown)}"
     if old.network != new.network:
         yield "network off → on" if new.network else "network on → off"
+    if old.own_cuda != new.own_cuda:
+        places = ["the machine", "the environment"]
+        yield f"CUDA of {places[old.own_cuda]} → of {places[new.own_cuda]}"
 
 
 def _ingredient_change(
