@@ -26,5 +26,5 @@ def recipe_for(name: str) -> Recipe | None:
 
 def all_recipes() -> Iterator[Recipe]:
     """Yield every recipe, by name."""
-    for file in sorted(FOLDER.iterdir(), key=lambda it: it.name):
+    for file in sorted(FOLDER.iterdir(), key=lambda it: Path(it.name).stem):
         yield read_recipe(file.read_text("utf-8"), Path(file.name))

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from nox_buildstages.config.getters import Getter
 
 
+READ_BY_TOOLS = {"CMAKE_ARGS", "NVCC_APPEND_FLAGS", "TORCH_CUDA_ARCH_LIST"}
+"""Variables that build tools read: a source needn't name them."""
+
+
 class Fact(Value):
     """One thing that the field knows about some versions of a package."""
 
@@ -74,7 +78,7 @@ class Env(Fact):
     @property
     def variables(self) -> tuple[str, ...]:
         """The environment variables that the source must read."""
-        return tuple(self.env)
+        return tuple(it for it in self.env if it not in READ_BY_TOOLS)
 
 
 class ForceBuild(Env):
@@ -112,8 +116,9 @@ class Architectures(Fact):
     @property
     def variables(self) -> tuple[str, ...]:
         """The environment variables that the source must read."""
-        is_of_torch = self.variable == "TORCH_CUDA_ARCH_LIST"  # torch reads it
-        return () if is_of_torch or not self.variable else (self.variable,)
+        if self.variable is None or self.variable in READ_BY_TOOLS:
+            return ()
+        return (self.variable,)
 
     def spell(self, *architectures: str) -> str:
         """Return architectures such as ``9.0`` and ``12.0+PTX`` as the value."""
