@@ -630,3 +630,48 @@ def test_stages_on_one_line_cannot_be_added_to(project: Project, index: Index) -
     assert "copy the proposed tables into the file yourself" in told
     assert '[[tool.nox-buildstages.stage]]\nname = "kernels"' in told
     assert project.pyproject.read_bytes() == before
+
+
+# What recipes know
+
+
+@pytest.mark.parametrize("cuda", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_a_recipe_says_what_no_backend_can(
+    project: Project,
+    index: Index,
+    cuda: bool,  # noqa: FBT001
+) -> None:
+    """With the torch that the project resolves to, the lines are others."""
+    for name in ("setuptools", "packaging", "psutil", "ninja", "wheel"):
+        make_wheel(index.folder, name, "1.0")
+    make_wheel(index.folder, "cuda-toolkit", "13.0.3", extras=["nvcc", "cudart"])
+    requires = ["cuda-toolkit[cudart]"] if cuda else []
+    make_wheel(
+        index.folder, "torch", f"2.13{'' if cuda else '+cpu'}", requires=requires
+    )
+    variables = ["FLASH_ATTENTION_FORCE_BUILD"]
+    variables += [] if cuda else ["FLASH_ATTENTION_SKIP_CUDA_BUILD"]
+    settings = {"require-env": variables, "import-first": ["torch"]}
+    make_sdist(index.folder, "flash-attn", "2.8.3", static=False, settings=settings)
+    rest = "[tool.nox-buildstages.package.flash-attn]\nenv = { NVCC_THREADS = '2' }\n"
+    declare(project, "tensorlib", rest=rest)
+    _, said = proposal(project, "flash-attn", "--write")
+    text = project.pyproject.read_text("utf-8")
+    (stage,), rules = stages(text), table(text)["package"]["flash-attn"]
+    assert {"torch", "psutil"} <= {*rules["build-requires"]["add"]}
+    assert rules["env"]["FLASH_ATTENTION_FORCE_BUILD"] == "TRUE"
+    assert rules["env"]["NVCC_THREADS"] == "2"
+    assert "# setup.py looks for a prebuilt wheel on the network; this stops it" in text
+    assert "flash-attn: from its recipe: build-requires, FLASH_ATTENTION_FORCE_" in said
+    if cuda:
+        assert "the project resolves to torch 2.13, a build with CUDA 13.0" in said
+        assert any(it.startswith("cuda-toolkit[") for it in stage["dependencies"])
+        assert stage["memory-per-job"] == "5GB"
+        assert rules["env"]["FLASH_ATTN_CUDA_ARCHS"] == "80;90;100;120"
+        assert "FLASH_ATTENTION_SKIP_CUDA_BUILD" not in rules["env"]
+        assert 'this is its default; name your GPUs in this form: "80;90"' in text
+    else:
+        assert "the project resolves to torch 2.13+cpu, a build without CUDA" in said
+        assert "dependencies" not in stage
+        assert "memory-per-job" not in stage
+        assert rules["env"]["FLASH_ATTENTION_SKIP_CUDA_BUILD"] == "TRUE"

@@ -394,6 +394,13 @@ def _architectures(item: Item) -> dict[str, Any] | None:
     )
 
 
+_libraries = getters.list_of(
+    _matches(
+        "cccl|crt|cublas|cudart|cufft|cufile|cupti|curand|cusolver|cusparse|npp"
+        "|nvfatbin|nvjitlink|nvjpeg|nvml|nvrtc|nvtx|profiler",
+        "an extra of cuda-toolkit, such as cublas",
+    )
+)
 _ENV = _field("env", values.env)
 _strings = getters.non_empty(getters.list_of(getters.text), "string")
 _requirements = getters.non_empty(values.requirements, "requirement")
@@ -422,7 +429,7 @@ KINDS: Mapping[type[Fact], Getter[dict[str, Any]]] = {
         threads=Key(_count, default=1),
     ),
     Submodules: _field("folders", _strings),
-    CudaLibraries: _field("names", _strings),
+    CudaLibraries: _field("names", getters.non_empty(_libraries, "library")),
     ConfigSettings: _field(
         "settings", getters.mapping_of(values.config_setting, "strings")
     ),

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import BackendError, BuildStagesError, MetadataError
+from nox_buildstages.lock.files.pylock import sdist_version
 from nox_buildstages.lock.resolve.known_metadata import BackendAnswer
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.system.process import run_in_parallel
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from packaging.utils import NormalizedName
+    from packaging.version import Version
 
     from nox_buildstages.builder.backend_metadata import BackendMetadata
     from nox_buildstages.environments.environment import Environment
@@ -43,6 +45,7 @@ class SourceFacts(Value):
     requires: tuple[str, ...]  # declared build requirements
     requires_dist: tuple[str, ...]  # if the source declares them
     imports: tuple[str, ...]  # well-known modules that its setup.py imports
+    version: Version | None  # if the source declares it
 
 
 class Answers(Record):
@@ -75,10 +78,12 @@ class SharedProvider(Value):
         if output in self.proposed and output not in self.answers.sources:
             self.answers.is_news = True
             metadata = source_tree.read_static_metadata(tree)
+            version = metadata.version if metadata else sdist_version(output, source)
             self.answers.sources[output] = SourceFacts(
                 requires=source_tree.read_build_system(tree).requires,
                 requires_dist=metadata.requires_dist if metadata else (),
                 imports=tuple(find_imports(tree / "setup.py")),
+                version=version,
             )
         return tree
 

@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from nox_buildstages.commands.init.known import (
+    CUDA_TOOLKIT,
+    Torch,
+    apply_facts,
+    cuda_dependency,
+    memory_per_job,
+)
 from nox_buildstages.config.writing import indent
 from nox_buildstages.declarations import builds
 from nox_buildstages.errors import ProposalError
 from nox_buildstages.model import FINAL, PROJECT, Output, Stage
+from nox_buildstages.recipes.recipe import MemoryPerJob, Takes
 from nox_buildstages.text import free_name
 from nox_buildstages.value import Value, field, replace
 
@@ -20,7 +28,8 @@ if TYPE_CHECKING:
 
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.model import Project
+    from nox_buildstages.model import PackageRules, Project
+    from nox_buildstages.recipes.recipe import Fact
 
 CYCLE_HINT = "use a wheel of one of them: another version, or another index"
 
@@ -53,6 +62,8 @@ class ProposedOutput(Value):
     changes: tuple[str, ...] = ()
     """The packages in the environment whose folders the build changes."""
     to_do: tuple[str, ...] = ()  # why the build requirements are unknown, and a way out
+    facts: tuple[Fact, ...] = ()
+    """What its recipe says about its version, built with the project's torch."""
 
     @property
     def name(self) -> NormalizedName:
@@ -76,6 +87,11 @@ class ProposedOutput(Value):
         yield from textwrap.wrap(line, _WIDTH)
         if self.changes:
             yield f"its build changes the folder of {', '.join(self.changes)}"
+        for fact in self.facts:
+            if isinstance(fact, MemoryPerJob):
+                yield from textwrap.wrap(f"memory-per-job: {fact.why}", _WIDTH)
+            elif isinstance(fact, Takes):
+                yield from textwrap.wrap(f"takes {fact.unit}: {fact.why}", _WIDTH)
         if self.to_do:
             yield "To do: its build requirements are unknown:"
             yield from indent(self.to_do)
@@ -95,6 +111,8 @@ class Draft(Value):
     match_runtime: tuple[NormalizedName, ...] = _MATCH_RUNTIME
     """To add to match-runtime."""
     mismatch: tuple[str, ...] = ()  # why a project can't be in match-runtime
+    torch: Torch | None = None
+    """The torch that the project resolves to, if recipes depend on it."""
 
     def output(self, name: str) -> ProposedOutput | None:
         """Return a proposed output by name."""
@@ -143,6 +161,11 @@ class Draft(Value):
             names = dict.fromkeys(
                 it for output in members for it in output.dependencies
             )
+            facts = [fact for output in members for fact in output.facts]
+            env = {k: v for it in members for k, v in self.rules(it).env.items()}
+            cuda = cuda_dependency(facts)
+            if cuda is not None and self.torch is not None and self.torch.has_compiler:
+                names[cuda] = None
             outputs = (
                 Output(requirement=it.requirement, location=f"{it.name} (proposed)")
                 for it in members
@@ -151,18 +174,19 @@ class Draft(Value):
                 name=name,
                 dependencies=tuple(map(Requirement, names)),
                 outputs=tuple(outputs),
+                memory_per_job=memory_per_job(facts, env),
                 private_environment=any(it.changes for it in members),
                 location=f"stage {name} (proposed)",
             )
             stages.append(stage)
         rules = {}
         for output in self.outputs:
-            declared = project.rules(output.name)
-            removed = (*declared.build_requires_remove, *output.dropped)
+            known = self.rules(output)
+            removed = (*known.build_requires_remove, *output.dropped)
             rules[output.name] = replace(
-                declared,
+                known,
                 build_requires_remove=removed,
-                requires_dist=() if output.to_do else declared.requires_dist,
+                requires_dist=() if output.to_do else known.requires_dist,
             )
         every = [output for stage in stages for output in stage.outputs]
         matched = (
@@ -180,9 +204,16 @@ class Draft(Value):
 
     def needs(self, output: ProposedOutput) -> frozenset[NormalizedName]:
         """Return the projects that an output's build needs, as the rules have it."""
-        rules = self.declared.rules(output.name)
-        added = (canonicalize_name(it.name) for it in rules.build_requires_add)
-        return output.needs.union(added).difference(rules.build_requires_remove)
+        rules = self.rules(output)
+        added = {canonicalize_name(it.name) for it in rules.build_requires_add}
+        if cuda_dependency(output.facts) is not None:
+            added.add(CUDA_TOOLKIT)
+        kept = output.needs.difference(rules.build_requires_remove)
+        return kept.union(added) - _HARMLESS
+
+    def rules(self, output: ProposedOutput) -> PackageRules:
+        """Return the rules of an output: declared, or of its recipe."""
+        return apply_facts(self.declared.rules(output.name), output.facts)
 
 
 def add_dependency(draft: Draft, stage: str, output: NormalizedName) -> Draft | None:

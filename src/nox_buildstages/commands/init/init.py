@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from nox_buildstages.commands.init.known import locate
 from nox_buildstages.commands.init.proposer import Proposer
 from nox_buildstages.commands.init.pyproject import (
     append,
@@ -19,6 +20,7 @@ from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.declarations.foreign import read_foreign
 from nox_buildstages.lock.files import folder
+from nox_buildstages.value import replace
 from nox_buildstages.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -38,7 +40,11 @@ def run_init(workspace: Workspace, *, document: Mapping[str, Any]) -> None:
 
     # Choose what to look at, and read it as the table will declare it.
     foreign = read_foreign(document, pyproject.parent, run.outer)
-    scope = choose_scope(document, foreign, options)
+    names = tuple(map(locate, options.names))
+    for name, located in zip(options.names, names, strict=True):
+        if name != located:
+            run.report(f"{name}: taken from git, as its recipe says: {located}")
+    scope = choose_scope(document, foreign, replace(options, names=names))
     for note in (*foreign.notes, *scope.notes):
         run.report(note)
     run.report(scope.describe())

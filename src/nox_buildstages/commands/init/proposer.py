@@ -5,6 +5,7 @@ The result is known to resolve, with declared and undeclared build requirements.
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -24,6 +25,13 @@ from nox_buildstages.commands.init.draft import (
     ProposedOutput,
     add_dependency,
 )
+from nox_buildstages.commands.init.known import (
+    Torch,
+    find_torch,
+    list_changes,
+    list_overrides,
+    locate,
+)
 from nox_buildstages.commands.init.pyproject import Change
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.table import TOOL
@@ -35,6 +43,7 @@ from nox_buildstages.lock.resolve.own_project import with_own_stage
 from nox_buildstages.lock.resolve.source_choice import is_direct
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question, StandIn
 from nox_buildstages.model import FINAL, Metadata, Output
+from nox_buildstages.recipes.catalogue import recipe_for
 from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
@@ -62,6 +71,10 @@ _ABOUT = (
     "imports only while it makes the wheel aren't among them: the error of",
     "that build names them. Optional build requirements, without which a",
     "build makes another wheel, aren't among them either.",
+)
+_ABOUT_RECIPES = (
+    "The tables of packages are from recipes: what is known about a package and",
+    "can't be found by asking it. The comment above a line is the reason for it.",
 )
 
 
@@ -114,6 +127,7 @@ class Proposer(Value):
         *stages, final = ({it.name for it in lock.pylock.packages} for lock in locks)
         outputs = draft.project().outputs
         built = {output.name for output in outputs}
+        self._report_origins(draft)
         declared = {
             *self.project.match_runtime,
             *match_runtime(self.project.uv, outputs),
@@ -130,23 +144,17 @@ class Proposer(Value):
             and name in final
             and any(name in stage for stage in stages)
         ]
-        changes = [*self._stage_changes(draft)]
+        changes = [*self._stage_changes(draft), *self._recipe_changes(draft)]
         if matched:
             value = [*self.project.match_runtime, *matched]
             table = ("tool", TOOL)
             changes.append(Change(table=table, key="match-runtime", value=value))
-        python = self.locker.resolver.target.interpreter.short
-        heading = [f"Proposed by `nox -s build-stages-init` for {python}."]
-        if draft.outputs:
-            heading += _ABOUT
-        if draft.mismatch and draft.outputs:
-            heading += ("To do:", *indent(draft.mismatch))
         comments = {
             name: tuple(line for output in members for line in output.comments())
             for name, members in draft.stages()
         }
         return Proposal(
-            heading=tuple(heading),
+            heading=tuple(self._heading(draft)),
             stages=tuple(
                 (stage, comments[stage.name])
                 for stage in arrange(draft.project()).order
@@ -154,6 +162,55 @@ class Proposer(Value):
             ),
             changes=tuple(changes),
         )
+
+    def _heading(self, draft: Draft) -> Iterator[str]:
+        """Yield the first comment: how to read the proposal."""
+        python = self.locker.resolver.target.interpreter.short
+        yield f"Proposed by `nox -s build-stages-init` for {python}."
+        if draft.outputs:
+            yield from _ABOUT
+        if any(output.facts for output in draft.outputs):
+            yield from _ABOUT_RECIPES
+        if draft.torch is not None:
+            yield f"The project resolves to {draft.torch}."
+            if draft.torch.cuda is not None and not draft.torch.has_compiler:
+                yield from textwrap.wrap(draft.torch.advice)
+        if draft.mismatch and draft.outputs:
+            yield "To do:"
+            yield from indent(draft.mismatch)
+
+    def _report_origins(self, draft: Draft) -> None:
+        """Report what came from recipes, and what from build backends."""
+        if draft.torch is not None:
+            self.report(f"the project resolves to {draft.torch}")
+        for output in draft.outputs:
+            rules = self.project.rules(output.name)
+            lines = [it.key for it in list_changes(output.name, rules, output.facts)]
+            if lines:
+                self.report(f"{output.name}: from its recipe: {', '.join(lines)}")
+            answer = self.answers.by_output.get(output.name)
+            asked = (*(answer.requires if answer else ()), *output.modules.values())
+            if asked:
+                self.report(
+                    f"{output.name}: from its build backend: {', '.join(asked)}"
+                )
+
+    def _recipe_changes(self, draft: Draft) -> Iterator[Change]:
+        """Yield the lines that recipes give, with their reasons."""
+        overrides: dict[str, str] = {}
+        for output in draft.outputs:
+            rules = self.project.rules(output.name)
+            yield from list_changes(output.name, rules, output.facts)
+            overrides.update(list_overrides(output.facts))
+        known = self.project.uv.get("override-dependencies", ())
+        added = {text: why for text, why in overrides.items() if text not in known}
+        if added:
+            yield Change(
+                table=("tool", "uv"),
+                key="override-dependencies",
+                value=[*known, *added],
+                comment=tuple(dict.fromkeys(added.values())),
+            )
 
     def _stage_changes(self, draft: Draft) -> Iterator[Change]:
         """Yield the dependencies of declared stages with the outputs they need."""
@@ -177,10 +234,15 @@ class Proposer(Value):
         """
         for cell in self.cells.cells:
             for requirement in self._list_requirements(draft, cell.project):
-                name, url = canonicalize_name(requirement.name), requirement.url or ""
+                name = canonicalize_name(requirement.name)
+                known = {it.name for it in draft.project().outputs}
+                located = requirement
+                if name not in known and not self._has_source(requirement):
+                    located = Requirement(locate(str(requirement)))
+                url = located.url or ""
                 if (
-                    self._is_direct(requirement)
-                    and name not in {it.name for it in draft.project().outputs}
+                    self._is_direct(located)
+                    and name not in known
                     and not url.partition("#")[0].endswith(".whl")
                 ):
                     found = f"{requirement.name} @ {url}" if url else requirement.name
@@ -282,8 +344,49 @@ class Proposer(Value):
                     raise
                 draft = better
 
+    def _with_recipes(self, draft: Draft) -> Draft:
+        """Return a draft with what recipes say about the versions of outputs.
+
+        A commit whose source doesn't declare its version has the recipe's version.
+        """
+        sources = self.answers.sources
+        recipes = {it.name: recipe_for(it.name) for it in draft.outputs}
+        known = {name: it for name, it in recipes.items() if it and name in sources}
+        if not known:
+            return draft
+        if draft.torch is None:
+            draft = replace(draft, torch=self._find_torch(draft))
+        cuda = draft.torch is not None and draft.torch.cuda is not None
+        for name, recipe in known.items():
+            output = draft.output(name)
+            version = sources[name].version
+            if version is None and recipe.git is not None:
+                version = recipe.git.version
+            if output is not None and version is not None:
+                facts = recipe.facts_for(version, cuda=cuda)
+                draft = draft.with_output(replace(output, facts=facts))
+        return draft
+
+    def _find_torch(self, draft: Draft) -> Torch | None:
+        """Return the torch that the project resolves to, for itself or for builds."""
+        outputs = {it.name for it in draft.project().outputs}
+        wanted = (*self.project.final.requirements, Requirement("torch"))
+        question = Question(
+            name=FINAL,
+            requirements=tuple(
+                str(it) for it in wanted if canonicalize_name(it.name) not in outputs
+            ),
+            constraints=tuple(map(str, self.project.constraints)),
+        )
+        try:
+            packages = self.locker.resolver.resolve(question).packages
+        except errors.ResolutionError:
+            return None  # locking explains it
+        return find_torch({it.name: it.version for it in packages if it.version})
+
     def _with_sources(self, draft: Draft) -> Draft:
         """Return a draft with what the sources of outputs say about their builds."""
+        draft = self._with_recipes(draft)
         for output in draft.outputs:
             facts = self.answers.sources.get(output.name)
             if facts is None or output.requires:
@@ -342,8 +445,13 @@ class Proposer(Value):
             proposed=frozenset(output.name for output in draft.outputs),
             answers=self.answers,
         )
+        overrides = [
+            text for output in draft.outputs for text, _ in list_overrides(output.facts)
+        ]
+        resolver = self.locker.resolver
         locker = replace(
             self.locker,
+            resolver=resolver.with_overrides(overrides) if overrides else resolver,
             project=project,
             graph=with_own_stage(project, graph),
             metadata_provider=provider,
@@ -467,6 +575,12 @@ class Proposer(Value):
         to_do = tuple(line for line in lines if line)
         self.report(f"{name}: its build requirements are unknown: {to_do[0]}")
         return draft.with_output(replace(output, to_do=to_do))
+
+    def _has_source(self, requirement: Requirement) -> bool:
+        """Return whether the project says itself where a package comes from."""
+        sources = self.project.uv.get("sources", {})
+        names = {canonicalize_name(it) for it in sources}
+        return canonicalize_name(requirement.name) in names
 
     def _is_direct(self, requirement: Requirement) -> bool:
         """Return whether a requirement has a fixed source, for example a URL."""

@@ -7,6 +7,7 @@ into that table; nothing else of the file changes.
 from __future__ import annotations
 
 import copy
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages import toml
@@ -22,13 +23,16 @@ from nox_buildstages.config.writing import (
 from nox_buildstages.declarations.documents import complete_document
 from nox_buildstages.errors import DeclarationError, ProposalError
 from nox_buildstages.system.files import atomic_write
-from nox_buildstages.value import Value
+from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from nox_buildstages.model import Stage
+
+_WIDTH = 86
+"""The width of a comment without ``#``."""
 
 
 class Change(Value):
@@ -37,6 +41,14 @@ class Change(Value):
     table: tuple[Step, ...]  # from the document's root
     key: str
     value: Any
+    comment: tuple[str, ...] = ()  # the reason, in lines above the key
+
+    def lines(self, table: tuple[Step, ...]) -> Iterator[str]:
+        """Yield the lines for a table, which may be one above."""
+        steps = (*self.table[len(table) :], self.key)
+        for text in self.comment:
+            yield from _comment(textwrap.wrap(text, _WIDTH))
+        yield from assignment(location_of(steps), self.value)
 
     def apply(self, document: Any) -> None:  # noqa: ANN401 - a parsed document
         """Set the value in a parsed document."""
@@ -73,12 +85,18 @@ def change_text(text: str, changes: Iterable[Change]) -> ChangedText:
     for change in changes:
         expected = change_document(toml.loads(text), [change])
         new_table = append(text, _new_table(change.table, [change]))
-        # A table above takes the key with dots only if there can't be a new table.
+        # A table above takes the key with dots only if there can't be a new table,
+        # and the whole table in place of one on a line.
         depth, *above = range(len(change.table), 0, -1)
+        *outer, last = change.table
+        whole = replace(change, table=tuple(outer), key=str(last), value=expected)
+        for step in change.table:
+            whole = replace(whole, value=whole.value[step])
         candidates = (
             *_insert(text, change, depth),
             new_table,
             *(it for depth in above for it in _insert(text, change, depth)),
+            *(it for depth in above for it in _insert(text, whole, depth)),
         )
         found = next((it for it in candidates if _is_toml(it, expected)), new_table)
         if found == new_table:
@@ -115,8 +133,9 @@ def _insert(text: str, change: Change, depth: int) -> Iterator[str]:
     if start is None:
         return
     end = min((it for it in tables.values() if it > start), default=len(lines))
-    key = ".".join(map(str, (*change.table[depth:], change.key)))
-    assigned = f"{newline.join(assignment(key, change.value))}{newline}"
+    key = location_of((*change.table[depth:], change.key))
+    written = change.lines(change.table[:depth])
+    assigned = "".join(f"{line}{newline}" for line in written)
     # In place of an assignment, which may have several lines.
     for first in range(start, end):
         if lines[first].split("=")[0].strip() == key:
@@ -149,17 +168,24 @@ def render(
 ) -> str:
     """Return stages as TOML, with the reasons for each as comments.
 
-    Paths in the project's root become relative. The tables come first.
+    Paths in the project's root become relative. The tables of packages come last.
     """
     blocks = [_comment(heading)]
-    for steps, changes in sorted((tables or {}).items(), key=lambda it: len(it[0])):
-        blocks.append(_new_table(steps, changes).splitlines())
+    rules: list[list[str]] = []
+    for steps, changes in sorted((tables or {}).items()):
+        block = _new_table(steps, changes).splitlines()
+        (rules if steps[2:3] == ("package",) else blocks).append(block)
     for stage, reasons in stages:
         outputs = (format_requirement(it.requirement, root) for it in stage.outputs)
         table = stage_table(stage.name, outputs, map(str, stage.dependencies))
-        private = stage.private_environment
-        copied = assignment("private-environment", private) if private else ()
-        blocks.append([*_comment(reasons), *table, *copied])
+        keys: dict[str, object] = {}
+        if stage.memory_per_job is not None:
+            keys["memory-per-job"] = f"{stage.memory_per_job / 1e9:g}GB"
+        if stage.private_environment:
+            keys["private-environment"] = True
+        more = (line for it in keys.items() for line in assignment(*it))
+        blocks.append([*_comment(reasons), *table, *more])
+    blocks += rules
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
@@ -167,7 +193,7 @@ def _new_table(steps: Iterable[Step], changes: Iterable[Change]) -> str:
     """Return a table with some keys."""
     lines = [f"[{location_of(steps)}]"]
     for change in changes:
-        lines += assignment(change.key, change.value)
+        lines += change.lines(change.table)
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -1,0 +1,210 @@
+"""What recipes say about outputs, as rules for a stage and as lines of the table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from nox_buildstages.commands.init.pyproject import Change
+from nox_buildstages.config.table import TOOL
+from nox_buildstages.errors import UsageError
+from nox_buildstages.recipes.catalogue import recipe_for
+from nox_buildstages.recipes.recipe import (
+    Architectures,
+    BuildRequires,
+    ConfigSettings,
+    CudaLibraries,
+    Env,
+    Fact,
+    MemoryPerJob,
+    Overrides,
+    RequiresDist,
+)
+from nox_buildstages.value import Value, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from packaging.utils import NormalizedName
+
+    from nox_buildstages.model import PackageRules
+
+CUDA_TOOLKIT = canonicalize_name("cuda-toolkit")
+"""The project on PyPI whose extras are the parts of a CUDA toolkit."""
+
+_COMPILER = ("nvcc", "cudart", "cccl")
+"""The parts of the toolkit that each compilation needs."""
+
+_OLDEST_COMPILER = 13
+"""The first CUDA whose compiler is on PyPI."""
+
+
+class Torch(Value):
+    """The torch that the project resolves to."""
+
+    version: Version
+    cuda: str | None  # its version of CUDA; None for a build without CUDA
+
+    @property
+    def has_compiler(self) -> bool:
+        """Whether PyPI has the compiler of its CUDA."""
+        return self.cuda is not None and (
+            int(self.cuda.partition(".")[0]) >= _OLDEST_COMPILER
+        )
+
+    @property
+    def advice(self) -> str:
+        """What to do if PyPI lacks the compiler of its CUDA."""
+        return (
+            f"To do: PyPI has no nvcc of CUDA {self.cuda}, only of CUDA"
+            f" {_OLDEST_COMPILER} and newer. Build where CUDA {self.cuda} is"
+            " installed, or choose a newer torch."
+        )
+
+    def __str__(self) -> str:
+        cuda = "without CUDA" if self.cuda is None else f"with CUDA {self.cuda}"
+        return f"torch {self.version}, a build {cuda}"
+
+
+def find_torch(versions: Mapping[NormalizedName, Version]) -> Torch | None:
+    """Return the torch among resolved packages.
+
+    The wheels of PyTorch's own index have a local version, such as ``+cu128``. PyPI's
+    have none, and require the libraries of their CUDA.
+    """
+    version = versions.get(canonicalize_name("torch"))
+    if version is None:
+        return None
+    local = version.local or ""
+    if local.startswith("cu") and local[2:].isdecimal():
+        return Torch(version=version, cuda=f"{local[2:-1]}.{local[-1]}")
+    for name in (CUDA_TOOLKIT, "nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime"):
+        found = versions.get(canonicalize_name(name))
+        if not local and found is not None:
+            return Torch(version=version, cuda=f"{found.major}.{found.minor}")
+    return Torch(version=version, cuda=None)
+
+
+def locate(text: str) -> str:
+    """Return a requirement for what a recipe says isn't the index's package.
+
+    Others stay as they are, and so does what is no requirement.
+
+    Raises:
+        UsageError: The recipe doesn't know the version.
+    """
+    try:
+        requirement = Requirement(text)
+    except ValueError:
+        return text
+    recipe = recipe_for(requirement.name)
+    if recipe is None or recipe.git is None or requirement.url:
+        return text
+    git = recipe.git
+    pins = [it.version for it in requirement.specifier if it.operator == "=="]
+    is_known = not pins or requirement.specifier.contains(git.version)
+    extras = ",".join(sorted(requirement.extras))
+    name = f"{requirement.name}[{extras}]" if extras else requirement.name
+    located = git.requirement(name, None if is_known else Version(pins[0]))
+    if located is None:
+        raise UsageError(
+            problem=f"{text}: {git.why}, and its recipe knows {git.version} only",
+            hint=f"name a commit:\n  {name} @ git+{git.url}@COMMIT",
+        )
+    return f"{located} ; {requirement.marker}" if requirement.marker else located
+
+
+def apply_facts(rules: PackageRules, facts: Iterable[Fact]) -> PackageRules:
+    """Return the rules of an output with facts; declared values win."""
+    for fact in facts:
+        if isinstance(fact, BuildRequires):
+            known = {it.name for it in rules.build_requires_add}
+            added = (it for it in fact.add if it.name not in known)
+            rules = replace(
+                rules,
+                build_requires_add=(*rules.build_requires_add, *added),
+                build_requires_remove=(*rules.build_requires_remove, *fact.remove),
+            )
+        elif isinstance(fact, Env):
+            rules = replace(rules, env={**fact.env, **rules.env})
+        elif isinstance(fact, ConfigSettings):
+            settings = {**fact.settings, **rules.config_settings}
+            rules = replace(rules, config_settings=settings)
+        elif isinstance(fact, RequiresDist) and rules.requires_dist is None:
+            rules = replace(rules, requires_dist=fact.requirements)
+    return rules
+
+
+def cuda_dependency(facts: Iterable[Fact]) -> str | None:
+    """Return the requirement for the compiler and libraries of CUDA, if any."""
+    facts = tuple(facts)
+    if not any(isinstance(it, (CudaLibraries, Architectures)) for it in facts):
+        return None
+    libraries = (it.names for it in facts if isinstance(it, CudaLibraries))
+    names = sorted({*_COMPILER, *(name for names in libraries for name in names)})
+    return f"{CUDA_TOOLKIT}[{','.join(names)}]"
+
+
+def memory_per_job(facts: Iterable[Fact], env: Mapping[str, str]) -> int | None:
+    """Return the memory of a job in bytes, if a fact knows it."""
+    sizes = (it.size_of_job(env) for it in facts if isinstance(it, MemoryPerJob))
+    return max(sizes, default=None)
+
+
+def list_changes(
+    name: str, declared: PackageRules, facts: Sequence[Fact]
+) -> Iterator[Change]:
+    """Yield the lines for an output that the table lacks, with a comment each."""
+    table = ("tool", TOOL, "package", name)
+    rules = apply_facts(declared, facts)
+    requires = {"add": list(map(str, rules.build_requires_add))}
+    requires["remove"] = list(rules.build_requires_remove)
+    metadata = {"requires-dist": list(map(str, rules.requires_dist or ()))}
+    keys: tuple[tuple[type[Fact], str, Any], ...] = (
+        (BuildRequires, "build-requires", {k: it for k, it in requires.items() if it}),
+        (ConfigSettings, "config-settings", rules.config_settings),
+        (RequiresDist, "metadata", metadata),
+    )
+    for kind, key, value in keys:
+        ours = [it for it in facts if isinstance(it, kind)]
+        whys = dict.fromkeys(it.why for it in ours)
+        if apply_facts(declared, ours) != declared:
+            yield Change(table=table, key=key, value=value, comment=tuple(whys))
+    for fact in facts:
+        variables: Mapping[str, str] = {}
+        comment: tuple[str, ...] = (fact.why,)
+        if isinstance(fact, Env):
+            variables = fact.env
+        elif isinstance(fact, Architectures) and fact.variable:
+            variables = {fact.variable: fact.default or ""}
+            comment = (fact.why, _advise(fact))
+        for variable in sorted(variables.keys() - declared.env.keys()):
+            yield Change(
+                table=(*table, "env"),
+                key=variable,
+                value=variables[variable],
+                comment=comment,
+            )
+            comment = ()
+
+
+def list_overrides(facts: Iterable[Fact]) -> Iterator[tuple[str, str]]:
+    """Yield uv's overrides of wrong runtime requirements, and the reason for each."""
+    for fact in facts:
+        if isinstance(fact, Overrides):
+            yield from ((str(it), fact.why) for it in fact.requirements)
+
+
+def _advise(fact: Architectures) -> str:
+    """Return how to name architectures in the form of the package."""
+    example = fact.spell("8.0", "9.0+PTX")
+    if fact.default is not None:
+        return f'this is its default; name your GPUs in this form: "{example}"'
+    return (
+        f'To do: name your GPUs in this form: "{example}"; "" is the GPU of the machine'
+        " that builds, which must have one"
+    )
