@@ -21,7 +21,8 @@ ROOMS = (
     *("lock/files/names", "indexes", "system"),
     *("wheels", "declarations", "config", "recipes"),
     *("store", "environments", "run"),
-    *("sources", "lock", "lock/files", "lock/resolve", "lock/explain", "builder"),
+    *("sources", "lock", "lock/files", "lock/resolve", "lock/explain", "preflight"),
+    "builder",
     *("wheelhouse", "workspace", "commands", "sessions", "__init__"),
 )
 """The rooms in the order in which they may import: none imports a later one."""
@@ -68,6 +69,11 @@ PURE = (
     "commands/release/provenance",
     "commands/release/sbom",
     "commands/merge/parts",
+    "preflight/checks/*",
+    "preflight/facts",
+    "preflight/finding",
+    "preflight/hints",
+    "preflight/run_checks",
 )
 """Modules that neither open a file, nor run a program, nor look at the environment."""
 

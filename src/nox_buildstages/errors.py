@@ -24,6 +24,7 @@
     │   ├── BackendError         a hook of a build backend failed
     │   ├── ChangedEnvironmentError  a build changed the environment it runs in
     │   ├── BuildTimeoutError    a stage reached the timeout
+    │   ├── PreflightError       a check before the build failed
     │   └── WheelError           a file isn't the expected wheel
     └── RemoteStoreUnreachableError  the remote store doesn't answer
 
@@ -323,6 +324,10 @@ class BuildTimeoutError(BuildError):
     """A stage reached the timeout."""
 
     default_hint = "run the same command again: compiled object files are kept"
+
+
+class PreflightError(BuildError):
+    """A check before a build found that the build would fail."""
 
 
 class WheelError(BuildError):

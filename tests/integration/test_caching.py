@@ -23,6 +23,7 @@ from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.model import Final, Output, Project, Stage
+from nox_buildstages.preflight import machine_facts
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.build_dir import HERE
@@ -467,8 +468,11 @@ def test_nvcc_is_found_as_torch_finds_it(tmp_path: Path, variable: str) -> None:
     on_path = script(tmp_path / "bin/nvcc")
     in_home = script(tmp_path / "cuda/bin/nvcc")
     variables = {"PATH": str(on_path.parent)}
-    assert wrappers.find_nvcc(variables) == on_path
+    assert machine_facts.find_nvcc(variables) == on_path
     assert (
-        wrappers.find_nvcc({**variables, variable: str(tmp_path / "cuda")}) == in_home
+        machine_facts.find_nvcc({**variables, variable: str(tmp_path / "cuda")})
+        == in_home
     )
-    assert wrappers.find_nvcc({**variables, variable: str(tmp_path / "gone")}) is None
+    assert (
+        machine_facts.find_nvcc({**variables, variable: str(tmp_path / "gone")}) is None
+    )

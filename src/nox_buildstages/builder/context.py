@@ -60,6 +60,7 @@ class Tools(Value):
     run: Run
     job_pool: JobPool
     remote: Remote | None = None
+    has_preflight: bool = True  # whether long builds are checked before they compile
 
     def probe(self, python: Path) -> Interpreter:
         """Return the description of an interpreter.

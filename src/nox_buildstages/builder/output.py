@@ -31,6 +31,7 @@ from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.lock.resolve.known_metadata import find_unmet
 from nox_buildstages.run.follow import COMPILE
 from nox_buildstages.sources import metadata as source_tree
+from nox_buildstages.store.inventory import disk_size
 from nox_buildstages.system.files import make_ignored_folder
 from nox_buildstages.value import replace
 
@@ -94,6 +95,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                             log=job.log,
                             seconds=spent + seconds,
                             run=tools.run.id,
+                            tree_size=disk_size(build_dir.folder),
                         )
                     break
                 except BuildError as error:
@@ -188,6 +190,10 @@ def build_wheel(
                 report_ignored_variables(job, backend)
                 resumable = backend.with_build_dir(build_dir.build)
                 supervised = replace(resumable, supervisor=supervisor)
+                if context.tools.has_preflight:
+                    from nox_buildstages.builder import preflight  # noqa: PLC0415
+
+                    preflight.check_before_compile(job, resumable, build_dir)
                 if is_fresh and job.output.metadata.learned in ("static", "wheel"):
                     check_promise(
                         supervised, build_dir.home, job, is_labelled=is_labelled

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.jobs.slots import JobRequest
 from nox_buildstages.environments.snapshot import EnvironmentGuard
-from nox_buildstages.errors import BackendError, BuildError, WheelError, not_run
+from nox_buildstages.errors import (
+    BackendError,
+    BuildError,
+    PreflightError,
+    WheelError,
+    not_run,
+)
 from nox_buildstages.run.journal import BUILT, CACHED
 from nox_buildstages.system.process import run_in_parallel
 from nox_buildstages.value import Record, Value, field
@@ -169,7 +175,7 @@ class StageBuilds(Record):
 
     def _note_failure(self, name: str, error: BuildError, run: Run) -> None:
         self.failures[name] = error
-        is_single = isinstance(error, WheelError) or (
+        is_single = isinstance(error, (WheelError, PreflightError)) or (
             isinstance(error, BackendError) and not error.full_disk
         )
         others = ", ".join(sorted(self.running))

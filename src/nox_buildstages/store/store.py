@@ -67,6 +67,7 @@ class StoredWheel(Value):
     log: Path
     recipe: Recipe
     run: str  # the run of nox that built the wheel
+    tree_size: int | None = None  # bytes that its build directory had; None if unknown
 
     @property
     def key(self) -> str:
@@ -95,6 +96,7 @@ class StoredWheel(Value):
             log=folder / LOG,
             recipe=recipe,
             run=record["run"],
+            tree_size=record.get("tree-size"),
         )
 
 
@@ -172,8 +174,15 @@ class Store(Value, kw_only=False):
                 if wheel is not None:
                     yield wheel
 
-    def put(
-        self, recipe: Recipe, wheel: Path, *, log: Path, seconds: float, run: str
+    def put(  # noqa: PLR0913 - all that a record has
+        self,
+        recipe: Recipe,
+        wheel: Path,
+        *,
+        log: Path,
+        seconds: float,
+        run: str,
+        tree_size: int | None = None,
     ) -> StoredWheel:
         """Copy a wheel into the store, replacing an earlier wheel of the same key.
 
@@ -187,6 +196,7 @@ class Store(Value, kw_only=False):
             "size": wheel.stat().st_size,
             "seconds": round(seconds, 3),
             "run": run,
+            "tree-size": tree_size,
             "recipe": recipe.to_dict(),
         }
         top = self.folder / "wheels"

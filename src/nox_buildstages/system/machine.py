@@ -80,6 +80,23 @@ class Machine(Value):
             free += _free_in(folder, limit, used, "total_inactive_file")
         return max(0, min(free)) if free else None
 
+    def memory_limit(self) -> int | None:
+        """Return the number of bytes that a process may ever use; None if unknown.
+
+        This is the least of the machine's memory, the cgroups' limits and ulimit.
+        """
+        import resource  # noqa: PLC0415 - Windows lacks it
+
+        total = _read_field(self.root / "proc/meminfo", "MemTotal:")
+        limits = [] if total is None else [total * 1024]
+        files = [it / "memory.max" for it in self._list_groups(_V2)]
+        files += [it / "memory.limit_in_bytes" for it in self._list_groups("memory")]
+        limits += [it for it in map(_read_number, files) if it is not None]
+        for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+            limit, _ = resource.getrlimit(kind)
+            limits += [] if limit == resource.RLIM_INFINITY else [limit]
+        return min(limits) if limits else None
+
     def oom_kills(self) -> int:
         """Return how many processes of our cgroup were killed for lack of memory."""
         counts = [

@@ -38,6 +38,7 @@ class Options(Value):
     select: tuple[tuple[str, str], ...] = ()  # axes and values
     check_again: bool = False
     check_reproducible: bool = False
+    no_preflight: bool = False
     vendor: bool = False
     repair: bool = False
     older_than: int | None = None  # seconds
@@ -111,6 +112,7 @@ WORDS = (
     Word("--rebuild", "", _REBUILD, canonicalize_name, "[NAME]"),
     Word("--check-again", _BUILD, "run the imports again though nothing has changed"),
     Word("--check-reproducible", _BUILD, "build twice, and fail if the wheels differ"),
+    Word("--no-preflight", _BUILD, "build even if a check before it fails"),
     Word("--vendor", _RELEASE, "add the runtime's wheels from indexes"),
     Word("--repair", _RELEASE, "make manylinux wheels with auditwheel"),
     Word("--json", _PLAN, "print the plan as JSON"),

@@ -106,6 +106,7 @@ def open_workspace(
             run=run.id,
             offline=indexes.offline,
         ),
+        has_preflight=not options.no_preflight,
     )
     interpreter = tools.probe(environment.python)
     version = interpreter.markers["python_full_version"]

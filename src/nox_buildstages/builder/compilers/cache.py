@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from nox_buildstages.builder.compilers.wrappers import (
     CACHES,
     MAP_VARIABLE,
-    find_nvcc,
     make_compilers,
     make_mapping_compilers,
     make_noop_caches,
 )
 from nox_buildstages.errors import BuildStagesError, CommandError
+from nox_buildstages.preflight.machine_facts import find_nvcc
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.process import Command, run_checked

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -158,12 +157,3 @@ def _make_folder(
             modified = compilers[program].stat().st_mtime_ns
             os.utime(script, ns=(modified, modified))
     return staging.rename(target)
-
-
-def find_nvcc(variables: Mapping[str, str]) -> Path | None:
-    """Return torch's choice of the CUDA compiler; None without CUDA."""
-    home = variables.get("CUDA_HOME") or variables.get("CUDA_PATH")
-    found = shutil.which("nvcc", path=variables.get("PATH"))
-    if home or not found:
-        found = str(Path(home or "/usr/local/cuda", "bin", "nvcc"))
-    return Path(found) if os.access(found, os.X_OK) else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.model import FINAL, minor_version
 from nox_buildstages.text import align
+from nox_buildstages.value import to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +79,15 @@ def format_json(plan: Plan, cells: Cells) -> str:
         for cell in cells.cells
         if cell.project.has_python(python)
     ]
-    document = {"format": FORMAT, "locks": plan.locks, "stages": stages, "final": final}
+    document = {
+        "format": FORMAT,
+        "locks": plan.locks,
+        "stages": stages,
+        "final": final,
+        "preflight": [
+            {**to_dict(it), "outputs": [*it.outputs]} for it in plan.findings
+        ],
+    }
     return json.dumps(document, indent=2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Literal
 
 from nox_buildstages.commands.plan import github
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from nox_buildstages.commands.plan.reasons import PlannedOutput
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.model import Interpreter
+    from nox_buildstages.preflight.finding import Finding
     from nox_buildstages.workspace.workspace import Workspace
 
 
@@ -47,6 +49,11 @@ def run_plan(workspace: Workspace) -> None:
             lines = format_json(plan, Cells(cells=tuple(cells)))
         else:
             lines = "\n".join(format_text(plan))
+            if plan.findings:
+                from nox_buildstages.preflight.finding import format_findings  # noqa: PLC0415
+
+                found = format_findings(plan.findings, encoding=sys.stdout.encoding)
+                lines = "\n".join((lines, "", *found))
     if lines:
         print(lines)  # noqa: T201 - the output of the session
     else:
@@ -62,10 +69,20 @@ def plan_project(workspace: Workspace, views: Sequence[Workspace]) -> Plan:
         identity = it.python, it.title, it.name
         if not planned.setdefault(identity, it).version:  # another cell locks it
             planned[identity] = it
+    findings: tuple[Finding, ...] = ()
+    if any(it.reasons for it in planned.values()):
+        from nox_buildstages.commands.plan.preflight import check_builds  # noqa: PLC0415 - to build
+
+        contexts = (
+            (view, view.context(_read_stale_locks(view, view.interpreter)))
+            for view in views
+        )
+        findings = check_builds(contexts, planned.values())
     return Plan(
         locks=locks,
         pythons=tuple(dict.fromkeys(view.python for view in views)),
         outputs=tuple(planned.values()),
+        findings=findings,
     )
 
 

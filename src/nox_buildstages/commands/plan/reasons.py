@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.lock.files.lockfile import LockedOutput
     from nox_buildstages.model import Output, Project, Stage
+    from nox_buildstages.preflight.finding import Finding
     from nox_buildstages.store.history import History
     from nox_buildstages.store.key import Recipe
     from nox_buildstages.store.store import StoredWheel
@@ -64,6 +65,7 @@ class Plan(Value):
     locks: Literal["current", "stale", "missing"]  # the state of the lock files
     pythons: tuple[str, ...]  # minor versions
     outputs: tuple[PlannedOutput, ...]  # of each Python, in the order of the stages
+    findings: tuple[Finding, ...] = ()  # of preflight
 
 
 def plan_without_locks(project: Project, python: str) -> tuple[PlannedOutput, ...]:

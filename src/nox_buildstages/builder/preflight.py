@@ -1,0 +1,206 @@
+"""Check what would make a long build fail, before it compiles anything."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nox_buildstages.builder.jobs.slots import JobRequest
+from nox_buildstages.builder.sandbox import Supervisor
+from nox_buildstages.errors import CommandError, PreflightError
+from nox_buildstages.preflight.facts import LONG, Disk, Facts
+from nox_buildstages.preflight.finding import format_findings, merge_findings
+from nox_buildstages.preflight.machine_facts import (
+    find_nvcc,
+    free_space,
+    has_gpu,
+    read_host_compiler,
+    read_memory,
+    read_nvcc,
+)
+from nox_buildstages.preflight.recipe_facts import known_of
+from nox_buildstages.preflight.run_checks import run_checks
+from nox_buildstages.preflight.source_facts import (
+    NVCC,
+    read_source,
+    read_torch,
+    read_torch_headers,
+    torch_of,
+)
+from nox_buildstages.preflight.trial_build import Trial, run_trial
+from nox_buildstages.store.history import History
+from nox_buildstages.store.inventory import disk_size
+from nox_buildstages.system.files import remove_tree
+from nox_buildstages.system.process import USUAL_UMASK, Command
+from nox_buildstages.value import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nox_buildstages.builder.backend import Backend
+    from nox_buildstages.builder.job import Job
+    from nox_buildstages.preflight.facts import Known, Language
+    from nox_buildstages.store.build_dir import BuildDirectory
+    from nox_buildstages.store.store import StoredWheel
+    from nox_buildstages.system.process import Completed
+
+_PATHS = (
+    "import json, sysconfig\n"
+    "print(json.dumps([*map(sysconfig.get_path, ('include', 'platlib'))]))"
+)
+
+
+def check_before_compile(job: Job, backend: Backend, build_dir: BuildDirectory) -> None:
+    """Check a build that is expected to take long, with a backend ready to compile.
+
+    Raises:
+        PreflightError: The build would fail.
+    """
+    previous = History(store=job.context.tools.store).previous(job.recipe)
+    known = known_of(
+        job.output.name,
+        job.output.metadata.version,
+        torch=torch_of(job.context.pins(job.stage.name)),
+        variables=job.variables,
+    )
+    is_long = known.is_long if previous is None else previous.seconds >= LONG
+    if not is_long and job.build_dir.spent(job.location) < LONG:
+        return
+    started = time.monotonic()
+    facts = find_facts(job, backend, build_dir, previous, known)
+    findings = merge_findings(run_checks(facts))
+    lines = [*format_findings(findings, encoding="utf-8")]
+    with job.log.open("a", encoding="utf-8") as log:
+        log.writelines(f"{line}\n" for line in ("preflight:", *lines, ""))
+    run, name = job.context.tools.run, job.output.name
+    failed = [it for it in findings if it.state == "error"]
+    if failed:
+        first, *others = failed
+        raise PreflightError(
+            subject=f"{name} (stage {job.stage.name})",
+            problem=first.text,
+            details=[
+                *format_findings(
+                    [replace(it, outputs=()) for it in others], encoding="utf-8"
+                ),
+                "nothing was compiled; to build anyway: -- --no-preflight",
+            ],
+            log=job.log,
+            hint=first.hint,
+        )
+    for it in findings:
+        if it.state == "warning":
+            run.report(f"! {it.line}")
+    took = time.monotonic() - started
+    run.report(f"{name}: {len(findings)} checks before it compiles took {took:.1f} s")
+
+
+def find_facts(
+    job: Job,
+    backend: Backend,
+    build_dir: BuildDirectory,
+    previous: StoredWheel | None,
+    known: Known,
+) -> Facts:
+    """Return the facts about a build in a stage's environment."""
+    context, stage, env = job.context, job.stage, backend.env
+    tools, pins = context.tools, context.pins(stage.name)
+    include, packages = _find_folders(backend)
+    source = read_source(backend.tree)
+    torch = read_torch(packages) if packages else None
+    request = JobRequest.of(stage)
+    missing_header: str | None = None
+    if include is not None:
+        header = include / "Python.h"
+        missing_header = "" if header.is_file() else str(header)
+    facts = Facts(
+        output=job.output.name,
+        stage=stage.name,
+        python=context.interpreter.version,
+        variables=env,
+        network=stage.network,
+        no_network=tools.sandbox_policy.possible.why,
+        is_elsewhere=not job.sandbox.may_move,
+        known=known,
+        has_built=previous is not None and previous.recipe.source == job.recipe.source,
+        may_have_nvcc=find_nvcc(env) is not None,
+        torch=torch,
+        has_ninja=shutil.which("ninja", path=env["PATH"]) is not None,
+        has_gpu=has_gpu(),
+        jobs=stage.jobs,
+        missing_header=missing_header,
+        source=source,
+        memory=read_memory(
+            tools.job_pool.machine,
+            per_job=request.memory_per_job,
+            is_known=stage.memory_per_job is not None,
+            most=request.most,
+        ),
+        disk=Disk(
+            place=str(build_dir.folder.parent),
+            free=free_space(build_dir.folder),
+            needed=previous.tree_size if previous else known.disk,
+            is_measured=previous is not None,
+            used=disk_size(build_dir.folder),
+        ),
+    )
+    is_locked = any(it.name == NVCC for it in pins)
+    is_cuda = facts.compiles_cuda and (is_locked or (torch and torch.cuda))
+    if is_cuda:
+        facts = replace(
+            facts,
+            nvcc=read_nvcc(env, tools.runner),
+            compiler=read_host_compiler(env, tools.runner),
+        )
+    language: Language | None = None
+    for it in ("C", "C++", "CUDA"):
+        if it in source.languages and (it != "CUDA" or (is_cuda and facts.nvcc)):
+            language = it
+    if language is None:
+        return facts
+    is_on_gpu = language == "CUDA" and packages is not None and torch is not None
+    trial = Trial(
+        language=language,
+        variables=env,
+        nvcc=find_nvcc(env),
+        python_headers=None if facts.missing_header else include,
+        torch=packages / "torch" if is_on_gpu and packages and torch else None,
+        headers=(
+            read_torch_headers(packages)
+            if is_on_gpu and packages and source.has_torch_on_gpu
+            else ()
+        ),
+    )
+
+    def run(argv: Sequence[str], folder: Path) -> Completed:
+        command = Command(
+            argv=tuple(argv),
+            cwd=folder,
+            env=env,
+            attend=backend.attend,
+            umask=USUAL_UMASK,
+        )
+        return tools.runner(Supervisor().around(backend.sandbox.wrap(command)))
+
+    folder = build_dir.home / "trial"
+    try:
+        result, log = run_trial(trial, folder, run)
+    finally:
+        remove_tree(folder)
+    with job.log.open("a", encoding="utf-8") as file:
+        file.write(f"{log}\n")
+    return replace(facts, trial=result)
+
+
+def _find_folders(backend: Backend) -> tuple[Path | None, Path | None]:
+    """Return the folders of Python's headers and of the packages in an environment."""
+    argv = (str(backend.python), "-I", "-c", _PATHS)
+    with suppress(CommandError, ValueError):
+        answer = backend.runner(Command(argv=argv, cwd=Path("/"), env=backend.env))
+        include, packages = map(Path, json.loads(answer.stdout))
+        return include, packages
+    return None, None

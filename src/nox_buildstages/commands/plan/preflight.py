@@ -1,0 +1,113 @@
+"""Check whether this machine can build what a plan wants to build.
+
+This needs only locks, machine and store: no environment is made, nothing is fetched or
+compiled. The other checks run when a stage starts.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from nox_buildstages.builder.jobs.slots import JobRequest
+from nox_buildstages.preflight.facts import LONG, Disk, Facts, Known, Nvcc
+from nox_buildstages.preflight.finding import merge_findings
+from nox_buildstages.preflight.machine_facts import (
+    find_unwritable,
+    free_space,
+    has_gpu,
+    read_host_compiler,
+    read_memory,
+    read_nvcc,
+)
+from nox_buildstages.preflight.recipe_facts import known_of
+from nox_buildstages.preflight.run_checks import run_checks
+from nox_buildstages.preflight.source_facts import NVCC, torch_of
+from nox_buildstages.system.machine import is_this_machine
+from nox_buildstages.value import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nox_buildstages.builder.context import BuildContext
+    from nox_buildstages.commands.plan.reasons import PlannedOutput
+    from nox_buildstages.preflight.finding import Finding
+    from nox_buildstages.workspace.workspace import Workspace
+
+
+def check_builds(
+    contexts: Iterable[tuple[Workspace, BuildContext]],
+    planned: Iterable[PlannedOutput],
+) -> tuple[Finding, ...]:
+    """Return what the checks find about planned builds, for some cells and Pythons."""
+    findings: list[Finding] = []
+    builds = {(it.python, it.title, it.name): it for it in planned if it.reasons}
+    for view, context in contexts:
+        if not is_this_machine(view.project.machine):
+            continue
+        for stage in view.cell.graph.order:
+            title = view.project.stage_label(stage.name)
+            for output in stage.outputs:
+                build = builds.pop((view.python, title, output.name), None)
+                if build is not None:
+                    findings += check_build(view, context, build)
+    return tuple(merge_findings(findings))
+
+
+def check_build(
+    view: Workspace, context: BuildContext, build: PlannedOutput
+) -> list[Finding]:
+    """Return what the checks find about a planned build."""
+    tools, store = view.tools, view.tools.store
+    stage = view.cell.graph.stages[build.stage]
+    pins = context.pins(stage.name) if stage.name in context.locks else ()
+    variables = context.variables(stage, canonicalize_name(build.name))
+    env = {"PATH": tools.run.outer.get("PATH", os.defpath), **variables}
+    last = None if build.compared is None else store.peek(build.compared)
+    known = Known()
+    if build.version:
+        version = Version(build.version)
+        known = known_of(build.name, version, torch=torch_of(pins), variables=variables)
+    request, sandbox = JobRequest.of(stage), tools.sandbox_policy.possible
+    folder = store.builds(may_move=sandbox.may_move)
+    facts = Facts(
+        output=build.name,
+        stage=stage.name,
+        python=view.python,
+        variables=variables,
+        network=stage.network,
+        no_network=sandbox.why,
+        is_elsewhere=not sandbox.may_move,
+        known=known,
+        torch=torch_of(pins),
+        has_gpu=has_gpu(),
+        jobs=stage.jobs,
+        memory=read_memory(
+            tools.job_pool.machine,
+            per_job=request.memory_per_job,
+            is_known=stage.memory_per_job is not None,
+            most=request.most,
+        ),
+        disk=Disk(
+            place=str(folder),
+            free=free_space(folder),
+            needed=last.tree_size if last else known.disk,
+            is_measured=last is not None,
+        ),
+        unwritable=find_unwritable((store.folder, view.wheelhouse.folder)),
+    )
+    locked = next((it.version for it in pins if it.name == NVCC), None)
+    if locked is not None:
+        nvcc = Nvcc(version=(locked.major, locked.minor), place="its lock")
+        facts = replace(facts, nvcc=nvcc)
+    elif facts.torch and facts.torch.cuda:
+        facts = replace(
+            facts,
+            nvcc=read_nvcc(env, tools.runner),
+            compiler=read_host_compiler(env, tools.runner),
+        )
+    is_long = known.is_long if last is None else last.seconds >= LONG
+    return [it for it in run_checks(facts) if is_long or it.state != "later"]

@@ -1,0 +1,1 @@
+"""Preflight: what would make a long build fail, found before the build compiles."""

@@ -1,0 +1,63 @@
+"""What a check found: a line with a mark, and how to fix the problem."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from nox_buildstages.value import Value, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+State: TypeAlias = Literal["ok", "warning", "error", "later"]
+"""An error ends a build before it compiles; ``later`` is known when a stage starts."""
+
+MARKS: dict[State, str] = {"ok": "✓", "warning": "!", "error": "✗", "later": "·"}
+_ASCII_MARKS: dict[State, str] = {**MARKS, "ok": "ok", "error": "x", "later": "-"}
+
+
+class Finding(Value):
+    """The result of a check."""
+
+    check: str  # the name of the check
+    state: State
+    text: str  # empty if it is known later
+    hint: str = ""  # first a sentence, then lines to copy
+    outputs: tuple[str, ...] = ()  # empty if it is about the machine
+
+    @property
+    def line(self) -> str:
+        """The outputs and the text."""
+        return ": ".join(filter(None, (", ".join(self.outputs), self.text)))
+
+
+def merge_findings(findings: Iterable[Finding]) -> list[Finding]:
+    """Return each finding once, with the outputs that share it."""
+    merged: dict[Finding, dict[str, None]] = {}
+    for it in findings:
+        outputs = merged.setdefault(replace(it, outputs=()), {})
+        outputs.update(dict.fromkeys(it.outputs))
+    return [replace(it, outputs=tuple(outputs)) for it, outputs in merged.items()]
+
+
+def format_findings(findings: Iterable[Finding], *, encoding: str) -> Iterator[str]:
+    """Yield a line for each finding, with its fix below.
+
+    The checks that are known later share a line. The marks are ASCII if the encoding
+    lacks others.
+    """
+    try:
+        "".join(MARKS.values()).encode(encoding)
+        marks = MARKS
+    except (UnicodeEncodeError, LookupError):
+        marks = _ASCII_MARKS
+    later: dict[str, None] = {}
+    for it in findings:
+        if it.state == "later":
+            later[it.check] = None
+            continue
+        yield f" {marks[it.state]} {it.line}"
+        if it.state != "ok":
+            yield from (f"     {line}".rstrip() for line in it.hint.splitlines())
+    if later:
+        yield f" {marks['later']} checked when the stage starts: {', '.join(later)}"

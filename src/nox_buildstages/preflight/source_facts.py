@@ -1,0 +1,113 @@
+"""Facts about an unpacked source, and about the torch in an environment."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nox_buildstages.preflight.facts import SourceTree, Torch
+from nox_buildstages.sources.trees import find_empty_submodules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nox_buildstages.lock.files.lockfile import Pin
+    from nox_buildstages.preflight.facts import Language, Version
+
+NVCC = "nvidia-cuda-nvcc"
+"""The project on PyPI with nvcc, since CUDA 13."""
+
+_LANGUAGES: dict[str, Language] = {
+    **dict.fromkeys((".c", ".pyx"), "C"),
+    **dict.fromkeys((".cc", ".cpp", ".cxx", ".C"), "C++"),
+    ".cu": "CUDA",
+}
+_LFS = b"version https://git-lfs.github.com/spec/v1\n"
+_LFS_SIZE = range(100, 1024)
+_NOT_BUILT = re.compile("(test|doc|example|benchmark|sample)s?|testing|[._].*")
+_TORCH_ON_GPU = re.compile(rb"#include\s*[<\"]ATen/cuda/")
+_ARCHITECTURES = re.compile(r"gencode|compute_\d|sm_\d|TORCH_CUDA_ARCH_LIST")
+_DEFINED = re.compile(r"^(__version__|cuda)\b[^=\n]*= *'?([^'\n]*)'?$", re.MULTILINE)
+
+
+def read_source(tree: Path) -> SourceTree:
+    """Return the facts about the source of a project."""
+    languages: set[Language] = set()
+    pointers: list[str] = []
+    files, has_torch_on_gpu = 0, False
+    for folder, names, members in os.walk(tree):
+        names[:] = (it for it in names if it != ".git")
+        relative = Path(folder).relative_to(tree)
+        is_built = not any(map(_NOT_BUILT.fullmatch, relative.parts))
+        for path in (Path(folder, it) for it in members):
+            language = _LANGUAGES.get(path.suffix) if is_built else None
+            with suppress(OSError):
+                if path.is_symlink():
+                    continue
+                if path.stat().st_size in _LFS_SIZE and _begins(path, _LFS):
+                    pointers.append(str(path.relative_to(tree)))
+                elif language is not None:
+                    languages.add(language)
+                    files += 1
+                    if language != "C" and not has_torch_on_gpu:
+                        content = path.read_bytes()
+                        has_torch_on_gpu = bool(_TORCH_ON_GPU.search(content))
+    setup = "\n".join(
+        it.read_text(encoding="utf-8", errors="replace")
+        for it in tree.iterdir()
+        if it.is_file() and it.suffix in {".py", ".txt", ".cmake"}
+    )
+    return SourceTree(
+        languages=frozenset(languages),
+        files=files,
+        extends_torch="cpp_extension" in setup,
+        is_serial=bool(re.search(r"use_ninja *= *False", setup)),
+        names_architectures=bool(_ARCHITECTURES.search(setup)),
+        has_torch_on_gpu=has_torch_on_gpu,
+        pointers=tuple(sorted(pointers)),
+        empty_submodules=find_empty_submodules(tree),
+    )
+
+
+def _begins(path: Path, beginning: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(beginning)) == beginning
+
+
+def read_torch(packages: Path) -> Torch | None:
+    """Return the torch in a folder of packages, as its own module says."""
+    try:
+        text = (packages / "torch" / "version.py").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = dict(_DEFINED.findall(text))
+    cuda = re.fullmatch(r"(\d+)\.(\d+)", found.get("cuda", ""))
+    version = found.get("__version__", "").partition("+")[0]
+    return Torch(version=version, cuda=(int(cuda[1]), int(cuda[2])) if cuda else None)
+
+
+def read_torch_headers(packages: Path) -> tuple[str, ...]:
+    """Return the headers of CUDA that torch's own headers for extensions include."""
+    header = packages / "torch/include/ATen/cuda/CUDAContextLight.h"
+    with suppress(OSError):
+        text = header.read_text(encoding="utf-8", errors="replace")
+        return tuple(re.findall(r"#include <(cu(?:sparse|blas|solver)\w*\.h)>", text))
+    return ()
+
+
+def torch_of(pins: Iterable[Pin]) -> Torch | None:
+    """Return the torch in a lock; its CUDA is that of its label or of its toolkit."""
+    versions = {str(it.name): it.version for it in pins}
+    if "torch" not in versions:
+        return None
+    torch = versions["torch"]
+    label = re.fullmatch(r"cu(\d+)(\d)", torch.local or "")
+    cuda: Version | None = (int(label[1]), int(label[2])) if label else None
+    if torch.local is None:
+        for name, version in versions.items():
+            if re.fullmatch(r"cuda-toolkit|nvidia-cuda-runtime(-cu\d+)?", name):
+                cuda = version.major, version.minor
+    return Torch(version=torch.public, cuda=cuda)
