@@ -228,6 +228,7 @@ def test_json_has_all_that_is_known() -> None:
                 "requires": ["build-stage-one", "build-stage-two"],
             }
         ],
+        "preflight": [],
     }
 
 

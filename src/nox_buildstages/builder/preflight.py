@@ -25,7 +25,6 @@ from nox_buildstages.preflight.machine_facts import (
 from nox_buildstages.preflight.recipe_facts import known_of
 from nox_buildstages.preflight.run_checks import run_checks
 from nox_buildstages.preflight.source_facts import (
-    NVCC,
     read_source,
     read_torch,
     read_torch_headers,
@@ -108,7 +107,7 @@ def find_facts(
 ) -> Facts:
     """Return the facts about a build in a stage's environment."""
     context, stage, env = job.context, job.stage, backend.env
-    tools, pins = context.tools, context.pins(stage.name)
+    tools = context.tools
     include, packages = _find_folders(backend)
     source = read_source(backend.tree)
     torch = read_torch(packages) if packages else None
@@ -148,7 +147,7 @@ def find_facts(
             used=disk_size(build_dir.folder),
         ),
     )
-    is_locked = any(it.name == NVCC for it in pins)
+    is_locked = context.has_own_cuda(stage, job.output.name)
     is_cuda = facts.compiles_cuda and (is_locked or (torch and torch.cuda))
     if is_cuda:
         facts = replace(

@@ -1,4 +1,4 @@
-"""What is known about a build before it compiles, as far as checks ask for it."""
+"""The facts about a build before it compiles, as far as checks ask for them."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class TrialResult(Value):
 
 
 class Known(Value):
-    """What the catalogue of recipes knows about an output."""
+    """The facts in the catalogue of recipes about an output."""
 
     force_build: Mapping[str, str] = field(default_factory=dict)
     """Variables that keep setup.py from fetching a prebuilt wheel."""

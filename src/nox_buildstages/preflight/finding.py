@@ -1,4 +1,4 @@
-"""What a check found: a line with a mark, and how to fix the problem."""
+"""The finding of a check: a line with a mark, and how to fix the problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the catalogue of recipes knows about a build."""
+"""Facts about a build from the catalogue of recipes."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nox_buildstages.environments.cuda import torch_cuda
 from nox_buildstages.preflight.facts import SourceTree, Torch
 from nox_buildstages.sources.trees import find_empty_submodules
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 
     from nox_buildstages.lock.files.lockfile import Pin
     from nox_buildstages.preflight.facts import Language, Version
-
-NVCC = "nvidia-cuda-nvcc"
-"""The project on PyPI with nvcc, since CUDA 13."""
 
 _LANGUAGES: dict[str, Language] = {
     **dict.fromkeys((".c", ".pyx"), "C"),
@@ -84,9 +82,8 @@ def read_torch(packages: Path) -> Torch | None:
     except OSError:
         return None
     found = dict(_DEFINED.findall(text))
-    cuda = re.fullmatch(r"(\d+)\.(\d+)", found.get("cuda", ""))
     version = found.get("__version__", "").partition("+")[0]
-    return Torch(version=version, cuda=(int(cuda[1]), int(cuda[2])) if cuda else None)
+    return Torch(version=version, cuda=parse_cuda(found.get("cuda")))
 
 
 def read_torch_headers(packages: Path) -> tuple[str, ...]:
@@ -99,15 +96,15 @@ def read_torch_headers(packages: Path) -> tuple[str, ...]:
 
 
 def torch_of(pins: Iterable[Pin]) -> Torch | None:
-    """Return the torch in a lock; its CUDA is that of its label or of its toolkit."""
-    versions = {str(it.name): it.version for it in pins}
+    """Return the torch in a lock."""
+    versions = {str(it.name): str(it.version) for it in pins}
     if "torch" not in versions:
         return None
-    torch = versions["torch"]
-    label = re.fullmatch(r"cu(\d+)(\d)", torch.local or "")
-    cuda: Version | None = (int(label[1]), int(label[2])) if label else None
-    if torch.local is None:
-        for name, version in versions.items():
-            if re.fullmatch(r"cuda-toolkit|nvidia-cuda-runtime(-cu\d+)?", name):
-                cuda = version.major, version.minor
-    return Torch(version=torch.public, cuda=cuda)
+    version = versions["torch"].partition("+")[0]
+    return Torch(version=version, cuda=parse_cuda(torch_cuda(versions)))
+
+
+def parse_cuda(text: str | None) -> Version | None:
+    """Return a version of CUDA such as 13.0; None for anything else."""
+    found = re.fullmatch(r"(\d+)\.(\d+)", text or "")
+    return (int(found[1]), int(found[2])) if found else None

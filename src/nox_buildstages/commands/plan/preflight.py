@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.builder.jobs.slots import JobRequest
+from nox_buildstages.environments.cuda import nvcc_cuda
 from nox_buildstages.preflight.facts import LONG, Disk, Facts, Known, Nvcc
 from nox_buildstages.preflight.finding import merge_findings
 from nox_buildstages.preflight.machine_facts import (
@@ -25,15 +26,16 @@ from nox_buildstages.preflight.machine_facts import (
 )
 from nox_buildstages.preflight.recipe_facts import known_of
 from nox_buildstages.preflight.run_checks import run_checks
-from nox_buildstages.preflight.source_facts import NVCC, torch_of
+from nox_buildstages.preflight.source_facts import parse_cuda, torch_of
 from nox_buildstages.system.machine import is_this_machine
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.commands.plan.reasons import PlannedOutput
+    from nox_buildstages.lock.files.lockfile import Pin
     from nox_buildstages.preflight.finding import Finding
     from nox_buildstages.workspace.workspace import Workspace
 
@@ -63,8 +65,15 @@ def check_build(
     """Return what the checks find about a planned build."""
     tools, store = view.tools, view.tools.store
     stage = view.cell.graph.stages[build.stage]
-    pins = context.pins(stage.name) if stage.name in context.locks else ()
-    variables = context.variables(stage, canonicalize_name(build.name))
+    output = canonicalize_name(build.name)
+    pins: tuple[Pin, ...] = ()
+    variables: Mapping[str, str] = stage.env
+    locked: str | None = None
+    if stage.name in context.locks:
+        pins = context.pins(stage.name)
+        variables = context.variables(stage, output)
+        if context.has_own_cuda(stage, output):
+            locked = nvcc_cuda({str(it.name): str(it.version) for it in pins})
     env = {"PATH": tools.run.outer.get("PATH", os.defpath), **variables}
     last = None if build.compared is None else store.peek(build.compared)
     known = Known()
@@ -99,9 +108,8 @@ def check_build(
         ),
         unwritable=find_unwritable((store.folder, view.wheelhouse.folder)),
     )
-    locked = next((it.version for it in pins if it.name == NVCC), None)
     if locked is not None:
-        nvcc = Nvcc(version=(locked.major, locked.minor), place="its lock")
+        nvcc = Nvcc(version=parse_cuda(locked), place="its lock")
         facts = replace(facts, nvcc=nvcc)
     elif facts.torch and facts.torch.cuda:
         facts = replace(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from support.project import Project
 
+pytestmark = pytest.mark.slow
+
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 9\n".format(
     "0" * 64
 )
@@ -113,10 +115,8 @@ def test_a_trial_with_the_variables_of_the_build(kernels: Kernels) -> None:
     """A compiler or a flag that doesn't work is found within a second."""
     kernels.declare(env={"CFLAGS": "-not-an-option"})
     error = kernels.refused()
-    assert error.problem == (
-        "three lines of C don't compile: cc: error: unrecognized command-line option"
-        " ‘-not-an-option’"
-    )
+    problem = "three lines of C don't compile: cc: error: unrecognized command-line"
+    assert error.problem.startswith(problem)
     kernels.declare(env={"CC": "no-such-compiler"})
     problem = "three lines of C don't compile: no-such-compiler isn't on PATH"
     assert kernels.refused().problem == problem
@@ -162,7 +162,7 @@ def test_too_little_disk_or_memory(
     kernels.run("build-stages-plan")
     printed = capsys.readouterr().out
     assert " ✗ kernels: a job needs 900.0 TB of memory, and builds here have" in printed
-    assert "and the last build took 1000.0 PB\n     free some space" in printed
+    assert "and the last build took 1.0 EB\n     free some space" in printed
     error = kernels.refused()
     assert error.problem.startswith("a job needs 900.0 TB of memory")
     assert any("the last build took" in it for it in error.details)
