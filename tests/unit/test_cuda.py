@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ from nox_buildstages.environments.cuda import (
 from nox_buildstages.environments.environment import Environment
 from nox_buildstages.environments.packages import FILES_NOTE
 from nox_buildstages.errors import BuildStagesError
+from nox_buildstages.system.process import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +49,12 @@ def environment(tmp_path: Path) -> Environment:
     return make_environment(tmp_path / "env")
 
 
+def link(environment: Environment, *, has_nvcc: bool = True) -> None:
+    """Make the tree."""
+    path = os.environ["PATH"]
+    link_cuda(environment, has_nvcc=has_nvcc, runner=run, path=path)
+
+
 def list_tree(environment: Environment) -> dict[str, str]:
     """Return the paths in the tree, each with the text of the file behind it."""
     tree = environment.location / CUDA_FOLDER
@@ -61,11 +69,24 @@ def list_tree(environment: Environment) -> dict[str, str]:
 def test_the_tree_has_what_a_cuda_toolkit_has(environment: Environment) -> None:
     """Programs, headers, libraries in both folders, with the names that linkers want.
 
-    A name that a wheel has stays what it is.
+    A name that a wheel has stays what it is. Other libraries of NVIDIA are there, too.
     """
-    link_cuda(environment, has_nvcc=True)
+    nvidia = environment.location / PACKAGES / "nvidia"
+    nvidia.joinpath("__init__.py").touch()
+    others = {
+        "nccl/include/nccl.h": "include/nccl.h",
+        "nccl/lib/libnccl.so.2": "lib/libnccl.so",
+        "zero/include/cuda.h": "",
+        "zero/bin/tool": "",
+    }
+    for name in others:
+        nvidia.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
+        nvidia.joinpath(name).write_text(name)
+    link(environment)
     expected = {
         **{it: it for it in FILES},
+        **{place: name for name, place in others.items() if place},
+        "lib/libnccl.so.2": "nccl/lib/libnccl.so.2",
         "lib/libcudart.so": "lib/libcudart.so.13",
         "lib/libnvrtc-builtins.so": "lib/libnvrtc-builtins.so.13.0",
     }
@@ -81,28 +102,28 @@ def test_the_tree_stays_until_the_wheels_differ(environment: Environment) -> Non
     """A new tree makes the list of the environment's files invalid, an old one not."""
     note = environment.location / FILES_NOTE
     note.touch()
-    link_cuda(environment, has_nvcc=True)
+    link(environment)
     assert not note.exists()
     note.touch()
-    link_cuda(environment, has_nvcc=True)
+    link(environment)
     assert note.exists()
     library = environment.location / PACKAGES / "nvidia/cu13/lib/libcudart.so.13"
     library.rename(library.with_name("libcudart.so.14"))
-    link_cuda(environment, has_nvcc=True)
+    link(environment)
     assert list_tree(environment)["lib64/libcudart.so"] == "lib/libcudart.so.13"
     assert "lib64/libcudart.so.13" not in list_tree(environment)
     assert not note.exists()
-    link_cuda(environment, has_nvcc=False)
+    link(environment, has_nvcc=False)
     assert not environment.location.joinpath(CUDA_FOLDER).exists()
 
 
-@pytest.mark.parametrize("damage", ["bin/nvcc", "lib64/libcudart.so", "include"])
+@pytest.mark.parametrize("damage", ["bin/nvcc", "lib64/libcudart.so", "nvvm"])
 @pytest.mark.parametrize("how", ["removed", "a file", "another link"])
 def test_a_damaged_tree_is_made_again(
     environment: Environment, damage: str, how: str
 ) -> None:
     """A killed run may leave a part of it."""
-    link_cuda(environment, has_nvcc=True)
+    link(environment)
     whole = list_tree(environment)
     path = environment.location / CUDA_FOLDER / damage
     path.unlink()
@@ -110,7 +131,7 @@ def test_a_damaged_tree_is_made_again(
         path.write_text("")
     elif how == "another link":
         path.symlink_to("/usr/local/cuda")
-    link_cuda(environment, has_nvcc=True)
+    link(environment)
     assert list_tree(environment) == whole
 
 
@@ -118,7 +139,7 @@ def test_a_copy_of_an_environment_has_a_tree_of_its_own(
     environment: Environment, tmp_path: Path
 ) -> None:
     """No link leads back to the first one."""
-    link_cuda(environment, has_nvcc=True)
+    link(environment)
     whole = list_tree(environment)
     copy = tmp_path / "copy"
     shutil.copytree(environment.location, copy, symlinks=True)
@@ -126,12 +147,32 @@ def test_a_copy_of_an_environment_has_a_tree_of_its_own(
     assert list_tree(make_environment(copy)) == whole
 
 
+def test_programs_link_with_the_driver(environment: Environment) -> None:
+    """It comes with a GPU, but the header names its functions."""
+    packages = environment.location / PACKAGES / "nvidia/cu13"
+    shutil.rmtree(packages / "lib/stubs")
+    packages.joinpath("include/cuda.h").write_text("CUresult CUDAAPI cuInit(int);")
+    link(environment)
+    note = environment.location / FILES_NOTE
+    note.touch()
+    link(environment)
+    assert note.exists()
+    source = environment.location / "a.c"
+    source.write_text("int cuInit(int); int main(void) { return cuInit(0); }")
+    stubs = environment.location / CUDA_FOLDER / "lib64/stubs"
+    assert [it.name for it in stubs.iterdir()] == ["libcuda.so"]
+    env = {**os.environ, "LIBRARY_PATH": str(stubs)}
+    command = ["cc", str(source), "-lcuda", "-o", str(source.with_suffix(""))]
+    subprocess.run(command, env=env, check=True)
+    assert b"libcuda.so.1" in source.with_suffix("").read_bytes()
+
+
 def test_a_wheel_without_nvcc_is_an_error(environment: Environment) -> None:
     """The build would use the system's."""
     nvcc = environment.location / PACKAGES / "nvidia/cu13/bin/nvcc"
     nvcc.unlink()
     with pytest.raises(BuildStagesError, match="contains no nvcc") as caught:
-        link_cuda(environment, has_nvcc=True)
+        link(environment)
     assert "--upgrade-package nvidia-cuda-nvcc" in str(caught.value)
 
 

@@ -38,15 +38,15 @@ CASES = [
         "The detected CUDA version (12.4) mismatches the version of PyTorch (13.0)",
         "nvcc is of CUDA 12.4",
     ),
-    ("OSError: CUDA_HOME environment variable is not set.", 'pass-env = ["CUDA_HOME"]'),
-    ("/usr/local/cuda/bin/nvcc: No such file or directory", "CUDA_HOME"),
+    ("OSError: CUDA_HOME environment variable is not set.", 'add "cuda-toolkit[nvcc,'),
+    ("/usr/local/cuda/bin/nvcc: No such file or directory", "cuda-toolkit"),
     (
         "FileNotFoundError: No such file or directory: '/usr/local/cuda/bin/nvcc'",
         "nvcc",
     ),
-    ("flash_attn was requested, but nvcc was not found.  Are you …", "CUDA_HOME"),
-    ("  No CMAKE_CUDA_COMPILER could be found.", "CUDA_HOME"),
-    ("  Failed to find nvcc.", "CUDA_HOME"),
+    ("flash_attn was requested, but nvcc was not found.  Are you …", "cuda-toolkit"),
+    ("  No CMAKE_CUDA_COMPILER could be found.", "cuda-toolkit"),
+    ("  Failed to find nvcc.", "cuda-toolkit"),
     ("RuntimeError: Ninja is required to load C++ extensions", '"ninja"'),
     ("meson-python: error: Could not find ninja version 1.8.2 or newer.", '"ninja"'),
     ("ERROR: Could not detect Ninja v1.8.2 or newer", '"ninja"'),
@@ -445,6 +445,14 @@ CUDA = "OSError: CUDA_HOME environment variable is not set."
         ({"outer": {"CUDA_HOME": "/c"}}, "CUDA_HOME is set here, but builds don't see"),
         ({"pass_env": ["CUDA_HOME"]}, "set CUDA_HOME, which stage kernels passes on"),
         ({"seen": {"CUDA_HOME": "/c"}}, "nvcc isn't found in /c"),
+        ({}, 'add "cuda-toolkit[nvcc,cudart,cccl]" to the dependencies of stage'),
+        ({"packages": {"torch": "2.13.0+cu130"}}, 'add "cuda-toolkit[nvcc,'),
+        ({"packages": {"torch": "2.8.0+cu128"}}, "set CUDA_HOME, and pass-env"),
+        (
+            {"packages": {"nvidia-cuda-nvcc-cu12": "12.9.86"}},
+            "which PyPI has from CUDA 13 on: set CUDA_HOME, and pass-env",
+        ),
+        ({"seen": {"CUDA_HOME": "/e/cuda-toolkit"}}, 'to "{env}/cuda-toolkit"'),
     ],
 )
 def test_a_missing_nvcc_is_judged_by_torch_and_the_table(
@@ -454,6 +462,26 @@ def test_a_missing_nvcc_is_judged_by_torch_and_the_table(
     found = hint([CUDA], **known)
     assert words in found
     assert ("pass-env" in found) == ("pass-env" in words or "don't see" in words)
+
+
+@pytest.mark.parametrize(
+    ("line", "requirement"),
+    [
+        ("fatal error: cusparse.h: No such file", "cuda-toolkit[cusparse]"),
+        ("fatal error: cub/cub.cuh: No such file", "cuda-toolkit[cccl]"),
+        ("fatal error: cuda_profiler_api.h: No such file", "cuda-toolkit[profiler]"),
+        ("fatal error: nccl.h: No such file", "nvidia-nccl-cu13"),
+        ("/usr/bin/ld: cannot find -lcublasLt: No such file", "cuda-toolkit[cublas]"),
+        ("/usr/bin/ld: cannot find -lcusparseLt", "nvidia-cusparselt-cu13"),
+    ],
+)
+def test_what_a_build_lacks_of_cuda_comes_from_a_wheel(
+    line: str, requirement: str
+) -> None:
+    """If its nvcc does."""
+    known = {"nvidia-cuda-nvcc": "13.0.88"}
+    assert f'add "{requirement}" to' in hint([line], packages=known)
+    assert requirement not in hint([line])
 
 
 @pytest.mark.parametrize(

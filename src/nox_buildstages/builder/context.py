@@ -9,7 +9,12 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from nox_buildstages.environments import interpreter
-from nox_buildstages.environments.cuda import NVCC, TOOLKIT_VARIABLES
+from nox_buildstages.environments.cuda import (
+    NVCC,
+    NVCC_12,
+    TOOLKIT,
+    TOOLKIT_VARIABLES,
+)
 from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.indexes.url_secrets import strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, StagePin, list_pins
@@ -370,10 +375,17 @@ class BuildContext(Value, eq=False):
         """Return the output of a tool for ``--version``."""
         path = shutil.which(program, path=self.tools.run.outer.get("PATH"))
         if path is None:
+            hint, details = f"install {program}", []
+            if program == "nvcc":
+                hint = f'install it, or add "{TOOLKIT}" to dependencies'
+                if any(pin.name == NVCC_12 for pin in self.pins(stage.name)):
+                    details = [f"{NVCC_12} contains no nvcc; wheels have it from 13 on"]
+                    hint = "install the CUDA 12 toolkit"
             raise BuildStagesError(
                 subject=f"stage {stage.name}",
                 problem=f"its tool {program!r} isn't on PATH",
-                hint=f"install {program}",
+                details=details,
+                hint=hint,
             )
         command = version_command(path, self.tools.run.outer)
         try:

@@ -66,7 +66,12 @@ def prepare_environment(
     write_text(path, pylock.dump_pylock(bound))
     sync_environment(context, name, environment, path)
     has_nvcc = name != FINAL and NVCC in context.ingredients(name)
-    link_cuda(environment, has_nvcc=has_nvcc)
+    link_cuda(
+        environment,
+        has_nvcc=has_nvcc,
+        runner=context.tools.runner,
+        path=context.tools.run.outer.get("PATH"),
+    )
     record_files(environment)
 
 

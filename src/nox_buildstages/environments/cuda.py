@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.version import Version
@@ -15,12 +17,13 @@ from packaging.version import Version
 from nox_buildstages.environments.packages import FILES_NOTE, site_packages
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.system.files import remove_tree
+from nox_buildstages.system.process import Command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from nox_buildstages.environments.environment import Environment
+    from nox_buildstages.system.process import Runner
 
 NVCC = "nvidia-cuda-nvcc"
 """The project whose wheel contains nvcc."""
@@ -28,60 +31,134 @@ NVCC = "nvidia-cuda-nvcc"
 NVCC_12 = "nvidia-cuda-nvcc-cu12"
 """The project of CUDA 12, whose wheel contains ptxas, but no nvcc."""
 
+TOOLKIT = "cuda-toolkit[nvcc,cudart,cccl]"
+"""The requirement that brings nvcc and what its code includes."""
+
 CUDA_FOLDER = "cuda-toolkit"
 """The folder in an environment for the tree."""
 
 TOOLKIT_VARIABLES = ("CUDA_HOME", "CUDA_PATH", "CUDAToolkit_ROOT", "CUDACXX")
 """The variables with which programs find CUDA: three name the folder, one nvcc."""
 
+_STUBS = {
+    "libcuda": ("cuda.h", r"\bcu[A-Z]\w+"),
+    "libnvidia-ml": ("nvml.h", r"\bnvml[A-Z]\w+"),
+}
+"""The driver's libraries, which no wheel has: their headers and functions."""
+
+_PARTS = {
+    "nvidia-nccl-cu{}": r"nccl",
+    "nvidia-cudnn-cu{}": r"cudnn",
+    "nvidia-cusparselt-cu{}": r"cusparselt",
+    "nvidia-nvshmem-cu{}": r"nvshmem",
+    "cccl": r"(thrust|cub|cuda|nv)/",
+    "cublas": r"(cublas|nvblas)",
+    "profiler": r"cuda_?profiler",
+    "crt": r"crt/",
+    "nvml": r"(nvml|nvidia-ml)",
+    "nvtx": r"nvtx",
+    **{
+        name: name
+        for name in (
+            *("cufft", "cufile", "cupti", "curand", "cusolver", "cusparse", "npp"),
+            *("nvfatbin", "nvjitlink", "nvjpeg", "nvptxcompiler", "nvrtc"),
+        )
+    },
+    "cudart": r"cuda(_|rt|devrt)",
+}
+"""By project, or by extra of cuda-toolkit: how its headers and libraries begin."""
+
 _LIBRARY = re.compile(r"(lib.+\.so)\.[\d.]+")
 
 
-def link_cuda(environment: Environment, *, has_nvcc: bool) -> None:
+def link_cuda(
+    environment: Environment, *, has_nvcc: bool, runner: Runner, path: str | None
+) -> None:
     """Make the CUDA tree of an environment fit its wheels; without nvcc, remove it.
 
-    All links are relative, so a copy of the environment has a tree of its own. The
-    caller occupies the environment.
+    All links are relative, so a copy of the environment has a tree of its own. ``path``
+    is the ``PATH`` with the C compiler. The caller occupies the environment.
 
     Raises:
         BuildStagesError: The wheel of nvcc contains no nvcc.
     """
     tree = environment.location / CUDA_FOLDER
     links = dict(_list_links(environment, tree)) if has_nvcc else {}
-    if links == dict(_read_links(tree)):
+    stubs = [it for it in _STUBS if f"include/{_STUBS[it][0]}" in links]
+    if "lib64/stubs" in links:  # a wheel has some
+        stubs = []
+    files = {f"lib64/stubs/{it}.so": "" for it in stubs}
+    if {**links, **files} == dict(_read_links(tree)):
         return
-    # The recorded files of the environment don't include the new links.
+    # The recorded files of the environment don't include the new ones.
     environment.location.joinpath(FILES_NOTE).unlink(missing_ok=True)
     remove_tree(tree)
     for name, target in links.items():
         link = tree / name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(target)
+    compiler = shutil.which("cc", path=path)
+    if compiler is not None:
+        for stub in stubs:
+            _make_stub(tree, stub, compiler, runner)
+
+
+def _make_stub(tree: Path, name: str, compiler: str, runner: Runner) -> None:
+    """Make a library that has the functions of the driver, for the linker.
+
+    Without one, a program that links with the driver could only be built on a machine
+    that has a GPU. If the compiler can't make it, the linker will say what is missing.
+    """
+    header, pattern = _STUBS[name]
+    text = tree.joinpath("include", header).read_text("utf-8", errors="replace")
+    folder = tree / "lib64" / "stubs"
+    folder.mkdir(parents=True, exist_ok=True)
+    source, new = folder / f"{name}.c", folder / f"{name}.new"
+    functions = sorted(set(re.findall(pattern, text)))
+    source.write_text("".join(f"void {it}(void) {{}}\n" for it in functions))
+    options = ("-shared", "-nostdlib", "-w", f"-Wl,-soname,{name}.so.1")
+    argv = (compiler, *options, "-o", str(new), str(source))
+    if runner(Command(argv=argv, cwd=folder)).returncode == 0:
+        new.rename(folder / f"{name}.so")
+    source.unlink()
 
 
 def _list_links(environment: Environment, tree: Path) -> Iterator[tuple[str, str]]:
-    """Yield the path of each link in the tree, and the relative target."""
-    for packages in site_packages(environment):
-        for nvcc in sorted(packages.glob("nvidia/cu*/bin/nvcc")):
-            top = nvcc.parent.parent
-            for folder, name in (("bin", "bin"), ("lib", "lib64")):
-                found = os.path.relpath(top / folder, tree / name)
-                files = sorted(it.name for it in (top / folder).iterdir())
-                yield from ((f"{name}/{it}", f"{found}/{it}") for it in files)
-                for it in files:
-                    match = _LIBRARY.fullmatch(it)
-                    if match is not None and match[1] not in files:
-                        yield f"{name}/{match[1]}", it  # for the linker
-            yield "lib", "lib64"
-            for name in ("include", "nvvm"):
-                yield name, os.path.relpath(top / name, tree)
-            return
-    raise BuildStagesError(
-        subject=f"environment {environment.location}",
-        problem=f"its {NVCC} contains no nvcc",
-        hint=f"lock another version:\n"
-        f"  nox -s build-stages-lock -- --upgrade-package {NVCC}",
+    """Yield the path of each link in the tree, and the relative target.
+
+    Headers and libraries of other wheels of NVIDIA, such as NCCL, are in the tree, too.
+    """
+    found = (
+        nvcc
+        for packages in site_packages(environment)
+        for nvcc in sorted(packages.glob("nvidia/cu*/bin/nvcc"))
     )
+    nvcc = next(found, None)
+    if nvcc is None:
+        raise BuildStagesError(
+            subject=f"environment {environment.location}",
+            problem=f"its {NVCC} contains no nvcc",
+            hint="lock another version:\n"
+            f"  nox -s build-stages-lock -- --upgrade-package {NVCC}",
+        )
+    top = nvcc.parent.parent
+    others = [it for it in sorted(top.parent.iterdir()) if it != top]
+    for name, source, tops in (
+        ("bin", "bin", (top,)),
+        ("include", "include", (top, *others)),
+        ("lib64", "lib", (top, *others)),
+    ):
+        files: dict[str, str] = {}
+        for folder in filter(Path.is_dir, (it / source for it in tops)):
+            target = os.path.relpath(folder, tree / name)
+            for path in sorted(folder.iterdir()):
+                files.setdefault(path.name, f"{target}/{path.name}")
+        for it in list(files):
+            if match := _LIBRARY.fullmatch(it):
+                files.setdefault(match[1], it)  # for the linker
+        yield from ((f"{name}/{it}", files[it]) for it in files)
+    yield "lib", "lib64"
+    yield "nvvm", os.path.relpath(top / "nvvm", tree)
 
 
 def _read_links(tree: Path) -> Iterator[tuple[str, str]]:
@@ -146,6 +223,17 @@ def torch_cuda(versions: Mapping[str, str]) -> str | None:
         if re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name):
             return _minor(version)
     return None
+
+
+def find_requirement(name: str, versions: Mapping[str, str]) -> str | None:
+    """Return the wheel of NVIDIA with a header or library; None if unknown.
+
+    ``versions`` has the packages of an environment with nvcc.
+    """
+    part = next((it for it in _PARTS if re.match(_PARTS[it], name, re.IGNORECASE)), "")
+    if "{}" in part:
+        return part.format(Version(versions[NVCC]).major)
+    return f"cuda-toolkit[{part}]" if part else None
 
 
 def _minor(version: str) -> str:

@@ -20,6 +20,14 @@ from nox_buildstages.builder.diagnosis.modules import (
 )
 from nox_buildstages.builder.diagnosis.situation import Situation
 from nox_buildstages.builder.diagnosis.system_packages import Kind, find_debian_package
+from nox_buildstages.environments.cuda import (
+    CUDA_FOLDER,
+    NVCC,
+    NVCC_12,
+    TOOLKIT,
+    find_requirement,
+    torch_cuda as cuda_of_torch,
+)
 from nox_buildstages.model import PROJECT
 from nox_buildstages.value import Value
 
@@ -100,13 +108,28 @@ def _missing_name(match: re.Match[str], situation: Situation) -> str:
 
 
 def _missing_nvcc(_match: re.Match[str], situation: Situation) -> Hint:
-    version = situation.packages.get("torch", "")
+    packages = situation.packages
+    version = packages.get("torch", "")
     local = Version(version).local if version else None
+    cuda = cuda_of_torch(packages)
+    is_on_pypi = Version(cuda) >= Version("13") if cuda else not version
+    others = {*situation.outer, *situation.pass_env, *situation.seen}
     if local and local.startswith(("cpu", "rocm", "xpu")):
         text = (
             f"torch {version} has no CUDA: lock a CUDA build of torch, from another"
             " index, or build without CUDA, by a variable of its setup.py or a patch"
         )
+    elif situation.seen.get("CUDA_HOME", "").endswith(f"/{CUDA_FOLDER}"):
+        text = (
+            "nvcc is where CUDA_HOME, CUDACXX and PATH say, but this build looks"
+            " elsewhere: set a variable or config setting that it reads to"
+            f' "{{env}}/{CUDA_FOLDER}"'
+        )
+    elif NVCC_12 in packages and "CUDA_HOME" not in situation.seen:
+        problem = f"{NVCC_12} contains no nvcc, which PyPI has from CUDA 13 on"
+        text = situation.pass_variable("CUDA_HOME", problem)
+    elif is_on_pypi and "CUDA_HOME" not in others and situation.stage != PROJECT:
+        text = f"nvcc isn't found: {situation.add(TOOLKIT)}"
     elif "CUDA_HOME" in situation.seen:
         found = situation.seen["CUDA_HOME"]
         text = f"nvcc isn't found in {found}: set CUDA_HOME to the CUDA toolkit"
@@ -117,6 +140,9 @@ def _missing_nvcc(_match: re.Match[str], situation: Situation) -> Hint:
 
 def _other_cuda(match: re.Match[str], situation: Situation) -> str:
     problem = f"nvcc is of CUDA {match['what']}, and torch of another version"
+    if NVCC in situation.packages:
+        cuda = cuda_of_torch(situation.packages) or "VERSION"
+        return f"{problem}: {situation.add(f'cuda-toolkit=={cuda}.*')}"
     if "CUDA_HOME" in situation.seen:
         return f"{problem}: set CUDA_HOME to the CUDA toolkit of torch's version"
     return situation.pass_variable("CUDA_HOME", problem)
@@ -179,6 +205,10 @@ def _missing_header(match: re.Match[str], situation: Situation) -> str:
         top = "torch"
     if "/" in name and top in _HEADER_PROJECTS:
         return situation.add_missing(top, f"{name} is missing")
+    if NVCC in situation.packages:
+        requirement = find_requirement(name, situation.packages)
+        if requirement is not None:
+            return f"{name} is missing: {situation.add(requirement)}"
     if _CUDA_HEADER.match(name):
         problem = f"{name} of NVIDIA's CUDA libraries is missing: name its folder"
         return situation.set_variable("CPATH", "…", problem)
@@ -228,6 +258,10 @@ def _unknown_program(match: re.Match[str], situation: Situation) -> str:
 
 def _missing_library(match: re.Match[str], situation: Situation) -> str:
     name = match["what"]
+    if NVCC in situation.packages:
+        requirement = find_requirement(name, situation.packages)
+        if requirement is not None:
+            return f"the library {name} is missing: {situation.add(requirement)}"
     problem = f"the library {name} is missing: install it, or name its folder"
     return _missing_from_system(name, "library") or situation.set_variable(
         "LIBRARY_PATH", "…", problem
