@@ -27,6 +27,7 @@ from nox_buildstages.errors import (
     MatchRuntimeError,
     MetadataError,
     NoWheelError,
+    PreflightError,
     Problem,
     ProposalError,
     RemoteStoreUnreachableError,
@@ -262,6 +263,17 @@ MESSAGES: list[tuple[BuildStagesError, str]] = [
         """
         error: x (stage a): stopped after 5 h
         help: run the same command again: compiled object files are kept
+        """,
+    ),
+    (
+        PreflightError(
+            subject="x (stage a)",
+            problem="the submodule b is empty",
+            hint="fetch it",
+        ),
+        """
+        error: x (stage a): the submodule b is empty
+        help: fetch it
         """,
     ),
     (
