@@ -60,7 +60,9 @@ from nox_buildstages.store.store import Store
 from nox_buildstages.system.files import sha256_of
 from nox_buildstages.system.machine import Machine
 from nox_buildstages.system.process import run
+from nox_buildstages.text import format_size
 from nox_buildstages.value import replace
+from nox_buildstages.wheelhouse.directory import manifest_entry
 from support.packages import (
     make_sdist,
     make_tinybackend,
@@ -973,6 +975,87 @@ def test_the_kernel_knows_who_was_killed(shop: Shop) -> None:
             shop.provide()
         assert caught.value.out_of_memory is not is_known
         assert len(shop.reports) == (1 if is_known else 3)
+
+
+def limited_machine(shop: Shop, *, free: int) -> Machine:
+    """Return a machine with four cores and some free memory, in bytes."""
+    root = shop.root / "limited"
+    (root / "proc").mkdir(parents=True, exist_ok=True)
+    (root / "proc/meminfo").write_text(f"MemAvailable: {free // 1024} kB\n")
+    return replace(ROOMY, root=root)
+
+
+def write_compiler(shop: Shop, *, size: int) -> None:
+    """Make the backend run a stand-in for a compiler, which measures itself, too."""
+    shop.write()
+    compiler = (
+        f"x = b'x' * {size}\n"
+        "from resource import RUSAGE_SELF, getrusage\n"
+        "print('took', getrusage(RUSAGE_SELF).ru_maxrss * 1024, flush=True)\n"
+    )
+    code = (
+        "import subprocess, sys, tinybackend\n"
+        "def build_wheel(*arguments):\n"
+        f"    subprocess.run([sys.executable, '-c', {compiler!r}], check=True)\n"
+        "    return tinybackend.build_wheel(*arguments)\n"
+    )
+    (shop.root / "low-lib/own.py").write_text(code)
+    (shop.root / "low-lib/pyproject.toml").write_text(
+        "[build-system]\nrequires = ['tinybackend']\n"
+        "build-backend = 'own'\nbackend-path = ['.']\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "size", [450_000_000, pytest.param(1_000_000_000, marks=pytest.mark.slow)]
+)
+def test_a_build_gets_as_many_jobs_as_its_last_build_needed(
+    shop: Shop, size: int
+) -> None:
+    """The record and the plan have what the compiler itself has measured."""
+    write_compiler(shop, size=size)
+    shop.stage, shop.machine = {"jobs": 4}, limited_machine(shop, free=size * 3)
+    wheel = shop.provide().wheel
+    (own,) = re.findall(r"^took (\d+)$", wheel.log.read_text(), re.MULTILINE)
+    memory = wheel.memory
+    assert memory is not None
+    assert memory.is_complete
+    assert memory.jobs == 4
+    assert memory.process == pytest.approx(int(own), rel=0.1)
+    assert memory.build == pytest.approx(int(own), rel=0.1)
+    assert manifest_entry(shop.provide())["memory"] == memory.to_dict()
+
+    shop.rules = PackageRules(env={"OTHER": "key"})
+    (build, _) = plan_outputs(shop.context(), shop.history({}))
+    took = format_size(memory.process)
+    why = f"with 2 jobs: a process took {took} in the last build"
+    assert build.limit == why
+    shop.reports.clear()
+    again = shop.provide().wheel
+    assert shop.reports[0].startswith(f"building low-lib 1.0 {why} (log: ")
+    assert wheel.key != again.key
+    assert sha256_of(wheel.path) == sha256_of(again.path)
+
+
+def test_a_build_after_a_kill_gets_fewer_jobs(shop: Shop) -> None:
+    """If it was built with half the jobs, and also if it wasn't built at all."""
+    shop.stage = {"jobs": 2}
+    shop.machine = limited_machine(shop, free=10**10)
+    shop.write(faults=["memory"])
+    assert shop.provide().wheel.memory is not None
+    shop.reports.clear()
+    shop.run = "run-2"
+    shop.provide("low", "low-lib")
+    why = "the last build was killed for memory at 2 jobs"
+    assert shop.reports[0].startswith(f"building low-lib 1.0 with 1 job: {why} (")
+
+    shop.stage, shop.rules = {"jobs": 4}, PackageRules(env={"OTHER": "key"})
+    with pytest.raises(BackendError):
+        shop.provide()
+    shop.reports.clear()
+    shop.provide()
+    assert shop.reports[0].startswith(f"building low-lib 1.0 with 1 job: {why} (")
+    assert [*Store(shop.store).failures("low-lib")] == []
 
 
 def test_another_failure_is_not_tried_again(shop: Shop) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from nox_buildstages.builder.jobs.memory import MemoryNeed
 from nox_buildstages.commands.plan import formats as plan_formats
 from nox_buildstages.commands.plan.reasons import (
     Cause,
@@ -143,6 +144,16 @@ def test_without_locks_everything_is_to_be_built() -> None:
     assert text(*plan)[0] == "build  a-b    one  not locked yet"
 
 
+def test_a_limit_by_memory_comes_after_the_reasons() -> None:
+    """It is no reason to build."""
+    limited = replace(planned("a", "env X", "y"), limit="with 2 jobs: that much")
+    assert [it.split("  ")[-1].strip() for it in text(limited)] == [
+        "env X",
+        "y",
+        "with 2 jobs: that much",
+    ]
+
+
 def document(plan: Plan, project: Project) -> Any:  # noqa: ANN401 - JSON
     return json.loads(plan_formats.format_json(plan, arrange_cells([project])))
 
@@ -161,6 +172,7 @@ def test_json_has_all_that_is_known() -> None:
         key="new",
         source="./a",
         compared="old",
+        memory=MemoryNeed(size=5, origin="measured"),
     )
     b = planned("b", "not locked yet", version="", stage="two")
     plan = Plan(locks="stale", pythons=("3.11",), outputs=(a, c, b))
@@ -185,6 +197,8 @@ def test_json_has_all_that_is_known() -> None:
                         "compared": "old",
                         "source": "./a",
                         "store": None,
+                        "memory-per-job": 5,
+                        "memory-per-job-from": "measured",
                     },
                     {
                         "name": "c",
@@ -195,6 +209,8 @@ def test_json_has_all_that_is_known() -> None:
                         "compared": None,
                         "source": None,
                         "store": "remote",
+                        "memory-per-job": None,
+                        "memory-per-job-from": None,
                     },
                 ],
             },
@@ -215,6 +231,8 @@ def test_json_has_all_that_is_known() -> None:
                         "compared": None,
                         "source": None,
                         "store": None,
+                        "memory-per-job": None,
+                        "memory-per-job-from": None,
                     }
                 ],
             },

@@ -6,10 +6,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
 from nox_buildstages.builder.jobs.slots import (
-    MEMORY_PER_JOB,
     JobGrant,
     JobRequest,
     count_jobs,
@@ -17,12 +15,10 @@ from nox_buildstages.builder.jobs.slots import (
     grant_more,
     job_variables,
 )
-from nox_buildstages.model import Output, Stage
 from nox_buildstages.value import replace
 
 GB = 10**9
 WAITING = JobGrant()
-OUTPUT = Output(requirement=Requirement("kernels"), location="")
 
 
 def running(jobs: int, memory: int = 0, base: int | None = None) -> JobGrant:
@@ -176,23 +172,6 @@ def test_the_sum_stays_within_the_budget() -> None:
                 compilers = sum(it.jobs for it in parts)
                 assert 1 <= compilers <= cores + len(parts)
                 assert sum(it.memory for it in parts) <= memory * GB
-
-
-@pytest.mark.parametrize(
-    ("jobs", "memory", "asked"),
-    [
-        (None, None, JobRequest(memory_per_job=MEMORY_PER_JOB)),
-        (None, 4 * GB, JobRequest(memory_per_job=4 * GB)),
-        (3, None, JobRequest(most=3, memory_per_job=0)),
-        (3, 4 * GB, JobRequest(most=3, memory_per_job=4 * GB)),
-    ],
-)
-def test_what_a_stage_wishes(
-    jobs: int | None, memory: int | None, asked: JobRequest
-) -> None:
-    """Who names a number has thought of memory, unless he names that, too."""
-    stage = Stage(name="a", outputs=(OUTPUT,), jobs=jobs, memory_per_job=memory)
-    assert JobRequest.of(stage) == asked
 
 
 def test_build_tools_are_told() -> None:

@@ -35,7 +35,7 @@ def next_attempt(
       from the beginning, because some builds can't run twice in the same tree.
     """
     name, report = job.output.name, job.context.tools.run.report
-    if isinstance(error, BackendError) and error.out_of_memory:
+    if is_out_of_memory(error):
         declared = job.variables
         if attempt.most is not None or jobs == 1 or "MAX_JOBS" in declared:
             return None
@@ -56,6 +56,11 @@ def next_attempt(
         " starting again without it"
     )
     return Attempt(is_resumed=False)
+
+
+def is_out_of_memory(error: BuildError) -> bool:
+    """Whether an attempt failed because memory ran out."""
+    return isinstance(error, BackendError) and error.out_of_memory
 
 
 def mark_out_of_memory(

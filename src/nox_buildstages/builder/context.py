@@ -26,12 +26,13 @@ from nox_buildstages.system.process import run_checked, version_command
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
+    from nox_buildstages.builder.jobs.memory import MemoryNeed
     from nox_buildstages.builder.jobs.slots import JobPool
     from nox_buildstages.builder.sandbox import SandboxPolicy
     from nox_buildstages.config.graph import Graph
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from nox_buildstages.run.run import Run
     from nox_buildstages.sources.patches import PatchFile
     from nox_buildstages.sources.sources import Sources
+    from nox_buildstages.store.memory import BuildMemory
     from nox_buildstages.store.remote import Remote
     from nox_buildstages.store.store import Store, StoredWheel
     from nox_buildstages.system.process import Runner
@@ -360,6 +362,22 @@ class BuildContext(Value, eq=False):
         if not self.has_own_cuda(stage, output):
             return ()
         return tuple(it for it in stage.pass_env if it in TOOLKIT_VARIABLES)
+
+    def memory_need(
+        self, stage: Stage, output: LockedOutput, earlier: Iterable[BuildMemory]
+    ) -> MemoryNeed:
+        """Return the memory that each compiler of an output may need."""
+        from nox_buildstages.builder.jobs.memory import choose_need  # noqa: PLC0415 - to build
+        from nox_buildstages.builder.jobs.slots import job_variables  # noqa: PLC0415
+        from nox_buildstages.recipes.catalogue import recipe_for  # noqa: PLC0415
+        from nox_buildstages.recipes.recipe import MemoryPerJob  # noqa: PLC0415
+
+        torch = [it for it in self.pins(stage.name) if it.name == "torch"]
+        has_cuda = not any((it.version.local or "").startswith("cpu") for it in torch)
+        recipe, version = recipe_for(output.name), output.metadata.version
+        fact = recipe.find(MemoryPerJob, version, cuda=has_cuda) if recipe else None
+        env = {**job_variables(1), **self.variables(stage, output.name)}
+        return choose_need(stage, earlier, fact.size_of_job(env) if fact else None)
 
     def missing_tools(self, stage: Stage) -> tuple[str, ...]:
         """Return the tools of a stage missing on PATH, and in its environment."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.check_wheel import accept_editable_wheel, name_build
 from nox_buildstages.builder.job import Job
+from nox_buildstages.builder.jobs.memory import DEFAULT
 from nox_buildstages.builder.jobs.server import take_jobs
 from nox_buildstages.builder.jobs.slots import JobRequest
 from nox_buildstages.builder.prepare import prepare_environment
@@ -115,7 +116,9 @@ def _open_backend(
     with (
         tools.store.hold_lock(f"project-{path_id(root)}"),
         tools.job_pool.take_slot() as slot,
-        take_jobs(slot, JobRequest.of(stage), wait=job.report_waiting) as jobs,
+        take_jobs(
+            slot, JobRequest(memory_per_job=DEFAULT), wait=job.report_waiting
+        ) as jobs,
         tempfile.TemporaryDirectory(prefix="home-", dir=folder) as home,
         job.open_backend(EDITABLE, root, home=Path(home), jobs=jobs) as backend,
     ):

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder.backend import Backend
 from nox_buildstages.builder.backend_variables import backend_variables
 from nox_buildstages.builder.compilers.cache import hide_caches, map_paths
+from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.diagnosis.neighbours import Origin
 from nox_buildstages.builder.diagnosis.situation import Situation
 from nox_buildstages.builder.home import read_home
-from nox_buildstages.builder.jobs.slots import BuildJobs
+from nox_buildstages.builder.jobs.slots import BuildJobs, JobRequest
 from nox_buildstages.environments.cuda import add_cuda
 from nox_buildstages.environments.snapshot import (
     PRIVATE_FOLDER,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.compilers.cache import CompilerCache
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.builder.home import HomeSettings
+    from nox_buildstages.builder.jobs.memory import MemoryNeed
     from nox_buildstages.builder.jobs.slots import Shortage
     from nox_buildstages.builder.sandbox import Sandbox
     from nox_buildstages.environments.environment import Environment
@@ -100,6 +102,26 @@ class Job(Value):
             BuildStagesError: The network can't be switched off.
         """
         return self.context.tools.sandbox_policy.sandbox(self.stage)
+
+    @property
+    def history(self) -> History:
+        """The earlier builds in the store, read once in a session."""
+        tools = self.context.tools
+        return tools.run.once((SESSION, "history"), lambda: History(store=tools.store))
+
+    @property
+    def memory_need(self) -> MemoryNeed:
+        """The memory that each compiler may need, by earlier builds."""
+        earlier = self.history.memory_of(self.recipe)
+        interrupted = self.build_dir.read_memory(jobs=1)
+        earlier = [*filter(None, [interrupted]), *earlier]
+        return self.context.memory_need(self.stage, self.output, earlier)
+
+    def request(self, most: int | None = None) -> JobRequest:
+        """Return the resources to request; ``most`` limits the jobs further."""
+        return JobRequest(
+            most=most or self.stage.jobs, memory_per_job=self.memory_need.size
+        )
 
     @property
     def variables(self) -> dict[str, str]:
@@ -202,7 +224,7 @@ class Job(Value):
     def _find_previous_build(self) -> PreviousBuild:
         """Return the previous build of the output."""
         recipe = self.recipe
-        wheel = History(store=self.context.tools.store).previous(recipe)
+        wheel = self.history.previous(recipe)
         if wheel is None:
             return PreviousBuild()
         previous = PreviousBuild(seconds=wheel.seconds)

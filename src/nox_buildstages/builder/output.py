@@ -9,7 +9,12 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.attempts import Attempt, mark_out_of_memory, next_attempt
+from nox_buildstages.builder.attempts import (
+    Attempt,
+    is_out_of_memory,
+    mark_out_of_memory,
+    next_attempt,
+)
 from nox_buildstages.builder.check_wheel import accept_wheel, check_metadata, name_build
 from nox_buildstages.builder.compilers.cache import use_cache
 from nox_buildstages.builder.context import SESSION
@@ -19,7 +24,7 @@ from nox_buildstages.builder.jobs.parallelism import (
     needs_number,
 )
 from nox_buildstages.builder.jobs.server import take_jobs
-from nox_buildstages.builder.jobs.slots import JobRequest, job_variables
+from nox_buildstages.builder.jobs.slots import count_jobs, job_variables
 from nox_buildstages.builder.notices import (
     describe_pure_wheel,
     find_ignored_variables,
@@ -32,6 +37,7 @@ from nox_buildstages.lock.resolve.known_metadata import find_unmet
 from nox_buildstages.run.follow import COMPILE
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.store.inventory import disk_size
+from nox_buildstages.store.memory import Kill
 from nox_buildstages.system.files import make_ignored_folder
 from nox_buildstages.value import replace
 
@@ -40,7 +46,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.builder.backend import Backend
     from nox_buildstages.builder.job import Job
-    from nox_buildstages.builder.jobs.slots import BuildJobs, JobSlot
+    from nox_buildstages.builder.jobs.slots import BuildJobs, JobRequest, JobSlot
     from nox_buildstages.store.build_dir import BuildDirectory
     from nox_buildstages.wheels.wheel import WheelFile
 
@@ -68,7 +74,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
         ):
             if rebuild:
                 job.build_dir.clear()
-            attempt = Attempt(is_resumed=job.is_partial)
+            attempt, kill = Attempt(is_resumed=job.is_partial), None
             while True:
                 resumes, spent = job.is_partial, job.build_dir.spent(job.location)
                 try:
@@ -78,14 +84,16 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                         with take_jobs(slot, request, wait=job.report_waiting) as jobs:
                             network = "" if job.sandbox.is_off else ", network on"
                             resuming = ", resuming an interrupted build"
+                            limit = describe_limit(job, jobs, request)
                             tools.run.report(
                                 f"building {recipe.name} {recipe.version} with {jobs}"
-                                f" (log: {job.log}){network}{resuming * resumes}"
+                                f"{limit} (log: {job.log}){network}{resuming * resumes}"
                             )
-                            kills = tools.job_pool.machine.oom_kills()
+                            machine = tools.job_pool.machine
+                            kills, free = machine.oom_kills(), machine.free_memory()
                             started = time.monotonic()
                             begin_log(job, jobs, attempt, resumes=resumes)
-                            wheel, hits = build_wheel(
+                            wheel, hits, is_complete = build_wheel(
                                 *(job, jobs, build_dir, tree), is_fresh=not resumes
                             )
                             seconds = time.monotonic() - started
@@ -96,12 +104,20 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                             seconds=spent + seconds,
                             run=tools.run.id,
                             tree_size=disk_size(build_dir.folder),
+                            memory=build_dir.read_memory(
+                                jobs.count, is_complete=is_complete, kill=kill
+                            ),
                         )
                     break
                 except BuildError as error:
                     failure = mark_out_of_memory(
                         error, job, jobs=jobs.count, kills=kills
                     )
+                    if is_out_of_memory(failure) and free:
+                        kill = Kill(jobs=jobs.count, free=free)
+                    memory = job.build_dir.read_memory(jobs.count, kill=kill)
+                    if memory is not None:
+                        tools.store.note_failure(recipe, memory)
                     following = next_attempt(job, attempt, failure, jobs=jobs.count)
                     if following is None:
                         raise failure from error.__cause__
@@ -129,10 +145,8 @@ def request_jobs(
 
     ``most`` limits the number, in addition to the table.
     """
-    context, request = job.context, JobRequest.of(job.stage)
+    context, request = job.context, job.request(most)
     tools = context.tools
-    if most is not None:
-        request = replace(request, most=most)
     settings = context.project.rules(job.output.name).config_settings.values()
     arguments = chain(*([it] if isinstance(it, str) else it for it in settings))
     has_number = job.stage.jobs is not None
@@ -159,12 +173,22 @@ def request_jobs(
     return request
 
 
+def describe_limit(job: Job, jobs: BuildJobs, request: JobRequest) -> str:
+    """Return why a build gets fewer jobs; empty unless free memory is the reason."""
+    pool = job.context.tools.job_pool
+    if not pool.count_alone(request) <= jobs.count < pool.count_wanted(request):
+        return ""
+    is_fixed = str(jobs) == count_jobs(jobs.count)
+    return f"{'' if is_fixed else f', {jobs.count} at first'}: {job.memory_need.reason}"
+
+
 def build_wheel(
     job: Job, jobs: BuildJobs, build_dir: BuildDirectory, tree: Path, *, is_fresh: bool
-) -> tuple[WheelFile, str]:
+) -> tuple[WheelFile, str, bool]:
     """Run the hook ``build_wheel`` in a source tree, and check the wheel.
 
-    Return the wheel, and the hits of the compiler cache in words.
+    Return the wheel, the hits of the compiler cache in words, and whether all compilers
+    ran below the build backend, so that their memory was measured.
 
     Raises:
         BuildError: The build failed, or made another wheel than expected.
@@ -180,7 +204,9 @@ def build_wheel(
         declared=job.declared_in(build_dir.folder),
     ) as cache:
         supervisor = Supervisor(
-            lock=store.processes_lock(job.recipe.key), checkpoint=build_dir.checkpoint
+            lock=store.processes_lock(job.recipe.key),
+            checkpoint=build_dir.checkpoint,
+            memory=build_dir.memory,
         )
         is_labelled = context.project.rules(name).local_version is not None
         try:
@@ -209,12 +235,13 @@ def build_wheel(
         except WheelError as error:
             raise name_build(error, name, job.stage.name, job.log) from error
         hits = cache.statistics() if cache else ""
+        is_measured = cache is None or cache.compiles_all()
     if line := describe_pure_wheel(wheel, tree):
         context.tools.run.report(line)
     if hits:
         with job.log.open("a", encoding="utf-8") as log:
             log.write(f"{hits}\n")
-    return wheel, hits
+    return wheel, hits, is_measured
 
 
 def report_ignored_variables(job: Job, backend: Backend) -> None:

@@ -150,10 +150,11 @@ class Supervisor(Value):
     lock: Path = _NONE
     """A file that stays locked until all of them have ended, even if we are gone."""
     checkpoint: Path = _NONE
+    memory: Path = _NONE  # a file for the peaks
 
     def around(self, command: Command) -> Command:
         """Return a command that runs supervised; its program is an absolute path."""
         seconds = os.environ.get(SECONDS_VARIABLE, SECONDS)
-        ours = (_SUPERVISE, self.lock, self.checkpoint, seconds)
+        ours = (_SUPERVISE, self.lock, self.checkpoint, self.memory, seconds)
         argv = (sys.executable, "-I", "-S", *map(str, ours), *command.argv)
         return replace(command, argv=argv, lifeline=True)

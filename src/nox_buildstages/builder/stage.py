@@ -18,6 +18,7 @@ from nox_buildstages.errors import (
     not_run,
 )
 from nox_buildstages.run.journal import BUILT, CACHED
+from nox_buildstages.store.memory import memory_field
 from nox_buildstages.system.process import run_in_parallel
 from nox_buildstages.value import Record, Value, field
 
@@ -90,25 +91,25 @@ def provide_stage(
         timeout = stage.timeout
         deadline = None if timeout is None else time.monotonic() + timeout
         guard = EnvironmentGuard(environment=environment, syncer=tools.syncer)
+        jobs = [
+            Job(
+                context=context,
+                stage=stage,
+                output=output,
+                environment=environment,
+                compiler_cache=compiler_cache,
+                deadline=deadline,
+                guard=guard,
+            )
+            for output in missing
+        ]
         builds = StageBuilds(
-            pending=deque(
-                Job(
-                    context=context,
-                    stage=stage,
-                    output=output,
-                    environment=environment,
-                    compiler_cache=compiler_cache,
-                    deadline=deadline,
-                    guard=guard,
-                )
-                for output in missing
-            ),
-            rebuild=rebuild,
-            keeps_going=keeps_going,
+            pending=deque(jobs), rebuild=rebuild, keeps_going=keeps_going
         )
         # All builds with private environments use the same path.
         most = 1 if stage.private_environment else len(missing)
-        most = min(most, tools.job_pool.count_builds(JobRequest.of(stage)))
+        least = min(job.memory_need.size for job in jobs)
+        most = min(most, tools.job_pool.count_alone(JobRequest(memory_per_job=least)))
         # The slots are taken before the environment is made: stages that are ready
         # sooner leave jobs for this one.
         with occupy_environment(tools, environment), ExitStack() as stack:
@@ -233,6 +234,7 @@ def _record_results(context: BuildContext, stage: Stage) -> None:
             "state": BUILT if result.is_built else CACHED,
             "seconds": result.wheel.seconds,
             "size": result.wheel.size,
+            **memory_field(result.wheel.memory),
         }
         for result in available_results(context, stage)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages.run.journal import BEGUN, CACHED, CLOSED, FAILED
+from nox_buildstages.run.journal import BEGUN, BUILT, CACHED, CLOSED, FAILED
 from nox_buildstages.text import align, format_size
 
 if TYPE_CHECKING:
@@ -12,27 +12,41 @@ if TYPE_CHECKING:
 
     from nox_buildstages.config.cells import Cells
 
-_HEAD = ("output", "version", "stage", "state", "seconds", "size")
+_HEAD = ("output", "version", "stage", "state", "seconds", "size", "memory")
 _NOT_BUILT = "not built"
+
+_MUCH = 10**9
+"""Bytes; the summary shows memory if a build of this run used so much."""
 
 
 def render_summary(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the lines of a summary; none without entries.
 
-    Each entry has ``name``, ``stage`` and ``status``, and ``version``, ``seconds`` and
-    ``size`` in bytes if they are known.
+    Each entry has ``name``, ``stage`` and ``status``, and ``version``, ``seconds``,
+    ``size`` in bytes and ``memory`` if they are known.
     """
     rows = []
+    columns = len(_HEAD) - 1
     for entry in entries:
         seconds, size = entry.get("seconds"), entry.get("size")
+        memory = entry.get("memory") if entry["status"] == BUILT else None
         row = (
             *(entry["name"], entry.get("version", ""), entry["stage"]),
             entry["status"],
             "" if seconds is None else f"{seconds:.1f}",
             "" if size is None else format_size(size),
+            _format_memory(**memory) if memory else "",
         )
         rows.append(row)
-    return align([_HEAD, *rows] if rows else [])
+        if memory and memory["build"] >= _MUCH:
+            columns = len(_HEAD)
+    return align([it[:columns] for it in (_HEAD, *rows)] if rows else [])
+
+
+def _format_memory(process: int, build: int, **_: object) -> str:
+    """Return the memory of a build, and of its largest process."""
+    largest = f", {format_size(process)} a process" if process != build else ""
+    return f"{format_size(build)}{largest}"
 
 
 def missing_summaries(

@@ -13,11 +13,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nox_buildstages.store.memory import BuildMemory
 from nox_buildstages.system import files
 from nox_buildstages.value import Value, replace, to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from nox_buildstages.store.memory import Kill
 
 _LOG = logging.getLogger(__name__)
 
@@ -94,6 +97,27 @@ class BuildDirectory(Value, kw_only=False):
     def checkpoint(self) -> Path:
         """The file to which the supervisor writes checkpoints."""
         return self.folder / "stop"
+
+    @property
+    def memory(self) -> Path:
+        """The file to which the supervisor writes the most memory that was used."""
+        return self.folder / "memory"
+
+    def read_memory(
+        self, jobs: int, *, is_complete: bool = False, kill: Kill | None = None
+    ) -> BuildMemory | None:
+        """Return the most memory that a build with some jobs used; None if unknown."""
+        try:
+            process, build = map(int, self.memory.read_text(encoding="utf-8").split())
+        except (OSError, ValueError):
+            return None
+        return BuildMemory(
+            process=process,
+            build=build,
+            jobs=jobs,
+            is_complete=is_complete,
+            kill=kill,
+        )
 
     @property
     def _state(self) -> Path:

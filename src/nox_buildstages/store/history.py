@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nox_buildstages.store.key import describe_changes
 from nox_buildstages.store.listing import list_wheels
+from nox_buildstages.store.store import RECORD
 from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.store.key import Recipe
     from nox_buildstages.store.listing import Listing
+    from nox_buildstages.store.memory import BuildMemory
     from nox_buildstages.store.store import Store, StoredWheel
 
 
@@ -43,6 +46,27 @@ class History(Value):
             return len(describe_changes(wheel.recipe.without(unknown), recipe))
 
         return min(self._wheels_of(recipe.name), key=distance, default=None)
+
+    def memory_of(
+        self, recipe: Recipe, *, unknown: Collection[str] = ()
+    ) -> list[BuildMemory]:
+        """Return the memory of builds of a recipe's output.
+
+        The builds that differ least come first, and of several the newest. The recipe
+        lacks the wheels of projects in ``unknown``.
+        """
+        found = [*self.store.failures(recipe.name)]
+        for wheel in self._wheels_of(recipe.name):
+            if wheel.memory is not None:
+                with suppress(OSError):  # removed by another process
+                    time = wheel.path.with_name(RECORD).stat().st_mtime
+                    found.append((time, wheel.recipe, wheel.memory))
+
+        def order(build: tuple[float, Recipe, BuildMemory]) -> tuple[int, float]:
+            changes = describe_changes(build[1].without(unknown), recipe)
+            return len(changes), -build[0]
+
+        return [memory for *_, memory in sorted(found, key=order)]
 
     def recipe_of(self, name: str, sha256: str) -> Recipe | None:
         """Return the recipe of a wheel file; None without a record."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.store import listing
 from nox_buildstages.store.key import Recipe
-from nox_buildstages.store.store import FORMAT, LOG, RECORD
+from nox_buildstages.store.store import FAILURES, FORMAT, LOG, RECORD
 from nox_buildstages.value import Value, field_names
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Kind(Enum):
     LOG = "logs"
     LIST = "lists of wheels"
     FOLDER = "hashes of folders"
+    FAILURE = "records of failed builds"
     LEFTOVER = "leftovers"
     LOCK = "lock files"
 
@@ -54,6 +55,7 @@ _FILES = {
     Kind.LOG: ("logs", ".log"),
     Kind.LIST: (listing.FOLDER, ".json"),
     Kind.FOLDER: ("folders", ".txt"),
+    Kind.FAILURE: (FAILURES, ".json"),
 }
 """The folder and the suffix of each kind of single files."""
 

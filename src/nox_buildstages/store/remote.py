@@ -151,7 +151,12 @@ class Remote(Value):
             if not is_same:
                 return None
             return self.store.put(
-                remote.recipe, wheel, log=log, seconds=remote.seconds, run=remote.run
+                remote.recipe,
+                wheel,
+                log=log,
+                seconds=remote.seconds,
+                run=remote.run,
+                memory=remote.memory,
             )
 
     def _read_record(self, recipe: Recipe) -> bytes | None:

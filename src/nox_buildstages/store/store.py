@@ -18,6 +18,7 @@ from packaging.version import Version
 from nox_buildstages.errors import BuildStagesError, refuse_newer_format
 from nox_buildstages.store.build_dir import BuildDirectory
 from nox_buildstages.store.key import Recipe
+from nox_buildstages.store.memory import BuildMemory, memory_field
 from nox_buildstages.store.surroundings import (
     is_neutral,
     make_private,
@@ -38,6 +39,7 @@ _LOG = logging.getLogger(__name__)
 CACHE_VARIABLE = "NOX_BUILDSTAGES_CACHE_DIR"
 BUILD_VARIABLE = "NOX_BUILDSTAGES_BUILD_DIR"
 FORMAT = 1
+FAILURES = "failures"
 RECORD = "record.json"
 LOG = "build.log"
 _KEY_LENGTH = 64
@@ -68,6 +70,7 @@ class StoredWheel(Value):
     recipe: Recipe
     run: str  # the run of nox that built the wheel
     tree_size: int | None = None  # bytes that its build directory had; None if unknown
+    memory: BuildMemory | None = None  # None if it wasn't measured
 
     @property
     def key(self) -> str:
@@ -97,6 +100,7 @@ class StoredWheel(Value):
             recipe=recipe,
             run=record["run"],
             tree_size=record.get("tree-size"),
+            memory=BuildMemory.from_dict(record.get("memory")),
         )
 
 
@@ -183,6 +187,7 @@ class Store(Value, kw_only=False):
         seconds: float,
         run: str,
         tree_size: int | None = None,
+        memory: BuildMemory | None = None,
     ) -> StoredWheel:
         """Copy a wheel into the store, replacing an earlier wheel of the same key.
 
@@ -198,6 +203,7 @@ class Store(Value, kw_only=False):
             "run": run,
             "tree-size": tree_size,
             "recipe": recipe.to_dict(),
+            **memory_field(memory),
         }
         top = self.folder / "wheels"
         top.mkdir(parents=True, exist_ok=True)
@@ -213,7 +219,31 @@ class Store(Value, kw_only=False):
             staging.replace(target)
         finally:
             files.remove_tree(staging)
+        self._failure(recipe).unlink(missing_ok=True)
         return StoredWheel.from_dict(record, target)
+
+    def note_failure(self, recipe: Recipe, memory: BuildMemory) -> None:
+        """Keep the memory of a failed build until the key has a wheel.
+
+        The caller holds the key's lock.
+        """
+        record = {"format": FORMAT, "recipe": recipe.to_dict()}
+        text = json.dumps({**record, "memory": memory.to_dict()}, sort_keys=True)
+        with suppress(OSError):  # a full disk: the build's own error matters more
+            files.write_text(self._failure(recipe), text)
+
+    def failures(self, name: str) -> Iterator[tuple[float, Recipe, BuildMemory]]:
+        """Yield time, recipe and memory of failed builds of a project."""
+        for file in self.folder.joinpath(FAILURES).glob(f"{name}-*.json"):
+            with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+                record = json.loads(file.read_bytes())
+                recipe = Recipe.from_dict(record["recipe"])
+                memory = BuildMemory.from_dict(record["memory"])
+                if record["format"] == FORMAT and recipe.name == name and memory:
+                    yield file.stat().st_mtime, recipe, memory
+
+    def _failure(self, recipe: Recipe) -> Path:
+        return self.folder / FAILURES / f"{recipe.name}-{recipe.key}.json"
 
     def hold_lock(
         self, name: str, *, on_wait: Callable[[], None] = lambda: None

@@ -11,6 +11,7 @@ from nox_buildstages.errors import WheelError
 from nox_buildstages.indexes.url_secrets import redact_logins
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import LOGS, minor_version
+from nox_buildstages.store.memory import memory_field
 from nox_buildstages.system.files import (
     IGNORE_FILE,
     atomic_write,
@@ -239,6 +240,7 @@ def manifest_entry(result: OutputResult) -> dict[str, Any]:
         "sha256": wheel.sha256,
         "size": wheel.size,
         "seconds": wheel.seconds,
+        **memory_field(wheel.memory),
         "status": "built" if result.is_built else "cached",
         "source": ", ".join(source),
         "environment": {name: environment[name].version for name in environment},

@@ -70,6 +70,10 @@ class CompilerCache(Value):
         """Return declared variables together with the cache's variables."""
         return {**self.variables, **declared, "PATH": self.path}
 
+    def compiles_all(self) -> bool:
+        """Whether each compiler ran below the build: none was saved, or in a server."""
+        return self.name == "ccache" and not self.count()[0]
+
     def statistics(self) -> str:
         """Return the number of cache hits in words; empty without compilations."""
         hits, total = self.count()

@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from nox_buildstages.model import Stage
-
-MEMORY_PER_JOB = 2_000_000_000
-"""Default in bytes: enough for a C++ compiler that reads torch's headers."""
-
 SETTLE = 0.5
 """Seconds for all sessions that nox starts in parallel to take their slots."""
 
@@ -46,21 +41,9 @@ class JobRequest(Value):
     """The resources requested for a build."""
 
     most: int | None = None  # jobs
-    memory_per_job: int = MEMORY_PER_JOB  # bytes; 0 to ignore memory
+    memory_per_job: int = 0  # bytes; 0 to ignore memory
     pipe: Path | None = None
     """A named pipe for more jobs while the build runs; None for a fixed number."""
-
-    @classmethod
-    def of(cls, stage: Stage) -> JobRequest:
-        """Return the request for builds of a stage.
-
-        If the stage sets ``jobs`` to a number, memory is ignored unless the stage sets
-        ``memory-per-job`` too.
-        """
-        default = MEMORY_PER_JOB if stage.jobs is None else 0
-        declared = stage.memory_per_job
-        memory = default if declared is None else declared
-        return cls(most=stage.jobs, memory_per_job=memory)
 
 
 class JobGrant(Value):
@@ -187,10 +170,15 @@ class JobPool(Value):
     settle: float = 0.0
     """Seconds from taking a slot to the first build: others take their slots, too."""
 
-    def count_builds(self, request: JobRequest) -> int:
-        """Return how many builds of a process may run at the same time."""
+    def count_alone(self, request: JobRequest) -> int:
+        """Return how many jobs a build would get if no other build ran."""
         fitting, _ = _count_fitting(request, (), self.machine.free_memory())
-        return max(1, min(self.machine.cores(), fitting))
+        return max(1, min(self.count_wanted(request), fitting))
+
+    def count_wanted(self, request: JobRequest) -> int:
+        """Return how many jobs a build would get if memory didn't matter."""
+        cores = self.machine.cores()
+        return cores if request.most is None else min(cores, request.most)
 
     @contextmanager
     def take_slot(self) -> Iterator[JobSlot]:

@@ -1,6 +1,6 @@
 """Run a program, end the program with the caller, and note checkpoints meanwhile.
 
-``python -I -S supervise.py LOCK CHECKPOINT SECONDS PROGRAM ARGUMENT…``
+``python -I -S supervise.py LOCK CHECKPOINT MEMORY SECONDS PROGRAM ARGUMENT…``
 
 Standard input is the read end of a pipe. When the last writer of the pipe is gone, for
 any reason, or on SIGTERM, the supervisor asks the program and all processes below to
@@ -10,7 +10,11 @@ ended, too. Until then the file ``LOCK`` is locked as filelock does.
 Every ``SECONDS``, and before ending the program, the supervisor writes a checkpoint to
 the file ``CHECKPOINT``: the time by the clock of the file system in nanoseconds, and
 the files open for writing, separated by NUL. A file is complete if the last change is
-older and the file wasn't open. ``-`` in place of a path means no file.
+older and the file wasn't open.
+
+With the checkpoints and at the end, the supervisor writes to the file ``MEMORY`` how
+many bytes the largest process had at most, then all processes together. If the file
+exists, its numbers count as well. ``-`` in place of a path means no file.
 
 This script for Linux imports little, because each hook starts the script. The exit
 status, or signal, is the program's.
@@ -35,12 +39,19 @@ ROOM = 16_000_000
 GRACE = 2.0
 """Seconds between asking a program to end and killing it."""
 
+LOOK = 1.0
+"""Seconds between two looks at the memory of all processes."""
+
+REST = 200
+"""The next look comes after this many times the CPU time of the last one, or later."""
+
 _PAUSE = 0.02
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def main(argv: list[str]) -> None:
     """Run a program to the end, and end in the same way."""
-    lock, checkpoint, seconds, *program = argv
+    lock, checkpoint, memory, seconds, *program = argv
     # In a session of our own, Ctrl-C in a terminal and the end of our caller's group
     # don't reach the program, and every process below the program is known by it.
     os.setsid()
@@ -67,19 +78,76 @@ def main(argv: list[str]) -> None:
         print(f"{error.strerror}: {program[0]}", file=sys.stderr)  # noqa: T201
         sys.exit(CANNOT_RUN)
     due = time.monotonic() + float(seconds)
-    ended, status = os.waitpid(child, os.WNOHANG)
+    look = float("inf") if memory == "-" else time.monotonic() + LOOK
+    peaks = Peaks(memory)
+    ended, status, usage = os.wait4(child, os.WNOHANG)
     while not ended and not must_end(requests):
-        left = max(0.0, due - time.monotonic())
+        left = max(0.0, min(due, look) - time.monotonic())
         if wake in select.select([0, wake], [], [], left)[0]:
             os.read(wake, 1024)
+        if time.monotonic() >= look:
+            look = time.monotonic() + max(LOOK, REST * peaks.look())
         if time.monotonic() >= due:
             note_checkpoint(checkpoint)
+            peaks.write()
             due = time.monotonic() + float(seconds)
-        ended, status = os.waitpid(child, os.WNOHANG)
+        ended, status, usage = os.wait4(child, os.WNOHANG)
     if status or not ended:
         note_checkpoint(checkpoint)
     end_processes(child)
-    end_as(status if ended else os.waitpid(child, 0)[1])
+    if not ended:
+        _, status, usage = os.wait4(child, 0)
+    peaks.add(usage.ru_maxrss * 1024, 0)  # of the largest process below, too
+    peaks.write()
+    end_as(status)
+
+
+class Peaks:
+    """The most memory that processes of our session had, in a file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.process = self.total = 0
+        self.foreign: set[str] = set()  # processes of other sessions
+        try:
+            with open(path, encoding="ascii") as file:  # noqa: PTH123 - quick to start
+                self.add(*map(int, file.read().split()))
+        except (OSError, ValueError, TypeError):
+            return
+
+    def add(self, process: int, total: int) -> None:
+        """Add the bytes of the largest process, and of all processes together."""
+        self.process = max(self.process, process)
+        self.total = max(self.total, total, process)
+
+    def look(self) -> float:
+        """Add what the processes have now; return the CPU seconds that this took."""
+        begun = time.process_time()
+        sizes: dict[int, int] = {}
+        members = {it[0]: it for it in statuses(self.foreign)}
+        for process, (_, _, _, pages) in members.items():
+            # A compiler of CUDA is a job together with the programs that it starts.
+            top = at = process
+            for _ in members:  # numbers that are used again could make a circle
+                if at in members:
+                    _, name, parent, _ = members[at]
+                    top = at if name == b"nvcc" else top
+                    at = parent
+            sizes[top] = sizes.get(top, 0) + pages * _PAGE
+        self.add(max(sizes.values(), default=0), sum(sizes.values()))
+        return time.process_time() - begun
+
+    def write(self) -> None:
+        """Write the file, if we have one; a full disk keeps the earlier numbers."""
+        if self.path == "-":
+            return
+        new = f"{self.path}.new"
+        try:
+            with open(new, "w", encoding="ascii") as file:  # noqa: PTH123 - quick to start
+                file.write(f"{self.process} {self.total}\n")
+            os.replace(new, self.path)  # noqa: PTH105 - quick to start
+        except OSError:
+            return
 
 
 def hold_lock(path: str) -> None:
@@ -163,17 +231,34 @@ def end_processes(child: int) -> None:
 
 def processes() -> set[int]:
     """Return the running processes of our session, without ourselves."""
-    found, ours = set(), os.getpid()
-    for name in list_folder("/proc"):
+    return {process for process, *_ in statuses(set())}
+
+
+def statuses(foreign: set[str]) -> list[tuple[int, bytes, int, int]]:
+    """Return the running processes of our session, without ourselves.
+
+    Each is its number, name, parent and memory in pages. Processes in
+    ``foreign`` are skipped; other ones of other sessions are added, ended ones removed.
+    """
+    found, ours = [], os.getpid()
+    running = set(list_folder("/proc"))
+    foreign &= running
+    for name in running - foreign:
         if not name.isdecimal() or int(name) == ours:
+            foreign.add(name)
             continue
         try:
             with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - quick to start
-                state, _, _, session = file.read().rpartition(b")")[2].split()[:4]
+                begin, _, end = file.read().rpartition(b")")
         except OSError:  # the process is gone
             continue
-        if int(session) == ours and state not in (b"Z", b"X"):
-            found.add(int(name))
+        fields = end.split()
+        if int(fields[3]) != ours:
+            foreign.add(name)
+        elif fields[0] not in (b"Z", b"X"):
+            program = begin.partition(b"(")[2]
+            parent, pages = int(fields[1]), int(fields[21])
+            found.append((int(name), program, parent, pages))
     return found
 
 

@@ -32,6 +32,7 @@ def format_text(plan: Plan) -> Iterator[str]:
         columns = (*columns, it.python) if several else columns
         remark = "in the remote store" if it.remote else ""
         first, *others = it.reasons or (remark,)
+        others += filter(None, [it.limit])
         rows.append((*columns, first))
         rows += ((*("" for _ in columns), reason) for reason in others)
     return align(rows)
@@ -103,6 +104,7 @@ def session_name(project: Project, name: str, python: str) -> str:
 
 def _output_dict(planned: PlannedOutput) -> dict[str, Any]:
     store = "remote" if planned.remote else "local"
+    memory = planned.memory
     return {
         "name": planned.name,
         "version": planned.version or None,
@@ -112,4 +114,6 @@ def _output_dict(planned: PlannedOutput) -> dict[str, Any]:
         "compared": planned.compared,
         "source": planned.source or None,
         "store": None if planned.reasons else store,
+        "memory-per-job": memory and memory.size,
+        "memory-per-job-from": memory and memory.origin,
     }
