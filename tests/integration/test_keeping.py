@@ -244,7 +244,7 @@ def test_the_pipe_is_what_a_program_lives_by(tmp_path: Path, returncode: int) ->
     """The program runs as long as the pipe's other end is open."""
     code = "pass" if returncode == 0 else BUILD
     argv = [sys.executable, "-c", SCRIPT, str(tmp_path / "lock")]
-    argv += [str(tmp_path / "checkpoint"), "10"]
+    argv += [str(tmp_path / "checkpoint"), str(tmp_path / "memory"), "10"]
     argv += [sys.executable, "-c", code]
     with subprocess.Popen(argv, cwd=tmp_path, stdin=subprocess.PIPE) as process:
         assert process.stdin
@@ -253,6 +253,72 @@ def test_the_pipe_is_what_a_program_lives_by(tmp_path: Path, returncode: int) ->
             process.stdin.close()
         assert process.wait(PATIENCE) == returncode
     assert (tmp_path / "checkpoint").exists() == bool(returncode)
+
+
+@pytest.mark.parametrize(
+    ("processes", "peaks"),
+    [
+        ([], (0, 0)),
+        ([(2, b"ninja", 1, 1), (3, b"cc1plus", 2, 5), (4, b"cc1plus", 2, 4)], (5, 10)),
+        # nvcc and all below count as one compiler.
+        (
+            [
+                *[(2, b"ninja", 1, 1), (3, b"nvcc", 2, 1), (4, b"sh", 3, 1)],
+                *[(5, b"cicc", 4, 6), (6, b"nvcc", 3, 1), (7, b"cicc", 6, 7)],
+                *[(8, b"cc1plus", 2, 9)],
+            ],
+            (16, 26),
+        ),
+        # Numbers that are used again could make a circle.
+        ([(2, b"nvcc", 3, 1), (3, b"sh", 2, 1)], (2, 2)),
+    ],
+)
+def test_a_look_at_memory(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    processes: list[tuple[int, bytes, int, int]],
+    peaks: tuple[int, int],
+) -> None:
+    """The largest compiler, and all processes; the most of all looks is written."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setattr(supervise, "statuses", lambda _: processes)
+    memory = supervise.Peaks(str(tmp_path / "memory"))
+    memory.look()
+    memory.add(1, 1)
+    memory.write()
+    expected = " ".join(str(max(1, it * page)) for it in peaks)
+    assert (tmp_path / "memory").read_text() == f"{expected}\n"
+
+
+def test_memory_is_measured_until_the_end(tmp_path: Path) -> None:
+    """Also of processes that were killed; what an earlier attempt needed counts."""
+    size = 40_000_000
+    child = (
+        f"x = b'x' * {size}; import os, time; time.sleep(0.5); os.kill(os.getpid(), 9)"
+    )
+    code = (
+        "import subprocess, sys\n"
+        f"argv = [sys.executable, '-c', {child!r}]\n"
+        "for one in [subprocess.Popen(argv) for _ in range(3)]: one.wait()\n"
+    )
+    memory = tmp_path / "memory"
+    script = SCRIPT.replace(" supervise.main", " supervise.LOOK = 0.1; supervise.main")
+    for _ in range(2):
+        argv = [sys.executable, "-c", script, "-", "-", str(memory), "10"]
+        with subprocess.Popen(
+            [*argv, sys.executable, "-c", code], stdin=subprocess.PIPE
+        ) as running:
+            assert running.wait(PATIENCE) == 0
+        process, build = map(int, memory.read_text().split())
+        assert size < process < 2 * size
+        assert 3 * size < build < 6 * size
+        code = "pass"
+
+
+def test_memory_that_cannot_be_written_is_left_out(tmp_path: Path) -> None:
+    """As on a full disk; the program isn't disturbed."""
+    command = Supervisor(memory=tmp_path / "gone/memory").around(python(""))
+    assert run(command).returncode == 0
 
 
 WRITER = """

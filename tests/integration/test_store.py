@@ -19,7 +19,9 @@ from filelock import FileLock, Timeout
 from packaging.version import Version
 from platformdirs import user_cache_path
 
+from nox_buildstages.store.history import History
 from nox_buildstages.store.key import Ingredient, Recipe
+from nox_buildstages.store.memory import BuildMemory
 from nox_buildstages.store.store import Store, StoredWheel, cache_folder
 from nox_buildstages.system.files import sha256_of
 from nox_buildstages.value import replace
@@ -290,6 +292,22 @@ def test_a_damaged_entry_is_replaced(
     assert found.sha256 == sha256_of(again.wheel)
     names = {path.name for path in folder.iterdir()}
     assert names == {"record.json", "build.log", again.wheel.name}
+
+
+def test_a_failed_build_is_known_until_its_key_has_a_wheel(
+    store: Store, product: Product
+) -> None:
+    """Builds that differ less tell more; a damaged file tells nothing."""
+    history = History(store=store)
+    for size, other in ((1, "2.0"), (2, "1.0")):
+        recipe = replace(RECIPE, version=other)
+        store.note_failure(recipe, BuildMemory(process=size, build=size, jobs=1))
+    name = RECIPE.name
+    for text in ("{", "[]", '{"recipe": 1}'):
+        (store.folder / f"failures/{name}-{text[0]}.json").write_text(text)
+    assert [it.process for it in history.memory_of(RECIPE)] == [2, 1]
+    product.put(store)
+    assert [it.process for it in history.memory_of(RECIPE)] == [1]
 
 
 def test_a_put_that_fails_leaves_nothing(

@@ -45,6 +45,26 @@ def states(*notes: Any) -> list[str] | None:  # noqa: ANN401
     return [entry["status"] for entry in tables[0]] if tables else None
 
 
+@pytest.mark.parametrize(
+    ("status", "build", "memory"),
+    [
+        ("built", 3_200_000_000, "3.2 GB, 1.0 GB a process"),
+        ("built", 1_000_000_000, "1.0 GB"),
+        ("built", 999_000_000, ""),
+        ("cached", 3_200_000_000, ""),
+    ],
+)
+def test_memory_is_shown_if_a_build_used_much(
+    status: str, build: int, memory: str
+) -> None:
+    """Of a cached wheel, nobody asks."""
+    used = {"process": min(build, 10**9), "build": build, "jobs": 4}
+    entry = {"name": "a", "stage": "b", "status": status, "memory": used}
+    head, row = render_summary([entry])
+    assert ("memory" in head) is bool(memory)
+    assert row.partition(status)[2].strip() == memory
+
+
 def test_a_cell_that_is_not_known_is_empty() -> None:
     """Of what was not built nobody knows the size."""
     built = {"version": "1.0", "seconds": 2.06, "size": 956}

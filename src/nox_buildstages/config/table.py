@@ -254,16 +254,19 @@ STAGE: Mapping[str, Key] = {
         text="How many compilers a build may run at once, never more than there are"
         ' cores. `"auto"` takes as many as cores and free memory allow, shared with'
         " [all builds that run at the same time](../explanation/jobs.md). A number is"
-        " fixed while a build runs.",
+        " fixed while a build runs; then free memory counts only if `memory-per-job`"
+        " is set, or an earlier build was measured.",
     ),
     "memory-per-job": Key(
         values.memory,
         type='size, such as `"4GB"` or `"3.5GiB"`',
-        default_text='`"2GB"`; no limit if `jobs` is a number',
+        default_text="what the last build of the output measured, else what is known of"
+        ' the package, else `"2GB"`, or no limit if `jobs` is a number',
         example='memory-per-job = "4GB"',
         text="How much memory one compiler may need. A build gets only as many jobs as"
-        " fit into the free memory, but at least one. `GB` are powers of 1000, `GiB`"
-        " powers of 1024.",
+        " fit into the free memory, but at least one. Without this key, the memory is"
+        " [measured](../explanation/jobs.md#how-much-memory-a-job-needs). `GB` are"
+        " powers of 1000, `GiB` powers of 1024.",
     ),
     "compiler-cache": Key(
         values.compiler_cache,

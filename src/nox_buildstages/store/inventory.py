@@ -124,9 +124,8 @@ def _lock_files(top: Path) -> Iterator[StoreItem]:
 
 def foreign_size(store: Store) -> int:
     """Return the bytes of all foreign files in the store's folder."""
-    ours = {"wheels", "builds", "sources", "git", "answers", "interpreters", "logs"}
-    ours |= {"compilers", "here", "locks", "jobs", store.users_lock.name}
-    ours |= {listing.FOLDER, "folders"}
+    ours = {"wheels", "builds", "sources", "git", "compilers", "here", "locks", "jobs"}
+    ours |= {store.users_lock.name, *(folder for folder, _ in _FILES.values())}
     return sum(disk_size(it) for it in _list(store.folder) if it.name not in ours)
 
 

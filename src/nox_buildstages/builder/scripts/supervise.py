@@ -80,7 +80,7 @@ def main(argv: list[str]) -> None:
     due = time.monotonic() + float(seconds)
     look = float("inf") if memory == "-" else time.monotonic() + LOOK
     peaks = Peaks(memory)
-    ended, status, usage = os.wait4(child, os.WNOHANG)
+    ended, status = os.waitpid(child, os.WNOHANG)
     while not ended and not must_end(requests):
         left = max(0.0, min(due, look) - time.monotonic())
         if wake in select.select([0, wake], [], [], left)[0]:
@@ -89,16 +89,20 @@ def main(argv: list[str]) -> None:
             look = time.monotonic() + max(LOOK, REST * peaks.look())
         if time.monotonic() >= due:
             note_checkpoint(checkpoint)
-            peaks.write()
+            if memory != "-":
+                peaks.write()
             due = time.monotonic() + float(seconds)
-        ended, status, usage = os.wait4(child, os.WNOHANG)
+        ended, status = os.waitpid(child, os.WNOHANG)
     if status or not ended:
         note_checkpoint(checkpoint)
     end_processes(child)
-    if not ended:
-        _, status, usage = os.wait4(child, 0)
-    peaks.add(usage.ru_maxrss * 1024, 0)  # of the largest process below, too
-    peaks.write()
+    status = status if ended else os.waitpid(child, 0)[1]
+    if memory != "-":
+        import resource  # noqa: PLC0415 - quick to start
+
+        largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        peaks.add(largest * 1024, 0)
+        peaks.write()
     end_as(status)
 
 
@@ -138,9 +142,7 @@ class Peaks:
         return time.process_time() - begun
 
     def write(self) -> None:
-        """Write the file, if we have one; a full disk keeps the earlier numbers."""
-        if self.path == "-":
-            return
+        """Write the file; on a full disk, the earlier numbers stay."""
         new = f"{self.path}.new"
         try:
             with open(new, "w", encoding="ascii") as file:  # noqa: PTH123 - quick to start
