@@ -274,45 +274,46 @@ def test_the_pipe_is_what_a_program_lives_by(tmp_path: Path, returncode: int) ->
     ],
 )
 def test_a_look_at_memory(
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     processes: list[tuple[int, bytes, int, int]],
     peaks: tuple[int, int],
 ) -> None:
-    """The largest compiler, and all processes; the most of all looks is written."""
-    page = os.sysconf("SC_PAGE_SIZE")
+    """The largest compiler, and all processes, in pages."""
     monkeypatch.setattr(supervise, "statuses", lambda _: processes)
-    memory = supervise.Peaks(str(tmp_path / "memory"))
+    memory = supervise.Peaks("-")
     memory.look()
-    memory.add(1, 1)
-    memory.write()
-    expected = " ".join(str(max(1, it * page)) for it in peaks)
-    assert (tmp_path / "memory").read_text() == f"{expected}\n"
+    page = os.sysconf("SC_PAGE_SIZE")
+    assert (memory.process // page, memory.total // page) == peaks
+
+
+COMPILERS = """
+import subprocess, sys, time
+code = "x = b'x' * 40_000_000; print(flush=True); input()"
+pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+found = [subprocess.Popen([sys.executable, "-c", code], **pipes) for _ in range(3)]
+for it in found:
+    it.stdout.readline()
+time.sleep(0.5)
+for it in found:
+    it.kill()
+    it.wait()
+"""
+"""Three processes of 40 MB at once."""
 
 
 def test_memory_is_measured_until_the_end(tmp_path: Path) -> None:
     """Also of processes that were killed; what an earlier attempt needed counts."""
-    size = 40_000_000
-    child = (
-        f"x = b'x' * {size}; import os, time; time.sleep(0.5); os.kill(os.getpid(), 9)"
-    )
-    code = (
-        "import subprocess, sys\n"
-        f"argv = [sys.executable, '-c', {child!r}]\n"
-        "for one in [subprocess.Popen(argv) for _ in range(3)]: one.wait()\n"
-    )
     memory = tmp_path / "memory"
-    script = SCRIPT.replace(" supervise.main", " supervise.LOOK = 0.1; supervise.main")
-    for _ in range(2):
+    quick = "supervise.LOOK, supervise.REST = 0.1, 0; supervise.main"
+    script = SCRIPT.replace("supervise.main", quick)
+    for code in (COMPILERS, "pass"):
         argv = [sys.executable, "-c", script, "-", "-", str(memory), "10"]
-        with subprocess.Popen(
-            [*argv, sys.executable, "-c", code], stdin=subprocess.PIPE
-        ) as running:
+        argv += [sys.executable, "-c", code]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE) as running:
             assert running.wait(PATIENCE) == 0
         process, build = map(int, memory.read_text().split())
-        assert size < process < 2 * size
-        assert 3 * size < build < 6 * size
-        code = "pass"
+        assert 40_000_000 < process < 80_000_000
+        assert 120_000_000 < build < 240_000_000
 
 
 def test_memory_that_cannot_be_written_is_left_out(tmp_path: Path) -> None:

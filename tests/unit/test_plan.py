@@ -144,16 +144,6 @@ def test_without_locks_everything_is_to_be_built() -> None:
     assert text(*plan)[0] == "build  a-b    one  not locked yet"
 
 
-def test_a_limit_by_memory_comes_after_the_reasons() -> None:
-    """It is no reason to build."""
-    limited = replace(planned("a", "env X", "y"), limit="with 2 jobs: that much")
-    assert [it.split("  ")[-1].strip() for it in text(limited)] == [
-        "env X",
-        "y",
-        "with 2 jobs: that much",
-    ]
-
-
 def document(plan: Plan, project: Project) -> Any:  # noqa: ANN401 - JSON
     return json.loads(plan_formats.format_json(plan, arrange_cells([project])))
 

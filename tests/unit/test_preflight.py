@@ -49,6 +49,7 @@ def memory(limit: float, free: float, *, is_known: bool = True) -> Memory:
     return Memory(
         per_job=4 * GB,
         is_known=is_known,
+        reason="it says so",
         limit=int(limit * GB),
         free=int(free * GB),
         cores=4,
@@ -208,7 +209,7 @@ def tree(**changes: Any) -> SourceTree:  # noqa: ANN401 - of any kind
             "memory",
             {"memory": memory(64, 9)},
             "warning",
-            "9.0 GB of memory free: 2 jobs of 4.0 GB at once, and not 4",
+            "9.0 GB of memory free: 2 jobs of 4.0 GB at once, and not 4 (it says so)",
         ),
         (
             "memory",

@@ -369,15 +369,16 @@ class BuildContext(Value, eq=False):
         """Return the memory that each compiler of an output may need."""
         from nox_buildstages.builder.jobs.memory import choose_need  # noqa: PLC0415 - to build
         from nox_buildstages.builder.jobs.slots import job_variables  # noqa: PLC0415
-        from nox_buildstages.recipes.catalogue import recipe_for  # noqa: PLC0415
-        from nox_buildstages.recipes.recipe import MemoryPerJob  # noqa: PLC0415
+        from nox_buildstages.preflight.recipe_facts import memory_of  # noqa: PLC0415
+        from nox_buildstages.preflight.source_facts import torch_of  # noqa: PLC0415
 
-        torch = [it for it in self.pins(stage.name) if it.name == "torch"]
-        has_cuda = not any((it.version.local or "").startswith("cpu") for it in torch)
-        recipe, version = recipe_for(output.name), output.metadata.version
-        fact = recipe.find(MemoryPerJob, version, cuda=has_cuda) if recipe else None
-        env = {**job_variables(1), **self.variables(stage, output.name)}
-        return choose_need(stage, earlier, fact.size_of_job(env) if fact else None)
+        known = memory_of(
+            output.name,
+            output.metadata.version,
+            torch=torch_of(self.pins(stage.name)),
+            variables={**job_variables(1), **self.variables(stage, output.name)},
+        )
+        return choose_need(stage, earlier, known)
 
     def missing_tools(self, stage: Stage) -> tuple[str, ...]:
         """Return the tools of a stage missing on PATH, and in its environment."""

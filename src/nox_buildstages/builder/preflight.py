@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.jobs.slots import JobRequest
 from nox_buildstages.builder.sandbox import Supervisor
 from nox_buildstages.errors import CommandError, PreflightError
 from nox_buildstages.preflight.facts import LONG, Disk, Facts
@@ -31,7 +30,6 @@ from nox_buildstages.preflight.source_facts import (
     torch_of,
 )
 from nox_buildstages.preflight.trial_build import Trial, run_trial
-from nox_buildstages.store.history import History
 from nox_buildstages.store.inventory import disk_size
 from nox_buildstages.system.files import remove_tree
 from nox_buildstages.system.process import USUAL_UMASK, Command
@@ -59,7 +57,7 @@ def check_before_compile(job: Job, backend: Backend, build_dir: BuildDirectory) 
     Raises:
         PreflightError: The build would fail.
     """
-    previous = History(store=job.context.tools.store).previous(job.recipe)
+    previous = job.history.previous(job.recipe)
     known = known_of(
         job.output.name,
         job.output.metadata.version,
@@ -111,7 +109,7 @@ def find_facts(
     include, packages = _find_folders(backend)
     source = read_source(backend.tree)
     torch = read_torch(packages) if packages else None
-    request = JobRequest.of(stage)
+    need = job.memory_need
     missing_header: str | None = None
     if include is not None:
         header = include / "Python.h"
@@ -135,9 +133,10 @@ def find_facts(
         source=source,
         memory=read_memory(
             tools.job_pool.machine,
-            per_job=request.memory_per_job,
-            is_known=stage.memory_per_job is not None,
-            most=request.most,
+            per_job=need.size,
+            is_known=need.origin == "table",
+            reason=need.reason,
+            most=stage.jobs,
         ),
         disk=Disk(
             place=str(build_dir.folder.parent),

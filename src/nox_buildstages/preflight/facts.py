@@ -75,7 +75,8 @@ class Memory(Value):
     """The memory of the machine and of a job, in bytes."""
 
     per_job: int
-    is_known: bool  # whether the number is declared or measured, not a default
+    is_known: bool  # whether the table has the number, so that nobody guessed
+    reason: str = ""  # how the number is known
     limit: int | None  # of the machine, the cgroup or ulimit
     free: int | None
     cores: int = 1  # for jobs, limited by the stage

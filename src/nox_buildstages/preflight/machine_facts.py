@@ -99,13 +99,14 @@ def has_gpu(root: Path = Path("/")) -> bool:
 
 
 def read_memory(
-    machine: Machine, *, per_job: int, is_known: bool, most: int | None
+    machine: Machine, *, per_job: int, is_known: bool, reason: str, most: int | None
 ) -> Memory:
     """Return the memory of the machine and of a job."""
     cores = machine.cores()
     return Memory(
         per_job=per_job,
         is_known=is_known,
+        reason=reason,
         limit=machine.memory_limit(),
         free=machine.free_memory(),
         cores=cores if most is None else min(cores, most),

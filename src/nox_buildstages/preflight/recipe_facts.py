@@ -11,6 +11,7 @@ from nox_buildstages.recipes.recipe import (
     CudaLibraries,
     Disk,
     ForceBuild,
+    MemoryPerJob,
     SkipCuda,
     Submodules,
     Takes,
@@ -23,6 +24,33 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
     from nox_buildstages.preflight.facts import Torch
+    from nox_buildstages.recipes.recipe import Recipe
+
+
+def builds_cuda(
+    recipe: Recipe,
+    version: Version,
+    *,
+    torch: Torch | None,
+    variables: Mapping[str, str],
+) -> bool:
+    """Whether a build with some variables compiles CUDA, if the package has any."""
+    skip = recipe.find(SkipCuda, version, cuda=False)
+    if skip and skip.env and skip.env.items() <= variables.items():
+        return False
+    return torch is None or torch.cuda is not None
+
+
+def memory_of(
+    name: str, version: Version, *, torch: Torch | None, variables: Mapping[str, str]
+) -> int | None:
+    """Return the bytes that a job of a build with some variables needs, if known."""
+    recipe = recipe_for(name)
+    if recipe is None:
+        return None
+    cuda = builds_cuda(recipe, version, torch=torch, variables=variables)
+    memory = recipe.find(MemoryPerJob, version, cuda=cuda)
+    return None if memory is None else memory.size_of_job(variables)
 
 
 def known_of(
@@ -34,10 +62,7 @@ def known_of(
         return Known()
     skip = recipe.find(SkipCuda, version, cuda=False)
     skipped = skip.env if skip else {}
-    is_skipped = bool(skipped) and all(
-        variables.get(it) == skipped[it] for it in skipped
-    )
-    cuda = not is_skipped and (torch is None or torch.cuda is not None)
+    cuda = builds_cuda(recipe, version, torch=torch, variables=variables)
     force = recipe.find(ForceBuild, version, cuda=cuda)
     submodules = recipe.find(Submodules, version, cuda=cuda)
     disk = recipe.find(Disk, version, cuda=cuda)

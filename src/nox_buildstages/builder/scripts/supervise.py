@@ -89,20 +89,14 @@ def main(argv: list[str]) -> None:
             look = time.monotonic() + max(LOOK, REST * peaks.look())
         if time.monotonic() >= due:
             note_checkpoint(checkpoint)
-            if memory != "-":
-                peaks.write()
+            peaks.write()
             due = time.monotonic() + float(seconds)
         ended, status = os.waitpid(child, os.WNOHANG)
     if status or not ended:
         note_checkpoint(checkpoint)
     end_processes(child)
     status = status if ended else os.waitpid(child, 0)[1]
-    if memory != "-":
-        import resource  # noqa: PLC0415 - quick to start
-
-        largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        peaks.add(largest * 1024, 0)
-        peaks.write()
+    peaks.write()
     end_as(status)
 
 
@@ -142,7 +136,13 @@ class Peaks:
         return time.process_time() - begun
 
     def write(self) -> None:
-        """Write the file; on a full disk, the earlier numbers stay."""
+        """Write the file, if we have one; on a full disk, the earlier numbers stay."""
+        if self.path == "-":
+            return
+        import resource  # noqa: PLC0415 - quick to start
+
+        # All processes below the program count, as soon as the program has ended.
+        self.add(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, 0)
         new = f"{self.path}.new"
         try:
             with open(new, "w", encoding="ascii") as file:  # noqa: PTH123 - quick to start

@@ -32,7 +32,6 @@ def format_text(plan: Plan) -> Iterator[str]:
         columns = (*columns, it.python) if several else columns
         remark = "in the remote store" if it.remote else ""
         first, *others = it.reasons or (remark,)
-        others += filter(None, [it.limit])
         rows.append((*columns, first))
         rows += ((*("" for _ in columns), reason) for reason in others)
     return align(rows)

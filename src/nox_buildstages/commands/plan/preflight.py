@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.builder.jobs.slots import JobRequest
+from nox_buildstages.builder.jobs.memory import choose_need
 from nox_buildstages.environments.cuda import nvcc_cuda
 from nox_buildstages.preflight.facts import LONG, Disk, Facts, Known, Nvcc
 from nox_buildstages.preflight.finding import merge_findings
@@ -80,7 +80,8 @@ def check_build(
     if build.version:
         version = Version(build.version)
         known = known_of(build.name, version, torch=torch_of(pins), variables=variables)
-    request, sandbox = JobRequest.of(stage), tools.sandbox_policy.possible
+    need = build.memory or choose_need(stage, ())
+    sandbox = tools.sandbox_policy.possible
     folder = store.builds(may_move=sandbox.may_move)
     facts = Facts(
         output=build.name,
@@ -96,9 +97,10 @@ def check_build(
         jobs=stage.jobs,
         memory=read_memory(
             tools.job_pool.machine,
-            per_job=request.memory_per_job,
-            is_known=stage.memory_per_job is not None,
-            most=request.most,
+            per_job=need.size,
+            is_known=need.origin == "table",
+            reason=need.reason,
+            most=stage.jobs,
         ),
         disk=Disk(
             place=str(folder),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from nox_buildstages.builder.jobs.slots import JobRequest, count_jobs
 from nox_buildstages.indexes.url_secrets import redact_logins
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.lock.files.pylock import sdist_version
@@ -55,7 +54,6 @@ class PlannedOutput(Value):
     cause: Cause | None = None  # of the first reason
     remote: bool = False  # whether only the remote store has the wheel
     memory: MemoryNeed | None = None  # for each job of a build; None if unknown
-    limit: str = ""  # why memory allows fewer jobs than cores; empty if it doesn't
 
     @property
     def state(self) -> Literal["cached", "build"]:
@@ -164,9 +162,6 @@ class _Planner(Value):
                 reasons += ((gap, None) for gap in gaps)
             else:
                 planned = self._compare(planned, stage, locked, reasons)
-            need = planned.memory
-            if need is not None and not elsewhere:
-                planned = replace(planned, limit=self._describe_limit(stage, need))
             if reasons:
                 text, cause = reasons[0]
                 planned = replace(
@@ -210,15 +205,6 @@ class _Planner(Value):
         last = self.history.previous(recipe, unknown=unknown)
         reasons += self._differences(recipe, last, built_first)
         return replace(planned, compared=last.recipe.key if last else None)
-
-    def _describe_limit(self, stage: Stage, need: MemoryNeed) -> str:
-        """Return why earlier builds, or a recipe, allow fewer jobs than the cores."""
-        pool = self.context.tools.job_pool
-        request = JobRequest(most=stage.jobs, memory_per_job=need.size)
-        alone = pool.count_alone(request)
-        if need.origin in ("table", "default") or alone == pool.count_wanted(request):
-            return ""
-        return f"with {count_jobs(alone)}: {need.reason}"
 
     def _differences(
         self,

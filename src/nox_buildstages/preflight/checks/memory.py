@@ -41,6 +41,6 @@ def check(facts: Facts) -> Finding | None:
         )
     jobs = f"{fitting} job{'s' * (fitting > 1)} of {each}"
     if fitting < memory.cores:
-        text = f"{free}: {jobs} at once, and not {memory.cores}"
+        text = f"{free}: {jobs} at once, and not {memory.cores} ({memory.reason})"
         return Finding(check=NAME, state="warning", text=text)
     return Finding(check=NAME, state="ok", text=f"{free} for jobs of {each}")
