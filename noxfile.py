@@ -18,6 +18,7 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 # Most tests wait for programs; those of a file share what its fixtures made.
 SIDE_BY_SIDE = ("--numprocesses=auto", "--dist=loadfile")
 QUICK = ("-m", "not network and not slow")
+ALL = ("-m", "not recipes")
 
 # Each call of a dependency, and nox as users run it; the other tests depend on none.
 FLOORS = (
@@ -77,7 +78,15 @@ def tests_all(session: nox.Session) -> None:
     """Run all tests, also the slow ones and those that need PyPI."""
     _install_wheel(session, *_group("tests"), *_group("docs"))
     thorough = "--hypothesis-profile=thorough"
-    session.run("pytest", thorough, *SIDE_BY_SIDE, *session.posargs)
+    session.run("pytest", thorough, *ALL, *SIDE_BY_SIDE, *session.posargs)
+
+
+@nox.session(default=False)
+def recipes(session: nox.Session) -> None:
+    """Check every recipe against PyPI, without a GPU."""
+    _install_wheel(session, *_group("tests"))
+    tests = "tests/network/test_every_recipe.py"
+    session.run("pytest", "--numprocesses=auto", tests, *session.posargs)
 
 
 @nox.session(name="tests-pythons", python=PYTHONS, default=False)

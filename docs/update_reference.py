@@ -1,12 +1,18 @@
-"""Write the declared keys into docs/reference/table.md and uv-settings.md."""
+"""Write declared keys and recipes into the pages of docs/reference."""
 
 from pathlib import Path
 
 from nox_buildstages.config.reference import update_page, update_uv_page
+from nox_buildstages.recipes import reference as recipes
+from nox_buildstages.recipes.catalogue import all_documents
 
 REFERENCE = Path(__file__).parent / "reference"
 
 if __name__ == "__main__":
-    for name, update in {"table": update_page, "uv-settings": update_uv_page}.items():
+    for name, update in {
+        "table": update_page,
+        "uv-settings": update_uv_page,
+        "recipes": lambda page: recipes.update_page(page, all_documents()),
+    }.items():
         page = REFERENCE / f"{name}.md"
         page.write_text(update(page.read_text("utf-8")), "utf-8")

@@ -45,6 +45,8 @@ PURE = (
     "run/summary",
     "config/*",
     "recipes/recipe",
+    "recipes/reference",
+    "commands/init/known",
     "lock/files/diff",
     "lock/resolve/local_versions",
     "lock/files/lockfile",

@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.errors import DeclarationError
-from nox_buildstages.recipes.catalogue import FOLDER, all_recipes, recipe_for
+from nox_buildstages.recipes.catalogue import FOLDER, all_documents, recipe_for
 from nox_buildstages.recipes.recipe import (
     Architectures,
     ForceBuild,
@@ -17,7 +17,9 @@ from nox_buildstages.recipes.recipe import (
     SkipCuda,
     read_recipe,
 )
+from nox_buildstages.recipes.reference import update_page
 
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "recipes.md"
 FACT = """
 [[fact]]
 force-build = { OPS_FORCE_BUILD = "TRUE" }
@@ -105,7 +107,8 @@ def test_the_file_has_the_name_of_the_project() -> None:
     assert "name: then this file is other.toml" in problems(f'name = "other"\n{FACT}')
 
 
-def test_recipes_are_sorted() -> None:
-    """The reference page has them in this order."""
-    names = [it.name.lower() for it in all_recipes()]
-    assert names == sorted(names)
+def test_the_page_has_every_recipe() -> None:
+    """A changed recipe needs `python docs/update_reference.py`."""
+    page = PAGE.read_text("utf-8")
+    assert update_page(page, all_documents()) == page
+    assert page.count("\n### ") == len([*FOLDER.iterdir()])

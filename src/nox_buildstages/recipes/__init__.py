@@ -1,1 +1,1 @@
-"""What the field knows of packages that are built from source: a catalogue."""
+"""A catalogue of facts about packages that are built from source."""

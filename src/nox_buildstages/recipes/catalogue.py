@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
+from nox_buildstages import toml
 from nox_buildstages.recipes.recipe import Recipe, read_recipe
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def recipe_for(name: str) -> Recipe | None:
     return read_recipe(file.read_text("utf-8"), Path(file.name))
 
 
-def all_recipes() -> Iterator[Recipe]:
-    """Yield every recipe, by name."""
+def all_documents() -> Iterator[dict[str, Any]]:
+    """Yield the documents of all recipes as they are, by name."""
     for file in sorted(FOLDER.iterdir(), key=lambda it: Path(it.name).stem):
-        yield read_recipe(file.read_text("utf-8"), Path(file.name))
+        yield toml.loads(file.read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""What a recipe is, and its reader: a TOML file with facts about one package.
+"""A recipe, and its reader: a TOML file with facts about one package.
 
 A fact is a table ``[[fact]]`` with exactly one key of `KINDS`, which says what it is
 about, and with the keys of `COMMON`. A new kind is a subclass of `Fact` and an entry of
@@ -243,7 +243,7 @@ KindOfFact = TypeVar("KindOfFact", bound=Fact)
 
 
 class Recipe(Value):
-    """What the field knows about one package."""
+    """The facts about one package, and where its source is."""
 
     name: str  # as the project spells it
     git: Git | None  # None if it comes from the index

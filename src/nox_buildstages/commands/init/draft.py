@@ -63,7 +63,7 @@ class ProposedOutput(Value):
     """The packages in the environment whose folders the build changes."""
     to_do: tuple[str, ...] = ()  # why the build requirements are unknown, and a way out
     facts: tuple[Fact, ...] = ()
-    """What its recipe says about its version, built with the project's torch."""
+    """The facts of its recipe about its version, built with the project's torch."""
 
     @property
     def name(self) -> NormalizedName:

@@ -1,4 +1,4 @@
-"""What recipes say about outputs, as rules for a stage and as lines of the table."""
+"""Turn the facts of recipes into rules for a stage and into lines of the table."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Torch(Value):
 
     @property
     def advice(self) -> str:
-        """What to do if PyPI lacks the compiler of its CUDA."""
+        """The way out if PyPI lacks the compiler of its CUDA."""
         return (
             f"To do: PyPI has no nvcc of CUDA {self.cuda}, only of CUDA"
             f" {_OLDEST_COMPILER} and newer. Build where CUDA {self.cuda} is"

@@ -44,6 +44,7 @@ from nox_buildstages.lock.resolve.source_choice import is_direct
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question, StandIn
 from nox_buildstages.model import FINAL, Metadata, Output
 from nox_buildstages.recipes.catalogue import recipe_for
+from nox_buildstages.recipes.recipe import Needs
 from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
@@ -365,6 +366,11 @@ class Proposer(Value):
             if output is not None and version is not None:
                 facts = recipe.facts_for(version, cuda=cuda)
                 draft = draft.with_output(replace(output, facts=facts))
+                for fact in facts:
+                    names = fact.names if isinstance(fact, Needs) else ()
+                    for needed in set(names) - {it.name for it in draft.outputs}:
+                        found = Requirement(locate(needed))
+                        draft = self._add(draft, found, f"{name} needs it: {fact.why}")
         return draft
 
     def _find_torch(self, draft: Draft) -> Torch | None:
