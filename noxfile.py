@@ -19,6 +19,8 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 SIDE_BY_SIDE = ("--numprocesses=auto", "--dist=loadfile")
 QUICK = ("-m", "not network and not slow")
 ALL = ("-m", "not recipes")
+# Each process of pytest reads what the first compiled, whatever variables are set.
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
 
 # Each call of a dependency, and nox as users run it; the other tests depend on none.
 FLOORS = (
@@ -43,7 +45,7 @@ def _group(name: str) -> tuple[str, ...]:
 def _test(session: nox.Session) -> None:
     """Run the tests against the wheel, with coverage of what runs in their process."""
     shutil.rmtree("build/coverage", ignore_errors=True)
-    env = {"COVERAGE_FILE": str(Path("build/coverage/data").absolute())}
+    env = {"COVERAGE_FILE": str(Path("build/coverage/data").absolute()), **COMPILED}
     session.run(
         *("coverage", "run", "-m", "pytest"),
         *QUICK,
@@ -101,7 +103,8 @@ def minimums(session: nox.Session) -> None:
     """Run the tests that call dependencies with each at its floor."""
     session.install("-e", ".", *_group("tests"), "--resolution=lowest-direct")
     session.run("uv", "pip", "list", external=True)
-    session.run("pytest", *QUICK, *SIDE_BY_SIDE, *FLOORS, *session.posargs)
+    arguments = (*QUICK, *SIDE_BY_SIDE, *FLOORS, *session.posargs)
+    session.run("pytest", *arguments, env=COMPILED)
 
 
 @nox.session

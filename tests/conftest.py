@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 # Half of all drawn graphs have a cycle, and a property wants either kind.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 # The quick tests try the same examples each time; new ones are for the thorough ones.
-settings.register_profile("quick", patient, max_examples=30, derandomize=True)
+settings.register_profile("quick", patient, max_examples=10, derandomize=True)
 settings.register_profile("thorough", patient, max_examples=300)
 settings.load_profile("quick")
 
@@ -28,6 +29,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let one ask for more patience than a run of all tests has."""
     words = "how many moments nox is killed at (%(default)s)"
     parser.addoption("--moments", type=int, default=8, help=words)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Trace some of the tests, if coverage is measured."""
+    if "coverage" in sys.modules:
+        from coverage import Coverage  # noqa: PLC0415 - takes a while
+
+        from support.tracing import Tracing  # noqa: PLC0415
+
+        if coverage := Coverage.current():
+            config.pluginmanager.register(Tracing(coverage))
 
 
 @pytest.fixture

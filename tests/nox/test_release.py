@@ -18,8 +18,6 @@ else:
 
 import pytest
 import tomli_w
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from google.protobuf import json_format
 from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
 from in_toto_attestation.v1.statement import Statement
@@ -44,6 +42,7 @@ from support.pair import (
     world,
 )
 from support.pythons import HERE
+from support.sbom import sbom_error
 from support.serving import served
 
 if TYPE_CHECKING:
@@ -326,7 +325,7 @@ def test_no_secret_is_published(vendored: Released) -> None:
 def test_the_sbom_is_valid(vendored: Released) -> None:
     """The SBOM has every wheel of the runtime, with hash and dependencies."""
     text = vendored.house.joinpath("sbom.cdx.json").read_text("utf-8")
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert sbom_error(text) is None
     bill = json.loads(text)
     assert "timestamp" not in bill["metadata"]
     components = {it["name"]: it for it in bill["components"]}
