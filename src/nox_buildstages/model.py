@@ -89,6 +89,9 @@ def variable_of(axis: str) -> str:
     return f"CELL_{axis.upper().replace('-', '_')}"
 
 
+NVCC = "nvidia-cuda-nvcc"
+"""The project whose wheel contains nvcc."""
+
 ENVIRONMENT = "env"
 """The name of the placeholder for the environment of a stage, ``{env}``."""
 

@@ -186,7 +186,8 @@ def test_the_variables_name_the_tree(tmp_path: Path) -> None:
         "CUDA_HOME": tree,
         "CUDA_PATH": tree,
         "PATH": f"{tree}/bin:/usr/bin",
-        "CPATH": f"{tree}/include:{tree}/include/cccl",
+        "CPATH": f"{tree}/include",
+        "CPLUS_INCLUDE_PATH": f"{tree}/include/cccl",
         "LIBRARY_PATH": f"{tree}/lib64:{tree}/lib64/stubs",
     }
     declared = {"CUDACXX": "/x", "PATH": "/mine", "CPATH": "/y", "A": "1"}

@@ -9,17 +9,11 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from nox_buildstages.environments import interpreter
-from nox_buildstages.environments.cuda import (
-    NVCC,
-    NVCC_12,
-    TOOLKIT,
-    TOOLKIT_VARIABLES,
-)
 from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.indexes.url_secrets import strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, StagePin, list_pins
 from nox_buildstages.lock.files.pylock import move_paths
-from nox_buildstages.model import fill_environment
+from nox_buildstages.model import NVCC, fill_environment
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, digest_parts
 from nox_buildstages.system.files import file_stamp
 from nox_buildstages.system.process import run_checked, version_command
@@ -361,6 +355,8 @@ class BuildContext(Value, eq=False):
         """Return the variables of ``pass-env`` that would name another CUDA."""
         if not self.has_own_cuda(stage, output):
             return ()
+        from nox_buildstages.environments.cuda import TOOLKIT_VARIABLES  # noqa: PLC0415 - few compile CUDA
+
         return tuple(it for it in stage.pass_env if it in TOOLKIT_VARIABLES)
 
     def memory_need(
@@ -396,6 +392,8 @@ class BuildContext(Value, eq=False):
         if path is None:
             hint, details = f"install {program}", []
             if program == "nvcc":
+                from nox_buildstages.environments.cuda import NVCC_12, TOOLKIT  # noqa: PLC0415 - an error
+
                 hint = f'install it, or add "{TOOLKIT}" to dependencies'
                 if any(pin.name == NVCC_12 for pin in self.pins(stage.name)):
                     details = [f"{NVCC_12} contains no nvcc; wheels have it from 13 on"]

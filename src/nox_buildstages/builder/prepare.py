@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nox_buildstages.environments.cuda import NVCC, link_cuda
+from nox_buildstages.environments.cuda import link_cuda
 from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.environments.packages import check_packages, find_differences
 from nox_buildstages.environments.snapshot import (
@@ -15,7 +15,7 @@ from nox_buildstages.environments.snapshot import (
 from nox_buildstages.environments.sync import read_overlaps
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.names import file_name
-from nox_buildstages.model import FINAL, PROJECT
+from nox_buildstages.model import FINAL, NVCC, PROJECT
 from nox_buildstages.system.files import path_id, remove_tree, write_text
 from nox_buildstages.value import replace
 

@@ -16,6 +16,7 @@ from packaging.version import Version
 
 from nox_buildstages.environments.packages import FILES_NOTE, site_packages
 from nox_buildstages.errors import BuildStagesError
+from nox_buildstages.model import NVCC
 from nox_buildstages.system.files import remove_tree
 from nox_buildstages.system.process import Command
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.system.process import Runner
-
-NVCC = "nvidia-cuda-nvcc"
-"""The project whose wheel contains nvcc."""
 
 NVCC_12 = "nvidia-cuda-nvcc-cu12"
 """The project of CUDA 12, whose wheel contains ptxas, but no nvcc."""
@@ -45,28 +43,6 @@ _STUBS = {
     "libnvidia-ml": ("nvml.h", r"\bnvml[A-Z]\w+"),
 }
 """The driver's libraries, which no wheel has: their headers and functions."""
-
-_PARTS = {
-    "nvidia-nccl-cu{}": r"nccl",
-    "nvidia-cudnn-cu{}": r"cudnn",
-    "nvidia-cusparselt-cu{}": r"cusparselt",
-    "nvidia-nvshmem-cu{}": r"nvshmem",
-    "cccl": r"(thrust|cub|cuda|nv)/",
-    "cublas": r"(cublas|nvblas)",
-    "profiler": r"cuda_?profiler",
-    "crt": r"crt/",
-    "nvml": r"(nvml|nvidia-ml)",
-    "nvtx": r"nvtx",
-    **{
-        name: name
-        for name in (
-            *("cufft", "cufile", "cupti", "curand", "cusolver", "cusparse", "npp"),
-            *("nvfatbin", "nvjitlink", "nvjpeg", "nvptxcompiler", "nvrtc"),
-        )
-    },
-    "cudart": r"cuda(_|rt|devrt)",
-}
-"""By project, or by extra of cuda-toolkit: how its headers and libraries begin."""
 
 _LIBRARY = re.compile(r"(lib.+\.so)\.[\d.]+")
 
@@ -184,8 +160,10 @@ def add_cuda(
     tree = environment / CUDA_FOLDER
     folders = {
         "PATH": [tree / "bin"],
-        # nvcc adds both to its own includes, C++ compilers know neither.
-        "CPATH": [tree / "include", tree / "include" / "cccl"],
+        # nvcc knows its headers, other compilers don't. Those of CCCL come after what a
+        # source brings along as system headers.
+        "CPATH": [tree / "include"],
+        "CPLUS_INCLUDE_PATH": [tree / "include" / "cccl"],
         "LIBRARY_PATH": [tree / "lib64", tree / "lib64" / "stubs"],
     }
     given = {"PATH": path, **variables}
@@ -223,17 +201,6 @@ def torch_cuda(versions: Mapping[str, str]) -> str | None:
         if re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name):
             return _minor(version)
     return None
-
-
-def find_requirement(name: str, versions: Mapping[str, str]) -> str | None:
-    """Return the wheel of NVIDIA with a header or library; None if unknown.
-
-    ``versions`` has the packages of an environment with nvcc.
-    """
-    part = next((it for it in _PARTS if re.match(_PARTS[it], name, re.IGNORECASE)), "")
-    if "{}" in part:
-        return part.format(Version(versions[NVCC]).major)
-    return f"cuda-toolkit[{part}]" if part else None
 
 
 def _minor(version: str) -> str:

@@ -22,13 +22,12 @@ from nox_buildstages.builder.diagnosis.situation import Situation
 from nox_buildstages.builder.diagnosis.system_packages import Kind, find_debian_package
 from nox_buildstages.environments.cuda import (
     CUDA_FOLDER,
-    NVCC,
     NVCC_12,
     TOOLKIT,
-    find_requirement,
     torch_cuda as cuda_of_torch,
 )
-from nox_buildstages.model import PROJECT
+from nox_buildstages.model import NVCC, PROJECT
+from nox_buildstages.preflight.hints import find_cuda_extra, find_cuda_package
 from nox_buildstages.value import Value
 
 
@@ -205,10 +204,8 @@ def _missing_header(match: re.Match[str], situation: Situation) -> str:
         top = "torch"
     if "/" in name and top in _HEADER_PROJECTS:
         return situation.add_missing(top, f"{name} is missing")
-    if NVCC in situation.packages:
-        requirement = find_requirement(name, situation.packages)
-        if requirement is not None:
-            return f"{name} is missing: {situation.add(requirement)}"
+    if requirement := _cuda_wheel(name, situation):
+        return f"{name} is missing: {situation.add(requirement)}"
     if _CUDA_HEADER.match(name):
         problem = f"{name} of NVIDIA's CUDA libraries is missing: name its folder"
         return situation.set_variable("CPATH", "…", problem)
@@ -217,6 +214,16 @@ def _missing_header(match: re.Match[str], situation: Situation) -> str:
         return f"{name} is missing: {_install(package)}"
     problem = f"{name} is missing: install the package that has it, or name its folder"
     return situation.set_variable("CPATH", "…", problem)
+
+
+def _cuda_wheel(name: str, situation: Situation) -> str:
+    """Return the wheel with a header or library of CUDA, if nvcc is from a wheel."""
+    if NVCC not in situation.packages:
+        return ""
+    major, minor = Version(situation.packages[NVCC]).release[:2]
+    extra = find_cuda_extra(name)
+    toolkit = f"cuda-toolkit[{extra}]" if extra else ""
+    return find_cuda_package(name, (major, minor)) or toolkit
 
 
 def _install(package: str) -> str:
@@ -258,10 +265,8 @@ def _unknown_program(match: re.Match[str], situation: Situation) -> str:
 
 def _missing_library(match: re.Match[str], situation: Situation) -> str:
     name = match["what"]
-    if NVCC in situation.packages:
-        requirement = find_requirement(name, situation.packages)
-        if requirement is not None:
-            return f"the library {name} is missing: {situation.add(requirement)}"
+    if requirement := _cuda_wheel(name, situation):
+        return f"the library {name} is missing: {situation.add(requirement)}"
     problem = f"the library {name} is missing: install it, or name its folder"
     return _missing_from_system(name, "library") or situation.set_variable(
         "LIBRARY_PATH", "…", problem
