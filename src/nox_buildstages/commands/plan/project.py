@@ -52,7 +52,9 @@ def run_plan(workspace: Workspace) -> None:
             if plan.findings:
                 from nox_buildstages.preflight.finding import format_findings  # noqa: PLC0415
 
-                found = format_findings(plan.findings, encoding=sys.stdout.encoding)
+                found = format_findings(
+                    plan.findings, encoding=sys.stdout.encoding or "utf-8"
+                )
                 lines = "\n".join((lines, "", *found))
     if lines:
         print(lines)  # noqa: T201 - the output of the session
