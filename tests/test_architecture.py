@@ -188,6 +188,7 @@ UNNEEDED = {
     *("workspace/make_locks", "workspace/pythons"),
     *("commands/plan/project", "commands/plan/github"),
     *("builder/output", "builder/job", "run/follow", "run/debug_log"),
+    *("recipes/catalogue", "recipes/recipe", "recipes/reference"),
     *(
         "builder/reproducible",
         "commands/merge/merge",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -675,3 +677,41 @@ def test_a_recipe_says_what_no_backend_can(
         assert "dependencies" not in stage
         assert "memory-per-job" not in stage
         assert rules["env"]["FLASH_ATTENTION_SKIP_CUDA_BUILD"] == "TRUE"
+
+
+@pytest.mark.slow
+def test_a_recipe_says_where_a_source_is(
+    project: Project, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The URL of the repository is written, and never the name alone."""
+    for name in ("setuptools", "ninja"):
+        make_wheel(index.folder, name, "1.0")
+    make_sdist(index.folder, "detectron2", "0.99", settings={"faults": ["raise"]})
+    tree = make_tree(tmp_path / "mirror", "detectron2", "0.99")
+    git = shutil.which("git") or "git"
+    for words in (
+        ("init", "--quiet"),
+        ("add", "--all"),
+        ("-c", "user.name=a", "-c", "user.email=a@example", "commit", "-qm", "x"),
+        ("tag", "v0.99"),
+    ):
+        subprocess.run([git, *words], cwd=tree, check=True)
+    env = {
+        "UV_NO_GITHUB_FAST_PATH": "1",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{tree.as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": "https://github.com/facebookresearch/detectron2",
+    }
+    for variable, value in env.items():
+        monkeypatch.setenv(variable, value)
+    url = "git+https://github.com/facebookresearch/detectron2@v0.99"
+    declare(project, "tensorlib")
+    out, said = proposal(project, "detectron2==0.99", "--write", env=env)
+    assert "detectron2==0.99: taken from git, as its recipe says: detect" in said
+    group = [f"detectron2 @ {url}"]
+    assert toml.loads(out)["dependency-groups"] == {"build-stages": group}
+    assert stages(out)[0]["outputs"] == group
+    run_session(project, "build-stages-lock", env=env)
+    declare(project, "detectron2==0.99")
+    out, said = proposal(project, env=env)
+    assert stages(out)[0]["outputs"] == group

@@ -154,6 +154,19 @@ TOOL = ("tool", "nox-buildstages")
             ),
         ),
         (
+            "[tool.nox-buildstages.package.ops]\nenv = { A = '1' }  # mine\n",
+            Change(
+                table=(*TOOL, "package", "ops", "env"),
+                key="B",
+                value="2",
+                comment=("the reason",),
+            ),
+            (
+                "[tool.nox-buildstages.package.ops]\n# the reason\n"
+                'env = { A = "1", B = "2" }\n'
+            ),
+        ),
+        (
             'a = """\n[tool.nox-buildstages]\n"""\n[tool.nox-buildstages]\n',
             Change(table=TOOL, key="lock-dir", value="x"),
             (

@@ -224,6 +224,7 @@ class Git(Value):
     version: Version  # at that commit
     tag: str | None  # such as v{version}; None if there are no tags
     subdirectory: str | None
+    wheels: bool  # whether the index has wheels of this project, which may do
     date: dt.date
     source: str
     why: str  # why the index isn't used
@@ -456,6 +457,7 @@ GIT: Mapping[str, Key] = {
     "version": Key(_version, is_required=True),
     "tag": Key(_matches(r".*\{version\}.*", "a tag with {version}")),
     "subdirectory": Key(getters.text),
+    "wheels": Key(getters.boolean, default=False),
     **_date_and_source,
 }
 

@@ -41,7 +41,9 @@ def _entry(document: Mapping[str, Any]) -> Iterator[str]:
     if git is not None:
         folder = f", folder `{git['subdirectory']}`" if "subdirectory" in git else ""
         yield from _wrap(
-            f"Built from <{git['url']}>{folder}: {git['why']}. Checked with version"
+            f"Built from <{git['url']}>{folder}"
+            f"{', if there is no usable wheel' if git.get('wheels') else ''}:"
+            f" {git['why']}. Checked with version"
             f" {git['version']}, commit `{git['commit'][:12]}`, on {git['date']}."
         )
         yield ""

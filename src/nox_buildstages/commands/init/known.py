@@ -89,10 +89,11 @@ def find_torch(versions: Mapping[NormalizedName, Version]) -> Torch | None:
     return Torch(version=version, cuda=None)
 
 
-def locate(text: str) -> str:
-    """Return a requirement for what a recipe says isn't the index's package.
+def locate(text: str, *, has_wheel: bool = True) -> str:
+    """Return a requirement with the URL of its recipe's repository.
 
-    Others stay as they are, and so does what is no requirement.
+    It stays as it is if the index has the package, or may have a wheel of it, or if it
+    is no requirement.
 
     Raises:
         UsageError: The recipe doesn't know the version.
@@ -102,9 +103,9 @@ def locate(text: str) -> str:
     except ValueError:
         return text
     recipe = recipe_for(requirement.name)
-    if recipe is None or recipe.git is None or requirement.url:
+    git = None if recipe is None else recipe.git
+    if git is None or requirement.url or (git.wheels and has_wheel):
         return text
-    git = recipe.git
     pins = [it.version for it in requirement.specifier if it.operator == "=="]
     is_known = not pins or requirement.specifier.contains(git.version)
     extras = ",".join(sorted(requirement.extras))

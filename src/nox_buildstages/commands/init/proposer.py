@@ -316,6 +316,15 @@ class Proposer(Value):
         """Return a draft with a stage for a requirement."""
         if self._is_direct(requirement):
             reason = FROM_SOURCE
+        elif not self._has_source(requirement):
+            name = canonicalize_name(requirement.name)
+            wanted = (
+                f"{name}{it.specifier}"
+                for it in self.project.final.requirements
+                if canonicalize_name(it.name) == name
+            )
+            located = locate(next(wanted, name), has_wheel=False)
+            requirement = Requirement(located) if "@" in located else requirement
         self.report(f"{requirement.name} has to be built: {reason}")
         return draft.with_output(ProposedOutput(requirement=requirement, reason=reason))
 
@@ -367,10 +376,10 @@ class Proposer(Value):
                 facts = recipe.facts_for(version, cuda=cuda)
                 draft = draft.with_output(replace(output, facts=facts))
                 for fact in facts:
-                    names = fact.names if isinstance(fact, Needs) else ()
-                    for needed in set(names) - {it.name for it in draft.outputs}:
-                        found = Requirement(locate(needed))
-                        draft = self._add(draft, found, f"{name} needs it: {fact.why}")
+                    names = {*fact.names} if isinstance(fact, Needs) else set()
+                    for needed in sorted(names - {it.name for it in draft.outputs}):
+                        reason = f"{name} needs it: {fact.why}"
+                        draft = self._add(draft, Requirement(needed), reason)
         return draft
 
     def _find_torch(self, draft: Draft) -> Torch | None:
