@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from typing import TYPE_CHECKING
 
 import pytest
@@ -188,3 +189,32 @@ def test_this_machine() -> None:
     free = this.free_memory()
     assert free is None or free > 0
     assert this.oom_kills() >= 0
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({}, None),
+        ({"proc/meminfo": MEMINFO}, 2 * ALL),
+        (v2(limited("max", 5)), 2 * ALL),
+        (v2(limited("700", 5)), 700),
+        (v2(below("a", limited("700", 5)) | limited("600", 5), group="/a"), 600),
+        (v1(below("memory", limited_v1("900", 5))), 900),
+        (v1(below("memory", limited_v1(UNLIMITED.strip(), 5))), 2 * ALL),
+    ],
+)
+def test_the_most_memory(
+    tmp_path: Path, files: dict[str, str], limit: int | None
+) -> None:
+    """It is that of the machine, unless a cgroup or ulimit allows less."""
+    assert machine(tmp_path, files).memory_limit() == limit
+
+
+def test_the_most_memory_by_ulimit(tmp_path: Path) -> None:
+    """A limit of each process counts, too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (10**10, hard))
+    try:
+        assert machine(tmp_path, {}).memory_limit() == 10**10
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

@@ -26,10 +26,7 @@ _ARCHITECTURE = re.compile(r"(\d+)\.(\d+[af]?)(\+PTX)?")
 _SOURCES: dict[Language, tuple[str, str]] = {
     "C": ("trial.c", "int trial(void) { return 0; }"),
     "C++": ("trial.cpp", "#include <vector>\nint trial() { return 0; }"),
-    "CUDA": (
-        "trial.cu",
-        "__global__ void kernel() {}\nvoid trial() { kernel<<<1, 1>>>(); }",
-    ),
+    "CUDA": ("trial.cu", "__global__ void kernel() {}\nint trial() { return 0; }"),
 }
 _COMPILERS: dict[Language, tuple[str, str, str]] = {
     "C": ("CC", "cc", "CFLAGS"),

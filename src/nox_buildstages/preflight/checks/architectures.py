@@ -38,7 +38,7 @@ def check(facts: Facts) -> Finding | None:
     has_own = source is not None and source.names_architectures
     finding = Finding(
         check=NAME,
-        state="warning" if has_own or facts.has_built else "error",
+        state="warning" if has_own else "error",
         text=f"{variable} isn't set, and there is no GPU to take it from",
         hint=hint,
     )
