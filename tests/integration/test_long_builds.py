@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,6 @@ from support.sessions import Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from support.index import Index
     from support.project import Project
@@ -216,7 +216,7 @@ class Cuda:
 def make_library(path: Path) -> bytes:
     """Make a shared library without content, and return its bytes."""
     argv = ("cc", "-shared", "-x", "c", os.devnull, "-o", str(path))
-    subprocess.run(unmount, check=True)
+    subprocess.run(argv, check=True)
     return path.read_bytes()
 
 
@@ -275,7 +275,12 @@ def test_the_cuda_example_as_it_was(
 
     env["TORCH_CUDA_ARCH_LIST"] = "9.0"
     kernels.tree.joinpath("kern.cu").write_text(source * 2)  # another source
-    kernels.declare(**{**stage, "jobs": "auto"}, env={**env, "PATH": "/usr/bin:/bin"})
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for path in Path("/usr/bin").iterdir():
+        if path.name != "ninja":
+            programs.joinpath(path.name).symlink_to(path)
+    kernels.declare(**{**stage, "jobs": "auto"}, env={**env, "PATH": str(programs)})
     assert kernels.refused().problem.startswith("torch extensions without ninja")
     kernels.declare(**stage, env=env)
     kernels.run("build-stage-only")

@@ -52,6 +52,14 @@ class Trial(Value):
         included = (f"#include <{it}>\n" for it in (*own, *self.headers))
         return name, f"{''.join(included)}{text}\n"
 
+    @property
+    def compiler(self) -> str:
+        """The name of the compiler."""
+        if self.language == "CUDA":
+            return str(self.nvcc)
+        variable, default, _ = _COMPILERS[self.language]
+        return self.variables.get(variable) or default
+
     def commands(self) -> dict[str, list[str]]:
         """Return the command lines by step; the programs are names or paths."""
         name, _ = self.source
@@ -115,10 +123,9 @@ def run_trial(
     folder.mkdir()
     (folder / name).write_text(text, encoding="utf-8")
     log = [f"trial of {trial.language}:", text]
-    error, failed, compiler = "", "", ""
+    error, failed = "", ""
     for step, argv in trial.commands().items():
         path = shutil.which(argv[0], path=trial.variables.get("PATH", os.defpath))
-        compiler = compiler or argv[0]
         log.append(shlex.join(argv))
         if path is None:
             error, failed = f"{argv[0]} isn't on PATH", step
@@ -134,7 +141,7 @@ def run_trial(
             break
     result = TrialResult(
         language=trial.language,
-        compiler=compiler,
+        compiler=trial.compiler,
         seconds=time.monotonic() - started,
         error=error,
         step=failed or "compile",
