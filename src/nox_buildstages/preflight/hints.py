@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING
 
 from nox_buildstages.config.writing import format_value
-from nox_buildstages.environments.cuda import NVCC, find_requirement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,6 +14,32 @@ if TYPE_CHECKING:
 
 FIRST_ON_PYPI = 13
 """The first major version of CUDA whose nvcc is on PyPI."""
+
+_EXTRAS = (
+    ("cublas", r"cublas\w*\.h(pp)?|cublas|cublasLt"),
+    ("cusparse", r"cusparse\w*\.h|cusparse"),
+    ("cusolver", r"cusolver\w*\.h|cusolver\w*"),
+    ("cufft", r"cufft\w*\.h|cufftw?"),
+    ("curand", r"curand\w*\.h|curand"),
+    ("nvrtc", r"nvrtc\.h|nvrtc"),
+    ("nvjitlink", r"nvJitLink\.h|nvJitLink"),
+    ("nvjpeg", r"nvjpeg\.h|nvjpeg"),
+    ("npp", r"npp\w*\.h|npp\w+"),
+    ("cupti", r"cupti\w*\.h|cupti"),
+    ("cufile", r"cufile\.h|cufile"),
+    ("nvtx", r"nvtx3?/.*|nvToolsExt\w*\.h"),
+    ("profiler", r"cuda_profiler_api\.h|cudaProfiler\.h"),
+    ("cccl", r"(thrust|cub|cuda|nv|cooperative_groups)/.*"),
+    ("crt", r"crt/.*"),
+    ("cudart", r"cuda\w*\.hp{0,2}|vector_types\.h|cudart|cudart_static|cudadevrt"),
+)
+"""Extras of PyPI's cuda-toolkit, with the headers and libraries that each brings."""
+
+_OTHERS = (
+    ("nvidia-cudnn-cu{major}", r"cudnn\w*\.h|cudnn\w*"),
+    ("nvidia-nccl-cu{major}", r"nccl\.h|nccl"),
+    ("nvidia-cusparselt-cu{major}", r"cusparseLt\.h|cusparseLt"),
+)
 
 _MISSING = re.compile(
     r"fatal error: (?P<header>\S+): No such file"
@@ -63,12 +88,17 @@ def find_missing(error: str) -> str | None:
     return found["header"] or found["source"] or found["library"]
 
 
-def find_package(name: str, cuda: Version) -> str | None:
-    """Return the requirement for a header or library of NVIDIA; None if unknown."""
-    return find_requirement(name, {NVCC: "{}.{}".format(*cuda)})
-
-
-def find_extra(name: str, cuda: Version) -> str | None:
+def find_cuda_extra(name: str) -> str | None:
     """Return the part of PyPI's CUDA toolkit with a header or a library."""
-    extra = re.fullmatch(r"cuda-toolkit\[(\w+)\]", find_package(name, cuda) or "")
-    return extra and extra[1]
+    return _find(name, _EXTRAS)
+
+
+def find_cuda_package(name: str, cuda: Version) -> str | None:
+    """Return the project beside PyPI's CUDA toolkit with a header or a library."""
+    found = _find(name, _OTHERS)
+    return None if found is None else found.format(major=cuda[0])
+
+
+def _find(name: str, table: Iterable[tuple[str, str]]) -> str | None:
+    found = (it for it, pattern in table if re.fullmatch(pattern, name))
+    return next(found, None)

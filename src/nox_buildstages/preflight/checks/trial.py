@@ -8,9 +8,9 @@ from nox_buildstages.preflight.finding import Finding
 from nox_buildstages.preflight.hints import (
     FIRST_ON_PYPI,
     add_nvcc,
-    find_extra,
+    find_cuda_extra,
+    find_cuda_package,
     find_missing,
-    find_package,
     set_in_stage,
 )
 
@@ -41,15 +41,18 @@ def _hint(facts: Facts, error: str) -> str:
     missing, torch = find_missing(error), facts.torch
     cuda = torch.cuda if torch else None
     cuda = cuda or (facts.nvcc.version if facts.nvcc else None)
-    package = find_package(missing, cuda) if missing and cuda else None
-    if missing and cuda and package:
-        major, minor = cuda
-        if extra := find_extra(missing, cuda):
-            if major < FIRST_ON_PYPI:
-                return f"install {extra} of CUDA {major}.{minor}, in CUDA_HOME"
+    if missing and cuda:
+        extra = find_cuda_extra(missing)
+        if extra and cuda[0] >= FIRST_ON_PYPI:
             headers = facts.trial.headers if facts.trial else ()
-            others = (find_extra(it, cuda) for it in headers)
-            return add_nvcc(facts, cuda, extra, *others)
-        dependencies = set_in_stage(facts, "dependencies", [package])
-        return f"add the package that has {missing} to the stage:\n{dependencies}"
+            return add_nvcc(facts, cuda, extra, *map(find_cuda_extra, headers))
+        if package := find_cuda_package(missing, cuda):
+            return f"add the package that has {missing} to the stage:\n" + set_in_stage(
+                facts, "dependencies", [package]
+            )
+        if extra:
+            return (
+                f"install {extra} of CUDA {cuda[0]}.{cuda[1]}, whose folder CUDA_HOME"
+                " names"
+            )
     return "fix the compiler or the variables of the stage; the log has its output"
