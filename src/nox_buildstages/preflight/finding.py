@@ -37,7 +37,8 @@ def merge_findings(findings: Iterable[Finding]) -> list[Finding]:
     for it in findings:
         outputs = merged.setdefault(replace(it, outputs=()), {})
         outputs.update(dict.fromkeys(it.outputs))
-    return [replace(it, outputs=tuple(outputs)) for it, outputs in merged.items()]
+    found = [replace(it, outputs=tuple(outputs)) for it, outputs in merged.items()]
+    return sorted(found, key=lambda it: not it.outputs)  # those of the machine last
 
 
 def format_findings(findings: Iterable[Finding], *, encoding: str) -> Iterator[str]:
