@@ -168,6 +168,8 @@ def test_extras_that_exclude_each_other_are_an_axis(
         (("--extra", "cpuu"), "there is no such extra; did you mean 'cpu'?"),
         (("--group", "cpu"), "there is no such group"),
         (("not a name",), "'not a name' is not a requirement"),
+        (("ops=2.8",), 'help: write "ops==2.8"'),
+        (("git+https://x.example/ops",), '"ops @ git+https://x.example/ops"'),
     ],
 )
 def test_a_wrong_word_is_refused(words: tuple[str, ...], message: str) -> None:

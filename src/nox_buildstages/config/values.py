@@ -77,7 +77,7 @@ def requirement(item: Item) -> Requirement | None:
     except InvalidRequirement as error:
         reason = str(error).partition("\n")[0]
     if found is None or _SCP.match(item.value):  # which has the form of NAME @ URL
-        advice = _correct_requirement(item.value) or reason
+        advice = correct_requirement(item.value) or reason
         item.fault(f"{item.value!r} is not a requirement: {advice}")
         return None
     if _VERSION.fullmatch(found.url or ""):
@@ -85,7 +85,7 @@ def requirement(item: Item) -> Requirement | None:
     return make_absolute(found, item)
 
 
-def _correct_requirement(text: str) -> str:
+def correct_requirement(text: str) -> str:
     """Return advice for a text that isn't a requirement, if its meaning is likely."""
     text = text.strip()
     candidates = [re.sub(r"(?<=[0-9*])\s+(?=[<>=!~])", ",", text)]

@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from nox_buildstages.commands.init.pyproject import Change
 from nox_buildstages.config.getters import did_you_mean
 from nox_buildstages.config.table import TOOL
+from nox_buildstages.config.values import correct_requirement
 from nox_buildstages.declarations.declared import as_table
 from nox_buildstages.declarations.workspace import get_table
 from nox_buildstages.errors import UsageError
@@ -267,5 +268,6 @@ def _name_of(text: str) -> NormalizedName:
     except InvalidRequirement as error:
         raise UsageError(
             problem=f"{text!r} is not a requirement",
-            hint="name a package as in [project] dependencies, such as flash-attn",
+            hint=correct_requirement(text)
+            or "name a package as in [project] dependencies, such as flash-attn",
         ) from error
