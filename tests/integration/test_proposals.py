@@ -647,7 +647,8 @@ def test_a_recipe_says_what_no_backend_can(
     for name in ("setuptools", "packaging", "psutil", "ninja", "wheel"):
         make_wheel(index.folder, name, "1.0")
     make_wheel(index.folder, "cuda-toolkit", "13.0.3", extras=["nvcc", "cudart"])
-    requires = ["cuda-toolkit[cudart]"] if cuda else []
+    make_wheel(index.folder, "nvidia-cuda-runtime", "13.0.96")
+    requires = ["nvidia-cuda-runtime"] if cuda else []
     make_wheel(
         index.folder, "torch", f"2.13{'' if cuda else '+cpu'}", requires=requires
     )

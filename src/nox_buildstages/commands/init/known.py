@@ -10,6 +10,7 @@ from packaging.version import Version
 
 from nox_buildstages.commands.init.pyproject import Change
 from nox_buildstages.config.table import TOOL
+from nox_buildstages.environments.cuda import torch_cuda
 from nox_buildstages.errors import UsageError
 from nox_buildstages.recipes.catalogue import recipe_for
 from nox_buildstages.recipes.recipe import (
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
-    from packaging.utils import NormalizedName
-
     from nox_buildstages.model import PackageRules
 
 CUDA_TOOLKIT = canonicalize_name("cuda-toolkit")
@@ -46,7 +45,7 @@ _OLDEST_COMPILER = 13
 class Torch(Value):
     """The torch that the project resolves to."""
 
-    version: Version
+    version: str
     cuda: str | None  # its version of CUDA; None for a build without CUDA
 
     @property
@@ -70,23 +69,10 @@ class Torch(Value):
         return f"torch {self.version}, a build {cuda}"
 
 
-def find_torch(versions: Mapping[NormalizedName, Version]) -> Torch | None:
-    """Return the torch among resolved packages.
-
-    The wheels of PyTorch's own index have a local version, such as ``+cu128``. PyPI's
-    have none, and require the libraries of their CUDA.
-    """
-    version = versions.get(canonicalize_name("torch"))
-    if version is None:
-        return None
-    local = version.local or ""
-    if local.startswith("cu") and local[2:].isdecimal():
-        return Torch(version=version, cuda=f"{local[2:-1]}.{local[-1]}")
-    for name in (CUDA_TOOLKIT, "nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime"):
-        found = versions.get(canonicalize_name(name))
-        if not local and found is not None:
-            return Torch(version=version, cuda=f"{found.major}.{found.minor}")
-    return Torch(version=version, cuda=None)
+def find_torch(versions: Mapping[str, str]) -> Torch | None:
+    """Return the torch among resolved packages, given by name."""
+    version = versions.get("torch")
+    return Torch(version=version, cuda=torch_cuda(versions)) if version else None
 
 
 def locate(text: str, *, has_wheel: bool = True) -> str:

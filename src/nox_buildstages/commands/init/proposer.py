@@ -397,7 +397,7 @@ class Proposer(Value):
             packages = self.locker.resolver.resolve(question).packages
         except errors.ResolutionError:
             return None  # locking explains it
-        return find_torch({it.name: it.version for it in packages if it.version})
+        return find_torch({it.name: str(it.version) for it in packages})
 
     def _with_sources(self, draft: Draft) -> Draft:
         """Return a draft with what the sources of outputs say about their builds."""
