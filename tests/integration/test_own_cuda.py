@@ -99,3 +99,21 @@ def test_a_stage_builds_with_the_nvcc_of_its_lock(
     declare(project, {"final": {"requirements": ["op"]}, "stage": [stage]})
     said = run_session(project, "build-stages-plan").output
     assert "CUDA of the environment → of the machine" in said
+
+
+def test_a_lock_with_cuda_12_has_no_nvcc(project: Project, index: Index) -> None:
+    """A line says so, and an error if nvcc is a tool."""
+    name = "nvidia-cuda-nvcc-cu12"
+    make_wheel(index.folder, name, "12.9.86", files={"nvidia/cuda_nvcc/bin/ptxas": ""})
+    make_sdist(index.folder, "op", "1.0")
+    stage: dict[str, Any] = {"name": "only", "outputs": ["op"]}
+    stage["dependencies"] = [name]
+    declare(project, {"final": {"requirements": ["op"]}, "stage": [stage]})
+    said = run_session(project, "build-stage-only").stderr
+    assert f"stage only: {name} contains no nvcc, which PyPI has from CUDA 13" in said
+    stage["tools"] = ["nvcc"]
+    declare(project, {"final": {"requirements": ["op"]}, "stage": [stage]})
+    empty = {"PATH": str(project.folder)}
+    said = run_session(project, "build-stage-only", env=empty, check=False).stderr
+    assert "stage only: its tool 'nvcc' isn't on PATH" in said
+    assert f"{name} contains no nvcc" in said

@@ -31,9 +31,11 @@ from nox_buildstages.builder.notices import (
 )
 from nox_buildstages.builder.sandbox import Supervisor
 from nox_buildstages.config.writing import build_requires_table, format_value, indent
+from nox_buildstages.environments.cuda import NVCC_12
 from nox_buildstages.errors import BackendError, BuildError, WheelError
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.lock.resolve.known_metadata import find_unmet
+from nox_buildstages.model import NVCC
 from nox_buildstages.run.follow import COMPILE
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.store.inventory import disk_size
@@ -214,6 +216,7 @@ def build_wheel(
                 COMPILE, tree, home=build_dir.home, jobs=jobs, cache=cache
             ) as backend:
                 report_ignored_variables(job, backend)
+                report_cuda(job)
                 resumable = backend.with_build_dir(build_dir.build)
                 supervised = replace(resumable, supervisor=supervisor)
                 if context.tools.has_preflight:
@@ -247,12 +250,6 @@ def build_wheel(
 def report_ignored_variables(job: Job, backend: Backend) -> None:
     """Print a line about variables that are set here and that builds don't see."""
     run = job.context.tools.run
-    overridden = job.context.ignored_variables(job.stage, job.output.name)
-    if ignored := [it for it in overridden if run.outer.get(it)]:
-        run.report_once(
-            f"stage {job.stage.name}: {', '.join(ignored)} has no effect on builds,"
-            " because the stage's lock contains nvcc; remove it from pass-env"
-        )
     names = find_ignored_variables(run.outer, backend.env, backend.tree)
     if names:
         run.report_once(
@@ -268,6 +265,23 @@ def report_ignored_variables(job: Job, backend: Backend) -> None:
         run.report_once(
             f"stage {job.stage.name}: {', '.join(overruled)} has no effect on builds;"
             " to limit how many compilers run at once, set jobs"
+        )
+
+
+def report_cuda(job: Job) -> None:
+    """Print a line if the lock, the table and variables disagree about nvcc."""
+    context, stage, run = job.context, job.stage, job.context.tools.run
+    overridden = context.ignored_variables(stage, job.output.name)
+    if ignored := [it for it in overridden if run.outer.get(it)]:
+        run.report_once(
+            f"stage {stage.name}: {', '.join(ignored)} has no effect on builds, because"
+            " the stage's lock contains nvcc; remove it from pass-env"
+        )
+    held = {pin.name for pin in context.pins(stage.name)}
+    if NVCC_12 in held and not {NVCC, "CUDA_HOME"} & {*held, *job.variables}:
+        run.report_once(
+            f"stage {stage.name}: {NVCC_12} contains no nvcc, which PyPI has from CUDA"
+            " 13 on; to compile CUDA 12, set CUDA_HOME in env or pass-env"
         )
 
 
