@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from support.packages import make_sdist, make_tree, make_wheel, read_from_wheel
 from support.pair import declare, recipe
@@ -16,10 +17,68 @@ if TYPE_CHECKING:
     from support.project import Project
 
 PACKAGES = "lib/python{}.{}/site-packages".format(*sys.version_info[:2])
+VARIABLES = ("CUDA_HOME", "CUDA_PATH", "CUDAToolkit_ROOT", "CUDACXX", "PATH")
 
 
-def test_a_variable_names_the_environment_of_the_stage(project: Project) -> None:
-    """A build finds a header of a wheel (F10); the key has no path."""
+def test_a_stage_builds_with_what_its_environment_contains(
+    project: Project, index: Index
+) -> None:
+    """The nvcc of the lock counts, not the system's; {env} is where it is installed.
+
+    The key has neither a path nor the machine's nvcc.
+    """
+    nvcc = {"nvidia/cu13/bin/nvcc": "", "nvidia/cu13/lib/libcudart.so.13": ""}
+    make_wheel(index.folder, "nvidia-cuda-nvcc", "13.0.88", files=nvcc)
+    settings = {"env": [*VARIABLES, "X", "OUTER"], "record": ["config-settings"]}
+    make_sdist(index.folder, "op", "1.0", settings=settings)
+    env = {"X": "{env}/share {{env}}"}
+    stage: dict[str, Any] = {
+        "name": "only",
+        "outputs": ["op"],
+        "dependencies": ["nvidia-cuda-nvcc"],
+        "tools": ["nvcc"],
+        "pass-env": ["CUDA_HOME", "CUDACXX", "OUTER"],
+        "env": env,
+    }
+    given = {"one": "{env}/x", "more": ["-L{env}", "{{env}}"]}
+    table = {
+        "final": {"requirements": ["op"]},
+        "stage": [stage],
+        "package": {"op": {"config-settings": given}},
+    }
+    declare(project, table)
+    outer = {"CUDA_HOME": "/usr/local/cuda", "OUTER": "{env}"}
+    said = run_session(project, "build-stage-only", env=outer).stderr
+    assert "stage only: CUDA_HOME has no effect on builds, because" in said
+    (wheel,) = project.wheelhouse.glob("op-*.whl")
+    seen = json.loads(read_from_wheel(wheel, "op/env.json"))
+    location = project.folder / ".nox/build-stage-only"
+    tree = location / "cuda-toolkit"
+    assert {seen[it] for it in VARIABLES[:3]} == {str(tree)}
+    assert seen["CUDACXX"] == f"{tree}/bin/nvcc"
+    assert seen["PATH"].startswith(f"{location}/bin:")
+    assert f":{tree}/bin:" in seen["PATH"]
+    assert tree.joinpath("lib64/libcudart.so").exists()
+    assert (seen["X"], seen["OUTER"]) == (f"{location}/share {{env}}", "{env}")
+    record = json.loads(read_from_wheel(wheel, "op/record.json"))
+    assert record["config-settings"] == {
+        "one": f"{location}/x",
+        "more": [f"-L{location}", "{env}"],
+    }
+    found = recipe(project, "op")
+    assert (found["tools"], found["own_cuda"]) == ({}, True)
+    assert found["env"] == {**env, "OUTER": "{env}"}
+    assert found["config_settings"] == given
+    assert str(project.folder) not in json.dumps(found)
+    stage["env"] = {"CUDA_HOME": "/mine"}
+    declare(project, table)
+    said = run_session(project, "build-stages-plan", env=outer).output
+    assert "CUDA of the environment → of the machine" in said
+
+
+@pytest.mark.slow
+def test_a_compiler_finds_the_header_of_an_earlier_output(project: Project) -> None:
+    """By a variable of the stage (F10), wherever the environment is."""
     sources: dict[str, str | bytes] = {"hdrs/include/hdr.h": "#define HDR 5"}
     make_tree(project.folder / "hdrs", "hdrs", "1.0", files=sources)
     make_tree(
@@ -27,80 +86,18 @@ def test_a_variable_names_the_environment_of_the_stage(project: Project) -> None
         "uses",
         "1.0",
         files={"u.c": "#include <hdr.h>\nint hdr = HDR;\n"},
-        settings={
-            "compile": ["u.c"],
-            "env": ["CPATH", "TEXT", "OUTER"],
-            "record": ["config-settings"],
-        },
+        settings={"compile": ["u.c"]},
     )
-    header = f"{{env}}/{PACKAGES}/hdrs/include"
-    env = {"CPATH": header, "TEXT": "{{env}}"}
     uses = {"name": "uses", "dependencies": ["hdrs"], "outputs": ["uses @ ./uses"]}
-    settings = {"one": "{env}/x", "more": ["-L{env}", "{{env}}"]}
-    declare(
-        project,
-        {
-            "final": {"requirements": ["uses"]},
-            "stage": [
-                {"name": "headers", "outputs": ["hdrs @ ./hdrs"]},
-                {**uses, "env": env, "pass-env": ["OUTER"]},
-            ],
-            "package": {"uses": {"config-settings": settings}},
-        },
-    )
-    for name in ("build-stage-headers", "build-stage-uses"):
-        run_session(project, name, env={"OUTER": "{env}"})
-    (wheel,) = project.wheelhouse.glob("uses-*.whl")
-    location = project.folder / ".nox/build-stage-uses"
-    seen = json.loads(read_from_wheel(wheel, "uses/env.json"))
-    assert seen["CPATH"] == header.format(env=location)
-    assert (seen["TEXT"], seen["OUTER"]) == ("{env}", "{env}")
-    record = json.loads(read_from_wheel(wheel, "uses/record.json"))
-    assert record["config-settings"] == {
-        "one": f"{location}/x",
-        "more": [f"-L{location}", "{env}"],
-    }
-    found = recipe(project, "uses")
-    assert found["env"] == {**env, "OUTER": "{env}"}
-    assert found["config_settings"] == settings
-    assert str(project.folder) not in json.dumps(found)
+    env = {"CPATH": f"{{env}}/{PACKAGES}/hdrs/include"}
+    headers = {"name": "headers", "outputs": ["hdrs @ ./hdrs"]}
+    final = {"requirements": ["uses"]}
+    declare(project, {"final": final, "stage": [headers, {**uses, "env": env}]})
+    run_session(project, "build-stages")
+    assert recipe(project, "uses")["env"] == env
 
 
-def test_a_stage_builds_with_the_nvcc_of_its_lock(
-    project: Project, index: Index
-) -> None:
-    """The system's is neither called nor needed nor part of the key."""
-    nvcc = {"nvidia/cu13/bin/nvcc": "", "nvidia/cu13/lib/libcudart.so.13": ""}
-    make_wheel(index.folder, "nvidia-cuda-nvcc", "13.0.88", files=nvcc)
-    names = ["CUDA_HOME", "CUDA_PATH", "CUDACXX", "CUDAToolkit_ROOT", "PATH"]
-    make_sdist(index.folder, "op", "1.0", settings={"env": names})
-    stage: dict[str, Any] = {
-        "name": "only",
-        "outputs": ["op"],
-        "dependencies": ["nvidia-cuda-nvcc"],
-        "tools": ["nvcc"],
-        "pass-env": ["CUDA_HOME", "CUDACXX"],
-    }
-    declare(project, {"final": {"requirements": ["op"]}, "stage": [stage]})
-    other = {"CUDA_HOME": "/usr/local/cuda"}
-    said = run_session(project, "build-stage-only", env=other).stderr
-    assert re.search("stage only: CUDA_HOME has no effect on builds, because", said)
-    (wheel,) = project.wheelhouse.glob("op-*.whl")
-    seen = json.loads(read_from_wheel(wheel, "op/env.json"))
-    location = project.folder / ".nox/build-stage-only"
-    tree = location / "cuda-toolkit"
-    assert {seen[it] for it in names[:2]} == {str(tree)}
-    assert seen["CUDACXX"] == f"{tree}/bin/nvcc"
-    assert f":{tree}/bin:" in seen["PATH"]
-    assert tree.joinpath("lib64/libcudart.so").exists()
-    found = recipe(project, "op")
-    assert (found["env"], found["tools"], found["own_cuda"]) == ({}, {}, True)
-    stage["env"] = {"CUDA_HOME": "/mine"}
-    declare(project, {"final": {"requirements": ["op"]}, "stage": [stage]})
-    said = run_session(project, "build-stages-plan").output
-    assert "CUDA of the environment → of the machine" in said
-
-
+@pytest.mark.slow
 def test_a_lock_with_cuda_12_has_no_nvcc(project: Project, index: Index) -> None:
     """A line says so, and an error if nvcc is a tool."""
     name = "nvidia-cuda-nvcc-cu12"
