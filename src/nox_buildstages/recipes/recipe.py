@@ -220,7 +220,7 @@ class Git(Value):
     """A git repository to build from, in place of the index."""
 
     url: str
-    commit: str  # the commit that the facts were checked with
+    commit: str  # the facts may be from commits near it
     version: Version  # at that commit
     tag: str | None  # such as v{version}; None if there are no tags
     subdirectory: str | None

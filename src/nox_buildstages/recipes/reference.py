@@ -43,8 +43,8 @@ def _entry(document: Mapping[str, Any]) -> Iterator[str]:
         yield from _wrap(
             f"Built from <{git['url']}>{folder}"
             f"{', if there is no usable wheel' if git.get('wheels') else ''}:"
-            f" {git['why']}. Checked with version"
-            f" {git['version']}, commit `{git['commit'][:12]}`, on {git['date']}."
+            f" {git['why']}. The recipe names version {git['version']}, commit"
+            f" `{git['commit'][:12]}`."
         )
         yield ""
     for fact in document["fact"]:
