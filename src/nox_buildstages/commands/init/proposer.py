@@ -6,6 +6,7 @@ The result is known to resolve, with declared and undeclared build requirements.
 from __future__ import annotations
 
 import textwrap
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -44,11 +45,11 @@ from nox_buildstages.lock.resolve.source_choice import is_direct
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question, StandIn
 from nox_buildstages.model import FINAL, Metadata, Output
 from nox_buildstages.recipes.catalogue import recipe_for
-from nox_buildstages.recipes.recipe import Needs
+from nox_buildstages.recipes.recipe import BuildRequires, Needs
 from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from packaging.utils import NormalizedName
 
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.lock.resolve.locker import Locker
     from nox_buildstages.model import Project, Stage
+    from nox_buildstages.recipes.recipe import Recipe
 
 MAX_GUESSES = 8
 """The number of undeclared modules to find a project for, for one output."""
@@ -359,45 +361,62 @@ class Proposer(Value):
 
         A commit whose source doesn't declare its version has the recipe's version.
         """
-        sources = self.answers.sources
         recipes = {it.name: recipe_for(it.name) for it in draft.outputs}
-        known = {name: it for name, it in recipes.items() if it and name in sources}
-        if not known:
-            return draft
-        if draft.torch is None:
+        known = {name: it for name, it in recipes.items() if it is not None}
+        if draft.torch is None and self._needs_torch(known.values()):
             draft = replace(draft, torch=self._find_torch(draft))
         cuda = draft.torch is not None and draft.torch.cuda is not None
         for name, recipe in known.items():
-            output = draft.output(name)
-            version = sources[name].version
-            if version is None and recipe.git is not None:
+            output, source = draft.output(name), self.answers.sources.get(name)
+            version = None if source is None else source.version
+            if version is None and source is not None and recipe.git is not None:
                 version = recipe.git.version
-            if output is not None and version is not None:
-                facts = recipe.facts_for(version, cuda=cuda)
-                draft = draft.with_output(replace(output, facts=facts))
-                for fact in facts:
-                    names = {*fact.names} if isinstance(fact, Needs) else set()
-                    for needed in sorted(names - {it.name for it in draft.outputs}):
-                        reason = f"{name} needs it: {fact.why}"
-                        draft = self._add(draft, Requirement(needed), reason)
+            if output is None or version is None:
+                continue
+            facts = recipe.facts_for(version, cuda=cuda)
+            draft = draft.with_output(replace(output, facts=facts))
+            for fact in facts:
+                names = {*fact.names} if isinstance(fact, Needs) else set()
+                for needed in sorted(
+                    names - {it.name for it in draft.project().outputs}
+                ):
+                    reason = f"{name} needs it: {fact.why}"
+                    draft = self._add(draft, Requirement(needed), reason)
         return draft
 
+    def _needs_torch(self, recipes: Collection[Recipe]) -> bool:
+        """Return whether outputs have recipes, and the project or a build has torch."""
+        requirements = {it.name for it in self.project.final.requirements}
+        for source in self.answers.sources.values():
+            texts = (*source.requires, *source.requires_dist)
+            requirements.update(source.imports, map(_name_of, texts))
+        for recipe in recipes:
+            for fact in recipe.facts:
+                if isinstance(fact, BuildRequires):
+                    requirements.update(it.name for it in fact.add)
+        return bool(recipes) and "torch" in requirements
+
     def _find_torch(self, draft: Draft) -> Torch | None:
-        """Return the torch that the project resolves to, for itself or for builds."""
+        """Return the torch that the project resolves to, for itself or for builds.
+
+        If other packages can't be resolved yet, it is the one that the project names.
+        """
         outputs = {it.name for it in draft.project().outputs}
-        wanted = (*self.project.final.requirements, Requirement("torch"))
-        question = Question(
-            name=FINAL,
-            requirements=tuple(
-                str(it) for it in wanted if canonicalize_name(it.name) not in outputs
-            ),
-            constraints=tuple(map(str, self.project.constraints)),
-        )
-        try:
-            packages = self.locker.resolver.resolve(question).packages
-        except errors.ResolutionError:
-            return None  # locking explains it
-        return find_torch({it.name: str(it.version) for it in packages})
+        wanted = [
+            it
+            for it in (*self.project.final.requirements, Requirement("torch"))
+            if canonicalize_name(it.name) not in outputs
+        ]
+        for chosen in (wanted, [it for it in wanted if it.name == "torch"]):
+            question = Question(
+                name=FINAL,
+                requirements=tuple(map(str, chosen)),
+                constraints=tuple(map(str, self.project.constraints)),
+            )
+            with suppress(errors.ResolutionError):
+                packages = self.locker.resolver.resolve(question).packages
+                return find_torch({it.name: str(it.version) for it in packages})
+        return None
 
     def _with_sources(self, draft: Draft) -> Draft:
         """Return a draft with what the sources of outputs say about their builds."""
