@@ -156,13 +156,17 @@ def tree(**changes: Any) -> SourceTree:  # noqa: ANN401 - of any kind
         ("ninja", {"torch": CPU}, "later", ""),
         (
             "Python headers",
-            {"source": tree(), "missing_header": "", "python": "3.11"},
+            {"source": tree(uses_python=True), "missing_header": "", "python": "3.11"},
             "ok",
             "headers of Python 3.11",
         ),
         (
             "Python headers",
-            {"source": tree(), "missing_header": "/i/Python.h", "python": "3.11"},
+            {
+                "source": tree(uses_python=True),
+                "missing_header": "/i/Python.h",
+                "python": "3.11",
+            },
             "error",
             "the headers of Python 3.11 are missing: there is no /i/Python.h",
         ),
@@ -334,7 +338,7 @@ def test_a_check_finds(
         ("GPU architectures", {"source": tree()}),
         ("GPU architectures", {"source": CUDA, "known": Known(architectures="")}),
         ("ninja", {"torch": CPU, "source": tree(), "has_ninja": False}),
-        ("Python headers", {"source": SourceTree(languages=frozenset())}),
+        ("Python headers", {"source": tree(), "missing_header": "/i/Python.h"}),
         ("memory", {"memory": Memory(per_job=0, is_known=True, limit=1, free=1)}),
         ("disk space", {"disk": Disk(place="/b", free=1, needed=None)}),
         ("prebuilt wheel", {}),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.diagnosis.hints import memory_hint
 from nox_buildstages.builder.jobs.slots import count_jobs
-from nox_buildstages.errors import BackendError, BuildTimeoutError
+from nox_buildstages.errors import BackendError, BuildTimeoutError, PreflightError
 from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def next_attempt(
 
     - If memory ran out, the build continues in the tree with half the jobs, once. A
       build with a single job, or with ``MAX_JOBS`` in the table, isn't retried.
-    - After a timeout, or if a disk is full, the tree is kept for the next run.
+    - After a timeout, or if a disk is full, the tree is kept for the next run. So is
+      the tree of an interrupted build that a check keeps from resuming.
     - After any other failure the tree is removed: the build may have recorded facts
       about the system, and the user may fix the system. A resumed build starts again
       from the beginning, because some builds can't run twice in the same tree.
@@ -44,9 +45,12 @@ def next_attempt(
             f" retrying with {count_jobs(jobs // 2)}"
         )
         return replace(attempt, most=jobs // 2)
-    if isinstance(error, BuildTimeoutError) or (
-        isinstance(error, BackendError) and error.full_disk
-    ):
+    keeps_tree = (
+        isinstance(error, BuildTimeoutError)
+        or (isinstance(error, BackendError) and error.full_disk)
+        or (isinstance(error, PreflightError) and attempt.is_resumed)
+    )
+    if keeps_tree:
         return None
     job.build_dir.clear()
     if not attempt.is_resumed:

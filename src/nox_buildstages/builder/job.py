@@ -23,6 +23,7 @@ from nox_buildstages.environments.snapshot import (
 )
 from nox_buildstages.errors import BuildTimeoutError
 from nox_buildstages.model import DirectorySource, fill_environment, log_name
+from nox_buildstages.preflight.facts import LONG
 from nox_buildstages.run import log_progress
 from nox_buildstages.run.follow import (
     COMPILE,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.lock.files.lockfile import LockedOutput
     from nox_buildstages.model import ConfigSettings, Stage
+    from nox_buildstages.preflight.facts import Known
     from nox_buildstages.store.build_dir import BuildDirectory
     from nox_buildstages.store.key import Recipe
 
@@ -121,6 +123,27 @@ class Job(Value):
         """Return the resources to request; ``most`` limits the jobs further."""
         return JobRequest(
             most=most or self.stage.jobs, memory_per_job=self.memory_need.size
+        )
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the build is expected to take more than a minute."""
+        if self.build_dir.spent(self.location) >= LONG:
+            return True
+        previous = self.history.previous(self.recipe)
+        return self.known.is_long if previous is None else previous.seconds >= LONG
+
+    @property
+    def known(self) -> Known:
+        """What the catalogue of recipes knows about the build."""
+        from nox_buildstages.preflight.recipe_facts import known_of  # noqa: PLC0415 - to build
+        from nox_buildstages.preflight.source_facts import torch_of  # noqa: PLC0415
+
+        return known_of(
+            self.output.name,
+            self.output.metadata.version,
+            torch=torch_of(self.context.pins(self.stage.name)),
+            variables=self.variables,
         )
 
     @property

@@ -219,8 +219,8 @@ def build_wheel(
                 report_cuda(job)
                 resumable = backend.with_build_dir(build_dir.build)
                 supervised = replace(resumable, supervisor=supervisor)
-                if context.tools.has_preflight:
-                    from nox_buildstages.builder import preflight  # noqa: PLC0415
+                if context.tools.has_preflight and job.is_long:
+                    from nox_buildstages.builder import preflight  # noqa: PLC0415 - for few
 
                     preflight.check_before_compile(job, resumable, build_dir)
                 if is_fresh and job.output.metadata.learned in ("static", "wheel"):

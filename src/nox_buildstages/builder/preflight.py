@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.sandbox import Supervisor
 from nox_buildstages.errors import CommandError, PreflightError
-from nox_buildstages.preflight.facts import LONG, Disk, Facts
+from nox_buildstages.preflight.facts import Disk, Facts
 from nox_buildstages.preflight.finding import format_findings, merge_findings
 from nox_buildstages.preflight.machine_facts import (
     find_nvcc,
@@ -21,13 +21,11 @@ from nox_buildstages.preflight.machine_facts import (
     read_memory,
     read_nvcc,
 )
-from nox_buildstages.preflight.recipe_facts import known_of
 from nox_buildstages.preflight.run_checks import run_checks
 from nox_buildstages.preflight.source_facts import (
     read_source,
     read_torch,
     read_torch_headers,
-    torch_of,
 )
 from nox_buildstages.preflight.trial_build import Trial, run_trial
 from nox_buildstages.store.inventory import disk_size
@@ -40,9 +38,8 @@ if TYPE_CHECKING:
 
     from nox_buildstages.builder.backend import Backend
     from nox_buildstages.builder.job import Job
-    from nox_buildstages.preflight.facts import Known, Language
+    from nox_buildstages.preflight.facts import Language
     from nox_buildstages.store.build_dir import BuildDirectory
-    from nox_buildstages.store.store import StoredWheel
     from nox_buildstages.system.process import Completed
 
 _PATHS = (
@@ -52,23 +49,13 @@ _PATHS = (
 
 
 def check_before_compile(job: Job, backend: Backend, build_dir: BuildDirectory) -> None:
-    """Check a build that is expected to take long, with a backend ready to compile.
+    """Check a build that would take long, when its backend is ready to compile.
 
     Raises:
         PreflightError: The build would fail.
     """
-    previous = job.history.previous(job.recipe)
-    known = known_of(
-        job.output.name,
-        job.output.metadata.version,
-        torch=torch_of(job.context.pins(job.stage.name)),
-        variables=job.variables,
-    )
-    is_long = known.is_long if previous is None else previous.seconds >= LONG
-    if not is_long and job.build_dir.spent(job.location) < LONG:
-        return
     started = time.monotonic()
-    facts = find_facts(job, backend, build_dir, previous, known)
+    facts = find_facts(job, backend, build_dir)
     findings = merge_findings(run_checks(facts))
     lines = [*format_findings(findings, encoding="utf-8")]
     with job.log.open("a", encoding="utf-8") as log:
@@ -96,15 +83,10 @@ def check_before_compile(job: Job, backend: Backend, build_dir: BuildDirectory) 
     run.report(f"{name}: {len(findings)} checks before it compiles took {took:.1f} s")
 
 
-def find_facts(
-    job: Job,
-    backend: Backend,
-    build_dir: BuildDirectory,
-    previous: StoredWheel | None,
-    known: Known,
-) -> Facts:
+def find_facts(job: Job, backend: Backend, build_dir: BuildDirectory) -> Facts:
     """Return the facts about a build in a stage's environment."""
     context, stage, env = job.context, job.stage, backend.env
+    previous, known = job.history.previous(job.recipe), job.known
     tools = context.tools
     include, packages = _find_folders(backend)
     source = read_source(backend.tree)
@@ -124,6 +106,7 @@ def find_facts(
         is_elsewhere=not job.sandbox.may_move,
         known=known,
         has_built=previous is not None and previous.recipe.source == job.recipe.source,
+        has_own_cuda=context.has_own_cuda(stage, job.output.name),
         may_have_nvcc=find_nvcc(env) is not None,
         torch=torch,
         has_ninja=shutil.which("ninja", path=env["PATH"]) is not None,
@@ -146,8 +129,8 @@ def find_facts(
             used=disk_size(build_dir.folder),
         ),
     )
-    is_locked = context.has_own_cuda(stage, job.output.name)
-    is_cuda = facts.compiles_cuda and (is_locked or (torch and torch.cuda))
+    has_cuda = facts.has_own_cuda or bool(torch and torch.cuda)
+    is_cuda = facts.compiles_cuda and has_cuda
     if is_cuda:
         facts = replace(
             facts,
@@ -178,7 +161,7 @@ def find_facts(
         command = Command(
             argv=tuple(argv),
             cwd=folder,
-            env=env,
+            env={**env, "CCACHE_DISABLE": "1"},  # its hits are counted
             attend=backend.attend,
             umask=USUAL_UMASK,
         )
@@ -190,7 +173,8 @@ def find_facts(
     finally:
         remove_tree(folder)
     with job.log.open("a", encoding="utf-8") as file:
-        file.write(f"{log}\n")
+        # Indented, so that nobody counts its compilers as progress.
+        file.writelines(f"  | {line}\n" for line in log.splitlines())
     return replace(facts, trial=result)
 
 

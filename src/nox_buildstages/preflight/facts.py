@@ -66,6 +66,7 @@ class SourceTree(Value):
     extends_torch: bool = False  # by torch.utils.cpp_extension
     is_serial: bool = False  # whether its torch extension refuses ninja
     names_architectures: bool = False  # of GPUs, in its build files
+    uses_python: bool = False  # whether it includes headers of Python
     has_torch_on_gpu: bool = False  # whether it includes CUDA headers of torch
     pointers: tuple[str, ...] = ()  # files in place of which git-lfs left pointers
     empty_submodules: tuple[str, ...] = ()
@@ -135,6 +136,7 @@ class Facts(Value):
     known: Known = field(default_factory=Known)
     has_built: bool = False  # whether the store has a wheel of the same source
     nvcc: Nvcc | None = None
+    has_own_cuda: bool = False  # whether nvcc is from the stage's environment
     may_have_nvcc: bool = True  # false if there is none, for sure
     torch: Torch | None = None
     compiler: Compiler | None = None

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from nox_buildstages.system.machine import Machine
     from nox_buildstages.system.process import Runner
 
+COMPILER_VARIABLES = (
+    *("PATH", "CUDA_HOME", "CUDA_PATH", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"),
+    *("NVCC_CCBIN", "CUDAHOSTCXX", "CC"),
+)
+"""The variables that choose nvcc and the C++ compiler that it calls."""
+
 _RELEASE = re.compile(r"release (\d+)\.(\d+)")
 _NEWEST_GCC = re.compile(r"^#if __GNUC__ > (\d+)", re.MULTILINE)
 _INCLUDES = re.compile(r'"-I([^"]+)"')
@@ -95,7 +101,9 @@ def _ask(runner: Runner, variables: Mapping[str, str], *argv: str) -> str:
 
 def has_gpu(root: Path = Path("/")) -> bool:
     """Whether this machine has an NVIDIA GPU that builds can see."""
-    return any(root.glob("dev/nvidia[0-9]*"))
+    return any(
+        it for name in ("nvidia[0-9]*", "dxg") for it in root.glob(f"dev/{name}")
+    )
 
 
 def read_memory(
@@ -120,7 +128,12 @@ def free_space(folder: Path) -> int:
 
 def find_unwritable(folders: Iterable[Path]) -> tuple[str, ...]:
     """Return the folders that can't be written to, or can't be made."""
-    return tuple(str(it) for it in folders if not os.access(_existing(it), os.W_OK))
+    existing = {it: _existing(it) for it in folders}
+    return tuple(
+        str(it)
+        for it, around in existing.items()
+        if not (around.is_dir() and os.access(around, os.W_OK))
+    )
 
 
 def _existing(folder: Path) -> Path:

@@ -26,7 +26,12 @@ _LANGUAGES: dict[str, Language] = {
 _LFS = b"version https://git-lfs.github.com/spec/v1\n"
 _LFS_SIZE = range(100, 1024)
 _NOT_BUILT = re.compile("(test|doc|example|benchmark|sample)s?|testing|[._].*")
-_TORCH_ON_GPU = re.compile(rb"#include\s*[<\"]ATen/cuda/")
+_INCLUDED = re.compile(
+    rb"#\s*include\s*[<\"](?:(?P<gpu>ATen/cuda/)|Python\.h|pybind11/|nanobind/|numpy/"
+    rb"|torch/(?:extension|python)|boost/python)"
+)
+"""An include of a torch header that needs CUDA, or of one that needs Python's."""
+
 _ARCHITECTURES = re.compile(r"gencode|compute_\d|sm_\d|TORCH_CUDA_ARCH_LIST")
 _DEFINED = re.compile(r"^(__version__|cuda)\b[^=\n]*= *'?([^'\n]*)'?$", re.MULTILINE)
 
@@ -35,7 +40,7 @@ def read_source(tree: Path) -> SourceTree:
     """Return the facts about the source of a project."""
     languages: set[Language] = set()
     pointers: list[str] = []
-    files, has_torch_on_gpu = 0, False
+    files, uses_python, has_torch_on_gpu = 0, False, False
     for folder, names, members in os.walk(tree):
         names[:] = (it for it in names if it != ".git")
         relative = Path(folder).relative_to(tree)
@@ -50,9 +55,11 @@ def read_source(tree: Path) -> SourceTree:
                 elif language is not None:
                     languages.add(language)
                     files += 1
-                    if language != "C" and not has_torch_on_gpu:
-                        content = path.read_bytes()
-                        has_torch_on_gpu = bool(_TORCH_ON_GPU.search(content))
+                    uses_python |= path.suffix == ".pyx"
+                    if not (uses_python and has_torch_on_gpu):
+                        for it in _INCLUDED.finditer(path.read_bytes()):
+                            has_torch_on_gpu |= it["gpu"] is not None
+                            uses_python |= it["gpu"] is None
     setup = "\n".join(
         it.read_text(encoding="utf-8", errors="replace")
         for it in tree.iterdir()
@@ -64,6 +71,7 @@ def read_source(tree: Path) -> SourceTree:
         extends_torch="cpp_extension" in setup,
         is_serial=bool(re.search(r"use_ninja *= *False", setup)),
         names_architectures=bool(_ARCHITECTURES.search(setup)),
+        uses_python=uses_python,
         has_torch_on_gpu=has_torch_on_gpu,
         pointers=tuple(sorted(pointers)),
         empty_submodules=find_empty_submodules(tree),

@@ -74,7 +74,7 @@ class Trial(Value):
                 "link": [*link, "-o", "trial.so"],
             }
         nvcc = self._split("PYTORCH_NVCC") or [str(self.nvcc)]
-        host = ["-ccbin", *self._split("CC")[:1]] if self.torch else []
+        host = ["-ccbin", *self._split("CC" if self.torch else "CUDAHOSTCXX")[:1]]
         compile_ = [*nvcc, *self._includes, *self._architectures, "-Xcompiler", "-fPIC"]
         compile_ += [*(host if len(host) > 1 else ()), "-c", name, "-o", "trial.o"]
         if self.torch is None:

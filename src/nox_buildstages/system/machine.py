@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -85,16 +86,17 @@ class Machine(Value):
 
         This is the least of the machine's memory, the cgroups' limits and ulimit.
         """
-        import resource  # noqa: PLC0415 - Windows lacks it
-
         total = _read_field(self.root / "proc/meminfo", "MemTotal:")
         limits = [] if total is None else [total * 1024]
         files = [it / "memory.max" for it in self._list_groups(_V2)]
         files += [it / "memory.limit_in_bytes" for it in self._list_groups("memory")]
         limits += [it for it in map(_read_number, files) if it is not None]
-        for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
-            limit, _ = resource.getrlimit(kind)
-            limits += [] if limit == resource.RLIM_INFINITY else [limit]
+        with suppress(ImportError):  # Windows has no such limits
+            import resource  # noqa: PLC0415
+
+            for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+                limit, _ = resource.getrlimit(kind)
+                limits += [] if limit == resource.RLIM_INFINITY else [limit]
         return min(limits) if limits else None
 
     def oom_kills(self) -> int:

@@ -17,6 +17,7 @@ from nox_buildstages.environments.cuda import nvcc_cuda
 from nox_buildstages.preflight.facts import LONG, Disk, Facts, Known, Nvcc
 from nox_buildstages.preflight.finding import merge_findings
 from nox_buildstages.preflight.machine_facts import (
+    COMPILER_VARIABLES,
     find_unwritable,
     free_space,
     has_gpu,
@@ -75,7 +76,8 @@ def check_build(
         if context.has_own_cuda(stage, output):
             locked = nvcc_cuda({str(it.name): str(it.version) for it in pins})
     env = {"PATH": tools.run.outer.get("PATH", os.defpath), **variables}
-    last = None if build.compared is None else store.peek(build.compared)
+    key = build.compared or build.key
+    last = None if key is None else store.peek(key)
     known = Known()
     if build.version:
         version = Version(build.version)
@@ -111,13 +113,17 @@ def check_build(
         unwritable=find_unwritable((store.folder, view.wheelhouse.folder)),
     )
     if locked is not None:
-        nvcc = Nvcc(version=parse_cuda(locked), place="its lock")
-        facts = replace(facts, nvcc=nvcc)
+        own = Nvcc(version=parse_cuda(locked), place="its lock")
+        facts = replace(facts, nvcc=own, has_own_cuda=True)
     elif facts.torch and facts.torch.cuda:
-        facts = replace(
-            facts,
-            nvcc=read_nvcc(env, tools.runner),
-            compiler=read_host_compiler(env, tools.runner),
+        chosen = tuple(env.get(it) for it in COMPILER_VARIABLES)
+        nvcc, compiler = tools.run.once(
+            ("nvcc", *chosen),
+            lambda: (
+                read_nvcc(env, tools.runner),
+                read_host_compiler(env, tools.runner),
+            ),
         )
+        facts = replace(facts, nvcc=nvcc, compiler=compiler)
     is_long = known.is_long if last is None else last.seconds >= LONG
     return [it for it in run_checks(facts) if is_long or it.state != "later"]

@@ -16,7 +16,7 @@ def check(facts: Facts) -> Finding | None:
     """Look for ``Python.h`` of the environment's interpreter."""
     if facts.source is None:
         return Finding(check=NAME, state="later", text="")
-    if not facts.source.languages or facts.missing_header is None:
+    if not facts.source.uses_python or facts.missing_header is None:
         return None
     if not facts.missing_header:
         text = f"headers of Python {facts.python}"
