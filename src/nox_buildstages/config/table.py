@@ -218,7 +218,8 @@ STAGE: Mapping[str, Key] = {
         default=[],
         type="list of programs",
         example='tools = ["nvcc", "c++"]',
-        text="Programs whose `--version` is part of the key. Each must be on `PATH`.",
+        text="Programs whose `--version` is part of the key. Each must be on `PATH`,"
+        " except nvcc if [the environment contains it](../how-to/cuda.md).",
         in_key=True,
     ),
     "network": Key(
