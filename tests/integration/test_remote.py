@@ -20,6 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.model import Final, Project, RemoteStore
 from nox_buildstages.store.key import Ingredient, Recipe
+from nox_buildstages.store.memory import BuildMemory
 from nox_buildstages.store.remote import Remote, choose_remote_store
 from nox_buildstages.store.store import Store
 from nox_buildstages.system.machine import libc
@@ -45,6 +46,7 @@ RECIPE = Recipe(
 WHEEL = "some_package-1.0-py3-none-any.whl"
 URL = "NOX_BUILDSTAGES_REMOTE_STORE"
 WRITE = "NOX_BUILDSTAGES_REMOTE_STORE_WRITE"
+MEMORY = BuildMemory(process=10**9, build=2 * 10**9, jobs=2)
 
 
 @dataclass(kw_only=True)
@@ -79,7 +81,7 @@ class Machine:
         wheel = make_wheel(self.root / "built", "some-package", "1.0", files=files)
         log = self.root / "built" / "log"
         log.write_text("made it\n")
-        entry = self.store.put(recipe, wheel, log=log, seconds=2.0, run=self.run)
+        entry = self.store.put(recipe, wheel, log=log, seconds=2.0, run=self.run, memory=MEMORY)
         self.remote().put(entry)
         return entry
 
@@ -134,6 +136,7 @@ def test_what_one_puts_another_fetches(
     assert fetched is not None
     assert fetched.recipe == put.recipe
     assert (fetched.run, fetched.seconds) == ("run-1", 2.0)
+    assert fetched.memory == MEMORY
     assert fetched.path.is_relative_to(reader.root)
     assert fetched.path.read_bytes() == put.path.read_bytes()
     assert fetched.log.read_text() == "made it\n"

@@ -127,10 +127,11 @@ class Peaks:
             # A compiler of CUDA is a job together with the programs that it starts.
             top = at = process
             for _ in members:  # numbers that are used again could make a circle
-                if at in members:
-                    _, name, parent, _ = members[at]
-                    top = at if name == b"nvcc" else top
-                    at = parent
+                if at not in members:
+                    break
+                _, name, parent, _ = members[at]
+                top = at if name == b"nvcc" else top
+                at = parent
             sizes[top] = sizes.get(top, 0) + pages * _PAGE
         self.add(max(sizes.values(), default=0), sum(sizes.values()))
         return time.process_time() - begun
