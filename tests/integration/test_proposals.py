@@ -669,15 +669,15 @@ def test_a_recipe_says_what_no_backend_can(
     if cuda:
         assert "the project resolves to torch 2.13, a build with CUDA 13.0" in said
         assert any(it.startswith("cuda-toolkit[") for it in stage["dependencies"])
-        assert stage["memory-per-job"].endswith("GB")
+        assert "memory-per-job, until a build has measured it: " in text
         assert rules["env"]["FLASH_ATTN_CUDA_ARCHS"] == "80;90;100;120"
         assert "FLASH_ATTENTION_SKIP_CUDA_BUILD" not in rules["env"]
         assert 'this is its default; name your GPUs in this form: "80;90"' in text
     else:
         assert "the project resolves to torch 2.13+cpu, a build without CUDA" in said
         assert "dependencies" not in stage
-        assert "memory-per-job" not in stage
         assert rules["env"]["FLASH_ATTENTION_SKIP_CUDA_BUILD"] == "TRUE"
+    assert "memory-per-job" not in stage
 
 
 @pytest.mark.slow

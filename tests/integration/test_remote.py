@@ -81,7 +81,9 @@ class Machine:
         wheel = make_wheel(self.root / "built", "some-package", "1.0", files=files)
         log = self.root / "built" / "log"
         log.write_text("made it\n")
-        entry = self.store.put(recipe, wheel, log=log, seconds=2.0, run=self.run, memory=MEMORY)
+        entry = self.store.put(
+            recipe, wheel, log=log, seconds=2.0, run=self.run, memory=MEMORY
+        )
         self.remote().put(entry)
         return entry
 

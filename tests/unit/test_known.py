@@ -15,7 +15,6 @@ from nox_buildstages.commands.init.known import (
     list_changes,
     list_overrides,
     locate,
-    memory_per_job,
 )
 from nox_buildstages.errors import UsageError
 from nox_buildstages.model import PackageRules
@@ -90,15 +89,12 @@ def test_declared_lines_stay(recipe: Recipe) -> None:
     assert apply_facts(declared, facts).env == declared.env
 
 
-def test_a_stage_gets_memory_and_the_parts_of_cuda(recipe: Recipe) -> None:
-    """Only builds with CUDA need the compiler; threads of a job count."""
+def test_a_stage_gets_the_parts_of_cuda(recipe: Recipe) -> None:
+    """Only builds with CUDA need the compiler."""
     facts = recipe.facts_for(Version("1.5"), cuda=True)
     assert cuda_dependency(facts) == "cuda-toolkit[cccl,cublas,cudart,nvcc]"
-    assert memory_per_job(facts, {}) == 6_000_000_000
-    assert memory_per_job(facts, {"NVCC_THREADS": "1"}) == 2_000_000_000
     without = recipe.facts_for(Version("1.5"), cuda=False)
     assert cuda_dependency(without) is None
-    assert memory_per_job((), {}) is None
     overrides = [text for text, _ in list_overrides(without)]
     assert overrides == ['black; python_version < "0"']
 

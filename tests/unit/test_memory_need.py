@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from nox_buildstages.builder.jobs.memory import DEFAULT, LEAST, MemoryNeed, choose_need
 from nox_buildstages.model import Output, Stage
+from nox_buildstages.preflight.recipe_facts import memory_of
 from nox_buildstages.store.memory import BuildMemory, Kill
 
 MB, GB = 10**6, 10**9
@@ -105,3 +107,17 @@ def test_a_record_keeps_memory(memory: BuildMemory) -> None:
 def test_a_wrong_record_of_memory_is_none(value: object) -> None:
     """The wheel of the record can be used all the same."""
     assert BuildMemory.from_dict(value) is None
+
+
+def test_a_recipe_knows_the_memory_of_a_package() -> None:
+    """It counts the threads of a job; a build without CUDA needs less."""
+
+    def memory(name: str = "flash-attn", **variables: str) -> int | None:
+        version = Version("2.8.3")
+        return memory_of(name, version, torch=None, variables=variables)
+
+    one = memory(NVCC_THREADS="1")
+    assert one is not None
+    assert memory(NVCC_THREADS="3") == 3 * one
+    assert memory(FLASH_ATTENTION_SKIP_CUDA_BUILD="TRUE") is None
+    assert memory("unknown") is None

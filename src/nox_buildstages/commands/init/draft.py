@@ -13,7 +13,6 @@ from nox_buildstages.commands.init.known import (
     Torch,
     apply_facts,
     cuda_dependency,
-    memory_per_job,
 )
 from nox_buildstages.config.writing import indent
 from nox_buildstages.declarations import builds
@@ -89,7 +88,8 @@ class ProposedOutput(Value):
             yield f"its build changes the folder of {', '.join(self.changes)}"
         for fact in self.facts:
             if isinstance(fact, MemoryPerJob):
-                yield from textwrap.wrap(f"memory-per-job: {fact.why}", _WIDTH)
+                line = f"memory-per-job, until a build has measured it: {fact.why}"
+                yield from textwrap.wrap(line, _WIDTH)
             elif isinstance(fact, Takes):
                 yield from textwrap.wrap(f"takes {fact.unit}: {fact.why}", _WIDTH)
         if self.to_do:
@@ -162,7 +162,6 @@ class Draft(Value):
                 it for output in members for it in output.dependencies
             )
             facts = [fact for output in members for fact in output.facts]
-            env = {k: v for it in members for k, v in self.rules(it).env.items()}
             cuda = cuda_dependency(facts)
             if cuda is not None and self.torch is not None and self.torch.has_compiler:
                 names[cuda] = None
@@ -174,7 +173,6 @@ class Draft(Value):
                 name=name,
                 dependencies=tuple(map(Requirement, names)),
                 outputs=tuple(outputs),
-                memory_per_job=memory_per_job(facts, env),
                 private_environment=any(it.changes for it in members),
                 location=f"stage {name} (proposed)",
             )

@@ -20,7 +20,6 @@ from nox_buildstages.recipes.recipe import (
     CudaLibraries,
     Env,
     Fact,
-    MemoryPerJob,
     Overrides,
     RequiresDist,
 )
@@ -134,12 +133,6 @@ def cuda_dependency(facts: Iterable[Fact]) -> str | None:
     libraries = (it.names for it in facts if isinstance(it, CudaLibraries))
     names = sorted({*_COMPILER, *(name for names in libraries for name in names)})
     return f"{CUDA_TOOLKIT}[{','.join(names)}]"
-
-
-def memory_per_job(facts: Iterable[Fact], env: Mapping[str, str]) -> int | None:
-    """Return the memory of a job in bytes, if a fact knows it."""
-    sizes = (it.size_of_job(env) for it in facts if isinstance(it, MemoryPerJob))
-    return max(sizes, default=None)
 
 
 def list_changes(

@@ -179,8 +179,6 @@ def render(
         outputs = (format_requirement(it.requirement, root) for it in stage.outputs)
         table = stage_table(stage.name, outputs, map(str, stage.dependencies))
         keys: dict[str, object] = {}
-        if stage.memory_per_job is not None:
-            keys["memory-per-job"] = f"{stage.memory_per_job / 1e9:g}GB"
         if stage.private_environment:
             keys["private-environment"] = True
         more = (line for it in keys.items() for line in assignment(*it))
