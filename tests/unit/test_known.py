@@ -138,6 +138,7 @@ def test_a_recipe_says_where_the_source_is() -> None:
     assert locate("detectron2==0.99") == f"{start}v0.99"
     for text in ("torch-scatter==2.1", "apex @ file:///apex", "no requirement"):
         assert locate(text) == text
+    assert locate("tiny_cuda_nn").startswith("tinycudann @ git+https")  # its repository
     assert locate("bitsandbytes") == "bitsandbytes"  # its wheels may do
     assert "git+https" in locate("bitsandbytes", has_wheel=False)
 

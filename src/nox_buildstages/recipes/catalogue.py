@@ -25,6 +25,21 @@ def recipe_for(name: str) -> Recipe | None:
     return read_recipe(file.read_text("utf-8"), Path(file.name))
 
 
+def find_project(name: str) -> str:
+    """Return the project whose recipe lists a name as another one, or the name.
+
+    People know some projects by the name of their repository.
+    """
+    normalized = canonicalize_name(name)
+    for file in FOLDER.iterdir():
+        text = file.read_text("utf-8")
+        if f'"{normalized}"' in text:  # few: most files needn't be parsed
+            document = toml.loads(text)
+            if normalized in document.get("other-names", ()):
+                return str(document["name"])
+    return name
+
+
 def all_documents() -> Iterator[dict[str, Any]]:
     """Yield the documents of all recipes as they are, by name."""
     for file in sorted(FOLDER.iterdir(), key=lambda it: Path(it.name).stem):

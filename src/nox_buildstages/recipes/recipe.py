@@ -463,6 +463,7 @@ GIT: Mapping[str, Key] = {
 
 RECIPE: Mapping[str, Key] = {
     "name": Key(getters.text, is_required=True),
+    "other-names": Key(getters.list_of(getters.project_name), default=[]),
     "git": Key(read_git),
     "fact": Key(
         getters.non_empty(getters.list_of(read_fact, "tables"), "fact"),

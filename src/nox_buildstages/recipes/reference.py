@@ -37,6 +37,8 @@ def _kinds() -> Iterator[str]:
 def _entry(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield the section of a package."""
     yield f"### {document['name']}\n"
+    for name in document.get("other-names", ()):
+        yield f"Also found as `{name}`.\n"
     git = document.get("git")
     if git is not None:
         folder = f", folder `{git['subdirectory']}`" if "subdirectory" in git else ""

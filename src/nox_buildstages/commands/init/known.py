@@ -12,7 +12,7 @@ from nox_buildstages.commands.init.pyproject import Change
 from nox_buildstages.config.table import TOOL
 from nox_buildstages.environments.cuda import torch_cuda
 from nox_buildstages.errors import UsageError
-from nox_buildstages.recipes.catalogue import recipe_for
+from nox_buildstages.recipes.catalogue import find_project, recipe_for
 from nox_buildstages.recipes.recipe import (
     Architectures,
     BuildRequires,
@@ -87,14 +87,17 @@ def locate(text: str, *, has_wheel: bool = True) -> str:
         requirement = Requirement(text)
     except ValueError:
         return text
-    recipe = recipe_for(requirement.name)
+    project = requirement.name
+    if recipe_for(project) is None:
+        project = find_project(project)
+    recipe = recipe_for(project)
     git = None if recipe is None else recipe.git
     if git is None or requirement.url or (git.wheels and has_wheel):
         return text
     pins = [it.version for it in requirement.specifier if it.operator == "=="]
     is_known = not pins or requirement.specifier.contains(git.version)
     extras = ",".join(sorted(requirement.extras))
-    name = f"{requirement.name}[{extras}]" if extras else requirement.name
+    name = f"{project}[{extras}]" if extras else project
     located = git.requirement(name, None if is_known else Version(pins[0]))
     if located is None:
         raise UsageError(
