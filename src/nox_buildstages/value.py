@@ -67,16 +67,17 @@ class _Fields:
         }
 
     def __init__(self, *arguments: object, **named: object) -> None:
-        given = {**dict(zip(self._fields, arguments, strict=False)), **named}
-        values = {**self._defaults, **given}
+        count = len(arguments) + len(named)
+        if arguments:
+            named = {**dict(zip(self._fields, arguments, strict=False)), **named}
+        values = self._defaults | named
         for name, make in self._factories.items():
             if name not in values:
                 values[name] = make()
-        is_complete = values.keys() == self._parameters
-        if not is_complete or len(given) < len(arguments) + len(named):
+        if values.keys() != self._parameters or len(named) < count:
             expected = ", ".join(self._parameters)
             raise TypeError(f"{type(self).__name__} has the parameters {expected}")
-        self.__dict__.update(values)
+        object.__setattr__(self, "__dict__", values)
         self.__post_init__()
 
     def __post_init__(self) -> None:
@@ -146,5 +147,6 @@ if not TYPE_CHECKING:
         """Return a copy of a value, a record or a dataclass with other fields."""
         if not isinstance(value, _Fields):
             return dataclasses.replace(value, **changes)
-        kept = {name: getattr(value, name) for name in value._parameters}  # noqa: SLF001
+        fields = value.__dict__
+        kept = {name: fields[name] for name in value._parameters}  # noqa: SLF001
         return type(value)(**{**kept, **changes})

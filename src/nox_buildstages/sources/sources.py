@@ -306,8 +306,8 @@ class Sources(Value, kw_only=False):
             hint=OFFLINE_HINT,
         )
 
-    def _list_files(self, tree: Path) -> tuple[str, ...]:
-        """Return the source files of a folder."""
+    def _list_files(self, tree: Path) -> dict[str, os.stat_result]:
+        """Return the source files of a folder, with their status."""
         root = tree.resolve()
         excluded = tuple(
             f"{folder.relative_to(root).as_posix()}/"
@@ -315,7 +315,7 @@ class Sources(Value, kw_only=False):
             if folder != root and folder.is_relative_to(root)
         )
         files = trees.list_source_files(tree, self.runner)
-        return tuple(name for name in files if not name.startswith(excluded))
+        return {it: files[it] for it in files if not it.startswith(excluded)}
 
     def _link_hint(self, source: DirectorySource) -> str:
         """Return the hint for a folder whose links may lead to other folders."""

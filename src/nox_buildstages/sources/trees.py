@@ -16,7 +16,7 @@ from nox_buildstages.sources import git
 from nox_buildstages.system.files import sha256_of, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from nox_buildstages.system.process import Runner
 
@@ -30,8 +30,8 @@ _MOMENT = 2_000_000_000
 _IGNORED_NAMES = frozenset({".git", ".hg", ".svn", "__pycache__"})
 
 
-def list_source_files(tree: Path, runner: Runner) -> tuple[str, ...]:
-    """Return the relative POSIX paths of a folder's source files and links, sorted.
+def list_source_files(tree: Path, runner: Runner) -> dict[str, os.stat_result]:
+    """Return the source files and links of a folder, sorted, with their status.
 
     git decides: tracked files count, and untracked files unless ignored. Without git
     all files count, except in ``__pycache__`` and in folders of version control.
@@ -39,18 +39,23 @@ def list_source_files(tree: Path, runner: Runner) -> tuple[str, ...]:
     Raises:
         ValueError: A file name in git isn't UTF-8.
     """
-    return tuple(sorted(_find_source_files(tree, runner), key=os.fsencode))
+    found = _find_source_files(tree, runner)
+    return {name: found[name] for name in sorted(found, key=os.fsencode)}
 
 
-def hash_files(tree: Path, files: tuple[str, ...], note: Path | None = None) -> str:
+def hash_files(
+    tree: Path, files: Mapping[str, os.stat_result], note: Path | None = None
+) -> str:
     """Return a sha256, in hex, of the paths, executable bits and contents of files.
+
+    The files have the status that they had when they were listed.
 
     The file ``note`` keeps the answer as long as no file has another inode, size or
     time. As in git, files that changed a moment ago are always hashed: they may change
     again with the same time.
     """
     started = time.time_ns()
-    stamps, newest = _digest_stamps(tree, files)
+    stamps, newest = _digest_stamps(files)
     if note is not None:
         with suppress(OSError):
             noted, _, answer = note.read_text("utf-8", "replace").partition(" ")
@@ -63,11 +68,10 @@ def hash_files(tree: Path, files: tuple[str, ...], note: Path | None = None) -> 
     return answer
 
 
-def _digest_stamps(tree: Path, files: tuple[str, ...]) -> tuple[str, int]:
+def _digest_stamps(files: Mapping[str, os.stat_result]) -> tuple[str, int]:
     """Return a digest of the stamps of files, and the time of the newest one."""
     lines, newest = [], 0
-    for name in files:
-        it = os.lstat(f"{tree}/{name}")
+    for name, it in files.items():
         times = it.st_mtime_ns, it.st_ctime_ns
         lines.append(f"{name}\0{it.st_mode} {it.st_ino} {it.st_size} {times}")
         newest = max(newest, *times)
@@ -75,7 +79,7 @@ def _digest_stamps(tree: Path, files: tuple[str, ...]) -> tuple[str, int]:
     return hashlib.sha256(text).hexdigest(), newest
 
 
-def _hash_contents(tree: Path, files: tuple[str, ...]) -> str:
+def _hash_contents(tree: Path, files: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for name in files:
         path = tree / name
@@ -89,7 +93,7 @@ def _hash_contents(tree: Path, files: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def copy_files(tree: Path, files: tuple[str, ...], target: Path) -> None:
+def copy_files(tree: Path, files: Iterable[str], target: Path) -> None:
     """Copy files with their times, executable or not, and links as links.
 
     Raises:
@@ -178,33 +182,36 @@ def find_outward_links(tree: Path) -> Iterator[str]:
             yield f"{name!r} links to {path.readlink().as_posix()!r}"
 
 
-def _find_source_files(tree: Path, runner: Runner) -> set[str]:
+def _find_source_files(tree: Path, runner: Runner) -> dict[str, os.stat_result]:
     # git's list is empty in a folder that the repository around it ignores, such as
     # a folder of vendored sources.
     listed = git.list_files(tree, runner) or tuple(_walk(tree, _IGNORED_NAMES))
-    modes = {name: _mode_of(f"{tree}/{name}") for name in listed}
-    links = tuple(f"{name}/" for name in listed if stat.S_ISLNK(modes[name]))
-    found: set[str] = set()
-    for name, mode in modes.items():
+    statuses = {name: _status_of(f"{tree}/{name}") for name in listed}
+    links = tuple(
+        f"{name}/" for name, it in statuses.items() if it and stat.S_ISLNK(it.st_mode)
+    )
+    found: dict[str, os.stat_result] = {}
+    for name, status in statuses.items():
         if name.startswith(links):
             continue  # git's index still has a folder that a link has replaced
-        if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
-            found.add(name)
-        elif stat.S_ISDIR(mode):
-            if (tree / name / ".git").exists():  # a submodule, not empty
-                inner = _find_source_files(tree / name, runner)
-                found.update(f"{name}/{file}" for file in inner)
-        elif "\N{REPLACEMENT CHARACTER}" in name:
-            raise ValueError(f"the file name {name!r} isn't UTF-8")
+        if status is None:
+            if "\N{REPLACEMENT CHARACTER}" in name:
+                raise ValueError(f"the file name {name!r} isn't UTF-8")
+        elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+            found[name] = status
+        elif stat.S_ISDIR(status.st_mode) and (tree / name / ".git").exists():
+            # A submodule that isn't empty.
+            inner = _find_source_files(tree / name, runner)
+            found.update({f"{name}/{file}": it for file, it in inner.items()})
     return found
 
 
-def _mode_of(path: str) -> int:
-    """Return the mode of a file, without following links; 0 if it is missing."""
+def _status_of(path: str) -> os.stat_result | None:
+    """Return the status of a file, without following links; None if it is missing."""
     try:
-        return os.lstat(path).st_mode
+        return os.lstat(path)
     except OSError:
-        return 0
+        return None
 
 
 def _walk(tree: Path, ignored: Collection[str] = ()) -> Iterator[str]:
