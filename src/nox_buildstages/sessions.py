@@ -312,7 +312,7 @@ class _Adapter(Value):
                     open_debug_log(
                         self.run,
                         session.name,
-                        logs=self._logs(declared, _minor_version(session)),
+                        logs=lambda: self._logs(declared, _minor_version(session)),
                         root=self.cells.first.project.root,
                     ),
                     self.lock.release_during(
@@ -416,7 +416,7 @@ def _environment(session: nox.Session, invocation: NoxInvocation) -> Environment
             " that a lock can be installed in",
             hint=f"use one of these: -db {', -db '.join(_BACKENDS)}",
         )
-    location = session.env_dir.absolute()
+    location, programs = session.env_dir.absolute(), Path(session.bin).absolute()
     if not is_complete(location):
         problem = "the environment is incomplete: nox was stopped while making it"
         raise _unusable(location, problem)
@@ -429,8 +429,8 @@ def _environment(session: nox.Session, invocation: NoxInvocation) -> Environment
 
     return Environment(
         location=location,
-        bin=Path(session.bin).absolute(),
-        python=Path(session.bin, "python").absolute(),
+        bin=programs,
+        python=programs / "python",
         session=session.name,
         may_install=cache(
             lambda: (

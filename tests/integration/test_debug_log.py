@@ -84,10 +84,10 @@ def build(sessions: Sessions, *stages: str) -> None:
     logs, root = project.wheelhouse / "logs", project.folder
     for stage in stages:
         name = f"build-stage-{stage}"
-        with open_debug_log(sessions.run, name, logs=logs, root=root):
+        with open_debug_log(sessions.run, name, logs=lambda: logs, root=root):
             workspace = sessions.open(name)
             run_stage(workspace, workspace.cell.graph.stages[stage])
-    with open_debug_log(sessions.run, "build-stages", logs=logs, root=root):
+    with open_debug_log(sessions.run, "build-stages", logs=lambda: logs, root=root):
         run_final(sessions.open("build-stages"))
 
 
@@ -173,7 +173,9 @@ def test_a_failure_is_one_line(project: Project) -> None:
     run, logs = Sessions(project=debug(project)).run, project.wheelhouse / "logs"
 
     def fail() -> None:
-        with open_debug_log(run, "build-stages", logs=logs, root=project.folder):
+        with open_debug_log(
+            run, "build-stages", logs=lambda: logs, root=project.folder
+        ):
             run.report("two\nlines")
             raise UsageError(problem="it is wrong", details=["a secret"])
 
@@ -191,7 +193,7 @@ def test_waiting_and_resuming_are_explained(tmp_path: Path) -> None:
     path, build_dir = tmp_path / "a.lock", BuildDirectory(tmp_path / "builds")
     other = FileLock(path)
     other.acquire()
-    with open_debug_log(run, "build-stages", logs=tmp_path, root=tmp_path):
+    with open_debug_log(run, "build-stages", logs=lambda: tmp_path, root=tmp_path):
         with hold_lock(path, on_wait=other.release):
             pass
         for environment in ("one", "one", "two"):
@@ -221,7 +223,7 @@ def write_long_lines(folder: Path, letter: str) -> None:
     """Write some lines into a log, each of one letter."""
     outer = {"NOX_BUILDSTAGES_LOG": "debug"}
     run = Run(id=letter, journal=Journal.of(folder, letter), outer=outer)
-    with open_debug_log(run, "build-stages", logs=folder, root=folder):
+    with open_debug_log(run, "build-stages", logs=lambda: folder, root=folder):
         for _ in range(25):
             run.report(letter * 30_000)
 
@@ -231,12 +233,14 @@ def test_no_log_is_written_unless_the_user_asks_for_it(project: Project) -> None
     logs = project.wheelhouse / "logs"
     for it in (project, debug(project, "")):
         run = Sessions(project=it).run
-        with open_debug_log(run, "build-stages", logs=logs, root=project.folder):
+        with open_debug_log(
+            run, "build-stages", logs=lambda: logs, root=project.folder
+        ):
             run.report("a line")
         assert not project.wheelhouse.exists()
     run = Sessions(project=debug(project, "trace")).run
     with pytest.raises(UsageError) as caught:
-        open_debug_log(run, "build-stages", logs=logs, root=project.folder)
+        open_debug_log(run, "build-stages", logs=lambda: logs, root=project.folder)
     assert str(caught.value) == (
         "error: NOX_BUILDSTAGES_LOG is 'trace'\n"
         "help: for a debug log, set it to debug:\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import nullcontext
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,7 @@ from nox_buildstages.lock.files.lockfile import (
     with_series,
 )
 from nox_buildstages.lock.files.names import lock_names
+from nox_buildstages.lock.files.selection import Selection, digest_interpreter
 from nox_buildstages.lock.resolve.source_choice import earlier_sources
 from nox_buildstages.model import (
     ArchiveSource,
@@ -42,6 +45,7 @@ from nox_buildstages.model import (
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.run import Run
 from nox_buildstages.system.files import remove_tree, write_text
+from nox_buildstages.system.process import run_in_parallel
 from nox_buildstages.value import replace
 from support.packages import make_tree
 
@@ -136,7 +140,7 @@ def test_a_session_looks_at_the_locks_that_it_needs(
         project,
         run,
         inputs=INPUTS,
-        interpreter=interpreter(),
+        selection=Selection(interpreter=interpreter()),
         needed=("kernels",),
     )
     first = session()
@@ -151,7 +155,9 @@ def test_a_session_looks_at_the_locks_that_it_needs(
     with pytest.raises(StaleLockError) if is_seen else nullcontext():
         assert session() is first
     with pytest.raises(StaleLockError, match="not all come from the same run"):
-        folder.read_locks(project, run, inputs=INPUTS, interpreter=interpreter())
+        folder.read_locks(
+            project, run, inputs=INPUTS, selection=Selection(interpreter=interpreter())
+        )
 
 
 def test_no_lock_at_all_is_missing(project: Project, run: Run) -> None:
@@ -613,3 +619,129 @@ def test_what_building_the_project_itself_takes_counts(tmp_path: Path) -> None:
     assert changed != before
     tmp_path.joinpath("setup.py").touch()
     assert own_digest(tmp_path) not in {before, changed}
+
+
+# What is kept for the next run -----------------------------------------------------
+
+
+@pytest.fixture
+def selection(tmp_path: Path) -> Selection:
+    return Selection(interpreter=interpreter(), digest="a", folder=tmp_path / "kept")
+
+
+def keep_wrong_locks(project: Project, selection: Selection) -> None:
+    """Read the locks, and replace what is kept by locks that nobody wrote."""
+    folder.read_locks(project, make_run(), selection=selection)
+    contents = {it: file(project, it).read_bytes() for it in lock_names(project)}
+    wrong = {lock.name: replace(lock, inputs="wrong") for lock in locks(project)}
+    selection.save(contents, wrong)
+
+
+def inputs_of(project: Project, selection: Selection) -> set[str]:
+    found = folder.read_locks(project, make_run(), selection=selection)
+    return {lock.inputs for lock in found.values()}
+
+
+def test_the_next_run_reads_selected_locks_from_one_file(
+    project: Project, selection: Selection
+) -> None:
+    """They are the same as those from the lock files, with their dates."""
+    dates = {"exclude-newer": datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)}
+    written = with_series(replace(it, dates=dates) for it in locks(project))
+    folder.write_locks(project, written)
+    first = folder.read_locks(project, make_run(), selection=selection)
+    assert folder.read_locks(project, make_run(), selection=selection) == first
+    assert first["final"].dates == dates
+    keep_wrong_locks(project, selection)
+    assert inputs_of(project, selection) == {"wrong"}
+
+
+def with_another_file(project: Project, selection: Selection) -> Selection:
+    folder.write_locks(project, locks(project, "sha256:2"))
+    return selection
+
+
+def with_damage(project: Project, selection: Selection) -> Selection:
+    for path in (project.root / "kept").iterdir():
+        path.write_text(path.read_text("utf-8").replace("wrong", "wrung"), "utf-8")
+    return selection
+
+
+def with_half_a_file(project: Project, selection: Selection) -> Selection:
+    for path in (project.root / "kept").iterdir():
+        path.write_bytes(path.read_bytes()[:80])
+    return selection
+
+
+def with_bytes_of_somebody_else(project: Project, selection: Selection) -> Selection:
+    for path in (project.root / "kept").iterdir():
+        path.write_bytes(b"\xff\n\xff")
+    return selection
+
+
+def with_another_interpreter(_project: Project, selection: Selection) -> Selection:
+    return replace(selection, digest="b")
+
+
+def with_another_version(project: Project, selection: Selection) -> Selection:
+    for path in (project.root / "kept").iterdir():
+        text = '[{"a table": "of another shape"}]'
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        path.write_text(f"{digest}\n{text}", "utf-8")
+    return selection
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        with_another_file,
+        with_another_interpreter,
+        with_another_version,
+        with_bytes_of_somebody_else,
+        with_damage,
+        with_half_a_file,
+    ],
+)
+def test_selected_locks_are_never_out_of_date(
+    project: Project,
+    selection: Selection,
+    change: Callable[[Project, Selection], Selection],
+) -> None:
+    """If anything has changed, or the file is damaged, the lock files are read."""
+    folder.write_locks(project, locks(project))
+    keep_wrong_locks(project, selection)
+    changed = change(project, selection)
+    expected = load_lock(file(project, "final").read_text("utf-8"), name="final").inputs
+    assert inputs_of(project, changed) == {expected}
+    assert inputs_of(project, changed) == {expected}
+
+
+def test_locks_are_read_if_nothing_can_be_kept(
+    project: Project, selection: Selection, tmp_path: Path
+) -> None:
+    """A store may be read-only, or full."""
+    tmp_path.joinpath("kept").write_text("in the way", "utf-8")
+    folder.write_locks(project, locks(project))
+    assert inputs_of(project, selection) == {INPUTS}
+
+
+def test_two_runs_may_keep_the_same_locks_at_once(
+    project: Project, selection: Selection
+) -> None:
+    """Each reads a whole file, or none."""
+    folder.write_locks(project, locks(project))
+    calls = [partial(inputs_of, project, selection)] * 4
+    assert run_in_parallel(calls) == [{INPUTS}] * 4
+
+
+def test_interpreters_with_other_properties_have_other_digests() -> None:
+    """Each property counts."""
+    one = interpreter()
+    others = (
+        replace(one, abi="other"),
+        replace(one, platform="other"),
+        replace(one, tags=()),
+        replace(one, markers={**one.markers, "python_full_version": "3.99.9"}),
+    )
+    digests = {digest_interpreter(it) for it in (one, replace(one), *others)}
+    assert len(digests) == 5

@@ -166,6 +166,7 @@ def test_every_kind_is_known(store: Store, tmp_path: Path) -> None:
     write(top / "logs" / "a.log")
     write(top / "folders" / f"{KEY}.txt")
     write(top / "failures" / f"a-{KEY}.json")
+    write(top / "selections" / f"{KEY}.json")
     list_wheels(store)
     write(top / "locks" / "x.run")
     write(top / "jobs" / "host" / "1-x.json")

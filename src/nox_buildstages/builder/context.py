@@ -15,7 +15,7 @@ from nox_buildstages.lock.files.lockfile import IndexPin, StagePin, list_pins
 from nox_buildstages.lock.files.pylock import move_paths
 from nox_buildstages.model import NVCC, fill_environment
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, digest_parts
-from nox_buildstages.system.files import file_stamp
+from nox_buildstages.system.files import list_stamps
 from nox_buildstages.system.process import run_checked, version_command
 from nox_buildstages.value import Value
 
@@ -71,7 +71,7 @@ class Tools(Value):
         """
         cache = self.store.folder / "interpreters"
         return self.run.once(
-            ("interpreter", interpreter.identify_interpreter(python)),
+            ("interpreter", *interpreter.stamp_interpreter(python)),
             lambda: interpreter.probe_interpreter(
                 python, runner=self.runner, cache=cache
             ),
@@ -179,8 +179,7 @@ class BuildContext(Value, eq=False):
         """Return a wheel from the store; hash it again only if a file was replaced."""
         run, store = self.tools.run, self.tools.store
         try:
-            files = sorted(store.wheel_folder(key).iterdir())
-            stamps = [file_stamp(it) for it in files]
+            stamps = sorted(list_stamps(store.wheel_folder(key)))
         except OSError:
             return store.find(key)
         return run.once(("stored", key, *stamps), lambda: store.find(key))

@@ -35,8 +35,11 @@ class CellProject(Value):
         return f"build-stage-{self.project.stage_label(stage.name)}"
 
 
-class Cells(Value):
-    """All cells of a project; a project without a matrix has a single cell."""
+class Cells(Value, eq=False):
+    """All cells of a project; a project without a matrix has a single cell.
+
+    No two readings of a pyproject.toml are equal.
+    """
 
     cells: tuple[CellProject, ...]  # in the matrix's order
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from packaging.tags import Tag
 
 from nox_buildstages.errors import CommandError
 from nox_buildstages.model import Interpreter
-from nox_buildstages.system.files import write_text
+from nox_buildstages.system.files import file_stamp, write_text
 from nox_buildstages.system.machine import libc
 from nox_buildstages.system.process import Command, run_checked
 
@@ -80,22 +82,30 @@ def identify_interpreter(python: Path) -> str:
     Raises:
         CommandError: The interpreter isn't there.
     """
+    _, size, modified, _, settings = stamp_interpreter(python)
+    program = os.path.realpath(python)
+    parts = (packaging.__version__, program, str(size), str(modified), settings, libc())
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def stamp_interpreter(python: Path) -> tuple[int, int, int, int, str]:
+    """Return the stamp of an interpreter, and the settings of its environment.
+
+    Interpreters with equal stamps are the same program in equal environments.
+
+    Raises:
+        CommandError: The interpreter isn't there.
+    """
     try:
-        program = python.resolve()
-        status = program.stat()
+        inode, size, modified, changed = file_stamp(python)
     except OSError as error:
         reason = f"{error.strerror}: {error.filename}"
         raise CommandError(command=str(python), reason=reason) from error
-    settings = python.parent.parent / "pyvenv.cfg"
-    parts = (
-        packaging.__version__,
-        str(program),
-        str(status.st_size),
-        str(status.st_mtime_ns),
-        settings.read_text(encoding="utf-8") if settings.is_file() else "",
-        libc(),
-    )
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    settings = ""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path = python.parent.parent / "pyvenv.cfg"
+        settings = path.read_text(encoding="utf-8")
+    return inode, size, modified, changed, settings
 
 
 def _parse_answer(text: str) -> Interpreter:

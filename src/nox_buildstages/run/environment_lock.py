@@ -66,8 +66,8 @@ class EnvironmentLock(Record):
         all environments again in each run, other runs wait for the end of this run.
         """
         if location is not None and self.invocation.makes_environments:
-            with suppress(OSError):
-                if not self._is_made(location):
+            if not self._is_noted(location):
+                with suppress(OSError):
                     note = location / _NOTE
                     note.write_text(self.invocation.backend, encoding="utf-8")
             self._missing.discard(location)
@@ -87,15 +87,15 @@ class EnvironmentLock(Record):
         A Python may be in an incomplete environment, so a file beside the environment
         stays if we are killed before nox has finished.
         """
+        self._missing = {it for it in self._missing if not self._is_made(it)}
         for location in sorted(self._missing, key=path_id):
             held = os.environ.get(_HOLDER, "")
             if str(location) in held.split(os.pathsep):
                 continue
             # The session reports an error; Windows lacks the lock.
             with suppress(OSError, ImportError), ExitStack() as lock:
-                if not self._is_made(location):
-                    lock.enter_context(_hold_lock(location))
-                if self._is_made(location):  # perhaps by another process by now
+                lock.enter_context(_hold_lock(location))
+                if self._is_made(location):  # by another process meanwhile
                     self._missing.discard(location)
                     continue
                 marker = location.with_name(f".{location.name}.making")
@@ -120,8 +120,12 @@ class EnvironmentLock(Record):
 
     def _is_made(self, location: Path) -> bool:
         """Whether nox won't make an environment, as one made in the same way exists."""
-        if self.invocation.remakes or not is_complete(location):
-            return False
+        return not self.invocation.remakes and (
+            self._is_noted(location) and is_complete(location)
+        )
+
+    def _is_noted(self, location: Path) -> bool:
+        """Whether an environment has the note of this backend."""
         try:
             backend = (location / _NOTE).read_text(encoding="utf-8")
         except (OSError, ValueError):

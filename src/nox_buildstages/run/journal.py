@@ -49,8 +49,12 @@ class Journal(Value, kw_only=False):
         if not text:
             return
         with suppress(OSError):
-            make_ignored_folder(self.path.parent)
-            with self.path.open("ab", buffering=0) as stream:
+            try:
+                stream = self.path.open("ab", buffering=0)
+            except FileNotFoundError:
+                make_ignored_folder(self.path.parent)
+                stream = self.path.open("ab", buffering=0)
+            with stream:
                 stream.write(text.encode())
 
     @contextmanager

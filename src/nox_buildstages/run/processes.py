@@ -20,7 +20,7 @@ from nox_buildstages.run.run import Run
 from nox_buildstages.run.screen import HEARTBEAT, Heartbeat, LiveLine, Screen, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -83,11 +83,11 @@ def watch_processes(
 
 
 def open_debug_log(
-    run: Run, session: str, *, logs: Path, root: Path
+    run: Run, session: str, *, logs: Callable[[], Path], root: Path
 ) -> AbstractContextManager[None]:
     """Write the debug log of a session while a block runs, if the user wants a log.
 
-    ``logs`` is the folder of logs, and ``root`` the project's folder.
+    ``logs`` returns the folder of logs, and ``root`` is the project's folder.
 
     Raises:
         UsageError: The variable has an invalid value.
@@ -102,7 +102,7 @@ def open_debug_log(
         )
     from nox_buildstages.run.debug_log import write_debug_log  # noqa: PLC0415 - few want it
 
-    return write_debug_log(run, session, path=logs / DEBUG_LOG, root=root)
+    return write_debug_log(run, session, path=logs() / DEBUG_LOG, root=root)
 
 
 def _open_screen(parent: Journal | None) -> Screen:

@@ -23,6 +23,16 @@ _UNKNOWN: Any = object()
 """In place of an answer."""
 
 
+class _Answer:
+    """The answer to a question; threads that ask at the same time wait for it."""
+
+    __slots__ = ("lock", "value")
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+        self.value = _UNKNOWN
+
+
 class Run(Record):
     """A run of nox in a single process; every ``register()`` makes a run.
 
@@ -39,9 +49,10 @@ class Run(Record):
     is_parallel: bool = False  # whether other sessions work at the same time
     stops_on_error: bool = False  # nox's --stop-on-first-error
     uses: ExitStack = field(default_factory=ExitStack)  # in use until the process ends
-    _answers: dict[tuple[Hashable, ...], Any] = field(default_factory=dict)
-    _locks: dict[tuple[Hashable, ...], RLock] = field(default_factory=dict)
-    """A lock for each question: threads that ask the same one wait for its answer."""
+    _answers: dict[Hashable, dict[tuple[Hashable, ...], _Answer]] = field(
+        default_factory=dict
+    )
+    """The answers by kind and question."""
 
     def report(self, line: str) -> None:
         """Print a line in nox's log, in place of the progress on the screen."""
@@ -59,16 +70,21 @@ class Run(Record):
 
         The question begins with a word for the kind. An error isn't remembered.
         """
-        found: T = self._answers.get(question, _UNKNOWN)
-        if found is _UNKNOWN:
-            with self._locks.setdefault(question, RLock()):
-                found = self._answers.get(question, _UNKNOWN)
-                if found is _UNKNOWN:
-                    found = self._answers[question] = find()
+        of_kind = self._answers.setdefault(question[0], {})
+        answer = of_kind.get(question) or of_kind.setdefault(question, _Answer())
+        if answer.value is _UNKNOWN:
+            with answer.lock:
+                if answer.value is _UNKNOWN:
+                    answer.value = find()
+        found: T = answer.value
         return found
 
     def forget(self, *beginning: Hashable) -> None:
         """Forget the answers to all questions beginning with these words."""
-        for question in [*self._answers]:
+        if len(beginning) == 1:
+            self._answers.pop(beginning[0], None)
+            return
+        of_kind = self._answers.get(beginning[0], {})
+        for question in [*of_kind]:
             if question[: len(beginning)] == beginning:
-                self._answers.pop(question, None)
+                of_kind.pop(question, None)

@@ -45,6 +45,7 @@ class Kind(Enum):
     LIST = "lists of wheels"
     FOLDER = "hashes of folders"
     FAILURE = "records of failed builds"
+    SELECTION = "locks of interpreters"
     LEFTOVER = "leftovers"
     LOCK = "lock files"
 
@@ -56,6 +57,7 @@ _FILES = {
     Kind.LIST: (listing.FOLDER, ".json"),
     Kind.FOLDER: ("folders", ".txt"),
     Kind.FAILURE: (FAILURES, ".json"),
+    Kind.SELECTION: ("selections", ".json"),
 }
 """The folder and the suffix of each kind of single files."""
 

@@ -120,5 +120,15 @@ def file_stamp(path: Path) -> FileStamp:
     Raises:
         FileNotFoundError: The file doesn't exist.
     """
-    status = path.stat()
+    return _stamp_of(path.stat())
+
+
+def list_stamps(folder: Path) -> Iterator[tuple[str, FileStamp]]:
+    """Yield the names of a folder's files, with their stamps."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry.name, _stamp_of(entry.stat())
+
+
+def _stamp_of(status: os.stat_result) -> FileStamp:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from functools import partial
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nox_buildstages.errors import WheelError
@@ -77,20 +77,19 @@ class Wheelhouse(Value, kw_only=False):
         results = tuple(results)
         entries = {str(it.wheel.name): manifest_entry(it) for it in results}
         known = [it for it in self.read_manifest().wheels if it["name"] in entries]
-        if (
-            (self.folder / MANIFEST).is_file()  # even if there are no wheels
-            and len(known) == len(entries)
-            and all(
-                entry in known
-                and (file := self.folder / entry["file"]).is_file()
-                and self._remember("sha256", file, partial(sha256_of, file))
-                == entry["sha256"]
-                and (log := self.folder / entry["log"]).is_file()
-                and log.read_bytes() == it.wheel.log.read_bytes()
-                for it, entry in zip(results, entries.values(), strict=True)
-            )
-        ):
-            return [*entries.values()]  # without waiting for the lock
+        with suppress(FileNotFoundError):
+            if (
+                (self.folder / MANIFEST).is_file()  # even if there are no wheels
+                and len(known) == len(entries)
+                and all(
+                    entry in known
+                    and self._hash(self.folder / entry["file"]) == entry["sha256"]
+                    and self._hash(self.folder / entry["log"])
+                    == self._hash(it.wheel.log)
+                    for it, entry in zip(results, entries.values(), strict=True)
+                )
+            ):
+                return [*entries.values()]  # without waiting for the lock
         make_ignored_folder(self.folder)
         with self.hold_lock():
             before = self.read_manifest()
@@ -137,6 +136,9 @@ class Wheelhouse(Value, kw_only=False):
             )
         except (OSError, ValueError):
             return Manifest()
+
+    def _hash(self, path: Path) -> str:
+        return self._remember("sha256", path, lambda: sha256_of(path))
 
     def _remember(self, kind: str, path: Path, read: Callable[[], T]) -> T:
         """Return what a file says, and read it again only if its stamp has changed."""

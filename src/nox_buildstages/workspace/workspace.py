@@ -18,6 +18,11 @@ from nox_buildstages.errors import BuildStagesError, LockError, UsageError
 from nox_buildstages.indexes.url_secrets import expand_variables, git_variables
 from nox_buildstages.lock.files import folder
 from nox_buildstages.lock.files.inputs import digest_inputs
+from nox_buildstages.lock.files.selection import (
+    FOLDER,
+    Selection,
+    digest_interpreter,
+)
 from nox_buildstages.model import Cell
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.remote import Remote, choose_remote_store
@@ -57,56 +62,9 @@ def open_workspace(
         UsageError: It isn't one that the project's ``requires-python`` includes.
     """
     run.forget(SESSION)
-    project, outer, runner = cells.first.project, run.outer, process.run
-    store = Store.of_user(outer)
-    remote_store = choose_remote_store(project, outer)
-    indexes = Indexes(
-        root=project.root,
-        settings={**project.uv, "index": cells.indexes},
-        outer=outer,
-        logins=expand_variables(project.logins, outer),
-    )
-    uv = run.once(("uv",), lambda: Path(find_uv_bin()))
-    syncer = Syncer(uv=uv, runner=runner, indexes=indexes)
-    tools = Tools(
-        store=store,
-        sources=Sources(
-            project.root,
-            store.folder,
-            runner,
-            excluded=(
-                *(project.wheelhouse, project.lock_dir),
-                environment.location.parent,
-            ),
-            credentials=indexes.credentials(),
-            git_variables=git_variables(indexes.logins, outer),
-            report=run.report_once,
-            offline=indexes.offline,
-        ),
-        syncer=replace(
-            syncer,
-            default_index=lambda: run.once(
-                ("default index",), syncer.find_default_index
-            ),
-        ),
-        runner=runner,
-        sandbox_policy=run.once(
-            ("sandbox",), lambda: SandboxPolicy(runner=runner, report=run.report)
-        ),
-        run=run,
-        job_pool=JobPool(
-            folder=store.folder / "jobs", settle=SETTLE if run.is_parallel else 0.0
-        ),
-        remote=None
-        if remote_store is None
-        else Remote(
-            declared=remote_store,
-            store=store,
-            report=run.report,
-            run=run.id,
-            offline=indexes.offline,
-        ),
-        has_preflight=not options.no_preflight,
+    project, environments = cells.first.project, environment.location.parent
+    tools = run.once(
+        ("tools", cells, environments), lambda: _open_tools(cells, environments, run)
     )
     interpreter = tools.probe(environment.python)
     version = interpreter.markers["python_full_version"]
@@ -126,7 +84,55 @@ def open_workspace(
         interpreter=interpreter,
         environment=environment,
         options=options,
-        tools=tools,
+        tools=replace(tools, has_preflight=not options.no_preflight),
+    )
+
+
+def _open_tools(cells: Cells, environments: Path, run: Run) -> Tools:
+    """Return the services that all sessions of a process share."""
+    project, outer, runner = cells.first.project, run.outer, process.run
+    store = Store.of_user(outer)
+    remote_store = choose_remote_store(project, outer)
+    indexes = Indexes(
+        root=project.root,
+        settings={**project.uv, "index": cells.indexes},
+        outer=outer,
+        logins=expand_variables(project.logins, outer),
+    )
+    syncer = Syncer(uv=Path(find_uv_bin()), runner=runner, indexes=indexes)
+    return Tools(
+        store=store,
+        sources=Sources(
+            project.root,
+            store.folder,
+            runner,
+            excluded=(project.wheelhouse, project.lock_dir, environments),
+            credentials=indexes.credentials(),
+            git_variables=git_variables(indexes.logins, outer),
+            report=run.report_once,
+            offline=indexes.offline,
+        ),
+        syncer=replace(
+            syncer,
+            default_index=lambda: run.once(
+                ("default index",), syncer.find_default_index
+            ),
+        ),
+        runner=runner,
+        sandbox_policy=SandboxPolicy(runner=runner, report=run.report),
+        run=run,
+        job_pool=JobPool(
+            folder=store.folder / "jobs", settle=SETTLE if run.is_parallel else 0.0
+        ),
+        remote=None
+        if remote_store is None
+        else Remote(
+            declared=remote_store,
+            store=store,
+            report=run.report,
+            run=run.id,
+            offline=indexes.offline,
+        ),
     )
 
 
@@ -201,6 +207,17 @@ class Workspace(Value):
         """The digest of everything that the locks are made from."""
         return digest_inputs(self.cells.projects, self.interpreter, self.tools.run)
 
+    @property
+    def selection(self) -> Selection:
+        """The part of the lock files for the interpreter of the session."""
+        interpreter, tools = self.interpreter, self.tools
+        digest = tools.run.once(
+            ("digest", interpreter), lambda: digest_interpreter(interpreter)
+        )
+        return Selection(
+            interpreter=interpreter, digest=digest, folder=tools.store.folder / FOLDER
+        )
+
     def read_locks(self, needed: Iterable[str] | None = None) -> Mapping[str, Lock]:
         """Return the locks of the session's cell and interpreter.
 
@@ -214,7 +231,7 @@ class Workspace(Value):
                 self.project,
                 self.tools.run,
                 inputs=self.inputs,
-                interpreter=self.interpreter,
+                selection=self.selection,
                 needed=needed,
             )
         except LockError as error:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.commands.plan.reasons import PlannedOutput
     from nox_buildstages.lock.files.lockfile import Lock
-    from nox_buildstages.model import Interpreter
+    from nox_buildstages.lock.files.selection import Selection
     from nox_buildstages.preflight.finding import Finding
     from nox_buildstages.workspace.workspace import Workspace
 
@@ -76,7 +76,7 @@ def plan_project(workspace: Workspace, views: Sequence[Workspace]) -> Plan:
         from nox_buildstages.commands.plan.preflight import check_builds  # noqa: PLC0415 - to build
 
         contexts = (
-            (view, view.context(_read_stale_locks(view, view.interpreter)))
+            (view, view.context(_read_stale_locks(view, view.selection)))
             for view in views
         )
         findings = check_builds(contexts, planned.values())
@@ -192,21 +192,21 @@ def _check_locks(workspace: Workspace) -> Literal["current", "stale", "missing"]
 
 
 def _read_stale_locks(
-    view: Workspace, interpreter: Interpreter | None = None
+    view: Workspace, selection: Selection | None = None
 ) -> Mapping[str, Lock]:
     """Return the locks even if they are out of date; none if they can't be read.
 
-    For an interpreter, return none if the locks are for other Pythons.
+    With a selection, return none if the locks are for other Pythons.
     """
     try:
-        return folder.read_locks(view.project, view.tools.run, interpreter=interpreter)
+        return folder.read_locks(view.project, view.tools.run, selection=selection)
     except LockError:
         return {}
 
 
 def _plan_view(view: Workspace, history: History) -> tuple[PlannedOutput, ...]:
     """Plan every output for a Python and a cell; the history is of all cells."""
-    locks = _read_stale_locks(view, view.interpreter)
+    locks = _read_stale_locks(view, view.selection)
     if not locks:
         return plan_without_locks(view.project, view.python)
     wheels = view.wheelhouse.read_manifest().wheels

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nox_buildstages.config.cells import Cells
-    from nox_buildstages.model import Interpreter, Project
+    from nox_buildstages.lock.files.selection import Selection
+    from nox_buildstages.model import Project
     from nox_buildstages.run.run import Run
 
 _LOG = logging.getLogger(__name__)
@@ -39,8 +40,8 @@ _LOG = logging.getLogger(__name__)
 class _LockFiles(Value):
     """The lock files of a cell, as a process read them."""
 
-    locks: Mapping[str, Lock]
-    paths: Mapping[str, Path]
+    stems: Mapping[str, str]
+    contents: Mapping[str, bytes]
     stamps: Mapping[str, FileStamp]
     folder_stamp: FileStamp  # changed by new, removed and replaced files
 
@@ -48,7 +49,8 @@ class _LockFiles(Value):
         """Whether the folder and some of its files are as they were."""
         with suppress(OSError):
             return self.folder_stamp == file_stamp(lock_dir) and all(
-                self.stamps[name] == file_stamp(self.paths[name]) for name in names
+                self.stamps[name] == file_stamp(lock_dir / file_name(self.stems[name]))
+                for name in names
             )
         return False
 
@@ -99,51 +101,65 @@ def read_locks(
     run: Run,
     *,
     inputs: str | None = None,
-    interpreter: Interpreter | None = None,
+    selection: Selection | None = None,
     needed: Iterable[str] | None = None,
 ) -> Mapping[str, Lock]:
     """Return the lock of every stage and of ``final``, if they are up to date.
 
     The sessions of a process read the files once. A session sees if another process
     replaced a file since, and if somebody edited a file that the session needs. If the
-    inputs' digest is given, the locks must be made from these inputs; if an interpreter
-    is given, the locks hold only what is for this interpreter.
+    inputs' digest is given, the locks must be made from these inputs; with a selection,
+    the locks hold only what is for its interpreter.
 
     Raises:
         StaleLockError: The files are missing or out of date, or from different runs.
         InvalidLockError: A file can't be read, or isn't for the interpreter.
     """
-    names = lock_names(project) if needed is None else needed
-    question = ("locks", project.lock_dir, *find_stems(project).values())
+    names = lock_names(project)
+    question = ("locks", project.lock_dir, project.cell, names)
     files = run.once(question, lambda: _read_files(project))
-    if not files.have_same_stamps(project.lock_dir, names):
+    if not files.have_same_stamps(project.lock_dir, needed or names):
         run.forget("locks")
         run.forget("pins")
         files = run.once(question, lambda: _read_files(project))
+    interpreter = None if selection is None else selection.interpreter
+    return run.once(
+        (*question, inputs, interpreter), lambda: _parse(files, inputs, selection)
+    )
+
+
+def _parse(
+    files: _LockFiles, inputs: str | None, selection: Selection | None
+) -> dict[str, Lock]:
+    """Return the locks in some files, checked, and perhaps for one interpreter only."""
+    kept = None if selection is None else selection.load(files.contents)
+    locks = kept or {
+        name: load_lock(content.decode(errors="replace"), name=files.stems[name])
+        for name, content in files.contents.items()
+    }
     if inputs is not None:
-        for name, lock in files.locks.items():
+        for name, lock in locks.items():
             if lock.inputs != inputs:
-                file = files.paths[name].name
+                file = file_name(files.stems[name])
                 _LOG.debug("%s was made from %s, not %s", file, lock.inputs, inputs)
                 problem = f"{file} was made from other settings or for another Python"
                 raise StaleLockError(problem=problem)
-        if len({lock.series for lock in files.locks.values()}) > 1:
+        if len({lock.series for lock in locks.values()}) > 1:
             raise StaleLockError(problem="not all come from the same run")
-    if interpreter is None:
-        return files.locks
-    return run.once(
-        (*question, interpreter),
-        lambda: {
-            name: select_target(it, interpreter) for name, it in files.locks.items()
-        },
-    )
+    if kept is None:
+        locks = {name: replace(lock, name=name) for name, lock in locks.items()}
+        if selection is not None:
+            interpreter = selection.interpreter
+            locks = {it: select_target(locks[it], interpreter) for it in locks}
+            selection.save(files.contents, locks)
+    return locks
 
 
 def _read_files(project: Project) -> _LockFiles:
     """Read the lock files of a cell; stamps are taken first, so that changes show."""
     lock_dir = project.lock_dir
-    found = find_stems(project)
-    paths = {name: lock_dir / file_name(found[name]) for name in found}
+    stems = find_stems(project)
+    paths = {name: lock_dir / file_name(stem) for name, stem in stems.items()}
     stamps: dict[str, FileStamp] = {}
     with suppress(FileNotFoundError, NotADirectoryError):
         folder_stamp = file_stamp(lock_dir)
@@ -159,9 +175,11 @@ def _read_files(project: Project) -> _LockFiles:
         is_stage = label == missing
         subject = file_name(missing) if is_stage else f"the lock of {label}"
         raise StaleLockError(problem=f"{subject} is missing")
-    locks = {name: replace(_load(path), name=name) for name, path in paths.items()}
     return _LockFiles(
-        locks=locks, paths=paths, stamps=stamps, folder_stamp=folder_stamp
+        stems=stems,
+        contents={name: path.read_bytes() for name, path in paths.items()},
+        stamps=stamps,
+        folder_stamp=folder_stamp,
     )
 
 

@@ -121,6 +121,11 @@ def list_pins(lock: Lock, interpreter: Interpreter) -> tuple[Pin, ...]:
 
 def dump_lock(lock: Lock) -> str:
     """Return the text of a lock file; equal locks have equal texts."""
+    return _HEADER + tomli_w.dumps(write_document(lock))
+
+
+def write_document(lock: Lock) -> dict[str, Any]:
+    """Return the document of a lock file."""
     table: dict[str, Any] = {
         "format": FORMAT,
         "inputs": lock.inputs,
@@ -129,8 +134,7 @@ def dump_lock(lock: Lock) -> str:
     }
     if lock.outputs:
         table["outputs"] = [_output_table(output) for output in lock.outputs]
-    document = {**lock.pylock.to_dict(), "tool": {TOOL: table}}
-    return _HEADER + tomli_w.dumps(document)
+    return {**lock.pylock.to_dict(), "tool": {TOOL: table}}
 
 
 def load_lock(text: str, *, name: str) -> Lock:
@@ -142,6 +146,19 @@ def load_lock(text: str, *, name: str) -> Lock:
     """
     try:
         document = toml.loads(text)
+    except ValueError as error:
+        raise _unreadable(name, error) from error
+    return read_document(document, name=name)
+
+
+def read_document(document: Mapping[str, Any], *, name: str) -> Lock:
+    """Read the document of a lock file.
+
+    Raises:
+        InvalidLockError: The document isn't PEP 751, or lacks our table.
+        BuildStagesError: A newer version wrote the file.
+    """
+    try:
         table = document["tool"][TOOL]
         refuse_newer_format(file_name(name), table["format"], FORMAT)
         if table["format"] != FORMAT:
@@ -156,8 +173,12 @@ def load_lock(text: str, *, name: str) -> Lock:
             outputs=tuple(map(_read_output, _list(table, "outputs", dict))),
         )
     except (ValueError, LookupError, TypeError, PylockValidationError) as error:
-        problem = f"can't be read: {type(error).__name__}: {error}"
-        raise InvalidLockError(subject=file_name(name), problem=problem) from error
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> InvalidLockError:
+    problem = f"can't be read: {type(error).__name__}: {error}"
+    return InvalidLockError(subject=file_name(name), problem=problem)
 
 
 def with_series(locks: Iterable[Lock]) -> tuple[Lock, ...]:
