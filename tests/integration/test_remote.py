@@ -82,7 +82,13 @@ class Machine:
         log = self.root / "built" / "log"
         log.write_text("made it\n")
         entry = self.store.put(
-            recipe, wheel, log=log, seconds=2.0, run=self.run, memory=MEMORY
+            recipe,
+            wheel,
+            log=log,
+            seconds=2.0,
+            run=self.run,
+            tree_size=7,
+            memory=MEMORY,
         )
         self.remote().put(entry)
         return entry
@@ -138,7 +144,7 @@ def test_what_one_puts_another_fetches(
     assert fetched is not None
     assert fetched.recipe == put.recipe
     assert (fetched.run, fetched.seconds) == ("run-1", 2.0)
-    assert fetched.memory == MEMORY
+    assert (fetched.memory, fetched.tree_size) == (MEMORY, 7)
     assert fetched.path.is_relative_to(reader.root)
     assert fetched.path.read_bytes() == put.path.read_bytes()
     assert fetched.log.read_text() == "made it\n"

@@ -156,6 +156,7 @@ class Remote(Value):
                 log=log,
                 seconds=remote.seconds,
                 run=remote.run,
+                tree_size=remote.tree_size,
                 memory=remote.memory,
             )
 

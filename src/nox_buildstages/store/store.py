@@ -88,7 +88,7 @@ class StoredWheel(Value):
         refuse_newer_format(str(folder / RECORD), record["format"], FORMAT)
         if record["format"] != FORMAT:
             raise LookupError("format")
-        recipe = Recipe.from_dict(record["recipe"])
+        recipe, tree_size = Recipe.from_dict(record["recipe"]), record.get("tree-size")
         return cls(
             name=NormalizedName(recipe.name),
             version=Version(recipe.version),
@@ -99,7 +99,7 @@ class StoredWheel(Value):
             log=folder / LOG,
             recipe=recipe,
             run=record["run"],
-            tree_size=record.get("tree-size"),
+            tree_size=tree_size if isinstance(tree_size, int) else None,
             memory=BuildMemory.from_dict(record.get("memory")),
         )
 
@@ -201,8 +201,8 @@ class Store(Value, kw_only=False):
             "size": wheel.stat().st_size,
             "seconds": round(seconds, 3),
             "run": run,
-            "tree-size": tree_size,
             "recipe": recipe.to_dict(),
+            **({} if tree_size is None else {"tree-size": tree_size}),
             **memory_field(memory),
         }
         top = self.folder / "wheels"
