@@ -19,6 +19,7 @@ from nox_buildstages.commands.init.scope import choose_scope
 from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.declarations.foreign import read_foreign
+from nox_buildstages.declarations.workspace import get_table
 from nox_buildstages.lock.files import folder
 from nox_buildstages.value import replace
 from nox_buildstages.workspace.workspace import open_workspace
@@ -40,7 +41,8 @@ def run_init(workspace: Workspace, *, document: Mapping[str, Any]) -> None:
 
     # Choose what to look at, and read it as the table will declare it.
     foreign = read_foreign(document, pyproject.parent, run.outer)
-    names = tuple(map(locate, options.names))
+    uv = get_table(document, "tool", "uv")
+    names = tuple(locate(name, uv) for name in options.names)
     for name, located in zip(options.names, names, strict=True):
         if name != located:
             run.report(f"{name}: taken from git, as its recipe says: {located}")

@@ -74,11 +74,11 @@ def find_torch(versions: Mapping[str, str]) -> Torch | None:
     return Torch(version=version, cuda=torch_cuda(versions)) if version else None
 
 
-def locate(text: str, *, has_wheel: bool = True) -> str:
+def locate(text: str, uv: Mapping[str, Any], *, has_wheel: bool = True) -> str:
     """Return a requirement with the URL of its recipe's repository.
 
-    It stays as it is if the index has the package, or may have a wheel of it, or if it
-    is no requirement.
+    It stays as it is if the index has the package, or may have a wheel of it, if
+    ``[tool.uv]`` says where the package comes from, or if it is no requirement.
 
     Raises:
         UsageError: The recipe doesn't know the version.
@@ -94,7 +94,12 @@ def locate(text: str, *, has_wheel: bool = True) -> str:
     git = None if recipe is None else recipe.git
     if git is None or requirement.url or (git.wheels and has_wheel):
         return text
-    pins = [it.version for it in requirement.specifier if it.operator == "=="]
+    if canonicalize_name(requirement.name) in map(
+        canonicalize_name, uv.get("sources", ())
+    ):
+        return text
+    exact = (it.version for it in requirement.specifier if it.operator == "==")
+    pins = [it for it in exact if not it.endswith("*")]
     is_known = not pins or requirement.specifier.contains(git.version)
     extras = ",".join(sorted(requirement.extras))
     name = f"{project}[{extras}]" if extras else project

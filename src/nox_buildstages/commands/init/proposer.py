@@ -240,8 +240,8 @@ class Proposer(Value):
                 name = canonicalize_name(requirement.name)
                 known = {it.name for it in draft.project().outputs}
                 located = requirement
-                if name not in known and not self._has_source(requirement):
-                    located = Requirement(locate(str(requirement)))
+                if name not in known:
+                    located = Requirement(locate(str(requirement), self.project.uv))
                 url = located.url or ""
                 if (
                     self._is_direct(located)
@@ -318,14 +318,14 @@ class Proposer(Value):
         """Return a draft with a stage for a requirement."""
         if self._is_direct(requirement):
             reason = FROM_SOURCE
-        elif not self._has_source(requirement):
+        else:
             name = canonicalize_name(requirement.name)
             wanted = (
                 f"{name}{it.specifier}"
                 for it in self.project.final.requirements
                 if canonicalize_name(it.name) == name
             )
-            located = locate(next(wanted, name), has_wheel=False)
+            located = locate(next(wanted, name), self.project.uv, has_wheel=False)
             requirement = Requirement(located) if "@" in located else requirement
         self.report(f"{requirement.name} has to be built: {reason}")
         return draft.with_output(ProposedOutput(requirement=requirement, reason=reason))
@@ -609,12 +609,6 @@ class Proposer(Value):
         to_do = tuple(line for line in lines if line)
         self.report(f"{name}: its build requirements are unknown: {to_do[0]}")
         return draft.with_output(replace(output, to_do=to_do))
-
-    def _has_source(self, requirement: Requirement) -> bool:
-        """Return whether the project says itself where a package comes from."""
-        sources = self.project.uv.get("sources", {})
-        names = {canonicalize_name(it) for it in sources}
-        return canonicalize_name(requirement.name) in names
 
     def _is_direct(self, requirement: Requirement) -> bool:
         """Return whether a requirement has a fixed source, for example a URL."""
