@@ -178,11 +178,9 @@ def render(
     for stage, reasons in stages:
         outputs = (format_requirement(it.requirement, root) for it in stage.outputs)
         table = stage_table(stage.name, outputs, map(str, stage.dependencies))
-        keys: dict[str, object] = {}
-        if stage.private_environment:
-            keys["private-environment"] = True
-        more = (line for it in keys.items() for line in assignment(*it))
-        blocks.append([*_comment(reasons), *table, *more])
+        private = stage.private_environment
+        copied = assignment("private-environment", private) if private else ()
+        blocks.append([*_comment(reasons), *table, *copied])
     blocks += rules
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
