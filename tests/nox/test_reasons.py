@@ -55,6 +55,9 @@ SHAPE: dict[str, Any] = {
         }
     ],
     "final": [SESSION],
+    "preflight": [
+        {"check": TEXT, "state": TEXT, "text": TEXT, "hint": TEXT, "outputs": [TEXT]}
+    ],
 }
 """Of the JSON, format 1, with all fields that it has."""
 
