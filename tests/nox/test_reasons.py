@@ -50,6 +50,8 @@ SHAPE: dict[str, Any] = {
                     "compared": TEXT_OR_NULL,
                     "source": TEXT_OR_NULL,
                     "store": TEXT_OR_NULL,
+                    "memory-per-job": (int, type(None)),
+                    "memory-per-job-from": TEXT_OR_NULL,
                 }
             ],
         }
