@@ -14,7 +14,7 @@ import pytest
 from nox_buildstages.errors import BuildStagesError, PreflightError
 from nox_buildstages.preflight.facts import LONG
 from support.packages import make_tree, make_wheel
-from support.pair import declare_solo
+from support.pair import declare, declare_solo
 from support.project import NO_ENV
 from support.sessions import Sessions
 
@@ -327,3 +327,16 @@ def test_a_source_of_git_with_a_pointer(
     kernels.declare(outputs=[f"kernels @ git+{repository.as_uri()}"])
     error = kernels.refused()
     assert error.problem.startswith("weights.bin is in git-lfs")
+
+
+def test_a_first_build_that_the_catalogue_knows(project: Project) -> None:
+    """Nobody has built it here, and the catalogue says that it takes long."""
+    files: dict[str, str | bytes] = {"csrc_a.cpp": "", "weights.bin": LFS}
+    tree = project.folder / "torch-scatter"
+    make_tree(tree, "torch-scatter", "2.1.2", files=files)
+    only = {"name": "only", "outputs": ["torch-scatter @ ./torch-scatter"]}
+    final = {"requirements": ["torch-scatter"]}
+    declare(project, {"final": final, "stage": [only]})
+    with pytest.raises(PreflightError, match=r"weights\.bin is in git-lfs"):
+        Sessions(project=project).run_body("build-stage-only")
+    Sessions(project=project, id="2-run").run_body("build-stage-only", "--no-preflight")

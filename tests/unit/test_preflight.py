@@ -199,6 +199,12 @@ def tree(**changes: Any) -> SourceTree:  # noqa: ANN401 - of any kind
         ),
         (
             "submodules",
+            {"source": tree(empty_submodules=("csrc/cutlass",), is_sdist=True)},
+            "warning",
+            "the submodule csrc/cutlass is empty",
+        ),
+        (
+            "submodules",
             {"source": tree(empty_submodules=("third_party/googletest",))},
             "warning",
             "the submodule third_party/googletest is empty",
@@ -376,6 +382,28 @@ def test_what_brings_a_missing_part_of_cuda(error: str, added: str) -> None:
         "[[tool.nox-buildstages.stage]]        # kernels",
         f'dependencies = ["cuda-toolkit[{extras}]==13.0.*"]',
     ]
+
+
+@pytest.mark.parametrize(
+    ("missing", "package"),
+    [
+        ("cusparse.h", "cuda-toolkit[cusparse]==13.0.*"),
+        ("cusparseLt.h", "nvidia-cusparselt-cu13"),
+        ("nccl.h", "nvidia-nccl-cu13"),
+    ],
+)
+def test_what_a_stage_with_its_own_nvcc_lacks(missing: str, package: str) -> None:
+    """Only the package with the missing file."""
+    error = f"trial.cu:1:10: fatal error: {missing}: No such file or directory"
+    finding = found(
+        "trial compile",
+        torch=TORCH,
+        has_own_cuda=True,
+        trial=TrialResult(language="CUDA", compiler="nvcc", error=error),
+        source=CUDA,
+    )
+    assert finding is not None
+    assert finding.hint.splitlines()[2:] == [f'dependencies = ["{package}"]']
 
 
 @pytest.mark.parametrize(

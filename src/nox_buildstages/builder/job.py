@@ -135,7 +135,7 @@ class Job(Value):
 
     @property
     def known(self) -> Known:
-        """What the catalogue of recipes knows about the build."""
+        """The facts in the catalogue of recipes about the build."""
         from nox_buildstages.preflight.recipe_facts import known_of  # noqa: PLC0415 - to build
         from nox_buildstages.preflight.source_facts import torch_of  # noqa: PLC0415
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -69,7 +70,8 @@ def check_before_compile(job: Job, backend: Backend, build_dir: BuildDirectory) 
             problem=first.text,
             details=[
                 *format_findings(
-                    [replace(it, outputs=()) for it in others], encoding="utf-8"
+                    [replace(it, outputs=()) for it in others],
+                    encoding=getattr(sys.stderr, "encoding", None) or "utf-8",
                 ),
                 "nothing was compiled; to build anyway: -- --no-preflight",
             ],

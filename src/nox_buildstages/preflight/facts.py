@@ -68,6 +68,7 @@ class SourceTree(Value):
     names_architectures: bool = False  # of GPUs, in its build files
     uses_python: bool = False  # whether it includes headers of Python
     has_torch_on_gpu: bool = False  # whether it includes CUDA headers of torch
+    is_sdist: bool = False  # made by its maintainers, with what a build needs
     pointers: tuple[str, ...] = ()  # files in place of which git-lfs left pointers
     empty_submodules: tuple[str, ...] = ()
 

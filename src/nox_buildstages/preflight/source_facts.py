@@ -73,6 +73,7 @@ def read_source(tree: Path) -> SourceTree:
         names_architectures=bool(_ARCHITECTURES.search(setup)),
         uses_python=uses_python,
         has_torch_on_gpu=has_torch_on_gpu,
+        is_sdist=(tree / "PKG-INFO").is_file(),
         pointers=tuple(sorted(pointers)),
         empty_submodules=find_empty_submodules(tree),
     )

@@ -58,7 +58,8 @@ def check_submodules(facts: Facts) -> Finding | None:
 
 
 def _state(facts: Facts, paths: Sequence[str]) -> State:
-    is_needed = not facts.has_built and not all(map(_NOT_BUILT.search, paths))
+    has_worked = facts.has_built or (facts.source is not None and facts.source.is_sdist)
+    is_needed = not has_worked and not all(map(_NOT_BUILT.search, paths))
     return "error" if is_needed else "warning"
 
 

@@ -8,6 +8,7 @@ from nox_buildstages.preflight.finding import Finding
 from nox_buildstages.preflight.hints import (
     FIRST_ON_PYPI,
     add_nvcc,
+    cuda_toolkit,
     find_cuda_extra,
     find_cuda_package,
     find_missing,
@@ -42,14 +43,15 @@ def _hint(facts: Facts, error: str) -> str:
     cuda = torch.cuda if torch else None
     cuda = cuda or (facts.nvcc.version if facts.nvcc else None)
     if missing and cuda:
-        extra = find_cuda_extra(missing)
+        package, extra = find_cuda_package(missing, cuda), find_cuda_extra(missing)
+        if extra and facts.has_own_cuda:
+            package = package or cuda_toolkit([extra], cuda)
+        if package:
+            dependencies = set_in_stage(facts, "dependencies", [package])
+            return f"add the package that has {missing} to the stage:\n{dependencies}"
         if extra and cuda[0] >= FIRST_ON_PYPI:
             headers = facts.trial.headers if facts.trial else ()
             return add_nvcc(facts, cuda, extra, *map(find_cuda_extra, headers))
-        if package := find_cuda_package(missing, cuda):
-            return f"add the package that has {missing} to the stage:\n" + set_in_stage(
-                facts, "dependencies", [package]
-            )
         if extra:
             return (
                 f"install {extra} of CUDA {cuda[0]}.{cuda[1]}, whose folder CUDA_HOME"
