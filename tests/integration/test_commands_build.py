@@ -50,7 +50,9 @@ def _published(index: Index, caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.fixture
 def sessions(project: Project) -> Sessions:
+    """A project with locks and no wheels."""
     Pair().write(project)
+    project.prepare("build-stages-lock")
     return Sessions(project=project)
 
 

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.commands.final import run_final
 from nox_buildstages.commands.merge.merge import merge_wheelhouses
 from nox_buildstages.commands.release.release import run_release
-from nox_buildstages.commands.stage import run_stage
 from nox_buildstages.errors import WheelError
 from nox_buildstages.system.files import sha256_of
 from nox_buildstages.wheelhouse.checksums import read_sums
@@ -29,17 +27,13 @@ RELEASE = "build-stages-release"
 def sessions(
     index: Index, project: Project, caplog: pytest.LogCaptureFixture
 ) -> Sessions:
-    """A project whose wheels are built and installed."""
+    """A project whose wheels are built."""
     publish(index)
     caplog.set_level("INFO", logger="nox")
     constraints = {"constraints": ["tensorlib<2"]}
     Pair(top=constraints, final={"requirements": ["models"]}).write(project)
-    found = Sessions(project=project)
-    for stage in ("first", "second"):
-        workspace = found.open(f"build-stage-{stage}")
-        run_stage(workspace, workspace.cell.graph.stages[stage])
-    run_final(found.open("build-stages"))
-    return found
+    project.prepare()
+    return Sessions(project=project)
 
 
 def test_a_release_is_complete(
