@@ -137,7 +137,8 @@ def docs(session: nox.Session) -> None:
     """Build the documentation; warnings are errors."""
     session.install("-e", ".", *_group("docs"))
     session.run(
-        *("sphinx-build", "-W", "--keep-going", "--quiet", "--builder", "html"),
+        *("sphinx-build", "-W", "--keep-going", "--quiet", "--jobs=auto"),
+        *("--builder", "html"),
         *("docs", "docs/_build/html"),
     )
 

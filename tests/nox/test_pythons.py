@@ -88,13 +88,13 @@ def seeing_both(project: Project) -> Project:
 def made(
     tmp_path_factory: pytest.TempPathFactory, caches: Path
 ) -> Iterator[tuple[Project, Completed]]:
-    """A project that is locked and built for both at once, and what nox printed."""
+    """A project that is locked and built for both, and what nox printed."""
     with world(tmp_path_factory.mktemp("pythons"), caches) as (index, alone):
         index.remove("tensorlib")
         publish(index)
         project = seeing_both(alone)
         declare_both(project)
-        yield project, project.nox("-j", "2", "-s", "build-stages")
+        yield project, project.nox("-s", "build-stages")
 
 
 @pytest.fixture
@@ -342,9 +342,17 @@ def test_each_is_a_job_of_its_own(made: tuple[Project, Completed]) -> None:
 
 
 @needs_two
-def test_they_are_built_side_by_side(made: tuple[Project, Completed]) -> None:
-    """Locks are made once, each wheel too."""
+@pytest.mark.parametrize(
+    "flags", [(), pytest.param(("-j", "2"), marks=pytest.mark.slow)]
+)
+def test_one_run_builds_both(
+    made: tuple[Project, Completed], pythons: Project, flags: tuple[str, ...]
+) -> None:
+    """Locks are made once, each wheel too, one after the other or side by side."""
     project, done = made
+    if flags:
+        shutil.rmtree(pythons.store)
+        project, done = pythons, pythons.nox(*flags, "-s", "build-stages")
     assert done.output.count("; locking") == 1
     assert sorted(built(done)) == ["kernels", "kernels", "models", "models"]
     for version in BOTH:
