@@ -10,6 +10,7 @@ from nox_buildstages.config.cells import Cells, arrange_cells
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.errors import DeclarationError
 from nox_buildstages.lock.files.names import possible_stems
+from nox_buildstages.model import fill_environment
 from nox_buildstages.toml import loads
 
 PYPROJECT = Path("/project/pyproject.toml")
@@ -364,6 +365,23 @@ def test_the_environment_is_named_until_a_build_runs() -> None:
     rules = project.rules(project.stages[0].outputs[0].name)
     assert rules.config_settings == {"a": "{env}", "b": ("-D{env}",)}
     assert rules.env == {"C": "{env}"}
+
+
+def test_values_of_uv_name_no_environment() -> None:
+    """To uv, braces are text."""
+    stages = """
+    [[tool.nox-buildstages.stage]]
+    name = "s"
+    outputs = ["x @ ./x"]
+    [tool.uv.extra-build-variables]
+    x = { A = "{env} {{env}}" }
+    [tool.uv.config-settings-package]
+    x = { a = "{env}", b = ["-D{env}"] }
+    """
+    (project,) = read('arch = ["8"]', stages).projects
+    rules = project.rules(project.stages[0].outputs[0].name)
+    assert fill_environment(rules.env["A"], "/e") == "{env} {{env}}"
+    assert rules.config_settings == {"a": "{{env}}", "b": ("-D{{env}}",)}
 
 
 @pytest.mark.parametrize(
