@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -62,8 +63,9 @@ def find_stems(project: Project) -> dict[str, str]:
     """
     if not project.cell.choices:
         return {name: name for name in lock_names(project)}
-    existing = {path.name for path in project.lock_dir.glob(file_name("*"))}
-    stems = {}
+    stems, existing = {}, set[str]()
+    with suppress(OSError):
+        existing.update(os.listdir(project.lock_dir))  # noqa: PTH208 - names suffice
     for name in lock_names(project):
         possible = possible_stems(project, name)
         fitting = (stem for stem in possible if file_name(stem) in existing)
@@ -115,10 +117,10 @@ def read_locks(
         StaleLockError: The files are missing or out of date, or from different runs.
         InvalidLockError: A file can't be read, or isn't for the interpreter.
     """
-    names = lock_names(project)
-    question = ("locks", project.lock_dir, project.cell, names)
+    stems = find_stems(project)  # cells with the same files share their locks
+    question = ("locks", project.lock_dir, *stems.values())
     files = run.once(question, lambda: _read_files(project))
-    if not files.have_same_stamps(project.lock_dir, needed or names):
+    if not files.have_same_stamps(project.lock_dir, needed or stems):
         run.forget("locks")
         run.forget("pins")
         files = run.once(question, lambda: _read_files(project))
