@@ -41,7 +41,6 @@ from nox_buildstages.run.processes import (
 from nox_buildstages.system.machine import is_this_machine
 from nox_buildstages.text import takes_colour
 from nox_buildstages.value import Value, replace
-from nox_buildstages.workspace.session_options import parse_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -359,6 +358,8 @@ class _Adapter(Value):
                 f" {platform.machine()}",
                 hint=f"run it on {project.machine}, as a job of CI",
             )
+        from nox_buildstages.workspace.session_options import parse_options  # noqa: PLC0415 - for --list
+
         options = parse_options(
             session.posargs,
             outputs=self.run.once(("outputs",), lambda: self.cells.names),

@@ -58,6 +58,7 @@ SOURCES: list[tuple[Source, str]] = [
 def checked(lock: Pylock) -> Pylock:
     """Return a lock as its file is read."""
     lock.validate()
+    assert pylock.to_document(lock) == lock.to_dict()
     assert Pylock.from_dict(toml.loads(pylock.dump_pylock(lock))) == lock
     return lock
 

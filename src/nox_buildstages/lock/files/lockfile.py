@@ -27,7 +27,12 @@ from nox_buildstages.declarations.upload_times import ALL, SOME
 from nox_buildstages.errors import InvalidLockError, refuse_newer_format
 from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.lock.files.names import file_name
-from nox_buildstages.lock.files.pylock import TOOL, providing_stage, select_packages
+from nox_buildstages.lock.files.pylock import (
+    TOOL,
+    providing_stage,
+    select_packages,
+    to_document,
+)
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.value import Value, field, replace
@@ -134,7 +139,7 @@ def write_document(lock: Lock) -> dict[str, Any]:
     }
     if lock.outputs:
         table["outputs"] = [_output_table(output) for output in lock.outputs]
-    return {**lock.pylock.to_dict(), "tool": {TOOL: table}}
+    return {**to_document(lock.pylock), "tool": {TOOL: table}}
 
 
 def load_lock(text: str, *, name: str) -> Lock:

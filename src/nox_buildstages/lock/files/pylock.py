@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from functools import lru_cache
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -31,7 +33,7 @@ from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from packaging.tags import Tag
 
@@ -60,7 +62,30 @@ def make_pylock(
 
 def dump_pylock(pylock: Pylock) -> str:
     """Return the text of a lock."""
-    return tomli_w.dumps(dict(pylock.to_dict()))
+    return tomli_w.dumps(to_document(pylock))
+
+
+def to_document(pylock: Pylock) -> dict[str, Any]:
+    """Return what ``Pylock.to_dict`` returns, without its copy of every text."""
+    document: dict[str, Any] = _to_toml(pylock)
+    return document
+
+
+def _to_toml(value: Any) -> Any:  # noqa: ANN401 - a part of a lock
+    if isinstance(value, (str, Mapping)):
+        return value
+    if isinstance(value, (Version, Marker, SpecifierSet)):
+        return str(value)
+    if isinstance(value, Sequence):
+        return [*map(_to_toml, value)]
+    if is_dataclass(value):
+        parts = ((name, getattr(value, name)) for name in value.__dataclass_fields__)
+        return {
+            name.replace("_", "-"): _to_toml(part)
+            for name, part in parts
+            if part is not None
+        }
+    return value
 
 
 def stage_package(
