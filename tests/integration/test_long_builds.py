@@ -107,7 +107,7 @@ def test_a_build_that_passes(
     kernels.declare()
     kernels.run("build-stage-only")
     log = (kernels.project.wheelhouse / "logs/kernels.log").read_text()
-    assert " ✓ kernels: C compiles and links (cc)\n" in log
+    assert " ✓ C compiles and links (cc)\n" in log
     assert " of memory free for jobs of " in log
     assert "checks before it compiles took" in caplog.text
 

@@ -116,9 +116,8 @@ def find_facts(job: Job, backend: Backend, build_dir: BuildDirectory) -> Facts:
         jobs=stage.jobs,
         missing_header=missing_header,
         source=source,
-        memory=read_memory(
-            tools.job_pool.machine,
-            per_job=need.size,
+        memory=read_memory(tools.job_pool.machine).for_job(
+            need.size,
             is_known=need.origin == "table",
             reason=need.reason,
             most=stage.jobs,

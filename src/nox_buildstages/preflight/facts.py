@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from nox_buildstages.value import Value, field
+from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,12 +76,24 @@ class SourceTree(Value):
 class Memory(Value):
     """The memory of the machine and of a job, in bytes."""
 
-    per_job: int
-    is_known: bool  # whether the table has the number, so that nobody guessed
+    per_job: int = 0  # 0 to ignore memory
+    is_known: bool = False  # whether the table has the number, so that nobody guessed
     reason: str = ""  # how the number is known
     limit: int | None  # of the machine, the cgroup or ulimit
     free: int | None
     cores: int = 1  # for jobs, limited by the stage
+
+    def for_job(
+        self, size: int, *, is_known: bool, reason: str, most: int | None
+    ) -> Memory:
+        """Return the same memory, for at most some jobs of a size."""
+        return replace(
+            self,
+            per_job=size,
+            is_known=is_known,
+            reason=reason,
+            cores=min(self.cores, most or self.cores),
+        )
 
 
 class Disk(Value):

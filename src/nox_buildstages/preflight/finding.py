@@ -27,8 +27,9 @@ class Finding(Value):
 
     @property
     def line(self) -> str:
-        """The outputs and the text."""
-        return ": ".join(filter(None, (", ".join(self.outputs), self.text)))
+        """The text, after the outputs that have a problem."""
+        outputs = "" if self.state == "ok" else ", ".join(self.outputs)
+        return ": ".join(filter(None, (outputs, self.text)))
 
 
 def merge_findings(findings: Iterable[Finding]) -> list[Finding]:

@@ -106,18 +106,12 @@ def has_gpu(root: Path = Path("/")) -> bool:
     )
 
 
-def read_memory(
-    machine: Machine, *, per_job: int, is_known: bool, reason: str, most: int | None
-) -> Memory:
-    """Return the memory of the machine and of a job."""
-    cores = machine.cores()
+def read_memory(machine: Machine) -> Memory:
+    """Return the memory and the cores of the machine."""
     return Memory(
-        per_job=per_job,
-        is_known=is_known,
-        reason=reason,
         limit=machine.memory_limit(),
         free=machine.free_memory(),
-        cores=cores if most is None else min(cores, most),
+        cores=machine.cores(),
     )
 
 

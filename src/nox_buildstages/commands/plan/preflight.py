@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.jobs.memory import choose_need
 from nox_buildstages.environments.cuda import nvcc_cuda
 from nox_buildstages.preflight.facts import LONG, Disk, Facts, Known, Nvcc
@@ -83,6 +84,10 @@ def check_build(
         version = Version(build.version)
         known = known_of(build.name, version, torch=torch_of(pins), variables=variables)
     need = build.memory or choose_need(stage, ())
+    # Asked once: what is free changes, and outputs with equal findings share a line.
+    memory = tools.run.once(
+        (SESSION, "memory"), lambda: read_memory(tools.job_pool.machine)
+    )
     sandbox = tools.sandbox_policy.possible
     folder = store.builds(may_move=sandbox.may_move)
     facts = Facts(
@@ -97,16 +102,15 @@ def check_build(
         torch=torch_of(pins),
         has_gpu=has_gpu(),
         jobs=stage.jobs,
-        memory=read_memory(
-            tools.job_pool.machine,
-            per_job=need.size,
+        memory=memory.for_job(
+            need.size,
             is_known=need.origin == "table",
             reason=need.reason,
             most=stage.jobs,
         ),
         disk=Disk(
             place=str(folder),
-            free=free_space(folder),
+            free=tools.run.once((SESSION, "free", folder), lambda: free_space(folder)),
             needed=last.tree_size if last else known.disk,
             is_measured=last is not None,
         ),

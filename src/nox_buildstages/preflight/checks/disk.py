@@ -22,7 +22,7 @@ def check(facts: Facts) -> Finding | None:
     needed = format_size(disk.needed)
     needed = f"{'the last build took' if disk.is_measured else 'it needs'} {needed}"
     if disk.free >= disk.needed - disk.used:
-        return Finding(check=NAME, state="ok", text=f"{free}; {needed}")
+        return Finding(check=NAME, state="ok", text=free)
     return Finding(
         check=NAME,
         state="error",
