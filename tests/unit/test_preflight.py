@@ -30,6 +30,7 @@ from nox_buildstages.preflight.recipe_facts import known_of
 from nox_buildstages.preflight.run_checks import run_checks
 from nox_buildstages.preflight.source_facts import torch_of
 from nox_buildstages.preflight.trial_build import Trial
+from nox_buildstages.value import replace
 
 GB = 10**9
 TORCH = Torch(version="2.13.0", cuda=(13, 0))
@@ -79,6 +80,7 @@ def tree(**changes: Any) -> SourceTree:  # noqa: ANN401 - of any kind
                 "torch": TORCH,
                 "nvcc": Nvcc(version=(12, 4), place="/usr/bin/nvcc"),
                 "source": CUDA,
+                "variables": ARCHS,
             },
             "error",
             "nvcc is 12.4 (/usr/bin/nvcc), and torch 2.13.0 was built with CUDA 13.0",
@@ -96,6 +98,17 @@ def tree(**changes: Any) -> SourceTree:  # noqa: ANN401 - of any kind
         (
             "CUDA of nvcc and torch",
             {"torch": TORCH, "source": CUDA, "may_have_nvcc": False},
+            "warning",
+            "there is no nvcc, and torch 2.13.0 was built with CUDA 13.0",
+        ),
+        (
+            "CUDA of nvcc and torch",
+            {
+                "torch": TORCH,
+                "source": CUDA,
+                "may_have_nvcc": False,
+                "known": Known(compiles_cuda=True),
+            },
             "error",
             "there is no nvcc, and torch 2.13.0 was built with CUDA 13.0",
         ),
@@ -341,6 +354,7 @@ def test_a_check_finds(
             },
         ),
         ("GPU architectures", {"source": CUDA, "has_gpu": True}),
+        ("GPU architectures", {"source": replace(CUDA, asks_for_gpu=True)}),
         ("GPU architectures", {"source": tree()}),
         ("GPU architectures", {"source": CUDA, "known": Known(architectures="")}),
         ("ninja", {"torch": CPU, "source": tree(), "has_ninja": False}),

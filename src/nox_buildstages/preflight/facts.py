@@ -26,7 +26,13 @@ _WITHOUT_CUDA = re.compile(
 """In the names of variables for a build without CUDA."""
 
 _OFF = {"", "0", "FALSE", "OFF", "NO"}
-_CUDA_VARIABLES = {"CUDACXX", "CUDA_HOME", "CUDA_PATH", "TORCH_CUDA_ARCH_LIST"}
+_CUDA_VARIABLES = {
+    "CUDACXX",
+    "CUDA_HOME",
+    "CUDA_PATH",
+    "FORCE_CUDA",
+    "TORCH_CUDA_ARCH_LIST",
+}
 
 
 def is_on(value: str | None) -> bool:
@@ -65,6 +71,8 @@ class SourceTree(Value):
     files: int = 0  # to compile
     extends_torch: bool = False  # by torch.utils.cpp_extension
     is_serial: bool = False  # whether its torch extension refuses ninja
+    asks_for_gpu: bool = False
+    """Whether it leaves CUDA out on a machine without GPU, unless FORCE_CUDA is set."""
     names_architectures: bool = False  # of GPUs, in its build files
     uses_python: bool = False  # whether it includes headers of Python
     has_torch_on_gpu: bool = False  # whether it includes CUDA headers of torch
@@ -175,6 +183,13 @@ class Facts(Value):
         if self.torch is not None and self.torch.cuda is None:
             return False
         if self.source is not None:
-            return "CUDA" in self.source.languages
+            is_forced = self.has_gpu or is_on(self.variables.get("FORCE_CUDA"))
+            may_compile = is_forced or not self.source.asks_for_gpu
+            return may_compile and "CUDA" in self.source.languages
+        return True if self.wants_cuda else None
+
+    @property
+    def wants_cuda(self) -> bool:
+        """Whether somebody says that the build compiles CUDA."""
         is_declared = not _CUDA_VARIABLES.isdisjoint(self.variables)
-        return True if self.known.compiles_cuda or is_declared else None
+        return self.known.compiles_cuda or is_declared

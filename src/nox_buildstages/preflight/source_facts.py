@@ -70,6 +70,7 @@ def read_source(tree: Path) -> SourceTree:
         files=files,
         extends_torch="cpp_extension" in setup,
         is_serial=bool(re.search(r"use_ninja *= *False", setup)),
+        asks_for_gpu="FORCE_CUDA" in setup and "is_available" in setup,
         names_architectures=bool(_ARCHITECTURES.search(setup)),
         uses_python=uses_python,
         has_torch_on_gpu=has_torch_on_gpu,

@@ -25,7 +25,7 @@ def check(facts: Facts) -> Finding | None:
             return None
         return Finding(
             check=NAME,
-            state="error",
+            state="error" if facts.wants_cuda and not facts.has_built else "warning",
             text=f"there is no nvcc, and {built}",
             hint=add_nvcc(facts, torch.cuda),
         )
@@ -38,7 +38,7 @@ def check(facts: Facts) -> Finding | None:
     is_same_major = nvcc.version[0] == torch.cuda[0]
     return Finding(
         check=NAME,
-        state="warning" if is_same_major or not facts.compiles_cuda else "error",
+        state="error" if facts.wants_cuda and not is_same_major else "warning",
         text=f"nvcc is {found} ({nvcc.place}), and {built}",
         hint=add_nvcc(facts, torch.cuda),
     )
