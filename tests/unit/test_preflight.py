@@ -30,6 +30,7 @@ from nox_buildstages.preflight.recipe_facts import known_of
 from nox_buildstages.preflight.run_checks import run_checks
 from nox_buildstages.preflight.source_facts import torch_of
 from nox_buildstages.preflight.trial_build import Trial
+from nox_buildstages.recipes.catalogue import all_documents
 from nox_buildstages.value import replace
 
 GB = 10**9
@@ -452,6 +453,14 @@ def test_what_a_recipe_knows() -> None:
     known = known_of("flash-attn", version, torch=TORCH, variables=skip)
     assert not known.compiles_cuda
     assert known_of("unheard-of", version, torch=None, variables={}) == Known()
+
+
+def test_every_recipe_can_be_asked() -> None:
+    """Whatever its facts are, and for whatever version."""
+    for document in all_documents():
+        known = known_of(document["name"], Version("999"), torch=TORCH, variables={})
+        facts = Facts(output="x", stage="x", known=known, torch=TORCH)
+        assert all(it.text or it.state == "later" for it in run_checks(facts))
 
 
 def test_the_lines_of_findings() -> None:

@@ -91,7 +91,7 @@ def check_build(
     sandbox = tools.sandbox_policy.possible
     folder = store.builds(may_move=sandbox.may_move)
     facts = Facts(
-        output=build.name,
+        output=f"{build.name}{view.project.stage_cell(stage.name).suffix}",
         stage=stage.name,
         python=view.python,
         variables=variables,
