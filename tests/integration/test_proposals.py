@@ -681,6 +681,19 @@ def test_a_recipe_says_what_no_backend_can(
 
 
 @pytest.mark.slow
+def test_a_recipe_of_a_package_without_torch(project: Project, index: Index) -> None:
+    """Nobody asks for a torch that neither the project nor a build needs."""
+    for name in ("setuptools", "cython", "numpy"):
+        make_wheel(index.folder, name, "1.0")
+    make_sdist(index.folder, "fastdtw", "0.3.4")
+    declare(project, "fastdtw")
+    out, said = proposal(project)
+    assert "torch" not in out + said
+    added = table(out)["package"]["fastdtw"]["build-requires"]["add"]
+    assert {"cython", "numpy"} <= {*added}
+
+
+@pytest.mark.slow
 def test_a_recipe_says_where_a_source_is(
     project: Project, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
