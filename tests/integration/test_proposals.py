@@ -669,6 +669,7 @@ def test_a_recipe_says_what_no_backend_can(
     if cuda:
         assert "the project resolves to torch 2.13, a build with CUDA 13.0" in said
         assert any(it.startswith("cuda-toolkit[") for it in stage["dependencies"])
+        assert "# cuda-toolkit: nvcc, and libraries of CUDA: " in text
         assert "memory-per-job, until a build has measured it: " in text
         assert rules["env"]["FLASH_ATTN_CUDA_ARCHS"] == "80;90;100;120"
         assert "FLASH_ATTENTION_SKIP_CUDA_BUILD" not in rules["env"]

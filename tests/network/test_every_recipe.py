@@ -150,6 +150,8 @@ def test_what_init_writes_locks(recipe: Recipe, tmp_path: Path) -> None:
     said = project.nox(*init, timeout=600).output
     if "nothing needs a stage" in said:
         pytest.skip(f"{name} has a wheel")
+    if "its build requirements are unknown" in said:
+        pytest.skip(f"the build backend of {name} fails without CUDA")
     project.nox("-s", "build-stages-lock", timeout=600)
     stages = toml.loads(project.pyproject.read_text("utf-8"))["tool"]["nox-buildstages"]
     (stage,) = (

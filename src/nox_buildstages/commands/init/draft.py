@@ -18,7 +18,7 @@ from nox_buildstages.config.writing import indent
 from nox_buildstages.declarations import builds
 from nox_buildstages.errors import ProposalError
 from nox_buildstages.model import FINAL, PROJECT, Output, Stage
-from nox_buildstages.recipes.recipe import MemoryPerJob, Takes
+from nox_buildstages.recipes.recipe import CudaLibraries, MemoryPerJob, Takes
 from nox_buildstages.text import free_name
 from nox_buildstages.value import Value, field, replace
 
@@ -75,8 +75,8 @@ class ProposedOutput(Value):
         extra = (canonicalize_name(Requirement(it).name) for it in self.dependencies)
         return self.requires.union(extra) - _HARMLESS
 
-    def comments(self) -> Iterator[str]:
-        """Yield the reason for the stage, and an open task."""
+    def comments(self, torch: Torch | None) -> Iterator[str]:
+        """Yield the reason for the stage and for its keys, and an open task."""
         modules = ", ".join(
             module if module == name else f"{module} (of {name})"
             for module, name in self.modules.items()
@@ -89,6 +89,9 @@ class ProposedOutput(Value):
         for fact in self.facts:
             if isinstance(fact, MemoryPerJob):
                 line = f"memory-per-job, until a build has measured it: {fact.why}"
+                yield from textwrap.wrap(line, _WIDTH)
+            elif isinstance(fact, CudaLibraries) and torch and torch.has_compiler:
+                line = f"cuda-toolkit: nvcc, and libraries of CUDA: {fact.why}"
                 yield from textwrap.wrap(line, _WIDTH)
             elif isinstance(fact, Takes):
                 yield from textwrap.wrap(f"takes {fact.unit}: {fact.why}", _WIDTH)

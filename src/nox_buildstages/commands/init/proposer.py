@@ -153,7 +153,9 @@ class Proposer(Value):
             table = ("tool", TOOL)
             changes.append(Change(table=table, key="match-runtime", value=value))
         comments = {
-            name: tuple(line for output in members for line in output.comments())
+            name: tuple(
+                line for output in members for line in output.comments(draft.torch)
+            )
             for name, members in draft.stages()
         }
         return Proposal(
