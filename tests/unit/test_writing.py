@@ -26,6 +26,7 @@ from nox_buildstages.config.writing import (
         (["a", "b"], '["a", "b"]'),
         ([], "[]"),
         ({"add": ["a"], "remove": []}, '{ add = ["a"], remove = [] }'),
+        ({"cmake.define.A": "1"}, '{ "cmake.define.A" = "1" }'),
         (4, "4"),
     ],
 )

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import tomli_w
 
+from nox_buildstages.config.getters import location_of
 from nox_buildstages.config.table import TOOL
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ WIDTH = 88
 def format_value(value: object) -> str:
     """Return a value as TOML on one line."""
     if isinstance(value, Mapping):
-        pairs = (f"{key} = {format_value(inner)}" for key, inner in value.items())
+        pairs = (
+            f"{location_of((key,))} = {format_value(inner)}"
+            for key, inner in value.items()
+        )
         return f"{{ {', '.join(pairs)} }}"
     if isinstance(value, Iterable) and not isinstance(value, str):
         return f"[{', '.join(map(format_value, value))}]"
