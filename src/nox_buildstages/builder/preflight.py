@@ -144,19 +144,15 @@ def find_facts(job: Job, backend: Backend, build_dir: BuildDirectory) -> Facts:
             language = it
     if language is None:
         return facts
-    is_on_gpu = language == "CUDA" and packages is not None and torch is not None
     trial = Trial(
         language=language,
         variables=env,
         nvcc=find_nvcc(env),
         python_headers=None if facts.missing_header else include,
-        torch=packages / "torch" if is_on_gpu and packages and torch else None,
-        headers=(
-            read_torch_headers(packages)
-            if is_on_gpu and packages and source.has_torch_on_gpu
-            else ()
-        ),
     )
+    if language == "CUDA" and torch is not None and packages is not None:
+        headers = read_torch_headers(packages) if source.has_torch_on_gpu else ()
+        trial = replace(trial, torch=packages / "torch", headers=headers)
 
     def run(argv: Sequence[str], folder: Path) -> Completed:
         command = Command(
