@@ -88,17 +88,18 @@ def test_the_python_of_this_process_is_not_started(
     assert probe_interpreter(program, runner=runner, cache=cache) == here
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"tags": [1]}', "\0"])
 def test_a_damaged_answer_is_replaced(
-    runner: Counting, cache: Path, program: Path, text: str
+    runner: Counting, cache: Path, program: Path
 ) -> None:
     """The interpreter is asked again."""
     first = probe_interpreter(program, runner=runner, cache=cache)
     (answer,) = cache.iterdir()
-    answer.write_text(text)
-    assert probe_interpreter(program, runner=runner, cache=cache) == first
-    assert probe_interpreter(program, runner=runner, cache=cache) == first
-    assert len(runner.commands) == 2
+    for text in ("", "[]", "{}", "null", '{"tags": [1]}', "\0"):
+        answer.write_text(text)
+        runner.commands.clear()
+        assert probe_interpreter(program, runner=runner, cache=cache) == first, text
+        assert probe_interpreter(program, runner=runner, cache=cache) == first, text
+        assert len(runner.commands) == 1, text
 
 
 def test_a_changed_program_is_asked_again(

@@ -132,8 +132,17 @@ def test_a_missing_program_is_reported() -> None:
 
 
 @needs_groups
-@pytest.mark.parametrize("whom", ["process", "group"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "whom"),
+    [
+        (signal.SIGKILL, "process"),
+        (signal.SIGINT, "group"),
+        pytest.param(signal.SIGKILL, "group", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "process", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "process", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "group", marks=pytest.mark.slow),
+    ],
+)
 def test_all_ends_when_the_caller_is_ended(
     tmp_path: Path, number: int, whom: str
 ) -> None:

@@ -1055,21 +1055,20 @@ def test_what_is_newer_is_left_alone(world: World) -> None:
     assert (held["kernel"], held["torch"]) == ("2.0", "2.13")
 
 
-@pytest.mark.parametrize(
-    ("package", "kernel", "torch"),
-    [("kernel", "2.0", "2.8"), ("torch", "1.0", "2.13"), ("other", "1.0", "2.8")],
-)
-def test_one_package_is_upgraded(
-    world: World, package: str, kernel: str, torch: str
-) -> None:
+def test_one_package_is_upgraded(world: World) -> None:
     """Nothing changes that it doesn't force, be it an output or a wheel."""
     text = everything(world)
     first = texts(world.relock(text))
     world.wheel("torch", "2.13")
     world.sdist("kernel", "2.0", requires=["torch"])
-    locks = world.relock(text, earlier=first, upgrade_packages=(package,))
-    held = world.versions(locks["final"])
-    assert (held["kernel"], held["torch"]) == (kernel, torch)
+    for package, kernel, torch in (
+        ("kernel", "2.0", "2.8"),
+        ("torch", "1.0", "2.13"),
+        ("other", "1.0", "2.8"),
+    ):
+        locks = world.relock(text, earlier=first, upgrade_packages=(package,))
+        held = world.versions(locks["final"])
+        assert (held["kernel"], held["torch"]) == (kernel, torch), package
 
 
 def test_a_commit_stays_pinned(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import time
@@ -71,6 +72,13 @@ def journals(project: Project) -> list[Path]:
     return [*project.wheelhouse.glob(".run-*")]
 
 
+def notes_built(project: Project, name: str) -> bool:
+    """Whether the run has noted by now that it has built an output."""
+    texts = [path.read_text("utf-8") for path in journals(project)]
+    notes = [json.loads(line) for text in texts for line in text.splitlines()]
+    return any((it["state"], it.get("name")) == ("built", name) for it in notes)
+
+
 @BOTH
 def test_what_does_not_depend_on_a_failure_is_built(
     project: Project, flags: tuple[str, ...]
@@ -128,11 +136,10 @@ def test_what_was_stopped_is_told(project: Project, flags: tuple[str, ...]) -> N
         while not (
             log.exists()
             and "tinybackend: building" in log.read_text()
-            and [*project.store.glob("wheels/*/early-*.whl")]
+            and notes_built(project, "early")
         ):
             assert time.monotonic() < deadline, "the backend never slept"
             time.sleep(0.02)
-        time.sleep(0.5)  # until the run has noted that it has built the first one
         nox.send_signal(signal.SIGINT)
         said = nox.communicate(timeout=PATIENCE)[0]
     (table,) = tables(said)

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
     from coverage import Coverage
 
-OTHERWISE = ("tests/nox/", "tests/property/")
-"""Tests that run the package in other processes, or many times the same way."""
+OTHERWISE = (
+    *("tests/nox/", "tests/property/", "tests/integration/test_keeping.py"),
+    *("tests/integration/test_lock_installs.py",),
+    *("tests/integration/test_relabelled_wheels.py",),
+)
+"""Tests that run the package in other processes, or only what others trace, too."""
 
 
 class Tracing:
