@@ -10,7 +10,6 @@ import hashlib
 import json
 from contextlib import suppress
 from datetime import date, datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import packaging
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
 
 FOLDER = "selections"
 """The folder of the store for these files."""
+
+_FORMAT = 1
+"""A new number if the files, or the selection of entries for an interpreter, change."""
 
 _DATE = "datetime"
 """The only key of a table that stands for a date, which JSON doesn't know."""
@@ -67,7 +69,8 @@ class Selection(Value):
 
     def _path(self, folder: Path, contents: Mapping[str, bytes]) -> Path:
         known = {
-            "versions": [version("nox-buildstages"), packaging.__version__],
+            "format": _FORMAT,
+            "packaging": packaging.__version__,
             "interpreter": self.digest,
             "files": {it: hashlib.sha256(contents[it]).hexdigest() for it in contents},
         }
