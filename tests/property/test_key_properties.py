@@ -37,6 +37,7 @@ parts: dict[str, st.SearchStrategy[Any]] = {
     "tools": strings,
     "patches": st.lists(patches, max_size=3).map(tuple),
     "network": st.booleans(),
+    "own_cuda": st.booleans(),
 }
 recipes = st.builds(Recipe, **parts)
 
