@@ -42,21 +42,6 @@ def _group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PYPROJECT, name)
 
 
-def _test(session: nox.Session) -> None:
-    """Run the tests against the wheel, with coverage of what runs in their process."""
-    shutil.rmtree("build/coverage", ignore_errors=True)
-    env = {"COVERAGE_FILE": str(Path("build/coverage/data").absolute()), **COMPILED}
-    session.run(
-        *("coverage", "run", "-m", "pytest"),
-        *QUICK,
-        *SIDE_BY_SIDE,
-        *session.posargs,
-        env=env,
-    )
-    session.run("coverage", "combine", "--quiet", env=env)
-    session.run("coverage", "report", env=env)
-
-
 def _install_wheel(session: nox.Session, *arguments: str) -> None:
     """Build the wheel and install it: what is tested is what users get."""
     folder = Path(session.create_tmp(), "wheel")
@@ -70,9 +55,22 @@ def _install_wheel(session: nox.Session, *arguments: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the quick tests, with coverage."""
+    """Run the quick tests against the wheel."""
     _install_wheel(session, *_group("tests"))
-    _test(session)
+    arguments = (*QUICK, *SIDE_BY_SIDE, *session.posargs)
+    session.run("pytest", *arguments, env=COMPILED)
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Measure what the quick tests run in their process; it takes long to trace."""
+    _install_wheel(session, *_group("tests"))
+    shutil.rmtree("build/coverage", ignore_errors=True)
+    env = {"COVERAGE_FILE": str(Path("build/coverage/data").absolute()), **COMPILED}
+    arguments = (*QUICK, *SIDE_BY_SIDE, *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *arguments, env=env)
+    session.run("coverage", "combine", "--quiet", env=env)
+    session.run("coverage", "report", env=env)
 
 
 @nox.session(name="tests-all", default=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,17 +28,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let one ask for more patience than a run of all tests has."""
     words = "how many moments nox is killed at (%(default)s)"
     parser.addoption("--moments", type=int, default=8, help=words)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Trace some of the tests, if coverage is measured."""
-    if "coverage" in sys.modules:
-        from coverage import Coverage  # noqa: PLC0415 - takes a while
-
-        from support.tracing import Tracing  # noqa: PLC0415
-
-        if coverage := Coverage.current():
-            config.pluginmanager.register(Tracing(coverage))
 
 
 @pytest.fixture
