@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.network
 
-FEW = ("causal-conv1d", "flash-attn", "torch-scatter")
+FEW = ("causal-conv1d", "flash-attn", "natten")
 """The recipes that all tests include."""
 
 NEEDS_CUDA = ("transformer-engine-torch",)

@@ -52,10 +52,10 @@ class Fact(Value):
         """The environment variables that the source must read."""
         return ()
 
-    def is_about(self, version: Version, *, cuda: bool) -> bool:
-        """Whether it is about a version, built with or without CUDA."""
-        builds = self.builds or self.only or ("cuda" if cuda else "cpu")
-        is_kind = builds == ("cuda" if cuda else "cpu")
+    def is_about(self, version: Version, *, cuda: bool | None) -> bool:
+        """Whether it is about a version, built with or without CUDA; None for both."""
+        builds = {None: None, True: "cuda", False: "cpu"}[cuda]
+        is_kind = (self.builds or self.only or builds) == builds
         return is_kind and self.versions.contains(version, prereleases=True)
 
 
@@ -250,8 +250,11 @@ class Recipe(Value):
     git: Git | None  # None if it comes from the index
     facts: tuple[Fact, ...]
 
-    def facts_for(self, version: Version, *, cuda: bool) -> tuple[Fact, ...]:
-        """Return the facts about a version, built with or without CUDA."""
+    def facts_for(self, version: Version, *, cuda: bool | None) -> tuple[Fact, ...]:
+        """Return the facts about a version, built with or without CUDA.
+
+        With None for ``cuda``, those that hold for both.
+        """
         return tuple(it for it in self.facts if it.is_about(version, cuda=cuda))
 
     def find(

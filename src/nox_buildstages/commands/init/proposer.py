@@ -79,6 +79,10 @@ _ABOUT_RECIPES = (
     "The tables of packages are from recipes: what is known about a package and",
     "can't be found by asking it. The comment above a line is the reason for it.",
 )
+_CELLS_DIFFER = (
+    "To do: torch may differ by cell, so what recipes know of builds with CUDA",
+    "alone, or without it, isn't here. `env` of the matrix's values can have it.",
+)
 
 
 class Proposal(Value):
@@ -176,6 +180,11 @@ class Proposer(Value):
             yield from _ABOUT
         if any(output.facts for output in draft.outputs):
             yield from _ABOUT_RECIPES
+            if self._differs_by_cell:
+                yield from _CELLS_DIFFER
+        for name, text, why in self._overrides(draft, of_project=True):
+            line = f"To do: {name} needs {text} in the project: {why}"
+            yield from textwrap.wrap(line)
         if draft.torch is not None:
             yield f"The project resolves to {draft.torch}."
             if draft.torch.cuda is not None and not draft.torch.has_compiler:
@@ -202,11 +211,12 @@ class Proposer(Value):
 
     def _recipe_changes(self, draft: Draft) -> Iterator[Change]:
         """Yield the lines that recipes give, with their reasons."""
-        overrides: dict[str, str] = {}
         for output in draft.outputs:
             rules = self.project.rules(output.name)
             yield from list_changes(output.name, rules, output.facts)
-            overrides.update(list_overrides(output.facts))
+        overrides = {
+            text: why for _, text, why in self._overrides(draft, of_project=False)
+        }
         known = self.project.uv.get("override-dependencies", ())
         added = {text: why for text, why in overrides.items() if text not in known}
         if added:
@@ -216,6 +226,20 @@ class Proposer(Value):
                 value=[*known, *added],
                 comment=tuple(dict.fromkeys(added.values())),
             )
+
+    def _overrides(
+        self, draft: Draft, *, of_project: bool
+    ) -> Iterator[tuple[str, str, str]]:
+        """Yield the output, the override and the reason for what recipes give.
+
+        uv's overrides replace the project's own requirements too, so those of the
+        packages that it requires itself are apart.
+        """
+        own = {canonicalize_name(it.name) for it in self.project.final.requirements}
+        for output in draft.outputs:
+            for text, why in list_overrides(output.facts):
+                if (canonicalize_name(Requirement(text).name) in own) == of_project:
+                    yield output.name, text, why
 
     def _stage_changes(self, draft: Draft) -> Iterator[Change]:
         """Yield the dependencies of declared stages with the outputs they need."""
@@ -367,7 +391,8 @@ class Proposer(Value):
         known = {name: it for name, it in recipes.items() if it is not None}
         if draft.torch is None and self._needs_torch(known.values()):
             draft = replace(draft, torch=self._find_torch(draft))
-        cuda = draft.torch is not None and draft.torch.cuda is not None
+        has_cuda = draft.torch is not None and draft.torch.cuda is not None
+        cuda = None if draft.torch is None and self._differs_by_cell else has_cuda
         for name, recipe in known.items():
             output, source = draft.output(name), self.answers.sources.get(name)
             version = None if source is None else source.version
@@ -386,6 +411,15 @@ class Proposer(Value):
                     draft = self._add(draft, Requirement(needed), reason)
         return draft
 
+    @property
+    def _differs_by_cell(self) -> bool:
+        """Whether torch, or the index that it comes from, may differ by cell."""
+        cells = self.cells.cells
+        values = [it for cell in cells for it in cell.project.values.values()]
+        return len(cells) > 1 and any(
+            it.index or "torch" in it.projects for it in values
+        )
+
     def _needs_torch(self, recipes: Collection[Recipe]) -> bool:
         """Return whether outputs have recipes, and the project or a build has torch."""
         requirements = {it.name for it in self.project.final.requirements}
@@ -402,7 +436,10 @@ class Proposer(Value):
         """Return the torch that the project resolves to, for itself or for builds.
 
         If other packages can't be resolved yet, it is the one that the project names.
+        If cells differ in torch, there is none.
         """
+        if self._differs_by_cell:
+            return None
         outputs = {it.name for it in draft.project().outputs}
         wanted = [
             it
