@@ -302,7 +302,7 @@ class BackendError(BuildError):
 
 
 class ChangedEnvironmentError(BuildError):
-    """A build changed the environment that it runs in."""
+    """A build changed its environment."""
 
     output: str
     stage: str

@@ -193,7 +193,7 @@ def _with_lines(error: errors.DeclarationError) -> errors.DeclarationError:
 
 
 def _stages(cells: Cells) -> Iterator[RegisteredSession]:
-    """Yield the session of each stage, after those that it requires."""
+    """Yield the session of each stage, after the required sessions."""
     for cell, stage in cells.distinct_stages():
         required = [cell.graph.stages[it] for it in cell.graph.requires[stage.name]]
         yield RegisteredSession(

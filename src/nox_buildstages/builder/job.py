@@ -148,7 +148,7 @@ class Job(Value):
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables from ``env`` and ``pass-env``, and those that name CUDA."""
+        """The variables from ``env`` and ``pass-env``, and for CUDA."""
         context, stage, output = self.context, self.stage, self.output.name
         variables = context.variables(stage, output, self.location)
         if context.has_own_cuda(stage, output):

@@ -1,4 +1,4 @@
-"""Check what would make a long build fail, before it compiles anything."""
+"""Check for reasons to fail before a long build compiles."""
 
 from __future__ import annotations
 

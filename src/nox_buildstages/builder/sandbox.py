@@ -153,7 +153,7 @@ class Supervisor(Value):
     memory: Path = _NONE  # a file for the peaks
 
     def around(self, command: Command) -> Command:
-        """Return a command that runs supervised; its program is an absolute path."""
+        """Return a command for the supervisor, with the program as an absolute path."""
         seconds = os.environ.get(SECONDS_VARIABLE, SECONDS)
         ours = (_SUPERVISE, self.lock, self.checkpoint, self.memory, seconds)
         argv = (sys.executable, "-I", "-S", *map(str, ours), *command.argv)

@@ -126,7 +126,7 @@ def _digest_import_inputs(context: BuildContext, environment: Environment) -> st
 
 
 def _import_modules(context: BuildContext, environment: Environment) -> None:
-    """Import the modules that the table names; show what they print."""
+    """Import the modules of the table; show their output."""
     tools, root = context.tools, context.project.root
     tools.run.report(f"importing {', '.join(context.project.final.imports)}")
     path = os.pathsep.join((str(environment.bin), tools.run.outer.get("PATH", "")))

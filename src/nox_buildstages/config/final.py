@@ -138,7 +138,7 @@ class _Extras(Value):
     def expand(
         self, found: Iterable[Requirement], via: tuple[NormalizedName, ...] = ()
     ) -> Iterator[tuple[Requirement, NormalizedName | None]]:
-        """Yield requirements; after the project, yield those of the extras it names."""
+        """Yield requirements; after the project, yield those of the extras."""
         for outer in found:
             is_own = canonicalize_name(outer.name) == self.name
             if not (is_own and via):
@@ -169,7 +169,7 @@ def extra_requirements(item: Item) -> tuple[Requirement, ...] | None:
 def group_requirements(
     item: Item,
 ) -> tuple[NormalizedName, tuple[Requirement, ...]] | None:
-    """Read the name of a dependency group; return it with its requirements."""
+    """Read the name of a dependency group; return name and requirements."""
     name = getters.string(item)
     if name is None:
         return None

@@ -278,7 +278,7 @@ def machine(item: Item) -> str | None:
 
 
 def labels(item: Item) -> tuple[str, ...] | None:
-    """Read the label of a runner, or several that it must have."""
+    """Read the label of a runner, or several labels."""
     if isinstance(item.value, str):
         label = getters.text(item)
         return None if label is None else (label,)

@@ -143,7 +143,7 @@ class Substitution(Value):
 
 
 def _refuse_environment(item: Item) -> str:
-    """Add a fault for ``{env}`` in a key that can't have it."""
+    """Add a fault for ``{env}`` in any other key."""
     item.fault(
         "{env} is the environment of a stage, which only env and config-settings may"
         " name",

@@ -217,7 +217,7 @@ def python_versions(item: Item) -> tuple[str, ...] | None:
 
 
 def _python_version(item: Item) -> str | None:
-    """Read one Python, in any form that nox knows."""
+    """Read a Python, in any form known to nox."""
     value = getters.text(item)
     found = None if value is None else _WITH_VERSION.fullmatch(value)
     if found is not None:

@@ -80,7 +80,7 @@ def read_poetry(table: Mapping[str, Any], *, is_pep621: bool) -> Declared:
 
 
 def _read_all(table: Mapping[str, object], notes: list[str]) -> tuple[str, ...]:
-    """Return the requirements of a table; note what can't be one."""
+    """Return the requirements of a table; note all other entries."""
     found = []
     for name, value in table.items():
         for entry in value if isinstance(value, list) else [value]:

@@ -1,4 +1,4 @@
-"""Every key of uv's settings, and what it means here."""
+"""Every key of uv's settings, and the meaning here."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class UvLock(Value):
             yield from edges or [{"name": name, "extra": [*requirement.extras]}]
 
     def _entries(self, edge: _Entry) -> Iterator[_Entry]:
-        """Yield the entries that an edge names; it names more than one by a version."""
+        """Yield the entries for an edge, which names several by a version."""
         for entry in self.packages.get(canonicalize_name(edge["name"]), ()):
             if edge.get("version") in (None, entry.get("version")) and (
                 edge.get("source") in (None, entry["source"])

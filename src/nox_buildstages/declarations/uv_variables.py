@@ -1,4 +1,4 @@
-"""uv's environment variables that would take away what a project declares."""
+"""uv's environment variables that would take away declarations of a project."""
 
 from __future__ import annotations
 

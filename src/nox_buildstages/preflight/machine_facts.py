@@ -91,7 +91,7 @@ def read_host_compiler(variables: Mapping[str, str], runner: Runner) -> Compiler
 
 
 def _ask(runner: Runner, variables: Mapping[str, str], *argv: str) -> str:
-    """Return what a program prints; nothing if it can't be started."""
+    """Return the output of a program; empty if the program can't start."""
     command = version_command(argv[0], variables)
     with suppress(CommandError):
         completed = runner(Command(argv=argv, cwd=command.cwd, env=command.env))
@@ -131,5 +131,5 @@ def find_unwritable(folders: Iterable[Path]) -> tuple[str, ...]:
 
 
 def _existing(folder: Path) -> Path:
-    """Return a folder, or the nearest one around it that exists."""
+    """Return a folder, or the nearest existing folder around."""
     return next(it for it in (folder, *folder.parents) if it.exists())

@@ -244,7 +244,7 @@ KindOfFact = TypeVar("KindOfFact", bound=Fact)
 
 
 class Recipe(Value):
-    """The facts about one package, and where its source is."""
+    """The facts about a package, and the place of the source."""
 
     name: str  # as the project spells it
     git: Git | None  # None if it comes from the index

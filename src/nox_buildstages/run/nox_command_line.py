@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RegisteredSession(Value):
-    """A session of ours, as nox lists it, and the function that is its body."""
+    """A session of ours, as listed by nox, and the function for the body."""
 
     name: str  # without a Python
     doc: str = ""

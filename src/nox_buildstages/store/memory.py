@@ -1,4 +1,4 @@
-"""The memory that a build used, as records keep it."""
+"""The memory of a build, as kept in records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Kill(Value):
 
 
 class BuildMemory(Value):
-    """The most memory that a build used at one time."""
+    """The most memory of a build at any time."""
 
     process: int  # bytes of the largest process
     build: int  # bytes of all processes together

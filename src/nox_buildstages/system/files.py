@@ -65,7 +65,7 @@ def atomic_write(path: Path, *, mode: int | None = None) -> Iterator[Path]:
 
 
 def make_ignored_folder(folder: Path) -> None:
-    """Make a folder and missing ones around it; git ignores all that is new."""
+    """Make a folder and missing parents; git ignores all new folders."""
     missing = [it for it in (folder, *folder.parents) if not it.is_dir()]
     if missing:
         folder.mkdir(parents=True, exist_ok=True)

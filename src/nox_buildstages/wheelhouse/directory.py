@@ -141,7 +141,7 @@ class Wheelhouse(Value, kw_only=False):
         return self._remember("sha256", path, lambda: sha256_of(path))
 
     def _remember(self, kind: str, path: Path, read: Callable[[], T]) -> T:
-        """Return what a file says, and read it again only if its stamp has changed."""
+        """Return the content of a file, read again only after a change of the stamp."""
         if self.run is None:
             return read()
         return self.run.once((kind, path, file_stamp(path)), read)

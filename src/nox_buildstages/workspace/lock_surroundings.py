@@ -156,7 +156,7 @@ def _list_local_files(project: Project, lock: Lock) -> Iterator[Path]:
 
 
 def _stamp(path: Path | str) -> FileStamp:
-    """Return the stamp of a file; an empty one if there is no such file."""
+    """Return the stamp of a file; empty without the file."""
     try:
         return file_stamp(Path(path))
     except OSError:

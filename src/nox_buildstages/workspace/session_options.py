@@ -49,7 +49,7 @@ class Options(Value):
 
     @property
     def scope_words(self) -> tuple[str, ...]:
-        """The words that say what `build-stages-init` looks at."""
+        """The words for the scope of `build-stages-init`."""
         extras = (it for name in self.extras for it in ("--extra", name))
         groups = (it for name in self.groups for it in ("--group", name))
         return (*self.names, *extras, *groups, *(("--all",) if self.all else ()))

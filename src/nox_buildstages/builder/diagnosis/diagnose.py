@@ -1,4 +1,4 @@
-"""Diagnose a hook that failed, from its log."""
+"""Diagnose a failed hook from the log."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def knows_server(
 def _ask_version(
     program: Path, outer: Mapping[str, str], runner: Runner, cache: Path
 ) -> str:
-    """Return what a program prints for ``--version``; nothing if it fails."""
+    """Return the output for ``--version``; empty after a failure."""
     status = program.stat()
     stamp = (program, status.st_size, status.st_mtime_ns, status.st_ino)
     answer = cache / f"{hashlib.sha256(repr(stamp).encode()).hexdigest()}.json"

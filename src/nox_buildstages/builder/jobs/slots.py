@@ -258,7 +258,7 @@ class JobSlot(Value):
             return grant
 
     def read_others(self) -> dict[Path, JobGrant]:
-        """Return what the other slots have, without those of killed processes."""
+        """Return the content of other slots, except for killed processes."""
         others = {}
         for file in self._files():
             lock = try_lock(file.with_suffix(".lock"))

@@ -71,7 +71,7 @@ class ProposedOutput(Value):
 
     @property
     def needs(self) -> frozenset[NormalizedName]:
-        """The projects that its build needs."""
+        """The projects needed by the build."""
         extra = (canonicalize_name(Requirement(it).name) for it in self.dependencies)
         return self.requires.union(extra) - _HARMLESS
 

@@ -194,7 +194,7 @@ class Proposer(Value):
             yield from indent(draft.mismatch)
 
     def _report_origins(self, draft: Draft) -> None:
-        """Report what came from recipes, and what from build backends."""
+        """Report which lines came from recipes, and which from build backends."""
         if draft.torch is not None:
             self.report(f"the project resolves to {draft.torch}")
         for output in draft.outputs:

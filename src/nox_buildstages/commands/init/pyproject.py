@@ -194,7 +194,7 @@ def _new_table(steps: Iterable[Step], changes: Iterable[Change]) -> str:
 
 
 def describe_change(change: Change) -> str:
-    """Return what is written into a table that the file has."""
+    """Return the text for a table in the file."""
     table = change.table
     name = f"[{location_of(table)}]"
     if isinstance(table[-1], int):

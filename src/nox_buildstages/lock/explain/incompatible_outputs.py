@@ -179,7 +179,7 @@ def _pin(chooser: SourceChooser, conflict: Iterable[Claim]) -> Iterator[str]:
 
 
 def _correction(chooser: SourceChooser, conflict: Iterable[Claim]) -> Iterator[str]:
-    """Yield the lines that drop what an output declares."""
+    """Yield the lines that drop a declaration of an output."""
     by, claim = next((it.by, it) for it in conflict if it.by)
     rules = chooser.project.rules(by)
     yield "if the declaration is wrong, correct it in pyproject.toml:"

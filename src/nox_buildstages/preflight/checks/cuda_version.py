@@ -1,4 +1,4 @@
-"""Is there an nvcc, and has it the CUDA version that torch was built with?"""
+"""Is an nvcc found, with the CUDA version of torch?"""
 
 from __future__ import annotations
 

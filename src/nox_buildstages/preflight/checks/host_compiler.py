@@ -1,4 +1,4 @@
-"""Does nvcc accept the C++ compiler that it calls?"""
+"""Does nvcc accept the C++ compiler?"""
 
 from __future__ import annotations
 
