@@ -352,7 +352,7 @@ class BuildContext(Value, eq=False):
         self, stage: Stage, output: NormalizedName
     ) -> tuple[str, ...]:
         """Return the variables of ``pass-env`` that would name another CUDA."""
-        if not self.has_own_cuda(stage, output):
+        if not (stage.pass_env and self.has_own_cuda(stage, output)):
             return ()
         from nox_buildstages.environments.cuda import TOOLKIT_VARIABLES  # noqa: PLC0415 - few compile CUDA
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.builder.backend import Backend
     from nox_buildstages.builder.job import Job
-    from nox_buildstages.preflight.facts import Language
+    from nox_buildstages.preflight.facts import Language, TrialResult
     from nox_buildstages.store.build_dir import BuildDirectory
     from nox_buildstages.system.process import Completed
 
@@ -153,16 +153,25 @@ def find_facts(job: Job, backend: Backend, build_dir: BuildDirectory) -> Facts:
     if language == "CUDA" and torch is not None and packages is not None:
         headers = read_torch_headers(packages) if source.has_torch_on_gpu else ()
         trial = replace(trial, torch=packages / "torch", headers=headers)
+    return replace(facts, trial=try_to_compile(trial, job, backend, build_dir))
+
+
+def try_to_compile(
+    trial: Trial, job: Job, backend: Backend, build_dir: BuildDirectory
+) -> TrialResult:
+    """Compile the lines of a trial as the build would, and log the output."""
 
     def run(argv: Sequence[str], folder: Path) -> Completed:
         command = Command(
             argv=tuple(argv),
             cwd=folder,
-            env={**env, "CCACHE_DISABLE": "1"},  # its hits are counted
+            env={**backend.env, "CCACHE_DISABLE": "1"},  # its hits are counted
             attend=backend.attend,
             umask=USUAL_UMASK,
         )
-        return tools.runner(Supervisor().around(backend.sandbox.wrap(command)))
+        return job.context.tools.runner(
+            Supervisor().around(backend.sandbox.wrap(command))
+        )
 
     folder = build_dir.home / "trial"
     try:
@@ -172,7 +181,7 @@ def find_facts(job: Job, backend: Backend, build_dir: BuildDirectory) -> Facts:
     with job.log.open("a", encoding="utf-8") as file:
         # Indented, so that nobody counts its compilers as progress.
         file.writelines(f"  | {line}\n" for line in log.splitlines())
-    return replace(facts, trial=result)
+    return result
 
 
 def _find_folders(backend: Backend) -> tuple[Path | None, Path | None]:

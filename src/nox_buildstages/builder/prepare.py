@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nox_buildstages.environments.cuda import link_cuda
 from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.environments.packages import check_packages, find_differences
 from nox_buildstages.environments.snapshot import (
@@ -65,13 +64,15 @@ def prepare_environment(
     path = folder / file_name(name)
     write_text(path, pylock.dump_pylock(bound))
     sync_environment(context, name, environment, path)
-    has_nvcc = name != FINAL and NVCC in context.ingredients(name)
-    link_cuda(
-        environment,
-        has_nvcc=has_nvcc,
-        runner=context.tools.runner,
-        path=context.tools.run.outer.get("PATH"),
-    )
+    if name != FINAL:
+        from nox_buildstages.environments.cuda import link_cuda  # noqa: PLC0415 - to build
+
+        link_cuda(
+            environment,
+            has_nvcc=NVCC in context.ingredients(name),
+            runner=context.tools.runner,
+            path=context.tools.run.outer.get("PATH"),
+        )
     record_files(environment)
 
 

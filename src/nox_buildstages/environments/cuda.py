@@ -29,8 +29,14 @@ if TYPE_CHECKING:
 NVCC_12 = "nvidia-cuda-nvcc-cu12"
 """The project of CUDA 12, whose wheel contains ptxas, but no nvcc."""
 
-TOOLKIT = "cuda-toolkit[nvcc,cudart,cccl]"
-"""The requirement that brings nvcc and what its code includes."""
+FIRST_ON_PYPI = 13
+"""The first major version of CUDA whose nvcc is on PyPI."""
+
+TOOLKIT_PARTS = ("nvcc", "cudart", "cccl")
+"""The extras of PyPI's cuda-toolkit that bring nvcc and what its code includes."""
+
+TOOLKIT = f"cuda-toolkit[{','.join(TOOLKIT_PARTS)}]"
+"""The requirement with these extras."""
 
 CUDA_FOLDER = "cuda-toolkit"
 """The folder in an environment for the tree."""

@@ -6,14 +6,12 @@ import re
 from typing import TYPE_CHECKING
 
 from nox_buildstages.config.writing import format_value
+from nox_buildstages.environments.cuda import FIRST_ON_PYPI, TOOLKIT_PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nox_buildstages.preflight.facts import Facts, Version
-
-FIRST_ON_PYPI = 13
-"""The first major version of CUDA whose nvcc is on PyPI."""
 
 _EXTRAS = (
     ("cublas", r"cublas\w*\.h(pp)?|cublas|cublasLt"),
@@ -73,7 +71,7 @@ def add_nvcc(facts: Facts, cuda: Version, *extras: str | None) -> str:
             )
         )
     known = facts.known.cuda_libraries
-    usual = dict.fromkeys(("nvcc", "cudart", "cccl", *filter(None, extras), *known))
+    usual = dict.fromkeys((*TOOLKIT_PARTS, *filter(None, extras), *known))
     named = "CUDA_HOME" in facts.variables and not facts.has_own_cuda
     return (
         "build with the CUDA of PyPI: add it to the dependencies of the stage"

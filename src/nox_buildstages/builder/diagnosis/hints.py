@@ -22,6 +22,7 @@ from nox_buildstages.builder.diagnosis.situation import Situation
 from nox_buildstages.builder.diagnosis.system_packages import Kind, find_debian_package
 from nox_buildstages.environments.cuda import (
     CUDA_FOLDER,
+    FIRST_ON_PYPI,
     NVCC_12,
     TOOLKIT,
     torch_cuda as cuda_of_torch,
@@ -111,7 +112,7 @@ def _missing_nvcc(_match: re.Match[str], situation: Situation) -> Hint:
     version = packages.get("torch", "")
     local = Version(version).local if version else None
     cuda = cuda_of_torch(packages)
-    is_on_pypi = Version(cuda) >= Version("13") if cuda else not version
+    is_on_pypi = Version(cuda).major >= FIRST_ON_PYPI if cuda else not version
     others = {*situation.outer, *situation.pass_env, *situation.seen}
     if local and local.startswith(("cpu", "rocm", "xpu")):
         text = (

@@ -10,7 +10,11 @@ from packaging.version import Version
 
 from nox_buildstages.commands.init.pyproject import Change
 from nox_buildstages.config.table import TOOL
-from nox_buildstages.environments.cuda import torch_cuda
+from nox_buildstages.environments.cuda import (
+    FIRST_ON_PYPI,
+    TOOLKIT_PARTS,
+    torch_cuda,
+)
 from nox_buildstages.errors import UsageError
 from nox_buildstages.recipes.catalogue import find_project, recipe_for
 from nox_buildstages.recipes.recipe import (
@@ -34,12 +38,6 @@ if TYPE_CHECKING:
 CUDA_TOOLKIT = canonicalize_name("cuda-toolkit")
 """The project on PyPI whose extras are the parts of a CUDA toolkit."""
 
-_COMPILER = ("nvcc", "cudart", "cccl")
-"""The parts of the toolkit that each compilation needs."""
-
-_OLDEST_COMPILER = 13
-"""The first CUDA whose compiler is on PyPI."""
-
 
 class Torch(Value):
     """The torch that the project resolves to."""
@@ -51,7 +49,7 @@ class Torch(Value):
     def has_compiler(self) -> bool:
         """Whether PyPI has the compiler of its CUDA."""
         return self.cuda is not None and (
-            int(self.cuda.partition(".")[0]) >= _OLDEST_COMPILER
+            int(self.cuda.partition(".")[0]) >= FIRST_ON_PYPI
         )
 
     @property
@@ -59,7 +57,7 @@ class Torch(Value):
         """The way out if PyPI lacks the compiler of its CUDA."""
         return (
             f"To do: PyPI has no nvcc of CUDA {self.cuda}, only of CUDA"
-            f" {_OLDEST_COMPILER} and newer. Build where CUDA {self.cuda} is"
+            f" {FIRST_ON_PYPI} and newer. Build where CUDA {self.cuda} is"
             " installed, or choose a newer torch."
         )
 
@@ -139,7 +137,7 @@ def cuda_dependency(facts: Iterable[Fact]) -> str | None:
     if not any(isinstance(it, (CudaLibraries, Architectures)) for it in facts):
         return None
     libraries = (it.names for it in facts if isinstance(it, CudaLibraries))
-    names = sorted({*_COMPILER, *(name for names in libraries for name in names)})
+    names = sorted({*TOOLKIT_PARTS, *(name for names in libraries for name in names)})
     return f"{CUDA_TOOLKIT}[{','.join(names)}]"
 
 

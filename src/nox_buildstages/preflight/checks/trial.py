@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nox_buildstages.environments.cuda import FIRST_ON_PYPI
 from nox_buildstages.preflight.finding import Finding
 from nox_buildstages.preflight.hints import (
-    FIRST_ON_PYPI,
     add_nvcc,
     cuda_toolkit,
     find_cuda_extra,
