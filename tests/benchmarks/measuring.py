@@ -96,8 +96,8 @@ class Row:
 
     name: str
     ours: Command | Known
-    peer: Command | None = None
-    beyond: Command | None = None
+    peer: Command | Known | None = None
+    beyond: Command | Known | None = None
     goal: float | None = None
     is_least: bool = False
     is_cpu: bool = False
