@@ -65,7 +65,7 @@ def tool(pipe: Path, jobs: BuildJobs) -> Iterator[subprocess.Popen[bytes]]:
 
 def tokens(jobs: BuildJobs) -> int:
     assert isinstance(jobs, server.JobServer)
-    return jobs.count_unused()
+    return jobs.count_free()
 
 
 def balance(*builds: BuildJobs, seconds: float = 0.3, wanted: int = 99) -> None:

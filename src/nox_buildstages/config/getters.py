@@ -170,7 +170,7 @@ def read_table(
     for name in content.keys() - keys.keys():
         child, dotted = item.child(name, content[name]), ""
         if is_named and isinstance(child.value, Mapping):
-            dotted = _dotted_name(child, keys)
+            dotted = _key_with_dots(child, keys)
         child.fault(f"unknown key{dotted or did_you_mean(name, keys)}")
         meant.add(find_nearest(name, keys))
     values = {}
@@ -216,7 +216,7 @@ def find_nearest(word: str, known: Iterable[str]) -> str | None:
     return next(iter(get_close_matches(word, words, n=1)), None)
 
 
-def _dotted_name(item: Item, keys: Container[str]) -> str:
+def _key_with_dots(item: Item, keys: Container[str]) -> str:
     """Return the advice to quote a name in which TOML took a dot for a separator."""
     table, *names = map(str, item.steps[-2:])
     value = item.value

@@ -128,7 +128,7 @@ def apply_patch(patch: Path, tree: Path, runner: Runner, *, is_clone: bool) -> N
     """
     strict = ("-c", "apply.ignoreWhitespace=no", "apply", "--whitespace=nowarn")
     repository = tree / ".git" if is_clone else patch.parent / "no-repository"
-    env = _isolated_variables(patch.parent, repository)
+    env = _variables_for_git(patch.parent, repository)
     run_checked(runner, replace(_command(tree, *strict, str(patch)), env=env))
 
 
@@ -141,7 +141,7 @@ def hide_changes(tree: Path, runner: Runner) -> None:
     Raises:
         CommandError: git can't be started, or fails.
     """
-    env = _isolated_variables(tree / ".git" / "no-configuration", tree / ".git")
+    env = _variables_for_git(tree / ".git" / "no-configuration", tree / ".git")
 
     def git(*argv: str) -> str:
         return run_checked(runner, replace(_command(tree, *argv), env=env)).strip()
@@ -170,7 +170,7 @@ def is_local_url(url: str) -> bool:
     return not re.match("[^/]+:", url)  # host:path is a URL of ssh
 
 
-def _isolated_variables(home: Path, repository: Path) -> dict[str, str]:
+def _variables_for_git(home: Path, repository: Path) -> dict[str, str]:
     """Return environment variables with which git reads no configuration.
 
     ``home`` is a folder without configuration, and a missing ``repository`` hides a

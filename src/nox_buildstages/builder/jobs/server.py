@@ -104,7 +104,7 @@ class JobServer(BuildJobs):
 
     def balance(self) -> None:
         """Add tokens while jobs are free, or take unused ones back for others."""
-        now, unused = time.monotonic(), self.count_unused()
+        now, unused = time.monotonic(), self.count_free()
         if unused != self._unused:
             if unused < self._unused:  # the build uses what it gets
                 self._patience = PATIENCE
@@ -135,7 +135,7 @@ class JobServer(BuildJobs):
         os.write(self.pipe, b"+" * max(0, added))
         self.count = max(self.count, grant.jobs)
 
-    def count_unused(self) -> int:
+    def count_free(self) -> int:
         """Return how many tokens are in the pipe."""
         size = array.array("i", [0])
         fcntl.ioctl(self.pipe, termios.FIONREAD, size)

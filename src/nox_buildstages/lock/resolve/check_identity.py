@@ -49,7 +49,7 @@ def check_name(output: str, stage: str, found: NormalizedName | None) -> None:
 def check_source(output: Output, stage: str, static: StaticMetadata) -> None:
     """Raise a MetadataError if a source isn't the project or version asked for."""
     check_name(output.name, stage, static.identity.name)
-    named, stated = _named_version(output, static), static.identity.version
+    named, stated = _version_in_name(output, static), static.identity.version
     if static.is_patched or named is None or stated is None:
         return
     if _public(named) != _public(stated):
@@ -72,7 +72,7 @@ def check_version(
     """
     static, found = known.static[output.name], metadata.version
     plugin = static.identity.version_plugin
-    stated = static.identity.version or _named_version(output, static)
+    stated = static.identity.version or _version_in_name(output, static)
     is_archive = isinstance(static.choice.source, ArchiveSource)
     is_fallback = found == _NO_VERSION or (
         plugin is not None
@@ -122,7 +122,7 @@ def _plugin_hint(
     return "\n".join((f"{name} needs its version, in pyproject.toml:", *table))
 
 
-def _named_version(output: Output, static: StaticMetadata) -> Version | None:
+def _version_in_name(output: Output, static: StaticMetadata) -> Version | None:
     """Return the version in the name of an sdist, if any."""
     choice = static.choice
     return choice.version or sdist_version(output.name, choice.source)

@@ -29,7 +29,7 @@ def check_lfs(facts: Facts) -> Finding | None:
     pointers = facts.source.pointers
     if not pointers:
         return None
-    first, count = _needed_first(pointers)[0], len(pointers)
+    first, count = _sort_by_need(pointers)[0], len(pointers)
     others = f" and {count - 1} more are" if count > 1 else " is"
     return Finding(
         check=LFS,
@@ -51,7 +51,7 @@ def check_submodules(facts: Facts) -> Finding | None:
     return Finding(
         check=SUBMODULES,
         state="error" if needed else _state(facts, empty),
-        text=f"the submodule {', '.join(_needed_first(needed or empty))} is empty",
+        text=f"the submodule {', '.join(_sort_by_need(needed or empty))} is empty",
         hint="fetch it, `git submodule update --init --recursive`, or build from a git"
         " commit: NAME @ git+https://…",
     )
@@ -63,5 +63,5 @@ def _state(facts: Facts, paths: Sequence[str]) -> State:
     return "error" if is_needed else "warning"
 
 
-def _needed_first(paths: Sequence[str]) -> list[str]:
+def _sort_by_need(paths: Sequence[str]) -> list[str]:
     return sorted(paths, key=lambda it: bool(_NOT_BUILT.search(it)))
