@@ -34,10 +34,11 @@ A subclass exists if the program catches it or the documentation explains the er
 from __future__ import annotations
 
 import errno
+import re
 from textwrap import dedent
 from typing import TYPE_CHECKING, ClassVar
 
-from nox_buildstages.text import paint
+from nox_buildstages.text import format_time, paint, show_path
 from nox_buildstages.value import Record, Value, field
 
 if TYPE_CHECKING:
@@ -72,16 +73,26 @@ class BuildStagesError(Record, Exception):
         """Yield the lines of the message."""
         error = paint("error:", "bold red", colour=colour)
         yield f"{error} {paint(self.summary, 'bold', colour=colour)}"
-        shown = self.details[: self.max_details]
-        yield from (f"  {line}".rstrip() for line in shown)
-        if len(shown) < len(self.details):
-            yield f"  … and {len(self.details) - len(shown)} more"
+        yield from self.detail_lines(colour=colour)
         if self.log is not None:
-            yield paint(f"  log: {self.log}", "dim", colour=colour)
+            log = f"  log: {show_path(self.log, self.log.cwd())}{self.log_note}"
+            yield paint(log, "dim", colour=colour)
         first, _, rest = (self.hint or self.default_hint).partition("\n")
         if first:
             yield f"{paint('help:', 'cyan', colour=colour)} {first}"
         yield from (f"  {line}" for line in dedent(rest).splitlines())
+
+    def detail_lines(self, *, colour: bool) -> Iterator[str]:  # noqa: ARG002 - subclasses
+        """Yield the details, indented, up to the greatest number."""
+        shown = self.details[: self.max_details]
+        yield from (f"  {line}".rstrip() for line in shown)
+        if len(shown) < len(self.details):
+            yield f"  … and {len(self.details) - len(shown)} more"
+
+    @property
+    def log_note(self) -> str:
+        """More about the log, behind the path."""
+        return ""
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -272,7 +283,26 @@ class ProposalError(BuildStagesError):
 
 
 class BuildError(BuildStagesError):
-    """An output can't be built."""
+    """An output can't be built; or several, each with an error of its own."""
+
+    causes: Sequence[BuildError] = ()
+
+    def lines(self, *, colour: bool = False) -> Iterator[str]:
+        """Yield the message of each cause, then the lines of this message."""
+        for error in self.causes:
+            yield from error.lines(colour=colour)
+            yield ""
+        yield from super().lines(colour=colour)
+
+
+BUILD_WHEEL = "build_wheel"
+"""The hook that compiles (PEP 517)."""
+
+_LOG_STYLES = (
+    ("red", re.compile(r"[\s\d|]*[\^~][\s\^~|-]*$")),
+    ("bold red", re.compile(r"  \S.*?(?i:error\b|fatal\b|undefined|cannot find)")),
+)
+"""The styles of lines of a log: the place of an error, and the error itself."""
 
 
 class BackendError(BuildError):
@@ -282,6 +312,10 @@ class BackendError(BuildError):
     stage: str
     hook: str  # PEP 517 or PEP 660
     reason: str  # such as exit status 1
+    version: str = ""  # empty if it isn't known yet
+    seconds: float = 0.0  # after which the hook failed
+    is_compile_error: bool = False  # whether the details are errors of a compiler
+    log_length: int = 0  # lines; 0 if they weren't counted
     out_of_memory: bool = False
     """Whether the kernel killed a process for lack of memory."""
     full_disk: bool = False
@@ -294,11 +328,41 @@ class BackendError(BuildError):
     """Whether the backend doesn't find CUDA on this machine."""
     problem: str = field(init=False)
 
-    default_hint = "fix the error above, then run the same command again"
+    default_hint = "fix or patch the source, then run the same command again"
 
     def __post_init__(self) -> None:
-        self.subject = f"{self.output} (stage {self.stage})"
+        title = f"{self.output} {self.version}".rstrip()
+        self.subject = f"{title} (stage {self.stage})"
         self.problem = f"{self.hook} failed: {self.reason}"
+        if self.hook == BUILD_WHEEL:
+            verb = "compile" if self.is_compile_error else "build"
+            self.subject += f" failed to {verb}"
+            if self.seconds >= 1:
+                self.subject += f" after {format_time(self.seconds)}"
+            self.problem = "" if self.reason == "exit status 1" else self.reason
+
+    def lines(self, *, colour: bool = False) -> Iterator[str]:
+        """Yield the lines of the message, and the command for a look into the build."""
+        yield from super().lines(colour=colour)
+        if self.hook == BUILD_WHEEL and not (self.out_of_memory or self.full_disk):
+            command = f"nox -s build-stages-shell -- {self.output}"
+            yield f"  {paint('to look around:', 'cyan', colour=colour)} {command}"
+
+    def detail_lines(self, *, colour: bool) -> Iterator[str]:
+        """Yield the lines of the log, with the errors of compilers in red."""
+        if self.details:
+            yield ""
+        for line in super().detail_lines(colour=colour):
+            style = next((it for it, of in _LOG_STYLES if of.match(line)), "")
+            yield paint(line, style, colour=colour and bool(style))
+
+    @property
+    def log_note(self) -> str:
+        """How many lines of the log are shown."""
+        if not self.log_length:
+            return ""
+        shown = sum(not line.startswith("…") for line in self.details)
+        return f" ({shown} of {self.log_length} lines above)"
 
 
 class ChangedEnvironmentError(BuildError):

@@ -9,6 +9,7 @@ import humanize
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
     from typing import TextIO
 
     K = TypeVar("K", bound=str)
@@ -42,6 +43,11 @@ def format_time(seconds: float) -> str:
         if number:
             parts.append(f"{number} {unit}")
     return " ".join(parts) or "0 s"
+
+
+def show_path(path: Path, here: Path) -> str:
+    """Return a path for a message: relative, if it is in the current folder."""
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def diff(

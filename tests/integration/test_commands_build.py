@@ -138,13 +138,13 @@ def test_a_failed_build_leaves_out_no_other_output(
     assert project.wheels() == ([] if left_out else ["birch-1.0-py3-none-any.whl"])
     assert ("; building the other outputs" in caplog.text) is not stops
     if stops:
-        assert caught.value.summary.startswith("ash (stage only): build_wheel failed")
+        assert caught.value.summary.startswith("ash 1.0 (stage only) failed to build")
         assert ("waiting for the build of birch" in caplog.text) is not is_serial
         assert "building cedar" not in caplog.text
         return
-    assert "stage only: 2 outputs can't be built: ash, cedar" in caught.value.summary
+    assert caught.value.summary.endswith("can't be built: ash 1.0, cedar 1.0")
     for name in ("ash", "cedar"):
-        assert f"{name} (stage only): build_wheel failed: exit status 1" in lines
+        assert f"error: {name} 1.0 (stage only) failed to build" in lines
         assert f"logs/{name}.log" in lines
 
 

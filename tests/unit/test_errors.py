@@ -238,15 +238,50 @@ MESSAGES: list[tuple[BuildStagesError, str]] = [
             stage="a",
             hook="build_wheel",
             reason="exit status 1",
-            details=("Traceback", "Error: no"),
+            version="1.0",
+            seconds=5.2,
+            is_compile_error=True,
+            log_length=48,
+            details=("k.c:4:1: error: no", "  4 | int", "… and 2 more"),
             log=Path("/logs/x.log"),
         ),
         """
-        error: x (stage a): build_wheel failed: exit status 1
-          Traceback
-          Error: no
-          log: /logs/x.log
-        help: fix the error above, then run the same command again
+        error: x 1.0 (stage a) failed to compile after 5 s
+
+          k.c:4:1: error: no
+            4 | int
+          … and 2 more
+          log: /logs/x.log (2 of 48 lines above)
+        help: fix or patch the source, then run the same command again
+          to look around: nox -s build-stages-shell -- x
+        """,
+    ),
+    (
+        BackendError(
+            output="x",
+            stage="a",
+            hook="build_wheel",
+            reason="killed by signal 9",
+            out_of_memory=True,
+            hint="fewer jobs",
+        ),
+        """
+        error: x (stage a) failed to build: killed by signal 9
+        help: fewer jobs
+        """,
+    ),
+    (
+        BuildError(
+            subject="stage a",
+            problem="2 outputs can't be built: x, y",
+            causes=[BuildError(subject="x", problem="a"), BuildError(problem="b")],
+        ),
+        """
+        error: x: a
+
+        error: b
+
+        error: stage a: 2 outputs can't be built: x, y
         """,
     ),
     (
@@ -339,6 +374,20 @@ def test_a_terminal_shows_each_kind_of_line_in_its_colour() -> None:
         "  this",
     ]
     assert re.sub(r"\x1b\[[\d;]*m", "", "\n".join(lines)) == str(error)
+
+
+def test_the_errors_in_a_log_are_red() -> None:
+    """So is the line that points at the place; the source has no colour."""
+    details = ("a.c:4:21: error: no", "    4 | int f;", "      |   ^~~", "cc1: note: x")
+    error = BackendError(
+        output="x", stage="a", hook="build_wheel", reason="r", details=details
+    )
+    assert list(error.lines(colour=True))[2:6] == [
+        "\x1b[1;31m  a.c:4:21: error: no\x1b[0m",
+        "      4 | int f;",
+        "\x1b[31m        |   ^~~\x1b[0m",
+        "  cc1: note: x",
+    ]
 
 
 def classes() -> dict[str, type[BuildStagesError]]:

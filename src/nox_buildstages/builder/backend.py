@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -20,7 +21,7 @@ from pyproject_hooks import (
 
 from nox_buildstages.builder.home import HomeSettings
 from nox_buildstages.builder.sandbox import Supervisor
-from nox_buildstages.errors import BackendError, CommandError
+from nox_buildstages.errors import BUILD_WHEEL, BackendError, CommandError
 from nox_buildstages.system.process import USUAL_UMASK, Command
 from nox_buildstages.value import Value, field, replace
 from nox_buildstages.wheels import core_metadata
@@ -123,7 +124,7 @@ class Backend(Value):
         Raises:
             BackendError: The hook failed.
         """
-        with self._run_hook("build_wheel") as hooks:
+        with self._run_hook(BUILD_WHEEL) as hooks:
             return str(hooks.build_wheel(self._path(folder), self._hook_settings()))
 
     def build_editable(self, folder: Path) -> str:
@@ -145,6 +146,7 @@ class Backend(Value):
     def _run_hook(self, hook: str) -> Iterator[BuildBackendHookCaller]:
         """Yield the hooks; translate errors, and log warnings."""
         start = self.log.stat().st_size if self.log.is_file() else 0
+        begun = time.monotonic()
         caught: list[list[warnings.WarningMessage]] = []
         try:
             with ExitStack() as after_run:
@@ -158,7 +160,8 @@ class Backend(Value):
             with self.log.open("a", encoding="utf-8") as log:
                 log.writelines(f"warning: {it.message}\n" for it in chain(*caught))
         except CommandError as error:
-            raise self._failure(hook, error.reason, start) from error
+            seconds = time.monotonic() - begun
+            raise self._failure(hook, error.reason, start, seconds) from error
         except BackendUnavailable as error:
             with self.log.open("a", encoding="utf-8") as log:
                 log.write(error.traceback)
@@ -215,7 +218,9 @@ class Backend(Value):
             for name, value in self.settings.items()
         }
 
-    def _failure(self, hook: str, reason: str, start: int = 0) -> BackendError:
+    def _failure(
+        self, hook: str, reason: str, start: int = 0, seconds: float = 0.0
+    ) -> BackendError:
         """Return the error of a hook, with the cause in the log after a position."""
         from nox_buildstages.builder.diagnosis.diagnose import diagnose  # noqa: PLC0415 - few builds fail
 
@@ -234,6 +239,10 @@ class Backend(Value):
             stage=situation.stage,
             hook=hook,
             reason=reason,
+            version=situation.version,
+            seconds=seconds,
+            is_compile_error=diagnosis.is_compile_error,
+            log_length=diagnosis.log_length,
             details=diagnosis.lines,
             log=self.log,
             hint=hint or diagnosis.hint.text,

@@ -189,10 +189,12 @@ class Job(Value):
             return self.variables
         return map_paths(self.context.tools, self.variables, folder)
 
-    def _situation(self) -> Situation:
+    def _situation(self, phase: str) -> Situation:
         """Return what hints about a failure take into account."""
         context, stage = self.context, self.stage.name
+        is_known = phase == COMPILE
         return Situation(
+            version=str(self.output.metadata.version) if is_known else "",
             output=self.output.name,
             stage=stage,
             python=context.interpreter.version,
@@ -293,7 +295,7 @@ class Job(Value):
         )
         with used as environment, self.follow(phase, jobs) as attend:
             yield Backend(
-                situation=self._situation(),
+                situation=self._situation(phase),
                 tree=tree,
                 system=source_tree.read_build_system(tree),
                 python=environment.python,

@@ -195,7 +195,7 @@ def _join(stage: Stage, failures: Sequence[BuildError]) -> BuildError:
     return BuildError(
         subject=f"stage {stage.name}",
         problem=f"{len(failures)} outputs can't be built: {subjects}",
-        details=[line for it in failures for line in it.lines()],
+        causes=failures,
         hint="fix the errors above, then run the same command again",
     )
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     Belongs: TypeAlias = Callable[[str, list[str]], bool]
 
-MAX_LINES = 30
+MAX_LINES = 20
 """The number of lines that are shown."""
-MAX_ERRORS = 5
+MAX_ERRORS = 3
 """The number of errors that are shown; compilers report many after the first."""
 _EXCERPT = 5
 """The number of lines of an excerpt."""
@@ -125,6 +125,7 @@ class Causes(Value):
     is_certain: bool
     """Whether the lines are errors in a known format, rather than the log's end."""
     excerpt: tuple[str, ...]  # the first errors, or what looks like one
+    is_compile_error: bool = False  # whether the errors are those of a compiler
 
 
 def find_causes(log: Iterable[str]) -> Causes:
@@ -395,7 +396,9 @@ class _Summary(Record):
         is_last = errors is self.confirmed or not self.steps or _COMPILER.search(said)
         if errors.count and is_last:
             lines = [*errors.lines(), *(() if is_consequence else ending)]
-            return _make_causes(lines, lines, is_certain=True)
+            causes = _make_causes(lines, lines, is_certain=True)
+            is_configuring = _CMAKE.match(lines[0]) is not None
+            return replace(causes, is_compile_error=not is_configuring)
         tried = errors.first[0] if errors.count else ()
         before = self.count - len(self.tail)
         weak = [line for number, line in self.weak if number <= before][-_MAX_WEAK:]

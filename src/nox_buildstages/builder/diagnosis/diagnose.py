@@ -34,7 +34,9 @@ class Diagnosis(Value):
 
     lines: tuple[str, ...]  # of the log, to show
     excerpt: tuple[str, ...]  # of the lines
+    log_length: int  # lines of the whole log
     hint: Hint
+    is_compile_error: bool
     out_of_memory: bool
     full_disk: bool
 
@@ -64,7 +66,9 @@ def diagnose(log: Path, start: int, reason: str, situation: Situation) -> Diagno
     return Diagnosis(
         lines=causes.lines,
         excerpt=causes.excerpt,
+        log_length=sum(1 for _ in read_log(log)),
         hint=hint,
+        is_compile_error=causes.is_compile_error,
         out_of_memory=out_of_memory,
         full_disk=full_disk,
     )
