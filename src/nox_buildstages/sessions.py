@@ -29,6 +29,7 @@ from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.model import LOGS, minor_version
 from nox_buildstages.run.environment_lock import EnvironmentLock
 from nox_buildstages.run.nox_command_line import (
+    DOCS,
     NoxInvocation,
     RegisteredSession,
     read_command_line,
@@ -97,6 +98,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
         *_finals(cells),
         *_others(cells, document),
     ]
+    _check_words(invocation, sessions, cells)
     pythons = cells.first.project.pythons
     installed = (it for it in pythons if shutil.which(f"python{it}"))
     first_python = next(installed, next(iter(pythons), None))
@@ -121,6 +123,40 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     wanted = pythons or tuple(filter(None, [first_python]))
     _require_python(selected, wanted, invocation, adapter.run)
     adapter.lock.acquire_for(selected)
+
+
+def _check_words(
+    invocation: NoxInvocation, sessions: Sequence[RegisteredSession], cells: Cells
+) -> None:
+    """Check the words after ``--`` before nox makes an environment; print the help.
+
+    Raises:
+        SystemExit: A word is wrong for a session of ours, or asks for help.
+    """
+    called = invocation.find_called(sessions) if invocation.words else {}
+    if not called:
+        return
+    from nox_buildstages.workspace.session_options import parse_options  # noqa: PLC0415 - for --list
+
+    helps = []
+    for session in called.values():
+        name = session.name.partition("(")[0]
+        try:
+            options = parse_options(invocation.words, outputs=cells.names, session=name)
+        except UsageError as error:
+            raise SystemExit(_draw(error)) from None
+        if options.help:
+            helps.append(_describe(session))
+    if helps:
+        print("\n\n".join(helps))  # noqa: T201 - what was asked for
+        raise SystemExit(0)
+
+
+def _describe(session: RegisteredSession) -> str:
+    """Return the help of a session."""
+    from nox_buildstages.workspace.session_help import describe_session  # noqa: PLC0415 - few ask
+
+    return describe_session(session.name, session.doc)
 
 
 def _choose_python(project: Project) -> str | None:
@@ -217,7 +253,7 @@ def _finals(cells: Cells) -> Iterator[RegisteredSession]:
         suffix = cell.project.cell.suffix
         final = RegisteredSession(
             name=f"build-stages{suffix}",
-            doc="Build every stage, install the runtime from the wheelhouse, check it.",
+            doc=DOCS["build-stages"],
             body="commands.final:run_final",
             cell=cell,
             pythons=cell.project.cell_pythons,
@@ -228,8 +264,7 @@ def _finals(cells: Cells) -> Iterator[RegisteredSession]:
         release = replace(
             final,
             name=f"build-stages-release{suffix}",
-            doc="Make the wheelhouse fit to publish: sums, an index, provenance, an"
-            " SBOM.",
+            doc=DOCS["build-stages-release"],
             body="commands.release.release:run_release",
             requires=(final.name,),
             is_default=False,
@@ -261,29 +296,29 @@ def _finals(cells: Cells) -> Iterator[RegisteredSession]:
 def _others(cells: Cells, document: Mapping[str, Any]) -> Iterator[RegisteredSession]:
     yield RegisteredSession(
         name=INIT,
-        doc="Propose stages for the dependencies that have no wheel.",
+        doc=DOCS[INIT],
         body="commands.init.init:run_init",
         arguments={"document": document},
     )
     yield RegisteredSession(
         name="build-stages-lock",
-        doc="Write the lock files.",
+        doc=DOCS["build-stages-lock"],
         body="commands.lock:run_lock",
     )
     yield RegisteredSession(
         name="build-stages-plan",
-        doc="Show what would be built.",
+        doc=DOCS["build-stages-plan"],
         body="commands.plan.project:run_plan",
     )
     yield RegisteredSession(
         name="build-stages-prune",
-        doc="Limit the size and the age of the store.",
+        doc=DOCS["build-stages-prune"],
         body="commands.prune:run_prune",
         has_environment=False,
     )
     yield RegisteredSession(
         name="build-stages-merge",
-        doc="Make one wheelhouse of several.",
+        doc=DOCS["build-stages-merge"],
         body="commands.merge.merge:run_merge",
         arguments={"cells": cells},
         has_environment=False,
@@ -331,6 +366,8 @@ class _Adapter(Value):
             session.error(error.summary)
 
         session.__doc__ = declared.doc
+        if self.lock.invocation.usage in {declared.name, *declared.full_names}:
+            session.__doc__ = _describe(declared)
         return session
 
     def _logs(self, declared: RegisteredSession, python: str) -> Path:
@@ -365,6 +402,9 @@ class _Adapter(Value):
             outputs=self.run.once(("outputs",), lambda: self.cells.names),
             session=declared.name.partition("(")[0],
         )
+        if options.help:  # nox chose the session by a keyword
+            print(_describe(declared))  # noqa: T201 - the output of the session
+            return None
         folders = [str(Path(session.invoked_from, it)) for it in options.folders]
         options = replace(options, folders=tuple(folders))
         skip_reason: str | None

@@ -288,7 +288,7 @@ def test_a_build_replaces_a_merged_wheelhouse(made: Made, publisher: Project) ->
                 "  nox -s build-stages-merge -- FOLDER …"
             ),
         ),
-        (("--by-sell", "x"), "did you mean --by-cell?\nhelp: known words:\n"),
+        (("--by-sell", "x"), "\nhelp: did you mean --by-cell?\n"),
         (("nowhere",), "publisher/nowhere is not a folder\n"),
         ((".",), "publisher: no build-stages.json\n"),
     ],

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from support.index import Index
     from support.project import Project
 
-KNOWN = ("--locked", "--check", "--upgrade", "--upgrade-package NAME", "--rebuild")
+KNOWN = ("--locked", "--upgrade", "--upgrade-package NAME", "--rebuild [NAME]")
+
+OWN_SESSION = """
+import nox
+
+@nox.session(python=False)
+def mine(session):
+    print("mine got", *session.posargs)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +50,27 @@ def test_unknown_words_are_refused_with_the_known_ones(
     assert said in output
     assert all(word in output for word in KNOWN)
     assert "Traceback" not in output
-    assert not (pair.folder / "build-stages").exists()
+    assert not (pair.folder / ".nox").exists()
+
+
+def test_the_help_of_a_session_needs_no_environment(pair: Project) -> None:
+    """`-- --help` and `--usage` print the same, and the run succeeds."""
+    helped = pair.nox("-s", "build-stages-lock", "--", "--help").output
+    assert "build-stages-lock: Write the lock files." in helped
+    assert "  --upgrade-package NAME  lock the newest version" in helped
+    assert pair.nox("--usage", "build-stages-lock").output == helped
+    assert not (pair.folder / ".nox").exists()
+
+
+def test_words_of_other_sessions_are_not_checked(pair: Project) -> None:
+    """A session of the user's own gets its words, and ours isn't asked."""
+    noxfile = pair.folder / "noxfile.py"
+    before = noxfile.read_text("utf-8")
+    noxfile.write_text(f"{before}\n{OWN_SESSION}", "utf-8")
+    done = pair.nox("-s", "mine", "--", "--help", "--rebuidl")
+    assert "mine got --help --rebuidl" in done.output
+    assert "did you mean" in refused(pair, "-s", "mine", "build-stages", "--", "--lokd")
+    noxfile.write_text(before, "utf-8")
 
 
 def test_a_word_of_another_session_is_refused(pair: Project) -> None:

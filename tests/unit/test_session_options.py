@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from nox_buildstages.errors import UsageError
-from nox_buildstages.workspace.session_options import Options, parse_options
+from nox_buildstages.run.nox_command_line import DOCS
+from nox_buildstages.workspace.session_help import HELP, describe_session, update_page
+from nox_buildstages.workspace.session_options import WORDS, Options, parse_options
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "sessions.md"
 
 OUTPUTS = ("flash-attn", "some-package")
 
@@ -219,22 +225,28 @@ def test_folders_are_read(words: str, expected: Options) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("upgrade", "unknown word after --: 'upgrade', did you mean --upgrade?"),
-        ("--upgade", "unknown word after --: '--upgade', did you mean --upgrade?"),
-        ("--locked kernels", "unknown word after --: 'kernels'"),
-        ("-x", "unknown word after --: '-x'"),
-        ("--by-sell x", "unknown word after --: '--by-sell', did you mean --by-cell?"),
-        ("--older-then 30d", "unknown word after --: '--older-then', did you mean"),
+        ("upgrade", "did you mean --upgrade?"),
+        ("--upgade", "did you mean --upgrade?"),
+        ("--locked kernels", "choose one of these words"),
+        ("-x", "choose one of these words"),
+        ("--by-sell x", "did you mean --by-cell?"),
+        ("--older-then 30d", "did you mean --older-than?"),
     ],
 )
 def test_unknown_words_are_refused_with_the_list_of_known_ones(
     words: str, message: str
 ) -> None:
-    """A near miss gets a suggestion, a word of a later release says that it is one."""
+    """The words of this session are listed, and the near miss comes last."""
     error = refusal(words)
-    assert error.problem.startswith(message)
-    for known in ("--locked", "--check", "--upgrade-package NAME", "--rebuild [NAME]"):
-        assert f"  {known} " in error.hint
+    unknown = words.removeprefix("--locked ").partition(" ")[0]
+    assert error.problem.startswith(f"unknown word after --: {unknown!r}")
+    *lines, last = error.lines()
+    assert last == f"help: {message}"
+    known = "\n".join(lines)
+    for word in ("--locked", "--upgrade-package NAME", "--rebuild [NAME]"):
+        assert f"  {word} " in known
+    assert "--older-than" not in known.splitlines()[1:]
+    assert max(map(len, lines)) <= 88
 
 
 @pytest.mark.parametrize("words", ["--upgrade-package", "--upgrade-package --check"])
@@ -276,7 +288,31 @@ def test_words_that_contradict_each_other_are_refused(words: str) -> None:
 
 def test_a_word_that_is_only_as_long_as_a_known_one_is_no_near_miss() -> None:
     """Dashes are alike everywhere."""
-    assert "did you mean" not in refusal("--help").problem
+    assert refusal("--hxlx").hint == "choose one of these words"
+
+
+@pytest.mark.parametrize("kind", HELP)
+def test_the_help_of_a_session_has_its_words_and_an_example(kind: str) -> None:
+    """Each line fits a terminal of 88 columns, and the example is accepted."""
+    session = "build-stage-kernels" if kind == "build-stage" else kind
+    text = describe_session(session)
+    head, *lines = text.splitlines()
+    assert head == f"{session}: {DOCS[kind]}"
+    assert max(map(len, lines)) <= 88
+    words = {it.name for it in WORDS if it.session == kind}
+    assert words <= {line.split()[0] for line in lines if line.strip()}
+    command = lines[-1].split()
+    assert command[:3] == ["nox", "-s", session]
+    example = ["flash-attn" if it == "NAME" else it for it in command[4:]]
+    parse_options(example, outputs=OUTPUTS, session=session)
+    assert parse_options(["-h"], outputs=OUTPUTS, session=session).help
+
+
+def test_the_documentation_has_the_help_of_each_session() -> None:
+    """After a change, run `python docs/update_reference.py`."""
+    page = PAGE.read_text("utf-8")
+    assert update_page(page) == page
+    assert "build-stages-plan -- --help" in page
 
 
 def test_locks_are_made_anew_where_newer_versions_are_asked_for() -> None:

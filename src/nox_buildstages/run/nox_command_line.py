@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from nox_buildstages.config.cells import CellProject
 
 
+DOCS = {
+    "build-stage": "Build the outputs of a stage.",
+    "build-stages": "Build every stage, install the runtime from the wheelhouse, check"
+    " it.",
+    "build-stages-init": "Propose stages for the dependencies that have no wheel.",
+    "build-stages-lock": "Write the lock files.",
+    "build-stages-plan": "Show what would be built, and why.",
+    "build-stages-prune": "Limit the size and the age of the store.",
+    "build-stages-merge": "Make one wheelhouse of several.",
+    "build-stages-release": "Make the wheelhouse fit to publish: sums, an index,"
+    " provenance, an SBOM.",
+}
+"""A sentence for each kind of sessions, for `nox --list`."""
+
+
 class RegisteredSession(Value):
     """A session of ours, as listed by nox, and the function for the body."""
 
@@ -24,7 +39,7 @@ class RegisteredSession(Value):
     body: str = ""
     """A module and its function, which gets a workspace and ``arguments``.
 
-    Without an environment the function gets the options and the run instead.
+    Without a workspace the function gets the options and the run instead.
     """
     arguments: Mapping[str, Any] = field(default_factory=dict)
     cell: CellProject | None = None  # None for the first
@@ -34,7 +49,8 @@ class RegisteredSession(Value):
     tags: tuple[str, ...] = ()
     is_default: bool = False
     builds: bool = False  # whether build backends run
-    has_environment: bool = True
+    has_environment: bool = True  # whether nox makes one
+    has_workspace: bool = True  # if it has no environment, one is made when needed
 
     @property
     def full_names(self) -> dict[str, tuple[str, ...]]:
@@ -57,6 +73,9 @@ class NoxInvocation(Value):
     skips_required: bool = False
     is_parallel: bool = False  # whether other processes of nox run the sessions
     stops_on_error: bool = False
+    is_list: bool = False  # whether nox only lists the sessions
+    usage: str = ""  # the session of nox's --usage
+    words: tuple[str, ...] = ()  # after --
     envdir: str = ".nox"
     backend: str = ""  # empty for nox's own choice
     remakes: bool = False  # whether nox makes existing environments again
@@ -84,20 +103,7 @@ class NoxInvocation(Value):
         expression of keywords selects all: too many do no harm.
         """
         named = {name: session for session in sessions for name in session.full_names}
-        wanted = {name.replace(" ", "") for name in self.sessions or ()}
-        queue = []
-        for name, session in named.items():
-            if self.tags is not None:
-                is_selected = not set(session.tags).isdisjoint(self.tags)
-            elif self.keywords:
-                is_selected = True
-            elif self.sessions is not None:
-                names = {name.replace(" ", ""), session.name.replace(" ", "")}
-                is_selected = not names.isdisjoint(wanted)
-            else:
-                is_selected = session.is_default
-            if is_selected:
-                queue.append(name)
+        queue = [*named] if self.keywords else self._choose(named)
         found = set()
         while queue:
             name = queue.pop()
@@ -105,6 +111,36 @@ class NoxInvocation(Value):
                 queue += named[name].full_names[name]
             found.add(name)
         return {name: named[name] for name in found if named[name].has_environment}
+
+    def find_called(
+        self, sessions: Iterable[RegisteredSession]
+    ) -> dict[str, RegisteredSession]:
+        """Return the sessions that nox was asked for and will run, by name.
+
+        None is known if keywords choose them. Required sessions are left out.
+        """
+        if self.keywords or self.is_list or self.usage:
+            return {}
+        named = {name: session for session in sessions for name in session.full_names}
+        return {named[name].name: named[name] for name in self._choose(named)}
+
+    def _choose(self, named: Mapping[str, RegisteredSession]) -> list[str]:
+        """Return the full names of the sessions that names or tags choose."""
+        wanted = {name.replace(" ", "") for name in self.sessions or ()}
+        chosen = []
+        for name, session in named.items():
+            names = {name.replace(" ", ""), session.name.replace(" ", "")}
+            is_named = not names.isdisjoint(wanted)
+            if self.tags is not None:
+                has_tag = not set(session.tags).isdisjoint(self.tags)
+                is_chosen = has_tag and (is_named or self.sessions is None)
+            elif self.sessions is not None:
+                is_chosen = is_named
+            else:
+                is_chosen = session.is_default
+            if is_chosen:
+                chosen.append(name)
+        return chosen
 
 
 class _Parser(argparse.ArgumentParser):
@@ -135,7 +171,8 @@ def read_command_line(
     option("-h", "-N", "-r", "-v", action="store_true")  # nox takes -vR for -v -R
     option("-l", "--list", "--list-sessions", dest="list", action="store_true")
     option("--usage")
-    own = words[: words.index("--")] if "--" in words else words
+    end = words.index("--") if "--" in words else len(words)
+    own = words[:end]
     try:
         args = parser.parse_known_args(own)[0]
     except ValueError:  # nox would have refused them: this program isn't nox
@@ -157,6 +194,9 @@ def read_command_line(
         skips_required=args.no_dependencies,
         is_parallel=parallel != "1" if parallel else noxfile.is_parallel,
         stops_on_error=noxfile.stops_on_error if args.stops is None else args.stops,
+        is_list=args.list or "_ARGCOMPLETE" in environ,
+        usage=args.usage or "",
+        words=tuple(words[end + 1 :]),
         envdir=args.envdir or noxfile.envdir,
         backend=backend,
         remakes=args.reuse_venv == "never",

@@ -21,6 +21,7 @@ _PRUNE, _MERGE = "build-stages-prune", "build-stages-merge"
 class Options(Value):
     """The words after ``--``, read; `WORDS` has the effect of each."""
 
+    help: bool = False
     locked: bool = False
     check: bool = False
     upgrade: bool = False
@@ -71,6 +72,8 @@ class Word(Value, kw_only=False):
     metavar: str = ""  # in brackets if the value may be missing
     example: str = ""  # of a value; the metavar by default
     hint: str = ""  # how to write a value
+    kinds: tuple[str, ...] = ()
+    """The kinds of sessions whose help lists a word for all; empty for every kind."""
 
     @property
     def field(self) -> str:
@@ -104,12 +107,26 @@ _OLDER = "remove what wasn't used for this long"
 _LARGER = "remove what wasn't used for longest, until the store has this size"
 _FOLDER = "a wheelhouse, or a folder that contains some; may come several times"
 
+BUILDS = ("build-stage", _BUILD, _RELEASE)
+"""The kinds of sessions that build."""
+
+_LOCKING = (*BUILDS, _LOCK)
+_LOCKED = "fail if lock files are missing or out of date; write none"
+_NEWEST = "lock the newest versions instead of the locked ones"
+
 WORDS = (
-    Word("--locked", "", "fail if lock files are missing or out of date; write none"),
-    Word("--check", "", "build-stages-lock: check if the lock files are up to date"),
-    Word("--upgrade", "", "lock the newest versions instead of the locked ones"),
-    Word("--upgrade-package", "", _UPGRADE, canonicalize_name, "NAME"),
-    Word("--rebuild", "", _REBUILD, canonicalize_name, "[NAME]"),
+    Word("--locked", "", _LOCKED, kinds=_LOCKING),
+    Word("--check", "", "check if the lock files are up to date", kinds=(_LOCK,)),
+    Word("--upgrade", "", _NEWEST, kinds=_LOCKING),
+    Word("--upgrade-package", "", _UPGRADE, canonicalize_name, "NAME", kinds=_LOCKING),
+    Word(
+        "--rebuild",
+        "",
+        _REBUILD,
+        canonicalize_name,
+        "[NAME]",
+        kinds=(*BUILDS, _PLAN),
+    ),
     Word("--check-again", _BUILD, "run the imports again though nothing has changed"),
     Word("--check-reproducible", _BUILD, "build twice, and fail if the wheels differ"),
     Word("--no-preflight", _BUILD, "build even if a check before it fails"),
@@ -131,6 +148,7 @@ WORDS = (
     Word("--dry-run", _PRUNE, "only print what would be removed"),
     Word("FOLDER", _MERGE, _FOLDER),
     Word("--by-cell", _MERGE, "keep a folder for each wheelhouse", example="FOLDER"),
+    Word("--help", "", "print this help, and do nothing else"),
 )
 """Every word, in the order of the list that users see."""
 
@@ -150,6 +168,7 @@ def parse_options(
     queue = list(words)
     while queue:
         text = queue.pop(0)
+        text = "--help" if text == "-h" else text
         positional = {_MERGE: "folders", _INIT: "names"}.get(session)
         if positional is not None and not text.startswith("-"):
             found[positional] = (*found.get(positional, ()), text)
@@ -157,7 +176,7 @@ def parse_options(
         name, equals, value = text.partition("=")
         word = _BY_NAME.get(name)
         if word is None:
-            raise _unknown_word(name)
+            raise _unknown_word(name, session)
         if equals and word.read is None:
             problem = f"{name} takes no value"
             raise UsageError(problem=problem, hint=f"write {name} alone")
@@ -185,13 +204,38 @@ def parse_options(
     return options
 
 
+def kind_of_session(session: str) -> str:
+    """Return the kind of a session: ``build-stage`` for a stage, else its own name."""
+    name = session.partition("(")[0]
+    return "build-stage" if name.startswith("build-stage-") else name
+
+
+def list_words(session: str) -> list[Word]:
+    """Return the words that have an effect in a session, in the order for users."""
+    kind = kind_of_session(session)
+    builds = (_BUILD, _RELEASE) if kind == _RELEASE else (_BUILD,)
+    own = (*builds, "") if kind in BUILDS else (kind, "")
+    return [it for it in WORDS if it.session in own and kind in (it.kinds or (kind,))]
+
+
+def render_words(session: str) -> list[str]:
+    """Return a line for each word of a session, with its effect."""
+    words = list_words(session)
+    spelled = [f"{it.name} {it.metavar}".rstrip() for it in words]
+    width = max(map(len, spelled))
+    return [
+        f"{text:<{width}}  {word.doc}"
+        for text, word in zip(spelled, words, strict=True)
+    ]
+
+
 def _check_session(word: Word, session: str) -> None:
     """Raise an error if a word is for another session.
 
     Nox hands the words of build-stages and build-stages-release to the sessions that
     these require, so every session that builds accepts them.
     """
-    builds = session in {_BUILD, _RELEASE} or session.startswith("build-stage-")
+    builds = kind_of_session(session) in BUILDS
     is_for_builds = word.session in {_BUILD, _RELEASE}
     if word.session in {"", session} or (builds and is_for_builds):
         return
@@ -230,17 +274,18 @@ def _check_together(options: Options) -> None:
     raise UsageError(problem=problem, hint=hint)
 
 
-def _unknown_word(name: str) -> UsageError:
+def _unknown_word(name: str, session: str) -> UsageError:
     from difflib import get_close_matches  # noqa: PLC0415 - mostly all are known
 
-    bare = [it.lstrip("-") for it in _BY_NAME]
-    near = get_close_matches(name.lstrip("-"), bare, n=1)
-    question = f", did you mean --{near[0]}?" if near else ""
-    rows = []
-    for word in WORDS:
-        session = f"{word.session}: " if word.session else ""
-        rows.append(f"  {f'{word.name} {word.metavar}':<24} {session}{word.doc}")
+    known = [it.name.lstrip("-") for it in list_words(session)]
+    everywhere = [it.lstrip("-") for it in _BY_NAME]
+    for names in (known, everywhere):
+        near = get_close_matches(name.lstrip("-"), names, n=1)
+        if near:
+            break
     return UsageError(
-        problem=f"unknown word after --: {name!r}{question}",
-        hint="\n".join(["known words:", *rows]),
+        subject=session,
+        problem=f"unknown word after --: {name!r}; the known ones are:",
+        details=render_words(session),
+        hint=f"did you mean --{near[0]}?" if near else "choose one of these words",
     )
