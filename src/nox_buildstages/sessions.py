@@ -118,8 +118,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
             allow_parallel=runs_beside_others or None,
         )(adapter.wrap(session))
     selected = invocation.select(sessions)
-    stages = {session.name for session in selected.values() if session.tags}
-    watch_processes(adapter.run, cells, stages if cells.has_matrix and stages else None)
+    watch_processes(adapter.run, cells, selected, invocation)
     wanted = pythons or tuple(filter(None, [first_python]))
     _require_python(selected, wanted, invocation, adapter.run)
     adapter.lock.acquire_for(selected)
@@ -342,6 +341,7 @@ class _Adapter(Value):
         def session(session: nox.Session) -> None:
             try:
                 location = session.env_dir.absolute()
+                self.run.place = self._place(session, declared)
                 with (
                     open_debug_log(
                         self.run,
@@ -352,6 +352,7 @@ class _Adapter(Value):
                     self.lock.release_during(
                         location if declared.has_environment else None
                     ),
+                    self.run.step("session"),
                 ):
                     skip_reason = self._run_body(session, declared)
             except BuildStagesError as caught:
@@ -369,6 +370,14 @@ class _Adapter(Value):
         if self.lock.invocation.usage in {declared.name, *declared.full_names}:
             session.__doc__ = _describe(declared)
         return session
+
+    def _place(
+        self, session: nox.Session, declared: RegisteredSession
+    ) -> dict[str, str]:
+        """Return the place of a session's events."""
+        cell = str((declared.cell or self.cells.first).project.cell)
+        python = _minor_version(session)
+        return {"session": session.name, "python": python, "cell": cell}
 
     def _logs(self, declared: RegisteredSession, python: str) -> Path:
         """Return the folder of a session's logs, in the wheelhouse of its cell."""

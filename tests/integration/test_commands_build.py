@@ -154,8 +154,12 @@ def test_a_failed_build_is_in_the_journal(project: Project) -> None:
     sessions = Sessions(project=project)
     with pytest.raises(BuildError):
         build(sessions, "only")
-    states = [note["state"] for note in sessions.run.journal.notes()]
-    assert states == ["begun", "failed", "failed"]
+    events = sessions.run.journal.events()
+    ends = [(it.step, it.state) for it in events if it.state == "failed"]
+    assert ends == [("compile", "failed"), ("output", "failed"), ("stage", "failed")]
+    (compiled, *_) = (it for it in events if it.state == "failed")
+    assert (compiled.output, compiled.stage) == ("kernels", "only")
+    assert "build_wheel failed" in compiled.facts["problem"]
 
 
 def test_locks_are_made_once_in_a_run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,15 @@ import pytest
 
 from nox_buildstages.errors import BuildTimeoutError, CommandError
 from nox_buildstages.run import follow as following
+from nox_buildstages.run.events import Event
 from nox_buildstages.run.follow import LogFollower, LogTail, PreviousBuild, show_elapsed
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.log_progress import Progress
+from nox_buildstages.run.run import Run
 from nox_buildstages.run.screen import Screen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -127,37 +131,73 @@ def test_what_has_no_log_is_shown_too() -> None:
     assert screen.cleared == 1
 
 
-def test_a_journal_tells_how_a_build_ended(tmp_path: Path) -> None:
-    """One that was stopped has only begun; of a wheel that is there others tell."""
+def test_a_journal_has_the_end_of_each_step(tmp_path: Path) -> None:
+    """The next run resumes what was stopped by Ctrl-C or by a timeout."""
     journal = Journal.of(tmp_path / "wheelhouse", "1-a")
-    assert journal.notes() == []
-    with journal.note_build(name="a"):
-        pass
-    error = CommandError(command="x", reason="y")
-    with pytest.raises(CommandError), journal.note_build(name="b"):
-        raise error
-    with pytest.raises(KeyboardInterrupt), journal.note_build(name="c"):
-        raise KeyboardInterrupt
-    late = BuildTimeoutError(problem="it took too long")
-    with pytest.raises(BuildTimeoutError), journal.note_build(name="d"):
-        raise late
-    assert [(it["name"], it["state"]) for it in journal.notes()] == [
-        ("a", "begun"),
-        ("b", "begun"),
-        ("b", "failed"),
-        ("c", "begun"),
-        ("d", "begun"),
+    assert journal.events() == []
+    run = Run(id="1-a", journal=journal, keeps_events=True)
+    with run.step("output", {"output": "a"}, success="built", jobs=1) as facts:
+        facts["size"] = 9
+    for name, error, caught in (
+        ("b", CommandError(command="x", reason="y"), CommandError),
+        ("c", KeyboardInterrupt(), KeyboardInterrupt),
+        ("d", BuildTimeoutError(problem="too late"), BuildTimeoutError),
+    ):
+        with pytest.raises(caught), run.step("output", {"output": name}):
+            raise error
+    events = journal.events()
+    assert {event.state for event in events[::2]} == {"begun"}
+    assert [(it.output, it.state, it.facts) for it in events[1::2]] == [
+        ("a", "built", {"jobs": 1, "size": 9}),
+        ("b", "failed", {"problem": "x: failed (y)"}),
+        ("c", "stopped", {}),
+        ("d", "stopped", {"problem": "too late"}),
     ]
+    assert {event.process for event in events} == {os.getpid()}
     journal.remove()
     journal.remove()
-    assert journal.notes() == []
+    assert journal.events() == []
+
+
+def test_a_wait_is_an_event_only_if_there_is_one(tmp_path: Path) -> None:
+    """With its reason; what is free at once says nothing."""
+    run = Run(id="1-a", journal=Journal.of(tmp_path, "1-a"), keeps_events=True)
+    with run.wait(lambda _: nullcontext(1), "for {}") as held:
+        assert held == 1
+    assert run.journal.events() == []
+
+    @contextmanager
+    def wait(begin: Callable[..., None]) -> Iterator[None]:
+        begin("cores")
+        yield
+
+    with run.wait(wait, "for {}", {"output": "a"}):
+        pass
+    assert [(it.state, it.facts) for it in run.journal.events()] == [
+        ("begun", {"reason": "for cores"}),
+        ("ended", {}),
+    ]
+
+
+def test_a_journal_is_read_on_from_where_it_was(tmp_path: Path) -> None:
+    """Half a line, and a line of another version, are left out."""
+    journal = Journal.of(tmp_path, "1-a")
+    first, second = Event(step="run", state="begun"), Event(step="run", state="ended")
+    journal.add(first)
+    events, offset = journal.read_from(0)
+    assert events == [first]
+    assert journal.read_from(offset) == ([], offset)
+    append(journal.path, b'{"later": 1}\n')
+    journal.add(second)
+    append(journal.path, b'{"step"')
+    assert journal.read_from(offset)[0] == [second]
 
 
 def test_journals_that_killed_runs_have_left_go(tmp_path: Path) -> None:
     """After a day, by which it is sure that nobody adds to them any more."""
     left, fresh = (Journal.of(tmp_path, name) for name in ("1-a", "2-b"))
     for journal in (left, fresh):
-        journal.note("begun", name="a")
+        journal.add(Event(step="run", state="begun"))
     os.utime(left.path, (1, 1))
     Journal.of(tmp_path, "3-c").remove()
     assert [*tmp_path.iterdir()] == [fresh.path]
@@ -167,5 +207,5 @@ def test_a_journal_that_can_not_be_written_harms_nobody(tmp_path: Path) -> None:
     """Where the disk is full, why a build failed is what matters."""
     tmp_path.joinpath("wheelhouse").touch()
     journal = Journal.of(tmp_path / "wheelhouse", "1-a")
-    journal.note("failed", name="a")
-    assert journal.notes() == []
+    journal.add(Event(step="run", state="begun"))
+    assert journal.events() == []

@@ -76,7 +76,7 @@ def notes_built(project: Project, name: str) -> bool:
     """Whether the run has noted by now that it has built an output."""
     texts = [path.read_text("utf-8") for path in journals(project)]
     notes = [json.loads(line) for text in texts for line in text.splitlines()]
-    return any((it["state"], it.get("name")) == ("built", name) for it in notes)
+    return any((it["state"], it.get("output")) == ("built", name) for it in notes)
 
 
 @BOTH

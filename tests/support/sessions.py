@@ -63,6 +63,7 @@ class Sessions:
             id=self.id,
             journal=Journal.of(self.project.wheelhouse, self.id),
             outer={**self.project.env, **self.variables},
+            keeps_events=True,
         )
 
     @property

@@ -9,7 +9,9 @@ import pytest
 
 from nox_buildstages.config.cells import Cells, arrange_cells
 from nox_buildstages.config.project import read_cells
+from nox_buildstages.run.events import Event
 from nox_buildstages.run.summary import missing_summaries, render_summary
+from nox_buildstages.value import replace
 
 TABLE = {
     "stage": [
@@ -30,13 +32,13 @@ def arranged_cells(**more: Any) -> Cells:  # noqa: ANN401 - TOML
 GRID = arranged_cells()
 
 
-CLOSED = {"python": "3.11", "state": "closed", "cell": ""}
+CLOSED = Event(step="summary", state="ended", python="3.11")
 
 
-def note(state: str, stage: str, name: str | None = None, **more: Any) -> Any:  # noqa: ANN401
-    """Return a line of a journal, by default for Python 3.11."""
-    where = {"python": "3.11", "stage": stage}
-    return {"state": state, **where, **({"name": name} if name else {}), **more}
+def note(state: str, stage: str, name: str = "", **more: Any) -> Event:  # noqa: ANN401
+    """Return an event of an output or a stage, by default for Python 3.11."""
+    place: Any = {"python": "3.11", "stage": stage, "output": name, **more}
+    return Event(step="output" if name else "stage", state=state, **place)
 
 
 def states(*notes: Any) -> list[str] | None:  # noqa: ANN401
@@ -101,7 +103,7 @@ def test_a_size_is_said_as_people_say_it(size: int, said: str) -> None:
     [
         ([], None),
         ([note("built", "first", "kernels")], None),
-        ([{"state": "say", "line": "kernels  compile  30 s"}], None),
+        ([Event(step="run", state="begun")], None),
         (
             [note("failed", "first", "kernels"), note("failed", "first")],
             ["failed", "not built", "not built"],
@@ -180,23 +182,11 @@ def test_each_python_has_its_table() -> None:
         (
             "3.12",
             [
-                {
-                    "name": "kernels",
-                    "stage": "first",
-                    "state": "not built",
-                    "status": "not built",
-                },
-                {
-                    "name": "ops",
-                    "stage": "first",
-                    "state": "not built",
-                    "status": "not built",
-                },
+                {"name": "kernels", "stage": "first", "status": "not built"},
+                {"name": "ops", "stage": "first", "status": "not built"},
                 {
                     "name": "models",
                     "stage": "second",
-                    "python": "3.12",
-                    "state": "failed",
                     "status": "failed",
                     "version": "1.0",
                 },
@@ -212,7 +202,7 @@ def test_a_cell_that_has_its_table_is_left_out() -> None:
     notes = [
         note("failed", "second(arch=9)", "models"),
         note("built", "first", "kernels"),
-        {"python": "3.11", "state": "closed", "cell": "arch=8"},
+        replace(CLOSED, cell="arch=8"),
     ]
     ((_, table),) = missing_summaries(notes, cells)
     assert [(it["stage"], it["name"], it["status"]) for it in table] == [

@@ -318,7 +318,10 @@ class BackendMetadata(Value):
         tree = self._unpack(query.output, query.source)
         folder = Path(tempfile.mkdtemp(prefix="metadata-", dir=self.scratch))
         core = None
-        with job.open_backend(METADATA, tree, home=home) as backend:
+        with (
+            context.tools.run.step("ask", job.place, log=str(job.log)),
+            job.open_backend(METADATA, tree, home=home) as backend,
+        ):
             requires = backend.get_requires()
             unmet = _find_unmet(context, query, requires)
             if query.wants_metadata and not unmet:

@@ -91,13 +91,16 @@ class BuildContext(Value, eq=False):
     locks: Mapping[str, Lock]
     logs: Path
 
-    def journal_fields(self, stage: str, output: LockedOutput) -> dict[str, str]:
-        """Return the journal fields of an output."""
+    def place(self, stage: str, output: LockedOutput | None = None) -> dict[str, str]:
+        """Return the place of an event: a stage for an interpreter, or an output."""
+        of_output = output and {
+            "output": output.name,
+            "version": str(output.metadata.version),
+        }
         return {
             "python": self.interpreter.version,
             "stage": self.project.stage_label(stage),
-            "name": output.name,
-            "version": str(output.metadata.version),
+            **(of_output or {}),
         }
 
     def pins(self, name: str) -> tuple[Pin, ...]:

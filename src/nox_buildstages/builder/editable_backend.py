@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder.check_wheel import accept_editable_wheel, name_build
 from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.jobs.memory import DEFAULT
-from nox_buildstages.builder.jobs.server import take_jobs
 from nox_buildstages.builder.jobs.slots import JobRequest
 from nox_buildstages.builder.prepare import prepare_environment
 from nox_buildstages.environments.snapshot import PROJECT_FOLDER
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.backend import Backend
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.environments.environment import Environment
+    from nox_buildstages.run.events import Step
     from nox_buildstages.wheels.wheel import WheelFile
 
 
@@ -49,7 +49,7 @@ def get_build_requires(
         BuildStagesError: Nox must not run anything.
     """
     context.tools.run.report(f"asking the build backend of {name}")
-    with _open_backend(context, name, environment) as backend:
+    with _open_backend(context, name, environment, "ask") as backend:
         return backend.get_requires("editable")
 
 
@@ -67,7 +67,7 @@ def build_editable(
         BuildStagesError: Nox must not run anything.
     """
     folder = environment.location / PROJECT_FOLDER / "wheel"
-    with _open_backend(context, name, environment) as backend:
+    with _open_backend(context, name, environment, "compile") as backend:
         context.tools.run.report(f"making {name} installable (log: {backend.log})")
         rules = context.project.rules(name)
         wanted = rules.apply_removals(backend.get_requires("editable"))
@@ -95,9 +95,9 @@ def build_editable(
 
 @contextmanager
 def _open_backend(
-    context: BuildContext, name: NormalizedName, environment: Environment
+    context: BuildContext, name: NormalizedName, environment: Environment, step: Step
 ) -> Iterator[Backend]:
-    """Yield the project's build backend; processes take turns."""
+    """Yield the project's build backend for a step; processes take turns."""
     stage, tools, root = own_stage(name), context.tools, context.project.root
     prepare_environment(context, PROJECT, environment)
     if not environment.may_run():
@@ -113,13 +113,13 @@ def _open_backend(
         environment=environment,
     )
     job.log.write_text(f"network: {job.sandbox}\n", encoding="utf-8")
+    place = {**context.place(PROJECT), "output": name}
     with (
         tools.store.hold_lock(f"project-{path_id(root)}"),
         tools.job_pool.take_slot() as slot,
-        take_jobs(
-            slot, JobRequest(memory_per_job=DEFAULT), wait=job.report_waiting
-        ) as jobs,
+        job.take_jobs(slot, JobRequest(memory_per_job=DEFAULT)) as jobs,
         tempfile.TemporaryDirectory(prefix="home-", dir=folder) as home,
+        tools.run.step(step, place),
         job.open_backend(EDITABLE, root, home=Path(home), jobs=jobs) as backend,
     ):
         yield backend

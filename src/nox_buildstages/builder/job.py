@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.backend import Backend
@@ -14,6 +15,7 @@ from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.diagnosis.neighbours import Origin
 from nox_buildstages.builder.diagnosis.situation import Situation
 from nox_buildstages.builder.home import read_home
+from nox_buildstages.builder.jobs.server import take_jobs
 from nox_buildstages.builder.jobs.slots import BuildJobs, JobRequest
 from nox_buildstages.environments.cuda import add_cuda
 from nox_buildstages.environments.snapshot import (
@@ -39,13 +41,14 @@ from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from nox_buildstages.builder.compilers.cache import CompilerCache
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.builder.home import HomeSettings
     from nox_buildstages.builder.jobs.memory import MemoryNeed
-    from nox_buildstages.builder.jobs.slots import Shortage
+    from nox_buildstages.builder.jobs.slots import JobSlot
     from nox_buildstages.builder.sandbox import Sandbox
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.lock.files.lockfile import LockedOutput
@@ -72,6 +75,11 @@ class Job(Value):
     def recipe(self) -> Recipe:
         """The recipe of the wheel."""
         return self.context.recipe(self.stage.name, self.output.name)
+
+    @property
+    def place(self) -> dict[str, str]:
+        """The place of the build's events."""
+        return self.context.place(self.stage.name, self.output)
 
     @property
     def log(self) -> Path:
@@ -203,11 +211,14 @@ class Job(Value):
             outer=context.tools.run.outer,
         )
 
-    def report_waiting(self, shortage: Shortage) -> None:
-        """Print a line about waiting for cores or memory."""
-        name = self.output.name
-        self.context.tools.run.report(
-            f"{name} is waiting for {shortage} that other builds use"
+    def take_jobs(
+        self, slot: JobSlot, request: JobRequest
+    ) -> AbstractContextManager[BuildJobs]:
+        """Yield the jobs of the build, after waiting for other builds."""
+        return self.context.tools.run.wait(
+            partial(take_jobs, slot, request),
+            f"{self.output.name} is waiting for {{}} that other builds use",
+            self.place,
         )
 
     @contextmanager

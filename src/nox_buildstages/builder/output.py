@@ -23,7 +23,6 @@ from nox_buildstages.builder.jobs.parallelism import (
     knows_server,
     needs_number,
 )
-from nox_buildstages.builder.jobs.server import take_jobs
 from nox_buildstages.builder.jobs.slots import count_jobs, job_variables
 from nox_buildstages.builder.notices import (
     describe_pure_wheel,
@@ -36,6 +35,7 @@ from nox_buildstages.errors import BackendError, BuildError, WheelError
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.lock.resolve.known_metadata import find_unmet
 from nox_buildstages.model import NVCC
+from nox_buildstages.run.events import BUILT, CACHED
 from nox_buildstages.run.follow import COMPILE
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.store.inventory import disk_size
@@ -66,14 +66,19 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
         BuildError: The build failed.
         BuildStagesError: The compiler cache doesn't work.
     """
-    context, recipe, tools = job.context, job.recipe, job.context.tools
-    with tools.store.hold_lock(recipe.key):
+    recipe, tools = job.recipe, job.context.tools
+    with tools.run.wait(
+        lambda begin: tools.store.hold_lock(recipe.key, on_wait=begin),
+        f"{job.output.name} is waiting for another run that builds it",
+        job.place,
+    ):
         earlier = tools.store.find(recipe.key)
         if earlier is not None and (earlier.run == tools.run.id or not rebuild):
-            return  # another process has built the wheel in the meantime
-        with tools.run.journal.note_build(
-            **context.journal_fields(job.stage.name, job.output)
-        ):
+            # Another process has built the wheel in the meantime.
+            state = BUILT if earlier.run == tools.run.id else CACHED
+            tools.run.emit("output", state, job.place, **earlier.facts)
+            return
+        with tools.run.step("output", job.place, success=BUILT) as facts:
             if rebuild:
                 job.build_dir.clear()
             attempt, kill = Attempt(is_resumed=job.is_partial), None
@@ -83,7 +88,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                     with tools.store.open_build_dir(job.build_dir) as build_dir:
                         tree = begin_tree(job, build_dir)
                         request = request_jobs(job, build_dir, tree, attempt.most)
-                        with take_jobs(slot, request, wait=job.report_waiting) as jobs:
+                        with job.take_jobs(slot, request) as jobs:
                             network = "" if job.sandbox.is_off else ", network on"
                             resuming = ", resuming an interrupted build"
                             limit = describe_limit(job, jobs, request)
@@ -110,6 +115,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                                 jobs.count, is_complete=is_complete, kill=kill
                             ),
                         )
+                    facts |= {**stored.facts, "jobs": jobs.count, "hits": hits}
                     break
                 except BuildError as error:
                     failure = mark_out_of_memory(
@@ -227,7 +233,14 @@ def build_wheel(
                     check_promise(
                         supervised, build_dir.home, job, is_labelled=is_labelled
                     )
-                file_name = supervised.build_wheel(build_dir.wheel)
+                with context.tools.run.step(
+                    *("compile", job.place),
+                    jobs=jobs.count,
+                    resumed=not is_fresh,
+                    log=str(job.log),
+                ) as facts:
+                    file_name = supervised.build_wheel(build_dir.wheel)
+                    facts["jobs"] = jobs.count
             wheel = accept_wheel(
                 build_dir.wheel,
                 file_name,

@@ -56,8 +56,11 @@ def check_before_compile(job: Job, backend: Backend, build_dir: BuildDirectory) 
         PreflightError: The build would fail.
     """
     started = time.monotonic()
-    facts = find_facts(job, backend, build_dir)
-    findings = merge_findings(run_checks(facts))
+    with job.context.tools.run.step("preflight", job.place) as said:
+        facts = find_facts(job, backend, build_dir)
+        findings = merge_findings(run_checks(facts))
+        warnings = [it.line for it in findings if it.state == "warning"]
+        said |= {"checks": len(findings), "warnings": warnings}
     lines = [*format_findings(findings, encoding="utf-8")]
     with job.log.open("a", encoding="utf-8") as log:
         log.writelines(f"{line}\n" for line in ("preflight:", *lines, ""))

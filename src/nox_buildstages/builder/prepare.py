@@ -33,11 +33,10 @@ def occupy_environment(
 ) -> AbstractContextManager[None]:
     """Keep other runs from using an environment at the same time."""
     location = environment.location
-    return tools.store.hold_lock(
-        f"environment-{path_id(location)}",
-        on_wait=lambda: tools.run.report(
-            f"waiting for another run that uses {location}"
-        ),
+    name = f"environment-{path_id(location)}"
+    return tools.run.wait(
+        lambda begin: tools.store.hold_lock(name, on_wait=begin),
+        f"waiting for another run that uses {location}",
     )
 
 
@@ -98,10 +97,13 @@ def sync_environment(
     if find_differences(environment, wanted):
         from nox_buildstages.run.follow import ENV, show_elapsed  # noqa: PLC0415 - to sync
 
-        with show_elapsed(context.tools.run.screen, name, ENV) as attend:
+        run, folder = context.tools.run, environment.location.parent
+        with (
+            run.step("environment", context.place(name), packages=len(wanted)),
+            show_elapsed(run.screen, name, ENV) as attend,
+        ):
             syncer = replace(context.tools.syncer, attend=attend)
             overlaps = syncer.sync(environment, wanted, lock)
-        run, folder = context.tools.run, environment.location.parent
         is_chosen = bool(run.outer.get("UV_LINK_MODE"))
         if not is_chosen and not run.once(
             ("can link", folder), lambda: syncer.can_link(environment.location)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.attempts import Attempt
 from nox_buildstages.builder.job import Job
-from nox_buildstages.builder.jobs.server import take_jobs
 from nox_buildstages.builder.output import (
     begin_log,
     begin_tree,
@@ -86,7 +85,7 @@ def _compare(job: Job, slot: JobSlot) -> tuple[Path, Path] | None:
         with tools.store.open_build_dir(job.build_dir) as build_dir:
             tree = begin_tree(job, build_dir)
             request = request_jobs(job, build_dir, tree, None)
-            with take_jobs(slot, request, wait=job.report_waiting) as jobs:
+            with job.take_jobs(slot, request) as jobs:
                 begin_log(job, jobs, Attempt(is_resumed=False), resumes=False)
                 built = build_wheel(job, jobs, build_dir, tree, is_fresh=True)
             second = built[0].path

@@ -17,8 +17,7 @@ from nox_buildstages.errors import (
     WheelError,
     not_run,
 )
-from nox_buildstages.run.journal import BUILT, CACHED
-from nox_buildstages.store.memory import memory_field
+from nox_buildstages.run.events import BUILT, CACHED
 from nox_buildstages.system.process import run_in_parallel
 from nox_buildstages.value import Record, Value, field
 
@@ -74,7 +73,7 @@ def provide_stage(
         if output.name in rebuild
         or context.fetch_wheel(context.recipe(stage.name, output.name)) is None
     ]
-    _record_results(context, stage)
+    _emit_results(context, stage)
     if missing:
         from nox_buildstages.builder.compilers.cache import find_cache  # noqa: PLC0415
         from nox_buildstages.builder.job import Job  # noqa: PLC0415 - to build
@@ -120,7 +119,7 @@ def provide_stage(
             run_in_parallel(
                 [
                     partial(prepare_environment, context, stage.name, environment),
-                    *(partial(tools.sources.prefetch, it.source) for it in missing),
+                    *(partial(_fetch, context, stage, it) for it in missing),
                 ]
             )
             if not environment.may_run():
@@ -132,6 +131,12 @@ def provide_stage(
         if failures:
             raise failures[0] if len(failures) == 1 else _join(stage, failures)
     return find_results(context, stage)
+
+
+def _fetch(context: BuildContext, stage: Stage, output: LockedOutput) -> None:
+    """Fetch the source of an output."""
+    with context.tools.run.step("fetch", context.place(stage.name, output)):
+        context.tools.sources.prefetch(output.source)
 
 
 class StageBuilds(Record):
@@ -162,7 +167,6 @@ class StageBuilds(Record):
                     self._note_failure(name, error, job.context.tools.run)
                 else:
                     self.running.remove(name)
-                _record_results(job.context, job.stage)
         except BaseException:
             self.pending.clear()
             raise
@@ -226,15 +230,12 @@ def available_results(context: BuildContext, stage: Stage) -> Iterator[OutputRes
             )
 
 
-def _record_results(context: BuildContext, stage: Stage) -> None:
-    """Record the wheels of a stage in the run's journal."""
-    context.tools.run.journal.add(
-        {
-            **context.journal_fields(stage.name, result.output),
-            "state": BUILT if result.is_built else CACHED,
-            "seconds": result.wheel.seconds,
-            "size": result.wheel.size,
-            **memory_field(result.wheel.memory),
-        }
-        for result in available_results(context, stage)
-    )
+def _emit_results(context: BuildContext, stage: Stage) -> None:
+    """Emit the results of the outputs whose wheels are in the store."""
+    for result in available_results(context, stage):
+        context.tools.run.emit(
+            "output",
+            BUILT if result.is_built else CACHED,
+            context.place(stage.name, result.output),
+            **result.wheel.facts,
+        )

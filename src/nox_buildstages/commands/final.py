@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from nox_buildstages.environments.packages import IMPORTS_NOTE, digest_packages
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files.effects import describe_unused, find_unused_outputs
 from nox_buildstages.model import FINAL
-from nox_buildstages.run.journal import CLOSED
+from nox_buildstages.run.events import ENDED
 from nox_buildstages.run.summary import render_summary
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.system.files import write_text
@@ -45,8 +46,8 @@ def run_final(workspace: Workspace) -> str | None:
     final, house = project.final, workspace.wheelhouse
     environment = workspace.environment
     context = workspace.context(workspace.ensure_locks()[0])
-    label = project.stage_label(FINAL)
-    with tools.run.journal.note_failure(python=workspace.python, stage=label):
+    place = context.place(FINAL)
+    with tools.run.step("install", place) as facts:
         stages = workspace.cell.graph.order
         results = [
             result for stage in stages for result in find_results(context, stage)
@@ -54,6 +55,7 @@ def run_final(workspace: Workspace) -> str | None:
         entries = house.deliver(results)
         house.keep_only({result.output.name for result in results})
         bound = house.write_bound_lock(context.pylock(FINAL), context.wheels(FINAL))
+        facts["packages"] = len(context.ingredients(FINAL))
         with occupy_environment(tools, environment):
             own = final.project
             if own is None:
@@ -71,14 +73,14 @@ def run_final(workspace: Workspace) -> str | None:
         if final.imports:
             _check_imports(context, environment, again=options.check_again)
         for check in final.checks:
-            environment.run(check, project.root)
+            with tools.run.step("check", place, command=shlex.join(check)):
+                environment.run(check, project.root)
     finally:
         for line in render_summary(entries):
             tools.run.report(line)
         for name in find_unused_outputs(project, context.locks):
             tools.run.report(describe_unused(name))
-        cell = str(project.cell)
-        tools.run.journal.note(CLOSED, python=workspace.python, cell=cell)
+        tools.run.emit("summary", ENDED, place)
     return None
 
 
@@ -99,6 +101,8 @@ def _check_imports(
     with suppress(OSError):
         is_noted = note.read_bytes() == inputs.encode()
     if is_noted and not again:
+        facts = {"modules": final.imports, "skipped": True}
+        run.emit("import", ENDED, context.place(FINAL), **facts)
         run.report(
             "the imports worked, and nothing has changed since; to check them again:"
             " nox -s build-stages -- --check-again"
@@ -132,20 +136,30 @@ def _import_modules(context: BuildContext, environment: Environment) -> None:
     path = os.pathsep.join((str(environment.bin), tools.run.outer.get("PATH", "")))
     argv = import_command(str(environment.python), context.project.final.imports)
     env = {**tools.run.outer, "PATH": path}
-    completed = tools.runner(Command(argv=argv, cwd=root, env=env))
-    lines = [*completed.stdout.splitlines(), *completed.stderr.splitlines()]
-    if not completed.returncode:
-        for line in lines:
-            tools.run.report(line)
-        return
+    with tools.run.step(
+        "import", context.place(FINAL), modules=context.project.final.imports
+    ):
+        completed = tools.runner(Command(argv=argv, cwd=root, env=env))
+        lines = [*completed.stdout.splitlines(), *completed.stderr.splitlines()]
+        if not completed.returncode:
+            for line in lines:
+                tools.run.report(line)
+            return
+        raise _import_error(context, completed.returncode, lines)
+
+
+def _import_error(
+    context: BuildContext, returncode: int, lines: list[str]
+) -> BuildStagesError:
+    """Return the error of imports that failed, with the lines that they printed."""
     from nox_buildstages.builder.diagnosis.causes import find_causes  # noqa: PLC0415 - few imports fail
     from nox_buildstages.builder.diagnosis.hints import find_import_hint  # noqa: PLC0415
     from nox_buildstages.builder.diagnosis.situation import Situation  # noqa: PLC0415
 
-    problem = f"an import ended with exit status {completed.returncode}"
-    if completed.returncode == 1 and lines:
+    problem = f"an import ended with exit status {returncode}"
+    if returncode == 1 and lines:
         problem = lines.pop()
-    raise BuildStagesError(
+    return BuildStagesError(
         problem=problem,
         details=find_causes(lines).lines,
         hint=find_import_hint(

@@ -32,8 +32,7 @@ def run_stage(workspace: Workspace, stage: Stage) -> None:
     context = replace(workspace.context(locks), logs=house.logs)
     outputs = {output.name for output in stage.outputs}
     rebuild = outputs if options.rebuild_all else outputs & set(options.rebuild)
-    label = project.stage_label(stage.name)
-    with tools.run.journal.note_failure(python=workspace.python, stage=label):
+    with tools.run.step("stage", context.place(stage.name)):
         try:
             results = provide_stage(
                 *(context, stage, environment),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.indexes.url_secrets import hide_secrets, redact
+from nox_buildstages.run.events import BEGUN
 from nox_buildstages.system.files import make_ignored_folder
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ VARIABLES = re.compile(
 
 _PACKAGE = logging.getLogger("nox_buildstages")
 _LOG = logging.getLogger(__name__)
-
-_OPENED = "debug log"
-"""The state of a note in the journal: a process has opened a debug log."""
 
 
 class _LineFormatter(logging.Formatter):
@@ -57,7 +55,7 @@ def write_debug_log(
         _PACKAGE.setLevel(logging.DEBUG)
         _PACKAGE.propagate = False
         try:
-            run.once((_OPENED, path), lambda: _begin(run, path, root))
+            run.once(("debug log", path), lambda: _begin(run, path, root))
             yield
             _LOG.debug("the session is done")
         except BaseException as error:
@@ -77,10 +75,13 @@ def _begin(run: Run, path: Path, root: Path) -> None:
     read = {it: run.outer[it] for it in sorted(run.outer) if VARIABLES.fullmatch(it)}
     for name, value in hide_secrets(read).items():
         _LOG.debug("variable %s=%s", name, value)
-    # Of all processes of a run, the first to make a note prints the path.
-    run.journal.note(_OPENED, path=str(path), process=os.getpid())
-    notes = (it for it in run.journal.notes() if it["state"] == _OPENED)
-    opened = [note["process"] for note in notes if note["path"] == str(path)]
+    # Of all processes of a run, the first to open the file prints the path.
+    run.emit("debug-log", BEGUN, path=str(path))
+    opened = [
+        event.process
+        for event in run.journal.events()
+        if event.step == "debug-log" and event.facts["path"] == str(path)
+    ]
     if opened[:1] in ([], [os.getpid()]):
         shown = path.relative_to(root) if path.is_relative_to(root) else path
         run.report(f"debug log: {shown}")

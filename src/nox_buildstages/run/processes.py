@@ -7,24 +7,27 @@ import logging
 import os
 import shutil
 import signal
+import stat
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import UsageError
 from nox_buildstages.model import DEBUG_LOG
-from nox_buildstages.run.journal import SAY, Journal
+from nox_buildstages.run.events import BEGUN
+from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.run import Run
 from nox_buildstages.run.screen import HEARTBEAT, Heartbeat, LiveLine, Screen, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from nox_buildstages.config.cells import Cells
+    from nox_buildstages.run.nox_command_line import NoxInvocation, RegisteredSession
 
 _RUN_VARIABLE = "NOX_BUILDSTAGES_RUN"
 _BOARD_VARIABLE = "NOX_BUILDSTAGES_BOARD"
@@ -37,7 +40,7 @@ _OUTPUT = logging.DEBUG - 1
 _LOGGER = logging.getLogger("nox")
 
 _INTERVAL = 1.0
-"""Seconds between two looks at the journal, and at the parent process."""
+"""Seconds between two looks at the parent process."""
 
 
 def begin_run(wheelhouse: Path) -> Run:
@@ -56,30 +59,39 @@ def begin_run(wheelhouse: Path) -> Run:
             os.environ[_BOARD_VARIABLE] = str(shutil.get_terminal_size().columns)
     name = os.environ[_RUN_VARIABLE]
     is_worker = not name.startswith(f"{os.getpid()}-")
-    journal = Journal.of(wheelhouse, name)
     return Run(
         id=name,
         outer=dict(os.environ),
-        journal=journal,
-        screen=_open_screen(journal if is_worker else None),
+        journal=Journal.of(wheelhouse, name),
+        screen=_open_screen(is_worker=is_worker),
         is_parallel=is_worker,
     )
 
 
 def watch_processes(
-    run: Run, cells: Cells, sessions: Collection[str] | None = None
+    run: Run,
+    cells: Cells,
+    selected: Mapping[str, RegisteredSession],
+    invocation: NoxInvocation,
 ) -> None:
-    """Print the messages of other processes, and the summary if no session did.
+    """Begin the journal, and print the summary at the end if no session does.
 
     A child of ``-j`` leaves both to the parent, and ends with it: if the
     parent is killed, nothing else ends the children.
     """
+    builds = any(session.builds for session in selected.values())
+    run.keeps_events = builds and invocation.makes_environments
     if run.is_parallel:
         Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
         return
-    atexit.register(_print_summary, run.journal, cells, sessions)
-    if _BOARD_VARIABLE not in os.environ:
-        Thread(target=_print_messages, args=(run.journal,), daemon=True).start()
+    if run.keeps_events:
+        run.emit("run", BEGUN, sessions=[*selected])
+        stages = {session.name for session in selected.values() if session.tags}
+        sessions = stages if cells.has_matrix and stages else None
+        atexit.register(_end_run, run, cells, sessions)
+    has_terminal = _BOARD_VARIABLE in os.environ
+    if invocation.is_parallel and not has_terminal and sys.platform != "win32":
+        _let_children_append()
 
 
 def open_debug_log(
@@ -105,25 +117,19 @@ def open_debug_log(
     return write_debug_log(run, session, path=logs() / DEBUG_LOG, root=root)
 
 
-def _open_screen(parent: Journal | None) -> Screen:
+def _open_screen(*, is_worker: bool) -> Screen:
     """Return the screen of this process.
 
-    The parent prints the lines that children write in the journal: nox shows the
-    lines of a child only when the session ends. The first process has no parent.
+    Nox shows the lines of a child only when the session ends, so without a terminal
+    children print to the stream of the process that was called.
     """
-
-    def say(line: str) -> None:
-        if parent is None:
-            _LOGGER.info(line)
-        else:
-            parent.note(SAY, line=line)
-
-    columns = None if parent is None else os.environ.get(_BOARD_VARIABLE)
-    is_live = sys.stderr.isatty() if parent is None else columns is not None
+    columns = os.environ.get(_BOARD_VARIABLE) if is_worker else None
+    is_live = columns is not None if is_worker else sys.stderr.isatty()
     try:
         interval = float(os.environ.get(_HEARTBEAT_VARIABLE, ""))
     except ValueError:
         interval = HEARTBEAT
+    say = _say_in_parent if is_worker else _LOGGER.info
     if logging.getLogger().isEnabledFor(_OUTPUT):
         return Stream(say=say, interval=interval, to=sys.stderr)
     if not is_live:
@@ -132,6 +138,31 @@ def _open_screen(parent: Journal | None) -> Screen:
         stream=sys.stderr,
         columns=lambda: int(columns or shutil.get_terminal_size().columns),
     )
+
+
+def _say_in_parent(line: str) -> None:
+    """Print a line to the standard error stream of the parent process.
+
+    A socket can't be opened in this way; then nothing is printed until the end.
+    """
+    with suppress(OSError):
+        path = Path(f"/proc/{os.getppid()}/fd/2")
+        with path.open("a", encoding="utf-8", errors="replace") as stream:
+            stream.write(f"nox > {line}\n")
+
+
+def _let_children_append() -> None:
+    """Let children add lines to the file that standard output or error may go to.
+
+    Otherwise this process would write over them.
+    """
+    import fcntl  # noqa: PLC0415 - Windows lacks it
+
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+                fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
 
 
 def _end_with_parent(parent: int) -> None:
@@ -143,28 +174,13 @@ def _end_with_parent(parent: int) -> None:
     end(process, signal.SIGTERM)
 
 
-def _print_messages(journal: Journal) -> None:
-    """Print the lines noted by children, until this process ends."""
-    count = 0
-    while True:
-        time.sleep(_INTERVAL)
-        lines = [note["line"] for note in journal.notes() if note["state"] == SAY]
-        for line in lines[count:]:
-            _LOGGER.info(line)
-        count = len(lines)
-
-
-def _print_summary(
-    journal: Journal, cells: Cells, sessions: Collection[str] | None
-) -> None:
+def _end_run(run: Run, cells: Cells, sessions: Collection[str] | None) -> None:
     """Print the summary if something failed and no session printed a summary."""
-    if not journal.path.exists():
-        return
     from nox_buildstages.run.summary import missing_summaries, render_summary  # noqa: PLC0415 - a no-op needs none
 
-    notes = journal.notes()
-    journal.remove()
-    for python, entries in missing_summaries(notes, cells, sessions):
+    events = run.journal.events()
+    run.journal.remove()
+    for python, entries in missing_summaries(events, cells, sessions):
         if len(cells.first.project.pythons) > 1:
             _LOGGER.info("Python %s", python)
         for line in render_summary(entries):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+import os
+import time
+from contextlib import ExitStack, contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nox_buildstages.errors import BuildTimeoutError
+from nox_buildstages.run.events import BEGUN, ENDED, FAILED, RUNNING, STOPPED, Event
 from nox_buildstages.run.screen import Screen
 from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
+    from nox_buildstages.run.events import Step
     from nox_buildstages.run.journal import Journal
 
     T = TypeVar("T")
@@ -49,6 +55,9 @@ class Run(Record):
     is_parallel: bool = False  # whether other sessions work at the same time
     stops_on_error: bool = False  # nox's --stop-on-first-error
     uses: ExitStack = field(default_factory=ExitStack)  # in use until the process ends
+    keeps_events: bool = False  # whether sessions build, so there is a journal
+    place: Mapping[str, str] = field(default_factory=dict)
+    """The session, its Python and its cell, in every event."""
     _answers: dict[Hashable, dict[tuple[Hashable, ...], _Answer]] = field(
         default_factory=dict
     )
@@ -64,6 +73,83 @@ class Run(Record):
     def report_once(self, line: str) -> None:
         """Print a line, unless this process has printed the same line."""
         self.once(("printed", line), lambda: self.report(line))
+
+    def emit(
+        self,
+        step: Step,
+        state: str,
+        place: Mapping[str, str] | None = None,
+        **facts: object,
+    ) -> None:
+        """Emit an event: show it, and keep it in the journal.
+
+        ``place`` has fields of the event, such as ``stage`` and ``output``.
+        """
+        event = Event(
+            step=step,
+            state=state,
+            time=time.time(),
+            process=os.getpid(),
+            facts=facts,
+            **{**self.place, **(place or {})},
+        )
+        if self.keeps_events and state != RUNNING:
+            self.journal.add(event)
+        self.screen.note(event)
+
+    @contextmanager
+    def step(
+        self,
+        step: Step,
+        place: Mapping[str, str] | None = None,
+        *,
+        success: str = ENDED,
+        **facts: object,
+    ) -> Iterator[dict[str, object]]:
+        """Emit that a step has begun; at the end, if it succeeded, failed or stopped.
+
+        Yields:
+            The facts of the last event, to which the block may add some.
+        """
+        self.emit(step, BEGUN, place, **facts)
+        state = STOPPED  # by Ctrl-C
+        try:
+            yield facts
+            state = success
+        except BuildTimeoutError as error:  # the next run resumes the build
+            facts["problem"] = error.summary
+            raise
+        except Exception as error:
+            state = FAILED
+            facts["problem"] = getattr(error, "summary", str(error))
+            raise
+        finally:
+            self.emit(step, state, place, **facts)
+
+    @contextmanager
+    def wait(
+        self,
+        hold: Callable[[Callable[..., None]], AbstractContextManager[T]],
+        line: str,
+        place: Mapping[str, str] | None = None,
+    ) -> Iterator[T]:
+        """Enter a block that may have to wait; then print a line and emit events.
+
+        ``hold`` returns the block, which calls its argument before it waits; an
+        argument of that call replaces ``{}`` in the line.
+        """
+        begun = False
+
+        def begin(*missing: object) -> None:
+            nonlocal begun
+            begun, reason = True, line.format(*missing)
+            self.emit("wait", BEGUN, place, reason=reason)
+            self.report(reason)
+
+        with hold(begin) as held:
+            if begun:
+                self.emit("wait", ENDED, place)
+            yield held
 
     def once(self, question: tuple[Hashable, ...], find: Callable[[], T]) -> T:
         """Return the answer to a question, which is searched for only once.

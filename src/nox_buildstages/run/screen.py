@@ -11,6 +11,8 @@ from nox_buildstages.value import Record, field
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nox_buildstages.run.events import Event
+
 HEARTBEAT = 30.0
 """Seconds between two lines of progress if no line can be live."""
 
@@ -21,6 +23,9 @@ class Screen(Record):
     lock: RLock = field(default_factory=RLock)
     """Held while something is printed: several builds run in threads."""
     _lines: dict[object, str] = field(default_factory=dict)
+
+    def note(self, event: Event) -> None:
+        """Show an event."""
 
     def show_one(self, name: object, line: str) -> None:
         """Show the progress of one of several programs: the first, and how many."""

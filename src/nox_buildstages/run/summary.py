@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages.run.journal import BEGUN, BUILT, CACHED, CLOSED, FAILED
+from nox_buildstages.run.events import BEGUN, BUILT, CACHED, FAILED, PLANNED, STOPPED
 from nox_buildstages.text import align, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from nox_buildstages.config.cells import Cells
+    from nox_buildstages.run.events import Event
 
 _HEAD = ("output", "version", "stage", "state", "seconds", "size", "memory")
 _NOT_BUILT = "not built"
+
+_UNFINISHED = (BEGUN, FAILED, STOPPED)
+"""The states of an output without a wheel. Without an end, its process was killed."""
 
 _MUCH = 10**9
 """Bytes; the summary shows memory if a build of this run used so much."""
@@ -50,7 +54,7 @@ def _format_memory(process: int, build: int, **_: object) -> str:
 
 
 def missing_summaries(
-    notes: Iterable[Mapping[str, Any]],
+    events: Iterable[Event],
     cells: Cells,
     sessions: Collection[str] | None = None,
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -59,12 +63,12 @@ def missing_summaries(
     Each is a Python, with the entries of the cells without a summary. The sessions of
     stages have no Python in their names; None stands for all.
     """
-    by_python: dict[str, list[Mapping[str, Any]]] = {}
-    for note in notes:
-        if "python" in note:
-            by_python.setdefault(note["python"], []).append(note)
+    by_python: dict[str, list[Event]] = {}
+    for event in events:
+        if event.step in ("stage", "install", "output", "summary"):
+            by_python.setdefault(event.python, []).append(event)
     for python, found in sorted(by_python.items()):
-        closed = {note["cell"] for note in found if note["state"] == CLOSED}
+        closed = {event.cell for event in found if event.step == "summary"}
         # Cells share stages, so an output may come several times.
         outputs = dict.fromkeys(
             (cell.project.stage_label(stage.name), output.name)
@@ -75,32 +79,38 @@ def missing_summaries(
             if sessions is None or cell.session(stage) in sessions
             for output in stage.outputs
         )
-        # The last note of an output counts, but "cached" says less than another state.
-        last: dict[tuple[str, str | None], Mapping[str, Any]] = {}
-        for note in found:
-            if note["state"] == CLOSED:
-                continue
-            key = (note["stage"], note.get("name"))
-            if note["state"] != CACHED or key not in last:
-                last[key] = note
-        if outputs and any(it["state"] in (BEGUN, FAILED) for it in last.values()):
-            yield python, [_entry(*output, last) for output in outputs]
+        failed = {
+            event.stage
+            for event in found
+            if event.step in ("stage", "install") and event.state == FAILED
+        }
+        # The last event of an output counts, but "cached" says less than another one.
+        last: dict[tuple[str, str], Event] = {}
+        for event in found:
+            key = (event.stage, event.output)
+            is_output = event.step == "output" and event.state != PLANNED
+            if is_output and (event.state != CACHED or key not in last):
+                last[key] = event
+        states = {event.state for event in last.values()}
+        if outputs and (failed or not states.isdisjoint(_UNFINISHED)):
+            yield python, [_entry(*output, last, failed) for output in outputs]
 
 
 def _entry(
-    stage: str, name: str, last: Mapping[tuple[str, str | None], Mapping[str, Any]]
+    stage: str, name: str, last: Mapping[tuple[str, str], Event], failed: set[str]
 ) -> dict[str, Any]:
     """Return the entry of an output.
 
     If a stage failed, and no output of the stage failed or was stopped, then all its
     outputs that weren't built failed.
     """
-    note = last.get((stage, name), {"state": _NOT_BUILT})
-    states = {
-        it["state"] for (of, output), it in last.items() if of == stage and output
-    }
-    names_failure = not states.isdisjoint((BEGUN, FAILED))
-    if note["state"] == _NOT_BUILT and (stage, None) in last and not names_failure:
-        note = {"state": FAILED}
-    status = "stopped" if note["state"] == BEGUN else note["state"]
-    return {**note, "name": name, "stage": stage, "status": status}
+    event = last.get((stage, name))
+    states = {it.state for (of, _), it in last.items() if of == stage}
+    names_failure = not states.isdisjoint(_UNFINISHED)
+    if event is None:
+        has_failed = stage in failed and not names_failure
+        status = FAILED if has_failed else _NOT_BUILT
+        return {"name": name, "stage": stage, "status": status}
+    status = STOPPED if event.state == BEGUN else event.state
+    known = {"version": event.version, **event.facts}
+    return {**known, "name": name, "stage": stage, "status": status}

@@ -73,6 +73,17 @@ class StoredWheel(Value):
     memory: BuildMemory | None = None  # None if it wasn't measured
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """The facts of the wheel in events."""
+        return {
+            "key": self.key,
+            "sha256": self.sha256,
+            "seconds": self.seconds,
+            "size": self.size,
+            **memory_field(self.memory),
+        }
+
+    @property
     def key(self) -> str:
         """The wheel's key in the store."""
         return self.recipe.key

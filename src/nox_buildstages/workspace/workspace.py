@@ -195,8 +195,9 @@ class Workspace(Value):
     def use_store(self) -> None:
         """Keep `build-stages-prune` from removing wheels until the process ends."""
         run, store = self.tools.run, self.tools.store
-        use = store.use(
-            on_wait=lambda: run.report("waiting for build-stages-prune to end")
+        use = run.wait(
+            lambda begin: store.use(on_wait=begin),
+            "waiting for build-stages-prune to end",
         )
         run.once(("store", store.folder), lambda: run.uses.enter_context(use))
 
@@ -295,10 +296,10 @@ class Workspace(Value):
 
     def hold_lock(self) -> AbstractContextManager[None]:
         """Let one process at a time make the locks of this project."""
-        message = "another session makes the lock files; waiting for it"
-        return self.tools.store.hold_lock(
-            f"locking-{path_id(self.project.pyproject)}",
-            on_wait=lambda: self.tools.run.report(message),
+        name = f"locking-{path_id(self.project.pyproject)}"
+        return self.tools.run.wait(
+            lambda begin: self.tools.store.hold_lock(name, on_wait=begin),
+            "another session makes the lock files; waiting for it",
         )
 
     def project_locker(self) -> ProjectLocker:
@@ -347,10 +348,11 @@ class Workspace(Value):
         from nox_buildstages.workspace import lock_surroundings  # noqa: PLC0415 - most don't lock
 
         try:
-            locker = self.project_locker()
-            lock_surroundings.note_surroundings(locker.contexts)
-            locker.lock_project()
-            lock_surroundings.record_final(self._locked_contexts())
+            with run.step("lock", reason=reason):
+                locker = self.project_locker()
+                lock_surroundings.note_surroundings(locker.contexts)
+                locker.lock_project()
+                lock_surroundings.record_final(self._locked_contexts())
         except (BuildStagesError, OSError):
             with suppress(OSError):
                 write_text(self._last_run, f"{run.id}\n{self.environment.session}")

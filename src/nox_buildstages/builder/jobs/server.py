@@ -49,7 +49,7 @@ MOST_PATIENCE = 60.0
 
 @contextmanager
 def take_jobs(
-    slot: JobSlot, request: JobRequest, *, wait: Callable[[Shortage], None]
+    slot: JobSlot, request: JobRequest, wait: Callable[[Shortage], None]
 ) -> Iterator[BuildJobs]:
     """Yield the jobs of a build; ``wait`` is called before waiting for others."""
     with slot.hold_jobs(request, wait=wait) as grant:

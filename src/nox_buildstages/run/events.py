@@ -1,0 +1,107 @@
+"""The events of a run of nox, which every reader draws from: screen, table, report.
+
+A step is something that takes time. It has the state ``begun``, then ``ended``,
+``failed`` or ``stopped``; without one of these, it still runs, or its process was
+killed.
+
+=============== ======================================== ===============================
+step            what it is                               its facts
+=============== ======================================== ===============================
+``run``         one command of nox                       ``sessions``
+``session``     one session of ours
+``lock``        making the lock files                    ``reason``
+``ask``         asking a build backend for a lock        ``log``
+``stage``       providing the outputs of a stage
+``fetch``       fetching the source of an output
+``environment`` making an environment equal to a lock    ``packages``
+``wait``        waiting for others                       ``reason``
+``preflight``   checking a long build before             ``checks``, ``warnings``
+``compile``     running ``build_wheel`` once             ``jobs``, ``resumed``, ``log``
+``output``      building a wheel, or finding it          ``key``, ``sha256``, ``size``,
+                                                         ``seconds``, ``memory``,
+                                                         ``jobs``, ``hits``
+``install``     installing the runtime environment       ``packages``
+``import``      importing the modules of the table       ``modules``, ``skipped``
+``check``       running one check of the table           ``command``
+``summary``     printing the table of a cell
+``debug-log``   opening the debug log                    ``path``
+=============== ======================================== ===============================
+
+An output has the state ``cached``, or ``begun`` and then ``built``, ``failed`` or
+``stopped``. A step that failed has the fact ``problem``, the summary of the error.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+from nox_buildstages.value import Value, field
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Step = Literal[
+    "run",
+    "session",
+    "debug-log",
+    "stage",
+    "lock",
+    "ask",
+    "fetch",
+    "environment",
+    "wait",
+    "preflight",
+    "compile",
+    "install",
+    "import",
+    "check",
+    "output",
+    "summary",
+]
+
+BEGUN, ENDED, FAILED, STOPPED = "begun", "ended", "failed", "stopped"
+"""The states of every step."""
+
+PLANNED, BUILT, CACHED = "planned", "built", "cached"
+"""More states of an output."""
+
+RUNNING = "running"
+"""The state of an event that is shown and not kept."""
+
+
+class Event(Value):
+    """Something that happened in a run of nox."""
+
+    step: Step
+    state: str
+    time: float = 0.0  # seconds since the epoch
+    process: int = 0
+    session: str = ""  # with its Python, as nox names it
+    python: str = ""  # the minor version
+    cell: str = ""  # of the session, such as ``cuda-arch=9.0``
+    stage: str = ""  # with the values of its axes; ``final`` for the runtime
+    output: str = ""
+    version: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def subject(self) -> tuple[object, ...]:
+        """The fields that are equal in all events of one step."""
+        place = (self.session, self.python, self.cell, self.stage, self.output)
+        return (self.process, self.step, *place)
+
+    def to_line(self) -> str:
+        """Return the event as a line of JSON; empty fields are left out."""
+        fields = {name: it for name, it in self.__dict__.items() if it}
+        return f"{json.dumps(fields, ensure_ascii=False, default=str)}\n"
+
+    @classmethod
+    def from_line(cls, line: str | bytes) -> Event:
+        """Return the event of a line.
+
+        Raises:
+            TypeError: The line has other fields.
+            ValueError: The line isn't JSON.
+        """
+        return cls(**json.loads(line))
