@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 TAG = "build-stage"
 _HERE = ".".join(map(str, sys.version_info[:3]))
-INIT = "build-stages-init"
+INIT, PLAN = "build-stages-init", "build-stages-plan"
 _BACKENDS = ("uv", "virtualenv", "venv")
 
 
@@ -84,6 +84,11 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
         )
     except errors.DeclarationError as error:
         raise SystemExit(_draw(_with_lines(error))) from None
+    pythons = cells.first.project.pythons
+    installed = (it for it in pythons if shutil.which(f"python{it}"))
+    first_python = next(installed, next(iter(pythons), None))
+    if first_python is None:
+        first_python = _choose_python(cells.first.project)
     adapter = _Adapter(
         document=document,
         cells=cells,
@@ -92,22 +97,23 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
             stops_on_error=invocation.stops_on_error,
         ),
         lock=EnvironmentLock(invocation=invocation),
+        python=first_python,
     )
     sessions = [
         *_stages(cells),
         *_finals(cells),
         *_others(cells, document),
     ]
-    _check_words(invocation, sessions, cells)
-    pythons = cells.first.project.pythons
-    installed = (it for it in pythons if shutil.which(f"python{it}"))
-    first_python = next(installed, next(iter(pythons), None))
-    if first_python is None:
-        first_python = _choose_python(cells.first.project)
+    called = invocation.find_called(sessions)
+    if invocation.words:
+        _check_words(invocation.words, called, cells)
+    finds_python = any(it.finds_python for it in called.values())
+    if finds_python and adapter.find_python() is None:  # nox may download one
+        sessions = [replace(it, has_environment=it.has_workspace) for it in sessions]
     for session in sessions:
         python = [*session.pythons] or first_python
         of_python = "-{python}" if session.pythons else ""
-        runs_beside_others = session.has_environment or bool(session.requires)
+        runs_beside_others = session.has_workspace or bool(session.requires)
         nox.session(
             name=session.name,
             python=python if session.has_environment else False,
@@ -125,23 +131,20 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
 
 
 def _check_words(
-    invocation: NoxInvocation, sessions: Sequence[RegisteredSession], cells: Cells
+    words: Sequence[str], called: Mapping[str, RegisteredSession], cells: Cells
 ) -> None:
     """Check the words after ``--`` before nox makes an environment; print the help.
 
     Raises:
         SystemExit: A word is wrong for a session of ours, or asks for help.
     """
-    called = invocation.find_called(sessions) if invocation.words else {}
-    if not called:
-        return
     from nox_buildstages.workspace.session_options import parse_options  # noqa: PLC0415 - for --list
 
     helps = []
     for session in called.values():
         name = session.name.partition("(")[0]
         try:
-            options = parse_options(invocation.words, outputs=cells.names, session=name)
+            options = parse_options(words, outputs=cells.names, session=name)
         except UsageError as error:
             raise SystemExit(_draw(error)) from None
         if options.help:
@@ -281,6 +284,7 @@ def _finals(cells: Cells) -> Iterator[RegisteredSession]:
             requires=tuple(finals),
             is_default=True,
             has_environment=False,
+            has_workspace=False,
         )
         yield every
         yield replace(
@@ -298,22 +302,26 @@ def _others(cells: Cells, document: Mapping[str, Any]) -> Iterator[RegisteredSes
         doc=DOCS[INIT],
         body="commands.init.init:run_init",
         arguments={"document": document},
+        has_environment=False,
     )
     yield RegisteredSession(
         name="build-stages-lock",
         doc=DOCS["build-stages-lock"],
         body="commands.lock:run_lock",
+        has_environment=False,
     )
     yield RegisteredSession(
-        name="build-stages-plan",
-        doc=DOCS["build-stages-plan"],
+        name=PLAN,
+        doc=DOCS[PLAN],
         body="commands.plan.project:run_plan",
+        has_environment=False,
     )
     yield RegisteredSession(
         name="build-stages-prune",
         doc=DOCS["build-stages-prune"],
         body="commands.prune:run_prune",
         has_environment=False,
+        has_workspace=False,
     )
     yield RegisteredSession(
         name="build-stages-merge",
@@ -321,6 +329,7 @@ def _others(cells: Cells, document: Mapping[str, Any]) -> Iterator[RegisteredSes
         body="commands.merge.merge:run_merge",
         arguments={"cells": cells},
         has_environment=False,
+        has_workspace=False,
     )
 
 
@@ -334,6 +343,7 @@ class _Adapter(Value):
     cells: Cells
     run: Run
     lock: EnvironmentLock
+    python: str | None  # of sessions without several; None for nox's own
 
     def wrap(self, declared: RegisteredSession) -> Callable[[nox.Session], None]:
         """Return the function of a session, as nox wants it."""
@@ -346,7 +356,7 @@ class _Adapter(Value):
                     open_debug_log(
                         self.run,
                         session.name,
-                        logs=lambda: self._logs(declared, _minor_version(session)),
+                        logs=lambda: self._logs(declared, self._minor_version(session)),
                         root=self.cells.first.project.root,
                     ),
                     self.lock.release_during(
@@ -376,7 +386,7 @@ class _Adapter(Value):
     ) -> dict[str, str]:
         """Return the place of a session's events."""
         cell = str((declared.cell or self.cells.first).project.cell)
-        python = _minor_version(session)
+        python = self._minor_version(session)
         return {"session": session.name, "python": python, "cell": cell}
 
     def _logs(self, declared: RegisteredSession, python: str) -> Path:
@@ -420,7 +430,7 @@ class _Adapter(Value):
         # The body is imported only now: `nox --list` needs none of its imports.
         module, _, function = declared.body.partition(":")
         body = getattr(import_module(f"{__package__}.{module}"), function)
-        if not declared.has_environment:
+        if not declared.has_workspace:
             skip_reason = body(options, self.run, **declared.arguments)
             return skip_reason
         project = self.cells.first.project
@@ -435,12 +445,12 @@ class _Adapter(Value):
         workspace = open_workspace(
             self.cells,
             declared.cell or self.cells.first,
-            _environment(session, self.lock.invocation),
+            self._environment(session, declared),
             options,
             self.run,
         )
         # Nox reuses an environment even if the session's Python has changed.
-        wanted = _minor_version(session)
+        wanted = self._minor_version(session) if declared.has_environment else ""
         if wanted not in ("", workspace.python):
             problem = (
                 f"the environment was made with Python {workspace.python}, and the"
@@ -451,52 +461,108 @@ class _Adapter(Value):
         skip_reason = body(workspace, **declared.arguments)
         return skip_reason
 
+    def _environment(
+        self, session: nox.Session, declared: RegisteredSession
+    ) -> Environment:
+        """Return a session's environment, with what nox lets be done with it.
 
-def _environment(session: nox.Session, invocation: NoxInvocation) -> Environment:
-    """Return a session's environment, with what nox lets be done with it.
+        Whether nox skips installs can only be found out by an attempt to run something.
 
-    Whether nox skips installs can only be found out by an attempt to run something.
-
-    Raises:
-        UsageError: It isn't an environment that can be made equal to a lock.
-    """
-    if session.venv_backend not in _BACKENDS:
-        raise UsageError(
-            problem=f"the venv backend {session.venv_backend!r} makes no environment"
-            " that a lock can be installed in",
-            hint=f"use one of these: -db {', -db '.join(_BACKENDS)}",
-        )
-    location, programs = session.env_dir.absolute(), Path(session.bin).absolute()
-    if not is_complete(location):
-        problem = "the environment is incomplete: nox was stopped while making it"
-        raise _unusable(location, problem)
-    nothing = ("python", "-I", "-S", "-c", "")  # starts quickly
-
-    def run(argv: Sequence[str], cwd: Path, *, log: bool = True) -> None:
-        is_there = Path.cwd() == cwd  # nox prints every change of the folder
-        with nullcontext() if is_there else session.chdir(cwd):
-            session.run(*argv, external=True, log=log)
-
-    return Environment(
-        location=location,
-        bin=programs,
-        python=programs / "python",
-        session=session.name,
-        may_install=cache(
-            lambda: (
-                not invocation.may_skip_installs
-                or session.run_install(*nothing, silent=True, log=False) is not None
+        Raises:
+            UsageError: It isn't an environment that can be made equal to a lock; or
+                nox mustn't make one, and a session without one may need it.
+        """
+        invocation = self.lock.invocation
+        location = session.env_dir.absolute()
+        backends = (invocation.backend or "uv").split("|")
+        if declared.has_environment:
+            backends = [session.venv_backend]
+        elif not invocation.makes_environments:
+            backends = ["none"]
+        if declared.name != PLAN and not set(backends) & {*_BACKENDS}:
+            raise UsageError(
+                problem=f"the venv backend {backends[0]!r} makes no environment"
+                " that a lock can be installed in",
+                hint=f"use one of these: -db {', -db '.join(_BACKENDS)}",
             )
-        ),
-        may_run=lambda: not invocation.skips_programs,
-        run=run,
-    )
+
+        def run(argv: Sequence[str], cwd: Path, *, log: bool = True) -> None:
+            is_there = Path.cwd() == cwd  # nox prints every change of the folder
+            with nullcontext() if is_there else session.chdir(cwd):
+                session.run(*argv, external=True, log=log)
+
+        was_made = is_complete(location)
+        environment = Environment(
+            location=location,
+            bin=location / "bin",
+            python=location / "bin" / "python",
+            session=session.name,
+            may_run=lambda: not invocation.skips_programs,
+            run=run,
+        )
+        if not declared.has_environment:
+            python = self.find_python()
+            if python is None:
+                raise UsageError(
+                    problem=f"Python {self.python} isn't installed here",
+                    hint=f"install it:\n  uv python install {quote(str(self.python))}",
+                )
+            return replace(
+                environment,
+                python=python,
+                is_made=False,
+                may_install=lambda: not (was_made and invocation.may_skip_installs),
+            )
+        if not was_made:
+            problem = "the environment is incomplete: nox was stopped while making it"
+            raise _unusable(location, problem)
+        nothing = ("python", "-I", "-S", "-c", "")  # starts quickly
+        programs = Path(session.bin).absolute()
+        return replace(
+            environment,
+            bin=programs,
+            python=programs / "python",
+            may_install=cache(
+                lambda: (
+                    not invocation.may_skip_installs
+                    or session.run_install(*nothing, silent=True, log=False) is not None
+                )
+            ),
+        )
+
+    def find_python(self) -> Path | None:
+        """Return the Python of sessions without an environment, as nox would choose it.
+
+        It is nox's own if that has the version, then the first on PATH, then one of uv.
+        """
+        wanted = self.python
+        if wanted is None or _is_this_python(wanted):
+            return Path(sys.executable)
+        return self.run.once(("python", wanted), lambda: _search_python(wanted))
+
+    def _minor_version(self, session: nox.Session) -> str:
+        """Return the minor version of a session's Python; empty if it isn't known."""
+        wanted = str(session.python or self.python or _HERE)
+        found = re.search(r"^[^<>=!~]*?(\d+\.\d+[.\d]*t?)", wanted)
+        return "" if found is None else minor_version(found[1])
 
 
-def _minor_version(session: nox.Session) -> str:
-    """Return the minor version of a session's Python; empty if nox can't know it."""
-    found = re.search(r"^[^<>=!~]*?(\d+\.\d+[.\d]*t?)", str(session.python or _HERE))
-    return "" if found is None else minor_version(found[1])
+def _is_this_python(wanted: str) -> bool:
+    """Whether a version, such as 3.11 or 3.14t, is that of the Python that runs nox."""
+    has_version = f"{_HERE}.".startswith(f"{wanted.removesuffix('t')}.")
+    return has_version and wanted.endswith("t") == ("t" in sys.abiflags)
+
+
+def _search_python(wanted: str) -> Path | None:
+    """Return a Python of this machine, in any form that nox takes."""
+    from uv import find_uv_bin  # noqa: PLC0415 - most find none
+
+    from nox_buildstages.environments.interpreter import find_interpreter  # noqa: PLC0415
+    from nox_buildstages.system.process import run as run_program  # noqa: PLC0415
+
+    uv = Path(find_uv_bin())
+    on_path = shutil.which(f"python{wanted}") or wanted
+    return find_interpreter(on_path, uv=uv, runner=run_program)
 
 
 def _unusable(location: Path, problem: str) -> UsageError:

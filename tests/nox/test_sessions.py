@@ -85,6 +85,16 @@ def test_a_stage_runs_after_the_stages_it_needs(project: Project) -> None:
     assert "build-stages-plan" not in done.output
 
 
+def test_sessions_that_need_no_environment_make_none(project: Project) -> None:
+    """A plan makes none, and neither does a lock with nothing to do."""
+    Pair().write(project)
+    project.prepare("build-stages-lock")
+    project.nox("-s", "build-stages-lock", "build-stages-plan")
+    assert not (project.folder / ".nox").exists()
+    said = refused(project, "--no-venv", "-s", "build-stages-lock")
+    assert "the venv backend 'none' makes no environment" in said
+
+
 # In parallel
 
 

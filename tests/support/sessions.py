@@ -9,6 +9,7 @@ import logging
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uv
@@ -31,12 +32,15 @@ from support.project import NO_ENV, Completed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from nox_buildstages.config.cells import Cells
     from nox_buildstages.workspace.session_options import Options
     from nox_buildstages.workspace.workspace import Workspace
     from support.project import Project
+
+
+LATER = ("build-stages-init", "build-stages-lock", "build-stages-plan")
+"""The sessions that make an environment only when they need it."""
 
 
 @dataclass(kw_only=True)
@@ -83,15 +87,17 @@ class Sessions:
             *words: The words after ``--``.
         """
         location = self.project.folder / ".nox" / name
-        if not location.exists():
+        is_made = name not in LATER
+        if is_made and not location.exists():
             command = (uv.find_uv_bin(), "venv", "--quiet", "--no-project")
             argv = (*command, "--python", sys.executable, str(location))
             subprocess.run(argv, env={**self.project.env}, check=True)
         environment = Environment(
             location=location,
             bin=location / "bin",
-            python=location / "bin/python",
+            python=location / "bin/python" if is_made else Path(sys.executable),
             session=name,
+            is_made=is_made,
             may_run=lambda: self.may_run,
             run=self._run,
         )

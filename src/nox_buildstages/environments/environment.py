@@ -27,6 +27,8 @@ class Environment(Value):
     bin: Path
     python: Path
     session: str = ""  # the session that the environment belongs to
+    is_made: bool = True
+    """If false, it is made when it is needed, of the interpreter ``python``."""
     may_install: Callable[[], bool] = _always  # false with nox's ``-R``
     may_run: Callable[[], bool] = _always  # false with nox's ``--install-only``
     run: Callable[..., object] = _always

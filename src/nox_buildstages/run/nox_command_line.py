@@ -53,6 +53,11 @@ class RegisteredSession(Value):
     has_workspace: bool = True  # if it has no environment, one is made when needed
 
     @property
+    def finds_python(self) -> bool:
+        """Whether it has a Python without an environment of nox."""
+        return self.has_workspace and not self.has_environment
+
+    @property
     def full_names(self) -> dict[str, tuple[str, ...]]:
         """The names that nox knows, and the full names of the required sessions."""
         if not self.pythons:

@@ -48,12 +48,15 @@ class Pythons(Value, kw_only=False):
             BuildStagesError: An environment can't be made.
         """
         version, own = target.version, self.environment
-        if version == self.interpreter.version:
+        is_own = version == self.interpreter.version
+        if is_own and own.is_made:
             return own
         if version not in self._environments:
             assert target.python is not None  # noqa: S101 - find_local returned it
-            location = own.location.with_name(f"build-stages-lock-{version}")
-            python = location / "bin" / own.python.name
+            location = own.location
+            if not is_own:
+                location = location.with_name(f"build-stages-lock-{version}")
+            python = location / "bin" / "python"
             is_usable = False
             with suppress(CommandError):
                 is_usable = (
@@ -63,6 +66,6 @@ class Pythons(Value, kw_only=False):
             if not is_usable:
                 self.tools.syncer.create(location, target.python)
             self._environments[version] = replace(
-                own, location=location, bin=python.parent, python=python
+                own, location=location, bin=python.parent, python=python, is_made=True
             )
         return self._environments[version]
