@@ -25,9 +25,11 @@ settings.load_profile("quick")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let one ask for more patience than a run of all tests has."""
+    """Let one ask for more than a run of all tests does."""
     words = "how many moments nox is killed at (%(default)s)"
     parser.addoption("--moments", type=int, default=8, help=words)
+    words = "write the outputs of commands into the documentation"
+    parser.addoption("--rewrite-docs", action="store_true", help=words)
 
 
 @pytest.fixture

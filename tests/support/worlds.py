@@ -1,0 +1,331 @@
+"""The projects in which the commands of the documentation run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from support.packages import (
+    in_tree_backend,
+    make_sdist,
+    make_setuptools,
+    make_tree,
+    make_wheel,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from support.index import Index
+    from support.project import Project
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+IGNORED = shutil.ignore_patterns(".nox", "wheelhouse", "build-stages")
+COMPILED: dict[str, Any] = {
+    "settings": {"compile": ["part.c"]},
+    "files": {"part.c": "int part(void) { return 1; }\n"},
+}
+"""A package with compiled code, for ``make_sdist`` and ``make_tree``."""
+
+
+# Real packages
+
+
+def first(project: Project) -> None:
+    """Copy the first example."""
+    shutil.copytree(
+        EXAMPLES / "first", project.folder, ignore=IGNORED, dirs_exist_ok=True
+    )
+
+
+def tutorial(project: Project) -> None:
+    """Make a clone in which the README's first command has run."""
+    example = project.folder / "examples" / "first"
+    shutil.copytree(EXAMPLES / "first", example, ignore=IGNORED)
+    for left in ("build-stages/pylock.native.toml", "wheelhouse/build-stages.json"):
+        example.joinpath(left).parent.mkdir()
+        example.joinpath(left).write_text("of a run\n")
+
+
+# Packages made here
+
+
+def toys(project: Project, index: Index) -> None:
+    """Copy the first example; packages of the same names stand in for the real ones."""
+    first(project)
+    project.folder.joinpath("check.py").write_text(
+        'print("cymem, murmurhash, preshed and fastdtw work")\n'
+    )
+    for name, versions in {
+        "numpy": ("2.3.5", "2.4.6"),
+        "cython": ("3.2.5", "3.3.1"),
+    }.items():
+        for version in versions:
+            make_wheel(index.folder, name, version)
+    for name, version, module, build_requires in (
+        ("cymem", "2.0.16", "cymem", ["cython"]),
+        ("murmurhash", "1.0.16", "mrmr", ["cython"]),
+        ("preshed", "3.0.15", "maps", ["cython", "cymem", "murmurhash"]),
+        ("fastdtw", "0.3.4", "_fastdtw", []),
+    ):
+        make_sdist(
+            *(index.folder, name, version),
+            build_requires=["tinybackend", *build_requires],
+            settings=COMPILED["settings"],
+            files={**COMPILED["files"], f"{name}/{module}.py": ""},
+        )
+
+
+def undeclared(project: Project, index: Index) -> None:
+    """An output whose build imports torch, in a stage without torch."""
+    make_sdist(
+        *(index.folder, "flash-attn", "2.8.3.post2"),
+        static=False,
+        files={
+            "pyproject.toml": in_tree_backend("ops_backend"),
+            "ops_backend.py": "from tinybackend import *\n\n\n"
+            "def get_requires_for_build_wheel(config_settings=None):\n"
+            "    import torch\n",
+        },
+    )
+    project.write("""
+        [tool.nox-buildstages.final]
+        requirements = ["flash-attn"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "kernels"
+        outputs = ["flash-attn==2.8.3.post2"]
+    """)
+
+
+def header(project: Project, index: Index) -> None:
+    """A source that includes a header that isn't installed."""
+    del index
+    make_tree(
+        *(project.folder / "hello", "hello", "1.0"),
+        settings={"compile": ["a.c"]},
+        files={"a.c": "#include <mpi.h>\n"},
+    )
+    project.write("""
+        [tool.nox-buildstages.final]
+        requirements = ["hello"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "s"
+        outputs = ["hello @ ./hello"]
+    """)
+
+
+def memory(project: Project, index: Index) -> None:
+    """A source whose build is killed unless it has one job."""
+    del index
+    make_tree(
+        *(project.folder / "kernels", "kernels", "1.0"),
+        settings={"faults": ["memory"]},
+    )
+    project.write("""
+        [tool.nox-buildstages.final]
+        requirements = ["kernels"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "kernels"
+        jobs = 2
+        outputs = ["kernels @ ./kernels"]
+    """)
+
+
+def meddling(project: Project, index: Index) -> None:
+    """A build whose dependency keeps a table beside its own files."""
+    keeps = (
+        "from pathlib import Path\n\nTABLE = Path(__file__).with_name('table.txt')\n"
+        "TABLE.write_text('42')\n"
+    )
+    make_wheel(index.folder, "tabler", "1.0", files={"tabler/__init__.py": keeps})
+    make_sdist(
+        *(index.folder, "user-of-it", "1.0"),
+        settings={"import-first": ["tabler"]},
+        build_requires=["tinybackend", "tabler"],
+    )
+    project.write("""
+        [tool.nox-buildstages.final]
+        requirements = ["user-of-it"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "use"
+        outputs = ["user-of-it"]
+    """)
+
+
+def wrong_pin(project: Project, index: Index) -> None:
+    """An output that declares another torch than its stage wants."""
+    for version in ("2.7.1", "2.13.0"):
+        make_wheel(index.folder, "torch", version)
+    make_sdist(
+        *(index.folder, "grouped-gemm", "0.3.0"),
+        build_requires=["tinybackend", "torch<2.8,>=2.7.0"],
+    )
+    project.write("""
+        [tool.nox-buildstages.final]
+        requirements = ["grouped-gemm"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "kernels"
+        dependencies = ["torch==2.13.0"]
+        outputs = ["grouped-gemm==0.3.0"]
+    """)
+
+
+def divided(project: Project, index: Index) -> None:
+    """Two outputs of one stage that declare different versions of Cython."""
+    make_setuptools(index.folder)
+    for version in ("0.29.37", "3.3.1"):
+        make_wheel(index.folder, "cython", version)
+    for name, version, requires in (
+        ("pyyaml", "6.0.1", ["Cython<3.0"]),
+        ("murmurhash", "1.0.16", ["cython>=3.1"]),
+        ("msgpack", "1.1.2", []),
+    ):
+        build_requires = ["tinybackend", *requires]
+        make_sdist(index.folder, name, version, build_requires=build_requires)
+    project.write("""
+        [tool.nox-buildstages.final]
+        requirements = ["pyyaml", "murmurhash", "msgpack"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "native"
+        dependencies = ["setuptools"]
+        outputs = ["pyyaml==6.0.1", "murmurhash==1.0.16", "msgpack==1.1.2"]
+    """)
+
+
+def runtime(project: Project, index: Index) -> None:
+    """A runtime environment that refuses what an output requires."""
+    for version in ("23.2", "26.3"):
+        make_wheel(index.folder, "packaging", version)
+    make_sdist(index.folder, "hatchling", "1.27.0", requires=["packaging>=24.2"])
+    project.write("""
+        [tool.nox-buildstages.final]
+        requirements = ["hatchling", "packaging<24"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "pure"
+        outputs = ["hatchling==1.27.0"]
+    """)
+
+
+def no_wheel(project: Project, index: Index) -> None:
+    """A dependency of a stage that has no wheel."""
+    for version in ("0.3.2", "0.3.4"):
+        make_sdist(index.folder, "fastdtw", version)
+    make_sdist(index.folder, "cymem", "2.0.16")
+    project.write("""
+        [tool.nox-buildstages.final]
+        requirements = ["cymem"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "native"
+        dependencies = ["fastdtw"]
+        outputs = ["cymem"]
+    """)
+
+
+def order(project: Project, index: Index) -> None:
+    """An output that declares an output of a stage that isn't needed."""
+    make_sdist(index.folder, "cymem", "2.0.16")
+    build_requires = ["tinybackend", "cymem"]
+    make_sdist(index.folder, "preshed", "3.0.15", build_requires=build_requires)
+    project.write("""
+        [tool.nox-buildstages.final]
+        requirements = ["preshed", "cymem"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "a"
+        outputs = ["cymem"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "b"
+        outputs = ["preshed"]
+    """)
+
+
+def match(project: Project, index: Index) -> None:
+    """Environments that can't share a version of Cython."""
+    for version in ("3.0.12", "3.3.1"):
+        make_wheel(index.folder, "cython", version)
+    build_requires = ["tinybackend", "cython>=3.1"]
+    make_sdist(index.folder, "cymem", "2.0.16", build_requires=build_requires)
+    project.write("""
+        [tool.nox-buildstages]
+        match-runtime = ["cython"]
+
+        [tool.nox-buildstages.final]
+        requirements = ["cymem", "cython<3.1"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "native"
+        outputs = ["cymem"]
+    """)
+
+
+def neighbour(project: Project, index: Index) -> None:
+    """A source that includes a header from the folder beside it."""
+    del index
+    core = project.folder / "vendor/ws/core"
+    core.mkdir(parents=True)
+    core.joinpath("core.h").touch()
+    make_tree(
+        *(project.folder / "vendor/ws/python", "sib", "1.0"),
+        settings={"compile": ["sib.c"]},
+        files={"sib.c": '\n#include "../core/core.h"\n'},
+    )
+    project.write("""
+        [tool.nox-buildstages.final]
+        requirements = ["sib"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "s"
+        outputs = ["sib @ ./vendor/ws/python"]
+    """)
+
+
+def not_importable(project: Project, index: Index) -> None:
+    """An output that imports what the runtime environment lacks."""
+    files = {"webrtcvad.py": "import pkg_resources\n"}
+    make_sdist(index.folder, "webrtcvad", "2.0.10", files=files)
+    project.write("""
+        [tool.nox-buildstages.final]
+        requirements = ["webrtcvad"]
+        imports = ["webrtcvad"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "audio"
+        outputs = ["webrtcvad"]
+    """)
+
+
+def faulty_table(project: Project, index: Index) -> None:
+    """A table with three problems."""
+    del index
+    project.write("""
+        [tool.nox-buildstages]
+        match-runtme = ["torch"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "kernels"
+        outputs = ["ops @ ./ops"]
+        jobs = "many"
+    """)
+
+
+REAL: Mapping[str, Callable[[Project], None]] = {"first": first, "tutorial": tutorial}
+"""The worlds that build packages from PyPI."""
+
+TOY: Mapping[str, Callable[[Project, Index], None]] = {
+    world.__name__.replace("_", "-"): world
+    for world in (
+        *(toys, undeclared, header, memory, meddling, wrong_pin, divided, runtime),
+        *(no_wheel, order, match, neighbour, not_importable, faulty_table),
+    )
+}
+"""The worlds that build packages made for them."""

@@ -1,0 +1,68 @@
+"""Outputs in the documentation are compared as their rules say."""
+
+from __future__ import annotations
+
+from support.transcripts import matches, steps_of, updated, with_tables
+
+OUTPUT = """\
+nox > Running session build-stages
+nox > built kern-1.0-cp311-cp311-linux_x86_64.whl in 2.0 s
+nox > kern    1.0      only   built  2.0      12.4 kB
+nox > Session build-stages was successful in 4 seconds.
+"""
+
+
+def test_numbers_and_folders_may_differ() -> None:
+    """Those of times, sizes, versions and columns."""
+    shown = [
+        "nox > built kern-1.1-cp312-cp312-linux_x86_64.whl in 13.1 s",
+        "nox > kern  1.1  only  built  13.1  1.2 MB",
+        "nox > Session build-stages was successful.",
+    ]
+    assert matches(["…", *shown], OUTPUT)
+    assert matches(["log: …/logs/kern.log"], "log: /tmp/x/store/logs/kern.log\n")
+    assert matches(["key 62f106acba38b0da"], "key c9dc23fc7ed385dd\n")
+    assert matches(
+        ["nox > locked … environments, …"], "nox > locked 2 environments, 3\n"
+    )
+
+
+def test_words_may_not_differ() -> None:
+    """Neither may a line be missing, or its order change."""
+    first, second = "nox > built kern-1.0-cp311-cp311-linux_x86_64.whl in 1 s", "…"
+    assert not matches([first, second], OUTPUT)
+    assert not matches([second, first], OUTPUT)
+    assert not matches([second, first.replace("built", "made"), second], OUTPUT)
+
+
+def test_an_output_is_updated_with_its_omissions() -> None:
+    """A changed line is found by its likeness, and lines between it and the next."""
+    shown = ["…", "nox > making kern-1.0-cp311-cp311-linux_x86_64.whl in 3 s", "…"]
+    lines = OUTPUT.splitlines()
+    assert updated(shown, lines) == ["…", lines[1], "…"]
+    shown = [lines[0], "nox > Session build-stages was successful."]
+    assert updated(shown, lines) == lines
+
+
+def test_steps_of_a_page() -> None:
+    """Blocks that name a world, with their commands."""
+    page = (
+        "```console\nnox\n```\n\n"
+        "```console toy\n$ nox --list\n…\n$ ls \\\n```\n\n"
+        "```text toy $ nox -s x\nerror: x\n```\n\n"
+        "```console toy\ncd a\nls\n```\n"
+    )
+    first, second, third = steps_of(page)
+    assert list(first.commands()) == [("nox --list", ["…"]), ("ls \\", [])]
+    assert list(second.commands()) == [("nox -s x", ["…", "error: x", "…"])]
+    assert list(third.commands()) == [("cd a", None), ("ls", None)]
+    lines = page.splitlines()
+    assert tuple(lines[second.first : second.first + 1]) == second.lines
+
+
+def test_tables_replace_their_namesakes() -> None:
+    """The header decides, and the name in an array of tables."""
+    document = '# top\n[a]\nx = 1\n\n[[b]]\nname = "one"\n\n[[b]]\nname = "two"\n'
+    changed = with_tables(document, '[[b]]\nname = "two"\ny = 2\n\n[c]\n')
+    one, two = '[[b]]\nname = "one"\n', '[[b]]\nname = "two"\ny = 2\n'
+    assert changed == f"# top\n\n[a]\nx = 1\n\n{one}\n{two}\n[c]\n"
