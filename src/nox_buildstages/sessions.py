@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 TAG = "build-stage"
 _HERE = ".".join(map(str, sys.version_info[:3]))
 INIT, PLAN = "build-stages-init", "build-stages-plan"
+SHELL = "build-stages-shell"
 _BACKENDS = ("uv", "virtualenv", "venv")
 
 
@@ -105,7 +106,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
         *_others(cells, document),
     ]
     called = invocation.find_called(sessions)
-    if invocation.words:
+    if invocation.words or SHELL in called:  # which needs a word
         _check_words(invocation.words, called, cells)
     finds_python = any(it.finds_python for it in called.values())
     if finds_python and adapter.find_python() is None:  # nox may download one
@@ -324,6 +325,12 @@ def _others(cells: Cells, document: Mapping[str, Any]) -> Iterator[RegisteredSes
         has_workspace=False,
     )
     yield RegisteredSession(
+        name=SHELL,
+        doc=DOCS[SHELL],
+        body="commands.shell.shell:run_shell",
+        has_environment=False,
+    )
+    yield RegisteredSession(
         name="build-stages-merge",
         doc=DOCS["build-stages-merge"],
         body="commands.merge.merge:run_merge",
@@ -374,7 +381,7 @@ class _Adapter(Value):
                     session.skip(skip_reason)
                 return
             print(_draw(error), file=sys.stderr, flush=True)  # noqa: T201 - nox words it
-            session.error(error.summary)
+            session.error("see the error above")
 
         session.__doc__ = declared.doc
         if self.lock.invocation.usage in {declared.name, *declared.full_names}:
@@ -402,7 +409,8 @@ class _Adapter(Value):
         self, session: nox.Session, declared: RegisteredSession
     ) -> str | None:
         """Run a session's body; return the reason if nox is to skip the session."""
-        if declared.builds and sys.platform != "linux":
+        runs_hooks = declared.builds or declared.name == SHELL
+        if runs_hooks and sys.platform != "linux":
             raise UsageError(
                 problem=f"builds run on Linux, and this is {sys.platform}",
                 hint="use a container or CI",

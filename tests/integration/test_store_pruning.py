@@ -157,6 +157,7 @@ def test_every_kind_is_known(store: Store, tmp_path: Path) -> None:
     top = store.folder
     put(store, tmp_path)
     write(top / "builds" / KEY / "source" / "a.o")
+    write(top / "builds" / ("e" * 64) / "failed.json")
     write(top / "sources" / KEY / "a-1.tar.gz")
     write(top / "git" / KEY / "HEAD")
     write(top / "git" / f"{KEY}.lock")

@@ -18,6 +18,7 @@ from nox_buildstages.commands.final import run_final
 from nox_buildstages.commands.init.init import run_init
 from nox_buildstages.commands.lock import run_lock
 from nox_buildstages.commands.plan.project import run_plan
+from nox_buildstages.commands.shell.shell import run_shell
 from nox_buildstages.commands.stage import run_stage
 from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.project import read_cells
@@ -122,6 +123,8 @@ class Sessions:
                 run_lock(workspace)
             case "build-stages-plan":
                 run_plan(workspace)
+            case "build-stages-shell":
+                run_shell(workspace)
             case _:
                 run_stage(workspace, graph.stages[name.removeprefix("build-stage-")])
 

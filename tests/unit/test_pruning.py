@@ -51,6 +51,14 @@ def test_the_items_to_remove_and_their_order(
     assert choose_items(ALL, limits, now=NOW) == tuple(expected)
 
 
+def test_trees_of_failed_builds_go_first() -> None:
+    """And everything goes if nothing may stay."""
+    failed = replace(NEW, kind=Kind.FAILED)
+    limits = Limits(larger_than=50)
+    assert choose_items((OLD, MIDDLE, failed), limits, now=NOW) == (failed,)
+    assert {*choose_items(ALL, Limits(is_none=True), now=NOW)} == {*ALL}
+
+
 def test_files_that_cannot_be_removed_count() -> None:
     """More items are removed if other files take a part of the room."""
     limits = Limits(larger_than=60)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder.diagnosis.hints import memory_hint
 from nox_buildstages.builder.jobs.slots import count_jobs
 from nox_buildstages.errors import BackendError, BuildTimeoutError, PreflightError
+from nox_buildstages.store.failed_builds import remove_failed
 from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
@@ -31,9 +32,10 @@ def next_attempt(
       build with a single job, or with ``MAX_JOBS`` in the table, isn't retried.
     - After a timeout, or if a disk is full, the tree is kept for the next run. So is
       the tree of an interrupted build that a check keeps from resuming.
-    - After any other failure the tree is removed: the build may have recorded facts
-      about the system, and the user may fix the system. A resumed build starts again
-      from the beginning, because some builds can't run twice in the same tree.
+    - After any other failure the tree is kept for a shell alone: the build may have
+      recorded facts about the system, and the user may fix the system. A resumed build
+      starts again from the beginning, because some builds can't run twice in the same
+      tree.
     """
     name, report = job.output.name, job.context.tools.run.report
     if is_out_of_memory(error):
@@ -50,11 +52,16 @@ def next_attempt(
         or (isinstance(error, BackendError) and error.full_disk)
         or (isinstance(error, PreflightError) and attempt.is_resumed)
     )
+    store = job.context.tools.store
     if keeps_tree:
+        if isinstance(error, BackendError) and error.full_disk:
+            remove_failed(store)
+        return None
+    if not attempt.is_resumed:
+        remove_failed(store, name)
+        job.build_dir.keep_failed(name)
         return None
     job.build_dir.clear()
-    if not attempt.is_resumed:
-        return None
     report(
         f"{error.summary}; the partial build that it resumed may be the cause:"
         " starting again without it"

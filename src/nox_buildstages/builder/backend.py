@@ -88,7 +88,7 @@ class Backend(Value):
         """
         hook = f"get_requires_for_build_{kind}"
         with self._run_hook(hook) as hooks:
-            answer = getattr(hooks, hook)(self._hook_settings())
+            answer = getattr(hooks, hook)(self.hook_settings())
         try:
             if isinstance(answer, list) and all(isinstance(it, str) for it in answer):
                 return tuple(it for it in answer if Requirement(it))
@@ -108,7 +108,7 @@ class Backend(Value):
         try:
             with self._run_hook(hook) as hooks:
                 name = hooks.prepare_metadata_for_build_wheel(
-                    self._path(folder), self._hook_settings(), _allow_fallback=False
+                    self._path(folder), self.hook_settings(), _allow_fallback=False
                 )
         except HookMissing:
             return None
@@ -125,7 +125,7 @@ class Backend(Value):
             BackendError: The hook failed.
         """
         with self._run_hook(BUILD_WHEEL) as hooks:
-            return str(hooks.build_wheel(self._path(folder), self._hook_settings()))
+            return str(hooks.build_wheel(self._path(folder), self.hook_settings()))
 
     def build_editable(self, folder: Path) -> str:
         """Build an editable wheel into a folder; return the file name (PEP 660).
@@ -137,7 +137,7 @@ class Backend(Value):
         try:
             with self._run_hook(hook) as hooks:
                 return str(
-                    hooks.build_editable(self._path(folder), self._hook_settings())
+                    hooks.build_editable(self._path(folder), self.hook_settings())
                 )
         except HookMissing as error:
             raise self._failure(hook, "its build backend has no such hook") from error
@@ -208,7 +208,7 @@ class Backend(Value):
         """Return the path of a folder, as the sandbox shows it."""
         return self.sandbox.translate(str(folder))
 
-    def _hook_settings(self) -> dict[str, str | list[str]]:
+    def hook_settings(self) -> dict[str, str | list[str]]:
         """Return the config settings, with paths as the sandbox shows them."""
         translate = self.sandbox.translate
         return {

@@ -82,6 +82,12 @@ class Job(Value):
         return self.context.place(self.stage.name, self.output)
 
     @property
+    def title(self) -> str:
+        """The output, its version and the stage, for messages."""
+        version = self.output.metadata.version
+        return f"{self.output.name} {version} (stage {self.stage.name})"
+
+    @property
     def log(self) -> Path:
         """The log file of the build backend."""
         return self.context.logs / log_name(self.output.name)

@@ -38,6 +38,7 @@ from nox_buildstages.model import NVCC
 from nox_buildstages.run.events import BUILT, CACHED
 from nox_buildstages.run.follow import COMPILE
 from nox_buildstages.sources import metadata as source_tree
+from nox_buildstages.store.failed_builds import make_room, remove_failed
 from nox_buildstages.store.inventory import disk_size
 from nox_buildstages.store.memory import Kill
 from nox_buildstages.system.files import make_ignored_folder
@@ -86,6 +87,9 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                 resumes, spent = job.is_partial, job.build_dir.spent(job.location)
                 try:
                     with tools.store.open_build_dir(job.build_dir) as build_dir:
+                        last = job.history.previous(recipe)
+                        needed = None if last is None else last.tree_size
+                        make_room(tools.store, build_dir.folder, needed)
                         tree = begin_tree(job, build_dir)
                         request = request_jobs(job, build_dir, tree, attempt.most)
                         with job.take_jobs(slot, request) as jobs:
@@ -130,6 +134,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                     if following is None:
                         raise failure from error.__cause__
                     attempt = following
+        remove_failed(tools.store, job.output.name)
         tools.run.forget(SESSION, "wheel", recipe.key)
         if tools.remote is not None:
             tools.remote.put(stored)

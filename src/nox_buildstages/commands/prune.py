@@ -29,7 +29,11 @@ def run_prune(options: Options, run: Run) -> None:
     run.uses.close()  # sessions of this process have ended: don't wait for them
     run.forget("store")
     store = Store.of_user(run.outer)
-    limits = Limits(older_than=options.older_than, larger_than=options.larger_than)
+    limits = Limits(
+        older_than=options.older_than,
+        larger_than=options.larger_than,
+        is_none=options.all,
+    )
     run.report(f"the store is {store.folder}")
     result = prune(store, limits, report=run.report, is_dry=options.dry_run)
     for line in render(result, limits, is_dry=options.dry_run):

@@ -24,6 +24,7 @@ DOCS = {
     "build-stages-lock": "Write the lock files.",
     "build-stages-plan": "Show what would be built, and why.",
     "build-stages-prune": "Limit the size and the age of the store.",
+    "build-stages-shell": "Open a shell in the source and environment of an output.",
     "build-stages-merge": "Make one wheelhouse of several.",
     "build-stages-release": "Make the wheelhouse fit to publish: sums, an index,"
     " provenance, an SBOM.",

@@ -27,6 +27,9 @@ _LOG = logging.getLogger(__name__)
 FORMAT = 2
 """Version 1 had another path for all builds."""
 
+KEPT_SECONDS = 14 * 86_400.0
+"""Seconds for which the tree of a failed build is kept."""
+
 HERE = Path("/nox-build-stage")
 """The path at which every build sees its build directory, if the system allows mounts.
 
@@ -61,6 +64,14 @@ class PartialBuild(Value):
             return False
         tolerance = _FINE if self.time % _SECOND else _COARSE
         return changed >= self.time - tolerance or name.as_posix() in self.open
+
+
+class FailedBuild(Value):
+    """A build that failed, whose tree is kept for a look into it."""
+
+    output: str
+    environment: str
+    project: str  # the project's folder, relative to the build directory
 
 
 class BuildDirectory(Value, kw_only=False):
@@ -195,6 +206,38 @@ class BuildDirectory(Value, kw_only=False):
         text = json.dumps({"format": FORMAT, **to_dict(state)})
         files.write_text(self._state, text)
         return project
+
+    @property
+    def failure(self) -> Path:
+        """The file that marks the tree of a failed build."""
+        return self.folder / "failed.json"
+
+    @property
+    def made(self) -> Path:
+        """The file that notes which files of the source builds have written."""
+        return self.folder / "made.json"
+
+    def keep_failed(self, output: str) -> None:
+        """Keep the tree of a failed build for a shell; no build resumes in it."""
+        try:
+            state = json.loads(self._state.read_text(encoding="utf-8"))
+            failed = FailedBuild(
+                output=output,
+                environment=state["environment"],
+                project=state["project"],
+            )
+        except (OSError, ValueError, LookupError):  # nothing was unpacked
+            self.clear()
+            return
+        self._state.unlink()
+        files.write_text(self.failure, json.dumps(to_dict(failed)))
+
+    def failed_build(self) -> FailedBuild | None:
+        """Return the failed build whose tree this is; None if there is none."""
+        try:
+            return FailedBuild(**json.loads(self.failure.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
 
     def clear(self) -> None:
         """Remove the folder."""

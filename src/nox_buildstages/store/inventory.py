@@ -6,11 +6,13 @@ import json
 import os
 import re
 import stat
+import time
 from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from nox_buildstages.store import listing
+from nox_buildstages.store.build_dir import KEPT_SECONDS, BuildDirectory
 from nox_buildstages.store.key import Recipe
 from nox_buildstages.store.store import FAILURES, FORMAT, LOG, RECORD
 from nox_buildstages.value import Value, field_names
@@ -36,6 +38,7 @@ class Kind(Enum):
 
     WHEEL = "wheels"
     TREE = "unfinished builds"
+    FAILED = "failed builds"
     SOURCE = "sources"
     MIRROR = "git mirrors"
     ANSWER = "metadata of backends"
@@ -81,7 +84,7 @@ def list_items(store: Store) -> Iterator[StoreItem]:
     for path in _list_keys(top / "wheels"):
         yield _wheel_item(store, path, listed.get(path.name))
     for path in (it for builds in store.all_builds for it in _list_keys(builds)):
-        yield _item(Kind.TREE, path, lock=store.processes_lock(path.name))
+        yield _tree_item(path, store.processes_lock(path.name))
     for path in _list_keys(top / "sources"):
         yield from _source_items(path)
     for path in _list_keys(top / "git"):
@@ -127,7 +130,11 @@ def _lock_files(top: Path) -> Iterator[StoreItem]:
 def foreign_size(store: Store) -> int:
     """Return the bytes of all foreign files in the store's folder."""
     ours = {"wheels", "builds", "sources", "git", "compilers", "here", "locks", "jobs"}
-    ours |= {store.users_lock.name, *(folder for folder, _ in _FILES.values())}
+    ours |= {
+        store.users_lock.name,
+        store.tag.name,
+        *(folder for folder, _ in _FILES.values()),
+    }
     return sum(disk_size(it) for it in _list(store.folder) if it.name not in ours)
 
 
@@ -185,6 +192,16 @@ def _item(
         lock=lock,
         is_garbage=is_garbage,
     )
+
+
+def _tree_item(path: Path, lock: Path) -> StoreItem:
+    """Return the item of a build directory; of a failed build it may be too old."""
+    try:
+        failed = BuildDirectory(path).failure.stat().st_mtime
+    except OSError:
+        return _item(Kind.TREE, path, lock=lock)
+    is_old = time.time() - failed > KEPT_SECONDS
+    return _item(Kind.FAILED, path, lock=lock, is_garbage=is_old)
 
 
 def _wheel_item(store: Store, folder: Path, listed: int | None) -> StoreItem:

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import UsageError
 from nox_buildstages.indexes.url_secrets import redact
-from nox_buildstages.store.inventory import REMOVED_PREFIX, foreign_size, list_items
+from nox_buildstages.store.inventory import (
+    REMOVED_PREFIX,
+    Kind,
+    foreign_size,
+    list_items,
+)
 from nox_buildstages.system import files
 from nox_buildstages.system.locks import (
     hold_lock,
@@ -37,6 +42,7 @@ class Limits(Value):
 
     older_than: int | None = None  # seconds since the last use of an item
     larger_than: int | None = None  # bytes; the least recently used items go first
+    is_none: bool = False  # whether nothing stays
 
 
 class PruneResult(Value):
@@ -63,18 +69,19 @@ def choose_items(
 ) -> tuple[StoreItem, ...]:
     """Return the items to remove, in order.
 
-    First garbage and items that are too old, then the least recently used items until
-    the rest is small enough. ``fixed`` bytes of the store can't be removed.
+    First garbage and items that are too old, then trees of failed builds, then the
+    least recently used items, until the rest is small enough. ``fixed`` bytes of the
+    store can't be removed.
     """
     age = math.inf if limits.older_than is None else limits.older_than
     most = math.inf if limits.larger_than is None else limits.larger_than
     chosen: list[StoreItem] = []
     rest: list[StoreItem] = []
     for item in items:
-        is_old = now - item.used > age
+        is_old = limits.is_none or now - item.used > age
         (chosen if item.is_garbage or is_old else rest).append(item)
     size = fixed + sum(item.size for item in rest)
-    for item in sorted(rest, key=lambda item: item.used):
+    for item in sorted(rest, key=lambda it: (it.kind is not Kind.FAILED, it.used)):
         if size > most:
             size -= item.size
             chosen.append(item)

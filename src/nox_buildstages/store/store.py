@@ -43,6 +43,10 @@ FAILURES = "failures"
 RECORD = "record.json"
 LOG = "build.log"
 _KEY_LENGTH = 64
+_TAG = """\
+Signature: 8a477f597d28d172789f06886806bc55
+# nox-buildstages keeps wheels here, and can build them again.
+"""
 DAY = 86_400.0
 """Seconds for which a noted use isn't noted again."""
 
@@ -256,6 +260,10 @@ class Store(Value, kw_only=False):
     def _failure(self, recipe: Recipe) -> Path:
         return self.folder / FAILURES / f"{recipe.name}-{recipe.key}.json"
 
+    def key_lock(self, key: str) -> Path:
+        """Return the lock held while the wheel of a key is built or fetched."""
+        return self.folder / "locks" / f"{key}.lock"
+
     def hold_lock(
         self, name: str, *, on_wait: Callable[[], None] = lambda: None
     ) -> AbstractContextManager[None]:
@@ -267,6 +275,11 @@ class Store(Value, kw_only=False):
         """The lock shared by sessions, and held exclusively by pruning."""
         return self.folder / "users.lock"
 
+    @property
+    def tag(self) -> Path:
+        """The file by which backup programs know a cache (cachedir.org)."""
+        return self.folder / "CACHEDIR.TAG"
+
     @contextmanager
     def use(self, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Keep ``build-stages-prune`` from removing anything while the block runs.
@@ -277,6 +290,8 @@ class Store(Value, kw_only=False):
         with ExitStack() as stack:
             with suppress(OSError, ImportError):  # Windows lacks the kernel's lock
                 stack.enter_context(hold_shared_lock(self.users_lock, on_wait=on_wait))
+                if not self.tag.exists():
+                    self.tag.write_text(_TAG, encoding="ascii")
             yield
 
     def builds(self, *, may_move: bool) -> Path:

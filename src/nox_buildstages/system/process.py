@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import time
 from contextlib import suppress
@@ -89,6 +90,30 @@ def run(command: Command) -> Completed:
         return _run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with command.log.open("ab") as log:
         return _run(command, stdout=log, stderr=subprocess.STDOUT)
+
+
+def run_in_foreground(command: Command) -> int:
+    """Run an interactive program on our terminal; return the exit status.
+
+    Ctrl-C is for the program, and doesn't end our process.
+
+    Raises:
+        CommandError: The program can't be started.
+    """
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return subprocess.run(
+            command.argv,
+            cwd=command.cwd,
+            env=command.env,
+            umask=command.umask,
+            check=False,
+        ).returncode
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename}"
+        raise CommandError(command=str(command), reason=reason) from error
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run_checked(runner: Runner, command: Command) -> str:

@@ -50,6 +50,12 @@ HELP = {
         "Removes only garbage without a limit.",
         "build-stages-prune -- --older-than 30d --dry-run",
     ),
+    "build-stages-shell": SessionHelp(
+        "Shows the tree of its failed build, or a fresh one, as its build backend\n"
+        "sees it. In the shell, `rebuild` runs the build. At the end, your changes\n"
+        "become a patch. Without a terminal, standard input has the commands.",
+        "build-stages-shell -- flash-attn",
+    ),
     "build-stages-merge": SessionHelp(
         "Reads the named folders and writes the wheelhouse of this project. Needs no\n"
         "lock file, no store and no stage.",

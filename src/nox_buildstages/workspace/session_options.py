@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
-from nox_buildstages.config.getters import parse_duration, parse_size
+from nox_buildstages.config.getters import did_you_mean, parse_duration, parse_size
 from nox_buildstages.errors import UsageError
 from nox_buildstages.value import Value
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _BUILD, _RELEASE = "build-stages", "build-stages-release"
 _INIT, _LOCK, _PLAN = "build-stages-init", "build-stages-lock", "build-stages-plan"
 _PRUNE, _MERGE = "build-stages-prune", "build-stages-merge"
+_SHELL = "build-stages-shell"
 
 
 class Options(Value):
@@ -145,12 +146,17 @@ WORDS = (
     Word("--write", _INIT, "write the proposed stages to the pyproject.toml"),
     Word("--older-than", _PRUNE, _OLDER, parse_duration, "TIME", "30d", _TIME),
     Word("--larger-than", _PRUNE, _LARGER, parse_size, "SIZE", "20GB", _SIZE),
+    Word("--all", _PRUNE, "remove everything that no session uses"),
     Word("--dry-run", _PRUNE, "only print what would be removed"),
     Word("FOLDER", _MERGE, _FOLDER),
     Word("--by-cell", _MERGE, "keep a folder for each wheelhouse", example="FOLDER"),
+    Word("OUTPUT", _SHELL, "open the shell in the source of this output"),
     Word("--help", "", "print this help, and do nothing else"),
 )
 """Every word, in the order of the list that users see."""
+
+_POSITIONAL = {_MERGE: "folders", _INIT: "names", _SHELL: "names"}
+"""The fields of words without a name."""
 
 _BY_NAME = {word.name: word for word in WORDS if word.name.startswith("-")}
 
@@ -169,12 +175,13 @@ def parse_options(
     while queue:
         text = queue.pop(0)
         text = "--help" if text == "-h" else text
-        positional = {_MERGE: "folders", _INIT: "names"}.get(session)
+        positional = _POSITIONAL.get(session)
         if positional is not None and not text.startswith("-"):
             found[positional] = (*found.get(positional, ()), text)
             continue
         name, equals, value = text.partition("=")
-        word = _BY_NAME.get(name)
+        own = (it for it in WORDS if it.name == name and it.session == session)
+        word = next(own, _BY_NAME.get(name))
         if word is None:
             raise _unknown_word(name, session)
         if equals and word.read is None:
@@ -199,6 +206,15 @@ def parse_options(
         else:
             problem = f"{name} lacks its value"
             raise UsageError(problem=problem, hint=f"write {word.spell()}")
+    return _make_options(found, session, outputs)
+
+
+def _make_options(
+    found: dict[str, Any], session: str, outputs: Collection[str]
+) -> Options:
+    """Return the options, whose words are right together."""
+    if session == _SHELL and not found.get("help"):
+        found["names"] = (_read_output(found.get("names", ()), outputs),)
     options = Options(**found)
     _check_together(options)
     return options
@@ -255,9 +271,24 @@ def _read_value(word: Word, value: str, outputs: Collection[str]) -> object:
     if word.field == "rebuild" and content not in outputs:
         raise UsageError(
             problem=f"--rebuild {value}: no stage has such an output",
-            hint=f"the outputs are: {', '.join(sorted(outputs))}",
+            hint=_list_outputs(outputs),
         )
     return content
+
+
+def _read_output(texts: Sequence[str], outputs: Collection[str]) -> str:
+    """Return the only output that is named."""
+    problem = "name one output"
+    if len(texts) == 1:
+        name = canonicalize_name(texts[0])
+        if name in outputs:
+            return name
+        problem = f"no stage has the output {texts[0]!r}{did_you_mean(name, outputs)}"
+    raise UsageError(subject=_SHELL, problem=problem, hint=_list_outputs(outputs))
+
+
+def _list_outputs(outputs: Collection[str]) -> str:
+    return f"the outputs are: {', '.join(sorted(outputs))}"
 
 
 def _check_together(options: Options) -> None:

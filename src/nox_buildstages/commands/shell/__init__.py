@@ -1,0 +1,1 @@
+"""`build-stages-shell`: look into a build, change its source, build again."""
