@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -28,6 +28,7 @@ from nox_buildstages.commands.shell.changes import (
 from nox_buildstages.config.graph import session_folder
 from nox_buildstages.config.writing import indent, package_table
 from nox_buildstages.environments.environment import is_complete
+from nox_buildstages.environments.targets import Target
 from nox_buildstages.errors import (
     BuildStagesError,
     ChangedEnvironmentError,
@@ -102,7 +103,7 @@ def run_shell(workspace: Workspace) -> None:
 
 
 def _find_environment(view: Workspace, stage: Stage) -> Environment:
-    """Return the environment of a stage's session, or else of this session.
+    """Return the environment of a stage's session, or else one of this session.
 
     The tree of a failed build contains the path of the environment.
     """
@@ -110,14 +111,13 @@ def _find_environment(view: Workspace, stage: Stage) -> Environment:
     if view.project.pythons:
         name = f"{name}-{view.python}"
     location = own.location.with_name(session_folder(name))
-    python = location / "bin" / own.python.name
-    if is_complete(location):
-        try:
-            if view.tools.probe(python) == view.interpreter:
-                return replace(own, location=location, bin=python.parent, python=python)
-        except CommandError:  # its Python is gone
-            pass
-    return own
+    python = location / "bin" / "python"
+    with suppress(CommandError):  # its Python is gone
+        if is_complete(location) and view.tools.probe(python) == view.interpreter:
+            own = replace(own, location=location, bin=python.parent, is_made=True)
+            return replace(own, python=python)
+    target = Target(interpreter=view.interpreter, python=own.python)
+    return view.pythons.environment_for(target)
 
 
 def _open_tree(job: Job) -> ShellSession:
