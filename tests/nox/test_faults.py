@@ -399,6 +399,7 @@ def test_runtime_that_does_not_work(project: Project) -> None:
         output = project.nox("-s", "build-stages", check=False).output
         assert said in output
         assert f"* build-stages: {state}" in output
+        assert "the wheels are kept, in wheelhouse: none is built again" in output
         assert project.wheels() == stored(project) == [KERNELS]
     declare_solo(project, outputs=[tree])
     assert built(project.nox("-s", "build-stages")) == []

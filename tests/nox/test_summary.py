@@ -146,6 +146,11 @@ def test_what_was_stopped_is_told(project: Project, flags: tuple[str, ...]) -> N
     assert (table["early"], table["faulty"]) == ("built", "stopped")
     assert table["late"] in {"built", "stopped", "not built"}
     assert table["after"] == "not built"
+    (kept,) = re.findall(r"stopped\. Kept: (.*)\.", said)
+    assert "early" in kept
+    assert " and faulty (" in kept
+    words = "".join(f"{it} " for it in flags)
+    assert f"Run `nox -db uv {words}-s build-stages` again to resume." in said
     assert not journals(project)
 
 

@@ -22,6 +22,7 @@ from nox_buildstages.store.key import digest_json
 from nox_buildstages.system.files import write_text
 from nox_buildstages.system.machine import is_this_machine
 from nox_buildstages.system.process import Command
+from nox_buildstages.text import show_path
 from nox_buildstages.wheelhouse.directory import unused_wheelhouses
 
 if TYPE_CHECKING:
@@ -69,17 +70,22 @@ def run_final(workspace: Workspace) -> str | None:
                 )
     if (final.imports or final.checks) and not environment.may_run():
         return "--install-only: the environment is ready, nothing was checked"
+    works = False
     try:
         if final.imports:
             _check_imports(context, environment, again=options.check_again)
         for check in final.checks:
             with tools.run.step("check", place, command=shlex.join(check)):
                 environment.run(check, project.root)
+        works = True
     finally:
         for line in render_summary(entries):
             tools.run.report(line)
         for name in find_unused_outputs(project, context.locks):
             tools.run.report(describe_unused(name))
+        if not works:
+            folder = show_path(house.folder, project.root)
+            tools.run.report(f"the wheels are kept, in {folder}: none is built again")
         tools.run.emit("summary", ENDED, place)
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import shlex
 import shutil
 import signal
 import stat
@@ -175,7 +176,8 @@ def _end_with_parent(parent: int) -> None:
 
 
 def _end_run(run: Run, cells: Cells, sessions: Collection[str] | None) -> None:
-    """Print the summary if something failed and no session printed a summary."""
+    """Print the summary if no session did, and what is kept if the run was stopped."""
+    from nox_buildstages.run.failure import describe_stop  # noqa: PLC0415 - a no-op needs none
     from nox_buildstages.run.summary import missing_summaries, render_summary  # noqa: PLC0415 - a no-op needs none
 
     events = run.journal.events()
@@ -185,3 +187,5 @@ def _end_run(run: Run, cells: Cells, sessions: Collection[str] | None) -> None:
             _LOGGER.info("Python %s", python)
         for line in render_summary(entries):
             _LOGGER.info(line)
+    for line in describe_stop(events, shlex.join(("nox", *sys.argv[1:]))):
+        _LOGGER.info(line)

@@ -1,0 +1,71 @@
+"""The lines at the end of a run that was stopped: what is kept, and how to resume."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from nox_buildstages.run.events import BEGUN, BUILT, CACHED, PLANNED, STOPPED
+from nox_buildstages.run.log_progress import count_steps
+from nox_buildstages.text import format_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nox_buildstages.run.events import Event
+
+_UNFINISHED = (BEGUN, STOPPED)
+"""The states of a step that Ctrl-C, a timeout or the end of its process has stopped."""
+
+
+_Place: TypeAlias = tuple[str, str, str, str]
+"""Stage, Python, output and version."""
+
+
+def describe_stop(events: Sequence[Event], command: str) -> list[str]:
+    """Return what is kept if a run was stopped, and the command to resume.
+
+    The lines are empty if nothing was stopped, or if there is nothing to keep.
+    """
+    last: dict[_Place, Event] = {}
+    begun: dict[_Place, float] = {}
+    logs: dict[_Place, str] = {}
+    stopped_sessions: dict[tuple[object, ...], bool] = {}
+    for it in events:
+        place = (it.stage, it.python, it.output, it.version)
+        if it.step == "output" and it.state not in (PLANNED, CACHED):
+            last[place] = it
+            if it.state == BEGUN:
+                begun[place] = it.time
+        elif it.step == "compile":
+            logs[place] = str(it.facts.get("log", ""))
+        elif it.step == "session":
+            stopped_sessions[it.subject] = it.state in _UNFINISHED
+    done = [it.output for it in last.values() if it.state == BUILT]
+    stopped = {place for place, it in last.items() if it.state in _UNFINISHED}
+    partial = [place for place in logs if place in stopped]
+    if not (partial or (done and any(stopped_sessions.values()))):
+        return []
+    end = events[-1].time
+    kept = [f"{', '.join(dict.fromkeys(done))} (done)"] if done else []
+    for place in partial:
+        seconds = format_time(end - begun[place])
+        count = _count_compiled(logs[place])
+        kept.append(f"{place[2]} ({', '.join(filter(None, (count, seconds)))})")
+    *others, final = kept
+    words = f"{', '.join(others)} and {final}" if others else final
+    return [f"stopped. Kept: {words}.", f"Run `{command}` again to resume."]
+
+
+def _count_compiled(log: str) -> str:
+    """Return what a build has compiled, by its log; empty if that isn't known."""
+    with suppress(OSError), Path(log).open(errors="replace") as lines:
+        progress = count_steps(lines)
+        if progress.unit:
+            return f"{progress.done} {progress.unit} compiled"
+        # A line without a total comes when a compiler starts.
+        count = progress.done if progress.total else max(0, progress.done - 1)
+        if count:
+            return f"{count} file{'s' if count > 1 else ''} compiled"
+    return ""

@@ -1,0 +1,83 @@
+"""What a run says that was stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nox_buildstages.run.events import (
+    BEGUN,
+    BUILT,
+    CACHED,
+    ENDED,
+    FAILED,
+    STOPPED,
+    Event,
+)
+from nox_buildstages.run.failure import describe_stop
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RESUME = "Run `nox -s build-stages` again to resume."
+
+
+def output(name: str, state: str, time: float) -> Event:
+    return Event(step="output", state=state, time=time, stage="s", output=name)
+
+
+def session(state: str) -> Event:
+    return Event(step="session", state=state, time=2000.0, session="build-stage-s")
+
+
+DONE = [output(it, state, 9.0) for it in ("a", "b") for state in (BEGUN, BUILT)]
+
+
+@pytest.mark.parametrize(
+    ("log", "count"),
+    [
+        ("[1/3] cc a.c\n[2/3] cc b.c\n", "2 files compiled, "),
+        ("gcc -c a.c -o a.o\n" * 2, "1 file compiled, "),
+        ("gcc -c a.c -o a.o\n", ""),
+        ("[ 44%] Building\n", "44 % compiled, "),
+        ("", ""),
+    ],
+)
+def test_what_is_kept_of_a_stopped_run(tmp_path: Path, log: str, count: str) -> None:
+    """The last build of a killed process has no end."""
+    path = tmp_path / "c.log"
+    path.write_text(log, "utf-8")
+    begun = Event(
+        step="compile",
+        state=BEGUN,
+        time=100.0,
+        stage="s",
+        output="c",
+        facts={"log": str(path)},
+    )
+    builds = [*DONE, output("d", CACHED, 9.0), output("c", BEGUN, 10.0), begun]
+    for end in ([output("c", STOPPED, 1100.0)], [session(BEGUN)]):
+        minutes = "18 min 10 s" if end[0].step == "output" else "33 min 10 s"
+        assert describe_stop([*builds, *end], "nox -s build-stages") == [
+            f"stopped. Kept: a, b (done) and c ({count}{minutes}).",
+            RESUME,
+        ]
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([], []),
+        ([*DONE, session(ENDED)], []),
+        ([*DONE, session(FAILED)], []),
+        ([output("a", BEGUN, 1.0), output("a", FAILED, 2.0), session(STOPPED)], []),
+        ([output("a", BEGUN, 1.0), session(STOPPED)], []),  # nothing was compiled
+        ([*DONE[:2], session(STOPPED)], ["stopped. Kept: a (done).", RESUME]),
+    ],
+)
+def test_a_run_that_kept_nothing_says_nothing(
+    events: list[Event], expected: list[str]
+) -> None:
+    """Nor does one that wasn't stopped."""
+    assert describe_stop(events, "nox -s build-stages") == expected
