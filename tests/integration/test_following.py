@@ -14,9 +14,9 @@ from nox_buildstages.run import follow as following
 from nox_buildstages.run.events import Event
 from nox_buildstages.run.follow import LogFollower, LogTail, PreviousBuild, show_elapsed
 from nox_buildstages.run.journal import Journal
-from nox_buildstages.run.log_progress import Progress
 from nox_buildstages.run.run import Run
 from nox_buildstages.run.screen import Screen
+from nox_buildstages.store.compiled import Activity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,25 +90,30 @@ def test_a_follower_tells_how_far_it_is(tmp_path: Path) -> None:
     follower.update()
     append(path, b"[2/2] cc b.c")
     follower.end()
-    assert screen.lines == ["kernels  compile  0 s", "kernels  compile [1/2]  0 s"]
+    assert screen.lines == ["kernels  compile  0 s", "kernels  compile 1/2 steps  0 s"]
     assert screen.printed == "[1/2] cc a.c\n[2/2] cc b.c"
     assert screen.cleared == 1
 
 
 def test_a_follower_knows_of_the_last_time(tmp_path: Path) -> None:
-    """How long it took, and of how many steps it was."""
+    """How long it took, and how many files it compiled."""
     path = tmp_path / "log"
-    path.write_bytes(b"cc -c a.c\n")
+    path.write_bytes(b"cc -c a.c\ncc -c b.c\n")
     screen = Recording()
     follower = LogFollower(
         name="kernels",
         phase="compile",
         screen=screen,
         log=LogTail(path=path),
-        find_previous=partial(PreviousBuild, seconds=240.0, progress=Progress(done=9)),
+        find_previous=partial(PreviousBuild, seconds=240.0, files=9),
+        watch=lambda steps: Activity(
+            memory=7, files=("b.c",), done=0, most=1, seconds=steps.begun
+        ),
     )
     follower.update()
-    assert screen.lines == ["kernels  compile [1/9]  0 s, about 4 min left"]
+    follower.update()
+    shown = (f"kernels  compile {it}/9 files  0 s, about 4 min left" for it in (0, 1))
+    assert screen.lines == [*shown]
 
 
 def test_what_goes_wrong_while_following_harms_nobody(tmp_path: Path) -> None:

@@ -253,7 +253,7 @@ def test_the_pipe_is_what_a_program_lives_by(tmp_path: Path, returncode: int) ->
     """The program runs as long as the pipe's other end is open."""
     code = "pass" if returncode == 0 else BUILD
     argv = [sys.executable, "-c", SCRIPT, str(tmp_path / "lock")]
-    argv += [str(tmp_path / "checkpoint"), str(tmp_path / "memory"), "10"]
+    argv += [str(tmp_path / "checkpoint"), str(tmp_path / "memory"), "-", "10"]
     argv += [sys.executable, "-c", code]
     with subprocess.Popen(argv, cwd=tmp_path, stdin=subprocess.PIPE) as process:
         assert process.stdin
@@ -288,11 +288,13 @@ def test_a_look_at_memory(
     peaks: tuple[int, int],
 ) -> None:
     """The largest compiler, and all processes, in pages."""
-    monkeypatch.setattr(supervise, "statuses", lambda _: processes)
-    memory = supervise.Peaks("-")
-    memory.look()
+    ticking = [(*it, 0) for it in processes]
+    monkeypatch.setattr(supervise, "statuses", lambda _: ticking)
+    monkeypatch.setattr(supervise, "find_compiler", lambda *_: None)
+    watch = supervise.Watch("-", "-")
+    watch.look()
     page = os.sysconf("SC_PAGE_SIZE")
-    assert (memory.process // page, memory.total // page) == peaks
+    assert (watch.process // page, watch.total // page) == peaks
 
 
 COMPILERS = """
@@ -316,11 +318,11 @@ def test_memory_is_measured_until_the_end(tmp_path: Path) -> None:
     quick = "supervise.LOOK, supervise.REST = 0.1, 0; supervise.main"
     script = SCRIPT.replace("supervise.main", quick)
     for code in (COMPILERS, "pass"):
-        argv = [sys.executable, "-c", script, "-", "-", str(memory), "10"]
+        argv = [sys.executable, "-c", script, "-", "-", str(memory), "-", "10"]
         argv += [sys.executable, "-c", code]
         with subprocess.Popen(argv, stdin=subprocess.PIPE) as running:
             assert running.wait(PATIENCE) == 0
-        process, build = map(int, memory.read_text().split())
+        process, build, *_ = map(int, memory.read_text().split())
         assert 40_000_000 < process < 80_000_000
         assert 120_000_000 < build < 240_000_000
 

@@ -1036,6 +1036,67 @@ def test_a_build_gets_as_many_jobs_as_its_last_build_needed(shop: Shop) -> None:
     assert sha256_of(wheel.path) == sha256_of(again.path)
 
 
+_CMAKE = """
+cmake_minimum_required(VERSION 3.10)
+project(low C)
+add_library(low SHARED a.c slow.c)
+"""
+
+_ONE_BY_ONE = "for it in 'a', 'slow', 'z': run(cc, '-c', f'{it}.c', '-o', f'{it}.o')"
+"""Compiles as setuptools does."""
+
+_BY_NINJA = (
+    "run('cmake', '-G', 'Ninja', '-B', 'out', f'-DCMAKE_C_COMPILER={cc}');"
+    " run('ninja', '-C', 'out', '-j', '2')"
+)
+
+
+def write_sources(shop: Shop, *, how: str) -> None:
+    """Write a source that is compiled by stand-ins; one file takes seconds."""
+    shop.write()
+    tree = shop.root / "low-lib"
+    for name in ("a", "slow", "z"):
+        (tree / f"{name}.c").write_text(f"int {name};\n")
+    (tree / "CMakeLists.txt").write_text(_CMAKE)
+    compiler = shop.root / "cc"
+    compiler.write_text(
+        '#!/bin/sh\ncase "$*" in *slow.c*) sleep 2.4;; esac\nexec /usr/bin/cc "$@"\n'
+    )
+    compiler.chmod(0o755)
+    (tree / "own.py").write_text(
+        "import subprocess, tinybackend\n"
+        f"cc = {str(compiler)!r}\n"
+        "def run(*argv): subprocess.run(argv, check=True)\n"
+        "def build_wheel(*arguments):\n"
+        f"    {how}\n"
+        "    return tinybackend.build_wheel(*arguments)\n"
+    )
+    (tree / "pyproject.toml").write_text(
+        "[build-system]\nrequires = ['tinybackend']\n"
+        "build-backend = 'own'\nbackend-path = ['.']\n"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "count"), [(_ONE_BY_ONE, 1), (_BY_NINJA, 3)], ids=["one-by-one", "ninja"]
+)
+def test_the_slowest_file_is_named_first(shop: Shop, how: str, count: int) -> None:
+    """With its seconds and memory, in the record and in the facts of the wheel.
+
+    A compiler that takes less than a second may be missed, but not by ninja.
+    """
+    write_sources(shop, how=how)
+    compiled = shop.provide().wheel.compiled
+    assert compiled is not None
+    slowest = compiled.slowest[0]
+    assert slowest.file == "slow.c"
+    assert slowest.seconds > 2
+    assert slowest.memory is not None
+    assert compiled.count >= count
+    assert compiled.seconds >= slowest.seconds
+
+
 def test_a_build_after_a_kill_gets_fewer_jobs(shop: Shop) -> None:
     """If it was built with half the jobs, and also if it wasn't built at all."""
     shop.stage = {"jobs": 2}

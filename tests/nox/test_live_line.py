@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from support.project import Project
 
 SAYS = ("[1/3] cc a.c", "[2/3] cc b.c", "[3/3] cc c.c")
-LINE = re.compile(r"kernels  compile \[\d/3\]  \d s(, about 10 s left)?")
+LINE = re.compile(r"kernels  compile (?:[12]/)?3? ?\w*  \d s(, about 10 s left)?")
 REBUILD = ("--", "--rebuild")
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from nox_buildstages.run.log_progress import Progress, Rate, count_steps, progress_line
+from nox_buildstages.run.log_progress import (
+    LogSteps,
+    Progress,
+    Rate,
+    count_steps,
+    measure_progress,
+    progress_line,
+)
+from nox_buildstages.store.compiled import Activity
 
 CMAKE_NINJA = """\
 -- Configuring done (0.9s)
@@ -82,14 +90,14 @@ CARGO = """\
 @pytest.mark.parametrize(
     ("log", "steps"),
     [
-        (CMAKE_NINJA, "[1/5] [2/5] [3/5] [4/5] [5/5]"),
-        (MESON, "[1/3] [2/3] [3/3]"),
-        (CMAKE_MAKE, "[20%] [40%] [60%] [80%] [100%]"),
-        (MAKE, "[1] [2]"),
-        (SETUPTOOLS, "[1/2] [2/2] [1] [2] [3]"),
-        (TORCH, "[1/2] [2/2] [1/3]"),
-        (CARGO, "[1] [2] [3]"),
-        ("[37 / 84] Compiling x.cc; 3s linux-sandbox\n", "[37/84]"),
+        (CMAKE_NINJA, "1/5 steps, 2/5 steps, 3/5 steps, 4/5 steps, 5 steps"),
+        (MESON, "1/3 steps, 2/3 steps, 3 steps"),
+        (CMAKE_MAKE, "20 %, 40 %, 60 %, 80 %, 99 %"),
+        (MAKE, "1 file"),
+        (SETUPTOOLS, "1 file, 2 files"),
+        (TORCH, "1/2 steps, 2 steps, 1/3 steps"),
+        (CARGO, "1 file, 2 files"),
+        ("[37 / 84] Compiling x.cc; 3s linux-sandbox\n", "37/84 steps"),
         ("running build\ncopying a.py -> build/lib\n", ""),
     ],
     ids=[
@@ -104,16 +112,17 @@ CARGO = """\
         "-",
     ],
 )
-def test_a_tool_tells_how_far_it_is(log: str, steps: str) -> None:
-    """What it says of itself counts; else the compilers that it runs are counted."""
-    progress = Progress()
+def test_the_log_of_a_tool_is_the_progress(log: str, steps: str) -> None:
+    """Steps that a tool states count as done. Of compilers, the last one still runs."""
+    found = LogSteps()
     seen: list[str] = []
     for text in log.splitlines():
-        progress = progress.after(text)
-        if str(progress) and str(progress) not in seen[-1:]:
-            seen.append(str(progress))
-    assert " ".join(seen) == steps
-    assert count_steps(log.splitlines()) == progress
+        found = found.after(text)
+        progress = str(measure_progress(found, None))
+        if progress and progress not in seen[-1:]:
+            seen.append(progress)
+    assert ", ".join(seen) == steps
+    assert count_steps(log.splitlines()) == found
 
 
 @pytest.mark.parametrize(
@@ -132,7 +141,7 @@ def test_a_tool_tells_how_far_it_is(log: str, steps: str) -> None:
 )
 def test_a_compiler_is_counted(text: str) -> None:
     """By whatever name it is run."""
-    assert str(count_steps([text])) == "[1]"
+    assert count_steps([text]) == LogSteps(begun=1)
 
 
 @pytest.mark.parametrize(
@@ -143,32 +152,54 @@ def test_a_compiler_is_counted(text: str) -> None:
         "cc1plus: warning: -c is odd",
         "  gcc: error: no -c here",
         "Compiling x.pyx because it changed.",
+        "[2/2] Cythonizing blis/py.pyx",
         "[section/name] of a file",
         "[7%]",
     ],
 )
 def test_other_lines_are_not_counted(text: str) -> None:
     """So that the number means something."""
-    assert count_steps([text]) == Progress()
+    assert count_steps([text]) == LogSteps()
 
 
 def test_commands_that_a_tool_echoes_are_not_counted() -> None:
     """It has said how far it is, and says so again."""
     verbose = ["[ 20%] Building C object a.c.o", "/usr/bin/cc -c a.c", "[ 40%] …"]
-    assert str(count_steps(verbose[:2])) == "[20%]"
-    assert str(count_steps(verbose)) == "[40%]"
+    assert [count_steps(verbose[:it]).done for it in (2, 3)] == [20, 40]
 
 
-def test_what_was_counted_is_of_as_many_as_before() -> None:
-    """Where the last build of the same source is known, and it ended."""
-    known = count_steps(SETUPTOOLS.splitlines())
-    assert str(Progress(done=2).with_total_of(known)) == "[2/3]"
-    assert str(Progress().with_total_of(known)) == "[0/3]"
-    assert str(Progress(done=4).with_total_of(known)) == "[4]"
-    stated = Progress(done=1, total=9)
-    assert stated.with_total_of(known) == stated
-    assert Progress(done=1).with_total_of(stated) == Progress(done=1)
-    assert str(Progress().with_total_of(Progress())) == ""
+def activity(done: int, *files: str) -> Activity:
+    """Return what a supervisor sees of a build."""
+    return Activity(memory=7, files=files, done=done, most=2, seconds=9)
+
+
+@pytest.mark.parametrize(
+    ("steps", "seen", "previous", "shown"),
+    [
+        (LogSteps(), None, None, ""),
+        (LogSteps(), None, 9, "0/9 files"),
+        (LogSteps(begun=1), None, 1, "0/1 files"),
+        (LogSteps(begun=1), activity(0, "a.c"), 1, "0/1 files"),
+        (LogSteps(begun=9), activity(4, "a.c", "b.c"), None, "7 files"),
+        (LogSteps(begun=9), activity(4, "a.c", "b.c"), 12, "7/12 files"),
+        (LogSteps(begun=9), activity(9), 9, "9 files"),
+        (LogSteps(begun=9), activity(9), 8, "9 files"),
+        (LogSteps(), activity(4, "a.c", "b.c"), None, "4 files"),
+        (LogSteps(), activity(0, "a.c"), None, ""),
+        (LogSteps(done=1, total=2), activity(4, "a.c"), 12, "1/2 steps"),
+        (LogSteps(done=2, total=2), activity(4, "a.c"), 12, "2 steps"),
+        (LogSteps(done=100, total=100, unit="%"), activity(4), None, "99 %"),
+    ],
+)
+def test_files_that_are_compiled_now_are_not_done(
+    steps: LogSteps, seen: Activity | None, previous: int | None, shown: str
+) -> None:
+    """Nor is a total shown that is unknown, or an end that isn't there."""
+    progress = measure_progress(steps, seen, previous)
+    assert str(progress) == shown
+    assert (progress.files, progress.memory) == (
+        (seen.files, 7) if seen is not None else ((), 0)
+    )
 
 
 def paced(*seen: tuple[float, int]) -> Rate:
@@ -228,7 +259,7 @@ def test_what_is_left_is_said_no_finer_than_it_is_known(left: float, said: str) 
 def test_the_line() -> None:
     """The output, what is done for it, how far it is, for how long, what is left."""
     said = progress_line(
-        "flash-attn", "compile", steps="[37/84]", elapsed=252, left=300
+        "flash-attn", "compile", steps="37/84 steps", elapsed=252, left=300
     )
-    assert said == "flash-attn  compile [37/84]  4 min 12 s, about 5 min left"
+    assert said == "flash-attn  compile 37/84 steps  4 min 12 s, about 5 min left"
     assert progress_line("kernels", "env", elapsed=3) == "kernels  env  3 s"

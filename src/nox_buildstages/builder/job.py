@@ -35,6 +35,7 @@ from nox_buildstages.run.follow import (
     PreviousBuild,
 )
 from nox_buildstages.sources import metadata as source_tree
+from nox_buildstages.store.compiled import read_activity
 from nox_buildstages.store.history import History
 from nox_buildstages.text import format_time
 from nox_buildstages.value import Value, replace
@@ -54,8 +55,14 @@ if TYPE_CHECKING:
     from nox_buildstages.lock.files.lockfile import LockedOutput
     from nox_buildstages.model import ConfigSettings, Stage
     from nox_buildstages.preflight.facts import Known
+    from nox_buildstages.run.log_progress import LogSteps
     from nox_buildstages.store.build_dir import BuildDirectory
+    from nox_buildstages.store.compiled import Activity
     from nox_buildstages.store.key import Recipe
+
+
+_ENOUGH = 3
+"""Number of files compiled one after the other, to know that a build isn't parallel."""
 
 
 class Job(Value):
@@ -229,7 +236,7 @@ class Job(Value):
 
     @contextmanager
     def follow(
-        self, phase: str, jobs: BuildJobs | None = None
+        self, phase: str, jobs: BuildJobs | None = None, *, backend: str = ""
     ) -> Iterator[Callable[[], None]]:
         """Show the progress of the build backend while a block runs.
 
@@ -242,10 +249,10 @@ class Job(Value):
             phase=phase,
             screen=self.context.tools.run.screen,
             log=LogTail(path=self.log, offset=self.log.stat().st_size),
-            find_previous=(
-                self._find_previous_build if phase == COMPILE else PreviousBuild
-            ),
         )
+        if phase == COMPILE and jobs is not None:
+            follower.find_previous = self._find_previous_build
+            follower.watch = partial(self._watch, jobs, backend)
 
         def attend() -> None:
             if self.deadline is not None and time.monotonic() >= self.deadline:
@@ -263,6 +270,20 @@ class Job(Value):
         finally:
             follower.end()
 
+    def _watch(self, jobs: BuildJobs, backend: str, steps: LogSteps) -> Activity | None:
+        """Return what the build does now; print a line if it uses only one job."""
+        activity = read_activity(self.build_dir)
+        if (
+            activity is not None
+            and (activity.most == 1 < jobs.count and activity.done >= _ENOUGH)
+            and steps.total is None
+        ):
+            self.context.tools.run.report_once(
+                f"{self.output.name}: {backend.partition('.')[0]} compiles one file at"
+                f" a time and uses 1 of {jobs.count} jobs"
+            )
+        return activity
+
     def _find_previous_build(self) -> PreviousBuild:
         """Return the previous build of the output."""
         recipe = self.recipe
@@ -272,7 +293,10 @@ class Job(Value):
         previous = PreviousBuild(seconds=wheel.seconds)
         if wheel.recipe.source == recipe.source:
             with suppress(OSError), wheel.log.open(errors="replace") as log:
-                return replace(previous, progress=log_progress.count_steps(log))
+                steps = log_progress.count_steps(log)
+                if steps.total is None:
+                    files = wheel.compiled.count if wheel.compiled else None
+                    return replace(previous, files=steps.begun or files)
         return previous
 
     @contextmanager

@@ -17,6 +17,7 @@ from nox_buildstages.builder.attempts import (
 )
 from nox_buildstages.builder.check_wheel import accept_wheel, check_metadata, name_build
 from nox_buildstages.builder.compilers.cache import use_cache
+from nox_buildstages.builder.compilers.slowest import collect_compiled
 from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.jobs.parallelism import (
     is_serial,
@@ -118,6 +119,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                             memory=build_dir.read_memory(
                                 jobs.count, is_complete=is_complete, kill=kill
                             ),
+                            compiled=collect_compiled(build_dir, job.log),
                         )
                     facts |= {**stored.facts, "jobs": jobs.count, "hits": hits}
                     break
@@ -220,6 +222,7 @@ def build_wheel(
             lock=store.processes_lock(job.recipe.key),
             checkpoint=build_dir.checkpoint,
             memory=build_dir.memory,
+            compiled=build_dir.compiled,
         )
         is_labelled = context.project.rules(name).local_version is not None
         try:

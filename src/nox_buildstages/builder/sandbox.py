@@ -150,11 +150,13 @@ class Supervisor(Value):
     lock: Path = _NONE
     """A file that stays locked until all of them have ended, even if we are gone."""
     checkpoint: Path = _NONE
-    memory: Path = _NONE  # a file for the peaks
+    memory: Path = _NONE  # a file for what processes use and do
+    compiled: Path = _NONE  # a file for compilers that have ended
 
     def around(self, command: Command) -> Command:
         """Return a command for the supervisor, with the program as an absolute path."""
         seconds = os.environ.get(SECONDS_VARIABLE, SECONDS)
-        ours = (_SUPERVISE, self.lock, self.checkpoint, self.memory, seconds)
-        argv = (sys.executable, "-I", "-S", *map(str, ours), *command.argv)
+        files = (self.lock, self.checkpoint, self.memory, self.compiled)
+        ours = map(str, (_SUPERVISE, *files, seconds))
+        argv = (sys.executable, "-I", "-S", *ours, *command.argv)
         return replace(command, argv=argv, lifeline=True)

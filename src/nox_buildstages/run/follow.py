@@ -6,14 +6,21 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from nox_buildstages.run.log_progress import Progress, Rate, progress_line
+from nox_buildstages.run.log_progress import (
+    LogSteps,
+    Rate,
+    measure_progress,
+    progress_line,
+)
 from nox_buildstages.value import Record, Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from nox_buildstages.run.log_progress import Progress
     from nox_buildstages.run.screen import Screen
+    from nox_buildstages.store.compiled import Activity
 
 COMPILE = "compile"
 METADATA = "metadata"
@@ -38,10 +45,10 @@ def show_elapsed(screen: Screen, name: str, phase: str) -> Iterator[Callable[[],
 
 
 class PreviousBuild(Value):
-    """The previous build of an output, with its progress if the source was the same."""
+    """The previous build of an output."""
 
     seconds: float | None = None  # None without a previous build
-    progress: Progress = field(default_factory=Progress)
+    files: int | None = None  # compiled ones, if the source was the same
 
 
 class LogTail(Record):
@@ -77,9 +84,11 @@ class LogFollower(Record):
     screen: Screen
     log: LogTail | None = None
     find_previous: Callable[[], PreviousBuild] = PreviousBuild
+    watch: Callable[[LogSteps], Activity | None] = lambda _: None
+    """Returns what the processes do now, and sees what the log says."""
     _started: float = field(default_factory=time.monotonic)
     _previous: PreviousBuild | None = None
-    _progress: Progress = field(default_factory=Progress)
+    _steps: LogSteps = field(default_factory=LogSteps)
     _rate: Rate = field(default_factory=Rate)
     _updated: float = -INTERVAL
 
@@ -93,12 +102,21 @@ class LogFollower(Record):
     def update(self) -> None:
         """Read the new lines and show the progress; file errors are ignored."""
         with suppress(OSError):
+            counted = self._steps  # before the supervisor's last look
             if self.log is not None:
                 text = self.log.read_lines()
                 self.screen.output(text)
                 for line in text.splitlines():
-                    self._progress = self._progress.after(line)
-            self.screen.show_one(self, self._line(time.monotonic()))
+                    self._steps = self._steps.after(line)
+            if self._previous is None:
+                self._previous = self.find_previous()
+            progress = measure_progress(
+                counted if self._steps.total is None else self._steps,
+                self.watch(self._steps),
+                self._previous.files,
+            )
+            line = self._line(progress, self._previous, time.monotonic())
+            self.screen.show_one(self, line)
 
     def end(self) -> None:
         """Pass the rest of the log to the screen, and clear the progress line."""
@@ -108,12 +126,9 @@ class LogFollower(Record):
         with suppress(OSError):
             self.screen.end_one(self)
 
-    def _line(self, now: float) -> str:
+    def _line(self, progress: Progress, previous: PreviousBuild, now: float) -> str:
         """Return the progress line."""
-        if self._previous is None:
-            self._previous = self.find_previous()
-        previous, elapsed = self._previous, now - self._started
-        progress = self._progress.with_total_of(previous.progress)
+        elapsed = now - self._started
         self._rate = self._rate.after(progress.done, now=now)
         left = self._rate.seconds_left(progress, now=now)
         if left is None and previous.seconds is not None and previous.seconds > elapsed:

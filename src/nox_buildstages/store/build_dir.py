@@ -111,15 +111,29 @@ class BuildDirectory(Value, kw_only=False):
 
     @property
     def memory(self) -> Path:
-        """The file to which the supervisor writes the most memory that was used."""
+        """The file to which the supervisor writes what processes use and do."""
         return self.folder / "memory"
+
+    @property
+    def compiled(self) -> Path:
+        """The file to which the supervisor adds compilers that have ended."""
+        return self.folder / "compiled"
+
+    @property
+    def begun(self) -> int:
+        """When the first attempt began, in nanoseconds; 0 if unknown."""
+        try:
+            return (self.folder / "begun").stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def read_memory(
         self, jobs: int, *, is_complete: bool = False, kill: Kill | None = None
     ) -> BuildMemory | None:
         """Return the most memory that a build with some jobs used; None if unknown."""
         try:
-            process, build = map(int, self.memory.read_text(encoding="utf-8").split())
+            with self.memory.open(encoding="utf-8") as file:
+                process, build = map(int, file.readline().split()[:2])
         except (OSError, ValueError):
             return None
         return BuildMemory(
@@ -129,6 +143,26 @@ class BuildDirectory(Value, kw_only=False):
             is_complete=is_complete,
             kill=kill,
         )
+
+    def shorten(self) -> Callable[[str], str]:
+        """Return a function for paths, seen in a sandbox or outside.
+
+        It makes paths relative to the project, to the source, or to the build
+        directory. Others stay absolute.
+        """
+        try:
+            state = json.loads(self._state.read_text(encoding="utf-8"))
+            project = str(state["project"])
+        except (OSError, ValueError, LookupError, TypeError):
+            project = self.source.name
+        tops = f"{project}/", f"{self.source.name}/"
+
+        def shorten(path: str) -> str:
+            inside = self.relative(Path(path)) or path
+            top = next(filter(inside.startswith, tops), "")
+            return inside.removeprefix(top)
+
+        return shorten
 
     @property
     def _state(self) -> Path:
@@ -160,7 +194,7 @@ class BuildDirectory(Value, kw_only=False):
         return replace(
             begun,
             time=time,
-            open=tuple(filter(None, map(self._relative, map(Path, names)))),
+            open=tuple(filter(None, map(self.relative, map(Path, names)))),
             spent=begun.spent + (time - begun.time) / _SECOND,
         )
 
@@ -195,6 +229,8 @@ class BuildDirectory(Value, kw_only=False):
         for folder in (self.home, self.wheel):
             files.remove_tree(folder)
             folder.mkdir()
+        if partial is None:
+            (self.folder / "begun").touch()
         clock = self.folder / "clock"
         clock.write_text("now", encoding="utf-8")
         state = PartialBuild(
@@ -243,7 +279,7 @@ class BuildDirectory(Value, kw_only=False):
         """Remove the folder."""
         files.remove_tree(self.folder)
 
-    def _relative(self, path: Path) -> str | None:
+    def relative(self, path: Path) -> str | None:
         """Return a path, seen in a sandbox or outside, relative to the folder."""
         for top in (self.folder.resolve(), HERE):
             if path.is_relative_to(top):

@@ -158,6 +158,7 @@ class Remote(Value):
                 run=remote.run,
                 tree_size=remote.tree_size,
                 memory=remote.memory,
+                compiled=remote.compiled,
             )
 
     def _read_record(self, recipe: Recipe) -> bytes | None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
+    from nox_buildstages.store.compiled import CompiledFiles
+
 _LOG = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "NOX_BUILDSTAGES_CACHE_DIR"
@@ -75,6 +77,7 @@ class StoredWheel(Value):
     run: str  # the run of nox that built the wheel
     tree_size: int | None = None  # bytes that its build directory had; None if unknown
     memory: BuildMemory | None = None  # None if it wasn't measured
+    compiled_field: Any = None  # of the record; see ``compiled``
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -86,6 +89,13 @@ class StoredWheel(Value):
             "size": self.size,
             **memory_field(self.memory),
         }
+
+    @property
+    def compiled(self) -> CompiledFiles | None:
+        """The files that the build compiled; None if no compiler was seen."""
+        from nox_buildstages.store.compiled import CompiledFiles  # noqa: PLC0415 - a no-op needs none
+
+        return CompiledFiles.from_dict(self.compiled_field)
 
     @property
     def key(self) -> str:
@@ -116,6 +126,7 @@ class StoredWheel(Value):
             run=record["run"],
             tree_size=tree_size if isinstance(tree_size, int) else None,
             memory=BuildMemory.from_dict(record.get("memory")),
+            compiled_field=record.get("compiled"),
         )
 
 
@@ -203,6 +214,7 @@ class Store(Value, kw_only=False):
         run: str,
         tree_size: int | None = None,
         memory: BuildMemory | None = None,
+        compiled: CompiledFiles | None = None,
     ) -> StoredWheel:
         """Copy a wheel into the store, replacing an earlier wheel of the same key.
 
@@ -219,6 +231,7 @@ class Store(Value, kw_only=False):
             "recipe": recipe.to_dict(),
             **({} if tree_size is None else {"tree-size": tree_size}),
             **memory_field(memory),
+            **({} if compiled is None else {"compiled": compiled.to_dict()}),
         }
         top = self.folder / "wheels"
         top.mkdir(parents=True, exist_ok=True)

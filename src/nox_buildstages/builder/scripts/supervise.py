@@ -1,6 +1,6 @@
-"""Run a program, end the program with the caller, and note checkpoints meanwhile.
+"""Run a program, end the program with the caller, and watch what it does meanwhile.
 
-``python -I -S supervise.py LOCK CHECKPOINT MEMORY SECONDS PROGRAM ARGUMENT…``
+``python -I -S supervise.py LOCK CHECKPOINT USE COMPILED SECONDS PROGRAM ARGUMENT…``
 
 Standard input is the read end of a pipe. When the last writer of the pipe is gone, for
 any reason, or on SIGTERM, the supervisor asks the program and all processes below to
@@ -12,9 +12,19 @@ the file ``CHECKPOINT``: the time by the clock of the file system in nanoseconds
 the files open for writing, separated by NUL. A file is complete if the last change is
 older and the file wasn't open.
 
-With the checkpoints and at the end, the supervisor writes to the file ``MEMORY`` how
-many bytes the largest process had at most, then all processes together. If the file
-exists, its numbers count as well. ``-`` in place of a path means no file.
+About once a second and at the end, the supervisor looks at all processes, and writes to
+the file ``USE``
+
+- how many bytes the largest process had at most, and all processes together; how many
+  compilers ran at once at most; how many seconds compilers ran, together. If the file
+  exists, its numbers count as well;
+- how many bytes all processes have now, and how many files were compiled;
+- in a line for each, the compilers that run now.
+
+It adds a line to the file ``COMPILED`` for each compiler that has ended. A line has the
+times of the begin and the end, the most bytes, the options that name architectures of
+GPUs, and the source file, separated by tabs. A compiler that ended between two looks is
+in no line. ``-`` in place of a path means no file; without ``USE`` there are no looks.
 
 This script for Linux imports little, because each hook starts the script. The exit
 status, or signal, is the program's.
@@ -40,18 +50,40 @@ GRACE = 2.0
 """Seconds between asking a program to end and killing it."""
 
 LOOK = 1.0
-"""Seconds between two looks at the memory of all processes."""
+"""Seconds between two looks at all processes."""
 
 REST = 200
 """The next look comes after this many times the CPU time of the last one, or later."""
 
+_COMPILES = frozenset((b"-c", b"--compile", b"-dc", b"--device-c"))
+"""The options with which compilers compile, and don't link."""
+
+SOURCES = frozenset(
+    b".c .cc .cpp .cxx .c++ .C .cu .hip .m .mm .f .F .for .f90 .F90 .f95 .s .S".split()
+)
+"""The suffixes of files that compilers compile."""
+
+_VALUED = frozenset((b"-o", b"-MF", b"-MT", b"-MQ", b"-include"))
+"""Options with a value that is another file."""
+
+_ARCHITECTURES = frozenset(
+    b"-arch --gpu-architecture -code --gpu-code -gencode --generate-code"
+    b" --offload-arch --cuda-gpu-arch".split()
+)
+"""Options with architectures of GPUs as their value."""
+
+_PROBES = (b"conftest.", b"_configtest.", b"testfile.c", b"CMakeC")
+_PROBE_FOLDERS = (b"/CMakeScratch/", b"/CMakeTmp/")
+"""Names of files and folders by which build tools try what a compiler can."""
+
 _PAUSE = 0.02
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main(argv: list[str]) -> None:
     """Run a program to the end, and end in the same way."""
-    lock, checkpoint, memory, seconds, *program = argv
+    lock, checkpoint, use, compiled, seconds, *program = argv
     # In a session of our own, Ctrl-C in a terminal and the end of our caller's group
     # don't reach the program, and every process below the program is known by it.
     os.setsid()
@@ -78,79 +110,185 @@ def main(argv: list[str]) -> None:
         print(f"{error.strerror}: {program[0]}", file=sys.stderr)  # noqa: T201
         sys.exit(CANNOT_RUN)
     due = time.monotonic() + float(seconds)
-    look = float("inf") if memory == "-" else time.monotonic() + LOOK
-    peaks = Peaks(memory)
+    look = float("inf") if use == "-" else time.monotonic() + LOOK
+    watch = Watch(use, compiled)
     ended, status = os.waitpid(child, os.WNOHANG)
     while not ended and not must_end(requests):
         left = max(0.0, min(due, look) - time.monotonic())
         if wake in select.select([0, wake], [], [], left)[0]:
             os.read(wake, 1024)
         if time.monotonic() >= look:
-            look = time.monotonic() + max(LOOK, REST * peaks.look())
+            look = time.monotonic() + max(LOOK, REST * watch.look())
         if time.monotonic() >= due:
             note_checkpoint(checkpoint)
-            peaks.write()
             due = time.monotonic() + float(seconds)
         ended, status = os.waitpid(child, os.WNOHANG)
     if status or not ended:
         note_checkpoint(checkpoint)
     end_processes(child)
     status = status if ended else os.waitpid(child, 0)[1]
-    peaks.write()
+    watch.end()
     end_as(status)
 
 
-class Peaks:
-    """The most memory that processes of our session had, in a file."""
+class Compiler:
+    """A compiler at work on a source file, with the programs that it starts."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.process = self.total = 0
+    def __init__(self, file: bytes, options: bytes, began: float) -> None:
+        self.file, self.options, self.began = file, options, began
+        self.peak = 0  # bytes
+
+    def line(self, ended: float) -> bytes:
+        """Return the line about the compiler in a file."""
+        numbers = f"{self.began:.2f}\t{ended:.2f}\t{self.peak}".encode()
+        return b"%s\t%s\t%s\n" % (numbers, self.options, self.file)
+
+
+class Watch:
+    """The use of memory and the compilers in our session, written to two files."""
+
+    def __init__(self, use: str, compiled: str) -> None:
+        self.use, self.compiled = use, compiled
+        self.process = self.total = self.most = self.now = 0  # bytes and compilers
+        self.seconds = 0.0  # of all compilers
         self.foreign: set[str] = set()  # processes of other sessions
+        self.known: dict[tuple[int, bytes, int], Compiler | None] = {}
+        self.running: list[Compiler] = []
+        self.done: set[bytes] = set()  # files
+        self.looked = time.time()
         try:
-            with open(path, encoding="ascii") as file:  # noqa: PTH123 - quick to start
-                self.add(*map(int, file.read().split()))
-        except (OSError, ValueError, TypeError):
+            with open(use, "rb") as file:  # noqa: PTH123 - quick to start
+                numbers = [*map(int, file.readline().split()), 0, 0]
+            self.process, self.total, self.most, self.seconds = numbers[:4]
+        except (OSError, ValueError):
             return
 
-    def add(self, process: int, total: int) -> None:
-        """Add the bytes of the largest process, and of all processes together."""
-        self.process = max(self.process, process)
-        self.total = max(self.total, total, process)
-
     def look(self) -> float:
-        """Add what the processes have now; return the CPU seconds that this took."""
-        begun = time.process_time()
-        sizes: dict[int, int] = {}
+        """Note what the processes do now; return the CPU seconds that this took."""
+        begun, now = time.process_time(), time.time()
         members = {it[0]: it for it in statuses(self.foreign)}
-        for process, (_, _, _, pages) in members.items():
-            # A compiler of CUDA is a job together with the programs that it starts.
+        known, self.known = self.known, {}
+        compilers: dict[int, Compiler | None] = {}
+        for process, name, _, _, ticks in members.values():
+            key = process, name, ticks
+            if key not in known:
+                known[key] = find_compiler(process, self.time_of(ticks, now))
+            self.known[key] = compilers[process] = known[key]
+        sizes: dict[int, int] = {}
+        for process, (*_, pages, _) in members.items():
+            # A compiler is a job together with the programs that it starts.
             top = at = process
             for _ in members:  # numbers that are used again could make a circle
                 if at not in members:
                     break
-                _, name, parent, _ = members[at]
-                top = at if name == b"nvcc" else top
+                _, name, parent, _, _ = members[at]
+                top = at if compilers[at] or name == b"nvcc" else top
                 at = parent
             sizes[top] = sizes.get(top, 0) + pages * _PAGE
-        self.add(max(sizes.values(), default=0), sum(sizes.values()))
+        running = []
+        for process, size in sizes.items():
+            compiler = compilers[process]
+            if compiler is not None:
+                compiler.peak = max(compiler.peak, size)
+                running.append(compiler)
+        self.now = sum(sizes.values())
+        self.process = max(self.process, *sizes.values(), 0)
+        self.total = max(self.total, self.now)
+        self.note(running, now)
         return time.process_time() - begun
 
-    def write(self) -> None:
-        """Write the file, if we have one; on a full disk, the earlier numbers stay."""
-        if self.path == "-":
+    def time_of(self, ticks: int, now: float) -> float:
+        """Return when a process began that is new in a look, by its start in ticks."""
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / _TICKS
+        return min(max(self.looked, now - age), now)
+
+    def note(self, running: list[Compiler], now: float) -> None:
+        """Write the files; on a full disk, what was written stays."""
+        ended = [it for it in self.running if it not in running]
+        seen, half = self.looked, (now - self.looked) / 2
+        self.done.update(it.file for it in ended)
+        self.seconds += len(self.running) * (now - self.looked)
+        self.most = max(self.most, len(running))
+        self.running, self.looked = running, now
+        if self.use == "-":
+            return
+        done = len(self.done.difference(it.file for it in running))
+        peaks = self.process, self.total, self.most, round(self.seconds)
+        numbers = " ".join(map(str, (*peaks, self.now, done)))
+        new = f"{self.use}.new"
+        try:
+            with open(new, "wb") as file:  # noqa: PTH123 - quick to start
+                file.write(f"{numbers}\n".encode())
+                file.writelines(it.line(now) for it in running)
+            os.replace(new, self.use)  # noqa: PTH105 - quick to start
+            if ended and self.compiled != "-":
+                with open(self.compiled, "ab") as file:  # noqa: PTH123
+                    # On average, a compiler runs as long after a look as before.
+                    file.writelines(
+                        it.line(seen + min(half, seen - it.began)) for it in ended
+                    )
+        except OSError:
+            return
+
+    def end(self) -> None:
+        """Note the end of all processes."""
+        if self.use == "-":
             return
         import resource  # noqa: PLC0415 - quick to start
 
         # All processes below the program count, as soon as the program has ended.
-        self.add(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, 0)
-        new = f"{self.path}.new"
-        try:
-            with open(new, "w", encoding="ascii") as file:  # noqa: PTH123 - quick to start
-                file.write(f"{self.process} {self.total}\n")
-            os.replace(new, self.path)  # noqa: PTH105 - quick to start
-        except OSError:
-            return
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        self.process, self.now = max(self.process, peak), 0
+        self.total = max(self.total, self.process)
+        self.note([], time.time())
+
+
+def find_compiler(process: int, began: float) -> Compiler | None:
+    """Return the compiler that a process runs; None if it runs none, or is gone."""
+    try:
+        with open(f"/proc/{process}/cmdline", "rb") as file:  # noqa: PTH123
+            found = parse_compiler(file.read().split(b"\0"))
+        if found is None:
+            return None
+        name, options = found
+        if not name.startswith(b"crate "):
+            folder = os.readlink(b"/proc/%d/cwd" % process)  # noqa: PTH115
+            name = os.path.normpath(os.path.join(folder, name))  # noqa: PTH118
+    except OSError:
+        return None
+    is_probe = any(it in name for it in _PROBE_FOLDERS)
+    return None if is_probe else Compiler(name, options, began)
+
+
+def parse_compiler(words: list[bytes]) -> tuple[bytes, bytes] | None:
+    """Return the source file in a compiler's command line, and its architectures.
+
+    The file is ``crate NAME`` for Rust. None if the command line is no compiler's.
+    """
+    program = os.path.basename(words[0])  # noqa: PTH119 - quick to start
+    if program.endswith(b"sh") or program.startswith((b"python", b"perl")):
+        words = words[1:]  # it may be a script that wraps a compiler
+        if words[:1] and words[0].startswith(b"-"):
+            return None
+    if b"--crate-name" in words[:-1]:
+        name = words[words.index(b"--crate-name") + 1]
+        return None if name == b"___" else (b"crate " + name, b"")
+    if _COMPILES.isdisjoint(words):
+        return None
+    file, options, before = b"", [], b""
+    for word in words:
+        option, is_joined, value = word.partition(b"=")
+        if before in _ARCHITECTURES:
+            options.append(word)
+        elif is_joined and option in _ARCHITECTURES:
+            options.append(value)
+        elif not (file or before in _VALUED or word.startswith(b"-")):
+            name = word.rpartition(b"/")[2]
+            is_source = os.path.splitext(name)[1] in SOURCES  # noqa: PTH122
+            if is_source and not name.startswith(_PROBES):
+                file = word
+        before = word
+    return (file, b" ".join(options)) if file else None
 
 
 def hold_lock(path: str) -> None:
@@ -237,10 +375,10 @@ def processes() -> set[int]:
     return {process for process, *_ in statuses(set())}
 
 
-def statuses(foreign: set[str]) -> list[tuple[int, bytes, int, int]]:
+def statuses(foreign: set[str]) -> list[tuple[int, bytes, int, int, int]]:
     """Return the running processes of our session, without ourselves.
 
-    Each is its number, name, parent and memory in pages. Processes in
+    Each is its number, name, parent, memory in pages and start in ticks. Processes in
     ``foreign`` are skipped; other ones of other sessions are added, ended ones removed.
     """
     found, ours = [], os.getpid()
@@ -260,8 +398,8 @@ def statuses(foreign: set[str]) -> list[tuple[int, bytes, int, int]]:
             foreign.add(name)
         elif fields[0] not in (b"Z", b"X"):
             program = begin.partition(b"(")[2]
-            parent, pages = int(fields[1]), int(fields[21])
-            found.append((int(name), program, parent, pages))
+            parent, ticks, pages = (int(fields[it]) for it in (1, 19, 21))
+            found.append((int(name), program, parent, pages, ticks))
     return found
 
 

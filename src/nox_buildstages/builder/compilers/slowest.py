@@ -1,0 +1,57 @@
+"""Where the time of a build went: the files that took longest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nox_buildstages.builder.compilers.ninja_log import find_steps
+from nox_buildstages.run.log_progress import count_steps
+from nox_buildstages.store.compiled import (
+    MOST,
+    CompiledFiles,
+    merge_files,
+    read_activity,
+    read_compiled,
+)
+from nox_buildstages.value import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from nox_buildstages.store.build_dir import BuildDirectory
+    from nox_buildstages.store.compiled import CompiledFile
+
+
+def collect_compiled(build_dir: BuildDirectory, log: Path) -> CompiledFiles | None:
+    """Return the files that a build compiled; None if no compiler was seen.
+
+    The supervisor may have missed short ones, so those in the log are counted, too.
+    """
+    activity = read_activity(build_dir)
+    files = merge_sources(read_compiled(build_dir), find_steps(build_dir))
+    if not files:
+        return None
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        count = count_steps(lines).begun
+    seconds = sum(it.seconds for it in files)
+    return CompiledFiles(
+        count=max(count, len(files)),
+        seconds=max(seconds, activity.seconds if activity else 0),
+        jobs=activity.most if activity else 0,
+        slowest=tuple(files[:MOST]),
+    )
+
+
+def merge_sources(
+    seen: Iterable[CompiledFile], steps: Iterable[CompiledFile]
+) -> list[CompiledFile]:
+    """Return the files that the supervisor saw and that ninja logged, slowest first.
+
+    Ninja measures exactly, but logs no interrupted step.
+    """
+    files = merge_files(seen)
+    for name, step in merge_files(steps).items():
+        known = files.get(name, step)
+        files[name] = replace(known, seconds=max(known.seconds, step.seconds))
+    return sorted(files.values(), key=lambda it: it.seconds, reverse=True)
