@@ -39,6 +39,7 @@ from nox_buildstages.model import NVCC
 from nox_buildstages.run.events import BUILT, CACHED
 from nox_buildstages.run.follow import COMPILE
 from nox_buildstages.sources import metadata as source_tree
+from nox_buildstages.store.compiled import compiled_facts
 from nox_buildstages.store.failed_builds import make_room, remove_failed
 from nox_buildstages.store.inventory import disk_size
 from nox_buildstages.store.memory import Kill
@@ -121,7 +122,12 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                             ),
                             compiled=collect_compiled(build_dir, job.log),
                         )
-                    facts |= {**stored.facts, "jobs": jobs.count, "hits": hits}
+                    facts |= {
+                        **stored.facts,
+                        "jobs": jobs.count,
+                        "hits": hits,
+                        **compiled_facts(stored.compiled),
+                    }
                     break
                 except BuildError as error:
                     failure = mark_out_of_memory(
@@ -129,8 +135,10 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                     )
                     if is_out_of_memory(failure) and free:
                         kill = Kill(jobs=jobs.count, free=free)
-                    memory = job.build_dir.read_memory(jobs.count, kill=kill)
-                    if memory is not None:
+                    facts.update(
+                        compiled_facts(collect_compiled(job.build_dir, job.log))
+                    )
+                    if memory := job.build_dir.read_memory(jobs.count, kill=kill):
                         tools.store.note_failure(recipe, memory)
                     following = next_attempt(job, attempt, failure, jobs=jobs.count)
                     if following is None:

@@ -67,16 +67,6 @@ class CompiledFiles(Value):
             "slowest": [it.to_dict() for it in self.slowest],
         }
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The facts of the files in events."""
-        return {
-            "slowest": [it.to_dict() for it in self.slowest],
-            "files": self.count,
-            "files_seconds": round(self.seconds, 1),
-            "jobs_used": self.jobs,
-        }
-
     @classmethod
     def from_dict(cls, value: Any) -> CompiledFiles | None:  # noqa: ANN401 - any JSON
         """Return the files of a record; None if the record has none, or wrong ones."""
@@ -103,6 +93,18 @@ def _parse_seconds(value: object) -> float:
     if isinstance(value, (int, float)) and 0 <= value < _FOREVER:
         return float(value)
     raise ValueError(value)
+
+
+def compiled_facts(files: CompiledFiles | None) -> dict[str, Any]:
+    """Return the facts of an output's event; none if no compiler was seen."""
+    if files is None:
+        return {}
+    return {
+        "slowest": [it.to_dict() for it in files.slowest],
+        "files": files.count,
+        "files_seconds": round(files.seconds, 1),
+        "jobs_used": files.jobs,
+    }
 
 
 class Activity(Value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.compilers.ninja_log import find_steps
@@ -22,18 +23,25 @@ if TYPE_CHECKING:
     from nox_buildstages.store.build_dir import BuildDirectory
     from nox_buildstages.store.compiled import CompiledFile
 
+_LOG = logging.getLogger(__name__)
+
 
 def collect_compiled(build_dir: BuildDirectory, log: Path) -> CompiledFiles | None:
     """Return the files that a build compiled; None if no compiler was seen.
 
-    The supervisor may have missed short ones, so those in the log are counted, too.
+    The supervisor may have missed short ones, so those in the log are counted, too. A
+    file that can't be read is no reason to end a build.
     """
     activity = read_activity(build_dir)
-    files = merge_sources(read_compiled(build_dir), find_steps(build_dir))
+    try:
+        files = merge_sources(read_compiled(build_dir), find_steps(build_dir))
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            count = count_steps(lines).begun
+    except OSError as error:
+        _LOG.debug("no files of %s: %s", build_dir.folder, error)
+        return None
     if not files:
         return None
-    with log.open(encoding="utf-8", errors="replace") as lines:
-        count = count_steps(lines).begun
     seconds = sum(it.seconds for it in files)
     return CompiledFiles(
         count=max(count, len(files)),
