@@ -16,7 +16,7 @@ from nox_buildstages.environments.packages import IMPORTS_NOTE, digest_packages
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files.effects import describe_unused, find_unused_outputs
 from nox_buildstages.model import FINAL
-from nox_buildstages.run.events import ENDED
+from nox_buildstages.run.events import BUILT, ENDED
 from nox_buildstages.run.summary import render_summary
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.system.files import write_text
@@ -83,6 +83,11 @@ def run_final(workspace: Workspace) -> str | None:
             tools.run.report(line)
         for name in find_unused_outputs(project, context.locks):
             tools.run.report(describe_unused(name))
+        if any(entry["status"] == BUILT for entry in entries):
+            from nox_buildstages.store.size import describe_large_store  # noqa: PLC0415 - if it grew
+
+            if line := describe_large_store(tools.store):
+                tools.run.report(line)
         if not works:
             folder = show_path(house.folder, project.root)
             tools.run.report(f"the wheels are kept, in {folder}: none is built again")

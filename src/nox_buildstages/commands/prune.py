@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.store.inventory import Kind
 from nox_buildstages.store.pruning import Limits, prune
+from nox_buildstages.store.size import size_note
 from nox_buildstages.store.store import Store
 from nox_buildstages.text import align, format_size
 
@@ -36,6 +37,8 @@ def run_prune(options: Options, run: Run) -> None:
     )
     run.report(f"the store is {store.folder}")
     result = prune(store, limits, report=run.report, is_dry=options.dry_run)
+    if not options.dry_run:
+        size_note(store).unlink(missing_ok=True)
     for line in render(result, limits, is_dry=options.dry_run):
         run.report(line)
     if result.failures:

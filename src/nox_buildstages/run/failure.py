@@ -50,9 +50,10 @@ def describe_stop(events: Sequence[Event], command: str) -> list[str]:
     end = events[-1].time
     kept = [f"{', '.join(dict.fromkeys(done))} (done)"] if done else []
     for place in partial:
-        seconds = format_time(end - begun[place])
+        seconds = end - begun[place]
+        duration = format_time(seconds) if seconds >= 1 else "just begun"
         count = _count_compiled(logs[place])
-        kept.append(f"{place[2]} ({', '.join(filter(None, (count, seconds)))})")
+        kept.append(f"{place[2]} ({', '.join(filter(None, (count, duration)))})")
     *others, final = kept
     words = f"{', '.join(others)} and {final}" if others else final
     return [f"stopped. Kept: {words}.", f"Run `{command}` again to resume."]
