@@ -23,7 +23,7 @@ ROOMS = (
     *("store", "environments", "run"),
     *("sources", "lock", "lock/files", "lock/resolve", "lock/explain", "preflight"),
     "builder",
-    *("wheelhouse", "workspace", "commands", "sessions", "__init__"),
+    *("wheelhouse", "report", "workspace", "commands", "sessions", "__init__"),
 )
 """The rooms in the order in which they may import: none imports a later one."""
 
@@ -43,6 +43,13 @@ PURE = (
     "workspace/session_options",
     "commands/plan/formats",
     "run/summary",
+    "report/data",
+    "report/lanes",
+    "report/markup",
+    "report/page",
+    "report/private",
+    "report/style",
+    "report/trace",
     "config/*",
     "recipes/recipe",
     "recipes/reference",
@@ -191,6 +198,7 @@ UNNEEDED = {
     *("recipes/catalogue", "recipes/recipe", "recipes/reference"),
     *(
         "builder/reproducible",
+        "report/write",
         "commands/merge/merge",
         "store/history",
         "store/remote_files",

@@ -32,6 +32,9 @@ PROJECT = "project"
 LOGS = "logs"
 """The folder of logs in a wheelhouse."""
 
+REPORT = "report.html"
+"""The file name of the report in a project's wheelhouse."""
+
 DEBUG_LOG = "debug.log"
 """The file name of the debug log, which no output's log has."""
 

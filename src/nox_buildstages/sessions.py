@@ -10,8 +10,8 @@ import platform
 import re
 import shutil
 import sys
-from contextlib import nullcontext, suppress
-from functools import cache
+from contextlib import contextmanager, nullcontext, suppress
+from functools import cache, partial
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
@@ -26,7 +26,7 @@ from nox_buildstages.config.project import read_cells
 from nox_buildstages.declarations.documents import read_document
 from nox_buildstages.environments.environment import Environment, is_complete
 from nox_buildstages.errors import BuildStagesError, UsageError
-from nox_buildstages.model import LOGS, minor_version
+from nox_buildstages.model import LOGS, REPORT, minor_version
 from nox_buildstages.run.environment_lock import EnvironmentLock
 from nox_buildstages.run.nox_command_line import (
     DOCS,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.config.cells import Cells
     from nox_buildstages.model import Project
+    from nox_buildstages.run.events import Event
     from nox_buildstages.run.run import Run
 
 TAG = "build-stage"
@@ -125,7 +126,10 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
             allow_parallel=runs_beside_others or None,
         )(adapter.wrap(session))
     selected = invocation.select(sessions)
-    watch_processes(adapter.run, cells, selected, invocation)
+    watch_processes(
+        *(adapter.run, cells, selected, invocation),
+        write_report=partial(_report_end, cells, adapter.run),
+    )
     wanted = pythons or tuple(filter(None, [first_python]))
     _require_python(selected, wanted, invocation, adapter.run)
     adapter.lock.acquire_for(selected)
@@ -209,6 +213,15 @@ def _require_python(
                 f" {_HERE}; unless nox can download it, install it: uv python install"
                 f" {quote(pythons[0])}"
             )
+
+
+def _report_end(cells: Cells, run: Run, events: Sequence[Event]) -> None:
+    """Write the report of a run, or of one that was killed before."""
+    has_page = (cells.first.project.wheelhouse / REPORT).exists()
+    if any(it.is_work for it in events) or not has_page or run.journal.others():
+        from nox_buildstages.report.write import report_end  # noqa: PLC0415 - a no-op needs none
+
+        report_end(cells, run, events)
 
 
 def _draw(error: BuildStagesError) -> str:
@@ -369,6 +382,7 @@ class _Adapter(Value):
                     self.lock.release_during(
                         location if declared.has_environment else None
                     ),
+                    self._report_session(),
                     self.run.step("session"),
                 ):
                     skip_reason = self._run_body(session, declared)
@@ -387,6 +401,18 @@ class _Adapter(Value):
         if self.lock.invocation.usage in {declared.name, *declared.full_names}:
             session.__doc__ = _describe(declared)
         return session
+
+    @contextmanager
+    def _report_session(self) -> Iterator[None]:
+        """Write the report at the end of a session that did something."""
+        try:
+            yield
+        finally:
+            if self.run.has_worked:
+                from nox_buildstages.report.write import report_session  # noqa: PLC0415 - a no-op needs none
+
+                self.run.has_worked = False
+                report_session(self.cells, self.run)
 
     def _place(
         self, session: nox.Session, declared: RegisteredSession

@@ -11,13 +11,13 @@ from packaging.requirements import Requirement
 from nox_buildstages.builder.jobs.memory import MemoryNeed
 from nox_buildstages.commands.plan import formats as plan_formats
 from nox_buildstages.commands.plan.reasons import (
-    Cause,
     Plan,
     PlannedOutput,
     plan_without_locks,
 )
 from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.model import Final, Output, Project, Stage
+from nox_buildstages.store.history import Cause
 from nox_buildstages.value import replace
 
 ROOT = Path("/project")

@@ -17,7 +17,7 @@ from nox_buildstages.model import NVCC, fill_environment
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, digest_parts
 from nox_buildstages.system.files import list_stamps
 from nox_buildstages.system.process import run_checked, version_command
-from nox_buildstages.value import Value
+from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -90,6 +90,8 @@ class BuildContext(Value, eq=False):
     tools: Tools
     locks: Mapping[str, Lock]
     logs: Path
+    delivered: Mapping[str, str] = field(default_factory=dict)
+    """The keys of the wheels in the wheelhouse, by project."""
 
     def place(self, stage: str, output: LockedOutput | None = None) -> dict[str, str]:
         """Return the place of an event: a stage for an interpreter, or an output."""

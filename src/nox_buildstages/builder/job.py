@@ -129,8 +129,23 @@ class Job(Value):
     @property
     def history(self) -> History:
         """The earlier builds in the store, read once in a session."""
-        tools = self.context.tools
-        return tools.run.once((SESSION, "history"), lambda: History(store=tools.store))
+        tools, keys = self.context.tools, self.context.delivered
+        return tools.run.once(
+            (SESSION, "history"), lambda: History(store=tools.store, keys=keys)
+        )
+
+    def explain(self, *, is_asked: bool) -> dict[str, object]:
+        """Return why the output is built, and the build this compares with, as facts.
+
+        ``is_asked`` says whether the user wants the output to be built again.
+        """
+        last = self.history.previous(self.recipe)
+        reasons = ["--rebuild asks for it"] if is_asked else []
+        if last is None or not is_asked or last.key != self.recipe.key:
+            changes = self.history.explain(self.recipe, last)
+            reasons += (text for text, _ in changes)
+        compared = {"compared": last.to_build()} if last else {}
+        return {"reasons": reasons, **compared}
 
     @property
     def memory_need(self) -> MemoryNeed:

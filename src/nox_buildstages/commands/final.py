@@ -56,7 +56,9 @@ def run_final(workspace: Workspace) -> str | None:
         entries = house.deliver(results)
         house.keep_only({result.output.name for result in results})
         bound = house.write_bound_lock(context.pylock(FINAL), context.wheels(FINAL))
-        facts["packages"] = len(context.ingredients(FINAL))
+        pins = {it.name: str(it.version) for it in context.pins(FINAL)}
+        facts["packages"], facts["installed"] = len(pins), pins
+        facts["versions"] = _list_matched(context)
         with occupy_environment(tools, environment):
             own = final.project
             if own is None:
@@ -93,6 +95,19 @@ def run_final(workspace: Workspace) -> str | None:
             tools.run.report(f"the wheels are kept, in {folder}: none is built again")
         tools.run.emit("summary", ENDED, place)
     return None
+
+
+def _list_matched(context: BuildContext) -> dict[str, dict[str, str]]:
+    """Return the versions of the names in match-runtime, in each environment."""
+    return {
+        name: {
+            context.project.stage_label(lock): str(pin.version)
+            for lock in (*context.graph.stages, FINAL)
+            for pin in context.pins(lock)
+            if pin.name == name
+        }
+        for name in context.project.match_runtime
+    }
 
 
 def _check_imports(

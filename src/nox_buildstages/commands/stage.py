@@ -29,7 +29,9 @@ def run_stage(workspace: Workspace, stage: Stage) -> None:
     locks, were_made = workspace.ensure_locks(needed)
     cell = project.stage_cell(stage.name)
     house = workspace.wheelhouse_of(cell)
-    context = replace(workspace.context(locks), logs=house.logs)
+    delivered = {it["name"]: it["key"] for it in house.read_manifest().wheels}
+    context = workspace.context(locks)
+    context = replace(context, logs=house.logs, delivered=delivered)
     outputs = {output.name for output in stage.outputs}
     rebuild = outputs if options.rebuild_all else outputs & set(options.rebuild)
     with tools.run.step("stage", context.place(stage.name)):

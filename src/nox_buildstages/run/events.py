@@ -7,7 +7,8 @@ killed.
 =============== ======================================== ===============================
 step            what it is                               its facts
 =============== ======================================== ===============================
-``run``         one command of nox                       ``sessions``
+``run``         one command of nox                       ``sessions``, ``command``,
+                                                         ``host``
 ``session``     one session of ours
 ``lock``        making the lock files                    ``reason``
 ``ask``         asking a build backend for a lock        ``log``
@@ -19,8 +20,10 @@ step            what it is                               its facts
 ``compile``     running ``build_wheel`` once             ``jobs``, ``resumed``, ``log``
 ``output``      building a wheel, or finding it          ``key``, ``sha256``, ``size``,
                                                          ``seconds``, ``memory``,
-                                                         ``jobs``, ``hits``
-``install``     installing the runtime environment       ``packages``
+                                                         ``jobs``, ``hits``,
+                                                         ``reasons``, ``compared``
+``install``     installing the runtime environment       ``packages``, ``installed``,
+                                                         ``versions``
 ``import``      importing the modules of the table       ``modules``, ``skipped``
 ``check``       running one check of the table           ``command``
 ``summary``     printing the table of a cell
@@ -28,7 +31,8 @@ step            what it is                               its facts
 =============== ======================================== ===============================
 
 An output has the state ``cached``, or ``begun`` and then ``built``, ``failed`` or
-``stopped``. A step that failed has the fact ``problem``, the summary of the error.
+``stopped``. A step that failed has the facts ``problem``, the summary of the error, and
+``message``, the lines that the user sees.
 """
 
 from __future__ import annotations
@@ -70,6 +74,12 @@ RUNNING = "running"
 """The state of an event that is shown and not kept."""
 
 
+_WORK = frozenset(
+    ("lock", "ask", "fetch", "environment", "preflight", "compile", "check")
+)
+"""The steps that a run with nothing to do hasn't."""
+
+
 class Event(Value):
     """Something that happened in a run of nox."""
 
@@ -90,6 +100,15 @@ class Event(Value):
         """The fields that are equal in all events of one step."""
         place = (self.session, self.python, self.cell, self.stage, self.output)
         return (self.process, self.step, *place)
+
+    @property
+    def is_work(self) -> bool:
+        """Whether something was done, as against found done."""
+        if self.step in _WORK or (self.step == "output" and self.state == BEGUN):
+            return True
+        if self.step == "import":
+            return not self.facts.get("skipped")
+        return self.step in {"stage", "install"} and self.state in (FAILED, STOPPED)
 
     def to_line(self) -> str:
         """Return the event as a line of JSON; empty fields are left out."""

@@ -66,13 +66,18 @@ class Journal(Value, kw_only=False):
             return [], offset
         return [*_parse(whole_lines)], offset + len(whole_lines) + len(end)
 
+    def others(self) -> list[Journal]:
+        """Return the journals of other runs in the same folder."""
+        found = self.path.parent.glob(".run-*.jsonl")
+        return [Journal(path) for path in found if path != self.path]
+
     def remove(self) -> None:
         """Remove the file, and files of runs killed a day ago or earlier."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
-            for path in self.path.parent.glob(".run-*.jsonl"):
-                if time.time() - path.stat().st_mtime > _DAY:
-                    path.unlink(missing_ok=True)
+            for other in self.others():
+                if time.time() - other.path.stat().st_mtime > _DAY:
+                    other.path.unlink(missing_ok=True)
 
 
 def _parse(lines: bytes) -> Iterator[Event]:

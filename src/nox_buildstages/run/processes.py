@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import platform
 import shlex
 import shutil
 import signal
@@ -24,10 +25,11 @@ from nox_buildstages.run.run import Run
 from nox_buildstages.run.screen import HEARTBEAT, Heartbeat, LiveLine, Screen, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from nox_buildstages.config.cells import Cells
+    from nox_buildstages.run.events import Event
     from nox_buildstages.run.nox_command_line import NoxInvocation, RegisteredSession
 
 _RUN_VARIABLE = "NOX_BUILDSTAGES_RUN"
@@ -74,8 +76,10 @@ def watch_processes(
     cells: Cells,
     selected: Mapping[str, RegisteredSession],
     invocation: NoxInvocation,
+    *,
+    write_report: Callable[[Sequence[Event]], None],
 ) -> None:
-    """Begin the journal, and print the summary at the end if no session does.
+    """Begin the journal; at the end, write the report, and a summary if none is shown.
 
     A child of ``-j`` leaves both to the parent, and ends with it: if the
     parent is killed, nothing else ends the children.
@@ -86,10 +90,14 @@ def watch_processes(
         Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
         return
     if run.keeps_events:
-        run.emit("run", BEGUN, sessions=[*selected])
+        command = shlex.join(("nox", *sys.argv[1:]))
+        host = platform.node()
+        run.emit("run", BEGUN, sessions=[*selected], command=command, host=host)
         stages = {session.name for session in selected.values() if session.tags}
         sessions = stages if cells.has_matrix and stages else None
-        atexit.register(_end_run, run, cells, sessions)
+        atexit.register(_end_run, run, cells, sessions, write_report)
+    elif selected and invocation.makes_environments:
+        atexit.register(write_report, ())
     has_terminal = _BOARD_VARIABLE in os.environ
     if invocation.is_parallel and not has_terminal and sys.platform != "win32":
         _let_children_append()
@@ -175,13 +183,17 @@ def _end_with_parent(parent: int) -> None:
     end(process, signal.SIGTERM)
 
 
-def _end_run(run: Run, cells: Cells, sessions: Collection[str] | None) -> None:
-    """Print the summary if no session did, and what is kept if the run was stopped."""
+def _end_run(
+    run: Run,
+    cells: Cells,
+    sessions: Collection[str] | None,
+    write_report: Callable[[Sequence[Event]], None],
+) -> None:
+    """Print the summary if no session did, and what a stop keeps; write the report."""
     from nox_buildstages.run.failure import describe_stop  # noqa: PLC0415 - a no-op needs none
     from nox_buildstages.run.summary import missing_summaries, render_summary  # noqa: PLC0415 - a no-op needs none
 
     events = run.journal.events()
-    run.journal.remove()
     for python, entries in missing_summaries(events, cells, sessions):
         if len(cells.first.project.pythons) > 1:
             _LOGGER.info("Python %s", python)
@@ -189,3 +201,5 @@ def _end_run(run: Run, cells: Cells, sessions: Collection[str] | None) -> None:
             _LOGGER.info(line)
     for line in describe_stop(events, shlex.join(("nox", *sys.argv[1:]))):
         _LOGGER.info(line)
+    write_report(events)
+    run.journal.remove()

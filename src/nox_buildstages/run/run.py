@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nox_buildstages.errors import BuildTimeoutError
+from nox_buildstages.errors import BuildStagesError, BuildTimeoutError
 from nox_buildstages.run.events import BEGUN, ENDED, FAILED, RUNNING, STOPPED, Event
 from nox_buildstages.run.screen import Screen
 from nox_buildstages.value import Record, field
@@ -56,6 +56,7 @@ class Run(Record):
     stops_on_error: bool = False  # nox's --stop-on-first-error
     uses: ExitStack = field(default_factory=ExitStack)  # in use until the process ends
     keeps_events: bool = False  # whether sessions build, so there is a journal
+    has_worked: bool = False  # since the last report of this process
     place: Mapping[str, str] = field(default_factory=dict)
     """The session, its Python and its cell, in every event."""
     _answers: dict[Hashable, dict[tuple[Hashable, ...], _Answer]] = field(
@@ -95,6 +96,7 @@ class Run(Record):
         )
         if self.keeps_events and state != RUNNING:
             self.journal.add(event)
+            self.has_worked = self.has_worked or event.is_work
         self.screen.note(event)
 
     @contextmanager
@@ -116,12 +118,12 @@ class Run(Record):
         try:
             yield facts
             state = success
-        except BuildTimeoutError as error:  # the next run resumes the build
-            facts["problem"] = error.summary
-            raise
         except Exception as error:
-            state = FAILED
+            if not isinstance(error, BuildTimeoutError):  # the next run resumes it
+                state = FAILED
             facts["problem"] = getattr(error, "summary", str(error))
+            if isinstance(error, BuildStagesError):
+                facts["message"] = [*error.lines()]
             raise
         finally:
             self.emit(step, state, place, **facts)

@@ -5,18 +5,31 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nox_buildstages.store.key import describe_changes
+from nox_buildstages.store.key import describe_changes, stage_wheel_changes
 from nox_buildstages.store.listing import list_wheels
 from nox_buildstages.store.store import RECORD
 from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from nox_buildstages.store.key import Recipe
     from nox_buildstages.store.listing import Listing
     from nox_buildstages.store.memory import BuildMemory
     from nox_buildstages.store.store import Store, StoredWheel
+
+
+class Cause(Value):
+    """The root of a change."""
+
+    output: str  # the first output that changes
+    text: str  # the change
+
+    def explain(self, output: str) -> str:
+        """Return the cause in words, for an output."""
+        if output == self.output:
+            return f"because {self.text}"
+        return f"because of {self.output}: {self.text}"
 
 
 class History(Value):
@@ -67,6 +80,49 @@ class History(Value):
             return len(changes), -build[0]
 
         return [memory for *_, memory in sorted(found, key=order)]
+
+    def explain(
+        self,
+        recipe: Recipe,
+        last: StoredWheel | None,
+        *,
+        unknown: Collection[str] = (),
+    ) -> Iterator[tuple[str, Cause | None]]:
+        """Yield how a build differs from the last one, with causes in other outputs.
+
+        Changes of other outputs come last. The recipe lacks the wheels of projects in
+        ``unknown``.
+        """
+        if last is None:
+            yield "not built yet", None
+            return
+        if not unknown and last.recipe.key == recipe.key:
+            yield "its wheel in the store is damaged", None
+            return
+        old = last.recipe.without(unknown)
+        wheels = stage_wheel_changes(old, recipe)
+        for text in describe_changes(old.without(wheels), recipe.without(wheels)):
+            yield text, None
+        for name in wheels:
+            stage = recipe.environment[name].stage
+            cause = self._find_cause(name, old, recipe)
+            because = f" {cause.explain(name)}" if cause else ""
+            yield f"the wheel {name} of stage {stage} changed{because}", cause
+
+    def _find_cause(self, name: str, old: Recipe, new: Recipe) -> Cause | None:
+        """Return the cause of a changed wheel in an environment; None if unknown."""
+        before, after = (
+            self.recipe_of(name, recipe.environment[name].sha256)
+            for recipe in (old, new)
+        )
+        if before is None or after is None:
+            return None
+        wheels = stage_wheel_changes(before, after)
+        own = describe_changes(before.without(wheels), after.without(wheels))
+        if own:
+            return Cause(output=name, text=own[0])
+        deeper = (self._find_cause(wheel, before, after) for wheel in wheels)
+        return next((cause for cause in deeper if cause), None)
 
     def recipe_of(self, name: str, sha256: str) -> Recipe | None:
         """Return the recipe of a wheel file; None without a record."""

@@ -102,6 +102,13 @@ class StoredWheel(Value):
         """The wheel's key in the store."""
         return self.recipe.key
 
+    def to_build(self) -> dict[str, Any]:
+        """Return what later builds are compared with."""
+        build = {"key": self.key, "seconds": self.seconds, "size": self.size}
+        with suppress(OSError):  # removed by another process
+            build["built"] = self.path.with_name(RECORD).stat().st_mtime
+        return build
+
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], folder: Path) -> StoredWheel:
         """Return the wheel described by a record in a folder.

@@ -108,7 +108,7 @@ class Wheelhouse(Value, kw_only=False):
         with self.hold_lock():
             before = self.read_manifest()
             kept = tuple(it for it in before.wheels if it["name"] in names)
-            after = Manifest(wheels=kept)
+            after = Manifest(wheels=kept, run=before.run)
             if replace(before, invalid=()) != after:
                 self.remove_merge(before, after)
 

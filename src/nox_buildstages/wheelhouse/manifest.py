@@ -22,6 +22,7 @@ SOURCES = "from"
 """The field of a merged wheel that names the wheelhouses with that wheel."""
 
 _MERGED = "merged"
+_RUN = "run"
 _TEXTS = frozenset(
     ("name", "version", "file", "stage", "key", "sha256", "status", "source", "log")
 )
@@ -36,10 +37,12 @@ class Manifest(Value):
 
     ``merged`` has the sha256 of each other file that a merge added, by name; it is None
     if nothing was merged. Invalid entries name no wheel and log in the same folder.
+    ``run`` describes the last run of nox that did something for the wheelhouse.
     """
 
     wheels: tuple[Entry, ...] = ()
     merged: Mapping[str, str] | None = None
+    run: Mapping[str, Any] | None = None
     invalid: tuple[Any, ...] = ()
 
     @property
@@ -66,7 +69,7 @@ def parse_manifest(text: str | bytes, *, path: str = MANIFEST) -> Manifest:
     refuse_newer_format(path, document.get("format"), FORMAT)
     if document.get("format", FORMAT) != FORMAT:
         raise ValueError(f"its format is {document['format']}, not {FORMAT}")
-    merged = document.get(_MERGED)
+    merged, run = document.get(_MERGED), document.get(_RUN)
     valid: list[Any] = []
     invalid: list[Any] = []
     for entry in document["wheels"]:
@@ -76,6 +79,7 @@ def parse_manifest(text: str | bytes, *, path: str = MANIFEST) -> Manifest:
         merged={name: str(merged[name]) for name in merged if _is_file_name(name)}
         if isinstance(merged, dict)
         else None,
+        run=run if isinstance(run, dict) else None,
         invalid=tuple(invalid),
     )
 
@@ -86,6 +90,8 @@ def format_manifest(manifest: Manifest) -> str:
     document: dict[str, Any] = {"format": FORMAT, "wheels": wheels}
     if manifest.merged is not None:
         document[_MERGED] = dict(sorted(manifest.merged.items()))
+    if manifest.run is not None:
+        document[_RUN] = manifest.run
     return json.dumps(document, indent=2) + "\n"
 
 

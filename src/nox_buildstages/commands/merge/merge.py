@@ -175,7 +175,8 @@ class _Merge(Value):
             for part in self.parts:
                 added |= part.vendored
             merged = {name: added[name] for name in added if name not in known}
-            house.change_manifest(before, Manifest(wheels=entries, merged=merged))
+            after = Manifest(wheels=entries, merged=merged, run=before.run)
+            house.change_manifest(before, after)
             if self.index:
                 statements = merging.merge_statements(self.parts).encode()
                 files = checksums.index_files(self.index)

@@ -33,7 +33,7 @@ def find_wheelhouses(
     """Return the wheelhouses in folders at any depth, each with a unique name.
 
     The target of the merge has an empty name. Results of an earlier merge in the target
-    are no wheelhouses.
+    are no wheelhouses, nor are folders in which no build has succeeded yet.
 
     Raises:
         UsageError: A folder is missing, or contains no wheelhouse.
@@ -49,6 +49,9 @@ def find_wheelhouses(
         for house in houses:
             manifest = Wheelhouse(house).read_manifest()
             is_target = house.is_relative_to(target) if by_cell else house == target
+            has_failed = (manifest.run or {}).get("state", "done") != "done"
+            if has_failed and not manifest.wheels:
+                continue
             if not is_target or manifest.merged is None or manifest.own:
                 sources.append(house)
         if not sources:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from nox_buildstages.indexes.url_secrets import redact_logins
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.lock.files.pylock import sdist_version
-from nox_buildstages.store.key import describe_changes, stage_wheel_changes
+from nox_buildstages.store.history import Cause
 from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
@@ -24,19 +24,6 @@ if TYPE_CHECKING:
 
 _Reason: TypeAlias = "tuple[str, Cause | None]"
 """A reason to build an output, and its cause if that lies in another output."""
-
-
-class Cause(Value):
-    """The root of a change."""
-
-    output: str  # the first output that changes
-    text: str  # the change
-
-    def explain(self, output: str) -> str:
-        """Return the cause in words, for an output."""
-        if output == self.output:
-            return f"because {self.text}"
-        return f"because of {self.output}: {self.text}"
 
 
 class PlannedOutput(Value):
@@ -216,39 +203,12 @@ class _Planner(Value):
 
         ``built_first`` are the outputs in the environment that are built first.
         """
+        yield from self.history.explain(recipe, last, unknown=built_first)
         if last is None:
-            yield "not built yet", None
             return
-        if not built_first and last.recipe.key == recipe.key:
-            yield "its wheel in the store is damaged", None
-            return
-        old = last.recipe.without(built_first)
-        wheels = stage_wheel_changes(old, recipe)
-        for text in describe_changes(old.without(wheels), recipe.without(wheels)):
-            yield text, None
-        for name in wheels:
-            stage = recipe.environment[name].stage
-            cause = self._find_cause(name, old, recipe)
-            because = f" {cause.explain(name)}" if cause else ""
-            yield f"the wheel {name} of stage {stage} changed{because}", cause
         for name, planned in built_first.items():
             if planned is None or planned.cause is None:
                 yield f"no stage provides {name} any more", None
             else:
                 text = f"the wheel {name} of stage {planned.stage} is built first"
                 yield f"{text} {planned.cause.explain(name)}", planned.cause
-
-    def _find_cause(self, name: str, old: Recipe, new: Recipe) -> Cause | None:
-        """Return the cause of a changed wheel in an environment; None if unknown."""
-        before, after = (
-            self.history.recipe_of(name, recipe.environment[name].sha256)
-            for recipe in (old, new)
-        )
-        if before is None or after is None:
-            return None
-        wheels = stage_wheel_changes(before, after)
-        own = describe_changes(before.without(wheels), after.without(wheels))
-        if own:
-            return Cause(output=name, text=own[0])
-        deeper = (self._find_cause(wheel, before, after) for wheel in wheels)
-        return next((cause for cause in deeper if cause), None)

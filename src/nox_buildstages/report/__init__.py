@@ -1,0 +1,1 @@
+"""The report of a run: a page, a Chrome trace, and the data of both."""
