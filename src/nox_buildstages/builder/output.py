@@ -81,8 +81,11 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
             state = BUILT if earlier.run == tools.run.id else CACHED
             tools.run.emit("output", state, job.place, **earlier.facts)
             return
-        why = job.explain(is_asked=rebuild and earlier is not None)
-        with tools.run.step("output", job.place, success=BUILT, **why) as facts:
+        with tools.run.step(
+            *("output", job.place),
+            success=BUILT,
+            **job.explain(is_asked=rebuild and earlier is not None),
+        ) as facts:
             if rebuild:
                 job.build_dir.clear()
             attempt, kill = Attempt(is_resumed=job.is_partial), None
