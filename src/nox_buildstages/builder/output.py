@@ -78,14 +78,15 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
         earlier = tools.store.find(recipe.key)
         if earlier is not None and (earlier.run == tools.run.id or not rebuild):
             # Another process has built the wheel in the meantime.
-            state = BUILT if earlier.run == tools.run.id else CACHED
-            tools.run.emit("output", state, job.place, **earlier.facts)
+            tools.run.emit(
+                "output",
+                BUILT if earlier.run == tools.run.id else CACHED,
+                job.place,
+                **earlier.facts,
+            )
             return
-        with tools.run.step(
-            *("output", job.place),
-            success=BUILT,
-            **job.explain(is_asked=rebuild and earlier is not None),
-        ) as facts:
+        why = job.explain(is_asked=rebuild and earlier is not None)
+        with tools.run.step("output", job.place, success=BUILT, **why) as facts:
             if rebuild:
                 job.build_dir.clear()
             attempt, kill = Attempt(is_resumed=job.is_partial), None
