@@ -37,10 +37,10 @@ DONE = [output(it, state, 9.0) for it in ("a", "b") for state in (BEGUN, BUILT)]
 @pytest.mark.parametrize(
     ("log", "count"),
     [
-        ("[1/3] cc a.c\n[2/3] cc b.c\n", "2 files compiled, "),
+        ("[1/3] cc a.c\n[2/3] cc b.c\n", "2/3 steps done, "),
         ("gcc -c a.c -o a.o\n" * 2, "1 file compiled, "),
         ("gcc -c a.c -o a.o\n", ""),
-        ("[ 44%] Building\n", "44 % compiled, "),
+        ("[ 44%] Building\n", "44 % done, "),
         ("", ""),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from nox_buildstages.run.events import BEGUN, BUILT, CACHED, PLANNED, STOPPED
-from nox_buildstages.run.log_progress import count_steps
+from nox_buildstages.run.log_progress import count_steps, measure_progress
 from nox_buildstages.text import format_time
 
 if TYPE_CHECKING:
@@ -62,11 +62,7 @@ def describe_stop(events: Sequence[Event], command: str) -> list[str]:
 def _count_compiled(log: str) -> str:
     """Return what a build has compiled, by its log; empty if that isn't known."""
     with suppress(OSError), Path(log).open(errors="replace") as lines:
-        progress = count_steps(lines)
-        if progress.unit:
-            return f"{progress.done} {progress.unit} compiled"
-        # A line without a total comes when a compiler starts.
-        count = progress.done if progress.total else max(0, progress.done - 1)
-        if count:
-            return f"{count} file{'s' if count > 1 else ''} compiled"
+        progress = measure_progress(count_steps(lines), None)
+        if str(progress):
+            return f"{progress} {'compiled' if progress.unit == 'files' else 'done'}"
     return ""
