@@ -383,6 +383,7 @@ class _Adapter(Value):
                         location if declared.has_environment else None
                     ),
                     self._report_session(),
+                    self.run.screen.live(),
                     self.run.step("session"),
                 ):
                     skip_reason = self._run_body(session, declared)

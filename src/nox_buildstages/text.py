@@ -17,7 +17,28 @@ if TYPE_CHECKING:
 
 GAP = "  "
 _UNITS = (("h", 3600), ("min", 60), ("s", 1))
-_STYLES = {"bold": "1", "dim": "2", "red": "31", "cyan": "36"}
+_STYLES = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "cyan": "36",
+}
+_PLAIN = str.maketrans(
+    {
+        "·": "-",
+        "…": "...",
+        "→": "->",
+        "─": "-",
+        "━": "=",
+        "╌": "-",
+        "✓": "+",
+        "✗": "x",
+        "○": "o",
+        "◌": "~",
+    }
+)
 _OFF = {"", "0", "false", "no", "off"}
 
 
@@ -84,3 +105,14 @@ def paint(text: str, style: str, *, colour: bool) -> str:
     """Return a text in a style such as ``bold red``, if the terminal has colours."""
     codes = ";".join(_STYLES[word] for word in style.split())
     return f"\x1b[{codes}m{text}\x1b[0m" if colour else text
+
+
+def fit_encoding(text: str, encoding: str | None) -> str:
+    """Return a text that an encoding has all characters of."""
+    encoding = encoding or "ascii"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        plain = text.translate(_PLAIN)
+        return plain.encode(encoding, "backslashreplace").decode(encoding)
+    return text

@@ -12,10 +12,9 @@ import pytest
 from nox_buildstages.errors import BuildTimeoutError, CommandError
 from nox_buildstages.run import follow as following
 from nox_buildstages.run.events import Event
-from nox_buildstages.run.follow import LogFollower, LogTail, PreviousBuild, show_elapsed
+from nox_buildstages.run.follow import LogFollower, LogTail, PreviousBuild
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.run import Run
-from nox_buildstages.run.screen import Screen
 from nox_buildstages.store.compiled import Activity
 
 if TYPE_CHECKING:
@@ -23,26 +22,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Recording(Screen):
-    """A screen that remembers."""
+class Recording:
+    """What a follower says."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
+        self.facts: list[dict[str, object]] = []
         self.printed = ""
-        self.cleared = 0
 
-    def show(self, line: str) -> None:
-        """Remember it."""
-        self.lines.append(line)
+    def emit(self, **facts: object) -> None:
+        """Remember the facts that are known."""
+        self.facts.append({name: it for name, it in facts.items() if it})
 
-    def output(self, text: str) -> None:
+    def show(self, text: str) -> None:
         """Remember it."""
         self.printed += text
-
-    def clear(self) -> None:
-        """Count it."""
-        self.cleared += 1
 
 
 def append(path: Path, content: bytes) -> None:
@@ -77,33 +70,28 @@ def test_a_log_is_read_piece_by_piece(
     assert [log.read_lines() for _ in range(4)] == ["abcd", "efgh", "\nij\n", ""]
 
 
-def test_a_follower_tells_how_far_it_is(tmp_path: Path) -> None:
-    """What is printed is handed on as a whole."""
+def test_a_follower_says_how_far_it_is(tmp_path: Path) -> None:
+    """The output is passed on as a whole."""
     path = tmp_path / "log"
     path.touch()
-    screen = Recording()
-    follower = LogFollower(
-        name="kernels", phase="compile", screen=screen, log=LogTail(path=path)
-    )
+    said = Recording()
+    follower = LogFollower(emit=said.emit, log=LogTail(path=path), show=said.show)
     follower.update()
     append(path, b"[1/2] cc a.c\n")
     follower.update()
     append(path, b"[2/2] cc b.c")
     follower.end()
-    assert screen.lines == ["kernels  compile  0 s", "kernels  compile 1/2 steps  0 s"]
-    assert screen.printed == "[1/2] cc a.c\n[2/2] cc b.c"
-    assert screen.cleared == 1
+    assert said.facts == [{}, {"steps": "1/2 steps", "part": 0.5}]
+    assert said.printed == "[1/2] cc a.c\n[2/2] cc b.c"
 
 
-def test_a_follower_knows_of_the_last_time(tmp_path: Path) -> None:
-    """How long it took, and how many files it compiled."""
+def test_a_follower_knows_the_previous_build(tmp_path: Path) -> None:
+    """How long it took, how many files it compiled; and the file and memory of now."""
     path = tmp_path / "log"
     path.write_bytes(b"cc -c a.c\ncc -c b.c\n")
-    screen = Recording()
+    said = Recording()
     follower = LogFollower(
-        name="kernels",
-        phase="compile",
-        screen=screen,
+        emit=said.emit,
         log=LogTail(path=path),
         find_previous=partial(PreviousBuild, seconds=240.0, files=9),
         watch=lambda steps: Activity(
@@ -112,28 +100,21 @@ def test_a_follower_knows_of_the_last_time(tmp_path: Path) -> None:
     )
     follower.update()
     follower.update()
-    shown = (f"kernels  compile {it}/9 files  0 s, about 4 min left" for it in (0, 1))
-    assert screen.lines == [*shown]
+    assert [it["steps"] for it in said.facts] == ["0/9 files", "1/9 files"]
+    facts = said.facts[1]
+    assert (facts["part"], facts["files"], facts["memory"]) == (1 / 9, ("b.c",), 7)
+    left = facts["left"]
+    assert isinstance(left, float)
+    assert 230 < left < 240
 
 
-def test_what_goes_wrong_while_following_harms_nobody(tmp_path: Path) -> None:
-    """A log that is gone is no reason to end a build."""
-    screen = Recording()
-    log = LogTail(path=tmp_path / "log")
-    follower = LogFollower(name="kernels", phase="compile", screen=screen, log=log)
+def test_a_log_that_is_gone_harms_nobody(tmp_path: Path) -> None:
+    """It is no reason to end a build."""
+    said = Recording()
+    follower = LogFollower(emit=said.emit, log=LogTail(path=tmp_path / "log"))
     follower.update()
     follower.end()
-    assert screen.lines == []
-    assert screen.cleared == 1
-
-
-def test_what_has_no_log_is_shown_too() -> None:
-    """For how long it goes on."""
-    screen = Recording()
-    with show_elapsed(screen, "kernels", "env") as attend:
-        attend()
-    assert screen.lines == ["kernels  env  0 s"]
-    assert screen.cleared == 1
+    assert said.facts == []
 
 
 def test_a_journal_has_the_end_of_each_step(tmp_path: Path) -> None:

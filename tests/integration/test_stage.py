@@ -50,7 +50,6 @@ from nox_buildstages.model import (
     Project,
     Stage,
 )
-from nox_buildstages.run.follow import METADATA
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.screen import Screen
 from nox_buildstages.sources.sources import Sources
@@ -75,6 +74,7 @@ from support.runs import RecordingRun
 
 if TYPE_CHECKING:
     from nox_buildstages.model import CompilerCache, Interpreter, Source
+    from nox_buildstages.run.events import Event
     from nox_buildstages.system.process import Command, Completed
 
 UV = Path(uv.find_uv_bin())
@@ -102,13 +102,17 @@ class Counting:
 
 
 class Recording(Screen):
-    """Keeps what it was to show."""
+    """Keeps the events that it was to show."""
 
-    lines: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
-    def show(self, line: str) -> None:
+    def note(self, event: Event) -> None:
         """Keep it."""
-        self.lines.append(line)
+        self.events.append(event)
+
+    def running(self) -> list[Event]:
+        """Return the events that say how far a step is."""
+        return [it for it in self.events if it.state == "running"]
 
 
 @dataclass(kw_only=True)
@@ -329,18 +333,36 @@ def test_the_way_to_a_hook_is_short(shop: Shop) -> None:
 def test_what_runs_is_shown(shop: Shop) -> None:
     """Making the environment, then building; nothing where nothing is done."""
     shop.provide()
-    # A slow machine shows a line again, with more seconds.
-    shown = dict.fromkeys(line.rpartition("  ")[0] for line in shop.screen.lines)
-    assert [*shown] == ["low  env", "low-lib  compile"]
-    shop.screen.lines.clear()
+    place = {"python": shop.interpreter.version, "stage": "low"}
+    of_output = {**place, "output": "low-lib", "version": "1.0"}
+    states = [(it.step, it.state) for it in shop.screen.events if it.state != "running"]
+    assert sorted(states[:4]) == [  # side by side
+        ("environment", "begun"),
+        ("environment", "ended"),
+        ("fetch", "begun"),
+        ("fetch", "ended"),
+    ]
+    assert states[4:] == [
+        ("output", "begun"),
+        ("compile", "begun"),
+        ("compile", "ended"),
+        ("output", "built"),
+    ]
+    for event in shop.screen.events:
+        assert event.process == os.getpid()
+        expected = place if event.step == "environment" else of_output
+        assert {name: getattr(event, name) for name in expected} == expected
+    facts = shop.screen.events[-1].facts
+    assert {"key", "sha256", "seconds", "size", "jobs"} <= facts.keys()
+    shop.screen.events.clear()
     shop.provide()
-    assert shop.screen.lines == []
+    assert [(it.step, it.state) for it in shop.screen.events] == [("output", "built")]
 
 
 @pytest.mark.parametrize(
     ("says", "log", "steps"),
     [
-        (["cc -c a.c"], True, " [0/1]"),
+        (["cc -c a.c"], True, "0/1 files"),
         (["…"], True, ""),
         (["cc -c a.c"], False, ""),
     ],
@@ -358,12 +380,12 @@ def test_what_was_built_before_tells_how_far_a_build_is(
     fields = json.loads(record.read_text("utf-8"))
     record.write_text(json.dumps({**fields, "seconds": 600}), "utf-8")
     shop.run = "run-2"
-    shop.screen.lines.clear()
+    shop.screen.events.clear()
     shop.write(says=says)
     shop.provide("low", "low-lib")
-    (line, *_) = shop.screen.lines  # more of them on a slow machine
-    pattern = rf"low-lib  compile{re.escape(steps)}  \d+ s, about \d+ min left"
-    assert re.fullmatch(pattern, line)
+    (event, *_) = shop.screen.running()  # more of them on a slow machine
+    assert event.facts["steps"] == steps
+    assert 500 < event.facts["left"] <= 600
 
 
 def test_a_build_ends_at_its_deadline(shop: Shop) -> None:
@@ -378,13 +400,14 @@ def test_a_build_ends_at_its_deadline(shop: Shop) -> None:
     )
     job.log.parent.mkdir()
     job.log.touch()
-    with job.follow(METADATA) as attend, pytest.raises(BuildTimeoutError):
+    with job.follow("ask") as attend, pytest.raises(BuildTimeoutError):
         attend()
-    assert shop.screen.lines == []
+    assert shop.screen.events == []
     in_time = replace(job, deadline=math.inf)
-    with in_time.follow(METADATA) as attend:
+    with in_time.follow("ask") as attend:
         attend()
-    assert shop.screen.lines == ["low-lib  metadata  0 s"]
+    ((step, output),) = {(it.step, it.output) for it in shop.screen.running()}
+    assert (step, output) == ("ask", "low-lib")
 
 
 def test_what_is_there_is_found(shop: Shop) -> None:

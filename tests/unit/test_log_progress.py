@@ -10,7 +10,6 @@ from nox_buildstages.run.log_progress import (
     Rate,
     count_steps,
     measure_progress,
-    progress_line,
 )
 from nox_buildstages.store.compiled import Activity
 
@@ -235,31 +234,3 @@ def test_without_a_total_nothing_is_left() -> None:
     """Nobody knows."""
     pace = paced((1.0, 1), (9.0, 9))
     assert pace.seconds_left(Progress(done=9), now=9.0) is None
-
-
-@pytest.mark.parametrize(
-    ("left", "said"),
-    [
-        (3, "about 10 s left"),
-        (38, "about 40 s left"),
-        (56, "about 1 min left"),
-        (270, "about 4 min left"),
-        (3590, "about 1 h left"),
-        (7500, "about 2 h 5 min left"),
-    ],
-)
-def test_what_is_left_is_said_no_finer_than_it_is_known(left: float, said: str) -> None:
-    """It is an estimate."""
-    assert (
-        progress_line("x", "compile", elapsed=9, left=left)
-        == f"x  compile  9 s, {said}"
-    )
-
-
-def test_the_line() -> None:
-    """The output, what is done for it, how far it is, for how long, what is left."""
-    said = progress_line(
-        "flash-attn", "compile", steps="37/84 steps", elapsed=252, left=300
-    )
-    assert said == "flash-attn  compile 37/84 steps  4 min 12 s, about 5 min left"
-    assert progress_line("kernels", "env", elapsed=3) == "kernels  env  3 s"

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import time
 from io import StringIO
+from typing import Any
 
-from nox_buildstages.run.screen import Heartbeat, LiveLine, Screen, Stream
+import pytest
+
+from nox_buildstages.run import screen as screens
+from nox_buildstages.run.events import Event
+from nox_buildstages.run.screen import Board, Heartbeat, LiveLine, Screen, Stream
+from nox_buildstages.run.state import RunState, fold_events
+from nox_buildstages.text import fit_encoding
+
+SECONDS = 0.01
+
+
+def compiling(name: str) -> RunState:
+    """Return the state of a run that compiles an output."""
+    return fold_events([begun("compile", name)])
+
+
+def begun(step: Any, name: str = "", **facts: Any) -> Event:  # noqa: ANN401
+    """Return the start of a step in this process, a second ago."""
+    now = time.time() - 1
+    process = os.getpid()
+    return Event(
+        step=step, state="begun", time=now, process=process, output=name, facts=facts
+    )
 
 
 def shown(written: str) -> str:
@@ -15,90 +41,155 @@ def shown(written: str) -> str:
     return "".join(cells).rstrip()
 
 
+def board(stream: StringIO, *, columns: int = 80, colour: bool = False) -> Board:
+    """Return a board on a stream."""
+    return Board(stream=stream, size=lambda: (columns, 24), colour=colour)
+
+
+def screen_of(text: str) -> list[str]:
+    """Return the lines that a terminal shows of a text with the codes of a board."""
+    lines = [""]
+    while text:
+        if text.startswith("\x1b["):
+            code, text = text[2:].split("A" if "A" in text[:6] else "J", 1)
+            if code.isdigit():
+                lines = [*lines[: len(lines) - 1 - int(code)], ""]
+            continue
+        head, text = text[0], text[1:]
+        if head == "\n":
+            lines.append("")
+        else:
+            lines[-1] += head
+    return lines
+
+
 def test_a_live_line_is_written_over() -> None:
-    """A shorter one leaves nothing of the longer one before it."""
+    """A shorter one leaves nothing of the longer one before it, and it can go."""
     stream = StringIO()
-    line = LiveLine(stream=stream, columns=lambda: 80)
-    line.show("kernels  compile [1/2]  59 s")
-    line.show("kernels  compile [2/2]  1 min 0 s")
-    line.show("kernels  env  1 s")
-    assert shown(stream.getvalue()) == "kernels  env  1 s"
-
-
-def test_a_live_line_is_taken_away() -> None:
-    """What is printed next begins where it began; there is nothing to take twice."""
-    stream = StringIO()
-    line = LiveLine(stream=stream, columns=lambda: 80)
+    line = LiveLine(stream=stream, columns=80)
     line.clear()
     assert stream.getvalue() == ""
-    line.show("kernels  env  1 s")
+    line.draw(compiling("kernels-of-a-long-name"))
+    line.draw(compiling("ops"))
+    assert shown(stream.getvalue()) == "ops · compiling · 1 s"
     line.clear()
     line.clear()
     assert shown(stream.getvalue()) == ""
-    assert stream.getvalue().count(" " * len("kernels  env  1 s")) == 1
+    assert stream.getvalue().count(" " * len("ops · compiling · 1 s")) == 1
     stream.write("built\n")
     assert stream.getvalue().endswith("\rbuilt\n")
 
 
-def test_a_live_line_stays_one_line() -> None:
-    """It ends before the terminal does."""
-    stream = StringIO()
-    line = LiveLine(stream=stream, columns=lambda: 10)
-    line.show("kernels  compile")
-    assert shown(stream.getvalue()) == "kernels"
-
-
-def test_several_programs_share_a_line() -> None:
-    """It shows the one that has run longest, and how many run beside it."""
-    stream = StringIO()
-    line = LiveLine(stream=stream, columns=lambda: 80)
-    line.show_one("a", "kernels  compile  9 s")
-    line.show_one("b", "models  compile  1 s")
-    assert shown(stream.getvalue()) == "kernels  compile  9 s; 1 more"
-    line.end_one("a")
-    assert shown(stream.getvalue()) == ""
-    line.show_one("b", "models  compile  2 s")
-    assert shown(stream.getvalue()) == "models  compile  2 s"
-
-
-def test_a_live_line_has_no_escape_codes() -> None:
+def test_a_live_line_has_no_escape_codes_and_stays_one_line() -> None:
     """So there is nothing that NO_COLOR or a dumb terminal would forbid."""
     stream = StringIO()
-    line = LiveLine(stream=stream, columns=lambda: 80)
-    line.show("kernels  env  1 s")
-    line.clear()
-    assert stream.getvalue().isprintable() is False
+    line = LiveLine(stream=stream, columns=10)
+    line.draw(compiling("kernels"))
+    assert shown(stream.getvalue()) == "kernels ·"
     assert stream.getvalue().replace("\r", "").isprintable()
+
+
+def test_a_board_is_drawn_over_and_taken_away() -> None:
+    """What others print stays above it, once."""
+    stream = StringIO()
+    screen = board(stream)
+    screen.draw(compiling("kernels"))
+    assert screen_of(stream.getvalue())[1] == "     kernels  compiling   1 s"
+    screen.draw(compiling("ops"))
+    assert "kernels" not in "".join(screen_of(stream.getvalue()))
+    screen.clear()
+    assert screen_of(stream.getvalue()) == [""]
+    stream.write("nox > built ops\n")
+    screen.draw(compiling("models"))  # not yet: nox may still be printing
+    assert screen_of(stream.getvalue()) == ["nox > built ops", ""]
+
+
+def test_a_board_that_became_too_wide_is_taken_away_whole() -> None:
+    """Its lines take several rows in a terminal that was made narrower."""
+    size = [40, 24]
+    stream = StringIO()
+    screen = Board(stream=stream, size=lambda: (size[0], size[1]), colour=False)
+    screen.draw(compiling("kernels"))
+    rows = [len(line) for line in stream.getvalue().splitlines()]
+    size[0] = 20
+    screen.clear()
+    assert stream.getvalue().endswith(f"\x1b[{sum(-(-it // 20) for it in rows)}A\x1b[J")
+
+
+def test_a_screen_draws_while_a_session_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes room for lines of nox, and leaves the terminal to programs."""
+    monkeypatch.setattr(screens, "_DELAY", SECONDS)
+    monkeypatch.setattr(screens, "_QUIET", SECONDS)
+    monkeypatch.setattr(Board, "interval", SECONDS)
+    stream = StringIO()
+    screen = board(stream)
+    nox = logging.getLogger("nox")
+    with screen.live():
+        screen.note(begun("compile", "kernels"))
+        wait_for(lambda: "kernels" in stream.getvalue())
+        nox.critical("x")
+        assert "kernels" not in "".join(screen_of(stream.getvalue()))
+        wait_for(lambda: "kernels" in "".join(screen_of(stream.getvalue())))
+        screen.note(begun("check", prints=True))
+        written = stream.getvalue()
+        time.sleep(5 * SECONDS)
+        assert stream.getvalue() == written
+    assert screen_of(stream.getvalue()) == [""]
+    assert not nox.filters
+
+
+def wait_for(condition: Any) -> None:  # noqa: ANN401
+    """Wait until something is so."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(SECONDS / 2)
 
 
 def test_a_heart_beats_after_silence() -> None:
     """What is printed in between is a sign of life as well."""
     said: list[str] = []
-    heart = Heartbeat(say=said.append, interval=0.0)
-    heart.show("a")
-    heart.show("b")
-    assert said == ["a", "b"]
-    slow = Heartbeat(say=said.append, interval=60.0)
-    slow.show("c")
+    heart = Heartbeat(say=said.append, every=0.0)
+    heart.draw(compiling("a"))
+    heart.draw(compiling("b"))
+    heart.draw(RunState())
+    assert said == ["a · compiling · 1 s", "b · compiling · 1 s"]
+    slow = Heartbeat(say=said.append, every=60.0)
+    slow.draw(compiling("c"))
     slow.output("d")
     slow.clear()
-    assert said == ["a", "b"]
+    assert len(said) == 2
 
 
 def test_a_stream_hands_on_what_programs_print() -> None:
     """Its heart beats too."""
     said: list[str] = []
     stream = StringIO()
-    screen = Stream(say=said.append, interval=0.0, to=stream)
+    screen = Stream(say=said.append, every=0.0, to=stream)
     screen.output("[1/2] cc a.c\n")
-    screen.show("kernels  compile [1/2]  1 s")
+    screen.draw(compiling("a"))
     assert stream.getvalue() == "[1/2] cc a.c\n"
-    assert said == ["kernels  compile [1/2]  1 s"]
+    assert said == ["a · compiling · 1 s"]
 
 
 def test_a_screen_may_show_nothing() -> None:
     """Then it is only asked to."""
     screen = Screen()
-    screen.show("a")
-    screen.output("b")
-    screen.clear()
+    with screen.live():
+        screen.note(begun("compile", "a"))
+        screen.output("b")
+        screen.clear()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("utf-8", "✓ a → b · 𝄞"),
+        ("latin-1", "+ a -> b - \\U0001d11e"),
+        ("ascii", "+ a -> b - \\U0001d11e"),
+        (None, "+ a -> b - \\U0001d11e"),
+    ],
+)
+def test_a_stream_gets_what_it_can_encode(encoding: str | None, text: str) -> None:
+    """Symbols have plain characters in their place."""
+    assert fit_encoding("✓ a → b · 𝄞", encoding) == text

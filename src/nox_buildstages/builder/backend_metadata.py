@@ -29,7 +29,6 @@ from nox_buildstages.lock.resolve.known_metadata import (
     requires_dist_hint,
 )
 from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
-from nox_buildstages.run.follow import METADATA
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.sources.trees import METADATA_FILES
 from nox_buildstages.store.key import digest_json
@@ -320,7 +319,7 @@ class BackendMetadata(Value):
         core = None
         with (
             context.tools.run.step("ask", job.place, log=str(job.log)),
-            job.open_backend(METADATA, tree, home=home) as backend,
+            job.open_backend("ask", tree, home=home) as backend,
         ):
             requires = backend.get_requires()
             unmet = _find_unmet(context, query, requires)

@@ -19,7 +19,6 @@ from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.lock.resolve.known_metadata import find_unmet
 from nox_buildstages.lock.resolve.own_project import OWN_METADATA, OWN_SOURCE, own_stage
 from nox_buildstages.model import PROJECT
-from nox_buildstages.run.follow import EDITABLE
 from nox_buildstages.system.files import path_id, remove_tree, sha256_of
 from nox_buildstages.value import replace
 
@@ -120,6 +119,6 @@ def _open_backend(
         job.take_jobs(slot, JobRequest(memory_per_job=DEFAULT)) as jobs,
         tempfile.TemporaryDirectory(prefix="home-", dir=folder) as home,
         tools.run.step(step, place),
-        job.open_backend(EDITABLE, root, home=Path(home), jobs=jobs) as backend,
+        job.open_backend(step, root, home=Path(home), jobs=jobs) as backend,
     ):
         yield backend

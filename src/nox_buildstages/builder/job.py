@@ -24,16 +24,11 @@ from nox_buildstages.environments.snapshot import (
     copy_environment,
 )
 from nox_buildstages.errors import BuildTimeoutError
-from nox_buildstages.model import DirectorySource, fill_environment, log_name
+from nox_buildstages.model import PROJECT, DirectorySource, fill_environment, log_name
 from nox_buildstages.preflight.facts import LONG
 from nox_buildstages.run import log_progress
-from nox_buildstages.run.follow import (
-    COMPILE,
-    EDITABLE,
-    LogFollower,
-    LogTail,
-    PreviousBuild,
-)
+from nox_buildstages.run.events import RUNNING
+from nox_buildstages.run.follow import LogFollower, LogTail, PreviousBuild
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.store.compiled import read_activity
 from nox_buildstages.store.history import History
@@ -55,6 +50,7 @@ if TYPE_CHECKING:
     from nox_buildstages.lock.files.lockfile import LockedOutput
     from nox_buildstages.model import ConfigSettings, Stage
     from nox_buildstages.preflight.facts import Known
+    from nox_buildstages.run.events import Step
     from nox_buildstages.run.log_progress import LogSteps
     from nox_buildstages.store.build_dir import BuildDirectory
     from nox_buildstages.store.compiled import Activity
@@ -225,10 +221,10 @@ class Job(Value):
             return self.variables
         return map_paths(self.context.tools, self.variables, folder)
 
-    def _situation(self, phase: str) -> Situation:
+    def _situation(self, step: Step) -> Situation:
         """Return what hints about a failure take into account."""
         context, stage = self.context, self.stage.name
-        is_known = phase == COMPILE
+        is_known = step == "compile" and stage != PROJECT
         return Situation(
             version=str(self.output.metadata.version) if is_known else "",
             output=self.output.name,
@@ -245,27 +241,27 @@ class Job(Value):
         """Yield the jobs of the build, after waiting for other builds."""
         return self.context.tools.run.wait(
             partial(take_jobs, slot, request),
-            f"{self.output.name} is waiting for {{}} that other builds use",
+            "{} that other builds use",
             self.place,
         )
 
     @contextmanager
     def follow(
-        self, phase: str, jobs: BuildJobs | None = None, *, backend: str = ""
+        self, step: Step, jobs: BuildJobs | None = None, *, backend: str = ""
     ) -> Iterator[Callable[[], None]]:
-        """Show the progress of the build backend while a block runs.
+        """Emit the progress of the build backend while a block runs.
 
         Yields:
             A function to call regularly, which raises ``BuildTimeoutError`` after
             the deadline.
         """
+        run = self.context.tools.run
         follower = LogFollower(
-            name=self.output.name,
-            phase=phase,
-            screen=self.context.tools.run.screen,
+            emit=partial(run.emit, step, RUNNING, self.place),
             log=LogTail(path=self.log, offset=self.log.stat().st_size),
+            show=run.screen.output,
         )
-        if phase == COMPILE and jobs is not None:
+        if step == "compile" and jobs is not None:
             follower.find_previous = self._find_previous_build
             follower.watch = partial(self._watch, jobs, backend)
 
@@ -317,7 +313,7 @@ class Job(Value):
     @contextmanager
     def open_backend(
         self,
-        phase: str,
+        step: Step,
         tree: Path,
         *,
         home: Path,
@@ -349,9 +345,9 @@ class Job(Value):
             if self.stage.private_environment
             else guard.watch(output=output, stage=stage, log=self.log)
         )
-        with used as environment, self.follow(phase, jobs) as attend:
+        with used as environment, self.follow(step, jobs) as attend:
             yield Backend(
-                situation=self._situation(phase),
+                situation=self._situation(step),
                 tree=tree,
                 system=source_tree.read_build_system(tree),
                 python=environment.python,
@@ -368,13 +364,13 @@ class Job(Value):
                 sandbox=self.sandbox.show(home.parent, frozen=settings.toolchains),
                 home_settings=settings,
                 attend=attend,
-                origin=self._origin if phase != EDITABLE else None,
+                origin=self._origin,
             )
 
     @property
     def _origin(self) -> Origin | None:
         source, root = self.output.source, self.context.project.root
-        if not isinstance(source, DirectorySource):
+        if not isinstance(source, DirectorySource) or self.stage.name == PROJECT:
             return None
         return Origin(
             output=self.output.name,

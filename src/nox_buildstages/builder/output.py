@@ -37,7 +37,6 @@ from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.lock.resolve.known_metadata import find_unmet
 from nox_buildstages.model import NVCC
 from nox_buildstages.run.events import BUILT, CACHED
-from nox_buildstages.run.follow import COMPILE
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.store.compiled import compiled_facts
 from nox_buildstages.store.failed_builds import make_room, remove_failed
@@ -72,7 +71,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
     recipe, tools = job.recipe, job.context.tools
     with tools.run.wait(
         lambda begin: tools.store.hold_lock(recipe.key, on_wait=begin),
-        f"{job.output.name} is waiting for another run that builds it",
+        "another run that builds it",
         job.place,
     ):
         earlier = tools.store.find(recipe.key)
@@ -240,7 +239,7 @@ def build_wheel(
         is_labelled = context.project.rules(name).local_version is not None
         try:
             with job.open_backend(
-                COMPILE, tree, home=build_dir.home, jobs=jobs, cache=cache
+                "compile", tree, home=build_dir.home, jobs=jobs, cache=cache
             ) as backend:
                 report_ignored_variables(job, backend)
                 report_cuda(job)

@@ -16,7 +16,6 @@ from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.model import FINAL, NVCC, PROJECT
 from nox_buildstages.system.files import path_id, remove_tree, write_text
-from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +35,7 @@ def occupy_environment(
     name = f"environment-{path_id(location)}"
     return tools.run.wait(
         lambda begin: tools.store.hold_lock(name, on_wait=begin),
-        f"waiting for another run that uses {location}",
+        f"another run that uses {location}",
     )
 
 
@@ -95,14 +94,9 @@ def sync_environment(
     wanted = context.ingredients(name) if wanted is None else wanted
     overlaps = read_overlaps(environment)
     if find_differences(environment, wanted):
-        from nox_buildstages.run.follow import ENV, show_elapsed  # noqa: PLC0415 - to sync
-
         run, folder = context.tools.run, environment.location.parent
-        with (
-            run.step("environment", context.place(name), packages=len(wanted)),
-            show_elapsed(run.screen, name, ENV) as attend,
-        ):
-            syncer = replace(context.tools.syncer, attend=attend)
+        syncer = context.tools.syncer
+        with run.step("environment", context.place(name), packages=len(wanted)):
             overlaps = syncer.sync(environment, wanted, lock)
         is_chosen = bool(run.outer.get("UV_LINK_MODE"))
         if not is_chosen and not run.once(

@@ -73,15 +73,23 @@ def provide_stage(
         if output.name in rebuild
         or context.fetch_wheel(context.recipe(stage.name, output.name)) is None
     ]
-    _emit_results(context, stage)
+    for result in available_results(context, stage):
+        if result.is_built or result.output not in missing:
+            tools.run.emit(
+                *("output", BUILT if result.is_built else CACHED),
+                context.place(stage.name, result.output),
+                **result.wheel.facts,
+            )
     if missing:
         from nox_buildstages.builder.compilers.cache import find_cache  # noqa: PLC0415
+        from nox_buildstages.builder.forecast import emit_forecast  # noqa: PLC0415
         from nox_buildstages.builder.job import Job  # noqa: PLC0415 - to build
         from nox_buildstages.builder.prepare import (  # noqa: PLC0415
             occupy_environment,
             prepare_environment,
         )
 
+        emit_forecast(context)
         # Check the machine before anything takes time.
         tools.sandbox_policy.sandbox(stage)
         compiler_cache = find_cache(context, stage)
@@ -228,14 +236,3 @@ def available_results(context: BuildContext, stage: Stage) -> Iterator[OutputRes
                 stage=stage.name,
                 is_built=wheel.run == context.tools.run.id,
             )
-
-
-def _emit_results(context: BuildContext, stage: Stage) -> None:
-    """Emit the results of the outputs whose wheels are in the store."""
-    for result in available_results(context, stage):
-        context.tools.run.emit(
-            "output",
-            BUILT if result.is_built else CACHED,
-            context.place(stage.name, result.output),
-            **result.wheel.facts,
-        )

@@ -77,7 +77,7 @@ def run_final(workspace: Workspace) -> str | None:
         if final.imports:
             _check_imports(context, environment, again=options.check_again)
         for check in final.checks:
-            with tools.run.step("check", place, command=shlex.join(check)):
+            with tools.run.step("check", place, command=shlex.join(check), prints=True):
                 environment.run(check, project.root)
         works = True
     finally:

@@ -76,8 +76,6 @@ class Syncer(Value):
     uv: Path
     runner: Runner
     indexes: Indexes = field(default_factory=Indexes)
-    attend: Callable[[], None] | None = None
-    """Called regularly while uv runs."""
     default_index: Callable[[], DefaultIndex | None] = lambda: None
     """Returns the answer of ``find_default_index``, perhaps a remembered one."""
 
@@ -305,12 +303,7 @@ class Syncer(Value):
             env = self.indexes.write_project(
                 folder, settings, without=_IGNORED_VARIABLES
             )
-            command = Command(
-                argv=(str(self.uv), *argv),
-                cwd=folder,
-                env=env,
-                attend=self.attend,
-            )
+            command = Command(argv=(str(self.uv), *argv), cwd=folder, env=env)
             return self.runner(command)
 
 

@@ -1,47 +1,26 @@
-"""Follow the log of a running program and show the progress."""
+"""Follow the log of a running program, and say how far the program is."""
 
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nox_buildstages.run.log_progress import (
-    LogSteps,
-    Rate,
-    measure_progress,
-    progress_line,
-)
+from nox_buildstages.run.log_progress import LogSteps, Rate, measure_progress
 from nox_buildstages.value import Record, Value, field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from nox_buildstages.run.log_progress import Progress
-    from nox_buildstages.run.screen import Screen
     from nox_buildstages.store.compiled import Activity
-
-COMPILE = "compile"
-METADATA = "metadata"
-EDITABLE = "editable"
-ENV = "env"
 
 INTERVAL = 1.0
 """Seconds between two updates of the progress."""
 
 _CHUNK = 1_000_000
 """Maximum number of bytes of a log to read at once."""
-
-
-@contextmanager
-def show_elapsed(screen: Screen, name: str, phase: str) -> Iterator[Callable[[], None]]:
-    """Show for how long a block runs; yield a function to call regularly."""
-    follower = LogFollower(name=name, phase=phase, screen=screen)
-    try:
-        yield follower.update_slowly
-    finally:
-        follower.end()
 
 
 class PreviousBuild(Value):
@@ -77,12 +56,12 @@ class LogTail(Record):
 
 
 class LogFollower(Record):
-    """Shows the progress of a running program."""
+    """Emits how a running program is getting on, by its log."""
 
-    name: str
-    phase: str
-    screen: Screen
-    log: LogTail | None = None
+    emit: Callable[..., None]  # gets the facts of the running step
+    log: LogTail
+    show: Callable[[str], None] = lambda _: None
+    """Gets the output."""
     find_previous: Callable[[], PreviousBuild] = PreviousBuild
     watch: Callable[[LogSteps], Activity | None] = lambda _: None
     """Returns what the processes do now, and sees what the log says."""
@@ -100,14 +79,13 @@ class LogFollower(Record):
             self.update()
 
     def update(self) -> None:
-        """Read the new lines and show the progress; file errors are ignored."""
+        """Read the new lines and emit the progress; file errors are ignored."""
         with suppress(OSError):
             counted = self._steps  # before the supervisor's last look
-            if self.log is not None:
-                text = self.log.read_lines()
-                self.screen.output(text)
-                for line in text.splitlines():
-                    self._steps = self._steps.after(line)
+            text = self.log.read_lines()
+            self.show(text)
+            for line in text.splitlines():
+                self._steps = self._steps.after(line)
             if self._previous is None:
                 self._previous = self.find_previous()
             progress = measure_progress(
@@ -115,24 +93,26 @@ class LogFollower(Record):
                 self.watch(self._steps),
                 self._previous.files,
             )
-            line = self._line(progress, self._previous, time.monotonic())
-            self.screen.show_one(self, line)
+            self.emit(**self._facts(progress, self._previous, time.monotonic()))
 
     def end(self) -> None:
-        """Pass the rest of the log to the screen, and clear the progress line."""
-        if self.log is not None:
-            with suppress(OSError):
-                self.screen.output(self.log.read_rest())
+        """Pass on the rest of the log."""
         with suppress(OSError):
-            self.screen.end_one(self)
+            self.show(self.log.read_rest())
 
-    def _line(self, progress: Progress, previous: PreviousBuild, now: float) -> str:
-        """Return the progress line."""
+    def _facts(
+        self, progress: Progress, previous: PreviousBuild, now: float
+    ) -> dict[str, object]:
+        """Return the facts of the running step that are known."""
         elapsed = now - self._started
         self._rate = self._rate.after(progress.done, now=now)
         left = self._rate.seconds_left(progress, now=now)
         if left is None and previous.seconds is not None and previous.seconds > elapsed:
             left = previous.seconds - elapsed
-        return progress_line(
-            self.name, self.phase, steps=str(progress), elapsed=elapsed, left=left
-        )
+        return {
+            "steps": str(progress),
+            "part": progress.done / progress.total if progress.total else None,
+            "files": progress.files,
+            "memory": progress.memory,
+            "left": left,
+        }

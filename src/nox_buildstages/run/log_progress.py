@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from nox_buildstages.text import format_time
 from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
@@ -36,8 +35,6 @@ _COMPILER = re.compile(
 
 _MIN_STEPS = 3
 """Minimum number of steps for an estimate of the rate."""
-
-_MINUTE = 60
 
 
 class LogSteps(Value):
@@ -146,18 +143,3 @@ class Rate(Value):
             return None
         each = (end - begin) / (done - start)
         return max(0.0, each * (progress.total - done) - (now - end)) or None
-
-
-def progress_line(
-    name: str, phase: str, *, steps: str = "", elapsed: float, left: float | None = None
-) -> str:
-    """Return the progress line of an output or a stage."""
-    doing = f"{phase} {steps}".rstrip()
-    if left is None:
-        rest = ""
-    elif left < _MINUTE - 5:
-        rest = f", about {max(1, round(left / 10)) * 10} s left"
-    else:
-        minutes = max(1, round(left / _MINUTE))
-        rest = f", about {format_time(minutes * _MINUTE)} left"
-    return f"{name}  {doing}  {format_time(elapsed)}{rest}"

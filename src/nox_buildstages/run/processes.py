@@ -22,7 +22,15 @@ from nox_buildstages.model import DEBUG_LOG
 from nox_buildstages.run.events import BEGUN
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.run import Run
-from nox_buildstages.run.screen import HEARTBEAT, Heartbeat, LiveLine, Screen, Stream
+from nox_buildstages.run.screen import (
+    HEARTBEAT,
+    Board,
+    Heartbeat,
+    LiveLine,
+    Screen,
+    Stream,
+)
+from nox_buildstages.text import takes_colour
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -62,11 +70,12 @@ def begin_run(wheelhouse: Path) -> Run:
             os.environ[_BOARD_VARIABLE] = str(shutil.get_terminal_size().columns)
     name = os.environ[_RUN_VARIABLE]
     is_worker = not name.startswith(f"{os.getpid()}-")
+    journal = Journal.of(wheelhouse, name)
     return Run(
         id=name,
         outer=dict(os.environ),
-        journal=Journal.of(wheelhouse, name),
-        screen=_open_screen(is_worker=is_worker),
+        journal=journal,
+        screen=_open_screen(journal if is_worker else None),
         is_parallel=is_worker,
     )
 
@@ -90,9 +99,13 @@ def watch_processes(
         Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
         return
     if run.keeps_events:
-        command = shlex.join(("nox", *sys.argv[1:]))
-        host = platform.node()
-        run.emit("run", BEGUN, sessions=[*selected], command=command, host=host)
+        run.emit(
+            *("run", BEGUN),
+            sessions=[*selected],
+            parallel=invocation.is_parallel,
+            command=shlex.join(("nox", *sys.argv[1:])),
+            host=platform.node(),
+        )
         stages = {session.name for session in selected.values() if session.tags}
         sessions = stages if cells.has_matrix and stages else None
         atexit.register(_end_run, run, cells, sessions, write_report)
@@ -126,27 +139,29 @@ def open_debug_log(
     return write_debug_log(run, session, path=logs() / DEBUG_LOG, root=root)
 
 
-def _open_screen(*, is_worker: bool) -> Screen:
-    """Return the screen of this process.
+def _open_screen(shared: Journal | None) -> Screen:
+    """Return the screen of this process; children of ``-j`` share the journal.
 
     Nox shows the lines of a child only when the session ends, so without a terminal
     children print to the stream of the process that was called.
     """
-    columns = os.environ.get(_BOARD_VARIABLE) if is_worker else None
-    is_live = columns is not None if is_worker else sys.stderr.isatty()
+    columns = None if shared is None else os.environ.get(_BOARD_VARIABLE)
     try:
-        interval = float(os.environ.get(_HEARTBEAT_VARIABLE, ""))
+        every = float(os.environ.get(_HEARTBEAT_VARIABLE, ""))
     except ValueError:
-        interval = HEARTBEAT
-    say = _say_in_parent if is_worker else _LOGGER.info
+        every = HEARTBEAT
+    say = _LOGGER.info if shared is None else _say_in_parent
     if logging.getLogger().isEnabledFor(_OUTPUT):
-        return Stream(say=say, interval=interval, to=sys.stderr)
-    if not is_live:
-        return Heartbeat(say=say, interval=interval)
-    return LiveLine(
-        stream=sys.stderr,
-        columns=lambda: int(columns or shutil.get_terminal_size().columns),
-    )
+        return Stream(say=say, every=every, to=sys.stderr, journal=shared)
+    if columns is not None:
+        return LiveLine(stream=sys.stderr, columns=int(columns), journal=shared)
+    if shared is None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return Board(
+            stream=sys.stderr,
+            size=shutil.get_terminal_size,
+            colour=takes_colour(sys.stderr, os.environ),
+        )
+    return Heartbeat(say=say, every=every, journal=shared)
 
 
 def _say_in_parent(line: str) -> None:

@@ -132,21 +132,23 @@ class Run(Record):
     def wait(
         self,
         hold: Callable[[Callable[..., None]], AbstractContextManager[T]],
-        line: str,
+        what: str,
         place: Mapping[str, str] | None = None,
     ) -> Iterator[T]:
-        """Enter a block that may have to wait; then print a line and emit events.
+        """Enter a block that may have to wait for something, with a line and events.
 
         ``hold`` returns the block, which calls its argument before it waits; an
-        argument of that call replaces ``{}`` in the line.
+        argument of that call replaces ``{}`` in ``what``.
         """
         begun = False
 
         def begin(*missing: object) -> None:
             nonlocal begun
-            begun, reason = True, line.format(*missing)
+            begun, reason = True, what.format(*missing)
             self.emit("wait", BEGUN, place, reason=reason)
-            self.report(reason)
+            output = (place or {}).get("output")
+            who = f"{output} is " if output else ""
+            self.report(f"{who}waiting for {reason}")
 
         with hold(begin) as held:
             if begun:

@@ -1,47 +1,45 @@
-"""Show the progress of a build: in a live line, or in a line now and then."""
+"""Show the progress of a run: as a board, in a live line, or in a line now and then."""
 
 from __future__ import annotations
 
+import logging
+import os
+import re
 import time
-from threading import RLock
-from typing import TYPE_CHECKING, TextIO
+from contextlib import contextmanager, suppress
+from threading import Event as Signal, RLock, Thread
+from typing import TYPE_CHECKING, ClassVar, TextIO
 
+from nox_buildstages.text import fit_encoding
 from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from nox_buildstages.run.events import Event
+    from nox_buildstages.run.journal import Journal
+    from nox_buildstages.run.state import RunState
 
 HEARTBEAT = 30.0
 """Seconds between two lines of progress if no line can be live."""
+
+_DELAY = 0.6
+"""Seconds from the start of a session until something is shown."""
+
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
+
+_QUIET = 0.3
+"""Seconds after a line of nox during which nothing is drawn."""
 
 
 class Screen(Record):
     """Shows nothing; the subclasses show progress."""
 
     lock: RLock = field(default_factory=RLock)
-    """Held while something is printed: several builds run in threads."""
-    _lines: dict[object, str] = field(default_factory=dict)
+    """Held while something is printed: a thread draws."""
 
     def note(self, event: Event) -> None:
-        """Show an event."""
-
-    def show_one(self, name: object, line: str) -> None:
-        """Show the progress of one of several programs: the first, and how many."""
-        with self.lock:
-            self._lines[name] = line
-            first, *others = self._lines.values()
-            self.show(f"{first}; {len(others)} more" if others else first)
-
-    def end_one(self, name: object) -> None:
-        """Show no more progress of a program."""
-        with self.lock:
-            self._lines.pop(name, None)
-            self.clear()
-
-    def show(self, line: str) -> None:
-        """Show the progress now, in place of the earlier progress."""
+        """Take an event into account."""
 
     def output(self, text: str) -> None:
         """Show the output of a program."""
@@ -49,8 +47,131 @@ class Screen(Record):
     def clear(self) -> None:
         """Remove the progress before other lines are printed."""
 
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Show the progress while a block runs."""
+        yield
 
-class LiveLine(Screen):
+
+class LiveScreen(Screen):
+    """Draws the state of the run again and again, in a thread."""
+
+    interval: ClassVar[float] = 1.0  # seconds between two drawings
+
+    journal: Journal | None = None  # with the events of other processes
+    _events: list[Event] = field(default_factory=list)  # of this process, new ones
+    _state: RunState | None = None
+    _offset: int = 0  # in the journal
+    _covered: int = 0  # the steps that run and print to the terminal themselves
+
+    def note(self, event: Event) -> None:
+        """Take an event into account; hide while a program has the terminal."""
+        self._events.append(event)
+        if event.facts.get("prints"):
+            with self.lock:
+                self._covered += 1 if event.state == "begun" else -1
+                self.clear()
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Show the progress while a block runs."""
+        over = Signal()
+
+        def draw() -> None:
+            wait = _DELAY
+            while not over.wait(wait):
+                wait = self.interval
+                # Whatever happens to the terminal, the build matters more.
+                with suppress(OSError, ValueError), self.lock:
+                    if not over.is_set() and not self._covered:
+                        self.draw(self._read_state())
+
+        def make_room(_: logging.LogRecord) -> bool:
+            with self.lock:
+                self.clear()
+            return True
+
+        thread = Thread(target=draw, daemon=True)
+        thread.start()
+        nox = logging.getLogger("nox")
+        nox.addFilter(make_room)
+        try:
+            yield
+        finally:
+            nox.removeFilter(make_room)
+            with self.lock:
+                over.set()
+                self._covered = 0
+                self.clear()
+            thread.join()
+
+    def draw(self, state: RunState) -> None:
+        """Show the state of the run, in place of the earlier progress."""
+
+    def _read_state(self) -> RunState:
+        from nox_buildstages.run.state import RunState  # noqa: PLC0415 - a no-op needs none
+
+        if self._state is None:
+            self._state = RunState()
+        events, self._events = self._events, []
+        if self.journal is not None:
+            others, self._offset = self.journal.read_from(self._offset)
+            # The first process notes only the start of the run.
+            events += (it for it in others if it.process != os.getpid())
+        for event in events:
+            self._state.add(event)
+        return self._state
+
+
+class Board(LiveScreen):
+    """A few lines at the bottom of a terminal, drawn again and again."""
+
+    interval = 0.25
+
+    stream: TextIO  # a terminal
+    size: Callable[[], tuple[int, int]]  # columns and rows
+    colour: bool
+    _drawn: list[int] = field(default_factory=list)  # the lengths of the lines
+    _quiet_until: float = 0.0
+
+    def draw(self, state: RunState) -> None:
+        """Draw the board in place of the earlier one."""
+        from nox_buildstages.run.board import draw_board  # noqa: PLC0415 - a no-op needs none
+
+        if time.monotonic() < self._quiet_until:
+            return
+        columns, rows = self.size()
+        lines = [
+            fit_encoding(line, self.stream.encoding)
+            for line in draw_board(
+                *(state, time.time()), columns=columns, rows=rows, colour=self.colour
+            )
+        ]
+        self._write(self._erase(columns) + "".join(f"{line}\n" for line in lines))
+        self._drawn = [len(_COLOUR.sub("", line)) for line in lines]
+
+    def clear(self) -> None:
+        """Remove the board; others print now."""
+        self._quiet_until = time.monotonic() + _QUIET
+        if self._drawn:
+            self._write(self._erase(self.size()[0]))
+            self._drawn = []
+
+    def _erase(self, columns: int) -> str:
+        """Return what moves to the top of the board and erases it.
+
+        If the terminal has become narrower, lines of the board take several rows.
+        """
+        rows = sum(max(1, -(-length // columns)) for length in self._drawn)
+        return f"\x1b[{rows}A\x1b[J" if rows else ""
+
+    def _write(self, text: str) -> None:
+        if text:
+            self.stream.write(text)
+            self.stream.flush()
+
+
+class LiveLine(LiveScreen):
     r"""One line, written over again and again.
 
     The line has no escape codes. It ends with a carriage return, so that the next line
@@ -59,15 +180,18 @@ class LiveLine(Screen):
     first one for a ``\n``, and would be a line behind.
     """
 
-    stream: TextIO  # a terminal, or a pipe to nox, which shows the last line
-    columns: Callable[[], int]
+    stream: TextIO  # a pipe to nox, which shows the last line
+    columns: int
     _width: int = 0
 
-    def show(self, line: str) -> None:
+    def draw(self, state: RunState) -> None:
         """Write over the line."""
-        fitting = line[: max(1, self.columns() - 1)]
-        self._write(fitting.ljust(self._width))
-        self._width = len(fitting)
+        from nox_buildstages.run.board import draw_line  # noqa: PLC0415 - a no-op needs none
+
+        line = draw_line(state, time.time(), columns=self.columns, process=os.getpid())
+        if line:
+            self._write(line.ljust(self._width))
+            self._width = len(line)
 
     def clear(self) -> None:
         """Write spaces over the line, unless the line is empty."""
@@ -80,18 +204,22 @@ class LiveLine(Screen):
         self.stream.flush()
 
 
-class Heartbeat(Screen):
+class Heartbeat(LiveScreen):
     """A line now and then, so a silent build doesn't look dead."""
 
     say: Callable[[str], None]
-    interval: float = HEARTBEAT  # seconds
+    every: float = HEARTBEAT  # seconds
     _last: float = field(default_factory=time.monotonic)
 
-    def show(self, line: str) -> None:
+    def draw(self, state: RunState) -> None:
         """Print the line if the silence was long enough."""
-        if time.monotonic() - self._last >= self.interval:
-            self.clear()
-            self.say(line)
+        from nox_buildstages.run.board import draw_line  # noqa: PLC0415 - a no-op needs none
+
+        if time.monotonic() - self._last >= self.every:
+            line = draw_line(state, time.time(), columns=160, process=os.getpid())
+            if line:
+                self.say(line)
+                self.clear()
 
     def clear(self) -> None:
         """Begin to measure the silence again."""
@@ -105,5 +233,6 @@ class Stream(Heartbeat):
 
     def output(self, text: str) -> None:
         """Write the output of a program."""
-        self.to.write(text)
-        self.to.flush()
+        with self.lock:
+            self.to.write(text)
+            self.to.flush()

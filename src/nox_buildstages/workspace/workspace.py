@@ -197,7 +197,7 @@ class Workspace(Value):
         run, store = self.tools.run, self.tools.store
         use = run.wait(
             lambda begin: store.use(on_wait=begin),
-            "waiting for build-stages-prune to end",
+            "build-stages-prune to end",
         )
         run.once(("store", store.folder), lambda: run.uses.enter_context(use))
 
@@ -299,7 +299,7 @@ class Workspace(Value):
         name = f"locking-{path_id(self.project.pyproject)}"
         return self.tools.run.wait(
             lambda begin: self.tools.store.hold_lock(name, on_wait=begin),
-            "another session makes the lock files; waiting for it",
+            "another session that makes the lock files",
         )
 
     def project_locker(self) -> ProjectLocker:

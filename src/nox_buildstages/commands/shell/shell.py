@@ -36,7 +36,6 @@ from nox_buildstages.errors import (
     not_run,
 )
 from nox_buildstages.model import DirectorySource
-from nox_buildstages.run.follow import COMPILE
 from nox_buildstages.store.failed_builds import remove_failed
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.system.files import make_ignored_folder, remove_tree
@@ -194,7 +193,7 @@ class ShellSession(Value):
             count = job.context.tools.job_pool.count_alone(job.request())
             try:
                 with job.open_backend(
-                    COMPILE,
+                    "compile",
                     self.project,
                     home=self.build_dir.home,
                     jobs=BuildJobs.of(count),
