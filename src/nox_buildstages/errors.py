@@ -42,7 +42,7 @@ from nox_buildstages.text import format_time, paint, show_path
 from nox_buildstages.value import Record, Value, field
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 RELOCK = "lock the project again:\n  nox -s build-stages-lock"
@@ -175,6 +175,8 @@ class StaleLockError(LockError):
     """Lock files are missing or out of date."""
 
     subject: str = "the lock files are out of date"
+    declared: Mapping[str, str] = field(default_factory=dict)
+    """A digest of each declaration that they were made from, if it is noted."""
 
     default_hint = RELOCK
 

@@ -24,7 +24,11 @@ from nox_buildstages.errors import (
     StaleLockError,
 )
 from nox_buildstages.lock.files import folder, pylock
-from nox_buildstages.lock.files.inputs import digest_inputs
+from nox_buildstages.lock.files.inputs import (
+    describe_differences,
+    digest_declarations,
+    digest_inputs,
+)
 from nox_buildstages.lock.files.lockfile import (
     Lock,
     LockedOutput,
@@ -402,6 +406,11 @@ def digest_of(table: Table, stage: Table, uv: Table, root: Path) -> str:
     return digest_inputs([project], interpreter(), make_run())
 
 
+def declarations(table: Table, stage: Table, uv: Table, root: Path) -> dict[str, str]:
+    project = declared(root, {**table, "stage": [stage]}, uv=uv)
+    return digest_declarations([project], interpreter(), make_run())
+
+
 Change = tuple[str, Table]
 OTHER_OUTPUTS = ["kernel>1", "folder @ ./vendor/folder", "listed"]
 COUNTS: list[Change] = [
@@ -432,6 +441,9 @@ COUNTS: list[Change] = [
     ("uv", {"override-dependencies": ["numpy==1.26"]}),
     ("uv", {"pip": {"index-strategy": "unsafe-best-match"}}),
 ]
+NAMED = {"final": "final: requirements", "package": "package kernel: "}
+"""How the changes of keys begin whose names are others."""
+
 COUNTS_NOT: list[Change] = [
     ("stage", {"tools": ["c++"]}),
     ("table", {"wheelhouse": "wheels"}),
@@ -442,18 +454,44 @@ COUNTS_NOT: list[Change] = [
 ]
 
 
-def after(change: Change, root: Path) -> str:
-    """Return the digest of the project with one part of it changed."""
+def change_parts(change: Change, root: Path) -> dict[str, Any]:
+    """Return the parts of the project with one of them changed."""
     table, stage, uv, root = tables(root)
     parts = {"table": table, "stage": stage, "uv": uv}
     kind, changed = change
-    return digest_of(**{**parts, kind: {**parts[kind], **changed}}, root=root)
+    return {**parts, kind: {**parts[kind], **changed}, "root": root}
+
+
+def after(change: Change, root: Path) -> str:
+    """Return the digest of the project with one part of it changed."""
+    return digest_of(**change_parts(change, root))
 
 
 @pytest.mark.parametrize("change", COUNTS, ids=str)
 def test_a_change_that_counts_makes_locks_stale(tmp_path: Path, change: Change) -> None:
-    """Whatever may make them come out differently."""
-    assert after(change, tmp_path) != digest_of(*tables(tmp_path))
+    """Whatever may make them come out differently; and it is named."""
+    before = tables(tmp_path)
+    parts = change_parts(change, tmp_path)
+    assert digest_of(**parts) != digest_of(*before)
+    said = describe_differences(declarations(*before), declarations(**parts))
+    assert said
+    kind, (key,) = change[0], change[1]
+    groups = {"uv": "tool.uv", "stage": "stage "}
+    named = NAMED.get(key, groups.get(kind, key))
+    assert said.startswith(named)
+
+
+def test_what_has_changed_is_named_by_stage_and_key() -> None:
+    """A new stage is one change, and more than a few are counted."""
+    old = {"stage a: env X": "1", "stage a: dependencies": "2", "constraints": "3"}
+    new = {**old, "stage a: env X": "9", "stage a: env Y": "9", "stage b: outputs": "1"}
+    expected = "stage a: env X, env Y; stage b: new"
+    assert describe_differences(old, new) == expected
+    assert describe_differences(new, old).endswith("stage b: removed")
+    assert describe_differences(old, {}) == "constraints; stage a: removed"
+    many = {f"package p{number}: env A": "1" for number in range(6)}
+    assert describe_differences({}, many).endswith("; package p3: env A; and 2 more")
+    assert describe_differences(old, old) == ""
 
 
 @pytest.mark.parametrize("change", COUNTS_NOT, ids=str)

@@ -45,7 +45,9 @@ def test_plan_without_a_lock_says_so(project: Project) -> None:
     """Before the first run everything would be built, for there is no lock."""
     Pair().write(project)
     told = project.nox("-s", "build-stages-plan")
-    assert "no lock files in" in told.output
+    assert "locks: there are none yet; to make them: nox -s build-stages-lock" in (
+        told.output
+    )
     assert planned(told) == {
         "kernels": ("build", "not locked yet"),
         "models": ("build", "not locked yet"),
@@ -218,7 +220,7 @@ def test_plan_tells_what_the_locks_do_not_have(project: Project) -> None:
     project.prepare()
     Pair(second={"outputs": ["models>=1.5", "later"]}).write(project)
     told = project.nox("-s", "build-stages-plan")
-    assert "the lock files are out of date" in told.output
+    assert "locks: out of date, " in told.output
     assert "locking may change more" in told.output
     assert planned(told) == {
         "kernels": ("cached", ""),

@@ -114,11 +114,10 @@ def built(done: Completed) -> list[str]:
 
 def planned(done: Completed) -> dict[str, tuple[str, str]]:
     """Return what a run of ``build-stages-plan`` said of each output: state, reason."""
+    pattern = re.compile(r"([\w.-]+)(?: \S+)? +[✓●+*] (?:build {3}(.*)|cached)")
     found = {}
-    for line in done.output.splitlines():
-        state, *words = re.split(r"  +", line)
-        if state in {"build", "cached"}:
-            found[words[0]] = (state, words[-1] if state == "build" else "")
+    for name, reason in pattern.findall(done.output):
+        found[name] = ("build", reason) if reason else ("cached", "")
     return found
 
 

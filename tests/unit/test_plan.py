@@ -40,58 +40,18 @@ def planned(
     )
 
 
-def text(*outputs: PlannedOutput, pythons: tuple[str, ...] = ("3.11",)) -> list[str]:
-    plan = Plan(locks="current", pythons=pythons, outputs=outputs)
-    return list(plan_formats.format_text(plan))
-
-
 def test_an_output_is_cached_unless_there_is_a_reason() -> None:
     """No reason to build is what cached means."""
     assert planned("a").state == "cached"
     assert planned("a", "not built yet").state == "build"
 
 
-def test_a_plan_is_a_table() -> None:
-    """State, name, version, stage and all reasons stand below each other."""
-    lines = text(
-        planned("a-long-name", version="2.8.3"),
-        planned("a", "not built yet"),
-        planned("b", "torch 1 → 2", "env X '1' → '2'"),
-    )
-    assert lines == [
-        "cached  a-long-name  2.8.3  kernels",
-        "build   a            1.0    kernels  not built yet",
-        "build   b            1.0    kernels  torch 1 → 2",
-        "                                     env X '1' → '2'",
-    ]
-
-
-def test_what_the_remote_store_alone_has_is_cached() -> None:
-    """The line says where; so does the JSON, for what is here too."""
-    remote = replace(planned("a"), remote=True)
-    assert text(remote) == ["cached  a  1.0  kernels  in the remote store"]
-    plan = Plan(locks="current", pythons=("3.11",), outputs=(planned("a"),))
-    (one,) = document(plan, project(stage("kernels", "a")))["stages"]
-    assert one["outputs"][0]["store"] == "local"
-
-
-def test_several_pythons_have_a_column() -> None:
-    """Each line says which one it is for, a line of reasons needn't."""
-    lines = text(
-        planned("a", "x", "y"),
-        planned("a", python="3.12"),
-        pythons=("3.11", "3.12"),
-    )
-    assert lines == [
-        "build   a  1.0  kernels  3.11  x",
-        "                               y",
-        "cached  a  1.0  kernels  3.12",
-    ]
-
-
-def test_a_plan_of_nothing_has_no_lines() -> None:
-    """A project without stages is no special case."""
-    assert text() == []
+def test_the_json_says_which_store_has_a_wheel() -> None:
+    """Here, or only in the remote store."""
+    outputs = (planned("a"), replace(planned("b"), remote=True))
+    plan = Plan(locks="current", pythons=("3.11",), outputs=outputs)
+    (one,) = document(plan, project(stage("kernels", "a", "b")))["stages"]
+    assert [it["store"] for it in one["outputs"]] == ["local", "remote"]
 
 
 def test_a_cause_names_the_output_that_it_befell() -> None:
@@ -141,7 +101,6 @@ def test_without_locks_everything_is_to_be_built() -> None:
         ("one", "c", "", ("not locked yet",)),
         ("two", "d", "", ("not locked yet",)),
     ]
-    assert text(*plan)[0] == "build  a-b    one  not locked yet"
 
 
 def document(plan: Plan, project: Project) -> Any:  # noqa: ANN401 - JSON

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nox_buildstages.value import Value, replace
@@ -42,11 +43,13 @@ def merge_findings(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(found, key=lambda it: not it.outputs)  # those of the machine last
 
 
-def format_findings(findings: Iterable[Finding], *, encoding: str) -> Iterator[str]:
+def format_findings(
+    findings: Iterable[Finding], *, encoding: str, width: int | None = None
+) -> Iterator[str]:
     """Yield a line for each finding, with its fix below.
 
     The checks that are known later share a line. The marks are ASCII if the encoding
-    lacks others.
+    lacks others. Sentences are wrapped to ``width`` columns; lines to copy aren't.
     """
     try:
         "".join(MARKS.values()).encode(encoding)
@@ -58,8 +61,23 @@ def format_findings(findings: Iterable[Finding], *, encoding: str) -> Iterator[s
         if it.state == "later":
             later[it.check] = None
             continue
-        yield f" {marks[it.state]} {it.line}"
+        yield from _wrap(f" {marks[it.state]} {it.line}", width)
         if it.state != "ok":
-            yield from (f"     {line}".rstrip() for line in it.hint.splitlines())
+            first, *rest = it.hint.splitlines() or [""]
+            yield from _wrap(f"     {first}".rstrip(), width)
+            yield from (f"     {line}".rstrip() for line in rest)
     if later:
-        yield f" {marks['later']} checked when the stage starts: {', '.join(later)}"
+        text = f"checked when the stage starts: {', '.join(later)}"
+        yield from _wrap(f" {marks['later']} {text}", width)
+
+
+def _wrap(line: str, width: int | None) -> list[str]:
+    if width is None or len(line) <= width:
+        return [line] if line else []
+    return textwrap.wrap(
+        line,
+        width,
+        subsequent_indent="     ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -25,7 +25,7 @@ from nox_buildstages.lock.files.effects import (
     find_idle_matches,
     find_unused_outputs,
 )
-from nox_buildstages.lock.files.inputs import digest_inputs
+from nox_buildstages.lock.files.inputs import digest_declarations, digest_inputs
 from nox_buildstages.lock.resolve.choose_sources import IncompatibleOutputsError
 from nox_buildstages.lock.resolve.from_uv_lock import make_preference
 from nox_buildstages.lock.resolve.locker import Locker, UnresolvableError
@@ -186,6 +186,9 @@ class ProjectLocker(Record):
                 context, targets, locks, failures, is_upgrade=is_upgrade
             )
             by_name = {lock.name: replace(lock, dates=self.dates) for lock in made}
+            if FINAL in by_name:
+                final = replace(by_name[FINAL], declared=self._digest_declarations())
+                by_name[FINAL] = final
             cells.append(share_cells.CellLocks(project=context.project, locks=by_name))
         if failures:
             from nox_buildstages.lock.explain.cells import explain_cells  # noqa: PLC0415 - few fail
@@ -280,6 +283,10 @@ class ProjectLocker(Record):
                 earlier=earlier,
             )
             yield locker, metadata_provider
+
+    def _digest_declarations(self) -> dict[str, str]:
+        projects, first = [it.project for it in self.contexts], self.contexts[0]
+        return digest_declarations(projects, first.interpreter, first.tools.run)
 
     def _digest_inputs(self, context: BuildContext) -> str:
         projects = [it.project for it in self.contexts]

@@ -14,10 +14,19 @@ from nox_buildstages.builder.jobs.slots import SETTLE, JobPool
 from nox_buildstages.builder.sandbox import SandboxPolicy
 from nox_buildstages.declarations.settings import Indexes
 from nox_buildstages.environments.sync import Syncer
-from nox_buildstages.errors import BuildStagesError, LockError, UsageError
+from nox_buildstages.errors import (
+    BuildStagesError,
+    LockError,
+    StaleLockError,
+    UsageError,
+)
 from nox_buildstages.indexes.url_secrets import expand_variables, git_variables
 from nox_buildstages.lock.files import folder
-from nox_buildstages.lock.files.inputs import digest_inputs
+from nox_buildstages.lock.files.inputs import (
+    describe_differences,
+    digest_declarations,
+    digest_inputs,
+)
 from nox_buildstages.lock.files.selection import (
     FOLDER,
     Selection,
@@ -235,9 +244,21 @@ class Workspace(Value):
                 selection=self.selection,
                 needed=needed,
             )
+        except StaleLockError as error:
+            raise self.explain_stale(error) from None
         except LockError as error:
             _LOG.debug("the lock files can't be used: %s", error.summary)
             raise
+
+    def explain_stale(self, error: StaleLockError) -> StaleLockError:
+        """Return the error for out-of-date lock files, with what has changed."""
+        _LOG.debug("the lock files can't be used: %s", error.summary)
+        if error.declared:
+            projects, run = self.cells.projects, self.tools.run
+            now = digest_declarations(projects, self.interpreter, run)
+            changes = describe_differences(error.declared, now)
+            error.problem = changes or error.problem
+        return error
 
     def ensure_locks(
         self, needed: Iterable[str] | None = None

@@ -1,4 +1,4 @@
-"""A plan as text for people, and as JSON for other programs."""
+"""A plan as JSON for other programs."""
 
 from __future__ import annotations
 
@@ -6,35 +6,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.model import FINAL, minor_version
-from nox_buildstages.text import align
 from nox_buildstages.value import to_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from nox_buildstages.commands.plan.reasons import Plan, PlannedOutput
     from nox_buildstages.config.cells import Cells
     from nox_buildstages.model import Project
 
 FORMAT = 1
 """The version of the JSON; readers should refuse unknown versions."""
-
-
-def format_text(plan: Plan) -> Iterator[str]:
-    """Yield a line for each output: state, name, version, stage, Python, first reason.
-
-    Further reasons get lines of their own. A single Python is left out.
-    """
-    several = len(plan.pythons) > 1
-    rows: list[tuple[str, ...]] = []
-    for it in plan.outputs:
-        columns: tuple[str, ...] = (it.state, it.name, it.version, it.title)
-        columns = (*columns, it.python) if several else columns
-        remark = "in the remote store" if it.remote else ""
-        first, *others = it.reasons or (remark,)
-        rows.append((*columns, first))
-        rows += ((*("" for _ in columns), reason) for reason in others)
-    return align(rows)
 
 
 def format_json(plan: Plan, cells: Cells) -> str:

@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import sys
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Literal
 
 from nox_buildstages.commands.plan import github
-from nox_buildstages.commands.plan.formats import format_json, format_text
-from nox_buildstages.commands.plan.reasons import Plan, plan_outputs, plan_without_locks
+from nox_buildstages.commands.plan.formats import format_json
+from nox_buildstages.commands.plan.reasons import (
+    Branch,
+    Plan,
+    Tree,
+    plan_outputs,
+    plan_without_locks,
+)
+from nox_buildstages.commands.plan.tree import (
+    Style,
+    describe_installs,
+    describe_locks,
+    render_plan,
+)
 from nox_buildstages.config.cells import Cells
 from nox_buildstages.config.getters import did_you_mean
 from nox_buildstages.environments.targets import on_machine, python_versions
-from nox_buildstages.errors import LockError, UsageError
+from nox_buildstages.errors import LockError, StaleLockError, UsageError
 from nox_buildstages.lock.files import folder
+from nox_buildstages.lock.files.lockfile import StagePin
+from nox_buildstages.model import FINAL
 from nox_buildstages.store.history import History
 from nox_buildstages.system.machine import is_this_machine
+from nox_buildstages.text import fit_encoding, takes_colour
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.commands.plan.reasons import PlannedOutput
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.lock.files.selection import Selection
@@ -33,7 +50,7 @@ def run_plan(workspace: Workspace) -> None:
     Raises:
         BuildStagesError: A job can't be planned, or a source can't be read.
     """
-    options, report = workspace.options, workspace.tools.run.report
+    options, report, lines = workspace.options, workspace.tools.run.report, ""
     views, missing = _list_views(workspace)
     if options.github:
         jobs = plan_jobs(workspace, views, missing)
@@ -43,31 +60,52 @@ def run_plan(workspace: Workspace) -> None:
         if missing:
             report(f"no Python {', '.join(missing)} here to plan for")
         if options.json:
+            if plan.locks != "current":
+                report(" ".join(describe_locks(plan)))
             cells = [
                 it for it in workspace.cells.cells if any(it is v.cell for v in views)
             ]
             lines = format_json(plan, Cells(cells=tuple(cells)))
-        else:
-            lines = "\n".join(format_text(plan))
-            if plan.findings:
-                from nox_buildstages.preflight.finding import format_findings  # noqa: PLC0415
-
-                found = format_findings(
-                    plan.findings, encoding=sys.stdout.encoding or "utf-8"
-                )
-                lines = "\n".join((lines, "", *found))
+        elif plan.outputs:
+            lines = "\n".join(_render_text(workspace, plan))
     if lines:
         print(lines)  # noqa: T201 - the output of the session
     else:
         workspace.tools.run.report("nothing is built: there are no stages")
 
 
+def _render_text(workspace: Workspace, plan: Plan) -> Iterator[str]:
+    """Yield the lines of a plan, as the terminal shows them."""
+    outer, stream = workspace.tools.run.outer, sys.stdout
+    is_sized = stream.isatty() or outer.get("COLUMNS", "").isdecimal()
+    style = Style(
+        width=get_terminal_size().columns if is_sized else None,
+        colour=takes_colour(stream, outer),
+    )
+    encoding = "ascii" if outer.get("TERM") == "dumb" else stream.encoding or "utf-8"
+    cores = workspace.tools.job_pool.machine.cores()
+    text = "\n".join(render_plan(plan, style, cores=cores))
+    yield fit_encoding(text, encoding)
+    if plan.findings:
+        from nox_buildstages.preflight.finding import format_findings  # noqa: PLC0415
+
+        yield ""
+        yield from format_findings(
+            plan.findings,
+            encoding=encoding,
+            width=style.width,
+        )
+
+
 def plan_project(workspace: Workspace, views: Sequence[Workspace]) -> Plan:
     """Plan every output of some cells; out-of-date locks are better than none."""
-    locks = _check_locks(workspace)
+    locks, changes = _check_locks(workspace)
     history = History(store=workspace.tools.store)
+    contexts = [
+        (view, view.context(_read_stale_locks(view, view.selection))) for view in views
+    ]
     planned: dict[tuple[str, str, str], PlannedOutput] = {}
-    for it in (it for view in views for it in _plan_view(view, history)):
+    for it in (it for one in contexts for it in _plan_view(*one, history)):
         identity = it.python, it.title, it.name
         if not planned.setdefault(identity, it).version:  # another cell locks it
             planned[identity] = it
@@ -75,17 +113,53 @@ def plan_project(workspace: Workspace, views: Sequence[Workspace]) -> Plan:
     if any(it.reasons for it in planned.values()):
         from nox_buildstages.commands.plan.preflight import check_builds  # noqa: PLC0415 - to build
 
-        contexts = (
-            (view, view.context(_read_stale_locks(view, view.selection)))
-            for view in views
-        )
         findings = check_builds(contexts, planned.values())
     return Plan(
         locks=locks,
+        lock_changes=changes,
         pythons=tuple(dict.fromkeys(view.python for view in views)),
         outputs=tuple(planned.values()),
+        trees=_grow_trees(contexts, planned),
         findings=findings,
     )
+
+
+def _grow_trees(
+    contexts: Sequence[tuple[Workspace, BuildContext]],
+    planned: Mapping[tuple[str, str, str], PlannedOutput],
+) -> tuple[Tree, ...]:
+    """Return the tree of each cell and Python, from the planned outputs."""
+    several = len({view.python for view, _ in contexts}) > 1
+    seen = set[tuple[str, str]]()
+    trees = []
+    for view, context in contexts:
+        branches = []
+        for stage in context.graph.order:
+            title = view.project.stage_label(stage.name)
+            identity = view.python, title
+            branch = Branch(
+                stage=stage.name,
+                needs=context.graph.requires[stage.name],
+                outputs=tuple(planned[(*identity, it.name)] for it in stage.outputs),
+                is_above=identity in seen,
+            )
+            seen.add(identity)
+            branches.append(branch)
+        installs = "not locked yet"
+        if FINAL in context.locks:
+            installs = describe_installs(
+                (pin.name, str(pin.version), isinstance(pin, StagePin))
+                for pin in context.pins(FINAL)
+            )
+        python = f"Python {view.python}" if several else ""
+        title = ", ".join(filter(None, (str(view.project.cell), python)))
+        tree = Tree(
+            title=f"({title})" if title else "",
+            installs=installs,
+            branches=tuple(branches),
+        )
+        trees.append(tree)
+    return tuple(trees)
 
 
 def plan_jobs(
@@ -108,7 +182,7 @@ def plan_jobs(
     cells = []
     for view in views:
         context = view.context(view.read_locks())
-        planned = _plan_view(view, history)
+        planned = _plan_view(view, context, history)
         cells.append(github.plan_cell(context, planned, view.wheelhouse.folder))
     return github.GitHubPlan(
         cells=tuple(cells),
@@ -175,20 +249,20 @@ def _unknown_selection(problem: str, word: str, known: Iterable[str]) -> UsageEr
     )
 
 
-def _check_locks(workspace: Workspace) -> Literal["current", "stale", "missing"]:
-    """Return the state of the lock files, and report it unless they are up to date."""
-    report = workspace.tools.run.report
+def _check_locks(
+    workspace: Workspace,
+) -> tuple[Literal["current", "stale", "missing"], str]:
+    """Return the state of the lock files, and what has changed if they are stale."""
     try:
         for view in workspace.each_cell():
             folder.read_locks(view.project, view.tools.run, inputs=workspace.inputs)
     except LockError as error:
-        report(error.summary)
-    else:
-        return "current"
-    if not any(map(_read_stale_locks, workspace.each_cell())):
-        return "missing"
-    report("planned with these lock files; locking may change more")
-    return "stale"
+        if any(map(_read_stale_locks, workspace.each_cell())):
+            if isinstance(error, StaleLockError):
+                error = workspace.explain_stale(error)
+            return "stale", error.problem
+        return "missing", ""
+    return "current", ""
 
 
 def _read_stale_locks(
@@ -204,17 +278,18 @@ def _read_stale_locks(
         return {}
 
 
-def _plan_view(view: Workspace, history: History) -> tuple[PlannedOutput, ...]:
+def _plan_view(
+    view: Workspace, context: BuildContext, history: History
+) -> tuple[PlannedOutput, ...]:
     """Plan every output for a Python and a cell; the history is of all cells."""
-    locks = _read_stale_locks(view, view.selection)
-    if not locks:
+    if not context.locks:
         return plan_without_locks(view.project, view.python)
     wheels = view.wheelhouse.read_manifest().wheels
     keys = {entry["name"]: entry["key"] for entry in wheels}
     options = view.options
     outputs = {output.name for output in view.project.outputs}
     return plan_outputs(
-        view.context(locks),
+        context,
         replace(history, keys=keys),
         rebuild=outputs if options.rebuild_all else options.rebuild,
         elsewhere=options.github or not is_this_machine(view.project.machine),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from nox_buildstages.indexes.url_secrets import redact_logins
+from nox_buildstages.indexes.url_secrets import redact, redact_logins
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.lock.files.pylock import sdist_version
 from nox_buildstages.store.history import Cause
@@ -40,7 +40,9 @@ class PlannedOutput(Value):
     compared: str | None = None  # the key of the last build, if any
     cause: Cause | None = None  # of the first reason
     remote: bool = False  # whether only the remote store has the wheel
+    place: str = ""  # of the remote store, if only that has the wheel
     memory: MemoryNeed | None = None  # for each job of a build; None if unknown
+    seconds: float | None = None  # of the last build; None if unknown
 
     @property
     def state(self) -> Literal["cached", "build"]:
@@ -48,12 +50,31 @@ class PlannedOutput(Value):
         return "build" if self.reasons else "cached"
 
 
+class Branch(Value):
+    """A stage of a tree, with the plan of its outputs."""
+
+    stage: str
+    needs: tuple[str, ...] = ()  # the stages before it
+    outputs: tuple[PlannedOutput, ...] = ()
+    is_above: bool = False  # whether an earlier tree has the same stage
+
+
+class Tree(Value):
+    """A runtime environment, and the stages that its wheels come from."""
+
+    title: str = ""  # the cell and the Python, if there are several
+    installs: str = ""  # in words
+    branches: tuple[Branch, ...]  # each after those that it needs
+
+
 class Plan(Value):
     """The plan of a project."""
 
     locks: Literal["current", "stale", "missing"]  # the state of the lock files
+    lock_changes: str = ""  # why they are stale
     pythons: tuple[str, ...]  # minor versions
     outputs: tuple[PlannedOutput, ...]  # of each Python, in the order of the stages
+    trees: tuple[Tree, ...] = ()  # of each cell and Python
     findings: tuple[Finding, ...] = ()  # of preflight
 
 
@@ -156,6 +177,7 @@ class _Planner(Value):
                     reasons=tuple(text for text, _ in reasons),
                     cause=cause or Cause(output=output.name, text=text),
                     remote=False,
+                    place="",
                 )
             self.planned[output.name] = planned
 
@@ -181,17 +203,23 @@ class _Planner(Value):
         else:
             recipe = self.context.recipe(stage.name, locked.name)
             planned = replace(planned, key=recipe.key)
-            if self.context.find_wheel(recipe) is not None:
-                return planned
-            if self.context.has_remote_wheel(recipe):
-                return replace(planned, remote=True)
+            wheel = self.context.find_wheel(recipe)
+            if wheel is not None:
+                return replace(planned, seconds=wheel.seconds)
+            remote = self.context.tools.remote
+            if remote is not None and self.context.has_remote_wheel(recipe):
+                return replace(planned, remote=True, place=redact(remote.declared.url))
         unknown = built_first.keys()
         earlier = self.history.memory_of(recipe, unknown=unknown)
         need = self.context.memory_need(stage, locked, earlier)
         planned = replace(planned, memory=need)
         last = self.history.previous(recipe, unknown=unknown)
         reasons += self._differences(recipe, last, built_first)
-        return replace(planned, compared=last.recipe.key if last else None)
+        return replace(
+            planned,
+            compared=last.recipe.key if last else None,
+            seconds=last.seconds if last else None,
+        )
 
     def _differences(
         self,

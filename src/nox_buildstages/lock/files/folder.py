@@ -145,7 +145,8 @@ def _parse(
                 file = file_name(files.stems[name])
                 _LOG.debug("%s was made from %s, not %s", file, lock.inputs, inputs)
                 problem = f"{file} was made from other settings or for another Python"
-                raise StaleLockError(problem=problem)
+                found = (lock.declared for lock in locks.values() if lock.declared)
+                raise StaleLockError(problem=problem, declared=next(found, {}))
         if len({lock.series for lock in locks.values()}) > 1:
             raise StaleLockError(problem="not all come from the same run")
     if kept is None:

@@ -19,6 +19,7 @@ from nox_buildstages.lock.files.lockfile import FORMAT, digest
 from nox_buildstages.sources.trees import METADATA_FILES
 from nox_buildstages.store.key import digest_parts
 from nox_buildstages.system.files import path_from_url
+from nox_buildstages.text import diff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,6 +47,25 @@ def digest_inputs(
     Raises:
         SourceError: A patch can't be read.
     """
+    hashes, files = _read_files(projects, run)
+    question = ("inputs", interpreter, *hashes.items(), *files.items())
+
+    def find_digest() -> str:
+        inputs = [_inputs(it, interpreter, hashes, files) for it in projects]
+        if _LOG.isEnabledFor(logging.DEBUG):
+            for parts in inputs:
+                _LOG.debug("inputs of the lock files: %s", digest_parts(parts))
+        digests = [*map(digest, inputs)]
+        values = [[value for _, value in it.cell.choices] for it in projects]
+        return digest([*zip(values, digests, strict=True)]) if values[0] else digests[0]
+
+    return run.once(question, find_digest)
+
+
+def _read_files(
+    projects: Sequence[Project], run: Run
+) -> tuple[dict[Patch, str], dict[Path, _Files]]:
+    """Return the sha256 of all patches, and of the metadata of all folders."""
     declared_patches, declared_folders = run.once(
         ("declared files",),
         lambda: (
@@ -66,18 +86,82 @@ def digest_inputs(
         )
         for folder in declared_folders
     }
-    question = ("inputs", interpreter, *hashes.items(), *files.items())
+    return hashes, files
 
-    def find_digest() -> str:
-        inputs = [_inputs(it, interpreter, hashes, files) for it in projects]
-        if _LOG.isEnabledFor(logging.DEBUG):
-            for parts in inputs:
-                _LOG.debug("inputs of the lock files: %s", digest_parts(parts))
-        digests = [*map(digest, inputs)]
-        values = [[value for _, value in it.cell.choices] for it in projects]
-        return digest([*zip(values, digests, strict=True)]) if values[0] else digests[0]
 
-    return run.once(question, find_digest)
+def digest_declarations(
+    projects: Sequence[Project], interpreter: Interpreter, run: Run
+) -> dict[str, str]:
+    """Return a short digest of each part of the inputs, by a name for users.
+
+    The part before ``: `` is a stage, a package or another table, and the rest a key.
+    Cells with the same values count once.
+
+    Raises:
+        SourceError: A patch can't be read.
+    """
+    values: dict[str, set[str]] = {}
+    for project in projects:
+        inputs = _inputs(project, interpreter, *_read_files(projects, run))
+        for name, value in _list_parts(inputs):
+            values.setdefault(name, set()).add(digest(value))
+        if project.cell.choices:
+            values.setdefault("matrix", set()).add(digest([*project.cell.choices]))
+    return {
+        name: digest(sorted(found)).removeprefix("sha256:")[:8]
+        for name, found in sorted(values.items())
+    }
+
+
+def describe_differences(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    """Return which declarations have changed, from their digests, or an empty text.
+
+    Such as ``stage warp: env CFLAGS, dependencies; final: requirements``.
+    """
+    changed: dict[str, list[str]] = {}
+    groups = [{name.partition(": ")[0] for name in side} for side in (old, new)]
+    for name, _, _ in diff(old, new):
+        group, _, key = name.partition(": ")
+        keys = changed.setdefault(group, [])
+        is_stage = group.startswith("stage ")
+        if is_stage and group not in groups[0]:
+            keys[:] = ["new"]
+        elif is_stage and group not in groups[1]:
+            keys[:] = ["removed"]
+        elif key:
+            keys.append(key)
+    texts = [
+        ": ".join(filter(None, (group, ", ".join(keys))))
+        for group, keys in changed.items()
+    ]
+    more = f"; and {len(texts) - _MAX_SHOWN} more" if len(texts) > _MAX_SHOWN else ""
+    return f"{'; '.join(texts[:_MAX_SHOWN])}{more}"
+
+
+_MAX_SHOWN = 4
+"""The number of stages, packages and tables to name if their declarations changed."""
+
+
+_TABLES = {"format", "stages", "packages", "folders", "uv", "project"}
+_NAMES = {"final": "final: requirements", "targets": "python or environments"}
+"""The names for users of keys at the top of the inputs, if they differ."""
+
+
+def _list_parts(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the value of each part of the inputs of a cell."""
+    tables = {f"stage {it['name']}": {**it, "name": ""} for it in inputs["stages"]}
+    tables |= {f"package {name}": it for name, it in inputs["packages"].items()}
+    tables |= {f"folder of {name}": files for name, files in inputs["folders"]}
+    tables |= {"tool.uv": inputs["uv"], "project": inputs.get("project", {})}
+    for title, table in tables.items():
+        for key, value in table.items():
+            if isinstance(value, dict):
+                yield from ((f"{title}: {key} {it}", value[it]) for it in value)
+            elif value or (key == "requires-dist" and value is not None):
+                yield f"{title}: {key}", value
+    for key, value in inputs.items():
+        if value and key not in _TABLES:
+            yield _NAMES.get(key, key), value
 
 
 def _inputs(

@@ -73,6 +73,8 @@ class Lock(Value):
     inputs: str  # a digest
     series: str = ""  # the same in all files written together
     dates: Mapping[str, Any] = field(default_factory=dict)  # of spans, see find_dates
+    declared: Mapping[str, str] = field(default_factory=dict)
+    """Only in the runtime's lock: a digest of each declaration, to name changes."""
     pylock: Pylock
     outputs: tuple[LockedOutput, ...] = ()
 
@@ -137,6 +139,8 @@ def write_document(lock: Lock) -> dict[str, Any]:
         "series": lock.series,
         **lock.dates,
     }
+    if lock.declared:
+        table["declared"] = {**lock.declared}
     if lock.outputs:
         table["outputs"] = [_output_table(output) for output in lock.outputs]
     return {**to_document(lock.pylock), "tool": {TOOL: table}}
@@ -174,6 +178,7 @@ def read_document(document: Mapping[str, Any], *, name: str) -> Lock:
             inputs=table["inputs"],
             series=table["series"],
             dates={key: table[key] for key in (ALL, SOME) if key in table},
+            declared=table.get("declared", {}),
             pylock=replace(Pylock.from_dict(document), tool=None),
             outputs=tuple(map(_read_output, _list(table, "outputs", dict))),
         )

@@ -1,0 +1,74 @@
+"""How long the builds of a plan may take, from how long they took last time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nox_buildstages.text import format_time
+
+if TYPE_CHECKING:
+    from nox_buildstages.commands.plan.reasons import Plan, Tree
+
+_WORTH_SAYING = 0.9
+"""The share of the whole time below which builds side by side are mentioned."""
+
+
+def describe_total(plan: Plan, *, cores: int) -> str:
+    """Return how many outputs are to be built, and how long that may take.
+
+    The time is unknown if the store lacks a build. Builds side by side share the cores,
+    so their time is a lower bound.
+    """
+    builds = [it for it in plan.outputs if it.reasons]
+    count = len(plan.outputs)
+    if not builds:
+        saved = sum(it.seconds or 0 for it in plan.outputs)
+        time = f", which took {format_time(saved)} to build" if saved >= 1 else ""
+        noun = "output" if count == 1 else "outputs"
+        return f"nothing to build: {count} {noun} cached{time}"
+    known = [it.seconds for it in builds if it.seconds is not None]
+    text = f"to build: {len(builds)} of {count}"
+    if not known:
+        return f"{text}, time unknown"
+    total = sum(known)
+    text += f", about {format_time(max(total, 1))}"
+    if len(known) < len(builds):
+        return f"{text} for {len(known)} of them, the others' time is unknown"
+    if len(builds) == 1:
+        return text
+    text += " alone"
+    best = max([*map(_longest_path, plan.trees), total / cores])
+    if best < total * _WORTH_SAYING:
+        stages = min(cores, max(map(_count_at_once, plan.trees)))
+        flag = f"with -j {stages}" if stages > 1 else "side by side"
+        text += f", at best {format_time(best)} {flag}"
+    return text
+
+
+def _stage_seconds(tree: Tree) -> dict[str, float]:
+    """Return how long each stage builds if its outputs are built side by side."""
+    return {
+        branch.stage: max(
+            (it.seconds or 0 for it in branch.outputs if it.reasons), default=0
+        )
+        for branch in tree.branches
+    }
+
+
+def _longest_path(tree: Tree) -> float:
+    """Return the seconds of the stages that can't run side by side."""
+    seconds, ends = _stage_seconds(tree), dict[str, float]()
+    for branch in tree.branches:
+        before = max((ends.get(it, 0) for it in branch.needs), default=0)
+        ends[branch.stage] = before + seconds[branch.stage]
+    return max(ends.values(), default=0)
+
+
+def _count_at_once(tree: Tree) -> int:
+    """Return how many stages with builds may run at the same time."""
+    seconds, levels = _stage_seconds(tree), dict[str, int]()
+    for branch in tree.branches:
+        before = max((levels.get(it, 0) for it in branch.needs), default=0)
+        levels[branch.stage] = before + bool(seconds[branch.stage])
+    building = [level for stage, level in levels.items() if seconds[stage]]
+    return max((building.count(it) for it in building), default=0)

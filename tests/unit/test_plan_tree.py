@@ -1,0 +1,215 @@
+"""The plan as a tree, in terminals of every kind and width."""
+
+from __future__ import annotations
+
+import pytest
+
+from nox_buildstages.commands.plan.estimate import describe_total
+from nox_buildstages.commands.plan.reasons import Branch, Plan, PlannedOutput, Tree
+from nox_buildstages.commands.plan.tree import Style, describe_installs, render_plan
+from nox_buildstages.text import fit_encoding
+from nox_buildstages.value import replace
+
+
+def planned(
+    name: str, *reasons: str, stage: str = "s", seconds: float | None = None
+) -> PlannedOutput:
+    return PlannedOutput(
+        stage=stage,
+        title=stage,
+        name=name.partition(" ")[0],
+        version=name.partition(" ")[2],
+        reasons=reasons,
+        python="3.11",
+        seconds=seconds,
+    )
+
+
+CYMEM = planned("cymem 2.0.16", stage="native", seconds=3)
+MURMURHASH = replace(
+    planned("murmurhash 1.0.16", stage="native", seconds=5),
+    remote=True,
+    place="s3://our-bucket",
+)
+PRESHED = planned("preshed 3.0.15", "cython 3.2.5 → 3.3.1", stage="maps", seconds=106)
+FASTDTW = planned(
+    "fastdtw 0.3.4",
+    "env CFLAGS unset → '-O2'",
+    "the wheel cymem of stage native changed because env CFLAGS unset → '-O3 -march'",
+    stage="warp",
+    seconds=100,
+)
+BRANCHES = (
+    Branch(stage="native", outputs=(CYMEM, MURMURHASH)),
+    Branch(stage="maps", needs=("native",), outputs=(PRESHED,)),
+    Branch(stage="warp", outputs=(FASTDTW,)),
+)
+
+
+def plan_of(*trees: Tree, **fields: object) -> Plan:
+    outputs = {
+        it: None for tree in trees for one in tree.branches for it in one.outputs
+    }
+    plan = Plan(locks="current", pythons=("3.11",), outputs=tuple(outputs), trees=trees)
+    return replace(plan, **fields)  # type: ignore[arg-type]
+
+
+PLAN = plan_of(Tree(installs="4 wheels of stages, numpy 2.3.5", branches=BRANCHES))
+
+TREE = """\
+final  4 wheels of stages, numpy 2.3.5
+├─ native  cymem 2.0.16       ✓ cached
+│          murmurhash 1.0.16  ✓ cached (s3://our-bucket)
+├─ maps    preshed 3.0.15     ● build   cython 3.2.5 → 3.3.1
+│  └─ needs native                      last time: 1 min 46 s
+└─ warp    fastdtw 0.3.4      ● build   env CFLAGS unset → '-O2'
+                                        the wheel cymem of stage native changed because
+                                          env CFLAGS unset → '-O3 -march'
+                                        last time: 1 min 40 s
+
+to build: 2 of 4, about 3 min 26 s alone, at best 1 min 46 s with -j 2
+"""
+NARROW = """\
+final  4 wheels of stages, numpy 2.3.5
+├─ native  cymem 2.0.16       ✓ cached
+│          murmurhash 1.0.16  ✓ cached (s3://our-bucket)
+├─ maps    preshed 3.0.15     ● build
+│      cython 3.2.5 → 3.3.1
+│      last time: 1 min 46 s
+│  └─ needs native
+└─ warp    fastdtw 0.3.4      ● build
+       env CFLAGS unset → '-O2'
+       the wheel cymem of stage native changed because
+         env CFLAGS unset → '-O3 -march'
+       last time: 1 min 40 s
+
+to build: 2 of 4, about 3 min 26 s alone, at best 1 min
+  46 s with -j 2
+"""
+
+
+def draw(plan: Plan, style: Style) -> str:
+    return "".join(f"{line}\n" for line in render_plan(plan, style, cores=2))
+
+
+@pytest.mark.parametrize(("width", "expected"), [(88, TREE), (56, NARROW)])
+def test_reasons_are_wrapped_to_the_terminal(width: int, expected: str) -> None:
+    """They stand beside the outputs, or below them if there is no room."""
+    drawn = draw(PLAN, Style(width=width))
+    assert drawn == expected
+    assert max(map(len, drawn.splitlines())) <= width
+
+
+def test_each_reason_is_one_line_without_a_terminal() -> None:
+    """A pipe has no width, and so has a log of CI."""
+    drawn = draw(PLAN, Style())
+    assert "because env CFLAGS unset → '-O3 -march'\n" in drawn
+
+
+def test_a_terminal_without_symbols_gets_the_same_words() -> None:
+    """In ASCII alone, with the same columns."""
+    drawn = fit_encoding(draw(PLAN, Style(width=88)), "latin-1")
+    assert drawn.isascii()
+    assert "|- maps    preshed 3.0.15     * build   cython 3.2.5 -> 3.3.1\n" in drawn
+    assert (
+        "`- warp    fastdtw 0.3.4      * build   env CFLAGS unset -> '-O2'\n" in drawn
+    )
+
+
+def test_colours_show_the_state_and_change_no_column() -> None:
+    """Without the escape codes the lines are the same."""
+    drawn = draw(PLAN, Style(width=88, colour=True))
+    assert "\x1b[32m✓ cached\x1b[0m" in drawn
+    assert "\x1b[36m● build\x1b[0m   cython" in drawn
+    for code in ("1", "2", "32", "36", "0"):
+        drawn = drawn.replace(f"\x1b[{code}m", "")
+    assert drawn == TREE
+
+
+def test_cells_that_share_a_stage_show_it_once() -> None:
+    """Each tree names its cell and Python; a shared stage is above."""
+    trees = [
+        Tree(title=f"(cuda={cuda})", installs="1 wheel of stages", branches=branches)
+        for cuda, branches in {
+            "12.8": BRANCHES[:1],
+            "13.0": (replace(BRANCHES[0], is_above=True), BRANCHES[2]),
+        }.items()
+    ]
+    lines = draw(plan_of(*trees), Style()).splitlines()
+    assert lines[0] == "final (cuda=12.8)  1 wheel of stages"
+    assert lines[4] == "final (cuda=13.0)  1 wheel of stages"
+    assert lines[5] == "├─ native  as above"
+
+
+def test_the_plan_says_what_is_wrong_with_the_lock_files() -> None:
+    """With what has changed, and the command that updates them."""
+    stale = replace(PLAN, locks="stale", lock_changes="stage warp: env CFLAGS")
+    assert draw(stale, Style()).startswith(
+        "locks: out of date, stage warp: env CFLAGS\n"
+        "planned with these lock files; locking may change more:"
+        " nox -s build-stages-lock\n\nfinal"
+    )
+    missing = replace(PLAN, locks="missing")
+    assert draw(missing, Style()).startswith(
+        "locks: there are none yet; to make them: nox -s build-stages-lock\n\nfinal"
+    )
+
+
+def totals(*branches: Branch, cores: int = 2) -> str:
+    return describe_total(plan_of(Tree(branches=branches)), cores=cores)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ([None, None], "to build: 2 of 2, time unknown"),
+        (
+            [60, None],
+            "to build: 2 of 2, about 1 min for 1 of them, the others' time is unknown",
+        ),
+        ([60, 1], "to build: 2 of 2, about 1 min 1 s alone"),
+        (
+            [60, 60],
+            "to build: 2 of 2, about 2 min alone, at best 1 min side by side",
+        ),
+    ],
+)
+def test_an_unknown_time_is_said_to_be_unknown(
+    seconds: list[float | None], expected: str
+) -> None:
+    """Nothing is invented, and little to win isn't mentioned."""
+    outputs = [planned(f"a{it}", "new", seconds=it) for it in seconds]
+    outputs[1] = replace(outputs[1], name="b")
+    assert totals(Branch(stage="s", outputs=tuple(outputs))) == expected
+
+
+def test_what_is_cached_takes_no_time() -> None:
+    """What the builds took is named, as it is saved."""
+    branch = Branch(stage="native", outputs=(CYMEM, MURMURHASH))
+    assert (
+        totals(branch) == "nothing to build: 2 outputs cached, which took 8 s to build"
+    )
+
+
+def test_stages_that_need_each_other_take_their_time_one_after_another() -> None:
+    """A single core builds no two outputs in less time either."""
+    one = Branch(stage="a", outputs=(planned("a 1", "new", seconds=100),))
+    two = Branch(stage="b", needs=("a",), outputs=(planned("b 1", "new", seconds=100),))
+    assert totals(one, two) == "to build: 2 of 2, about 3 min 20 s alone"
+    aside = replace(two, needs=())
+    assert totals(one, aside).endswith("at best 1 min 40 s with -j 2")
+    assert totals(one, aside, cores=1) == "to build: 2 of 2, about 3 min 20 s alone"
+
+
+@pytest.mark.parametrize(
+    ("packages", "expected"),
+    [
+        (0, "1 wheel of stages"),
+        (2, "1 wheel of stages, p0 1, p1 1"),
+        (3, "1 wheel of stages, 3 packages from indexes"),
+    ],
+)
+def test_what_is_installed_is_counted(packages: int, expected: str) -> None:
+    """A few packages of indexes are named."""
+    pins = [("own", "1", True), *((f"p{it}", "1", False) for it in range(packages))]
+    assert describe_installs(pins) == expected
