@@ -59,7 +59,7 @@ def test_what_is_kept_of_a_stopped_run(tmp_path: Path, log: str, count: str) -> 
     builds = [*DONE, output("d", CACHED, 9.0), output("c", BEGUN, 10.0), begun]
     for end in ([output("c", STOPPED, 1100.0)], [session(BEGUN)]):
         minutes = "18 min 10 s" if end[0].step == "output" else "33 min 10 s"
-        assert describe_stop([*builds, *end], "nox -s build-stages") == [
+        assert describe_stop([*builds, *end], "nox -s build-stages", now=2000.0) == [
             f"stopped. Kept: a, b (done) and c ({count}{minutes}).",
             RESUME,
         ]
@@ -80,4 +80,4 @@ def test_a_run_that_kept_nothing_says_nothing(
     events: list[Event], expected: list[str]
 ) -> None:
     """Nor does one that wasn't stopped."""
-    assert describe_stop(events, "nox -s build-stages") == expected
+    assert describe_stop(events, "nox -s build-stages", now=2000.0) == expected

@@ -23,8 +23,10 @@ _Place: TypeAlias = tuple[str, str, str, str]
 """Stage, Python, output and version."""
 
 
-def describe_stop(events: Sequence[Event], command: str) -> list[str]:
+def describe_stop(events: Sequence[Event], command: str, *, now: float) -> list[str]:
     """Return what is kept if a run was stopped, and the command to resume.
+
+    ``now`` is the end of steps whose process was killed.
 
     The lines are empty if nothing was stopped, or if there is nothing to keep.
     """
@@ -47,9 +49,9 @@ def describe_stop(events: Sequence[Event], command: str) -> list[str]:
     partial = [place for place in logs if place in stopped]
     if not (partial or (done and any(stopped_sessions.values()))):
         return []
-    end = events[-1].time
     kept = [f"{', '.join(dict.fromkeys(done))} (done)"] if done else []
     for place in partial:
+        end = last[place].time if last[place].state == STOPPED else now
         seconds = end - begun[place]
         duration = format_time(seconds) if seconds >= 1 else "just begun"
         count = _count_compiled(logs[place])

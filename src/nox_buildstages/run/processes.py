@@ -214,7 +214,8 @@ def _end_run(
             _LOGGER.info("Python %s", python)
         for line in render_summary(entries):
             _LOGGER.info(line)
-    for line in describe_stop(events, shlex.join(("nox", *sys.argv[1:]))):
+    command = shlex.join(("nox", *sys.argv[1:]))
+    for line in describe_stop(events, command, now=time.time()):
         _LOGGER.info(line)
     write_report(events)
     run.journal.remove()
