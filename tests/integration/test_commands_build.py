@@ -244,22 +244,28 @@ def test_what_a_build_may_lack_is_said(
     assert not (project.wheelhouse / "SHA256SUMS").exists()
 
 
+NO_CUDA = "raise OSError('CUDA_HOME environment variable is not set')"
+
+
 @pytest.mark.parametrize(
-    ("code", "advice", "has_metadata"),
+    ("code", "cuda", "advice", "has_metadata"),
     [
-        ("raise OSError(28, 'No space left on device')", "a disk is full", False),
-        ("raise OSError('[Errno -2] Name or service not known')", "", False),
-        ("raise OSError('CUDA_HOME environment variable is not set')", "nvcc", True),
+        ("raise OSError(28, 'No space left on device')", "", "a disk is full", False),
+        ("raise OSError('[Errno -2] Name or service not known')", "", "", False),
+        ("import torch", "", 'add "torch" to the dependencies of stage only', False),
+        (NO_CUDA, "", "nvcc isn't found: add", False),
+        (NO_CUDA, "/n", "nvcc isn't found in /n: to lock without it, declare", True),
     ],
 )
 def test_metadata_is_advice_if_nothing_else_is(
-    project: Project, code: str, advice: str, *, has_metadata: bool
+    project: Project, code: str, cuda: str, advice: str, *, has_metadata: bool
 ) -> None:
     """Or if another machine may have what is missing; byte order marks are ignored."""
     mark = "\N{BYTE ORDER MARK}"
     files = {"backend.py": mark + code, "pyproject.toml": mark + OWN_BACKEND}
     make_tree(project.folder / "kernels", "kernels", "1.0", files=files)
-    declare_solo(project, outputs=["kernels @ ./kernels"])
+    env = {"CUDA_HOME": cuda} if cuda else {}
+    declare_solo(project, outputs=["kernels @ ./kernels"], env=env)
     with pytest.raises(BuildError) as caught:
         build(Sessions(project=project), "only")
     assert advice in caught.value.hint

@@ -280,8 +280,10 @@ class BackendMetadata(Value):
             # Metadata is a way out if this machine can't run the backend.
             if error.module or (error.hint and not error.lacks_cuda):
                 raise error
-            declare = requires_dist_hint(error.output)
-            hint = f"{error.hint}\nor {declare}" if error.hint else declare
+            hint = requires_dist_hint(error.output)
+            if error.hint:  # without CUDA
+                problem = error.hint.partition(": ")[0]
+                hint = f"{problem}: to lock without it, {hint}"
             raise replace(error, hint=hint) from error
         context.tools.run.report(
             f"{error.hook} of {error.output} failed (log: {error.log}); using the"

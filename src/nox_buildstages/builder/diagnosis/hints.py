@@ -129,7 +129,7 @@ def _missing_nvcc(_match: re.Match[str], situation: Situation) -> Hint:
         problem = f"{NVCC_12} contains no nvcc, which PyPI has from CUDA 13 on"
         text = situation.pass_variable("CUDA_HOME", problem)
     elif is_on_pypi and "CUDA_HOME" not in others and situation.stage != PROJECT:
-        text = f"nvcc isn't found: {situation.add(TOOLKIT)}"
+        return Hint(text=f"nvcc isn't found: {situation.add(TOOLKIT)}")
     elif "CUDA_HOME" in situation.seen:
         found = situation.seen["CUDA_HOME"]
         text = f"nvcc isn't found in {found}: set CUDA_HOME to the CUDA toolkit"
