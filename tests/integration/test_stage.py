@@ -1062,10 +1062,12 @@ def test_a_build_gets_as_many_jobs_as_its_last_build_needed(shop: Shop) -> None:
 _CMAKE = """
 cmake_minimum_required(VERSION 3.10)
 project(low C)
-add_library(low SHARED a.c slow.c)
+add_library(low SHARED a.c b.c slow.c z.c)
 """
 
-_ONE_BY_ONE = "for it in 'a', 'slow', 'z': run(cc, '-c', f'{it}.c', '-o', f'{it}.o')"
+_ONE_BY_ONE = (
+    "for it in 'slow', 'a', 'b', 'z': run(cc, '-c', f'{it}.c', '-o', f'{it}.o')"
+)
 """Compiles as setuptools does."""
 
 _BY_NINJA = (
@@ -1078,12 +1080,13 @@ def write_sources(shop: Shop, *, how: str) -> None:
     """Write a source that is compiled by stand-ins; one file takes seconds."""
     shop.write()
     tree = shop.root / "low-lib"
-    for name in ("a", "slow", "z"):
+    for name in ("a", "b", "slow", "z"):
         (tree / f"{name}.c").write_text(f"int {name};\n")
     (tree / "CMakeLists.txt").write_text(_CMAKE)
     compiler = shop.root / "cc"
     compiler.write_text(
-        '#!/bin/sh\ncase "$*" in *slow.c*) sleep 2.4;; esac\nexec /usr/bin/cc "$@"\n'
+        '#!/bin/sh\ncase " $* " in *"slow.c "*) sleep 4;; *".c "*) sleep 1.1;; esac\n'
+        'exec /usr/bin/cc "$@"\n'
     )
     compiler.chmod(0o755)
     (tree / "own.py").write_text(
@@ -1102,22 +1105,29 @@ def write_sources(shop: Shop, *, how: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("how", "count"), [(_ONE_BY_ONE, 1), (_BY_NINJA, 3)], ids=["one-by-one", "ninja"]
+    ("how", "count", "jobs"),
+    [(_ONE_BY_ONE, 4, 1), (_BY_NINJA, 5, 2)],
+    ids=["one-by-one", "ninja"],
 )
-def test_the_slowest_file_is_named_first(shop: Shop, how: str, count: int) -> None:
-    """With its seconds and memory, in the record and in the facts of the wheel.
+def test_the_slowest_file_is_named_first(
+    shop: Shop, how: str, count: int, jobs: int
+) -> None:
+    """With its seconds and memory, in the record of the wheel.
 
-    A compiler that takes less than a second may be missed, but not by ninja.
+    A line says if a build doesn't use its jobs. Ninja's log also has what it linked.
     """
     write_sources(shop, how=how)
+    shop.stage = {"jobs": 2}
     compiled = shop.provide().wheel.compiled
     assert compiled is not None
     slowest = compiled.slowest[0]
     assert slowest.file == "slow.c"
-    assert slowest.seconds > 2
+    assert slowest.seconds > 3
     assert slowest.memory is not None
-    assert compiled.count >= count
+    assert (compiled.count, compiled.jobs) == (count, jobs)
     assert compiled.seconds >= slowest.seconds
+    line = "low-lib: own compiles one file at a time and uses 1 of 2 jobs"
+    assert (line in shop.reports) == (jobs == 1)
 
 
 def test_a_build_after_a_kill_gets_fewer_jobs(shop: Shop) -> None:

@@ -135,6 +135,7 @@ def test_the_log_of_a_tool_is_the_progress(log: str, steps: str) -> None:
         "ccache cc -c a.c",
         "/usr/bin/sccache /usr/bin/cc -c a.c",
         "libtool: compile:  gcc -c a.c",
+        "[COMMAND] gcc -c a.c -o a.o",
         "gfortran -O2 -c a.f90",
     ],
 )

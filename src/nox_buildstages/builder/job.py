@@ -345,11 +345,13 @@ class Job(Value):
             if self.stage.private_environment
             else guard.watch(output=output, stage=stage, log=self.log)
         )
-        with used as environment, self.follow(step, jobs) as attend:
+        system = source_tree.read_build_system(tree)
+        name = system.backend
+        with used as environment, self.follow(step, jobs, backend=name) as attend:
             yield Backend(
                 situation=self._situation(step),
                 tree=tree,
-                system=source_tree.read_build_system(tree),
+                system=system,
                 python=environment.python,
                 env=backend_variables(
                     context.tools.run.outer,

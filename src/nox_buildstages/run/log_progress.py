@@ -28,10 +28,11 @@ _EXTENSION = re.compile(r"building '[^']+' (?:C )?extension\b")
 """The start of an extension in setuptools."""
 
 _COMPILER = re.compile(
-    r"(?:libtool: compile: +)?(?:\S*ccache +)?(?:[^\s\[]*/)?(?:[\w.]+-)*"
+    r"(?:\[[A-Z]+\] +|libtool: compile: +)?(?:\S*ccache +)?(?:[^\s\[]*/)?(?:[\w.]+-)*"
     r"(?:gcc|g\+\+|cc|c\+\+|clang|clang\+\+|nvcc|hipcc|gfortran)(?:-[\d.]+)?\s"
 )
-"""A compiler's command line, as setuptools and make print it."""
+"""A compiler's command line, as setuptools and make print it, and others with a word in
+brackets."""
 
 _MIN_STEPS = 3
 """Minimum number of steps for an estimate of the rate."""
