@@ -16,7 +16,7 @@ from packaging.tags import Tag
 
 from nox_buildstages.commands.merge.merge import merge_wheelhouses
 from nox_buildstages.commands.stage import run_stage
-from nox_buildstages.lock.files.lockfile import dump_lock, load_lock
+from nox_buildstages.lock.files.document import dump_lock, load_lock
 from nox_buildstages.model import Interpreter
 from nox_buildstages.store.store import Store
 from nox_buildstages.value import replace

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tomli_w
 from packaging.markers import default_environment
+from packaging.pylock import Package, PackageWheel
 from packaging.tags import Tag
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -24,18 +25,13 @@ from nox_buildstages.errors import (
     StaleLockError,
 )
 from nox_buildstages.lock.files import folder, pylock
+from nox_buildstages.lock.files.document import dump_lock, load_lock, with_series
 from nox_buildstages.lock.files.inputs import (
     describe_differences,
     digest_declarations,
     digest_inputs,
 )
-from nox_buildstages.lock.files.lockfile import (
-    Lock,
-    LockedOutput,
-    dump_lock,
-    load_lock,
-    with_series,
-)
+from nox_buildstages.lock.files.lockfile import IndexPin, Lock, LockedOutput
 from nox_buildstages.lock.files.names import lock_names
 from nox_buildstages.lock.files.selection import Selection, digest_interpreter
 from nox_buildstages.lock.resolve.source_choice import earlier_sources
@@ -139,12 +135,14 @@ def test_a_session_looks_at_the_locks_that_it_needs(
 ) -> None:
     """Those that it has read it reads anew where the folder isn't as it was, too."""
     folder.write_locks(project, locks(project))
+    kept = project.root / "kept"
+    selection = Selection(interpreter=interpreter(), digest="a", store=kept)
     session = partial(
-        folder.read_locks,
+        folder.select_locks,
         project,
         run,
+        selection,
         inputs=INPUTS,
-        selection=Selection(interpreter=interpreter()),
         needed=("kernels",),
     )
     first = session()
@@ -159,9 +157,7 @@ def test_a_session_looks_at_the_locks_that_it_needs(
     with pytest.raises(StaleLockError) if is_seen else nullcontext():
         assert session() is first
     with pytest.raises(StaleLockError, match="not all come from the same run"):
-        folder.read_locks(
-            project, run, inputs=INPUTS, selection=Selection(interpreter=interpreter())
-        )
+        folder.select_locks(project, run, selection, inputs=INPUTS)
 
 
 def test_no_lock_at_all_is_missing(project: Project, run: Run) -> None:
@@ -664,32 +660,49 @@ def test_what_building_the_project_itself_takes_counts(tmp_path: Path) -> None:
 
 @pytest.fixture
 def selection(tmp_path: Path) -> Selection:
-    return Selection(interpreter=interpreter(), digest="a", folder=tmp_path / "kept")
+    return Selection(interpreter=interpreter(), digest="a", store=tmp_path / "kept")
 
 
 def keep_wrong_locks(project: Project, selection: Selection) -> None:
     """Read the locks, and replace what is kept by locks that nobody wrote."""
-    folder.read_locks(project, make_run(), selection=selection)
+    found = folder.select_locks(project, make_run(), selection)
     contents = {it: file(project, it).read_bytes() for it in lock_names(project)}
-    wrong = {lock.name: replace(lock, inputs="wrong") for lock in locks(project)}
+    wrong = {name: replace(found[name], inputs="wrong") for name in found}
     selection.save(contents, wrong)
 
 
 def inputs_of(project: Project, selection: Selection) -> set[str]:
-    found = folder.read_locks(project, make_run(), selection=selection)
+    found = folder.select_locks(project, make_run(), selection)
     return {lock.inputs for lock in found.values()}
 
 
 def test_the_next_run_reads_selected_locks_from_one_file(
     project: Project, selection: Selection
 ) -> None:
-    """They are the same as those from the lock files, with their dates."""
-    dates = {"exclude-newer": datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)}
-    written = with_series(replace(it, dates=dates) for it in locks(project))
+    """They are the same as those from the lock files, with packages and files."""
+    wheel = PackageWheel(
+        name="x-1.0-py3-none-any.whl",
+        path="../own/x-1.0-py3-none-any.whl",
+        upload_time=datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc),
+        hashes={"sha256": "ab"},
+    )
+    name, version = canonicalize_name("x"), Version("1.0")
+    package = Package(name=name, version=version, wheels=[wheel])
+    held = pylock.make_pylock([package])
+    source = ArchiveSource(location="own/k-1.0.tar.gz", sha256="cd")
+    with_output = provided_by("kernels", "k", source)
+    written = with_series(
+        replace(it, pylock=held, outputs=with_output.outputs) for it in locks(project)
+    )
     folder.write_locks(project, written)
-    first = folder.read_locks(project, make_run(), selection=selection)
-    assert folder.read_locks(project, make_run(), selection=selection) == first
-    assert first["final"].dates == dates
+    first = folder.select_locks(project, make_run(), selection)
+    assert folder.select_locks(project, make_run(), selection) == first
+    final = first["final"]
+    assert final.pylock.packages == [package]
+    assert final.pins == (IndexPin(name=name, version=version, sha256="ab"),)
+    assert final.outputs == with_output.outputs
+    assert final.local_wheels == ("../own/x-1.0-py3-none-any.whl",)
+    assert final.local_archives == ("own/k-1.0.tar.gz",)
     keep_wrong_locks(project, selection)
     assert inputs_of(project, selection) == {"wrong"}
 
@@ -700,19 +713,19 @@ def with_another_file(project: Project, selection: Selection) -> Selection:
 
 
 def with_damage(project: Project, selection: Selection) -> Selection:
-    for path in (project.root / "kept").iterdir():
+    for path in (project.root / "kept/selections").iterdir():
         path.write_text(path.read_text("utf-8").replace("wrong", "wrung"), "utf-8")
     return selection
 
 
 def with_half_a_file(project: Project, selection: Selection) -> Selection:
-    for path in (project.root / "kept").iterdir():
+    for path in (project.root / "kept/selections").iterdir():
         path.write_bytes(path.read_bytes()[:80])
     return selection
 
 
 def with_bytes_of_somebody_else(project: Project, selection: Selection) -> Selection:
-    for path in (project.root / "kept").iterdir():
+    for path in (project.root / "kept/selections").iterdir():
         path.write_bytes(b"\xff\n\xff")
     return selection
 
@@ -722,7 +735,7 @@ def with_another_interpreter(_project: Project, selection: Selection) -> Selecti
 
 
 def with_another_version(project: Project, selection: Selection) -> Selection:
-    for path in (project.root / "kept").iterdir():
+    for path in (project.root / "kept/selections").iterdir():
         text = '[{"a table": "of another shape"}]'
         digest = hashlib.sha256(text.encode()).hexdigest()
         path.write_text(f"{digest}\n{text}", "utf-8")

@@ -38,13 +38,10 @@ from nox_buildstages.errors import (
     UnorderedOutputError,
 )
 from nox_buildstages.lock.explain.conflicts import explain
-from nox_buildstages.lock.files.lockfile import (
-    Lock,
-    StagePin,
-    dump_lock,
-    list_pins,
-    load_lock,
-)
+from nox_buildstages.lock.files.document import dump_lock, list_pins, load_lock
+from nox_buildstages.lock.files.lockfile import Lock, StagePin
+from nox_buildstages.lock.files.names import file_name
+from nox_buildstages.lock.files.selection import SelectedLock, select_lock
 from nox_buildstages.lock.resolve.choose_sources import IncompatibleOutputsError
 from nox_buildstages.lock.resolve.known_metadata import BackendAnswer
 from nox_buildstages.lock.resolve.locker import Locker, UnresolvableError
@@ -225,7 +222,7 @@ class World:
             raise explain(failure) from failure.error
         return {lock.name: lock for lock in locks}
 
-    def locked(self, text: str) -> Mapping[str, Lock]:
+    def locked(self, text: str) -> Mapping[str, SelectedLock]:
         """Make the locks and write them; the backends are real."""
         project = self.read(text)
         sources = Sources(
@@ -258,9 +255,11 @@ class World:
         )
         return workspace.relock()
 
-    def versions(self, lock: Lock) -> dict[str, str]:
+    def versions(self, lock: Lock | SelectedLock) -> dict[str, str]:
         """Return what a lock's environment holds."""
-        return {pin.name: str(pin.version) for pin in list_pins(lock, self.interpreter)}
+        if isinstance(lock, Lock):
+            lock = select_lock(lock, self.interpreter)
+        return {pin.name: str(pin.version) for pin in lock.pins}
 
     def wheel(self, name: str, *versions: str, requires: Iterable[str] = ()) -> None:
         """Put wheels on the index."""
@@ -740,8 +739,10 @@ def test_a_flat_index_in_the_project_is_named_relatively(
     assert isinstance(source, ArchiveSource)
     assert source.location == "own things/kernel-1.0.tar.gz"
     locked = world.locked(text)
+    lock_dir = world.read(text).lock_dir
     again = world.relock(
-        text, earlier={name: dump_lock(locked[name]) for name in locked}
+        text,
+        earlier={it: (lock_dir / file_name(it)).read_text("utf-8") for it in locked},
     )
     assert again["kernels"].pylock == locked["kernels"].pylock
 

@@ -39,6 +39,7 @@ from nox_buildstages.errors import (
 )
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.lockfile import Lock, LockedOutput
+from nox_buildstages.lock.files.selection import select_lock
 from nox_buildstages.model import (
     ArchiveSource,
     DirectorySource,
@@ -164,7 +165,10 @@ class Shop:
             graph=arrange(project),
             interpreter=self.interpreter,
             tools=self.tools(),
-            locks=self.locks(),
+            locks={
+                name: select_lock(lock, self.interpreter)
+                for name, lock in self.locks().items()
+            },
             logs=self.root / "logs",
         )
 

@@ -14,14 +14,8 @@ from packaging.version import Version
 from nox_buildstages import toml
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.lock.files.lockfile import (
-    Lock,
-    LockedOutput,
-    digest,
-    dump_lock,
-    load_lock,
-    with_series,
-)
+from nox_buildstages.lock.files.document import dump_lock, load_lock, with_series
+from nox_buildstages.lock.files.lockfile import Lock, LockedOutput, digest
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
 
 if TYPE_CHECKING:

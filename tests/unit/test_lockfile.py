@@ -24,6 +24,12 @@ from packaging.version import Version
 from nox_buildstages import toml
 from nox_buildstages.errors import BuildStagesError, InvalidLockError
 from nox_buildstages.lock.files import pylock
+from nox_buildstages.lock.files.document import (
+    dump_lock,
+    list_pins,
+    load_lock,
+    with_series,
+)
 from nox_buildstages.lock.files.lockfile import (
     FORMAT,
     IndexPin,
@@ -31,10 +37,6 @@ from nox_buildstages.lock.files.lockfile import (
     LockedOutput,
     StagePin,
     digest,
-    dump_lock,
-    list_pins,
-    load_lock,
-    with_series,
 )
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.model import (

@@ -12,13 +12,8 @@ from packaging.version import Version
 from nox_buildstages.environments.targets import list_targets
 from nox_buildstages.errors import InvalidLockError
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.lock.files.lockfile import (
-    Lock,
-    LockedOutput,
-    dump_lock,
-    list_pins,
-    load_lock,
-)
+from nox_buildstages.lock.files.document import dump_lock, list_pins, load_lock
+from nox_buildstages.lock.files.lockfile import Lock, LockedOutput
 from nox_buildstages.lock.files.merge_targets import merge_targets, select_target
 from nox_buildstages.model import DirectorySource, Metadata
 from nox_buildstages.value import replace

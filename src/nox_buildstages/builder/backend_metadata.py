@@ -22,6 +22,7 @@ from nox_buildstages.builder.stage import provide_stage
 from nox_buildstages.environments.snapshot import EnvironmentGuard
 from nox_buildstages.errors import BackendError, ChangedEnvironmentError, not_run
 from nox_buildstages.lock.files.lockfile import IndexPin, LockedOutput, StagePin
+from nox_buildstages.lock.files.selection import select_lock
 from nox_buildstages.lock.resolve.check_identity import check_name
 from nox_buildstages.lock.resolve.known_metadata import (
     BackendAnswer,
@@ -120,10 +121,11 @@ class BackendMetadata(Value):
         return self._context_for(query).missing_wheels(query.stage.name)
 
     def _context_for(self, query: BackendQuery) -> BuildContext:
+        interpreter = query.target.interpreter
         return replace(
             self.context,
-            interpreter=query.target.interpreter,
-            locks=query.locks,
+            interpreter=interpreter,
+            locks={it: select_lock(query.locks[it], interpreter) for it in query.locks},
             logs=self.logs(query.target),
         )
 

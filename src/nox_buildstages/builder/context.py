@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.environments import interpreter
 from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.indexes.url_secrets import strip_secrets
-from nox_buildstages.lock.files.lockfile import IndexPin, StagePin, list_pins
-from nox_buildstages.lock.files.pylock import move_paths
+from nox_buildstages.lock.files.lockfile import IndexPin, StagePin
 from nox_buildstages.model import NVCC, fill_environment
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, digest_parts
 from nox_buildstages.system.files import list_stamps
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.sandbox import SandboxPolicy
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.environments.sync import Syncer
-    from nox_buildstages.lock.files.lockfile import Lock, LockedOutput, Pin
+    from nox_buildstages.lock.files.lockfile import LockedOutput, Pin
+    from nox_buildstages.lock.files.selection import SelectedLock
     from nox_buildstages.model import Interpreter, Project, Stage
     from nox_buildstages.run.run import Run
     from nox_buildstages.sources.patches import PatchFile
@@ -88,7 +88,7 @@ class BuildContext(Value, eq=False):
     graph: Graph
     interpreter: Interpreter
     tools: Tools
-    locks: Mapping[str, Lock]
+    locks: Mapping[str, SelectedLock]
     logs: Path
     delivered: Mapping[str, str] = field(default_factory=dict)
     """The keys of the wheels in the wheelhouse, by project."""
@@ -107,16 +107,12 @@ class BuildContext(Value, eq=False):
 
     def pins(self, name: str) -> tuple[Pin, ...]:
         """Return the wheels in the environment of a stage, or of ``final``."""
-        lock = self.locks[name]
-        if not lock.series:  # while locks are made
-            return list_pins(lock, self.interpreter)
-        return self.tools.run.once(
-            ("pins", self.project.stage_label(name), lock.series, self.interpreter),
-            lambda: list_pins(lock, self.interpreter),
-        )
+        return self.locks[name].pins
 
     def pylock(self, name: str) -> Pylock:
         """Return the lock of a stage, or of ``final``, with absolute paths."""
+        from nox_buildstages.lock.files.pylock import move_paths  # noqa: PLC0415 - slow
+
         folder = self.project.lock_dir
         return move_paths(
             self.locks[name].pylock, lambda path: os.path.normpath(folder / path)

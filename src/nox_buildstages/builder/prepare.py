@@ -12,7 +12,6 @@ from nox_buildstages.environments.snapshot import (
     restore_files,
 )
 from nox_buildstages.environments.sync import read_overlaps
-from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.model import FINAL, NVCC, PROJECT
 from nox_buildstages.system.files import path_id, remove_tree, write_text
@@ -55,6 +54,8 @@ def prepare_environment(
         check_packages(environment, context.ingredients(name), hint=INSTALL_HINT)
     remove_tree(environment.location / PRIVATE_FOLDER)  # left by a killed run
     restore_files(environment, context.tools.syncer, context.tools.run.report)
+    from nox_buildstages.lock.files import pylock  # noqa: PLC0415 - slow
+
     folder = environment.location
     bound = pylock.bind_wheels(
         context.pylock(name), context.wheels(name), folder=folder

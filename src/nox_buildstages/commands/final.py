@@ -15,6 +15,7 @@ from nox_buildstages.environments.interpreter import identify_interpreter
 from nox_buildstages.environments.packages import IMPORTS_NOTE, digest_packages
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files.effects import describe_unused, find_unused_outputs
+from nox_buildstages.lock.files.selection import KeptText
 from nox_buildstages.model import FINAL
 from nox_buildstages.run.events import BUILT, ENDED
 from nox_buildstages.run.summary import render_summary
@@ -30,8 +31,12 @@ if TYPE_CHECKING:
     from nox_buildstages.config.cells import Cells
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.run.run import Run
+    from nox_buildstages.wheelhouse.directory import Wheelhouse
     from nox_buildstages.workspace.session_options import Options
     from nox_buildstages.workspace.workspace import Workspace
+
+_BOUND_FORMAT = 1
+"""A new number if the text of the bound lock changes."""
 
 
 def run_final(workspace: Workspace) -> str | None:
@@ -55,7 +60,7 @@ def run_final(workspace: Workspace) -> str | None:
         ]
         entries = house.deliver(results)
         house.keep_only({result.output.name for result in results})
-        bound = house.write_bound_lock(context.pylock(FINAL), context.wheels(FINAL))
+        bound = house.write_bound_text(_bind_lock(context, house))
         pins = {it.name: str(it.version) for it in context.pins(FINAL)}
         facts["packages"], facts["installed"] = len(pins), pins
         facts["versions"] = _list_matched(context)
@@ -83,7 +88,8 @@ def run_final(workspace: Workspace) -> str | None:
     finally:
         for line in render_summary(entries):
             tools.run.report(line)
-        for name in find_unused_outputs(project, context.locks):
+        used = {pin.name for name in context.locks for pin in context.pins(name)}
+        for name in find_unused_outputs(project, used):
             tools.run.report(describe_unused(name))
         if any(entry["status"] == BUILT for entry in entries):
             from nox_buildstages.store.size import describe_large_store  # noqa: PLC0415 - if it grew
@@ -108,6 +114,23 @@ def _list_matched(context: BuildContext) -> dict[str, dict[str, str]]:
         }
         for name in context.project.match_runtime
     }
+
+
+def _bind_lock(context: BuildContext, house: Wheelhouse) -> str:
+    """Return the text of the bound lock, as the store keeps it if nothing changed."""
+    wheels = context.wheels(FINAL)
+    kept = KeptText.of(
+        context.tools.store.folder,
+        format=_BOUND_FORMAT,
+        lock_dir=str(context.project.lock_dir),
+        packages=context.locks[FINAL].packages,
+        wheels=[(it.path.name, it.size, it.sha256) for it in wheels.values()],
+    )
+    text = kept.load()
+    if text is None:
+        text = house.bind(context.pylock(FINAL), wheels)
+        kept.save(text)
+    return text
 
 
 def _check_imports(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nox_buildstages.errors import WheelError
 from nox_buildstages.indexes.url_secrets import redact_logins
-from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import LOGS, minor_version
 from nox_buildstages.store.memory import memory_field
 from nox_buildstages.system.files import (
@@ -116,14 +115,23 @@ class Wheelhouse(Value, kw_only=False):
         self, lock: Pylock, wheels: Mapping[NormalizedName, StoredWheel]
     ) -> Path:
         """Write the final lock, with outputs bound to the wheels in this folder."""
+        return self.write_bound_text(self.bind(lock, wheels))
+
+    def write_bound_text(self, text: str) -> Path:
+        """Write the text of a bound lock."""
+        path = self.folder / BOUND_LOCK
+        write_if_changed(path, text.encode())
+        return path
+
+    def bind(self, lock: Pylock, wheels: Mapping[NormalizedName, StoredWheel]) -> str:
+        """Return the text of a lock, with outputs bound to wheels in this folder."""
+        from nox_buildstages.lock.files import pylock  # noqa: PLC0415 - slow
+
         here = {
             name: replace(wheel, path=self.folder / wheel.path.name)
             for name, wheel in wheels.items()
         }
-        bound = pylock.dump_pylock(pylock.bind_wheels(lock, here, folder=self.folder))
-        path = self.folder / BOUND_LOCK
-        write_if_changed(path, bound.encode())
-        return path
+        return pylock.dump_pylock(pylock.bind_wheels(lock, here, folder=self.folder))
 
     def read_manifest(self) -> Manifest:
         """Return the manifest; empty if missing or damaged."""

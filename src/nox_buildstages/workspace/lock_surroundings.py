@@ -21,8 +21,7 @@ from nox_buildstages.declarations.uv_files import list_outer_files
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.lock.files import folder
 from nox_buildstages.lock.files.inputs import list_folders
-from nox_buildstages.lock.files.pylock import providing_stage
-from nox_buildstages.model import PROJECT, ArchiveSource, DirectorySource
+from nox_buildstages.model import PROJECT, DirectorySource
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import file_stamp, path_from_url, write_text
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from nox_buildstages.builder.context import BuildContext
-    from nox_buildstages.lock.files.lockfile import Lock
+    from nox_buildstages.lock.files.selection import SelectedLock
     from nox_buildstages.model import Project
     from nox_buildstages.system.files import FileStamp
 
@@ -113,12 +112,11 @@ def _find_record(contexts: Sequence[BuildContext]) -> Path:
     tools = contexts[0].tools
     for context in contexts:
         project, local = context.project, replace(tools, remote=None)
-        every = folder.read_locks(project, tools.run)  # with the other targets
         for name, lock in context.locks.items():
             label = project.stage_label(name)
             if label in missing:
                 continue  # cells share the stage
-            files |= {it: _stamp(it) for it in _list_local_files(project, every[name])}
+            files |= {it: _stamp(it) for it in _list_local_files(project, lock)}
             # Before the wheels of earlier stages are built, a promise is enough; then
             # the backend is asked in the whole environment.
             learned = {output.metadata.learned for output in lock.outputs}
@@ -137,22 +135,16 @@ def _find_record(contexts: Sequence[BuildContext]) -> Path:
     return tools.store.folder / "answers" / f"{digest_json(known)}.json"
 
 
-def _list_local_files(project: Project, lock: Lock) -> Iterator[Path]:
+def _list_local_files(project: Project, lock: SelectedLock) -> Iterator[Path]:
     """Yield the wheels and archives of this machine that a lock names."""
-    for package in lock.pylock.packages:
-        if providing_stage(package) is None:
-            for file in (*(package.wheels or ()), package.archive):
-                if file is not None and file.path is not None:
-                    yield project.lock_dir / file.path
-                elif file is not None and file.url and file.url.startswith("file:"):
-                    yield path_from_url(urlsplit(file.url).path)
-    for output in lock.outputs:
-        if isinstance(output.source, ArchiveSource):
-            location = output.source.location
-            if location.startswith("file:"):
-                yield path_from_url(urlsplit(location).path)
-            elif "://" not in location:
-                yield project.root / location
+    for start, locations in (
+        (project.lock_dir, lock.local_wheels),
+        (project.root, lock.local_archives),
+    ):
+        for location in locations:
+            url = urlsplit(location)
+            is_url = url.scheme == "file"
+            yield path_from_url(url.path) if is_url else start / location
 
 
 def _stamp(path: Path | str) -> FileStamp:

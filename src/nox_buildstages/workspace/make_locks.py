@@ -139,7 +139,11 @@ class ProjectLocker(Record):
             *find_idle_constraints(constraints, by_cell),
             *dict.fromkeys(it for one in projects for it in find_idle_editables(one)),
         ]
-        unused = [*map(find_unused_outputs, projects, by_cell)]
+        used = [
+            {package.name for it in locks.values() for package in it.pylock.packages}
+            for locks in by_cell
+        ]
+        unused = [*map(find_unused_outputs, projects, used)]
         everywhere = [it for it in unused[0] if all(it in found for found in unused)]
         lines += map(describe_unused, everywhere)
 

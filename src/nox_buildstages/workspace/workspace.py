@@ -27,11 +27,7 @@ from nox_buildstages.lock.files.inputs import (
     digest_declarations,
     digest_inputs,
 )
-from nox_buildstages.lock.files.selection import (
-    FOLDER,
-    Selection,
-    digest_interpreter,
-)
+from nox_buildstages.lock.files.selection import Selection, digest_interpreter
 from nox_buildstages.model import Cell
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.store.remote import Remote, choose_remote_store
@@ -47,7 +43,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.config.cells import CellProject, Cells
     from nox_buildstages.environments.environment import Environment
-    from nox_buildstages.lock.files.lockfile import Lock
+    from nox_buildstages.lock.files.selection import SelectedLock
     from nox_buildstages.model import Interpreter, Project
     from nox_buildstages.run.run import Run
     from nox_buildstages.workspace.make_locks import ProjectLocker
@@ -190,7 +186,7 @@ class Workspace(Value):
         for cell in self.cells.cells:
             yield replace(self, cell=cell)
 
-    def context(self, locks: Mapping[str, Lock]) -> BuildContext:
+    def context(self, locks: Mapping[str, SelectedLock]) -> BuildContext:
         """Return the build context of the session's cell for some locks."""
         return BuildContext(
             project=self.project,
@@ -225,10 +221,12 @@ class Workspace(Value):
             ("digest", interpreter), lambda: digest_interpreter(interpreter)
         )
         return Selection(
-            interpreter=interpreter, digest=digest, folder=tools.store.folder / FOLDER
+            interpreter=interpreter, digest=digest, store=tools.store.folder
         )
 
-    def read_locks(self, needed: Iterable[str] | None = None) -> Mapping[str, Lock]:
+    def read_locks(
+        self, needed: Iterable[str] | None = None
+    ) -> Mapping[str, SelectedLock]:
         """Return the locks of the session's cell and interpreter.
 
         The files of the needed locks are checked for changes; None for all files.
@@ -237,11 +235,11 @@ class Workspace(Value):
             LockError: The locks are missing or out of date.
         """
         try:
-            return folder.read_locks(
+            return folder.select_locks(
                 self.project,
                 self.tools.run,
+                self.selection,
                 inputs=self.inputs,
-                selection=self.selection,
                 needed=needed,
             )
         except StaleLockError as error:
@@ -262,7 +260,7 @@ class Workspace(Value):
 
     def ensure_locks(
         self, needed: Iterable[str] | None = None
-    ) -> tuple[Mapping[str, Lock], bool]:
+    ) -> tuple[Mapping[str, SelectedLock], bool]:
         """Return up-to-date locks, and whether the locks were made just now.
 
         Raises:
@@ -291,7 +289,7 @@ class Workspace(Value):
                 self._make_locks(reason)
                 return self.read_locks(), True
 
-    def relock(self) -> Mapping[str, Lock]:
+    def relock(self) -> Mapping[str, SelectedLock]:
         """Make the locks, only once in a run.
 
         Raises:

@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.commands.plan.reasons import PlannedOutput
-    from nox_buildstages.lock.files.lockfile import Lock
-    from nox_buildstages.lock.files.selection import Selection
+    from nox_buildstages.lock.files.selection import SelectedLock
     from nox_buildstages.preflight.finding import Finding
     from nox_buildstages.workspace.workspace import Workspace
 
@@ -101,9 +100,7 @@ def plan_project(workspace: Workspace, views: Sequence[Workspace]) -> Plan:
     """Plan every output of some cells; out-of-date locks are better than none."""
     locks, changes = _check_locks(workspace)
     history = History(store=workspace.tools.store)
-    contexts = [
-        (view, view.context(_read_stale_locks(view, view.selection))) for view in views
-    ]
+    contexts = [(view, view.context(_read_stale_locks(view))) for view in views]
     planned: dict[tuple[str, str, str], PlannedOutput] = {}
     for it in (it for one in contexts for it in _plan_view(*one, history)):
         identity = it.python, it.title, it.name
@@ -257,7 +254,7 @@ def _check_locks(
         for view in workspace.each_cell():
             folder.read_locks(view.project, view.tools.run, inputs=workspace.inputs)
     except LockError as error:
-        if any(map(_read_stale_locks, workspace.each_cell())):
+        if any(map(_has_locks, workspace.each_cell())):
             if isinstance(error, StaleLockError):
                 error = workspace.explain_stale(error)
             return "stale", error.problem
@@ -265,15 +262,19 @@ def _check_locks(
     return "current", ""
 
 
-def _read_stale_locks(
-    view: Workspace, selection: Selection | None = None
-) -> Mapping[str, Lock]:
-    """Return the locks even if they are out of date; none if they can't be read.
-
-    With a selection, return none if the locks are for other Pythons.
-    """
+def _has_locks(view: Workspace) -> bool:
+    """Whether the lock files can be read, even if they are for other Pythons."""
     try:
-        return folder.read_locks(view.project, view.tools.run, selection=selection)
+        folder.read_locks(view.project, view.tools.run)
+    except LockError:
+        return False
+    return True
+
+
+def _read_stale_locks(view: Workspace) -> Mapping[str, SelectedLock]:
+    """Return the locks even if they are out of date; none if they are for others."""
+    try:
+        return folder.select_locks(view.project, view.tools.run, view.selection)
     except LockError:
         return {}
 

@@ -76,10 +76,9 @@ def find_idle_constraints(
 
 
 def find_unused_outputs(
-    project: Project, locks: Mapping[str, Lock]
+    project: Project, used: Collection[NormalizedName]
 ) -> tuple[NormalizedName, ...]:
-    """Return the outputs that no environment contains, in a cell with these locks."""
-    used = {package.name for lock in locks.values() for package in lock.pylock.packages}
+    """Return the outputs that aren't among the packages of a cell's environments."""
     return tuple(
         output.name
         for output in project.outputs

@@ -8,15 +8,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import InvalidLockError, StaleLockError
-from nox_buildstages.lock.files.lockfile import (
-    Lock,
-    digest,
-    dump_lock,
-    is_series_of,
-    load_lock,
-)
-from nox_buildstages.lock.files.merge_targets import select_target
+from nox_buildstages.lock.files.lockfile import digest
 from nox_buildstages.lock.files.names import file_name, lock_names, possible_stems
+from nox_buildstages.lock.files.selection import select_lock
 from nox_buildstages.model import FINAL, PROJECT
 from nox_buildstages.system.files import (
     FileStamp,
@@ -27,11 +21,12 @@ from nox_buildstages.system.files import (
 from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from nox_buildstages.config.cells import Cells
-    from nox_buildstages.lock.files.selection import Selection
+    from nox_buildstages.lock.files.lockfile import Lock
+    from nox_buildstages.lock.files.selection import SelectedLock, Selection
     from nox_buildstages.model import Project
     from nox_buildstages.run.run import Run
 
@@ -99,63 +94,100 @@ def earlier_locks(project: Project, locks: Mapping[str, Lock]) -> dict[str, Lock
 
 
 def read_locks(
+    project: Project, run: Run, *, inputs: str | None = None
+) -> Mapping[str, Lock]:
+    """Return the lock of every stage and of ``final``, for all targets.
+
+    If the inputs' digest is given, the locks must be made from these inputs.
+
+    Raises:
+        StaleLockError: The files are missing or out of date, or from different runs.
+        InvalidLockError: A file can't be read.
+    """
+    files, question = _find_files(project, run)
+
+    def find() -> dict[str, Lock]:
+        locks = _parse(files)
+        _check_inputs(locks, files, inputs)
+        return {name: replace(lock, name=name) for name, lock in locks.items()}
+
+    return run.once((*question, inputs), find)
+
+
+def select_locks(
     project: Project,
     run: Run,
+    selection: Selection,
     *,
     inputs: str | None = None,
-    selection: Selection | None = None,
     needed: Iterable[str] | None = None,
-) -> Mapping[str, Lock]:
-    """Return the lock of every stage and of ``final``, if they are up to date.
+) -> Mapping[str, SelectedLock]:
+    """Return what the lock of every stage and of ``final`` has for an interpreter.
 
     The sessions of a process read the files once. A session sees if another process
     replaced a file since, and if somebody edited a file that the session needs. If the
-    inputs' digest is given, the locks must be made from these inputs; with a selection,
-    the locks hold only what is for its interpreter.
+    inputs' digest is given, the locks must be made from these inputs.
 
     Raises:
         StaleLockError: The files are missing or out of date, or from different runs.
         InvalidLockError: A file can't be read, or isn't for the interpreter.
     """
-    stems = find_stems(project)  # cells with the same files share their locks
+    files, question = _find_files(project, run, needed)
+
+    def find() -> dict[str, SelectedLock]:
+        found = selection.load(files.contents)
+        if found is not None:
+            _check_inputs(found, files, inputs)
+            return found
+        locks = _parse(files)
+        _check_inputs(locks, files, inputs)
+        found = {
+            name: select_lock(replace(lock, name=name), selection.interpreter)
+            for name, lock in locks.items()
+        }
+        selection.save(files.contents, found)
+        return found
+
+    return run.once((*question, inputs, selection.interpreter), find)
+
+
+def _find_files(
+    project: Project, run: Run, needed: Iterable[str] | None = None
+) -> tuple[_LockFiles, tuple[Hashable, ...]]:
+    """Return the lock files, and a question that other cells with them share."""
+    stems = find_stems(project)
     question = ("locks", project.lock_dir, *stems.values())
     files = run.once(question, lambda: _read_files(project))
     if not files.have_same_stamps(project.lock_dir, needed or stems):
         run.forget("locks")
-        run.forget("pins")
         files = run.once(question, lambda: _read_files(project))
-    interpreter = None if selection is None else selection.interpreter
-    return run.once(
-        (*question, inputs, interpreter), lambda: _parse(files, inputs, selection)
-    )
+    return files, question
 
 
-def _parse(
-    files: _LockFiles, inputs: str | None, selection: Selection | None
-) -> dict[str, Lock]:
-    """Return the locks in some files, checked, and perhaps for one interpreter only."""
-    kept = None if selection is None else selection.load(files.contents)
-    locks = kept or {
+def _parse(files: _LockFiles) -> dict[str, Lock]:
+    from nox_buildstages.lock.files.document import load_lock  # noqa: PLC0415 - slow
+
+    return {
         name: load_lock(content.decode(errors="replace"), name=files.stems[name])
         for name, content in files.contents.items()
     }
-    if inputs is not None:
-        for name, lock in locks.items():
-            if lock.inputs != inputs:
-                file = file_name(files.stems[name])
-                _LOG.debug("%s was made from %s, not %s", file, lock.inputs, inputs)
-                problem = f"{file} was made from other settings or for another Python"
-                found = (lock.declared for lock in locks.values() if lock.declared)
-                raise StaleLockError(problem=problem, declared=next(found, {}))
-        if len({lock.series for lock in locks.values()}) > 1:
-            raise StaleLockError(problem="not all come from the same run")
-    if kept is None:
-        locks = {name: replace(lock, name=name) for name, lock in locks.items()}
-        if selection is not None:
-            interpreter = selection.interpreter
-            locks = {it: select_target(locks[it], interpreter) for it in locks}
-            selection.save(files.contents, locks)
-    return locks
+
+
+def _check_inputs(
+    locks: Mapping[str, Lock | SelectedLock], files: _LockFiles, inputs: str | None
+) -> None:
+    """Raise a StaleLockError unless the locks were made together from the inputs."""
+    if inputs is None:
+        return
+    for name, lock in locks.items():
+        if lock.inputs != inputs:
+            file = file_name(files.stems[name])
+            _LOG.debug("%s was made from %s, not %s", file, lock.inputs, inputs)
+            problem = f"{file} was made from other settings or for another Python"
+            found = (lock.declared for lock in locks.values() if lock.declared)
+            raise StaleLockError(problem=problem, declared=next(found, {}))
+    if len({lock.series for lock in locks.values()}) > 1:
+        raise StaleLockError(problem="not all come from the same run")
 
 
 def _read_files(project: Project) -> _LockFiles:
@@ -188,6 +220,8 @@ def _read_files(project: Project) -> _LockFiles:
 
 def _load(path: Path) -> Lock:
     """Return a lock, named after its file."""
+    from nox_buildstages.lock.files.document import load_lock  # noqa: PLC0415 - slow
+
     stem = path.name.removeprefix("pylock.").removesuffix(".toml")
     return load_lock(path.read_text(encoding="utf-8", errors="replace"), name=stem)
 
@@ -210,6 +244,8 @@ def check_as_written(cells: Cells) -> None:
         StaleLockError: Their common series isn't that of their texts.
         OSError: A file can't be read.
     """
+    from nox_buildstages.lock.files.document import is_series_of  # noqa: PLC0415 - slow
+
     stems: dict[str, dict[str, None]] = {}
     for cell in cells.cells:
         found = find_stems(cell.project)
@@ -235,6 +271,8 @@ def write_locks(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:
     If a run is stopped in between, the files have two series and are out of date.
     Return the files that have changed.
     """
+    from nox_buildstages.lock.files.document import dump_lock  # noqa: PLC0415 - slow
+
     wanted = {
         project.lock_dir / file_name(lock.name): dump_lock(lock) for lock in locks
     }

@@ -1,4 +1,4 @@
-"""Lock files: PEP 751 with a table ``[tool.nox-buildstages]``.
+"""What a lock file holds: packages, and our table ``[tool.nox-buildstages]``.
 
 The packages of a stage's lock are the stage's environment; the table's ``outputs`` are
 the wheels built in the environment.
@@ -6,52 +6,29 @@ the wheels built in the environment.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import tomli_w
 from packaging.markers import Marker
-from packaging.pylock import (
-    PackageArchive,
-    PackageWheel,
-    Pylock,
-    PylockSelectError,
-    PylockValidationError,
-)
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from nox_buildstages import toml
-from nox_buildstages.declarations.upload_times import ALL, SOME
-from nox_buildstages.errors import InvalidLockError, refuse_newer_format
 from nox_buildstages.indexes.url_secrets import strip_logins
-from nox_buildstages.lock.files.names import file_name
-from nox_buildstages.lock.files.pylock import (
-    TOOL,
-    providing_stage,
-    select_packages,
-    to_document,
-)
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
 from nox_buildstages.store.key import digest_json
-from nox_buildstages.value import Value, field, replace
+from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from nox_buildstages.model import Interpreter, Source
+    from packaging.pylock import Pylock
+
+    from nox_buildstages.model import Source
 
 
 _T = TypeVar("_T")
 
 FORMAT = 1
 """The version of the table ``[tool.nox-buildstages]``."""
-
-_SERIES = re.compile(r'^series = "(.*)"$', re.MULTILINE)
-"""The line of a lock file with the series."""
-
-_HEADER = "# Made by nox-buildstages; `nox -s build-stages-lock` updates it.\n\n"
 
 
 class LockedOutput(Value):
@@ -98,127 +75,13 @@ class StagePin(Value):
 Pin: TypeAlias = IndexPin | StagePin
 
 
-def list_pins(lock: Lock, interpreter: Interpreter) -> tuple[Pin, ...]:
-    """Return the wheels of a lock for an interpreter, sorted by name.
-
-    Raises:
-        InvalidLockError: The lock is not for the interpreter.
-    """
-    subject = file_name(lock.name)
-    try:
-        selected = [*select_packages(lock.pylock, interpreter)]
-    except PylockSelectError as error:
-        raise InvalidLockError(subject=subject, problem=str(error)) from error
-    pins: list[Pin] = []
-    for package, file in selected:
-        name, version = package.name, package.version
-        stage = providing_stage(package)
-        if version is not None and stage is not None:
-            pins.append(StagePin(name=name, version=version, stage=stage))
-            continue
-        if version is None or not isinstance(file, (PackageWheel, PackageArchive)):
-            problem = f"{name} is neither a wheel nor provided by a stage"
-            raise InvalidLockError(subject=subject, problem=problem)
-        if "sha256" not in file.hashes:
-            raise InvalidLockError(subject=subject, problem=f"{name} has no sha256")
-        sha256 = file.hashes["sha256"]
-        pins.append(IndexPin(name=name, version=version, sha256=sha256))
-    return tuple(sorted(pins, key=lambda pin: pin.name))
-
-
-def dump_lock(lock: Lock) -> str:
-    """Return the text of a lock file; equal locks have equal texts."""
-    return _HEADER + tomli_w.dumps(write_document(lock))
-
-
-def write_document(lock: Lock) -> dict[str, Any]:
-    """Return the document of a lock file."""
-    table: dict[str, Any] = {
-        "format": FORMAT,
-        "inputs": lock.inputs,
-        "series": lock.series,
-        **lock.dates,
-    }
-    if lock.declared:
-        table["declared"] = {**lock.declared}
-    if lock.outputs:
-        table["outputs"] = [_output_table(output) for output in lock.outputs]
-    return {**to_document(lock.pylock), "tool": {TOOL: table}}
-
-
-def load_lock(text: str, *, name: str) -> Lock:
-    """Read a lock file.
-
-    Raises:
-        InvalidLockError: The text is not TOML, not PEP 751, or lacks our table.
-        BuildStagesError: A newer version wrote the file.
-    """
-    try:
-        document = toml.loads(text)
-    except ValueError as error:
-        raise _unreadable(name, error) from error
-    return read_document(document, name=name)
-
-
-def read_document(document: Mapping[str, Any], *, name: str) -> Lock:
-    """Read the document of a lock file.
-
-    Raises:
-        InvalidLockError: The document isn't PEP 751, or lacks our table.
-        BuildStagesError: A newer version wrote the file.
-    """
-    try:
-        table = document["tool"][TOOL]
-        refuse_newer_format(file_name(name), table["format"], FORMAT)
-        if table["format"] != FORMAT:
-            problem = f"has format {table['format']}, and this version reads {FORMAT}"
-            raise InvalidLockError(subject=file_name(name), problem=problem)
-        return Lock(
-            name=name,
-            inputs=table["inputs"],
-            series=table["series"],
-            dates={key: table[key] for key in (ALL, SOME) if key in table},
-            declared=table.get("declared", {}),
-            pylock=replace(Pylock.from_dict(document), tool=None),
-            outputs=tuple(map(_read_output, _list(table, "outputs", dict))),
-        )
-    except (ValueError, LookupError, TypeError, PylockValidationError) as error:
-        raise _unreadable(name, error) from error
-
-
-def _unreadable(name: str, error: Exception) -> InvalidLockError:
-    problem = f"can't be read: {type(error).__name__}: {error}"
-    return InvalidLockError(subject=file_name(name), problem=problem)
-
-
-def with_series(locks: Iterable[Lock]) -> tuple[Lock, ...]:
-    """Return locks with a common series, to be written together.
-
-    The series is a digest of all locks: files with different series are from different
-    runs.
-    """
-    without = [replace(lock, series="") for lock in locks]
-    series = _series_of(map(dump_lock, without))
-    return tuple(replace(lock, series=series) for lock in without)
-
-
-def is_series_of(texts: Sequence[str]) -> bool:
-    """Whether lock files have the series that ``with_series`` gave them, in order."""
-    found = {match[1]: None for text in texts if (match := _SERIES.search(text))}
-    without = (_SERIES.sub('series = ""', text, count=1) for text in texts)
-    return [*found] == [_series_of(without)]
-
-
-def _series_of(texts: Iterable[str]) -> str:
-    return hashlib.sha256("".join(texts).encode()).hexdigest()[:16]
-
-
 def digest(value: object) -> str:
     """Return the sha256 of a JSON-like value, whatever the order of its keys."""
     return f"sha256:{digest_json(value, default=str)}"
 
 
-def _output_table(output: LockedOutput) -> dict[str, Any]:
+def write_output(output: LockedOutput) -> dict[str, Any]:
+    """Return the table of an output."""
     source, metadata = output.source, output.metadata
     if isinstance(source, DirectorySource):
         source_table = {"directory": source.path}
@@ -248,6 +111,11 @@ def _output_table(output: LockedOutput) -> dict[str, Any]:
     if output.asked:
         table["asked-on"] = list(output.asked)
     return table
+
+
+def read_outputs(table: Mapping[str, Any]) -> tuple[LockedOutput, ...]:
+    """Return the outputs in our table of a lock, or raise any built-in exception."""
+    return tuple(map(_read_output, _list(table, "outputs", dict)))
 
 
 def _read_output(table: Mapping[str, Any]) -> LockedOutput:

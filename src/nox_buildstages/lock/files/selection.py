@@ -2,6 +2,8 @@
 
 The name of the file is the digest of everything that the result depends on, so no file
 is ever out of date. A file may be missing or damaged: then the lock files are read.
+If nothing is to be installed, packages aren't parsed, because importing
+`packaging.pylock` takes as long as all of our own modules.
 """
 
 from __future__ import annotations
@@ -13,68 +15,190 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import packaging
+from packaging.utils import NormalizedName
+from packaging.version import Version
 
-from nox_buildstages.errors import BuildStagesError
-from nox_buildstages.lock.files.lockfile import read_document, write_document
+from nox_buildstages.lock.files.lockfile import (
+    IndexPin,
+    LockedOutput,
+    Pin,
+    StagePin,
+    read_outputs,
+    write_output,
+)
+from nox_buildstages.model import ArchiveSource
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import write_text
 from nox_buildstages.value import Value, to_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from packaging.pylock import Pylock
 
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.model import Interpreter
 
-FOLDER = "selections"
+_FOLDER = "selections"
 """The folder of the store for these files."""
 
-_FORMAT = 1
+_FORMAT = 2
 """A new number if the files, or the selection of entries for an interpreter, change."""
 
 _DATE = "datetime"
 """The only key of a table that stands for a date, which JSON doesn't know."""
 
 
-class Selection(Value):
-    """The interpreter that locks are read for, and where the store keeps the result."""
+class SelectedLock(Value):
+    """The part of a lock for one interpreter."""
 
-    interpreter: Interpreter
-    digest: str = ""  # of the interpreter
-    folder: Path | None = None  # None if nothing is kept
+    name: str
+    inputs: str
+    series: str
+    declared: Mapping[str, str]
+    outputs: tuple[LockedOutput, ...]
+    pins: tuple[Pin, ...]
+    packages: str  # PEP 751 as JSON
+    # The files of all targets: paths from the lock's folder or the root, or URLs.
+    local_wheels: tuple[str, ...]
+    local_archives: tuple[str, ...]
 
-    def load(self, contents: Mapping[str, bytes]) -> dict[str, Lock] | None:
-        """Return the locks from lock files with these contents, by name, if kept."""
-        if self.folder is None:
-            return None
-        path = self._path(self.folder, contents)
-        with suppress(OSError, ValueError, LookupError, TypeError, BuildStagesError):
-            digest, _, text = path.read_text(encoding="utf-8").partition("\n")
+    @property
+    def pylock(self) -> Pylock:
+        """The packages."""
+        from packaging.pylock import Pylock  # noqa: PLC0415 - slow
+
+        return Pylock.from_dict(json.loads(self.packages, object_hook=_decode))
+
+
+def select_lock(lock: Lock, interpreter: Interpreter) -> SelectedLock:
+    """Return the part of a lock for an interpreter.
+
+    Raises:
+        InvalidLockError: The lock is not for the interpreter.
+    """
+    from nox_buildstages.lock.files import pylock  # noqa: PLC0415 - slow
+    from nox_buildstages.lock.files.document import list_pins  # noqa: PLC0415
+    from nox_buildstages.lock.files.merge_targets import select_target  # noqa: PLC0415
+
+    files = (
+        file
+        for package in lock.pylock.packages
+        if pylock.providing_stage(package) is None
+        for file in (*(package.wheels or ()), package.archive)
+        if file is not None
+    )
+    sources = (output.source for output in lock.outputs)
+    selected = select_target(lock, interpreter)
+    return SelectedLock(
+        name=lock.name,
+        inputs=lock.inputs,
+        series=lock.series,
+        declared=lock.declared,
+        outputs=selected.outputs,
+        pins=list_pins(selected, interpreter),
+        packages=json.dumps(pylock.to_document(selected.pylock), default=_encode),
+        local_wheels=_list_local(file.path or file.url or "" for file in files),
+        local_archives=_list_local(
+            source.location for source in sources if isinstance(source, ArchiveSource)
+        ),
+    )
+
+
+def _list_local(locations: Iterable[str]) -> tuple[str, ...]:
+    return tuple(it for it in locations if "://" not in it or it.startswith("file:"))
+
+
+def _to_json(lock: SelectedLock) -> dict[str, Any]:
+    return {
+        **to_dict(lock),
+        "outputs": [*map(write_output, lock.outputs)],
+        "pins": [
+            (pin.name, str(pin.version), pin.sha256, None)
+            if isinstance(pin, IndexPin)
+            else (pin.name, str(pin.version), None, pin.stage)
+            for pin in lock.pins
+        ],
+    }
+
+
+def _from_json(table: Mapping[str, Any]) -> SelectedLock:
+    pins: list[Pin] = []
+    for it, text, sha256, stage in table["pins"]:
+        name, version = NormalizedName(it), Version(text)
+        pins.append(
+            IndexPin(name=name, version=version, sha256=sha256)
+            if stage is None
+            else StagePin(name=name, version=version, stage=stage)
+        )
+    return SelectedLock(
+        **{
+            **table,
+            "outputs": read_outputs(table),
+            "pins": tuple(pins),
+            "local_wheels": tuple(table["local_wheels"]),
+            "local_archives": tuple(table["local_archives"]),
+        }
+    )
+
+
+class KeptText(Value):
+    """A text in the store; the name of its file tells all that it depends on."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, store: Path, **known: object) -> KeptText:
+        """Return the text that depends on some values, and on packaging."""
+        known["packaging"] = packaging.__version__
+        return cls(path=store / _FOLDER / f"{digest_json(known)}.json")
+
+    def load(self) -> str | None:
+        """Return the text; None if it is missing or damaged."""
+        with suppress(OSError, ValueError):
+            digest, _, text = self.path.read_text(encoding="utf-8").partition("\n")
             if digest == _digest(text):
-                note_use(path)
-                documents = json.loads(text, object_hook=_decode)
-                return {it: read_document(documents[it], name=it) for it in contents}
+                note_use(self.path)
+                return text
         return None
 
-    def save(self, contents: Mapping[str, bytes], locks: Mapping[str, Lock]) -> None:
-        """Keep the locks that were selected from lock files with these contents."""
-        if self.folder is not None:
-            documents = {name: write_document(lock) for name, lock in locks.items()}
-            text = json.dumps(documents, default=_encode)
-            with suppress(OSError):  # a store that is full or read-only
-                path = self._path(self.folder, contents)
-                write_text(path, f"{_digest(text)}\n{text}")
+    def save(self, text: str) -> None:
+        """Keep the text, unless the store is full or read-only."""
+        with suppress(OSError):
+            write_text(self.path, f"{_digest(text)}\n{text}")
 
-    def _path(self, folder: Path, contents: Mapping[str, bytes]) -> Path:
-        known = {
-            "format": _FORMAT,
-            "packaging": packaging.__version__,
-            "interpreter": self.digest,
-            "files": {it: hashlib.sha256(contents[it]).hexdigest() for it in contents},
-        }
-        return folder / f"{digest_json(known)}.json"
+
+class Selection(Value):
+    """The interpreter that locks are read for, and the store that keeps the result."""
+
+    interpreter: Interpreter
+    digest: str  # of the interpreter
+    store: Path
+
+    def load(self, contents: Mapping[str, bytes]) -> dict[str, SelectedLock] | None:
+        """Return the locks from lock files with these contents, by name, if kept."""
+        text = self._kept(contents).load()
+        with suppress(ValueError, LookupError, TypeError):
+            tables = json.loads(text or "")
+            return {name: _from_json(tables[name]) for name in contents}
+        return None
+
+    def save(
+        self, contents: Mapping[str, bytes], locks: Mapping[str, SelectedLock]
+    ) -> None:
+        """Keep the locks that were selected from lock files with these contents."""
+        tables = {name: _to_json(lock) for name, lock in locks.items()}
+        self._kept(contents).save(json.dumps(tables))
+
+    def _kept(self, contents: Mapping[str, bytes]) -> KeptText:
+        return KeptText.of(
+            self.store,
+            format=_FORMAT,
+            interpreter=self.digest,
+            files={it: hashlib.sha256(contents[it]).hexdigest() for it in contents},
+        )
 
 
 def digest_interpreter(interpreter: Interpreter) -> str:

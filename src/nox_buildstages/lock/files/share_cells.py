@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import DivergingStageError
-from nox_buildstages.lock.files.lockfile import Lock, dump_lock, with_series
+from nox_buildstages.lock.files.document import dump_lock, with_series
 from nox_buildstages.lock.files.names import possible_cells, stem_of
 from nox_buildstages.model import FINAL, Cell, Project
 from nox_buildstages.text import diff
@@ -14,6 +14,8 @@ from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from nox_buildstages.lock.files.lockfile import Lock
 
 
 MAX_MODELS = 4

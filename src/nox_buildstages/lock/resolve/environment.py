@@ -19,7 +19,8 @@ from nox_buildstages.errors import (
     UnorderedOutputError,
 )
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.lock.files.lockfile import Lock, Pin, StagePin, list_pins
+from nox_buildstages.lock.files.document import list_pins
+from nox_buildstages.lock.files.lockfile import Lock, Pin, StagePin
 from nox_buildstages.lock.resolve.source_choice import without_url
 from nox_buildstages.lock.resolve.uv_compile import FROM_SOURCE, Question, StandIn
 from nox_buildstages.model import FINAL, ArchiveSource, DirectorySource

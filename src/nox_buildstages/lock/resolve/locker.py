@@ -17,7 +17,7 @@ from nox_buildstages.errors import (
     MetadataError,
     ResolutionError,
 )
-from nox_buildstages.lock.files.lockfile import Lock, with_series
+from nox_buildstages.lock.files.document import with_series
 from nox_buildstages.lock.files.merge_targets import merge_targets, select_target
 from nox_buildstages.lock.files.pylock import without_stage_packages
 from nox_buildstages.lock.resolve import known_metadata
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.environments.targets import Target
-    from nox_buildstages.lock.files.lockfile import Pin
+    from nox_buildstages.lock.files.lockfile import Lock, Pin
     from nox_buildstages.lock.resolve.environment import Bound
     from nox_buildstages.lock.resolve.uv_compile import Resolver
 
