@@ -405,10 +405,15 @@ class _Adapter(Value):
 
     @contextmanager
     def _report_session(self) -> Iterator[None]:
-        """Write the report at the end of a session that did something."""
+        """Write the report at the end of a session that did something.
+
+        Sessions that build nothing write the report of a run that was killed.
+        """
         try:
             yield
         finally:
+            if not self.run.keeps_events and self.run.journal.others():
+                _report_end(self.cells, self.run, ())
             if self.run.has_worked:
                 from nox_buildstages.report.write import report_session  # noqa: PLC0415 - a no-op needs none
 

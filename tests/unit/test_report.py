@@ -386,7 +386,7 @@ def test_a_matrix_has_rows_of_outputs_and_columns_of_cells() -> None:
     table = " ".join(text[text.index("Outputs") :].split())
     assert table.startswith(
         "Outputs output numpy=2.3 numpy=2.4"
-        " torchlike not built ✓ cached 2.0 38 s"
+        " torchlike not built ✓ kept 2.0 38 s"
         " maplike not built ● built 1.0 5.0 s"
         " warplike not built not built"
     )

@@ -194,19 +194,21 @@ class Place(Value):
 
 
 def read_steps(
-    events: Iterable[Event], *, without_end: str, stages: Mapping[str, str]
+    events: Iterable[Event],
+    *,
+    without_end: str,
+    stages: Mapping[str, str],
+    now: float,
 ) -> tuple[Step, ...]:
     """Return the steps of a run, in the order in which they began.
 
-    A step without an end has the state ``without_end``, and ends with the last event.
+    A step without an end has the state ``without_end``, and takes until ``now``.
     ``stages`` has the stage of each session, for events that name none. Making lock
     files is in a lane of its own, with the environments that this needs.
     """
     begun: dict[tuple[object, ...], list[Event]] = defaultdict(list)
     pairs: list[tuple[Event, Event | None]] = []
-    now = 0.0
     for event in events:
-        now = max(now, event.time)
         if event.state == BEGUN:
             begun[event.subject].append(event)
         elif begun[event.subject]:
@@ -254,14 +256,17 @@ def make_report(  # noqa: PLR0913 - what is known of a run comes from many sides
     about: Mapping[str, Any],
     is_over: bool,
     was_killed: bool = False,
+    now: float | None = None,
 ) -> Report:
     """Return the report of a run.
 
-    Until the run is over, steps without an end are running.
+    Until the run is over, steps without an end are running. They take until ``now``, in
+    seconds since the epoch; without it, until the last event.
     """
     without_end = KILLED if was_killed else STOPPED if is_over else RUNNING
     stages = {name: label for it in places for name, label in it.sessions.items()}
-    steps = read_steps(events, without_end=without_end, stages=stages)
+    last = now if now is not None else max((it.time for it in events), default=0.0)
+    steps = read_steps(events, without_end=without_end, stages=stages, now=last)
     found = _Found(without_end=without_end, events={}, steps={})
     for event in events:
         key = (event.python, event.stage, event.output)
@@ -293,7 +298,7 @@ def make_report(  # noqa: PLR0913 - what is known of a run comes from many sides
         run=run,
         state=_judge(states, without_end),
         started=min((it.time for it in events), default=0.0),
-        ended=max((it.time for it in events), default=0.0),
+        ended=last,
         about=about,
         steps=steps,
         columns=columns,

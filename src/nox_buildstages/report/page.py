@@ -386,8 +386,8 @@ def _name(output: OutputReport) -> Markup:
 
 def _chip(output: OutputReport) -> Markup:
     symbol = _SYMBOLS.get(output.state, "")
-    text = "cached" if output.state == KEPT else output.state
-    return element("span", f"{symbol} {text}".strip(), class_=f"chip {output.state}")
+    text = f"{symbol} {output.state}".strip()
+    return element("span", text, class_=f"chip {output.state.replace(' ', '-')}")
 
 
 def _final_chip(final: FinalReport) -> Markup:

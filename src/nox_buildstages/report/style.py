@@ -32,7 +32,7 @@ padding:12px 16px}
 .error pre{margin:8px 0 0;white-space:pre-wrap}
 .chip{border-radius:20px;padding:1px 9px;font-size:12px;color:#fff;
 white-space:nowrap;background:#667085}
-.chip.built{background:#2563eb}.chip.cached{background:#0e7d40}
+.chip.kept{background:#4d7a60}.chip.built{background:#2563eb}.chip.cached{background:#0e7d40}
 .chip.failed{background:#c8281c}.chip.stopped,.chip.killed{background:#a15c07}
 .lanes{position:relative}
 .lane{display:grid;grid-template-columns:120px minmax(0,1fr);padding:3px 0}

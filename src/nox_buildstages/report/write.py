@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 import time
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,6 +117,7 @@ class _Writer(Value):
                     about=_describe(events),
                     is_over=is_over,
                     was_killed=was_killed,
+                    now=_last_sign(events) if was_killed else time.time(),
                 )
                 make_ignored_folder(folder)
                 for place, column in zip(places, report.columns, strict=True):
@@ -196,6 +198,15 @@ class _Writer(Value):
             declared=frozenset(name for table in tables for name in table) - passed,
             passed={name: outer[name] for name in passed if name in outer},
         )
+
+
+def _last_sign(events: Sequence[Event]) -> float:
+    """Return when a run was alive for the last time, by its events and its logs."""
+    signs = [it.time for it in events]
+    for log in {it.facts["log"] for it in events if it.facts.get("log")}:
+        with suppress(OSError):
+            signs.append(Path(log).stat().st_mtime)
+    return max(signs)
 
 
 def _describe(events: Sequence[Event]) -> dict[str, Any]:

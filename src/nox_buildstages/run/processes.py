@@ -109,8 +109,6 @@ def watch_processes(
         stages = {session.name for session in selected.values() if session.tags}
         sessions = stages if cells.has_matrix and stages else None
         atexit.register(_end_run, run, cells, sessions, write_report)
-    elif selected and invocation.makes_environments:
-        atexit.register(write_report, ())
     has_terminal = _BOARD_VARIABLE in os.environ
     if invocation.is_parallel and not has_terminal and sys.platform != "win32":
         _let_children_append()
