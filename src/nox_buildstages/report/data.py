@@ -522,7 +522,10 @@ def _output_field(output: OutputReport, report: Report) -> dict[str, Any]:
             "seconds": output.seconds,
             "size": output.size,
             "reasons": [*output.reasons],
-            "compared": {**output.compared},
+            "compared": {
+                name: timestamp(it) if name == "built" else it
+                for name, it in output.compared.items()
+            },
             "jobs": output.jobs,
             "peak": {**output.memory},
             "resumed": output.is_resumed,
