@@ -103,6 +103,7 @@ def held(project: Project) -> dict[tuple[str, str], Any]:
             assert found.setdefault((name, each["name"]), each) is each
         del lock["tool"]["nox-buildstages"]["inputs"]
         del lock["tool"]["nox-buildstages"]["series"]
+        lock["tool"]["nox-buildstages"].pop("declared", None)
         found[name, ""] = lock
     return found
 

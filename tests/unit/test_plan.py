@@ -61,6 +61,14 @@ def test_a_cause_names_the_output_that_it_befell() -> None:
     assert cause.explain("b") == "because of a: env X '1' → '2'"
 
 
+NEEDS: dict[str, Any] = {
+    "jobs": None,
+    "cores": 4,
+    "memory-per-job": None,
+    "memory": None,
+    "timeout": None,
+    "seconds": None,
+}
 ANY: dict[str, Any] = {
     "machine": None,
     "runs-on": [],
@@ -104,7 +112,7 @@ def test_without_locks_everything_is_to_be_built() -> None:
 
 
 def document(plan: Plan, project: Project) -> Any:  # noqa: ANN401 - JSON
-    return json.loads(plan_formats.format_json(plan, arrange_cells([project])))
+    return json.loads(plan_formats.format_json(plan, arrange_cells([project]), cores=4))
 
 
 def test_json_has_all_that_is_known() -> None:
@@ -128,6 +136,7 @@ def test_json_has_all_that_is_known() -> None:
     assert document(plan, declared) == {
         "format": 1,
         "locks": "stale",
+        "locks-changed": None,
         "stages": [
             {
                 "name": "one",
@@ -136,6 +145,9 @@ def test_json_has_all_that_is_known() -> None:
                 "matrix": {},
                 **ANY,
                 "requires": [],
+                **NEEDS,
+                "memory-per-job": 5,
+                "memory": 20,
                 "outputs": [
                     {
                         "name": "a",
@@ -146,6 +158,7 @@ def test_json_has_all_that_is_known() -> None:
                         "compared": "old",
                         "source": "./a",
                         "store": None,
+                        "seconds": None,
                         "memory-per-job": 5,
                         "memory-per-job-from": "measured",
                     },
@@ -158,6 +171,7 @@ def test_json_has_all_that_is_known() -> None:
                         "compared": None,
                         "source": None,
                         "store": "remote",
+                        "seconds": None,
                         "memory-per-job": None,
                         "memory-per-job-from": None,
                     },
@@ -170,6 +184,7 @@ def test_json_has_all_that_is_known() -> None:
                 "matrix": {},
                 **ANY,
                 "requires": ["build-stage-one"],
+                **NEEDS,
                 "outputs": [
                     {
                         "name": "b",
@@ -180,6 +195,7 @@ def test_json_has_all_that_is_known() -> None:
                         "compared": None,
                         "source": None,
                         "store": None,
+                        "seconds": None,
                         "memory-per-job": None,
                         "memory-per-job-from": None,
                     }
@@ -232,3 +248,22 @@ def test_json_names_a_python_that_is_no_version_as_nox_does() -> None:
     plan = Plan(locks="current", pythons=("3.11",), outputs=())
     (found,) = document(plan, declared)["stages"]
     assert found["session"] == "build-stage-one-pypy3.11"
+
+
+def test_schedulers_get_what_a_stage_needs() -> None:
+    """Cores, bytes and seconds: of the output that needs most, and of all together."""
+    declared = replace(stage("one", "a", "b"), jobs=3, timeout=60)
+    outputs = [
+        replace(
+            planned(name, "new", stage="one"),
+            memory=MemoryNeed(size=size, origin="measured"),
+            seconds=seconds,
+        )
+        for name, size, seconds in (("a", 2_000, 10.0), ("b", 5_000, 2.5))
+    ]
+    plan = Plan(locks="current", pythons=("3.11",), outputs=tuple(outputs))
+    (found,) = document(plan, project(declared))["stages"]
+    assert [found[it] for it in NEEDS] == [3, 3, 5_000, 15_000, 60, 12.5]
+    plan = replace(plan, outputs=(replace(outputs[0], seconds=None, memory=None),))
+    (found,) = document(plan, project(replace(declared, jobs=None)))["stages"]
+    assert [found[it] for it in NEEDS] == [None, 4, None, None, 60, None]

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from nox_buildstages.commands.plan.estimate import describe_total
+from nox_buildstages.commands.plan.explain import Explanation, render_explanation
+from nox_buildstages.commands.plan.mermaid import render_mermaid
 from nox_buildstages.commands.plan.reasons import Branch, Plan, PlannedOutput, Tree
 from nox_buildstages.commands.plan.tree import Style, describe_installs, render_plan
+from nox_buildstages.store.key import Ingredient, Recipe
+from nox_buildstages.store.memory import BuildMemory
+from nox_buildstages.store.store import StoredWheel
 from nox_buildstages.text import fit_encoding
 from nox_buildstages.value import replace
 
@@ -213,3 +222,103 @@ def test_what_is_installed_is_counted(packages: int, expected: str) -> None:
     """A few packages of indexes are named."""
     pins = [("own", "1", True), *((f"p{it}", "1", False) for it in range(packages))]
     assert describe_installs(pins) == expected
+
+
+def test_a_graph_for_markdown() -> None:
+    """Outputs in their stages, and what is installed; shared stages are drawn once."""
+    trees = (
+        replace(PLAN.trees[0], title="(cuda=12.8)"),
+        replace(PLAN.trees[0], title="(cuda=13.0)"),
+    )
+    lines = list(render_mermaid(replace(PLAN, trees=trees)))
+    assert lines[0] == "flowchart LR"
+    assert [it.strip() for it in lines if "subgraph" in it] == [
+        'subgraph stage1["stage native"]',
+        'subgraph stage2["stage maps"]',
+        'subgraph stage3["stage warp"]',
+    ]
+    assert '    output3["preshed 3.0.15"]:::build' in lines
+    text = '"final (cuda=12.8): 4 wheels of stages, numpy 2.3.5"'
+    assert f"  final1([{text}])" in lines
+    assert lines.count("  stage1 --> stage2") == 1
+    assert "  stage3 --> final2" in lines
+
+
+def test_names_in_a_graph_are_harmless() -> None:
+    """Neither Mermaid nor Markdown sees characters of its own."""
+    evil = replace(CYMEM, version='1"]; click <b>`')
+    tree = Tree(branches=(Branch(stage="native", outputs=(evil,)),))
+    text = "\n".join(render_mermaid(plan_of(tree)))
+    assert 'output1["cymem 1#34;#93;#59; click #60;b#62;#96;"]:::cached' in text
+
+
+RECIPE = Recipe(
+    name="preshed",
+    version="3.0.15",
+    source="sha256:abc",
+    environment={
+        "cython": Ingredient(version="3.3.1", sha256="1"),
+        "cymem": Ingredient(version="2.0.16", sha256="2", stage="native"),
+    },
+    env={"CFLAGS": "-O2", "TOKEN": "secret"},
+    config_settings={"--opt": "fast"},
+    interpreter={"implementation": "cpython", "version": "3.11.7"},
+    tools={"c++": "c++ 12.2\nmore"},
+)
+STORED = StoredWheel(
+    name=canonicalize_name("preshed"),
+    version=Version("3.0.15"),
+    path=Path("a.whl"),
+    sha256="1",
+    size=885_400,
+    seconds=106,
+    log=Path("log"),
+    recipe=RECIPE,
+    run="1",
+    memory=BuildMemory(process=1, build=410_000_000, jobs=2),
+)
+
+
+def explained(**changes: object) -> str:
+    explanation = Explanation(
+        planned=replace(PRESHED, source="https://host/preshed.tar.gz (sha256:abc)"),
+        recipe=RECIPE,
+        requires=("cython>=3.1",),
+        passed=("TOKEN",),
+        needed_by=("the runtime environment",),
+        builds=((0.0, STORED),),
+    )
+    changed = replace(explanation, **changes)  # type: ignore[arg-type]
+    return "\n".join(render_explanation(changed, Style(width=80)))
+
+
+def test_an_output_is_explained() -> None:
+    """All that goes into its wheel, who needs it, and its earlier builds."""
+    text = explained()
+    for line in (
+        "preshed 3.0.15  stage maps, Python 3.11",
+        "  state            build",
+        "  why              cython 3.2.5 → 3.3.1",
+        "  source           https://host/preshed.tar.gz (sha256:abc)",
+        "  build requires   cython>=3.1",
+        "  environment      cython 3.3.1, cymem 2.0.16 (stage native)",
+        "  variables        CFLAGS='-O2', TOKEN (from outside)",
+        "  config settings  --opt='fast'",
+        "  interpreter      cpython, 3.11.7",
+        "  tool c++         c++ 12.2",
+        f"  key              {RECIPE.key[:61]}",
+        "  needed by        the runtime environment",
+    ):
+        assert f"{line}\n" in text
+    assert "  3.0.15   1 min 46 s  885.4 kB  410.0 MB  2     " in text
+    assert "secret" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_key_may_be_unknown() -> None:
+    """Before another wheel is built, or without a tool; and without any build."""
+    text = explained(built_first=("cymem",), builds=())
+    assert "  key              not known before cymem is built\n" in text
+    assert text.endswith("\n  no earlier build is in the store")
+    text = explained(recipe=None, problem="its tool 'nvcc' isn't on PATH")
+    assert "  key        unknown: its tool 'nvcc' isn't on PATH\n" in text

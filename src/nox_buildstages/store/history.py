@@ -69,11 +69,9 @@ class History(Value):
         lacks the wheels of projects in ``unknown``.
         """
         found = [*self.store.failures(recipe.name)]
-        for wheel in self._wheels_of(recipe.name):
+        for time, wheel in self.builds_of(recipe.name):
             if wheel.memory is not None:
-                with suppress(OSError):  # removed by another process
-                    time = wheel.path.with_name(RECORD).stat().st_mtime
-                    found.append((time, wheel.recipe, wheel.memory))
+                found.append((time, wheel.recipe, wheel.memory))
 
         def order(build: tuple[float, Recipe, BuildMemory]) -> tuple[int, float]:
             changes = describe_changes(build[1].without(unknown), recipe)
@@ -128,6 +126,12 @@ class History(Value):
         """Return the recipe of a wheel file; None without a record."""
         wheels = self._wheels_of(name)
         return next((it.recipe for it in wheels if it.sha256 == sha256), None)
+
+    def builds_of(self, name: str) -> Iterator[tuple[float, StoredWheel]]:
+        """Yield the builds of an output, each with its time, the newest first."""
+        for wheel in self._wheels_of(name):
+            with suppress(OSError):  # removed by another process
+                yield wheel.path.with_name(RECORD).stat().st_mtime, wheel
 
     def _wheels_of(self, name: str) -> list[StoredWheel]:
         if not self._listed:

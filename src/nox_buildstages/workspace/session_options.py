@@ -35,6 +35,8 @@ class Options(Value):
     groups: tuple[str, ...] = ()
     all: bool = False
     json: bool = False
+    explain: str = ""
+    graph: str = ""
     github: bool = False
     only_missing: bool = False
     select: tuple[tuple[str, str], ...] = ()  # axes and values
@@ -100,6 +102,13 @@ def _axis_and_value(text: str) -> tuple[str, str] | None:
     return (axis, value) if axis and value else None
 
 
+def _graph_form(text: str) -> str | None:
+    return text if text == "mermaid" else None
+
+
+_EXPLAIN = "show what goes into an output, who needs it, and its builds"
+_GRAPH = "draw stages, outputs and what is installed as a graph"
+_FORMS = "the only form is mermaid, which GitHub shows in Markdown"
 _TIME = "write a number and w, d, h, min or s: 30d, 2w, 12h, 1h30min"
 _SIZE = "write a number and KB, MB, GB, TB, or KiB, MiB, GiB, TiB: 20GB, 1.5TiB"
 _UPGRADE = "lock the newest version of one project"
@@ -133,6 +142,8 @@ WORDS = (
     Word("--no-preflight", _BUILD, "build even if a check before it fails"),
     Word("--vendor", _RELEASE, "add the runtime's wheels from indexes"),
     Word("--repair", _RELEASE, "make manylinux wheels with auditwheel"),
+    Word("--explain", _PLAN, _EXPLAIN, canonicalize_name, "NAME"),
+    Word("--graph", _PLAN, _GRAPH, _graph_form, "FORM", "mermaid", _FORMS),
     Word("--json", _PLAN, "print the plan as JSON"),
     Word("--github", _PLAN, "write a matrix of jobs for GitHub Actions"),
     Word(
@@ -294,12 +305,19 @@ def _list_outputs(outputs: Collection[str]) -> str:
 def _check_together(options: Options) -> None:
     """Raise an error if words contradict each other."""
     hint = "choose one of them"
+    chosen = {
+        "--explain": options.explain,
+        "--github": options.github,
+        "--graph": options.graph,
+        "--json": options.json,
+    }
+    forms = [name for name, value in chosen.items() if value]
     if options.upgrades and (options.locked or options.check):
         problem = "--upgrade writes lock files, and --locked and --check never do"
     elif options.only_missing and not options.github:
         problem, hint = "--only-missing needs --github", "write --github --only-missing"
-    elif options.github and options.json:
-        problem = "--github and --json ask for two forms of the plan"
+    elif len(forms) > 1:
+        problem = f"{' and '.join(forms)} ask for two forms of the plan"
     else:
         return
     raise UsageError(problem=problem, hint=hint)

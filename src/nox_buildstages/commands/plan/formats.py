@@ -9,16 +9,18 @@ from nox_buildstages.model import FINAL, minor_version
 from nox_buildstages.value import to_dict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nox_buildstages.commands.plan.reasons import Plan, PlannedOutput
     from nox_buildstages.config.cells import Cells
-    from nox_buildstages.model import Project
+    from nox_buildstages.model import Project, Stage
 
 FORMAT = 1
 """The version of the JSON; readers should refuse unknown versions."""
 
 
-def format_json(plan: Plan, cells: Cells) -> str:
-    """Return a plan as JSON."""
+def format_json(plan: Plan, cells: Cells, *, cores: int) -> str:
+    """Return a plan as JSON; ``cores`` are those of a build without a limit."""
 
     def session(name: str, python: str) -> str:
         return session_name(cells.first.project, name, python)
@@ -30,6 +32,11 @@ def format_json(plan: Plan, cells: Cells) -> str:
                 continue
             title = cell.project.stage_label(stage.name)
             required = [cell.graph.stages[it] for it in cell.graph.requires[stage.name]]
+            outputs = [
+                planned
+                for planned in plan.outputs
+                if (planned.title, planned.python) == (title, python)
+            ]
             stages.append(
                 {
                     "name": stage.name,
@@ -38,11 +45,8 @@ def format_json(plan: Plan, cells: Cells) -> str:
                     "matrix": dict(cell.project.stage_cell(stage.name).choices),
                     **cell.project.runner(stage.name, python).to_dict(),
                     "requires": [session(cell.session(it), python) for it in required],
-                    "outputs": [
-                        _output_dict(planned)
-                        for planned in plan.outputs
-                        if (planned.title, planned.python) == (title, python)
-                    ],
+                    **_needs_dict(stage, outputs, cores),
+                    "outputs": [*map(_output_dict, outputs)],
                 }
             )
     final = [
@@ -62,6 +66,7 @@ def format_json(plan: Plan, cells: Cells) -> str:
     document = {
         "format": FORMAT,
         "locks": plan.locks,
+        "locks-changed": plan.lock_changes or None,
         "stages": stages,
         "final": final,
         "preflight": [
@@ -69,6 +74,27 @@ def format_json(plan: Plan, cells: Cells) -> str:
         ],
     }
     return json.dumps(document, indent=2)
+
+
+def _needs_dict(
+    stage: Stage, outputs: Sequence[PlannedOutput], cores: int
+) -> dict[str, int | float | None]:
+    """Return what a scheduler needs to know to run a stage: bytes and seconds."""
+    builds = [it for it in outputs if it.reasons]
+    sizes = [it.memory.size for it in builds if it.memory] or [
+        stage.memory_per_job or 0
+    ]
+    times = [it.seconds for it in builds]
+    known = [it for it in times if it is not None]
+    jobs = stage.jobs or cores
+    return {
+        "jobs": stage.jobs,
+        "cores": jobs,
+        "memory-per-job": max(sizes) or None,
+        "memory": jobs * max(sizes) or None,
+        "timeout": stage.timeout,
+        "seconds": round(sum(known), 1) if len(known) == len(times) else None,
+    }
 
 
 def session_name(project: Project, name: str, python: str) -> str:
@@ -93,6 +119,7 @@ def _output_dict(planned: PlannedOutput) -> dict[str, Any]:
         "compared": planned.compared,
         "source": planned.source or None,
         "store": None if planned.reasons else store,
+        "seconds": planned.seconds,
         "memory-per-job": memory and memory.size,
         "memory-per-job-from": memory and memory.origin,
     }

@@ -6,6 +6,8 @@ import sys
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Literal
 
+from packaging.utils import canonicalize_name
+
 from nox_buildstages.commands.plan import github
 from nox_buildstages.commands.plan.formats import format_json
 from nox_buildstages.commands.plan.reasons import (
@@ -34,7 +36,7 @@ from nox_buildstages.text import fit_encoding, takes_colour
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.commands.plan.reasons import PlannedOutput
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
 
 def run_plan(workspace: Workspace) -> None:
-    """Print what would be built and why; with ``--github``, write a matrix of jobs.
+    """Print what would be built and why, in the form that the options choose.
 
     Raises:
         BuildStagesError: A job can't be planned, or a source can't be read.
@@ -55,52 +57,85 @@ def run_plan(workspace: Workspace) -> None:
         jobs = plan_jobs(workspace, views, missing)
         lines = "\n".join(github.publish(jobs, workspace.tools.run.outer))
     else:
-        plan = plan_project(workspace, views)
+        contexts = [(view, view.context(_read_stale_locks(view))) for view in views]
+        plan = plan_project(workspace, contexts)
         if missing:
             report(f"no Python {', '.join(missing)} here to plan for")
+        is_whole = not (options.json or options.graph or options.explain)
+        if plan.locks != "current" and not is_whole:
+            report("; ".join(describe_locks(plan)))
         if options.json:
-            if plan.locks != "current":
-                report(" ".join(describe_locks(plan)))
             cells = [
                 it for it in workspace.cells.cells if any(it is v.cell for v in views)
             ]
-            lines = format_json(plan, Cells(cells=tuple(cells)))
+            cores = workspace.tools.job_pool.machine.cores()
+            lines = format_json(plan, Cells(cells=tuple(cells)), cores=cores)
+        elif options.graph:
+            from nox_buildstages.commands.plan.mermaid import render_mermaid  # noqa: PLC0415 - few ask
+
+            lines = "\n".join(render_mermaid(plan))
+        elif options.explain:
+            lines = _explain(workspace, plan, [context for _, context in contexts])
         elif plan.outputs:
-            lines = "\n".join(_render_text(workspace, plan))
+            lines = _render_text(workspace, plan)
     if lines:
         print(lines)  # noqa: T201 - the output of the session
     else:
         workspace.tools.run.report("nothing is built: there are no stages")
 
 
-def _render_text(workspace: Workspace, plan: Plan) -> Iterator[str]:
-    """Yield the lines of a plan, as the terminal shows them."""
-    outer, stream = workspace.tools.run.outer, sys.stdout
+def _find_style(outer: Mapping[str, str]) -> tuple[Style, str]:
+    """Return how the terminal shows a plan, and the encoding that it has."""
+    stream = sys.stdout
     is_sized = stream.isatty() or outer.get("COLUMNS", "").isdecimal()
     style = Style(
         width=get_terminal_size().columns if is_sized else None,
         colour=takes_colour(stream, outer),
     )
-    encoding = "ascii" if outer.get("TERM") == "dumb" else stream.encoding or "utf-8"
+    is_dumb = outer.get("TERM") == "dumb"
+    return style, "ascii" if is_dumb else stream.encoding or "utf-8"
+
+
+def _render_text(workspace: Workspace, plan: Plan) -> str:
+    """Return a plan as the terminal shows it."""
+    style, encoding = _find_style(workspace.tools.run.outer)
     cores = workspace.tools.job_pool.machine.cores()
     text = "\n".join(render_plan(plan, style, cores=cores))
-    yield fit_encoding(text, encoding)
+    lines = [fit_encoding(text, encoding)]
     if plan.findings:
         from nox_buildstages.preflight.finding import format_findings  # noqa: PLC0415
 
-        yield ""
-        yield from format_findings(
-            plan.findings,
-            encoding=encoding,
-            width=style.width,
+        lines += (
+            "",
+            *format_findings(plan.findings, encoding=encoding, width=style.width),
         )
+    return "\n".join(lines)
 
 
-def plan_project(workspace: Workspace, views: Sequence[Workspace]) -> Plan:
+def _explain(workspace: Workspace, plan: Plan, contexts: Sequence[BuildContext]) -> str:
+    """Return everything about the output, or the package, that the options name.
+
+    Raises:
+        UsageError: No stage builds it, and no environment contains it.
+    """
+    from nox_buildstages.commands.plan import explain  # noqa: PLC0415 - few ask
+
+    style, encoding = _find_style(workspace.tools.run.outer)
+    name = canonicalize_name(workspace.options.explain)
+    history = History(store=workspace.tools.store)
+    planned = {(it.python, it.title, it.name): it for it in plan.outputs}
+    found = explain.explain_output(name, contexts, planned, history)
+    texts = ["\n".join(explain.render_explanation(it, style)) for it in found]
+    texts = texts or ["\n".join(explain.explain_package(name, contexts))]
+    return fit_encoding("\n\n".join(texts), encoding)
+
+
+def plan_project(
+    workspace: Workspace, contexts: Sequence[tuple[Workspace, BuildContext]]
+) -> Plan:
     """Plan every output of some cells; out-of-date locks are better than none."""
     locks, changes = _check_locks(workspace)
     history = History(store=workspace.tools.store)
-    contexts = [(view, view.context(_read_stale_locks(view))) for view in views]
     planned: dict[tuple[str, str, str], PlannedOutput] = {}
     for it in (it for one in contexts for it in _plan_view(*one, history)):
         identity = it.python, it.title, it.name
@@ -114,7 +149,7 @@ def plan_project(workspace: Workspace, views: Sequence[Workspace]) -> Plan:
     return Plan(
         locks=locks,
         lock_changes=changes,
-        pythons=tuple(dict.fromkeys(view.python for view in views)),
+        pythons=tuple(dict.fromkeys(view.python for view, _ in contexts)),
         outputs=tuple(planned.values()),
         trees=_grow_trees(contexts, planned),
         findings=findings,
