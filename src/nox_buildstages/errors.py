@@ -315,6 +315,7 @@ class BackendError(BuildError):
     hook: str  # PEP 517 or PEP 660
     reason: str  # such as exit status 1
     version: str = ""  # empty if it isn't known yet
+    select: str = ""  # words that select the cell for a shell
     seconds: float = 0.0  # after which the hook failed
     is_compile_error: bool = False  # whether the details are errors of a compiler
     log_length: int = 0  # lines; 0 if they weren't counted
@@ -347,7 +348,7 @@ class BackendError(BuildError):
         """Yield the lines of the message, and the command for a look into the build."""
         yield from super().lines(colour=colour)
         if self.hook == BUILD_WHEEL and not (self.out_of_memory or self.full_disk):
-            command = f"nox -s build-stages-shell -- {self.output}"
+            command = f"nox -s build-stages-shell -- {self.output}{self.select}"
             yield f"  {paint('to look around:', 'cyan', colour=colour)} {command}"
 
     def detail_lines(self, *, colour: bool) -> Iterator[str]:

@@ -240,6 +240,7 @@ class Backend(Value):
             hook=hook,
             reason=reason,
             version=situation.version,
+            select=situation.select,
             seconds=seconds,
             is_compile_error=diagnosis.is_compile_error,
             log_length=diagnosis.log_length,

@@ -225,7 +225,11 @@ class Job(Value):
         """Return what hints about a failure take into account."""
         context, stage = self.context, self.stage.name
         is_known = step == "compile" and stage != PROJECT
+        choices = [*context.project.stage_cell(stage).choices]
+        if len(context.project.pythons) > 1:
+            choices.append(("python", context.interpreter.version))
         return Situation(
+            select="".join(f" --select {axis}={it}" for axis, it in choices),
             version=str(self.output.metadata.version) if is_known else "",
             output=self.output.name,
             stage=stage,

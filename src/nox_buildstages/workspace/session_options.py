@@ -93,6 +93,7 @@ class Word(Value, kw_only=False):
 _FIELDS = {"upgrade_package": "upgrade_packages", "extra": "extras", "group": "groups"}
 """The fields of the options with another name than their word."""
 
+_WHERE = "open it for the cell with this value; may come several times"
 _SELECT = "plan only cells with this value; may come several times"
 _CELL, _SELECT_HINT = "cuda=12.8", "name an axis and a value, or python and a version"
 
@@ -162,6 +163,9 @@ WORDS = (
     Word("FOLDER", _MERGE, _FOLDER),
     Word("--by-cell", _MERGE, "keep a folder for each wheelhouse", example="FOLDER"),
     Word("OUTPUT", _SHELL, "open the shell in the source of this output"),
+    Word(
+        "--select", _SHELL, _WHERE, _axis_and_value, "AXIS=VALUE", _CELL, _SELECT_HINT
+    ),
     Word("--help", "", "print this help, and do nothing else"),
 )
 """Every word, in the order of the list that users see."""

@@ -27,6 +27,7 @@ class Situation(Value):
     output: str
     stage: str
     version: str = ""  # of the output; empty if it isn't known yet
+    select: str = ""  # words that select the cell and Python, if there are several
     python: str = f"{sys.version_info[0]}.{sys.version_info[1]}"
     packages: Mapping[str, str] = field(default_factory=dict)
     """The versions in the environment, by normalized name."""

@@ -33,6 +33,7 @@ from nox_buildstages.errors import (
     BuildStagesError,
     ChangedEnvironmentError,
     CommandError,
+    UsageError,
     not_run,
 )
 from nox_buildstages.model import DirectorySource
@@ -62,13 +63,8 @@ def run_shell(workspace: Workspace) -> None:
             be started, or without a terminal it failed.
     """
     (name,), tools = workspace.options.names, workspace.tools
-    cell, stage = next(
-        (cell, stage)
-        for cell in workspace.cells.cells
-        for stage in cell.project.stages
-        if any(output.name == name for output in stage.outputs)
-    )
-    view = replace(workspace, cell=cell)
+    view, target, stage = _select_stage(workspace, name)
+    cell = view.cell
     needed = (stage.name, *cell.graph.ancestors(stage.name))
     locks, _ = view.ensure_locks(needed)
     context = replace(view.context(locks), logs=tools.store.folder / "logs")
@@ -76,7 +72,7 @@ def run_shell(workspace: Workspace) -> None:
         context=context,
         stage=stage,
         output=next(it for it in locks[stage.name].outputs if it.name == name),
-        environment=_find_environment(view, stage),
+        environment=_find_environment(view, target, stage),
         compiler_cache=find_cache(context, stage),
     )
     make_ignored_folder(job.log.parent)
@@ -92,16 +88,43 @@ def run_shell(workspace: Workspace) -> None:
         session = _open_tree(job)
         try:
             status = session.run()
-            session.offer_patch()
+            has_changes = session.offer_patch()
+            if not (has_changes or session.is_kept):
+                session.build_dir.clear()
         finally:
-            remove_tree(session.original.parent)
+            remove_tree(session.scratch)
     if status and not sys.stdin.isatty():
         raise BuildStagesError(
             subject=job.title, problem=f"the shell ended with exit status {status}"
         )
 
 
-def _find_environment(view: Workspace, stage: Stage) -> Environment:
+def _select_stage(workspace: Workspace, name: str) -> tuple[Workspace, Target, Stage]:
+    """Return the first selected cell that has an output, a Python, and the stage.
+
+    Raises:
+        UsageError: There is no such cell, or its Python isn't available.
+    """
+    select = dict(workspace.options.select)
+    version = select.pop("python", workspace.python)
+    found = workspace.pythons.find_local((version,))
+    for cell in workspace.cells.cells:
+        choices = dict(cell.project.cell.choices)
+        if select.items() <= choices.items() and found:
+            python, interpreter = found[version]
+            target = Target(interpreter=interpreter, python=python)
+            for stage in cell.project.stages:
+                if any(output.name == name for output in stage.outputs):
+                    view = replace(workspace, cell=cell, interpreter=interpreter)
+                    return view, target, stage
+    words = " ".join(f"{axis}={it}" for axis, it in workspace.options.select)
+    raise UsageError(
+        problem=f"{name} has no cell with {words} on this machine",
+        hint="the plan lists the cells and their outputs:\n  nox -s build-stages-plan",
+    )
+
+
+def _find_environment(view: Workspace, target: Target, stage: Stage) -> Environment:
     """Return the environment of a stage's session, or else one of this session.
 
     The tree of a failed build contains the path of the environment.
@@ -115,7 +138,6 @@ def _find_environment(view: Workspace, stage: Stage) -> Environment:
         if is_complete(location) and view.tools.probe(python) == view.interpreter:
             own = replace(own, location=location, bin=python.parent, is_made=True)
             return replace(own, python=python)
-    target = Target(interpreter=view.interpreter, python=own.python)
     return view.pythons.environment_for(target)
 
 
@@ -154,7 +176,13 @@ def _open_tree(job: Job) -> ShellSession:
     kind = "the tree of its failed build" if is_kept else "its source"
     report(f"{job.title}: {kind}, {build_dir.folder.with_name(_shorten(build_dir))}")
     return ShellSession(
-        job=job, build_dir=build_dir, project=project, top=top, original=original
+        job=job,
+        build_dir=build_dir,
+        is_kept=is_kept,
+        project=project,
+        top=top,
+        scratch=folder,
+        original=original,
     )
 
 
@@ -176,6 +204,8 @@ class ShellSession(Value):
     build_dir: BuildDirectory
     project: Path  # in which the hooks run
     top: Path  # of the source
+    is_kept: bool  # whether the tree is that of a failed build
+    scratch: Path  # removed afterwards
     original: Path  # the top of the source without any changes
 
     def run(self) -> int:
@@ -248,8 +278,8 @@ class ShellSession(Value):
         )
         return run_in_foreground(sandbox.wrap(command))
 
-    def offer_patch(self) -> None:
-        """Offer the changes of the source as a patch, if there are any."""
+    def offer_patch(self) -> bool:
+        """Offer the changes of the source as a patch; return whether there are any."""
         job = self.job
         run, root = job.context.tools.run, job.context.project.root
         made = load_made(self.build_dir.made) or {}
@@ -261,7 +291,7 @@ class ShellSession(Value):
             run.report(f"new, and left out of a patch: {roots}")
         if not changed:
             run.report("no file of the source was changed")
-            return
+            return False
         text = make_patch(
             self.original, self.top, changed, runner=job.context.tools.runner
         )
@@ -282,6 +312,7 @@ class ShellSession(Value):
             lines = ["to take the patch:", f"  mkdir -p patches && {command}"]
         lines += self._describe_use(patch)
         print("\n".join(lines), flush=True)  # noqa: T201 - to be copied
+        return True
 
     def _describe_use(self, patch: Path) -> list[str]:
         """Return lines about how to build with the patch."""
