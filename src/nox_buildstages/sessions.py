@@ -27,6 +27,7 @@ from nox_buildstages.declarations.documents import read_document
 from nox_buildstages.environments.environment import Environment, is_complete
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.model import LOGS, REPORT, minor_version
+from nox_buildstages.run.ci import annotate
 from nox_buildstages.run.environment_lock import EnvironmentLock
 from nox_buildstages.run.nox_command_line import (
     DOCS,
@@ -85,7 +86,11 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
             )
         )
     except errors.DeclarationError as error:
-        raise SystemExit(_draw(_with_lines(error))) from None
+        located = _with_lines(error)
+        for problem in located.problems:
+            for line in annotate(str(problem), path, problem.line, os.environ):
+                print(line, file=sys.stderr)  # noqa: T201 - there is no session
+        raise SystemExit(_draw(located)) from None
     pythons = cells.first.project.pythons
     installed = (it for it in pythons if shutil.which(f"python{it}"))
     first_python = next(installed, next(iter(pythons), None))
@@ -224,8 +229,9 @@ def _report_end(cells: Cells, run: Run, events: Sequence[Event]) -> None:
         report_end(cells, run, events)
 
 
-def _draw(error: BuildStagesError) -> str:
-    return "\n".join(error.lines(colour=takes_colour(sys.stderr, os.environ)))
+def _draw(error: BuildStagesError, run: Run | None = None) -> str:
+    colour = run.colour if run else takes_colour(sys.stderr, os.environ)
+    return "\n".join(error.lines(colour=colour))
 
 
 def _with_lines(error: errors.DeclarationError) -> errors.DeclarationError:
@@ -395,13 +401,19 @@ class _Adapter(Value):
                 if skip_reason is not None:
                     session.skip(skip_reason)
                 return
-            print(_draw(error), file=sys.stderr, flush=True)  # noqa: T201 - nox words it
+            self._annotate(error)
+            print(_draw(error, self.run), file=sys.stderr, flush=True)  # noqa: T201 - nox words it
             session.error("see the error above")
 
         session.__doc__ = declared.doc
         if self.lock.invocation.usage in {declared.name, *declared.full_names}:
             session.__doc__ = _describe(declared)
         return session
+
+    def _annotate(self, error: BuildStagesError) -> None:
+        """Show an error beside the pyproject.toml, in GitHub."""
+        pyproject = self.cells.first.project.pyproject
+        self.run.print_lines(annotate(error.summary, pyproject, None, self.run.outer))
 
     @contextmanager
     def _report_session(self) -> Iterator[None]:

@@ -43,6 +43,12 @@ _PLAIN = str.maketrans(
         "└": "`",
     }
 )
+_SHORT = 9.95
+"""Seconds below which a time has a decimal."""
+
+_MARKDOWN = re.compile(r"[\\`*_~#|<>\[\]]")
+"""Characters with a meaning in Markdown."""
+
 _OFF = {"", "0", "false", "no", "off"}
 
 
@@ -68,6 +74,21 @@ def format_time(seconds: float) -> str:
         if number:
             parts.append(f"{number} {unit}")
     return " ".join(parts) or "0 s"
+
+
+def format_seconds(seconds: float) -> str:
+    """Format a time; one of less than ten seconds has a decimal, such as ``0.4 s``."""
+    return f"{seconds:.1f} s" if seconds < _SHORT else format_time(seconds)
+
+
+def count(number: int, word: str) -> str:
+    """Return a number of things, such as ``1 wheel`` or ``4 wheels``."""
+    return f"{number} {word}{'s' * (number != 1)}"
+
+
+def escape_markdown(text: str) -> str:
+    """Escape a text for Markdown, without line breaks."""
+    return _MARKDOWN.sub(r"\\\g<0>", " ".join(text.replace("&", "&amp;").split()))
 
 
 def show_path(path: Path, here: Path) -> str:
@@ -98,11 +119,16 @@ def free_name(name: str, taken: Collection[str]) -> str:
 
 def takes_colour(stream: TextIO, env: Mapping[str, str]) -> bool:
     """Whether a stream shows colours, as NO_COLOR, FORCE_COLOR and TERM have it."""
+    return has_colour(env, is_terminal=stream.isatty())
+
+
+def has_colour(env: Mapping[str, str], *, is_terminal: bool) -> bool:
+    """Whether variables and the kind of a stream ask for colours."""
     if env.get("NO_COLOR"):
         return False
     if env.get("FORCE_COLOR", "").lower() not in _OFF:
         return True
-    return stream.isatty() and env.get("TERM") != "dumb"
+    return is_terminal and env.get("TERM") != "dumb"
 
 
 def paint(text: str, style: str, *, colour: bool) -> str:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from support.project import Project
 
-HEAD = re.compile(r"^nox > output +version +stage +state +seconds +size$")
+HEAD = re.compile(r"^ output +version +stage +state +time +size( +why)?$")
 STATES = "built|cached|failed|stopped|not built"
-ROW = re.compile(rf"^nox > (\S+) +(?:1\.0 +)?(?:first|second|third) +({STATES})\b")
+ROW = re.compile(rf"^ (\S+) +(?:1\.0 +)?(?:first|second|third) +({STATES})\b")
 BOTH = pytest.mark.parametrize("flags", [(), ("-j", "2")], ids=["one", "parallel"])
 PATIENCE = 30.0
 

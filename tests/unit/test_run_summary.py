@@ -10,7 +10,13 @@ import pytest
 from nox_buildstages.config.cells import Cells, arrange_cells
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.run.events import Event
-from nox_buildstages.run.summary import missing_summaries, render_summary
+from nox_buildstages.run.summary import (
+    missing_summaries,
+    render_summary,
+    summarize,
+    summary_markdown,
+)
+from nox_buildstages.text import format_size
 from nox_buildstages.value import replace
 
 TABLE = {
@@ -47,6 +53,82 @@ def states(*notes: Any) -> list[str] | None:  # noqa: ANN401
     return [entry["status"] for entry in tables[0]] if tables else None
 
 
+def built(name: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return the entry of an output that was built."""
+    known = {"version": "1.0", "seconds": 106.4, "size": 885_400, "stage": "maps"}
+    return {"name": name, "status": "built", **known, **more}
+
+
+RUN = (
+    Event(step="run", state="begun", time=100),
+    Event(step="install", state="ended", facts={"packages": 5}),
+    Event(step="import", state="ended", facts={"modules": ["a", "b"]}),
+    Event(step="check", state="ended"),
+    Event(step="check", state="failed"),
+)
+
+ENTRIES = [
+    built("cymem", status="cached", seconds=38, stage="native"),
+    built("preshed", reasons=["cython 3.2.5 → 3.3.1"]),
+    built("fastdtw", seconds=0.42, stage="warp", reasons=["env A unset → '2'"]),
+]
+
+
+def test_a_summary_says_what_was_built_and_why() -> None:
+    """With the totals, what the store saved, and what was done with the runtime."""
+    summary = summarize(ENTRIES, RUN, now=212, report="wheelhouse/report.html")
+    below = "runtime: 5 packages · imports: 2 · checks: 2 failed"
+    assert [*render_summary(summary)] == [
+        " output   version  stage   state   time        size      why",
+        " cymem    1.0      native  cached  (38 s)      885.4 kB",
+        " preshed  1.0      maps    built   1 min 46 s  885.4 kB  cython 3.2.5 → 3.3.1",
+        " fastdtw  1.0      warp    built   0.4 s       885.4 kB  env A unset → '2'",
+        f" {'─' * 76}",
+        " 3 wheels, 2 built                 1 min 52 s  2.7 MB    saved 38 s",
+        f" {below}   report: wheelhouse/report.html",
+    ]
+
+
+def test_a_terminal_with_colours_gets_symbols() -> None:
+    """By state."""
+    head, cached, made, *_, below = render_summary(summarize(ENTRIES, RUN), colour=True)
+    assert head.startswith(" \x1b[1moutput")
+    assert cached.startswith(" \x1b[2mcymem")
+    assert made.startswith(" \x1b[32mpreshed")
+    assert "imports: 2 \x1b[32m✓" in below
+    assert "checks: 2 \x1b[31m✗" in below
+
+
+@pytest.mark.parametrize("columns", [100, 80, 40])
+def test_nothing_of_a_summary_wraps(columns: int) -> None:
+    """What doesn't fit is cut, and that shows."""
+    entries = [built("a", reasons=["x" * 200, "y"]), built("b" * 90)]
+    table = summarize(entries, RUN[:1], now=200)
+    for line in render_summary(table, columns=columns):
+        assert len(line) < columns
+    assert [*render_summary(table, columns=columns)][1].endswith("…")
+
+
+def test_there_may_be_nothing_to_sum_up() -> None:
+    """Without outputs there is no table."""
+    assert [*render_summary(summarize([], RUN))] == []
+    assert [*summary_markdown(summarize([], RUN))] == []
+
+
+def test_a_step_summary_is_markdown() -> None:
+    """Strangers' text has no meaning in it."""
+    entry = built("kernels", reasons=["env A unset → '<b>|`x`'", "more"])
+    why = "env A unset → '\\<b\\>\\|\\`x\\`', and 1 more"
+    assert [*summary_markdown(summarize([entry], RUN, now=212))] == [
+        "| output | version | stage | state | time | size | why |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| kernels | 1.0 | maps | built | 1 min 46 s | 885.4 kB | {why} |",
+        "| 1 wheel, 1 built |  |  |  | 1 min 52 s | 885.4 kB |  |",
+        "",
+        "runtime: 5 packages · imports: 2 · checks: 2 failed",
+    ]
+
+
 @pytest.mark.parametrize(
     ("status", "build", "memory"),
     [
@@ -61,23 +143,22 @@ def test_memory_is_shown_if_a_build_used_much(
 ) -> None:
     """Of a cached wheel, nobody asks."""
     used = {"process": min(build, 10**9), "build": build, "jobs": 4}
-    entry = {"name": "a", "stage": "b", "status": status, "memory": used}
-    head, row = render_summary([entry])
+    entry = {"name": "a", "stage": "b", "status": status, "size": 1, "memory": used}
+    head, row, *_ = render_summary(summarize([entry]))
     assert ("memory" in head) is bool(memory)
-    assert row.partition(status)[2].strip() == memory
+    assert row.partition("1 B")[2].strip() == memory
 
 
 def test_a_cell_that_is_not_known_is_empty() -> None:
-    """Of what was not built nobody knows the size."""
-    built = {"version": "1.0", "seconds": 2.06, "size": 956}
+    """Of what was not built nobody knows the size, so there is no total."""
     entries: list[dict[str, Any]] = [
-        {"name": "kernels", "stage": "first", "status": "built", **built},
+        {**built("kernels", seconds=2.06, size=956), "stage": "first"},
         {"name": "models", "stage": "second", "status": "not built"},
     ]
-    assert [*render_summary(entries)] == [
-        "output   version  stage   state      seconds  size",
-        "kernels  1.0      first   built      2.1      956 B",
-        "models            second  not built",
+    assert [*render_summary(summarize(entries))] == [
+        " output   version  stage   state      time   size",
+        " kernels  1.0      first   built      2.1 s  956 B",
+        " models            second  not built",
     ]
 
 
@@ -94,8 +175,7 @@ def test_a_cell_that_is_not_known_is_empty() -> None:
 )
 def test_a_size_is_said_as_people_say_it(size: int, said: str) -> None:
     """In powers of 1000."""
-    entry = {"name": "a", "stage": "b", "status": "built", "size": size}
-    assert [*render_summary([entry])][1].endswith(said)
+    assert format_size(size) == said
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 import platform
 import shlex
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.builder.prepare import occupy_environment, sync_environment
 from nox_buildstages.builder.stage import find_results
@@ -16,9 +16,9 @@ from nox_buildstages.environments.packages import IMPORTS_NOTE, digest_packages
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files.effects import describe_unused, find_unused_outputs
 from nox_buildstages.lock.files.selection import KeptText
-from nox_buildstages.model import FINAL
+from nox_buildstages.model import FINAL, REPORT
 from nox_buildstages.run.events import BUILT, ENDED
-from nox_buildstages.run.summary import render_summary
+from nox_buildstages.run.processes import print_summary
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.system.files import write_text
 from nox_buildstages.system.machine import is_this_machine
@@ -27,6 +27,8 @@ from nox_buildstages.text import show_path
 from nox_buildstages.wheelhouse.directory import unused_wheelhouses
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.config.cells import Cells
     from nox_buildstages.environments.environment import Environment
@@ -86,8 +88,7 @@ def run_final(workspace: Workspace) -> str | None:
                 environment.run(check, project.root)
         works = True
     finally:
-        for line in render_summary(entries):
-            tools.run.report(line)
+        _print_summary(context, entries)
         used = {pin.name for name in context.locks for pin in context.pins(name)}
         for name in find_unused_outputs(project, used):
             tools.run.report(describe_unused(name))
@@ -101,6 +102,27 @@ def run_final(workspace: Workspace) -> str | None:
             tools.run.report(f"the wheels are kept, in {folder}: none is built again")
         tools.run.emit("summary", ENDED, place)
     return None
+
+
+def _print_summary(context: BuildContext, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Print the table of the cell, with the reasons of builds of this run."""
+    run, project = context.tools.run, context.project
+    python = context.interpreter.version
+    events = [it for it in run.journal.events() if it.python in ("", python)]
+    stages = {project.stage_label(it.name) for it in project.stages}
+    reasons = {
+        it.output: it.facts["reasons"]
+        for it in events
+        if it.step == "output" and it.stage in stages and "reasons" in it.facts
+    }
+    final = project.stage_label(FINAL)
+    page = project.wheelhouse / REPORT
+    print_summary(
+        run,
+        [{**it, "reasons": reasons.get(it["name"], ())} for it in entries],
+        [it for it in events if it.step == "run" or it.stage == final],
+        page if run.has_worked or page.is_file() else None,
+    )
 
 
 def _list_matched(context: BuildContext) -> dict[str, dict[str, str]]:

@@ -15,25 +15,27 @@ import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.errors import UsageError
 from nox_buildstages.model import DEBUG_LOG
+from nox_buildstages.run.ci import add_to_summary, is_folding
 from nox_buildstages.run.events import BEGUN
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.run import Run
 from nox_buildstages.run.screen import (
     HEARTBEAT,
     Board,
+    Folds,
     Heartbeat,
     LiveLine,
     Screen,
     Stream,
 )
-from nox_buildstages.text import takes_colour
+from nox_buildstages.text import has_colour, show_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from nox_buildstages.config.cells import Cells
@@ -49,6 +51,9 @@ _OUTPUT = logging.DEBUG - 1
 """The level at which nox logs the output of programs, with ``-v``."""
 
 _LOGGER = logging.getLogger("nox")
+
+_COLUMNS = 100
+"""The width of lines without a terminal."""
 
 _INTERVAL = 1.0
 """Seconds between two looks at the parent process."""
@@ -71,10 +76,16 @@ def begin_run(wheelhouse: Path) -> Run:
     name = os.environ[_RUN_VARIABLE]
     is_worker = not name.startswith(f"{os.getpid()}-")
     journal = Journal.of(wheelhouse, name)
+    columns = os.environ.get(_BOARD_VARIABLE)
+    is_terminal = columns is not None if is_worker else sys.stderr.isatty()
+    if columns is None and is_terminal:
+        columns = str(shutil.get_terminal_size().columns)
     return Run(
         id=name,
         outer=dict(os.environ),
         journal=journal,
+        colour=has_colour(os.environ, is_terminal=is_terminal),
+        columns=int(columns or _COLUMNS),
         screen=_open_screen(journal if is_worker else None),
         is_parallel=is_worker,
     )
@@ -114,6 +125,26 @@ def watch_processes(
         _let_children_append()
 
 
+def print_summary(
+    run: Run,
+    entries: Sequence[Mapping[str, Any]],
+    events: Iterable[Event],
+    report: Path | None = None,
+) -> None:
+    """Print a summary, and add it to the summary of a job in GitHub."""
+    from nox_buildstages.run.summary import (  # noqa: PLC0415 - a child may need none
+        render_summary,
+        summarize,
+        summary_markdown,
+    )
+
+    shown = show_path(report, Path.cwd()) if report else ""
+    summary = summarize(entries, events, now=time.time(), report=shown)
+    run.print_lines(render_summary(summary, columns=run.columns, colour=run.colour))
+    with suppress(OSError):  # a full disk
+        add_to_summary(summary_markdown(summary), run.outer)
+
+
 def open_debug_log(
     run: Run, session: str, *, logs: Callable[[], Path], root: Path
 ) -> AbstractContextManager[None]:
@@ -149,6 +180,8 @@ def _open_screen(shared: Journal | None) -> Screen:
     except ValueError:
         every = HEARTBEAT
     say = _LOGGER.info if shared is None else _say_in_parent
+    if is_folding(os.environ):
+        return Folds(say=say, every=every, journal=shared, env=dict(os.environ))
     if logging.getLogger().isEnabledFor(_OUTPUT):
         return Stream(say=say, every=every, to=sys.stderr, journal=shared)
     if columns is not None:
@@ -157,7 +190,7 @@ def _open_screen(shared: Journal | None) -> Screen:
         return Board(
             stream=sys.stderr,
             size=shutil.get_terminal_size,
-            colour=takes_colour(sys.stderr, os.environ),
+            colour=has_colour(os.environ, is_terminal=True),
         )
     return Heartbeat(say=say, every=every, journal=shared)
 
@@ -204,14 +237,13 @@ def _end_run(
 ) -> None:
     """Print the summary if no session did, and what a stop keeps; write the report."""
     from nox_buildstages.run.failure import describe_stop  # noqa: PLC0415 - a no-op needs none
-    from nox_buildstages.run.summary import missing_summaries, render_summary  # noqa: PLC0415 - a no-op needs none
+    from nox_buildstages.run.summary import missing_summaries  # noqa: PLC0415
 
     events = run.journal.events()
     for python, entries in missing_summaries(events, cells, sessions):
         if len(cells.first.project.pythons) > 1:
             _LOGGER.info("Python %s", python)
-        for line in render_summary(entries):
-            _LOGGER.info(line)
+        print_summary(run, entries, [it for it in events if it.step == "run"])
     command = shlex.join(("nox", *sys.argv[1:]))
     for line in describe_stop(events, command, now=time.time()):
         _LOGGER.info(line)

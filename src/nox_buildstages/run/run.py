@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from contextlib import ExitStack, contextmanager
 from threading import RLock
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from nox_buildstages.errors import BuildStagesError, BuildTimeoutError
 from nox_buildstages.run.events import BEGUN, ENDED, FAILED, RUNNING, STOPPED, Event
 from nox_buildstages.run.screen import Screen
+from nox_buildstages.text import fit_encoding
 from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from nox_buildstages.run.events import Step
@@ -52,6 +54,8 @@ class Run(Record):
     outer: Mapping[str, str] = field(default_factory=dict)
     """The environment variables that nox was started with."""
     screen: Screen = field(default_factory=Screen)
+    colour: bool = False  # whether the terminal shows colours
+    columns: int = 100  # of the terminal
     is_parallel: bool = False  # whether other sessions work at the same time
     stops_on_error: bool = False  # nox's --stop-on-first-error
     uses: ExitStack = field(default_factory=ExitStack)  # in use until the process ends
@@ -70,6 +74,15 @@ class Run(Record):
         with self.screen.lock:
             self.screen.clear()
             logging.getLogger("nox").info(line)
+
+    def print_lines(self, lines: Iterable[str]) -> None:
+        """Print lines as they are, in place of the progress on the screen."""
+        with self.screen.lock:
+            self.screen.clear()
+            for line in lines:
+                _LOG.debug("printed: %s", line)
+                print(fit_encoding(line, sys.stderr.encoding), file=sys.stderr)  # noqa: T201 - nox would put its name before it
+            sys.stderr.flush()
 
     def report_once(self, line: str) -> None:
         """Print a line, unless this process has printed the same line."""

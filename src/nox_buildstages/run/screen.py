@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Event as Signal, RLock, Thread
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
+from nox_buildstages.run.ci import fold
+from nox_buildstages.run.events import BEGUN, RUNNING
 from nox_buildstages.text import fit_encoding
 from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from nox_buildstages.run.events import Event
     from nox_buildstages.run.journal import Journal
@@ -69,7 +73,7 @@ class LiveScreen(Screen):
         self._events.append(event)
         if event.facts.get("prints"):
             with self.lock:
-                self._covered += 1 if event.state == "begun" else -1
+                self._covered += 1 if event.state == BEGUN else -1
                 self.clear()
 
     @contextmanager
@@ -236,3 +240,22 @@ class Stream(Heartbeat):
         with self.lock:
             self.to.write(text)
             self.to.flush()
+
+
+class Folds(Heartbeat):
+    """The log of each program that has ended, folded, for CI; and a line meanwhile."""
+
+    env: Mapping[str, str]
+
+    def note(self, event: Event) -> None:
+        """Print the log of a program that has ended."""
+        super().note(event)
+        if event.state in (BEGUN, RUNNING) or "log" not in event.facts:
+            return
+        with suppress(OSError), self.lock:
+            path = Path(event.facts["log"])
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            title = f"{path.name}: {event.output} {event.version}".rstrip()
+            for line in fold(f"{title}, {event.step} {event.state}", lines, self.env):
+                print(fit_encoding(line, sys.stderr.encoding), file=sys.stderr)  # noqa: T201
+            sys.stderr.flush()

@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages.run.events import BEGUN, BUILT, CACHED, FAILED, PLANNED, STOPPED
-from nox_buildstages.text import align, format_size
+from nox_buildstages.run.events import (
+    BEGUN,
+    BUILT,
+    CACHED,
+    ENDED,
+    FAILED,
+    PLANNED,
+    STOPPED,
+)
+from nox_buildstages.text import (
+    count,
+    escape_markdown,
+    format_seconds,
+    format_size,
+    paint,
+)
+from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from nox_buildstages.config.cells import Cells
     from nox_buildstages.run.events import Event
 
-_HEAD = ("output", "version", "stage", "state", "seconds", "size", "memory")
+_HEAD = ("output", "version", "stage", "state", "time", "size", "memory", "why")
 _NOT_BUILT = "not built"
+
+_RUNTIME = ("install", "import", "check")
+"""The steps of the runtime environment."""
+
+_STYLES = {BUILT: "green", CACHED: "dim", FAILED: "red", STOPPED: "yellow"}
 
 _UNFINISHED = (BEGUN, FAILED, STOPPED)
 """The states of an output without a wheel. Without an end, its process was killed."""
@@ -23,28 +43,144 @@ _MUCH = 10**9
 """Bytes; the summary shows memory if a build of this run used so much."""
 
 
-def render_summary(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the lines of a summary; none without entries.
+class Summary(Value):
+    """The table of a cell for a Python, and the lines below."""
+
+    rows: tuple[tuple[str, ...], ...]  # without columns that are empty
+    states: tuple[str, ...]  # of the rows
+    totals: tuple[str, ...] = ()  # a row: wheels, time and size; empty if some lack
+    saved: str = ""
+    runtime: tuple[tuple[str, bool], ...] = ()
+    """What was done with the runtime environment, and whether it worked."""
+    report: str = ""  # a path, or empty
+
+
+def summarize(
+    entries: Sequence[Mapping[str, Any]],
+    events: Iterable[Event] = (),
+    *,
+    now: float = 0.0,
+    report: str = "",
+) -> Summary:
+    """Return the summary of a cell.
 
     Each entry has ``name``, ``stage`` and ``status``, and ``version``, ``seconds``,
-    ``size`` in bytes and ``memory`` if they are known.
+    ``size`` in bytes, ``memory`` and ``reasons`` if they are known. The events are
+    those of the run and of the runtime environment.
     """
-    rows = []
-    columns = len(_HEAD) - 1
-    for entry in entries:
-        seconds, size = entry.get("seconds"), entry.get("size")
-        memory = entry.get("memory") if entry["status"] == BUILT else None
-        row = (
-            *(entry["name"], entry.get("version", ""), entry["stage"]),
-            entry["status"],
-            "" if seconds is None else f"{seconds:.1f}",
-            "" if size is None else format_size(size),
-            _format_memory(**memory) if memory else "",
+    began, runtime = now, []
+    for event in events:
+        if event.step == "run" and event.state == BEGUN:
+            began = event.time
+        elif event.step in _RUNTIME and event.state in (ENDED, FAILED, STOPPED):
+            runtime.append(event)
+    rows = [*map(_row, entries)]
+    totals: tuple[str, ...] = ()
+    spared = sum(it.get("seconds") or 0 for it in entries if it["status"] == CACHED)
+    saved = f"saved {format_seconds(spared)}" if spared >= 1 else ""
+    if rows and all(it["status"] in (BUILT, CACHED) for it in entries):
+        built = sum(it["status"] == BUILT for it in entries)
+        totals = (
+            f"{count(len(rows), 'wheel')}, {built or 'none'} built",
+            *("", "", "", format_seconds(now - began)),
+            format_size(sum(it["size"] for it in entries)),
+            *("", saved),
         )
-        rows.append(row)
-        if memory and memory["build"] >= _MUCH:
-            columns = len(_HEAD)
-    return align([it[:columns] for it in (_HEAD, *rows)] if rows else [])
+    table = [_HEAD, *rows] if rows else []
+    kept = [number for number in range(len(_HEAD)) if any(it[number] for it in rows)]
+    return Summary(
+        rows=tuple(tuple(row[it] for it in kept) for row in table),
+        states=tuple(it["status"] for it in entries),
+        totals=tuple(totals[it] for it in kept if totals),
+        saved=saved,
+        runtime=tuple(_describe_runtime(runtime)),
+        report=report if rows else "",
+    )
+
+
+def render_summary(
+    summary: Summary, *, columns: int = 100, colour: bool = False
+) -> Iterator[str]:
+    """Yield the lines of a summary; none without outputs. No line wraps."""
+    if not summary.rows:
+        return
+    width = columns - 1
+    rows = [*summary.rows, *filter(None, [summary.totals])]
+    aligned = [*summary.rows, ("", *summary.totals[1:])] if summary.totals else rows
+    widths = [max(map(len, column)) for column in zip(*aligned, strict=True)]
+    lines: list[str] = []
+    for row in rows:
+        cells = [f"{cell:<{size}}" for cell, size in zip(row, widths, strict=True)]
+        if row is summary.totals:  # its first cell takes the place of several
+            at = next(place for place, cell in enumerate(row) if place and cell)
+            start = sum(widths[:at]) + 2 * (at - 1)
+            cells = [f"{row[0]:<{start}}", *cells[at:]]
+            lines.append("─" * min(width - 1, max(map(len, lines))))
+            if summary.saved not in row:
+                cells.append(summary.saved)
+        line = "  ".join(cells).rstrip()
+        lines.append(line if len(line) < width else f"{line[: width - 2]}…")
+    styles = ["bold", *(_STYLES.get(it, "") for it in summary.states), "dim", "bold"]
+    for line, style in zip(lines, styles, strict=False):
+        yield f" {paint(line, style, colour=colour) if style else line}"
+    runtime = " · ".join(
+        _mark(text, works=works, colour=colour) for text, works in summary.runtime
+    )
+    report = f"report: {summary.report}" if summary.report else ""
+    if line := "   ".join(filter(None, [runtime, report])):
+        yield f" {line}"
+
+
+def summary_markdown(summary: Summary) -> Iterator[str]:
+    """Yield the lines of a summary in Markdown; none without outputs."""
+    for number, row in enumerate([*summary.rows, *filter(None, [summary.totals])]):
+        yield f"| {' | '.join(map(escape_markdown, row))} |"
+        if number == 0:
+            yield f"|{' --- |' * len(row)}"
+    if not summary.rows:
+        return
+    below = [f"{text}{'' if works else ' failed'}" for text, works in summary.runtime]
+    if line := " · ".join(below):
+        yield ""
+        yield escape_markdown(line)
+
+
+def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    seconds, size = entry.get("seconds"), entry.get("size")
+    reasons = entry.get("reasons", ())
+    status = entry["status"]
+    memory = entry.get("memory") if status == BUILT else None
+    time = "" if seconds is None else format_seconds(seconds)
+    others = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+    return (
+        *(entry["name"], entry.get("version", ""), entry["stage"], status),
+        f"({time})" if status == CACHED and time else time,
+        "" if size is None else format_size(size),
+        _format_memory(**memory) if memory and memory["build"] >= _MUCH else "",
+        f"{reasons[0]}{others}" if reasons and status != CACHED else "",
+    )
+
+
+def _describe_runtime(events: Sequence[Event]) -> Iterator[tuple[str, bool]]:
+    """Yield what was done with the runtime environment, and whether it worked."""
+    for event in events:
+        if event.step == "install":
+            packages = count(event.facts.get("packages", 0), "package")
+            yield f"runtime: {packages}", event.state == ENDED
+        if event.step == "import":
+            yield f"imports: {len(event.facts['modules'])}", event.state == ENDED
+    checks = [it for it in events if it.step == "check"]
+    if checks:
+        works = all(it.state == ENDED for it in checks)
+        yield f"checks: {len(checks)}", works
+
+
+def _mark(text: str, *, works: bool, colour: bool) -> str:
+    """Return a text with a symbol for success or failure, or in words."""
+    if not colour:
+        return f"{text}{'' if works else ' failed'}"
+    symbol, style = ("✓", "green") if works else ("✗", "red")
+    return f"{text} {paint(symbol, style, colour=True)}"
 
 
 def _format_memory(process: int, build: int, **_: object) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from nox_buildstages.config.cells import MULTIPLIED
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.model import FINAL, Cell
 from nox_buildstages.store.key import digest_json
+from nox_buildstages.text import escape_markdown
 from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ SCHEME = 1
 
 _ARM = ("ubuntu-24.04-arm",)
 """The label of GitHub's runners with this machine."""
-
-_MARKDOWN = re.compile(r"[\\`*_~#|<>\[\]]")
-"""Characters with a meaning in Markdown."""
 
 
 class CellPlan(Value):
@@ -110,7 +107,7 @@ class GitHubPlan(Value):
         noun = "cell" if total == 1 else "cells"
         yield f"### Build stages: a job for {jobs} of {total} {noun}"
         for cell in self.cells:
-            yield from ("", f"#### {_escape(cell.label or cell.session)}", "")
+            yield from ("", f"#### {escape_markdown(cell.label or cell.session)}", "")
             if self.only_missing and cell.is_cached:
                 remote = sum(it.remote for it in cell.outputs)
                 stores = "the store"
@@ -124,8 +121,10 @@ class GitHubPlan(Value):
             yield "| --- | --- | --- | --- | --- |"
             for it in cell.outputs:
                 remark = ("in the remote store",) if it.remote else ()
-                why = "<br>".join(map(_escape, it.reasons or remark))
-                columns = map(_escape, (it.state, it.name, it.version, it.stage))
+                why = "<br>".join(map(escape_markdown, it.reasons or remark))
+                columns = map(
+                    escape_markdown, (it.state, it.name, it.version, it.stage)
+                )
                 yield f"| {' | '.join((*columns, why))} |"
 
     def _select_jobs(self, cells: Iterable[CellPlan]) -> list[CellPlan]:
@@ -281,8 +280,3 @@ def _append(path: str, text: str) -> None:
 def _format_matrix(jobs: Iterable[CellPlan]) -> str:
     include = [job.to_dict() for job in jobs]
     return json.dumps({"include": include}, separators=(",", ":"))
-
-
-def _escape(text: str) -> str:
-    """Escape a text for Markdown, without line breaks."""
-    return _MARKDOWN.sub(r"\\\g<0>", " ".join(text.replace("&", "&amp;").split()))
