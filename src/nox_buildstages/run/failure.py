@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, TypeAlias
 
 from nox_buildstages.run.events import BEGUN, BUILT, CACHED, PLANNED, STOPPED
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nox_buildstages.run.events import Event
+
+_WIDTH = 72
+"""The number of characters of a line, which nox begins with six others."""
 
 _UNFINISHED = (BEGUN, STOPPED)
 """The states of a step that Ctrl-C, a timeout or the end of its process has stopped."""
@@ -58,7 +62,8 @@ def describe_stop(events: Sequence[Event], command: str, *, now: float) -> list[
         kept.append(f"{place[2]} ({', '.join(filter(None, (count, duration)))})")
     *others, final = kept
     words = f"{', '.join(others)} and {final}" if others else final
-    return [f"stopped. Kept: {words}.", f"Run `{command}` again to resume."]
+    lines = wrap(f"stopped. Kept: {words}.", _WIDTH, subsequent_indent="  ")
+    return [*lines, f"Run `{command}` again to resume."]
 
 
 def _count_compiled(log: str) -> str:
