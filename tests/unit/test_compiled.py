@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 import pytest
 
 from nox_buildstages.builder.compilers.ninja_log import (
@@ -9,15 +12,21 @@ from nox_buildstages.builder.compilers.ninja_log import (
     read_log,
     read_sources,
 )
-from nox_buildstages.builder.compilers.slowest import merge_sources
+from nox_buildstages.builder.compilers.slowest import collect_compiled, merge_sources
 from nox_buildstages.builder.scripts import supervise
+from nox_buildstages.store.build_dir import HERE, BuildDirectory
 from nox_buildstages.store.compiled import (
     MOST,
+    Activity,
     CompiledFile,
     CompiledFiles,
     find_architectures,
     parse_compiled,
+    read_activity,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GENCODE = "-gencode=arch=compute_90,code=sm_90"
 
@@ -164,3 +173,58 @@ def test_a_record_keeps_the_slowest_files() -> None:
     for wrong in ({"slowest": [1]}, {"count": "x"}, {"seconds": float("nan")}):
         assert CompiledFiles.from_dict({**record, **wrong}) is None
     assert CompiledFiles.from_dict(None) is None
+
+
+def write(path: Path, text: str, *, at: int) -> None:
+    """Write a file with a time in seconds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    os.utime(path, (at, at))
+
+
+def test_a_build_has_compiled_its_own_files(tmp_path: Path) -> None:
+    """Logs of ninja in the source may have steps of builds elsewhere.
+
+    The number of compilers in the build's log counts, if it is higher.
+    """
+    build_dir = BuildDirectory(tmp_path / "key")
+    project = build_dir.source / "x-1.0"
+    build_dir.begin(tmp_path / "venv", lambda _: project)
+    top = project / "out"
+    write(build_dir.folder / "begun", "", at=1000)
+    log = "# ninja log v7\n0\t9000\t1\told.o\t1\n0\t2000\t1\tnew.o\t2\n"
+    write(top / ".ninja_log", f"{log}0\t500\t1\tx.so\t3\n", at=2000)
+    write(top / "build.ninja", "build new.o: cxx ../new.cc\n", at=2000)
+    write(top / "old.o", "", at=900)
+    write(top / "new.o", "", at=2000)
+    write(build_dir.source / "elsewhere/.ninja_log", log, at=900)
+    seen = f"5.0\t6.5\t7\t\t{project}/a.c\n1.0\t2.0\t8\tsm_80\t{HERE}/build/b.cu\n"
+    build_dir.compiled.write_text(seen)
+    running = f"6.0\t9.0\t7\t\t{HERE}/source/x-1.0/late.c\n"
+    build_dir.memory.write_text(f"9 30 2 11 20 2\n{running}")
+    text = tmp_path / "x.log"
+    text.write_text("gcc -c a.c\n" * 9)
+
+    assert collect_compiled(build_dir, text) == CompiledFiles(
+        count=9,
+        seconds=11,
+        jobs=2,
+        slowest=(
+            CompiledFile(file="late.c", seconds=3.0, memory=7),
+            CompiledFile(file="new.cc", seconds=2.0),
+            CompiledFile(file="a.c", seconds=1.5, memory=7),
+            CompiledFile(
+                file="build/b.cu",
+                seconds=1.0,
+                memory=8,
+                architectures=("sm_80",),
+            ),
+            CompiledFile(file="out/x.so", seconds=0.5),
+        ),
+    )
+    assert read_activity(build_dir) == Activity(
+        memory=20, files=("late.c",), done=2, most=2, seconds=11
+    )
+    build_dir.memory.write_text("9 30\n")  # by an older version
+    assert read_activity(build_dir) is None
+    assert build_dir.read_memory(1) is not None

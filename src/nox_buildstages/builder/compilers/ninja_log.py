@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.scripts.supervise import SOURCES
 from nox_buildstages.store.compiled import CompiledFile
 from nox_buildstages.value import Value
 
@@ -97,7 +96,6 @@ def find_steps(build_dir: BuildDirectory) -> Iterator[CompiledFile]:
                 real = top / (build_dir.relative(Path(path)) or path)
                 if real.lstat().st_mtime_ns < build_dir.begun:
                     continue
-            name = sources.get(step.result, "")
-            is_source = Path(name).suffix.encode() in SOURCES
-            shown = os.path.normpath(Path(folder, name)) if is_source else path
-            yield CompiledFile(file=shorten(shown), seconds=step.seconds)
+            if step.result.endswith((".o", ".obj")):
+                path = os.path.normpath(Path(folder, sources.get(step.result, path)))
+            yield CompiledFile(file=shorten(path), seconds=step.seconds)

@@ -58,11 +58,9 @@ REST = 200
 _COMPILES = frozenset((b"-c", b"--compile", b"-dc", b"--device-c"))
 """The options with which compilers compile, and don't link."""
 
-SOURCES = frozenset(
+_SOURCES = frozenset(
     b".c .cc .cpp .cxx .c++ .C .cu .hip .m .mm .f .F .for .f90 .F90 .f95 .s .S".split()
 )
-"""The suffixes of files that compilers compile."""
-
 _VALUED = frozenset((b"-o", b"-MF", b"-MT", b"-MQ", b"-include"))
 """Options with a value that is another file."""
 
@@ -284,7 +282,7 @@ def parse_compiler(words: list[bytes]) -> tuple[bytes, bytes] | None:
             options.append(value)
         elif not (file or before in _VALUED or word.startswith(b"-")):
             name = word.rpartition(b"/")[2]
-            is_source = os.path.splitext(name)[1] in SOURCES  # noqa: PTH122
+            is_source = os.path.splitext(name)[1] in _SOURCES  # noqa: PTH122
             if is_source and not name.startswith(_PROBES):
                 file = word
         before = word
