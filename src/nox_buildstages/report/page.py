@@ -196,6 +196,8 @@ def _timeline(report: Report) -> Iterator[Markup]:
     bars = [bar for lane in lanes for row in lane.rows for bar in row]
     states = {it.state for it in bars}
     kinds = {it.kind for it in bars if it.state not in _BAD}
+    longest = max(len(lane.label) for lane in lanes)
+    label_width = min(220, 8 * longest + 24)
     yield element("h2", "Timeline")
     marks = [*_marks(total)]
     grid = element(
@@ -243,6 +245,7 @@ def _timeline(report: Report) -> Iterator[Markup]:
         axis,
         element("div", *keys, class_="legend"),
         class_="card",
+        style=f"--label:{label_width}px",
     )
     if report.state != DONE:
         return
@@ -498,7 +501,7 @@ def _slowest(report: Report) -> Iterator[Markup]:
         )
     names = ("file", "output", "time", "memory", "architectures")
     head = element("thead", element("tr", *(element("th", it) for it in names)))
-    yield element("table", head, element("tbody", *rows), class_="stack")
+    yield element("table", head, element("tbody", *rows), class_="stack files")
     if len(files) > _MOST_FILES:
         yield element(
             "p",

@@ -35,7 +35,7 @@ white-space:nowrap;background:#667085}
 .chip.kept{background:#4d7a60}.chip.built{background:#2563eb}.chip.cached{background:#0e7d40}
 .chip.failed{background:#c8281c}.chip.stopped,.chip.killed{background:#a15c07}
 .lanes{position:relative}
-.lane{display:grid;grid-template-columns:120px minmax(0,1fr);padding:3px 0}
+.lane{display:grid;grid-template-columns:var(--label) minmax(0,1fr);padding:3px 0}
 .lane>span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;
 padding-right:10px;line-height:24px}
 .rows{display:grid;gap:4px}.row{position:relative;height:24px}
@@ -51,9 +51,9 @@ var(--card) 4px 8px);color:var(--fg)}
 .bar.stopped,.bar.killed{background:#a15c07}
 .beside{position:absolute;line-height:24px;white-space:nowrap;font-size:13px;
 color:var(--mut)}
-.grid{position:absolute;inset:0 0 0 120px;pointer-events:none}
+.grid{position:absolute;inset:0 0 0 var(--label);pointer-events:none}
 .grid i{position:absolute;top:0;bottom:0;border-left:1px solid var(--line)}
-.axis{position:relative;height:18px;margin-left:120px;font-size:11px;
+.axis{position:relative;height:18px;margin-left:var(--label);font-size:11px;
 color:var(--mut)}
 .axis span{position:absolute;white-space:nowrap}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:12px;color:var(--mut);
@@ -65,7 +65,7 @@ table{border-collapse:collapse;width:100%}
 td,th{text-align:left;padding:8px 10px 8px 0;border-bottom:1px solid var(--line);
 vertical-align:top}
 th{font-size:12px;color:var(--mut);font-weight:600}
-td.num,td.name{white-space:nowrap}
+td.num,td.name{white-space:nowrap}.files th:first-child{width:50%}
 .why{background:var(--why);border-radius:8px;padding:5px 10px;font-size:13px}
 .wide{overflow-x:auto}.wide th:first-child,.wide td:first-child{position:sticky;
 left:0;background:var(--bg)}
