@@ -925,7 +925,7 @@ def test_a_build_that_ran_out_of_memory_is_tried_again(shop: Shop) -> None:
     shop.write(faults=["memory"])
     log = shop.provide().wheel.log.read_text()
     building, again, _, built = shop.reports
-    assert building.startswith("building low-lib 1.0 with 2 jobs (log: ")
+    assert building == "building low-lib 1.0 with 2 jobs"
     assert again == "low-lib ran out of memory with 2 jobs; retrying with 1 job"
     assert built.startswith("built low_lib-1.0-py3-none-any.whl in ")
     assert log.count("tinybackend: building low-lib 1.0") == 2
@@ -1058,7 +1058,7 @@ def test_a_build_gets_as_many_jobs_as_its_last_build_needed(shop: Shop) -> None:
     assert (build.memory.origin, build.memory.reason) == ("measured", why)
     shop.reports.clear()
     again = shop.provide().wheel
-    assert shop.reports[0].startswith(f"building low-lib 1.0 with 2 jobs: {why} (log: ")
+    assert shop.reports[0] == f"building low-lib 1.0 with 2 jobs: {why}"
     assert wheel.key != again.key
     assert sha256_of(wheel.path) == sha256_of(again.path)
 

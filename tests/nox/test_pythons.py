@@ -181,11 +181,8 @@ def test_whoever_locks_writes_the_same(
     done = pythons.nox("-s", f"build-stage-second-{THERE}", env=env)
     assert "; locking" in done.output
     assert lock_texts(pythons) == lock_texts(made[0])
-    log = f"{pythons.wheelhouse / THERE}/logs/kernels.log"
-    assert re.search(
-        rf"building kernels 1.0 with \d+ jobs? \(log: {re.escape(log)}\)",
-        done.output,
-    )
+    assert "building kernels 1.0 with " in done.output
+    assert (pythons.wheelhouse / THERE / "logs/kernels.log").is_file()
     again = pythons.nox("-s", "build-stages-lock", "--", "--check", env=env)
     assert "the lock files are up to date" in again.output
 

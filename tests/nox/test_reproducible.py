@@ -41,7 +41,7 @@ def test_equal_wheels_are_reproducible(project: Project) -> None:
     done = project.nox(*CHECK)
     assert built(done) == ["kernels", "models"]
     for name, wheel in (("kernels", KERNELS), ("models", MODELS)):
-        assert f"building {name} 1.0 again (log: " in done.output
+        assert f"building {name} 1.0 again" in done.output
         digest = entry(project, name)["sha256"]
         assert f"reproducible: {wheel} (sha256:{digest})" in done.output
     assert project.wheels() == [KERNELS, MODELS]

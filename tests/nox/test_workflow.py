@@ -59,7 +59,7 @@ def wheels(folder: Path) -> dict[str, str]:
 
 def built(github: GitHub) -> list[str]:
     """Return the outputs that the last run built."""
-    return re.findall(r"building (\S+) \S+ with \d+ jobs? \(log: ", github.log)
+    return re.findall(r"building (\S+) \S+ with ", github.log)
 
 
 def results(github: GitHub) -> dict[str, str]:

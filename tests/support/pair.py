@@ -109,7 +109,7 @@ def kernels_tree(project: Project, **settings: object) -> str:
 
 def built(done: Completed) -> list[str]:
     """Return the outputs that a run built, in order."""
-    return re.findall(r"building (\S+) \S+ with \d+ jobs? \(log: ", done.output)
+    return re.findall(r"building (\S+) \S+ with ", done.output)
 
 
 def planned(done: Completed) -> dict[str, tuple[str, str]]:

@@ -103,7 +103,7 @@ def test_a_terminal_with_colours_gets_symbols() -> None:
 def test_nothing_of_a_summary_wraps(columns: int) -> None:
     """What doesn't fit is cut, and that shows."""
     entries = [built("a", reasons=["x" * 200, "y"]), built("b" * 90)]
-    table = summarize(entries, RUN[:1], now=200)
+    table = summarize(entries, RUN, now=200, report="wheelhouse/report.html")
     for line in render_summary(table, columns=columns):
         assert len(line) < columns
     assert [*render_summary(table, columns=columns)][1].endswith("…")

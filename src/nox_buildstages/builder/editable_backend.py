@@ -67,7 +67,7 @@ def build_editable(
     """
     folder = environment.location / PROJECT_FOLDER / "wheel"
     with _open_backend(context, name, environment, "compile") as backend:
-        context.tools.run.report(f"making {name} installable (log: {backend.log})")
+        context.tools.run.report(f"making {name} installable")
         rules = context.project.rules(name)
         wanted = rules.apply_removals(backend.get_requires("editable"))
         unmet = find_unmet(wanted, context.pins(PROJECT), context.interpreter)

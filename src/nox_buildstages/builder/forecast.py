@@ -13,15 +13,18 @@ from nox_buildstages.run.events import BEGUN, PLANNED
 from nox_buildstages.store.history import History
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.lock.files.lockfile import LockedOutput
     from nox_buildstages.model import Stage
 
 
-def emit_forecast(context: BuildContext) -> None:
+def emit_forecast(context: BuildContext, rebuild: Collection[str]) -> None:
     """Emit what is planned for the outputs of a cell, once in a run.
 
-    The sessions that nox was asked for decide which stages count.
+    The sessions that nox was asked for decide which stages count. The outputs in
+    ``rebuild`` are built in any case.
     """
     run = context.tools.run
     python, cell = context.interpreter.version, run.place.get("cell", "")
@@ -37,6 +40,8 @@ def emit_forecast(context: BuildContext) -> None:
         names = {f"build-stage-{place['stage']}{it}" for it in ("", f"-{python}")}
         for output in context.locks[stage.name].outputs:
             facts = _forecast(context, stage, output, to_build)
+            if output.name in rebuild:
+                facts["is_stored"] = False
             if not facts.get("is_stored"):
                 to_build.add(output.name)
             if not sessions.isdisjoint(names):

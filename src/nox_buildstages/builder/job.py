@@ -32,7 +32,7 @@ from nox_buildstages.run.follow import LogFollower, LogTail, PreviousBuild
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.store.compiled import read_activity
 from nox_buildstages.store.history import History
-from nox_buildstages.text import format_time
+from nox_buildstages.text import format_time, show_path
 from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
@@ -94,6 +94,13 @@ class Job(Value):
     def log(self) -> Path:
         """The log file of the build backend."""
         return self.context.logs / log_name(self.output.name)
+
+    @property
+    def log_note(self) -> str:
+        """The path of the log, for lines on the screen; empty without ``-v``."""
+        context = self.context
+        path = show_path(self.log, context.project.root)
+        return f" (log: {path})" if context.tools.run.is_verbose else ""
 
     @property
     def build_dir(self) -> BuildDirectory:

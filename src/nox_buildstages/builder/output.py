@@ -104,7 +104,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                             limit = describe_limit(job, jobs, request)
                             tools.run.report(
                                 f"building {recipe.name} {recipe.version} with {jobs}"
-                                f"{limit} (log: {job.log}){network}{resuming * resumes}"
+                                f"{limit}{network}{resuming * resumes}{job.log_note}"
                             )
                             machine = tools.job_pool.machine
                             kills, free = machine.oom_kills(), machine.free_memory()

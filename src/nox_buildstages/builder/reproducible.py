@@ -78,9 +78,7 @@ def _compare(job: Job, slot: JobSlot) -> tuple[Path, Path] | None:
     tools, recipe = job.context.tools, job.recipe
     with tools.store.hold_lock(recipe.key):
         first = job.context.get_wheel(job.stage.name, job.output.name)
-        tools.run.report(
-            f"building {recipe.name} {recipe.version} again (log: {job.log})"
-        )
+        tools.run.report(f"building {recipe.name} {recipe.version} again{job.log_note}")
         job.build_dir.clear()
         with tools.store.open_build_dir(job.build_dir) as build_dir:
             tree = begin_tree(job, build_dir)

@@ -89,7 +89,7 @@ def provide_stage(
             prepare_environment,
         )
 
-        emit_forecast(context)
+        emit_forecast(context, rebuild)
         # Check the machine before anything takes time.
         tools.sandbox_policy.sandbox(stage)
         compiler_cache = find_cache(context, stage)

@@ -32,8 +32,8 @@ def run_stage(workspace: Workspace, stage: Stage) -> None:
     delivered = {it["name"]: it["key"] for it in house.read_manifest().wheels}
     context = workspace.context(locks)
     context = replace(context, logs=house.logs, delivered=delivered)
-    outputs = {output.name for output in stage.outputs}
-    rebuild = outputs if options.rebuild_all else outputs & set(options.rebuild)
+    stages = workspace.cell.graph.order if options.rebuild_all else ()
+    rebuild = {it.name for one in stages for it in one.outputs} | {*options.rebuild}
     with tools.run.step("stage", context.place(stage.name)):
         try:
             results = provide_stage(

@@ -52,11 +52,11 @@ class OutputState(Record):
 
     def seconds_left(self, now: float) -> float | None:
         """Return the seconds until the wheel is there; None if nobody can know."""
-        if self.state in OVER or self.plan.get("is_stored"):
+        if self.state in OVER:
             return 0.0
         expected = self.plan.get("expected")
         if self.state != BEGUN:
-            return expected
+            return 0.0 if self.plan.get("is_stored") else expected
         left = self.step.facts.get("left") if self.step else None
         if left is None and expected is not None and expected > now - self.since:
             left = expected - (now - self.since)

@@ -123,11 +123,22 @@ def render_summary(
     styles = ["bold", *(_STYLES.get(it, "") for it in summary.states), "dim", "bold"]
     for line, style in zip(lines, styles, strict=False):
         yield f" {paint(line, style, colour=colour) if style else line}"
-    runtime = " · ".join(
-        _mark(text, works=works, colour=colour) for text, works in summary.runtime
-    )
-    report = f"report: {summary.report}" if summary.report else ""
-    if line := "   ".join(filter(None, [runtime, report])):
+    line, used = "", 0
+    for text, works in summary.runtime:
+        size = len(text) + len(" failed · ")  # or a symbol
+        if used + size >= width:
+            yield f" {line}"
+            line, used = "", 0
+        line += " · " if line else ""
+        line += _mark(text, works=works, colour=colour)
+        used += size
+    if summary.report:
+        report = f"report: {summary.report}"
+        if line and used + len(report) + 3 >= width:
+            yield f" {line}"
+            line = ""
+        line += f"   {report}" if line else report
+    if line:
         yield f" {line}"
 
 

@@ -33,6 +33,7 @@ from nox_buildstages.lock.resolve.own_project import with_own_stage
 from nox_buildstages.lock.resolve.uv_compile import SYSTEM_HINTS, Resolver
 from nox_buildstages.model import FINAL, minor_version
 from nox_buildstages.store.surroundings import make_private
+from nox_buildstages.text import show_path
 from nox_buildstages.value import Record, field, replace
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class ProjectLocker(Record):
         written = folder.write_locks(project, locks)
         names = ", ".join(path.name for path in written)
         names = names or "nothing; all files were up to date"
-        report(f"wrote to {project.lock_dir}: {names}")
+        report(f"wrote to {show_path(project.lock_dir, project.root)}: {names}")
         for line in (*describe_changes(before, locks), *lines):
             report(redact(line))
         return {lock.name: lock for lock in locks}
