@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -95,7 +97,7 @@ def test_without_a_terminal_there_is_a_heartbeat(project: Project) -> None:
     done = project.nox("-j", "2", "-s", "build-stages", *REBUILD, env=beating(0.5))
     assert beats(done.output)
     assert "\r" not in done.output
-    first = done.output.index("kernels  compile")
+    first = done.output.index("kernels 1.0 · ")
     assert first < done.output.index("build-stage-only: success")
 
 
@@ -116,3 +118,39 @@ def test_verbose_streams_what_backends_print(
     assert re.findall(r"^\[\d/3\].*$", done.output, re.MULTILINE) == [*SAYS]
     assert SAYS[1] in (project.wheelhouse / "logs/kernels.log").read_text("utf-8")
     assert not LINE.search(done.output)
+
+
+@pytest.mark.slow
+def test_ci_folds_the_log_of_a_build(project: Project) -> None:
+    """The table is in the summary of the job."""
+    summary = project.folder / "summary.md"
+    github = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
+    done = project.nox("-s", "build-stages", *REBUILD, env=github)
+    folded = done.output.partition("::group::kernels.log: kernels 1.0, compile ended")[
+        2
+    ]
+    log, _, rest = folded.partition("::endgroup::")
+    assert "::stop-commands::" in log
+    assert SAYS[1] in log
+    assert SAYS[1] not in rest
+    assert "| kernels | 1.0 | only | built |" in summary.read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_children_add_to_a_file_that_takes_the_output(project: Project) -> None:
+    """Nobody writes over the lines of others."""
+    path = project.folder / "output.txt"
+    env = {**project.env, **beating(0.5)}
+    command = [sys.executable, "-m", "nox", "-db", "uv", "-j", "2"]
+    with path.open("wb") as stream:
+        subprocess.run(
+            [*command, "-s", "build-stages", *REBUILD],
+            cwd=project.folder,
+            env=env,
+            stdout=stream,
+            stderr=stream,
+            check=True,
+        )
+    output = path.read_text("utf-8")
+    assert beats(output)
+    assert output.startswith("Starting session build-stage-only")

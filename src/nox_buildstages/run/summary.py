@@ -123,23 +123,35 @@ def render_summary(
     styles = ["bold", *(_STYLES.get(it, "") for it in summary.states), "dim", "bold"]
     for line, style in zip(lines, styles, strict=False):
         yield f" {paint(line, style, colour=colour) if style else line}"
-    line, used = "", 0
-    for text, works in summary.runtime:
-        size = len(text) + len(" failed · ")  # or a symbol
-        if used + size >= width:
-            yield f" {line}"
-            line, used = "", 0
-        line += " · " if line else ""
-        line += _mark(text, works=works, colour=colour)
-        used += size
+    yield from _lines_below(summary, width, colour=colour)
+
+
+def _lines_below(summary: Summary, width: int, *, colour: bool) -> Iterator[str]:
+    """Yield the runtime environment and the report, in as few lines as there may be."""
+    pieces = [
+        (
+            " · ",
+            text if works else f"{text} failed",
+            _mark(text, works=works, colour=colour),
+        )
+        for text, works in summary.runtime
+    ]
     if summary.report:
         report = f"report: {summary.report}"
-        if line and used + len(report) + 3 >= width:
-            yield f" {line}"
+        pieces.append(("   ", report, report))
+    line, used = "", 0
+    for gap, plain, text in pieces:
+        size = len(plain) + 2 * colour  # for a symbol
+        if line and used + len(gap) + size > width - 2:
+            yield line
             line = ""
-        line += f"   {report}" if line else report
+        line, used = (
+            (f"{line}{gap}{text}", used + len(gap) + size)
+            if line
+            else (f" {text}", size)
+        )
     if line:
-        yield f" {line}"
+        yield line
 
 
 def summary_markdown(summary: Summary) -> Iterator[str]:
