@@ -159,12 +159,19 @@ def test_bytecode_is_shared_with_an_environment_beside(
 
 
 def test_packages_are_links_if_the_cache_is_on_the_same_file_system(
-    environment: Environment, syncer: Syncer, monkeypatch: pytest.MonkeyPatch
+    environment: Environment,
+    locked: Locked,
+    syncer: Syncer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Otherwise uv copies them."""
+    """Otherwise uv copies them; uv isn't asked if they are links."""
     assert syncer.can_link(environment.location)
+    with monkeypatch.context() as context:
+        context.setenv("UV_CACHE_DIR", "/proc")
+        assert not syncer.can_link(environment.location)
+    syncer.sync(environment, locked.wanted, locked.path)
     monkeypatch.setenv("UV_CACHE_DIR", "/proc")
-    assert not syncer.can_link(environment.location)
+    assert syncer.can_link(environment.location)
 
 
 def test_an_environment_becomes_equal_to_its_lock(

@@ -149,6 +149,10 @@ class Syncer(Value):
 
     def can_link(self, location: Path) -> bool:
         """Whether uv's cache is on the file system of an environment."""
+        # If all packages are links, uv needn't be asked where its cache is.
+        files = [*location.glob("lib/python*/site-packages/*.dist-info/METADATA")]
+        if files and all(it.stat().st_nlink > 1 for it in files):
+            return True
         cache = self._call_uv("cache", "dir").stdout.strip()
         try:
             return Path(cache).stat().st_dev == location.stat().st_dev
