@@ -133,7 +133,7 @@ def test_a_plan_checks_what_needs_no_environment(
     capsys.readouterr()
     kernels.run("build-stages-plan")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].endswith("kernels 1.0  ● build   env NUMBER '2' → '3'")
+    assert "└─ only  kernels 1.0  ● build   env NUMBER '2' → '3'" in lines
     assert " ✓ store and wheelhouse can be written to" in lines
     assert lines[-1] == (
         " · checked when the stage starts: Python headers, git-lfs, submodules, trial"
@@ -143,6 +143,16 @@ def test_a_plan_checks_what_needs_no_environment(
     found = json.loads(capsys.readouterr().out)["preflight"]
     assert {it["state"] for it in found} >= {"ok", "later"}
     assert found[-1]["check"] == "store and wheelhouse"
+    kernels.run("build-stages-plan", "--explain", "Kernels")
+    kernels.run("build-stages-plan", "--graph=mermaid")
+    with pytest.raises(BuildStagesError, match="did you mean 'kernels'"):
+        kernels.run("build-stages-plan", "--explain", "kernel")
+    explained, _, graph = capsys.readouterr().out.partition("flowchart LR\n")
+    assert "  why              env NUMBER '2' → '3'\n" in explained
+    assert "  variables        NUMBER='3'\n" in explained
+    assert "  needed by        the runtime environment\n" in explained
+    assert re.search(r"  1\.0      10 min +.* B +\S+ .B +\d +[0-9a-f]{8}\n", explained)
+    assert "  stage1 --> final1\n" in graph
     kernels.run("build-stage-only")
     kernels.run("build-stages-plan")
     kernels.run("build-stages-plan", "--json")

@@ -78,10 +78,10 @@ def run_plan(workspace: Workspace) -> None:
             lines = _explain(workspace, plan, [context for _, context in contexts])
         elif plan.outputs:
             lines = _render_text(workspace, plan)
+        else:
+            report("nothing is built: there are no stages")
     if lines:
         print(lines)  # noqa: T201 - the output of the session
-    else:
-        workspace.tools.run.report("nothing is built: there are no stages")
 
 
 def _find_style(outer: Mapping[str, str]) -> tuple[Style, str]:

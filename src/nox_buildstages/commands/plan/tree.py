@@ -38,7 +38,9 @@ class Style(Value):
         if self.width is None:
             return [text]
         room = max(self.width - indent, 8)
-        return textwrap.wrap(text, room, subsequent_indent="  ") or [""]
+        return textwrap.wrap(
+            text, room, subsequent_indent="  ", break_on_hyphens=False
+        ) or [""]
 
 
 def render_plan(plan: Plan, style: Style, *, cores: int) -> Iterator[str]:
