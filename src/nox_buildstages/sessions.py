@@ -120,7 +120,8 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     for session in sessions:
         python = [*session.pythons] or first_python
         of_python = "-{python}" if session.pythons else ""
-        runs_beside_others = session.has_workspace or bool(session.requires)
+        has_work = session.has_workspace and session.name != SHELL  # has the terminal
+        runs_beside_others = has_work or bool(session.requires)
         nox.session(
             name=session.name,
             python=python if session.has_environment else False,

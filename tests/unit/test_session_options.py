@@ -320,3 +320,29 @@ def test_locks_are_made_anew_where_newer_versions_are_asked_for() -> None:
     assert Options(upgrade=True).upgrades
     assert Options(upgrade_packages=("a",)).upgrades
     assert not Options(rebuild_all=True).upgrades
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("", "name one output"),
+        ("flash-attn flash-attn", "name one output"),
+        (
+            "flash-atn",
+            "no stage has the output 'flash-atn'; did you mean 'flash-attn'?",
+        ),
+    ],
+)
+def test_a_shell_is_for_one_output(words: str, problem: str) -> None:
+    """A misspelled one has its near miss; `--all` is a word of two other sessions."""
+    outputs, shell = ["flash-attn", "models"], "build-stages-shell"
+    found = parse_options(["Flash_Attn"], outputs=outputs, session=shell)
+    assert found == Options(names=("flash-attn",))
+    with pytest.raises(UsageError) as caught:
+        parse_options(words.split(), outputs=outputs, session=shell)
+    assert caught.value.problem == problem
+    assert caught.value.hint == "the outputs are: flash-attn, models"
+    for session in ("build-stages-prune", "build-stages-init"):
+        assert parse_options(["--all"], outputs=(), session=session) == Options(
+            all=True
+        )
