@@ -694,6 +694,58 @@ def test_a_recipe_of_a_package_without_torch(project: Project, index: Index) -> 
     assert {"cython", "numpy"} <= {*added}
 
 
+def make_repositories(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, **repositories: tuple[str, str]
+) -> dict[str, str]:
+    """Make repositories of packages, each with a version and in place of a URL.
+
+    Return the variables that make git use them.
+    """
+    git = shutil.which("git") or "git"
+    env = {"UV_NO_GITHUB_FAST_PATH": "1", "GIT_CONFIG_COUNT": str(len(repositories))}
+    for at, (name, (version, url)) in enumerate(repositories.items()):
+        tree = make_tree(folder / name, name, version)
+        for words in (
+            ("init", "--quiet"),
+            ("add", "--all"),
+            ("-c", "user.name=a", "-c", "user.email=a@example", "commit", "-qm", "x"),
+            ("tag", f"v{version}"),
+        ):
+            subprocess.run([git, *words], cwd=tree, check=True)
+        env[f"GIT_CONFIG_KEY_{at}"] = f"url.{tree.as_uri()}.insteadOf"
+        env[f"GIT_CONFIG_VALUE_{at}"] = url
+    for variable, value in env.items():
+        monkeypatch.setenv(variable, value)
+    return env
+
+
+@pytest.mark.slow
+def test_a_recipe_says_what_an_earlier_stage_builds(
+    project: Project, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the index has a wheel of it: the proposal has two stages, and locks."""
+    for name in ("setuptools", "ccimport", "pccm", "pybind11", "ninja"):
+        make_wheel(index.folder, name, "1.0")
+    make_wheel(index.folder, "spconv", "2.3.99")
+    make_wheel(index.folder, "cumm", "0.8.99")
+    make_sdist(index.folder, "cumm", "0.8.99")
+    env = make_repositories(
+        tmp_path / "mirror",
+        monkeypatch,
+        spconv=("2.3.99", "https://github.com/traveller59/spconv"),
+        cumm=("0.8.99", "https://github.com/FindDefinition/cumm"),
+    )
+    uv = {"no-binary-package": ["spconv"]}
+    declare(project, "spconv==2.3.99", "cumm==0.8.99", uv=uv)
+    out, said = proposal(project, "--write", env=env)
+    first, second = stages(out)
+    assert "cumm" in said + out
+    assert [it.partition(" ")[0] for it in first["outputs"]] == ["cumm"]
+    assert [it.partition(" ")[0] for it in second["outputs"]] == ["spconv"]
+    assert "cumm" in second["dependencies"]
+    run_session(project, "build-stages-lock", env=env)
+
+
 @pytest.mark.slow
 def test_a_recipe_says_where_a_source_is(
     project: Project, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -702,23 +754,11 @@ def test_a_recipe_says_where_a_source_is(
     for name in ("setuptools", "ninja"):
         make_wheel(index.folder, name, "1.0")
     make_sdist(index.folder, "detectron2", "0.99", settings={"faults": ["raise"]})
-    tree = make_tree(tmp_path / "mirror", "detectron2", "0.99")
-    git = shutil.which("git") or "git"
-    for words in (
-        ("init", "--quiet"),
-        ("add", "--all"),
-        ("-c", "user.name=a", "-c", "user.email=a@example", "commit", "-qm", "x"),
-        ("tag", "v0.99"),
-    ):
-        subprocess.run([git, *words], cwd=tree, check=True)
-    env = {
-        "UV_NO_GITHUB_FAST_PATH": "1",
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"url.{tree.as_uri()}.insteadOf",
-        "GIT_CONFIG_VALUE_0": "https://github.com/facebookresearch/detectron2",
-    }
-    for variable, value in env.items():
-        monkeypatch.setenv(variable, value)
+    env = make_repositories(
+        tmp_path / "mirror",
+        monkeypatch,
+        detectron2=("0.99", "https://github.com/facebookresearch/detectron2"),
+    )
     url = "git+https://github.com/facebookresearch/detectron2@v0.99"
     declare(project, "tensorlib")
     out, said = proposal(project, "detectron2==0.99", "--write", env=env)
