@@ -384,6 +384,7 @@ def test_a_matrix_has_rows_of_outputs_and_columns_of_cells() -> None:
     found = report(events, place("numpy=2.3", entries=()), place("numpy=2.4"))
     text = _Reader(render_page(found)).text
     table = " ".join(text[text.index("Outputs") :].split())
+    assert "data in numpy=2.3/build-stages.json · numpy=2.4/" in table
     assert table.startswith(
         "Outputs output numpy=2.3 numpy=2.4"
         " torchlike not built ✓ kept 2.0 38 s"

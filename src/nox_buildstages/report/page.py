@@ -23,6 +23,7 @@ from nox_buildstages.report.markup import Markup, element, join, link
 from nox_buildstages.report.style import STYLE
 from nox_buildstages.run.events import BUILT, CACHED, FAILED, STOPPED
 from nox_buildstages.text import format_size, format_time
+from nox_buildstages.wheelhouse.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -604,7 +605,10 @@ def _footer(report: Report) -> Markup:
     return element(
         "footer",
         f"{until}nox-buildstages {own} · data in ",
-        link("build-stages.json", "build-stages.json"),
+        *_separated(
+            link(path, path)
+            for path in (f"{it.folder}/{MANIFEST}".lstrip("/") for it in report.columns)
+        ),
         " · trace for Perfetto in ",
         link("timeline.json", "timeline.json"),
         class_="mut small",
