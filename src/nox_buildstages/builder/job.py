@@ -272,7 +272,7 @@ class Job(Value):
             log=LogTail(path=self.log, offset=self.log.stat().st_size),
             show=run.screen.output,
         )
-        if step == "compile" and jobs is not None:
+        if step == "compile" and jobs is not None and self.stage.name != PROJECT:
             follower.find_previous = self._find_previous_build
             follower.watch = partial(self._watch, jobs, backend)
 
