@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.real import make_real_project
-from support.transcripts import Shell, matches, steps_of, with_tables
+from support.transcripts import Shell, matches, steps_of
 from support.worlds import REAL, TOY
 
 if TYPE_CHECKING:
@@ -40,52 +40,42 @@ def test_outputs_are_real(
     page: Path, name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """The commands of a page, in their order, print what the page shows."""
+    project = _project(name, tmp_path, request)
+    programs = Path(sys.executable).parent
+    env = {
+        **project.env,
+        "PATH": f"{programs}{os.pathsep}{project.env['PATH']}",
+        "NOX_BUILDSTAGES_HEARTBEAT": "3600",
+    }
+    folders = {project.store: "…/nox-buildstages", project.folder: "…", tmp_path: "…"}
+    text = page.read_text("utf-8")
+    steps = [step for step in steps_of(text) if step.world == name]
+    with Shell(project.folder, env, folders) as shell:
+        runs = [(step, step.run(shell)) for step in steps]
+    if request.config.getoption("--rewrite-docs"):
+        lines = text.splitlines()
+        for step, outputs in reversed(runs):
+            end = step.first + len(step.lines)
+            lines[step.first : end] = step.rewritten(outputs)
+        page.write_text("\n".join(lines) + "\n", "utf-8")
+    else:
+        different = [
+            f"{page}:{step.first}: {command}\n{output}"
+            for step, outputs in runs
+            for (command, shown), output in zip(step.commands(), outputs, strict=True)
+            if not matches(shown, output)
+        ]
+        assert not different, "\n".join(["shown otherwise:", *different])
+
+
+def _project(name: str, scratch: Path, request: pytest.FixtureRequest) -> Project:
+    """Make a world."""
     if name in REAL:
         cache = os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache/uv"))
-        env = {"HOME": str(tmp_path), "UV_CACHE_DIR": cache}
-        project = make_real_project(tmp_path / "real", **env)
+        variables = {"HOME": str(scratch), "UV_CACHE_DIR": cache}
+        project = make_real_project(scratch / "real", **variables)
         REAL[name](project)
     else:
         project = request.getfixturevalue("project")
         TOY[name](project, request.getfixturevalue("index"))
-    rewrites = request.config.getoption("--rewrite-docs")
-    differences, lines = [], page.read_text("utf-8").splitlines()
-    steps = [it for it in steps_of("\n".join(lines)) if it.world == name]
-    written = []
-    programs = f"{Path(sys.executable).parent}:{project.env['PATH']}"
-    with Shell(project.folder, {**project.env, "PATH": programs}) as shell:
-        for step in steps:
-            if step.kind == "toml":
-                folder = Path(shell.run("pwd")[1].strip())
-                pyproject = folder / "pyproject.toml"
-                tables = "\n".join(step.lines)
-                document = with_tables(pyproject.read_text("utf-8"), tables)
-                pyproject.write_text(document, "utf-8")
-                continue
-            outputs = []
-            for command, shown in step.commands():
-                status, output = shell.run(command)
-                output = _without_folders(output, project, tmp_path)
-                outputs.append(output)
-                if shown is None:
-                    assert status == 0, f"{command}\n{output}"
-                elif not matches(shown, output):
-                    differences.append(f"{page}:{step.first}: $ {command}\n{output}")
-            written.append((step, outputs))
-    if rewrites:
-        for step, outputs in reversed(written):
-            end = step.first + len(step.lines)
-            lines[step.first : end] = step.rewritten(outputs)
-        page.write_text("\n".join(lines) + "\n", "utf-8")
-    elif differences:
-        pytest.fail("\n".join(["shown otherwise:", *differences]))
-
-
-def _without_folders(output: str, project: Project, scratch: Path) -> str:
-    for folder, shown in {
-        project.store: "…/nox-buildstages",
-        project.folder: "…",
-        scratch: "…",
-    }.items():
-        output = output.replace(str(folder), shown)
-    return output
+    return project

@@ -11,7 +11,7 @@ in one folder and one shell, in their order:
   have the same header and name.
 
 A line ``…`` stands for any number of lines, and ``…`` in a line for any text. Times,
-sizes, versions, keys and the folders of paths may differ.
+sizes, versions, keys and the folders of paths may differ; empty lines don't count.
 """
 
 from __future__ import annotations
@@ -20,23 +20,35 @@ import re
 import subprocess
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from typing_extensions import Self
 
 FENCE = re.compile(r"^```(console|text|toml) ([a-z][a-z0-9-]*)(?: \$ (.+))?$")
 ELLIPSIS = "…"
 ANY_LINES = r"(?:.*\n)*?"
+ALIKE = 0.6
+HIDDEN = (
+    (r"http://127\.0\.0\.1:\d+/\S*/", "https://…/"),
+    (r" \(s?ccache: [^)]*\)", ""),
+)
+"""What is shown in place of a test's index, and of what caches had."""
+PROMPT = "$ "
+END = "\x01"
 TIME = r"(?:an? |\d+(?:\.\d+)? ?)(?:seconds?|minutes?|hours?|ms|s|min|h)\b"
 VARYING = (
+    (r"https?://\S+/", "…/"),
     (r"(?<![\w.…])~?/(?:[\w.+-]+/)+", "…/"),  # the folders of a path
     (r"…/(?:[\w.+-]+/)+", "…/"),
+    (rf"last time: {TIME}(?: {TIME})*", ""),
+    (r"(to build: .*?), (?:about|which took) .*", r"\1"),
     (rf" (?:after|in|\(took) {TIME}(?: {TIME})*\)?", ""),
-    (rf" (?:about |~)?{TIME}(?: {TIME})*", " #"),
+    (rf"(?<=[ (])(?:about |~)?{TIME}(?: {TIME})*", "#"),
     (r"\d+ of \d+ lines", "# lines"),
     (r" \d+(?:\.\d+)? ?(?:[kMG]i?B|B)\b", " #"),
     (r"\b[0-9a-f]{12,64}\b", "#"),
@@ -67,35 +79,61 @@ class Step:
     first: int
     lines: tuple[str, ...]
 
-    def commands(self) -> Iterator[tuple[str, list[str] | None]]:
-        """Yield each command with the lines that it is to print; None for any."""
+    def commands(self) -> list[tuple[str, list[str]]]:
+        """Return each command with the lines that it is to print."""
+        if self.kind == "toml":
+            return []
         if self.kind == "text":
-            yield self.command, [ELLIPSIS, *self.lines, ELLIPSIS]
-        elif not any(line.startswith("$ ") for line in self.lines):
-            for line in "\n".join(self.lines).replace("\\\n", "").splitlines():
-                yield line, None
-        else:
-            starts = [i for i, it in enumerate(self.lines) if it.startswith("$ ")]
-            for start, end in zip(starts, [*starts[1:], len(self.lines)], strict=True):
-                yield self.lines[start][2:], list(self.lines[start + 1 : end])
+            return [(self.command, [ELLIPSIS, *self.lines, ELLIPSIS])]
+        starts = [i for i, line in enumerate(self.lines) if line.startswith(PROMPT)]
+        if not starts:
+            return [(line, [ELLIPSIS]) for line in self.lines]
+        return [
+            (self.lines[start].removeprefix(PROMPT), list(self.lines[start + 1 : end]))
+            for start, end in zip(starts, [*starts[1:], len(self.lines)], strict=True)
+        ]
+
+    def run(self, shell: Shell) -> list[str]:
+        """Run the commands, or write the tables; return what each command printed."""
+        if self.kind == "toml":
+            pyproject = Path(shell.run("pwd")[1].strip()) / "pyproject.toml"
+            document = with_tables(pyproject.read_text("utf-8"), "\n".join(self.lines))
+            pyproject.write_text(document, "utf-8")
+        outputs = []
+        for command, shown in self.commands():
+            status, output = shell.run(command)
+            assert status == 0 or shown != [ELLIPSIS], f"{command}\n{output}"
+            for folder, name in shell.folders.items():
+                output = output.replace(str(folder), name)
+            for pattern, replacement in HIDDEN:
+                output = re.sub(pattern, replacement, output)
+            outputs.append(output)
+        return outputs
 
     def rewritten(self, outputs: Sequence[str]) -> list[str]:
         """Return the block's lines with what its commands print now."""
+        if self.kind != "text" and not any(it.startswith(PROMPT) for it in self.lines):
+            return [*self.lines]
         lines = []
         for (command, shown), output in zip(self.commands(), outputs, strict=True):
             if self.kind == "console":
-                lines.append(f"$ {command}")
-            if shown and matches(shown, output):
-                lines += shown
-            elif shown:
-                lines += updated(shown, output.splitlines())
+                lines.append(f"{PROMPT}{command}")
+            is_same = matches(shown, output)
+            lines += shown if is_same else updated(shown, output.splitlines())
         return lines[1:-1] if self.kind == "text" else lines
 
 
 class Shell:
-    """A bash that keeps its folder and variables from command to command."""
+    """A bash that keeps its folder and variables from command to command.
 
-    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+    Attributes:
+        folders: What is shown in place of folders of this machine.
+    """
+
+    def __init__(
+        self, folder: Path, env: Mapping[str, str], folders: Mapping[Path, str]
+    ) -> None:
+        self.folders = folders
         self._bash = subprocess.Popen(
             ["/bin/bash", "--norc", "--noprofile"],
             cwd=folder,
@@ -119,10 +157,12 @@ class Shell:
         stdin, stdout = self._bash.stdin, self._bash.stdout
         assert stdin is not None
         assert stdout is not None
-        stdin.write(f"{{ {command}\n}} </dev/null\necho; echo \x01 $?\n")
+        stdin.write(
+            f"{{ {command}\n}} </dev/null\nstatus=$?; echo; echo {END} $status\n"
+        )
         stdin.flush()
         lines: list[str] = []
-        while not (line := stdout.readline()).startswith("\x01"):
+        while not (line := stdout.readline()).startswith(END):
             assert line, f"{command}: the shell ended"
             lines.append(line)
         return int(line.split()[1]), "".join(lines).removesuffix("\n")
@@ -152,10 +192,10 @@ def matches(shown: Sequence[str], output: str) -> bool:
     pattern = "".join(
         ANY_LINES
         if line == ELLIPSIS
-        else re.escape(_normal(line)).replace(ELLIPSIS, ".*") + r"\n"
-        for line in shown
+        else re.escape(line).replace(ELLIPSIS, ".*") + r"\n"
+        for line in _normal_lines(shown)
     )
-    real = "".join(f"{_normal(line)}\n" for line in output.splitlines())
+    real = "".join(f"{line}\n" for line in _normal_lines(output.splitlines()))
     return re.fullmatch(pattern, real) is not None
 
 
@@ -163,21 +203,19 @@ def updated(shown: Sequence[str], real: list[str]) -> list[str]:
     """Return the lines of an output that correspond to those shown.
 
     Each passage between two lines ``…`` begins with the line that is most like its
-    first one, and ends with the line that is most like its last one.
+    first one, and ends with the line that is most like its last one. If there are no
+    such lines, the passage is all that follows.
     """
     lines: list[str] = []
     position = 0
-    for line in shown:
-        if line == ELLIPSIS:
-            lines.append(line)
+    for is_omitted, group in groupby(shown, lambda line: line == ELLIPSIS):
+        passage = list(group)
+        if is_omitted:
+            lines.append(ELLIPSIS)
             continue
-        is_first = not lines or lines[-1] == ELLIPSIS
-        ratios = [_likeness(line, it) for it in real[position:]]
-        if not ratios or max(ratios) < 0.6:
-            continue
-        best = position + ratios.index(max(ratios))
-        lines += real[best : best + 1] if is_first else real[position : best + 1]
-        position = best + 1
+        start = _most_like(passage[0], real, position, position)
+        position = _most_like(passage[-1], real, start, len(real) - 1) + 1
+        lines += real[start:position]
     return lines
 
 
@@ -202,8 +240,18 @@ def _tables(text: str) -> dict[str, str]:
     return found
 
 
-def _likeness(one: str, other: str) -> float:
-    return SequenceMatcher(None, _normal(one), _normal(other)).ratio()
+def _most_like(line: str, real: Sequence[str], start: int, default: int) -> int:
+    """Return the index of the line that is most like another one."""
+    ratios = [
+        SequenceMatcher(None, _normal(line), _normal(it)).ratio() for it in real[start:]
+    ]
+    best = max(ratios, default=0.0)
+    return start + ratios.index(best) if best > ALIKE else default
+
+
+def _normal_lines(lines: Sequence[str]) -> list[str]:
+    """Return lines without what may differ, and without those that hold no words."""
+    return [line for line in map(_normal, lines) if line.strip("│ ")]
 
 
 def _normal(line: str) -> str:

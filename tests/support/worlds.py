@@ -13,6 +13,7 @@ from support.packages import (
     make_tree,
     make_wheel,
 )
+from support.pair import Pair, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,6 +52,15 @@ def tutorial(project: Project) -> None:
 # Packages made here
 
 
+PATCH = """\
+--- a/models/__init__.py
++++ b/models/__init__.py
+@@ -1 +1,2 @@
+ \"\"\"models 1.0.\"\"\"
++patched = 1
+"""
+
+
 def toys(project: Project, index: Index) -> None:
     """Copy the first example; packages of the same names stand in for the real ones."""
     first(project)
@@ -75,6 +85,48 @@ def toys(project: Project, index: Index) -> None:
             settings=COMPILED["settings"],
             files={**COMPILED["files"], f"{name}/{module}.py": ""},
         )
+
+
+def built(project: Project, index: Index) -> None:
+    """Build the stand-ins of the first example."""
+    toys(project, index)
+    project.nox("-s", "build-stages")
+
+
+def edited(project: Project, index: Index) -> None:
+    """Build, and set a variable of a stage."""
+    built(project, index)
+    document = project.pyproject.read_text("utf-8")
+    project.pyproject.write_text(f'{document}env = {{ CFLAGS = "-O2" }}\n', "utf-8")
+
+
+def incomplete(project: Project, index: Index) -> None:
+    """Lock, and remove a lock file."""
+    toys(project, index)
+    project.nox("-s", "build-stages-lock")
+    project.folder.joinpath("build-stages/pylock.maps.toml").unlink()
+
+
+def damaged(project: Project, index: Index) -> None:
+    """Build, and damage a wheel in the store."""
+    built(project, index)
+    for wheel in project.store.glob("wheels/*/murmurhash-*.whl"):
+        wheel.chmod(0o644)
+        wheel.write_bytes(b"")
+
+
+def newer(project: Project, index: Index) -> None:
+    """Have a lock file of a format to come."""
+    toys(project, index)
+    project.nox("-s", "build-stages-lock")
+    lock = project.folder / "build-stages/pylock.native.toml"
+    lock.write_text(lock.read_text("utf-8").replace("format = 1", "format = 2"))
+
+
+def matrix(project: Project, index: Index) -> None:
+    """Copy the example of a matrix, with stand-ins for its packages."""
+    toys(project, index)
+    shutil.copytree(EXAMPLES / "matrix", project.folder, dirs_exist_ok=True)
 
 
 def undeclared(project: Project, index: Index) -> None:
@@ -268,6 +320,77 @@ def match(project: Project, index: Index) -> None:
     """)
 
 
+def broken(project: Project, index: Index) -> None:
+    """The first example with one built output, and one that fails."""
+    toys(project, index)
+    project.nox("-s", "build-stage-warp")
+    make_sdist(
+        *(index.folder, "murmurhash", "1.0.17"),
+        build_requires=["tinybackend", "cython"],
+        settings=COMPILED["settings"],
+        files={"part.c": "int part(void) { return missing; }\n"},
+    )
+    project.nox("-s", "build-stages-lock", "--", "--upgrade-package", "murmurhash")
+
+
+def patched(project: Project, index: Index) -> None:
+    """The second of two outputs with a patch, which was changed after the build."""
+    publish(index)
+    folder = project.folder / "patches"
+    folder.mkdir()
+    patch = folder / "models.patch"
+    patch.write_text(PATCH)
+    Pair(top={"package": {"models": {"patches": ["patches/models.patch"]}}}).write(
+        project
+    )
+    project.nox("-s", "build-stages")
+    patch.write_text(f"{PATCH}\n")
+
+
+def unpatchable(project: Project, index: Index) -> None:
+    """A patch that doesn't apply."""
+    patched(project, index)
+    patch = project.folder / "patches/models.patch"
+    patch.write_text(PATCH.replace("1.0", "2.0"))
+
+
+def odd(project: Project, index: Index) -> None:
+    """A build backend without hooks for metadata, in an sdist without them."""
+    backend = (
+        "import tinybackend\n\n\n"
+        "def build_wheel(folder, config_settings=None, metadata_directory=None):\n"
+        "    return tinybackend.build_wheel(folder, config_settings)\n"
+    )
+    make_sdist(
+        *(index.folder, "odd", "1.0"),
+        static=False,
+        files={"pyproject.toml": in_tree_backend("bare"), "bare.py": backend},
+    )
+    project.write("""
+        [tool.nox-buildstages.final]
+        requirements = ["odd"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "mine"
+        outputs = ["odd"]
+    """)
+
+
+def own(project: Project, index: Index) -> None:
+    """A project of its own, whose table the page shows."""
+    toys(project, index)
+    make_setuptools(index.folder)
+    for name, version in (("cymem", "2.0.16"), ("murmurhash", "1.0.16")):
+        make_wheel(index.folder, name, version)
+    passes = f"print('.{72 * ' '}[100%]', '1 passed in 0.01s', sep='\\n')\n"
+    make_wheel(index.folder, "pytest", "9.2", files={"pytest/__main__.py": passes})
+    make_tree(
+        *(project.folder, "mine", "1.0"),
+        backend="setuptools.build_meta",
+        settings={"thinks": 1.5},  # long enough for its progress to be shown
+    )
+
+
 def neighbour(project: Project, index: Index) -> None:
     """A source that includes a header from the folder beside it."""
     del index
@@ -307,14 +430,35 @@ def not_importable(project: Project, index: Index) -> None:
 def faulty_table(project: Project, index: Index) -> None:
     """A table with three problems."""
     del index
-    project.write("""
+    project.write("""\
         [tool.nox-buildstages]
-        match-runtme = ["torch"]
-
+        match-runtimes = ["torch"]
+        matrix.arch = ["8.0"]
         [[tool.nox-buildstages.stage]]
         name = "kernels"
-        outputs = ["ops @ ./ops"]
-        jobs = "many"
+        outputs = ["ops"]
+        env = { ARCH = "{arhc}", A = 1 }
+    """)
+
+
+def faulty_source(project: Project, index: Index) -> None:
+    """A source that doesn't compile."""
+    del index
+    make_tree(
+        *(project.folder / "kern", "kern", "1.0"),
+        settings={"compile": ["kern.c"]},
+        files={
+            "kern.c": "#include <Python.h>\n\nPyObject *answer(void) {\n"
+            "    return PyLong_FromLong(undeclared_thing);\n}\n"
+        },
+    )
+    project.write("""
+        [tool.nox-buildstages.final]
+        requirements = ["kern"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "native"
+        outputs = ["kern @ ./kern"]
     """)
 
 
@@ -324,8 +468,10 @@ REAL: Mapping[str, Callable[[Project], None]] = {"first": first, "tutorial": tut
 TOY: Mapping[str, Callable[[Project, Index], None]] = {
     world.__name__.replace("_", "-"): world
     for world in (
-        *(toys, undeclared, header, memory, meddling, wrong_pin, divided, runtime),
-        *(no_wheel, order, match, neighbour, not_importable, faulty_table),
+        *(toys, built, incomplete, edited, damaged, newer, matrix),
+        *(undeclared, header, memory, meddling, wrong_pin, divided, runtime),
+        *(no_wheel, order, match, neighbour, not_importable),
+        *(faulty_table, faulty_source, broken, patched, unpatchable, odd, own),
     )
 }
 """The worlds that build packages made for them."""

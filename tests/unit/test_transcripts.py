@@ -25,6 +25,14 @@ def test_numbers_and_folders_may_differ() -> None:
     assert matches(
         ["nox > locked … environments, …"], "nox > locked 2 environments, 3\n"
     )
+    shown = ["└─ b  x 1.0  ● build  env A", "             last time: 2 s"]
+    assert matches(
+        [*shown, "to build: 1 of 2, about 2 s"],
+        f"""{shown[0]}
+
+to build: 1 of 2, about 1 min 2 s alone
+""",
+    )
 
 
 def test_words_may_not_differ() -> None:
@@ -48,14 +56,14 @@ def test_steps_of_a_page() -> None:
     """Blocks that name a world, with their commands."""
     page = (
         "```console\nnox\n```\n\n"
-        "```console toy\n$ nox --list\n…\n$ ls \\\n```\n\n"
+        "```console toy\n$ nox --list\n…\n$ ls\n```\n\n"
         "```text toy $ nox -s x\nerror: x\n```\n\n"
         "```console toy\ncd a\nls\n```\n"
     )
     first, second, third = steps_of(page)
-    assert list(first.commands()) == [("nox --list", ["…"]), ("ls \\", [])]
-    assert list(second.commands()) == [("nox -s x", ["…", "error: x", "…"])]
-    assert list(third.commands()) == [("cd a", None), ("ls", None)]
+    assert first.commands() == [("nox --list", ["…"]), ("ls", [])]
+    assert second.commands() == [("nox -s x", ["…", "error: x", "…"])]
+    assert third.commands() == [("cd a", ["…"]), ("ls", ["…"])]
     lines = page.splitlines()
     assert tuple(lines[second.first : second.first + 1]) == second.lines
 
