@@ -107,11 +107,14 @@ class LogFollower(Record):
         elapsed = now - self._started
         self._rate = self._rate.after(progress.done, now=now)
         left = self._rate.seconds_left(progress, now=now)
+        part = progress.done / progress.total if progress.total else None
         if left is None and previous.seconds is not None and previous.seconds > elapsed:
-            left = previous.seconds - elapsed
+            # With a compiler cache, the first files may take no time at all.
+            rest = previous.seconds * (1 - (part or 0))
+            left = min(previous.seconds - elapsed, rest)
         return {
             "steps": str(progress),
-            "part": progress.done / progress.total if progress.total else None,
+            "part": part,
             "files": progress.files,
             "memory": progress.memory,
             "left": left,
