@@ -21,6 +21,7 @@ FIRST = "the wheel kernels of stage first is built first because"
 
 TEXT = str
 TEXT_OR_NULL = (str, type(None))
+NUMBER_OR_NULL = (int, float, type(None))
 SESSION = {
     "session": TEXT,
     "python": TEXT,
@@ -36,10 +37,17 @@ SESSION = {
 SHAPE: dict[str, Any] = {
     "format": int,
     "locks": TEXT,
+    "locks-changed": TEXT_OR_NULL,
     "stages": [
         {
             "name": TEXT,
             **SESSION,
+            "jobs": NUMBER_OR_NULL,
+            "cores": int,
+            "memory-per-job": NUMBER_OR_NULL,
+            "memory": NUMBER_OR_NULL,
+            "timeout": NUMBER_OR_NULL,
+            "seconds": NUMBER_OR_NULL,
             "outputs": [
                 {
                     "name": TEXT,
@@ -50,7 +58,8 @@ SHAPE: dict[str, Any] = {
                     "compared": TEXT_OR_NULL,
                     "source": TEXT_OR_NULL,
                     "store": TEXT_OR_NULL,
-                    "memory-per-job": (int, type(None)),
+                    "seconds": NUMBER_OR_NULL,
+                    "memory-per-job": NUMBER_OR_NULL,
                     "memory-per-job-from": TEXT_OR_NULL,
                 }
             ],
@@ -325,7 +334,7 @@ def test_json_with_stale_locks_says_so(project: Project, index: Index) -> None:
     make_wheel(index.folder, "tensorlib", "3.0")
     Pair(top={"constraints": ["tensorlib<3"]}).write(project)
     found = document(project)
-    assert found["locks"] == "stale"
+    assert (found["locks"], found["locks-changed"]) == ("stale", "constraints")
     assert {it["state"] for it in outputs(found).values()} == {"cached"}
 
 
