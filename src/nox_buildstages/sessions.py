@@ -503,7 +503,8 @@ class _Adapter(Value):
             self.run,
         )
         # Nox reuses an environment even if the session's Python has changed.
-        wanted = self._minor_version(session) if declared.has_environment else ""
+        has_environment = declared.has_environment or bool(session.python)
+        wanted = self._minor_version(session) if has_environment else ""
         if wanted not in ("", workspace.python):
             problem = (
                 f"the environment was made with Python {workspace.python}, and the"
@@ -527,8 +528,10 @@ class _Adapter(Value):
         """
         invocation = self.lock.invocation
         location = session.env_dir.absolute()
+        # With nox's --force-python, every session has an environment.
+        has_environment = declared.has_environment or bool(session.python)
         backends = (invocation.backend or "uv").split("|")
-        if declared.has_environment:
+        if has_environment:
             backends = [session.venv_backend]
         elif not invocation.makes_environments:
             backends = ["none"]
@@ -553,7 +556,7 @@ class _Adapter(Value):
             may_run=lambda: not invocation.skips_programs,
             run=run,
         )
-        if not declared.has_environment:
+        if not has_environment:
             python = self.find_python()
             if python is None:
                 raise UsageError(
