@@ -11,7 +11,7 @@ import pytest
 
 from nox_buildstages.store import failed_builds
 from nox_buildstages.store.build_dir import BuildDirectory
-from nox_buildstages.store.failed_builds import make_room, remove_failed
+from nox_buildstages.store.failed_builds import make_room, remove_kept_trees
 from nox_buildstages.store.size import describe_large_store, size_note
 from nox_buildstages.store.store import Store
 
@@ -56,7 +56,7 @@ def failed(store: Store, output: str, *, days: float = 0) -> BuildDirectory:
     build_dir.folder.mkdir(parents=True)
     state = {"environment": "/e", "project": "source"}
     build_dir.folder.joinpath("state.json").write_text(json.dumps(state), "utf-8")
-    build_dir.keep_failed(output)
+    build_dir.keep_tree(output)
     then = time.time() - days * 86_400
     os.utime(build_dir.failure, (then, then))
     return build_dir
@@ -72,7 +72,7 @@ def test_the_tree_of_a_failed_build_is_kept(
         failed(store, "same"),
     )
     used = failed(store, "used")
-    remove_failed(store, "same")
+    remove_kept_trees(store, "same")
     assert not old.folder.exists()
     assert not same.folder.exists()
     assert kept.folder.exists()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder.diagnosis.hints import memory_hint
 from nox_buildstages.builder.jobs.slots import count_jobs
 from nox_buildstages.errors import BackendError, BuildTimeoutError, PreflightError
-from nox_buildstages.store.failed_builds import remove_failed
+from nox_buildstages.store.failed_builds import remove_kept_trees
 from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ def next_attempt(
     store = job.context.tools.store
     if keeps_tree:
         if isinstance(error, BackendError) and error.full_disk:
-            remove_failed(store)
+            remove_kept_trees(store)
         return None
     if not attempt.is_resumed:
-        remove_failed(store, name)
-        job.build_dir.keep_failed(name)
+        remove_kept_trees(store, name)
+        job.build_dir.keep_tree(name)
         return None
     job.build_dir.clear()
     report(

@@ -38,8 +38,8 @@ from nox_buildstages.lock.resolve.known_metadata import find_unmet
 from nox_buildstages.model import NVCC
 from nox_buildstages.run.events import BUILT, CACHED
 from nox_buildstages.sources import metadata as source_tree
-from nox_buildstages.store.compiled import compiled_facts
-from nox_buildstages.store.failed_builds import make_room, remove_failed
+from nox_buildstages.store.compiled import facts_of_files
+from nox_buildstages.store.failed_builds import make_room, remove_kept_trees
 from nox_buildstages.store.inventory import disk_size
 from nox_buildstages.store.memory import Kill
 from nox_buildstages.system.files import make_ignored_folder
@@ -130,7 +130,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                         **stored.facts,
                         "jobs": jobs.count,
                         "hits": hits,
-                        **compiled_facts(stored.compiled),
+                        **facts_of_files(stored.compiled),
                     }
                     break
                 except BuildError as error:
@@ -140,7 +140,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                     if is_out_of_memory(failure) and free:
                         kill = Kill(jobs=jobs.count, free=free)
                     facts.update(
-                        compiled_facts(collect_compiled(job.build_dir, job.log))
+                        facts_of_files(collect_compiled(job.build_dir, job.log))
                     )
                     if memory := job.build_dir.read_memory(jobs.count, kill=kill):
                         tools.store.note_failure(recipe, memory)
@@ -148,7 +148,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                     if following is None:
                         raise failure from error.__cause__
                     attempt = following
-        remove_failed(tools.store, job.output.name)
+        remove_kept_trees(tools.store, job.output.name)
         tools.run.forget(SESSION, "wheel", recipe.key)
         if tools.remote is not None:
             tools.remote.put(stored)

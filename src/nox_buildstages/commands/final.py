@@ -65,7 +65,7 @@ def run_final(workspace: Workspace) -> str | None:
         bound = house.write_bound_text(_bind_lock(context, house))
         pins = {it.name: str(it.version) for it in context.pins(FINAL)}
         facts["packages"], facts["installed"] = len(pins), pins
-        facts["versions"] = _list_matched(context)
+        facts["versions"] = _list_matches(context)
         with occupy_environment(tools, environment):
             own = final.project
             if own is None:
@@ -125,7 +125,7 @@ def _print_summary(context: BuildContext, entries: Sequence[Mapping[str, Any]]) 
     )
 
 
-def _list_matched(context: BuildContext) -> dict[str, dict[str, str]]:
+def _list_matches(context: BuildContext) -> dict[str, dict[str, str]]:
     """Return the versions of the names in match-runtime, in each environment."""
     return {
         name: {

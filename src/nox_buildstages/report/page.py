@@ -114,7 +114,7 @@ def _header(report: Report) -> Markup:
     facts.append(f"run {report.run[:16]}")
     return join(
         element("h1", report.title, " ", element("span", _outcome(report), class_=css)),
-        element("div", *_separated(it for it in facts if it), class_="mut"),
+        element("div", *_join_pieces(it for it in facts if it), class_="mut"),
     )
 
 
@@ -461,7 +461,7 @@ def _links(output: OutputReport) -> Iterator[str]:
         links.append(link("log", output.log))
     if output.entry:
         links.append(link("record", f"#{_record_id(output)}"))
-    yield from _separated(links)
+    yield from _join_pieces(links)
 
 
 # Below -------------------------------------------------------------------------------
@@ -605,7 +605,7 @@ def _footer(report: Report) -> Markup:
     return element(
         "footer",
         f"{until}nox-buildstages {own} · data in ",
-        *_separated(
+        *_join_pieces(
             link(path, path)
             for path in (f"{it.folder}/{MANIFEST}".lstrip("/") for it in report.columns)
         ),
@@ -629,6 +629,6 @@ def _moment(seconds: float) -> str:
     return f"{moment:%d %b %Y, %H:%M}".lstrip("0")
 
 
-def _separated(pieces: Iterable[str]) -> Iterator[str]:
+def _join_pieces(pieces: Iterable[str]) -> Iterator[str]:
     for number, piece in enumerate(pieces):
         yield from (" · ", piece) if number else (piece,)

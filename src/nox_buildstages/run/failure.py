@@ -58,7 +58,7 @@ def describe_stop(events: Sequence[Event], command: str, *, now: float) -> list[
         end = last[place].time if last[place].state == STOPPED else now
         seconds = end - begun[place]
         duration = format_time(seconds) if seconds >= 1 else "just begun"
-        count = _count_compiled(logs[place])
+        count = _count_files(logs[place])
         kept.append(f"{place[2]} ({', '.join(filter(None, (count, duration)))})")
     *others, final = kept
     words = f"{', '.join(others)} and {final}" if others else final
@@ -66,7 +66,7 @@ def describe_stop(events: Sequence[Event], command: str, *, now: float) -> list[
     return [*lines, f"Run `{command}` again to resume."]
 
 
-def _count_compiled(log: str) -> str:
+def _count_files(log: str) -> str:
     """Return what a build has compiled, by its log; empty if that isn't known."""
     with suppress(OSError), Path(log).open(errors="replace") as lines:
         progress = measure_progress(count_steps(lines), None)

@@ -58,7 +58,7 @@ class PartialBuild(Value):
     open: tuple[str, ...] = ()  # the files that were being written
     spent: float = 0.0  # seconds of all attempts
 
-    def may_be_truncated(self, name: Path, changed: int) -> bool:
+    def may_be_incomplete(self, name: Path, changed: int) -> bool:
         """Whether a file, changed at a time in nanoseconds, may be truncated."""
         if name.name in _JOURNALS:
             return False
@@ -224,7 +224,7 @@ class BuildDirectory(Value, kw_only=False):
             project = unpack(self.source)
         else:
             _LOG.debug("build directory %s resumes", self.folder)
-            self._remove_truncated(partial, unpack)
+            self._remove_incomplete(partial, unpack)
             project = self.folder / partial.project
         for folder in (self.home, self.wheel):
             files.remove_tree(folder)
@@ -253,7 +253,7 @@ class BuildDirectory(Value, kw_only=False):
         """The file that notes which files of the source builds have written."""
         return self.folder / "made.json"
 
-    def keep_failed(self, output: str) -> None:
+    def keep_tree(self, output: str) -> None:
         """Keep the tree of a failed build for a shell; no build resumes in it."""
         try:
             state = json.loads(self._state.read_text(encoding="utf-8"))
@@ -286,7 +286,7 @@ class BuildDirectory(Value, kw_only=False):
                 return path.relative_to(top).as_posix()
         return None
 
-    def _remove_truncated(
+    def _remove_incomplete(
         self, partial: PartialBuild, unpack: Callable[[Path], Path]
     ) -> None:
         """Remove possibly truncated files, and unpack files of the source again."""
@@ -297,7 +297,7 @@ class BuildDirectory(Value, kw_only=False):
                     path = Path(folder, name)
                     changed = path.lstat().st_mtime_ns
                     relative = path.relative_to(self.folder)
-                    if partial.may_be_truncated(relative, changed):
+                    if partial.may_be_incomplete(relative, changed):
                         path.parent.chmod(path.parent.stat().st_mode | 0o700)
                         path.unlink()
                         removed.append(path)

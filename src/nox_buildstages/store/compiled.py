@@ -95,7 +95,7 @@ def _parse_seconds(value: object) -> float:
     raise ValueError(value)
 
 
-def compiled_facts(files: CompiledFiles | None) -> dict[str, Any]:
+def facts_of_files(files: CompiledFiles | None) -> dict[str, Any]:
     """Return the facts of an output's event; none if no compiler was seen."""
     if files is None:
         return {}

@@ -22,7 +22,7 @@ ROOM = 10 * 10**9
 """Bytes; a disk with less is short, unless a build is known to need more."""
 
 
-def remove_failed(store: Store, output: str | None = None) -> None:
+def remove_kept_trees(store: Store, output: str | None = None) -> None:
     """Remove the trees of an output's failed builds, or of all; and those too old.
 
     A tree stays if a process uses it: a shell, or another build.
@@ -46,4 +46,4 @@ def make_room(store: Store, folder: Path, needed: int | None) -> None:
     """Remove the trees of failed builds if the disk of a folder is short."""
     with suppress(OSError):
         if shutil.disk_usage(folder).free < max(needed or 0, ROOM):
-            remove_failed(store)
+            remove_kept_trees(store)

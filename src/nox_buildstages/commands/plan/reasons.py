@@ -81,13 +81,13 @@ class Plan(Value):
 def plan_without_locks(project: Project, python: str) -> tuple[PlannedOutput, ...]:
     """Plan a project without lock files: everything is locked, then built."""
     return tuple(
-        _plan_unlocked_output(project, stage, output, python)
+        _plan_without_lock(project, stage, output, python)
         for stage in project.stages
         for output in stage.outputs
     )
 
 
-def _plan_unlocked_output(
+def _plan_without_lock(
     project: Project, stage: Stage, output: Output, python: str
 ) -> PlannedOutput:
     cause = Cause(output=output.name, text="not locked yet")
@@ -146,7 +146,7 @@ class _Planner(Value):
         for output in stage.outputs:
             locked = all_locked.get(output.name)
             if locked is None:
-                planned = _plan_unlocked_output(project, stage, output, python)
+                planned = _plan_without_lock(project, stage, output, python)
                 self.planned[output.name] = planned
                 continue
             reasons: list[_Reason] = []

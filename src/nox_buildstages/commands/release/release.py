@@ -63,7 +63,7 @@ def run_release(workspace: Workspace) -> None:
     ]
     _refuse_overlaps(results)
     for result in results:
-        _refuse_untagged(read_wheel(result.wheel.path))
+        _require_tag(read_wheel(result.wheel.path))
     with occupy_environment(workspace.tools, environment), house.hold_lock():
         if workspace.options.repair:
             built = [
@@ -154,7 +154,7 @@ def _find_overlaps(wheels: Iterable[Path]) -> tuple[Overlap, ...]:
     return find_overlaps(contents)
 
 
-def _refuse_untagged(wheel: WheelFile) -> None:
+def _require_tag(wheel: WheelFile) -> None:
     """Raise a WheelError for a wheel with compiled code whose tag says any platform."""
     compiled = compiled_members(wheel.path) if wheel.is_pure else ()
     if compiled:

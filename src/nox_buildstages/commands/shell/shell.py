@@ -37,7 +37,7 @@ from nox_buildstages.errors import (
     not_run,
 )
 from nox_buildstages.model import DirectorySource
-from nox_buildstages.store.failed_builds import remove_failed
+from nox_buildstages.store.failed_builds import remove_kept_trees
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.system.files import make_ignored_folder, remove_tree
 from nox_buildstages.system.process import USUAL_UMASK, Command, run_in_foreground
@@ -164,9 +164,9 @@ def _open_tree(job: Job) -> ShellSession:
         if failed is not None and is_kept:
             project = build_dir.folder / failed.project
         else:
-            remove_failed(store, job.output.name)
+            remove_kept_trees(store, job.output.name)
             project = build_dir.begin(job.location, unpack)
-            build_dir.keep_failed(job.output.name)
+            build_dir.keep_tree(job.output.name)
         on_failure.pop_all()
     top = _find_top(project, source.subdirectory)
     if load_made(build_dir.made) is None:  # what the failed build has changed

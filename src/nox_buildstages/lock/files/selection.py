@@ -179,7 +179,7 @@ class Selection(Value):
 
     def load(self, contents: Mapping[str, bytes]) -> dict[str, SelectedLock] | None:
         """Return the locks from lock files with these contents, by name, if kept."""
-        text = self._kept(contents).load()
+        text = self._place(contents).load()
         with suppress(ValueError, LookupError, TypeError):
             tables = json.loads(text or "")
             return {name: _from_json(tables[name]) for name in contents}
@@ -190,9 +190,9 @@ class Selection(Value):
     ) -> None:
         """Keep the locks that were selected from lock files with these contents."""
         tables = {name: _to_json(lock) for name, lock in locks.items()}
-        self._kept(contents).save(json.dumps(tables))
+        self._place(contents).save(json.dumps(tables))
 
-    def _kept(self, contents: Mapping[str, bytes]) -> KeptText:
+    def _place(self, contents: Mapping[str, bytes]) -> KeptText:
         return KeptText.of(
             self.store,
             format=_FORMAT,
