@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from io import StringIO
 from typing import Any
@@ -48,18 +49,19 @@ def board(stream: StringIO, *, columns: int = 80, colour: bool = False) -> Board
 
 def screen_of(text: str) -> list[str]:
     """Return the lines that a terminal shows of a text with the codes of a board."""
-    lines = [""]
-    while text:
-        if text.startswith("\x1b["):
-            code, text = text[2:].split("A" if "A" in text[:6] else "J", 1)
-            if code.isdigit():
-                lines = [*lines[: len(lines) - 1 - int(code)], ""]
-            continue
-        head, text = text[0], text[1:]
-        if head == "\n":
+    lines, column = [""], 0
+    for part in re.split(r"(\x1b\[\d+A\x1b\[J|[\r\n])", text):
+        if part == "\n":
             lines.append("")
+            column = 0
+        elif part == "\r":
+            column = 0
+        elif code := re.fullmatch(r"\x1b\[(\d+)A\x1b\[J", part):
+            top = len(lines) - 1 - int(code[1])
+            lines = [*lines[:top], lines[top][:column]]
         else:
-            lines[-1] += head
+            lines[-1] = lines[-1][:column] + part
+            column += len(part)
     return lines
 
 
@@ -97,6 +99,7 @@ def test_a_board_is_drawn_over_and_taken_away() -> None:
     assert screen_of(stream.getvalue())[1] == "     kernels  compiling   1 s"
     screen.draw(compiling("ops"))
     assert "kernels" not in "".join(screen_of(stream.getvalue()))
+    stream.write("^C")  # as a terminal shows it
     screen.clear()
     assert screen_of(stream.getvalue()) == [""]
     stream.write("nox > built ops\n")

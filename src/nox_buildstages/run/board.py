@@ -233,7 +233,7 @@ def _doing(output: OutputState, now: float) -> list[str]:
     """Return what is done for an output, how far it is, and how long it takes."""
     step = output.step
     if step is None:
-        return []
+        return ["preparing"]
     if step.step == "wait":
         return [_describe(step)]
     time = format_time(now - (output.since or step.time))

@@ -167,7 +167,8 @@ class Board(LiveScreen):
         If the terminal has become narrower, lines of the board take several rows.
         """
         rows = sum(max(1, -(-length // columns)) for length in self._drawn)
-        return f"\x1b[{rows}A\x1b[J" if rows else ""
+        # The terminal may have shown ^C, so the cursor isn't at the start of its line.
+        return f"\r\x1b[{rows}A\x1b[J" if rows else ""
 
     def _write(self, text: str) -> None:
         if text:
