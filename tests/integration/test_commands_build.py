@@ -70,7 +70,9 @@ def build(sessions: Sessions, stage: str, *words: str) -> None:
 
 
 def test_two_stages_and_the_runtime(
-    sessions: Sessions, caplog: pytest.LogCaptureFixture
+    sessions: Sessions,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A stage delivers its wheel; the final stage installs and checks the runtime."""
     checks = [["pytest", "-q"], ["python-config"]]
@@ -88,9 +90,10 @@ def test_two_stages_and_the_runtime(
     names = [(argv[0], argv[-1]) for argv in sessions.programs]
     assert names == [("pytest", "-q"), ("python-config",) * 2]
     assert "importing models" in caplog.messages
-    head = next(line for line in caplog.messages if line.startswith("output"))
-    summary = caplog.messages[caplog.messages.index(head) :]
-    assert [line.split()[0] for line in summary] == ["output", "kernels", "models"]
+    summary = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in summary[:3]] == ["output", "kernels", "models"]
+    assert " 2 wheels, 2 built" in summary[4]
+    assert "runtime: 3 packages · imports: 1 · checks: 2" in summary[5]
 
 
 def test_a_second_run_finds_every_wheel(
@@ -159,7 +162,7 @@ def test_a_failed_build_is_in_the_journal(project: Project) -> None:
     assert ends == [("compile", "failed"), ("output", "failed"), ("stage", "failed")]
     (compiled, *_) = (it for it in events if it.state == "failed")
     assert (compiled.output, compiled.stage) == ("kernels", "only")
-    assert "build_wheel failed" in compiled.facts["problem"]
+    assert compiled.facts["problem"] == "kernels 1.0 (stage only) failed to build"
 
 
 def test_locks_are_made_once_in_a_run(

@@ -129,7 +129,7 @@ def test_a_cold_build_is_explained(logs: Logs) -> None:
         r"^the local store lacks [0-9a-f]{64}$",
         r"^syncing /.+/build-stage-first: .*tensorlib 2\.0 is missing",
         r"^build directory /\S+ doesn't resume: it is new$",
-        r"^printed: building kernels 1\.0 with \d+ jobs? ",
+        r"^printed: building kernels 1\.0 with \d+ jobs?$",
         r"^the session is done$",
     )
     session = "build-stage-first"
