@@ -82,7 +82,7 @@ class AxisValue(Value):
 
 
 def minor_version(version: str) -> str:
-    """Return the minor version of a Python such as ``3.11.7``, and its ``t``."""
+    """Return the minor version of a Python such as ``3.11.7``, with the ``t``."""
     found = re.search(r"(\d+\.\d+)[.\d]*(t?)", version)
     return version if found is None else found[1] + found[2]
 
@@ -109,7 +109,7 @@ def fill_environment(text: str, location: str) -> str:
 
 
 def escape_environment(text: str) -> str:
-    """Return a text that stays as it is when ``{env}`` is filled."""
+    """Return a text that stays unchanged when ``{env}`` is filled."""
     return text.replace("{env}", "{{env}}")
 
 
@@ -134,7 +134,7 @@ class Runner(Value):
 
 
 class Axis(Value):
-    """One dimension of a matrix."""
+    """A dimension of a matrix."""
 
     name: str
     values: tuple[AxisValue, ...]
@@ -219,7 +219,7 @@ class Output(Value):
         return canonicalize_name(self.requirement.name)
 
     def accepts(self, version: Version) -> bool:
-        """Whether a version, or its part before ``+``, is one that is asked for."""
+        """Whether a version, or the part before ``+``, is asked for."""
         wanted = self.requirement.specifier
         return any(
             wanted.contains(it, prereleases=True) for it in (version, version.public)
@@ -273,7 +273,7 @@ class PackageRules(Value):
     unused: bool = False
 
     def apply_removals(self, requires: Iterable[str]) -> Iterator[str]:
-        """Yield the build requirements that the table doesn't remove."""
+        """Yield the build requirements not removed by the table."""
         for text in requires:
             if canonicalize_name(Requirement(text).name) not in (
                 self.build_requires_remove
@@ -365,7 +365,7 @@ class Project(Value):
     def accepts_python(self, version: str) -> bool:
         """Whether ``requires-python`` includes a full version.
 
-        As in uv, a pre-release counts as its release.
+        As in uv, a pre-release counts as the release.
         """
         return self.requires_python.contains(Version(version.rstrip("+")).base_version)
 
@@ -373,7 +373,7 @@ class Project(Value):
         """Return the wheelhouse of a cell for a Python, such as 3.12.
 
         A cell without values has the project's own folder. If the project has several
-        Pythons, each has a folder of its own.
+        Pythons, each has a separate folder.
         """
         folder = self.wheelhouse / cell.folder
         return folder / python if len(self.pythons) > 1 else folder

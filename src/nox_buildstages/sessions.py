@@ -173,7 +173,7 @@ def _describe(session: RegisteredSession) -> str:
 
 
 def _choose_python(project: Project) -> str | None:
-    """Return the Python for nox to search for if its own doesn't suit the project.
+    """Return the Python for nox to search for if nox's own doesn't suit the project.
 
     As in uv, the version in ``.python-version`` comes first, then ``requires-python``,
     for which nox takes the first Python on PATH.
@@ -194,10 +194,10 @@ def _require_python(
     invocation: NoxInvocation,
     run: Run,
 ) -> None:
-    """Make nox fail if it has no Python for the sessions of ours that it is to run.
+    """Make nox fail if nox has no Python for the sessions of ours in the run.
 
-    Nox skips a session without its Python; if it skips all of them, a run that did
-    nothing would end with success. But first nox may download a Python.
+    Nox skips a session if the Python is missing; if nox skips all sessions, an empty
+    run would end with success. But first nox may download a Python.
     """
     if not (sessions and pythons and invocation.makes_environments):
         return
@@ -222,7 +222,7 @@ def _require_python(
 
 
 def _report_end(cells: Cells, run: Run, events: Sequence[Event]) -> None:
-    """Write the report of a run, or of one that was killed before."""
+    """Write the report of a run, or of an earlier killed run."""
     has_page = (cells.first.project.wheelhouse / REPORT).exists()
     if any(it.is_work for it in events) or not has_page or run.journal.others():
         from nox_buildstages.report.write import report_end  # noqa: PLC0415 - a no-op needs none
@@ -236,7 +236,7 @@ def _draw(error: BuildStagesError, run: Run | None = None) -> str:
 
 
 def _with_lines(error: errors.DeclarationError) -> errors.DeclarationError:
-    """Return an error with its problems in the order of the file, each with a line."""
+    """Return an error with the problems in the order of the file, each with a line."""
     from nox_buildstages.config.lines import find_lines  # noqa: PLC0415 - for faulty tables
 
     try:
@@ -364,7 +364,7 @@ def _others(cells: Cells, document: Mapping[str, Any]) -> Iterator[RegisteredSes
 
 
 class _Adapter(Value):
-    """Runs the bodies of sessions, and ends a session with our message if one fails."""
+    """Runs the bodies of sessions, and ends a failing session with our message."""
 
     document: dict[str, Any]
     cells: Cells
@@ -420,7 +420,7 @@ class _Adapter(Value):
     def _report_session(self) -> Iterator[None]:
         """Write the report at the end of a session that did something.
 
-        Sessions that build nothing write the report of a run that was killed.
+        Sessions without a build write the report of a killed run.
         """
         try:
             yield
@@ -442,7 +442,7 @@ class _Adapter(Value):
         return {"session": session.name, "python": python, "cell": cell}
 
     def _logs(self, declared: RegisteredSession, python: str) -> Path:
-        """Return the folder of a session's logs, in the wheelhouse of its cell."""
+        """Return the folder of a session's logs, in the wheelhouse of the cell."""
         if declared.cell is None:
             return self.cells.first.project.wheelhouse / LOGS
         project = declared.cell.project
@@ -518,13 +518,13 @@ class _Adapter(Value):
     def _environment(
         self, session: nox.Session, declared: RegisteredSession
     ) -> Environment:
-        """Return a session's environment, with what nox lets be done with it.
+        """Return a session's environment, with the actions allowed by nox.
 
         Whether nox skips installs can only be found out by an attempt to run something.
 
         Raises:
-            UsageError: It isn't an environment that can be made equal to a lock; or
-                nox mustn't make one, and a session without one may need it.
+            UsageError: The environment can't be made equal to a lock; or nox mustn't
+                make environments, and a session without an environment may need one.
         """
         invocation = self.lock.invocation
         location = session.env_dir.absolute()
@@ -587,9 +587,10 @@ class _Adapter(Value):
         )
 
     def find_python(self) -> Path | None:
-        """Return the Python of sessions without an environment, as nox would choose it.
+        """Return the Python of sessions without an environment, chosen as nox would.
 
-        It is nox's own if that has the version, then the first on PATH, then one of uv.
+        Nox's own Python comes first if the version is right, then the first on PATH,
+        then uv's.
         """
         wanted = self.python
         if wanted is None or _is_this_python(wanted):
@@ -597,14 +598,14 @@ class _Adapter(Value):
         return self.run.once(("python", wanted), lambda: _search_python(wanted))
 
     def _minor_version(self, session: nox.Session) -> str:
-        """Return the minor version of a session's Python; empty if it isn't known."""
+        """Return the minor version of a session's Python; empty if unknown."""
         wanted = str(session.python or self.python or _HERE)
         found = re.search(r"^[^<>=!~]*?(\d+\.\d+[.\d]*t?)", wanted)
         return "" if found is None else minor_version(found[1])
 
 
 def _is_this_python(wanted: str) -> bool:
-    """Whether a version, such as 3.11 or 3.14t, is that of the Python that runs nox."""
+    """Whether nox runs on a version of Python, such as 3.11 or 3.14t."""
     has_version = f"{_HERE}.".startswith(f"{wanted.removesuffix('t')}.")
     return has_version and wanted.endswith("t") == ("t" in sys.abiflags)
 

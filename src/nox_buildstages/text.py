@@ -53,7 +53,7 @@ _OFF = {"", "0", "false", "no", "off"}
 
 
 def align(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield a line for each row; each column is as wide as its widest cell."""
+    """Yield a line for each row; each column is as wide as the widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = zip(row, widths, strict=True)
@@ -77,7 +77,7 @@ def format_time(seconds: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Format a time; one of less than ten seconds has a decimal, such as ``0.4 s``."""
+    """Format a time; below ten seconds, with a decimal, such as ``0.4 s``."""
     return f"{seconds:.1f} s" if seconds < _SHORT else format_time(seconds)
 
 
@@ -92,14 +92,14 @@ def escape_markdown(text: str) -> str:
 
 
 def show_path(path: Path, here: Path) -> str:
-    """Return a path for a message: relative, if it is in the current folder."""
+    """Return a path for a message: relative, if in the current folder."""
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def diff(
     old: Mapping[K, V], new: Mapping[K, V]
 ) -> Iterator[tuple[K, V | None, V | None]]:
-    """Yield every key whose value differs, sorted, with its old and its new value.
+    """Yield every key whose value differs, sorted, with the old and the new value.
 
     The value is None on the side that lacks the key.
     """
@@ -110,7 +110,7 @@ def diff(
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """Return a name, with a number behind it if others have taken it."""
+    """Return a name, followed by a number if the name is taken."""
     number, free = 2, name
     while free in taken:
         number, free = number + 1, f"{name}-{number}"
@@ -118,7 +118,7 @@ def free_name(name: str, taken: Collection[str]) -> str:
 
 
 def takes_colour(stream: TextIO, env: Mapping[str, str]) -> bool:
-    """Whether a stream shows colours, as NO_COLOR, FORCE_COLOR and TERM have it."""
+    """Whether a stream shows colours, according to NO_COLOR, FORCE_COLOR and TERM."""
     return has_colour(env, is_terminal=stream.isatty())
 
 
@@ -138,7 +138,7 @@ def paint(text: str, style: str, *, colour: bool) -> str:
 
 
 def fit_encoding(text: str, encoding: str | None) -> str:
-    """Return a text that an encoding has all characters of."""
+    """Return a text with only the characters of an encoding."""
     encoding = encoding or "ascii"
     try:
         text.encode(encoding)

@@ -43,8 +43,8 @@ def complete_document(document: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return the document of a pyproject.toml with uv's settings in effect.
 
     They come from a uv.toml beside the file, and from the root of uv's workspace. Each
-    member of the workspace that is a source has the path of its folder. A folder that
-    is a source adds the sources of its requirements. The group ``dev`` contains the
+    member of the workspace that is a source has the path of its folder. A source folder
+    adds the sources of the folder's requirements. The group ``dev`` contains the
     ``dev-dependencies``.
 
     Raises:
@@ -90,9 +90,9 @@ def _read_settings(document: dict[str, Any], path: Path) -> dict[str, Any]:
 def _with_sources_of_folders(
     settings: dict[str, Any], document: Mapping[str, Any], path: Path
 ) -> dict[str, Any]:
-    """Return settings with the sources that folders have for their requirements.
+    """Return settings with folders' sources for their requirements.
 
-    The settings have the last word. A folder's entry for one of its extras holds
+    The settings have the last word. A folder's entry for an extra of the folder holds
     wherever the extra is asked for.
     """
     combined, seen = settings, {path.parent}

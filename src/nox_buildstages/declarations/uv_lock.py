@@ -1,4 +1,4 @@
-"""Read a uv.lock: the versions that uv has chosen for a project."""
+"""Read a uv.lock: the versions chosen by uv for a project."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _Entry: TypeAlias = "Mapping[str, Any]"
 
 
 class UvPackage(Value):
-    """A package with the version and the source that uv has chosen."""
+    """A package with the version and the source chosen by uv."""
 
     name: NormalizedName
     version: str
@@ -80,8 +80,8 @@ class UvLock(Value):
     ) -> dict[NormalizedName, UvPackage]:
         """Return what the file has of the environment that requirements lead to.
 
-        They are the project's, with some of its extras and groups. If uv's resolution
-        has forks, those count whose markers are true.
+        The requirements are the project's, with some extras and groups. If uv's
+        resolution has forks, only forks with true markers count.
 
         Raises:
             ValueError: A marker can't be read.

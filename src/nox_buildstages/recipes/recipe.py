@@ -1,7 +1,7 @@
-"""A recipe, and its reader: a TOML file with facts about one package.
+"""A recipe, and the reader of recipes: a TOML file with facts about one package.
 
-A fact is a table ``[[fact]]`` with exactly one key of `KINDS`, which says what it is
-about, and with the keys of `COMMON`. A new kind is a subclass of `Fact` and an entry of
+A fact is a table ``[[fact]]`` with exactly one key of `KINDS`, which names the subject,
+and with the keys of `COMMON`. A new kind is a subclass of `Fact` and an entry of
 `KINDS`; the reference page comes from both.
 """
 
@@ -36,7 +36,7 @@ READ_BY_TOOLS = {"CMAKE_ARGS", "NVCC_APPEND_FLAGS", "TORCH_CUDA_ARCH_LIST"}
 
 
 class Fact(Value):
-    """One thing that the field knows about some versions of a package."""
+    """A piece of the field's knowledge about some versions of a package."""
 
     kind: ClassVar[str] = ""
     only: ClassVar[str] = ""  # the builds that each fact of this kind is about
@@ -53,7 +53,7 @@ class Fact(Value):
         return ()
 
     def is_about(self, version: Version, *, cuda: bool | None) -> bool:
-        """Whether it is about a version, built with or without CUDA; None for both."""
+        """Whether the fact is about a version, with or without CUDA; None for both."""
         builds = {None: None, True: "cuda", False: "cpu"}[cuda]
         is_kind = (self.builds or self.only or builds) == builds
         return is_kind and self.versions.contains(version, prereleases=True)
@@ -253,7 +253,7 @@ class Recipe(Value):
     def facts_for(self, version: Version, *, cuda: bool | None) -> tuple[Fact, ...]:
         """Return the facts about a version, built with or without CUDA.
 
-        With None for ``cuda``, those that hold for both.
+        With None for ``cuda``, return the facts for both.
         """
         return tuple(it for it in self.facts if it.is_about(version, cuda=cuda))
 
@@ -289,7 +289,7 @@ def read_recipe(text: str, path: Path) -> Recipe:
 
 
 def read_fact(item: Item) -> Fact | None:
-    """Read a fact: the keys of all facts, and one key of its own."""
+    """Read a fact: the common keys, and the key of the kind."""
     content = getters.raw_table(item)
     if content is None:
         return None
@@ -306,7 +306,7 @@ def read_fact(item: Item) -> Fact | None:
 
 
 def read_git(item: Item) -> Git | None:
-    """Read where the source is, if it isn't on the index."""
+    """Read where the source is, if not on the index."""
     found = getters.read_table(item, GIT)
     return Git(**found) if found and item.document.is_sound(*item.steps) else None
 
@@ -328,7 +328,7 @@ def _table(**keys: Key) -> Getter[dict[str, Any]]:
 
 
 def _versions(item: Item) -> SpecifierSet | None:
-    """Read a range of versions, such as ``>=2.5,<3``; an empty one means all."""
+    """Read a range of versions, such as ``>=2.5,<3``; an empty range means all."""
     value = getters.string(item)
     try:
         return None if value is None else SpecifierSet(value)
@@ -347,7 +347,7 @@ def _version(item: Item) -> Version | None:
 
 
 def _date(item: Item) -> dt.date | None:
-    """Read a date that isn't in quotes."""
+    """Read a date without quotes."""
     if type(item.value) is dt.date:
         return item.value
     item.expect("a date such as 2026-11-28")

@@ -1,4 +1,4 @@
-"""Propose stages: find what has no wheel, lock, and learn from what fails.
+"""Propose stages: find packages without a wheel, lock, and learn from failures.
 
 The result is known to resolve, with declared and undeclared build requirements.
 """
@@ -86,7 +86,7 @@ _CELLS_DIFFER = (
 
 
 class Proposal(Value):
-    """The missing stages, and the changes of tables that the file has."""
+    """The missing stages, and the changes of tables in the file."""
 
     heading: tuple[str, ...] = ()
     stages: tuple[tuple[Stage, tuple[str, ...]], ...] = ()  # with comments
@@ -210,7 +210,7 @@ class Proposer(Value):
                 )
 
     def _recipe_changes(self, draft: Draft) -> Iterator[Change]:
-        """Yield the lines that recipes give, with their reasons."""
+        """Yield the lines from recipes, with their reasons."""
         for output in draft.outputs:
             rules = self.project.rules(output.name)
             yield from list_changes(output.name, rules, output.facts)
@@ -230,10 +230,10 @@ class Proposer(Value):
     def _overrides(
         self, draft: Draft, *, of_project: bool
     ) -> Iterator[tuple[str, str, str]]:
-        """Yield the output, the override and the reason for what recipes give.
+        """Yield the output, override and reason of each override from recipes.
 
-        uv's overrides replace the project's own requirements too, so those of the
-        packages that it requires itself are apart.
+        uv's overrides replace the project's own requirements too, so overrides of
+        packages required by the project itself are apart.
         """
         own = {canonicalize_name(it.name) for it in self.project.final.requirements}
         for output in draft.outputs:
@@ -256,7 +256,7 @@ class Proposer(Value):
     # Find outputs without asking a backend ---------------------------------------
 
     def _find_outputs(self, draft: Draft) -> Draft:
-        """Return a draft with every output that uv's answers show.
+        """Return a draft with every output in uv's answers.
 
         Packages with a source in ``[tool.uv]`` come first, also if an output requires
         them.
@@ -301,7 +301,7 @@ class Proposer(Value):
                 yield it
 
     def _ask_for_wheels(self, draft: Draft, project: Project) -> Draft:
-        """Return a draft with what uv finds no usable wheel for.
+        """Return a draft with the packages for which uv finds no usable wheel.
 
         The requirements of outputs are unknown here; locking finds what they need.
         """
@@ -359,7 +359,7 @@ class Proposer(Value):
     # Learn from failures ---------------------------------------------------------
 
     def _lock_until_it_works(self, draft: Draft) -> tuple[Draft, tuple[Lock, ...]]:
-        """Return a draft that can be locked, and its locks.
+        """Return a draft that can be locked, and the locks.
 
         Raises:
             BuildStagesError: A failure teaches nothing.
@@ -383,9 +383,9 @@ class Proposer(Value):
                 draft = better
 
     def _with_recipes(self, draft: Draft) -> Draft:
-        """Return a draft with what recipes say about the versions of outputs.
+        """Return a draft with the facts from recipes about the versions of outputs.
 
-        A commit whose source doesn't declare its version has the recipe's version.
+        A commit whose source doesn't declare a version has the recipe's version.
         """
         recipes = {it.name: recipe_for(it.name) for it in draft.outputs}
         known = {name: it for name, it in recipes.items() if it is not None}
@@ -413,7 +413,7 @@ class Proposer(Value):
 
     @property
     def _differs_by_cell(self) -> bool:
-        """Whether torch, or the index that it comes from, may differ by cell."""
+        """Whether torch, or the index of torch, may differ by cell."""
         cells = self.cells.cells
         values = [it for cell in cells for it in cell.project.values.values()]
         return len(cells) > 1 and any(
@@ -435,8 +435,8 @@ class Proposer(Value):
     def _find_torch(self, draft: Draft) -> Torch | None:
         """Return the torch that the project resolves to, for itself or for builds.
 
-        If other packages can't be resolved yet, it is the one that the project names.
-        If cells differ in torch, there is none.
+        If other packages can't be resolved yet, return the torch named by the project.
+        If cells differ in torch, return None.
         """
         if self._differs_by_cell:
             return None
@@ -458,7 +458,7 @@ class Proposer(Value):
         return None
 
     def _with_sources(self, draft: Draft) -> Draft:
-        """Return a draft with what the sources of outputs say about their builds."""
+        """Return a draft with the facts from outputs' sources about their builds."""
         draft = self._with_recipes(draft)
         for output in draft.outputs:
             facts = self.answers.sources.get(output.name)
@@ -481,7 +481,7 @@ class Proposer(Value):
         return draft
 
     def _with_answers(self, draft: Draft) -> Draft:
-        """Return a draft with the build requirements that backends have named."""
+        """Return a draft with the build requirements named by backends."""
         for output in draft.outputs:
             answer = self.answers.by_output.get(output.name)
             if answer is not None:

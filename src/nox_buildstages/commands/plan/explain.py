@@ -1,4 +1,4 @@
-"""Everything about one output: what goes into its wheel, who needs it, its builds."""
+"""Everything about an output: the inputs of the wheel, the dependents, the builds."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def explain_package(
     """Yield the lines about a project that no stage builds.
 
     Raises:
-        UsageError: No environment contains it.
+        UsageError: No environment contains the project.
     """
     versions: dict[str, dict[str, None]] = {}
     known = {output.name for it in contexts for output in it.project.outputs}

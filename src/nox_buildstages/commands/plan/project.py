@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 def run_plan(workspace: Workspace) -> None:
-    """Print what would be built and why, in the form that the options choose.
+    """Print what would be built and why, in the form chosen by the options.
 
     Raises:
         BuildStagesError: A job can't be planned, or a source can't be read.
@@ -85,7 +85,7 @@ def run_plan(workspace: Workspace) -> None:
 
 
 def _find_style(outer: Mapping[str, str]) -> tuple[Style, str]:
-    """Return how the terminal shows a plan, and the encoding that it has."""
+    """Return how the terminal shows a plan, and the terminal's encoding."""
     stream = sys.stdout
     is_sized = stream.isatty() or outer.get("COLUMNS", "").isdecimal()
     style = Style(
@@ -113,10 +113,11 @@ def _render_text(workspace: Workspace, plan: Plan) -> str:
 
 
 def _explain(workspace: Workspace, plan: Plan, contexts: Sequence[BuildContext]) -> str:
-    """Return everything about the output, or the package, that the options name.
+    """Return everything about the output, or the package, named by the options.
 
     Raises:
-        UsageError: No stage builds it, and no environment contains it.
+        UsageError: No stage builds the package, and no environment contains the
+            package.
     """
     from nox_buildstages.commands.plan import explain  # noqa: PLC0415 - few ask
 

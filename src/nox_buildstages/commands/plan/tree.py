@@ -31,9 +31,9 @@ class Style(Value):
         return paint(text, style, colour=self.colour) if text else text
 
     def wrap(self, text: str, indent: int) -> list[str]:
-        """Return the lines of a text that begins in a column; later ones are indented.
+        """Return the lines of a text that begins in a column; later lines are indented.
 
-        A word that is too long for a line is broken.
+        A word too long for a line is broken.
         """
         if self.width is None:
             return [text]
@@ -71,7 +71,7 @@ def render_plan(plan: Plan, style: Style, *, cores: int) -> Iterator[str]:
 
 
 def describe_locks(plan: Plan) -> tuple[str, ...]:
-    """Return what is wrong with the lock files, and how to fix it."""
+    """Return the problem with the lock files, and the fix."""
     fix = "nox -s build-stages-lock"
     if plan.locks == "missing":
         return (f"locks: there are none yet; to make them: {fix}",)
@@ -88,7 +88,7 @@ def _spell(output: PlannedOutput) -> str:
 def _render_branch(
     branch: Branch, style: Style, widths: tuple[int, int], *, is_last: bool
 ) -> Iterator[str]:
-    """Yield the lines of a stage: its outputs, then what it needs."""
+    """Yield the lines of a stage: the outputs, then the needed stages."""
     first, below = ("└─ ", "   ") if is_last else ("├─ ", "│  ")
     stage_width, name_width = widths
     name = style.paint(branch.stage.ljust(stage_width), "bold")
@@ -142,9 +142,9 @@ def _output_rows(
 
 
 def describe_installs(pins: Iterable[tuple[str, str, bool]]) -> str:
-    """Return what a runtime environment contains, in words.
+    """Return the contents of a runtime environment in words.
 
-    Each pin is a name, a version, and whether a stage builds its wheel.
+    Each pin is a name, a version, and whether a stage builds the wheel.
     """
     found = [*pins]
     packages = [

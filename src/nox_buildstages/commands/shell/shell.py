@@ -100,10 +100,10 @@ def run_shell(workspace: Workspace) -> None:
 
 
 def _select_stage(workspace: Workspace, name: str) -> tuple[Workspace, Target, Stage]:
-    """Return the first selected cell that has an output, a Python, and the stage.
+    """Return the first selected cell with an output, a Python, and the stage.
 
     Raises:
-        UsageError: There is no such cell, or its Python isn't available.
+        UsageError: No selected cell has the output, or the Python isn't available.
     """
     select = dict(workspace.options.select)
     version = select.pop("python", workspace.python)
@@ -125,7 +125,7 @@ def _select_stage(workspace: Workspace, name: str) -> tuple[Workspace, Target, S
 
 
 def _find_environment(view: Workspace, target: Target, stage: Stage) -> Environment:
-    """Return the environment of a stage's session, or else one of this session.
+    """Return the environment of a stage's session, or an environment of this session.
 
     The tree of a failed build contains the path of the environment.
     """
@@ -279,7 +279,7 @@ class ShellSession(Value):
         return run_in_foreground(sandbox.wrap(command))
 
     def offer_patch(self) -> bool:
-        """Offer the changes of the source as a patch; return whether there are any."""
+        """Offer the changes of the source as a patch; return whether any exist."""
         job = self.job
         run, root = job.context.tools.run, job.context.project.root
         made = load_made(self.build_dir.made) or {}
