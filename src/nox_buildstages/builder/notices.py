@@ -1,4 +1,4 @@
-"""Notice what a build doesn't fail of, but is probably not what was meant."""
+"""Notice probable mistakes that don't make a build fail."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _NOT_BUILT = re.compile("(test|doc|example|benchmark|sample)s?|testing|build|[._
 def find_ignored_variables(
     outer: Mapping[str, str], seen: Collection[str], tree: Path
 ) -> tuple[str, ...]:
-    """Return the variables that are set here, and that a build would read if it could.
+    """Return the variables set here, but hidden from a build that would read them.
 
-    These are variables that tools read by themselves, and those whose name stands in a
-    file at the top of the source that describes the build.
+    These are variables read by tools themselves, and variables named in a file at the
+    top of the source about the build.
     """
     files = (it for it in tree.iterdir() if _BUILD_FILES.fullmatch(it.name))
     named = {

@@ -1,4 +1,4 @@
-"""The data of a report: from the events of a run, and from manifests, to one value."""
+"""The data of a report: from the events of a run, and from manifests, to a value."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Step(Value):
 
     @property
     def kind(self) -> str:
-        """The kind that the step is drawn as; empty for none."""
+        """The kind of the step in the drawing; empty for none."""
         kind = KINDS.get(self.step, "")
         return LOCK if kind and self.lane == LOCKS else kind
 
@@ -138,13 +138,13 @@ class Column(Value):
 
     @property
     def label(self) -> str:
-        """The name of the column; empty for the only one."""
+        """The name of the column; empty for a single column."""
         python = f"Python {self.python}" if self.python else ""
         return ", ".join(filter(None, (self.cell, python)))
 
 
 class Report(Value):
-    """All that is known of a run."""
+    """Everything known of a run."""
 
     title: str  # the name of the project's folder
     run: str  # its id
@@ -170,7 +170,7 @@ class Report(Value):
 
 
 class Place(Value):
-    """A cell for a Python, as the project has it."""
+    """A cell of the project, for a Python."""
 
     cell: str
     python: str
@@ -188,7 +188,7 @@ class Place(Value):
         return (*(label for label, _ in self.stages), self.final)
 
     def contains(self, event: Event) -> bool:
-        """Whether an event belongs to the cell, for its Python."""
+        """Whether an event belongs to the cell, for the cell's Python."""
         is_here = event.stage in self.labels or event.session in self.sessions
         return is_here and event.python == self.python
 
@@ -203,8 +203,8 @@ def read_steps(
     """Return the steps of a run, in the order in which they began.
 
     A step without an end has the state ``without_end``, and takes until ``now``.
-    ``stages`` has the stage of each session, for events that name none. Making lock
-    files is in a lane of its own, with the environments that this needs.
+    ``stages`` has the stage of each session, for events without a stage. Making lock
+    files is in a separate lane, with the environments needed for locking.
     """
     begun: dict[tuple[object, ...], list[Event]] = defaultdict(list)
     pairs: list[tuple[Event, Event | None]] = []
@@ -261,7 +261,7 @@ def make_report(  # noqa: PLR0913 - what is known of a run comes from many sides
     """Return the report of a run.
 
     Until the run is over, steps without an end are running. They take until ``now``, in
-    seconds since the epoch; without it, until the last event.
+    seconds since the epoch; without ``now``, until the last event.
     """
     without_end = KILLED if was_killed else STOPPED if is_over else RUNNING
     stages = {name: label for it in places for name, label in it.sessions.items()}
@@ -397,7 +397,7 @@ def _problem(facts: Mapping[str, Any]) -> tuple[str, ...]:
 def critical_path(
     weights: Mapping[str, float], requires: Mapping[str, Collection[str]]
 ) -> tuple[str, ...]:
-    """Return the chain of nodes, each needing the one before, that takes longest.
+    """Return the slowest chain of nodes, each needing the node before.
 
     Nodes without a weight take no time, and are left out. The graph has no cycles.
     """
@@ -419,9 +419,9 @@ def critical_path(
 
 
 def find_critical_path(report: Report) -> tuple[tuple[str, ...], float]:
-    """Return the chain of stages that takes longest, and its seconds.
+    """Return the slowest chain of stages, and the seconds.
 
-    If there are several Pythons, it is the chain of the Python that takes longest.
+    With several Pythons, return the chain of the slowest Python.
     """
     requires = {name: (*needed, LOCKS) for name, needed in report.requires.items()}
     longest: tuple[tuple[str, ...], float] = ((), 0.0)
@@ -434,7 +434,7 @@ def find_critical_path(report: Report) -> tuple[tuple[str, ...], float]:
 
 
 def weigh_stages(steps: Iterable[Step]) -> dict[str, float]:
-    """Return the seconds in which each stage worked, without those it only waited."""
+    """Return the seconds in which each stage worked rather than only waited."""
     spans: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for it in steps:
         if it.kind not in {"", WAIT}:
@@ -447,7 +447,7 @@ def _length(span: tuple[float, float]) -> float:
 
 
 def _unite(spans: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float]]:
-    """Yield the spans in order, with overlapping ones united."""
+    """Yield the spans in order, with overlapping spans united."""
     current: tuple[float, float] | None = None
     for start, end in sorted(spans):
         if current is not None and start <= current[1]:
@@ -470,7 +470,7 @@ def timestamp(seconds: float) -> str:
 
 
 def run_field(report: Report, column: Column, place: Place) -> dict[str, Any]:
-    """Return the field ``run`` of the manifest of a cell: its part of a report."""
+    """Return the field ``run`` of a cell's manifest: the cell's part of a report."""
     lanes = {*place.labels, LOCKS}
     return _without_empty(
         {
@@ -560,7 +560,7 @@ def _final_field(final: FinalReport) -> dict[str, Any]:
 
 
 def _without_empty(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that say something; zero says something."""
+    """Return the fields that say something; so does zero."""
     return {
         name: it for name, it in fields.items() if it or (it == 0 and it is not False)
     }

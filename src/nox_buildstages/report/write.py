@@ -50,8 +50,8 @@ def report_session(cells: Cells, run: Run) -> None:
 def report_end(cells: Cells, run: Run, events: Sequence[Event]) -> None:
     """Write the report at the end of a run that did something.
 
-    If it did nothing, the page that is there stays, unless a run was killed since: then
-    that run is drawn. ``events`` are those of the run.
+    Otherwise the existing page stays, unless a run was killed since: then the page
+    shows the killed run. ``events`` are the run's.
     """
     folder = cells.first.project.wheelhouse
     writer = _Writer(cells=cells, run=run)
@@ -76,7 +76,7 @@ def _was_killed(journal: Journal) -> bool:
 
 
 def _is_running(first: Event) -> bool:
-    """Whether the process of an event still runs, and not another with its number."""
+    """Whether an event's process still runs, and not another with the same number."""
     try:
         text = Path(f"/proc/{first.process}/stat").read_text(encoding="utf-8")
     except OSError:
@@ -131,7 +131,7 @@ class _Writer(Value):
             self.run.report(f"the report can't be written: {reason}")
 
     def _places(self, events: Sequence[Event]) -> Iterator[Place]:
-        """Yield each cell for each of its Pythons, in order."""
+        """Yield each cell for each of the cell's Pythons, in order."""
         ours = next((it.python for it in events if it.python), "")
         for cell in self.cells.cells:
             pythons = cell.project.cell_pythons or cell.project.pythons
@@ -201,7 +201,7 @@ class _Writer(Value):
 
 
 def _last_sign(events: Sequence[Event]) -> float:
-    """Return when a run was alive for the last time, by its events and its logs."""
+    """Return when a run was alive for the last time, by events and logs."""
     signs = [it.time for it in events]
     for log in {it.facts["log"] for it in events if it.facts.get("log")}:
         with suppress(OSError):
@@ -210,7 +210,7 @@ def _last_sign(events: Sequence[Event]) -> float:
 
 
 def _describe(events: Sequence[Event]) -> dict[str, Any]:
-    """Return what is known of a run beside its steps."""
+    """Return everything known of a run beside the steps."""
     machine = Machine()
     pythons = sorted({it.python for it in events if it.python})
     versions = {}

@@ -1,4 +1,4 @@
-"""What the screen shows of a running run: a board, or one line. Pure."""
+"""The state of a run in progress as text for the screen: a board, or a line. Pure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _WORDS = {
 
 
 class Row(Value):
-    """A row of the board: a symbol, the place, and what there is to say."""
+    """A row of the board: a symbol, the place, and a text."""
 
     symbol: str
     style: str
@@ -82,9 +82,9 @@ def draw_board(
 
 
 def _choose_rows(rows: list[Row], room: int) -> tuple[list[Row], str]:
-    """Return the rows that there is room for, and the number of others in words.
+    """Return the rows that fit, and the number of others in words.
 
-    Rows that don't change make room for those that do.
+    Unchanging rows make room for changing rows.
     """
     if len(rows) <= room:
         return rows, ""
@@ -95,7 +95,7 @@ def _choose_rows(rows: list[Row], room: int) -> tuple[list[Row], str]:
 
 
 def _bar(part: float, room: int) -> str:
-    """Return the bar of a build, with a gap behind it; empty if there is no room."""
+    """Return the bar of a build, followed by a gap; empty without enough room."""
     length = min(_BAR, room)
     full = round(part * length)
     bar = f"{'━' * full}{'╌' * (length - full)}"
@@ -230,7 +230,7 @@ def _output_row(state: RunState, output: OutputState, now: float) -> Row:
 
 
 def _doing(output: OutputState, now: float) -> list[str]:
-    """Return what is done for an output, how far it is, and how long it takes."""
+    """Return the current action for an output, the time so far, and the time left."""
     step = output.step
     if step is None:
         return ["preparing"]
@@ -243,7 +243,7 @@ def _doing(output: OutputState, now: float) -> list[str]:
 
 
 def _details(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the file that is compiled, the jobs and the memory, as far as known."""
+    """Yield the file being compiled, the jobs and the memory, as far as known."""
     files = facts.get("files", ())
     if files:
         yield f"{files[0]} and {len(files) - 1} more" if files[1:] else files[0]
@@ -278,7 +278,7 @@ def _count_things(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _spread(left: str, right: str, width: int) -> str:
-    """Return two texts at both ends of a line; the right one goes if it must."""
+    """Return two texts at both ends of a line; without room, only the left text."""
     gap = width - len(left) - len(right)
     return f"{left}{' ' * gap}{right}" if gap > 1 else left
 

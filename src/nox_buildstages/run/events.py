@@ -1,8 +1,7 @@
 """The events of a run of nox, which every reader draws from: screen, table, report.
 
 A step is something that takes time. It has the state ``begun``, then ``ended``,
-``failed`` or ``stopped``; without one of these, it still runs, or its process was
-killed.
+``failed`` or ``stopped``; a step without an end still runs, or the process was killed.
 
 =============== ======================================== ===============================
 step            what it is                               its facts
@@ -31,8 +30,8 @@ step            what it is                               its facts
 =============== ======================================== ===============================
 
 An output has the state ``cached``, or ``begun`` and then ``built``, ``failed`` or
-``stopped``. A step that failed has the facts ``problem``, the summary of the error, and
-``message``, the lines that the user sees.
+``stopped``. A failed step has the facts ``problem``, the summary of the error, and
+``message``, the lines for the user.
 """
 
 from __future__ import annotations
@@ -97,7 +96,7 @@ class Event(Value):
 
     @property
     def subject(self) -> tuple[object, ...]:
-        """The fields that are equal in all events of one step."""
+        """The fields with equal values in all events of a step."""
         place = (self.session, self.python, self.cell, self.stage, self.output)
         return (self.process, self.step, *place)
 

@@ -32,7 +32,7 @@ _UNKNOWN: Any = object()
 
 
 class _Answer:
-    """The answer to a question; threads that ask at the same time wait for it."""
+    """The answer to a question; threads asking at the same time wait for the answer."""
 
     __slots__ = ("lock", "value")
 
@@ -122,7 +122,7 @@ class Run(Record):
         success: str = ENDED,
         **facts: object,
     ) -> Iterator[dict[str, object]]:
-        """Emit that a step has begun; at the end, if it succeeded, failed or stopped.
+        """Emit that a step has begun, and at the end the success, failure or stop.
 
         Yields:
             The facts of the last event, to which the block may add some.
@@ -151,8 +151,8 @@ class Run(Record):
     ) -> Iterator[T]:
         """Enter a block that may have to wait for something, with a line and events.
 
-        ``hold`` returns the block, which calls its argument before it waits; an
-        argument of that call replaces ``{}`` in ``what``.
+        ``hold`` returns the block, which calls its argument before waiting; an argument
+        of this call replaces ``{}`` in ``what``.
         """
         begun = False
 

@@ -28,7 +28,7 @@ OVER = (*DONE, FAILED, STOPPED)
 
 
 class OutputState(Record):
-    """The state of an output, and the steps that run for it, the innermost last."""
+    """The state of an output, and the output's running steps, the innermost last."""
 
     stage: str
     name: str
@@ -41,7 +41,7 @@ class OutputState(Record):
 
     @property
     def step(self) -> Event | None:
-        """The step that runs; None if there is none."""
+        """The running step, or None."""
         return next(reversed(self.steps.values()), None)
 
     @property
@@ -51,7 +51,7 @@ class OutputState(Record):
         return begun and not (self.step and self.step.step == "wait")
 
     def seconds_left(self, now: float) -> float | None:
-        """Return the seconds until the wheel is there; None if nobody can know."""
+        """Return the seconds until the wheel is ready; None if nobody can know."""
         if self.state in OVER:
             return 0.0
         expected = self.plan.get("expected")
@@ -64,7 +64,7 @@ class OutputState(Record):
 
 
 class RunState(Record):
-    """The state of a run: its outputs, and the steps that run for no output."""
+    """The state of a run: the outputs, and the steps running for no output."""
 
     began: float | None = None
     is_parallel: bool = False  # whether nox runs sessions side by side
@@ -131,16 +131,16 @@ class RunState(Record):
         return sum(it.is_running for it in self.outputs.values())
 
     def unmet(self, output: OutputState) -> list[str]:
-        """Return the required stages of an output that lack wheels."""
+        """Return the required stages of an output with missing wheels."""
         waiting = {it.stage for it in self.outputs.values() if it.state not in DONE}
         return [it for it in output.plan.get("requires", ()) if it in waiting]
 
     def seconds_left(self, now: float) -> float | None:
-        """Return the seconds until all wheels are there; None if nobody can know.
+        """Return the seconds until all wheels are ready; None if nobody can know.
 
-        Builds use the jobs that they used the last time. The run takes as long as its
-        longest chain of stages, or as all work takes on all cores, whatever is more.
-        Without ``-j``, stages follow one another.
+        Builds use as many jobs as the last time. The run takes as long as the longest
+        chain of stages, or as all work on all cores if longer. Without ``-j``, stages
+        follow one another.
         """
         left = {key: it.seconds_left(now) for key, it in self.outputs.items()}
         known = [seconds for seconds in left.values() if seconds is not None]

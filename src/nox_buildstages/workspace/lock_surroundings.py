@@ -1,7 +1,7 @@
 """Whether locking again could change anything, without asking uv or a build backend.
 
-The digest in the lock files is the same on every machine, so it can't contain
-everything that a resolution takes into account. The rest is looked up here. The store
+The digest in the lock files is the same on every machine, and so can't contain
+everything with an effect on a resolution. The rest is looked up here. The store
 remembers which lock files were the result in which surroundings.
 """
 
@@ -40,10 +40,10 @@ _PROMISES = ("static", "wheel")
 
 
 def are_final(contexts: Sequence[BuildContext]) -> bool:
-    """Whether the locks of all cells are what locking would write again.
+    """Whether locking would write the same locks for all cells again.
 
-    This machine made them or found nothing to change in them, and nothing that a
-    resolution takes into account has changed since.
+    This machine made them or found nothing to change in them, and nothing with an
+    effect on a resolution has changed since.
     """
     with suppress(BuildStagesError, OSError):
         record = _find_record(contexts)
@@ -54,18 +54,17 @@ def are_final(contexts: Sequence[BuildContext]) -> bool:
 
 
 def record_final(contexts: Sequence[BuildContext]) -> None:
-    """Record in the store that the locks are what locking gives here and now."""
+    """Record in the store that locking gives these locks here and now."""
     with suppress(BuildStagesError, OSError):  # then the next run locks again
         project = contexts[0].project
         write_text(_find_record(contexts), json.dumps({"project": str(project.root)}))
 
 
 def note_surroundings(contexts: Sequence[BuildContext]) -> str:
-    """Return a digest of what is around a project, as it is before locking.
+    """Return a digest of a project's surroundings before locking.
 
-    These are the program that locks, the Pythons, the variables and files of uv, the
-    variables and the tools that builds see, and the contents of folders that are
-    sources.
+    These are the locking program, the Pythons, the variables and files of uv, the
+    variables and tools visible to builds, and the contents of source folders.
 
     Raises:
         SourceError: A folder is unreadable.
@@ -156,7 +155,7 @@ def _stamp(path: Path | str) -> FileStamp:
 
 
 def _read(path: Path) -> str:
-    """Return the text of a file; an empty one if it can't be read."""
+    """Return the text of a file; an empty text if unreadable."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:

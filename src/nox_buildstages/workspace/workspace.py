@@ -1,4 +1,4 @@
-"""A project in one session: its lock files, made if needed, and its build contexts."""
+"""A project in a session: the lock files, made if needed, and the build contexts."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def open_workspace(
 
     Raises:
         CommandError: The environment's interpreter doesn't run.
-        UsageError: It isn't one that the project's ``requires-python`` includes.
+        UsageError: The project's ``requires-python`` excludes the interpreter.
     """
     run.forget(SESSION)
     project, environments = cells.first.project, environment.location.parent
@@ -142,7 +142,7 @@ def _open_tools(cells: Cells, environments: Path, run: Run) -> Tools:
 
 
 class Workspace(Value):
-    """A project in one session, with the session's cell, environment and options."""
+    """A project in a session, with the session's cell, environment and options."""
 
     cells: Cells
     cell: CellProject
@@ -210,7 +210,7 @@ class Workspace(Value):
 
     @property
     def inputs(self) -> str:
-        """The digest of everything that the locks are made from."""
+        """The digest of all inputs of the locks."""
         return digest_inputs(self.cells.projects, self.interpreter, self.tools.run)
 
     @property
