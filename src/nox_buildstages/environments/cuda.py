@@ -1,4 +1,4 @@
-"""CUDA from an environment's wheels: a tree of links, and variables that name it.
+"""CUDA from an environment's wheels: a tree of links, and variables for the tree.
 
 The wheels of CUDA 13 and newer contain nvcc, headers and libraries, but programs that
 build look for the folders of an installed CUDA toolkit.
@@ -56,9 +56,9 @@ _LIBRARY = re.compile(r"(lib.+\.so)\.[\d.]+")
 def link_cuda(
     environment: Environment, *, has_nvcc: bool, runner: Runner, path: str | None
 ) -> None:
-    """Make the CUDA tree of an environment fit its wheels; without nvcc, remove it.
+    """Make an environment's CUDA tree fit the wheels; without nvcc, remove the tree.
 
-    All links are relative, so a copy of the environment has a tree of its own. ``path``
+    All links are relative, so a copy of the environment has a separate tree. ``path``
     is the ``PATH`` with the C compiler. The caller occupies the environment.
 
     Raises:
@@ -86,10 +86,11 @@ def link_cuda(
 
 
 def _make_stub(tree: Path, name: str, compiler: str, runner: Runner) -> None:
-    """Make a library that has the functions of the driver, for the linker.
+    """Make a library with the functions of the driver, for the linker.
 
-    Without one, a program that links with the driver could only be built on a machine
-    that has a GPU. If the compiler can't make it, the linker will say what is missing.
+    Without the library, programs linked with the driver could only be built on a
+    machine with a GPU. If the compiler can't make the library, the linker will say what
+    is missing.
     """
     header, pattern = _STUBS[name]
     text = tree.joinpath("include", header).read_text("utf-8", errors="replace")
@@ -157,11 +158,10 @@ def _read_links(tree: Path) -> Iterator[tuple[str, str]]:
 def add_cuda(
     variables: Mapping[str, str], environment: Path, *, path: str
 ) -> dict[str, str]:
-    """Return variables with which a build finds the CUDA of its environment alone.
+    """Return variables with which a build finds only the environment's CUDA.
 
-    Of the variables that name one program or folder, the given ones take precedence;
-    in a list of folders, the environment's come first. ``path`` is the default for
-    ``PATH``.
+    If a variable names a single program or folder, a given value takes precedence; in a
+    list of folders, the environment's come first. ``path`` is the default for ``PATH``.
     """
     tree = environment / CUDA_FOLDER
     folders = {
@@ -193,8 +193,8 @@ def nvcc_cuda(versions: Mapping[str, str]) -> str | None:
 def torch_cuda(versions: Mapping[str, str]) -> str | None:
     """Return the CUDA of the torch among some packages, such as 13.0.
 
-    torch's local version names it; without one, the CUDA runtime that torch requires
-    does. None without torch, or if torch is for other hardware.
+    torch's local version names the CUDA; without a local version, the CUDA runtime
+    required by torch does. None without torch, or if torch is for other hardware.
     """
     torch = versions.get("torch")
     if torch is None:

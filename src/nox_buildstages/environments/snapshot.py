@@ -53,10 +53,10 @@ _IGNORED_FOLDERS = {"__pycache__"}
 
 @contextmanager
 def copy_environment(environment: Environment) -> Iterator[Environment]:
-    """Yield a copy of an environment that a build may change, and remove the copy.
+    """Yield a copy of an environment for a build to change, and remove the copy.
 
     The path of the copy is always the same. Only scripts contain the path of an
-    environment: wheels don't know it. No file is a link to uv's cache.
+    environment: wheels don't know the path. No file is a link to uv's cache.
     """
     location = environment.location
     copy, skipped = location / PRIVATE_FOLDER, {*_OUR_FOLDERS, "lib"}
@@ -95,7 +95,7 @@ def copy_environment(environment: Environment) -> Iterator[Environment]:
 
 
 class EnvironmentGuard(Record):
-    """Notices if builds change the environment that they run in."""
+    """Notices if builds change their environment."""
 
     environment: Environment
     syncer: Syncer
@@ -106,16 +106,16 @@ class EnvironmentGuard(Record):
 
     @contextmanager
     def watch(self, *, output: str, stage: str, log: Path) -> Iterator[Environment]:
-        """Yield the environment, and raise an error if a build changes it.
+        """Yield the environment, and raise an error if a build changes any files.
 
-        The caller occupies it, and its recorded files are the current ones. All builds
-        that run at the time of a change fail. After the last one, added
-        files are removed, and the packages are installed again before the next build.
-        Files in uv's cache that changed too are removed.
+        The caller occupies the environment, and the record of files is current. All
+        builds running at the time of a change fail. After the last build, added files
+        are removed, and the packages are installed again before the next build. Changed
+        files in uv's cache are removed, too.
 
         Raises:
-            ChangedEnvironmentError: A build changed it, and this one didn't fail
-                otherwise.
+            ChangedEnvironmentError: A build changed the environment, and this build
+                didn't fail otherwise.
         """
         environment, damaged = self.environment, list[str]()
         location = environment.location
@@ -173,8 +173,8 @@ def restore_files(
 ) -> None:
     """Prepare an environment for reinstallation if somebody has changed files.
 
-    Added files are removed, and all packages count as different from the lock. Files
-    in uv's cache that changed too are removed.
+    Added files are removed, and all packages count as different from the lock. Changed
+    files in uv's cache are removed, too.
 
     Raises:
         BuildStagesError: Files have changed, and nox doesn't allow installation.
@@ -210,7 +210,7 @@ def _read_recorded_files(location: Path) -> _Snapshot | None:
 def _copy_file(source: str, target: str) -> None:
     """Copy a file with mode and times.
 
-    The copy shares the blocks of the file if the file system can do that.
+    The copy shares the blocks of the file if the file system supports this.
     """
     try:
         with open(source, "rb") as old, open(target, "wb") as new:  # noqa: PTH123 - fast
@@ -277,9 +277,9 @@ def _undo(
 ) -> list[str]:
     """Remove added files, and have the packages installed again.
 
-    uv installs files as links to its cache, so a file that was changed in place changed
-    in the cache and in other environments, too. Return the packages removed from the
-    cache. The project's environments with such a file are installed again, too.
+    uv installs files as links to uv's cache, so a file changed in place changed in the
+    cache and in other environments, too. Return the packages removed from the cache.
+    The project's environments with such a file are installed again, too.
     """
     location = environment.location
     forget_packages(environment)

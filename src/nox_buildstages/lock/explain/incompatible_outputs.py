@@ -1,4 +1,4 @@
-"""Explain why no versions of outputs fit together, and find a pin that settles it."""
+"""Explain why no versions of outputs fit together, and find a fitting pin."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Claim(Value):
 
 
 def explain_incompatible_outputs(failure: IncompatibleOutputsError) -> ResolutionError:
-    """Return the error with both sides, and with a pin that fits if there is one.
+    """Return the error with both sides, and with a fitting pin, if any.
 
     If no conflict is found, the error has uv's message only.
     """
@@ -152,7 +152,7 @@ def _output_claims(chooser: SourceChooser) -> Iterator[Claim]:
 
 
 def _pin(chooser: SourceChooser, conflict: Iterable[Claim]) -> Iterator[str]:
-    """Yield the lines that pin another version in the table, if one fits."""
+    """Yield the lines to pin another version in the table, if any fits."""
     required = {it.name for it in conflict if it.by}
     said = [it for it in conflict if it.place]
     for claim in sorted(
@@ -179,7 +179,7 @@ def _pin(chooser: SourceChooser, conflict: Iterable[Claim]) -> Iterator[str]:
 
 
 def _correction(chooser: SourceChooser, conflict: Iterable[Claim]) -> Iterator[str]:
-    """Yield the lines that drop a declaration of an output."""
+    """Yield the lines to drop a declaration of an output."""
     by, claim = next((it.by, it) for it in conflict if it.by)
     rules = chooser.project.rules(by)
     yield "if the declaration is wrong, correct it in pyproject.toml:"

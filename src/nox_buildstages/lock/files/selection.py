@@ -1,8 +1,8 @@
-"""The locks for one interpreter, kept in a file that is much faster to read than TOML.
+"""The locks for one interpreter, kept in a file much faster to read than TOML.
 
-The name of the file is the digest of everything that the result depends on, so no file
-is ever out of date. A file may be missing or damaged: then the lock files are read.
-If nothing is to be installed, packages aren't parsed, because importing
+The name of the file is the digest of everything with an effect on the result, so no
+file is ever out of date. A file may be missing or damaged: then the lock files are
+read. If nothing is to be installed, packages aren't parsed, because importing
 `packaging.pylock` takes as long as all of our own modules.
 """
 
@@ -145,7 +145,7 @@ def _from_json(table: Mapping[str, Any]) -> SelectedLock:
 
 
 class KeptText(Value):
-    """A text in the store; the name of its file tells all that it depends on."""
+    """A text in the store, in a file named by a digest of all inputs."""
 
     path: Path
 
@@ -156,7 +156,7 @@ class KeptText(Value):
         return cls(path=store / _FOLDER / f"{digest_json(known)}.json")
 
     def load(self) -> str | None:
-        """Return the text; None if it is missing or damaged."""
+        """Return the text; None if missing or damaged."""
         with suppress(OSError, ValueError):
             digest, _, text = self.path.read_text(encoding="utf-8").partition("\n")
             if digest == _digest(text):
@@ -171,7 +171,7 @@ class KeptText(Value):
 
 
 class Selection(Value):
-    """The interpreter that locks are read for, and the store that keeps the result."""
+    """The interpreter for the locks, and the store for the result."""
 
     interpreter: Interpreter
     digest: str  # of the interpreter
@@ -188,7 +188,7 @@ class Selection(Value):
     def save(
         self, contents: Mapping[str, bytes], locks: Mapping[str, SelectedLock]
     ) -> None:
-        """Keep the locks that were selected from lock files with these contents."""
+        """Keep the locks selected from lock files with these contents."""
         tables = {name: _to_json(lock) for name, lock in locks.items()}
         self._place(contents).save(json.dumps(tables))
 

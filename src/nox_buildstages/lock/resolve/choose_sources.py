@@ -1,9 +1,9 @@
 """Choose the sources of all outputs together: versions on an index, commits, folders.
 
 uv reads no build requirements, and may run no build backend. So the declarations of
-each version that uv picks are read here, and given to uv as the metadata of that
-version (``dependency-metadata``), until it picks versions that have all been read. uv
-itself backtracks: it comes to an older version if the newest ones don't fit.
+each version picked by uv are read here, and given to uv as the version's metadata
+(``dependency-metadata``), until all picked versions have been read. uv itself
+backtracks: if the newest versions don't fit, uv picks an older version.
 """
 
 from __future__ import annotations
@@ -97,11 +97,11 @@ class SourceChooser(Record):
     _has_runtime: bool = True  # whether the last question was about it
 
     def choose(self) -> dict[NormalizedName, StaticMetadata]:
-        """Choose the source of every output, and read its declarations.
+        """Choose the source of every output, and read the declarations.
 
         Sources in earlier locks are preferred. The versions suit the runtime
-        requirements, the dependencies of stages, the constraints, and what the outputs
-        themselves declare.
+        requirements, the dependencies of stages, the constraints, and the declarations
+        of the outputs.
 
         Raises:
             IncompatibleOutputsError: No versions fit together.
@@ -124,7 +124,7 @@ class SourceChooser(Record):
                 }
 
     def _read(self, choices: Mapping[NormalizedName, SourceChoice]) -> bool:
-        """Read the static metadata of new sources; return whether there are any."""
+        """Read the static metadata of new sources; return whether any are new."""
         unread = {
             name: choice
             for name, choice in choices.items()
@@ -208,7 +208,7 @@ class SourceChooser(Record):
         return choices
 
     def learn(self, known: KnownMetadata) -> bool:
-        """Note what build backends have answered; return whether that breaks a choice.
+        """Note the answers of build backends; return whether they break a choice.
 
         If so, the sources are to be chosen again.
         """
@@ -226,7 +226,7 @@ class SourceChooser(Record):
         return replace(self, ignored=frozenset([(place, limit)]), _packages=[])
 
     def read_versions(self, name: NormalizedName) -> list[Version | None]:
-        """Return the versions of an output that were read, in order."""
+        """Return the versions read for an output, in order."""
         versions = [version for it, version in self.static if it == name]
         return sorted(versions, key=lambda it: it or _ANY_VERSION.version)
 
@@ -238,8 +238,8 @@ class SourceChooser(Record):
     def question(self, *, has_runtime: bool = True) -> Question:
         """Return the question to uv about the outputs on indexes.
 
-        With the runtime, it is about all packages of the runtime environment, too.
-        Otherwise the requirements of the outputs on each other are all that counts.
+        With the runtime, the question is about all packages of the runtime environment,
+        too. Otherwise only the requirements of the outputs on each other count.
         """
         project, names = self.project, self.index_outputs()
         read = [*self._read_versions(has_runtime=has_runtime)]
@@ -289,7 +289,7 @@ class SourceChooser(Record):
     def _read_versions(self, *, has_runtime: bool) -> Iterator[StandIn]:
         """Yield the metadata of each version read so far, for uv.
 
-        uv knows no build requirements, so those on other outputs are added.
+        uv knows no build requirements, so requirements on other outputs are added.
         """
         installed = self._installed_outputs() if has_runtime else ()
         for name, version in self.static:
@@ -301,7 +301,7 @@ class SourceChooser(Record):
             yield StandIn(name=name, metadata=metadata)
 
     def limits(self) -> Iterator[tuple[str, str]]:
-        """Yield what the table says of the versions of outputs on indexes, by place.
+        """Yield the table's limits on the versions of outputs on indexes, by place.
 
         Constraints on other projects are among them.
         """
@@ -318,7 +318,7 @@ class SourceChooser(Record):
                 yield place, limit_of(requirement)
 
     def known(self, name: NormalizedName, version: Version | None) -> KnownMetadata:
-        """Return what is known of a version of an output."""
+        """Return the known metadata of a version of an output."""
         key = (name, version)
         static = {name: self.static[key]}
         answers = {name: self.answers[key]} if key in self.answers else {}
@@ -370,7 +370,7 @@ class SourceChooser(Record):
         return found
 
     def _fits(self) -> bool:
-        """Whether the last answers meet all that is known now."""
+        """Whether the last answers meet everything known now."""
         if not self._packages:
             return False
         direct = {name: self.known(name, None).metadata(name) for name in self.direct}
@@ -432,7 +432,7 @@ class SourceChooser(Record):
         )
 
     def _choose_direct(self) -> dict[NormalizedName, SourceChoice]:
-        """Choose the sources that URLs and paths name: find commits and hashes."""
+        """Choose the sources named by URLs and paths: find commits and hashes."""
         direct = {
             name: it for name, it in self.outputs.items() if is_direct(self.project, it)
         }
