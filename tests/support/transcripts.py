@@ -204,7 +204,8 @@ def updated(shown: Sequence[str], real: list[str]) -> list[str]:
 
     Each passage between two lines ``…`` begins with the line that is most like its
     first one, and ends with the line that is most like its last one. If there are no
-    such lines, the passage is all that follows.
+    such lines, the passage is all that follows. What isn't omitted at the beginning and
+    at the end is shown.
     """
     lines: list[str] = []
     position = 0
@@ -213,10 +214,10 @@ def updated(shown: Sequence[str], real: list[str]) -> list[str]:
         if is_omitted:
             lines.append(ELLIPSIS)
             continue
-        start = _most_like(passage[0], real, position, position)
+        start = _most_like(passage[0], real, position, position) if lines else 0
         position = _most_like(passage[-1], real, start, len(real) - 1) + 1
         lines += real[start:position]
-    return lines
+    return lines if not shown or shown[-1] == ELLIPSIS else lines + real[position:]
 
 
 def with_tables(document: str, tables: str) -> str:

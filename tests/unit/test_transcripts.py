@@ -50,6 +50,7 @@ def test_an_output_is_updated_with_its_omissions() -> None:
     assert updated(shown, lines) == ["…", lines[1], "…"]
     shown = [lines[0], "nox > Session build-stages was successful."]
     assert updated(shown, lines) == lines
+    assert updated(lines[1:3], lines) == lines
 
 
 def test_steps_of_a_page() -> None:
