@@ -134,7 +134,10 @@ def test_a_journal_has_the_end_of_each_step(tmp_path: Path) -> None:
             raise error
     events = journal.events()
     assert {event.state for event in events[::2]} == {"begun"}
-    assert [(it.output, it.state, it.facts) for it in events[1::2]] == [
+    ends = events[1::2]
+    assert ends[1].facts["message"] == ["error: x: failed (y)"]
+    shown = [{k: v for k, v in it.facts.items() if k != "message"} for it in ends]
+    assert [(it.output, it.state, of) for it, of in zip(ends, shown, strict=True)] == [
         ("a", "built", {"jobs": 1, "size": 9}),
         ("b", "failed", {"problem": "x: failed (y)"}),
         ("c", "stopped", {}),

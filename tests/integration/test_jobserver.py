@@ -140,7 +140,7 @@ def test_a_build_that_ran_out_of_memory_gets_half_of_what_it_had(
             pytest.skip("one core: nothing to halve")
         done = run_session(project, "build-stage-only", env={"PATH": path})
     assert "kernels ran out of memory with 2 jobs; retrying with 1 job" in done.stderr
-    assert "building kernels 1.0 with 1 job (" in done.stderr
+    assert "building kernels 1.0 with 1 job, resuming" in done.stderr
 
 
 def test_builds_of_a_stage_share_a_machine(

@@ -120,9 +120,10 @@ def statements(released: Released) -> dict[str, dict[str, Any]]:
 
 
 def files(house: Path) -> list[str]:
-    """Return the files of a release."""
+    """Return the files of a release, without the report of the run that made it."""
     found = (path for path in house.rglob("*") if path.is_file())
     names = {path.relative_to(house).as_posix() for path in found}
+    names -= {"report.html", "timeline.json"}
     return sorted(name for name in names if not name.startswith(("logs/", ".")))
 
 

@@ -69,9 +69,13 @@ def make_ignored_folder(folder: Path) -> None:
     missing = [it for it in (folder, *folder.parents) if not it.is_dir()]
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
-        around = missing[-1].parent / IGNORE_FILE
-        if not around.is_file() or around.read_text("utf-8", "replace") != "*\n":
-            (missing[-1] / IGNORE_FILE).write_text("*\n", encoding="utf-8")
+        for around in missing[-1].parents:
+            file = around / IGNORE_FILE
+            if file.is_file() and file.read_text("utf-8", "replace") == "*\n":
+                return
+            if (around / ".git").exists():  # no file further up counts
+                break
+        (missing[-1] / IGNORE_FILE).write_text("*\n", encoding="utf-8")
 
 
 def write_text(path: Path, text: str) -> None:
