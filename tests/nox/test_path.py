@@ -61,10 +61,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, caches: Path) -> Iterator[Run]
 
 def test_first_run_makes_the_locks_and_says_so(run: Run) -> None:
     """With no lock, `nox -s build-stages` locks everything, once, and goes on."""
-    folder = run.project.folder / "build-stages"
     names = {"pylock.first.toml", "pylock.second.toml", "pylock.final.toml"}
     assert lock_texts(run.project).keys() == names
-    assert run.done.output.count(f"no lock files in {folder}; locking") == 1
+    assert run.done.output.count("no lock files in build-stages; locking") == 1
     assert "wrote to" in run.done.output
     assert "pylock.first.toml, pylock.second.toml, pylock.final.toml" in run.done.output
 

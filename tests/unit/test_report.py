@@ -262,7 +262,9 @@ def test_a_failure_outside_of_outputs_is_shown() -> None:
 def test_a_backend_may_fail_while_lock_files_are_made() -> None:
     """Asking it without its requirements is no failure of the run."""
     events = span(0, 5, "ask", "maps/maplike", "failed", problem="no numpy")
-    assert report([*events, *span(0, 6, "lock")]).state == "done"
+    found = report([*events, *span(0, 6, "lock")])
+    assert found.state == "done"
+    assert [bar.state for it in arrange_lanes(found)[0].rows for bar in it] == ["ended"]
 
 
 def test_environments_for_lock_files_are_in_their_lane() -> None:

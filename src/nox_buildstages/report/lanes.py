@@ -83,7 +83,9 @@ def _bars(steps: Iterable[Step]) -> Iterator[Bar]:
 
 
 def _unite(steps: list[Step]) -> Bar:
-    states = [it.state for it in steps if it.state != "ended"]
+    # Locks may be made although a build backend failed when asked.
+    whole = [it for it in steps if it.step == "lock"] or steps
+    states = [it.state for it in whole if it.state != "ended"]
     kind = steps[0].kind
     return Bar(
         kind=kind,

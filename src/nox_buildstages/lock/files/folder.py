@@ -18,6 +18,7 @@ from nox_buildstages.system.files import (
     sha256_of,
     write_text,
 )
+from nox_buildstages.text import show_path
 from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def _read_files(project: Project) -> _LockFiles:
             with suppress(FileNotFoundError):
                 stamps[name] = file_stamp(path)
     if not stamps:
-        problem = f"there are no lock files in {lock_dir}"
+        problem = f"there are no lock files in {show_path(lock_dir, project.root)}"
         raise StaleLockError(subject="", problem=problem)
     missing = next((name for name in paths if name not in stamps), None)
     if missing is not None:
