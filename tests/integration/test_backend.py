@@ -19,6 +19,7 @@ from nox_buildstages.builder.sandbox import Sandbox
 from nox_buildstages.errors import BackendError
 from nox_buildstages.sources.metadata import BuildSystem
 from nox_buildstages.system.process import run
+from nox_buildstages.text import show_path
 from nox_buildstages.value import replace
 from support.packages import TINYBACKEND, make_tinybackend, make_tree, read_from_wheel
 
@@ -212,7 +213,7 @@ def test_a_hook_that_fails_shows_the_end_of_its_log(
     assert ("line 99" in error.details) or fault == "raise"
     if fault == "raise":
         assert error.details[-1] == "RuntimeError: tinybackend was told to raise"
-    assert str(backend.log) in str(error)
+    assert show_path(backend.log, backend.log.cwd()) in str(error)
 
 
 def test_only_what_the_hook_printed_is_searched(backend: Backend, out: Path) -> None:

@@ -21,6 +21,9 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 IGNORE_FILE = ".gitignore"
 
+_LEVELS = 3
+"""The folders around a new one that may have the file: a wheelhouse, its cell, logs."""
+
 _CHUNK_SIZE = 1 << 20
 
 
@@ -69,13 +72,9 @@ def make_ignored_folder(folder: Path) -> None:
     missing = [it for it in (folder, *folder.parents) if not it.is_dir()]
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
-        for around in missing[-1].parents:
-            file = around / IGNORE_FILE
-            if file.is_file() and file.read_text("utf-8", "replace") == "*\n":
-                return
-            if (around / ".git").exists():  # no file further up counts
-                break
-        (missing[-1] / IGNORE_FILE).write_text("*\n", encoding="utf-8")
+        around = (it / IGNORE_FILE for it in [*missing[-1].parents][:_LEVELS])
+        if not any(it.is_file() and it.read_bytes() == b"*\n" for it in around):
+            (missing[-1] / IGNORE_FILE).write_text("*\n", encoding="utf-8")
 
 
 def write_text(path: Path, text: str) -> None:
