@@ -119,7 +119,7 @@ def test_a_run_of_all_cells_leaves_those_for_another_machine_out(
     assert "on=here: wheelhouse/here\n" in said
     assert f"on=there: left out, as it is for {ELSEWHERE}\n" in said
     assert sorted(path.name for path in project.wheelhouse.iterdir()) == [
-        *(".gitignore", "here")
+        *(".gitignore", "here", "report.html", "timeline.json")
     ]
     said = refused(project, "-s", "build-stages(on=there)")
     assert f"(on=there) is for {ELSEWHERE}, and this is {HERE_MACHINE}" in said

@@ -318,7 +318,7 @@ def test_a_failure_leaves_the_other_cells_alone(project: Project) -> None:
     assert "Session build-stage-kernels(arch=9.0) aborted" in done.output
     assert (project.wheelhouse / "8.0/pylock.toml").is_file()
     lines = [line.removeprefix("nox > ") for line in done.output.splitlines()]
-    at = max(i for i, line in enumerate(lines) if line.startswith("output "))
+    at = max(i for i, line in enumerate(lines) if line.startswith(" output "))
     assert [line.split()[:4] for line in lines[at + 1 : at + 4]] == [
         ["base", "1.0", "base", "cached"],
         ["kernels", "1.0", "kernels(arch=9.0)", "failed"],

@@ -81,7 +81,7 @@ def test_a_byte_of_a_patch_rebuilds_its_output_alone(project: Project) -> None:
         "kernels": ("cached", ""),
         "models": ("build", "patches: models.patch changed"),
     }
-    assert "the lock files are out of date" in told.output
+    assert "locks: out of date" in told.output
     assert "out of date" in refused(project, "-s", "build-stages", env=CI)
     assert run(project) == ["models"]
     assert module(project).endswith("patched = 2\n")

@@ -121,12 +121,13 @@ class Native:
         declare(self.project, {"stage": [stage], "final": final})
 
     def files(self) -> dict[str, str]:
-        """Return the sha256 of each file in the wheelhouse, logs and locks aside."""
+        """Return the sha256 of each file, without logs, locks and the run's report."""
         house = self.project.wheelhouse
         return {
             path.relative_to(house).as_posix(): sha256(path)
             for path in sorted(house.rglob("*"))
             if path.is_file() and path.parent.name != "logs" and path.name[0] != "."
+            if path.name not in {"report.html", "timeline.json"}
         }
 
 
