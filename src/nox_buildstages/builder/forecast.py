@@ -24,11 +24,9 @@ def emit_forecast(context: BuildContext, rebuild: Collection[str]) -> None:
     """Emit what is planned for the outputs of a cell, once in a run.
 
     The sessions that nox was asked for decide which stages count. The outputs in
-    ``rebuild`` are built in any case. While locks are made, some are missing.
+    ``rebuild`` are built in any case.
     """
     run = context.tools.run
-    if not context.locks.keys() >= {*context.graph.order}:
-        return
     python, cell = context.interpreter.version, run.place.get("cell", "")
     sessions: set[str] = set()
     for event in run.journal.events():

@@ -89,7 +89,8 @@ def provide_stage(
             prepare_environment,
         )
 
-        emit_forecast(context, rebuild)
+        if all(it.name in context.locks for it in context.graph.order):
+            emit_forecast(context, rebuild)  # not while locks are made
         # Check the machine before anything takes time.
         tools.sandbox_policy.sandbox(stage)
         compiler_cache = find_cache(context, stage)
