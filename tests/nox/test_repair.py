@@ -255,13 +255,14 @@ def test_builds_restore_the_original_wheel(native: Native) -> None:
     assert native.original in project.wheels()
     assert len(project.wheels()) == 2
     project.nox(*RELEASE)
-    changed = {"build-stages.json"}  # built, then cached
+    changed = {"build-stages.json"}  # has the times of the run
     assert {k: v for k, v in native.files().items() if k not in changed} == {
         k: v for k, v in plain.items() if k not in changed
     }
     for _ in range(2):
         project.nox(*REPAIR)
-        assert native.files() == repaired
+        after = native.files()
+        assert {name for name in after if after[name] != repaired[name]} <= changed
 
 
 @pytest.mark.slow
