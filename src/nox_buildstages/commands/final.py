@@ -108,7 +108,7 @@ def _print_summary(context: BuildContext, entries: Sequence[Mapping[str, Any]]) 
     """Print the table of the cell, with the reasons of builds of this run."""
     run, project = context.tools.run, context.project
     python = context.interpreter.version
-    events = [it for it in run.journal.events() if it.python in ("", python)]
+    events = [it for it in run.events() if it.python in ("", python)]
     stages = {project.stage_label(it.name) for it in project.stages}
     reasons = {
         it.output: it.facts["reasons"]

@@ -68,6 +68,8 @@ class Run(Record):
         default_factory=dict
     )
     """The answers by kind and question."""
+    _events: list[Event] = field(default_factory=list)
+    _offset: int = 0  # of the first event that wasn't read, in bytes
 
     def report(self, line: str) -> None:
         """Print a line in nox's log, in place of the progress on the screen."""
@@ -112,6 +114,12 @@ class Run(Record):
             self.journal.add(event)
             self.has_worked = self.has_worked or event.is_work
         self.screen.note(event)
+
+    def events(self) -> list[Event]:
+        """Return the events in the journal; each event is read once."""
+        found, self._offset = self.journal.read_from(self._offset)
+        self._events += found
+        return self._events
 
     @contextmanager
     def step(
