@@ -8,7 +8,7 @@ import pytest
 
 from nox_buildstages.run.ci import add_to_summary, annotate, fold, is_folding
 
-GITHUB = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": "/work"}
+GITHUB = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": "/project"}
 LOG = ["cc a.c", "::error::no", "\x1b[31mred\x1b[0m \x1b[0Ksection_end:1:x\r\x1b[0K"]
 
 
@@ -43,10 +43,10 @@ def test_a_long_log_is_cut() -> None:
 @pytest.mark.parametrize(
     ("env", "path", "line", "said"),
     [
-        ({}, "/work/pyproject.toml", 3, []),
+        ({}, "/project/pyproject.toml", 3, []),
         (
             GITHUB,
-            "/work/sub/pyproject.toml",
+            "/project/sub/pyproject.toml",
             3,
             ["::error file=sub/pyproject.toml,line=3,title=nox-buildstages::a%0Ab 9"],
         ),
