@@ -29,7 +29,7 @@ def emit_forecast(context: BuildContext, rebuild: Collection[str]) -> None:
     run = context.tools.run
     python, cell = context.interpreter.version, run.place.get("cell", "")
     sessions: set[str] = set()
-    for event in run.journal.events():
+    for event in run.events():
         if event.step == "run" and event.state == BEGUN:
             sessions |= {*event.facts.get("sessions", ())}
         if event.state == PLANNED and (event.python, event.cell) == (python, cell):

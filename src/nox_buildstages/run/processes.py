@@ -240,7 +240,7 @@ def _end_run(
     from nox_buildstages.run.failure import describe_stop  # noqa: PLC0415 - a no-op needs none
     from nox_buildstages.run.summary import missing_summaries  # noqa: PLC0415
 
-    events = run.journal.events()
+    events = run.events()
     for python, entries in missing_summaries(events, cells, sessions):
         if len(cells.first.project.pythons) > 1:
             _LOGGER.info("Python %s", python)
