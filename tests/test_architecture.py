@@ -171,6 +171,15 @@ def test_pages_for_developers_name_what_exists(page: str) -> None:
         assert re.search(rf"\b{name}\b", code), name
 
 
+def test_every_promise_names_its_test() -> None:
+    """A page lists what is promised; each promise is held by a test that exists."""
+    text = ROOT.joinpath("docs/explanation/promises.md").read_text("utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert len(named) == text.count("\n- **")
+    for file, name in named:
+        assert f"def {name}(" in ROOT.joinpath(file).read_text("utf-8"), name
+
+
 def test_no_modules_import_each_other() -> None:
     """Not even for types: each can be read after those that it names."""
     graph = {name: own_imports(name) - {"__init__"} for name in FILES}
