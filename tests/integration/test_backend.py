@@ -15,7 +15,7 @@ from nox_buildstages.builder.backend import Backend
 from nox_buildstages.builder.diagnosis.causes import MAX_LINES
 from nox_buildstages.builder.diagnosis.diagnose import read_log
 from nox_buildstages.builder.diagnosis.situation import Situation
-from nox_buildstages.builder.sandbox import Sandbox
+from nox_buildstages.builder.sandbox.sandbox import Sandbox
 from nox_buildstages.errors import BackendError
 from nox_buildstages.sources.metadata import BuildSystem
 from nox_buildstages.system.process import run

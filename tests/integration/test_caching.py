@@ -16,7 +16,8 @@ from packaging.requirements import Requirement
 from nox_buildstages.builder.compilers import cache as caching, wrappers
 from nox_buildstages.builder.context import BuildContext, Tools
 from nox_buildstages.builder.jobs.slots import JobPool
-from nox_buildstages.builder.sandbox import Sandbox, SandboxPolicy
+from nox_buildstages.builder.sandbox.policy import SandboxPolicy
+from nox_buildstages.builder.sandbox.sandbox import Sandbox
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.declarations.settings import Indexes
 from nox_buildstages.environments.interpreter import probe_interpreter

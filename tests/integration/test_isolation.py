@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages.builder.sandbox import Sandbox, SandboxPolicy
+from nox_buildstages.builder.sandbox.policy import SandboxPolicy
+from nox_buildstages.builder.sandbox.sandbox import Sandbox
 from nox_buildstages.builder.scripts.isolate import CANNOT_CUT, CANNOT_RUN
 from nox_buildstages.environments.environment import Environment
 from nox_buildstages.environments.snapshot import EnvironmentGuard, copy_environment

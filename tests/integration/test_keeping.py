@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock, Timeout
 
-from nox_buildstages.builder import sandbox
-from nox_buildstages.builder.sandbox import Sandbox, Supervisor
+from nox_buildstages.builder import supervisor
+from nox_buildstages.builder.sandbox.sandbox import Sandbox
 from nox_buildstages.builder.scripts import supervise
+from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.system import process as commands
 from nox_buildstages.system.process import Command, Completed, run
@@ -34,7 +35,7 @@ CALLER = """
 import sys
 from pathlib import Path
 from nox_buildstages.store.build_dir import HERE
-from nox_buildstages.builder.sandbox import Supervisor
+from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.system.process import Command, run
 
 lock, *argv = sys.argv[1:]
@@ -393,7 +394,7 @@ def test_a_running_program_gets_checkpoints(
         if len(moments) > 1 and str(last) in seen[-1]:
             raise TimeoutError
 
-    monkeypatch.setenv(sandbox.SECONDS_VARIABLE, "0.2")
+    monkeypatch.setenv(supervisor.SECONDS_VARIABLE, "0.2")
     monkeypatch.setattr(commands, "BEAT", 0.1)
     code = (
         "import sys, time; file = open(*sys.argv[2:]); last = open(sys.argv[1], 'w');"

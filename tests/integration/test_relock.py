@@ -21,7 +21,7 @@ from packaging.version import Version
 from nox_buildstages import toml
 from nox_buildstages.builder.context import Tools
 from nox_buildstages.builder.jobs.slots import JobPool
-from nox_buildstages.builder.sandbox import SandboxPolicy
+from nox_buildstages.builder.sandbox.policy import SandboxPolicy
 from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.project import read

@@ -24,7 +24,7 @@ from packaging.version import Version
 from nox_buildstages.builder.context import BuildContext, Tools
 from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.jobs.slots import JobPool
-from nox_buildstages.builder.sandbox import SandboxPolicy
+from nox_buildstages.builder.sandbox.policy import SandboxPolicy
 from nox_buildstages.builder.stage import OutputResult, provide_stage
 from nox_buildstages.commands.plan.reasons import PlannedOutput, plan_outputs
 from nox_buildstages.config.graph import arrange

@@ -20,7 +20,7 @@ from pyproject_hooks import (
 )
 
 from nox_buildstages.builder.home import HomeSettings
-from nox_buildstages.builder.sandbox import Supervisor
+from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.errors import BUILD_WHEEL, BackendError, CommandError
 from nox_buildstages.system.process import USUAL_UMASK, Command
 from nox_buildstages.value import Value, field, replace
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.builder.diagnosis.neighbours import Origin
     from nox_buildstages.builder.diagnosis.situation import Situation
-    from nox_buildstages.builder.sandbox import Sandbox
+    from nox_buildstages.builder.sandbox.sandbox import Sandbox
     from nox_buildstages.model import ConfigSettings
     from nox_buildstages.sources.metadata import BuildSystem
     from nox_buildstages.system.process import Runner

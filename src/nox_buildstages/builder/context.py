@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.builder.jobs.memory import MemoryNeed
     from nox_buildstages.builder.jobs.slots import JobPool
-    from nox_buildstages.builder.sandbox import SandboxPolicy
+    from nox_buildstages.builder.sandbox.policy import SandboxPolicy
     from nox_buildstages.config.graph import Graph
     from nox_buildstages.environments.sync import Syncer
     from nox_buildstages.lock.files.lockfile import LockedOutput, Pin

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.home import HomeSettings
     from nox_buildstages.builder.jobs.memory import MemoryNeed
     from nox_buildstages.builder.jobs.slots import JobSlot
-    from nox_buildstages.builder.sandbox import Sandbox
+    from nox_buildstages.builder.sandbox.sandbox import Sandbox
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.lock.files.lockfile import LockedOutput
     from nox_buildstages.model import ConfigSettings, Stage

@@ -29,7 +29,7 @@ from nox_buildstages.builder.notices import (
     describe_pure_wheel,
     find_ignored_variables,
 )
-from nox_buildstages.builder.sandbox import Supervisor
+from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.config.writing import build_requires_table, format_value, indent
 from nox_buildstages.environments.cuda import NVCC_12
 from nox_buildstages.errors import BackendError, BuildError, WheelError

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.sandbox import Supervisor
+from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.errors import CommandError, PreflightError
 from nox_buildstages.preflight.facts import Disk, Facts
 from nox_buildstages.preflight.finding import format_findings, merge_findings

@@ -11,7 +11,7 @@ from uv import find_uv_bin
 
 from nox_buildstages.builder.context import SESSION, BuildContext, Tools
 from nox_buildstages.builder.jobs.slots import SETTLE, JobPool
-from nox_buildstages.builder.sandbox import SandboxPolicy
+from nox_buildstages.builder.sandbox.policy import SandboxPolicy
 from nox_buildstages.declarations.settings import Indexes
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import (

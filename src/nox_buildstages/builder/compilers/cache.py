@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from nox_buildstages.builder.context import BuildContext, Tools
-    from nox_buildstages.builder.sandbox import Sandbox
+    from nox_buildstages.builder.sandbox.sandbox import Sandbox
     from nox_buildstages.model import Stage
 
     Counts: TypeAlias = tuple[int, int]
