@@ -1,8 +1,9 @@
-"""Files are replaced atomically, and folders are removed."""
+"""Files are read if they are regular, replaced atomically, and folders removed."""
 
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,18 @@ from nox_buildstages.system.files import (
     atomic_write,
     file_stamp,
     make_ignored_folder,
+    open_file,
     path_from_url,
+    read_file,
+    remove_abandoned,
     remove_tree,
+    temporary_folder,
+    walk,
     write_text,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -102,6 +108,81 @@ def test_read_only_folders_are_removed(tmp_path: Path) -> None:
         folder.chmod(0o500)
     remove_tree(tmp_path / "top")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["d", "d" * 200], ids=["path", "beyond-a-path"])
+def test_folders_of_any_depth_are_removed(tmp_path: Path, name: str) -> None:
+    """Also deeper than Python calls itself, and than a path can be long."""
+    here = os.open(".", os.O_RDONLY)
+    os.chdir(tmp_path)
+    for _ in range(1100 if name == "d" else 30):
+        os.mkdir(name)  # noqa: PTH102 - relative to the folder that is open
+        os.chdir(name)
+    os.fchdir(here)
+    os.close(here)
+    assert len([*walk(tmp_path)]) > 20
+    remove_tree(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(path))  # a socket's path has at most 107 bytes
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (make_pipe, "it is a pipe, not a file"),
+        (make_socket, "it is a socket, not a file"),
+        (lambda path: path.mkdir(), "it is a folder, not a file"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is a device, not a file"),
+    ],
+)
+def test_only_regular_files_are_opened(
+    tmp_path: Path, make: Callable[[Path], object], problem: str
+) -> None:
+    """Nobody waits for the writer of a pipe, or reads a device without an end."""
+    make(tmp_path / "file")
+    with pytest.raises(OSError, match=problem) as raised:
+        read_file(tmp_path / "file")
+    assert raised.value.filename == str(tmp_path / "file")
+
+
+def test_a_link_can_be_refused_and_a_large_file_too(tmp_path: Path) -> None:
+    """A backend's link may lead to a file that only we can read."""
+    (tmp_path / "file").write_text("secret")
+    (tmp_path / "link").symlink_to("file")
+    assert read_file(tmp_path / "link") == b"secret"
+    with pytest.raises(OSError, match="it is a link, not a file"):
+        open_file(tmp_path / "link", follow=False)
+    with pytest.raises(OSError, match="it has more than 5 bytes"):
+        read_file(tmp_path / "file", limit=5)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    """By the next that writes the same file, or makes a folder for the same reason.
+
+    What a living process uses stays, and so do files with other names.
+    """
+    (tmp_path / ".file.0123abcd").write_text("half")
+    (tmp_path / ".other.0123abcd").write_text("half")
+    (tmp_path / ".file.kept").write_text("")
+    (tmp_path / "scratch-0123abcd/deep").mkdir(parents=True)
+    with atomic_write(tmp_path / "file"), temporary_folder("scratch-", tmp_path) as own:
+        write_text(tmp_path / "file", "whole")
+        with temporary_folder("scratch-", tmp_path) as second:
+            assert own.is_dir()
+        remove_abandoned(tmp_path)
+        names = {it.name for it in tmp_path.iterdir()}
+        new = next(it for it in names if it.startswith(".file.") and it != ".file.kept")
+        assert names == {own.name, new, ".file.kept", "file"}
+    assert not second.exists()
+    assert {it.name for it in tmp_path.iterdir()} == {"file", ".file.kept"}
 
 
 def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.check_wheel import accept_editable_wheel, name_build
@@ -19,7 +17,12 @@ from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.lock.resolve.known_metadata import find_unmet
 from nox_buildstages.lock.resolve.own_project import OWN_METADATA, OWN_SOURCE, own_stage
 from nox_buildstages.model import PROJECT
-from nox_buildstages.system.files import path_id, remove_tree, sha256_of
+from nox_buildstages.system.files import (
+    path_id,
+    remove_tree,
+    sha256_of,
+    temporary_folder,
+)
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
@@ -117,8 +120,8 @@ def _open_backend(
         tools.store.hold_lock(f"project-{path_id(root)}"),
         tools.job_pool.take_slot() as slot,
         job.take_jobs(slot, JobRequest(memory_per_job=DEFAULT)) as jobs,
-        tempfile.TemporaryDirectory(prefix="home-", dir=folder) as home,
+        temporary_folder("home-", folder) as home,
         tools.run.step(step, place),
-        job.open_backend(step, root, home=Path(home), jobs=jobs) as backend,
+        job.open_backend(step, root, home=home, jobs=jobs) as backend,
     ):
         yield backend

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import sys
-import tempfile
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +33,7 @@ from nox_buildstages.indexes.url_secrets import (
     parse_login,
     redact,
 )
-from nox_buildstages.system.files import sha256_of, write_text
+from nox_buildstages.system.files import sha256_of, temporary_folder, write_text
 from nox_buildstages.system.process import Command
 from nox_buildstages.value import Value, field, to_dict
 from nox_buildstages.wheels.overlaps import Overlap, find_overlaps
@@ -302,8 +301,8 @@ class Syncer(Value):
 
     def _call_uv(self, *argv: str) -> Completed:
         """Run uv with the project's settings for downloads."""
-        with tempfile.TemporaryDirectory(prefix="nox-buildstages-") as scratch:
-            folder, settings = Path(scratch), self.indexes.download_settings()
+        with temporary_folder("nox-buildstages-") as folder:
+            settings = self.indexes.download_settings()
             env = self.indexes.write_project(
                 folder, settings, without=_IGNORED_VARIABLES
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.environments.cuda import torch_cuda
 from nox_buildstages.preflight.facts import SourceTree, Torch
 from nox_buildstages.sources.trees import find_empty_submodules
+from nox_buildstages.system.files import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +41,7 @@ def read_source(tree: Path) -> SourceTree:
     languages: set[Language] = set()
     pointers: list[str] = []
     files, uses_python, has_torch_on_gpu = 0, False, False
-    for folder, names, members in os.walk(tree):
+    for folder, names, members in walk(tree):
         names[:] = (it for it in names if it != ".git")
         relative = Path(folder).relative_to(tree)
         is_built = not any(map(_NOT_BUILT.fullmatch, relative.parts))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import codecs
 import hashlib
 import re
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import CommandError, SourceError
 from nox_buildstages.sources import git, trees
+from nox_buildstages.system.files import temporary_folder
 from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from nox_buildstages.model import Patch
     from nox_buildstages.system.process import Runner
@@ -88,8 +88,8 @@ def apply_patches(
         SourceError: A patch doesn't apply exactly. The tree is then unusable.
     """
     links = set(trees.find_outward_links(tree))
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "patch")
+    with temporary_folder("nox-buildstages-patch-") as folder:
+        file = folder / "patch"
         for patch in patches:
             if _SUBMODULE.search(patch.content):
                 raise patch.error("it changes which commit a submodule is at")

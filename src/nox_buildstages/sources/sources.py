@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -25,7 +23,14 @@ from nox_buildstages.indexes.url_secrets import LOGIN_HINT, is_auth_failure, red
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 from nox_buildstages.sources import git, trees
 from nox_buildstages.store.store import note_use
-from nox_buildstages.system.files import FULL_DISK, path_from_url, path_id, sha256_of
+from nox_buildstages.system.files import (
+    FULL_DISK,
+    path_from_url,
+    path_id,
+    remove_tree,
+    sha256_of,
+    temporary_folder,
+)
 from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
@@ -96,7 +101,7 @@ class Sources(Value, kw_only=False):
         """
         target.mkdir(parents=True)
         with ExitStack() as on_failure:
-            on_failure.callback(shutil.rmtree, target, ignore_errors=True)
+            on_failure.callback(remove_tree, target)
             top = target
             if isinstance(source, ArchiveSource):
                 archive = self._find_archive(source)
@@ -198,8 +203,8 @@ class Sources(Value, kw_only=False):
         url = self.absolute_url(source.location)
         if self.offline and not url.startswith("file:"):
             raise self._offline_error(source)
-        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-            partial = Path(folder, file.name)
+        with temporary_folder("fetching-", file.parent) as folder:
+            partial = folder / file.name
             login = self.credentials.login_for(url)
             try:
                 found = downloads.download(url, partial, login)
@@ -248,15 +253,15 @@ class Sources(Value, kw_only=False):
             if not file.is_file() and not self.offline:
                 address = urlunsplit((*url[:2], f"{url.path}.metadata", url.query, ""))
                 file.parent.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-                    partial = Path(folder, file.name)
+                with temporary_folder("fetching-", file.parent) as folder:
+                    partial = folder / file.name
                     try:
                         login = self.credentials.login_for(address)
                         downloads.download(address, partial, login)
                     except downloads.FAILURES:
                         if size is None or size > MAX_WHEEL_SIZE:
                             return None
-                        path = Path(folder, PurePosixPath(unquote(url.path)).name)
+                        path = folder / PurePosixPath(unquote(url.path)).name
                         self.fetch_archive(wheel, path)
                         partial.write_bytes(read_metadata(path))
                     os.replace(partial, file)  # noqa: PTH105 - the name that says it is atomic

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -292,9 +291,9 @@ class BuildDirectory(Value, kw_only=False):
         """Remove possibly truncated files, and unpack files of the source again."""
         removed: list[Path] = []
         for top in (self.source, self.build):
-            for folder, _, names in os.walk(top):
+            for parent, _, names in files.walk(top):
                 for name in names:
-                    path = Path(folder, name)
+                    path = Path(parent, name)
                     changed = path.lstat().st_mtime_ns
                     relative = path.relative_to(self.folder)
                     if partial.may_be_incomplete(relative, changed):

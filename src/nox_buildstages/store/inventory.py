@@ -147,12 +147,14 @@ def disk_size(path: Path) -> int:
 
 
 def _total_size(path: Path, scan: Mapping[str, os.stat_result]) -> int:
-    size = 0
-    for name, status in scan.items():
-        if not stat.S_ISDIR(status.st_mode):
-            size += status.st_blocks * 512 // max(status.st_nlink, 1)
-        elif name != _ITSELF:
-            size += disk_size(path / name)
+    size, scans = 0, [(path, scan)]
+    while scans:
+        folder, scan = scans.pop()
+        for name, status in scan.items():
+            if not stat.S_ISDIR(status.st_mode):
+                size += status.st_blocks * 512 // max(status.st_nlink, 1)
+            elif name != _ITSELF:
+                scans.append((folder / name, _scan(folder / name)))
     return size
 
 

@@ -1,18 +1,25 @@
-"""Files: hash them, replace them atomically, tell whether they changed."""
+"""Files: read, hash, replace and remove them, and notice changes.
+
+Others may have made what lies there: a build backend, a source, another user. So only
+regular files are opened, and folders are removed however deep they are.
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
+import re
 import shutil
-from contextlib import contextmanager
+import stat
+import sys
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import IO
+    from typing import IO, BinaryIO
 
 FileStamp: TypeAlias = tuple[int, ...]
 """Inode, size and times of a file, to notice that the file has changed."""
@@ -26,6 +33,21 @@ _LEVELS = 3
 
 _CHUNK_SIZE = 1 << 20
 
+_TEMPORARY = re.compile("[0-9a-z_]{8}$")
+"""The end of the name of a temporary file or folder."""
+
+READ_LIMIT = 256_000_000
+"""The most bytes of a file that is read as a whole."""
+
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a link",
+}
+
 
 def read_chunks(stream: IO[bytes]) -> Iterator[bytes]:
     """Yield the rest of a stream in pieces of 1 MiB."""
@@ -33,10 +55,66 @@ def read_chunks(stream: IO[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
+def open_file(path: Path, *, follow: bool = True) -> BinaryIO:
+    """Open a regular file for reading, and never wait for one.
+
+    Opening a pipe would wait for a writer, and opening a device may do anything. With
+    ``follow=False``, a link isn't a regular file either.
+
+    Raises:
+        OSError: The file is missing or isn't regular, or can't be read.
+    """
+    status = path.stat() if follow else path.lstat()
+    _require_regular(path, status)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
+    stream = os.fdopen(os.open(path, flags), "rb")
+    try:
+        _require_regular(path, os.fstat(stream.fileno()))  # it may be another by now
+    except OSError:
+        stream.close()
+        raise
+    return stream
+
+
+def _require_regular(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
+
+
+def read_file(path: Path, *, follow: bool = True, limit: int = READ_LIMIT) -> bytes:
+    """Return the content of a regular file that isn't too large.
+
+    Raises:
+        OSError: See ``open_file``; or the file has more bytes than the limit.
+    """
+    with open_file(path, follow=follow) as stream:
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        message = f"it has more than {limit} bytes, too many for such a file"
+        raise OSError(errno.EFBIG, message, str(path))
+    return content
+
+
+def read_text(path: Path, *, errors: str = "strict") -> str:
+    """Return the text of a regular UTF-8 file that isn't too large.
+
+    Raises:
+        OSError: See ``read_file``.
+        UnicodeDecodeError: The file isn't UTF-8.
+    """
+    return read_file(path).decode("utf-8", errors)
+
+
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, in hex, without loading the file into memory."""
+    """Return the sha256 of a file, in hex, without loading the file into memory.
+
+    Raises:
+        OSError: See ``open_file``.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         for chunk in read_chunks(stream):
             digest.update(chunk)
     return digest.hexdigest()
@@ -52,12 +130,14 @@ def atomic_write(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     """Yield a new file beside ``path``; the new file replaces ``path`` at the end.
 
     If the block fails, ``path`` stays unchanged and the new file is removed. Missing
-    parent folders are created.
+    parent folders are created. New files that killed processes left are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path.parent, f".{path.name}.")
     new = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     # The kernel applies the umask: reading it means changing it, for all threads.
     new.touch(0o666 if mode is None else 0o600, exist_ok=False)
+    lock = _lock_alone(new)
     try:
         yield new
         if mode is not None:
@@ -65,6 +145,77 @@ def atomic_write(path: Path, *, mode: int | None = None) -> Iterator[Path]:
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
+
+
+@contextmanager
+def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """Yield a new folder, and remove it at the end.
+
+    Folders with the same prefix that killed processes left are removed first.
+    """
+    from tempfile import gettempdir, mkdtemp  # noqa: PLC0415 - a no-op needs none
+
+    top = parent or Path(gettempdir())
+    remove_abandoned(top, prefix)
+    while True:
+        folder = Path(mkdtemp(prefix=prefix, dir=top))
+        lock = _lock_alone(folder)
+        if folder.exists():  # another process may have removed it before the lock
+            break
+        if lock is not None:
+            os.close(lock)
+    try:
+        yield folder
+    finally:
+        try:
+            remove_tree(folder)
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+
+def remove_abandoned(folder: Path, prefix: str = ".") -> None:
+    """Remove temporary files and folders whose makers have been killed.
+
+    As long as its maker lives, each is locked. Those with a name of another form than
+    ``PREFIX…XXXXXXXX`` stay.
+    """
+    if sys.platform == "win32":
+        return
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - there may be many
+    except OSError:
+        return
+    for name in names:
+        if name.startswith(prefix) and _TEMPORARY.search(name[len(prefix) :]):
+            path = folder / name
+            lock = _lock_alone(path)
+            if lock is not None:
+                with suppress(OSError):  # of another user, or removed meanwhile
+                    if path.is_dir():
+                        remove_tree(path)
+                    else:
+                        path.unlink()
+                os.close(lock)
+
+
+def _lock_alone(path: Path) -> int | None:
+    """Lock a file or folder; None if another process has it, or locks don't work."""
+    if sys.platform == "win32":
+        return None
+    import fcntl  # noqa: PLC0415 - Windows lacks it
+
+    descriptor = None
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        if descriptor is not None:
+            os.close(descriptor)
+        return None
+    return descriptor
 
 
 def make_ignored_folder(folder: Path) -> None:
@@ -98,16 +249,86 @@ def remove_if_same(path: Path, sha256: str) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder with all content, read-only or not, unless it is missing."""
-    if not path.is_dir():
+    """Remove a folder with all content, unless it is missing or no folder.
+
+    The folder may be read-only, and of any depth: one folder at a time is open, and
+    folders are found by their parent, because a path has a greatest length.
+
+    Raises:
+        OSError: Something can't be removed, or another process moves the folders.
+    """
+    if path.is_symlink() or not path.is_dir():
         return
-    path.chmod(0o700)
-    for folder, names, _ in os.walk(path):
-        for name in names:
-            child = Path(folder, name)
-            if not child.is_symlink():
-                child.chmod(0o700)
-    shutil.rmtree(path)
+    if sys.platform == "win32":
+        shutil.rmtree(path)
+        return
+    at = _open_folder(path)
+    try:
+        ways = [("", os.fstat(at), _empty_folder(at))]  # name, status, folders left
+        while True:
+            name, _, folders = ways[-1]
+            if folders:
+                child = folders.pop()
+                inner = _open_folder(child, at)
+                os.close(at)
+                at = inner
+                ways.append((child, os.fstat(at), _empty_folder(at)))
+                continue
+            ways.pop()
+            if not ways:
+                break
+            outer = os.open("..", os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)
+            os.close(at)
+            at = outer
+            if not os.path.samestat(os.fstat(at), ways[-1][1]):
+                raise OSError(errno.EBUSY, "folders in it are moved", str(path))
+            os.rmdir(name, dir_fd=at)
+    finally:
+        os.close(at)
+    path.rmdir()
+
+
+def _open_folder(path: Path | str, parent: int | None = None) -> int:
+    """Open a folder that isn't a link, even if reading it isn't allowed."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, dir_fd=parent)
+    except PermissionError:
+        os.chmod(path, 0o700, dir_fd=parent)
+        return os.open(path, flags, dir_fd=parent)
+
+
+def _empty_folder(folder: int) -> list[str]:
+    """Remove all files in an open folder, and return the names of folders in it."""
+    status = os.fstat(folder)
+    if status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        os.fchmod(folder, 0o700)
+    folders = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            else:
+                os.unlink(entry.name, dir_fd=folder)
+    return folders
+
+
+def walk(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield each folder below a folder, with the names of its folders and files.
+
+    As ``os.walk``, but of any depth on all Pythons; links to folders are files.
+    """
+    folders = [os.fspath(top)]
+    while folders:
+        folder = folders.pop()
+        inner: list[str] = []
+        names: list[str] = []
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                is_folder = entry.is_dir(follow_symlinks=False)
+                (inner if is_folder else names).append(entry.name)
+        yield folder, inner, names
+        folders += [f"{folder}/{name}" for name in inner]
 
 
 def path_from_url(url_path: str) -> Path:

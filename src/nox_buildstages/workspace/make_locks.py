@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.builder.backend_metadata import BackendMetadata
@@ -33,11 +31,13 @@ from nox_buildstages.lock.resolve.own_project import with_own_stage
 from nox_buildstages.lock.resolve.uv_compile import SYSTEM_HINTS, Resolver
 from nox_buildstages.model import FINAL, minor_version
 from nox_buildstages.store.surroundings import make_private
+from nox_buildstages.system.files import temporary_folder
 from nox_buildstages.text import show_path
 from nox_buildstages.value import Record, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.errors import BuildStagesError
@@ -271,12 +271,12 @@ class ProjectLocker(Record):
         may_move = tools.sandbox_policy.possible.may_move
         builds = tools.store.builds(may_move=may_move)
         make_private(builds)
-        with tempfile.TemporaryDirectory(prefix="locking-", dir=builds) as scratch:
+        with temporary_folder("locking-", builds) as scratch:
             metadata_provider = BackendMetadata(
                 context=context,
                 environment=self.pythons.environment_for,
                 logs=self.logs,
-                scratch=Path(scratch),
+                scratch=scratch,
             )
             locker = Locker(
                 project=project,

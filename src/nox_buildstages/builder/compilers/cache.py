@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import shutil
-import tempfile
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.preflight.machine_facts import find_nvcc
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.store.store import note_use
+from nox_buildstages.system.files import temporary_folder
 from nox_buildstages.system.process import Command, run_checked
 from nox_buildstages.value import Value
 
@@ -201,10 +201,10 @@ def _start_ccache(
         for origin, name, value in (match.groups() for match in matches)
         if name == "cache_dir" or (origin != "default" and name not in ignored)
     ]
-    # mkdtemp makes the folder private: the configuration may contain the password of
-    # a remote storage.
-    with tempfile.TemporaryDirectory(prefix="ccache-") as folder:
-        configuration, log = Path(folder, "ccache.conf"), Path(folder, "log")
+    # The folder is private: the configuration may contain the password of a remote
+    # storage.
+    with temporary_folder("ccache-") as folder:
+        configuration, log = folder / "ccache.conf", folder / "log"
         configuration.write_text("".join(settings), encoding="utf-8")
         own = {"CCACHE_CONFIGPATH": str(configuration), "CCACHE_STATSLOG": str(log)}
         yield own, partial(count_ccache, log)
@@ -229,15 +229,15 @@ def _start_sccache(
     the server has the network, for a remote storage, and the user's variables.
     """
     # In /tmp, because a socket's path has at most 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="sccache-", dir="/tmp") as folder:
-        own = {"SCCACHE_SERVER_UDS": str(Path(folder, "socket"))}
+    with temporary_folder("sccache-", Path("/tmp")) as folder:  # noqa: S108 - private
+        own = {"SCCACHE_SERVER_UDS": str(folder / "socket")}
         # The server creates other sockets in TMPDIR.
         outer = {**tools.run.outer}
         outer.pop("SCCACHE_NO_DAEMON", None)
         if tools.syncer.indexes.offline:
             outer = {it: outer[it] for it in outer if not _REMOTE_VARIABLE.match(it)}
             outer["SCCACHE_CONF"] = os.devnull
-        outer = {**_IDLE, **outer, **own, "TMPDIR": folder}
+        outer = {**_IDLE, **outer, **own, "TMPDIR": str(folder)}
 
         def command(*arguments: str) -> Command:
             return Command(argv=(str(program), *arguments), env=outer)

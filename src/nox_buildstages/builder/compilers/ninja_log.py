@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.store.compiled import CompiledFile
+from nox_buildstages.system.files import walk
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def find_steps(build_dir: BuildDirectory) -> Iterator[CompiledFile]:
     The source may contain logs of builds elsewhere. Their results are older than ours.
     """
     shorten, top = build_dir.shorten(), build_dir.folder.resolve()
-    for folder in [it for it, _, names in os.walk(top) if LOG in names]:
+    for folder in [it for it, _, names in walk(top) if LOG in names]:
         log = Path(folder, LOG)
         if log.stat().st_mtime_ns < build_dir.begun:
             continue

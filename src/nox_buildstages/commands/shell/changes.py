@@ -9,11 +9,11 @@ import filecmp
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
 from nox_buildstages.errors import CommandError
+from nox_buildstages.system.files import temporary_folder, walk
 from nox_buildstages.system.process import Command
 
 if TYPE_CHECKING:
@@ -32,10 +32,9 @@ _EDITORS = (".swp", ".swo", "~", ".orig", ".rej")
 def list_stamps(tree: Path) -> Stamps:
     """Return the stamps of all files and links below a folder."""
     found: Stamps = {}
-    for folder, names, files in os.walk(tree):
+    for folder, names, files in walk(tree):
         names[:] = [it for it in names if it not in _IGNORED]
-        links = [it for it in names if os.path.islink(f"{folder}/{it}")]  # noqa: PTH114 - fast
-        for name in (*files, *links):
+        for name in files:
             path = f"{folder}/{name}"
             status = os.lstat(path)
             relative = os.path.relpath(path, tree)
@@ -120,24 +119,24 @@ def make_patch(
     Raises:
         CommandError: git can't be started, or fails.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with temporary_folder("nox-buildstages-") as scratch:
         for side, top in (("a", original), ("b", tree)):
-            Path(scratch, side).mkdir()
+            (scratch / side).mkdir()
             for name in names:
                 if os.path.lexists(top / name):
-                    copy = Path(scratch, side, name)
+                    copy = scratch / side / name
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy2(top / name, copy, follow_symlinks=False)
-        output = Path(scratch, "patch")
+        output = scratch / "patch"
         options = ("--no-index", "--no-prefix", "--binary", f"--output={output}")
         command = Command(
             argv=("git", "diff", *options, "a", "b"),
-            cwd=Path(scratch),
+            cwd=scratch,
             env={
                 "PATH": os.environ.get("PATH", os.defpath),
-                "HOME": scratch,
+                "HOME": str(scratch),
                 "GIT_CONFIG_NOSYSTEM": "1",
-                "GIT_CEILING_DIRECTORIES": scratch,
+                "GIT_CEILING_DIRECTORIES": str(scratch),
             },
         )
         completed = runner(command)

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packaging.pylock import PackageWheel, Pylock, PylockValidationError
@@ -28,11 +26,13 @@ from nox_buildstages.errors import NoWheelError, ResolutionError
 from nox_buildstages.indexes import url_secrets
 from nox_buildstages.lock.files.pylock import select_packages
 from nox_buildstages.model import FINAL
+from nox_buildstages.system.files import temporary_folder
 from nox_buildstages.system.process import Command, Runner
 from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from packaging.markers import Marker
 
@@ -177,8 +177,8 @@ class Resolver(Value):
         """
         key = (self.target, question, earlier)
         if key not in self.answers:
-            with tempfile.TemporaryDirectory(prefix="nox-buildstages-") as scratch:
-                self.answers[key] = self._ask_uv(question, earlier, Path(scratch))
+            with temporary_folder("nox-buildstages-") as scratch:
+                self.answers[key] = self._ask_uv(question, earlier, scratch)
         answer = self.answers[key]
         if isinstance(answer, ResolutionError):
             raise answer
