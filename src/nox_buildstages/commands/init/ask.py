@@ -110,7 +110,9 @@ class SharedProvider(Value):
         self.answers.failures.clear()
         by_stage: dict[str, list[BackendQuery]] = {}
         for query in queries:
-            if not self._has_answer(query):
+            known = self.answers.by_output.get(query.output)
+            has_answer = known is not None and not known.unmet
+            if query.output not in self.skipped and not has_answer:
                 by_stage.setdefault(query.stage.name, []).append(query)
         run_in_parallel(
             partial(self._ask_stage, self._environment(stage[0]), stage)
@@ -125,10 +127,6 @@ class SharedProvider(Value):
             else self.answers.by_output[query.output]
             for query in queries
         ]
-
-    def _has_answer(self, query: BackendQuery) -> bool:
-        known = self.answers.by_output.get(query.output)
-        return query.output in self.skipped or (known is not None and not known.unmet)
 
     def _environment(self, query: BackendQuery) -> Environment:
         """Return the environment of a stage: the session's for the first stage."""

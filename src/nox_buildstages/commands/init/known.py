@@ -167,7 +167,14 @@ def list_changes(
             variables = fact.env
         elif isinstance(fact, Architectures) and fact.variable:
             variables = {fact.variable: fact.default or ""}
-            comment = (fact.why, _advise(fact))
+            form = f'name your GPUs in this form: "{fact.spell("8.0", "9.0+PTX")}"'
+            advice = f"this is its default; {form}"
+            if fact.default is None:
+                advice = (
+                    f'To do: {form}; "" is the GPU of the machine that builds, which'
+                    " must have one"
+                )
+            comment = (fact.why, advice)
         for variable in sorted(variables.keys() - declared.env.keys()):
             yield Change(
                 table=(*table, "env"),
@@ -183,14 +190,3 @@ def list_overrides(facts: Iterable[Fact]) -> Iterator[tuple[str, str]]:
     for fact in facts:
         if isinstance(fact, Overrides):
             yield from ((str(it), fact.why) for it in fact.requirements)
-
-
-def _advise(fact: Architectures) -> str:
-    """Return how to name architectures in the form of the package."""
-    example = fact.spell("8.0", "9.0+PTX")
-    if fact.default is not None:
-        return f'this is its default; name your GPUs in this form: "{example}"'
-    return (
-        f'To do: name your GPUs in this form: "{example}"; "" is the GPU of the machine'
-        " that builds, which must have one"
-    )

@@ -151,11 +151,6 @@ class Proposer(Value):
             and name in final
             and any(name in stage for stage in stages)
         ]
-        changes = [*self._stage_changes(draft), *self._recipe_changes(draft)]
-        if matched:
-            value = [*self.project.match_runtime, *matched]
-            table = ("tool", TOOL)
-            changes.append(Change(table=table, key="match-runtime", value=value))
         comments = {
             name: tuple(
                 line for output in members for line in output.comments(draft.torch)
@@ -169,7 +164,7 @@ class Proposer(Value):
                 for stage in arrange(draft.project()).order
                 if stage.name in comments
             ),
-            changes=tuple(changes),
+            changes=tuple(self._list_changes(draft, matched)),
         )
 
     def _heading(self, draft: Draft) -> Iterator[str]:
@@ -209,8 +204,16 @@ class Proposer(Value):
                     f"{output.name}: from its build backend: {', '.join(asked)}"
                 )
 
-    def _recipe_changes(self, draft: Draft) -> Iterator[Change]:
-        """Yield the lines from recipes, with their reasons."""
+    def _list_changes(self, draft: Draft, matched: Collection[str]) -> Iterator[Change]:
+        """Yield needs of declared stages, lines from recipes, and match-runtime."""
+        for number, stage in enumerate(self.project.stages):
+            added_outputs = draft.added.get(stage.name, ())
+            if added_outputs:
+                yield Change(
+                    table=("tool", TOOL, "stage", number),
+                    key="dependencies",
+                    value=[*map(str, stage.dependencies), *added_outputs],
+                )
         for output in draft.outputs:
             rules = self.project.rules(output.name)
             yield from list_changes(output.name, rules, output.facts)
@@ -226,6 +229,9 @@ class Proposer(Value):
                 value=[*known, *added],
                 comment=tuple(dict.fromkeys(added.values())),
             )
+        if matched:
+            value = [*self.project.match_runtime, *matched]
+            yield Change(table=("tool", TOOL), key="match-runtime", value=value)
 
     def _overrides(
         self, draft: Draft, *, of_project: bool
@@ -240,18 +246,6 @@ class Proposer(Value):
             for text, why in list_overrides(output.facts):
                 if (canonicalize_name(Requirement(text).name) in own) == of_project:
                     yield output.name, text, why
-
-    def _stage_changes(self, draft: Draft) -> Iterator[Change]:
-        """Yield the dependencies of declared stages with the outputs they need."""
-        for number, stage in enumerate(self.project.stages):
-            added = draft.added.get(stage.name, ())
-            if added:
-                before = map(str, stage.dependencies)
-                yield Change(
-                    table=("tool", TOOL, "stage", number),
-                    key="dependencies",
-                    value=[*before, *added],
-                )
 
     # Find outputs without asking a backend ---------------------------------------
 
@@ -389,8 +383,8 @@ class Proposer(Value):
         """
         recipes = {it.name: recipe_for(it.name) for it in draft.outputs}
         known = {name: it for name, it in recipes.items() if it is not None}
-        if draft.torch is None and self._needs_torch(known.values()):
-            draft = replace(draft, torch=self._find_torch(draft))
+        if draft.torch is None and known:
+            draft = replace(draft, torch=self._find_torch(draft, known.values()))
         has_cuda = draft.torch is not None and draft.torch.cuda is not None
         cuda = None if draft.torch is None and self._differs_by_cell else has_cuda
         for name, recipe in known.items():
@@ -420,25 +414,20 @@ class Proposer(Value):
             it.index or "torch" in it.projects for it in values
         )
 
-    def _needs_torch(self, recipes: Collection[Recipe]) -> bool:
-        """Return whether outputs have recipes, and the project or a build has torch."""
-        requirements = {it.name for it in self.project.final.requirements}
-        for source in self.answers.sources.values():
-            texts = (*source.requires, *source.requires_dist)
-            requirements.update(source.imports, map(_name_of, texts))
-        for recipe in recipes:
-            for fact in recipe.facts:
-                if isinstance(fact, BuildRequires):
-                    requirements.update(it.name for it in fact.add)
-        return bool(recipes) and "torch" in requirements
-
-    def _find_torch(self, draft: Draft) -> Torch | None:
+    def _find_torch(self, draft: Draft, recipes: Iterable[Recipe]) -> Torch | None:
         """Return the torch that the project resolves to, for itself or for builds.
 
         If other packages can't be resolved yet, return the torch named by the project.
-        If cells differ in torch, return None.
+        If neither needs torch, or cells differ in torch, return None.
         """
-        if self._differs_by_cell:
+        required = {it.name for it in self.project.final.requirements}
+        for source in self.answers.sources.values():
+            texts = (*source.requires, *source.requires_dist)
+            required.update(source.imports, map(_name_of, texts))
+        facts = (fact for recipe in recipes for fact in recipe.facts)
+        added = (fact.add for fact in facts if isinstance(fact, BuildRequires))
+        required.update(it.name for requirements in added for it in requirements)
+        if "torch" not in required or self._differs_by_cell:
             return None
         outputs = {it.name for it in draft.project().outputs}
         wanted = [

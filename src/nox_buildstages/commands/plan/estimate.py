@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from nox_buildstages.text import format_time
@@ -37,38 +38,25 @@ def describe_total(plan: Plan, *, cores: int) -> str:
     if len(builds) == 1:
         return text
     text += " alone"
-    best = max([*map(_longest_path, plan.trees), total / cores])
+    schedules = [_schedule(tree) for tree in plan.trees]
+    best = max([*(seconds for seconds, _ in schedules), total / cores])
     if best < total * _WORTH_SAYING:
-        stages = min(cores, max(map(_count_at_once, plan.trees)))
+        stages = min(cores, max(stages for _, stages in schedules))
         flag = f"with -j {stages}" if stages > 1 else "side by side"
         text += f", at best {format_time(best)} {flag}"
     return text
 
 
-def _stage_seconds(tree: Tree) -> dict[str, float]:
-    """Return how long each stage builds if its outputs are built side by side."""
-    return {
-        branch.stage: max(
-            (it.seconds or 0 for it in branch.outputs if it.reasons), default=0
-        )
-        for branch in tree.branches
-    }
-
-
-def _longest_path(tree: Tree) -> float:
-    """Return the seconds of the stages that can't run side by side."""
-    seconds, ends = _stage_seconds(tree), dict[str, float]()
+def _schedule(tree: Tree) -> tuple[float, int]:
+    """Return the seconds of the longest chain of stages, and how many build at once."""
+    ends, levels = dict[str, float](), dict[str, int]()
+    building = Counter[int]()
     for branch in tree.branches:
-        before = max((ends.get(it, 0) for it in branch.needs), default=0)
-        ends[branch.stage] = before + seconds[branch.stage]
-    return max(ends.values(), default=0)
-
-
-def _count_at_once(tree: Tree) -> int:
-    """Return how many stages with builds may run at the same time."""
-    seconds, levels = _stage_seconds(tree), dict[str, int]()
-    for branch in tree.branches:
-        before = max((levels.get(it, 0) for it in branch.needs), default=0)
-        levels[branch.stage] = before + bool(seconds[branch.stage])
-    building = [level for stage, level in levels.items() if seconds[stage]]
-    return max((building.count(it) for it in building), default=0)
+        times = (it.seconds or 0 for it in branch.outputs if it.reasons)
+        seconds = max(times, default=0)  # outputs are built side by side
+        start = max((ends.get(it, 0) for it in branch.needs), default=0)
+        level = max((levels.get(it, 0) for it in branch.needs), default=0)
+        ends[branch.stage] = start + seconds
+        levels[branch.stage] = level + bool(seconds)
+        building[levels[branch.stage]] += bool(seconds)
+    return max(ends.values(), default=0), max(building.values(), default=0)

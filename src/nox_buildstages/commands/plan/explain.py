@@ -133,7 +133,9 @@ def explain_package(
                 known.add(pin.name)
                 if pin.name == name:
                     versions.setdefault(str(pin.version), {})[lock] = None
-        users |= dict.fromkeys(_find_outputs(name, context))
+        for output in (it for lock in context.locks.values() for it in lock.outputs):
+            if name in _names((*output.build_requires, *output.metadata.requires_dist)):
+                users[output.name] = None
     if not versions:
         raise UsageError(
             problem=f"--explain {name}: no stage builds it, and no environment"
@@ -147,14 +149,6 @@ def explain_package(
         yield f"  {version} in {', '.join(names)}"
     if users:
         yield f"  required by {', '.join(users)}"
-
-
-def _find_outputs(name: NormalizedName, context: BuildContext) -> Iterator[str]:
-    """Yield the outputs that require a project, to build or at run time."""
-    for lock in context.locks.values():
-        for output in lock.outputs:
-            if name in _names((*output.build_requires, *output.metadata.requires_dist)):
-                yield output.name
 
 
 def render_explanation(explanation: Explanation, style: Style) -> Iterator[str]:
@@ -181,16 +175,14 @@ def _facts(explanation: Explanation) -> Iterator[tuple[str, str]]:
         yield ("" if number else "why"), reason
     if planned.source:
         yield "source", planned.source
+    needed_by = ", ".join(explanation.needed_by) or "nothing"
     if recipe is None:
         yield "key", f"unknown: {explanation.problem}"
-    else:
-        yield from _ingredients(explanation, recipe)
-    yield "needed by", ", ".join(explanation.needed_by) or "nothing"
+        yield "needed by", needed_by
+        return
 
-
-def _ingredients(explanation: Explanation, recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """Yield everything that goes into the key, and the key."""
-    if recipe.source not in explanation.planned.source:
+    # Everything that goes into the key, and the key.
+    if recipe.source not in planned.source:
         yield "identity", recipe.source
     yield "patches", ", ".join(map(str, recipe.patches)) or "none"
     yield "build requires", ", ".join(explanation.requires) or "nothing"
@@ -206,16 +198,15 @@ def _ingredients(explanation: Explanation, recipe: Recipe) -> Iterator[tuple[str
     yield "variables", ", ".join(variables) or "none"
     settings = (f"{name}={value!r}" for name, value in recipe.config_settings.items())
     yield "config settings", ", ".join(settings) or "none"
-    interpreter = recipe.interpreter
-    yield "interpreter", ", ".join(interpreter.values())
+    yield "interpreter", ", ".join(recipe.interpreter.values())
     for program, version in recipe.tools.items():
         yield f"tool {program}", version.partition("\n")[0]
-    network = "on" if recipe.network else "off"
-    yield "network", network
+    yield "network", "on" if recipe.network else "off"
     if recipe.own_cuda:
         yield "CUDA", "of the environment"
     first = ", ".join(explanation.built_first)
     yield "key", f"not known before {first} is built" if first else recipe.key
+    yield "needed by", needed_by
 
 
 def _render_builds(explanation: Explanation, style: Style) -> Iterator[str]:

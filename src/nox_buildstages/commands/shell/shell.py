@@ -174,7 +174,8 @@ def _open_tree(job: Job) -> ShellSession:
         made = {it: stamps.get(it) for it in find_changes(original, top, {})}
         note_made(build_dir.made, {}, made)
     kind = "the tree of its failed build" if is_kept else "its source"
-    report(f"{job.title}: {kind}, {build_dir.folder.with_name(_shorten(build_dir))}")
+    pattern = f"{build_dir.folder.name[:12]}*"  # shells find the folder by it
+    report(f"{job.title}: {kind}, {build_dir.folder.with_name(pattern)}")
     return ShellSession(
         job=job,
         build_dir=build_dir,
@@ -190,11 +191,6 @@ def _find_top(project: Path, subdirectory: str | None) -> Path:
     """Return the top of the source, to which the paths in patches are relative."""
     depth = len(Path(subdirectory or "").parts)
     return (project, *project.parents)[depth]
-
-
-def _shorten(build_dir: BuildDirectory) -> str:
-    """Return a pattern that shells understand for the name of a build directory."""
-    return f"{build_dir.folder.name[:12]}*"
 
 
 class ShellSession(Value):
@@ -270,8 +266,10 @@ class ShellSession(Value):
             **backend.env,
             "PATH": f"{self.bin}:{backend.env['PATH']}",
         }
+        shells = (it for it in (outer.get("SHELL"), "bash") if it)
+        found = (shutil.which(it, path=outer.get("PATH")) for it in shells)
         command = Command(
-            argv=(_choose_shell(outer.get("SHELL", ""), outer.get("PATH")),),
+            argv=(next(filter(None, found), "/bin/sh"),),
             cwd=self.project,
             env=env,
             umask=USUAL_UMASK,
@@ -331,15 +329,6 @@ class ShellSession(Value):
                     f"  git apply --directory={path} {quote(str(patch))}",
                 ]
         return lines
-
-
-def _choose_shell(wanted: str, path: str | None) -> str:
-    """Return the user's shell, or bash, or sh."""
-    for name in filter(None, (wanted, "bash")):
-        found = shutil.which(name, path=path)
-        if found is not None:
-            return found
-    return "/bin/sh"
 
 
 def _asks(question: str) -> bool:
