@@ -579,6 +579,10 @@ def test_an_unreachable_source_is_an_error(
 
 # Git -----------------------------------------------------------------------------
 
+LARGE = hashlib.sha256(b"large").hexdigest()
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{LARGE}\nsize 5\n"
+"""What git has in place of a file that git-lfs has."""
+
 
 def git(cwd: Path, *argv: str) -> str:
     settings = ("-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main")
@@ -696,8 +700,7 @@ def test_offline_a_commit_comes_from_the_mirror_alone(
     offline = replace(sources, offline="UV_OFFLINE=1")
     submodule = '[submodule "a"]\n\tpath = a\n\turl = {}\n'
     old = head(upstream)
-    pointer = "version https://git-lfs.github.com/spec/v1\n"
-    large = commit(upstream, **{".gitattributes": "a filter=lfs\n", "a": pointer})
+    large = commit(upstream, **{".gitattributes": "a filter=lfs\n", "a": POINTER})
     git(upstream, "rm", "--quiet", "a", ".gitattributes")
     modules = []
     for place in ("../inner", upstream.as_uri()):
@@ -744,6 +747,70 @@ def test_hooks_of_the_user_do_not_run(
     sources.unpack(source, target)
     assert (target / "text").read_bytes() == b"a\n"
     assert not (tmp_path / "ran").exists()
+
+
+ANY_FILTER = '[filter "lfs"]\nsmudge = echo other\n[filter "any"]\nsmudge = echo x\n'
+
+
+def test_a_commit_has_the_same_bytes_for_every_user(
+    sources: Sources,
+    upstream: Path,
+    tmp_path: Path,
+    target: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No configuration of git, no attributes and no filter of the machine count."""
+    files = {
+        ".gitattributes": "*.txt text=auto\n*.bin filter=lfs\n*.any filter=any\n",
+        "a.txt": "a\n",
+        "a.bin": "no pointer",
+        "a.any": "any",
+        "a.none": "a\n",
+    }
+    (upstream / "link").symlink_to("a.txt")
+    source = GitSource(url=str(upstream), commit=commit(upstream, **files))
+    template = tmp_path / "template/info"
+    template.mkdir(parents=True)
+    for folder in (template, tmp_path):
+        (folder / "attributes").write_text("* eol=crlf filter=any\n")
+    core = f"eol = crlf\nattributesFile = {tmp_path}/attributes\nsymlinks = false\n"
+    core += "autocrlf = true\nfileMode = false\nsparseCheckout = true\n"
+    init = f"[init]\ntemplateDir = {template.parent}\n[clone]\ndefaultRemoteName = x\n"
+    config = tmp_path / "gitconfig"
+    config.write_text(f"[core]\n{core}{init}{ANY_FILTER}")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    monkeypatch.setenv("GIT_ATTR_SOURCE", "HEAD")
+    sources.unpack(source, target)
+    assert {it: (target / it).read_text() for it in files} == files
+    assert (target / "link").readlink() == Path("a.txt")
+
+
+@pytest.mark.skipif(not shutil.which("git-lfs"), reason="git-lfs isn't installed")
+def test_files_of_git_lfs_are_fetched(
+    sources: Sources, upstream: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of pointers, kept for offline builds, and never left out silently."""
+    attributes = {".gitattributes": "*.bin filter=lfs -text\n"}
+    large = upstream / ".git/lfs/objects" / LARGE[:2] / LARGE[2:4] / LARGE
+    source = GitSource(
+        url=upstream.as_uri(),
+        commit=commit(upstream, **attributes, **{"a.bin": POINTER}),
+    )
+    with pytest.raises(SourceError, match="missing object"):
+        sources.unpack(source, target)
+    large.parent.mkdir(parents=True)
+    large.write_bytes(b"large")
+    sources.unpack(source, target)
+    assert (target / "a.bin").read_bytes() == b"large"
+    upstream.rename(upstream.with_name("away"))
+    offline = replace(sources, offline="UV_OFFLINE=1")
+    offline.unpack(source, target.with_name("again"))
+    programs = target.with_name("programs")
+    programs.mkdir()
+    (programs / "git").symlink_to(shutil.which("git") or "")
+    monkeypatch.setenv("PATH", str(programs))
+    with pytest.raises(SourceError, match="git-lfs isn't installed"):
+        sources.unpack(source, target.with_name("without"))
 
 
 @pytest.mark.parametrize(
@@ -797,7 +864,7 @@ def test_credentials_do_not_reach_the_backend(
     sources.unpack(GitSource(url=url, commit=commit(upstream)), target)
     assert (target / "third_party/header").read_text() == "h"
     configs = [*target.rglob("config"), *sources.cache.rglob("config")]
-    assert len(configs) == 3
+    assert len(configs) == 4
     assert not any("secret" in config.read_text() for config in configs)
 
 
@@ -945,9 +1012,82 @@ def test_an_identity_does_not_depend_on_git(
 ) -> None:
     """The same files are the same source without git."""
     git(root, "init", "--quiet")
-    without = Sources(root, tmp_path / "cache", missing)
     assert vendored.is_dir()
-    assert without.identity(HERE) == sources.identity(HERE)
+    before = sources.identity(HERE)
+    shutil.rmtree(root / ".git")
+    without = Sources(root, tmp_path / "cache", missing)
+    assert without.identity(HERE) == before
+
+
+def damage_index(repository: Path) -> None:
+    (repository / "index").write_text("garbage")
+
+
+def add_extension(repository: Path) -> None:
+    with (repository / "config").open("a") as file:
+        file.write("[core]\nrepositoryformatversion = 1\n[extensions]\nnew = true\n")
+
+
+def lose_submodule(repository: Path) -> None:
+    shutil.rmtree(repository)
+    repository.write_text("gitdir: ../.git/modules/a\n")
+
+
+@pytest.mark.parametrize("fault", [damage_index, add_extension, lose_submodule])
+def test_a_repository_that_git_cannot_read_is_an_error(
+    sources: Sources, root: Path, vendored: Path, fault: Callable[[Path], object]
+) -> None:
+    """Ignored files, such as passwords, never become part of a source."""
+    git(root, "init", "--quiet")
+    (root / ".gitignore").write_text(".env\n")
+    (vendored / ".env").write_text("PASSWORD=1")
+    commit(root)
+    fault(root / ".git")
+    with pytest.raises(SourceError, match="git can't list its files: ") as caught:
+        sources.identity(HERE)
+    assert "repository" in caught.value.hint
+
+
+def test_a_repository_needs_git(root: Path, vendored: Path, tmp_path: Path) -> None:
+    """Without git, nobody knows what it ignores."""
+    git(root, "init", "--quiet")
+    with pytest.raises(SourceError, match="install git"):
+        Sources(root, tmp_path / "cache", missing).identity(HERE)
+    assert vendored.is_dir()
+
+
+@pytest.mark.parametrize("is_bare", [False, True])
+def test_a_source_that_contains_a_repository_runs_nothing(
+    sources: Sources, vendored: Path, *, is_bare: bool
+) -> None:
+    """Neither a program that the configuration names, nor files that look like one."""
+    hook = vendored / "hook.sh"
+    hook.write_text("#!/bin/sh\ntouch ran\n")
+    hook.chmod(0o755)
+    git(vendored, "init", "--quiet")
+    commit(vendored)
+    for name in ("core.fsmonitor", "core.pager", "pager.ls-files"):
+        git(vendored, "config", name, "./hook.sh")
+    if is_bare:
+        git(vendored, "config", "core.worktree", str(vendored))
+        for path in (vendored / ".git").iterdir():
+            path.rename(vendored / path.name)
+        (vendored / ".git").rmdir()
+    (vendored / "ran").unlink(missing_ok=True)
+    assert sources.identity(HERE).startswith("tree:")
+    assert not (vendored / "ran").exists()
+
+
+def test_what_is_built_is_what_was_hashed(
+    sources: Sources, vendored: Path, target: Path
+) -> None:
+    """A folder that changed in between is an error, and a copy is no longer watched."""
+    identity = sources.identity(HERE)
+    (vendored / "src/a.c").write_text("int b;")
+    with pytest.raises(SourceError, match="changed after its key was computed"):
+        sources.unpack(HERE, target, identity=identity)
+    assert not target.exists()
+    sources.unpack(HERE, target, identity=sources.identity(HERE))
 
 
 def test_an_ignored_folder_counts_completely(

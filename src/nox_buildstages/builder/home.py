@@ -18,6 +18,7 @@ import tomli_w
 from nox_buildstages import toml
 from nox_buildstages.errors import CommandError
 from nox_buildstages.indexes.url_secrets import parse_login, strip_logins
+from nox_buildstages.sources.git import user_variables
 from nox_buildstages.system.files import write_text
 from nox_buildstages.system.process import Command, run_checked
 from nox_buildstages.value import Value, field
@@ -214,7 +215,8 @@ def _read_git(outer: Mapping[str, str], runner: Runner) -> HomeSettings:
     """Return for which URLs git uses others, and its proxies."""
     # Without the system's settings, which builds see anyway.
     argv = ("git", "config", "--list", "--includes", "--null")
-    env = {**outer, "GIT_CONFIG_NOSYSTEM": "1", "GIT_DIR": os.devnull}
+    own = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_DIR": os.devnull}
+    env = {**user_variables(outer, connects=True), **own}
     try:
         listed = run_checked(runner, Command(argv=argv, cwd=Path("/"), env=env))
     except CommandError:

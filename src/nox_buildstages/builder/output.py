@@ -161,7 +161,12 @@ def begin_tree(job: Job, build_dir: BuildDirectory) -> Path:
     """Unpack the source of a build, unless it resumes; return the project's folder."""
     context = job.context
     patches = context.patches(job.output.name)
-    unpack = partial(context.tools.sources.unpack, job.output.source, patches=patches)
+    unpack = partial(
+        context.tools.sources.unpack,
+        job.output.source,
+        patches=patches,
+        identity=job.recipe.source,
+    )
     return build_dir.begin(job.location, unpack)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -70,10 +69,10 @@ class Sources(Value, kw_only=False):
         """
         fragment = f"#{source.subdirectory}" if source.subdirectory else ""
         if isinstance(source, DirectorySource):
-            tree = self._find_folder(source)
+            files = self._list_files(source)
             with _raise_source_error(source, _EXCLUDE_HINT):
-                note = self.cache / "folders" / f"{path_id(tree)}.txt"
-                digest = trees.hash_files(tree, self._list_files(tree), note)
+                tree = self._find_folder(source)
+                digest = trees.hash_files(tree, files, self._note(tree))
             return f"tree:sha256:{digest}{fragment}"
         if isinstance(source, ArchiveSource):
             return f"sha256:{source.sha256}{fragment}"
@@ -86,18 +85,20 @@ class Sources(Value, kw_only=False):
         patches: Sequence[PatchFile] = (),
         *,
         only: Collection[str] = (),
+        identity: str = "",
     ) -> Path:
         """Create a fresh tree of a source, and return the project's folder in the tree.
 
         The paths in the patches are relative to the top of the source, not to a
         subdirectory. From an archive only files with the names ``only`` are unpacked,
-        if there are any. After a failure the tree is removed.
+        if there are any. With an ``identity``, a copied folder must have it. After a
+        failure the tree is removed.
 
         Raises:
             FileExistsError: The target exists.
             HashMismatchError: A file isn't the locked file.
             SourceError: The source can't be fetched, is unsafe or damaged, or a patch
-                doesn't apply.
+                doesn't apply; or somebody has changed the folder.
         """
         target.mkdir(parents=True)
         with ExitStack() as on_failure:
@@ -114,12 +115,7 @@ class Sources(Value, kw_only=False):
             elif isinstance(source, GitSource):
                 self._check_out(source, target)
             else:
-                tree = self._find_folder(source)
-                try:
-                    with _raise_source_error(source, _EXCLUDE_HINT):
-                        trees.copy_files(tree, self._list_files(tree), target)
-                except SourceError as error:
-                    raise replace(error, hint=self._link_hint(source)) from error
+                self._copy_folder(source, target, identity)
             if not only:
                 self._report_empty_submodules(source, top)
             if patches:
@@ -145,11 +141,36 @@ class Sources(Value, kw_only=False):
             on_failure.pop_all()
         return project
 
+    def _copy_folder(
+        self, source: DirectorySource, target: Path, identity: str
+    ) -> None:
+        """Copy the files of a folder; compare the copy with an identity, if given."""
+        files, tree = self._list_files(source), self._find_folder(source)
+        try:
+            with _raise_source_error(source, _EXCLUDE_HINT):
+                trees.copy_files(tree, files, target)
+                digest = trees.hash_contents(target, files) if identity else ""
+        except SourceError as error:
+            raise replace(error, hint=self._link_hint(source)) from error
+        if digest not in identity:
+            self._note(tree).unlink(missing_ok=True)
+            raise SourceError(
+                subject=str(source),
+                problem="its files changed after its key was computed",
+                hint="run the same command again; if a program keeps writing into the"
+                " folder, exclude its files in .gitignore",
+            )
+
+    def _note(self, tree: Path) -> Path:
+        """Return the file that remembers the hash of a folder."""
+        return self.cache / "folders" / f"{path_id(tree)}.txt"
+
     def _report_empty_submodules(self, source: Source, top: Path) -> None:
         """Report submodules without files, which a build may need."""
         if isinstance(source, DirectorySource):
             tree = self._find_folder(source)
-            empty = trees.find_empty_submodules(tree, git.list_files(tree, self.runner))
+            listed = git.list_files(tree, self.runner) or ()
+            empty = trees.find_empty_submodules(tree, listed)
             advice = f"run git -C {tree} submodule update --init --recursive"
         else:
             empty = trees.find_empty_submodules(top)
@@ -273,11 +294,9 @@ class Sources(Value, kw_only=False):
         url = source.url
         if git.is_local_url(url) and not url.startswith("file://"):
             url = str(Path(self.root, url).absolute())
-        mirror = self.cache / "git" / hashlib.sha256(url.encode()).hexdigest()
-        note_use(mirror)
         repository = git.Repository(
             url=url,
-            mirror=mirror,
+            mirrors=self.cache / "git",
             runner=self.runner,
             variables=self.git_variables,
             is_offline=bool(self.offline),
@@ -311,22 +330,39 @@ class Sources(Value, kw_only=False):
             hint=OFFLINE_HINT,
         )
 
-    def _list_files(self, tree: Path) -> dict[str, os.stat_result]:
-        """Return the source files of a folder, with their status."""
+    def _list_files(self, source: DirectorySource) -> dict[str, os.stat_result]:
+        """Return the source files of a folder, with their status.
+
+        Raises:
+            SourceError: The folder is missing, or git can't read its repository.
+        """
+        tree = self._find_folder(source)
         root = tree.resolve()
         excluded = tuple(
             f"{folder.relative_to(root).as_posix()}/"
             for folder in (it.resolve() for it in (*self.excluded, self.cache))
             if folder != root and folder.is_relative_to(root)
         )
-        files = trees.list_source_files(tree, self.runner)
+        try:
+            with _raise_source_error(source, _EXCLUDE_HINT):
+                files = trees.list_source_files(tree, self.runner)
+        except CommandError as error:
+            reason = error.output.strip().partition("\n")[0] or error.reason
+            raise SourceError(
+                subject=str(source),
+                problem=f"git can't list its files: {reason}",
+                hint="fix the repository around it; without git, nobody knows which"
+                " files .gitignore leaves out"
+                if error.output
+                else "install git, which knows the files that .gitignore leaves out",
+            ) from error
         return {it: files[it] for it in files if not it.startswith(excluded)}
 
     def _link_hint(self, source: DirectorySource) -> str:
         """Return the hint for a folder whose links may lead to other folders."""
         tree = self.root / source.path
         folder = tree / (source.subdirectory or "")
-        for name in self._list_files(tree):
+        for name in self._list_files(source):
             path = tree / name
             if path.is_symlink() and path.exists():
                 whole = trees.widen(self.root, tree, folder, path)

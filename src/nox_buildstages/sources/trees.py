@@ -33,10 +33,12 @@ _IGNORED_NAMES = frozenset({".git", ".hg", ".svn", "__pycache__"})
 def list_source_files(tree: Path, runner: Runner) -> dict[str, os.stat_result]:
     """Return the source files and links of a folder, sorted, with their status.
 
-    git decides: tracked files count, and untracked files unless ignored. Without git
-    all files count, except in ``__pycache__`` and in folders of version control.
+    git decides: tracked files count, and untracked files unless ignored. Outside of a
+    repository all files count, except in ``__pycache__`` and in folders of version
+    control.
 
     Raises:
+        CommandError: The folder is in a repository, and git can't read it.
         ValueError: A file name in git isn't UTF-8.
     """
     found = _find_source_files(tree, runner)
@@ -46,7 +48,7 @@ def list_source_files(tree: Path, runner: Runner) -> dict[str, os.stat_result]:
 def hash_files(
     tree: Path, files: Mapping[str, os.stat_result], note: Path | None = None
 ) -> str:
-    """Return a sha256, in hex, of the paths, executable bits and contents of files.
+    """Return the hash of ``hash_contents``.
 
     The files have the status that they had when they were listed.
 
@@ -61,7 +63,7 @@ def hash_files(
             noted, _, answer = note.read_text("utf-8", "replace").partition(" ")
             if noted == stamps and answer:
                 return answer
-    answer = _hash_contents(tree, files)
+    answer = hash_contents(tree, files)
     if note is not None and newest < started - _MOMENT:
         with suppress(OSError):  # a store that is full or read-only
             write_text(note, f"{stamps} {answer}")
@@ -79,7 +81,8 @@ def _digest_stamps(files: Mapping[str, os.stat_result]) -> tuple[str, int]:
     return hashlib.sha256(text).hexdigest(), newest
 
 
-def _hash_contents(tree: Path, files: Iterable[str]) -> str:
+def hash_contents(tree: Path, files: Iterable[str]) -> str:
+    """Return a sha256, in hex, of the paths, executable bits and contents of files."""
     digest = hashlib.sha256()
     for name in files:
         path = tree / name
@@ -184,7 +187,7 @@ def find_outward_links(tree: Path) -> Iterator[str]:
 
 def _find_source_files(tree: Path, runner: Runner) -> dict[str, os.stat_result]:
     # git's list is empty in a folder that the repository around it ignores, such as
-    # a folder of vendored sources.
+    # a folder of vendored sources; and there is none outside of a repository.
     listed = git.list_files(tree, runner) or tuple(_walk(tree, _IGNORED_NAMES))
     statuses = {name: _status_of(f"{tree}/{name}") for name in listed}
     links = tuple(
