@@ -293,10 +293,12 @@ def make_report(  # noqa: PLR0913 - what is known of a run comes from many sides
     if not any(it.problem for column in columns for it in column.outputs):
         problem = next((_problem(it.facts) for it in failed), ())
     states = {it.state for it in steps if it.step in _DECISIVE}
+    state = RUNNING if without_end == RUNNING else DONE
+    state = next((it for it in (FAILED, STOPPED) if it in states), state)
     return Report(
         title=title,
         run=run,
-        state=_judge(states, without_end),
+        state=KILLED if was_killed else state,
         started=min((it.time for it in events), default=0.0),
         ended=last,
         about=about,
@@ -305,16 +307,6 @@ def make_report(  # noqa: PLR0913 - what is known of a run comes from many sides
         requires=requires,
         problem=problem,
     )
-
-
-def _judge(states: Collection[str], without_end: str) -> str:
-    """Return the state of a run."""
-    if without_end == KILLED:
-        return KILLED
-    for state in (FAILED, STOPPED):
-        if state in states:
-            return state
-    return RUNNING if without_end == RUNNING else DONE
 
 
 class _Found(Value):
@@ -439,11 +431,10 @@ def weigh_stages(steps: Iterable[Step]) -> dict[str, float]:
     for it in steps:
         if it.kind not in {"", WAIT}:
             spans[it.lane].append((it.started, it.ended))
-    return {lane: sum(map(_length, _unite(found))) for lane, found in spans.items()}
-
-
-def _length(span: tuple[float, float]) -> float:
-    return span[1] - span[0]
+    return {
+        lane: sum(end - start for start, end in _unite(found))
+        for lane, found in spans.items()
+    }
 
 
 def _unite(spans: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float]]:

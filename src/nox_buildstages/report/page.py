@@ -206,27 +206,18 @@ def _timeline(report: Report) -> Iterator[Markup]:
         *(element("i", style=f"left:{at / total:.3%}") for at in marks),
         class_="grid",
     )
-    rows = [
-        element(
-            "div",
-            element("span", lane.label, title=lane.label),
-            element(
-                "div",
-                *(
-                    element("div", *(_bar(it, report) for it in row), class_="row")
-                    for row in lane.rows
-                ),
-                *(
-                    [element("div", _beside(lane.note), class_="row")]
-                    if lane.note
-                    else []
-                ),
-                class_="rows",
-            ),
-            class_="lane",
-        )
-        for lane in lanes
-    ]
+    rows = []
+    for lane in lanes:
+        lines = [
+            element("div", *(_bar(it, report) for it in row), class_="row")
+            for row in lane.rows
+        ]
+        if lane.note:
+            note = element("span", lane.note, class_="beside")
+            lines.append(element("div", note, class_="row"))
+        label = element("span", lane.label, title=lane.label)
+        below = element("div", *lines, class_="rows")
+        rows.append(element("div", label, below, class_="lane"))
     axis = element(
         "div",
         *(
@@ -286,10 +277,6 @@ def _bar(bar: Bar, report: Report) -> Markup:
     )
 
 
-def _beside(note: str) -> Markup:
-    return element("span", note, class_="beside")
-
-
 def _marks(total: float) -> Iterator[float]:
     """Yield the marks of a time axis."""
     steps = (it for it in _TICKS if total / it <= _MOST_MARKS)
@@ -343,10 +330,16 @@ def _matrix(columns: list[Column]) -> Markup:
             )
         rows.append(element("tr", *cells))
     if any(it.final for it in columns):
-        finals = (
-            element("td", _final_chip(it.final) if it.final else "-") for it in columns
-        )
-        rows.append(element("tr", element("td", element("b", "runtime")), *finals))
+        cells = [element("td", element("b", "runtime"))]
+        for final in (it.final for it in columns):
+            chip: str = "-"
+            if final is not None:
+                is_fine = final.state not in _BAD
+                text = "✓ installed" if is_fine else final.state
+                css = CACHED if is_fine else final.state
+                chip = element("span", text, class_=f"chip {css}")
+            cells.append(element("td", chip))
+        rows.append(element("tr", *cells))
     heads = (
         element("th", link(it.label, f"#column-{number}"))
         for number, it in enumerate(columns)
@@ -359,9 +352,11 @@ def _matrix(columns: list[Column]) -> Markup:
 
 def _output_table(outputs: Iterable[OutputReport]) -> Markup:
     names = ("output", "stage", "state", "why", "time", "size", "jobs", "")
-    rows = (
-        element(
-            "tr",
+    rows = []
+    for it in outputs:
+        links = [link("log", it.log)] if it.log else []
+        links += [link("record", f"#{_record_id(it)}")] if it.entry else []
+        cells = (
             element("td", _name(it), class_="name"),
             _cell("stage", it.stage),
             _cell("state", _chip(it)),
@@ -369,10 +364,9 @@ def _output_table(outputs: Iterable[OutputReport]) -> Markup:
             _cell("time", *_duration(it), class_="num"),
             _cell("size", *_size(it), class_="num"),
             _cell("jobs", *_jobs(it)),
-            element("td", *_links(it), class_="num"),
+            element("td", *_join_pieces(links), class_="num"),
         )
-        for it in outputs
-    )
+        rows.append(element("tr", *cells))
     head = element("thead", element("tr", *(element("th", it) for it in names)))
     return element("table", head, element("tbody", *rows), class_="stack")
 
@@ -392,12 +386,6 @@ def _chip(output: OutputReport) -> Markup:
     symbol = _SYMBOLS.get(output.state, "")
     text = f"{symbol} {output.state}".strip()
     return element("span", text, class_=f"chip {output.state.replace(' ', '-')}")
-
-
-def _final_chip(final: FinalReport) -> Markup:
-    is_fine = final.state not in _BAD
-    text, css = ("✓ installed", CACHED) if is_fine else (final.state, final.state)
-    return element("span", text, class_=f"chip {css}")
 
 
 def _why(output: OutputReport) -> Iterator[Markup]:
@@ -453,15 +441,6 @@ def _jobs(output: OutputReport) -> Iterator[str]:
     if output.cache:
         hits, total = output.cache
         yield element("div", f"{hits} of {total} cached", class_="mut small")
-
-
-def _links(output: OutputReport) -> Iterator[str]:
-    links = []
-    if output.log:
-        links.append(link("log", output.log))
-    if output.entry:
-        links.append(link("record", f"#{_record_id(output)}"))
-    yield from _join_pieces(links)
 
 
 # Below -------------------------------------------------------------------------------

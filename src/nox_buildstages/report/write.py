@@ -66,24 +66,20 @@ def report_end(cells: Cells, run: Run, events: Sequence[Event]) -> None:
 
 
 def _was_killed(journal: Journal) -> bool:
-    """Whether the first process of a run on this machine is gone."""
+    """Whether the first process of a run on this machine is gone.
+
+    Another process may have its number by now.
+    """
     first = next(iter(journal.events()), None)
-    return (
-        first is not None
-        and first.facts.get("host") == platform.node()
-        and not _is_running(first)
-    )
-
-
-def _is_running(first: Event) -> bool:
-    """Whether an event's process still runs, and not another with the same number."""
+    if first is None or first.facts.get("host") != platform.node():
+        return False
     try:
         text = Path(f"/proc/{first.process}/stat").read_text(encoding="utf-8")
     except OSError:
-        return False
+        return True
     began = int(text.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - began
-    return age > time.time() - first.time - _TOLERANCE
+    return age <= time.time() - first.time - _TOLERANCE
 
 
 class _Writer(Value):

@@ -6,7 +6,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.run.events import BUILT, CACHED, FAILED, STOPPED
-from nox_buildstages.text import format_size, format_time, paint
+from nox_buildstages.text import count, format_size, format_time, paint
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def draw_board(
     stages = max((len(it.stage) for it in drawn), default=0)
     titles = max((len(it.title) for it in drawn), default=0)
     spin = _SPINNER[int(now * 4) % len(_SPINNER)]
-    head = _spread(*_head(state, now), width)
-    lines = [paint(_cut(head, width), "bold", colour=colour)]
+    head = _cut(_head(state, now, width), width)
+    lines = [paint(head, "bold", colour=colour)]
     for row in drawn:
         text = f"{row.stage:<{stages}}  {row.title:<{titles}}  "
         if colour and row.bar is not None:
@@ -133,8 +133,8 @@ def format_left(seconds: float) -> str:
     return f"~{format_time(max(1, round(seconds / step)) * step)}"
 
 
-def _head(state: RunState, now: float) -> tuple[str, str]:
-    """Return the left and the right part of the head."""
+def _head(state: RunState, now: float, width: int) -> str:
+    """Return the counts, and at the end of the line the time, if there is room."""
     count, done, running = (
         len(state.outputs),
         state.count_done(),
@@ -155,7 +155,9 @@ def _head(state: RunState, now: float) -> tuple[str, str]:
     left = state.seconds_left(now)
     if left:
         elapsed += f", about {format_left(left)[1:]} left"
-    return f" build-stages   {' · '.join(parts)}", elapsed
+    head = f" build-stages   {' · '.join(parts)}"
+    gap = width - len(head) - len(elapsed)
+    return f"{head}{' ' * gap}{elapsed}" if gap > 1 else head
 
 
 def _rows(state: RunState, now: float) -> Iterator[Row]:
@@ -173,13 +175,13 @@ def _rows(state: RunState, now: float) -> Iterator[Row]:
         for event in events:
             yield _step_row(event, now)
     for event in state.later.values():
-        yield Row(
-            symbol=_LATER,
-            style="dim",
-            stage=event.stage,
-            title=", ".join([event.step, *_count_things(event.facts)]),
-            text="",
+        counts = (
+            count(number, things.removesuffix("s"))  # such as 4 imports
+            for things, number in event.facts.items()
+            if number
         )
+        title = ", ".join([event.step, *counts])
+        yield Row(symbol=_LATER, style="dim", stage=event.stage, title=title, text="")
 
 
 def _step_row(event: Event, now: float) -> Row:
@@ -268,19 +270,6 @@ def _describe(event: Event) -> str:
     if event.step == "ask":
         words = [f"{words[0]} of {event.output}"]
     return " · ".join(words)
-
-
-def _count_things(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield each number in words, such as ``4 imports``."""
-    for things, count in facts.items():
-        if count:
-            yield f"{count} {things if count != 1 else things.removesuffix('s')}"
-
-
-def _spread(left: str, right: str, width: int) -> str:
-    """Return two texts at both ends of a line; without room, only the left text."""
-    gap = width - len(left) - len(right)
-    return f"{left}{' ' * gap}{right}" if gap > 1 else left
 
 
 def _cut(text: str, width: int) -> str:

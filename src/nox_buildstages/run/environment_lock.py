@@ -54,7 +54,15 @@ class EnvironmentLock(Record):
         The parent of ``-j`` makes none: each child makes its own.
         """
         if self.invocation.makes_environments and not self.invocation.is_parallel:
-            self._missing = {*map(self._location, sessions)}
+            envdir = self.invocation.envdir
+            self._missing = set()
+            for name in map(session_folder, sessions):
+                folder = Path(envdir, name)
+                # Nox shortens a long path.
+                if len(str(folder)) > _LONGEST_PATH and len(envdir) < _LONGEST_ENVDIR:
+                    digest = hashlib.sha1(name.encode(), usedforsecurity=False)
+                    folder = Path(envdir, digest.hexdigest()[:8])
+                self._missing.add(folder.absolute())
             self._acquire()
 
     @contextmanager
@@ -109,14 +117,6 @@ class EnvironmentLock(Record):
                 self._locks.push(lock.pop_all())
         if not self._missing:
             self._locks.close()
-
-    def _location(self, session: str) -> Path:
-        """Return the folder of a session's environment; nox shortens a long path."""
-        envdir, name = self.invocation.envdir, session_folder(session)
-        is_long = len(str(Path(envdir, name))) > _LONGEST_PATH
-        if is_long and len(envdir) < _LONGEST_ENVDIR:
-            name = hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()[:8]
-        return Path(envdir, name).absolute()
 
     def _is_made(self, location: Path) -> bool:
         """Whether nox won't make an environment, as one made in the same way exists."""

@@ -128,14 +128,12 @@ def render_summary(
 
 def _lines_below(summary: Summary, width: int, *, colour: bool) -> Iterator[str]:
     """Yield the runtime environment and the report, in as few lines as there may be."""
-    pieces = [
-        (
-            " · ",
-            text if works else f"{text} failed",
-            _mark(text, works=works, colour=colour),
-        )
-        for text, works in summary.runtime
-    ]
+    pieces = []
+    for text, works in summary.runtime:
+        plain = text if works else f"{text} failed"
+        symbol, style = ("✓", "green") if works else ("✗", "red")
+        marked = f"{text} {paint(symbol, style, colour=True)}" if colour else plain
+        pieces.append((" · ", plain, marked))
     if summary.report:
         report = f"report: {summary.report}"
         pieces.append(("   ", report, report))
@@ -172,14 +170,18 @@ def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
     seconds, size = entry.get("seconds"), entry.get("size")
     reasons = entry.get("reasons", ())
     status = entry["status"]
-    memory = entry.get("memory") if status == BUILT else None
+    memory, used = entry.get("memory") if status == BUILT else None, ""
+    if memory and memory["build"] >= _MUCH:
+        build, process = memory["build"], memory["process"]
+        used = format_size(build)
+        used += f", {format_size(process)} a process" if process != build else ""
     time = "" if seconds is None else format_seconds(seconds)
     others = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
     return (
         *(entry["name"], entry.get("version", ""), entry["stage"], status),
         f"({time})" if status == CACHED and time else time,
         "" if size is None else format_size(size),
-        _format_memory(**memory) if memory and memory["build"] >= _MUCH else "",
+        used,
         f"{reasons[0]}{others}" if reasons and status != CACHED else "",
     )
 
@@ -196,20 +198,6 @@ def _describe_runtime(events: Sequence[Event]) -> Iterator[tuple[str, bool]]:
     if checks:
         works = all(it.state == ENDED for it in checks)
         yield f"checks: {len(checks)}", works
-
-
-def _mark(text: str, *, works: bool, colour: bool) -> str:
-    """Return a text with a symbol for success or failure, or in words."""
-    if not colour:
-        return f"{text}{'' if works else ' failed'}"
-    symbol, style = ("✓", "green") if works else ("✗", "red")
-    return f"{text} {paint(symbol, style, colour=True)}"
-
-
-def _format_memory(process: int, build: int, **_: object) -> str:
-    """Return the memory of a build, and of its largest process."""
-    largest = f", {format_size(process)} a process" if process != build else ""
-    return f"{format_size(build)}{largest}"
 
 
 def missing_summaries(
