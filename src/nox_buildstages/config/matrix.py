@@ -55,7 +55,10 @@ def read_matrix(item: Item) -> Matrix | None:
     axes = tuple(crossed) or _axes_of_include(include)
     if ENVIRONMENT in (it.name for it in axes):
         item.fault("{env} is the environment of a stage: give the axis another name")
-    pythons = _read_pythons(item)
+    above = item.document.find(*map(str, item.steps[:-1]), _PYTHON)
+    declared = above.value if above else ()
+    versions = declared if isinstance(declared, list) else [declared]
+    pythons = {minor_version(it): it for it in versions if isinstance(it, str)}
     if axes:
         _check(axes, pythons, include, exclude)
     elif item.document.is_sound(*item.steps):
@@ -109,14 +112,6 @@ def _cells(
         cell = Cell(choices=tuple((axis.name, it[axis.name]) for axis in axes))
         cells.setdefault(cell, set()).add(it[_PYTHON])
     return cells
-
-
-def _read_pythons(item: Item) -> dict[str, str]:
-    """Return the Pythons of the table above a matrix, by minor version."""
-    declared = item.document.find(*map(str, item.steps[:-1]), _PYTHON)
-    versions = declared.value if declared else ()
-    versions = versions if isinstance(versions, list) else [versions]
-    return {minor_version(it): it for it in versions if isinstance(it, str)}
 
 
 def select_index(

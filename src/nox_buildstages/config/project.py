@@ -25,7 +25,7 @@ from nox_buildstages.model import AxisValue, Cell, Matrix
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from nox_buildstages.model import Axis, Project, Stage
@@ -141,8 +141,13 @@ def _read_cell(item: Item, cell: Cell, matrix: Matrix) -> Project | None:
     substitution = Substitution(cell=cell, takes_any=is_faulty)
     content = substitution.replace(item)
     values = {}
-    for axis_name, child in _axis_tables(item, content, cell):
-        values[axis_name] = axis_value(child) or AxisValue(name=cell.value(axis_name))
+    for axis_name, name in cell.choices:
+        # None for an axis of include alone.
+        declared = content["matrix"].get(axis_name)
+        changes = declared.get(name, {}) if isinstance(declared, Mapping) else {}
+        table = item.child("matrix", content["matrix"]).child(axis_name, declared)
+        child = table.child(name, changes)
+        values[axis_name] = axis_value(child) or AxisValue(name=name)
         content = {**content, "final": _with_additions(content.get("final", {}), child)}
     _check_unequal(item.child("matrix", None), cell, values)
     tools = {**document.content.get("tool", {}), TOOL: content}
@@ -187,17 +192,6 @@ def _read_cell(item: Item, cell: Cell, matrix: Matrix) -> Project | None:
         is_included=cell in matrix.included,
         uses=uses,
     )
-
-
-def _axis_tables(
-    item: Item, content: Mapping[str, Any], cell: Cell
-) -> Iterator[tuple[str, Item]]:
-    """Yield each axis with the table of its value in a cell; it may be empty."""
-    for axis, name in cell.choices:
-        declared = content["matrix"].get(axis)  # None for an axis of include alone
-        changes = declared.get(name, {}) if isinstance(declared, Mapping) else {}
-        table = item.child("matrix", content["matrix"]).child(axis, declared)
-        yield axis, table.child(name, changes)
 
 
 def _with_additions(final: object, value: Item) -> object:

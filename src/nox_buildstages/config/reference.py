@@ -13,7 +13,7 @@ from nox_buildstages.config.writing import format_value
 from nox_buildstages.declarations.uv_keys import KEYS as UV_KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from nox_buildstages.config.getters import Key
 
@@ -75,28 +75,25 @@ def _render_uv_keys(table: str) -> str:
 
 def render_table(name: str) -> str:
     """Return the reference of a table's keys in Markdown."""
-    prefix = f"{name}." if name else ""
-    return "\n".join(
-        line for key in TABLES[name] for line in _entry(prefix + key, TABLES[name][key])
-    )
-
-
-def _entry(name: str, key: Key) -> Iterator[str]:
-    yield f"### `{name}`\n"
-    yield textwrap.fill(
-        key.text, width=88, break_long_words=False, break_on_hyphens=False
-    )
-    yield ""
-    default = key.default_text
-    if key.is_required:
-        default = "none; the key is required"
-    elif not default:
-        default = f"`{format_value(key.default)}`"
-    yield f"- Type: {key.type}"
-    yield f"- Default: {default}"
-    if key.example:
-        yield f"- Example: `{key.example}`"
-    yield f"- Part of the locks: {'yes' if key.in_locks else 'no'}"
-    in_locks = "only through the versions in the locks" if key.in_locks else "no"
-    yield f"- Part of the key: {'yes' if key.in_key else in_locks}"
-    yield ""
+    prefix, lines = f"{name}." if name else "", []
+    for key_name, key in TABLES[name].items():
+        default = key.default_text
+        if key.is_required:
+            default = "none; the key is required"
+        elif not default:
+            default = f"`{format_value(key.default)}`"
+        in_locks = "only through the versions in the locks" if key.in_locks else "no"
+        lines += [
+            f"### `{prefix}{key_name}`\n",
+            textwrap.fill(
+                key.text, width=88, break_long_words=False, break_on_hyphens=False
+            ),
+            "",
+            f"- Type: {key.type}",
+            f"- Default: {default}",
+            *([f"- Example: `{key.example}`"] if key.example else []),
+            f"- Part of the locks: {'yes' if key.in_locks else 'no'}",
+            f"- Part of the key: {'yes' if key.in_key else in_locks}",
+            "",
+        ]
+    return "\n".join(lines)

@@ -6,7 +6,7 @@ https://python-poetry.org/docs/dependency-specification/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
@@ -104,20 +104,15 @@ def _requirement(name: str, entry: object) -> str:
         markers.append(f"sys_platform == '{table['platform']}'")
     if "python" in table:
         python = pep440(str(table["python"]))
-        markers += (
-            f"python_version {it.groups()[0]} '{_minor(it.groups()[1])}'"
-            for it in re.finditer(r"([<>=!~]+)([^,]+)", python)
-        )
+        for operator, text in re.findall(r"([<>=!~]+)([^,]+)", python):
+            minor = ".".join(text.strip().split(".")[:2])
+            markers.append(f"python_version {operator} '{minor}'")
     marker = " and ".join(f"({it})" if " or " in it else it for it in markers)
     direct = direct_requirement(name, table, extras=extras, marker=marker)
     if direct is not None:
         return direct
     version = pep440(str(table.get("version", "*")))
     return f"{name}{extras}{version}{f' ; {marker}' if marker else ''}"
-
-
-def _minor(version: str) -> str:
-    return ".".join(version.strip().split(".")[:2])
 
 
 def pep440(text: str) -> str:
@@ -128,11 +123,7 @@ def pep440(text: str) -> str:
     """
     if "|" in text:
         raise ValueError(f"PEP 440 has no {text!r}")
-    return ",".join(_convert_parts(text))
-
-
-def _convert_parts(text: str) -> Iterator[str]:
-    position = 0
+    position, parts = 0, []
     text = text.strip()
     while position < len(text):
         found = _PART.match(text, position)
@@ -141,13 +132,11 @@ def _convert_parts(text: str) -> Iterator[str]:
         operator, version = found.groups()
         position = found.end()
         if operator in ("^", "~"):
-            yield f">={version},<{_upper_bound(operator, version)}"
-        elif version == "*":
-            continue
-        elif operator is None or operator == "=":
-            yield f"=={version}"
-        else:
-            yield f"{operator}{version}"
+            parts.append(f">={version},<{_upper_bound(operator, version)}")
+        elif version != "*":
+            exact = operator is None or operator == "="
+            parts.append(f"=={version}" if exact else f"{operator}{version}")
+    return ",".join(parts)
 
 
 def _upper_bound(operator: str, version: str) -> str:

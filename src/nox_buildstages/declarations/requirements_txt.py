@@ -15,7 +15,7 @@ from nox_buildstages.declarations.declared import REQUIREMENTS_KEY, Declared
 from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 _COMMENT = re.compile(r"(^|\s)#(?!egg=|subdirectory=|sha256=).*$")
 _PER_REQUIREMENT = re.compile(
@@ -79,7 +79,10 @@ class _Reader(Record):
         self.seen.add((name, is_constraint))
         folder = posixpath.dirname(name)
         target = self.constraints if is_constraint else self.requirements
-        for line in _lines(self.read(name)):
+        # Lines may be continued, and have comments.
+        content = self.read(name).removeprefix("\N{BYTE ORDER MARK}")
+        lines = re.sub(r"\\\r?\n", " ", content).splitlines()
+        for line in filter(None, (_COMMENT.sub("", it).strip() for it in lines)):
             text = _VARIABLE.sub(
                 lambda it: self.variables.get(it[1], it[0]), line
             ).strip()
@@ -124,15 +127,6 @@ class _Reader(Record):
         if is_named and " @ ./" in text and posixpath.dirname(name):
             text = text.replace(" @ ./", f" @ ./{posixpath.dirname(name)}/", 1)
         target.append(text)
-
-
-def _lines(text: str) -> Iterator[str]:
-    """Yield the lines without comments and line continuations."""
-    joined = re.sub(r"\\\r?\n", " ", text.removeprefix("\N{BYTE ORDER MARK}"))
-    for line in joined.splitlines():
-        content = _COMMENT.sub("", line).strip()
-        if content:
-            yield content
 
 
 def _name_of_url(url: str, folder: str) -> str | None:

@@ -96,7 +96,11 @@ class UvLock(Value):
             wanted = edge.get("extra", ())
             if not _holds([edge.get("marker", "")], environment, active):
                 continue
-            for entry in self._entries(edge):
+            for entry in self.packages.get(canonicalize_name(edge["name"]), ()):
+                # An edge names one of several entries by its version and source.
+                names = ("version", "source")
+                if any(edge.get(it) not in (None, entry.get(it)) for it in names):
+                    continue
                 version, source = entry.get("version"), entry["source"]
                 step = (entry["name"], version, str(source), *wanted)
                 forks = entry.get("resolution-markers", [""])
@@ -136,14 +140,6 @@ class UvLock(Value):
             name = canonicalize_name(requirement.name)
             edges = [it for it in declared if canonicalize_name(it["name"]) == name]
             yield from edges or [{"name": name, "extra": [*requirement.extras]}]
-
-    def _entries(self, edge: _Entry) -> Iterator[_Entry]:
-        """Yield the entries for an edge, which names several by a version."""
-        for entry in self.packages.get(canonicalize_name(edge["name"]), ()):
-            if edge.get("version") in (None, entry.get("version")) and (
-                edge.get("source") in (None, entry["source"])
-            ):
-                yield entry
 
 
 def find_uv_lock(root: Path) -> UvLock | None:

@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from nox_buildstages import toml
 from nox_buildstages.config import getters, values
@@ -23,6 +23,7 @@ from nox_buildstages.errors import DeclarationError, Problem
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from packaging.requirements import Requirement
@@ -327,39 +328,30 @@ def _table(**keys: Key) -> Getter[dict[str, Any]]:
     return lambda item: getters.read_table(item, names)
 
 
-def _versions(item: Item) -> SpecifierSet | None:
-    """Read a range of versions, such as ``>=2.5,<3``; an empty range means all."""
-    value = getters.string(item)
-    try:
-        return None if value is None else SpecifierSet(value)
-    except InvalidSpecifier:
-        item.expect("a range of versions such as '>=2.5,<3'")
+def _parse_as(parse: Callable[[str], Any], kind: str) -> Getter[Any]:
+    """Return a getter for a string that a function parses; it raises ValueError."""
+
+    def read(item: Item) -> Any:  # noqa: ANN401 - what the function returns
+        value = getters.string(item)
+        try:
+            return None if value is None else parse(value)
+        except ValueError:
+            item.expect(kind)
+            return None
+
+    return read
+
+
+def _fits(is_right: Callable[[object], bool], kind: str) -> Getter[Any]:
+    """Return a getter for a value other than a string, with a check."""
+
+    def read(item: Item) -> object:
+        if is_right(item.value):
+            return item.value
+        item.expect(kind)
         return None
 
-
-def _version(item: Item) -> Version | None:
-    value = getters.text(item)
-    try:
-        return None if value is None else Version(value)
-    except InvalidVersion:
-        item.expect("a version")
-        return None
-
-
-def _date(item: Item) -> dt.date | None:
-    """Read a date without quotes."""
-    if type(item.value) is dt.date:
-        return item.value
-    item.expect("a date such as 2026-11-28")
-    return None
-
-
-def _count(item: Item) -> int | None:
-    """Read a number above 0."""
-    if type(item.value) is int and item.value > 0:
-        return item.value
-    item.expect("a number above 0")
-    return None
+    return read
 
 
 def _matches(pattern: str, kind: str) -> Getter[str]:
@@ -409,7 +401,10 @@ _ENV = _field("env", values.env)
 _strings = getters.non_empty(getters.list_of(getters.text), "string")
 _requirements = getters.non_empty(values.requirements, "requirement")
 _date_and_source = {
-    "date": Key(_date, is_required=True),
+    "date": Key(
+        _fits(lambda it: type(it) is dt.date, "a date such as 2026-11-28"),
+        is_required=True,
+    ),
     "source": Key(
         _matches(r"[\w.-]+/[\w.-]+: \S.*", "'OWNER/REPOSITORY: FILE'"),
         is_required=True,
@@ -430,7 +425,10 @@ KINDS: Mapping[type[Fact], Getter[dict[str, Any]]] = {
     MemoryPerJob: _table(
         size=Key(values.memory, is_required=True),
         threads_variable=Key(getters.variable_name),
-        threads=Key(_count, default=1),
+        threads=Key(
+            _fits(lambda it: type(it) is int and it > 0, "a number above 0"),
+            default=1,
+        ),
     ),
     Submodules: _field("folders", _strings),
     CudaLibraries: _field("names", getters.non_empty(_libraries, "library")),
@@ -446,7 +444,10 @@ KINDS: Mapping[type[Fact], Getter[dict[str, Any]]] = {
 """The getter of the content of each kind of fact."""
 
 COMMON: Mapping[str, Key] = {
-    "versions": Key(_versions, is_required=True),
+    "versions": Key(  # an empty range means all
+        _parse_as(SpecifierSet, "a range of versions such as '>=2.5,<3'"),
+        is_required=True,
+    ),
     **_date_and_source,
     "builds": Key(_matches("cuda|cpu", '"cuda" or "cpu"')),
 }
@@ -457,7 +458,7 @@ GIT: Mapping[str, Key] = {
         _matches("https://.*", "a URL that begins with https://"), is_required=True
     ),
     "commit": Key(_matches("[0-9a-f]{40}", "40 hexadecimal digits"), is_required=True),
-    "version": Key(_version, is_required=True),
+    "version": Key(_parse_as(Version, "a version"), is_required=True),
     "tag": Key(_matches(r".*\{version\}.*", "a tag with {version}")),
     "subdirectory": Key(getters.text),
     "wheels": Key(getters.boolean, default=False),

@@ -22,16 +22,13 @@ def update_page(page: str, documents: Iterable[Mapping[str, Any]]) -> str:
     for ``recipes``.
     """
     entries = (line for document in documents for line in _entry(document))
-    parts = {"kinds": "\n".join(_kinds()), "recipes": "\n".join(entries)}
-    return _GENERATED.sub(lambda match: f"{match[1]}\n{parts[match[2]]}\n", page)
-
-
-def _kinds() -> Iterator[str]:
-    """Yield what each kind of fact is about."""
+    kinds: list[str] = []
     for kind in KINDS:
         meaning = (kind.__doc__ or "").partition("\n")[0].replace("``", "`")
         builds = {"cuda": " With CUDA only.", "cpu": " Without CUDA only."}
-        yield from _item(f"`{kind.kind}`: {meaning}{builds.get(kind.only, '')}")
+        kinds += _item(f"`{kind.kind}`: {meaning}{builds.get(kind.only, '')}")
+    parts = {"kinds": "\n".join(kinds), "recipes": "\n".join(entries)}
+    return _GENERATED.sub(lambda match: f"{match[1]}\n{parts[match[2]]}\n", page)
 
 
 def _entry(document: Mapping[str, Any]) -> Iterator[str]:

@@ -192,8 +192,12 @@ class ProjectLocker(Record):
             )
             by_name = {lock.name: replace(lock, dates=self.dates) for lock in made}
             if FINAL in by_name:
-                final = replace(by_name[FINAL], declared=self._digest_declarations())
-                by_name[FINAL] = final
+                first = self.contexts[0]
+                projects = [it.project for it in self.contexts]
+                declared = digest_declarations(
+                    projects, first.interpreter, first.tools.run
+                )
+                by_name[FINAL] = replace(by_name[FINAL], declared=declared)
             cells.append(share_cells.CellLocks(project=context.project, locks=by_name))
         if failures:
             from nox_buildstages.lock.explain.cells import explain_cells  # noqa: PLC0415 - few fail
@@ -288,10 +292,6 @@ class ProjectLocker(Record):
                 earlier=earlier,
             )
             yield locker, metadata_provider
-
-    def _digest_declarations(self) -> dict[str, str]:
-        projects, first = [it.project for it in self.contexts], self.contexts[0]
-        return digest_declarations(projects, first.interpreter, first.tools.run)
 
     def _digest_inputs(self, context: BuildContext) -> str:
         projects = [it.project for it in self.contexts]

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from nox_buildstages.run.nox_command_line import DOCS
 from nox_buildstages.value import Value
 from nox_buildstages.workspace.session_options import kind_of_session, render_words
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class SessionHelp(Value, kw_only=False):
@@ -92,11 +88,12 @@ def describe_session(session: str, doc: str = "") -> str:
 
 def update_page(page: str) -> str:
     """Return the page about sessions, with the help of each between two comments."""
-    return _GENERATED.sub(lambda match: "\n".join([match[1], *_sections()]), page)
-
-
-def _sections() -> Iterator[str]:
+    lines = []
     for kind in HELP:
         name = "build-stage-NAME" if kind == "build-stage" else kind
-        yield f"### `{name}`\n"
-        yield f"```text\n$ nox -s {name} -- --help\n{describe_session(name)}\n```\n"
+        command = f"$ nox -s {name} -- --help"
+        lines += [
+            f"### `{name}`\n",
+            f"```text\n{command}\n{describe_session(name)}\n```\n",
+        ]
+    return _GENERATED.sub(lambda match: "\n".join([match[1], *lines]), page)

@@ -103,10 +103,6 @@ def _axis_and_value(text: str) -> tuple[str, str] | None:
     return (axis, value) if axis and value else None
 
 
-def _graph_form(text: str) -> str | None:
-    return text if text == "mermaid" else None
-
-
 _EXPLAIN = "show what goes into an output, who needs it, and its builds"
 _GRAPH = "draw stages, outputs and what is installed as a graph"
 _FORMS = "the only form is mermaid, which GitHub shows in Markdown"
@@ -144,7 +140,15 @@ WORDS = (
     Word("--vendor", _RELEASE, "add the runtime's wheels from indexes"),
     Word("--repair", _RELEASE, "make manylinux wheels with auditwheel"),
     Word("--explain", _PLAN, _EXPLAIN, canonicalize_name, "NAME"),
-    Word("--graph", _PLAN, _GRAPH, _graph_form, "FORM", "mermaid", _FORMS),
+    Word(
+        "--graph",
+        _PLAN,
+        _GRAPH,
+        lambda it: it if it == "mermaid" else None,
+        "FORM",
+        "mermaid",
+        _FORMS,
+    ),
     Word("--json", _PLAN, "print the plan as JSON"),
     Word("--github", _PLAN, "write a matrix of jobs for GitHub Actions"),
     Word(
@@ -230,9 +234,23 @@ def _make_options(
     """Return the options, whose words are right together."""
     if session == _SHELL and not found.get("help"):
         found["names"] = (_read_output(found.get("names", ()), outputs),)
-    options = Options(**found)
-    _check_together(options)
-    return options
+    options, hint = Options(**found), "choose one of them"
+    chosen = {
+        "--explain": options.explain,
+        "--github": options.github,
+        "--graph": options.graph,
+        "--json": options.json,
+    }
+    forms = [name for name, value in chosen.items() if value]
+    if options.upgrades and (options.locked or options.check):
+        problem = "--upgrade writes lock files, and --locked and --check never do"
+    elif options.only_missing and not options.github:
+        problem, hint = "--only-missing needs --github", "write --github --only-missing"
+    elif len(forms) > 1:
+        problem = f"{' and '.join(forms)} ask for two forms of the plan"
+    else:
+        return options
+    raise UsageError(problem=problem, hint=hint)
 
 
 def kind_of_session(session: str) -> str:
@@ -304,27 +322,6 @@ def _read_output(texts: Sequence[str], outputs: Collection[str]) -> str:
 
 def _list_outputs(outputs: Collection[str]) -> str:
     return f"the outputs are: {', '.join(sorted(outputs))}"
-
-
-def _check_together(options: Options) -> None:
-    """Raise an error if words contradict each other."""
-    hint = "choose one of them"
-    chosen = {
-        "--explain": options.explain,
-        "--github": options.github,
-        "--graph": options.graph,
-        "--json": options.json,
-    }
-    forms = [name for name, value in chosen.items() if value]
-    if options.upgrades and (options.locked or options.check):
-        problem = "--upgrade writes lock files, and --locked and --check never do"
-    elif options.only_missing and not options.github:
-        problem, hint = "--only-missing needs --github", "write --github --only-missing"
-    elif len(forms) > 1:
-        problem = f"{' and '.join(forms)} ask for two forms of the plan"
-    else:
-        return
-    raise UsageError(problem=problem, hint=hint)
 
 
 def _unknown_word(name: str, session: str) -> UsageError:
