@@ -10,6 +10,7 @@ from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.jobs.memory import DEFAULT
 from nox_buildstages.builder.jobs.slots import JobRequest
 from nox_buildstages.builder.prepare import prepare_environment
+from nox_buildstages.builder.try_wheel import try_wheel
 from nox_buildstages.environments.snapshot import PROJECT_FOLDER
 from nox_buildstages.errors import StaleLockError, WheelError, not_run
 from nox_buildstages.lock.files.lockfile import LockedOutput
@@ -86,6 +87,13 @@ def build_editable(
     try:
         wheel = accept_editable_wheel(
             new, returned, name=name, interpreter=context.interpreter
+        )
+        try_wheel(
+            wheel,
+            environment,
+            syncer=context.tools.syncer,
+            store=context.tools.store,
+            scratch=folder / "trial",
         )
     except WheelError as error:
         raise name_build(error, name, PROJECT, backend.log) from error

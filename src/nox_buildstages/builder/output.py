@@ -30,6 +30,7 @@ from nox_buildstages.builder.notices import (
     find_ignored_variables,
 )
 from nox_buildstages.builder.supervisor import Supervisor
+from nox_buildstages.builder.try_wheel import try_wheel
 from nox_buildstages.config.writing import build_requires_table, format_value, indent
 from nox_buildstages.environments.cuda import NVCC_12
 from nox_buildstages.errors import BackendError, BuildError, WheelError
@@ -272,6 +273,13 @@ def build_wheel(
                 job.output,
                 context.interpreter,
                 is_labelled=is_labelled,
+            )
+            try_wheel(
+                wheel,
+                job.environment,
+                syncer=context.tools.syncer,
+                store=store,
+                scratch=build_dir.folder / "trial",
             )
         except WheelError as error:
             raise name_build(error, name, job.stage.name, job.log) from error

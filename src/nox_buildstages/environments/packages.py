@@ -127,6 +127,10 @@ def find_differences(
     record = _read_record(environment.location)
     old = {name: version for name, (version, _) in installed.items()}
     new = {name: ingredient.version for name, ingredient in wanted.items()}
+    for name in old.keys() & new.keys():
+        spellings = {old[name], new[name]}
+        if len({*map(canonicalize_version, spellings)}) == 1:
+            new[name] = old[name]  # a wheel of 1.0 may spell it 1
     differences = {
         name: f"{name} {locked} is missing"
         if found is None

@@ -292,6 +292,20 @@ class Syncer(Value):
                 }
         return find_overlaps(dict(reversed(contents.items())))
 
+    def install_apart(
+        self, lock: Path, python: Path, prefix: Path, *, cache: Path
+    ) -> str:
+        """Install a lock of files below a prefix, with a cache for it alone.
+
+        Return uv's error output; empty if uv has installed the lock.
+        """
+        return self._run_uv(
+            *("pip", "sync", "--quiet", "--offline", "--no-build"),
+            *("--preview-features", "pylock", "--link-mode", "clone"),
+            *("--no-compile-bytecode", "--cache-dir", str(cache)),
+            *("--python", str(python), "--prefix", str(prefix), str(lock)),
+        )
+
     def _run_uv(self, *argv: str) -> str:
         """Run uv; return an empty string, or the error output if uv fails."""
         completed = self._call_uv(*argv)
