@@ -18,6 +18,7 @@ from nox_buildstages.builder.diagnosis.situation import Situation
 from nox_buildstages.builder.sandbox.sandbox import Sandbox
 from nox_buildstages.errors import BackendError
 from nox_buildstages.sources.metadata import BuildSystem
+from nox_buildstages.system.orphans import BUILD_VARIABLE
 from nox_buildstages.system.process import run
 from nox_buildstages.text import show_path
 from nox_buildstages.value import replace
@@ -141,7 +142,7 @@ def test_a_backend_runs_in_its_tree_with_its_variables(
     record = recorded(out / backend.build_wheel(out))
     assert record["cwd"] == str(backend.tree)
     names = {name for name in record["variables"] if not name.startswith("_PYPROJECT")}
-    assert names <= {"ONLY", "LC_CTYPE", "COVERAGE_PROCESS_START"}
+    assert names <= {"ONLY", "LC_CTYPE", "COVERAGE_PROCESS_START", BUILD_VARIABLE}
     assert "ONLY" in names
 
 

@@ -21,7 +21,9 @@ from nox_buildstages.builder.scripts import supervise
 from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.system import process as commands
+from nox_buildstages.system.orphans import end_orphans, find_orphans
 from nox_buildstages.system.process import Command, Completed, run
+from nox_buildstages.value import replace
 from support.namespaces import needs_namespaces
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ import sys
 from pathlib import Path
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.builder.supervisor import Supervisor
+from nox_buildstages.system.orphans import end_orphans, find_orphans
 from nox_buildstages.system.process import Command, run
 
 lock, *argv = sys.argv[1:]
@@ -165,6 +168,44 @@ def test_what_a_program_leaves_running_ends_with_it(tmp_path: Path) -> None:
     assert run(SUPERVISOR.around(command)).returncode == 0
     for name in ("ours", "last"):
         assert not is_alive(int((tmp_path / name).read_text()))
+
+
+DAEMON = """
+import os, time
+if not os.fork():
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    open("daemon.new", "w").write(str(os.getpid())); os.rename("daemon.new", "daemon")
+    time.sleep(600)
+while not os.path.exists("daemon"):
+    time.sleep(0.01)
+"""
+"""A program that leaves a daemon with a session of its own, forked twice."""
+
+
+def test_a_daemon_ends_with_its_program(tmp_path: Path) -> None:
+    """The supervisor adopts it when its parent ends."""
+    argv = (sys.executable, "-I", "-S", "-c", DAEMON)
+    assert run(SUPERVISOR.around(Command(argv=argv, cwd=tmp_path))).returncode == 0
+    assert not is_alive(int((tmp_path / "daemon").read_text()))
+
+
+def test_what_a_killed_supervisor_leaves_is_found_and_killed(tmp_path: Path) -> None:
+    """By a variable of the build; processes with a supervisor stay."""
+    argv = (sys.executable, "-I", "-S", "-c", f"{DAEMON}\ntime.sleep(600)")
+    kept = replace(SUPERVISOR.around(Command(argv=argv, cwd=tmp_path)), lifeline=False)
+    with subprocess.Popen(
+        kept.argv, cwd=tmp_path, env=kept.env, stdin=subprocess.PIPE
+    ) as supervisor:
+        until("the daemon", (tmp_path / "daemon").exists)
+        assert find_orphans(SUPERVISOR.build) == []
+        end_orphans(SUPERVISOR.build)
+        supervisor.kill()
+    assert len(find_orphans(SUPERVISOR.build)) == 2
+    end_orphans(SUPERVISOR.build)
+    assert find_orphans(SUPERVISOR.build) == []
+    assert not is_alive(int((tmp_path / "daemon").read_text()))
 
 
 STUBBORN = """

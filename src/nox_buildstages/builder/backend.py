@@ -22,6 +22,7 @@ from pyproject_hooks import (
 from nox_buildstages.builder.home import HomeSettings
 from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.errors import BUILD_WHEEL, BackendError, CommandError
+from nox_buildstages.system.orphans import end_orphans
 from nox_buildstages.system.process import USUAL_UMASK, Command
 from nox_buildstages.value import Value, field, replace
 from nox_buildstages.wheels import core_metadata
@@ -194,6 +195,8 @@ class Backend(Value):
         )
         completed = self.runner(self.supervisor.around(self.sandbox.wrap(command)))
         if completed.returncode < 0:
+            # It may be the supervisor that was killed.
+            end_orphans(self.supervisor.build)
             reason = f"killed by signal {-completed.returncode}"
             raise CommandError(command=str(command), reason=reason)
         if completed.returncode:

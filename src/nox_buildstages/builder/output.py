@@ -241,6 +241,7 @@ def build_wheel(
             checkpoint=build_dir.checkpoint,
             memory=build_dir.memory,
             compiled=build_dir.compiled,
+            build=build_dir.folder.name,
         )
         is_labelled = context.project.rules(name).local_version is not None
         try:

@@ -27,7 +27,13 @@ from nox_buildstages.store.surroundings import (
 )
 from nox_buildstages.system import files
 from nox_buildstages.system.files import path_id
-from nox_buildstages.system.locks import hold_lock, hold_shared_lock
+from nox_buildstages.system.locks import (
+    PAUSE,
+    hold_lock,
+    hold_shared_lock,
+    try_lock,
+)
+from nox_buildstages.system.process import check_interrupt
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
@@ -355,12 +361,31 @@ class Store(Value, kw_only=False):
         Raises:
             BuildStagesError: The folder belongs to another user.
         """
-        with self.hold_lock(self.processes_lock(build_dir.folder.name).stem):
-            pass  # a supervisor may still be ending the processes of a killed build
+        self._await_processes(build_dir)
         make_private(build_dir.folder.parent)
         build_dir.folder.mkdir(exist_ok=True)
         yield build_dir
         build_dir.clear()
+
+    def _await_processes(self, build_dir: BuildDirectory) -> None:
+        """Wait until no process of an earlier build runs in a folder.
+
+        A supervisor may still be ending them; if it was killed, nobody does.
+        """
+        key = build_dir.folder.name
+        path = self.processes_lock(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            if build_dir.folder.exists():
+                from nox_buildstages.system.orphans import end_orphans  # noqa: PLC0415 - few resume
+
+                end_orphans(key)
+            lock = try_lock(path)
+            if lock is not None:
+                lock.release()
+                return
+            check_interrupt()
+            time.sleep(PAUSE)
 
     def processes_lock(self, key: str) -> Path:
         """Return the lock held while processes of a key's build run."""

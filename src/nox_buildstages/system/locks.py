@@ -20,6 +20,8 @@ Sharing ``users`` is safe at any time, because others wait only for a prune, and
 waiting prune holds no other lock. Locks may be tried, without waiting, in any order.
 ``tests/integration/test_lock_order.py`` reads this list, and observes runs.
 
+Temporary files and folders are locked by their makers; those locks are only tried.
+
 Except for wheelhouses, mirrors and job slots, the files are in the store's folder
 ``locks``.
 """

@@ -5,7 +5,9 @@
 Standard input is the read end of a pipe. When the last writer of the pipe is gone, for
 any reason, or on SIGTERM, the supervisor asks the program and all processes below to
 end, and kills them after ``GRACE`` seconds. Processes left running by the program are
-ended, too. Until then the file ``LOCK`` is locked as filelock does.
+ended, too, also daemons with a session of their own: the supervisor adopts processes
+that lose their parent. Until then the file ``LOCK`` is locked as filelock does. The
+program inherits the lock, so it stays locked if the supervisor is killed.
 
 Every ``SECONDS``, and before ending the program, the supervisor writes a checkpoint to
 the file ``CHECKPOINT``: the time by the clock of the file system in nanoseconds, and
@@ -74,6 +76,9 @@ _PROBES = (b"conftest.", b"_configtest.", b"testfile.c", b"CMakeC")
 _PROBE_FOLDERS = (b"/CMakeScratch/", b"/CMakeTmp/")
 """Names of files and folders by which build tools try what a compiler can."""
 
+_ADOPT_ORPHANS = 36
+"""An operation of prctl: orphans below become children of the process."""
+
 _PAUSE = 0.02
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -83,7 +88,7 @@ def main(argv: list[str]) -> None:
     """Run a program to the end, and end in the same way."""
     lock, checkpoint, use, compiled, seconds, *program = argv
     # In a session of our own, Ctrl-C in a terminal and the end of our caller's group
-    # don't reach the program, and every process below the program is known by it.
+    # don't reach the program.
     os.setsid()
     requests: list[int] = []
     wake, waker = os.pipe()
@@ -92,7 +97,7 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda number, _: requests.append(number))
     if lock != "-":
-        hold_lock(lock)
+        os.set_inheritable(hold_lock(lock), True)  # noqa: FBT003 - no other name
     if must_end(requests):
         return
     try:
@@ -107,11 +112,11 @@ def main(argv: list[str]) -> None:
     except OSError as error:
         print(f"{error.strerror}: {program[0]}", file=sys.stderr)  # noqa: T201
         sys.exit(CANNOT_RUN)
+    adopt_orphans()  # while the program starts, because this takes a moment
     due = time.monotonic() + float(seconds)
     look = float("inf") if use == "-" else time.monotonic() + LOOK
     watch = Watch(use, compiled)
-    ended, status = os.waitpid(child, os.WNOHANG)
-    while not ended and not must_end(requests):
+    while (status := reap(child)) is None and not must_end(requests):
         left = max(0.0, min(due, look) - time.monotonic())
         if wake in select.select([0, wake], [], [], left)[0]:
             os.read(wake, 1024)
@@ -120,11 +125,11 @@ def main(argv: list[str]) -> None:
         if time.monotonic() >= due:
             note_checkpoint(checkpoint)
             due = time.monotonic() + float(seconds)
-        ended, status = os.waitpid(child, os.WNOHANG)
-    if status or not ended:
+    if status != 0:
         note_checkpoint(checkpoint)
     end_processes(child)
-    status = status if ended else os.waitpid(child, 0)[1]
+    status = os.waitpid(child, 0)[1] if status is None else status
+    reap(child)  # their use of memory counts
     watch.end()
     end_as(status)
 
@@ -143,13 +148,13 @@ class Compiler:
 
 
 class Watch:
-    """The use of memory and the compilers in our session, written to two files."""
+    """The use of memory and the compilers below us, written to two files."""
 
     def __init__(self, use: str, compiled: str) -> None:
         self.use, self.compiled = use, compiled
         self.process = self.total = self.most = self.now = 0  # bytes and compilers
         self.seconds = 0.0  # of all compilers
-        self.foreign: set[str] = set()  # processes of other sessions
+        self.foreign: set[int] = set()  # processes that aren't below us
         self.known: dict[tuple[int, bytes, int], Compiler | None] = {}
         self.running: list[Compiler] = []
         self.done: set[bytes] = set()  # files
@@ -289,13 +294,35 @@ def parse_compiler(words: list[bytes]) -> tuple[bytes, bytes] | None:
     return (file, b" ".join(options)) if file else None
 
 
-def hold_lock(path: str) -> None:
+def adopt_orphans() -> None:
+    """Make processes below us that lose their parent our children."""
+    import ctypes  # noqa: PLC0415 - quick to start
+
+    ctypes.CDLL(None).prctl(_ADOPT_ORPHANS, 1, 0, 0, 0)
+
+
+def reap(child: int) -> int | None:
+    """Reap processes that have ended; return the status of the program, if it has."""
+    found = None
+    try:
+        while True:
+            process, status = os.waitpid(-1, os.WNOHANG)
+            if not process:
+                break
+            if process == child:
+                found = status
+    except ChildProcessError:  # none is left
+        pass
+    return found
+
+
+def hold_lock(path: str) -> int:
     """Lock a file until this process ends, even if the file is removed meanwhile."""
     while True:
         lock = os.open(path, os.O_RDWR | os.O_CREAT)
         fcntl.flock(lock, fcntl.LOCK_EX)
         if os.fstat(lock).st_nlink:
-            return
+            return lock
         os.close(lock)
 
 
@@ -326,7 +353,7 @@ def note_checkpoint(path: str) -> None:
 
 
 def open_files() -> set[str]:
-    """Return the files open for writing in processes of our session."""
+    """Return the files open for writing in processes below us."""
     folders = (f"/proc/{process}/fd" for process in processes())
     handles = (f"{it}/{name}" for it in folders for name in list_folder(it))
     return set(map(file_behind, handles)) - {""}
@@ -351,7 +378,7 @@ def file_behind(handle: str) -> str:
 
 
 def end_processes(child: int) -> None:
-    """End the processes of our session, the program first."""
+    """End the processes below us, the program first."""
     deadline = time.monotonic() + GRACE
     asked: set[int] = set()
     while members := processes():
@@ -369,36 +396,44 @@ def end_processes(child: int) -> None:
 
 
 def processes() -> set[int]:
-    """Return the running processes of our session, without ourselves."""
+    """Return the running processes below us."""
     return {process for process, *_ in statuses(set())}
 
 
-def statuses(foreign: set[str]) -> list[tuple[int, bytes, int, int, int]]:
-    """Return the running processes of our session, without ourselves.
+def statuses(foreign: set[int]) -> list[tuple[int, bytes, int, int, int]]:
+    """Return the running processes below us.
 
     Each is its number, name, parent, memory in pages and start in ticks. Processes in
-    ``foreign`` are skipped; other ones of other sessions are added, ended ones removed.
+    ``foreign`` are skipped; others that aren't below us are added, ended ones removed.
     """
-    found, ours = [], os.getpid()
-    running = set(list_folder("/proc"))
+    running = {int(it) for it in list_folder("/proc") if it.isdecimal()}
     foreign &= running
-    for name in running - foreign:
-        if not name.isdecimal() or int(name) == ours:
-            foreign.add(name)
-            continue
+    ours, found = {os.getpid()}, {}
+    for process in running - foreign - ours:
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - quick to start
+            with open(f"/proc/{process}/stat", "rb") as file:  # noqa: PTH123 - quick to start
                 begin, _, end = file.read().rpartition(b")")
         except OSError:  # the process is gone
             continue
         fields = end.split()
-        if int(fields[3]) != ours:
-            foreign.add(name)
-        elif fields[0] not in (b"Z", b"X"):
-            program = begin.partition(b"(")[2]
-            parent, ticks, pages = (int(fields[it]) for it in (1, 19, 21))
-            found.append((int(name), program, parent, pages, ticks))
-    return found
+        parent, ticks, pages = (int(fields[it]) for it in (1, 19, 21))
+        program, is_running = begin.partition(b"(")[2], fields[0] not in (b"Z", b"X")
+        found[process] = is_running, (process, program, parent, pages, ticks)
+    for process in found:
+        way: list[int] = []
+        at = process
+        while at in found and at not in ours and at not in way:
+            way.append(at)
+            at = found[at][1][2]
+        if at in ours:
+            ours.update(way)
+        elif not at or at in foreign:  # else its parent has just ended
+            foreign.update(way)
+    return [
+        it
+        for process, (is_running, it) in found.items()
+        if process in ours and is_running
+    ]
 
 
 def end_as(status: int) -> None:
