@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event as Signal, RLock, Thread
+from threading import RLock, Thread
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from nox_buildstages.run.ci import fold
@@ -67,6 +68,7 @@ class LiveScreen(Screen):
     _state: RunState | None = None
     _offset: int = 0  # in the journal
     _covered: int = 0  # the steps that run and print to the terminal themselves
+    _since: float | None = None  # when the session began; infinite between sessions
 
     def note(self, event: Event) -> None:
         """Take an event into account; hide while a program has the terminal."""
@@ -79,24 +81,15 @@ class LiveScreen(Screen):
     @contextmanager
     def live(self) -> Iterator[None]:
         """Show the progress while a block runs."""
-        over = Signal()
-
-        def draw() -> None:
-            wait = _DELAY
-            while not over.wait(wait):
-                wait = self.interval
-                # Whatever happens to the terminal, the build matters more.
-                with suppress(OSError, ValueError), self.lock:
-                    if not over.is_set() and not self._covered:
-                        self.draw(self._read_state())
 
         def make_room(_: logging.LogRecord) -> bool:
             with self.lock:
                 self.clear()
             return True
 
-        thread = Thread(target=draw, daemon=True)
-        thread.start()
+        if self._since is None:
+            Thread(target=self._draw_again, daemon=True).start()
+        self._since = time.monotonic()
         nox = logging.getLogger("nox")
         nox.addFilter(make_room)
         try:
@@ -104,10 +97,19 @@ class LiveScreen(Screen):
         finally:
             nox.removeFilter(make_room)
             with self.lock:
-                over.set()
+                self._since = math.inf
                 self._covered = 0
                 self.clear()
-            thread.join()
+
+    def _draw_again(self) -> None:
+        """Draw in a thread, which all sessions of the process share."""
+        while True:
+            time.sleep(self.interval)
+            # Whatever happens to the terminal, the build matters more.
+            with suppress(OSError, ValueError), self.lock:
+                since = math.inf if self._since is None else self._since
+                if time.monotonic() - since >= _DELAY and not self._covered:
+                    self.draw(self._read_state())
 
     def draw(self, state: RunState) -> None:
         """Show the state of the run, in place of the earlier progress."""
