@@ -136,7 +136,10 @@ def find_causes(log: Iterable[str]) -> Causes:
     Python code; the end of the log.
     """
     summary = _Summary()
-    for item in _find_steps(_find_errors(_reduce_tracebacks(_clean(log)))):
+    stripped = (line.rstrip() for line in log)
+    # Without colours and control characters.
+    lines = (it if it.isprintable() else _STYLE.sub("", it) for it in stripped)
+    for item in _find_steps(_find_errors(_reduce_tracebacks(lines))):
         summary.add(item)
     return summary.causes()
 
@@ -147,13 +150,6 @@ class _Item(Value, kw_only=False):
     kind: Literal["line", "suspect", "exception", "error", "step", "stop"]
     lines: tuple[str, ...]
     is_confirmed: bool = False  # whether ninja says that the step failed
-
-
-def _clean(log: Iterable[str]) -> Iterator[str]:
-    """Yield the lines without colours and control characters."""
-    for line in log:
-        text = line.rstrip()
-        yield text if text.isprintable() else _STYLE.sub("", text)
 
 
 def _reduce_tracebacks(lines: Iterable[str]) -> Iterator[_Item]:
@@ -338,7 +334,12 @@ class _Summary(Record):
         """Add an item of the log."""
         match item.kind:
             case "exception":
-                self._add_exception(item.lines)
+                # It is added to the previous exception, if a connector links both.
+                is_chained = not _CONNECTORS.isdisjoint(self.message)
+                chain = [*self.exceptions, *self.message] if is_chained else []
+                rest = chain[_MAX_MESSAGE:][-_MAX_MESSAGE:]
+                self.exceptions = [*chain[:_MAX_MESSAGE], *rest, *item.lines]
+                self.message, self.distance = [], 0
             case "error":
                 self._add_error(item)
             case "stop":
@@ -348,21 +349,16 @@ class _Summary(Record):
                 self.recent = _Errors()
             case "step":
                 self.steps += 1
-        if item.kind != "exception":
-            self._add_message(item.lines)
+        if item.kind != "exception":  # more of a message, or a connector
+            self.distance += len(item.lines)
+            for line in item.lines:
+                if line in _CONNECTORS or (line and len(self.message) < _MAX_MESSAGE):
+                    self.message.append(line)
         self.tail += item.lines
         self.count += len(item.lines)
-        if item.kind == "suspect":
-            (line,) = item.lines
-            if _WEAK.search(line) and not _HARMLESS.match(line):
-                self.weak.append((self.count, line))
-
-    def _add_exception(self, lines: tuple[str, ...]) -> None:
-        """Add an exception: to the previous exception, if a connector links both."""
-        is_chained = not _CONNECTORS.isdisjoint(self.message)
-        earlier = [*self.exceptions, *self.message] if is_chained else []
-        kept = [*earlier[:_MAX_MESSAGE], *earlier[_MAX_MESSAGE:][-_MAX_MESSAGE:]]
-        self.exceptions, self.message, self.distance = [*kept, *lines], [], 0
+        line, is_suspect = item.lines[0], item.kind == "suspect"
+        if is_suspect and _WEAK.search(line) and not _HARMLESS.match(line):
+            self.weak.append((self.count, line))
 
     def _add_error(self, item: _Item) -> None:
         """Add an error; earlier exceptions aren't the end of the build."""
@@ -373,13 +369,6 @@ class _Summary(Record):
                 self.recent = _Errors()
             self.recent.add(item.lines)
         self.steps, self.exceptions = 0, []
-
-    def _add_message(self, lines: tuple[str, ...]) -> None:
-        """Add lines after an exception: more of the message, or a connector."""
-        self.distance += len(lines)
-        for line in lines:
-            if line in _CONNECTORS or (line and len(self.message) < _MAX_MESSAGE):
-                self.message.append(line)
 
     def causes(self) -> Causes:
         """Return the lines to show."""

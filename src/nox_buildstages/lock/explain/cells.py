@@ -34,7 +34,9 @@ def explain_cells(
     reasons: dict[tuple[str, ...], list[str]] = {}
     for project, python, error in failures:
         label = f"({project.cell})" + (f" on Python {python}" if python else "")
-        reasons.setdefault(tuple(_reason(error)), []).append(label)
+        lines = [f"  {line}" for line in error.details if line.strip()]
+        reason = (error.summary, *lines[:_MAX_DETAILS])
+        reasons.setdefault(reason, []).append(label)
     every = [it for project in projects for it in _combinations(project)]
     failed = [
         it for project, python, _ in failures for it in _combinations(project, python)
@@ -44,8 +46,8 @@ def explain_cells(
         return failures[0][2]
     cells = {str(project.cell) for project, _, _ in failures}
     details = []
-    for lines, labels in reasons.items():
-        details += [f"{', '.join(labels)}:", *(f"  {line}" for line in lines)]
+    for reason, labels in reasons.items():
+        details += [f"{', '.join(labels)}:", *(f"  {line}" for line in reason)]
     hints = []
     if not is_everywhere:
         hints = [*_advise(failed, every, projects)]
@@ -54,12 +56,6 @@ def explain_cells(
         details=details,
         hint="\n".join(hints),
     )
-
-
-def _reason(error: BuildStagesError) -> Iterator[str]:
-    yield error.summary
-    details = [line for line in error.details if line.strip()]
-    yield from (f"  {line}" for line in details[:_MAX_DETAILS])
 
 
 def _combinations(project: Project, python: str = "") -> Iterator[_Choices]:

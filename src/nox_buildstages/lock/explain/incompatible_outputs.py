@@ -46,7 +46,7 @@ def explain_incompatible_outputs(failure: IncompatibleOutputsError) -> Resolutio
     If no conflict is found, the error has uv's message only.
     """
     error, chooser = failure.error, failure.chooser
-    claims = [*_table_claims(chooser), *_output_claims(chooser)]
+    claims = [*_claims(chooser)]
     probe = ClaimsProbe(chooser=chooser, claims=claims)
     try:
         if error.hint in SYSTEM_HINTS.values() or probe.conflicts(()):
@@ -120,8 +120,11 @@ def _keep(
     return replace(version, metadata=replace(version.metadata, requires_dist=requires))
 
 
-def _table_claims(chooser: SourceChooser) -> Iterator[Claim]:
-    """Yield what the table says of the versions of outputs."""
+def _claims(chooser: SourceChooser) -> Iterator[Claim]:
+    """Yield what the table says of the versions of outputs, and what they require.
+
+    Requirements of outputs on each other are in the words of the newest version.
+    """
     for place, text in chooser.limits():
         name = canonicalize_name(Requirement(text).name)
         claimant = f"{place} {'wants' if place.startswith('stage ') else 'say'}"
@@ -129,10 +132,6 @@ def _table_claims(chooser: SourceChooser) -> Iterator[Claim]:
             claimant = f"stage {chooser.graph.providers[name].name} builds"
         if name in chooser.outputs:
             yield Claim(name=name, text=text, place=place, claimant=claimant)
-
-
-def _output_claims(chooser: SourceChooser) -> Iterator[Claim]:
-    """Yield what outputs require of each other, in the words of the newest version."""
     found: dict[tuple[NormalizedName, NormalizedName], Claim] = {}
     for by in chooser.outputs:
         for version in reversed(chooser.read_versions(by)):

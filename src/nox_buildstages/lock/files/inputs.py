@@ -164,6 +164,18 @@ def _list_parts(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield _NAMES.get(key, key), value
 
 
+def _texts(root: Path, requirements: Iterable[Requirement]) -> list[str]:
+    """Return requirements with relative paths, the same in every checkout."""
+    texts = []
+    for requirement in requirements:
+        text, url = str(requirement), urlsplit(requirement.url or "")
+        if url.scheme == "file":
+            path = Path(os.path.relpath(path_from_url(url.path), root)).as_posix()
+            text = text.replace(f"file://{url.path}", f"file:{path}")
+        texts.append(text)
+    return texts
+
+
 def _inputs(
     project: Project,
     interpreter: Interpreter,
@@ -172,10 +184,6 @@ def _inputs(
 ) -> dict[str, Any]:
     """Return the inputs of the locks of one cell."""
     root, final = project.root, project.final
-
-    def texts(requirements: Iterable[Requirement]) -> list[str]:
-        return [_text(requirement, root) for requirement in requirements]
-
     patches: dict[str, list[str]] = {}
     for name, patch in _patches(project):
         patches.setdefault(name, []).append(hashes[patch])
@@ -186,8 +194,8 @@ def _inputs(
         "stages": [
             {
                 "name": stage.name,
-                "dependencies": texts(stage.dependencies),
-                "outputs": texts(output.requirement for output in stage.outputs),
+                "dependencies": _texts(root, stage.dependencies),
+                "outputs": _texts(root, [it.requirement for it in stage.outputs]),
                 "needs": stage.needs,
                 "env": dict(stage.env),
                 "pass-env": stage.pass_env,
@@ -199,12 +207,14 @@ def _inputs(
             name: {
                 # Only if there are any, so that the digest of a package without stays.
                 **({"patches": patches[name]} if name in patches else {}),
-                "add": texts(rules.build_requires_add),
+                "add": _texts(root, rules.build_requires_add),
                 "remove": rules.build_requires_remove,
                 "config-settings": dict(rules.config_settings),
                 "env": dict(rules.env),
                 "requires-dist": (
-                    None if rules.requires_dist is None else texts(rules.requires_dist)
+                    None
+                    if rules.requires_dist is None
+                    else _texts(root, rules.requires_dist)
                 ),
                 **(
                     {"local-version": rules.local_version.text}
@@ -214,10 +224,10 @@ def _inputs(
             }
             for name, rules in project.packages.items()
         },
-        "final": texts(final.requirements),
+        "final": _texts(root, final.requirements),
         "match-runtime": project.match_runtime,
-        "constraints": texts(project.constraints),
-        "build-constraints": texts(project.build_constraints),
+        "constraints": _texts(root, project.constraints),
+        "build-constraints": _texts(root, project.build_constraints),
         "exclude-newer": project.exclude_newer,
         "uv": strip_logins(
             {key: project.uv[key] for key in _LOCKED_UV_KEYS if key in project.uv}
@@ -241,15 +251,6 @@ def _inputs(
 
 
 _LOCKED_UV_KEYS = (*UV_KEYS, *NO_BINARY_KEYS)
-
-
-def _text(requirement: Requirement, root: Path) -> str:
-    """Return a requirement with a relative path, the same in every checkout."""
-    url = urlsplit(requirement.url or "")
-    if url.scheme != "file":
-        return str(requirement)
-    path = Path(os.path.relpath(path_from_url(url.path), root)).as_posix()
-    return str(requirement).replace(f"file://{url.path}", f"file:{path}")
 
 
 def _patches(project: Project) -> Iterator[tuple[str, Patch]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import packaging
@@ -99,7 +99,10 @@ def select_lock(lock: Lock, interpreter: Interpreter) -> SelectedLock:
         declared=lock.declared,
         outputs=selected.outputs,
         pins=list_pins(selected, interpreter),
-        packages=json.dumps(pylock.to_document(selected.pylock), default=_encode),
+        packages=json.dumps(
+            pylock.to_document(selected.pylock),
+            default=lambda it: {_DATE: it.isoformat()},
+        ),
         local_wheels=_list_local(file.path or file.url or "" for file in files),
         local_archives=_list_local(
             source.location for source in sources if isinstance(source, ArchiveSource)
@@ -208,12 +211,6 @@ def digest_interpreter(interpreter: Interpreter) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _encode(value: object) -> dict[str, str]:
-    if not isinstance(value, date):
-        raise TypeError(f"{value!r} is no date")
-    return {_DATE: value.isoformat()}
 
 
 def _decode(table: dict[str, Any]) -> object:

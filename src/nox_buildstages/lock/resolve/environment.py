@@ -199,7 +199,11 @@ class EnvironmentResolver(Value):
         if name == FINAL:
             return error
         outputs = self.graph.stages[name].outputs
-        needed = self._needed_outputs(output)
+        needed: set[NormalizedName] = set()  # to build it, directly or not
+        waiting = {output}
+        while waiting:
+            needed |= waiting
+            waiting = {need for it in waiting for need in self._needs(it)} - needed
         askers = [it.name for it in outputs if output in self._needs(it.name)]
         for asker in askers:
             if asker in needed:
@@ -229,15 +233,6 @@ class EnvironmentResolver(Value):
             for it in requirements
             if it.marker is None or interpreter.satisfies(it.marker)
         } & self.graph.providers.keys()
-
-    def _needed_outputs(self, output: NormalizedName) -> set[NormalizedName]:
-        """Return an output, and the outputs that it requires to build, or they do."""
-        found: set[NormalizedName] = set()
-        waiting = {output}
-        while waiting:
-            found |= waiting
-            waiting = {it for name in waiting for it in self._needs(name)} - found
-        return found
 
     def _check_wheel(self, package: Package, question: Question) -> None:
         """Raise an error if a package has no wheel that uv's settings allow."""

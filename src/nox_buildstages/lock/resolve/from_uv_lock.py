@@ -46,10 +46,16 @@ def make_preference(
             extras=project.final.extras,
             groups=project.final.groups,
         )
+        packages = []
+        for it in selected.values():  # a wheel of each stands for any
+            wheel = f"{it.name.replace('-', '_')}-{it.version}-py3-none-any.whl"
+            found = PackageWheel(name=wheel, path=wheel, hashes={"sha256": _NO_HASH})
+            version = Version(it.version)
+            packages.append(Package(name=it.name, version=version, wheels=[found]))
         lock = Lock(
             name=FINAL,
             inputs="",
-            pylock=make_pylock(map(_package, selected.values())),
+            pylock=make_pylock(packages),
             outputs=tuple(
                 LockedOutput(
                     name=it.name,
@@ -63,13 +69,6 @@ def make_preference(
         )
         locks.append((target, lock))
     return merge_targets(locks)
-
-
-def _package(package: UvPackage) -> Package:
-    """Return an entry of a version; its wheel stands for any."""
-    stem = f"{package.name.replace('-', '_')}-{package.version}-py3-none-any.whl"
-    wheel = PackageWheel(name=stem, path=stem, hashes={"sha256": _NO_HASH})
-    return Package(name=package.name, version=Version(package.version), wheels=[wheel])
 
 
 def _source(package: UvPackage) -> Source | None:
