@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -43,6 +43,7 @@ class Hint(Value):
 
 
 _Words: TypeAlias = Callable[[re.Match[str], Situation], str | Hint]
+_AnyWords = TypeVar("_AnyWords", bound=_Words)
 
 _MEMORY = (
     r"(fatal )?error: Killed\b|unable to execute command: Killed|^Killed$"
@@ -68,7 +69,43 @@ _NO_COMPILER = (
 _COMPILER = r"([\w-]+-)?(gcc|g\+\+|cc|c\+\+|clang|clang\+\+)(-[\d.]+)?"
 _NO_MODULE = r"No module named '?(?P<what>[\w.]*\w)"
 
+_RULES: list[tuple[_Words, tuple[re.Pattern[str], ...]]] = []
+"""Functions that word a hint, and patterns of their lines; the first with words wins.
 
+The last patterns are of urllib, requests, pip, curl, wget, git, cargo, npm, Go, Java.
+"""
+
+
+def _rule(*patterns: str) -> Callable[[_AnyWords], _AnyWords]:
+    """Return a decorator that adds a rule, after all rules above it."""
+
+    def add(words: _AnyWords) -> _AnyWords:
+        _RULES.append((words, tuple(re.compile(it, re.MULTILINE) for it in patterns)))
+        return words
+
+    return add
+
+
+def _say(text: str, *patterns: str) -> None:
+    """Add a rule for the same text each time."""
+    _rule(*patterns)(lambda _match, _situation: text)
+
+
+def _add(project: str, problem: str, *patterns: str) -> None:
+    """Add a rule for a project that a build lacks."""
+    _rule(*patterns)(lambda _match, situation: situation.add_missing(project, problem))
+
+
+def _install(package: str) -> str:
+    return f"install it, on Debian and Ubuntu with `apt install {package}`"
+
+
+def _missing_from_system(name: str, kind: Kind) -> str:
+    package = find_debian_package(name, kind)
+    return "" if package is None else f"{name} is missing: {_install(package)}"
+
+
+@_rule(_NO_MODULE)
 def _missing_module(match: re.Match[str], situation: Situation) -> Hint:
     module = match["what"]
     missing = situation.explain_missing(module)
@@ -86,6 +123,74 @@ def _missing_module(match: re.Match[str], situation: Situation) -> Hint:
     return Hint(text=text, module=module, requirement=missing.requirement)
 
 
+_say(
+    "a disk is full: free some space, or build on another disk, with"
+    " NOX_BUILDSTAGES_BUILD_DIR",
+    _FULL_DISK,
+)
+
+
+_VERSION_VARIABLES = {
+    "pbr": {"pbr": "PBR_VERSION"},
+    "pdm": {"pdm-backend": "PDM_BUILD_SCM_VERSION"},
+    "dunamai": {
+        "poetry-dynamic-versioning": "POETRY_DYNAMIC_VERSIONING_BYPASS",
+        "uv-dynamic-versioning": "UV_DYNAMIC_VERSIONING_BYPASS",
+    },
+    "scm": dict.fromkeys(("flit-scm", "hatch-vcs"), "SETUPTOOLS_SCM_PRETEND_VERSION"),
+    "versioningit": {},
+}
+"""The variables for a version, by the tool that complains, for projects that use it."""
+
+
+@_rule(
+    r"(setuptools|vcs)[-_](scm|versioning) was unable to detect version",
+    r"(?P<pbr>Versioning for this project requires either an sdist)",
+    r"(?P<pdm>Cannot find the version from SCM)",
+    r"(?P<dunamai>([Uu]nable to|not) detect (a )?version control system)",
+    r"(?P<versioningit>versioningit could not find a version)",
+)
+def _missing_version(match: re.Match[str], situation: Situation) -> str:
+    """Return the hint about a build with a version derived from git."""
+    tool = next((it for it, text in match.groupdict().items() if text), "scm")
+    variables = _VERSION_VARIABLES[tool]
+    found = (variables[it] for it in variables if it in situation.packages)
+    name = next(found, None)
+    if name is None and tool == "scm":
+        general = "SETUPTOOLS_SCM_PRETEND_VERSION"
+        suffix = canonicalize_name(situation.output).replace("-", "_").upper()
+        name = f"{general}_FOR_{suffix}"
+        if general in situation.outer and name not in situation.outer:
+            name = general
+    if name is not None and name in situation.outer:
+        return situation.pass_variable(name, "")
+    problem = "its build can't find its version in a git repository: "
+    source = f'use a source as "{situation.output} @ git+https://…"'
+    if situation.stage == PROJECT:
+        source = "make one, with a tag"
+    if name is None:
+        return f"{problem}{source}"
+    return situation.set_variable(name, "…", f"{problem}{source}, or set the version")
+
+
+@_rule(r"Compatibility with CMake < 3\.\d+ has been removed from CMake")
+def _old_cmake(_match: re.Match[str], situation: Situation) -> str:
+    problem = "its CMake files are too old for CMake 4: accept them"
+    return situation.set_variable("CMAKE_POLICY_VERSION_MINIMUM", "3.5", problem)
+
+
+_add(
+    "wheel",
+    "its build uses the command bdist_wheel",
+    r"invalid command 'bdist_wheel'",
+)
+_NO_NAME = (
+    r"cannot import name '(?P<what>\w+)' from '(?P<module>[\w.]+)'",
+    r"Error: module '(?P<module>[\w.]+)' has no attribute '(?P<what>\w+)'",
+)
+
+
+@_rule(*_NO_NAME)
 def _missing_name(match: re.Match[str], situation: Situation) -> str:
     """Return the hint about a name missing from a module."""
     module, name = match["module"], match["what"]
@@ -107,6 +212,22 @@ def _missing_name(match: re.Match[str], situation: Situation) -> str:
     )
 
 
+@_rule(r"detected CUDA version \((?P<what>[\d.]+)\) mismatches")
+def _other_cuda(match: re.Match[str], situation: Situation) -> str:
+    problem = f"nvcc is of CUDA {match['what']}, and torch of another version"
+    if NVCC in situation.packages:
+        cuda = cuda_of_torch(situation.packages) or "VERSION"
+        return f"{problem}: {situation.add(f'cuda-toolkit=={cuda}.*')}"
+    if "CUDA_HOME" in situation.seen:
+        return f"{problem}: set CUDA_HOME to the CUDA toolkit of torch's version"
+    return situation.pass_variable("CUDA_HOME", problem)
+
+
+@_rule(
+    r"CUDA_HOME environment variable is not set|nvcc.{0,20}(not found|No such)"
+    r"|No such file or directory: '[^']*\bnvcc'|[Ff]ailed to find nvcc"
+    r"|[Cc]ould not find nvcc|No CMAKE_CUDA_COMPILER could be found",
+)
 def _missing_nvcc(_match: re.Match[str], situation: Situation) -> Hint:
     packages = situation.packages
     version = packages.get("torch", "")
@@ -138,50 +259,41 @@ def _missing_nvcc(_match: re.Match[str], situation: Situation) -> Hint:
     return Hint(text=text, lacks_cuda=True)
 
 
-def _other_cuda(match: re.Match[str], situation: Situation) -> str:
-    problem = f"nvcc is of CUDA {match['what']}, and torch of another version"
-    if NVCC in situation.packages:
-        cuda = cuda_of_torch(situation.packages) or "VERSION"
-        return f"{problem}: {situation.add(f'cuda-toolkit=={cuda}.*')}"
-    if "CUDA_HOME" in situation.seen:
-        return f"{problem}: set CUDA_HOME to the CUDA toolkit of torch's version"
-    return situation.pass_variable("CUDA_HOME", problem)
+_say(
+    "rustup has no default toolchain: set one, with rustup default stable",
+    r"rustup could not choose a version",
+)
 
 
-_VERSION_VARIABLES = {
-    "pbr": {"pbr": "PBR_VERSION"},
-    "pdm": {"pdm-backend": "PDM_BUILD_SCM_VERSION"},
-    "dunamai": {
-        "poetry-dynamic-versioning": "POETRY_DYNAMIC_VERSIONING_BYPASS",
-        "uv-dynamic-versioning": "UV_DYNAMIC_VERSIONING_BYPASS",
-    },
-    "scm": dict.fromkeys(("flit-scm", "hatch-vcs"), "SETUPTOOLS_SCM_PRETEND_VERSION"),
-    "versioningit": {},
-}
-"""The variables for a version, by the tool that complains, for projects that use it."""
+@_rule(
+    r"toolchain '(?P<what>[^']+)' (is not installed|may not be able)",
+)
+def _add_toolchain(match: re.Match[str], _situation: Situation) -> str:
+    command = f"rustup toolchain install {match['what']}"
+    return f"rustup lacks a toolchain: install it, with {command}"
 
 
-def _missing_version(match: re.Match[str], situation: Situation) -> str:
-    """Return the hint about a build with a version derived from git."""
-    tool = next((it for it, text in match.groupdict().items() if text), "scm")
-    variables = _VERSION_VARIABLES[tool]
-    found = (variables[it] for it in variables if it in situation.packages)
-    name = next(found, None)
-    if name is None and tool == "scm":
-        general = "SETUPTOOLS_SCM_PRETEND_VERSION"
-        suffix = canonicalize_name(situation.output).replace("-", "_").upper()
-        name = f"{general}_FOR_{suffix}"
-        if general in situation.outer and name not in situation.outer:
-            name = general
-    if name is not None and name in situation.outer:
-        return situation.pass_variable(name, "")
-    problem = "its build can't find its version in a git repository: "
-    source = f'use a source as "{situation.output} @ git+https://…"'
-    if situation.stage == PROJECT:
-        source = "make one, with a tag"
-    if name is None:
-        return f"{problem}{source}"
-    return situation.set_variable(name, "…", f"{problem}{source}, or set the version")
+_add(
+    "ninja",
+    "ninja is missing",
+    r"[Nn]inja is required|[Cc]ould not (find|detect) [Nn]inja"
+    r"|unable to find a build program corresponding to \"Ninja\"",
+)
+_say(
+    _NO_COMPILER,
+    rf"linker `{_COMPILER}` not found|Unknown compiler\(s\): .*'{_COMPILER}'"
+    r"|No CMAKE_C(XX)?_COMPILER could be found|no acceptable C compiler found",
+)
+_say(
+    f"the Fortran compiler is missing: {_install('gfortran')}",
+    r"No CMAKE_Fortran_COMPILER could be found|Unknown compiler\(s\): .*'gfortran'",
+)
+_say(
+    "setuptools takes the wheelhouse for a package of this project: list the"
+    ' packages, with packages = ["…"] in [tool.setuptools], or hide the'
+    ' wheelhouse, with wheelhouse = ".wheelhouse" in [tool.nox-buildstages]',
+    r"discovered in a flat-layout: .*'wheelhouse'",
+)
 
 
 _CUDA_HEADER = re.compile(
@@ -193,6 +305,11 @@ _HEADER_PROJECTS = (
 )
 
 
+@_rule(
+    r"fatal error: ['\"]?(?P<what>[\w./+-]+)['\"]?"
+    r"( file not found|: No such file)",
+    r"[Cc]annot open source file \"(?P<what>[\w./+-]+)\"",
+)
 def _missing_header(match: re.Match[str], situation: Situation) -> str:
     name = match["what"]
     top = name.partition("/")[0]
@@ -227,8 +344,19 @@ def _cuda_wheel(name: str, situation: Situation) -> str:
     return find_cuda_package(name, (major, minor)) or toolkit
 
 
-def _install(package: str) -> str:
-    return f"install it, on Debian and Ubuntu with `apt install {package}`"
+@_rule(
+    r"cannot find -l:?(lib)?(?P<what>[\w.+-]+?)(\.so|\.a)?(:|$)",
+    r"(unable to find library|library not found for) -l(?P<what>[\w.+-]+)",
+    r"library not found: (?P<what>[\w.+-]+)",
+)
+def _missing_library(match: re.Match[str], situation: Situation) -> str:
+    name = match["what"]
+    if requirement := _cuda_wheel(name, situation):
+        return f"the library {name} is missing: {situation.add(requirement)}"
+    problem = f"the library {name} is missing: install it, or name its folder"
+    return _missing_from_system(name, "library") or situation.set_variable(
+        "LIBRARY_PATH", "…", problem
+    )
 
 
 _FROM_PYPI = {
@@ -238,6 +366,60 @@ _FROM_PYPI = {
 """Programs and packages of build tools that PyPI has."""
 
 
+@_rule(
+    r"No package '(?P<what>[^' ]+)' found",
+    r"Package '?(?P<what>[\w.+-]+)'?(, required by '.*',)?( was)? not found",
+    r"Dependency (lookup for )?['\"]?(?P<what>[\w.+-]+)['\"]?"
+    r"( not found|.* failed)",
+    r"configuration\s+file provided by \"(?P<what>[\w.+-]+)\"",
+    r"^\s+Could NOT find (?P<what>\w+)",
+    r"The system library `(?P<what>[\w.+-]+)` required by crate",
+    r"PackageNotFoundError: (?P<what>[\w.+-]+) not found",
+    r"Package requirements \((?P<what>[\w.+-]+).*\) were not met",
+)
+def _missing_dependency(match: re.Match[str], situation: Situation) -> str:
+    name = match["what"]
+    if name.lower() in _FROM_PYPI:
+        return _missing_program(match, situation)
+    folder = situation.home.cmake_packages.get(name)
+    if folder is not None:
+        problem = f"builds don't see {name}, which {folder} names: name its folder"
+        return situation.set_variable("CMAKE_PREFIX_PATH", "…", problem)
+    return _missing_from_system(name, "dependency") or (
+        f"{name} is missing: install the package with its headers and libraries"
+    )
+
+
+@_rule(
+    r"in _execute_child\n.*\n[\w.]*FileNotFoundError: .*: '(?P<what>[^']+)'",
+    r"command '(?P<what>[^']+)' failed: No such file",
+    r"^\S*(?:sh|configure)(?:: line \d+|: \d+)*: (?P<what>[\w./+-]+):"
+    r" (?:command )?not found",
+    r"^\w*make(?:\[\d+\])?: (?P<what>[\w./+-]+): No such file",
+    r"^\S*env: \W?(?P<what>[\w.+-]+)\W: No such file",
+    r"Program '?(?P<what>[\w.+-]+)'? (\S+ )?not found",
+    r"is [`'](?P<what>[\w.+-]+)['`] not installed",
+    r"command (?P<what>[\w.+-]+) not found",
+)
+def _unknown_program(match: re.Match[str], situation: Situation) -> str:
+    """Return the hint about the name of a program, known or not."""
+    name = match["what"].rpartition("/")[2]
+    known = _missing_program(match, situation)
+    if known or name.lower() in _FROM_PYPI:
+        return known
+    return f"the program {name} is missing: install it, and see that it is on PATH"
+
+
+@_rule(
+    r"No such file or directory: ['\"](?P<what>[\w./+-]+)['\"]",
+    r"(?i:could not|couldn't|cannot|unable to|failed to|can't)"
+    r" (?i:find|locate|execute|run) (?:the )?(?:program |executable |command )?"
+    r"[`'\"]?(?P<what>[\w.+-]*\w)",
+    r"\b(?P<what>(?!command\b)[\w+-]+)[`'\"]?(?: executable| command)?"
+    r"(?: was| is)? not (?:found|installed|available)",
+    r"(?P<what>\w+) (?:must|needs to) be installed",
+    r"(?P<what>[\w+-]+): (?:command )?not found",
+)
 def _missing_program(match: re.Match[str], situation: Situation) -> str:
     """Return the hint about a name, perhaps of a program."""
     name = match["what"].rpartition("/")[2]
@@ -255,48 +437,6 @@ def _missing_program(match: re.Match[str], situation: Situation) -> str:
     return _missing_from_system(name, "program")
 
 
-def _unknown_program(match: re.Match[str], situation: Situation) -> str:
-    """Return the hint about the name of a program, known or not."""
-    name = match["what"].rpartition("/")[2]
-    known = _missing_program(match, situation)
-    if known or name.lower() in _FROM_PYPI:
-        return known
-    return f"the program {name} is missing: install it, and see that it is on PATH"
-
-
-def _missing_library(match: re.Match[str], situation: Situation) -> str:
-    name = match["what"]
-    if requirement := _cuda_wheel(name, situation):
-        return f"the library {name} is missing: {situation.add(requirement)}"
-    problem = f"the library {name} is missing: install it, or name its folder"
-    return _missing_from_system(name, "library") or situation.set_variable(
-        "LIBRARY_PATH", "…", problem
-    )
-
-
-def _missing_dependency(match: re.Match[str], situation: Situation) -> str:
-    name = match["what"]
-    if name.lower() in _FROM_PYPI:
-        return _missing_program(match, situation)
-    folder = situation.home.cmake_packages.get(name)
-    if folder is not None:
-        problem = f"builds don't see {name}, which {folder} names: name its folder"
-        return situation.set_variable("CMAKE_PREFIX_PATH", "…", problem)
-    return _missing_from_system(name, "dependency") or (
-        f"{name} is missing: install the package with its headers and libraries"
-    )
-
-
-def _missing_from_system(name: str, kind: Kind) -> str:
-    package = find_debian_package(name, kind)
-    return "" if package is None else f"{name} is missing: {_install(package)}"
-
-
-def _old_cmake(_match: re.Match[str], situation: Situation) -> str:
-    problem = "its CMake files are too old for CMake 4: accept them"
-    return situation.set_variable("CMAKE_POLICY_VERSION_MINIMUM", "3.5", problem)
-
-
 _NO_NETWORK = (
     r"name resolution|Name or service not known|nodename nor servname"
     r"|Could(n.t| not) resolve host|unable to resolve host|getaddrinfo failed"
@@ -312,13 +452,12 @@ _CRATES = re.compile(r"\bcargo\b|failed to get `.*` as a dependency of package")
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY")
 
 
+@_rule(_NO_NETWORK)
 def _offline(match: re.Match[str], situation: Situation) -> Hint:
     """Return the hint about a download that failed without a network."""
     home = situation.home
-    if situation.stage == PROJECT:
+    if situation.stage == PROJECT or not situation.is_offline:
         return Hint()
-    if not situation.is_offline:
-        return Hint(text=_unreachable(match.string, situation))
     mirrors = ", ".join(home.mirrors)
     problem = "its build uses the network, which is off while backends run"
     advice = "add the files to its source"
@@ -336,9 +475,12 @@ def _offline(match: re.Match[str], situation: Situation) -> Hint:
     return Hint(text=text, is_download=True)
 
 
-def _unreachable(text: str, situation: Situation) -> str:
+@_rule(_NO_NETWORK)
+def _unreachable(match: re.Match[str], situation: Situation) -> str:
     """Return the hint about an unreachable server, although the network is on."""
     home = situation.home
+    if situation.stage == PROJECT or situation.is_offline:
+        return ""
     for name in _PROXIES:
         if name in situation.outer and name not in situation.seen:
             return situation.pass_variable(name, "")
@@ -348,7 +490,7 @@ def _unreachable(text: str, situation: Situation) -> str:
             advice = f"check that its mirrors can be reached: {mirrors}"
         left_out = _name_left_out(situation)
         return f"its build doesn't reach a server: {advice}{left_out}"
-    server = _SERVER.search(text)
+    server = _SERVER.search(match.string)
     named = (server["host"] or server["url"]) if server else "a server"
     return (
         f"its build uses the network, and can't reach {named}: see that this machine"
@@ -356,6 +498,10 @@ def _unreachable(text: str, situation: Situation) -> str:
     )
 
 
+@_rule(
+    r"\b40[13]\b|[Aa]uthenticat|could not read (Username|Password)|no token found"
+    r"|[Pp]ermission denied \(publickey",
+)
 def _login(_match: re.Match[str], situation: Situation) -> str:
     left_out = _name_left_out(situation)
     if situation.is_offline or situation.stage == PROJECT or not left_out:
@@ -370,152 +516,6 @@ def _login(_match: re.Match[str], situation: Situation) -> str:
 def _name_left_out(situation: Situation) -> str:
     names = ", ".join((*situation.home.left_out, *situation.home.other_mirrors))
     return f"\nsettings that builds don't get: {names}" if names else ""
-
-
-def _add_toolchain(match: re.Match[str], _situation: Situation) -> str:
-    command = f"rustup toolchain install {match['what']}"
-    return f"rustup lacks a toolchain: install it, with {command}"
-
-
-def _say(text: str) -> _Words:
-    return lambda _match, _situation: text
-
-
-def _add(project: str, problem: str) -> _Words:
-    return lambda _match, situation: situation.add_missing(project, problem)
-
-
-def _rule(words: _Words, *patterns: str) -> tuple[_Words, tuple[re.Pattern[str], ...]]:
-    return words, tuple(re.compile(pattern, re.MULTILINE) for pattern in patterns)
-
-
-_, _NO_NAME = _rule(
-    _missing_name,
-    r"cannot import name '(?P<what>\w+)' from '(?P<module>[\w.]+)'",
-    r"Error: module '(?P<module>[\w.]+)' has no attribute '(?P<what>\w+)'",
-)
-_RULES = (
-    _rule(_missing_module, _NO_MODULE),
-    _rule(
-        _say(
-            "a disk is full: free some space, or build on another disk, with"
-            " NOX_BUILDSTAGES_BUILD_DIR"
-        ),
-        _FULL_DISK,
-    ),
-    _rule(
-        _missing_version,
-        r"(setuptools|vcs)[-_](scm|versioning) was unable to detect version",
-        r"(?P<pbr>Versioning for this project requires either an sdist)",
-        r"(?P<pdm>Cannot find the version from SCM)",
-        r"(?P<dunamai>([Uu]nable to|not) detect (a )?version control system)",
-        r"(?P<versioningit>versioningit could not find a version)",
-    ),
-    _rule(_old_cmake, r"Compatibility with CMake < 3\.\d+ has been removed from CMake"),
-    _rule(
-        _add("wheel", "its build uses the command bdist_wheel"),
-        r"invalid command 'bdist_wheel'",
-    ),
-    (_missing_name, _NO_NAME),
-    _rule(_other_cuda, r"detected CUDA version \((?P<what>[\d.]+)\) mismatches"),
-    _rule(
-        _missing_nvcc,
-        r"CUDA_HOME environment variable is not set|nvcc.{0,20}(not found|No such)"
-        r"|No such file or directory: '[^']*\bnvcc'|[Ff]ailed to find nvcc"
-        r"|[Cc]ould not find nvcc|No CMAKE_CUDA_COMPILER could be found",
-    ),
-    _rule(
-        _say("rustup has no default toolchain: set one, with rustup default stable"),
-        r"rustup could not choose a version",
-    ),
-    _rule(
-        _add_toolchain,
-        r"toolchain '(?P<what>[^']+)' (is not installed|may not be able)",
-    ),
-    _rule(
-        _add("ninja", "ninja is missing"),
-        r"[Nn]inja is required|[Cc]ould not (find|detect) [Nn]inja"
-        r"|unable to find a build program corresponding to \"Ninja\"",
-    ),
-    _rule(
-        _say(_NO_COMPILER),
-        rf"linker `{_COMPILER}` not found|Unknown compiler\(s\): .*'{_COMPILER}'"
-        r"|No CMAKE_C(XX)?_COMPILER could be found|no acceptable C compiler found",
-    ),
-    _rule(
-        _say(f"the Fortran compiler is missing: {_install('gfortran')}"),
-        r"No CMAKE_Fortran_COMPILER could be found"
-        r"|Unknown compiler\(s\): .*'gfortran'",
-    ),
-    _rule(
-        _say(
-            "setuptools takes the wheelhouse for a package of this project: list the"
-            ' packages, with packages = ["…"] in [tool.setuptools], or hide the'
-            ' wheelhouse, with wheelhouse = ".wheelhouse" in [tool.nox-buildstages]'
-        ),
-        r"discovered in a flat-layout: .*'wheelhouse'",
-    ),
-    _rule(
-        _missing_header,
-        r"fatal error: ['\"]?(?P<what>[\w./+-]+)['\"]?"
-        r"( file not found|: No such file)",
-        r"[Cc]annot open source file \"(?P<what>[\w./+-]+)\"",
-    ),
-    _rule(
-        _missing_library,
-        r"cannot find -l:?(lib)?(?P<what>[\w.+-]+?)(\.so|\.a)?(:|$)",
-        r"(unable to find library|library not found for) -l(?P<what>[\w.+-]+)",
-        r"library not found: (?P<what>[\w.+-]+)",
-    ),
-    _rule(
-        _missing_dependency,
-        r"No package '(?P<what>[^' ]+)' found",
-        r"Package '?(?P<what>[\w.+-]+)'?(, required by '.*',)?( was)? not found",
-        r"Dependency (lookup for )?['\"]?(?P<what>[\w.+-]+)['\"]?"
-        r"( not found|.* failed)",
-        r"configuration\s+file provided by \"(?P<what>[\w.+-]+)\"",
-        r"^\s+Could NOT find (?P<what>\w+)",
-        r"The system library `(?P<what>[\w.+-]+)` required by crate",
-        r"PackageNotFoundError: (?P<what>[\w.+-]+) not found",
-        r"Package requirements \((?P<what>[\w.+-]+).*\) were not met",
-    ),
-    _rule(
-        _unknown_program,
-        r"in _execute_child\n.*\n[\w.]*FileNotFoundError: .*: '(?P<what>[^']+)'",
-        r"command '(?P<what>[^']+)' failed: No such file",
-        r"^\S*(?:sh|configure)(?:: line \d+|: \d+)*: (?P<what>[\w./+-]+):"
-        r" (?:command )?not found",
-        r"^\w*make(?:\[\d+\])?: (?P<what>[\w./+-]+): No such file",
-        r"^\S*env: \W?(?P<what>[\w.+-]+)\W: No such file",
-        r"Program '?(?P<what>[\w.+-]+)'? (\S+ )?not found",
-        r"is [`'](?P<what>[\w.+-]+)['`] not installed",
-        r"command (?P<what>[\w.+-]+) not found",
-    ),
-    _rule(
-        _missing_program,
-        r"No such file or directory: ['\"](?P<what>[\w./+-]+)['\"]",
-        r"(?i:could not|couldn't|cannot|unable to|failed to|can't)"
-        r" (?i:find|locate|execute|run) (?:the )?(?:program |executable |command )?"
-        r"[`'\"]?(?P<what>[\w.+-]*\w)",
-        r"\b(?P<what>(?!command\b)[\w+-]+)[`'\"]?(?: executable| command)?"
-        r"(?: was| is)? not (?:found|installed|available)",
-        r"(?P<what>\w+) (?:must|needs to) be installed",
-        r"(?P<what>[\w+-]+): (?:command )?not found",
-    ),
-    _rule(
-        _offline,
-        _NO_NETWORK,
-    ),
-    _rule(
-        _login,
-        r"\b40[13]\b|[Aa]uthenticat|could not read (Username|Password)|no token found"
-        r"|[Pp]ermission denied \(publickey",
-    ),
-)
-"""Functions that word a hint, and patterns of their lines; the first with words wins.
-
-The last patterns are of urllib, requests, pip, curl, wget, git, cargo, npm, Go, Java.
-"""
 
 
 def find_hint(texts: Iterable[str], situation: Situation) -> Hint:
@@ -556,7 +556,7 @@ def find_import_hint(error: str, name: str, situation: Situation) -> str:
         if missing.requirement:
             fix = f'add "{missing.requirement}" to the requirements of the runtime'
         return f"{missing.problem.replace('its build', 'it', 1)}: {fix}"
-    found = (pattern.search(error) for pattern in _NO_NAME)
+    found = (re.search(pattern, error) for pattern in _NO_NAME)
     return next((_missing_name(it, situation) for it in found if it), "")
 
 
