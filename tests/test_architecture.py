@@ -17,7 +17,7 @@ SOURCE = ROOT / "src" / "nox_buildstages"
 PACKAGE = SOURCE.name
 
 ROOMS = (
-    *("value", "text", "toml", "model", "errors"),
+    *("value", "text", "reader", "model", "errors"),
     *("lock/files/names", "indexes", "system"),
     *("wheels", "declarations", "config", "recipes"),
     *("store", "environments", "run"),

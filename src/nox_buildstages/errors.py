@@ -448,7 +448,8 @@ def refuse_newer_format(file: str, found: object, known: int) -> None:
 def file_system_error(error: OSError) -> BuildStagesError:
     """Return the message for a failed read or write of a file."""
     return BuildStagesError(
-        subject=str(error.filename or ""),
+        # The second name is the one that was to be written.
+        subject=str(error.filename2 or error.filename or ""),
         problem=error.strerror or str(error),
         hint=_OS_HINTS.get(error.errno or 0, ""),
     )

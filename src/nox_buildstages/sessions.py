@@ -59,6 +59,18 @@ SHELL = "build-stages-shell"
 _BACKENDS = ("uv", "virtualenv", "venv")
 
 
+@contextmanager
+def _end_with_message() -> Iterator[None]:
+    """End nox with a message if a block raises an exception that nobody expected."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        from nox_buildstages.run.unexpected import explain  # noqa: PLC0415
+
+        raise SystemExit(_draw(explain(error))) from None
+
+
+@_end_with_message()
 def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     """Register the sessions that a pyproject.toml in the noxfile's folder declares.
 
@@ -394,10 +406,12 @@ class _Adapter(Value):
                     self.run.step("session"),
                 ):
                     skip_reason = self._run_body(session, declared)
-            except BuildStagesError as caught:
-                error = caught
-            except OSError as caught:
-                error = errors.file_system_error(caught)
+            except Exception as caught:
+                if type(caught).__module__.startswith("nox."):  # a program failed
+                    raise
+                from nox_buildstages.run.unexpected import explain  # noqa: PLC0415
+
+                error = explain(caught)
             else:
                 if skip_reason is not None:
                     session.skip(skip_reason)

@@ -20,7 +20,7 @@ from benchmarks.projects import (
     nox,
     remove_environments,
 )
-from nox_buildstages import toml
+from nox_buildstages.reader import parse_toml
 from nox_buildstages.value import replace
 from support.project import Project, make_project, outer_env
 
@@ -251,7 +251,7 @@ def make_downloads(folder: Path, *, fetch: bool = True) -> Downloads:
 def _build_requires(tree: Path) -> list[str]:
     """Return what a build in isolation installs first (PEP 518)."""
     path = tree / "pyproject.toml"
-    document = toml.loads(path.read_text("utf-8")) if path.is_file() else {}
+    document = parse_toml(path.read_text("utf-8")) if path.is_file() else {}
     requires: list[str] = document.get("build-system", {}).get("requires", [])
     return requires or ["setuptools>=40.8.0"]
 
@@ -308,7 +308,7 @@ def locked_project(downloads: Downloads, name: str, table: str) -> Project:
     project = make_project(downloads.folder / name, downloads.env)
     project.write(table)
     run(LOCK, project.folder, project.env)
-    for stage in toml.loads(table)["tool"]["nox-buildstages"]["stage"]:
+    for stage in parse_toml(table)["tool"]["nox-buildstages"]["stage"]:
         # It fails when it would build the first output; the environment exists by then.
         words = nox("--install-only", "-s", f"build-stage-{stage['name']}")
         run(words, project.folder, project.env, check=False)

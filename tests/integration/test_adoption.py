@@ -16,8 +16,8 @@ import uv
 from packaging.markers import Marker
 from packaging.utils import parse_wheel_filename
 
-from nox_buildstages import toml
 from nox_buildstages.config.table import TOOL
+from nox_buildstages.reader import parse_toml
 from support.index import Index
 from support.packages import make_sdist, make_setuptools, make_wheel
 from support.pair import lock_texts
@@ -169,7 +169,7 @@ def copy_example(name: str, project: Project, elsewhere: Mapping[str, str]) -> N
         text = text.replace(url, ours)
     project.pyproject.write_text(text, "utf-8")
     for path in project.folder.glob("*/*/pyproject.toml"):
-        own = toml.loads(path.read_text("utf-8"))["project"]
+        own = parse_toml(path.read_text("utf-8"))["project"]
         requires = own["dependencies"]
         settings = {
             "name": own["name"],
@@ -208,7 +208,7 @@ def places(project: Project, lock: str) -> dict[str, tuple[str, str]]:
     sources = {
         output["name"]: output["source"]
         for text in lock_texts(project).values()
-        for output in toml.loads(text.decode())["tool"][TOOL].get("outputs", ())
+        for output in parse_toml(text.decode())["tool"][TOOL].get("outputs", ())
     }
     found = {}
     for package in project.lock(lock)["packages"]:
@@ -229,10 +229,10 @@ def places_of_uv(project: Project, *words: str) -> dict[str, tuple[str, str]]:
         check=True,
         capture_output=True,
     )
-    locked = toml.loads((project.folder / "uv.lock").read_text("utf-8"))["package"]
+    locked = parse_toml((project.folder / "uv.lock").read_text("utf-8"))["package"]
     versions = {package["name"]: package["version"] for package in locked}
     found = {}
-    for package in toml.loads(done.stdout.decode())["packages"]:
+    for package in parse_toml(done.stdout.decode())["packages"]:
         name = package["name"]
         if "marker" in package and not Marker(package["marker"]).evaluate():
             continue

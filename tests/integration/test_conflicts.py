@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages import toml
+from nox_buildstages.reader import parse_toml
 from support.packages import make_sdist, make_tree, make_wheel
 from support.pair import declare, versions
 from support.sessions import run_session
@@ -433,7 +433,7 @@ def test_what_has_no_wheel_gets_a_stage_before(
         f'outputs = ["{output}"]',
     ]
     assert lines[-1] == last
-    proposed = toml.loads("\n".join(lines[at + 1 : at + 4]))
+    proposed = parse_toml("\n".join(lines[at + 1 : at + 4]))
     (first,) = proposed["tool"]["nox-buildstages"]["stage"]
     if output != "odd":
         kernels = stage("kernels", "kernel", dependencies=[wanted, "odd"])

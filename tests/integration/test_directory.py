@@ -13,10 +13,10 @@ from packaging.pylock import Package, PackageWheel, Pylock
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages import toml
 from nox_buildstages.errors import WheelError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import DirectorySource
+from nox_buildstages.reader import parse_toml
 from nox_buildstages.system.files import file_stamp, sha256_of
 from nox_buildstages.value import replace
 from nox_buildstages.wheelhouse.directory import Wheelhouse
@@ -319,7 +319,7 @@ def test_the_bound_lock_refers_to_the_wheels_in_the_folder(
     house.deliver([delivery])
     path = house.write_bound_lock(final, {delivery.wheel.name: delivery.wheel})
     assert path == house.folder / "pylock.toml"
-    some, indexed = toml.loads(path.read_text())["packages"]
+    some, indexed = parse_toml(path.read_text())["packages"]
     (wheel,) = some["wheels"]
     assert wheel["path"] == SOME
     assert wheel["hashes"] == {"sha256": delivery.wheel.sha256}

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages import toml
 from nox_buildstages.builder.diagnosis.hints import find_hint
 from nox_buildstages.builder.diagnosis.situation import Situation
 from nox_buildstages.builder.home import HomeSettings, read_home
+from nox_buildstages.reader import parse_toml
 from nox_buildstages.system.process import Command, run
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def test_the_mirrors_of_cargo_hold_for_builds(tmp_path: Path, name: str) -> None
     """Without logins, and without what would change the result."""
     write(tmp_path, f".cargo/{name}", CARGO)
     found = read(tmp_path)
-    assert toml.loads(found.files[".cargo/config.toml"]) == {
+    assert parse_toml(found.files[".cargo/config.toml"]) == {
         "source": {
             "crates-io": {"replace-with": "ours"},
             "ours": {"directory": str(tmp_path / "crates")},

@@ -13,7 +13,7 @@ import pytest
 import uv
 from packaging.pylock import Pylock, is_valid_pylock_path
 
-from nox_buildstages import toml
+from nox_buildstages.reader import parse_toml
 from support.index import Index
 from support.packages import make_sdist, make_tinybackend, make_tree, make_wheel
 from support.pair import declare as declare_table
@@ -180,7 +180,7 @@ def test_a_lock_is_valid(written: Project, name: str) -> None:
     """Its name and its contents are as PEP 751 says."""
     path = lock(written, name)
     assert is_valid_pylock_path(path)
-    found = Pylock.from_dict(toml.loads(path.read_text("utf-8")))
+    found = Pylock.from_dict(parse_toml(path.read_text("utf-8")))
     found.validate()
     assert found.packages
 

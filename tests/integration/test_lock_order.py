@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 import tomli_w
 
-from nox_buildstages import toml
 from nox_buildstages.commands.final import run_final
 from nox_buildstages.commands.prune import run_prune
 from nox_buildstages.commands.release.release import run_release
 from nox_buildstages.commands.stage import run_stage
+from nox_buildstages.reader import parse_toml
 from nox_buildstages.run.environment_lock import EnvironmentLock
 from nox_buildstages.run.nox_command_line import NoxInvocation
 from nox_buildstages.system import locks
@@ -122,7 +122,7 @@ def declare(project: Project, tmp_path: Path) -> None:
     for argv in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
         subprocess.run([*GIT, "-C", str(tree), *argv], check=True)
     make_tree(project.folder, "own", "1.0", settings={"requires": ["kernels"]})
-    document = toml.loads(project.pyproject.read_text("utf-8"))
+    document = parse_toml(project.pyproject.read_text("utf-8"))
     document["project"] = {"name": "own", "version": "1.0", "dependencies": ["kernels"]}
     output = f"kernels @ git+{tree.as_uri()}"
     document["tool"] = {

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages import toml
 from nox_buildstages.config.project import read
 from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.targets import list_targets
+from nox_buildstages.reader import parse_toml
 from nox_buildstages.system import process
 from nox_buildstages.value import replace
 from support.packages import make_sdist, make_wheel
@@ -203,7 +203,7 @@ def test_a_stand_in_is_taken_for_a_free_threaded_python(
     assert found.abi.startswith("cpython-314t-")
     here = probe_interpreter(Path(sys.executable), runner=runner, cache=cache)
     declared = read(
-        toml.loads(free_threaded.pyproject.read_text("utf-8")),
+        parse_toml(free_threaded.pyproject.read_text("utf-8")),
         pyproject=free_threaded.pyproject,
     )
     targets = list_targets(declared, here, {HERE: (Path(sys.executable), here)})

@@ -11,11 +11,11 @@ import pytest
 from packaging.pylock import Package, PackageWheel
 from packaging.utils import canonicalize_name
 
-from nox_buildstages import toml
 from nox_buildstages.commands.merge.merge import merge_wheelhouses
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import DirectorySource
+from nox_buildstages.reader import parse_toml
 from nox_buildstages.store.key import Ingredient
 from nox_buildstages.system.files import file_stamp, sha256_of
 from nox_buildstages.value import replace
@@ -252,7 +252,7 @@ def test_a_merged_wheelhouse_can_be_merged(yard: Yard) -> None:
 
 
 def paths(lock: Path) -> list[str]:
-    packages = toml.loads(lock.read_text("utf-8"))["packages"]
+    packages = parse_toml(lock.read_text("utf-8"))["packages"]
     return [wheel["path"] for it in packages for wheel in it["wheels"]]
 
 
@@ -338,7 +338,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 FAULTS: list[tuple[str, str, Callable[[Path], object]]] = [
     ("build-stages.json", "can't be read: ", lambda path: path.write_text("{")),
-    ("build-stages.json", "it lists no wheels", lambda path: path.write_text("[]")),
+    ("build-stages.json", "expected a table", lambda path: path.write_text("[]")),
     ("build-stages.json", "its format is 0", lambda path: edit(path, ": 1,", ": 0,")),
     (
         "build-stages.json",

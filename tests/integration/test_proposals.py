@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tomli_w
 
-from nox_buildstages import toml
+from nox_buildstages.reader import parse_toml
 from support.packages import make_sdist, make_tree, make_wheel
 from support.pair import lock_texts
 from support.sessions import run_session
@@ -73,7 +73,7 @@ def failure(
 
 def table(text: str) -> dict[str, Any]:
     """Return our table in a TOML text."""
-    found: dict[str, Any] = toml.loads(text)["tool"]["nox-buildstages"]
+    found: dict[str, Any] = parse_toml(text)["tool"]["nox-buildstages"]
     return found
 
 
@@ -195,7 +195,7 @@ def test_a_package_that_is_no_dependency_yet(project: Project, index: Index) -> 
     make_sdist(index.folder, "kernels", "1.0")
     declare(project, "tensorlib")
     out, _ = proposal(project, "kernels", "--write")
-    document = toml.loads(out)
+    document = parse_toml(out)
     assert document["dependency-groups"] == {"build-stages": ["kernels"]}
     assert table(out)["final"] == {"groups": ["build-stages"]}
     run_session(project, "build-stages")
@@ -374,7 +374,7 @@ def test_what_comes_from_a_folder(project: Project, static: bool) -> None:  # no
     if not static:
         for name in ("ops", "more"):
             path = project.folder / "own" / name / "pyproject.toml"
-            system = toml.loads(path.read_text("utf-8"))["build-system"]
+            system = parse_toml(path.read_text("utf-8"))["build-system"]
             path.write_text(tomli_w.dumps({"build-system": system}), "utf-8")
     sources = {"sources": {"more": {"path": "own/more"}}}
     declare(
@@ -764,7 +764,7 @@ def test_a_recipe_says_where_a_source_is(
     out, said = proposal(project, "detectron2==0.99", "--write", env=env)
     assert "detectron2==0.99: taken from git, as its recipe says: detect" in said
     group = [f"detectron2 @ {url}"]
-    assert toml.loads(out)["dependency-groups"] == {"build-stages": group}
+    assert parse_toml(out)["dependency-groups"] == {"build-stages": group}
     assert stages(out)[0]["outputs"] == group
     run_session(project, "build-stages-lock", env=env)
     declare(project, "detectron2==0.99")

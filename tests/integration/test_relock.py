@@ -18,7 +18,6 @@ import uv
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages import toml
 from nox_buildstages.builder.context import Tools
 from nox_buildstages.builder.jobs.slots import JobPool
 from nox_buildstages.builder.sandbox.policy import SandboxPolicy
@@ -54,6 +53,7 @@ from nox_buildstages.model import (
     Metadata,
     Source,
 )
+from nox_buildstages.reader import parse_toml
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.run import Run
 from nox_buildstages.sources import metadata as source_tree
@@ -183,7 +183,7 @@ class World:
 
     def read(self, text: str) -> Project:
         """Read a pyproject.toml."""
-        document = toml.loads(text)
+        document = parse_toml(text)
         return read(document, pyproject=self.root / "pyproject.toml")
 
     def relock(

@@ -12,7 +12,6 @@ import pytest
 import uv
 from packaging.pylock import Pylock
 
-from nox_buildstages import toml
 from nox_buildstages.config.project import read
 from nox_buildstages.declarations.documents import read_document
 from nox_buildstages.declarations.settings import Indexes
@@ -20,6 +19,7 @@ from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.targets import Target
 from nox_buildstages.lock.resolve.uv_compile import Question, Resolver
 from nox_buildstages.model import FINAL, Interpreter
+from nox_buildstages.reader import parse_toml
 from nox_buildstages.system.process import run
 from support.index import Index
 from support.packages import make_wheel
@@ -312,7 +312,7 @@ def lock_with_uv(folder: Path, env: dict[str, str], toy: Toy) -> list[Package]:
     text = folder.joinpath("pylock.toml").read_text("utf-8")
     return [
         package
-        for package in Pylock.from_dict(toml.loads(text)).packages
+        for package in Pylock.from_dict(parse_toml(text)).packages
         if package.marker is None or package.marker.evaluate()
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +14,6 @@ from nox_buildstages.store.build_dir import BuildDirectory
 from nox_buildstages.store.failed_builds import make_room, remove_kept_trees
 from nox_buildstages.store.size import describe_large_store, size_note
 from nox_buildstages.store.store import Store
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LARGE = (
     "the store takes 31.0 GB; to limit it: nox -s build-stages-prune --"
@@ -54,8 +51,7 @@ def failed(store: Store, output: str, *, days: float = 0) -> BuildDirectory:
     """Make the tree of a failed build."""
     build_dir = BuildDirectory(store.folder / "builds" / f"{output}-key")
     build_dir.folder.mkdir(parents=True)
-    state = {"environment": "/e", "project": "source"}
-    build_dir.folder.joinpath("state.json").write_text(json.dumps(state), "utf-8")
+    build_dir.begin(Path("/e"), lambda _: build_dir.folder / "source")
     build_dir.keep_tree(output)
     then = time.time() - days * 86_400
     os.utime(build_dir.failure, (then, then))

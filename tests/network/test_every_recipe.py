@@ -15,7 +15,6 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from uv import find_uv_bin
 
-from nox_buildstages import toml
 from nox_buildstages.declarations.settings import Indexes
 from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.targets import Target
@@ -23,6 +22,7 @@ from nox_buildstages.errors import ResolutionError, SourceError
 from nox_buildstages.lock.files.pylock import source_of
 from nox_buildstages.lock.resolve.uv_compile import Question, Resolver
 from nox_buildstages.model import GitSource
+from nox_buildstages.reader import parse_toml
 from nox_buildstages.recipes.catalogue import FOLDER, recipe_for
 from nox_buildstages.recipes.recipe import SkipCuda
 from nox_buildstages.sources.sources import Sources
@@ -153,7 +153,7 @@ def test_what_init_writes_locks(recipe: Recipe, tmp_path: Path) -> None:
     if "its build requirements are unknown" in said:
         pytest.skip(f"the build backend of {name} fails without CUDA")
     project.nox("-s", "build-stages-lock", timeout=600)
-    stages = toml.loads(project.pyproject.read_text("utf-8"))["tool"]["nox-buildstages"]
+    stages = parse_toml(project.pyproject.read_text("utf-8"))["tool"]["nox-buildstages"]
     (stage,) = (
         it["name"]
         for it in stages["stage"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages import toml
+from nox_buildstages.reader import parse_toml
 from support.project import make_project
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def test_a_project_without_a_table_is_given_one_that_builds(tmp_path: Path) -> N
     project.nox("-s", "build-stages-init", "--", "--write", timeout=300)
     written = project.pyproject.read_text("utf-8")
     assert written.startswith(PYPROJECT)
-    table = toml.loads(written)["tool"]["nox-buildstages"]
+    table = parse_toml(written)["tool"]["nox-buildstages"]
     outputs = [
         (stage["name"], stage.get("dependencies", [])) for stage in table["stage"]
     ]

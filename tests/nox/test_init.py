@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nox_buildstages import toml
+from nox_buildstages.reader import parse_toml
 from support.packages import make_sdist, make_setuptools
 from support.pair import refused
 
@@ -53,7 +53,7 @@ def test_the_proposal_is_printed_and_written(project: Project, index: Index) -> 
     written = project.pyproject.read_bytes().decode()
     assert written == f"{text}\r\n\r\n" + done.output.replace("\n", "\r\n")
     assert project.pyproject.stat().st_mode & 0o777 == 0o640
-    (stage,) = toml.loads(done.output)["tool"]["nox-buildstages"]["stage"]
+    (stage,) = parse_toml(done.output)["tool"]["nox-buildstages"]["stage"]
     assert stage["name"] == "final-2"
 
 

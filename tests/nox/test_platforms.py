@@ -14,7 +14,7 @@ import uv
 from packaging.pylock import PackageWheel, Pylock
 from packaging.tags import compatible_tags, cpython_tags, mac_platforms
 
-from nox_buildstages import toml
+from nox_buildstages.reader import parse_toml
 from support.packages import make_sdist, make_wheel
 from support.pair import declare, lock_texts, refused
 from support.pythons import HERE
@@ -63,7 +63,7 @@ class Machine:
 
     def select(self, path: Path) -> dict[str, tuple[str, str]]:
         """Return what packaging takes of a lock there: versions and platforms."""
-        lock = Pylock.from_dict(toml.loads(path.read_text("utf-8")))
+        lock = Pylock.from_dict(parse_toml(path.read_text("utf-8")))
         lock.validate()
         python = {
             "implementation_name": "cpython",

@@ -11,12 +11,12 @@ from packaging.pylock import Package, PackageWheel, Pylock
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages import toml
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.document import dump_lock, load_lock, with_series
 from nox_buildstages.lock.files.lockfile import Lock, LockedOutput, digest
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
+from nox_buildstages.reader import parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,7 +109,7 @@ values: st.SearchStrategy[Any] = st.recursive(
 def test_any_lock_comes_back_as_it_was(lock: Lock) -> None:
     """Nothing is lost or changed on the way through a file."""
     assert load_lock(dump_lock(lock), name=lock.name) == lock
-    Pylock.from_dict(toml.loads(dump_lock(lock))).validate()
+    Pylock.from_dict(parse_toml(dump_lock(lock))).validate()
 
 
 @given(locks)
@@ -130,7 +130,7 @@ def test_numbering_depends_on_the_contents_alone(given_locks: list[Lock]) -> Non
 @given(locks, st.data())
 def test_no_file_breaks_the_reader(lock: Lock, data: st.DataObject) -> None:
     """Whatever stands in place of a value, it is a lock or the file is named."""
-    document: Any = toml.loads(dump_lock(lock))
+    document: Any = parse_toml(dump_lock(lock))
     holder, key = document, data.draw(st.sampled_from(sorted(document)))
     while isinstance(holder[key], dict | list) and holder[key] and data.draw(deeper):
         holder = holder[key]

@@ -11,7 +11,7 @@ from nox_buildstages.config.project import read_cells
 from nox_buildstages.errors import DeclarationError
 from nox_buildstages.lock.files.names import possible_stems
 from nox_buildstages.model import fill_environment
-from nox_buildstages.toml import loads
+from nox_buildstages.reader import parse_toml
 
 PYPROJECT = Path("/project/pyproject.toml")
 PREFIX = "tool.nox-buildstages."
@@ -39,7 +39,7 @@ torch = { "2.8" = { constraints = ["torch==2.8.*"] }, "2.13" = {} }
 def read(matrix: str, stages: str = STAGES, top: str = "") -> Cells:
     """Return the cells of a table."""
     text = f"[tool.nox-buildstages]\n{top}\n[tool.nox-buildstages.matrix]\n{matrix}\n"
-    return arrange_cells(read_cells(loads(text + stages), pyproject=PYPROJECT))
+    return arrange_cells(read_cells(parse_toml(text + stages), pyproject=PYPROJECT))
 
 
 def told(matrix: str, stages: str = STAGES, top: str = "") -> list[str]:
@@ -206,7 +206,9 @@ def test_problems_in_a_matrix(matrix: str, expected: str) -> None:
 
 def test_a_matrix_is_a_table() -> None:
     """And nothing else is taken for one."""
-    document = {"tool": {"nox-buildstages": {"matrix": 1, **loads(STAGES)["tool"]}}}
+    document = {
+        "tool": {"nox-buildstages": {"matrix": 1, **parse_toml(STAGES)["tool"]}}
+    }
     with pytest.raises(DeclarationError, match=r"matrix: expected a table, found"):
         read_cells(document, pyproject=PYPROJECT)
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nox_buildstages import toml
 from nox_buildstages.declarations.foreign import read_foreign
 from nox_buildstages.declarations.poetry import pep440
+from nox_buildstages.reader import parse_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +96,7 @@ f @ git+https://example.com/${OWNER}/f
 
 def read(folder: Path, pyproject: str) -> Declared:
     """Return what other tools declare in a folder."""
-    return read_foreign(toml.loads(pyproject), folder, {"OWNER": "me"})
+    return read_foreign(parse_toml(pyproject), folder, {"OWNER": "me"})
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from nox_buildstages.reader import UnreadableError
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, describe_changes
 from nox_buildstages.value import replace
 
@@ -240,5 +241,5 @@ def without(key: str) -> dict[str, Any]:
 )
 def test_a_recipe_of_another_scheme_is_refused(value: dict[str, Any]) -> None:
     """Missing, unknown and mistyped fields raise."""
-    with pytest.raises((TypeError, LookupError)):
+    with pytest.raises(UnreadableError):
         Recipe.from_dict(value)

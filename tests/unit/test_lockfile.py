@@ -21,7 +21,6 @@ from packaging.tags import Tag
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages import toml
 from nox_buildstages.errors import BuildStagesError, InvalidLockError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.document import (
@@ -47,6 +46,7 @@ from nox_buildstages.model import (
     Metadata,
     Source,
 )
+from nox_buildstages.reader import parse_toml
 from nox_buildstages.value import replace
 
 SHA = "ab" * 32
@@ -164,7 +164,7 @@ def test_a_file_names_the_command_that_updates_it() -> None:
 def test_a_lock_is_a_valid_pep_751_file() -> None:
     """Other tools ignore our table."""
     written = lock(indexed("b"), built("c"), outputs=tuple(map(output, SOURCES)))
-    read = Pylock.from_dict(toml.loads(dump_lock(written)))
+    read = Pylock.from_dict(parse_toml(dump_lock(written)))
     read.validate()
     assert [package.name for package in read.packages] == ["b", "c"]
 
@@ -176,7 +176,7 @@ def test_a_file_is_named_after_its_stage() -> None:
 
 def without(*path: str) -> str:
     """Return a lock file that lacks a key."""
-    document = toml.loads(dump_lock(lock(indexed("b"), outputs=(output(SOURCES[0]),))))
+    document = parse_toml(dump_lock(lock(indexed("b"), outputs=(output(SOURCES[0]),))))
     table: Any = document
     for step in path[:-1]:
         table = table[0][step] if isinstance(table, list) else table[step]
@@ -192,7 +192,7 @@ def replaced(old: str, new: str) -> str:
 
 def retyped(key: str, value: object) -> str:
     """Return a lock file with a value of a wrong type."""
-    document = toml.loads(dump_lock(lock(outputs=(output(SOURCES[0]),))))
+    document = parse_toml(dump_lock(lock(outputs=(output(SOURCES[0]),))))
     table = document["tool"]["nox-buildstages"]
     (table if key == "outputs" else table["outputs"][0])[key] = value
     return tomli_w.dumps(document)
@@ -204,33 +204,44 @@ OURS = ("tool", "nox-buildstages")
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("<<<<<<< ours\n", "TOMLDecodeError"),
-        ("", "'tool'"),
-        ("tool = 1\n", "TypeError"),
-        (without(*OURS), "'nox-buildstages'"),
-        (without(*OURS, "format"), "'format'"),
-        (without(*OURS, "inputs"), "'inputs'"),
-        (without(*OURS, "series"), "'series'"),
+        ("<<<<<<< ours\n", "is not TOML: "),
+        ("", "tool: is missing"),
+        ("tool = 1\n", "tool: expected a table, found 1"),
+        (without(*OURS), "tool.nox-buildstages: is missing"),
+        (without(*OURS, "format"), "format: is missing"),
+        (without(*OURS, "inputs"), "inputs: is missing"),
+        (without(*OURS, "series"), "series: is missing"),
         (without("lock-version"), "lock-version"),
         (without("packages"), "packages"),
         (without("packages", "wheels"), "wheels"),
-        (without(*OURS, "outputs", "name"), "'name'"),
-        (without(*OURS, "outputs", "version"), "'version'"),
-        (without(*OURS, "outputs", "source"), "'source'"),
-        (without(*OURS, "outputs", "source", "url"), "'path'"),
-        (without(*OURS, "outputs", "source", "sha256"), "'sha256'"),
-        (without(*OURS, "outputs", "build-requires"), "'build-requires'"),
-        (without(*OURS, "outputs", "metadata"), "'metadata'"),
-        (without(*OURS, "outputs", "requires-dist"), "'requires-dist'"),
-        (retyped("outputs", "a"), "'outputs' is no list of tables"),
-        (retyped("outputs", ["a"]), "'outputs' is no list of tables"),
-        (retyped("outputs", {}), "'outputs' is no list of tables"),
-        (retyped("build-requires", "a"), "'build-requires' is no list of strings"),
-        (retyped("build-requires", [1]), "'build-requires' is no list of strings"),
-        (retyped("requires-dist", "a"), "'requires-dist' is no list of strings"),
-        (retyped("requires-dist", [["a"]]), "'requires-dist' is no list of strings"),
-        (retyped("provides-extra", "a"), "'provides-extra' is no list of strings"),
-        (retyped("provides-extra", {"a": 1}), "'provides-extra' is no list of strings"),
+        (without(*OURS, "outputs", "name"), "outputs[0].name: is missing"),
+        (without(*OURS, "outputs", "version"), "outputs[0].version: is missing"),
+        (without(*OURS, "outputs", "source"), "outputs[0].source: is missing"),
+        (without(*OURS, "outputs", "source", "url"), "source.path: is missing"),
+        (without(*OURS, "outputs", "source", "sha256"), "sha256: is missing"),
+        (
+            without(*OURS, "outputs", "build-requires"),
+            "build-requires: is missing",
+        ),
+        (without(*OURS, "outputs", "metadata"), "outputs[0].metadata: is missing"),
+        (
+            without(*OURS, "outputs", "requires-dist"),
+            "requires-dist: is missing",
+        ),
+        (retyped("outputs", "a"), "outputs: expected a list, found the string 'a'"),
+        (retyped("outputs", ["a"]), "outputs[0]: expected a table, found the string"),
+        (retyped("outputs", {}), "outputs: expected a list, found a table"),
+        (retyped("build-requires", "a"), "build-requires: expected a list"),
+        (retyped("build-requires", [1]), "build-requires[0]: expected a string"),
+        (retyped("requires-dist", "a"), "requires-dist: expected a list"),
+        (retyped("requires-dist", [["a"]]), "requires-dist[0]: expected a string"),
+        (retyped("requires-dist", ["!!"]), "requires-dist[0]: Expected package name"),
+        (retyped("requires-python", "!!"), "requires-python: Invalid specifier"),
+        (retyped("provides-extra", "a"), "provides-extra: expected a list"),
+        (retyped("provides-extra", {"a": 1}), "provides-extra: expected a list"),
+        (retyped("metadata", 5), "metadata: expected one of static, wheel"),
+        (retyped("source", {"directory": "a\0b"}), "directory: has a NUL"),
+        (replaced('name = "b"', f'name = "b"\nx = {"[" * 999}{"]" * 999}'), "nested"),
         (replaced('version = "1.0"', 'version = "one"'), "one"),
         (replaced('name = "b"', "name = 1"), "name"),
         (replaced(f'[packages.wheels.hashes]\nsha256 = "{SHA}"\n', ""), "hashes"),

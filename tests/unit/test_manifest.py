@@ -103,16 +103,17 @@ def test_merged_files_elsewhere_are_dropped() -> None:
     """Only names of files in the same folder are kept."""
     merged = {"../x": "ab", "x/y": "ab", "..": "ab", "x": "ab"}
     assert parse_manifest(text(merged=merged)).merged == {"x": "ab"}
-    assert parse_manifest(text(merged=[])).merged is None
 
 
 @pytest.mark.parametrize(
     ("written", "problem"),
     [
         ("", "Expecting value"),
-        ("[]", "it lists no wheels"),
-        ("{}", "it lists no wheels"),
-        ('{"wheels": 1}', "it lists no wheels"),
+        ("[]", "expected a table, found a list"),
+        ("{}", "wheels: is missing"),
+        ('{"wheels": 1}', "wheels: expected a list, found 1"),
+        ('{"wheels": [], "merged": []}', "merged: expected a table, found a list"),
+        ('{"wheels": [], "wheels": []}', "the key 'wheels' twice"),
         ('{"format": 0, "wheels": []}', "its format is 0, not 1"),
     ],
 )

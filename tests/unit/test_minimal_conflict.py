@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from nox_buildstages import toml
 from nox_buildstages.declarations.settings import Indexes
 from nox_buildstages.environments.targets import Target
 from nox_buildstages.lock.explain.minimal_conflict import (
@@ -20,6 +19,7 @@ from nox_buildstages.lock.explain.minimal_conflict import (
     minimal_conflict,
 )
 from nox_buildstages.lock.resolve.uv_compile import Question, Resolver
+from nox_buildstages.reader import parse_toml
 from nox_buildstages.system.process import Completed
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Uv:
     def __call__(self, command: Command) -> Completed:
         """Answer what a scratch folder asks."""
         folder = cast("Path", command.cwd)
-        project = toml.loads(folder.joinpath("pyproject.toml").read_text("utf-8"))
+        project = parse_toml(folder.joinpath("pyproject.toml").read_text("utf-8"))
         wanted = "".join(sorted(project["project"]["dependencies"]))
         self.asked.append(wanted)
         if any(set(conflict) <= set(wanted) for conflict in self.conflicts):

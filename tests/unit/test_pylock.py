@@ -20,7 +20,6 @@ from packaging.tags import Tag
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages import toml
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.model import (
     ArchiveSource,
@@ -29,6 +28,7 @@ from nox_buildstages.model import (
     Interpreter,
     Source,
 )
+from nox_buildstages.reader import parse_toml
 from support.deliveries import stored_wheel
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def checked(lock: Pylock) -> Pylock:
     """Return a lock as its file is read."""
     lock.validate()
     assert pylock.to_document(lock) == lock.to_dict()
-    assert Pylock.from_dict(toml.loads(pylock.dump_pylock(lock))) == lock
+    assert Pylock.from_dict(parse_toml(pylock.dump_pylock(lock))) == lock
     return lock
 
 

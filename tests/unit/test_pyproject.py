@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from nox_buildstages import toml
 from nox_buildstages.commands.init.pyproject import (
     Change,
     append,
@@ -16,6 +15,7 @@ from nox_buildstages.commands.init.pyproject import (
     render,
 )
 from nox_buildstages.model import Output, Stage
+from nox_buildstages.reader import parse_toml
 
 ROOT = Path("/project")
 MANY = [f"a-rather-long-name-{number}" for number in range(5)]
@@ -75,7 +75,7 @@ def test_long_lists_are_broken() -> None:
     """Each entry has a line of its own where one line can't hold them."""
     text = text_of(proposed("a==1", dependencies=tuple(MANY)))
     assert max(map(len, text.splitlines())) <= 88
-    (stage,) = toml.loads(text)["tool"]["nox-buildstages"]["stage"]
+    (stage,) = parse_toml(text)["tool"]["nox-buildstages"]["stage"]
     assert stage["dependencies"] == MANY
 
 
@@ -92,7 +92,7 @@ def test_what_lies_in_the_project_is_named_relative_to_it(
     written: str, output: str
 ) -> None:
     """As people write it, where it can be written so."""
-    document = toml.loads(text_of(proposed(written)))
+    document = parse_toml(text_of(proposed(written)))
     assert document["tool"]["nox-buildstages"]["stage"][0]["outputs"] == [output]
 
 
@@ -100,7 +100,7 @@ def test_comments_hold_no_control_characters() -> None:
     """TOML has none in them."""
     text = text_of(proposed("a==1"), comments=("a\x1b[31m\tred\x00", ""))
     assert "# a [31m red\n#\n" in text
-    toml.loads(text)
+    parse_toml(text)
 
 
 @pytest.mark.parametrize(
@@ -196,4 +196,4 @@ def test_a_table_that_there_isn_t_is_a_new_one(text: str) -> None:
     assert found.text == text
     assert found.new_tables == {TOOL: (change,)}
     whole = append(text, render([], (), tables=found.new_tables, root=ROOT))
-    assert toml.loads(whole) == change_document(toml.loads(text), [change])
+    assert parse_toml(whole) == change_document(parse_toml(text), [change])

@@ -90,7 +90,7 @@ def test_architectures_are_spelled_as_the_package_wants() -> None:
         ('"TRUE"', "true", "fact[0].force-build.OPS_FORCE_BUILD: expected a string"),
         ("[[fact]]", "old = 1\n[[fact]]", "old: unknown key"),
         ("[[fact]]", '[git]\nurl = "ssh://x"\n[[fact]]', "git.url: expected a URL"),
-        ("2026-11-28", "today", "the document: Invalid"),
+        ("2026-11-28", "today", "the document: is not TOML"),
     ],
 )
 def test_a_faulty_file_says_what_is_wrong(

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages import toml
 from nox_buildstages.config.getters import Document, Item
 from nox_buildstages.config.project import read
 from nox_buildstages.config.reference import TABLES, update_page
 from nox_buildstages.lock.files.inputs import digest_inputs
+from nox_buildstages.reader import parse_toml
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.run import Run
 from support.targets import interpreter
@@ -60,9 +60,9 @@ def test_a_key_is_documented(table: str, name: str) -> None:
     assert key.text.endswith(".")
     assert key.is_required or key.default_text or key.default is not None
     if key.example:
-        content = toml.loads(key.example)
+        content = parse_toml(key.example)
         document = Document(
-            content=toml.loads(DOCUMENT), path=Path("/project/pyproject.toml")
+            content=parse_toml(DOCUMENT), path=Path("/project/pyproject.toml")
         )
         for step, value in content.items():
             key.getter(Item(value=value, steps=(step,), document=document))
@@ -81,8 +81,8 @@ def test_a_key_is_part_of_the_locks_if_it_says_so(
     (tmp_path / "patches" / "grouped-gemm.patch").write_text("--- a/x\n+++ b/x\n")
     key = TABLES[table][name]
     digests = set()
-    for example in ({}, toml.loads(key.example)):
-        document = toml.loads(DOCUMENT)
+    for example in ({}, parse_toml(key.example)):
+        document = parse_toml(DOCUMENT)
         content = deepcopy(TABLE)
         inner = {
             "": content,

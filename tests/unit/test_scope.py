@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from nox_buildstages import toml
 from nox_buildstages.commands.init.pyproject import change_document
 from nox_buildstages.commands.init.scope import Scope, choose_scope
 from nox_buildstages.declarations.declared import Declared
 from nox_buildstages.errors import UsageError
+from nox_buildstages.reader import parse_toml
 from nox_buildstages.workspace.session_options import parse_options
 
 PROJECT = """
@@ -37,12 +37,12 @@ FOREIGN = Declared(
 def scope(text: str, *words: str, foreign: Declared | None = None) -> Scope:
     """Return what the words choose in a pyproject.toml."""
     options = parse_options(words, outputs=(), session="build-stages-init")
-    return choose_scope(toml.loads(text), foreign or Declared(origin=""), options)
+    return choose_scope(parse_toml(text), foreign or Declared(origin=""), options)
 
 
 def changed(text: str, found: Scope) -> Any:  # noqa: ANN401 - TOML
     """Return our table after the changes."""
-    return change_document(toml.loads(text), found.changes)["tool"]["nox-buildstages"]
+    return change_document(parse_toml(text), found.changes)["tool"]["nox-buildstages"]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_chosen_extras_and_groups_are_written() -> None:
 def test_new_names_are_written_where_they_repeat_nothing() -> None:
     """Into a group beside ``[project]``, else into the requirements."""
     found = scope(PROJECT, "flash-attn==2.8.3")
-    document = change_document(toml.loads(PROJECT), found.changes)
+    document = change_document(parse_toml(PROJECT), found.changes)
     assert document["dependency-groups"]["build-stages"] == ["flash-attn==2.8.3"]
     assert document["tool"]["nox-buildstages"]["final"] == {"groups": ["build-stages"]}
     final = changed("", scope("", "flash-attn"))["final"]

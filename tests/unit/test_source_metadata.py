@@ -103,7 +103,7 @@ def test_a_bad_table_is_an_error_of_the_source(
 def test_a_pyproject_must_be_utf_8(tmp_path: Path) -> None:
     """TOML files are UTF-8."""
     (tmp_path / "pyproject.toml").write_bytes(b"# \xe4\n")
-    assert "pyproject.toml: 'utf-8' codec can't decode" in refusal(tmp_path)
+    assert "pyproject.toml: isn't UTF-8: byte 0xe4 in line 1" in refusal(tmp_path)
 
 
 # What its wheel will say ---------------------------------------------------------

@@ -11,7 +11,7 @@ from nox_buildstages.config.project import read
 from nox_buildstages.errors import DeclarationError, Problem
 from nox_buildstages.lock.files.names import lock_names
 from nox_buildstages.model import LocalVersion, Patch, RemoteStore
-from nox_buildstages.toml import loads
+from nox_buildstages.reader import parse_toml
 
 if TYPE_CHECKING:
     from nox_buildstages.model import Project
@@ -26,7 +26,7 @@ outputs = ["flash-attn==2.8.3"]
 
 
 def declared(toml: str) -> Project:
-    return read(loads(toml), pyproject=ROOT / "pyproject.toml")
+    return read(parse_toml(toml), pyproject=ROOT / "pyproject.toml")
 
 
 def declared_final(toml: str) -> list[str]:
@@ -596,7 +596,9 @@ def test_timeout(line: str, seconds: int | None) -> None:
 )
 def test_jobs_and_memory(line: str, jobs: int | None, memory: int | None) -> None:
     """A number of jobs, or what the machine allows; sizes in bytes."""
-    (stage,) = read(loads(in_stage(line)), pyproject=ROOT / "pyproject.toml").stages
+    (stage,) = read(
+        parse_toml(in_stage(line)), pyproject=ROOT / "pyproject.toml"
+    ).stages
     assert (stage.jobs, stage.memory_per_job) == (jobs, memory)
 
 
@@ -1283,7 +1285,7 @@ def test_every_problem_at_once_in_the_order_of_the_file() -> None:
 
 def test_a_document_is_only_read() -> None:
     """Reading twice gives equal values."""
-    document = loads(in_stage('dependencies = ["x @ ./x"]'))
+    document = parse_toml(in_stage('dependencies = ["x @ ./x"]'))
     path = ROOT / "pyproject.toml"
     assert read(document, pyproject=path) == read(document, pyproject=path)
 

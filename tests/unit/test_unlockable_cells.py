@@ -10,7 +10,7 @@ import pytest
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.errors import LockError
 from nox_buildstages.lock.explain.cells import explain_cells
-from nox_buildstages.toml import loads
+from nox_buildstages.reader import parse_toml
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ BROKEN = LockError(problem="no wheel", details=[*map(str, range(20))])
 
 
 def projects(more: str = "") -> tuple[Project, ...]:
-    return read_cells(loads(TABLE + more), pyproject=Path("/p/pyproject.toml"))
+    return read_cells(parse_toml(TABLE + more), pyproject=Path("/p/pyproject.toml"))
 
 
 @pytest.mark.parametrize(

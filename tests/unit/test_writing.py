@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from nox_buildstages import toml
 from nox_buildstages.config.writing import (
     assignment,
     build_requires_table,
@@ -15,6 +14,7 @@ from nox_buildstages.config.writing import (
     package_table,
     stage_table,
 )
+from nox_buildstages.reader import parse_toml
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ from nox_buildstages.config.writing import (
 def test_a_value_has_one_line(value: object, text: str) -> None:
     """Strings, lists and tables alike, and TOML reads them back."""
     assert format_value(value) == text
-    assert toml.loads(f"x = {text}") == {"x": value}
+    assert parse_toml(f"x = {text}") == {"x": value}
 
 
 def test_a_long_list_has_several_lines() -> None:
@@ -41,7 +41,7 @@ def test_a_long_list_has_several_lines() -> None:
     names = [f"a-rather-long-name-{number}" for number in range(5)]
     lines = [*assignment("x", names)]
     assert len(lines) == 7
-    assert toml.loads("\n".join(lines)) == {"x": names}
+    assert parse_toml("\n".join(lines)) == {"x": names}
 
 
 @pytest.mark.parametrize(
@@ -65,4 +65,4 @@ def test_a_long_list_has_several_lines() -> None:
 def test_tables(lines: Any, table: dict[str, Any]) -> None:  # noqa: ANN401 - iterator
     """A table of a stage leaves out an empty list of dependencies."""
     text = "\n".join(indent(lines))
-    assert toml.loads(text) == {"tool": {"nox-buildstages": table}}
+    assert parse_toml(text) == {"tool": {"nox-buildstages": table}}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from nox_buildstages import reader
 from nox_buildstages.builder import editable_backend
 from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.job import Job
@@ -21,7 +21,12 @@ from nox_buildstages.builder.prepare import occupy_environment, prepare_environm
 from nox_buildstages.builder.stage import provide_stage
 from nox_buildstages.environments.snapshot import EnvironmentGuard
 from nox_buildstages.errors import BackendError, ChangedEnvironmentError, not_run
-from nox_buildstages.lock.files.lockfile import IndexPin, LockedOutput, StagePin
+from nox_buildstages.lock.files.lockfile import (
+    IndexPin,
+    LockedOutput,
+    StagePin,
+    read_learned,
+)
 from nox_buildstages.lock.files.selection import select_lock
 from nox_buildstages.lock.resolve.check_identity import check_name
 from nox_buildstages.lock.resolve.known_metadata import (
@@ -219,19 +224,18 @@ class BackendMetadata(Value):
         """
         for with_metadata in (query.wants_metadata, not query.wants_metadata):
             path = self._answer_path(key, with_metadata=with_metadata)
-            with suppress(OSError, ValueError, LookupError, TypeError):
-                answer = _load_answer(json.loads(path.read_text(encoding="utf-8")))
-                if answer.failed and not query.may_fail:
+            answer = reader.find_json(path, reader.table(_read_answer))
+            if answer is None or (answer.failed and not query.may_fail):
+                continue
+            if not query.wants_metadata:
+                answer = replace(answer, metadata=None)
+            elif not with_metadata:
+                unmet = _find_unmet(context, query, answer.requires)
+                if not unmet:
                     continue
-                if not query.wants_metadata:
-                    answer = replace(answer, metadata=None)
-                elif not with_metadata:
-                    unmet = _find_unmet(context, query, answer.requires)
-                    if not unmet:
-                        continue
-                    answer = replace(answer, unmet=unmet)
-                note_use(path)
-                return answer
+                answer = replace(answer, unmet=unmet)
+            note_use(path)
+            return answer
         return None
 
     def _answer_path(self, key: str, *, with_metadata: bool) -> Path:
@@ -389,19 +393,24 @@ def _dump_answer(answer: BackendAnswer) -> dict[str, Any]:
     return {"requires": answer.requires, "metadata": metadata}
 
 
-def _load_answer(stored: dict[str, Any]) -> BackendAnswer:
+_REQUIREMENTS = reader.list_of(reader.requirement_text)
+
+
+def _read_metadata(table: reader.Table) -> Metadata:
+    return Metadata(
+        version=table.get("version", reader.parsed(Version)),
+        requires_dist=table.get("requires-dist", _REQUIREMENTS),
+        requires_python=table.get("requires-python", reader.nullable(reader.text)),
+        provides_extra=table.get("provides-extra", reader.list_of(reader.text)),
+        learned=table.get("learned", read_learned),
+    )
+
+
+def _read_answer(stored: reader.Table) -> BackendAnswer:
     """Return an answer from JSON."""
-    if "failed" in stored:
+    if "failed" in stored.content:
         return BackendAnswer(requires=(), metadata=None, failed=True)
-    fields = stored["metadata"]
     return BackendAnswer(
-        requires=tuple(stored["requires"]),
-        metadata=fields
-        and Metadata(
-            version=Version(fields["version"]),
-            requires_dist=tuple(fields["requires-dist"]),
-            requires_python=fields["requires-python"],
-            provides_extra=tuple(fields["provides-extra"]),
-            learned=fields["learned"],
-        ),
+        requires=stored.get("requires", _REQUIREMENTS),
+        metadata=stored.get("metadata", reader.nullable(reader.table(_read_metadata))),
     )

@@ -7,12 +7,12 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from packaging.pylock import Package, PackageWheel, Pylock
+from packaging.pylock import Package, PackageWheel
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages import toml
+from nox_buildstages import reader
 from nox_buildstages.builder.prepare import sync_environment
 from nox_buildstages.environments.packages import (
     difference_error,
@@ -142,19 +142,27 @@ def _make_key(context: BuildContext, name: NormalizedName) -> str:
 
 def _read_last_wheel(folder: Path, key: str) -> Editable | None:
     """Return the last wheel; None if the key differs."""
-    try:
-        note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
-        wheel = Editable(**{**note, "requires_dist": tuple(note["requires_dist"])})
-    except (OSError, ValueError, LookupError, TypeError):
+
+    def read(table: reader.Table) -> Editable:
+        return Editable(
+            key=table.get("key", reader.text),
+            path=table.get("path", reader.text),
+            version=table.get("version", reader.text),
+            sha256=table.get("sha256", reader.text),
+            requires_dist=table.get("requires_dist", reader.list_of(reader.text)),
+        )
+
+    wheel = reader.find_json(folder / _NOTE, reader.table(read))
+    if wheel is None or wheel.key != key or not (folder / wheel.path).is_file():
         return None
-    return wheel if wheel.key == key and (folder / wheel.path).is_file() else None
+    return wheel
 
 
 def _add_to_lock(
     bound: Path, name: NormalizedName, wheel: Editable, folder: Path
 ) -> str:
     """Return the text of the runtime's lock with the wheel and absolute paths."""
-    lock = Pylock.from_dict(toml.loads(bound.read_text(encoding="utf-8")))
+    lock = pylock.read_pylock(reader.read_toml(bound))
     lock = pylock.move_paths(
         lock, lambda it: os.path.normpath(bound.parent / it), is_bound=True
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from nox_buildstages import toml
+from nox_buildstages import reader
 from nox_buildstages.errors import CommandError
 from nox_buildstages.indexes.url_secrets import parse_login, strip_logins
 from nox_buildstages.sources.git import user_variables
@@ -173,7 +173,7 @@ def _read_cargo(folder: Path) -> HomeSettings:
     if path is None:
         return HomeSettings()
     try:
-        document = toml.loads(path.read_text(encoding="utf-8"))
+        document = reader.read_toml(path)
     except (OSError, ValueError):
         return HomeSettings(left_out=(f"{path}, which can't be read",))
     left_out: list[str] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -10,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nox_buildstages import reader
 from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.errors import CommandError, PreflightError
 from nox_buildstages.preflight.facts import Disk, Facts
@@ -192,6 +192,7 @@ def _find_folders(backend: Backend) -> tuple[Path | None, Path | None]:
     argv = (str(backend.python), "-I", "-c", _PATHS)
     with suppress(CommandError, ValueError):
         answer = backend.runner(Command(argv=argv, cwd=Path("/"), env=backend.env))
-        include, packages = map(Path, json.loads(answer.stdout))
+        paths = reader.parse_json(answer.stdout, reader.list_of(reader.text))
+        include, packages = map(Path, paths)
         return include, packages
     return None, None

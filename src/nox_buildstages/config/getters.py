@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 
 from nox_buildstages.errors import Problem
+from nox_buildstages.reader import Step, location_of
 from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
@@ -26,11 +27,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Step: TypeAlias = str | int
 Getter: TypeAlias = Callable[["Item"], T | None]
 """Returns the value of an item; None after adding a fault."""
 
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SIZE = r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([KMGT])(i?)B"
 _DURATION = (
@@ -186,18 +185,6 @@ def read_table(
             value = key.getter(default)
         values[name.replace("-", "_")] = value
     return values
-
-
-def location_of(steps: Iterable[Step]) -> str:
-    """Return a location in TOML's notation."""
-    location = ""
-    for step in steps:
-        if isinstance(step, int):
-            location += f"[{step}]"
-            continue
-        key = step if _BARE_KEY.fullmatch(step) else quote(step)
-        location += f".{key}" if location else key
-    return location or "the document"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

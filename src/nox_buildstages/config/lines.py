@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nox_buildstages import toml
-from nox_buildstages.config.getters import location_of
+from nox_buildstages import reader
+from nox_buildstages.reader import location_of
 from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
-    from nox_buildstages.config.getters import Step
+    from nox_buildstages.reader import Step
 
 _Steps: TypeAlias = "tuple[Step, ...]"
 
@@ -35,7 +35,7 @@ def find_lines(text: str) -> dict[str, int]:
 
     Nothing is returned if the scanner finds other locations than the parser.
     """
-    document = toml.loads(text)
+    document = reader.parse_toml(text)
     scanner = _Scanner(text=text.removeprefix("\N{BYTE ORDER MARK}"))
     try:
         scanner.read_document()
@@ -124,7 +124,7 @@ class _Scanner(Record):
         found = self.match(_KEY)
         self.at = found.end()
         steps: _Steps = ()
-        value: Any = toml.loads(f"{found[0]} = 0")
+        value: Any = reader.parse_toml(f"{found[0]} = 0")
         while isinstance(value, dict):
             ((key, value),) = value.items()
             steps = (*steps, key)

@@ -9,8 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 import tomli_w
 
-from nox_buildstages.config.getters import location_of
 from nox_buildstages.config.table import TOOL
+from nox_buildstages.reader import location_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-from nox_buildstages import toml
+from nox_buildstages import reader
 from nox_buildstages.declarations.uv_files import (
     combine_files,
     combine_folder,
@@ -211,17 +211,14 @@ def _with_uv_toml(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _load(path: Path) -> dict[str, Any]:
+    location = path.name
     try:
-        return toml.loads(path.read_bytes().decode("utf-8"))
+        return reader.read_toml(path)
     except OSError as error:
         message = f"can't be read: {error.strerror}"
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        message = (
-            f"isn't UTF-8: byte 0x{error.object[error.start]:02x} in line {line};"
-            " save it as UTF-8"
-        )
-    except ValueError as error:
-        message = f"is not TOML: {error}"
-    problem = Problem(location=path.name, message=message)
+    except reader.UnreadableError as error:
+        message = error.problem
+        if error.steps:
+            location = reader.location_of(error.steps)
+    problem = Problem(location=location, message=message)
     raise DeclarationError(path=path, problems=(problem,))

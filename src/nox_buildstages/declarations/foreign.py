@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages import toml
+from nox_buildstages import reader
 from nox_buildstages.declarations.declared import REQUIREMENTS_KEY, Declared, as_table
 from nox_buildstages.declarations.pdm import read_pdm
 from nox_buildstages.declarations.pixi import read_pixi
@@ -88,7 +88,7 @@ def _read_tables(
     if "pixi" in tools:
         yield read_pixi(as_table(tools["pixi"]), origin="[tool.pixi]")
     elif (root / "pixi.toml").is_file():
-        table = toml.loads(_read(root / "pixi.toml"))
+        table = reader.parse_toml(_read(root / "pixi.toml"))
         yield read_pixi(table, origin="pixi.toml")
     dynamic = as_table(as_table(tools.get("setuptools")).get("dynamic"))
     if "dependencies" in own.get("dynamic", ()) and dynamic:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from nox_buildstages import toml
+from nox_buildstages import reader
 from nox_buildstages.declarations.locations import locate, with_paths_from
 from nox_buildstages.declarations.uv_files import combine_below
 from nox_buildstages.declarations.uv_variables import ANSWERED_HERE, find_idle_variables
@@ -194,7 +194,7 @@ class Indexes(Value):
             return self.settings
         path = self.root / location
         try:
-            lower = toml.loads(path.read_text(encoding="utf-8"))
+            lower = reader.read_toml(path)
         except (OSError, ValueError) as error:
             raise BuildStagesError(
                 subject="UV_CONFIG_FILE",

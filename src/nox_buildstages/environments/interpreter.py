@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import packaging
+from packaging.markers import Environment
 from packaging.tags import Tag
 
+from nox_buildstages import reader
 from nox_buildstages.errors import CommandError
 from nox_buildstages.model import Interpreter
+from nox_buildstages.reader import UnreadableError
 from nox_buildstages.system.files import file_stamp, write_text
 from nox_buildstages.system.machine import libc
 from nox_buildstages.system.process import Command, run_checked
@@ -56,8 +58,8 @@ def probe_interpreter(python: Path, *, runner: Runner, cache: Path) -> Interpret
     command = Command(argv=(str(python), "-I", "-c", _PROBE, library))
     answer = cache / f"{identify_interpreter(python)}.json"
     try:
-        return _parse_answer(answer.read_text(encoding="utf-8"))
-    except (OSError, ValueError, LookupError, TypeError):
+        return _parse_answer(reader.read_bytes(answer))
+    except (OSError, UnreadableError):
         if python.resolve() == Path(sys.executable).resolve():
             # The program of this process, perhaps in another virtual environment.
             namespace: dict[str, str] = {}
@@ -108,11 +110,21 @@ def stamp_interpreter(python: Path) -> tuple[int, int, int, int, str]:
     return inode, size, modified, changed, settings
 
 
-def _parse_answer(text: str) -> Interpreter:
-    answer = json.loads(text)
-    return Interpreter(
-        markers=answer["markers"],
-        tags=tuple(Tag(*parts) for parts in answer["tags"]),
-        abi=answer["abi"],
-        platform=answer["platform"],
-    )
+def _parse_answer(text: str | bytes) -> Interpreter:
+    def read(answer: reader.Table) -> Interpreter:
+        markers = answer.get("markers", reader.mapping_of(reader.text))
+        for name in Environment.__annotations__.keys() - {"extra"} - markers.keys():
+            raise UnreadableError("is missing", "markers", name)
+        return Interpreter(
+            markers=cast("Environment", markers),
+            tags=answer.get("tags", reader.list_of(_read_tag)),
+            abi=answer.get("abi", reader.text),
+            platform=answer.get("platform", reader.text),
+        )
+
+    return reader.parse_json(text, reader.table(read))
+
+
+def _read_tag(value: object) -> Tag:
+    interpreter, abi, platform = reader.list_of(reader.text)(value)
+    return Tag(interpreter, abi, platform)

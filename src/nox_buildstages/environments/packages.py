@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name, canonicalize_version
 
+from nox_buildstages import reader
 from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.store.key import digest_json
@@ -225,9 +226,7 @@ def write_direct_url(environment: Environment, name: str, folder: Path) -> None:
 
 
 def _read_record(location: Path) -> dict[str, list[str]]:
-    try:
-        text = (location / _INSTALLATION_RECORD).read_text("utf-8")
-        record = json.loads(text)
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
+    pair = reader.list_of(reader.text)
+    path = location / _INSTALLATION_RECORD
+    found = reader.find_json(path, reader.mapping_of(pair)) or {}
+    return {name: [*it] for name, it in found.items() if len(it) == 2}  # noqa: PLR2004 - a pair

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
+from nox_buildstages import reader
 from nox_buildstages.environments.packages import (
     FILES_NOTE,
     difference_error,
@@ -200,11 +201,12 @@ def restore_files(
 
 def _read_recorded_files(location: Path) -> _Snapshot | None:
     """Return the recorded files of an environment; None without a valid record."""
-    try:
-        recorded = json.loads((location / FILES_NOTE).read_text(encoding="utf-8"))
-        return {name: tuple(status) for name, status in recorded.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return None
+
+    def status(value: object) -> tuple[int, int, int]:
+        mode, size, changed = reader.list_of(reader.integer)(value)
+        return mode, size, changed
+
+    return reader.find_json(location / FILES_NOTE, reader.mapping_of(status))
 
 
 def _copy_file(source: str, target: str) -> None:

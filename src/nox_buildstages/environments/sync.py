@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import tomli_w
 
-from nox_buildstages import toml
+from nox_buildstages import reader
 from nox_buildstages.declarations.settings import NETWORK_OFF, OFFLINE_HINT, Indexes
 from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.environments.packages import (
@@ -324,14 +324,18 @@ class Syncer(Value):
             return self.runner(command)
 
 
+def _read_overlap(table: reader.Table) -> Overlap:
+    return Overlap(
+        winner=table.get("winner", reader.text),
+        loser=table.get("loser", reader.text),
+        paths=table.get("paths", reader.list_of(reader.text)),
+    )
+
+
 def read_overlaps(environment: Environment) -> tuple[Overlap, ...]:
     """Return where the packages disagree about a path, as found when installed."""
-    try:
-        text = environment.location.joinpath(_OVERLAPS_NOTE).read_text(encoding="utf-8")
-        found = json.loads(text)
-        return tuple(Overlap(**{**it, "paths": tuple(it["paths"])}) for it in found)
-    except (OSError, ValueError, TypeError, KeyError):
-        return ()
+    note = environment.location / _OVERLAPS_NOTE
+    return reader.find_json(note, reader.list_of(reader.table(_read_overlap))) or ()
 
 
 def _sync_error(
@@ -358,7 +362,7 @@ def _sync_error(
 
 def _read_lock(lock: Path) -> dict[str, Any]:
     """Return the document of a lock, valid in any folder."""
-    document = toml.loads(lock.read_text(encoding="utf-8"))
+    document = reader.read_toml(lock)
     for package in document["packages"]:
         for file in _files(package):
             if "path" in file:

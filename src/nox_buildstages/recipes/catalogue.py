@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
-from nox_buildstages import toml
+from nox_buildstages import reader
 from nox_buildstages.recipes.recipe import Recipe, read_recipe
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def find_project(name: str) -> str:
     for file in FOLDER.iterdir():
         text = file.read_text("utf-8")
         if f'"{normalized}"' in text:  # few: most files needn't be parsed
-            document = toml.loads(text)
+            document = reader.parse_toml(text)
             if normalized in document.get("other-names", ()):
                 return str(document["name"])
     return name
@@ -43,4 +43,4 @@ def find_project(name: str) -> str:
 def all_documents() -> Iterator[dict[str, Any]]:
     """Yield the documents of all recipes as they are, by name."""
     for file in sorted(FOLDER.iterdir(), key=lambda it: Path(it.name).stem):
-        yield toml.loads(file.read_text("utf-8"))
+        yield reader.parse_toml(file.read_text("utf-8"))

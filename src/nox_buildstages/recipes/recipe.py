@@ -16,7 +16,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages import toml
+from nox_buildstages import reader
 from nox_buildstages.config import getters, values
 from nox_buildstages.config.getters import Document, Item, Key
 from nox_buildstages.errors import DeclarationError, Problem
@@ -273,8 +273,8 @@ def read_recipe(text: str, path: Path) -> Recipe:
         DeclarationError: The file is faulty; has all problems.
     """
     try:
-        document = Document(content=toml.loads(text), path=path)
-    except toml.TOMLDecodeError as error:
+        document = Document(content=reader.parse_toml(text), path=path)
+    except reader.UnreadableError as error:
         problem = Problem(location="the document", message=str(error))
         raise DeclarationError(path=path, problems=[problem]) from error
     item = Item(value=document.content, steps=(), document=document)

@@ -37,8 +37,9 @@ An output has the state ``cached``, or ``begun`` and then ``built``, ``failed`` 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+from nox_buildstages import reader
 from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
@@ -119,7 +120,21 @@ class Event(Value):
         """Return the event of a line.
 
         Raises:
-            TypeError: The line has other fields.
-            ValueError: The line isn't JSON.
+            UnreadableError: The line is no event.
         """
-        return cls(**json.loads(line))
+        return reader.parse_json(line, reader.table(_read_event))
+
+
+_TEXTS = ("session", "python", "cell", "stage", "output", "version")
+
+
+def _read_event(table: reader.Table) -> Event:
+    texts = {name: table.get(name, reader.text, "") for name in _TEXTS}
+    return Event(
+        step=cast("Step", table.get("step", reader.text)),
+        state=table.get("state", reader.text),
+        time=table.get("time", reader.seconds, 0.0),
+        process=table.get("process", reader.integer, 0),
+        facts=table.get("facts", reader.mapping_of(reader.plain), {}),
+        **texts,
+    )

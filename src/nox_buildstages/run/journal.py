@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from nox_buildstages.reader import UnreadableError
 from nox_buildstages.run.events import Event
 from nox_buildstages.system.files import make_ignored_folder
 from nox_buildstages.value import Value
@@ -82,5 +83,5 @@ class Journal(Value, kw_only=False):
 
 def _parse(lines: bytes) -> Iterator[Event]:
     for line in lines.splitlines():
-        with suppress(TypeError, ValueError):
+        with suppress(UnreadableError):
             yield Event.from_line(line)

@@ -240,13 +240,18 @@ def _end_run(
     from nox_buildstages.run.failure import describe_stop  # noqa: PLC0415 - a no-op needs none
     from nox_buildstages.run.summary import missing_summaries  # noqa: PLC0415
 
-    events = run.events()
-    for python, entries in missing_summaries(events, cells, sessions):
-        if len(cells.first.project.pythons) > 1:
-            _LOGGER.info("Python %s", python)
-        print_summary(run, entries, [it for it in events if it.step == "run"])
-    command = shlex.join(("nox", *sys.argv[1:]))
-    for line in describe_stop(events, command, now=time.time()):
-        _LOGGER.info(line)
-    write_report(events)
+    try:
+        events = run.events()
+        for python, entries in missing_summaries(events, cells, sessions):
+            if len(cells.first.project.pythons) > 1:
+                _LOGGER.info("Python %s", python)
+            print_summary(run, entries, [it for it in events if it.step == "run"])
+        command = shlex.join(("nox", *sys.argv[1:]))
+        for line in describe_stop(events, command, now=time.time()):
+            _LOGGER.info(line)
+        write_report(events)
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        from nox_buildstages.run.unexpected import explain  # noqa: PLC0415
+
+        run.print_lines(explain(error).lines(colour=run.colour))
     run.journal.remove()

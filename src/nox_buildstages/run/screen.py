@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from nox_buildstages.run.journal import Journal
     from nox_buildstages.run.state import RunState
 
+_LOG = logging.getLogger(__name__)
+
 HEARTBEAT = 30.0
 """Seconds between two lines of progress if no line can be live."""
 
@@ -105,11 +107,13 @@ class LiveScreen(Screen):
         """Draw in a thread, which all sessions of the process share."""
         while True:
             time.sleep(self.interval)
-            # Whatever happens to the terminal, the build matters more.
-            with suppress(OSError, ValueError), self.lock:
-                since = math.inf if self._since is None else self._since
-                if time.monotonic() - since >= _DELAY and not self._covered:
-                    self.draw(self._read_state())
+            try:
+                with self.lock:
+                    since = math.inf if self._since is None else self._since
+                    if time.monotonic() - since >= _DELAY and not self._covered:
+                        self.draw(self._read_state())
+            except Exception as error:  # noqa: BLE001 - the build matters more
+                _LOG.debug("the progress can't be shown: %r", error)
 
     def draw(self, state: RunState) -> None:
         """Show the state of the run, in place of the earlier progress."""

@@ -12,7 +12,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages import toml
+from nox_buildstages import reader
 from nox_buildstages.errors import SourceError
 from nox_buildstages.model import Metadata
 from nox_buildstages.sources.trees import METADATA_FILES
@@ -222,9 +222,10 @@ def _read_pyproject(tree: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return toml.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # neither TOML nor UTF-8
-        raise ValueError(f"pyproject.toml: {error}") from error
+        return reader.read_toml(path)
+    except reader.UnreadableError as error:
+        error.file = path.name
+        raise
 
 
 def _get_table(table: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from nox_buildstages import reader
 from nox_buildstages.store.memory import BuildMemory
 from nox_buildstages.system import files
-from nox_buildstages.value import Value, replace, to_dict
+from nox_buildstages.value import Value, field_names, replace, to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +72,27 @@ class FailedBuild(Value):
     output: str
     environment: str
     project: str  # the project's folder, relative to the build directory
+
+
+def _inner_path(value: object) -> str:
+    """Read a path that doesn't lead out of the build directory."""
+    path = PurePosixPath(reader.text(value))
+    if path.is_absolute() or ".." in path.parts:
+        raise reader.mismatch("a path in the build directory", value)
+    return str(path)
+
+
+def _read_state(table: reader.Table) -> PartialBuild:
+    if table.get("format", reader.integer) != FORMAT:
+        raise ValueError("another format")
+    table.refuse_others(("format", *field_names(PartialBuild)))
+    return PartialBuild(
+        environment=table.get("environment", reader.text),
+        project=table.get("project", _inner_path),
+        time=table.get("time", reader.count),
+        open=table.get("open", reader.list_of(reader.text)),
+        spent=table.get("spent", reader.seconds),
+    )
 
 
 class BuildDirectory(Value, kw_only=False):
@@ -149,11 +171,8 @@ class BuildDirectory(Value, kw_only=False):
         It makes paths relative to the project, to the source, or to the build
         directory. Others stay absolute.
         """
-        try:
-            state = json.loads(self._state.read_text(encoding="utf-8"))
-            project = str(state["project"])
-        except (OSError, ValueError, LookupError, TypeError):
-            project = self.source.name
+        state = reader.find_json(self._state, reader.table(_read_state))
+        project = self.source.name if state is None else state.project
         tops = f"{project}/", f"{self.source.name}/"
 
         def shorten(path: str) -> str:
@@ -173,14 +192,8 @@ class BuildDirectory(Value, kw_only=False):
         Build tools write the environment's path into the tree, so a build in another
         environment doesn't resume.
         """
-        try:
-            state = json.loads(self._state.read_text(encoding="utf-8"))
-            if state.pop("format") != FORMAT:
-                return None
-            begun = PartialBuild(**{**state, "open": tuple(state["open"])})
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            return None
-        if begun.environment != str(environment):
+        begun = reader.find_json(self._state, reader.table(_read_state))
+        if begun is None or begun.environment != str(environment):
             return None
         try:
             text = self.checkpoint.read_text(encoding="utf-8")
@@ -254,25 +267,27 @@ class BuildDirectory(Value, kw_only=False):
 
     def keep_tree(self, output: str) -> None:
         """Keep the tree of a failed build for a shell; no build resumes in it."""
-        try:
-            state = json.loads(self._state.read_text(encoding="utf-8"))
-            failed = FailedBuild(
-                output=output,
-                environment=state["environment"],
-                project=state["project"],
-            )
-        except (OSError, ValueError, LookupError):  # nothing was unpacked
+        state = reader.find_json(self._state, reader.table(_read_state))
+        if state is None:  # nothing was unpacked
             self.clear()
             return
+        failed = FailedBuild(
+            output=output, environment=state.environment, project=state.project
+        )
         self._state.unlink()
         files.write_text(self.failure, json.dumps(to_dict(failed)))
 
     def failed_build(self) -> FailedBuild | None:
         """Return the failed build whose tree this is; None if there is none."""
-        try:
-            return FailedBuild(**json.loads(self.failure.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
+
+        def read(table: reader.Table) -> FailedBuild:
+            return FailedBuild(
+                output=table.get("output", reader.text),
+                environment=table.get("environment", reader.text),
+                project=table.get("project", _inner_path),
+            )
+
+        return reader.find_json(self.failure, reader.table(read))
 
     def clear(self) -> None:
         """Remove the folder."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
@@ -11,6 +10,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from nox_buildstages import reader
 from nox_buildstages.store import listing
 from nox_buildstages.store.build_dir import KEPT_SECONDS, BuildDirectory
 from nox_buildstages.store.key import Recipe
@@ -233,7 +233,7 @@ def _last_use(scan: Mapping[str, os.stat_result]) -> float:
 def _is_broken(store: Store, folder: Path) -> bool:
     """Whether no version finds a wheel; other versions may have other records."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = reader.read_json(folder / RECORD, reader.plain)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return True
     except OSError:

@@ -7,8 +7,9 @@ import json
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from nox_buildstages import reader
 from nox_buildstages.text import diff
-from nox_buildstages.value import Value, field, replace, to_dict
+from nox_buildstages.value import Value, field, field_names, replace, to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -86,29 +87,53 @@ class Recipe(Value):
         return value
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Recipe:
+    def from_dict(cls, value: object) -> Recipe:
         """Return the recipe whose ``to_dict`` returned a value.
 
         Raises:
-            TypeError, LookupError: The value has another scheme.
+            UnreadableError: The value is malformed, or has another scheme.
         """
-        environment = {
-            name: Ingredient(**ingredient)
-            for name, ingredient in _mapping(value["environment"]).items()
-        }
-        settings = {
-            name: setting if isinstance(setting, str) else tuple(setting)
-            for name, setting in _mapping(value["config_settings"]).items()
-        }
-        patches = tuple(AppliedPatch(**patch) for patch in value.get("patches", ()))
-        parts = {"environment": environment, "config_settings": settings}
-        return cls(**{**value, **parts, "patches": patches})
+        table = reader.Table(value)
+        texts = reader.mapping_of(reader.text)
+        table.refuse_others(field_names(cls))
+        return cls(
+            name=table.get("name", reader.text),
+            version=table.get("version", reader.text),
+            source=table.get("source", reader.text),
+            environment=table.get(
+                "environment", reader.mapping_of(reader.table(_read_ingredient))
+            ),
+            env=table.get("env", texts),
+            config_settings=table.get(
+                "config_settings", reader.mapping_of(_read_setting)
+            ),
+            interpreter=table.get("interpreter", texts),
+            tools=table.get("tools", texts),
+            patches=table.get("patches", reader.list_of(reader.table(_read_patch)), ()),
+            network=table.get("network", reader.boolean, default=False),
+            own_cuda=table.get("own_cuda", reader.boolean, default=False),
+        )
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"{value!r} is no table")
-    return value
+def _read_ingredient(table: reader.Table) -> Ingredient:
+    table.refuse_others(field_names(Ingredient))
+    return Ingredient(
+        version=table.get("version", reader.text),
+        sha256=table.get("sha256", reader.text),
+        stage=table.get("stage", reader.text),
+    )
+
+
+def _read_patch(table: reader.Table) -> AppliedPatch:
+    return AppliedPatch(
+        sha256=table.get("sha256", reader.text), name=table.get("name", reader.text)
+    )
+
+
+def _read_setting(value: object) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        return reader.text(value)
+    return reader.list_of(reader.text)(value)
 
 
 def digest_json(

@@ -11,6 +11,7 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
+from nox_buildstages import reader
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.store.store import RECORD
 from nox_buildstages.system import files
@@ -27,11 +28,9 @@ Listing: TypeAlias = "dict[str, dict[str, int]]"
 
 def read_list(store: Store) -> Listing:
     """Return the list as it is; empty if it is missing or damaged."""
-    try:
-        listed = json.loads((store.folder / FOLDER / FILE).read_bytes())
-        return {name: {**wheels} for name, wheels in listed.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+    path = store.folder / FOLDER / FILE
+    sizes = reader.mapping_of(reader.count)
+    return reader.find_json(path, reader.mapping_of(sizes)) or {}
 
 
 def list_wheels(store: Store) -> Listing:

@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from nox_buildstages import reader
 from nox_buildstages.store.inventory import list_items
 from nox_buildstages.store.listing import FOLDER
 from nox_buildstages.store.store import DAY
@@ -32,7 +33,7 @@ def describe_large_store(store: Store) -> str:
     size = None
     with suppress(OSError, ValueError):
         if time.time() - note.stat().st_mtime < DAY:
-            size = int(json.loads(note.read_text(encoding="utf-8")))
+            size = reader.find_json(note, reader.count)
     if size is None:
         size = sum(item.size for item in list_items(store))
         with suppress(OSError):  # the store is read-only, or the disk is full

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
+from nox_buildstages import reader
 from nox_buildstages.errors import BuildStagesError, refuse_newer_format
 from nox_buildstages.store.build_dir import BuildDirectory
 from nox_buildstages.store.key import Recipe
@@ -116,30 +117,32 @@ class StoredWheel(Value):
         return build
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any], folder: Path) -> StoredWheel:
+    def from_dict(cls, record: object, folder: Path) -> StoredWheel:
         """Return the wheel described by a record in a folder.
 
         Raises:
-            ValueError, LookupError, TypeError: The record is malformed, or has another
-                format.
+            UnreadableError: The record is malformed, or has another format.
         """
-        refuse_newer_format(str(folder / RECORD), record["format"], FORMAT)
-        if record["format"] != FORMAT:
-            raise LookupError("format")
-        recipe, tree_size = Recipe.from_dict(record["recipe"]), record.get("tree-size")
+        table = reader.Table(record)
+        found = table.get("format", reader.integer)
+        refuse_newer_format(str(folder / RECORD), found, FORMAT)
+        if found != FORMAT:
+            raise reader.mismatch(f"format {FORMAT}", found)
+        recipe = table.get("recipe", Recipe.from_dict)
+        file = table.get("wheel", reader.text)
         return cls(
             name=NormalizedName(recipe.name),
-            version=Version(recipe.version),
-            path=folder / os.path.basename(record["wheel"]),  # noqa: PTH119
-            sha256=record["sha256"],
-            size=record["size"],
-            seconds=record["seconds"],
+            version=reader.parsed(Version)(recipe.version),
+            path=folder / os.path.basename(file),  # noqa: PTH119
+            sha256=table.get("sha256", reader.text),
+            size=table.get("size", reader.count),
+            seconds=table.get("seconds", reader.seconds),
             log=folder / LOG,
             recipe=recipe,
-            run=record["run"],
-            tree_size=tree_size if isinstance(tree_size, int) else None,
-            memory=BuildMemory.from_dict(record.get("memory")),
-            compiled_field=record.get("compiled"),
+            run=table.get("run", reader.text),
+            tree_size=table.get("tree-size", reader.nullable(reader.count), None),
+            memory=BuildMemory.from_dict(table.content.get("memory")),
+            compiled_field=table.get("compiled", reader.plain, None),
         )
 
 
@@ -276,11 +279,12 @@ class Store(Value, kw_only=False):
     def failures(self, name: str) -> Iterator[tuple[float, Recipe, BuildMemory]]:
         """Yield time, recipe and memory of failed builds of a project."""
         for file in self.folder.joinpath(FAILURES).glob(f"{name}-*.json"):
-            with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
-                record = json.loads(file.read_bytes())
-                recipe = Recipe.from_dict(record["recipe"])
-                memory = BuildMemory.from_dict(record["memory"])
-                if record["format"] == FORMAT and recipe.name == name and memory:
+            with suppress(OSError, reader.UnreadableError):
+                record = reader.read_json(file, reader.Table)
+                recipe = record.get("recipe", Recipe.from_dict)
+                memory = BuildMemory.from_dict(record.get("memory", reader.plain))
+                found = record.get("format", reader.integer)
+                if found == FORMAT and recipe.name == name and memory:
                     yield file.stat().st_mtime, recipe, memory
 
     def _failure(self, recipe: Recipe) -> Path:
@@ -402,6 +406,6 @@ def note_use(path: Path) -> None:
 def load_record(record: bytes, folder: Path) -> StoredWheel | None:
     """Return the wheel described by a record file; None if malformed."""
     try:
-        return StoredWheel.from_dict(json.loads(record), folder)
-    except (ValueError, LookupError, TypeError):
+        return reader.parse_json(record, lambda it: StoredWheel.from_dict(it, folder))
+    except reader.UnreadableError:
         return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from packaging.utils import is_normalized_name
 
+from nox_buildstages import reader
 from nox_buildstages.errors import refuse_newer_format
 from nox_buildstages.model import LOGS, log_name
 from nox_buildstages.value import Value
@@ -26,7 +27,6 @@ _RUN = "run"
 _TEXTS = frozenset(
     ("name", "version", "file", "stage", "key", "sha256", "status", "source", "log")
 )
-_FIELDS = _TEXTS | {"size", "seconds", "environment"}
 
 Entry: TypeAlias = "Mapping[str, Any]"
 """The JSON object of one wheel."""
@@ -61,27 +61,29 @@ def parse_manifest(text: str | bytes, *, path: str = MANIFEST) -> Manifest:
 
     Raises:
         BuildStagesError: A newer version wrote the manifest.
-        ValueError: The text isn't a manifest, or has an older format.
+        UnreadableError: The text isn't a manifest, or has an older format.
     """
-    document = json.loads(text)
-    if not isinstance(document, dict) or not isinstance(document.get("wheels"), list):
-        raise ValueError("it lists no wheels")  # noqa: TRY004 - the type of a file
-    refuse_newer_format(path, document.get("format"), FORMAT)
-    if document.get("format", FORMAT) != FORMAT:
-        raise ValueError(f"its format is {document['format']}, not {FORMAT}")
-    merged, run = document.get(_MERGED), document.get(_RUN)
-    valid: list[Any] = []
-    invalid: list[Any] = []
-    for entry in document["wheels"]:
-        (valid if _is_valid(entry) else invalid).append(entry)
-    return Manifest(
-        wheels=tuple(valid),
-        merged={name: str(merged[name]) for name in merged if _is_file_name(name)}
-        if isinstance(merged, dict)
-        else None,
-        run=run if isinstance(run, dict) else None,
-        invalid=tuple(invalid),
-    )
+
+    def read(document: reader.Table) -> Manifest:
+        found = document.get("format", reader.integer, FORMAT)
+        refuse_newer_format(path, found, FORMAT)
+        if found != FORMAT:
+            raise reader.UnreadableError(f"its format is {found}, not {FORMAT}")
+        valid: list[Any] = []
+        invalid: list[Any] = []
+        for entry in document.get("wheels", reader.list_of(reader.plain)):
+            (valid if _is_valid(entry) else invalid).append(entry)
+        merged = document.get(_MERGED, reader.mapping_of(reader.text), None)
+        if merged is not None:
+            merged = {it: merged[it] for it in merged if _is_file_name(it)}
+        return Manifest(
+            wheels=tuple(valid),
+            merged=merged,
+            run=document.get(_RUN, reader.mapping_of(reader.plain), None),
+            invalid=tuple(invalid),
+        )
+
+    return reader.parse_json(text, reader.table(read))
 
 
 def format_manifest(manifest: Manifest) -> str:
@@ -106,10 +108,14 @@ def log_of_wheel(file: str) -> str:
 
 
 def _is_valid(entry: Any) -> bool:  # noqa: ANN401 - any JSON value
-    if not isinstance(entry, dict) or not entry.keys() >= _FIELDS:
-        return False
-    texts = all(isinstance(entry[field], str) for field in _TEXTS)
-    if not (texts and isinstance(entry["environment"], dict)):
+    try:
+        table = reader.Table(entry)
+        for field in _TEXTS:
+            table.get(field, reader.text)
+        table.get("size", reader.count)
+        table.get("seconds", reader.seconds)
+        table.get("environment", reader.mapping_of(reader.text))
+    except reader.UnreadableError:
         return False
     name, file = entry["name"], entry["file"]
     is_wheel = file.endswith(".whl") and _is_file_name(file)

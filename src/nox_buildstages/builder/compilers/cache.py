@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -10,8 +9,9 @@ import shutil
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+from nox_buildstages import reader
 from nox_buildstages.builder.compilers.wrappers import (
     CACHES,
     MAP_VARIABLE,
@@ -267,11 +267,17 @@ def _run_cache(tools: Tools, stage: str, name: str, command: Command) -> str:
 
 def count_sccache(output: str) -> Counts:
     """Return the hits and the compilations in the statistics of sccache."""
+
+    def read(answer: reader.Table) -> Counts:
+        stats = answer.get("stats", reader.Table)
+        hits, misses = (
+            stats.get(name, reader.Table).get("counts", reader.mapping_of(reader.count))
+            for name in ("cache_hits", "cache_misses")
+        )
+        found = sum(hits.values())
+        return found, found + sum(misses.values())
+
     try:
-        stats: dict[str, Any] = json.loads(output)["stats"]
-    except (ValueError, LookupError):  # the server has ended
+        return reader.parse_json(output, reader.table(read))
+    except reader.UnreadableError:  # the server has ended
         return 0, 0
-    hits, misses = (
-        sum(stats[name]["counts"].values()) for name in ("cache_hits", "cache_misses")
-    )
-    return hits, hits + misses

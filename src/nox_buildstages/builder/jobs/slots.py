@@ -16,6 +16,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from nox_buildstages import reader
 from nox_buildstages.system import files
 from nox_buildstages.system.locks import HeldLock, hold_lock, take_lock, try_lock
 from nox_buildstages.system.machine import Machine
@@ -263,8 +264,8 @@ class JobSlot(Value):
         for file in self._files():
             lock = try_lock(file.with_suffix(".lock"))
             if lock is None:
-                text = file.read_text(encoding="utf-8")
-                others[file] = JobGrant(**json.loads(text))
+                grant = reader.find_json(file, reader.table(_read_grant))
+                others[file] = grant or JobGrant()
             else:
                 _remove(file)  # its process was killed
                 lock.release()
@@ -285,6 +286,15 @@ class JobSlot(Value):
     def exclusive(self) -> AbstractContextManager[None]:
         """Keep other processes from reading and writing slots."""
         return _hold_claims(self.file.parent)
+
+
+def _read_grant(table: reader.Table) -> JobGrant:
+    return JobGrant(
+        jobs=table.get("jobs", reader.count),
+        memory=table.get("memory", reader.integer),
+        base=table.get("base", reader.nullable(reader.integer)),
+        asks=table.get("asks", reader.boolean),
+    )
 
 
 def _hold_claims(folder: Path) -> AbstractContextManager[None]:

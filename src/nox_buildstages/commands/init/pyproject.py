@@ -10,8 +10,7 @@ import copy
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages import toml
-from nox_buildstages.config.getters import Step, location_of
+from nox_buildstages import reader
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.project import read
 from nox_buildstages.config.writing import (
@@ -22,6 +21,7 @@ from nox_buildstages.config.writing import (
 )
 from nox_buildstages.declarations.documents import complete_document
 from nox_buildstages.errors import DeclarationError, ProposalError
+from nox_buildstages.reader import Step, location_of
 from nox_buildstages.system.files import atomic_write
 from nox_buildstages.value import Value, replace
 
@@ -83,7 +83,7 @@ def change_text(text: str, changes: Iterable[Change]) -> ChangedText:
     new_tables: dict[tuple[Step, ...], tuple[Change, ...]] = {}
     inserted = []
     for change in changes:
-        expected = change_document(toml.loads(text), [change])
+        expected = change_document(reader.parse_toml(text), [change])
         new_table = append(text, _new_table(change.table, [change]))
         # A table above takes the key with dots only if there can't be a new table,
         # and the whole table in place of one on a line.
@@ -110,8 +110,8 @@ def change_text(text: str, changes: Iterable[Change]) -> ChangedText:
 def _is_toml(text: str, expected: Mapping[str, Any]) -> bool:
     """Whether a text is TOML for a document."""
     try:
-        return toml.loads(text) == expected
-    except toml.TOMLDecodeError:
+        return reader.parse_toml(text) == expected
+    except reader.UnreadableError:
         return False
 
 
@@ -149,8 +149,8 @@ def _header(line: str) -> tuple[tuple[Step, ...], bool] | None:
     if not line.lstrip().startswith("["):
         return None
     try:
-        value: Any = toml.loads(line)
-    except toml.TOMLDecodeError:
+        value: Any = reader.parse_toml(line)
+    except reader.UnreadableError:
         return None
     steps: tuple[Step, ...] = ()
     while isinstance(value, dict) and value:
@@ -220,9 +220,9 @@ def write_proposal(pyproject: Path, text: str) -> None:
     """
     path = pyproject.resolve()
     try:
-        document = complete_document(toml.loads(text), pyproject)
+        document = complete_document(reader.parse_toml(text), pyproject)
         arrange(read(document, pyproject=pyproject))
-    except (toml.TOMLDecodeError, DeclarationError) as error:
+    except (reader.UnreadableError, DeclarationError) as error:
         raise ProposalError(
             problem=f"tables can't be appended to {pyproject}: {error}",
             hint="copy the proposed tables into the file yourself",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
-from packaging.pylock import Pylock, PylockValidationError
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from nox_buildstages import toml
+from nox_buildstages import reader
 from nox_buildstages.commands.merge.parts import Part, unique_names
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files import pylock
@@ -174,8 +172,8 @@ def _rebase_lock(path: Path, text: str, wheels: Iterable[str], into: Path) -> st
     """Return a bound lock with paths relative to another folder."""
     house = path.parent
     try:
-        lock = Pylock.from_dict(toml.loads(text))
-    except (ValueError, PylockValidationError) as error:
+        lock = pylock.read_pylock(reader.parse_toml(text))
+    except reader.UnreadableError as error:
         raise _damage(house, path.name, f"can't be read: {error}") from error
 
     def move(old: str) -> str:
@@ -187,6 +185,12 @@ def _rebase_lock(path: Path, text: str, wheels: Iterable[str], into: Path) -> st
     return text if moved == lock else pylock.dump_pylock(moved)
 
 
+def _read_subject(statement: reader.Table) -> tuple[str, str]:
+    (subject,) = statement.get("subject", reader.list_of(reader.Table))
+    digest = subject.get("digest", reader.mapping_of(reader.text))
+    return subject.get("name", reader.text), digest.get("sha256", "")
+
+
 def _read_statements(
     house: Path, hashes: Mapping[str, str]
 ) -> tuple[tuple[str, str], ...]:
@@ -195,9 +199,8 @@ def _read_statements(
     if (house / checksums.PROVENANCE).is_file():
         for line in _read_text(house, checksums.PROVENANCE).splitlines():
             try:
-                (subject,) = json.loads(line)["subject"]
-                file, sha256 = subject["name"], subject["digest"]["sha256"]
-            except (ValueError, LookupError, TypeError) as error:
+                file, sha256 = reader.parse_json(line, reader.table(_read_subject))
+            except reader.UnreadableError as error:
                 problem = "has a line that isn't a statement about one wheel"
                 raise _damage(house, checksums.PROVENANCE, problem) from error
             if hashes.get(file) == sha256:

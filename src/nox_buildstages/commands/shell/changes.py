@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
+from nox_buildstages import reader
 from nox_buildstages.errors import CommandError
 from nox_buildstages.system.files import temporary_folder, walk
 from nox_buildstages.system.process import Command
@@ -53,11 +54,8 @@ def note_made(note: Path, before: Stamps, after: Stamps) -> None:
 
 def load_made(note: Path) -> Stamps | None:
     """Return the noted files; None without a note."""
-    try:
-        made: Stamps = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return made
+    stamp = reader.nullable(lambda it: [*reader.list_of(reader.integer)(it)])
+    return reader.find_json(note, reader.mapping_of(stamp))
 
 
 def find_changes(original: Path, tree: Path, made: Mapping[str, object]) -> list[str]:

@@ -13,12 +13,10 @@ import tomli_w
 from packaging.pylock import (
     PackageArchive,
     PackageWheel,
-    Pylock,
     PylockSelectError,
-    PylockValidationError,
 )
 
-from nox_buildstages import toml
+from nox_buildstages import reader
 from nox_buildstages.declarations.upload_times import ALL, SOME
 from nox_buildstages.errors import InvalidLockError, refuse_newer_format
 from nox_buildstages.lock.files.lockfile import (
@@ -34,18 +32,24 @@ from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.lock.files.pylock import (
     TOOL,
     providing_stage,
+    read_pylock,
     select_packages,
     to_document,
 )
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nox_buildstages.model import Interpreter
 
 _SERIES = re.compile(r'^series = "(.*)"$', re.MULTILINE)
 """The line of a lock file with the series."""
+
+_DATES: Mapping[str, reader.Shape[Any]] = {
+    ALL: reader.text,
+    SOME: reader.mapping_of(reader.text),
+}
 
 _HEADER = "# Made by nox-buildstages; `nox -s build-stages-lock` updates it.\n\n"
 
@@ -72,24 +76,33 @@ def load_lock(text: str, *, name: str) -> Lock:
         InvalidLockError: The text is not TOML, not PEP 751, or lacks our table.
         BuildStagesError: A newer version wrote the file.
     """
-    try:
-        document = toml.loads(text)
-        table = document["tool"][TOOL]
-        refuse_newer_format(file_name(name), table["format"], FORMAT)
-        if table["format"] != FORMAT:
-            problem = f"has format {table['format']}, and this version reads {FORMAT}"
+
+    def read(table: reader.Table) -> Lock:
+        found = table.get("format", reader.integer)
+        refuse_newer_format(file_name(name), found, FORMAT)
+        if found != FORMAT:
+            problem = f"has format {found}, and this version reads {FORMAT}"
             raise InvalidLockError(subject=file_name(name), problem=problem)
         return Lock(
             name=name,
-            inputs=table["inputs"],
-            series=table["series"],
-            dates={key: table[key] for key in (ALL, SOME) if key in table},
-            declared=table.get("declared", {}),
-            pylock=replace(Pylock.from_dict(document), tool=None),
+            inputs=table.get("inputs", reader.text),
+            series=table.get("series", reader.text),
+            dates={
+                it: table.get(it, shape)
+                for it, shape in _DATES.items()
+                if it in table.content
+            },
+            declared=table.get("declared", reader.mapping_of(reader.text), {}),
+            pylock=read_pylock(document),
             outputs=read_outputs(table),
         )
-    except (ValueError, LookupError, TypeError, PylockValidationError) as error:
-        problem = f"can't be read: {type(error).__name__}: {error}"
+
+    try:
+        document = reader.parse_toml(text)
+        tools = reader.table(lambda it: it.get(TOOL, reader.table(read)))
+        return reader.Table(document).get("tool", tools)
+    except reader.UnreadableError as error:
+        problem = f"can't be read: {error}"
         raise InvalidLockError(subject=file_name(name), problem=problem) from error
 
 

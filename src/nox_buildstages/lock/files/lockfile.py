@@ -6,26 +6,35 @@ the wheels built in the environment.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 
-from packaging.markers import Marker
+from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
+from nox_buildstages import reader
 from nox_buildstages.indexes.url_secrets import strip_logins
-from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource, Metadata
+from nox_buildstages.model import (
+    ArchiveSource,
+    DirectorySource,
+    GitSource,
+    Learned,
+    Metadata,
+)
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from packaging.markers import Marker
     from packaging.pylock import Pylock
 
     from nox_buildstages.model import Source
 
 
-_T = TypeVar("_T")
+_TEXTS = reader.list_of(reader.text)
+_SPECIFIERS = reader.parsed(lambda text: str(SpecifierSet(text)))
 
 FORMAT = 1
 """The version of the table ``[tool.nox-buildstages]``."""
@@ -113,54 +122,58 @@ def write_output(output: LockedOutput) -> dict[str, Any]:
     return table
 
 
-def read_outputs(table: Mapping[str, Any]) -> tuple[LockedOutput, ...]:
-    """Return the outputs in our table of a lock, or raise any built-in exception."""
-    return tuple(map(_read_output, _list(table, "outputs", dict)))
+def read_outputs(
+    table: reader.Table, requirement: reader.Shape[str] = reader.requirement_text
+) -> tuple[LockedOutput, ...]:
+    """Return the outputs in our table of a lock; ``requirement`` checks requirements.
+
+    Raises:
+        UnreadableError: The table is malformed.
+    """
+    requirements = reader.list_of(requirement)
+
+    def read(table: reader.Table) -> LockedOutput:
+        return LockedOutput(
+            name=NormalizedName(table.get("name", reader.text)),
+            source=table.get("source", reader.table(_read_source)),
+            build_requires=table.get("build-requires", requirements),
+            metadata=Metadata(
+                version=table.get("version", reader.parsed(Version)),
+                requires_dist=table.get("requires-dist", requirements),
+                requires_python=table.get("requires-python", _SPECIFIERS, None),
+                provides_extra=table.get("provides-extra", _TEXTS, ()),
+                learned=table.get("metadata", read_learned),
+            ),
+            marker=table.get("marker", reader.marker, None),
+            asked=table.get("asked-on", _TEXTS, ()),
+        )
+
+    return table.get("outputs", reader.list_of(reader.table(read)), ())
 
 
-def _read_output(table: Mapping[str, Any]) -> LockedOutput:
-    source_table = table["source"]
-    subdirectory = source_table.get("subdirectory")
-    if "directory" in source_table:
-        source: Source = DirectorySource(
-            path=source_table["directory"], subdirectory=subdirectory
-        )
-    elif "git" in source_table:
-        source = GitSource(
-            url=source_table["git"],
-            commit=source_table["commit"],
+def read_learned(value: object) -> Learned:
+    """Read how metadata was learned."""
+    for known in get_args(Learned):
+        if value == known:
+            return cast("Learned", value)
+    raise reader.mismatch(f"one of {', '.join(get_args(Learned))}", value)
+
+
+def _read_source(table: reader.Table) -> Source:
+    subdirectory = table.get("subdirectory", reader.text, None)
+    if "directory" in table.content:
+        path = table.get("directory", reader.text)
+        return DirectorySource(path=path, subdirectory=subdirectory)
+    if "git" in table.content:
+        return GitSource(
+            url=table.get("git", reader.text),
+            commit=table.get("commit", reader.text),
             subdirectory=subdirectory,
-            revision=source_table.get("revision"),
+            revision=table.get("revision", reader.text, None),
         )
-    else:
-        is_remote = "url" in source_table
-        source = ArchiveSource(
-            location=source_table["url" if is_remote else "path"],
-            sha256=source_table["sha256"],
-            subdirectory=subdirectory,
-        )
-    return LockedOutput(
-        name=NormalizedName(table["name"]),
-        source=source,
-        build_requires=_list(table, "build-requires", str, optional=False),
-        metadata=Metadata(
-            version=Version(table["version"]),
-            requires_dist=_list(table, "requires-dist", str, optional=False),
-            requires_python=table.get("requires-python"),
-            provides_extra=_list(table, "provides-extra", str),
-            learned=table["metadata"],
-        ),
-        marker=Marker(table["marker"]) if "marker" in table else None,
-        asked=tuple(table.get("asked-on", ())),
+    is_remote = "url" in table.content
+    return ArchiveSource(
+        location=table.get("url" if is_remote else "path", reader.text),
+        sha256=table.get("sha256", reader.text),
+        subdirectory=subdirectory,
     )
-
-
-def _list(
-    table: Mapping[str, Any], key: str, kind: type[_T], *, optional: bool = True
-) -> tuple[_T, ...]:
-    """Return a list of values of a type; an optional list may be missing."""
-    value = table.get(key, []) if optional else table[key]
-    if not isinstance(value, list) or not all(isinstance(it, kind) for it in value):
-        noun = "strings" if kind is str else "tables"
-        raise TypeError(f"{key!r} is no list of {noun}")
-    return tuple(value)

@@ -19,6 +19,7 @@ from packaging.pylock import (
     PackageVcs,
     PackageWheel,
     Pylock,
+    PylockValidationError,
 )
 from packaging.specifiers import SpecifierSet
 from packaging.utils import (
@@ -30,6 +31,7 @@ from packaging.utils import (
 from packaging.version import Version
 
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
+from nox_buildstages.reader import Table, UnreadableError, list_of, table, text
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
@@ -58,6 +60,31 @@ def make_pylock(
         created_by=TOOL,
         packages=sorted(packages, key=lambda package: package.name),
     )
+
+
+def read_pylock(document: Mapping[str, Any]) -> Pylock:
+    """Return the lock of a document, without the tables of tools at its end.
+
+    Raises:
+        UnreadableError: The document isn't a lock (PEP 751).
+    """
+    try:
+        pylock = Pylock.from_dict(document)
+    except PylockValidationError as error:
+        raise UnreadableError(str(error)) from error
+    packages = Table({"packages": [*pylock.packages]})
+    packages.get("packages", list_of(_check_package))
+    return replace(pylock, tool=None)
+
+
+def _check_package(package: Package) -> None:
+    """Check what PEP 751 leaves open: our own table, and the names of files."""
+    if package.tool is not None:
+        Table(package.tool).get(TOOL, table(lambda it: it.get("stage", text)), None)
+    for wheel in package.wheels or ():
+        parse_wheel_filename(wheel.filename)
+    for file in (package.archive, package.sdist, *(package.wheels or ())):
+        urlsplit((file and file.url) or "")
 
 
 def dump_pylock(pylock: Pylock) -> str:
@@ -148,7 +175,7 @@ def source_of(package: Package) -> Source | None:
         return None
     return ArchiveSource(
         location=archive.url or archive.path or "",
-        sha256=archive.hashes["sha256"],
+        sha256=archive.hashes.get("sha256", ""),
         subdirectory=getattr(archive, "subdirectory", None),
     )
 

@@ -18,6 +18,7 @@ import packaging
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
+from nox_buildstages import reader
 from nox_buildstages.lock.files.lockfile import (
     IndexPin,
     LockedOutput,
@@ -139,7 +140,7 @@ def _from_json(table: Mapping[str, Any]) -> SelectedLock:
     return SelectedLock(
         **{
             **table,
-            "outputs": read_outputs(table),
+            "outputs": read_outputs(reader.Table(table), reader.text),
             "pins": tuple(pins),
             "local_wheels": tuple(table["local_wheels"]),
             "local_archives": tuple(table["local_archives"]),

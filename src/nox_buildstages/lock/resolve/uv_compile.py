@@ -13,18 +13,18 @@ import re
 import zipfile
 from typing import TYPE_CHECKING, Any
 
-from packaging.pylock import PackageWheel, Pylock, PylockValidationError
+from packaging.pylock import PackageWheel, Pylock
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 
-from nox_buildstages import toml
+from nox_buildstages import reader
 from nox_buildstages.declarations.no_binary import find_no_binary, without_no_binary
 from nox_buildstages.declarations.settings import NETWORK_OFF, OFFLINE_HINT
 from nox_buildstages.declarations.uv_sources import is_direct, list_sources, with_source
 from nox_buildstages.errors import NoWheelError, ResolutionError
 from nox_buildstages.indexes import url_secrets
-from nox_buildstages.lock.files.pylock import select_packages
+from nox_buildstages.lock.files.pylock import read_pylock, select_packages
 from nox_buildstages.model import FINAL
 from nox_buildstages.system.files import temporary_folder
 from nox_buildstages.system.process import Command, Runner
@@ -255,9 +255,9 @@ class Resolver(Value):
         if completed.returncode:
             return _uv_error(question, completed.stderr, self.target.interpreter)
         try:
-            document = toml.loads(lock.read_text(encoding="utf-8"))
-            answer = Pylock.from_dict(url_secrets.strip_logins(document))
-        except (ValueError, PylockValidationError) as error:
+            document = reader.read_toml(lock)
+            answer = read_pylock(url_secrets.strip_logins(document))
+        except (OSError, reader.UnreadableError) as error:
             problem = f"uv's lock can't be read: {error}"
             return ResolutionError(name=question.name, problem=problem)
         for package in answer.packages:
