@@ -43,6 +43,10 @@ DEEPEST = 64
 _LATEST = 253_402_300_800
 """The end of the year 9999, in seconds: later times can't be formatted."""
 
+_QUOTED = re.compile(r"""'[^'\n]*'|"(?:\\.|[^"\\\n])*\"""")
+_LONG_KEY = re.compile(rf"(?<!\S)(?:[^\s.]+[ \t]*\.[ \t]*){{{DEEPEST}}}")
+"""A key with dots, for which tomllib takes the square of the number of its parts."""
+
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _REQUIRED: Any = object()
 
@@ -133,6 +137,9 @@ def parse_toml(content: str | bytes) -> dict[str, Any]:
         UnreadableError: The text isn't such a document.
     """
     text = decode_text(content) if isinstance(content, bytes) else content
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.count(".") >= DEEPEST and _LONG_KEY.search(_QUOTED.sub("q", line)):
+            raise UnreadableError(f"line {number} has a key of too many parts")
     try:
         document = tomllib.loads(text.removeprefix("\N{BYTE ORDER MARK}"))
     except RecursionError:

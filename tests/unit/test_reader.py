@@ -47,7 +47,9 @@ def test_json_that_cannot_be_read_names_the_place(
     [
         ("a = 1\na = 2", "is not TOML: Cannot overwrite a value"),
         (f"a = {DEEP}", "is nested too deeply"),
-        (f"{'.'.join('a' * 5000)} = 1", "a.a.a: is nested too deeply"),
+        (f"{'.'.join('a' * 60)} = {{ {'.'.join('b' * 9)} = 1 }}", "a.a.a: is nested"),
+        (f"\n{'.'.join('a' * 99999)} = 1", "line 2 has a key of too many parts"),
+        (f"a = {{ {' . '.join(['" b"'] * 99999)} = 1 }}", "line 1 has a key of"),
         (f"a = {'9' * 5000}", "is not TOML: "),
         (f"a.b = [1, {{ c = 0x{'f' * 5000} }}]", "a.b[1].c: has more than 64 bits"),
         ('a = ["\\u0000"]', "a[0]: has a NUL"),
