@@ -39,6 +39,7 @@ PURE = (
     "declarations/uv_variables",
     "declarations/builds",
     "declarations/locations",
+    "reader",
     "text",
     "workspace/session_options",
     "commands/plan/formats",
@@ -215,6 +216,18 @@ UNNEEDED = {
     ),
 }
 """What a run with nothing to do has no use for."""
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_module_parses_json_and_toml(name: str) -> None:
+    """Others can have touched nearly every file: one reader knows what may be wrong."""
+    users = {"reader", "lock/files/selection", "commands/shell/rebuild"}
+    users |= {"commands/release/sbom"}  # of text that was written a moment ago
+    calls = {
+        ast.unparse(it.func) for it in ast.walk(tree(name)) if isinstance(it, ast.Call)
+    }
+    assert name in users or calls.isdisjoint(("json.load", "json.loads"))
+    assert name == "reader" or imports(name).isdisjoint(("tomllib", "tomli"))
 
 
 def imported(*names: str) -> set[str]:

@@ -1,17 +1,17 @@
-"""The only reader of JSON and TOML: files that others may have damaged or forged.
+"""The only parser of JSON and TOML: texts that others may have damaged or forged.
 
 The result is a value, or an `UnreadableError` that names the place. A *shape* is a
 function that returns the value of ours for a parsed value, such as `text` or
 ``list_of(text)``, and raises that error for anything else.
+
+`system/documents.py` reads files.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import stat
 import sys
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
@@ -25,7 +25,6 @@ from packaging.requirements import Requirement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -33,9 +32,6 @@ D = TypeVar("D")
 Step: TypeAlias = "str | int"
 Shape: TypeAlias = "Callable[[Any], T]"
 """Returns the value of ours for a parsed value, or raises an UnreadableError."""
-
-LARGEST = 64 * 1024**2
-"""The bytes of a file above which nobody reads it."""
 
 DEEPEST = 64
 """The levels of tables and lists in each other: code that calls itself has limits."""
@@ -78,28 +74,7 @@ def location_of(steps: Iterable[Step]) -> str:
     return location or "the document"
 
 
-# Files and texts ---------------------------------------------------------------------
-
-
-def read_bytes(path: Path, *, largest: int = LARGEST) -> bytes:
-    """Return the content of a regular file; a pipe or a device is never waited for.
-
-    Raises:
-        OSError: The file can't be opened.
-        UnreadableError: It isn't a regular file, or is too large.
-    """
-
-    def open_at_once(name: str, flags: int) -> int:
-        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-
-    with open(path, "rb", opener=open_at_once) as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise UnreadableError("is not a regular file", file=str(path))
-        content = stream.read(largest + 1)
-    if len(content) > largest:
-        problem = f"has more than {largest} bytes"
-        raise UnreadableError(problem, file=str(path))
-    return content
+# Texts -------------------------------------------------------------------------------
 
 
 def decode_text(content: bytes) -> str:
@@ -148,44 +123,6 @@ def parse_toml(content: str | bytes) -> dict[str, Any]:
         raise UnreadableError(f"is not TOML: {error}") from error
     _check_values(document, may_be_infinite=True)
     return document
-
-
-def read_json(path: Path, shape: Shape[T]) -> T:
-    """Return the value of a JSON file.
-
-    Raises:
-        OSError: The file can't be opened.
-        UnreadableError: It isn't a file with JSON of this shape.
-    """
-    content = read_bytes(path)
-    try:
-        return parse_json(content, shape)
-    except UnreadableError as error:
-        error.file = str(path)
-        raise
-
-
-def find_json(path: Path, shape: Shape[T]) -> T | None:
-    """Return the value of a JSON file; None if it is missing or can't be read."""
-    try:
-        return read_json(path, shape)
-    except (OSError, UnreadableError):
-        return None
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the document of a TOML file.
-
-    Raises:
-        OSError: The file can't be opened.
-        UnreadableError: It isn't TOML, or is nested too deeply.
-    """
-    content = read_bytes(path)
-    try:
-        return parse_toml(content)
-    except UnreadableError as error:
-        error.file = str(path)
-        raise
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

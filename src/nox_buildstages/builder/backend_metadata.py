@@ -39,6 +39,7 @@ from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.sources.trees import METADATA_FILES
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.store.store import note_use
+from nox_buildstages.system.documents import find_json
 from nox_buildstages.system.files import make_ignored_folder, write_text
 from nox_buildstages.system.process import run_in_parallel
 from nox_buildstages.value import Value, replace, to_dict
@@ -224,7 +225,7 @@ class BackendMetadata(Value):
         """
         for with_metadata in (query.wants_metadata, not query.wants_metadata):
             path = self._answer_path(key, with_metadata=with_metadata)
-            answer = reader.find_json(path, reader.table(_read_answer))
+            answer = find_json(path, reader.table(_read_answer))
             if answer is None or (answer.failed and not query.may_fail):
                 continue
             if not query.wants_metadata:

@@ -30,6 +30,7 @@ from nox_buildstages.model import FINAL, PROJECT
 from nox_buildstages.sources.trees import METADATA_FILES
 from nox_buildstages.store.key import Ingredient
 from nox_buildstages.system import files
+from nox_buildstages.system.documents import find_json, read_toml
 from nox_buildstages.value import Value, to_dict
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _read_last_wheel(folder: Path, key: str) -> Editable | None:
             requires_dist=table.get("requires_dist", reader.list_of(reader.text)),
         )
 
-    wheel = reader.find_json(folder / _NOTE, reader.table(read))
+    wheel = find_json(folder / _NOTE, reader.table(read))
     if wheel is None or wheel.key != key or not (folder / wheel.path).is_file():
         return None
     return wheel
@@ -162,7 +163,7 @@ def _add_to_lock(
     bound: Path, name: NormalizedName, wheel: Editable, folder: Path
 ) -> str:
     """Return the text of the runtime's lock with the wheel and absolute paths."""
-    lock = pylock.read_pylock(reader.read_toml(bound))
+    lock = pylock.read_pylock(read_toml(bound))
     lock = pylock.move_paths(
         lock, lambda it: os.path.normpath(bound.parent / it), is_bound=True
     )

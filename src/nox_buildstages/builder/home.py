@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from nox_buildstages import reader
 from nox_buildstages.errors import CommandError
 from nox_buildstages.indexes.url_secrets import parse_login, strip_logins
 from nox_buildstages.sources.git import user_variables
+from nox_buildstages.system.documents import read_toml
 from nox_buildstages.system.files import write_text
 from nox_buildstages.system.process import Command, run_checked
 from nox_buildstages.value import Value, field
@@ -173,7 +173,7 @@ def _read_cargo(folder: Path) -> HomeSettings:
     if path is None:
         return HomeSettings()
     try:
-        document = reader.read_toml(path)
+        document = read_toml(path)
     except (OSError, ValueError):
         return HomeSettings(left_out=(f"{path}, which can't be read",))
     left_out: list[str] = []

@@ -24,6 +24,7 @@ from nox_buildstages.declarations.workspace import (
     get_table,
 )
 from nox_buildstages.errors import DeclarationError, Problem
+from nox_buildstages.system.documents import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -213,7 +214,7 @@ def _with_uv_toml(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _load(path: Path) -> dict[str, Any]:
     location = path.name
     try:
-        return reader.read_toml(path)
+        return read_toml(path)
     except OSError as error:
         message = f"can't be read: {error.strerror}"
     except reader.UnreadableError as error:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from nox_buildstages import reader
 from nox_buildstages.declarations.locations import locate, with_paths_from
 from nox_buildstages.declarations.uv_files import combine_below
 from nox_buildstages.declarations.uv_variables import ANSWERED_HERE, find_idle_variables
@@ -17,6 +16,7 @@ from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.indexes.credentials import Credentials
 from nox_buildstages.indexes.url_secrets import git_variables, parse_login
 from nox_buildstages.model import Login
+from nox_buildstages.system.documents import read_toml
 from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class Indexes(Value):
             return self.settings
         path = self.root / location
         try:
-            lower = reader.read_toml(path)
+            lower = read_toml(path)
         except (OSError, ValueError) as error:
             raise BuildStagesError(
                 subject="UV_CONFIG_FILE",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from packaging.markers import Marker
 from packaging.utils import NormalizedName, canonicalize_name
 
-from nox_buildstages import reader
+from nox_buildstages.system.documents import read_toml
 from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class UvLock(Value):
         Raises:
             ValueError: The file isn't what this version of uv writes.
         """
-        document = reader.read_toml(path)
+        document = read_toml(path)
         version = document.get("version")
         if version != _VERSION:
             raise ValueError(f"it has version {version}, and we read {_VERSION}")

@@ -17,7 +17,7 @@ from nox_buildstages import reader
 from nox_buildstages.errors import CommandError
 from nox_buildstages.model import Interpreter
 from nox_buildstages.reader import UnreadableError
-from nox_buildstages.system.files import file_stamp, write_text
+from nox_buildstages.system.files import file_stamp, read_file, write_text
 from nox_buildstages.system.machine import libc
 from nox_buildstages.system.process import Command, run_checked
 
@@ -58,7 +58,7 @@ def probe_interpreter(python: Path, *, runner: Runner, cache: Path) -> Interpret
     command = Command(argv=(str(python), "-I", "-c", _PROBE, library))
     answer = cache / f"{identify_interpreter(python)}.json"
     try:
-        return _parse_answer(reader.read_bytes(answer))
+        return _parse_answer(read_file(answer))
     except (OSError, UnreadableError):
         if python.resolve() == Path(sys.executable).resolve():
             # The program of this process, perhaps in another virtual environment.

@@ -21,6 +21,7 @@ from nox_buildstages import reader
 from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.store.key import digest_json
+from nox_buildstages.system.documents import find_json
 from nox_buildstages.system.files import atomic_write, write_text
 from nox_buildstages.text import diff
 
@@ -228,5 +229,5 @@ def write_direct_url(environment: Environment, name: str, folder: Path) -> None:
 def _read_record(location: Path) -> dict[str, list[str]]:
     pair = reader.list_of(reader.text)
     path = location / _INSTALLATION_RECORD
-    found = reader.find_json(path, reader.mapping_of(pair)) or {}
+    found = find_json(path, reader.mapping_of(pair)) or {}
     return {name: [*it] for name, it in found.items() if len(it) == 2}  # noqa: PLR2004 - a pair

@@ -22,6 +22,7 @@ from nox_buildstages.environments.packages import (
 )
 from nox_buildstages.errors import ChangedEnvironmentError
 from nox_buildstages.model import PROJECT
+from nox_buildstages.system.documents import find_json
 from nox_buildstages.system.files import remove_tree, write_text
 from nox_buildstages.text import diff
 from nox_buildstages.value import Record, field, replace
@@ -206,7 +207,7 @@ def _read_recorded_files(location: Path) -> _Snapshot | None:
         mode, size, changed = reader.list_of(reader.integer)(value)
         return mode, size, changed
 
-    return reader.find_json(location / FILES_NOTE, reader.mapping_of(status))
+    return find_json(location / FILES_NOTE, reader.mapping_of(status))
 
 
 def _copy_file(source: str, target: str) -> None:

@@ -33,6 +33,7 @@ from nox_buildstages.indexes.url_secrets import (
     parse_login,
     redact,
 )
+from nox_buildstages.system.documents import find_json, read_toml
 from nox_buildstages.system.files import sha256_of, temporary_folder, write_text
 from nox_buildstages.system.process import Command
 from nox_buildstages.value import Value, field, to_dict
@@ -335,7 +336,7 @@ def _read_overlap(table: reader.Table) -> Overlap:
 def read_overlaps(environment: Environment) -> tuple[Overlap, ...]:
     """Return where the packages disagree about a path, as found when installed."""
     note = environment.location / _OVERLAPS_NOTE
-    return reader.find_json(note, reader.list_of(reader.table(_read_overlap))) or ()
+    return find_json(note, reader.list_of(reader.table(_read_overlap))) or ()
 
 
 def _sync_error(
@@ -362,7 +363,7 @@ def _sync_error(
 
 def _read_lock(lock: Path) -> dict[str, Any]:
     """Return the document of a lock, valid in any folder."""
-    document = reader.read_toml(lock)
+    document = read_toml(lock)
     for package in document["packages"]:
         for file in _files(package):
             if "path" in file:

@@ -16,6 +16,7 @@ from nox_buildstages import reader
 from nox_buildstages.errors import SourceError
 from nox_buildstages.model import Metadata
 from nox_buildstages.sources.trees import METADATA_FILES
+from nox_buildstages.system.documents import read_toml
 from nox_buildstages.value import Value
 from nox_buildstages.wheels import core_metadata
 
@@ -222,7 +223,7 @@ def _read_pyproject(tree: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return reader.read_toml(path)
+        return read_toml(path)
     except reader.UnreadableError as error:
         error.file = path.name
         raise

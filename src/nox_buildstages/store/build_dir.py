@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages import reader
 from nox_buildstages.store.memory import BuildMemory
 from nox_buildstages.system import files
+from nox_buildstages.system.documents import find_json
 from nox_buildstages.value import Value, field_names, replace, to_dict
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class BuildDirectory(Value, kw_only=False):
         It makes paths relative to the project, to the source, or to the build
         directory. Others stay absolute.
         """
-        state = reader.find_json(self._state, reader.table(_read_state))
+        state = find_json(self._state, reader.table(_read_state))
         project = self.source.name if state is None else state.project
         tops = f"{project}/", f"{self.source.name}/"
 
@@ -192,7 +193,7 @@ class BuildDirectory(Value, kw_only=False):
         Build tools write the environment's path into the tree, so a build in another
         environment doesn't resume.
         """
-        begun = reader.find_json(self._state, reader.table(_read_state))
+        begun = find_json(self._state, reader.table(_read_state))
         if begun is None or begun.environment != str(environment):
             return None
         try:
@@ -267,7 +268,7 @@ class BuildDirectory(Value, kw_only=False):
 
     def keep_tree(self, output: str) -> None:
         """Keep the tree of a failed build for a shell; no build resumes in it."""
-        state = reader.find_json(self._state, reader.table(_read_state))
+        state = find_json(self._state, reader.table(_read_state))
         if state is None:  # nothing was unpacked
             self.clear()
             return
@@ -287,7 +288,7 @@ class BuildDirectory(Value, kw_only=False):
                 project=table.get("project", _inner_path),
             )
 
-        return reader.find_json(self.failure, reader.table(read))
+        return find_json(self.failure, reader.table(read))
 
     def clear(self) -> None:
         """Remove the folder."""

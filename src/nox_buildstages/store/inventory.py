@@ -15,6 +15,7 @@ from nox_buildstages.store import listing
 from nox_buildstages.store.build_dir import KEPT_SECONDS, BuildDirectory
 from nox_buildstages.store.key import Recipe
 from nox_buildstages.store.store import FAILURES, FORMAT, LOG, RECORD
+from nox_buildstages.system.documents import read_json
 from nox_buildstages.value import Value, field_names
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ def _last_use(scan: Mapping[str, os.stat_result]) -> float:
 def _is_broken(store: Store, folder: Path) -> bool:
     """Whether no version finds a wheel; other versions may have other records."""
     try:
-        record = reader.read_json(folder / RECORD, reader.plain)
+        record = read_json(folder / RECORD, reader.plain)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return True
     except OSError:

@@ -15,6 +15,7 @@ from nox_buildstages import reader
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.store.store import RECORD
 from nox_buildstages.system import files
+from nox_buildstages.system.documents import find_json
 
 if TYPE_CHECKING:
     from nox_buildstages.store.store import Store
@@ -30,7 +31,7 @@ def read_list(store: Store) -> Listing:
     """Return the list as it is; empty if it is missing or damaged."""
     path = store.folder / FOLDER / FILE
     sizes = reader.mapping_of(reader.count)
-    return reader.find_json(path, reader.mapping_of(sizes)) or {}
+    return find_json(path, reader.mapping_of(sizes)) or {}
 
 
 def list_wheels(store: Store) -> Listing:

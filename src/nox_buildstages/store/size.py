@@ -12,6 +12,7 @@ from nox_buildstages.store.inventory import list_items
 from nox_buildstages.store.listing import FOLDER
 from nox_buildstages.store.store import DAY
 from nox_buildstages.system import files
+from nox_buildstages.system.documents import find_json
 from nox_buildstages.text import format_size
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def describe_large_store(store: Store) -> str:
     size = None
     with suppress(OSError, ValueError):
         if time.time() - note.stat().st_mtime < DAY:
-            size = reader.find_json(note, reader.count)
+            size = find_json(note, reader.count)
     if size is None:
         size = sum(item.size for item in list_items(store))
         with suppress(OSError):  # the store is read-only, or the disk is full

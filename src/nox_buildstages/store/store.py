@@ -27,6 +27,7 @@ from nox_buildstages.store.surroundings import (
     temporary_folders,
 )
 from nox_buildstages.system import files
+from nox_buildstages.system.documents import read_json
 from nox_buildstages.system.files import path_id
 from nox_buildstages.system.locks import (
     PAUSE,
@@ -280,7 +281,7 @@ class Store(Value, kw_only=False):
         """Yield time, recipe and memory of failed builds of a project."""
         for file in self.folder.joinpath(FAILURES).glob(f"{name}-*.json"):
             with suppress(OSError, reader.UnreadableError):
-                record = reader.read_json(file, reader.Table)
+                record = read_json(file, reader.Table)
                 recipe = record.get("recipe", Recipe.from_dict)
                 memory = BuildMemory.from_dict(record.get("memory", reader.plain))
                 found = record.get("format", reader.integer)

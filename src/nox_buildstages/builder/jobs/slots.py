@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nox_buildstages import reader
 from nox_buildstages.system import files
+from nox_buildstages.system.documents import find_json
 from nox_buildstages.system.locks import HeldLock, hold_lock, take_lock, try_lock
 from nox_buildstages.system.machine import Machine
 from nox_buildstages.system.process import check_interrupt
@@ -264,7 +265,7 @@ class JobSlot(Value):
         for file in self._files():
             lock = try_lock(file.with_suffix(".lock"))
             if lock is None:
-                grant = reader.find_json(file, reader.table(_read_grant))
+                grant = find_json(file, reader.table(_read_grant))
                 others[file] = grant or JobGrant()
             else:
                 _remove(file)  # its process was killed

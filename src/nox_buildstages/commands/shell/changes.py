@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from nox_buildstages import reader
 from nox_buildstages.errors import CommandError
+from nox_buildstages.system.documents import find_json
 from nox_buildstages.system.files import temporary_folder, walk
 from nox_buildstages.system.process import Command
 
@@ -55,7 +56,7 @@ def note_made(note: Path, before: Stamps, after: Stamps) -> None:
 def load_made(note: Path) -> Stamps | None:
     """Return the noted files; None without a note."""
     stamp = reader.nullable(lambda it: [*reader.list_of(reader.integer)(it)])
-    return reader.find_json(note, reader.mapping_of(stamp))
+    return find_json(note, reader.mapping_of(stamp))
 
 
 def find_changes(original: Path, tree: Path, made: Mapping[str, object]) -> list[str]:

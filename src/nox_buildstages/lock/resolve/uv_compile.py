@@ -26,6 +26,7 @@ from nox_buildstages.errors import NoWheelError, ResolutionError
 from nox_buildstages.indexes import url_secrets
 from nox_buildstages.lock.files.pylock import read_pylock, select_packages
 from nox_buildstages.model import FINAL
+from nox_buildstages.system.documents import read_toml
 from nox_buildstages.system.files import temporary_folder
 from nox_buildstages.system.process import Command, Runner
 from nox_buildstages.value import Value, field, replace
@@ -255,7 +256,7 @@ class Resolver(Value):
         if completed.returncode:
             return _uv_error(question, completed.stderr, self.target.interpreter)
         try:
-            document = reader.read_toml(lock)
+            document = read_toml(lock)
             answer = read_pylock(url_secrets.strip_logins(document))
         except (OSError, reader.UnreadableError) as error:
             problem = f"uv's lock can't be read: {error}"
