@@ -426,18 +426,11 @@ def test_a_repository_that_refuses_is_told(
     ("name", "value", "moved"),
     [
         ("UV_FIND_LINKS", "a,https://h/x,,/b", "/project/a,https://h/x,/b"),
-        (
-            "UV_INDEX",
-            "own=a  https://h/?a=b b",
-            "own=/project/a https://h/?a=b /project/b",
-        ),
         ("UV_DEFAULT_INDEX", "a b", "/project/a b"),
         ("UV_INDEX_URL", "", ""),
-        ("UV_EXTRA_INDEX_URL", "a b", "/project/a /project/b"),
-        ("UV_OVERRIDE", "a.txt b.txt", "/project/a.txt /project/b.txt"),
         ("UV_CACHE_DIR", "a=b", "/project/a=b"),
         ("NETRC", "netrc", "/project/netrc"),
-        ("UV_PYTHON", "3.11", "3.11"),
+        ("UV_INDEX_OWN_USERNAME", "a", "a"),
     ],
 )
 def test_paths_in_variables_are_those_of_the_project(
@@ -446,4 +439,35 @@ def test_paths_in_variables_are_those_of_the_project(
     """Where uv is run makes no difference; URLs and the rest stay."""
     indexes = Indexes(root=Path("/project"), outer={name: value, "UV_PROJECT": "x"})
     assert indexes.uv_variables() == {name: moved}
-    assert indexes.uv_variables(without=(name,)) == {}
+
+
+def test_indexes_from_outside_come_after_those_of_the_project(tmp_path: Path) -> None:
+    """So none has a package that the project takes from its own, nor takes a name."""
+    user = tmp_path / "config/uv/uv.toml"
+    user.parent.mkdir(parents=True)
+    text = 'index = [{ url = "c", default = true }, { name = "own", url = "x" }]'
+    user.write_text(f'{text}\nindex-url = "x"\n')
+    outer = {
+        "UV_INDEX": "more=a  own=evil https://h/?a=b",
+        "UV_EXTRA_INDEX_URL": "b",
+        "UV_DEFAULT_INDEX": "evil",
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+    }
+    own = {"name": "own", "url": "/own", "default": True}
+    root = Path("/project")
+    indexes = Indexes(root=root, outer=outer, settings={"index": [own]})
+    settings = indexes.resolution_settings()
+    assert settings["index"] == [
+        {**own, "default": False},
+        {"name": "more", "url": "/project/a", "default": False},
+        {"url": "https://h/?a=b", "default": False},
+        {"url": "/project/b", "default": False},
+        {"url": f"{user.parent}/c", "default": True},
+    ]
+    assert "index-url" not in settings
+    variables = indexes.uv_variables()
+    assert variables.keys() & outer.keys() == {"XDG_CONFIG_HOME"}
+    assert [name for name, _ in indexes.find_idle_variables()] == [
+        "UV_DEFAULT_INDEX",
+        "own of UV_INDEX",
+    ]

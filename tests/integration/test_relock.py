@@ -167,15 +167,11 @@ class World:
 
     @property
     def runner(self) -> Runner:
-        """Runs programs so that they know the index and nothing of this machine.
-
-        It notes when each began and ended.
-        """
+        """Runs programs, and notes when each began and ended."""
 
         def runner(command: Command) -> Completed:
-            env = self.env if command.env is None else command.env
             began = time.monotonic()
-            completed = run(replace(command, env=env))
+            completed = run(command)
             self.spans.append((began, time.monotonic()))
             return completed
 
@@ -209,7 +205,7 @@ class World:
                 python=python,
                 target=target,
                 runner=self.runner,
-                indexes=Indexes(root=self.root, settings=project.uv),
+                indexes=Indexes(root=self.root, settings=project.uv, outer=self.env),
                 **options,
             ),
             metadata_provider=self.shop,

@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.declarations.settings import OFFLINE_HINT, Indexes
+from nox_buildstages.declarations.uv_variables import VARIABLES
 from nox_buildstages.environments.interpreter import probe_interpreter
 from nox_buildstages.environments.targets import Target
 from nox_buildstages.errors import NoWheelError, ResolutionError
@@ -55,7 +56,7 @@ class Uv:
     def __call__(self, command: Command) -> Completed:
         """Run it, and take note of it."""
         self.commands.append(command)
-        return run(replace(command, env=command.env or self.env))
+        return run(command)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def resolver(runner: Uv, interpreter: Interpreter, root: Path) -> Resolver:
         python=Path(sys.executable),
         target=Target(interpreter=interpreter, python=Path(sys.executable)),
         runner=runner,
-        indexes=Indexes(root=root),
+        indexes=Indexes(root=root, outer=runner.env),
     )
 
 
@@ -444,25 +445,87 @@ def test_relative_paths_in_variables_are_those_of_the_project(
 
 
 @pytest.mark.parametrize(
-    ("variables", "dep"),
-    [({"UV_NO_CONFIG": "1"}, "3.0"), ({"UV_CONFIG_FILE": "other.toml"}, "1.0")],
-    ids=["UV_NO_CONFIG", "UV_CONFIG_FILE"],
+    "variables",
+    [
+        {"UV_NO_CONFIG": "1"},
+        {"UV_CONFIG_FILE": "other.toml"},
+        {"XDG_CONFIG_HOME": "."},
+        {"XDG_CONFIG_HOME": "none", "XDG_CONFIG_DIRS": "none:."},
+    ],
+    ids=["UV_NO_CONFIG", "UV_CONFIG_FILE", "user", "system"],
 )
 def test_no_file_of_settings_takes_the_place_of_the_projects(
-    resolver: Resolver, index: Index, root: Path, variables: dict[str, str], dep: str
+    resolver: Resolver, index: Index, root: Path, variables: dict[str, str]
 ) -> None:
-    """With either variable, uv would read nothing that the project declares."""
+    """With either variable, uv would read nothing that the project declares.
+
+    A file outside the project that chooses versions is named, and doesn't count.
+    """
     for name in ("dep", "leaf"):
         for version in ("1.0", "2.0", "3.0"):
             make_wheel(index.folder, name, version)
-    (root / "other.toml").write_text('resolution = "lowest"\n', encoding="utf-8")
+    (root / "uv").mkdir()
+    for file in ("other.toml", "uv/uv.toml"):
+        (root / file).write_text('resolution = "lowest"\n', encoding="utf-8")
     settings = {"override-dependencies": ["leaf==3.0"]}
     env = resolver.runner.env if isinstance(resolver.runner, Uv) else {}
-    outer = {**env, **variables}
-    answer = changed(resolver, settings=settings, outer=outer).resolve(
-        question("dep", "leaf")
-    )
-    assert versions(answer) == {"dep": dep, "leaf": "3.0"}
+    moved = {
+        it: v.replace(".", str(root)) for it, v in variables.items() if "XDG" in it
+    }
+    outer = {**env, **variables, **moved}
+    other = changed(resolver, settings=settings, outer=outer)
+    assert versions(other.resolve(question("dep", "leaf"))) == {
+        "dep": "3.0",
+        "leaf": "3.0",
+    }
+    named = [name for name, _ in other.indexes.find_idle_variables()]
+    assert len(named) == (0 if "UV_NO_CONFIG" in variables else 1)
+
+
+HOSTILE = {
+    "UV_AZURE_ENDPOINT_URL": "https://a.example",
+    "UV_GCS_ENDPOINT_URL": "https://g.example",
+    "UV_S3_ENDPOINT_URL": "https://s.example",
+    "UV_HTTP_TIMEOUT": "600",
+    "UV_HTTP_CONNECT_TIMEOUT": "600",
+    "UV_REQUEST_TIMEOUT": "600",
+    "UV_EXCLUDE_NEWER": "2000-01-01",
+    "UV_FORK_STRATEGY": "fewest",
+    "UV_INDEX_STRATEGY": "unsafe-best-match",
+    "UV_NO_BINARY_PACKAGE": "dep",
+    "UV_PRERELEASE": "allow",
+    "UV_PYTHON": "3.8",
+    "UV_RESOLUTION": "lowest",
+    "UV_TORCH_BACKEND": "cpu",
+}
+"""Values of variables that take other values than 1."""
+
+
+def test_no_variable_of_uv_changes_what_is_locked(
+    resolver: Resolver, index: Index, runner: Uv, root: Path
+) -> None:
+    """All of them at once: those that uv gets aren't about versions."""
+    for version in ("1.0", "2.0", "3.0a1"):
+        make_wheel(index.folder, "dep", version)
+    with Index(root / "evil") as evil:
+        make_wheel(evil.folder, "dep", "4.0")
+        paths = {"UV_CACHE_DIR", "UV_CREDENTIALS_DIR", "UV_PYTHON_INSTALL_DIR"}
+        passed = {"UV_OFFLINE", "UV_STACK_SIZE", "UV_FIND_LINKS", *paths}
+        hostile = {it: HOSTILE.get(it, "1") for it in VARIABLES if it not in passed}
+        hostile |= dict.fromkeys(VARIABLES.keys() & INDEXES, evil.url)
+        hostile |= {"UV_CONFIG_FILE": "evil.toml", "UV_KEYRING_PROVIDER": "disabled"}
+        (root / "evil.toml").write_text('index-strategy = "unsafe-best-match"\n')
+        own = {"index": [{"name": "own", "url": index.url, "default": True}]}
+        settings = {**own, "override-dependencies": ["dep<3"]}
+        outer = {**runner.env, **hostile, "UV_INSECURE_HOST": "a.example"}
+        answer = changed(resolver, settings=settings, outer=outer)
+        plain = changed(resolver, settings=settings, outer=runner.env)
+        expected = plain.resolve(question("dep"))
+        assert versions(expected) == {"dep": "2.0"}
+        assert answer.resolve(question("dep")) == expected
+
+
+INDEXES = {"UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_INDEX", "UV_INDEX_URL"}
 
 
 @pytest.mark.parametrize("key", ["index-url", "extra-index-url"])

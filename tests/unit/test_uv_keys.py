@@ -1,4 +1,4 @@
-"""What the keys of uv's settings and its variables mean here."""
+"""What the keys of uv's settings mean here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from nox_buildstages.declarations.settings import (
     UV_KEYS,
 )
 from nox_buildstages.declarations.uv_keys import KEYS, find_idle_keys
-from nox_buildstages.declarations.uv_variables import find_idle_variables
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "uv-settings.md"
 
@@ -68,19 +67,3 @@ def test_other_keys_are_silent() -> None:
         "no-build-isolation": False,
     }
     assert [*find_idle_keys(settings)] == []
-
-
-@pytest.mark.parametrize(
-    ("settings", "variables", "ignored"),
-    [
-        ({}, {"UV_NO_SOURCES": "1", "UV_INDEX": "x"}, ["UV_NO_SOURCES"]),
-        ({}, {"UV_RESOLUTION": "lowest"}, []),
-        ({"resolution": "highest"}, {"UV_RESOLUTION": "lowest"}, ["UV_RESOLUTION"]),
-        ({}, {"UV_NO_SOURCES": ""}, []),
-    ],
-)
-def test_a_variable_that_would_take_away_declarations_is_named(
-    settings: dict[str, Any], variables: dict[str, str], ignored: list[str]
-) -> None:
-    """Others hold as in uv."""
-    assert [name for name, _ in find_idle_variables(settings, variables)] == ignored

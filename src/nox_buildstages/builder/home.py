@@ -20,36 +20,17 @@ from nox_buildstages.indexes.url_secrets import parse_login, strip_logins
 from nox_buildstages.sources.git import user_variables
 from nox_buildstages.system.documents import read_toml
 from nox_buildstages.system.files import write_text
-from nox_buildstages.system.process import Command, run_checked
+from nox_buildstages.system.process import (
+    TOOLCHAINS,
+    Command,
+    run_checked,
+)
 from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nox_buildstages.system.process import Runner
-
-_TOOLCHAINS = {
-    "ASDF_DATA_DIR": ".asdf",
-    "ELAN_HOME": ".elan",
-    "FNM_DIR": ".local/share/fnm",
-    "GOENV_ROOT": ".goenv",
-    "JENV_ROOT": ".jenv",
-    "JULIAUP_DEPOT_PATH": ".julia",
-    "MISE_CONFIG_DIR": ".config/mise",
-    "MISE_DATA_DIR": ".local/share/mise",
-    "NODENV_ROOT": ".nodenv",
-    "NVM_DIR": ".nvm",
-    "OPAMROOT": ".opam",
-    "PROTO_HOME": ".proto",
-    "PYENV_ROOT": ".pyenv",
-    "RBENV_ROOT": ".rbenv",
-    "RYE_HOME": ".rye",
-    "RUSTUP_HOME": ".rustup",
-    "SDKMAN_DIR": ".sdkman",
-    "SWIFTLY_HOME_DIR": ".local/share/swiftly",
-    "VOLTA_HOME": ".volta",
-}
-"""Variables that name the folder of toolchains, and the default below the home."""
 
 _CARGO_TABLES = ("http", "net", "registries", "registry", "source")
 _CARGO_PATHS = ("directory", "local-registry")  # of a source
@@ -127,7 +108,7 @@ def read_home(outer: Mapping[str, str], runner: Runner) -> HomeSettings:
     home = Path(outer.get("HOME") or Path.home())
     variables = {
         name: outer.get(name) or str(home / default)
-        for name, default in _TOOLCHAINS.items()
+        for name, default in TOOLCHAINS.items()
         if outer.get(name) or (home / default).is_dir()
     }
     cargo = Path(outer.get("CARGO_HOME") or home / ".cargo")

@@ -31,7 +31,7 @@ from nox_buildstages.preflight.source_facts import (
 from nox_buildstages.preflight.trial_build import Trial, run_trial
 from nox_buildstages.store.inventory import disk_size
 from nox_buildstages.system.files import remove_tree
-from nox_buildstages.system.process import USUAL_UMASK, Command
+from nox_buildstages.system.process import USUAL_UMASK, Command, helper_variables
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
@@ -43,10 +43,13 @@ if TYPE_CHECKING:
     from nox_buildstages.store.build_dir import BuildDirectory
     from nox_buildstages.system.process import Completed
 
-_PATHS = (
-    "import json, sysconfig\n"
-    "print(json.dumps([*map(sysconfig.get_path, ('include', 'platlib'))]))"
-)
+_PATHS = """
+import json, sys, sysconfig
+scheme = "venv" if "venv" in sysconfig.get_scheme_names() else "posix_prefix"
+places = {"base": sys.argv[1], "platbase": sys.argv[1]}
+names = "include", "platlib"
+print(json.dumps([sysconfig.get_path(it, scheme, vars=places) for it in names]))
+"""
 
 
 def check_before_compile(job: Job, backend: Backend, build_dir: BuildDirectory) -> None:
@@ -189,9 +192,11 @@ def try_to_compile(
 
 def _find_folders(backend: Backend) -> tuple[Path | None, Path | None]:
     """Return the folders of Python's headers and of the packages in an environment."""
-    argv = (str(backend.python), "-I", "-c", _PATHS)
+    location = str(backend.python.parent.parent)
+    argv = (str(backend.python), "-I", "-S", "-c", _PATHS, location)
     with suppress(CommandError, ValueError):
-        answer = backend.runner(Command(argv=argv, cwd=Path("/"), env=backend.env))
+        env = helper_variables(backend.env)
+        answer = backend.runner(Command(argv=argv, cwd=Path("/"), env=env))
         paths = reader.parse_json(answer.stdout, reader.list_of(reader.text))
         include, packages = map(Path, paths)
         return include, packages

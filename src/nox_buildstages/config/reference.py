@@ -11,6 +11,7 @@ from nox_buildstages.config.matrix import MATRIX
 from nox_buildstages.config.table import PACKAGE, STAGE, TOP
 from nox_buildstages.config.writing import format_value
 from nox_buildstages.declarations.uv_keys import KEYS as UV_KEYS
+from nox_buildstages.declarations.uv_variables import VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,14 +50,14 @@ def update_uv_page(page: str) -> str:
 
 
 def _render_uv_keys(table: str) -> str:
-    """Return what the keys of a table below ``[tool.uv]`` mean, in Markdown."""
-    lines = []
+    """Return what the keys of a table, or uv's variables, mean, in Markdown."""
+    keys, lines = {**UV_KEYS, "variables": VARIABLES}[table], []
     for effect, heading in (
         ("taken", "Taken:"),
         ("warned", "Without effect, and reported if a lock file is made:"),
         ("irrelevant", "Without effect:"),
     ):
-        found = {k: text for k, (it, text) in UV_KEYS[table].items() if it == effect}
+        found = {k: text for k, (it, text) in keys.items() if it == effect}
         if found:
             lines += [heading, ""]
             lines += [

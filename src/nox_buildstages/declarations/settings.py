@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
 from nox_buildstages.declarations.locations import locate, with_paths_from
-from nox_buildstages.declarations.uv_files import combine_below
-from nox_buildstages.declarations.uv_variables import ANSWERED_HERE, find_idle_variables
+from nox_buildstages.declarations.uv_files import (
+    combine_below,
+    is_on,
+    list_outer_files,
+)
+from nox_buildstages.declarations.uv_variables import (
+    DEFAULT_INDEX_VARIABLES,
+    find_default,
+    find_idle_variables,
+    is_for_uv,
+)
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.indexes.credentials import Credentials
 from nox_buildstages.indexes.url_secrets import git_variables, parse_login
 from nox_buildstages.model import Login
 from nox_buildstages.system.documents import read_toml
+from nox_buildstages.system.process import helper_variables
 from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
@@ -55,28 +66,25 @@ OFFLINE_HINT = (
 )
 """The hint if something is missing because uv's settings turn the network off."""
 
-_ONLINE = ("0", "f", "false", "n", "no", "off")
-"""The values of ``UV_OFFLINE`` that leave the network on, in lower case."""
-
 _LOCATION_VARIABLES = {
     "NETRC": None,
     "UV_CACHE_DIR": None,
-    "UV_CONFIG_FILE": None,
-    "UV_CONSTRAINT": " ",
+    "UV_CREDENTIALS_DIR": None,
     "UV_DEFAULT_INDEX": None,
     "UV_EXTRA_INDEX_URL": " ",
     "UV_FIND_LINKS": ",",
     "UV_INDEX": " ",
     "UV_INDEX_URL": None,
-    "UV_OVERRIDE": " ",
 }
 """Variables with paths or URLs, and the separator of their entries, if any."""
 
 _INDEX_VARIABLES = (
-    *("UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"),
+    *("UV_INDEX", "UV_EXTRA_INDEX_URL", *DEFAULT_INDEX_VARIABLES),
     "UV_FIND_LINKS",
 )
-_CONFIG_VARIABLES = ("UV_CONFIG_FILE", "UV_NO_CONFIG")
+_OUTER_KEYS = (*_TRANSFER_KEYS, "extra-index-url", "find-links", "index", "index-url")
+"""The keys that count in files outside a project: where files come from."""
+
 _NAME = re.compile(r"([A-Za-z0-9][\w.-]*)=")
 
 
@@ -103,7 +111,7 @@ class Indexes(Value):
         """
         value = self._variables.get("UV_OFFLINE")
         if value is not None:
-            return "" if value.lower() in _ONLINE else f"UV_OFFLINE={value}"
+            return f"UV_OFFLINE={value}" if is_on(value) else ""
         return "offline in [tool.uv]" if self.settings.get("offline") else ""
 
     @property
@@ -133,43 +141,47 @@ class Indexes(Value):
         folder: Path,
         settings: Mapping[str, Any],
         project: Mapping[str, Any] | None = None,
-        *,
-        without: Iterable[str] = (),
-    ) -> dict[str, str] | None:
+    ) -> dict[str, str]:
         """Write a pyproject.toml for uv with ``[tool.uv]``, and perhaps a project.
 
-        Return the environment variables for uv there; None for ours.
+        Return the environment variables for uv there. No other file of settings counts.
         """
         own = {} if project is None else {"project": project}
         text = tomli_w.dumps({**own, "tool": {"uv": settings}})
         (folder / "pyproject.toml").write_text(text, encoding="utf-8")
-        variables = self.uv_variables(without=without)
-        if not any(map(self._variables.get, _CONFIG_VARIABLES)):
-            return variables
-        # With either variable, uv wouldn't read these settings, but in a uv.toml.
         config = {key: settings[key] for key in settings if key != "sources"}
         path = folder / "uv.toml"
         path.write_text(tomli_w.dumps(config), encoding="utf-8")
-        variables = {**(self._variables if variables is None else variables)}
-        for name in _CONFIG_VARIABLES:
-            variables.pop(name, None)
-        return {**variables, "UV_CONFIG_FILE": str(path)}
+        return {**self.uv_variables(), "UV_CONFIG_FILE": str(path)}
 
-    def uv_variables(self, *, without: Iterable[str] = ()) -> dict[str, str] | None:
-        """Return the environment variables for uv in any folder; None for ours."""
-        ignored = {
-            name for name, _ in find_idle_variables(self.settings, self._variables)
-        }
-        hidden = {*ANSWERED_HERE, *ignored, *without}
-        is_hiding = not hidden.isdisjoint(self._variables)
-        if self.outer is None and not self.logins and not is_hiding:
-            return None
+    def uv_variables(self) -> dict[str, str]:
+        """Return the environment variables for uv in any folder."""
+        ignored = {name for name, _ in self.find_idle_variables()}
         variables = {
             name: _make_absolute(name, value, self.root)
-            for name, value in self._variables.items()
-            if name not in hidden
+            for name, value in uv_variables(self._variables).items()
+            if name not in ignored
         }
         return {**variables, **git_variables(self.logins, variables)}
+
+    def find_idle_variables(self) -> Iterator[tuple[str, str]]:
+        """Yield what is set outside and has no effect here, with a reason.
+
+        These are variables of uv, and settings in files of the user and the system.
+        """
+        from nox_buildstages.declarations.uv_keys import KEYS  # noqa: PLC0415 - to lock
+
+        yield from find_idle_variables(self.settings, self._variables)
+        named = {it.get("name") for it in self.settings.get("index", ())}
+        for variable in _INDEX_VARIABLES:
+            for name, _ in self._split(variable):
+                if name in named:
+                    yield f"{name} of {variable}", "[tool.uv] has an index of that name"
+        for path in self._outer_files():
+            for key in _read_settings(path):
+                effect, _ = KEYS[""].get(key, ("", ""))
+                if effect == "taken" and key not in _OUTER_KEYS:
+                    yield f"{key} of {path}", "write it into [tool.uv]"
 
     def credentials(self) -> Credentials:
         """Return the credentials for our own downloads, in uv's order of precedence."""
@@ -188,20 +200,43 @@ class Indexes(Value):
 
     @property
     def _all_settings(self) -> Mapping[str, Any]:
-        """The settings, completed by those in the file of ``UV_CONFIG_FILE``."""
-        location = self._variables.get("UV_CONFIG_FILE")
-        if not location:
-            return self.settings
-        path = self.root / location
-        try:
-            lower = read_toml(path)
-        except (OSError, ValueError) as error:
-            raise BuildStagesError(
-                subject="UV_CONFIG_FILE",
-                problem=f"{location} can't be read: {error}",
-                hint="name a uv.toml, or unset the variable",
-            ) from error
-        return combine_below(self.settings, with_paths_from(lower, path.parent))
+        """The settings, completed by those outside the project.
+
+        Indexes from outside come after those of the project, so nothing takes the
+        place of a package that the project's indexes have.
+        """
+        lower: dict[str, Any] = {}
+        named = {it.get("name") for it in self.settings.get("index", ())} - {None}
+        indexes: list[dict[str, Any]] = [
+            {"url": location, **({"name": name} if name else {})}
+            for variable in ("UV_INDEX", "UV_EXTRA_INDEX_URL")
+            for name, location in self._split(variable)
+        ]
+        for path in self._outer_files():
+            found = _read_settings(path)
+            found = {key: found[key] for key in _OUTER_KEYS if key in found}
+            lower = combine_below(lower, with_paths_from(found, path.parent))
+        indexes += lower.pop("index", [])
+        indexes = [it for it in indexes if it.get("name") not in named]
+        settings = self.settings
+        if find_default(settings):
+            lower.pop("index-url", None)
+            indexes = [{**it, "default": False} for it in indexes]
+        if indexes:
+            settings = _put_before(settings, indexes)
+        return combine_below(settings, lower)
+
+    def _outer_files(self) -> Iterator[Path]:
+        """Yield the files of settings outside the project that count."""
+        user, system = list_outer_files(self._variables, self.root)
+        is_named = bool(self._variables.get("UV_CONFIG_FILE"))
+        yield from (it for it in user if is_named or it.is_file())
+        yield from islice(filter(Path.is_file, system), 1)
+
+    def _split(self, variable: str) -> Iterator[tuple[str, str]]:
+        """Yield the name, perhaps empty, and the location of each entry."""
+        for entry in _split_entries(variable, self._variables.get(variable, "")):
+            yield _split_name(variable, entry)
 
     @property
     def _variables(self) -> Mapping[str, str]:
@@ -215,8 +250,7 @@ class Indexes(Value):
     def _list_indexes(self) -> Iterator[_Index]:
         """Yield every index; the indexes from variables come first."""
         for variable in _INDEX_VARIABLES:
-            for entry in _split_entries(variable, self._variables.get(variable, "")):
-                name, url = _split_name(variable, entry)
+            for name, url in self._split(variable):
                 yield _Index(name=name, url=url)
         for index in self._all_settings.get("index", ()):
             yield _Index(
@@ -233,6 +267,49 @@ class Indexes(Value):
     def _find_links(self) -> Iterator[_Index]:
         for settings in (self._all_settings, self._all_settings.get("pip", {})):
             yield from (_Index(url=url) for url in settings.get("find-links", ()))
+
+
+def _put_before(
+    settings: Mapping[str, Any], others: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return settings with other indexes after all of their own.
+
+    uv asks the default index last, so the last of the other indexes takes its place.
+    """
+    own = settings.get("index", ())
+    tables = [settings, settings.get("pip", {})]
+    indexes = [it for it in own if not it.get("default")]
+    indexes += ({"url": url} for it in tables for url in it.get("extra-index-url", ()))
+    indexes += ({**it, "default": False} for it in own if it.get("default"))
+    indexes += ({"url": it["index-url"]} for it in tables if "index-url" in it)
+    indexes += others
+    if find_default(settings):
+        indexes[-1] = {**indexes[-1], "default": True}
+    moved = ("index", "index-url", "extra-index-url")
+    left, pip = ({it: table[it] for it in table if it not in moved} for table in tables)
+    return {**left, **({"pip": pip} if pip else {}), "index": indexes}
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """Return the settings in a uv.toml.
+
+    Raises:
+        BuildStagesError: The file can't be read.
+    """
+    try:
+        return read_toml(path)
+    except (OSError, ValueError) as error:
+        raise BuildStagesError(
+            subject="settings of uv",
+            problem=f"{path} can't be read: {error}",
+            hint="correct the file, or name another one in UV_CONFIG_FILE",
+        ) from error
+
+
+def uv_variables(outer: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment variables that uv gets, of those of the nox command."""
+    own = {name: outer[name] for name in outer if is_for_uv(name)}
+    return {**helper_variables(outer), **own}
 
 
 def _add_logins(settings: dict[str, Any], logins: Iterable[Login]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from nox_buildstages.declarations.locations import with_paths_from
 from nox_buildstages.declarations.uv_sources import list_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
 PROJECT_KEYS = frozenset(
     (
@@ -135,12 +135,25 @@ def combine_below(
     return combined
 
 
-def list_outer_files(variables: Mapping[str, str], root: Path) -> Iterator[Path]:
-    """Yield the files of settings outside a project that uv reads, if they exist."""
+def list_outer_files(
+    variables: Mapping[str, str], root: Path
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Return the files of settings outside a project, if they exist.
+
+    First that of the user, then those of the system, of which uv reads the first.
+    ``UV_CONFIG_FILE`` takes the place of all.
+    """
+    if named := variables.get("UV_CONFIG_FILE"):
+        return (root / named,), ()
+    if is_on(variables.get("UV_NO_CONFIG", "")):
+        return (), ()
     home = variables.get("XDG_CONFIG_HOME") or f"{variables.get('HOME', '')}/.config"
-    yield Path(home, "uv/uv.toml")
-    for folder in (variables.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":"):
-        yield Path(folder, "uv/uv.toml")
-    yield Path("/etc/uv/uv.toml")
-    for name in ("UV_CONFIG_FILE", "UV_OVERRIDE"):
-        yield from (root / path for path in variables.get(name, "").split())
+    folders = (variables.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
+    system = tuple(Path(it, "uv/uv.toml") for it in (*folders, "/etc"))
+    has_system = not is_on(variables.get("UV_NO_SYSTEM_CONFIG", ""))
+    return (Path(home, "uv/uv.toml"),), system if has_system else ()
+
+
+def is_on(value: str) -> bool:
+    """Whether a value switches on what its variable says, as uv reads it."""
+    return value.lower() not in {"", "0", "f", "false", "n", "no", "off"}

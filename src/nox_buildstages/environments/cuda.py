@@ -18,7 +18,7 @@ from nox_buildstages.environments.packages import FILES_NOTE, site_packages
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.model import NVCC
 from nox_buildstages.system.files import remove_tree
-from nox_buildstages.system.process import Command
+from nox_buildstages.system.process import Command, helper_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -101,7 +101,8 @@ def _make_stub(tree: Path, name: str, compiler: str, runner: Runner) -> None:
     source.write_text("".join(f"void {it}(void) {{}}\n" for it in functions))
     options = ("-shared", "-nostdlib", "-w", f"-Wl,-soname,{name}.so.1")
     argv = (compiler, *options, "-o", str(new), str(source))
-    if runner(Command(argv=argv, cwd=folder)).returncode == 0:
+    env = helper_variables(os.environ)
+    if runner(Command(argv=argv, cwd=folder, env=env)).returncode == 0:
         new.rename(folder / f"{name}.so")
     source.unlink()
 

@@ -14,12 +14,13 @@ from packaging.markers import Environment
 from packaging.tags import Tag
 
 from nox_buildstages import reader
+from nox_buildstages.declarations.settings import uv_variables
 from nox_buildstages.errors import CommandError
 from nox_buildstages.model import Interpreter
 from nox_buildstages.reader import UnreadableError
 from nox_buildstages.system.files import file_stamp, read_file, write_text
 from nox_buildstages.system.machine import libc
-from nox_buildstages.system.process import Command, run_checked
+from nox_buildstages.system.process import Command, helper_variables, run_checked
 
 if TYPE_CHECKING:
     from nox_buildstages.system.process import Runner
@@ -36,11 +37,14 @@ answer = json.dumps({
 })
 """
 
+_MARK = "answer of nox-buildstages: "
+"""Precedes the answer on the last line of the output: a program may print more."""
+
 _PROBE = f"""
 import sys
 sys.path.insert(0, sys.argv[1])
 {_DESCRIBE}
-print(answer)
+print("{_MARK}", answer, sep="")
 """
 
 
@@ -51,11 +55,15 @@ def probe_interpreter(python: Path, *, runner: Runner, cache: Path) -> Interpret
     ``python`` changes.
 
     Raises:
-        CommandError: The interpreter doesn't run.
+        CommandError: The interpreter doesn't run, or doesn't answer.
     """
-    # Our own packaging, because the interpreter may have none.
+    # Our own packaging, because the interpreter may have none. Without -S, files .pth
+    # in the environment, which are other people's code, would run here.
     library = str(Path(packaging.__file__).parents[1])
-    command = Command(argv=(str(python), "-I", "-c", _PROBE, library))
+    command = Command(
+        argv=(str(python), "-I", "-S", "-c", _PROBE, library),
+        env=helper_variables(os.environ),
+    )
     answer = cache / f"{identify_interpreter(python)}.json"
     try:
         return _parse_answer(read_file(answer))
@@ -66,15 +74,20 @@ def probe_interpreter(python: Path, *, runner: Runner, cache: Path) -> Interpret
             exec(_DESCRIBE, namespace)  # noqa: S102
             text = namespace["answer"]
         else:
-            text = run_checked(runner, command)
+            text = run_checked(runner, command).rpartition(_MARK)[2]
+    try:
+        found = _parse_answer(text)
+    except UnreadableError as error:
+        reason = f"its answer about itself can't be read: {error}"
+        raise CommandError(command=str(python), reason=reason) from error
     write_text(answer, text)
-    return _parse_answer(text)
+    return found
 
 
 def find_interpreter(version: str, *, uv: Path, runner: Runner) -> Path | None:
     """Return an interpreter of a minor version on this machine, or None."""
     argv = (str(uv), "python", "find", "--system", "--no-python-downloads", version)
-    completed = runner(Command(argv=argv))
+    completed = runner(Command(argv=argv, env=uv_variables(os.environ)))
     return None if completed.returncode else Path(completed.stdout.strip())
 
 

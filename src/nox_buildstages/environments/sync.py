@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from nox_buildstages.store.key import Ingredient
     from nox_buildstages.system.process import Completed, Runner
 
-_IGNORED_VARIABLES = ("UV_CONSTRAINT",)
-"""Variables with which uv would refuse a lock, or our own wheels in a lock."""
-
 _MISMATCH = (
     r"(?:Hash|Size) mismatch for `(?P<wheel>(?P<name>[\w.-]+)[^`]*)`"
     r"(?:\s+Expected:\s+sha256:(?P<expected>\w+)\s+Computed:\s+sha256:(?P<found>\w+))?"
@@ -318,9 +315,7 @@ class Syncer(Value):
         """Run uv with the project's settings for downloads."""
         with temporary_folder("nox-buildstages-") as folder:
             settings = self.indexes.download_settings()
-            env = self.indexes.write_project(
-                folder, settings, without=_IGNORED_VARIABLES
-            )
+            env = self.indexes.write_project(folder, settings)
             command = Command(argv=(str(self.uv), *argv), cwd=folder, env=env)
             return self.runner(command)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import time
@@ -34,6 +35,36 @@ BEAT = 0.2
 USUAL_UMASK = 0o022
 """The umask of programs that make files for wheels, which record modes."""
 
+TOOLCHAINS = {
+    "ASDF_DATA_DIR": ".asdf",
+    "ELAN_HOME": ".elan",
+    "FNM_DIR": ".local/share/fnm",
+    "GOENV_ROOT": ".goenv",
+    "JENV_ROOT": ".jenv",
+    "JULIAUP_DEPOT_PATH": ".julia",
+    "MISE_CONFIG_DIR": ".config/mise",
+    "MISE_DATA_DIR": ".local/share/mise",
+    "NODENV_ROOT": ".nodenv",
+    "NVM_DIR": ".nvm",
+    "OPAMROOT": ".opam",
+    "PROTO_HOME": ".proto",
+    "PYENV_ROOT": ".pyenv",
+    "RBENV_ROOT": ".rbenv",
+    "RYE_HOME": ".rye",
+    "RUSTUP_HOME": ".rustup",
+    "SDKMAN_DIR": ".sdkman",
+    "SWIFTLY_HOME_DIR": ".local/share/swiftly",
+    "VOLTA_HOME": ".volta",
+}
+"""Variables that name the folder of toolchains, and the default below the home."""
+
+_HELPER = (
+    "PATH|HOME|USER|LOGNAME|TMPDIR|TEMP|TMP|SYSTEMROOT|TZ|LANG|LANGUAGE|LC_[A-Z]+"
+    "|LD_LIBRARY_PATH"
+)
+_COMPILER = rf"{'|'.join(TOOLCHAINS)}|(CUDA|NVCC)_\w+"
+"""The variables by which a shim or nvcc finds its compiler, as a pattern."""
+
 _INTERRUPT: ContextVar[Event | None] = ContextVar("interrupt", default=None)
 """In threads of ``run_in_parallel``: set by Ctrl-C, which only the main thread gets."""
 
@@ -43,7 +74,8 @@ class Command(Value):
 
     argv: tuple[str, ...]  # never a shell command line
     cwd: Path | None = None
-    env: Mapping[str, str] | None = field(default=None, repr=False)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """All variables of the program; ours hold secrets, so none is passed on unnamed."""
     log: Path | None = None
     """A file to append the output to; None to capture the output."""
     attend: Callable[[], None] | None = None
@@ -132,6 +164,16 @@ def run_checked(runner: Runner, command: Command) -> str:
     return completed.stdout
 
 
+def helper_variables(outer: Mapping[str, str], more: str = _HELPER) -> dict[str, str]:
+    """Return the variables of a program that helps us, without any secret of the user.
+
+    They say where programs, the home and temporary files are, and which language
+    messages have. ``more`` is a pattern of the names of other variables.
+    """
+    pattern = re.compile(f"{_HELPER}|{more}")
+    return {name: outer[name] for name in outer if pattern.fullmatch(name)}
+
+
 def version_command(program: str, outer: Mapping[str, str]) -> Command:
     """Return the command that asks a program for its version.
 
@@ -141,7 +183,7 @@ def version_command(program: str, outer: Mapping[str, str]) -> Command:
     return Command(
         argv=(program, "--version"),
         cwd=Path("/"),
-        env={**outer, "LC_ALL": "C.UTF-8", "LANGUAGE": ""},
+        env={**helper_variables(outer, _COMPILER), "LC_ALL": "C.UTF-8", "LANGUAGE": ""},
     )
 
 

@@ -11,6 +11,7 @@ import json
 import os
 from contextlib import suppress
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING
@@ -93,7 +94,7 @@ def note_surroundings(contexts: Sequence[BuildContext]) -> str:
                     for name, value in outer.items()
                     if name.startswith("UV_") or name in passed
                 },
-                "files": [*map(_read, list_outer_files(outer, root))],
+                "files": [*map(_read, chain(*list_outer_files(outer, root)))],
                 "folders": {
                     tree: tools.sources.identity(DirectorySource(path=tree))
                     for tree in trees

@@ -10,7 +10,6 @@ from nox_buildstages.builder.backend_metadata import BackendMetadata
 from nox_buildstages.declarations.upload_times import ALL, SOME, find_dates
 from nox_buildstages.declarations.uv_keys import find_idle_keys
 from nox_buildstages.declarations.uv_lock import UV_LOCK, find_uv_lock
-from nox_buildstages.declarations.uv_variables import find_idle_variables
 from nox_buildstages.environments.targets import Target, list_targets, python_versions
 from nox_buildstages.errors import BuildError, LockError, UsageError
 from nox_buildstages.indexes.url_secrets import redact
@@ -72,8 +71,12 @@ class ProjectLocker(Record):
             report = self.contexts[0].tools.run.report
             report(f"using the answers of build backends here for {absent}")
         tools = self.contexts[0].tools
+        if tools.run.outer.get("UV_FIND_LINKS") and self.contexts[0].project.uv:
+            tools.run.report_once(
+                "UV_FIND_LINKS: its files count beside those of the project's indexes"
+            )
         for name, reason in (
-            *find_idle_variables(self.contexts[0].project.uv, tools.run.outer),
+            *tools.syncer.indexes.find_idle_variables(),
             *find_idle_keys(self.contexts[0].project.uv),
         ):
             tools.run.report_once(f"{name} has no effect here: {reason}")

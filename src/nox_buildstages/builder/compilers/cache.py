@@ -24,7 +24,7 @@ from nox_buildstages.preflight.machine_facts import find_nvcc
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import temporary_folder
-from nox_buildstages.system.process import Command, run_checked
+from nox_buildstages.system.process import Command, helper_variables, run_checked
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
@@ -45,6 +45,12 @@ _IDLE = {"SCCACHE_IDLE_TIMEOUT": "3600"}
 
 _REMOTE_VARIABLE = re.compile("SCCACHE_(?!DIR$|CACHE_SIZE$|IDLE_TIMEOUT$)")
 """A variable of sccache that may name a server: all others, but for these."""
+
+_SERVER = (
+    "(SCCACHE|ACTIONS|ALIBABA_CLOUD|AWS|AZURE|GOOGLE|RUST|SSL_CERT|TENCENTCLOUD)_.+"
+    "|(?i:(https?|all|no)_proxy)|XDG_(CACHE|CONFIG)_HOME"
+)
+"""The variables of sccache's server and of its storages, as a pattern."""
 
 _REMOTE_SETTINGS = ("remote_storage", "secondary_storage")
 """The settings of ccache, new and old, that name servers."""
@@ -191,7 +197,10 @@ def _start_ccache(
 
     The configuration comes from variables and files outside the sandbox.
     """
-    command = Command(argv=(str(program), "--show-config"), env=tools.run.outer)
+    command = Command(
+        argv=(str(program), "--show-config"),
+        env=helper_variables(tools.run.outer, "CCACHE_.+|XDG_(CACHE|CONFIG)_HOME"),
+    )
     lines = _run_cache(tools, stage, "ccache", command).splitlines()
     is_offline = tools.syncer.indexes.offline
     ignored = (*_COMPILER_SETTINGS, *(_REMOTE_SETTINGS if is_offline else ()))
@@ -232,7 +241,7 @@ def _start_sccache(
     with temporary_folder("sccache-", Path("/tmp")) as folder:  # noqa: S108 - private
         own = {"SCCACHE_SERVER_UDS": str(folder / "socket")}
         # The server creates other sockets in TMPDIR.
-        outer = {**tools.run.outer}
+        outer = helper_variables(tools.run.outer, _SERVER)
         outer.pop("SCCACHE_NO_DAEMON", None)
         if tools.syncer.indexes.offline:
             outer = {it: outer[it] for it in outer if not _REMOTE_VARIABLE.match(it)}

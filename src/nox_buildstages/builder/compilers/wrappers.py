@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from nox_buildstages.system.process import helper_variables
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -70,7 +72,7 @@ def make_mapping_compilers(folder: Path, path: str) -> Path:
 def _supports_maps(wrapper: Path) -> bool:
     """Whether the compiler of a wrapper knows the option."""
     argv = (str(wrapper), "-E", "-x", "c", os.devnull)
-    env = {**os.environ, MAP_VARIABLE: "/a=/b"}
+    env = {**helper_variables(os.environ), MAP_VARIABLE: "/a=/b"}
     completed = subprocess.run(argv, env=env, capture_output=True, check=False)
     return completed.returncode == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.sandbox.sandbox import (
@@ -13,7 +14,7 @@ from nox_buildstages.builder.sandbox.sandbox import (
 )
 from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.store.build_dir import HERE
-from nox_buildstages.system.process import Command
+from nox_buildstages.system.process import Command, helper_variables
 from nox_buildstages.value import Record, replace
 
 if TYPE_CHECKING:
@@ -65,11 +66,12 @@ class SandboxPolicy(Record):
         """Try what the system allows."""
         at = (AT, str(ISOLATE.parent), str(HERE))
         try:
-            completed = self.runner(Command(argv=(*OFFLINE, *at)))
+            env = helper_variables(os.environ)
+            completed = self.runner(Command(argv=(*OFFLINE, *at), env=env))
             if completed.returncode in {0, _CANNOT_MOVE}:
                 return Sandbox(may_move=completed.returncode == 0)
             last = completed.stderr.strip().rpartition("\n")[2]
-            online = self.runner(Command(argv=(*OFFLINE, ONLINE, *at)))
+            online = self.runner(Command(argv=(*OFFLINE, ONLINE, *at), env=env))
         except CommandError as error:
             return Sandbox(why=error.reason, may_move=False)
         return Sandbox(

@@ -68,9 +68,7 @@ class Sandbox(Value):
         frozen = (word for path in self.frozen for word in (FROZEN, str(path)))
         moved = (AT, str(self.moved), str(HERE), *frozen)
         argv = map(self.translate, command.argv)
-        env = command.env and {
-            name: self.translate(value) for name, value in command.env.items()
-        }
+        env = {name: self.translate(value) for name, value in command.env.items()}
         return replace(command, argv=(*OFFLINE, *options, *moved, *argv), env=env)
 
     def __str__(self) -> str:

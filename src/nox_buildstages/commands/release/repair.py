@@ -27,7 +27,7 @@ from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.names import file_name
 from nox_buildstages.model import FINAL
 from nox_buildstages.system.files import remove_tree, sha256_of, write_text
-from nox_buildstages.system.process import Command, run_checked
+from nox_buildstages.system.process import Command, helper_variables, run_checked
 from nox_buildstages.value import Value, replace
 from nox_buildstages.wheelhouse import checksums
 from nox_buildstages.wheels.wheel import libc_versions, read_wheel, verify_record
@@ -299,11 +299,7 @@ def _libraries(wheel: Path) -> set[str]:
 
 def _variables(outer: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variables of auditwheel, without settings for results."""
-    variables = {
-        name: outer[name]
-        for name in outer
-        if name == _LIBRARY_PATH or not name.startswith("AUDITWHEEL_")
-    }
+    variables = helper_variables(outer, _LIBRARY_PATH)
     programs = str(Path(sys.executable).parent)
     path = os.pathsep.join(filter(None, (programs, outer.get("PATH"))))
     return {**variables, "PATH": path, "SOURCE_DATE_EPOCH": EPOCH}

@@ -301,8 +301,8 @@ class Resolver(Value):
         yield from (f"--upgrade-package={name}" for name in self.upgrade_packages)
 
     def _with_git_variables(
-        self, question: Question, variables: Mapping[str, str] | None
-    ) -> Mapping[str, str] | None:
+        self, question: Question, variables: Mapping[str, str]
+    ) -> Mapping[str, str]:
         """Return the environment variables of uv, and of uv's git."""
         own = dict(self.target.variables)
         sources = list_sources(self.indexes.settings)
@@ -311,18 +311,14 @@ class Resolver(Value):
             kind, _, url = (Requirement(text).url or "").partition("+")
             if kind == "git":
                 repositories.append(url)
-        if (
-            variables is not None
-            and repositories
-            and all(url.startswith("file://") for url in repositories)
-        ):
+        if repositories and all(url.startswith("file://") for url in repositories):
             # Repositories on disk may have submodules on disk, which git doesn't clone
             # by default (CVE-2022-39253).
             number = int(variables.get("GIT_CONFIG_COUNT") or 0)
             own["GIT_CONFIG_COUNT"] = str(number + 1)
             own[f"GIT_CONFIG_KEY_{number}"] = "protocol.file.allow"
             own[f"GIT_CONFIG_VALUE_{number}"] = "always"
-        return {**(variables or os.environ), **own} if own else variables
+        return {**variables, **own}
 
     def _settings(self, question: Question) -> dict[str, Any]:
         """Return ``[tool.uv]`` for a question, such that uv never runs a backend."""
