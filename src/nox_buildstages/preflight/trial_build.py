@@ -75,7 +75,11 @@ class Trial(Value):
             }
         nvcc = self._split("PYTORCH_NVCC") or [str(self.nvcc)]
         host = ["-ccbin", *self._split("CC" if self.torch else "CUDAHOSTCXX")[:1]]
-        compile_ = [*nvcc, *self._includes, *self._architectures, "-Xcompiler", "-fPIC"]
+        listed = re.split("[; ]+", self.variables.get("TORCH_CUDA_ARCH_LIST", ""))
+        found = filter(None, map(_ARCHITECTURE.fullmatch, listed))
+        numbers = dict.fromkeys(it[1] + it[2] for it in found)
+        code = [f"-gencode=arch=compute_{it},code=sm_{it}" for it in numbers]
+        compile_ = [*nvcc, *self._includes, *code, "-Xcompiler", "-fPIC"]
         compile_ += [*(host if len(host) > 1 else ()), "-c", name, "-o", "trial.o"]
         if self.torch is None:
             return {
@@ -99,13 +103,6 @@ class Trial(Value):
         if self.python_headers:
             folders.append(self.python_headers)
         return [f"-I{it}" for it in folders]
-
-    @property
-    def _architectures(self) -> list[str]:
-        listed = re.split("[; ]+", self.variables.get("TORCH_CUDA_ARCH_LIST", ""))
-        found = filter(None, map(_ARCHITECTURE.fullmatch, listed))
-        numbers = dict.fromkeys(it[1] + it[2] for it in found)
-        return [f"-gencode=arch=compute_{it},code=sm_{it}" for it in numbers]
 
     def _split(self, variable: str) -> list[str]:
         return shlex.split(self.variables.get(variable, ""))

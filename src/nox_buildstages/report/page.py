@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from nox_buildstages.report.data import (
         Column,
-        FinalReport,
         OutputReport,
         Report,
     )
@@ -491,56 +490,55 @@ def _slowest(report: Report) -> Iterator[Markup]:
 
 
 def _runtime(report: Report) -> Iterator[Markup]:
-    columns = [it for it in report.columns if it.final]
-    if not columns:
-        return
-    yield element("h2", "Runtime")
-    for column in columns:
-        if column.final is not None:
-            title = element("h3", column.label) if len(columns) > 1 else ""
-            yield join(title, *_runtime_lines(column.final))
-
-
-def _runtime_lines(final: FinalReport) -> Iterator[Markup]:
-    for name, places in final.versions.items():
-        distinct = {*places.values()}
-        where = ", ".join(places)
-        if len(distinct) == 1:
-            mark = element("span", "✓ one version", class_="ok")
-            yield element("div", mark, f" {name} {distinct.pop()} in {where}")
-        else:
-            each = ", ".join(f"{version} in {it}" for it, version in places.items())
-            mark = element("span", "✗ several versions", class_="failed")
-            yield element("div", mark, f" {name} {each}")
-    for it in final.checks:
-        text = f"import {', '.join(final.imports)}"
-        if it.step == "check":
-            command = it.facts.get("command", "")
-            text = command if isinstance(command, str) else " ".join(command)
-        is_fine = it.state not in _BAD
-        mark = element(
-            "span",
-            "✓" if is_fine else f"✗ {it.state}",
-            class_="ok" if is_fine else it.state,
-        )
-        time = element("span", _time(it.seconds), class_="mut")
-        yield element("div", mark, " ", element("code", text), " ", time)
-    if final.has_skipped_imports and not any(
-        it.step == "import" for it in final.checks
-    ):
-        yield element(
-            "div",
-            element("span", "✓", class_="ok"),
-            " imports worked earlier, and nothing has changed since",
-        )
-    if final.packages:
-        count = len(final.packages)
-        names = ", ".join(f"{name} {it}" for name, it in sorted(final.packages.items()))
-        yield element(
-            "details",
-            element("summary", f"{count} package{'' if count == 1 else 's'} installed"),
-            element("div", names, class_="small"),
-        )
+    finals = [(it.label, it.final) for it in report.columns if it.final]
+    if finals:
+        yield element("h2", "Runtime")
+    for label, final in finals:
+        if len(finals) > 1:
+            yield element("h3", label)
+        for name, places in final.versions.items():
+            distinct = {*places.values()}
+            where = ", ".join(places)
+            if len(distinct) == 1:
+                mark = element("span", "✓ one version", class_="ok")
+                yield element("div", mark, f" {name} {distinct.pop()} in {where}")
+            else:
+                each = ", ".join(f"{version} in {it}" for it, version in places.items())
+                mark = element("span", "✗ several versions", class_="failed")
+                yield element("div", mark, f" {name} {each}")
+        for it in final.checks:
+            text = f"import {', '.join(final.imports)}"
+            if it.step == "check":
+                command = it.facts.get("command", "")
+                text = command if isinstance(command, str) else " ".join(command)
+            is_fine = it.state not in _BAD
+            mark = element(
+                "span",
+                "✓" if is_fine else f"✗ {it.state}",
+                class_="ok" if is_fine else it.state,
+            )
+            time = element("span", _time(it.seconds), class_="mut")
+            yield element("div", mark, " ", element("code", text), " ", time)
+        if final.has_skipped_imports and not any(
+            it.step == "import" for it in final.checks
+        ):
+            yield element(
+                "div",
+                element("span", "✓", class_="ok"),
+                " imports worked earlier, and nothing has changed since",
+            )
+        if final.packages:
+            count = len(final.packages)
+            names = ", ".join(
+                f"{name} {it}" for name, it in sorted(final.packages.items())
+            )
+            yield element(
+                "details",
+                element(
+                    "summary", f"{count} package{'' if count == 1 else 's'} installed"
+                ),
+                element("div", names, class_="small"),
+            )
 
 
 def _records(report: Report) -> Iterator[Markup]:

@@ -67,7 +67,10 @@ def draw_board(
     for row in drawn:
         text = f"{row.stage:<{stages}}  {row.title:<{titles}}  "
         if colour and row.bar is not None:
-            text += _bar(row.bar, width - 5 - len(text) - len(row.text))
+            length = min(_BAR, width - 5 - len(text) - len(row.text))
+            full = round(row.bar * length)
+            if length >= _SHORTEST_BAR:
+                text += f"{'━' * full}{'╌' * (length - full)}  "
         text = _cut(f"{text}{row.text}", width - 3).rstrip()
         if row.style == "dim":
             text = paint(text, "dim", colour=colour)
@@ -92,14 +95,6 @@ def _choose_rows(rows: list[Row], room: int) -> tuple[list[Row], str]:
     by_interest = sorted(rows, key=lambda it: order.get(it.symbol, 2))
     kept = by_interest[len(rows) - max(0, room - 1) :]
     return [it for it in rows if it in kept], f"and {len(rows) - len(kept)} more"
-
-
-def _bar(part: float, room: int) -> str:
-    """Return the bar of a build, followed by a gap; empty without enough room."""
-    length = min(_BAR, room)
-    full = round(part * length)
-    bar = f"{'━' * full}{'╌' * (length - full)}"
-    return f"{bar}  " if length >= _SHORTEST_BAR else ""
 
 
 def draw_line(state: RunState, now: float, *, columns: int, process: int) -> str:

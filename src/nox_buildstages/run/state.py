@@ -50,6 +50,20 @@ class OutputState(Record):
         begun = self.state not in OVER and (self.state == BEGUN or bool(self.steps))
         return begun and not (self.step and self.step.step == "wait")
 
+    def add(self, event: Event) -> None:
+        """Take an event of the step ``output`` into account."""
+        if event.state == PLANNED:
+            self.version, self.plan = event.version, event.facts
+            return
+        # A wheel that was built in this run is found by later sessions.
+        if event.state == CACHED and self.state in OVER:
+            return
+        self.state, self.facts = event.state, event.facts
+        if event.state == BEGUN:
+            self.since = event.time
+        else:
+            self.steps.clear()
+
     def seconds_left(self, now: float) -> float | None:
         """Return the seconds until the wheel is ready; None if nobody can know."""
         if self.state in OVER:
@@ -96,7 +110,7 @@ class RunState(Record):
             )
             steps = output.steps
         if event.step == "output" and output is not None:
-            self._add_output(output, event)
+            output.add(event)
         elif event.state == RUNNING:
             earlier = steps.get(event.subject)
             if earlier is not None:
@@ -108,19 +122,6 @@ class RunState(Record):
                 self.later.pop(place, None)
         else:
             steps.pop(event.subject, None)
-
-    def _add_output(self, output: OutputState, event: Event) -> None:
-        if event.state == PLANNED:
-            output.version, output.plan = event.version, event.facts
-            return
-        # A wheel that was built in this run is found by later sessions.
-        if event.state == CACHED and output.state in OVER:
-            return
-        output.state, output.facts = event.state, event.facts
-        if event.state == BEGUN:
-            output.since = event.time
-        else:
-            output.steps.clear()
 
     def count_done(self) -> int:
         """Return the number of outputs with a wheel."""

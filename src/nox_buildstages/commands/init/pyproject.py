@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import textwrap
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages import reader
@@ -98,21 +99,18 @@ def change_text(text: str, changes: Iterable[Change]) -> ChangedText:
             *(it for depth in above for it in _insert(text, change, depth)),
             *(it for depth in above for it in _insert(text, whole, depth)),
         )
-        found = next((it for it in candidates if _is_toml(it, expected)), new_table)
+        found = new_table
+        for candidate in candidates:
+            with suppress(reader.UnreadableError):
+                if reader.parse_toml(candidate) == expected:
+                    found = candidate
+                    break
         if found == new_table:
             new_tables[change.table] = (*new_tables.get(change.table, ()), change)
         else:
             text = found
             inserted.append(change)
     return ChangedText(text=text, new_tables=new_tables, inserted=tuple(inserted))
-
-
-def _is_toml(text: str, expected: Mapping[str, Any]) -> bool:
-    """Whether a text is TOML for a document."""
-    try:
-        return reader.parse_toml(text) == expected
-    except reader.UnreadableError:
-        return False
 
 
 def _insert(text: str, change: Change, depth: int) -> Iterator[str]:

@@ -89,7 +89,13 @@ class _Explainer(Value):
         with suppress(ProbeLimitError):
             while answer is None:
                 conflict = minimal_conflict(self.probe, remaining)
-                alone = {it for it in conflict if self._is_unsatisfiable(it)}
+                alone = {  # those that can't be satisfied even alone
+                    it
+                    for it in conflict
+                    if it.origin not in CONSTRAINTS
+                    and (it.is_bare or it.name not in self._output_versions)
+                    and self.probe.conflicts([replace(it, origin=Origin.WANTED)])
+                }
                 if not conflict or (alone and unsatisfiable):
                     break
                 if alone:
@@ -122,14 +128,6 @@ class _Explainer(Value):
         if len(wrong) < len(conflicts):
             hint = chain(hint, self._changes(conflicts[-1]))
         return self._conflict_error(conflicts, hint)
-
-    def _is_unsatisfiable(self, requirement: SourcedRequirement) -> bool:
-        """Whether a requirement alone can't be satisfied."""
-        if requirement.origin in CONSTRAINTS:
-            return False
-        if requirement.name in self._output_versions and not requirement.is_bare:
-            return False
-        return self.probe.conflicts([replace(requirement, origin=Origin.WANTED)])
 
     def _accepts_output(self, requirement: SourcedRequirement) -> bool:
         """Whether a requirement is for an output in any version."""

@@ -73,7 +73,7 @@ def explain_incompatible_outputs(failure: IncompatibleOutputsError) -> Resolutio
         error,
         problem=f"can't be locked: {', and '.join(sides)}",
         details=[*details, *error.details],
-        hint="\n".join([*_pin(chooser, conflict)] or [*_correction(chooser, conflict)]),
+        hint="\n".join(_advise(chooser, conflict)),
     )
 
 
@@ -150,8 +150,11 @@ def _claims(chooser: SourceChooser) -> Iterator[Claim]:
     yield from found.values()
 
 
-def _pin(chooser: SourceChooser, conflict: Iterable[Claim]) -> Iterator[str]:
-    """Yield the lines to pin another version in the table, if any fits."""
+def _advise(chooser: SourceChooser, conflict: Sequence[Claim]) -> Iterator[str]:
+    """Yield the lines to pin another version in the table, if any fits.
+
+    Otherwise yield those to drop a declaration of an output.
+    """
     required = {it.name for it in conflict if it.by}
     said = [it for it in conflict if it.place]
     for claim in sorted(
@@ -175,10 +178,6 @@ def _pin(chooser: SourceChooser, conflict: Iterable[Claim]) -> Iterator[str]:
             yield f"{pin} fits; pin it in stage {stage.name}, in pyproject.toml:"
             yield from writing.indent(writing.assignment("outputs", outputs))
             return
-
-
-def _correction(chooser: SourceChooser, conflict: Iterable[Claim]) -> Iterator[str]:
-    """Yield the lines to drop a declaration of an output."""
     by, claim = next((it.by, it) for it in conflict if it.by)
     rules = chooser.project.rules(by)
     yield "if the declaration is wrong, correct it in pyproject.toml:"

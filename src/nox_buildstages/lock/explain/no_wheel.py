@@ -16,10 +16,6 @@ from nox_buildstages.text import free_name
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from packaging.version import Version
-
     from nox_buildstages.errors import LockError
     from nox_buildstages.lock.resolve.environment import EnvironmentResolver
 
@@ -80,17 +76,8 @@ def _output_for_table(
             requirement.extras = set()
             requirement.marker = None
             return writing.format_requirement(requirement, resolver.project.root)
-    version = _suitable_version(project, requirements, question, resolver)
-    return str(project) if version is None else f"{project}=={version.public}"
 
-
-def _suitable_version(
-    project: NormalizedName,
-    requirements: Sequence[Requirement],
-    question: Question,
-    resolver: EnvironmentResolver,
-) -> Version | None:
-    """Return a version with an sdist with which uv can resolve the environment."""
+    # Find a version with an sdist with which uv can resolve the environment.
     source = Question(
         name=question.name,
         requirements=tuple(map(str, requirements)) or (project,),
@@ -100,16 +87,17 @@ def _suitable_version(
     try:
         (package,) = resolver.resolver.resolve(source).packages
     except (ResolutionError, ValueError):
-        return None
+        return project
     version = package.version
     if version is None:
-        return None
+        return project
     metadata = Metadata(version=version, learned="static")
     stand_ins = (*question.stand_ins, StandIn(name=project, metadata=metadata))
     try:
         resolver.resolver.resolve(replace(question, stand_ins=stand_ins))
     except NoWheelError as error:
-        return None if error.project == project else version
+        if error.project == project:
+            return project
     except ResolutionError:
-        return None
-    return version
+        return project
+    return f"{project}=={version.public}"

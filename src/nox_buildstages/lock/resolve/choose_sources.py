@@ -53,7 +53,6 @@ if TYPE_CHECKING:
         RecordedAnswer,
         StaticMetadata,
     )
-    from nox_buildstages.model import Interpreter
 
 MAX_VERSIONS = 20
 """How many versions of an output are read, from the newest, to find one that fits."""
@@ -398,12 +397,22 @@ class SourceChooser(Record):
 
     def _ask(self, question: Question) -> list[dict[NormalizedName, Package]]:
         """Return uv's answer for each Python, with the same versions of outputs."""
+        # Prefer the sources in earlier locks, and the earlier runtime.
+        earlier = []
+        for it in self.resolvers:
+            runtime: Sequence[Package] = ()
+            if FINAL in self.earlier:
+                with suppress(InvalidLockError):  # it was for other targets
+                    lock = select_target(self.earlier[FINAL], it.target.interpreter)
+                    runtime = lock.pylock.packages
+            others = [
+                package for package in runtime if package.name not in self.outputs
+            ]
+            earlier.append(earlier_sources(self.earlier, others))
         while True:
             calls = (
-                partial(
-                    it.resolve, question, earlier=self._earlier(it.target.interpreter)
-                )
-                for it in self.resolvers
+                partial(resolver.resolve, question, earlier=text)
+                for resolver, text in zip(self.resolvers, earlier, strict=True)
             )
             answers = [
                 {package.name: package for package in answer.packages}
@@ -419,17 +428,6 @@ class SourceChooser(Record):
                 return answers
             constraints = (*question.constraints, *bounds)
             question = replace(question, constraints=constraints)
-
-    def _earlier(self, interpreter: Interpreter) -> str | None:
-        """Return the packages to prefer: sources in earlier locks, and the runtime."""
-        runtime: list[Package] = []
-        if FINAL in self.earlier:
-            with suppress(InvalidLockError):  # it was for other targets
-                lock = select_target(self.earlier[FINAL], interpreter)
-                runtime += lock.pylock.packages
-        return earlier_sources(
-            self.earlier, [it for it in runtime if it.name not in self.outputs]
-        )
 
     def _choose_direct(self) -> dict[NormalizedName, SourceChoice]:
         """Choose the sources named by URLs and paths: find commits and hashes."""
