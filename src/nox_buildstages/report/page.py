@@ -199,7 +199,9 @@ def _timeline(report: Report) -> Iterator[Markup]:
     longest = max(len(lane.label) for lane in lanes)
     label_width = min(220, 8 * longest + 24)
     yield element("h2", "Timeline")
-    marks = [*_marks(total)]
+    steps = (it for it in _TICKS if total / it <= _MOST_MARKS)
+    step = min(next(steps, _TICKS[-1]), total)
+    marks = [step * number for number in range(1 + int(total * 0.94 / step))]
     grid = element(
         "div",
         *(element("i", style=f"left:{at / total:.3%}") for at in marks),
@@ -274,13 +276,6 @@ def _bar(bar: Bar, report: Report) -> Markup:
         style=f"left:{left:.3%};width:{width:.3%}",
         title=label,
     )
-
-
-def _marks(total: float) -> Iterator[float]:
-    """Yield the marks of a time axis."""
-    steps = (it for it in _TICKS if total / it <= _MOST_MARKS)
-    step = min(next(steps, _TICKS[-1]), total)
-    yield from (step * number for number in range(1 + int(total * 0.94 / step)))
 
 
 # The outputs -------------------------------------------------------------------------

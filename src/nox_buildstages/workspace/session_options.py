@@ -233,7 +233,16 @@ def _make_options(
 ) -> Options:
     """Return the options, whose words are right together."""
     if session == _SHELL and not found.get("help"):
-        found["names"] = (_read_output(found.get("names", ()), outputs),)
+        texts = found.get("names", ())
+        names = [it for it in map(canonicalize_name, texts) if it in outputs]
+        if len(texts) != 1 or not names:
+            problem = "name one output"
+            if len(texts) == 1:
+                near = did_you_mean(canonicalize_name(texts[0]), outputs)
+                problem = f"no stage has the output {texts[0]!r}{near}"
+            hint = _list_outputs(outputs)
+            raise UsageError(subject=_SHELL, problem=problem, hint=hint)
+        found["names"] = tuple(names)
     options, hint = Options(**found), "choose one of them"
     chosen = {
         "--explain": options.explain,
@@ -307,17 +316,6 @@ def _read_value(word: Word, value: str, outputs: Collection[str]) -> object:
             hint=_list_outputs(outputs),
         )
     return content
-
-
-def _read_output(texts: Sequence[str], outputs: Collection[str]) -> str:
-    """Return the only output that is named."""
-    problem = "name one output"
-    if len(texts) == 1:
-        name = canonicalize_name(texts[0])
-        if name in outputs:
-            return name
-        problem = f"no stage has the output {texts[0]!r}{did_you_mean(name, outputs)}"
-    raise UsageError(subject=_SHELL, problem=problem, hint=_list_outputs(outputs))
 
 
 def _list_outputs(outputs: Collection[str]) -> str:
