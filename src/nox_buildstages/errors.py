@@ -9,6 +9,7 @@
     ├── LockError                making or using the lock files
     │   ├── InvalidLockError     a lock file can't be read
     │   ├── StaleLockError       lock files are missing or out of date
+    │   ├── EditedLockError      lock files were edited by hand
     │   ├── ResolutionError      no set of versions satisfies the requirements
     │   │   └── NoWheelError     a dependency without a wheel
     │   ├── MatchRuntimeError    no version for every environment
@@ -179,6 +180,18 @@ class StaleLockError(LockError):
     """A digest of each declaration that they were made from, if it is noted."""
 
     default_hint = RELOCK
+
+
+class EditedLockError(LockError):
+    """Somebody edited or merged the lock files by hand."""
+
+    subject: str = "the lock files"
+    problem: str = "a lock file was edited or merged after all were written"
+
+    default_hint = (
+        "to accept what pyproject.toml allows, lock the project again:\n"
+        "  nox -s build-stages-lock"
+    )
 
 
 class ResolutionError(LockError):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tomli_w
 
-from nox_buildstages.errors import StaleLockError
+from nox_buildstages.errors import EditedLockError
+from nox_buildstages.lock.files.document import dump_lock, load_lock, with_series
 from support.packages import make_sdist, make_tree, make_wheel
 from support.pair import declare, lock_texts, world
 from support.sessions import Sessions, run_session
@@ -168,15 +169,37 @@ def test_a_change_of_the_table_is_a_change(locked: Project) -> None:
     assert not is_unchanged(locked)
 
 
-@pytest.mark.parametrize("word", ["--check", "--locked"])
-def test_check_notices_an_edited_lock_file(locked: Project, word: str) -> None:
-    """Such as one that git has merged; the digest of the inputs doesn't show it."""
-    assert CURRENT in run_session(locked, LOCK, word).stderr
+@pytest.mark.parametrize(
+    "words", [(LOCK, "--check"), (LOCK, "--locked"), ("build-stages",)]
+)
+def test_an_edited_lock_file_is_refused(
+    locked: Project, words: tuple[str, ...]
+) -> None:
+    """Such as one that git has merged; the digest of the inputs doesn't show it.
+
+    Locking again accepts what the table allows.
+    """
+    assert CURRENT in run_session(locked, LOCK, "--check").stderr
     path = locked.folder / "build-stages/pylock.final.toml"
     text = path.read_text("utf-8")
     path.write_text(text.replace('version = "1.0"', 'version = "1.1"', 1), "utf-8")
-    with pytest.raises(StaleLockError, match="edited or merged"):
-        Sessions(project=locked).run_body(LOCK, word)
+    with pytest.raises(EditedLockError, match="edited or merged"):
+        Sessions(project=locked).run_body(*words)
+    run_session(locked, LOCK)
+    assert CURRENT in run_session(locked, LOCK, "--check").stderr
+
+
+def test_an_output_has_the_source_that_the_table_names(locked: Project) -> None:
+    """Even if all lock files have the digest of what was edited."""
+    lock_dir = locked.folder / "build-stages"
+    texts = [lock_dir / f"pylock.{name}.toml" for name in ("only", "final")]
+    locks = [load_lock(path.read_text("utf-8"), name=path.stem[7:]) for path in texts]
+    text = dump_lock(locks[0]).replace('directory = "mine"', 'directory = "evil"')
+    edited = load_lock(text, name="only")
+    for path, lock in zip(texts, with_series([edited, locks[1]]), strict=True):
+        path.write_text(dump_lock(lock), "utf-8")
+    with pytest.raises(EditedLockError, match=r"pylock.only.toml: the source of mine"):
+        Sessions(project=locked).run_body("build-stages")
 
 
 def test_a_wheel_that_was_replaced_is_locked_again(

@@ -102,6 +102,13 @@ def test_the_cells_of_a_matrix(matrix: str, expected: list[str]) -> None:
         ("arch = []", "matrix.arch: expected at least one value"),
         ("arch = {}", "matrix.arch: expected at least one value"),
         (
+            "".join(f"axis{it} = {[*map(str, range(10))]}\n" for it in range(8)),
+            (
+                "matrix: its axes have 100,000,000 combinations, and more than 1,000"
+                " take too long; list those you need in include"
+            ),
+        ),
+        (
             "arch = 1",
             (
                 "matrix.arch: expected a list of strings, or a table of values, found "

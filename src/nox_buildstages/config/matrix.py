@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from packaging.utils import canonicalize_name
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 _Entry: TypeAlias = tuple[Item, Mapping[str, str]]
 """A combination in ``include`` or ``exclude``, and its item."""
+
+MOST_COMBINATIONS = 1000
+"""Before any is excluded; a job of GitHub Actions has at most 256."""
 
 _PYTHON = "python"
 _AXIS = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -63,6 +67,12 @@ def read_matrix(item: Item) -> Matrix | None:
         _check(axes, pythons, include, exclude)
     elif item.document.is_sound(*item.steps):
         item.fault('expected an axis, such as cuda-arch = ["8.0", "9.0"]')
+    combinations = prod(len(axis.values) for axis in crossed) * max(len(pythons), 1)
+    if combinations > MOST_COMBINATIONS:
+        item.fault(
+            f"its axes have {combinations:,} combinations, and more than"
+            f" {MOST_COMBINATIONS:,} take too long; list those you need in include"
+        )
     if not item.document.is_sound(*item.steps):
         return None
     cells = _cells(crossed, axes, pythons, include, exclude)
@@ -385,7 +395,8 @@ MATRIX: Mapping[str, Key] = {
         example='cuda-arch = ["8.0", "9.0"]',
         text="The values of an axis: letters, digits, `.`, `_`, `+` and `-`, but not"
         " `logs` and `simple`, which are folders of a wheelhouse. In a table, each"
-        " value can have the keys below.",
+        " value can have the keys below. All axes together may have 1,000"
+        " combinations.",
         in_locks=True,
     ),
     **{f"AXIS.VALUE.{name}": key for name, key in AXIS_VALUE.items()},

@@ -16,6 +16,7 @@ from nox_buildstages.declarations.settings import Indexes
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import (
     BuildStagesError,
+    EditedLockError,
     LockError,
     StaleLockError,
     UsageError,
@@ -221,7 +222,10 @@ class Workspace(Value):
             ("digest", interpreter), lambda: digest_interpreter(interpreter)
         )
         return Selection(
-            interpreter=interpreter, digest=digest, store=tools.store.folder
+            interpreter=interpreter,
+            digest=digest,
+            store=tools.store.folder,
+            cells=self.cells,
         )
 
     def read_locks(
@@ -278,6 +282,8 @@ class Workspace(Value):
             return self.relock(), True
         try:
             return self.read_locks(needed), False
+        except EditedLockError:  # nothing replaces what somebody wrote on purpose
+            raise
         except LockError as error:
             if self.options.locked or self.tools.run.outer.get("CI"):
                 raise
@@ -285,6 +291,8 @@ class Workspace(Value):
         with self.hold_lock():
             try:
                 return self.read_locks(), False
+            except EditedLockError:
+                raise
             except LockError:
                 self._make_locks(reason)
                 return self.read_locks(), True

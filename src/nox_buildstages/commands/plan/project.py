@@ -310,7 +310,8 @@ def _has_locks(view: Workspace) -> bool:
 def _read_stale_locks(view: Workspace) -> Mapping[str, SelectedLock]:
     """Return the locks even if they are out of date; none if they are for others."""
     try:
-        return folder.select_locks(view.project, view.tools.run, view.selection)
+        selection = replace(view.selection, cells=None)
+        return folder.select_locks(view.project, view.tools.run, selection)
     except LockError:
         return {}
 

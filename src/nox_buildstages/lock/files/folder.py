@@ -6,15 +6,24 @@ import logging
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from nox_buildstages.errors import InvalidLockError, StaleLockError
+from nox_buildstages.errors import EditedLockError, InvalidLockError, StaleLockError
+from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.lock.files.lockfile import digest
 from nox_buildstages.lock.files.names import file_name, lock_names, possible_stems
 from nox_buildstages.lock.files.selection import select_lock
-from nox_buildstages.model import FINAL, PROJECT
+from nox_buildstages.model import (
+    FINAL,
+    PROJECT,
+    DirectorySource,
+    GitSource,
+)
 from nox_buildstages.system.files import (
     FileStamp,
     file_stamp,
+    path_from_url,
+    read_text,
     sha256_of,
     write_text,
 )
@@ -26,9 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nox_buildstages.config.cells import Cells
-    from nox_buildstages.lock.files.lockfile import Lock
+    from nox_buildstages.lock.files.lockfile import Lock, LockedOutput
     from nox_buildstages.lock.files.selection import SelectedLock, Selection
-    from nox_buildstages.model import Project
+    from nox_buildstages.model import Output, Project
     from nox_buildstages.run.run import Run
 
 _LOG = logging.getLogger(__name__)
@@ -131,6 +140,7 @@ def select_locks(
 
     Raises:
         StaleLockError: The files are missing or out of date, or from different runs.
+        EditedLockError: A file was edited by hand.
         InvalidLockError: A file can't be read, or isn't for the interpreter.
     """
     files, question = _find_files(project, run, needed)
@@ -142,6 +152,9 @@ def select_locks(
             return found
         locks = _parse(files)
         _check_inputs(locks, files, inputs)
+        if selection.cells is not None:
+            check_as_written(selection.cells)
+            check_sources(project, locks)
         found = {
             name: select_lock(replace(lock, name=name), selection.interpreter)
             for name, lock in locks.items()
@@ -242,7 +255,7 @@ def check_as_written(cells: Cells) -> None:
     """Check that nobody has edited or merged the lock files, which must exist.
 
     Raises:
-        StaleLockError: Their common series isn't that of their texts.
+        EditedLockError: Their common series isn't that of their texts.
         OSError: A file can't be read.
     """
     from nox_buildstages.lock.files.document import is_series_of  # noqa: PLC0415 - slow
@@ -257,13 +270,49 @@ def check_as_written(cells: Cells) -> None:
         stems[FINAL] = {**stems.pop(FINAL, {}), found[FINAL]: None}
     lock_dir = cells.first.project.lock_dir
     texts = [
-        lock_dir.joinpath(file_name(stem)).read_text(encoding="utf-8")
+        read_text(lock_dir / file_name(stem), errors="replace").replace("\r\n", "\n")
         for found in stems.values()
         for stem in found
     ]
     if not is_series_of(texts):
-        problem = "a lock file was edited or merged after all were written"
-        raise StaleLockError(problem=problem)
+        raise EditedLockError
+
+
+def check_sources(project: Project, locks: Mapping[str, Lock]) -> None:
+    """Check that each output has a source that the table's requirement allows.
+
+    Raises:
+        EditedLockError: An output has another one.
+    """
+    for stage in project.stages:
+        locked = {it.name: it for it in locks[stage.name].outputs}
+        for output in stage.outputs:
+            found = locked.get(output.name)
+            if found is not None and not _fits(found, output, project):
+                raise EditedLockError(
+                    subject=file_name(stage.name),
+                    problem=f"the source of {output.name} isn't that of"
+                    f" {strip_logins(str(output.requirement))}",
+                )
+
+
+def _fits(locked: LockedOutput, output: Output, project: Project) -> bool:
+    """Whether a locked output may be what the table's requirement means."""
+    source, url = locked.source, output.requirement.url
+    if url is None:
+        return output.accepts(locked.metadata.version)
+    if isinstance(source, DirectorySource):
+        text = source.path
+    else:
+        text = source.url if isinstance(source, GitSource) else source.location
+    wanted, found = urlsplit(url), urlsplit(text)
+    if wanted.scheme == "file":
+        path = path_from_url(found.path) if found.scheme == "file" else text
+        there = os.path.normpath(project.root / path)
+        return there == os.path.normpath(path_from_url(wanted.path))
+    is_git = wanted.scheme.startswith("git+")
+    is_same_host = found.hostname == wanted.hostname
+    return is_git == isinstance(source, GitSource) and is_same_host
 
 
 def write_locks(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from packaging.pylock import Pylock
 
+    from nox_buildstages.config.cells import Cells
     from nox_buildstages.lock.files.lockfile import Lock
     from nox_buildstages.model import Interpreter
 
@@ -180,13 +181,16 @@ class Selection(Value):
     interpreter: Interpreter
     digest: str  # of the interpreter
     store: Path
+    cells: Cells | None = None
+    """The project, if nobody may have edited the lock files by hand."""
 
     def load(self, contents: Mapping[str, bytes]) -> dict[str, SelectedLock] | None:
         """Return the locks from lock files with these contents, by name, if kept."""
-        text = self._place(contents).load()
-        with suppress(ValueError, LookupError, TypeError):
-            tables = json.loads(text or "")
-            return {name: _from_json(tables[name]) for name in contents}
+        for is_checked in (True,) if self.cells else (True, False):
+            text = self._place(contents, is_checked=is_checked).load()
+            with suppress(ValueError, LookupError, TypeError):
+                tables = json.loads(text or "")
+                return {name: _from_json(tables[name]) for name in contents}
         return None
 
     def save(
@@ -194,12 +198,14 @@ class Selection(Value):
     ) -> None:
         """Keep the locks selected from lock files with these contents."""
         tables = {name: _to_json(lock) for name, lock in locks.items()}
-        self._place(contents).save(json.dumps(tables))
+        place = self._place(contents, is_checked=self.cells is not None)
+        place.save(json.dumps(tables))
 
-    def _place(self, contents: Mapping[str, bytes]) -> KeptText:
+    def _place(self, contents: Mapping[str, bytes], *, is_checked: bool) -> KeptText:
         return KeptText.of(
             self.store,
             format=_FORMAT,
+            checked=is_checked,
             interpreter=self.digest,
             files={it: hashlib.sha256(contents[it]).hexdigest() for it in contents},
         )
