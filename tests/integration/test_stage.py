@@ -233,7 +233,7 @@ class Shop:
 
     def wheels(self) -> list[str]:
         """Return the names of the wheels in the store."""
-        return sorted(path.name for path in self.store.glob("wheels/*/*.whl"))
+        return sorted(path.name for path in self.store.glob("wheels/*/*/*.whl"))
 
     def write(self, name: str = "low-lib", **settings: Any) -> None:  # noqa: ANN401
         """Write a source tree, steered by settings for tinybackend."""
@@ -302,6 +302,29 @@ def shop(
 
 
 # Building and finding ------------------------------------------------------------
+
+
+def test_a_run_keeps_the_wheel_that_another_run_builds_again(
+    shop: Shop, tmp_path: Path
+) -> None:
+    """Its sessions use what they have seen, and other runs the newest wheel."""
+    shop.write()
+    first = shop.provide().wheel
+    context = shop.context()
+    context.tools.run.keeps_events = True
+    context.tools.run.emit("output", "cached", **first.facts)
+    again = tmp_path / first.path.name
+    again.write_bytes(first.path.read_bytes() + b"more")
+    second = context.tools.store.put(
+        first.recipe, again, log=first.log, seconds=1, run="run-2"
+    )
+    assert second.sha256 != first.sha256
+    assert context.find_wheel(first.recipe) == first
+    assert context.get_wheel("low", first.name) == first
+    assert context.tools.store.find(first.key) == second
+    shop.run = "run-3"
+    context.tools.run.journal.path.unlink()
+    assert shop.context().find_wheel(first.recipe) == second
 
 
 def test_what_is_missing_is_built(shop: Shop) -> None:

@@ -81,7 +81,7 @@ def folder_of(store: Store) -> Path:
 
 
 def leftovers(store: Store) -> list[Path]:
-    return list(store.folder.glob("wheels/.new-*"))
+    return list(store.folder.rglob(".new-*"))
 
 
 def test_what_is_put_is_found(store: Store, product: Product) -> None:
@@ -277,21 +277,53 @@ def test_a_record_of_another_key_is_no_history(
 def test_a_damaged_entry_is_replaced(
     store: Store, product: Product, tmp_path: Path
 ) -> None:
-    """Whatever lies at its place, even what can't be written to."""
+    """Whatever lies at its place, even what can't be written to.
+
+    An earlier wheel stays as it is, because others may be using it.
+    """
     folder = folder_of(store)
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "file").write_text("")
     (folder / "deep").chmod(0o500)
     folder.chmod(0o500)
-    product.put(store)
+    before = product.put(store)
     again = replace(make_product(tmp_path, "x = 2\n"), run="run-2")
     again.put(store)
+    assert store.find(KEY, before.sha256) == before
     found = store.find(KEY)
     assert found is not None
     assert found.run == "run-2"
     assert found.sha256 == sha256_of(again.wheel)
     names = {path.name for path in folder.iterdir()}
-    assert names == {"record.json", "build.log", again.wheel.name}
+    assert names == {"record.json", "deep", before.sha256, found.sha256}
+
+
+def test_a_file_in_place_of_an_entry_is_replaced(
+    store: Store, product: Product
+) -> None:
+    """So is a damaged wheel that is built again with the same bytes."""
+    store.wheel_folder(KEY).parent.mkdir(parents=True)
+    store.wheel_folder(KEY).write_text("")
+    built = product.put(store)
+    truncate(built.path)
+    assert store.find(KEY) is None
+    assert product.put(store) == store.find(KEY) == built
+
+
+def test_a_wheel_of_an_earlier_version_stays_when_it_is_built_again(
+    store: Store, product: Product, tmp_path: Path
+) -> None:
+    """Its files were in the folder of the key, where a run may be using them."""
+    built = product.put(store)
+    for path in [*built.path.parent.iterdir()]:
+        path.replace(store.wheel_folder(KEY) / path.name)
+    built.path.parent.rmdir()
+    earlier = store.find(KEY)
+    assert earlier is not None
+    assert earlier.path.parent == store.wheel_folder(KEY)
+    make_product(tmp_path, "x = 2\n").put(store)
+    assert store.find(KEY, earlier.sha256) == built
+    assert sha256_of(earlier.path) == earlier.sha256
 
 
 def test_a_failed_build_is_known_until_its_key_has_a_wheel(

@@ -171,7 +171,10 @@ def test_readers_and_writers_at_once(shop: Shop) -> None:
 
 
 def test_a_wheel_that_was_built_again_is_no_garbage(shop: Shop, tmp_path: Path) -> None:
-    """The list still has the size of the wheel before."""
+    """The list still has the size of the wheel before, which is garbage."""
+    before = shop.store.peek(RECIPE.key)
+    assert before is not None
     longer = make_wheel(tmp_path / "b", "kernels", "1.0", files={"x.py": "x = 1\n"})
     replace(shop, wheel=longer).put(RECIPE)
-    assert not any(it.is_garbage for it in list_items(shop.store))
+    garbage = [it.path for it in list_items(shop.store) if it.is_garbage]
+    assert garbage == [before.path.parent]

@@ -47,8 +47,14 @@ def pruned(store: Store, limits: Limits, *, is_dry: bool = False) -> PruneResult
     return prune(store, limits, report=never, is_dry=is_dry)
 
 
-def put(store: Store, tmp_path: Path, name: str = "some-package") -> StoredWheel:
-    wheel = make_wheel(tmp_path / "built", name, "1.0", files={"x.py": "x = 1\n"})
+def put(
+    store: Store,
+    tmp_path: Path,
+    name: str = "some-package",
+    *,
+    content: str = "x = 1\n",
+) -> StoredWheel:
+    wheel = make_wheel(tmp_path / "built", name, "1.0", files={"x.py": content})
     log = tmp_path / "built" / "log"
     log.write_text("made it\n")
     recipe = Recipe(
@@ -83,7 +89,7 @@ def gone(done: PruneResult) -> list[Path]:
 
 
 def folder_of(entry: StoredWheel) -> Path:
-    return entry.path.parent
+    return entry.path.parents[1]
 
 
 def test_a_store_that_is_not_there_is_not_made(store: Store) -> None:
@@ -218,15 +224,15 @@ def garbled(folder: Path) -> None:
 
 
 def without_wheel(folder: Path) -> None:
-    next(folder.glob("*.whl")).unlink()
+    next(folder.rglob("*.whl")).unlink()
 
 
 def cut(folder: Path) -> None:
-    next(folder.glob("*.whl")).write_bytes(b"")
+    next(folder.rglob("*.whl")).write_bytes(b"")
 
 
 def without_log(folder: Path) -> None:
-    (folder / "build.log").unlink()
+    next(folder.rglob("build.log")).unlink()
 
 
 @pytest.mark.parametrize("is_listed", [False, True])
@@ -243,6 +249,16 @@ def test_an_entry_that_is_never_found_is_garbage(
     damage(folder)
     assert gone(pruned(store, GARBAGE)) == [folder]
     assert store.find(sound.key) == sound
+
+
+def test_earlier_wheels_of_a_key_are_garbage(store: Store, tmp_path: Path) -> None:
+    """Nobody uses them while a prune works; the newest one stays."""
+    first = put(store, tmp_path, "a")
+    second = put(store, tmp_path, "a", content="x = 2\n")
+    assert first.path.exists()
+    assert store.find(first.key, first.sha256) == first
+    assert gone(pruned(store, GARBAGE)) == [first.path.parent]
+    assert store.find(second.key) == second
 
 
 def test_an_entry_of_another_release_is_no_garbage(
@@ -309,8 +325,8 @@ def refusing(store: Store, file: Path) -> Iterator[None]:
 
 def test_what_a_killed_pruning_leaves_is_garbage(store: Store, tmp_path: Path) -> None:
     """No half of an entry is taken for the whole, by a build or the next pruning."""
-    folder = folder_of(put(store, tmp_path))
-    stuck = write(folder / "deep" / "file")
+    built = put(store, tmp_path)
+    folder, stuck = folder_of(built), write(built.path.parent / "deep" / "file")
     with refusing(store, stuck):
         (failure,) = pruned(store, ALL).failures
         assert store.peek(folder.name) is None

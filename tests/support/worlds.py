@@ -110,7 +110,7 @@ def incomplete(project: Project, index: Index) -> None:
 def damaged(project: Project, index: Index) -> None:
     """Build, and damage a wheel in the store."""
     built(project, index)
-    for wheel in project.store.glob("wheels/*/murmurhash-*.whl"):
+    for wheel in project.store.glob("wheels/*/*/murmurhash-*.whl"):
         wheel.chmod(0o644)
         wheel.write_bytes(b"")
 

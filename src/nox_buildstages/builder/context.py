@@ -14,7 +14,6 @@ from nox_buildstages.indexes.url_secrets import strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, StagePin
 from nox_buildstages.model import NVCC, fill_environment
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, digest_parts
-from nox_buildstages.system.files import list_stamps
 from nox_buildstages.system.process import run_checked, version_command
 from nox_buildstages.value import Value, field
 
@@ -42,6 +41,9 @@ if TYPE_CHECKING:
     from nox_buildstages.system.process import Runner
 
 _LOG = logging.getLogger(__name__)
+
+_TOP_AND_ONE = 2
+"""The number of folders of a key in the store that has one wheel."""
 
 SESSION = "session"
 """The kind of answers that a run remembers for one session.
@@ -171,19 +173,23 @@ class BuildContext(Value, eq=False):
     def find_wheel(self, recipe: Recipe) -> StoredWheel | None:
         """Return a wheel from the store; None if missing."""
         run, key = self.tools.run, recipe.key
-        wheel = run.once((SESSION, "wheel", key, self), lambda: self._find_stored(key))
+        wheel = run.once((SESSION, "wheel", key, self), lambda: self.find_stored(key))
         if wheel is None:
             run.forget(SESSION, "wheel", key, self)
         return wheel
 
-    def _find_stored(self, key: str) -> StoredWheel | None:
-        """Return a wheel from the store; hash it again only if a file was replaced."""
+    def find_stored(self, key: str) -> StoredWheel | None:
+        """Return a wheel from the store; hash it again only if a file was replaced.
+
+        If the wheel was built again meanwhile, it is the one that this run has seen.
+        """
         run, store = self.tools.run, self.tools.store
-        try:
-            stamps = sorted(list_stamps(store.wheel_folder(key)))
-        except OSError:
-            return store.find(key)
-        return run.once(("stored", key, *stamps), lambda: store.find(key))
+        stamps = store.stamps(key)
+        seen = run.seen_wheels().get(key) if len(stamps) > _TOP_AND_ONE else None
+        return run.once(
+            ("stored", key, seen, *stamps.items()),
+            lambda: (store.find(key, seen) if seen else None) or store.find(key),
+        )
 
     def fetch_wheel(self, recipe: Recipe) -> StoredWheel | None:
         """Return a wheel from the store, or from the remote store.

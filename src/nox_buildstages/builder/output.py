@@ -75,7 +75,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
         "another run that builds it",
         job.place,
     ):
-        earlier = tools.store.find(recipe.key)
+        earlier = job.context.find_stored(recipe.key)
         if earlier is not None and (earlier.run == tools.run.id or not rebuild):
             # Another process has built the wheel in the meantime.
             tools.run.emit(

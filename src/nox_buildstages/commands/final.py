@@ -20,7 +20,7 @@ from nox_buildstages.model import FINAL, REPORT
 from nox_buildstages.run.events import BUILT, ENDED
 from nox_buildstages.run.processes import print_summary
 from nox_buildstages.store.key import digest_json
-from nox_buildstages.system.files import write_text
+from nox_buildstages.system.files import make_ignored_folder, write_text
 from nox_buildstages.system.machine import is_this_machine
 from nox_buildstages.system.process import Command
 from nox_buildstages.text import show_path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nox_buildstages.builder.context import BuildContext
+    from nox_buildstages.builder.stage import OutputResult
     from nox_buildstages.config.cells import Cells
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.run.run import Run
@@ -60,23 +61,11 @@ def run_final(workspace: Workspace) -> str | None:
         results = [
             result for stage in stages for result in find_results(context, stage)
         ]
-        entries = house.deliver(results)
-        house.keep_only({result.output.name for result in results})
-        bound = house.write_bound_text(_bind_lock(context, house))
         pins = {it.name: str(it.version) for it in context.pins(FINAL)}
         facts["packages"], facts["installed"] = len(pins), pins
         facts["versions"] = _list_matches(context)
         with occupy_environment(tools, environment):
-            own = final.project
-            if own is None:
-                sync_environment(context, FINAL, environment, bound)
-            else:
-                from nox_buildstages.builder import editable  # noqa: PLC0415 - for it alone
-
-                afresh = options.rebuild_all or own in options.rebuild
-                editable.install_editable(
-                    context, own, environment, bound, rebuild=afresh
-                )
+            entries = _install_runtime(workspace, context, results)
     if (final.imports or final.checks) and not environment.may_run():
         return "--install-only: the environment is ready, nothing was checked"
     works = False
@@ -102,6 +91,39 @@ def run_final(workspace: Workspace) -> str | None:
             tools.run.report(f"the wheels are kept, in {folder}: none is built again")
         tools.run.emit("summary", ENDED, place)
     return None
+
+
+def _install_runtime(
+    workspace: Workspace, context: BuildContext, results: Sequence[OutputResult]
+) -> list[dict[str, Any]]:
+    """Make the wheelhouse contain some wheels alone, and install the runtime from it.
+
+    If another run delivers other wheels in the meantime, this is done again. Return the
+    entries of the manifest.
+    """
+    project, house, options = workspace.project, workspace.wheelhouse, workspace.options
+    environment, own = workspace.environment, project.final.project
+    make_ignored_folder(house.folder)
+    while True:
+        with house.hold_lock():
+            entries = house.put(results)
+            house.keep_only({it.output.name for it in results})
+            bound = house.write_bound_text(_bind_lock(context, house))
+        try:
+            if own is None:
+                sync_environment(context, FINAL, environment, bound)
+            else:
+                from nox_buildstages.builder import editable  # noqa: PLC0415 - for it alone
+
+                afresh = options.rebuild_all or own in options.rebuild
+                editable.install_editable(
+                    context, own, environment, bound, rebuild=afresh
+                )
+        except BuildStagesError:
+            if house.has(results):
+                raise
+        else:
+            return entries
 
 
 def _print_summary(context: BuildContext, entries: Sequence[Mapping[str, Any]]) -> None:

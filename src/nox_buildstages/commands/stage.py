@@ -43,7 +43,7 @@ def run_stage(workspace: Workspace, stage: Stage) -> None:
             )
         except BuildError:
             if cell == project.cell:
-                house.deliver(available_results(context, stage))
+                house.deliver([*available_results(context, stage)])
             raise
         if were_made:
             # While locking, backends of other stages were asked in this environment.

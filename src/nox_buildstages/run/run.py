@@ -121,6 +121,14 @@ class Run(Record):
         self._events += found
         return self._events
 
+    def seen_wheels(self) -> dict[str, str]:
+        """Return the sha256 of each wheel in the store that this run uses, by key."""
+        return {
+            it.facts["key"]: it.facts["sha256"]
+            for it in self.events()
+            if it.step == "output" and it.facts.keys() >= {"key", "sha256"}
+        }
+
     @contextmanager
     def step(
         self,

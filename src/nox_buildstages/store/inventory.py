@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from nox_buildstages import reader
+from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.store import listing
 from nox_buildstages.store.build_dir import KEPT_SECONDS, BuildDirectory
 from nox_buildstages.store.key import Recipe
@@ -83,7 +84,7 @@ def list_items(store: Store) -> Iterator[StoreItem]:
     by_project = listing.read_list(store).values()
     listed = {key: size for wheels in by_project for key, size in wheels.items()}
     for path in _list_keys(top / "wheels"):
-        yield _wheel_item(store, path, listed.get(path.name))
+        yield from _wheel_items(store, path, listed.get(path.name))
     for path in (it for builds in store.all_builds for it in _list_keys(builds)):
         yield _tree_item(path, store.processes_lock(path.name))
     for path in _list_keys(top / "sources"):
@@ -207,12 +208,33 @@ def _tree_item(path: Path, lock: Path) -> StoreItem:
     return _item(Kind.FAILED, path, lock=lock, is_garbage=is_old)
 
 
-def _wheel_item(store: Store, folder: Path, listed: int | None) -> StoreItem:
-    """Return the item of a wheel; the record is read only if the list doesn't fit."""
+def _wheel_items(store: Store, folder: Path, listed: int | None) -> Iterator[StoreItem]:
+    """Yield the newest wheel of a key, and what is left of earlier ones.
+
+    The record is read only if the list doesn't fit, or there is more than one wheel.
+    """
     scan = _scan(folder)
-    sizes = {name: scan[name].st_size for name in scan.keys() - {_ITSELF, LOG}}
-    is_as_listed = {LOG, RECORD} <= scan.keys() and sum(sizes.values()) == listed
-    return StoreItem(
+    places = [name for name in scan if _KEY.fullmatch(name)]
+    superseded: list[str] = []
+    if places and len(scan) > len((_ITSELF, RECORD, *places[:1])):
+        with suppress(BuildStagesError):  # a newer version's
+            wheel = store.peek(folder.name)
+            if wheel is not None:
+                kept = {_ITSELF, RECORD, wheel.path.parent.name}
+                superseded = sorted(scan.keys() - kept)
+    for name in superseded:
+        yield _item(Kind.LEFTOVER, folder / name, is_garbage=True)
+    scan = {name: scan[name] for name in scan.keys() - set(superseded)}
+    inner = [_scan(folder / it) for it in places if it in scan]
+    parts = {name: it for one in (*inner, scan) for name, it in one.items()}
+    sizes = {
+        name: it.st_size
+        for name, it in parts.items()
+        if not stat.S_ISDIR(it.st_mode) and name != LOG
+    }
+    is_whole = RECORD in scan and LOG in parts
+    is_as_listed = is_whole and sum(sizes.values()) == listed
+    yield StoreItem(
         kind=Kind.WHEEL,
         path=folder,
         size=_total_size(folder, scan),

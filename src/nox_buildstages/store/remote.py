@@ -6,10 +6,8 @@ import hashlib
 import logging
 import os
 import re
-import tempfile
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -22,12 +20,13 @@ from nox_buildstages.errors import (
 from nox_buildstages.indexes.url_secrets import redact
 from nox_buildstages.model import RemoteStore
 from nox_buildstages.store.store import LOG, RECORD, load_record
-from nox_buildstages.system.files import sha256_of
+from nox_buildstages.system.files import sha256_of, temporary_folder
 from nox_buildstages.system.machine import libc
 from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from nox_buildstages.model import Project
     from nox_buildstages.store.key import Recipe
@@ -134,11 +133,8 @@ class Remote(Value):
         """Copy a wheel into the local store; None unless the hash is the record's."""
         folder = self.store.folder / "builds"
         folder.mkdir(parents=True, exist_ok=True)
-        # A driver that hangs may still write something.
-        with tempfile.TemporaryDirectory(
-            prefix="fetching-", dir=folder, ignore_cleanup_errors=True
-        ) as scratch:
-            wheel, log = Path(scratch, remote.path.name), Path(scratch, LOG)
+        with temporary_folder("fetching-", folder) as scratch:
+            wheel, log = scratch / remote.path.name, scratch / LOG
             for file in (wheel, log):
                 name = f"{self._folder(remote.recipe)}/{remote.sha256}/{file.name}"
                 self._files().fetch(name, file, size=remote.size)

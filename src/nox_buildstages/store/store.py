@@ -1,12 +1,18 @@
-"""The store: wheels by key, shared by every process of a user."""
+"""The store: wheels by key, shared by every process of a user.
+
+A wheel, its log and its record are in the folder ``wheels/KEY/SHA256``, and never
+change. A copy of the newest record is in ``wheels/KEY``. So a wheel that is built again
+has its place beside the earlier one, which others may be using. Earlier versions put
+the three files into ``wheels/KEY``, and replaced them.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import re
 import shutil
-import tempfile
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -28,7 +34,7 @@ from nox_buildstages.store.surroundings import (
 )
 from nox_buildstages.system import files
 from nox_buildstages.system.documents import read_json
-from nox_buildstages.system.files import path_id
+from nox_buildstages.system.files import list_stamps, path_id
 from nox_buildstages.system.locks import (
     PAUSE,
     hold_lock,
@@ -36,13 +42,14 @@ from nox_buildstages.system.locks import (
     try_lock,
 )
 from nox_buildstages.system.process import check_interrupt
-from nox_buildstages.value import Value
+from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from nox_buildstages.store.compiled import CompiledFiles
+    from nox_buildstages.system.files import FileStamp
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,6 +60,8 @@ FAILURES = "failures"
 RECORD = "record.json"
 LOG = "build.log"
 _KEY_LENGTH = 64
+_NEW = ".new-"
+_SHA256 = re.compile("[0-9a-f]{64}")
 _TAG = """\
 Signature: 8a477f597d28d172789f06886806bc55
 # nox-buildstages keeps wheels here, and can build them again.
@@ -131,11 +140,14 @@ class StoredWheel(Value):
             raise reader.mismatch(f"format {FORMAT}", found)
         recipe = table.get("recipe", Recipe.from_dict)
         file = table.get("wheel", reader.text)
+        sha256 = table.get("sha256", reader.text)
+        if not _SHA256.fullmatch(sha256):
+            raise reader.mismatch("a sha256", sha256)
         return cls(
             name=NormalizedName(recipe.name),
             version=reader.parsed(Version)(recipe.version),
             path=folder / os.path.basename(file),  # noqa: PTH119
-            sha256=table.get("sha256", reader.text),
+            sha256=sha256,
             size=table.get("size", reader.count),
             seconds=table.get("seconds", reader.seconds),
             log=folder / LOG,
@@ -148,7 +160,7 @@ class StoredWheel(Value):
 
 
 class Store(Value, kw_only=False):
-    """A folder of wheels, each in a folder named by the key."""
+    """A folder of wheels, in a folder for each key and hash."""
 
     folder: Path
     home: Path | None = None  # of the user
@@ -165,10 +177,13 @@ class Store(Value, kw_only=False):
             build_folder=Path(folder).absolute() if folder else None,
         )
 
-    def find(self, key: str) -> StoredWheel | None:
-        """Return the wheel of a key, after hashing; None if missing or damaged."""
+    def find(self, key: str, sha256: str | None = None) -> StoredWheel | None:
+        """Return the wheel of a key, after hashing; None if missing or damaged.
+
+        Of several wheels, it is the one with a hash, or else the newest.
+        """
         note_use(self.wheel_folder(key))
-        wheel = self.peek(key)
+        wheel = self.peek(key, sha256)
         with suppress(OSError):
             if (
                 wheel is not None
@@ -182,23 +197,37 @@ class Store(Value, kw_only=False):
         _LOG.debug("the local store %s %s", state, key)
         return None
 
-    def peek(self, key: str) -> StoredWheel | None:
+    def peek(self, key: str, sha256: str | None = None) -> StoredWheel | None:
         """Return the wheel of a key, without hashing; None if missing.
 
         Raises:
             BuildStagesError: A newer version wrote the record.
         """
-        folder = self.wheel_folder(key)
-        try:
-            record = (folder / RECORD).read_bytes()
-        except OSError:
-            return None
-        wheel = load_record(record, folder)
-        return wheel if wheel is not None and wheel.key == key else None
+        top = self.wheel_folder(key)
+        for folder in (top / sha256, top) if sha256 else (top,):
+            with suppress(OSError):
+                wheel = load_record(files.read_file(folder / RECORD), top)
+                if wheel is not None and wheel.key == key:
+                    own = top / wheel.sha256
+                    if own.is_dir():
+                        path = own / wheel.path.name
+                        return replace(wheel, path=path, log=own / LOG)
+                    return wheel  # of an earlier version
+        return None
 
     def wheel_folder(self, key: str) -> Path:
         """Return the folder of a key's wheel."""
         return self.folder / "wheels" / key
+
+    def stamps(self, key: str) -> dict[str, tuple[tuple[str, FileStamp], ...]]:
+        """Return the stamps of all files of a key, by folder: ``""`` and hashes."""
+        top, found = self.wheel_folder(key), {}
+        with suppress(OSError):
+            found[""] = tuple(sorted(list_stamps(top)))
+            for name, _ in found[""]:
+                if _SHA256.fullmatch(name):
+                    found[name] = tuple(sorted(list_stamps(top / name)))
+        return found
 
     def keys(self) -> set[str]:
         """Return the keys that have a folder; some may lack a wheel."""
@@ -233,11 +262,11 @@ class Store(Value, kw_only=False):
         memory: BuildMemory | None = None,
         compiled: CompiledFiles | None = None,
     ) -> StoredWheel:
-        """Copy a wheel into the store, replacing an earlier wheel of the same key.
+        """Copy a wheel into the store, beside earlier wheels of the same key.
 
         The caller holds the key's lock.
         """
-        target = self.wheel_folder(recipe.key)
+        top = self.wheel_folder(recipe.key)
         record = {
             "format": FORMAT,
             "wheel": wheel.name,
@@ -250,22 +279,35 @@ class Store(Value, kw_only=False):
             **memory_field(memory),
             **({} if compiled is None else {"compiled": compiled.to_dict()}),
         }
-        top = self.folder / "wheels"
+        target = top / record["sha256"]
+        for path in (top, target):
+            if not path.is_dir():  # something else may be there
+                path.unlink(missing_ok=True)
+            elif not os.access(path, os.W_OK):
+                path.chmod(0o700)
         top.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".new-", dir=top))
-        try:
+        self._keep_earlier(recipe.key)
+        text = json.dumps(record, indent=1, sort_keys=True)
+        with files.temporary_folder(_NEW, top) as staging:
             shutil.copyfile(wheel, staging / wheel.name)
             shutil.copyfile(log, staging / LOG)
-            text = json.dumps(record, indent=1, sort_keys=True)
             (staging / RECORD).write_text(text, encoding="utf-8")
             if files.sha256_of(staging / wheel.name) != record["sha256"]:
                 raise OSError("the wheel changed while it was copied into the store")
-            files.remove_tree(target)
-            staging.replace(target)
-        finally:
-            files.remove_tree(staging)
+            _move_folder(staging, target)
+        files.write_text(top / RECORD, text)
         self._failure(recipe).unlink(missing_ok=True)
         return StoredWheel.from_dict(record, target)
+
+    def _keep_earlier(self, key: str) -> None:
+        """Copy a wheel of an earlier version to a place that nothing replaces."""
+        wheel = self.peek(key)
+        top = self.wheel_folder(key)
+        if wheel is not None and wheel.path.parent == top:
+            with suppress(OSError), files.temporary_folder(_NEW, top) as staging:
+                for path in (wheel.path, wheel.log, top / RECORD):
+                    shutil.copy2(path, staging / path.name)
+                _move_folder(staging, top / wheel.sha256)
 
     def note_failure(self, recipe: Recipe, memory: BuildMemory) -> None:
         """Keep the memory of a failed build until the key has a wheel.
@@ -395,6 +437,16 @@ class Store(Value, kw_only=False):
     def processes_lock(self, key: str) -> Path:
         """Return the lock held while processes of a key's build run."""
         return self.folder / "locks" / f"{key}-runs.lock"
+
+
+def _move_folder(folder: Path, target: Path) -> None:
+    """Move a folder to a place; if the place has the same wheel, replace its files."""
+    if target.is_dir():
+        for path in folder.iterdir():
+            files.remove_tree(target / path.name)
+            path.replace(target / path.name)
+    else:
+        folder.replace(target)
 
 
 def note_use(path: Path) -> None:

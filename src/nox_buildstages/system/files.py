@@ -33,9 +33,6 @@ _LEVELS = 3
 
 _CHUNK_SIZE = 1 << 20
 
-_TEMPORARY = re.compile("[0-9a-z_]{8}$")
-"""The end of the name of a temporary file or folder."""
-
 READ_LIMIT = 256_000_000
 """The most bytes of a file that is read as a whole."""
 
@@ -176,11 +173,11 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
                 os.close(lock)
 
 
-def remove_abandoned(folder: Path, prefix: str = ".") -> None:
+def remove_abandoned(folder: Path, prefix: str = "") -> None:
     """Remove temporary files and folders whose makers have been killed.
 
-    As long as its maker lives, each is locked. Those with a name of another form than
-    ``PREFIX…XXXXXXXX`` stay.
+    As long as its maker lives, each is locked. Without a prefix, these are the files
+    that would have replaced another one in the folder.
     """
     if sys.platform == "win32":
         return
@@ -188,8 +185,9 @@ def remove_abandoned(folder: Path, prefix: str = ".") -> None:
         names = os.listdir(folder)  # noqa: PTH208 - there may be many
     except OSError:
         return
+    pattern = rf"{re.escape(prefix)}[0-9a-z_]{{8}}" if prefix else r"\..+\.[0-9a-f]{8}"
     for name in names:
-        if name.startswith(prefix) and _TEMPORARY.search(name[len(prefix) :]):
+        if re.fullmatch(pattern, name):
             path = folder / name
             lock = _lock_alone(path)
             if lock is not None:
@@ -348,10 +346,11 @@ def file_stamp(path: Path) -> FileStamp:
 
 
 def list_stamps(folder: Path) -> Iterator[tuple[str, FileStamp]]:
-    """Yield the names of a folder's files, with their stamps."""
+    """Yield the names of a folder's files and folders, with their stamps."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            yield entry.name, _stamp_of(entry.stat())
+            with suppress(FileNotFoundError):  # a temporary file
+                yield entry.name, _stamp_of(entry.stat())
 
 
 def _stamp_of(status: os.stat_result) -> FileStamp:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nox_buildstages.errors import WheelError
@@ -16,6 +16,7 @@ from nox_buildstages.system.files import (
     atomic_write,
     file_stamp,
     make_ignored_folder,
+    remove_abandoned,
     remove_if_same,
     sha256_of,
     write_if_changed,
@@ -31,8 +32,7 @@ from nox_buildstages.wheelhouse.manifest import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     from packaging.pylock import Pylock
@@ -64,52 +64,61 @@ class Wheelhouse(Value, kw_only=False):
     def _lock(self) -> Path:
         return self.folder / ".lock"
 
-    def deliver(self, results: Iterable[OutputResult]) -> list[dict[str, Any]]:
+    def deliver(self, results: Collection[OutputResult]) -> None:
         """Copy wheels and logs from the store into the folder, and list them.
-
-        A wheel with the right hash isn't copied again. The wheel of an earlier version
-        of the same output is removed. Another run may change the returned entries.
 
         Raises:
             WheelError: A wheel in the store was damaged meanwhile.
         """
-        results = tuple(results)
-        entries = {str(it.wheel.name): manifest_entry(it) for it in results}
-        known = [it for it in self.read_manifest().wheels if it["name"] in entries]
+        if not self.has(results):  # else without waiting for the lock
+            make_ignored_folder(self.folder)
+            with self.hold_lock():
+                self.put(results)
+
+    def put(self, results: Collection[OutputResult]) -> list[dict[str, Any]]:
+        """Copy wheels and logs as ``deliver``; return their entries in the manifest.
+
+        A wheel with the right hash isn't copied again. The wheel of an earlier version
+        of the same output is removed. The caller holds the lock.
+        """
+        entries = [*map(manifest_entry, results)]
+        if self.has(results):
+            return entries
+        before = self.read_manifest()
+        for it in results:
+            wheel, log = it.wheel, self.folder / log_of_project(it.wheel.name)
+            copy_wheel(wheel.path, self.folder, sha256=wheel.sha256)
+            with atomic_write(log) as new:
+                shutil.copyfile(wheel.log, new)
+        names = {it["name"] for it in entries}
+        others = [it for it in before.wheels if it["name"] not in names]
+        after = replace(before, wheels=(*others, *entries), invalid=())
+        self.change_manifest(before, after)
+        return entries
+
+    def has(self, results: Collection[OutputResult]) -> bool:
+        """Whether the folder has and lists the wheels of results."""
+        entries = [*map(manifest_entry, results)]
+        listed = self.read_manifest().wheels
         with suppress(FileNotFoundError):
-            if (
-                (self.folder / MANIFEST).is_file()  # even if there are no wheels
-                and len(known) == len(entries)
-                and all(
-                    entry in known
-                    and self._hash(self.folder / entry["file"]) == entry["sha256"]
-                    and self._hash(self.folder / entry["log"])
-                    == self._hash(it.wheel.log)
-                    for it, entry in zip(results, entries.values(), strict=True)
-                )
-            ):
-                return [*entries.values()]  # without waiting for the lock
-        make_ignored_folder(self.folder)
-        with self.hold_lock():
-            before = self.read_manifest()
-            for it in results:
-                wheel, log = it.wheel, self.folder / log_of_project(it.wheel.name)
-                copy_wheel(wheel.path, self.folder, sha256=wheel.sha256)
-                with atomic_write(log) as new:
-                    shutil.copyfile(wheel.log, new)
-            others = [it for it in before.wheels if it["name"] not in entries]
-            wheels = (*others, *entries.values())
-            self.change_manifest(before, replace(before, wheels=wheels, invalid=()))
-        return [*entries.values()]
+            return (self.folder / MANIFEST).is_file() and all(
+                entry in listed
+                and self._hash(self.folder / entry["file"]) == entry["sha256"]
+                and self._hash(self.folder / entry["log"]) == self._hash(it.wheel.log)
+                for it, entry in zip(results, entries, strict=True)
+            )
+        return False
 
     def keep_only(self, names: Collection[str]) -> None:
-        """Remove all wheels of other projects, and all files of a merge."""
-        with self.hold_lock():
-            before = self.read_manifest()
-            kept = tuple(it for it in before.wheels if it["name"] in names)
-            after = Manifest(wheels=kept, run=before.run)
-            if replace(before, invalid=()) != after:
-                self.remove_merge(before, after)
+        """Remove all wheels of other projects, and all files of a merge.
+
+        The caller holds the lock.
+        """
+        before = self.read_manifest()
+        kept = tuple(it for it in before.wheels if it["name"] in names)
+        after = Manifest(wheels=kept, run=before.run)
+        if replace(before, invalid=()) != after:
+            self.remove_merge(before, after)
 
     def write_bound_lock(
         self, lock: Pylock, wheels: Mapping[NormalizedName, StoredWheel]
@@ -184,9 +193,16 @@ class Wheelhouse(Value, kw_only=False):
             checksums.withdraw_release(self.folder)
         write_if_changed(self.folder / MANIFEST, format_manifest(after).encode())
 
-    def hold_lock(self) -> AbstractContextManager[None]:
-        """Lock the folder, which must exist, against other writers."""
-        return hold_lock(self._lock)
+    @contextmanager
+    def hold_lock(self) -> Iterator[None]:
+        """Lock the folder, which must exist, against other writers.
+
+        Half-written files that killed processes left are removed.
+        """
+        with hold_lock(self._lock):
+            for folder in (self.folder, self.logs):
+                remove_abandoned(folder)
+            yield
 
     def remove_own_files(self) -> None:
         """Remove the lock file and .gitignore if the folder holds no other file."""
