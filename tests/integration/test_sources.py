@@ -25,6 +25,7 @@ import pytest
 from nox_buildstages.errors import CommandError, HashMismatchError, SourceError
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 from nox_buildstages.sources import trees
+from nox_buildstages.sources.trees import find_caches
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.sources.trees import METADATA_FILES
 from nox_buildstages.system.process import Command, run
@@ -1088,6 +1089,32 @@ def test_what_is_built_is_what_was_hashed(
         sources.unpack(HERE, target, identity=identity)
     assert not target.exists()
     sources.unpack(HERE, target, identity=sources.identity(HERE))
+
+
+@pytest.mark.parametrize("versioned", [True, False], ids=["git", "no git"])
+@pytest.mark.parametrize("is_link", [True, False], ids=["link", "folder"])
+def test_what_programs_write_is_no_source(
+    root: Path, tmp_path: Path, target: Path, *, versioned: bool, is_link: bool
+) -> None:
+    """The store, caches, temporary files and environments, even as links elsewhere."""
+    if versioned:
+        git(root, "init", "--quiet")
+    (root / "setup.py").touch()
+    names = ("store", "wheelhouse", ".nox", "uv-cache", "tmp")
+    folders = {name: root / name for name in names}
+    for name, folder in folders.items():
+        if is_link:
+            (tmp_path / name).mkdir()
+            folder.symlink_to(tmp_path / name)
+        (folder / "sub").mkdir(parents=True, exist_ok=True)
+        (folder / "sub/file").touch()
+    caches = find_caches(
+        {"UV_CACHE_DIR": str(folders["uv-cache"]), "TMPDIR": f"{root}/sub/../tmp"}
+    )
+    own = (folders["wheelhouse"], folders[".nox"], root.parent)
+    sources = Sources(root, folders["store"], run, excluded=(*own, *caches))
+    sources.unpack(DirectorySource(path="."), target)
+    assert tree(target) == ["setup.py"]
 
 
 def test_an_ignored_folder_counts_completely(

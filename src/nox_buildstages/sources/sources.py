@@ -336,16 +336,10 @@ class Sources(Value, kw_only=False):
         Raises:
             SourceError: The folder is missing, or git can't read its repository.
         """
-        tree = self._find_folder(source)
-        root = tree.resolve()
-        excluded = tuple(
-            f"{folder.relative_to(root).as_posix()}/"
-            for folder in (it.resolve() for it in (*self.excluded, self.cache))
-            if folder != root and folder.is_relative_to(root)
-        )
+        tree, excluded = self._find_folder(source), (*self.excluded, self.cache)
         try:
             with _raise_source_error(source, _EXCLUDE_HINT):
-                files = trees.list_source_files(tree, self.runner)
+                return trees.list_source_files(tree, self.runner, excluded)
         except CommandError as error:
             reason = error.output.strip().partition("\n")[0] or error.reason
             raise SourceError(
@@ -356,7 +350,6 @@ class Sources(Value, kw_only=False):
                 if error.output
                 else "install git, which knows the files that .gitignore leaves out",
             ) from error
-        return {it: files[it] for it in files if not it.startswith(excluded)}
 
     def _link_hint(self, source: DirectorySource) -> str:
         """Return the hint for a folder whose links may lead to other folders."""

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -30,8 +31,28 @@ _MOMENT = 2_000_000_000
 _IGNORED_NAMES = frozenset({".git", ".hg", ".svn", "__pycache__"})
 
 
-def list_source_files(tree: Path, runner: Runner) -> dict[str, os.stat_result]:
+CACHE_VARIABLES = (
+    *("TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME", "UV_CACHE_DIR", "PIP_CACHE_DIR"),
+    *("CCACHE_DIR", "SCCACHE_DIR", "CARGO_HOME", "RUSTUP_HOME", "CONDA_PKGS_DIRS"),
+    *("UV_PYTHON_INSTALL_DIR", "UV_TOOL_DIR", "PRE_COMMIT_HOME", "VIRTUAL_ENV"),
+)
+"""Variables that name folders to which tools write while they run."""
+
+
+def find_caches(outer: Mapping[str, str]) -> Iterator[Path]:
+    """Yield the folders of caches, temporary files and our own environment."""
+    yield from (Path(outer[it]) for it in CACHE_VARIABLES if outer.get(it))
+    if outer.get("HOME"):
+        yield Path(outer["HOME"], ".cache")
+    yield Path(sys.prefix)
+
+
+def list_source_files(
+    tree: Path, runner: Runner, excluded: Iterable[Path] = ()
+) -> dict[str, os.stat_result]:
     """Return the source files and links of a folder, sorted, with their status.
+
+    What lies in the folders ``excluded`` is no source, unless they contain the folder.
 
     git decides: tracked files count, and untracked files unless ignored. Outside of a
     repository all files count, except in ``__pycache__`` and in folders of version
@@ -41,8 +62,21 @@ def list_source_files(tree: Path, runner: Runner) -> dict[str, os.stat_result]:
         CommandError: The folder is in a repository, and git can't read it.
         ValueError: A file name in git isn't UTF-8.
     """
-    found = _find_source_files(tree, runner)
-    return {name: found[name] for name in sorted(found, key=os.fsencode)}
+    top = Path(os.path.realpath(tree))
+    # A folder and a link to it are excluded.
+    places = {it for path in excluded for it in (path, Path(os.path.realpath(path)))}
+    names = {
+        place.relative_to(top).as_posix()
+        for place in (Path(os.path.realpath(it.parent), it.name) for it in places)
+        if place != top and place.is_relative_to(top)
+    }
+    folders = tuple(f"{name}/" for name in names)
+    found = _find_source_files(tree, runner, names)
+    return {
+        name: found[name]
+        for name in sorted(found, key=os.fsencode)
+        if name not in names and not name.startswith(folders)
+    }
 
 
 def hash_files(
@@ -185,10 +219,12 @@ def find_outward_links(tree: Path) -> Iterator[str]:
             yield f"{name!r} links to {path.readlink().as_posix()!r}"
 
 
-def _find_source_files(tree: Path, runner: Runner) -> dict[str, os.stat_result]:
+def _find_source_files(
+    tree: Path, runner: Runner, skipped: Collection[str] = ()
+) -> dict[str, os.stat_result]:
     # git's list is empty in a folder that the repository around it ignores, such as
     # a folder of vendored sources; and there is none outside of a repository.
-    listed = git.list_files(tree, runner) or tuple(_walk(tree, _IGNORED_NAMES))
+    listed = git.list_files(tree, runner) or tuple(_walk(tree, _IGNORED_NAMES, skipped))
     statuses = {name: _status_of(f"{tree}/{name}") for name in listed}
     links = tuple(
         f"{name}/" for name, it in statuses.items() if it and stat.S_ISLNK(it.st_mode)
@@ -217,14 +253,19 @@ def _status_of(path: str) -> os.stat_result | None:
         return None
 
 
-def _walk(tree: Path, ignored: Collection[str] = ()) -> Iterator[str]:
-    """Yield the POSIX paths of all files and links below a folder."""
+def _walk(
+    tree: Path, ignored: Collection[str] = (), skipped: Collection[str] = ()
+) -> Iterator[str]:
+    """Yield the POSIX paths of all files and links below a folder.
+
+    Entries with an ``ignored`` name, and the paths ``skipped``, are left out.
+    """
     folders = [""]
     while folders:
         folder = folders.pop()
         with os.scandir(tree / folder) as entries:  # much faster than paths
             for entry in entries:
-                if entry.name in ignored:
+                if entry.name in ignored or f"{folder}{entry.name}" in skipped:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(f"{folder}{entry.name}/")

@@ -31,6 +31,7 @@ from nox_buildstages.lock.files.inputs import (
 from nox_buildstages.lock.files.selection import Selection, digest_interpreter
 from nox_buildstages.model import Cell
 from nox_buildstages.sources.sources import Sources
+from nox_buildstages.sources.trees import find_caches
 from nox_buildstages.store.remote import Remote, choose_remote_store
 from nox_buildstages.store.store import Store
 from nox_buildstages.system import process
@@ -112,7 +113,12 @@ def _open_tools(cells: Cells, environments: Path, run: Run) -> Tools:
             project.root,
             store.folder,
             runner,
-            excluded=(project.wheelhouse, project.lock_dir, environments),
+            excluded=(
+                *(project.wheelhouse, project.lock_dir, environments),
+                *(*store.all_builds, *find_caches(outer)),
+                *(project.root / it for it in [project.uv.get("cache-dir")] if it),
+                *(Path(it.url) for it in [remote_store] if it and "://" not in it.url),
+            ),
             credentials=indexes.credentials(),
             git_variables=git_variables(indexes.logins, outer),
             report=run.report_once,
