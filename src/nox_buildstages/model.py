@@ -470,6 +470,8 @@ class Interpreter(Value):
     tags: tuple[Tag, ...] = field(hash=False)  # best first
     abi: str  # SOABI, such as cpython-311-x86_64-linux-gnu
     platform: str  # as sysconfig.get_platform()
+    compilation: str = ""
+    """A digest of the settings with which it compiles extension modules."""
 
     @property
     def version(self) -> str:

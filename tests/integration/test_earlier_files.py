@@ -15,9 +15,9 @@ import pytest
 from packaging.tags import Tag
 
 from nox_buildstages.commands.merge.merge import merge_wheelhouses
-from nox_buildstages.commands.stage import run_stage
 from nox_buildstages.lock.files.document import dump_lock, load_lock
 from nox_buildstages.model import Interpreter
+from nox_buildstages.store.history import History
 from nox_buildstages.store.store import Store
 from nox_buildstages.value import replace
 from nox_buildstages.wheelhouse.manifest import format_manifest, parse_manifest
@@ -72,20 +72,19 @@ def test_every_wheel_in_the_store_has_its_key() -> None:
         assert wheel.recipe.to_dict() == record["recipe"]
 
 
-def test_stages_find_their_wheels(
-    workspace: Workspace, caplog: pytest.LogCaptureFixture
+def test_wheels_with_keys_of_an_earlier_scheme_are_compared(
+    workspace: Workspace,
 ) -> None:
-    """Nothing is built, and the wheelhouse stays as it is but for the status."""
-    caplog.set_level("INFO", logger="nox")
-    manifest = workspace.project.wheelhouse / "build-stages.json"
-    before = manifest.read_text("utf-8")
-    for stage in workspace.cell.graph.order:
-        run_stage(workspace, stage)
-    assert caplog.messages == [
-        "cached kernels-1.0-py3-none-any.whl",
-        "cached models-1.0-py3-none-any.whl",
-    ]
-    assert manifest.read_text("utf-8") == before.replace('"built"', '"cached"')
+    """They are built once more, and that is the reason given."""
+    context = workspace.context(workspace.read_locks())
+    kernels = context.locks["first"].outputs[0]
+    recipe = context.recipe("first", kernels.name)
+    history = History(store=Store(BEFORE / "store"))
+    last = history.previous(recipe)
+    assert last is not None
+    assert last.recipe.scheme == 1
+    reasons = [text for text, _ in history.explain(recipe, last)]
+    assert reasons == ["keys are computed in a new way (scheme 1 → 2)"]
 
 
 def test_a_wheelhouse_is_merged(tmp_path: Path) -> None:

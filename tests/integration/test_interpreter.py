@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -86,6 +87,39 @@ def test_the_python_of_this_process_is_not_started(
     here = probe_interpreter(HERE, runner=runner, cache=cache)
     assert runner.commands == []
     assert probe_interpreter(program, runner=runner, cache=cache) == here
+
+
+def test_the_settings_for_compilers_are_described(
+    runner: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not the folder in which the Python is."""
+
+    def probe(number: int) -> str:
+        cache = tmp_path / str(number)
+        return probe_interpreter(HERE, runner=runner, cache=cache).compilation
+
+    variables = sysconfig.get_config_vars()
+    found = {probe(0)}
+    monkeypatch.setitem(variables, "LDFLAGS", f"-L{sys.base_prefix}/lib")
+    found |= {probe(1)}
+    monkeypatch.setattr(sys, "base_prefix", "/elsewhere")
+    monkeypatch.setitem(variables, "LDFLAGS", "-L/elsewhere/lib")
+    assert probe(2) in found
+    monkeypatch.setitem(variables, "CFLAGS", "-DANOTHER=1")
+    assert probe(3) not in found
+
+
+def test_changed_settings_for_compilers_are_noticed(
+    runner: Counting, cache: Path, program: Path
+) -> None:
+    """The program itself may be unchanged."""
+    first = probe_interpreter(program, runner=runner, cache=cache)
+    (answer,) = cache.iterdir()
+    known = json.loads(answer.read_text())
+    known["settings"] = dict.fromkeys(known["settings"], 1)
+    answer.write_text(json.dumps({**known, "compilation": "old"}))
+    assert probe_interpreter(program, runner=runner, cache=cache) == first
+    assert len(runner.commands) == 2
 
 
 def test_a_damaged_answer_is_replaced(

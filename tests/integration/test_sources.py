@@ -25,9 +25,8 @@ import pytest
 from nox_buildstages.errors import CommandError, HashMismatchError, SourceError
 from nox_buildstages.model import ArchiveSource, DirectorySource, GitSource
 from nox_buildstages.sources import trees
-from nox_buildstages.sources.trees import find_caches
 from nox_buildstages.sources.sources import Sources
-from nox_buildstages.sources.trees import METADATA_FILES
+from nox_buildstages.sources.trees import METADATA_FILES, find_caches
 from nox_buildstages.system.process import Command, run
 from nox_buildstages.value import replace
 

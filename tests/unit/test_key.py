@@ -84,6 +84,7 @@ CHANGES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"tools": {}}, ("tool nvcc '13.0' → unset",)),
     ({"network": True}, ("network off → on",)),
     ({"own_cuda": True}, ("CUDA of the machine → of the environment",)),
+    ({"machine": {"cc": "gcc 12"}}, ("machine's cc unset → 'gcc 12'",)),
 ]
 
 
@@ -194,13 +195,41 @@ EVERYTHING = replace(
 )
 
 
+def test_the_name_of_a_stage_is_no_part_of_the_key() -> None:
+    """A stage that was renamed rebuilds nothing."""
+    renamed = environment(**{"flash-attn": replace(FLASH, stage="renamed")})
+    changed = replace(RECIPE, environment=renamed)
+    assert changed.key == RECIPE.key
+    assert describe_changes(RECIPE, changed) == ()
+
+
+def test_a_recipe_of_an_earlier_scheme_says_so_alone() -> None:
+    """The recipe keeps its key, and what it couldn't know is no change."""
+    before = replace(RECIPE, scheme=1)
+    assert Recipe.from_dict(before.to_dict()) == before
+    assert "scheme" not in before.to_dict()
+    now = replace(RECIPE, machine={"cc": "gcc 12"}, version="1.1")
+    assert describe_changes(before, now) == (
+        "keys are computed in a new way (scheme 1 → 2)",
+        "version 1.0 → 1.1",
+    )
+
+
 @pytest.mark.parametrize(
     ("recipe", "key"),
     [
-        (RECIPE, "b554c89826f4e76d03f2311eb182379903145d645325efb9b12b1642497270de"),
+        (
+            replace(RECIPE, scheme=1),
+            "b554c89826f4e76d03f2311eb182379903145d645325efb9b12b1642497270de",
+        ),
+        (
+            replace(EVERYTHING, scheme=1),
+            "e323b7a96b70702bfaefeed8770dac6eb6545ec6b5da5e744560cd7acdfd692c",
+        ),
+        (RECIPE, "57e15bceec1106f3bd5e9cf8405313e42a55239b6058d496695f79f356612902"),
         (
             EVERYTHING,
-            "e323b7a96b70702bfaefeed8770dac6eb6545ec6b5da5e744560cd7acdfd692c",
+            "1b83fb92ee2a5d4dd03190897dc84e02e4c7e09a03e677a9cd45582e28a60031",
         ),
     ],
 )

@@ -289,6 +289,7 @@ class BuildContext(Value, eq=False):
                 "version": markers["python_full_version"],
                 "abi": self.interpreter.abi,
                 "platform": self.interpreter.tags[0].platform,
+                "compilation": self.interpreter.compilation,
             },
             tools={
                 program: self._version(program, stage)

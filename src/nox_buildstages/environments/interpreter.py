@@ -25,16 +25,41 @@ from nox_buildstages.system.process import Command, helper_variables, run_checke
 if TYPE_CHECKING:
     from nox_buildstages.system.process import Runner
 
-_DESCRIBE = """
-import json, sysconfig
+_COMPILATION = (
+    *("CC", "CXX", "AR", "ARFLAGS", "RANLIB", "CFLAGS", "CPPFLAGS", "CXXFLAGS", "OPT"),
+    *("BASECFLAGS", "BASECPPFLAGS", "EXTRA_CFLAGS", "PY_CFLAGS", "PY_CPPFLAGS"),
+    *("PY_LDFLAGS", "CCSHARED", "CFLAGSFORSHARED", "CONFIGURE_CFLAGS", "LDFLAGS"),
+    *("CONFIGURE_LDFLAGS", "LDSHARED", "LDCXXSHARED", "BLDSHARED", "LINKFORSHARED"),
+    *("LIBS", "SYSLIBS", "LIBM", "LOCALMODLIBS", "LIBRARY", "LDLIBRARY", "LDVERSION"),
+    *("INSTSONAME", "SHLIB_SUFFIX", "EXT_SUFFIX", "MACOSX_DEPLOYMENT_TARGET"),
+    *("Py_DEBUG", "Py_ENABLE_SHARED", "Py_GIL_DISABLED", "Py_TRACE_REFS"),
+    *("Py_REF_DEBUG", "WITH_PYMALLOC", "WITH_DOC_STRINGS", "MULTIARCH"),
+)
+"""The variables of sysconfig with which extension modules are compiled."""
+
+_DESCRIBE = f"""
+import hashlib, json, os, sys, sysconfig
 from packaging.markers import default_environment
 from packaging.tags import sys_tags
-answer = json.dumps({
+variables = {{it: str(sysconfig.get_config_var(it)) for it in {_COMPILATION!r}}}
+compilation = json.dumps(variables, sort_keys=True)
+prefixes = {{sys.base_prefix, sys.base_exec_prefix, sys.prefix, sys.exec_prefix}}
+prefixes |= {{os.path.realpath(it) for it in prefixes}}
+for prefix in sorted(prefixes, key=len, reverse=True):
+    compilation = compilation.replace(prefix + os.sep, "PREFIX" + os.sep)
+settings = {{
+    it.__file__: os.stat(it.__file__).st_mtime_ns
+    for name, it in sys.modules.items()
+    if name.startswith("_sysconfigdata") and getattr(it, "__file__", None)
+}}
+answer = json.dumps({{
     "markers": default_environment(),
     "tags": [[t.interpreter, t.abi, t.platform] for t in sys_tags()],
     "abi": sysconfig.get_config_var("SOABI") or sysconfig.get_config_var("EXT_SUFFIX"),
     "platform": sysconfig.get_platform(),
-})
+    "compilation": hashlib.sha256(compilation.encode()).hexdigest()[:16],
+    "settings": settings,
+}})
 """
 
 _MARK = "answer of nox-buildstages: "
@@ -52,7 +77,7 @@ def probe_interpreter(python: Path, *, runner: Runner, cache: Path) -> Interpret
     """Return the properties of an interpreter.
 
     The folder ``cache`` keeps the answer, which is valid until the program behind
-    ``python`` changes.
+    ``python``, or the file with its settings for compilers, changes.
 
     Raises:
         CommandError: The interpreter doesn't run, or doesn't answer.
@@ -65,18 +90,19 @@ def probe_interpreter(python: Path, *, runner: Runner, cache: Path) -> Interpret
         env=helper_variables(os.environ),
     )
     answer = cache / f"{identify_interpreter(python)}.json"
+    with suppress(OSError, UnreadableError):
+        known, settings = _parse_answer(read_file(answer))
+        if settings == {it: Path(it).stat().st_mtime_ns for it in settings}:
+            return known
+    if python.resolve() == Path(sys.executable).resolve():
+        # The program of this process, perhaps in another virtual environment.
+        namespace: dict[str, str] = {}
+        exec(_DESCRIBE, namespace)  # noqa: S102
+        text = namespace["answer"]
+    else:
+        text = run_checked(runner, command).rpartition(_MARK)[2]
     try:
-        return _parse_answer(read_file(answer))
-    except (OSError, UnreadableError):
-        if python.resolve() == Path(sys.executable).resolve():
-            # The program of this process, perhaps in another virtual environment.
-            namespace: dict[str, str] = {}
-            exec(_DESCRIBE, namespace)  # noqa: S102
-            text = namespace["answer"]
-        else:
-            text = run_checked(runner, command).rpartition(_MARK)[2]
-    try:
-        found = _parse_answer(text)
+        found = _parse_answer(text)[0]
     except UnreadableError as error:
         reason = f"its answer about itself can't be read: {error}"
         raise CommandError(command=str(python), reason=reason) from error
@@ -123,17 +149,22 @@ def stamp_interpreter(python: Path) -> tuple[int, int, int, int, str]:
     return inode, size, modified, changed, settings
 
 
-def _parse_answer(text: str | bytes) -> Interpreter:
-    def read(answer: reader.Table) -> Interpreter:
+def _parse_answer(text: str | bytes) -> tuple[Interpreter, dict[str, int]]:
+    """Return an interpreter, and the times of the files with its settings."""
+
+    def read(answer: reader.Table) -> tuple[Interpreter, dict[str, int]]:
         markers = answer.get("markers", reader.mapping_of(reader.text))
         for name in Environment.__annotations__.keys() - {"extra"} - markers.keys():
             raise UnreadableError("is missing", "markers", name)
-        return Interpreter(
+        interpreter = Interpreter(
             markers=cast("Environment", markers),
             tags=answer.get("tags", reader.list_of(_read_tag)),
             abi=answer.get("abi", reader.text),
             platform=answer.get("platform", reader.text),
+            compilation=answer.get("compilation", reader.text),
         )
+        times = reader.mapping_of(reader.integer)
+        return interpreter, answer.get("settings", times)
 
     return reader.parse_json(text, reader.table(read))
 

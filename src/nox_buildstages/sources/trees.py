@@ -52,7 +52,7 @@ def list_source_files(
 ) -> dict[str, os.stat_result]:
     """Return the source files and links of a folder, sorted, with their status.
 
-    What lies in the folders ``excluded`` is no source, unless they contain the folder.
+    The folders ``excluded`` are no part of the source, unless they contain it.
 
     git decides: tracked files count, and untracked files unless ignored. Outside of a
     repository all files count, except in ``__pycache__`` and in folders of version

@@ -14,8 +14,15 @@ from nox_buildstages.value import Value, field, field_names, replace, to_dict
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-SCHEME = 1
-"""The version of the key's scheme; a new one gives every wheel a new key."""
+SCHEME = 2
+"""The version of the key's scheme; a new one gives every wheel a new key.
+
+Records of scheme 1 can be read, but no build asks for their keys. There, the name of a
+stage counted, and neither compilers nor the interpreter's settings for them did.
+"""
+
+
+_OPTIONAL = ("patches", "network", "own_cuda", "machine")
 
 
 class Ingredient(Value):
@@ -23,7 +30,8 @@ class Ingredient(Value):
 
     version: str
     sha256: str
-    stage: str = ""  # the stage that provides the wheel; empty for an index's wheel
+    stage: str = field(default="", compare=False)
+    """The stage that provides the wheel, for messages; empty for an index's wheel."""
 
     def to_dict(self) -> dict[str, str]:
         """Return the ingredient as JSON."""
@@ -53,23 +61,36 @@ class Recipe(Value):
     env: Mapping[str, str]  # declared variables, and set variables of ``pass-env``
     config_settings: Mapping[str, Any]
     interpreter: Mapping[str, str]  # implementation, version, ABI and platform
-    tools: Mapping[str, str]  # the output of ``--version`` by program
+    tools: Mapping[str, str]  # the output of declared programs
     patches: tuple[AppliedPatch, ...] = ()  # in the order of application
     network: bool = False  # whether the build backend may use the network
     own_cuda: bool = False  # whether the CUDA of the environment is used
+    machine: Mapping[str, str] = field(default_factory=dict)
+    """The compilers, the linker and the C library of the machine, and the processor if
+    a build compiles for it alone: all that counts only for builds that compile."""
+    scheme: int = SCHEME
 
     @cached_property
     def key(self) -> str:
         """The sha256 of the recipe, in hex."""
-        value = {"scheme": SCHEME, **self.to_dict()}
+        value = {**self.to_dict(), "scheme": self.scheme}
         if self.patches:
             value["patches"] = [patch.sha256 for patch in self.patches]
+        if self.scheme > 1:
+            value["environment"] = {
+                name: {"version": it.version, "sha256": it.sha256}
+                for name, it in self.environment.items()
+            }
         return digest_json(value)
 
     def without(self, names: Collection[str]) -> Recipe:
         """Return the recipe without some wheels of the environment."""
         left = {k: v for k, v in self.environment.items() if k not in names}
         return replace(self, environment=left)
+
+    def without_compilers(self) -> Recipe:
+        """Return the recipe of a build that starts no compiler."""
+        return replace(self, machine={})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON, with the same mappings, not copies.
@@ -81,9 +102,11 @@ class Recipe(Value):
             name: ingredient.to_dict() for name, ingredient in self.environment.items()
         }
         value["patches"] = tuple(map(to_dict, self.patches))
-        for optional in ("patches", "network", "own_cuda"):
+        for optional in _OPTIONAL:
             if not value[optional]:
                 del value[optional]
+        if self.scheme == 1:
+            del value["scheme"]
         return value
 
     @classmethod
@@ -112,6 +135,8 @@ class Recipe(Value):
             patches=table.get("patches", reader.list_of(reader.table(_read_patch)), ()),
             network=table.get("network", reader.boolean, default=False),
             own_cuda=table.get("own_cuda", reader.boolean, default=False),
+            machine=table.get("machine", texts, {}),
+            scheme=table.get("scheme", reader.integer, 1),
         )
 
 
@@ -155,7 +180,12 @@ def digest_parts(parts: Mapping[str, object]) -> str:
 
 def describe_changes(old: Recipe, new: Recipe) -> tuple[str, ...]:
     """Describe each difference between two recipes, the most telling first."""
-    return tuple(_changes(old, new))
+    if old.scheme == new.scheme:
+        return tuple(_changes(old, new))
+    interpreter = {**new.interpreter, **old.interpreter}
+    old = replace(old, machine=new.machine, interpreter=interpreter)
+    line = f"keys are computed in a new way (scheme {old.scheme} → {new.scheme})"
+    return (line, *_changes(old, new))
 
 
 def stage_wheel_changes(old: Recipe, new: Recipe) -> tuple[str, ...]:
@@ -183,6 +213,7 @@ def _changes(old: Recipe, new: Recipe) -> Iterator[str]:
         ("config setting", old.config_settings, new.config_settings),
         ("interpreter", old.interpreter, new.interpreter),
         ("tool", old.tools, new.tools),
+        ("machine's", old.machine, new.machine),
     ):
         for name, *values in diff(was, now):
             shown = ("unset" if value is None else repr(value) for value in values)

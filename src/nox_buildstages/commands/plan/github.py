@@ -208,9 +208,9 @@ def store_key(context: BuildContext, stages: Iterable[Stage]) -> str:
     """Return the sha256 of everything that goes into the wheels of stages, in hex.
 
     The key covers locks, declarations, folders and patches. It doesn't cover compilers,
-    passed variables and the patch version of Python, because a machine that only
-    plans may lack them. So the wheels of a key may be in several stores, and a store
-    may contain wheels with several keys.
+    passed variables, the patch version of Python and its settings, because a machine
+    that only plans may have others. So the wheels of a key may be in several stores,
+    and a store may contain wheels with several keys.
 
     Raises:
         SourceError: A folder or a patch can't be read.
@@ -227,8 +227,9 @@ def store_key(context: BuildContext, stages: Iterable[Stage]) -> str:
         keys = []
         for output in context.locks[stage.name].outputs:
             recipe = context.make_recipe(declared, output, without=stage_wheels)
-            interpreter = {**recipe.interpreter, "version": version}
-            keys.append(replace(recipe, interpreter=interpreter).key)
+            own = {"version": version, "compilation": ""}
+            recipe = replace(recipe, interpreter={**recipe.interpreter, **own})
+            keys.append(recipe.without_compilers().key)
         entries.append(
             {
                 "name": stage.name,
