@@ -198,7 +198,8 @@ def _facts(explanation: Explanation) -> Iterator[tuple[str, str]]:
     yield "variables", ", ".join(variables) or "none"
     settings = (f"{name}={value!r}" for name, value in recipe.config_settings.items())
     yield "config settings", ", ".join(settings) or "none"
-    yield "interpreter", ", ".join(recipe.interpreter.values())
+    shown = (it for it in recipe.interpreter if it != "compilation")
+    yield "interpreter", ", ".join(recipe.interpreter[it] for it in shown)
     for program, version in recipe.tools.items():
         yield f"tool {program}", version.partition("\n")[0]
     yield "network", "on" if recipe.network else "off"
