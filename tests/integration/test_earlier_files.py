@@ -79,7 +79,7 @@ def test_wheels_with_keys_of_an_earlier_scheme_are_compared(
     context = workspace.context(workspace.read_locks())
     kernels = context.locks["first"].outputs[0]
     recipe = context.recipe("first", kernels.name)
-    history = History(store=Store(BEFORE / "store"))
+    history = History(store=workspace.tools.store)
     last = history.previous(recipe)
     assert last is not None
     assert last.recipe.scheme == 1
