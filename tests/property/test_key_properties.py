@@ -13,7 +13,8 @@ from nox_buildstages.value import field_names, replace, to_dict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-words = st.text(min_size=1, max_size=6)
+characters = st.characters(exclude_characters="\0")
+words = st.text(characters, min_size=1, max_size=6)
 # A name ends at a blank, so that "a" 1 and "a 1" can't give the same reason.
 names = st.text(st.characters(exclude_categories=("Z", "C")), min_size=1, max_size=6)
 digests = st.text("0123456789abcdef", min_size=12, max_size=12)
@@ -24,8 +25,10 @@ ingredients = st.builds(
     stage=st.one_of(st.just(""), words),
 )
 patches = st.builds(AppliedPatch, sha256=digests, name=words)
-settings = st.one_of(st.text(max_size=4), st.lists(words, max_size=3).map(tuple))
-strings = st.dictionaries(names, st.text(max_size=4), max_size=3)
+settings = st.one_of(
+    st.text(characters, max_size=4), st.lists(words, max_size=3).map(tuple)
+)
+strings = st.dictionaries(names, st.text(characters, max_size=4), max_size=3)
 parts: dict[str, st.SearchStrategy[Any]] = {
     "name": words,
     "version": words,
