@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
+    from typing import TypeVar
 
+    from nox_buildstages.builder.build import Build
     from nox_buildstages.errors import BuildStagesError
 
-__all__ = ["BuildStagesError", "register"]
+    F = TypeVar("F", bound=Callable[..., object])
+
+__all__ = ["Build", "BuildStagesError", "register", "stage"]
 
 
 def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
@@ -26,10 +31,29 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     sessions.register(pyproject)
 
 
+def stage(**keys: object) -> Callable[[F], F]:
+    """Declare a stage in a noxfile, above `register`: a decorator.
+
+    The name of the function, with ``-`` for ``_``, is the name of the stage. The
+    function takes nox's session and a `Build`, and then any axes of the matrix, with
+    ``_`` for ``-``, whose values it wants. It must call the `Build`.
+
+    Args:
+        keys: The keys of a stage in the table, with ``_`` for ``-``.
+    """
+    from nox_buildstages import sessions  # noqa: PLC0415 - importing us stays cheap
+
+    return sessions.decorate(keys)
+
+
 def __getattr__(name: str) -> object:
-    """Import the base of all errors when a noxfile first names it."""
+    """Import what a noxfile rarely names when it first does."""
     if name == "BuildStagesError":
         from nox_buildstages.errors import BuildStagesError  # noqa: PLC0415
 
         return BuildStagesError
+    if name == "Build":
+        from nox_buildstages.builder.build import Build  # noqa: PLC0415
+
+        return Build
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

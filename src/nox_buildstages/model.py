@@ -242,6 +242,8 @@ class Stage(Value):
     private_environment: bool = False
     timeout: int | None = None  # seconds
     compiler_cache: CompilerCache | None = None  # None: the project's
+    code: str = ""
+    """A digest of what a function in a noxfile does before it builds, if anything."""
     location: str = ""  # of the declaration, for messages
 
 
@@ -479,6 +481,12 @@ class Interpreter(Value):
         abi = self.tags[0].abi if self.tags else ""
         threads = "t" if re.match(r"cp\d+t", abi) else ""
         return f"{self.markers['python_version']}{threads}"
+
+    @cached_property
+    def platforms(self) -> tuple[str, ...]:
+        """The platforms of binary wheels that the Python can import, best first."""
+        found = dict.fromkeys(tag.platform for tag in self.tags)
+        return tuple(it for it in found if it != "any")
 
     @property
     def requires_python(self) -> str:

@@ -46,11 +46,16 @@ from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import TypeVar
 
+    from nox_buildstages.builder.build import Build
     from nox_buildstages.config.cells import Cells
+    from nox_buildstages.config.decorated import DecoratedStage
     from nox_buildstages.model import Project
     from nox_buildstages.run.events import Event
     from nox_buildstages.run.run import Run
+
+    F = TypeVar("F", bound=Callable[..., object])
 
 TAG = "build-stage"
 _HERE = ".".join(map(str, sys.version_info[:3]))
@@ -70,6 +75,29 @@ def _end_with_message() -> Iterator[None]:
         raise SystemExit(_draw(explain(error))) from None
 
 
+_decorated: list[DecoratedStage] = []
+"""The stages that the noxfile has declared so far, until it calls `register`."""
+_registered: list[Path] = []
+"""The files that it has registered."""
+
+
+def decorate(keys: Mapping[str, object]) -> Callable[[F], F]:
+    """Return a decorator that declares a stage in Python."""
+    from inspect import getsource  # noqa: PLC0415
+
+    from nox_buildstages.config.decorated import read_function  # noqa: PLC0415 - most have none
+
+    @_end_with_message()
+    def declare(function: F) -> F:
+        declared = read_function(
+            function, keys, getsource(function), is_late=bool(_registered)
+        )
+        _decorated.append(declared)
+        return function
+
+    return declare
+
+
 @_end_with_message()
 def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     """Register the sessions that a pyproject.toml in the noxfile's folder declares.
@@ -80,6 +108,9 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     every problem.
     """
     path = Path(pyproject).absolute()
+    _registered.append(path)
+    decorated = tuple(_decorated)  # of this call alone
+    _decorated.clear()
     for stream in (sys.stdout, sys.stderr):
         is_picky = getattr(stream, "errors", "") in {"strict", "surrogateescape"}
         if isinstance(stream, TextIOWrapper) and is_picky:  # it may not be UTF-8
@@ -94,6 +125,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
                 document,
                 pyproject=path,
                 may_lack_stages=True,
+                decorated=decorated,
                 may_lack_outputs=[*(invocation.sessions or ())] == [INIT],
             )
         )
@@ -119,7 +151,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
         python=first_python,
     )
     sessions = [
-        *_stages(cells),
+        *_stages(cells, decorated),
         *_finals(cells),
         *_others(cells, document),
     ]
@@ -263,13 +295,23 @@ def _with_lines(error: errors.DeclarationError) -> errors.DeclarationError:
 # The sessions ------------------------------------------------------------------------
 
 
-def _stages(cells: Cells) -> Iterator[RegisteredSession]:
+def _stages(
+    cells: Cells, decorated: Sequence[DecoratedStage]
+) -> Iterator[RegisteredSession]:
     """Yield the session of each stage, after the required sessions."""
+    in_python = {it.name: it for it in decorated}
     for cell, stage in cells.distinct_stages():
         required = [cell.graph.stages[it] for it in cell.graph.requires[stage.name]]
+        doc = f"Build {', '.join(output.name for output in stage.outputs)}."
+        function, declared = None, in_python.get(stage.name)
+        if declared is not None:
+            choices = cell.project.cell.choices
+            function = partial(_call, declared, declared.arguments(choices))
+            doc = (declared.function.__doc__ or doc).strip().partition("\n")[0]
         yield RegisteredSession(
             name=cell.session(stage),
-            doc=f"Build {', '.join(output.name for output in stage.outputs)}.",
+            doc=doc,
+            function=function,
             body="commands.stage:run_stage",
             arguments={"stage": stage},
             cell=cell,
@@ -370,6 +412,33 @@ def _others(cells: Cells, document: Mapping[str, Any]) -> Iterator[RegisteredSes
         has_environment=False,
         has_workspace=False,
     )
+
+
+def _call(
+    declared: DecoratedStage,
+    arguments: Mapping[str, str],
+    session: nox.Session,
+    build: Build,
+) -> None:
+    """Call the function of a stage in Python.
+
+    Raises:
+        UsageError: The function fails outside of nox and of a build.
+    """
+    try:
+        declared.function(session, build, **arguments)
+    except Exception as error:
+        from traceback import format_exception, walk_tb  # noqa: PLC0415 - after a failure
+
+        inner = error.__traceback__ and error.__traceback__.tb_next
+        modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(inner)]
+        if any(it.partition(".")[0] in {"nox", __package__} for it in modules):
+            raise
+        raise UsageError(
+            subject=declared.location,
+            problem=f"its function failed: {type(error).__name__}",
+            details="".join(format_exception(type(error), error, inner)).splitlines(),
+        ) from error
 
 
 # The adapter -------------------------------------------------------------------------
@@ -526,7 +595,10 @@ class _Adapter(Value):
             )
             raise _unusable(workspace.environment.location, problem)
         workspace.use_store()
-        skip_reason = body(workspace, **declared.arguments)
+        arguments = dict(declared.arguments)
+        if declared.function is not None:
+            arguments["function"] = partial(declared.function, session)
+        skip_reason = body(workspace, **arguments)
         return skip_reason
 
     def _environment(

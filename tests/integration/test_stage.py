@@ -25,7 +25,7 @@ from nox_buildstages.builder.context import BuildContext, Tools
 from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.jobs.slots import JobPool
 from nox_buildstages.builder.sandbox.policy import SandboxPolicy
-from nox_buildstages.builder.stage import OutputResult, provide_stage
+from nox_buildstages.builder.stage import BuildOrder, OutputResult, provide_stage
 from nox_buildstages.commands.plan.reasons import PlannedOutput, plan_outputs
 from nox_buildstages.config.graph import arrange
 from nox_buildstages.environments.environment import Environment
@@ -218,7 +218,9 @@ class Shop:
         """Provide a stage in a session of its own, and return its one outcome."""
         context = self.context()
         stage = context.graph.stages[name]
-        (outcome,) = provide_stage(context, stage, self.environment, rebuild=rebuild)
+        (outcome,) = provide_stage(
+            context, stage, self.environment, BuildOrder(rebuild=rebuild)
+        )
         return outcome
 
     def seen(self, key: str) -> Path:

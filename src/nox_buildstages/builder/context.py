@@ -302,6 +302,7 @@ class BuildContext(Value, eq=False):
             ),
             network=stage.network == "on",
             own_cuda=own_cuda,
+            code=stage.code,
         )
 
     def patches(self, output: NormalizedName) -> tuple[PatchFile, ...]:

@@ -45,20 +45,25 @@ class OutputResult(Value):
     is_built: bool  # by this run, rather than an earlier run
 
 
+class BuildOrder(Value):
+    """Which outputs of a stage are wanted, and how."""
+
+    only: Collection[str] | None = None  # None for all
+    rebuild: Collection[str] = ()
+    """Built even if the store has their wheels, unless this run has built them."""
+    keeps_going: bool = False
+    """Whether a failed build leaves out no other output; the error comes at the end."""
+
+
 def provide_stage(
     context: BuildContext,
     stage: Stage,
     environment: Environment,
-    *,
-    rebuild: Collection[str] = (),
-    keeps_going: bool = False,
+    order: BuildOrder | None = None,
 ) -> tuple[OutputResult, ...]:
     """Find or build every wheel of a stage; return the results in order.
 
-    With ``keeps_going``, a failed build leaves out no other output; the error comes at
-    the end. The environment stays untouched if the store has all wheels. The outputs in
-    ``rebuild`` are built even if the store has their wheels, unless this run has built
-    them.
+    The environment stays untouched if the store has all wheels.
 
     Raises:
         BuildStagesError: The store lacks a wheel of an earlier stage.
@@ -66,7 +71,13 @@ def provide_stage(
         UsageError: The remote store has no driver.
         BuildError: An output can't be built.
     """
-    tools, outputs = context.tools, context.locks[stage.name].outputs
+    tools, order = context.tools, order or BuildOrder()
+    only, rebuild = order.only, order.rebuild
+    outputs = [
+        it
+        for it in context.locks[stage.name].outputs
+        if only is None or it.name in only
+    ]
     missing = [
         output
         for output in outputs
@@ -74,7 +85,9 @@ def provide_stage(
         or context.fetch_wheel(context.recipe(stage.name, output.name)) is None
     ]
     for result in available_results(context, stage):
-        if result.is_built or result.output not in missing:
+        if result.output in outputs and (
+            result.is_built or result.output not in missing
+        ):
             tools.run.emit(
                 *("output", BUILT if result.is_built else CACHED),
                 context.place(stage.name, result.output),
@@ -112,7 +125,7 @@ def provide_stage(
             for output in missing
         ]
         builds = StageBuilds(
-            pending=deque(jobs), rebuild=rebuild, keeps_going=keeps_going
+            pending=deque(jobs), rebuild=rebuild, keeps_going=order.keeps_going
         )
         # All builds with private environments use the same path.
         most = 1 if stage.private_environment else len(missing)
@@ -139,7 +152,9 @@ def provide_stage(
         ]
         if failures:
             raise failures[0] if len(failures) == 1 else _join(stage, failures)
-    return find_results(context, stage)
+    for output in outputs:
+        context.get_wheel(stage.name, output.name)
+    return tuple(it for it in available_results(context, stage) if it.output in outputs)
 
 
 def _fetch(context: BuildContext, stage: Stage, output: LockedOutput) -> None:

@@ -61,6 +61,16 @@ class Document(Value):
     path: Path  # absolute
     faults: list[Fault] = field(default_factory=list)
     """In the order in which they were found."""
+    elsewhere: Mapping[tuple[Step, ...], str] = field(default_factory=dict)
+    """The location of what a noxfile declares, by the steps."""
+
+    def locate(self, steps: tuple[Step, ...]) -> str:
+        """Return the location of a value, in TOML's notation."""
+        for beginning, location in self.elsewhere.items():
+            rest = steps[len(beginning) :]
+            if steps[: len(beginning)] == beginning:
+                return f"{location}.{location_of(rest)}" if rest else location
+        return location_of(steps)
 
     def find(self, *steps: str) -> Item | None:
         """Return the item at a location, or None; a step must lead into a table."""
@@ -83,7 +93,7 @@ class Document(Value):
         faults = sorted(self.faults, key=lambda fault: self._position(fault.steps))
         only = {fault.steps for fault in faults if fault.is_only}
         problems = (
-            Problem(location=location_of(fault.steps), message=fault.message)
+            Problem(location=self.locate(fault.steps), message=fault.message)
             for fault in faults
             if fault.is_only or fault.steps not in only
         )
@@ -114,7 +124,7 @@ class Item(Value):
     @property
     def location(self) -> str:
         """The location, such as ``tool.nox-buildstages.stage[1].outputs[0]``."""
-        return location_of(self.steps)
+        return self.document.locate(self.steps)
 
     def child(self, step: Step, value: object) -> Item:
         """Return the item below a step."""

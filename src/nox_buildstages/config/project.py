@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from nox_buildstages.config.decorated import DecoratedStage
     from nox_buildstages.model import Axis, Project, Stage
 
 _NEAR = 0.85
@@ -60,8 +61,9 @@ def read_cells(
     pyproject: Path,
     may_lack_stages: bool = False,
     may_lack_outputs: bool = False,
+    decorated: Sequence[DecoratedStage] = (),
 ) -> tuple[Project, ...]:
-    """Read a pyproject.toml for each cell of the matrix.
+    """Read a pyproject.toml, and stages of a noxfile, for each cell of the matrix.
 
     With ``may_lack_stages``, a file without stages, or without our table, is fine in
     the absence of other problems: it may have rules for packages, and dynamic
@@ -71,11 +73,16 @@ def read_cells(
     Raises:
         DeclarationError: The file is faulty; has all problems.
     """
+    elsewhere: Mapping[tuple[str | int, ...], str] = {}
+    if decorated:
+        from nox_buildstages.config.decorated import add_stages, with_code  # noqa: PLC0415 - most have none
+
+        document, elsewhere = add_stages(document, decorated)
     clean, logins = extract_logins(document)
     if may_lack_stages and not _has_stages(clean):
         may_lack_outputs = True
         clean = _without_dynamic_dependencies(clean)
-    source = Document(content=clean, path=pyproject)
+    source = Document(content=clean, path=pyproject, elsewhere=elsewhere)
     is_misspelled = _check_table_names(source)
     projects = _read_each(source, may_lack_outputs=may_lack_outputs)
     may_lack = may_lack_stages and source.is_sound()
@@ -88,6 +95,8 @@ def read_cells(
         more = (it for project in projects for it in find_problems(project))
         distinct = dict.fromkeys(it for it in more if it.location not in faulty)
         raise DeclarationError(path=pyproject, problems=(*problems, *distinct))
+    if decorated:
+        projects = with_code(projects, decorated)
     return tuple(replace(project, logins=logins) for project in projects)
 
 

@@ -192,12 +192,11 @@ def target_markers(project: Project, here: Interpreter) -> list[str]:
 
 
 def _list_candidates(project: Project, here: Interpreter) -> tuple[_Candidate, ...]:
-    tags = dict.fromkeys(tag.platform for tag in here.tags if tag.platform != "any")
     markers = cast("Mapping[str, str]", here.markers)
     this_machine = _Platform(
         name=None,
         markers={name: markers[name] for name in _PLATFORM_MARKERS},
-        tags=tuple(tags),
+        tags=here.platforms,
     )
     platforms, own_platform = _other_platforms(), this_machine
     if project.machine and str(this_machine) != f"linux {project.machine}":

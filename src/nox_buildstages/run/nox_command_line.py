@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from nox_buildstages.config.cells import CellProject
 
@@ -43,6 +43,8 @@ class RegisteredSession(Value):
     Without a workspace the function gets the options and the run instead.
     """
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    function: Callable[..., object] | None = None
+    """A function in a noxfile for the body, with nox's session as its argument."""
     cell: CellProject | None = None  # None for the first
     pythons: tuple[str, ...] = ()
     """Nox has a session for each; if there are none, one session without a Python."""

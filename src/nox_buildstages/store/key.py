@@ -22,7 +22,7 @@ stage counted, and neither compilers nor the interpreter's settings for them did
 """
 
 
-_OPTIONAL = ("patches", "network", "own_cuda", "machine")
+_OPTIONAL = ("patches", "network", "own_cuda", "code", "machine")
 
 
 class Ingredient(Value):
@@ -65,6 +65,7 @@ class Recipe(Value):
     patches: tuple[AppliedPatch, ...] = ()  # in the order of application
     network: bool = False  # whether the build backend may use the network
     own_cuda: bool = False  # whether the CUDA of the environment is used
+    code: str = ""  # a digest of what runs in the stage before its builds
     machine: Mapping[str, str] = field(default_factory=dict)
     """The compilers, the linker and the C library of the machine, and the processor if
     a build compiles for it alone: all that counts only for builds that compile."""
@@ -135,6 +136,7 @@ class Recipe(Value):
             patches=table.get("patches", reader.list_of(reader.table(_read_patch)), ()),
             network=table.get("network", reader.boolean, default=False),
             own_cuda=table.get("own_cuda", reader.boolean, default=False),
+            code=table.get("code", reader.text, ""),
             machine=table.get("machine", texts, {}),
             scheme=table.get("scheme", reader.integer, 1),
         )
@@ -218,11 +220,12 @@ def _changes(old: Recipe, new: Recipe) -> Iterator[str]:
         for name, *values in diff(was, now):
             shown = ("unset" if value is None else repr(value) for value in values)
             yield f"{kind} {name} {' → '.join(shown)}"
+    states, places = ["off", "on"], ["the machine", "the environment"]
     if old.network != new.network:
-        yield "network off → on" if new.network else "network on → off"
+        yield f"network {states[old.network]} → {states[new.network]}"
     if old.own_cuda != new.own_cuda:
-        places = ["the machine", "the environment"]
         yield f"CUDA of {places[old.own_cuda]} → of {places[new.own_cuda]}"
+    yield from ["the code before the build changed"] * (old.code != new.code)
 
 
 def _ingredient_change(

@@ -208,7 +208,7 @@ class Proposer(Value):
         """Yield needs of declared stages, lines from recipes, and match-runtime."""
         for number, stage in enumerate(self.project.stages):
             added_outputs = draft.added.get(stage.name, ())
-            if added_outputs:
+            if added_outputs and stage.location.startswith("tool."):
                 yield Change(
                     table=("tool", TOOL, "stage", number),
                     key="dependencies",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from nox_buildstages.indexes.url_secrets import redact, redact_logins
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.lock.files.pylock import sdist_version
+from nox_buildstages.model import DirectorySource
 from nox_buildstages.store.history import Cause
 from nox_buildstages.value import Value, field, replace
 
@@ -166,7 +167,9 @@ class _Planner(Value):
                 python=python,
                 source=redact_logins(str(locked.source)),
             )
-            if gaps:
+            if stage.code and isinstance(locked.source, DirectorySource):
+                reasons.append((f"known when stage {stage.name} has run", None))
+            elif gaps:
                 reasons += ((gap, None) for gap in gaps)
             else:
                 planned = self._compare(planned, stage, locked, reasons)

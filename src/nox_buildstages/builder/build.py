@@ -1,0 +1,108 @@
+"""The argument with which a stage's function in a noxfile builds."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from nox_buildstages.builder.context import SESSION
+from nox_buildstages.builder.stage import available_results, provide_stage
+from nox_buildstages.config.getters import did_you_mean
+from nox_buildstages.environments.cuda import add_cuda
+from nox_buildstages.errors import UsageError
+from nox_buildstages.value import Record, Value, replace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nox_buildstages.builder.context import BuildContext
+    from nox_buildstages.builder.stage import BuildOrder
+    from nox_buildstages.environments.environment import Environment
+    from nox_buildstages.model import Stage
+
+
+class BuiltWheel(Value):
+    """A wheel of a stage, in the store."""
+
+    path: Path  # absolute
+    size: int  # bytes
+    sha256: str
+    is_cached: bool  # whether it was there before this run
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return self.path.name
+
+
+class Build(Record):
+    """Builds the outputs of a stage; the function of the stage decides when.
+
+    Sources are read when the first build begins, so the function can change them
+    before.
+    """
+
+    context: BuildContext
+    stage: Stage
+    environment: Environment
+    order: BuildOrder
+    has_begun: bool = False
+
+    def __call__(self, output: str | None = None) -> tuple[BuiltWheel, ...]:
+        """Build what the store lacks of all outputs, or of one; return the wheels.
+
+        Raises:
+            BuildStagesError: An output can't be built.
+            UsageError: The stage has no such output.
+        """
+        names = tuple(it.name for it in self.stage.outputs)
+        if output is not None:
+            name = canonicalize_name(output)
+            if name not in names:
+                near = did_you_mean(name, names)
+                problem = f"build({output!r}): the stage has no such output{near}"
+                raise UsageError(subject=f"stage {self.stage.name}", problem=problem)
+            names = (name,)
+        if self.stage.code and not self.has_begun:
+            self.context.tools.run.forget(SESSION)  # the function may change sources
+        self.has_begun = True
+        order = replace(self.order, only=names)
+        results = provide_stage(self.context, self.stage, self.environment, order)
+        return tuple(
+            BuiltWheel(
+                path=it.wheel.path,
+                size=it.wheel.path.stat().st_size,
+                sha256=it.wheel.sha256,
+                is_cached=not it.is_built,
+            )
+            for it in results
+        )
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether all wheels are in the store already."""
+        return len([*available_results(self.context, self.stage)]) == len(
+            self.stage.outputs
+        )
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment variables of the stage, with its environment on ``PATH``.
+
+        Rules for single outputs aren't in it, nor a build's own ``HOME``.
+        """
+        location, outer = self.environment.location, self.context.tools.run.outer
+        outputs = [it.name for it in self.stage.outputs]
+        common = [
+            {*self.context.variables(self.stage, it, location).items()}
+            for it in outputs
+        ]
+        variables = dict(sorted(set.intersection(*common)))
+        path = variables.get("PATH", outer.get("PATH", os.defpath))
+        if all(self.context.has_own_cuda(self.stage, it) for it in outputs):
+            variables = add_cuda(variables, location, path=path)
+            path = variables["PATH"]
+        path = os.pathsep.join((str(self.environment.bin), path))
+        return {**variables, "PATH": path, "VIRTUAL_ENV": str(location)}
