@@ -55,21 +55,29 @@ def test_imports_that_worked_are_not_repeated(checked: Project) -> None:
     assert not was_checked(run(checked, env=variables))
     declare(checked, "models", "kernels")
     assert was_checked(run(checked))
-    (packages,) = checked.folder.glob(".nox/build-stages/lib/python*/site-packages")
-    packages.joinpath("stray.pth").write_text("", encoding="utf-8")
-    assert was_checked(run(checked))
-    assert not was_checked(run(checked))
 
 
 def test_imports_are_repeated_after_each_change_of_the_environment(
     checked: Project, tmp_path: Path
 ) -> None:
-    """A package that was installed by hand is removed, maybe with files of others."""
+    """What was added by hand is removed first, and what was changed is replaced."""
     location = checked.folder / ".nox/build-stages"
+    (packages,) = location.glob("lib/python*/site-packages")
     stray = make_wheel(tmp_path, "stray", "1.0")
     command = (uv.find_uv_bin(), "pip", "install", "-q", "--python", str(location))
     subprocess.run([*command, str(stray)], env={**checked.env}, check=True)
-    assert was_checked(run(checked))
+    done = run(checked)
+    assert "what was added is removed" in done.stderr
+    assert not was_checked(done)
+    assert not packages.joinpath("stray").exists()
+    module = packages / "kernels/__init__.py"
+    text = module.read_bytes()
+    module.unlink()
+    module.write_text("raise SystemExit\n", encoding="utf-8")
+    done = run(checked)
+    assert "was changed by hand (changed " in done.stderr
+    assert was_checked(done)
+    assert module.read_bytes() == text
     assert not was_checked(run(checked))
 
 

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,13 +16,8 @@ import pytest
 from nox_buildstages.builder.sandbox.policy import SandboxPolicy
 from nox_buildstages.builder.sandbox.sandbox import Sandbox
 from nox_buildstages.builder.scripts.isolate import CANNOT_CUT, CANNOT_RUN
-from nox_buildstages.environments.environment import Environment
-from nox_buildstages.environments.snapshot import EnvironmentGuard, copy_environment
-from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import (
-    BuildError,
     BuildStagesError,
-    ChangedEnvironmentError,
 )
 from nox_buildstages.model import Stage
 from nox_buildstages.store.build_dir import HERE
@@ -33,7 +27,7 @@ from support.namespaces import OFFLINE, can_forbid, forbidding, needs_namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
+    from pathlib import Path
 
 OFF = Sandbox()
 ON = Sandbox(why="network = true")
@@ -444,173 +438,3 @@ def test_an_interpreter_that_is_gone_cannot_do_that(tmp_path: Path) -> None:
 
     sandbox_policy = SandboxPolicy(runner=gone, report=lambda _: None)
     assert sandbox_policy.sandbox(FALSE).why.startswith("No such file or directory")
-
-
-# The environment that a build runs in --------------------------------------------
-
-
-UNUSED = Syncer(uv=Path("/no/uv"), runner=run)
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> Environment:
-    location = tmp_path / "venv"
-    packages = location / "lib/python3/site-packages"
-    packages.joinpath("x/__pycache__").mkdir(parents=True)
-    packages.joinpath("x/__init__.py").write_text("X = 1\n")
-    packages.joinpath("x/core.py").write_text("")
-    location.joinpath("nox-buildstages.json").write_text("{}")
-    location.joinpath("lib64").symlink_to("lib")
-    location.joinpath("bin").mkdir()
-    location.joinpath("bin/python").symlink_to(sys.executable)
-    return Environment(
-        location=location, bin=location / "bin", python=location / "bin/python"
-    )
-
-
-def stamped(environment: Environment) -> bool:
-    return environment.location.joinpath("nox-buildstages.json").exists()
-
-
-def watch(environment: Environment, log: Path) -> AbstractContextManager[Environment]:
-    """Watch over an environment while a build runs in it."""
-    guard = EnvironmentGuard(environment=environment, syncer=UNUSED)
-    return guard.watch(output="a", stage="s", log=log)
-
-
-def test_a_build_that_leaves_its_environment_alone_is_fine(
-    environment: Environment, tmp_path: Path
-) -> None:
-    """Importing writes bytecode there, and what is beside its folders is ours."""
-    with watch(environment, tmp_path / "log"):
-        packages = environment.location / "lib/python3/site-packages"
-        packages.joinpath("x/__pycache__/x.pyc").write_text("")
-        environment.location.joinpath("pylock.s.toml").write_text("")
-    assert stamped(environment)
-
-
-def test_a_build_that_changes_its_environment_is_refused(
-    environment: Environment, tmp_path: Path
-) -> None:
-    """What came is taken away; the rest is to be installed anew."""
-    packages = environment.location / "lib/python3/site-packages"
-
-    def meddle() -> None:
-        with watch(environment, tmp_path / "log"):
-            packages.joinpath("evil.pth").write_text("import evil\n")
-            packages.joinpath("x/__init__.py").write_text("X = 1 # evil\n")
-            packages.joinpath("x/core.py").unlink()
-
-    with pytest.raises(BuildError) as caught:
-        meddle()
-    error = caught.value
-    assert (error.subject, error.log) == ("a (stage s)", tmp_path / "log")
-    assert error.details == [
-        "added lib/python3/site-packages/evil.pth",
-        "changed lib/python3/site-packages/x/__init__.py",
-        "removed lib/python3/site-packages/x/core.py",
-    ]
-    assert not packages.joinpath("evil.pth").exists()
-    assert not stamped(environment)
-
-
-@pytest.mark.parametrize(
-    ("path", "owner"),
-    [
-        ("site-packages/x/table.txt", "x"),
-        ("site-packages/x/cache/deep/table.txt", "x"),
-        ("site-packages/x-1.dist-info/note", "x"),
-        ("site-packages/space/new.txt", "x, y"),
-        ("site-packages/space/y/new.txt", "y"),
-        ("site-packages/evil.pth", ""),
-        ("stray.txt", ""),
-    ],
-)
-def test_a_changed_folder_is_named_by_its_package(
-    environment: Environment, tmp_path: Path, path: str, owner: str
-) -> None:
-    """The build itself may write nothing: what it imports does."""
-    library = environment.location / "lib/python3"
-    for name, files in {
-        "x": "x/core.py,,\nspace/x.py,,\n",
-        "y": "space/y/y.py,,\n",
-    }.items():
-        record = library / f"site-packages/{name}-1.dist-info/RECORD"
-        record.parent.mkdir()
-        record.write_text(f"{files}{record.parent.name}/RECORD,,\n")
-
-    def meddle() -> None:
-        with watch(environment, tmp_path / "log"):
-            library.joinpath(path).parent.mkdir(parents=True, exist_ok=True)
-            library.joinpath(path).write_text("")
-
-    with pytest.raises(ChangedEnvironmentError) as caught:
-        meddle()
-    problem = "its build changed the environment that it runs in"
-    where = f", in the folder of {owner}" if owner else ""
-    assert caught.value.problem == problem + where
-    assert caught.value.hint.endswith("# s\n  private-environment = true")
-    assert not library.joinpath(path).exists()
-
-
-def test_a_copy_of_an_environment_may_be_changed(environment: Environment) -> None:
-    """It is used by its own path, and nothing of it stays."""
-    environment.bin.joinpath("tool").write_text(f"#!{environment.python}\n")
-    cached = environment.location / "tmp/core.py"
-    cached.parent.mkdir()
-    packages = environment.location / "lib/python3/site-packages"
-    packages.joinpath("x/core.py").replace(cached)
-    packages.joinpath("x/core.py").symlink_to(cached)
-    with copy_environment(environment) as copy:
-        assert copy.bin.joinpath("tool").read_text() == f"#!{copy.python}\n"
-        assert copy.python.samefile(sys.executable)
-        assert copy.location.joinpath("lib64/python3/site-packages/x").is_dir()
-        with watch(environment, environment.bin):
-            packages = copy.location / "lib/python3/site-packages"
-            packages.joinpath("x/core.py").write_text("changed")
-            packages.joinpath("evil.pth").write_text("")
-            shutil.rmtree(copy.bin)
-    assert not copy.location.exists()
-    assert cached.read_text() == ""
-    assert stamped(environment)
-
-
-def test_all_builds_at_the_time_of_a_change_are_named(
-    environment: Environment, tmp_path: Path
-) -> None:
-    """Any of them may have made it, and it is put right when the last has ended."""
-    guard = EnvironmentGuard(environment=environment, syncer=UNUSED)
-    added = environment.location / "bin/evil"
-    first, second, third = (
-        guard.watch(output=it, stage="s", log=tmp_path / it) for it in "abc"
-    )
-    for each in (first, second, third):
-        each.__enter__()
-    first.__exit__(None, None, None)
-    added.write_text("")
-    with pytest.raises(ChangedEnvironmentError, match="or that of c ") as caught:
-        second.__exit__(None, None, None)
-    assert (caught.value.output, caught.value.others) == ("b", ("c",))
-    assert added.exists()
-    with pytest.raises(ChangedEnvironmentError, match="or that of b "):
-        third.__exit__(None, None, None)
-    assert not added.exists()
-    with guard.watch(output="d", stage="s", log=tmp_path / "d"):
-        pass
-
-
-def test_a_build_that_fails_is_told_as_such(
-    environment: Environment, tmp_path: Path
-) -> None:
-    """Whatever it changed before is put right all the same."""
-    added = environment.location / "bin/evil"
-
-    def meddle() -> None:
-        with watch(environment, tmp_path / "log"):
-            added.write_text("")
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        meddle()
-    assert not added.exists()
-    assert not stamped(environment)

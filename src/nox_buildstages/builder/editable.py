@@ -14,13 +14,13 @@ from packaging.version import Version
 
 from nox_buildstages import reader
 from nox_buildstages.builder.prepare import sync_environment
+from nox_buildstages.environments.listing import PROJECT_FOLDER
 from nox_buildstages.environments.packages import (
     difference_error,
     find_differences,
     record_packages,
     write_direct_url,
 )
-from nox_buildstages.environments.snapshot import PROJECT_FOLDER
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.lockfile import digest

@@ -11,7 +11,7 @@ from nox_buildstages.builder.jobs.memory import DEFAULT
 from nox_buildstages.builder.jobs.slots import JobRequest
 from nox_buildstages.builder.prepare import prepare_environment
 from nox_buildstages.builder.try_wheel import try_wheel
-from nox_buildstages.environments.snapshot import PROJECT_FOLDER
+from nox_buildstages.environments.listing import PROJECT_FOLDER
 from nox_buildstages.errors import StaleLockError, WheelError, not_run
 from nox_buildstages.lock.files.lockfile import LockedOutput
 from nox_buildstages.lock.files.names import file_name

@@ -18,8 +18,8 @@ from nox_buildstages.builder.home import read_home
 from nox_buildstages.builder.jobs.server import take_jobs
 from nox_buildstages.builder.jobs.slots import BuildJobs, JobRequest
 from nox_buildstages.environments.cuda import add_cuda
+from nox_buildstages.environments.listing import PRIVATE_FOLDER
 from nox_buildstages.environments.snapshot import (
-    PRIVATE_FOLDER,
     EnvironmentGuard,
     copy_environment,
 )

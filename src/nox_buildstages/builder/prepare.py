@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nox_buildstages.environments.environment import INSTALL_HINT
+from nox_buildstages.environments.listing import PRIVATE_FOLDER
 from nox_buildstages.environments.packages import check_packages, find_differences
 from nox_buildstages.environments.snapshot import (
-    PRIVATE_FOLDER,
     record_files,
     restore_files,
 )

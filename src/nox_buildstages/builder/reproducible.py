@@ -15,7 +15,7 @@ from nox_buildstages.builder.output import (
     request_jobs,
 )
 from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
-from nox_buildstages.environments.snapshot import SECOND_BUILD_FOLDER
+from nox_buildstages.environments.listing import SECOND_BUILD_FOLDER
 from nox_buildstages.errors import BuildStagesError, not_run
 from nox_buildstages.system.files import remove_tree, sha256_of
 from nox_buildstages.value import replace

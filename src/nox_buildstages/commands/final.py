@@ -13,6 +13,7 @@ from nox_buildstages.builder.stage import find_results
 from nox_buildstages.environments.import_check import import_command
 from nox_buildstages.environments.interpreter import identify_interpreter
 from nox_buildstages.environments.packages import IMPORTS_NOTE, digest_packages
+from nox_buildstages.environments.snapshot import record_files, restore_files
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files.effects import describe_unused, find_unused_outputs
 from nox_buildstages.lock.files.selection import KeptText
@@ -65,7 +66,9 @@ def run_final(workspace: Workspace) -> str | None:
         facts["packages"], facts["installed"] = len(pins), pins
         facts["versions"] = _list_matches(context)
         with occupy_environment(tools, environment):
+            restore_files(environment, tools.syncer, tools.run.report)
             entries = _install_runtime(workspace, context, results)
+            record_files(environment)
     if (final.imports or final.checks) and not environment.may_run():
         return "--install-only: the environment is ready, nothing was checked"
     works = False

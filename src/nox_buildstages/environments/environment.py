@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from nox_buildstages.system.files import write_text
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
@@ -14,6 +16,12 @@ INSTALL_HINT = (
     "run nox without -R and --no-install, so that the environment can be updated"
 )
 """The hint if nox doesn't let an environment be changed."""
+
+_SETTINGS = "pyvenv.cfg"
+_SYSTEM_PACKAGES = re.compile(
+    r"^(\s*include-system-site-packages\s*=\s*)true[ \t]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 def _always() -> bool:
@@ -38,7 +46,19 @@ class Environment(Value):
 def is_complete(location: Path) -> bool:
     """Whether a folder is a finished virtual environment."""
     try:
-        settings = location.joinpath("pyvenv.cfg").stat()
+        settings = location.joinpath(_SETTINGS).stat()
     except OSError:
         return False
     return settings.st_size > 0 and location.joinpath("bin", "python").exists()
+
+
+def hide_system_packages(location: Path) -> bool:
+    """Hide the packages of an environment's interpreter; return whether they weren't.
+
+    A setting or a variable of virtualenv can make them visible.
+    """
+    path = location / _SETTINGS
+    text, count = _SYSTEM_PACKAGES.subn(r"\1false", path.read_text(encoding="utf-8"))
+    if count:
+        write_text(path, text)
+    return bool(count)

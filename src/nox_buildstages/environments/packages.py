@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from nox_buildstages.store.key import Ingredient
 
 FILES_NOTE = "nox-buildstages-files.json"
-"""The snapshot of an environment's files; only valid for the current packages."""
+"""The listing of an environment's files; only valid for the current packages."""
 
 IMPORTS_NOTE = "nox-buildstages-imports.txt"
 """A digest of what the last imports depended on; only there if they worked."""
@@ -170,6 +170,11 @@ def digest_packages(environment: Environment) -> str:
     paths = (path for it in site_packages(environment) for path in it.iterdir())
     names = {path.name for path in paths} - {"__pycache__"}
     return digest_json([_read_record(environment.location), sorted(names)])
+
+
+def has_packages_record(environment: Environment) -> bool:
+    """Whether packages were installed here, as far as it's recorded."""
+    return environment.location.joinpath(_INSTALLATION_RECORD).exists()
 
 
 def forget_packages(environment: Environment) -> None:

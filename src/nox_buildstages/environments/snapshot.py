@@ -5,52 +5,47 @@ A build that has to change files gets a copy of the environment.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+import stat
 from contextlib import contextmanager, suppress
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from threading import Lock
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from nox_buildstages import reader
+from nox_buildstages.environments.bytecode import CACHE, is_bytecode, renew_bytecode
+from nox_buildstages.environments.environment import hide_system_packages
+from nox_buildstages.environments.listing import (
+    OWN_FOLDERS,
+    PRIVATE_FOLDER,
+    Listing,
+    compare_entries,
+    find_changes,
+    list_entries,
+    list_notes,
+    load_listing,
+    mode_of,
+    save_listing,
+    take_listing,
+)
 from nox_buildstages.environments.packages import (
     FILES_NOTE,
     difference_error,
     forget_packages,
+    has_packages_record,
     list_files,
 )
 from nox_buildstages.errors import ChangedEnvironmentError
 from nox_buildstages.model import PROJECT
-from nox_buildstages.system.documents import find_json
-from nox_buildstages.system.files import remove_tree, write_text
-from nox_buildstages.text import diff
+from nox_buildstages.system.files import remove_tree
 from nox_buildstages.value import Record, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from nox_buildstages.environments.environment import Environment
+    from nox_buildstages.environments.listing import Entry
     from nox_buildstages.environments.sync import Syncer
-
-_Snapshot: TypeAlias = "Mapping[str, tuple[int, int, int]]"
-"""Mode, size and modification time of each file, by its path in the environment."""
-
-SECOND_BUILD_FOLDER = "second-build"
-"""The folder in an environment for a second build that differs from the first."""
-
-PROJECT_FOLDER = "project"
-"""The folder in an environment for the editable wheel of the project itself."""
-
-PRIVATE_FOLDER = "private"
-"""The folder in an environment for the copy that a build may change."""
-
-_OUR_FOLDERS = {SECOND_BUILD_FOLDER, PROJECT_FOLDER, PRIVATE_FOLDER, "tmp"}
-"""Folders at the top of an environment that nox-buildstages and nox write to."""
-
-_IGNORED_FOLDERS = {"__pycache__"}
-"""Folders that imports write to."""
 
 
 @contextmanager
@@ -61,7 +56,7 @@ def copy_environment(environment: Environment) -> Iterator[Environment]:
     environment: wheels don't know the path. No file is a link to uv's cache.
     """
     location = environment.location
-    copy, skipped = location / PRIVATE_FOLDER, {*_OUR_FOLDERS, "lib"}
+    copy, skipped = location / PRIVATE_FOLDER, {*OWN_FOLDERS, "lib"}
     try:
         shutil.copytree(
             location,
@@ -101,7 +96,8 @@ class EnvironmentGuard(Record):
 
     environment: Environment
     syncer: Syncer
-    _before: _Snapshot = field(default_factory=dict)
+    _before: Listing | None = None
+    _notes: Mapping[str, Entry] = field(default_factory=dict)
     _running: list[str] = field(default_factory=list)  # outputs
     _suspects: dict[str, None] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
@@ -110,10 +106,10 @@ class EnvironmentGuard(Record):
     def watch(self, *, output: str, stage: str, log: Path) -> Iterator[Environment]:
         """Yield the environment, and raise an error if a build changes any files.
 
-        The caller occupies the environment, and the record of files is current. All
+        The caller occupies the environment, and the listing of files is current. All
         builds running at the time of a change fail. After the last build, added files
         are removed, and the packages are installed again before the next build. Changed
-        files in uv's cache are removed, too.
+        files in uv's cache are removed, too. New bytecode is replaced by our own.
 
         Raises:
             ChangedEnvironmentError: A build changed the environment, and this build
@@ -123,23 +119,33 @@ class EnvironmentGuard(Record):
         location = environment.location
         with self._lock:
             if not self._running:
-                recorded = _read_recorded_files(location)
-                self._before = recorded or _take_snapshot(location)
+                self._before = load_listing(environment) or take_listing(environment)
+                self._notes = list_notes(location)
             self._running.append(output)
+            before = self._before or take_listing(environment)
         try:
             yield environment
         finally:
             with self._lock:
-                changes = _find_changes(self._before, _take_snapshot(location))
+                found = find_changes(environment, before, list_entries(location))
+                changes, bytecode = _split_bytecode(found)
+                changes |= compare_entries(self._notes, list_notes(location))
                 if changes:
                     self._suspects |= dict.fromkeys(self._running)
                 others = tuple(it for it in self._suspects if it != output)
+                owners = _find_owners(environment, changes)
                 self._running.remove(output)
-                if changes and not self._running:
+                if not self._running:
                     self._suspects.clear()
-                    damaged = _undo(environment, changes, self.syncer)
+                    if changes:
+                        damaged = _undo(
+                            environment, before, found | changes, self.syncer
+                        )
+                    elif bytecode:
+                        renew_bytecode(environment, bytecode, self.syncer.runner)
+                        save_listing(environment, take_listing(environment))
         if changes:
-            details = [f"{change} {name}" for name, change in changes.items()]
+            details = _describe(changes)
             if damaged:
                 details.append(
                     "uv's cache shared changed files: removed"
@@ -155,7 +161,7 @@ class EnvironmentGuard(Record):
             raise ChangedEnvironmentError(
                 output=output,
                 stage=stage,
-                owners=_find_owners(environment, changes),
+                owners=owners,
                 others=others,
                 details=details,
                 log=log,
@@ -164,10 +170,20 @@ class EnvironmentGuard(Record):
 
 
 def record_files(environment: Environment) -> None:
-    """Record the files of an environment, unless a valid record exists."""
-    note = environment.location / FILES_NOTE
-    if not note.exists():
-        write_text(note, json.dumps(_take_snapshot(environment.location)))
+    """Record the files of an environment with the packages of its lock.
+
+    A valid record stays, unless nox doesn't allow installation: then it is compared.
+
+    Raises:
+        BuildStagesError: Files have changed, and nox doesn't allow installation.
+    """
+    if not environment.location.joinpath(FILES_NOTE).exists():
+        save_listing(environment, take_listing(environment))
+    elif not environment.may_install() and (before := load_listing(environment)):
+        entries = list_entries(environment.location)
+        changes, _ = _split_bytecode(find_changes(environment, before, entries))
+        if changes:
+            raise difference_error(environment, _describe(changes))
 
 
 def restore_files(
@@ -175,39 +191,38 @@ def restore_files(
 ) -> None:
     """Prepare an environment for reinstallation if somebody has changed files.
 
-    Added files are removed, and all packages count as different from the lock. Changed
-    files in uv's cache are removed, too.
+    Added files are removed, and after other changes all packages count as different
+    from the lock. If a file of the environment itself has changed, or the record of
+    files is missing, the environment is made again. The system's packages are hidden,
+    and new bytecode is replaced by our own.
 
     Raises:
-        BuildStagesError: Files have changed, and nox doesn't allow installation.
+        BuildStagesError: The environment can't be made again.
     """
-    location = environment.location
-    before = _read_recorded_files(location)
-    if before is None:
-        location.joinpath(FILES_NOTE).unlink(missing_ok=True)
-        return
-    changes = _find_changes(before, _take_snapshot(location))
-    if not changes:
-        return
-    words = tuple(f"{change} {name}" for name, change in changes.items())
     if not environment.may_install():
-        raise difference_error(environment, words)
-    more = f" and {len(words) - 1} more" if len(words) > 1 else ""
-    report(
-        f"{location} was changed by hand ({words[0]}{more});"
-        " its packages are installed again"
-    )
-    _undo(environment, changes, syncer)
-
-
-def _read_recorded_files(location: Path) -> _Snapshot | None:
-    """Return the recorded files of an environment; None without a valid record."""
-
-    def status(value: object) -> tuple[int, int, int]:
-        mode, size, changed = reader.list_of(reader.integer)(value)
-        return mode, size, changed
-
-    return find_json(location / FILES_NOTE, reader.mapping_of(status))
+        return
+    location, before = environment.location, load_listing(environment)
+    entries = {} if before is None else list_entries(location)
+    if before is None:
+        if has_packages_record(environment):
+            report(f"{location} has no record of its files; it is made again")
+            syncer.create(location, environment.python.resolve())
+    elif entries != before.entries:
+        found = find_changes(environment, before, entries)
+        changes, bytecode = _split_bytecode(found)
+        if changes:
+            words = _describe(changes)
+            more = f" and {len(words) - 1} more" if len(words) > 1 else ""
+            added = {*changes.values()} == {"added"}
+            what = "what was added is removed" if added else "it is installed again"
+            report(f"{location} was changed by hand ({words[0]}{more}); {what}")
+            _undo(environment, before, found, syncer)
+        else:
+            if bytecode:
+                renew_bytecode(environment, bytecode, syncer.runner)
+            save_listing(environment, take_listing(environment))
+    if hide_system_packages(location):
+        report(f"{location} showed the packages of the system; they are hidden now")
 
 
 def _copy_file(source: str, target: str) -> None:
@@ -225,35 +240,30 @@ def _copy_file(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _take_snapshot(location: Path) -> _Snapshot:
-    """Return all files in an environment, except files in our own folders."""
-
-    def is_folder(entry: os.DirEntry[str]) -> bool:
-        return entry.is_dir(follow_symlinks=False)
-
-    snapshot: dict[str, tuple[int, int, int]] = {}
-    top = [entry.name for entry in os.scandir(location) if is_folder(entry)]
-    folders = [name for name in top if name not in _OUR_FOLDERS | _IGNORED_FOLDERS]
-    while folders:
-        folder = folders.pop()
-        for entry in os.scandir(location / folder):
-            name = f"{folder}/{entry.name}"
-            if not is_folder(entry):
-                # With UV_LINK_MODE=symlink, packages are links to uv's cache.
-                is_package = "site-packages" in folder and entry.is_file()
-                status = entry.stat(follow_symlinks=is_package)
-                snapshot[name] = (status.st_mode, status.st_size, status.st_mtime_ns)
-            elif entry.name not in _IGNORED_FOLDERS:
-                folders.append(name)
-    return snapshot
+def _describe(changes: Mapping[str, str]) -> list[str]:
+    """Return changes in words; a folder only if nothing in it has changed."""
+    names = sorted(changes)
+    return [
+        f"{changes[name]} {name}"
+        for name, following in zip(names, [*names[1:], ""], strict=True)
+        if not (name.endswith("/") and following.startswith(name))
+    ]
 
 
-def _find_changes(before: _Snapshot, after: _Snapshot) -> dict[str, str]:
-    """Return the changed files, each with ``added``, ``removed`` or ``changed``."""
-    return {
-        name: "added" if old is None else "removed" if new is None else "changed"
-        for name, old, new in diff(before, after)
-    }
+def _split_bytecode(
+    found: Mapping[str, str],
+) -> tuple[dict[str, str], list[str]]:
+    """Return changes without those of imports, and the paths of new bytecode.
+
+    Imports add bytecode, and folders for it. Bytecode that is missing is no change.
+    """
+    changes, bytecode = {}, []
+    for name, change in found.items():
+        if is_bytecode(name) and change != "changed":
+            bytecode += [name] if change == "added" else []
+        elif not (name.endswith(f"/{CACHE}/") and change == "added"):
+            changes[name] = change
+    return changes, bytecode
 
 
 def _find_owners(environment: Environment, paths: Iterable[str]) -> list[str]:
@@ -267,7 +277,8 @@ def _find_owners(environment: Environment, paths: Iterable[str]) -> list[str]:
             for place in (path, *path.parents):
                 owners.setdefault(place, set()).add(name)
     found: set[str] = set()
-    for path in map(PurePosixPath, paths):
+    files = [it for it in paths if not it.endswith("/")]
+    for path in map(PurePosixPath, files or paths):
         places = (place for place in (path, *path.parents) if place in owners)
         place = next(places, path)
         if place == path or "site-packages" in place.parts[:-1]:
@@ -276,25 +287,59 @@ def _find_owners(environment: Environment, paths: Iterable[str]) -> list[str]:
 
 
 def _undo(
-    environment: Environment, changes: Mapping[str, str], syncer: Syncer
+    environment: Environment,
+    before: Listing,
+    changes: Mapping[str, str],
+    syncer: Syncer,
 ) -> list[str]:
-    """Remove added files, and have the packages installed again.
+    """Remove what was added, and have the rest installed again.
 
-    uv installs files as links to uv's cache, so a file changed in place changed in the
-    cache and in other environments, too. Return the packages removed from the cache.
-    The project's environments with such a file are installed again, too.
+    If a file that belongs to no package has changed, the environment is made again.
+    Return the packages removed from uv's cache.
     """
     location = environment.location
-    forget_packages(environment)
-    shared = set()
-    for name, change in changes.items():
-        path = location / name
-        if change == "added":
+    changed = [name for name, change in changes.items() if change == "changed"]
+    damaged = _clean_cache(environment, changed, syncer)
+    # RECORD has no hash of itself; if a package was uninstalled, its folder is gone.
+    is_damaged = any(
+        ".dist-info/" not in name or location.joinpath(name).parent.is_dir()
+        for name, change in changes.items()
+        if change != "added" and name in before.hashes and not is_bytecode(name)
+    )
+    for name, change in sorted(changes.items(), key=lambda it: it[::-1]):
+        path, old = location / name, before.entries.get(name, "")
+        mode = mode_of(old)
+        if change == "added" or is_bytecode(name):
+            remove_tree(path)
+            with suppress(OSError):  # a folder, or bytecode that isn't there
+                path.unlink()
+        elif stat.S_ISDIR(mode):
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(stat.S_IMODE(mode))
+        elif stat.S_ISLNK(mode) and "site-packages" not in name:
             path.unlink(missing_ok=True)
-            with suppress(OSError):  # a parent folder isn't empty
-                os.removedirs(path.parent)
-        elif change == "changed" and (path.is_symlink() or path.stat().st_nlink > 1):
-            shared.add(name)
+            path.symlink_to(old.partition(" ")[2])
+    if is_damaged:
+        syncer.create(location, Path(before.python))
+    elif any(change != "added" for change in changes.values()):
+        forget_packages(environment)
+    return damaged
+
+
+def _clean_cache(
+    environment: Environment, changed: Iterable[str], syncer: Syncer
+) -> list[str]:
+    """Remove from uv's cache the packages of files that were changed in place.
+
+    uv installs files as links to its cache, so such files changed in the cache and in
+    other environments, too. The project's environments with such a file are installed
+    again. Return the packages.
+    """
+    location, shared = environment.location, []
+    for name in changed:
+        path = location / name
+        if path.is_symlink() or (path.is_file() and path.stat().st_nlink > 1):
+            shared.append(name)
             for other in location.parent.iterdir():
                 with suppress(OSError):  # it has no such file
                     if path.samefile(other / name):
