@@ -655,6 +655,38 @@ def test_the_use_of_a_source_is_recorded(
         assert time.time() - folder.stat().st_mtime < 60
 
 
+def leave_locks(mirror: Path) -> None:
+    for name in ("refs/heads/main.lock", "config.lock", "objects/pack/tmp_pack_x"):
+        (mirror / name).parent.mkdir(parents=True, exist_ok=True)
+        (mirror / name).touch()
+
+
+def empty_objects(mirror: Path) -> None:
+    for path in (*mirror.glob("objects/??/*"), *mirror.glob("objects/pack/*.pack")):
+        path.chmod(0o644)
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [leave_locks, empty_objects])
+def test_what_a_killed_git_left_is_removed_or_fetched_again(
+    sources: Sources, upstream: Path, target: Path, damage: Callable[[Path], None]
+) -> None:
+    """A mirror has nothing that can't be fetched; without the server it stays."""
+    url = str(upstream)
+    sources.unpack(GitSource(url=url, commit=head(upstream)), target)
+    (mirror,) = (it for it in (sources.cache / "git").iterdir() if it.is_dir())
+    damage(mirror)
+    new = GitSource(url=url, commit=commit(upstream, version="2"))
+    upstream.rename(upstream.with_name("away"))
+    with pytest.raises(SourceError):
+        sources.unpack(new, target.with_name("without"))
+    upstream.with_name("away").rename(upstream)
+    sources.unpack(new, target.with_name("again"))
+    assert (target.with_name("again") / "version").read_text() == "2"
+    assert {it.suffix for it in mirror.parent.iterdir()} == {"", ".lock"}
+    assert not [*mirror.rglob("*.lock"), *mirror.rglob("tmp_*")]
+
+
 def test_a_commit_on_no_branch_is_found(
     sources: Sources, upstream: Path, target: Path
 ) -> None:

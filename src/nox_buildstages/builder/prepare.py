@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def occupy_environment(
     tools: Tools, environment: Environment
-) -> AbstractContextManager[None]:
+) -> AbstractContextManager[object]:
     """Keep other runs from using an environment at the same time."""
     location = environment.location
     name = f"environment-{path_id(location)}"

@@ -133,7 +133,7 @@ class EnvironmentLock(Record):
         return backend == self.invocation.backend
 
 
-def _hold_lock(location: Path) -> AbstractContextManager[None]:
+def _hold_lock(location: Path) -> AbstractContextManager[object]:
     from nox_buildstages.store.store import Store  # noqa: PLC0415 - --list is instant
 
     def report() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.errors import CommandError, SourceError
 from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.store.store import note_use
+from nox_buildstages.system.files import remove_tree, walk
 from nox_buildstages.system.locks import hold_lock
 from nox_buildstages.system.process import USUAL_UMASK, Command, run_checked
 from nox_buildstages.value import Value, field, replace
@@ -97,6 +98,7 @@ class Repository(Value):
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     is_offline: bool = False  # whether git may not use the network
     is_named_by_server: bool = False  # as a submodule; then it may not be on disk
+    held: tuple[int, ...] = ()  # see ``Command``
 
     @property
     def mirror(self) -> Path:
@@ -117,13 +119,15 @@ class Repository(Value):
         if not re.fullmatch("[0-9a-f]{40,64}", commit):
             raise ValueError(f"{commit!r} isn't the full hash of a commit")
         note_use(self.mirror)
-        with hold_lock(self.mirror.with_name(f"{self.mirror.name}.lock")):
-            self._fetch(commit)
-            clone = ("clone", "--quiet", "--no-checkout", "--template=", _UPLOAD)
-            self._closed(target, *clone, "--", str(self.mirror), ".")
-        # Submodules with relative URLs, and LFS, need the URL of the repository.
-        self._closed(target, "remote", "set-url", "--", "origin", self.url)
-        self._closed(target, "checkout", "--quiet", "--detach", commit)
+        with hold_lock(self.mirror.with_name(f"{self.mirror.name}.lock")) as held:
+            repository = replace(self, held=held)
+            repository.remove_leftovers()
+            try:
+                repository.clone(commit, target)
+            except CommandError:
+                if repository.is_sound():
+                    raise
+                repository.clone_again(commit, target)
         self._fetch_large_files(target)
         is_local = is_local_url(self.url) and not self.is_named_by_server
         for path, url, inner in self._list_submodules(target):
@@ -134,12 +138,62 @@ class Repository(Value):
             self._closed(target, "remote", "set-url", "--", "origin", bare)
             self._closed(target, "submodule", "--quiet", "sync", "--recursive")
 
+    def clone(self, commit: str, target: Path) -> None:
+        """Clone a commit into an empty folder, without submodules and LFS."""
+        self._fetch(commit)
+        clone = ("clone", "--quiet", "--no-checkout", "--template=", _UPLOAD)
+        self._closed(target, *clone, "--", str(self.mirror), ".")
+        # Submodules with relative URLs, and LFS, need the URL of the repository.
+        self._closed(target, "remote", "set-url", "--", "origin", self.url)
+        self._closed(target, "checkout", "--quiet", "--detach", commit)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed git left in the mirror, such as the files of locks.
+
+        The caller holds the lock of the mirror, as long as git runs.
+        """
+        remove_tree(self._aside)
+        objects = str(self.mirror / "objects")
+        for folder, _, names in walk(self.mirror):
+            for name in names:
+                is_object = folder.startswith(objects) and name.startswith("tmp_")
+                if is_object or name.endswith(".lock"):
+                    Path(folder, name).unlink(missing_ok=True)
+
+    def is_sound(self) -> bool:
+        """Whether the mirror has all objects that its branches and tags need."""
+        check = ("fsck", "--connectivity-only", "--no-dangling", "--no-progress")
+        command = _command(self.mirrors, f"--git-dir={self.mirror}", *check)
+        return not self.runner(command).returncode
+
+    def clone_again(self, commit: str, target: Path) -> None:
+        """Clone a commit after fetching a damaged mirror again, as a whole.
+
+        If that fails, as without network, the damaged mirror stays.
+        """
+        self.mirror.rename(self._aside)
+        try:
+            remove_tree(target)
+            target.mkdir()
+            self.clone(commit, target)
+        except BaseException:
+            remove_tree(self.mirror)
+            self._aside.rename(self.mirror)
+            raise
+        remove_tree(self._aside)
+
+    @property
+    def _aside(self) -> Path:
+        return self.mirror.with_name(f".gone-{self.mirror.name}")
+
     def _fetch(self, commit: str) -> None:
         """Fetch a commit into the mirror, unless the mirror has the commit."""
         repository = f"--git-dir={self.mirror}"
         kind = "sha1" if len(commit) == 40 else "sha256"  # noqa: PLR2004
         form = ("--bare", "--template=", f"--object-format={kind}")
-        self._closed(self.mirrors, "init", "--quiet", *form, "--", str(self.mirror))
+        if not (self.mirror / "HEAD").is_file():
+            init = ("init", "--quiet", *form)
+            self._closed(self.mirrors, *init, "--", str(self.mirror))
         exists = ("cat-file", "-e", f"{commit}^{{commit}}")
         fetch = ("fetch", "--quiet", "--no-tags", "--prune", "--no-recurse-submodules")
         for references in (_BRANCHES_AND_TAGS, (commit,)):
@@ -234,7 +288,8 @@ class Repository(Value):
 
     def _closed(self, cwd: Path, *argv: str) -> str:
         """Run git without the user's configuration and without the network."""
-        return run_checked(self.runner, _command(cwd, *argv))
+        command = replace(_command(cwd, *argv), held=self.held)
+        return run_checked(self.runner, command)
 
     def _open(self, cwd: Path, *argv: str) -> None:
         """Run git with the user's configuration, and with the network unless offline.
@@ -248,7 +303,8 @@ class Repository(Value):
         if self.is_offline:
             env["GIT_ALLOW_PROTOCOL"] = "file" if is_local else "none"
         local = ("-c", "protocol.file.allow=always") if is_local else ()
-        run_checked(self.runner, _command(cwd, *local, *argv, env=env))
+        command = replace(_command(cwd, *local, *argv, env=env), held=self.held)
+        run_checked(self.runner, command)
 
 
 def user_variables(

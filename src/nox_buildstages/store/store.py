@@ -339,7 +339,7 @@ class Store(Value, kw_only=False):
 
     def hold_lock(
         self, name: str, *, on_wait: Callable[[], None] = lambda: None
-    ) -> AbstractContextManager[None]:
+    ) -> AbstractContextManager[object]:
         """Hold a lock of the store exclusively; call ``on_wait`` before waiting."""
         return hold_lock(self.folder / "locks" / f"{name}.lock", on_wait=on_wait)
 

@@ -51,17 +51,22 @@ PAUSE = 0.05
 @contextmanager
 def hold_lock(
     path: Path, *, on_wait: Callable[[], None] = lambda: None
-) -> Iterator[None]:
-    """Hold a lock exclusively; call ``on_wait`` once if another process has it."""
+) -> Iterator[tuple[int, ...]]:
+    """Hold a lock exclusively; call ``on_wait`` once if another process has it.
+
+    Yields:
+        The descriptor of the lock. As long as a program that inherits it runs, the lock
+        is held, even if this process is killed.
+    """
     if sys.platform == "win32":  # where projects are locked, and the kernel can't
         from filelock import FileLock  # noqa: PLC0415
 
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path):
-            yield
+            yield ()
     else:
-        with _hold(path, on_wait, is_shared=False):
-            yield
+        with _hold(path, on_wait, is_shared=False) as descriptor:
+            yield (descriptor,)
 
 
 @contextmanager
@@ -101,9 +106,7 @@ def try_lock(path: Path) -> HeldLock | None:
 
 
 @contextmanager
-def _hold(
-    path: Path, on_wait: Callable[[], None], *, is_shared: bool
-) -> Iterator[None]:
+def _hold(path: Path, on_wait: Callable[[], None], *, is_shared: bool) -> Iterator[int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     has_reported = False
     while True:
@@ -119,7 +122,7 @@ def _hold(
             time.sleep(PAUSE)
     try:
         _LOG.debug("holding lock %s", path)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -82,6 +82,8 @@ class Command(Value):
     """Called every ``BEAT`` while the program runs; an exception ends it."""
     umask: int = -1
     """The umask of the program; -1 for ours."""
+    held: tuple[int, ...] = ()
+    """Descriptors of locks, which stay locked until the program ends."""
     lifeline: bool = False
     """Whether the program's stdin is a pipe that stays open while our process lives."""
 
@@ -201,6 +203,7 @@ def _run(command: Command, *, stdout: int | IO[bytes], stderr: int) -> Completed
                 stdout=stdout,
                 stderr=stderr,
                 umask=command.umask,
+                pass_fds=command.held,
             )
         except OSError as error:
             reason = f"{error.strerror}: {error.filename}"

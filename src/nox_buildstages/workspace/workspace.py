@@ -327,7 +327,7 @@ class Workspace(Value):
     def _locked_contexts(self) -> list[BuildContext]:
         return [view.context(view.read_locks()) for view in self.each_cell()]
 
-    def hold_lock(self) -> AbstractContextManager[None]:
+    def hold_lock(self) -> AbstractContextManager[object]:
         """Let one process at a time make the locks of this project."""
         name = f"locking-{path_id(self.project.pyproject)}"
         return self.tools.run.wait(

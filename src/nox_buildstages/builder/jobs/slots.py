@@ -284,7 +284,7 @@ class JobSlot(Value):
         """Record a grant for other processes to read."""
         files.write_text(self.file, json.dumps(to_dict(grant)))
 
-    def exclusive(self) -> AbstractContextManager[None]:
+    def exclusive(self) -> AbstractContextManager[object]:
         """Keep other processes from reading and writing slots."""
         return _hold_claims(self.file.parent)
 
@@ -298,7 +298,7 @@ def _read_grant(table: reader.Table) -> JobGrant:
     )
 
 
-def _hold_claims(folder: Path) -> AbstractContextManager[None]:
+def _hold_claims(folder: Path) -> AbstractContextManager[object]:
     return hold_lock(folder / "claims.lock")
 
 
