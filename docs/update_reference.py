@@ -1,8 +1,9 @@
-"""Write declared keys and recipes into the pages of docs/reference."""
+"""Write declared keys and recipes into docs/reference, and the JSON schema."""
 
 from pathlib import Path
 
 from nox_buildstages.config.reference import update_page, update_uv_page
+from nox_buildstages.config.schema import render_schema
 from nox_buildstages.recipes import reference as recipes
 from nox_buildstages.recipes.catalogue import all_documents
 from nox_buildstages.workspace import session_help
@@ -18,3 +19,4 @@ if __name__ == "__main__":
     }.items():
         page = REFERENCE / f"{name}.md"
         page.write_text(update(page.read_text("utf-8")), "utf-8")
+    (REFERENCE / "nox-buildstages.schema.json").write_text(render_schema(), "utf-8")
